@@ -1,0 +1,225 @@
+package devbroker_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+func dial(t *testing.T, url string) *amqp.Channel {
+	t.Helper()
+	conn, err := amqp.Dial(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	channel, err := conn.Channel()
+	require.NoError(t, err)
+	return channel
+}
+
+// One node, its whole life: starting it again and again would cost a test of its
+// own five seconds each.
+func TestNodeLivesDiesAndComesBack(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	var said strings.Builder
+	b, err := devbroker.Start(ctx, devbroker.Config{Private: true, Output: &said})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+
+	require.Contains(t, said.String(), b.About().Dir)
+	require.Contains(t, said.String(), b.Source().Path)
+	require.Regexp(t, `^amqp://guest:guest@127\.0\.0\.1:\d+/$`, b.URL())
+	require.Regexp(t, `^http://127\.0\.0\.1:\d+$`, b.ManagementURL())
+	require.Regexp(t, `^\d+\.\d+`, b.Version())
+	require.Equal(t, []string{"guest", "guest"}, []string{b.Username(), b.Password()})
+
+	// The management API answers.
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.ManagementURL()+"/api/overview", nil)
+	require.NoError(t, err)
+	request.SetBasicAuth(b.Username(), b.Password())
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	require.NoError(t, err)
+	_, _ = io.Copy(io.Discard, response.Body)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusOK, response.StatusCode)
+
+	// A virtual host with a name that URLs must escape, made twice.
+	name := "a/b c%"
+	url, err := b.VHost(ctx, name)
+	require.NoError(t, err)
+	again, err := b.VHost(ctx, name)
+	require.NoError(t, err)
+	require.Equal(t, url, again)
+	hosts, err := b.Ctl(ctx, "list_vhosts", "--silent")
+	require.NoError(t, err)
+	require.Contains(t, string(hosts), name)
+
+	// A durable queue and its persistent message survive a crash.
+	channel := dial(t, url)
+	_, err = channel.QueueDeclare("kept", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+	require.NoError(t, err)
+	require.NoError(t, channel.Confirm(false))
+	confirm, err := channel.PublishWithDeferredConfirm("", "kept", false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("still here")})
+	require.NoError(t, err)
+	acked, err := confirm.WaitContext(ctx)
+	require.NoError(t, err)
+	require.True(t, acked)
+
+	before := b.About()
+	require.NoError(t, syscall.Kill(before.PID, 0))
+	require.NoError(t, b.Kill())
+	require.Zero(t, b.About().PID)
+	require.NoError(t, b.Kill(), "killing a dead node is nothing")
+	require.Error(t, b.Pause())
+	_, err = amqp.Dial(url)
+	require.Error(t, err)
+
+	require.NoError(t, b.Start(ctx))
+	require.NoError(t, b.Start(ctx), "starting a running node is nothing")
+	require.NotEqual(t, before.PID, b.About().PID)
+	channel = dial(t, url)
+	require.Eventually(t, func() bool {
+		message, ok, err := channel.Get("kept", true)
+		return err == nil && ok && string(message.Body) == "still here"
+	}, 10*time.Second, 20*time.Millisecond)
+
+	// A paused node holds its connections and says nothing.
+	require.NoError(t, b.Pause())
+	paused, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	_, err = b.VHost(paused, "never")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, b.Resume())
+
+	require.NoError(t, b.DeleteVHost(ctx, name))
+	require.NoError(t, b.DeleteVHost(ctx, name), "deleting what is gone is nothing")
+	_, err = b.VHost(ctx, "")
+	require.ErrorContains(t, err, "needs a name")
+	_, err = b.Ctl(ctx, "no_such_command")
+	require.ErrorContains(t, err, "no_such_command")
+
+	// Stopping in order is possible, and nothing remains in the end.
+	require.NoError(t, b.Stop(ctx))
+	require.Zero(t, b.About().PID)
+	require.NoError(t, b.Stop(ctx), "stopping a stopped node is nothing")
+	mark := markOf(t, before.Dir)
+	require.NotEmpty(t, processes(t, mark, before.Dir), "epmd and the guardian")
+	require.NoError(t, b.Close(ctx))
+	requireNothingLeft(t, before.Dir, mark, 0)
+	require.NoError(t, b.Close(ctx))
+	require.ErrorIs(t, b.Kill(), devbroker.ErrClosed)
+	_, err = b.Ctl(ctx, "status")
+	require.ErrorIs(t, err, devbroker.ErrClosed)
+}
+
+func TestTwoNodesAtOnceEndWithTheirOwners(t *testing.T) {
+	t.Parallel()
+	killed, interrupted := startOwner(t, "start"), startOwner(t, "start")
+	killed.tell(t)
+	interrupted.tell(t)
+	require.NotEqual(t, killed.URL, interrupted.URL)
+	require.NotEqual(t, killed.Dir, interrupted.Dir)
+	killedMark, interruptedMark := markOf(t, killed.Dir), markOf(t, interrupted.Dir)
+	requireAnswers(t, killed.URL)
+	requireAnswers(t, interrupted.URL)
+
+	require.NoError(t, syscall.Kill(killed.cmd.Process.Pid, syscall.SIGKILL))
+	requireNothingLeft(t, killed.Dir, killedMark, 5*time.Second)
+	requireAnswers(t, interrupted.URL)
+	requireAnswers(t, interrupted.Management)
+
+	// What a terminal's Ctrl-C does: the signal goes to the whole group.
+	require.NoError(t, syscall.Kill(-interrupted.cmd.Process.Pid, syscall.SIGINT))
+	requireNothingLeft(t, interrupted.Dir, interruptedMark, 5*time.Second)
+}
+
+func TestOwnerKilledWhileItsNodeStarts(t *testing.T) {
+	t.Parallel()
+	temp := shortTempDir(t)
+	o := startOwner(t, "start", "TMPDIR="+temp)
+	var consoles []string
+	require.Eventually(t, func() bool { // the VM is on its way
+		consoles, _ = filepath.Glob(filepath.Join(temp, "leveret-*", "log", "console.log"))
+		return len(consoles) > 0
+	}, 10*time.Second, time.Millisecond)
+	dir := filepath.Dir(filepath.Dir(consoles[0]))
+	mark := markOf(t, dir)
+	require.NoError(t, syscall.Kill(o.cmd.Process.Pid, syscall.SIGKILL))
+	requireNothingLeft(t, dir, mark, 5*time.Second)
+}
+
+func TestFailedStartSaysWhy(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(shortTempDir(t), "node")
+	_, err := devbroker.Start(t.Context(), devbroker.Config{Private: true, Dir: dir, Conf: "no.such.key = 1"})
+	require.ErrorContains(t, err, "no.such.key")
+	require.ErrorContains(t, err, filepath.Join(dir, "log"))
+	require.FileExists(t, filepath.Join(dir, "log", "console.log"))
+	require.Empty(t, processes(t, markOf(t, dir), dir))
+	require.NoError(t, os.RemoveAll(dir))
+}
+
+func TestCancelledStartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(shortTempDir(t), "node")
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := devbroker.Start(ctx, devbroker.Config{Private: true, Dir: dir})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoDirExists(t, dir)
+	require.Empty(t, processes(t, dir, dir))
+}
+
+func TestSharedByTwoProcesses(t *testing.T) {
+	t.Parallel()
+	temp := shortTempDir(t) // nobody else's shared node is found there
+	first, second := startOwner(t, "shared", "TMPDIR="+temp), startOwner(t, "shared", "TMPDIR="+temp)
+	first.tell(t)
+	second.tell(t)
+	require.Equal(t, first.owned, second.owned)
+	mark := markOf(t, first.Dir)
+
+	// Whoever started it may crash.
+	require.NoError(t, syscall.Kill(first.cmd.Process.Pid, syscall.SIGKILL))
+	_ = first.cmd.Wait()
+	requireAnswers(t, second.URL)
+	third := startOwner(t, "shared", "TMPDIR="+temp)
+	third.tell(t)
+	require.Equal(t, second.owned, third.owned)
+	require.NoError(t, second.input.Close())
+	require.NoError(t, second.cmd.Wait())
+
+	// It stays for a while after its last user, for the next one.
+	require.NoError(t, third.input.Close())
+	require.NoError(t, third.cmd.Wait())
+	fourth := startOwner(t, "shared", "TMPDIR="+temp)
+	fourth.tell(t)
+	require.Equal(t, third.owned, fourth.owned)
+	require.NoError(t, syscall.Kill(fourth.cmd.Process.Pid, syscall.SIGKILL))
+	requireNothingLeft(t, first.Dir, mark, 15*time.Second)
+	left, err := os.ReadDir(temp)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// shortTempDir is a temporary folder that tools in a chroot see too, with a short
+// path and no test's name in it.
+func shortTempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "leveret-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}

@@ -1,0 +1,66 @@
+package devbroker
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// external is a broker that ran before: it is used and left as it is.
+type external struct{}
+
+// useExternal looks whether the broker that the environment names answers.
+func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error) {
+	a, err := parseAddress(cfg.URL, cfg.ManagementURL)
+	if err != nil {
+		return nil, fmt.Errorf("devbroker: %s=%s: %w", EnvBrokerURL, redact(cfg.URL), err)
+	}
+	if a.Version, err = a.probe(ctx); err != nil {
+		return nil, fmt.Errorf("devbroker: the broker that %s names (%s) does not answer: %w; for a private node: unset %s", EnvBrokerURL, redact(cfg.URL), err, EnvBrokerURL)
+	}
+	return &Broker{source: source, address: a, engine: external{}}, nil
+}
+
+// parseAddress reads an AMQP URL with the defaults of AMQP clients.
+func parseAddress(raw, management string) (address, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return address{}, fmt.Errorf("not a URL")
+	}
+	if u.Scheme != "amqp" && u.Scheme != "amqps" || u.Hostname() == "" {
+		return address{}, fmt.Errorf("must look like amqp://user:password@host:5672/vhost")
+	}
+	a := address{TLS: u.Scheme == "amqps", Username: "guest", Password: "guest", VHost: "/"}
+	port := u.Port()
+	if port == "" {
+		port = map[bool]string{false: "5672", true: "5671"}[a.TLS]
+	}
+	a.AMQP = net.JoinHostPort(u.Hostname(), port)
+	if u.User != nil {
+		a.Username = u.User.Username()
+		a.Password, _ = u.User.Password()
+	}
+	if vhost := strings.TrimPrefix(u.Path, "/"); vhost != "" {
+		a.VHost = vhost
+	}
+	a.Management = strings.TrimRight(management, "/")
+	if a.Management == "" {
+		a.Management = "http://" + net.JoinHostPort(u.Hostname(), "15672")
+	}
+	return a, nil
+}
+
+func (external) start(context.Context) error { return ErrNotOurs }
+func (external) stop(context.Context) error  { return ErrNotOurs }
+func (external) kill(context.Context) error  { return ErrNotOurs }
+func (external) pause() error                { return ErrNotOurs }
+func (external) resume() error               { return ErrNotOurs }
+func (external) detach() (string, error)     { return "", ErrNotOurs }
+func (external) close(context.Context) error { return nil }
+func (external) about() About                { return About{} }
+
+func (external) ctl(context.Context, ...string) ([]byte, error) {
+	return nil, fmt.Errorf("%w; rabbitmqctl has to run where that broker lives", ErrNotOurs)
+}

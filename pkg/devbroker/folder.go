@@ -1,0 +1,195 @@
+package devbroker
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	// nodeName is the same for every node: each has an epmd of its own, and data
+	// belong to a node's name.
+	nodeName = "leveret@localhost"
+	// markVariable marks every process of a node in its environment, so that they
+	// are found whatever their parents were.
+	markVariable = "LEVERET_DEVBROKER"
+	// identityFile makes a folder a node's.
+	identityFile = "node-id"
+)
+
+// folder is where one node keeps everything.
+type folder struct {
+	path string
+	id   string // random, for as long as the folder lives
+	keep bool
+}
+
+// makeFolder makes or takes over the folder of a node.
+func makeFolder(cfg Config) (folder, error) {
+	f := folder{path: cfg.Dir, id: rand.Text(), keep: cfg.KeepData}
+	var err error
+	if f.path == "" {
+		if f.path, err = os.MkdirTemp("", "leveret-"); err != nil {
+			return f, err
+		}
+	} else if err = f.takeOver(); err != nil {
+		return f, err
+	}
+	if f.path, err = filepath.Abs(f.path); err != nil {
+		return f, err
+	}
+	for _, sub := range []string{"home", "data", "log", "conf.d"} {
+		if err := os.MkdirAll(f.sub(sub), 0o700); err != nil {
+			return f, err
+		}
+	}
+	return f, os.WriteFile(f.sub(identityFile), []byte(f.id+"\n"), 0o600)
+}
+
+// takeOver checks a folder that the caller chose.
+func (f *folder) takeOver() error {
+	if err := os.MkdirAll(f.path, 0o700); err != nil {
+		return err
+	}
+	id, err := os.ReadFile(f.sub(identityFile))
+	if err == nil {
+		f.id = strings.TrimSpace(string(id))
+		if pid := f.pid(); pid != 0 {
+			return fmt.Errorf("a node runs in %s already (pid %d); to end it: sh %s", f.path, pid, f.sub("stop"))
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	entries, err := os.ReadDir(f.path)
+	if err == nil && len(entries) > 0 {
+		err = fmt.Errorf("%s holds other things (%s, …); a node's folder must be empty, missing, or an earlier node's", f.path, entries[0].Name())
+	}
+	return err
+}
+
+func (f folder) sub(name string) string { return filepath.Join(f.path, name) }
+func (f folder) pidFile() string        { return f.sub("pid") }
+func (f folder) log() string            { return f.sub("log/rabbitmq.log") }
+func (f folder) console() string        { return f.sub("log/console.log") }
+func (f folder) mark() string           { return markVariable + "=" + f.id }
+func (f folder) clusterName() string    { return "leveret-" + f.id }
+
+// pid is what the Erlang VM has written into its pid file, or 0 where that VM is
+// gone. A killed VM leaves the file, and its number may be another's by now.
+func (f folder) pid() int {
+	text, err := os.ReadFile(f.pidFile())
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || !alive(pid) || !f.marked(pid) {
+		return 0
+	}
+	return pid
+}
+
+// marked says whether a process belongs to the node; where the system does not show
+// environments, whether it is an Erlang VM.
+func (f folder) marked(pid int) bool {
+	if env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ"); err == nil {
+		return strings.Contains(string(env), f.mark())
+	}
+	command, err := exec.Command("ps", "-p", strconv.Itoa(pid), "-o", "command=").Output()
+	return err == nil && strings.Contains(string(command), "beam")
+}
+
+// configure writes the node's configuration; extra are the lines that its engine
+// needs. Others may read the files: in a container the user rabbitmq does.
+func (f folder) configure(cfg Config, extra ...string) error {
+	plugins := strings.Join(append([]string{"rabbitmq_management"}, cfg.Plugins...), ",")
+	if err := os.WriteFile(f.sub("enabled_plugins"), []byte("["+plugins+"].\n"), 0o644); err != nil {
+		return err
+	}
+	lines := append([]string{"cluster_name = " + f.clusterName()}, extra...)
+	conf := strings.Join(append(lines, standardConf, cfg.Conf), "\n") + "\n"
+	return os.WriteFile(f.sub("rabbitmq.conf"), []byte(conf), 0o644)
+}
+
+// standardConf: little disk is enough, and rates are there within a second or two,
+// for people and tests that watch.
+const standardConf = `disk_free_limit.absolute = 50MB
+collect_statistics_interval = 1000
+management.sample_retention_policies.global.minute = 1
+management.sample_retention_policies.basic.minute = 1
+management.sample_retention_policies.detailed.minute = 1`
+
+// explain adds to a failed start what the node's log says about it.
+func (f folder) explain(cause error) error {
+	var text string
+	for _, path := range []string{f.log(), f.console()} {
+		part, _ := os.ReadFile(path)
+		text += string(part) + "\n"
+	}
+	if portTaken(text) {
+		cause = fmt.Errorf("%w: %w", errPortTaken, cause)
+	}
+	said := reasons(text)
+	if said == "" {
+		return fmt.Errorf("%w; its log: %s", cause, f.sub("log"))
+	}
+	return fmt.Errorf("%w; its log, %s, says:\n%s", cause, f.sub("log"), said)
+}
+
+func portTaken(log string) bool {
+	for _, sign := range []string{"eaddrinuse", "already in use", "in use by another", "duplicate_name"} {
+		if strings.Contains(log, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// reasons picks the lines of a log that tell why a start failed.
+func reasons(log string) string {
+	var telling, all []string
+	seen := map[string]bool{}
+	for line := range strings.Lines(log) {
+		line = strings.TrimSpace(line)
+		if _, after, found := strings.Cut(line, "> "); found && strings.Contains(line, "] <") {
+			line = strings.TrimSpace(after) // without time, level and process
+		}
+		if line == "" || seen[line] {
+			continue
+		}
+		seen[line] = true
+		all = append(all, line)
+		lower := strings.ToLower(line)
+		for _, sign := range []string{"error", "fail", "eaddrinuse", "in use", "invalid", "not found", "denied", "cannot", "refused"} {
+			if strings.Contains(lower, sign) {
+				telling = append(telling, line)
+				break
+			}
+		}
+	}
+	if len(telling) == 0 {
+		telling = all[max(0, len(all)-5):]
+	}
+	var b strings.Builder
+	for _, line := range telling[:min(8, len(telling))] {
+		if len(line) > 300 {
+			line = line[:300] + "…"
+		}
+		b.WriteString("  " + line + "\n")
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
+
+func (f folder) remove() error {
+	if f.keep {
+		return nil
+	}
+	return os.RemoveAll(f.path)
+}

@@ -1,0 +1,72 @@
+package devbroker
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed guardian.sh
+var guardianScript string
+
+// guard says whom the guardian serves. The zero value: one owner, and the node
+// ends with it.
+type guard struct {
+	state   string        // the file by which others find a shared node
+	lock    string        // the lock file beside it
+	linger  time.Duration // how long a shared node stays without a user
+	longest time.Duration // the same while run lives
+	run     int           // the process that may start more users, or 0
+}
+
+// guardian ends a node when its owners are gone.
+type guardian struct {
+	pid  int
+	pipe *os.File // closing it, which the kernel does when we die, ends the node
+}
+
+// startGuardian starts the guardian of the node in dir, where a stop script has
+// been written. A shared node's pipe is a FIFO in dir, which others open too.
+func startGuardian(dir string, g guard) (*guardian, error) {
+	read, write, err := guardianPipe(dir, g.state != "")
+	if err != nil {
+		return nil, err
+	}
+	defer read.Close()
+	seconds := func(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+	cmd := exec.Command("/bin/sh", "-c", guardianScript, "leveret-guardian", dir, seconds(g.linger), seconds(g.longest), strconv.Itoa(g.run), g.state, g.lock)
+	cmd.Dir = "/"
+	cmd.Stdin = read
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, markVariable+"=") { // it would end itself
+			cmd.Env = append(cmd.Env, entry)
+		}
+	}
+	cmd.Env = append(cmd.Env, "PATH="+os.Getenv("PATH")+":/usr/bin:/bin:/usr/sbin:/sbin")
+	cmd.SysProcAttr = ownSession()
+	if err := cmd.Start(); err != nil {
+		write.Close()
+		return nil, fmt.Errorf("start the guardian: %w", err)
+	}
+	guarded := &guardian{pid: cmd.Process.Pid, pipe: write}
+	return guarded, cmd.Process.Release()
+}
+
+// tell gives the guardian a word (end, keep, detach), on which it exits, and waits
+// for that.
+func (g *guardian) tell(ctx context.Context, word string) error {
+	_, err := g.pipe.WriteString(word + "\n")
+	g.pipe.Close()
+	if err != nil {
+		return fmt.Errorf("the guardian (pid %d) is gone: %w", g.pid, err)
+	}
+	if err := awaitEnd(ctx, g.pid); err != nil {
+		return fmt.Errorf("the guardian (pid %d) is still ending the node: %w", g.pid, err)
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package devbroker
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Where installations put the scripts that run as whoever calls them. (Debian's
+// and Red Hat's /usr/sbin hold wrappers that change to the user rabbitmq.)
+var installFolders = []string{
+	"/usr/lib/rabbitmq/bin",                            // Debian, Ubuntu, RPM
+	"/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",     // RPM
+	"/opt/homebrew/opt/rabbitmq/sbin",                  // Homebrew on Apple silicon
+	"/usr/local/opt/rabbitmq/sbin",                     // Homebrew on Intel
+	"/home/linuxbrew/.linuxbrew/opt/rabbitmq/sbin",     // Homebrew on Linux
+	"/usr/local/lib/rabbitmq_server-*/sbin",            // the generic archive
+	"/opt/rabbitmq/sbin",                               // the generic archive, official image
+	"/opt/rabbitmq_server-*/sbin",                      // the generic archive
+	"/usr/local/lib/erlang/lib/rabbitmq_server-*/sbin", // FreeBSD
+}
+
+// toolsIn checks the folder that LEVERET_RABBITMQ_BIN or Config.Bin names.
+func toolsIn(folder string) (Source, error) {
+	for _, tool := range []string{"rabbitmq-server", "rabbitmqctl"} {
+		if err := runnable(filepath.Join(folder, tool)); err != nil {
+			return Source{}, fmt.Errorf("%s (or Config.Bin) must name a folder that holds rabbitmq-server and rabbitmqctl: %w; "+
+				"to take what is installed instead: unset %s", EnvBin, err, EnvBin)
+		}
+	}
+	absolute, err := filepath.Abs(folder)
+	if err != nil {
+		return Source{}, fmt.Errorf("%s: %w", EnvBin, err)
+	}
+	return Source{Kind: Tools, Path: absolute}, nil
+}
+
+func runnable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir() || info.Mode()&0o111 == 0:
+		return fmt.Errorf("%s is not a program", path)
+	}
+	return nil
+}
+
+// installed looks where packages put RabbitMQ, then along PATH.
+func installed() (Source, error) {
+	problem := fmt.Errorf("%s: none in the usual folders or along PATH", Installed)
+	var folders []string
+	for _, pattern := range installFolders {
+		found, _ := filepath.Glob(pattern)
+		slices.Reverse(found) // the newest first
+		folders = append(folders, found...)
+	}
+	if found, err := exec.LookPath("rabbitmq-server"); err == nil {
+		if found, err = filepath.EvalSymlinks(found); err == nil && !changesUser(found) {
+			folders = append(folders, filepath.Dir(found))
+		}
+	}
+	for _, folder := range folders {
+		s, err := toolsIn(folder)
+		if err != nil {
+			continue
+		}
+		if version := versionIn(s.Path); tooOld(version) {
+			problem = fmt.Errorf("%s: %s holds RabbitMQ %s; 3.10 is needed", Installed, s.Path, version)
+			continue
+		}
+		return Source{Kind: Installed, Path: s.Path}, nil
+	}
+	return Source{}, problem
+}
+
+// versionIn reads the version from where the scripts really are,
+// …/rabbitmq_server-3.10.8/sbin, or returns "".
+func versionIn(folder string) string {
+	real, err := filepath.EvalSymlinks(filepath.Join(folder, "rabbitmq-server"))
+	if err != nil {
+		return ""
+	}
+	_, version, _ := strings.Cut(filepath.Base(filepath.Dir(filepath.Dir(real))), "rabbitmq_server-")
+	return version
+}
+
+// changesUser recognises the wrappers of Debian and Red Hat.
+func changesUser(script string) bool {
+	text, err := os.ReadFile(script)
+	return err != nil || bytes.Contains(text, []byte("su rabbitmq")) || bytes.Contains(text, []byte("runuser")) || bytes.Contains(text, []byte("setpriv"))
+}

@@ -1,0 +1,160 @@
+package devbroker_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+// asOwner makes this test binary a process that owns a node, to be killed.
+const asOwner = "LEVERET_TEST_OWNER"
+
+func TestMain(m *testing.M) {
+	if how := os.Getenv(asOwner); how != "" {
+		if err := own(how); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// owned is what an owner tells of its node.
+type owned struct {
+	URL, Management string
+	devbroker.About
+}
+
+// own gets a node, tells of it on standard output, and holds it until standard
+// input ends.
+func own(how string) error {
+	var b *devbroker.Broker
+	var err error
+	if how == "shared" {
+		var release func()
+		b, release, err = devbroker.Shared(context.Background())
+		if err == nil {
+			defer release()
+		}
+	} else {
+		b, err = devbroker.Start(context.Background(), devbroker.Config{Private: true})
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(owned{b.URL(), b.ManagementURL(), b.About()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// owner is such a process, seen from the test.
+type owner struct {
+	owned
+	cmd   *exec.Cmd
+	input io.Closer
+	said  *bytes.Buffer
+	out   *bufio.Reader
+}
+
+// startOwner starts an owner in a process group of its own; tell waits for its node.
+func startOwner(t *testing.T, how string, env ...string) *owner {
+	t.Helper()
+	o := &owner{cmd: exec.Command(os.Args[0]), said: &bytes.Buffer{}}
+	o.cmd.Env = append(append(os.Environ(), asOwner+"="+how), env...)
+	o.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	o.cmd.Stderr = o.said
+	var err error
+	o.input, err = o.cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := o.cmd.StdoutPipe()
+	require.NoError(t, err)
+	o.out = bufio.NewReader(out)
+	require.NoError(t, o.cmd.Start())
+	t.Cleanup(func() {
+		o.input.Close()
+		_ = o.cmd.Wait()
+	})
+	return o
+}
+
+func (o *owner) tell(t *testing.T) {
+	t.Helper()
+	line, err := o.out.ReadBytes('\n')
+	if err != nil {
+		require.NoError(t, errors.Join(err, o.cmd.Wait()), o.said.String())
+	}
+	require.NoError(t, json.Unmarshal(line, &o.owned))
+}
+
+// requireAnswers looks whether somebody listens where a URL says.
+func requireAnswers(t *testing.T, raw string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", hostPort(t, raw))
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+}
+
+func hostPort(t *testing.T, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	require.NoError(t, err)
+	return u.Host
+}
+
+// markOf reads what marks a node's processes, while its folder is there.
+func markOf(t *testing.T, dir string) string {
+	t.Helper()
+	id, err := os.ReadFile(filepath.Join(dir, "node-id"))
+	require.NoError(t, err)
+	return "LEVERET_DEVBROKER=" + strings.TrimSpace(string(id))
+}
+
+// requireNothingLeft waits until a node has left no process and no folder.
+func requireNothingLeft(t *testing.T, dir, mark string, within time.Duration) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, os.ErrNotExist) && len(processes(t, mark, dir)) == 0
+	}, within, 20*time.Millisecond, "%s is there, or processes are: %v", dir, processes(t, mark, dir))
+}
+
+// processes lists those that bear the mark in their environment, and guardians of
+// the folder.
+func processes(t *testing.T, mark, dir string) (found []string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	for _, p := range all {
+		if p == "/proc/"+strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		env, _ := os.ReadFile(p + "/environ")
+		command, _ := os.ReadFile(p + "/cmdline")
+		if bytes.Contains(env, []byte(mark)) || bytes.Contains(command, []byte(dir)) {
+			found = append(found, strings.ReplaceAll(filepath.Base(p)+" "+string(command), "\x00", " "))
+		}
+	}
+	return found
+}

@@ -1,0 +1,210 @@
+package devbroker
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// process is a node whose Erlang VM is a process of this machine.
+type process struct {
+	*node
+	child int // the last VM that this process started, or 0
+}
+
+//go:embed stop.sh
+var stopProcess string
+
+func (p *process) stopScript() string {
+	remove := "yes"
+	if p.folder.keep {
+		remove = "no"
+	}
+	return strings.NewReplacer("@dir@", quote(p.folder.path), "@mark@", quote(p.folder.mark()), "@remove@", remove).Replace(stopProcess)
+}
+
+func (p *process) configure(context.Context) error {
+	return p.folder.configure(p.cfg, "management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", p.ports.Management))
+}
+
+func (p *process) start(ctx context.Context) error {
+	ctx, cancel := p.limited(ctx)
+	defer cancel()
+	if p.vm() != 0 { // unless it is on its way down
+		if err := p.awaitReady(ctx, p.running); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	os.Remove(p.folder.pidFile()) // a killed node's
+	os.Remove(p.folder.log())     // a failed start is told from this start's log
+	console, err := os.Create(p.folder.console())
+	if err != nil {
+		return err
+	}
+	defer console.Close()
+	cmd := exec.Command(filepath.Join(p.source.Path, "rabbitmq-server"))
+	cmd.Dir = p.folder.path
+	cmd.Env = p.env()
+	cmd.Stdout, cmd.Stderr = console, console
+	cmd.SysProcAttr = ownSession()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.child = cmd.Process.Pid
+	if err := cmd.Process.Release(); err != nil { // we look after it by its id: see alive
+		return err
+	}
+	if err := p.awaitReady(ctx, p.running); err != nil {
+		p.discard(context.WithoutCancel(ctx))
+		return p.folder.explain(err)
+	}
+	return nil
+}
+
+func (p *process) running() error {
+	if p.vm() == 0 {
+		return errors.New("its Erlang VM ended")
+	}
+	return nil
+}
+
+// env is the environment of everything that belongs to the node. Of ours it keeps
+// what does not speak to RabbitMQ or Erlang.
+func (p *process) env() []string {
+	var env []string
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		switch {
+		case strings.HasPrefix(name, "RABBITMQ_"), strings.HasPrefix(name, "ERL_"), strings.HasPrefix(name, "LC_"),
+			name == "HOME", name == "LANG", name == "NOTIFY_SOCKET", name == markVariable, name == "ESCRIPT_EMULATOR":
+		default:
+			env = append(env, entry)
+		}
+	}
+	f := p.folder
+	env = append(env,
+		f.mark(),
+		"HOME="+f.sub("home"), // the Erlang cookie lives there
+		"LANG=C.UTF-8", "LC_ALL=C.UTF-8",
+		"RUNNING_UNDER_SYSTEMD=true", // the script becomes the VM instead of watching over it
+		"RABBITMQ_NODENAME="+nodeName,
+		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
+		"RABBITMQ_NODE_PORT="+strconv.Itoa(p.ports.AMQP),
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(p.ports.Dist),
+		"ERL_EPMD_PORT="+strconv.Itoa(p.ports.Epmd),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_MNESIA_BASE="+f.sub("data"),
+		"RABBITMQ_LOG_BASE="+f.sub("log"),
+		"RABBITMQ_LOGS="+f.log(),
+		"RABBITMQ_PID_FILE="+f.pidFile(),
+		// Nothing of an installed node's configuration counts.
+		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_CONFIG_FILE="+f.sub("rabbitmq.conf"),
+		"RABBITMQ_CONFIG_FILES="+f.sub("conf.d"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE="+f.sub("advanced.config"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+f.sub("enabled_plugins"),
+		"RABBITMQ_SCHEDULER_BIND_TYPE=u", // several nodes must not be bound to the same cores
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+p.cfg.erlangArgs(),
+		"RABBITMQ_CTL_DIST_PORT_MIN=0", "RABBITMQ_CTL_DIST_PORT_MAX=0", // any
+	)
+	env = append(env, "PATH="+os.Getenv("PATH")+":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/opt/homebrew/bin")
+	return append(env, p.source.env...)
+}
+
+// vm is the process id of the living Erlang VM, as it has written it itself, or
+// else the child's; 0 where the node is down.
+func (p *process) vm() int {
+	if p.child != 0 && !alive(p.child) {
+		p.child = 0 // reaped: the number may be another's from now on
+	}
+	if pid := p.folder.pid(); pid != 0 {
+		return pid
+	}
+	return p.child
+}
+
+func (p *process) kill(ctx context.Context) error {
+	for pid := p.vm(); pid != 0; pid = p.vm() { // the VM, and a child that is not the VM
+		if err := signalProcess(pid, sigKill); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("end the Erlang VM (pid %d): %w", pid, err)
+		}
+		if err := awaitEnd(ctx, pid); err != nil {
+			return fmt.Errorf("the Erlang VM (pid %d) does not end: %w", pid, err)
+		}
+		if pid == p.child {
+			p.child = 0
+		}
+	}
+	return nil
+}
+
+func (p *process) discard(ctx context.Context) { _ = p.kill(ctx) } // the guardian does it again
+
+// stop sends SIGTERM, on which RabbitMQ shuts down in order: 0.1 s on 4.3; on 3.10
+// it takes five seconds more, which its event manager waits for itself.
+func (p *process) stop(ctx context.Context) error {
+	pid := p.vm()
+	if pid == 0 {
+		return nil
+	}
+	for _, sig := range []signal{sigCont, sigTerm} {
+		if err := signalProcess(pid, sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+	}
+	if err := awaitEnd(ctx, pid); err != nil {
+		return fmt.Errorf("the Erlang VM (pid %d) does not stop (Kill ends it): %w", pid, err)
+	}
+	if pid == p.child {
+		p.child = 0
+	}
+	return nil
+}
+
+func (p *process) pause() error  { return p.signal(sigStop) }
+func (p *process) resume() error { return p.signal(sigCont) }
+
+func (p *process) signal(sig signal) error {
+	pid := p.vm()
+	if pid == 0 {
+		return errors.New("the node is down; Start brings it back")
+	}
+	return signalProcess(pid, sig)
+}
+
+func (p *process) ctl(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(p.source.Path, "rabbitmqctl"), args...)
+	cmd.Dir = p.folder.path
+	cmd.Env = p.env()
+	return output(cmd)
+}
+
+// output runs a command and returns its standard output; the error tells the rest.
+func output(cmd *exec.Cmd) ([]byte, error) {
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		lines := strings.Split(strings.TrimSpace(out.String()+said.String()), "\n")
+		return out.Bytes(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.Join(lines[max(0, len(lines)-4):], "; "))
+	}
+	return out.Bytes(), nil
+}
+
+// close ends the VM here, where its parent may be waiting for it, and leaves the
+// rest to the guardian.
+func (p *process) close(ctx context.Context) error {
+	return errors.Join(p.kill(ctx), p.node.close(ctx))
+}
+
+func (p *process) about() About {
+	return About{Dir: p.folder.path, LogFile: p.folder.log(), PID: p.vm()}
+}

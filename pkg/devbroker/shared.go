@@ -1,0 +1,182 @@
+package devbroker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// sharedLinger is how long a shared node stays without a user.
+	sharedLinger = 3 * time.Second
+	// sharedLongest is the same while the `go test` runs that may start more test
+	// binaries: packages are compiled between them.
+	sharedLongest = 2 * time.Minute
+)
+
+// state is what a shared node's first user leaves for the others.
+type state struct {
+	Kind    Kind
+	Path    string
+	Env     []string
+	Dir     string
+	ID      string
+	Ports   ports
+	Address address
+}
+
+// Shared returns the node that all test binaries of one `go test` share: the first
+// one starts it, which takes as long as Start; the others wait for that and join.
+// Where LEVERET_BROKER_URL is set, it is that broker.
+//
+// Keep apart by virtual hosts of random names (Broker.VHost). Everything that
+// changes the node's life returns ErrShared; what changes it as a whole, such as a
+// memory alarm through Ctl, disturbs the others: tests of that kind start a node of
+// their own.
+//
+// Call release when done; it may be called again. It does not wait: the node ends
+// some seconds after its last user has released it or died, and after that
+// `go test` has ended.
+func Shared(ctx context.Context) (b *Broker, release func(), err error) {
+	cfg, err := Config{}.withDefaults()
+	if err != nil {
+		return nil, nil, err
+	}
+	if cfg.URL != "" || !nodesPossible {
+		b, err = Start(ctx, cfg)
+		return b, func() {}, err
+	}
+	run, path := sharedRun(cfg)
+	unlock, err := lock(ctx, path+".lock")
+	if err != nil {
+		return nil, nil, fmt.Errorf("devbroker: wait for the shared node: %w", err)
+	}
+	defer unlock()
+	b, user, err := join(ctx, path+".json")
+	if err != nil {
+		b, user, err = startShared(ctx, cfg, run, path)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	b.shared = true
+	var once sync.Once
+	return b, func() { once.Do(func() { user.Close() }) }, nil
+}
+
+// sharedRun returns the process whose end ends the sharing (0 where that is not
+// known), and the path, without its ending, of the files by which its test
+// binaries find each other.
+func sharedRun(cfg Config) (run int, path string) {
+	parent := os.Getppid()
+	comm, stat := procStat(parent)
+	if comm == "go" {
+		run = parent
+	}
+	// stat: a later process of the same id is another run.
+	key := sha256.Sum256([]byte(strings.Join([]string{cfg.Bin, stat, os.Getenv("PATH")}, "\n")))
+	name := fmt.Sprintf("leveret-run-%d-%d-%s", os.Geteuid(), parent, hex.EncodeToString(key[:4]))
+	return run, filepath.Join(os.TempDir(), name)
+}
+
+// procStat returns a process's name and start time, where the system has /proc.
+func procStat(pid int) (comm, start string) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", ""
+	}
+	_, rest, _ := strings.Cut(string(text), "(")
+	at := strings.LastIndex(rest, ")")
+	if at < 0 {
+		return "", ""
+	}
+	if fields := strings.Fields(rest[at+1:]); len(fields) > 19 {
+		start = fields[19]
+	}
+	return rest[:at], start
+}
+
+// join makes this process a user of the node that the state file tells of.
+func join(ctx context.Context, path string) (*Broker, *os.File, error) {
+	s, err := readState(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	user, err := openFIFO(s.Dir)
+	if err != nil { // nobody guards it: what is left of it must go
+		_ = exec.CommandContext(ctx, "/bin/sh", filepath.Join(s.Dir, "stop")).Run()
+		return nil, nil, err
+	}
+	if _, err := user.WriteString("join\n"); err != nil {
+		return nil, nil, errors.Join(err, user.Close())
+	}
+	// The guardian may be about to end the node. It takes the state file away, and
+	// having seen our word, puts it back.
+	for deadline := time.Now().Add(3 * time.Second); ; {
+		if _, err = os.Lstat(path); err == nil {
+			break
+		}
+		if time.Now().After(deadline) || sleep(ctx, 5*time.Millisecond) != nil {
+			return nil, nil, errors.Join(err, user.Close())
+		}
+	}
+	b := &Broker{source: Source{Kind: s.Kind, Path: s.Path, env: s.Env}, address: s.Address}
+	if _, err := s.Address.probe(ctx); err != nil {
+		return nil, nil, errors.Join(err, user.Close())
+	}
+	b.node = &node{source: b.source, folder: folder{path: s.Dir, id: s.ID}, ports: s.Ports, address: &b.address}
+	b.engine = b.node.engine()
+	return b, user, nil
+}
+
+func readState(path string) (s state, err error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return s, err
+	}
+	if !info.Mode().IsRegular() || !ownedByUs(info) {
+		return s, fmt.Errorf("%s is somebody else's: %w", path, fs.ErrPermission)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(text, &s)
+}
+
+// startShared starts the node and lets the others know. The guardian is told of
+// the state file that this writes last: until then the node ends with us.
+func startShared(ctx context.Context, cfg Config, run int, path string) (*Broker, *os.File, error) {
+	g := guard{state: path + ".json", lock: path + ".lock", linger: sharedLinger, longest: sharedLongest, run: run}
+	os.Remove(g.state) // a dead node's
+	b, err := start(ctx, cfg, g)
+	if err != nil {
+		return nil, nil, err
+	}
+	fail := func(err error) (*Broker, *os.File, error) {
+		return nil, nil, errors.Join(fmt.Errorf("devbroker: share the node: %w", err), b.Close(context.WithoutCancel(ctx)))
+	}
+	n := b.node
+	text, err := json.Marshal(state{Kind: b.source.Kind, Path: b.source.Path, Env: b.source.env, Dir: n.folder.path, ID: n.folder.id, Ports: n.ports, Address: b.address})
+	if err != nil {
+		return fail(err)
+	}
+	fresh := g.state + ".new"
+	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(fresh, g.state); err != nil {
+		return fail(err)
+	}
+	return b, n.guardian.pipe, nil
+}

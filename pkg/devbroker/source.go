@@ -1,0 +1,130 @@
+package devbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Kind is a way to get at a broker.
+type Kind string
+
+// The kinds, in the order in which they are tried.
+const (
+	External  Kind = "running broker"
+	Tools     Kind = EnvBin
+	Installed Kind = "installed scripts"
+	Packages  Kind = "apt packages"
+	Container Kind = "container"
+)
+
+// Source is what was found: which way, and where.
+type Source struct {
+	Kind Kind
+	// Path is the URL of a running broker (without its password), the folder of
+	// the tools, or the program that runs containers.
+	Path string
+	// env is what the tools need in their environment, as key=value.
+	env []string
+}
+
+// String says it for people: "installed scripts, /usr/lib/rabbitmq/bin".
+func (s Source) String() string {
+	if s.Path == "" {
+		return string(s.Kind)
+	}
+	return fmt.Sprintf("%s, %s", s.Kind, s.Path)
+}
+
+// Find says what Start would take, and fetches nothing. Its error is the one that
+// Start would return where nothing is found.
+func Find(ctx context.Context, cfg Config) (Source, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return Source{}, err
+	}
+	var tried []error
+	for _, look := range ways(cfg) {
+		source, err := look(ctx)
+		if err == nil {
+			return source, nil
+		}
+		tried = append(tried, err)
+	}
+	return Source{}, notFound(cfg, tried)
+}
+
+// ways are the ways to look for a broker, in their order. What the caller or the
+// environment names is the only one.
+func ways(cfg Config) []func(context.Context) (Source, error) {
+	type looks = []func(context.Context) (Source, error)
+	switch {
+	case cfg.URL != "":
+		return looks{func(context.Context) (Source, error) { return Source{Kind: External, Path: redact(cfg.URL)}, nil }}
+	case cfg.Bin != "":
+		return looks{func(context.Context) (Source, error) { return toolsIn(cfg.Bin) }}
+	}
+	return looks{
+		func(context.Context) (Source, error) { return installed() },
+		func(context.Context) (Source, error) { return aptSource(cfg) },
+		containerTool,
+	}
+}
+
+// fetched returns the source with everything on this machine.
+func (s Source) fetched(ctx context.Context, cfg Config) (Source, error) {
+	switch {
+	case s.Kind == Packages && s.env == nil:
+		a, err := newApt(cfg)
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", Packages, err)
+		}
+		if s, err = a.fetch(ctx); err != nil {
+			return s, fmt.Errorf("%s: %w", Packages, err)
+		}
+	case s.Kind == Container:
+		if err := fetchImage(ctx, cfg, s.Path); err != nil {
+			return s, fmt.Errorf("%s: %w", Container, err)
+		}
+	}
+	return s, nil
+}
+
+// aptSource returns the packages that an earlier start has fetched, or where they
+// are going to be.
+func aptSource(cfg Config) (Source, error) {
+	if !hasApt() {
+		return Source{}, fmt.Errorf("%s: no apt-get on this machine", Packages)
+	}
+	a, err := newApt(cfg)
+	if err != nil {
+		return Source{}, fmt.Errorf("%s: %w", Packages, err)
+	}
+	if s, ok := a.unpacked(); ok {
+		return s, nil
+	}
+	return Source{Kind: Packages, Path: a.bin()}, nil
+}
+
+// ErrNotFound: there is no RabbitMQ on this machine, and none could be fetched.
+var ErrNotFound = errors.New("no RabbitMQ found, and none could be fetched")
+
+// notFound tells every way out, each with its command.
+func notFound(cfg Config, tried []error) error {
+	if cfg.Bin != "" { // the caller's wish, and its own reason
+		return fmt.Errorf("devbroker: %w", errors.Join(tried...))
+	}
+	text := `Any one of these helps:
+  a broker that runs already   export ` + EnvBrokerURL + `=amqp://guest:guest@localhost:5672/
+  a folder with its tools      export ` + EnvBin + `=/path/to/rabbitmq/sbin
+  Debian, Ubuntu               sudo apt-get install --no-install-recommends rabbitmq-server
+  Fedora, RHEL                 sudo dnf install rabbitmq-server
+  macOS, Homebrew              brew install rabbitmq
+  Docker, Podman               docker pull ` + cfg.Image + `
+Tried:`
+	for _, err := range tried {
+		text += "\n  " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return fmt.Errorf("devbroker: %w. %s", ErrNotFound, text)
+}

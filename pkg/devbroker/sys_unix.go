@@ -1,0 +1,147 @@
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
+
+package devbroker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const nodesPossible = true
+
+// ownSession takes a child out of the terminal's reach: no Ctrl-C, no hangup.
+func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+// alive says whether a process runs; one that has ended and waits for its parent
+// does not. A child of ours that ended is reaped on the way.
+func alive(pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	reaped, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+	if err == nil { // a child of ours
+		return reaped != pid
+	}
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return false
+	}
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return !errors.Is(err, syscall.ESRCH) // no /proc on macOS
+	}
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')'):], []byte(" "))
+	return !bytes.HasPrefix(state, []byte("Z")) && !bytes.HasPrefix(state, []byte("X"))
+}
+
+// awaitEnd returns when a process has ended.
+func awaitEnd(ctx context.Context, pid int) error {
+	for pause := time.Millisecond; alive(pid); pause = min(2*pause, 50*time.Millisecond) {
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func signalProcess(pid int, sig signal) error {
+	if pid <= 0 {
+		return os.ErrProcessDone
+	}
+	err := syscall.Kill(pid, sig)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+type signal = syscall.Signal
+
+const (
+	sigKill = syscall.SIGKILL
+	sigTerm = syscall.SIGTERM
+	sigStop = syscall.SIGSTOP
+	sigCont = syscall.SIGCONT
+)
+
+// guardianPipe makes the pipe between owner and guardian. Both ends are closed on
+// exec, so that no other child of ours holds them.
+func guardianPipe(dir string, fifo bool) (read, write *os.File, err error) {
+	if !fifo {
+		return os.Pipe()
+	}
+	path := filepath.Join(dir, "users")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		return nil, nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
+	}
+	// Opened for reading first, and without waiting: then the writer need not wait either.
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	if write, err = openFIFO(dir); err != nil {
+		syscall.Close(fd)
+		return nil, nil, err
+	}
+	if err := syscall.SetNonblock(fd, false); err != nil {
+		syscall.Close(fd)
+		write.Close()
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd), path), write, nil
+}
+
+// openFIFO makes this process one of a shared node's users. It fails where no
+// guardian reads.
+func openFIFO(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "users")
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := syscall.SetNonblock(fd, false); err != nil {
+		syscall.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// lock takes the lock file at path, waiting for whoever holds it, and returns how
+// to give it back. The kernel gives it back when we die.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
+	for {
+		fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		for {
+			err = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+			if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+				break
+			}
+			if err = sleep(ctx, 20*time.Millisecond); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			syscall.Close(fd)
+			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+		}
+		var held, now syscall.Stat_t
+		if syscall.Fstat(fd, &held) == nil && syscall.Lstat(path, &now) == nil && held.Ino == now.Ino {
+			return func() { syscall.Close(fd) }, nil
+		}
+		syscall.Close(fd) // removed by its last holder in between
+	}
+}
+
+// ownedByUs says whether a file was made by this user.
+func ownedByUs(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
+}

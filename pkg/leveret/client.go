@@ -1,0 +1,227 @@
+package leveret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// ClientConfig says how a client sends. The zero value of a field is its default.
+type ClientConfig struct {
+	// Middleware is put around every message that is sent and every call, the first outermost.
+	Middleware []Middleware
+	// MaxInFlight bounds the messages that wait for their confirm; further ones wait before they are written. Default 512.
+	MaxInFlight int
+	// MaxBody is the size in bytes over which a message is refused, with [ErrTooLarge]. Default 16 MiB: over the broker's
+	// own limit, which is that for RabbitMQ 4, it closes the channel.
+	MaxBody int
+	// ReplyQueue collects replies in an exclusive queue, reply.<service>.<instance>, instead of RabbitMQ's direct
+	// reply-to: visible in the management UI, and about as quick.
+	ReplyQueue bool
+}
+
+// A Client sends the commands, publishes the events and makes the requests that its service declared. It is safe for
+// concurrent use, and meant to be shared: a program needs one.
+type Client struct {
+	conn      *Conn
+	service   *Service
+	routes    map[Contract]*sending
+	publisher *rabbit.Publisher
+	requester *rabbit.Requester
+	config    ClientConfig
+	send      Handler
+	call      Handler
+}
+
+// sending is what is known of a contract before its first message.
+type sending struct {
+	spec                 *Spec
+	exchange, routingKey string
+	signals              *signals
+}
+
+// NewClient makes a client. It does not block; what the service sends to is declared with the first message. Mistakes
+// in the service and its contracts are errors here. Close ends the client.
+func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, error) {
+	if conn == nil || service == nil {
+		return nil, Errorf(InvalidArgument, "a client needs a connection and a service")
+	}
+	if err := service.err(); err != nil {
+		return nil, Errorf(InvalidArgument, "%w", err)
+	}
+	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
+	var t topology.Topology
+	for _, u := range service.uses {
+		if u.role.serves() {
+			continue
+		}
+		spec := u.contract.Spec()
+		exchange, key := route(conn.names, spec)
+		c.routes[u.contract] = &sending{spec, exchange.Name, key, conn.tel.sending(spec, exchange.Name, key)}
+		t.Add(u.topology(conn.names, service.name, conn.config.RequestQueueType))
+	}
+	setup := func(ctx context.Context) error { return conn.declare(ctx, t) }
+	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{
+		MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody, Setup: setup,
+	})
+	requests := rabbit.RequesterConfig{
+		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, Setup: setup, OnLate: conn.tel.lateReply,
+	}
+	if config.ReplyQueue {
+		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.config.Instance)
+	}
+	c.requester = rabbit.NewRequester(conn.publish, requests)
+	c.send = chain(c.observed(c.publish), config.Middleware)
+	c.call = chain(c.observed(c.request), config.Middleware)
+	return c, nil
+}
+
+// Send publishes a command or an event and blocks until the broker has confirmed it: see the errors of this package for
+// what else it may end in. While ctx lives, it waits through lost connections, and publishes again under the same id.
+func (c *Client) Send(ctx context.Context, m *Message) error {
+	if _, err := c.route(m, "send or publish"); err != nil {
+		return err
+	}
+	return c.send(ctx, m)
+}
+
+// Call makes a request and blocks until its reply, which it sets in m, a coded error from the other side, or the end of
+// ctx. A ctx without a deadline is given the contract's timeout.
+func (c *Client) Call(ctx context.Context, m *Message) error {
+	r, err := c.route(m, "call")
+	if err != nil {
+		return err
+	}
+	if r.spec.Kind != KindRequest {
+		return Errorf(InvalidArgument, "%s is a %s; only requests can be called", r.spec.Name, r.spec.Kind)
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.spec.Timeout)
+		defer cancel()
+	}
+	m.Deadline, _ = ctx.Deadline()
+	return c.call(ctx, m)
+}
+
+// Close refuses further messages, waits for those that are not confirmed yet while ctx lives, and fails the calls that
+// still wait.
+func (c *Client) Close(ctx context.Context) error {
+	return errors.Join(c.publisher.Close(ctx), c.requester.Close(ctx))
+}
+
+func (c *Client) route(m *Message, verb string) (*sending, error) {
+	r := c.routes[m.Contract]
+	if r == nil {
+		return nil, fmt.Errorf("%w: the service %q does not say that it wants to %s %s", ErrUndeclared, c.service.name, verb, nameOf(m.Contract))
+	}
+	return r, nil
+}
+
+func nameOf(c Contract) string {
+	if c == nil {
+		return "a message without a contract"
+	}
+	return fmt.Sprintf("the %s %q", c.Spec().Kind, c.Spec().Name)
+}
+
+// publication is a message with its destination.
+func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publication {
+	r := c.routes[m.Contract]
+	p := &rabbit.Publication{
+		Exchange:   r.exchange,
+		RoutingKey: r.routingKey,
+		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
+		Publishing: m.publishing(r.spec, c.service.name),
+	}
+	c.conn.tel.inject(ctx, p.Headers)
+	return p
+}
+
+func (c *Client) publish(ctx context.Context, m *Message) error {
+	if err := c.publisher.Publish(ctx, c.publication(ctx, m)); err != nil {
+		return fmt.Errorf("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
+	}
+	return nil
+}
+
+// request makes one call, and makes it again after a lost connection where that is harmless.
+func (c *Client) request(ctx context.Context, m *Message) error {
+	spec := m.Contract.Spec()
+	for {
+		d, err := c.requester.Call(ctx, c.publication(ctx, m))
+		switch {
+		case err == nil:
+			return c.reply(m, d)
+		case ctx.Err() != nil:
+			return c.unanswered(ctx, m, err)
+		case errors.Is(err, ErrUnconfirmed) && spec.Idempotent:
+			c.conn.config.Logger.InfoContext(ctx, "the connection was lost during a call; calling again", "contract", spec.Name, "message_id", m.ID)
+		case errors.Is(err, ErrUnroutable):
+			return fmt.Errorf("%s: no service answers it now: %w", spec.Name, err)
+		default:
+			return fmt.Errorf("%s %s: %w", spec.Name, m.ID, err)
+		}
+	}
+}
+
+// unanswered is the error of a call whose context ended; a cancelled one is taken back, if anybody handles it.
+func (c *Client) unanswered(ctx context.Context, m *Message, err error) error {
+	spec := m.Contract.Spec()
+	if errors.Is(ctx.Err(), context.Canceled) {
+		c.requester.Tell(&rabbit.Publication{
+			Exchange: c.conn.names.ControlExchange(), RoutingKey: c.conn.names.CancelKey(spec.Name),
+			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
+		})
+		return Errorf(Canceled, "%s %s: the call was cancelled: %w", spec.Name, m.ID, err)
+	}
+	return Errorf(DeadlineExceeded, "%s %s: no reply in time: %w", spec.Name, m.ID, err)
+}
+
+func (c *Client) reply(m *Message, d *rabbit.Delivery) error {
+	m.From = d.AppId
+	if instance := textHeader(d.Headers, headerInstance); instance != "" {
+		m.From += "@" + instance
+	}
+	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeFault {
+		return faultFrom(d)
+	}
+	m.Reply = d.Body
+	return nil
+}
+
+// A Pipeline is a [Sender] for one goroutine that sends many messages: it does not wait for each one's confirm. It is
+// not safe for concurrent use.
+type Pipeline struct {
+	client *Client
+	rabbit *rabbit.Pipeline
+	send   Handler
+}
+
+// Pipeline makes a pipeline, which shares the client's limit of messages in flight.
+func (c *Client) Pipeline() *Pipeline {
+	p := &Pipeline{client: c, rabbit: c.publisher.Pipeline()}
+	p.send = chain(c.observed(p.publish), c.config.Middleware)
+	return p
+}
+
+// Send writes a message and returns. It blocks while the connection is down, or too many messages wait for their
+// confirm. An error means that this message was not sent; what becomes of the others is told by Flush.
+func (p *Pipeline) Send(ctx context.Context, m *Message) error {
+	if _, err := p.client.route(m, "send or publish"); err != nil {
+		return err
+	}
+	return p.send(ctx, m)
+}
+
+func (p *Pipeline) publish(ctx context.Context, m *Message) error {
+	return p.rabbit.Publish(ctx, p.client.publication(ctx, m), nil)
+}
+
+// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were sent since
+// the last Flush are confirmed; else the errors of the others, joined.
+func (p *Pipeline) Flush(ctx context.Context) error { return p.rabbit.Flush(ctx) }

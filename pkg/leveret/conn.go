@@ -1,0 +1,200 @@
+package leveret
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// ConnConfig says which broker to talk to, and how to appear there. The zero value of a field is its default.
+type ConnConfig struct {
+	// URLs are the addresses of the broker, or of the nodes of a cluster, tried in turn: amqp://user:password@host/vhost,
+	// or amqps:// for TLS. Default amqp://guest:guest@localhost:5672/.
+	URLs []string
+	// TLS holds the authorities to trust and the client's certificates, for amqps addresses. Default: the system's
+	// authorities, no certificate.
+	TLS *tls.Config
+	// Name is what the connections are called in the management UI. Default: the name of the executable.
+	Name string
+	// Instance tells the processes of one service apart. Default: host/pid.
+	Instance string
+	// Version is the program's, for the management UI. Optional.
+	Version string
+	// Namespace prefixes the names of all exchanges, queues and routing keys, so that two systems can share a virtual
+	// host. Default: none.
+	Namespace string
+	// NoDeclare leaves exchanges and queues to whoever may declare them; nothing is declared then.
+	NoDeclare bool
+	// RequestQueueType is "classic", the default and the quicker one, or "quorum": a classic queue is unusable while the
+	// node of a cluster that holds it is down.
+	RequestQueueType string
+	// Heartbeat is how often each side shows that it lives. Default 10 s.
+	Heartbeat time.Duration
+	// Logger is told what no caller learns: connections lost and made, failed messages. Default: nothing is logged.
+	Logger *slog.Logger
+	// TracerProvider, MeterProvider and Propagator are OpenTelemetry's. Default: no spans, no metrics, and the W3C
+	// propagator, so that a trace that passes through is carried on.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
+	Propagator     propagation.TextMapPropagator
+}
+
+// A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker in need stops
+// reading from those who publish. Both are made again whenever they are lost. It is safe for concurrent use.
+type Conn struct {
+	config   ConnConfig
+	publish  *rabbit.Conn
+	consume  *rabbit.Conn
+	declarer *rabbit.Declarer
+	names    topology.Names
+	tel      *telemetry
+}
+
+// Connect blocks until both connections are there, or ctx ends. An unreachable broker is tried again while ctx lives;
+// a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
+// connections are made again for ever; [Conn.Ready] tells how they are. Close ends them.
+func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	tel, err := newTelemetry(config)
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace}, tel: tel}
+	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish")); err != nil {
+		return nil, err
+	}
+	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume")); err != nil {
+		return nil, errors.Join(err, c.publish.Close(ctx))
+	}
+	c.declarer = rabbit.NewDeclarer(c.consume)
+	if err := tel.observe(c); err != nil {
+		return nil, errors.Join(err, c.Close(ctx))
+	}
+	return c, nil
+}
+
+func (c ConnConfig) withDefaults() (ConnConfig, error) {
+	if c.Name == "" {
+		c.Name = filepath.Base(os.Args[0])
+	}
+	if c.Instance == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "localhost"
+		}
+		c.Instance = host + "/" + strconv.Itoa(os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.TracerProvider == nil {
+		c.TracerProvider = nooptrace.NewTracerProvider()
+	}
+	if c.MeterProvider == nil {
+		c.MeterProvider = noopmetric.NewMeterProvider()
+	}
+	if c.Propagator == nil {
+		c.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	}
+	switch c.RequestQueueType {
+	case "":
+		c.RequestQueueType = "classic"
+	case "classic", "quorum":
+	default:
+		return c, Errorf(InvalidArgument, "RequestQueueType is %q; it must be classic or quorum", c.RequestQueueType)
+	}
+	if c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace) {
+		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
+	}
+	if len(c.Namespace) > 63 || len(c.Instance) > 127 || len(c.Name) > 127 {
+		return c, Errorf(InvalidArgument, "Namespace, Instance or Name is too long")
+	}
+	return c, nil
+}
+
+func (c *Conn) rabbitConfig(purpose string) rabbit.Config {
+	properties := map[string]any{"product": "Leveret", "instance": c.config.Instance, "purpose": purpose}
+	if c.config.Version != "" {
+		properties["version"] = c.config.Version
+	}
+	return rabbit.Config{
+		URLs:       c.config.URLs,
+		TLS:        c.config.TLS,
+		Name:       fmt.Sprintf("%s %s (%s)", c.config.Name, c.config.Instance, purpose),
+		Properties: properties,
+		Heartbeat:  c.config.Heartbeat,
+		Logger:     c.config.Logger.With("connection", purpose),
+	}
+}
+
+// Ready returns nil while both connections are up and the broker takes messages, and else what is wrong.
+func (c *Conn) Ready() error {
+	var errs []error
+	for _, conn := range []struct {
+		what string
+		*rabbit.Conn
+	}{{"publishing", c.publish}, {"consuming", c.consume}} {
+		if s := conn.State(); s.Phase != rabbit.Connected {
+			errs = append(errs, fmt.Errorf("the connection for %s is %s since %s: %w",
+				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmpErr(s.Err)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func cmpErr(err error) error {
+	if err == nil {
+		return errors.New("no further reason")
+	}
+	return err
+}
+
+// Server returns the broker that the connection leads to now, without its password, and the broker's version.
+func (c *Conn) Server() (address, version string) {
+	s := c.consume.State()
+	return s.Address, s.Version
+}
+
+// Names returns what makes the names of exchanges and queues on this connection.
+func (c *Conn) Names() topology.Names { return c.names }
+
+// Rabbit returns the connection for consuming, for tools that look at queues. It belongs to c.
+func (c *Conn) Rabbit() *rabbit.Conn { return c.consume }
+
+// Close closes both connections, and cuts them when ctx ends. Close clients and stop workers first. Closing twice is
+// allowed.
+func (c *Conn) Close(ctx context.Context) error {
+	c.tel.close()
+	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
+}
+
+// declare makes sure that what t describes exists, unless that is left to others.
+func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
+	if c.config.NoDeclare {
+		return nil
+	}
+	return c.declarer.Declare(ctx, t)
+}
+
+// declarePublishing is declare over the publishing connection, for queues that are exclusive to it.
+func (c *Conn) declareExclusive(ctx context.Context, t topology.Topology) error {
+	return rabbit.NewDeclarer(c.publish).Declare(ctx, t)
+}

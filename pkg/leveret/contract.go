@@ -1,0 +1,236 @@
+package leveret
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Kind is what a contract is: a command, an event, or a request.
+type Kind uint8
+
+// The kinds of contract.
+const (
+	KindCommand Kind = iota + 1
+	KindEvent
+	KindRequest
+)
+
+// String returns "command", "event" or "request".
+func (k Kind) String() string {
+	switch k {
+	case KindCommand:
+		return "command"
+	case KindEvent:
+		return "event"
+	case KindRequest:
+		return "request"
+	default:
+		return "unknown"
+	}
+}
+
+// A Contract is a [Command], an [Event] or a [Request]. A contract is immutable and safe for concurrent use.
+type Contract interface {
+	// Spec returns all that is known of the contract. It must not be changed.
+	Spec() *Spec
+}
+
+// A Spec describes a contract.
+type Spec struct {
+	Kind Kind
+	// Name is the contract's name on the wire, and its routing key: "inventory.reserve". The first segment is the
+	// service that owns it.
+	Name string
+	// Payload is the type of what is sent, Reply that of the answer to a request (nil otherwise).
+	Payload, Reply reflect.Type
+	// Retry says how failed messages are tried again. Requests are not.
+	Retry RetryPolicy
+	// RetryOn lists codes that are tried again though they would be dead-lettered at once otherwise.
+	RetryOn []Code
+	// Timeout is how long a caller waits for the reply if its context has no sooner end. Requests only.
+	Timeout time.Duration
+	// Idempotent says that handling the same request twice does no harm. Requests only.
+	Idempotent bool
+	// Address is set where the exchange or the queue belongs to somebody else.
+	Address *Address
+	// Example is a payload to show to people; nil where none was given.
+	Example any
+}
+
+// Owner returns the service that owns the contract: the first segment of its name.
+func (s *Spec) Owner() string {
+	owner, _, _ := strings.Cut(s.Name, ".")
+	return owner
+}
+
+// A RetryPolicy says how often and after which delays a failed command or event is handled again.
+type RetryPolicy struct {
+	// Attempts is how often a message is handled at most, the first time included. Default 5; 1 means never again.
+	Attempts int
+	// Delays are what a message waits before its second, third, … attempt; the last one repeats. Default 1s, 10s, 1m,
+	// 10m. Every distinct delay is a queue on the broker, shared by all contracts: keep to a few.
+	Delays []time.Duration
+}
+
+// DefaultRetryPolicy returns what a contract without one has: five attempts, after 1s, 10s, 1m and 10m.
+func DefaultRetryPolicy() RetryPolicy {
+	return RetryPolicy{Attempts: 5, Delays: []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute}}
+}
+
+// DefaultTimeout is how long a caller waits for the reply to a request that has no [Timeout] of its own.
+const DefaultTimeout = 10 * time.Second
+
+// An Address names an exchange or a queue that does not follow from the contract's name, because somebody else made it.
+type Address struct {
+	// Exchange and RoutingKey are where the contract's messages are published. An empty exchange is the default one,
+	// which takes the name of a queue as its routing key.
+	Exchange, RoutingKey string
+	// Queue is the one that a worker takes them from.
+	Queue string
+	// External says that the exchange and the queue belong to somebody else: they are never declared, only checked.
+	// The dead-letter queue, named after the queue, stays ours.
+	External bool
+}
+
+// An Option changes how a contract is carried. Each says which kinds of contract it is for; the catalog reports one
+// that is used on another.
+type Option func(*Spec) error
+
+// Retry sets the retry policy of a command, or of an event for all its subscribers. What is zero in it is the default.
+func Retry(p RetryPolicy) Option {
+	return func(s *Spec) error {
+		if s.Kind == KindRequest {
+			return errors.New("Retry is for commands and events: a caller that gets Unavailable calls again itself")
+		}
+		if p.Attempts != 0 {
+			s.Retry.Attempts = p.Attempts
+		}
+		if len(p.Delays) > 0 {
+			s.Retry.Delays = slices.Clone(p.Delays)
+		}
+		if s.Retry.Attempts < 1 {
+			return fmt.Errorf("Retry: Attempts is %d; it counts the first try, so it is at least 1", s.Retry.Attempts)
+		}
+		for _, d := range s.Retry.Delays {
+			if d < time.Millisecond || d > 24*time.Hour {
+				return fmt.Errorf("Retry: the delay %v is not between 1ms and 24h", d)
+			}
+		}
+		return nil
+	}
+}
+
+// RetryOn makes errors of these codes be tried again. Events overtake each other: a NotFound may be early, not wrong.
+func RetryOn(codes ...Code) Option {
+	return func(s *Spec) error {
+		if s.Kind == KindRequest {
+			return errors.New("RetryOn is for commands and events")
+		}
+		s.RetryOn = append(s.RetryOn, codes...)
+		return nil
+	}
+}
+
+// Timeout is how long a caller waits for the reply where its context has no sooner end. Default [DefaultTimeout].
+func Timeout(d time.Duration) Option {
+	return func(s *Spec) error {
+		if s.Kind != KindRequest {
+			return errors.New("Timeout is for requests: a command or an event has no deadline")
+		}
+		if d <= 0 {
+			return fmt.Errorf("Timeout is %v; it must be positive", d)
+		}
+		s.Timeout = d
+		return nil
+	}
+}
+
+// Idempotent says that handling the same request twice does no harm. A caller that loses its connection calls again
+// under the same message id, and a worker handles a redelivered request again instead of answering [Aborted].
+func Idempotent() Option {
+	return func(s *Spec) error {
+		if s.Kind != KindRequest {
+			return errors.New("Idempotent is for requests: commands and events are delivered at least once anyway")
+		}
+		s.Idempotent = true
+		return nil
+	}
+}
+
+// At carries the contract over an exchange and a queue that do not follow from its name.
+func At(a Address) Option {
+	return func(s *Spec) error {
+		if a.Queue == "" && a.RoutingKey == "" {
+			return errors.New("At: the address names neither a queue nor a routing key")
+		}
+		s.Address = &a
+		return nil
+	}
+}
+
+// Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type.
+func Example(payload any) Option {
+	return func(s *Spec) error {
+		if reflect.TypeOf(payload) != s.Payload {
+			return fmt.Errorf("Example is a %T, not a %v", payload, s.Payload)
+		}
+		s.Example = payload
+		return nil
+	}
+}
+
+var contractName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+
+// maxName keeps a queue's name, which carries more than the contract's, below AMQP's limit of 255 bytes.
+const maxName = 127
+
+// newSpec never fails: what is wrong is kept in errs, and reported by the catalog and by whoever uses the contract.
+func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Option) *contractBase {
+	s := &Spec{Kind: kind, Name: name, Payload: payload, Reply: reply}
+	if kind == KindRequest {
+		s.Timeout = DefaultTimeout
+	} else {
+		s.Retry = DefaultRetryPolicy()
+	}
+	b := &contractBase{spec: s}
+	if !contractName.MatchString(name) || len(name) > maxName {
+		b.errs = append(b.errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, %d bytes at most", maxName))
+	}
+	for _, t := range []reflect.Type{payload, reply} {
+		if t != nil {
+			if err := encodable(t); err != nil {
+				b.errs = append(b.errs, err)
+			}
+		}
+	}
+	for _, o := range options {
+		if err := o(s); err != nil {
+			b.errs = append(b.errs, err)
+		}
+	}
+	return b
+}
+
+// contractBase is what the three kinds of contract share.
+type contractBase struct {
+	spec *Spec
+	errs []error
+}
+
+func (b *contractBase) Spec() *Spec { return b.spec }
+
+// err returns all that is wrong with the contract itself.
+func (b *contractBase) err() error {
+	if len(b.errs) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %q: %w", b.spec.Kind, b.spec.Name, errors.Join(b.errs...))
+}
+
+// checked is implemented by every contract of this package.
+type checked interface{ err() error }

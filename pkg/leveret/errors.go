@@ -1,0 +1,157 @@
+package leveret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// What a publish or a call can end in, beside an answer from the other side. Each has a [Code] (see [CodeOf]), and each
+// wraps the context's error where the context ended it.
+var (
+	// Not sent: nothing reached the broker.
+	ErrNotConnected = rabbit.ErrNotConnected // Unavailable: no connection while the context lasted
+	ErrBlocked      = rabbit.ErrBlocked      // Unavailable: the broker takes no messages (memory or disk alarm) or confirms none
+	ErrTooLarge     = rabbit.ErrTooLarge     // InvalidArgument: the body is over the limit
+	ErrClosed       = rabbit.ErrClosed       // Unavailable: the client or the connection was closed
+
+	// Refused: the broker said no.
+	ErrUnroutable = rabbit.ErrUnroutable // Unavailable: no queue is bound for it
+	ErrNacked     = rabbit.ErrNacked     // ResourceExhausted: the queue does not take it
+	ErrRefused    = rabbit.ErrRefused    // PermissionDenied: this user may not publish there
+
+	// Unknown: bytes were written and no confirm came. The message may or may not be in its queue.
+	ErrUnconfirmed = rabbit.ErrUnconfirmed // Unavailable
+
+	// ErrStuck is what [Worker.Run] returns when a handler did not end after its context was cancelled. The process
+	// should exit, so that the broker gives the message to another.
+	ErrStuck = errors.New("a handler is stuck")
+
+	// ErrUndeclared: the service did not declare this use of the contract, or the worker has no handler for it.
+	ErrUndeclared = errors.New("not declared")
+)
+
+// An Error is an error with a code: what a handler returns to say what became of the message, and what a caller gets
+// when the other side answered with an error.
+type Error struct {
+	Code Code
+	// Reason names the error for programs, within its code: "card_declined". Optional.
+	Reason string
+	// Message is for people. It travels to the caller and into dead letters: put no secrets into it.
+	Message string
+
+	cause error
+	after time.Duration // where RetryAfter asked for it
+}
+
+// Errorf makes an error with a code. The format takes %w as fmt.Errorf does; what it wraps stays on this side.
+func Errorf(code Code, format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+}
+
+// NewError makes an error that a package declares once, and that callers on the other side of the broker find again
+// with errors.Is:
+//
+//	var ErrDeclined = leveret.NewError(leveret.FailedPrecondition, "card_declined", "the card was declined")
+func NewError(code Code, reason, message string) *Error {
+	return &Error{Code: code, Reason: reason, Message: message}
+}
+
+// Error returns "code: message".
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return e.Code.String()
+	}
+	return e.Code.String() + ": " + e.Message
+}
+
+// Unwrap returns what Errorf wrapped; nil for an error that came from the other side.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Is matches the error's [Code], and any *Error with the same code and the same non-empty reason.
+func (e *Error) Is(target error) bool {
+	switch t := target.(type) {
+	case Code:
+		return e.Code == t
+	case *Error:
+		return t.Reason != "" && e.Code == t.Code && e.Reason == t.Reason
+	default:
+		return false
+	}
+}
+
+// CodeOf returns the code of an error: its own, that of the first coded error it wraps, or the one that the sentinels of
+// this package and of package context stand for. It is [Unknown] for any other error, and 0 for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	if c, ok := errors.AsType[Code](err); ok {
+		return c
+	}
+	for _, known := range sentinelCodes {
+		if errors.Is(err, known.err) {
+			return known.code
+		}
+	}
+	return Unknown
+}
+
+var sentinelCodes = [...]struct {
+	err  error
+	code Code
+}{
+	{ErrTooLarge, InvalidArgument},
+	{rabbit.ErrInvalid, InvalidArgument},
+	{ErrUndeclared, FailedPrecondition},
+	{ErrNacked, ResourceExhausted},
+	{ErrRefused, PermissionDenied},
+	{ErrUnroutable, Unavailable},
+	{ErrUnconfirmed, Unavailable},
+	{ErrBlocked, Unavailable},
+	{ErrNotConnected, Unavailable},
+	{ErrClosed, Unavailable},
+	{context.DeadlineExceeded, DeadlineExceeded},
+	{context.Canceled, Canceled},
+}
+
+// RetryAfter says that the message should be tried again no sooner than d: it waits in the retry tier nearest d from
+// above, or in the longest. It counts as an attempt.
+func RetryAfter(d time.Duration, err error) error {
+	e := &Error{Code: CodeOf(err), Message: messageOf(err), cause: err, after: max(d, 1)}
+	if e.Code == 0 {
+		e.Code, e.Message = Unavailable, "try again later"
+	}
+	return e
+}
+
+// Discard says that the message is of no use and may go: it is acked and counted, and nothing else happens to it.
+func Discard(err error) error { return &discarded{err} }
+
+type discarded struct{ err error }
+
+func (d *discarded) Error() string {
+	if d.err == nil {
+		return "discarded"
+	}
+	return "discarded: " + d.err.Error()
+}
+func (d *discarded) Unwrap() error { return d.err }
+
+// messageOf returns what an error says without its code.
+func messageOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	if e, ok := err.(*Error); ok { //nolint:errorlint // the message of a wrapping error says more
+		return e.Message
+	}
+	return err.Error()
+}

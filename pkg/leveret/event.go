@@ -1,0 +1,42 @@
+package leveret
+
+import (
+	"context"
+	"reflect"
+)
+
+// An Event tells whoever listens that something has happened. It belongs to the service that publishes it.
+type Event[T any] struct{ *contractBase }
+
+// NewEvent declares an event that carries a T. The name's first segment is the service that publishes it.
+// NewEvent never fails: a wrong name or option is reported by [NewCatalog], and by whoever uses the event.
+func NewEvent[T any](name string, options ...Option) *Event[T] {
+	return &Event[T]{newSpec(KindEvent, name, reflect.TypeFor[T](), nil, options)}
+}
+
+// Publish validates and encodes the payload and hands it to s. With a [Client] it returns nil once the broker has
+// confirmed it: every queue that is bound holds it. An event that nobody listens to is confirmed too.
+func (e *Event[T]) Publish(ctx context.Context, s Sender, payload T, options ...SendOption) error {
+	return send(ctx, s, e, e.contractBase, payload, options)
+}
+
+// Subscribe makes h the handler of the event in w. Every subscribing service has a queue of its own, which its
+// processes share. The error that h returns is the verdict on the message. Call it before w.Run.
+func (e *Event[T]) Subscribe(w *Worker, h func(ctx context.Context, payload T) error, options ...SubscribeOption) {
+	var o subscribeOptions
+	for _, option := range options {
+		option(&o)
+	}
+	w.register(e, e.contractBase, o.name, handlerOf(h))
+}
+
+// A SubscribeOption changes one subscription.
+type SubscribeOption func(*subscribeOptions)
+
+type subscribeOptions struct{ name string }
+
+// As names a subscription, so that one service can have several to one event, each with a queue of its own. The service
+// declares it with [SubscribesAs].
+func As(name string) SubscribeOption {
+	return func(o *subscribeOptions) { o.name = name }
+}

@@ -1,0 +1,52 @@
+package leveret
+
+import (
+	"context"
+	"sync"
+)
+
+// handling is what a handler's context knows of the message that is being handled.
+type handling struct {
+	message *Message
+	// key identifies the message where its sender gave it no id; see incoming.
+	key string
+
+	mu   sync.Mutex
+	sent map[string]int // by contract
+}
+
+// nextID returns the id of the next message of a contract that this handling sends: the same again when the handler
+// runs again and sends in the same order. Safe for concurrent use, but handlers that send one contract from several
+// goroutines at once give up the order, and with it the sameness.
+func (h *handling) nextID(contract string) string {
+	if h.key == "" {
+		return newID()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.sent == nil {
+		h.sent = make(map[string]int)
+	}
+	h.sent[contract]++
+	return derivedID(h.key, h.message.Queue, contract, h.sent[contract])
+}
+
+type handlingKey struct{}
+
+// handlingContext carries a handling without a further allocation.
+type handlingContext struct {
+	context.Context //nolint:containedctx // it is a context
+	*handling
+}
+
+func (c handlingContext) Value(key any) any {
+	if _, ok := key.(handlingKey); ok {
+		return c.handling
+	}
+	return c.Context.Value(key)
+}
+
+func handlingFrom(ctx context.Context) *handling {
+	h, _ := ctx.Value(handlingKey{}).(*handling)
+	return h
+}

@@ -1,0 +1,112 @@
+package leveret
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// A Message is what travels: the payload as bytes, and what accompanies it. Middleware sees it on its way out and in;
+// handlers find theirs with [MessageFrom].
+type Message struct {
+	// Contract is what the message is an instance of.
+	Contract Contract
+
+	// ID identifies the message, through every retry, redelivery and replay: what a receiver dedupes on. A UUIDv7, or,
+	// sent from inside a handler, a UUIDv8 that is the same again when the handler runs again. Empty only on a message
+	// that a foreign sender left without one.
+	ID string
+	// CorrelationID ties a reply to its request; on commands and events it is the conversation.
+	CorrelationID string
+	// ConversationID is shared by all messages that follow from one first message.
+	ConversationID string
+	// CausationID is the id of the message whose handler sent this one; empty on the first of a conversation.
+	CausationID string
+	// AppID is the service that sent the message first.
+	AppID string
+	// SentAt is when it was sent first, by the sender's clock. Zero where a foreign sender did not say.
+	SentAt time.Time
+	// Deadline is when a request's caller stops waiting. Zero for commands and events.
+	Deadline time.Time
+
+	// Headers are the message's AMQP headers. On the way out those of Leveret are added later; on the way in all are here.
+	Headers map[string]any
+	// Body is the payload as it travels: JSON.
+	Body []byte
+	// Reply is the answer to a request as it travels: set by the handler, and on the way back, for the caller.
+	Reply []byte
+
+	// The rest is known of received messages only.
+
+	// Queue is the queue that the message came from.
+	Queue string
+	// Attempt counts how often the message was tried by the retry policy: 1 the first time. Redeliveries by the broker
+	// after a crash do not count.
+	Attempt int
+	// Redelivered says that the broker delivered the message before, to a worker that did not settle it.
+	Redelivered bool
+	// ReplyTo is where the answer goes; empty where nobody asked for one.
+	ReplyTo string
+	// From is the service instance that answered a call: "payment@host/pid"; empty otherwise.
+	From string
+}
+
+// A Sender takes messages that need no answer. [Client] and [Pipeline] are senders, and so is the recorder of package
+// leverettest.
+type Sender interface {
+	// Send hands over a command or an event, and returns what became of it.
+	Send(ctx context.Context, m *Message) error
+}
+
+// A Caller takes requests. [Client] is one, and so is the replier of package leverettest.
+type Caller interface {
+	// Call sends the request and blocks until its end. On success it has set m.Reply.
+	Call(ctx context.Context, m *Message) error
+}
+
+// A Handler does something with a message: hands it to a user's handler, or to the broker.
+type Handler func(ctx context.Context, m *Message) error
+
+// A Middleware wraps a [Handler]. The same kind serves workers and clients.
+type Middleware func(next Handler) Handler
+
+// chain puts middleware around h, the first outermost.
+func chain(h Handler, middleware []Middleware) Handler {
+	for i := len(middleware) - 1; i >= 0; i-- {
+		h = middleware[i](h)
+	}
+	return h
+}
+
+// A SendOption shapes one message.
+type SendOption func(*Message)
+
+// MessageID sets the message's id instead of a new one: to send the very same message again, or to let a business key
+// identify it.
+func MessageID(id string) SendOption {
+	return func(m *Message) { m.ID = id }
+}
+
+// Conversation makes the message part of a conversation that its context knows nothing of.
+func Conversation(id string) SendOption {
+	return func(m *Message) { m.ConversationID = id }
+}
+
+// Header adds a header. Names that begin with "x-" belong to RabbitMQ, those that begin with "leveret-" to Leveret.
+func Header(name string, value any) SendOption {
+	return func(m *Message) {
+		m.Headers = maps.Clone(m.Headers)
+		if m.Headers == nil {
+			m.Headers = make(map[string]any, 1)
+		}
+		m.Headers[name] = value
+	}
+}
+
+// MessageFrom returns the message whose handling ctx belongs to; nil outside a handler. It must not be changed.
+func MessageFrom(ctx context.Context) *Message {
+	if h := handlingFrom(ctx); h != nil {
+		return h.message
+	}
+	return nil
+}

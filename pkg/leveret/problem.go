@@ -1,0 +1,51 @@
+package leveret
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// problem is an error on the wire: RFC 9457 problem details, with the code and the reason as extensions.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	Code   Code   `json:"code"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// fault is what a caller is told of an error. A panic's value stays here: it may hold anything.
+func fault(err error) []byte {
+	code := CodeOf(err)
+	p := problem{Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code, Detail: cut(messageOf(err), maxErrorMessage)}
+	if e, ok := errors.AsType[*Error](err); ok {
+		p.Reason = e.Reason
+	}
+	if _, ok := errors.AsType[*panicked](err); ok {
+		p.Detail = "the handler panicked"
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // cannot be: all of it is text and numbers
+		return []byte(`{"type":"about:blank","title":"internal","status":500,"code":"internal"}`)
+	}
+	return body
+}
+
+// faultFrom reads the error that the other side answered with.
+func faultFrom(d *rabbit.Delivery) error {
+	p := problem{Code: Unknown}
+	if err := json.Unmarshal(d.Body, &p); err != nil {
+		return &Error{Code: Unknown, Message: fmt.Sprintf("the other side answered with an error that cannot be read: %v", err)}
+	}
+	if p.Code == 0 {
+		p.Code = Unknown
+	}
+	if p.Detail == "" {
+		p.Detail = p.Title
+	}
+	return &Error{Code: p.Code, Reason: p.Reason, Message: p.Detail}
+}

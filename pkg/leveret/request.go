@@ -1,0 +1,54 @@
+package leveret
+
+import (
+	"context"
+	"reflect"
+)
+
+// A Request asks a service a question and waits for the reply.
+type Request[Q, R any] struct{ *contractBase }
+
+// NewRequest declares a request that carries a Q and is answered with an R. The name's first segment is the service
+// that answers. NewRequest never fails: a wrong name or option is reported by [NewCatalog], and by whoever uses the
+// request.
+func NewRequest[Q, R any](name string, options ...Option) *Request[Q, R] {
+	return &Request[Q, R]{newSpec(KindRequest, name, reflect.TypeFor[Q](), reflect.TypeFor[R](), options)}
+}
+
+// Call sends the request and blocks until the reply, an error from the other side (an [*Error] with its code), or the
+// end of ctx or of the request's timeout, whichever is sooner. The deadline travels with the request: one that has
+// expired is never handled. When ctx is cancelled, so is the context of the handler on the other side, if it runs
+// already. A request that no service serves is [ErrUnroutable].
+func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options ...SendOption) (R, error) {
+	var reply R
+	m, err := outgoing(ctx, r, r.contractBase, request, options)
+	if err != nil {
+		return reply, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.spec.Timeout)
+	defer cancel()
+	if err := c.Call(ctx, m); err != nil {
+		return reply, err
+	}
+	if err := decode(m.Reply, &reply); err != nil {
+		return reply, Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, reply, err)
+	}
+	return reply, nil
+}
+
+// Answer makes h answer the request in w. What h returns goes to the caller: the reply, or the error with its code.
+// Call it before w.Run, once for a request; mistakes are reported by Run.
+func (r *Request[Q, R]) Answer(w *Worker, h func(ctx context.Context, request Q) (R, error)) {
+	w.register(r, r.contractBase, "", func(ctx context.Context, m *Message) error {
+		var request Q
+		if err := decodePayload(m.Body, &request); err != nil {
+			return err
+		}
+		reply, err := h(ctx, request)
+		if err != nil {
+			return err
+		}
+		m.Reply, err = encode(reply)
+		return err
+	})
+}

@@ -1,0 +1,75 @@
+package leveret
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// send is what Send and Publish do: the way from a payload to a sender.
+func send[T any](ctx context.Context, s Sender, c Contract, b *contractBase, payload T, options []SendOption) error {
+	m, err := outgoing(ctx, c, b, payload, options)
+	if err != nil {
+		return err
+	}
+	return s.Send(ctx, m)
+}
+
+// outgoing makes the message that carries a payload.
+func outgoing[T any](ctx context.Context, c Contract, b *contractBase, payload T, options []SendOption) (*Message, error) {
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	if err := validate(&payload); err != nil {
+		return nil, fmt.Errorf("%s: %w", b.spec.Name, err)
+	}
+	body, err := encode(payload)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", b.spec.Name, err)
+	}
+	return NewMessage(ctx, c, body, options...), nil
+}
+
+// NewMessage makes the message that carries an encoded payload, with its ids, as the verbs of a contract do. It is for
+// tools that have no Go value: they are not helped by types, and not stopped by Validate.
+func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOption) *Message {
+	m := &Message{Contract: c, Body: body, SentAt: time.Now()}
+	for _, o := range options {
+		o(m)
+	}
+	spec := c.Spec()
+	parent := handlingFrom(ctx)
+	if m.ID == "" {
+		if parent != nil {
+			m.ID = parent.nextID(spec.Name)
+		} else {
+			m.ID = newID()
+		}
+	}
+	if parent != nil {
+		m.CausationID = parent.message.ID
+		if m.ConversationID == "" {
+			m.ConversationID = parent.message.ConversationID
+		}
+	}
+	if m.ConversationID == "" {
+		m.ConversationID = m.ID
+	}
+	if spec.Kind == KindRequest {
+		m.CorrelationID = newCorrelationID()
+	} else {
+		m.CorrelationID = m.ConversationID
+	}
+	return m
+}
+
+// handlerOf decodes the payload and hands it to h.
+func handlerOf[T any](h func(context.Context, T) error) Handler {
+	return func(ctx context.Context, m *Message) error {
+		var payload T
+		if err := decodePayload(m.Body, &payload); err != nil {
+			return err
+		}
+		return h(ctx, payload)
+	}
+}

@@ -1,0 +1,153 @@
+package leveret
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// settle does what the verdict says. The copy of a message that is retried or dead-lettered is confirmed and routed
+// before the original is acked: nothing is lost in between, though a crash there leaves two.
+func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) rabbit.Settlement {
+	w := e.worker
+	log := w.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", m.ID, "attempt", m.Attempt)
+	switch o.Verdict {
+	case VerdictAck:
+		if e.spec.Kind == KindRequest {
+			e.answer(ctx, d, m, o.Err, log)
+		}
+		return rabbit.Ack
+	case VerdictRequeue:
+		return rabbit.Requeue
+	case VerdictDiscard:
+		log.InfoContext(ctx, "message discarded", "error", o.Err)
+		return rabbit.Ack
+	case VerdictExpired:
+		log.DebugContext(ctx, "request expired before it was handled")
+		return rabbit.Ack
+	case VerdictRetry:
+		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
+		p := e.failed(d, m, o.Err)
+		p.Exchange = w.names().RetryTier(o.Delay)
+		p.Headers[headerAttempt] = int64(m.Attempt + 1)
+		return e.putAside(ctx, p, log)
+	default:
+		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
+		p := e.failed(d, m, o.Err)
+		p.Exchange = w.names().DeadLetterExchange()
+		e.explain(p.Headers, m, o.Err)
+		return e.putAside(ctx, p, log)
+	}
+}
+
+// failed is a copy of a failed message that is addressed to its queue: on a retry tier's exchange or on that of dead
+// letters, the routing key is the queue it belongs to.
+func (e *endpoint) failed(d *rabbit.Incoming, m *Message, err error) *rabbit.Publication {
+	p := &rabbit.Publication{RoutingKey: e.queue, Mandatory: true, Publishing: copyOf(&d.Delivery)}
+	if timeHeader(p.Headers, headerFirstFailedAt).IsZero() {
+		p.Headers[headerFirstFailedAt] = formatTime(time.Now())
+	}
+	p.Headers[headerErrorCode] = CodeOf(err).String()
+	p.Headers[headerErrorMessage] = cut(messageOf(err), maxErrorMessage)
+	return p
+}
+
+// explain writes into a dead letter why it is one.
+func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
+	w := e.worker
+	maps.Copy(headers, rabbit.Table{
+		headerFailedQueue: e.queue,
+		headerFailedAt:    formatTime(time.Now()),
+		headerAttempts:    int64(m.Attempt),
+		headerService:     w.service.name,
+		headerHost:        w.instance(),
+	})
+	delete(headers, headerAttempt)
+	if coded, ok := errors.AsType[*Error](err); ok && coded.Reason != "" {
+		headers[headerErrorReason] = cut(coded.Reason, 255)
+	}
+	if p, ok := errors.AsType[*panicked](err); ok && w.config.Stacks {
+		headers[headerStack] = cut(string(p.stack), maxStack)
+	}
+}
+
+// putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While
+// it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once.
+func (e *endpoint) putAside(ctx context.Context, p *rabbit.Publication, log *slog.Logger) rabbit.Settlement {
+	defer e.trouble.Store(nil)
+	for failures := 0; ; failures++ {
+		err := e.worker.publisher.Publish(ctx, p)
+		switch {
+		case err == nil:
+			return rabbit.Ack
+		case ctx.Err() != nil:
+			return rabbit.Requeue
+		case errors.Is(err, rabbit.ErrInvalid):
+			p.Headers = ownHeaders(p.Headers) // it has headers that arrived but cannot be sent
+		default:
+			e.trouble.Store(&err)
+			log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
+			if err := e.worker.conn.declare(ctx, e.topology); err != nil {
+				log.WarnContext(ctx, "cannot declare", "error", err)
+			}
+		}
+		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second)) + time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return rabbit.Requeue
+		}
+	}
+}
+
+// ownHeaders keeps of a copy's headers those that were made here.
+func ownHeaders(h rabbit.Table) rabbit.Table {
+	own := rabbit.Table{headerDropped: "of a type that AMQP 0-9-1 cannot carry"}
+	for name, value := range h {
+		switch value.(type) {
+		case string, int64:
+			if len(name) <= 255 && len(name) > 8 && name[:8] == "leveret-" {
+				own[name] = value
+			}
+		}
+	}
+	return own
+}
+
+// answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with
+// its caller's deadline.
+func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, err error, log *slog.Logger) {
+	if err != nil {
+		log.WarnContext(ctx, "request answered with an error", "error", err, "code", CodeOf(err), "asked", m.ReplyTo != "")
+	}
+	if m.ReplyTo == "" || errors.Is(context.Cause(ctx), errCallerGone) {
+		return
+	}
+	correlation := m.CorrelationID
+	if correlation == "" {
+		correlation = m.ID // as many foreign callers expect
+	}
+	p := &rabbit.Publication{RoutingKey: m.ReplyTo, Publishing: rabbit.Publishing{
+		MessageId:     newID(),
+		CorrelationId: correlation,
+		Type:          e.spec.Name,
+		ContentType:   contentTypeJSON,
+		DeliveryMode:  transient,
+		Timestamp:     time.Now(),
+		AppId:         e.worker.service.name,
+		Headers:       rabbit.Table{headerConversation: m.ConversationID, headerInstance: e.worker.instance()},
+		Body:          m.Reply,
+	}}
+	if err != nil {
+		p.ContentType, p.Body = contentTypeFault, fault(err)
+	}
+	if err := d.Reply(ctx, p); err != nil {
+		log.WarnContext(ctx, "the reply was not sent", "error", err)
+	}
+}

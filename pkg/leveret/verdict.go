@@ -1,0 +1,93 @@
+package leveret
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// A Verdict is what becomes of a message after its handling.
+type Verdict uint8
+
+// The verdicts.
+const (
+	// VerdictAck: done. A request has been answered, with its reply or with an error.
+	VerdictAck Verdict = iota + 1
+	// VerdictRetry: handled again after a delay, as a copy with the next attempt's number.
+	VerdictRetry
+	// VerdictDeadLetter: kept in the queue's dead-letter queue, with the reason in its headers.
+	VerdictDeadLetter
+	// VerdictDiscard: dropped, by [Discard].
+	VerdictDiscard
+	// VerdictRequeue: back to the queue, because the worker stops.
+	VerdictRequeue
+	// VerdictExpired: a request whose caller had given up before it was handled; dropped.
+	VerdictExpired
+)
+
+// String returns "ack", "retry", "dead_letter", "discard", "requeue" or "expired".
+func (v Verdict) String() string {
+	return [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired"}[v]
+}
+
+// An Outcome is a verdict with its reason.
+type Outcome struct {
+	Verdict Verdict
+	// Err is what the handler returned, or why it was not called; nil if all went well.
+	Err error
+	// Delay is how long a message to be retried waits.
+	Delay time.Duration
+}
+
+// judge turns the error of a handling into a verdict. The context is the one that the handler had.
+func judge(ctx context.Context, m *Message, err error) Outcome {
+	spec := m.Contract.Spec()
+	o := Outcome{Verdict: VerdictAck, Err: err}
+	var discarded *discarded
+	switch {
+	case err == nil:
+	case errors.As(err, &discarded):
+		o.Verdict = VerdictDiscard
+	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) && (errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining)):
+		o.Verdict = VerdictRequeue
+	case spec.Kind == KindRequest:
+		// The caller is told.
+	default:
+		o.Verdict, o.Delay = retryOrNot(spec, m.Attempt, err)
+	}
+	return o
+}
+
+func retryOrNot(spec *Spec, attempt int, err error) (Verdict, time.Duration) {
+	code := CodeOf(err)
+	asked, _ := errors.AsType[*Error](err)
+	after := time.Duration(0)
+	if asked != nil {
+		after = asked.after
+	}
+	if after == 0 && !code.retryable() && !slices.Contains(spec.RetryOn, code) {
+		return VerdictDeadLetter, 0
+	}
+	if attempt >= spec.Retry.Attempts {
+		return VerdictDeadLetter, 0
+	}
+	return VerdictRetry, spec.Retry.delay(attempt, after)
+}
+
+// delay returns how long a message waits after its n-th attempt: by the policy, or, where the handler asked for a
+// delay, the one of the policy that is nearest to it from above.
+func (p RetryPolicy) delay(attempt int, asked time.Duration) time.Duration {
+	if asked == 0 {
+		return p.Delays[min(attempt, len(p.Delays))-1]
+	}
+	best := slices.Max(p.Delays)
+	for _, d := range p.Delays {
+		if d >= asked && d < best {
+			best = d
+		}
+	}
+	return best
+}

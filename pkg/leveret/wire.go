@@ -1,0 +1,104 @@
+package leveret
+
+import (
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+const (
+	transient  = 1
+	persistent = 2
+)
+
+// publishing is a message as it travels. Headers that depend on the context, such as the trace, are added to it later.
+func (m *Message) publishing(spec *Spec, service string) rabbit.Publishing {
+	headers := make(rabbit.Table, len(m.Headers)+6)
+	maps.Copy(headers, m.Headers)
+	headers[headerConversation] = m.ConversationID
+	if m.CausationID != "" {
+		headers[headerCausation] = m.CausationID
+	}
+	headers[headerSentAt] = formatTime(m.SentAt)
+	p := rabbit.Publishing{
+		MessageId:     m.ID,
+		CorrelationId: m.CorrelationID,
+		Type:          spec.Name,
+		ContentType:   contentTypeJSON,
+		Timestamp:     m.SentAt,
+		AppId:         service,
+		DeliveryMode:  persistent,
+		Headers:       headers,
+		Body:          m.Body,
+	}
+	if spec.Kind == KindRequest {
+		p.DeliveryMode = transient
+		if !m.Deadline.IsZero() {
+			headers[headerDeadline] = formatTime(m.Deadline)
+			p.Expiration = strconv.FormatInt(max(time.Until(m.Deadline).Milliseconds(), 1), 10)
+		}
+	}
+	return p
+}
+
+// received is a delivery as a message. A foreign sender may have left out anything but the body.
+func received(d *rabbit.Delivery, c Contract, queue string, now time.Time) *Message {
+	m := &Message{
+		Contract:       c,
+		ID:             d.MessageId,
+		CorrelationID:  d.CorrelationId,
+		ConversationID: textHeader(d.Headers, headerConversation),
+		CausationID:    textHeader(d.Headers, headerCausation),
+		AppID:          d.AppId,
+		SentAt:         timeHeader(d.Headers, headerSentAt),
+		Headers:        d.Headers,
+		Body:           d.Body,
+		Queue:          queue,
+		Attempt:        countHeader(d.Headers, headerAttempt),
+		Redelivered:    d.Redelivered,
+		ReplyTo:        d.ReplyTo,
+	}
+	if m.ConversationID == "" {
+		m.ConversationID = m.ID
+	}
+	if m.SentAt.IsZero() {
+		m.SentAt = d.Timestamp
+	}
+	if spec := c.Spec(); spec.Kind == KindRequest {
+		m.Deadline = deadline(d, spec, now)
+	}
+	return m
+}
+
+// deadline is when the caller of a request stops waiting: as it says, or as its expiration lets one suppose, or as the
+// contract has it.
+func deadline(d *rabbit.Delivery, spec *Spec, now time.Time) time.Time {
+	if t := timeHeader(d.Headers, headerDeadline); !t.IsZero() {
+		return t
+	}
+	if ms, err := strconv.ParseInt(d.Expiration, 10, 64); err == nil && ms > 0 && ms < (24*time.Hour).Milliseconds() {
+		return now.Add(time.Duration(ms) * time.Millisecond)
+	}
+	return now.Add(spec.Timeout)
+}
+
+// copyOf is a delivery to be published again: body and properties as they were, but for those that would end it early or
+// that only its sender may set.
+func copyOf(d *rabbit.Delivery) rabbit.Publishing {
+	return rabbit.Publishing{
+		Headers:         carried(d.Headers),
+		ContentType:     d.ContentType,
+		ContentEncoding: d.ContentEncoding,
+		DeliveryMode:    persistent,
+		Priority:        d.Priority,
+		CorrelationId:   d.CorrelationId,
+		ReplyTo:         d.ReplyTo,
+		MessageId:       d.MessageId,
+		Timestamp:       d.Timestamp,
+		Type:            d.Type,
+		AppId:           d.AppId,
+		Body:            d.Body,
+	}
+}

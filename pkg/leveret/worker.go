@@ -1,0 +1,379 @@
+package leveret
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// WorkerConfig says how a worker serves. The zero value of a field is its default.
+type WorkerConfig struct {
+	// Middleware is put around every handler, the first outermost. It sees the message before it is decoded.
+	Middleware []Middleware
+	// Concurrency is how many messages of one queue are handled at once. Default 16.
+	Concurrency int
+	// Prefetch is how many messages of one queue the broker hands to this process ahead. Default 64, and no less than
+	// Concurrency.
+	Prefetch int
+	// HandlerTimeout ends the context of a handler that takes longer. Default 5 min; it must stay below the broker's
+	// consumer timeout, which is 30 min by default.
+	HandlerTimeout time.Duration
+	// StuckAfter is how long a handler may take to return after its context has ended. Then it is stuck, the worker
+	// stops, and Run returns [ErrStuck]. Default 30 s.
+	StuckAfter time.Duration
+	// DrainTimeout is how long handlers may finish after Run's context has ended, before their own contexts end.
+	// Default 30 s.
+	DrainTimeout time.Duration
+	// Stacks puts the stack of a panic into the dead letter. Stacks tell of the code: off by default.
+	Stacks bool
+}
+
+func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
+	c.Concurrency = cmp.Or(c.Concurrency, 16)
+	c.Prefetch = cmp.Or(c.Prefetch, max(64, c.Concurrency))
+	c.HandlerTimeout = cmp.Or(c.HandlerTimeout, 5*time.Minute)
+	c.StuckAfter = cmp.Or(c.StuckAfter, 30*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
+	switch {
+	case c.Concurrency < 1 || c.Concurrency > 10_000:
+		return c, Errorf(InvalidArgument, "Concurrency is %d; it must be between 1 and 10000", c.Concurrency)
+	case c.Prefetch < c.Concurrency || c.Prefetch > 65_535:
+		return c, Errorf(InvalidArgument, "Prefetch is %d; it must be between Concurrency, which is %d, and 65535", c.Prefetch, c.Concurrency)
+	case c.HandlerTimeout < 0 || c.StuckAfter < 0 || c.DrainTimeout < 0:
+		return c, Errorf(InvalidArgument, "HandlerTimeout, StuckAfter and DrainTimeout must be positive")
+	}
+	return c, nil
+}
+
+// A Worker serves what its service declared: it takes messages from the service's queues, hands them to the handlers,
+// and does with them what the handlers' errors say.
+type Worker struct {
+	conn      *Conn // nil in a worker for tests that never runs
+	service   *Service
+	config    WorkerConfig
+	log       *slog.Logger
+	tel       *telemetry
+	publisher *rabbit.Publisher
+	calls     calls
+
+	mu        sync.Mutex
+	endpoints []*endpoint
+	errs      []error
+	running   bool
+	declared  int // the life of the connection, counted from 1, that has everything declared
+
+	stuck     chan error
+	stuckNow  atomic.Pointer[error]
+	declaring sync.Mutex
+}
+
+// NewWorker makes a worker for a service. It does not block or connect. Register a handler for everything that the
+// service declares, then call Run. A nil conn makes a worker that cannot Run, for tests of handlers.
+func NewWorker(conn *Conn, service *Service, config WorkerConfig) (*Worker, error) {
+	if service == nil {
+		return nil, Errorf(InvalidArgument, "a worker needs a service")
+	}
+	if err := service.err(); err != nil {
+		return nil, Errorf(InvalidArgument, "%w", err)
+	}
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{conn: conn, service: service, config: config, stuck: make(chan error, 1), log: slog.New(slog.DiscardHandler)}
+	if conn != nil {
+		w.log, w.tel = conn.config.Logger.With("service", service.name), conn.tel
+		return w, nil
+	}
+	offline, err := ConnConfig{}.withDefaults()
+	if err == nil {
+		w.tel, err = newTelemetry(offline)
+	}
+	return w, err
+}
+
+// register makes an endpoint of a handler. Mistakes are kept for Run.
+func (w *Worker) register(c Contract, b *contractBase, name string, h Handler) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	spec := b.spec
+	what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
+	if name != "" {
+		what += fmt.Sprintf(" as %q", name)
+	}
+	fail := func(format string, args ...any) { w.errs = append(w.errs, fmt.Errorf(format, args...)) }
+	i := slices.IndexFunc(w.service.uses, func(u use) bool { return u.contract == c && u.name == name && u.role.serves() })
+	switch {
+	case w.running:
+		fail("a handler for %s was registered after Run had begun", what)
+	case b.err() != nil:
+		fail("%w", b.err())
+	case i < 0:
+		fail("%w: the service %q has a handler for %s, but does not say that it serves it", ErrUndeclared, w.service.name, what)
+	case w.endpoint(c, name) != nil:
+		fail("%s has two handlers", what)
+	default:
+		w.endpoints = append(w.endpoints, newEndpoint(w, w.service.uses[i], h))
+	}
+}
+
+func (w *Worker) endpoint(c Contract, name string) *endpoint {
+	for _, e := range w.endpoints {
+		if e.contract == c && e.use.name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// check returns all that keeps the worker from running.
+func (w *Worker) check() error {
+	errs := slices.Clone(w.errs)
+	for _, u := range w.service.serves() {
+		if w.endpoint(u.contract, u.name) == nil {
+			errs = append(errs, fmt.Errorf("%w: the service %q %s %s, but has no handler for it",
+				ErrUndeclared, w.service.name, u.role, u.contract.Spec().Name))
+		}
+	}
+	if len(errs) == 0 && len(w.endpoints) == 0 {
+		errs = append(errs, fmt.Errorf("%w: the service %q serves nothing", ErrUndeclared, w.service.name))
+	}
+	return errors.Join(errs...)
+}
+
+// Run takes and handles messages until ctx ends. Then it takes no more, gives those not yet begun back to their queues,
+// lets the handlers that run finish within the drain time, settles what they did, and returns nil. It waits through
+// lost connections. It returns an error at once where handlers and service do not match, and [ErrStuck] when a handler
+// did not return after its context had ended: that goroutine then still runs, and the process should exit. Run once.
+func (w *Worker) Run(ctx context.Context) error {
+	endpoints, err := w.begin()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	w.publisher = rabbit.NewPublisher(w.conn.publish, rabbit.PublisherConfig{
+		MaxBody: 1 << 30, // what came from this broker may go back to it
+	})
+	consumers := w.consumers(endpoints)
+	errs := make([]error, len(consumers)+1)
+	var running sync.WaitGroup
+	for i, c := range consumers {
+		running.Go(func() {
+			errs[i] = c.Run(ctx)
+			stop()
+		})
+	}
+	ended := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case err := <-w.stuck:
+		errs[len(consumers)] = err
+		stop()
+		<-ended
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = w.publisher.Close(closing)
+	for i, err := range errs {
+		if errors.Is(err, rabbit.ErrAbandoned) {
+			errs[i] = fmt.Errorf("%w: %w", ErrStuck, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (w *Worker) begin() ([]*endpoint, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.conn == nil:
+		return nil, Errorf(FailedPrecondition, "a worker without a connection cannot run")
+	case w.running:
+		return nil, Errorf(FailedPrecondition, "the worker runs already, or has run")
+	}
+	if err := w.check(); err != nil {
+		return nil, err
+	}
+	w.running = true
+	for _, e := range w.endpoints {
+		e.consumer = w.consumer(e)
+	}
+	return w.endpoints, nil
+}
+
+func (w *Worker) consumers(endpoints []*endpoint) []*rabbit.Consumer {
+	var all []*rabbit.Consumer
+	var requests []string
+	for _, e := range endpoints {
+		all = append(all, e.consumer)
+		if e.spec.Kind == KindRequest {
+			requests = append(requests, e.spec.Name)
+		}
+	}
+	if len(requests) > 0 && !w.conn.config.NoDeclare {
+		all = append(all, w.control(requests))
+	}
+	return all
+}
+
+// consumer makes the consumer of an endpoint. Requests come over the publishing connection, on which they are answered.
+func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
+	request := e.spec.Kind == KindRequest
+	conn := w.conn.consume
+	if request {
+		conn = w.conn.publish
+	}
+	first := true
+	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue:        e.queue,
+		Tag:          w.tag(),
+		Concurrency:  w.config.Concurrency,
+		Prefetch:     w.config.Prefetch,
+		Careful:      !request,
+		DrainTimeout: w.config.DrainTimeout,
+		Grace:        w.config.StuckAfter,
+		Logger:       w.log,
+		Handle:       e.handle,
+		Setup: func(ctx context.Context) error {
+			if err := w.declareAll(ctx); err != nil || first {
+				first = false
+				return err
+			}
+			return w.conn.declare(ctx, e.topology) // the queue may be gone though the connection is not
+		},
+	})
+}
+
+// declareAll declares everything once in each life of the connection.
+func (w *Worker) declareAll(ctx context.Context) error {
+	w.declaring.Lock()
+	defer w.declaring.Unlock()
+	life := w.conn.consume.State().Lost + 1
+	if w.declared == life {
+		return nil
+	}
+	var t topology.Topology
+	for _, e := range w.endpoints {
+		t.Add(e.topology)
+	}
+	if err := w.conn.declare(ctx, t); err != nil {
+		return err
+	}
+	w.declared = life
+	return nil
+}
+
+// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says what
+// is wrong.
+func (w *Worker) Ready() error {
+	w.mu.Lock()
+	endpoints, running := slices.Clone(w.endpoints), w.running
+	w.mu.Unlock()
+	if !running {
+		return errors.New("the worker does not run yet")
+	}
+	errs := []error{w.conn.Ready()}
+	for _, e := range endpoints {
+		errs = append(errs, e.ready())
+	}
+	if err := w.stuckNow.Load(); err != nil {
+		errs = append(errs, *err)
+	}
+	return errors.Join(errs...)
+}
+
+// Queues returns the names of the queues that the worker takes messages from, sorted.
+func (w *Worker) Queues() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var names []string
+	for _, e := range w.endpoints {
+		names = append(names, e.queue)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Process handles one message as Run does with what comes from the queue: through middleware, deadline, decoding and
+// handler to the verdict, but touches no broker. The reply of a request is in m.Reply. It is what package leverettest
+// is built on, and for bringing messages in from elsewhere. For an event with several subscriptions, m.Queue chooses.
+func (w *Worker) Process(ctx context.Context, m *Message) Outcome {
+	w.mu.Lock()
+	var found *endpoint
+	for _, e := range w.endpoints {
+		if e.contract == m.Contract && (m.Queue == "" || m.Queue == e.queue) {
+			found = e
+			break
+		}
+	}
+	err := errors.Join(w.errs...)
+	w.mu.Unlock()
+	if err == nil && found == nil {
+		err = fmt.Errorf("%w: the worker has no handler for %s", ErrUndeclared, nameOf(m.Contract))
+	}
+	if err != nil {
+		return Outcome{Verdict: VerdictDeadLetter, Err: err}
+	}
+	m.Queue, m.Attempt = found.queue, max(m.Attempt, 1)
+	if found.spec.Kind == KindRequest && m.Deadline.IsZero() {
+		m.Deadline = time.Now().Add(found.spec.Timeout)
+	}
+	return found.process(ctx, m)
+}
+
+// watch reports a handler that is still running long after its context has ended.
+func (w *Worker) watch(queue, id string) *time.Timer {
+	return time.AfterFunc(w.config.HandlerTimeout+w.config.StuckAfter, func() {
+		err := fmt.Errorf("%w: the message %s of the queue %s has been in its handler for more than %v",
+			ErrStuck, id, queue, w.config.HandlerTimeout+w.config.StuckAfter)
+		w.stuckNow.Store(&err)
+		select {
+		case w.stuck <- err:
+		default:
+		}
+	})
+}
+
+func (w *Worker) names() topology.Names {
+	if w.conn == nil {
+		return topology.Names{}
+	}
+	return w.conn.names
+}
+
+func (w *Worker) requestQueueType() string {
+	if w.conn == nil {
+		return "classic"
+	}
+	return w.conn.config.RequestQueueType
+}
+
+func (w *Worker) instance() string {
+	if w.conn == nil {
+		return "test"
+	}
+	return w.conn.config.Instance
+}
+
+// tag is what consumers are called in the management UI.
+func (w *Worker) tag() string {
+	tag := w.service.name + "@" + w.instance()
+	if v := w.conn.config.Version; v != "" {
+		tag += " " + v
+	}
+	return tag
+}

@@ -1,0 +1,128 @@
+package rabbit
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Config says how to reach a broker. The zero value of a field is its default.
+type Config struct {
+	// URLs are the addresses of one broker or of the nodes of one cluster, tried in turn:
+	// amqp://user:password@host:port/vhost, or amqps:// for TLS. Default amqp://guest:guest@localhost:5672/.
+	// "?auth_mechanism=external" logs in by client certificate.
+	URLs []string
+	// TLS is used for amqps addresses: the authorities to trust, the client's certificates. Default: the system's
+	// authorities and no certificate.
+	TLS *tls.Config
+	// Name is the connection's name in the management UI.
+	Name string
+	// Properties are further client properties, shown in the management UI.
+	Properties map[string]any
+	// Heartbeat is how often each side shows that it lives. A peer silent for some three of them is taken for dead.
+	// Default 10 s.
+	Heartbeat time.Duration
+	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s.
+	DialTimeout time.Duration
+	// MaxBackoff bounds the random wait between two rounds over all addresses. Default 10 s.
+	MaxBackoff time.Duration
+	// OnState is called, one call at a time, when the state changes. It must not block, and it must not call Close.
+	OnState func(State)
+	// Logger is told of connections made, lost and blocked. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// address is one parsed URL. What is shown of it has no password.
+type address struct {
+	url   string
+	host  string
+	shown string
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.URLs) == 0 {
+		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 10 * time.Second
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = 10 * time.Second
+	}
+	if c.MaxBackoff == 0 {
+		c.MaxBackoff = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) addresses() ([]address, error) {
+	var all []address
+	for i, raw := range c.URLs {
+		a, err := parseAddress(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: URLs[%d]: %w", ErrInvalid, i, err)
+		}
+		all = append(all, a)
+	}
+	if c.Heartbeat < time.Second {
+		return nil, fmt.Errorf("%w: Heartbeat is %v; it must be 1 s or more", ErrInvalid, c.Heartbeat)
+	}
+	if c.DialTimeout < 0 || c.MaxBackoff < 0 {
+		return nil, fmt.Errorf("%w: DialTimeout and MaxBackoff must be positive", ErrInvalid)
+	}
+	return all, nil
+}
+
+// parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
+func parseAddress(raw string) (address, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		var e *url.Error
+		if errors.As(err, &e) && !errors.As(e.Err, new(url.EscapeError)) {
+			return address{}, errors.New("not a URL; expected amqp://user:password@host:port/vhost " +
+				"(special characters in the password must be percent-encoded)")
+		}
+		return address{}, errors.New("not a URL: a percent sign must be written %25")
+	}
+	if u.Scheme != "amqp" && u.Scheme != "amqps" {
+		return address{}, fmt.Errorf("the scheme is %q; expected amqp or amqps", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return address{}, errors.New("the host is missing; expected amqp://user:password@host:port/vhost")
+	}
+	parsed, err := amqp.ParseURI(raw)
+	if err != nil {
+		return address{}, errors.New("not an AMQP URL; expected amqp://user:password@host:port/vhost")
+	}
+	host := net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
+	shown := &url.URL{Scheme: u.Scheme, Host: host, Path: "/" + parsed.Vhost}
+	if parsed.Vhost == "/" {
+		shown.Path = "/"
+	}
+	if parsed.Username != "" {
+		shown.User = url.User(parsed.Username)
+	}
+	return address{url: raw, host: host, shown: shown.String()}, nil
+}
+
+func isCertificateError(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[x509.HostnameError](err)
+	return ok
+}

@@ -1,0 +1,118 @@
+package rabbit
+
+import (
+	"context"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// flight is one publish on its way.
+type flight struct {
+	*Publication
+	channel *confirmChannel
+	confirm *amqp.DeferredConfirmation
+	// returned is set, under the channel's lock, when the broker could not route the message.
+	returned *amqp.Return
+	// written says that bytes may have reached the broker, on this channel or an earlier one.
+	written bool
+	// trouble counts the channel exceptions that the flight has lived through.
+	trouble int
+}
+
+// interrupted is the error of a flight that did not get to be written (again).
+func (f *flight) interrupted(ctx context.Context, err error) error {
+	if !f.written {
+		return err
+	}
+	if ctx.Err() != nil {
+		return because(ErrUnconfirmed, ended(ctx))
+	}
+	return because(ErrUnconfirmed, err)
+}
+
+// confirmChannel is a channel in confirm mode that finds out which messages were returned. On the wire a return comes
+// before its confirm, and the driver hands them on in that order, through different Go channels: so whoever sees a
+// confirm takes in all returns first, and then knows.
+type confirmChannel struct {
+	*Channel
+	// returns has room for one return of every publish in flight: the driver never waits for it.
+	returns chan amqp.Return
+
+	mu      sync.Mutex
+	pending map[uint64]*flight // the mandatory ones, by delivery tag
+}
+
+func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
+	if err := ch.Confirm(false); err != nil {
+		_ = ch.Channel.Close()
+		return nil, err
+	}
+	return &confirmChannel{
+		Channel: ch,
+		returns: ch.NotifyReturn(make(chan amqp.Return, maxInFlight)),
+		pending: make(map[uint64]*flight, 64),
+	}, nil
+}
+
+// publish writes the message. It never blocks on the network.
+func (c *confirmChannel) publish(f *flight) error {
+	f.channel, f.returned = c, nil
+	if !f.Mandatory {
+		var err error
+		f.confirm, err = c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, false, false, f.Publishing)
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	confirm, err := c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, true, false, f.Publishing)
+	if err != nil {
+		return err
+	}
+	f.confirm = confirm
+	c.pending[confirm.DeliveryTag] = f
+	c.takeReturns()
+	return nil
+}
+
+// settle forgets a flight whose confirm has come, and tells whether its message was returned.
+func (c *confirmChannel) settle(f *flight) *amqp.Return {
+	if !f.Mandatory {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.takeReturns()
+	delete(c.pending, f.confirm.DeliveryTag)
+	return f.returned
+}
+
+// takeReturns marks the flights whose messages have come back. The caller holds mu.
+func (c *confirmChannel) takeReturns() {
+	for {
+		select {
+		case r, ok := <-c.returns:
+			if !ok {
+				c.returns = nil
+				return
+			}
+			c.match(&r)
+		default:
+			return
+		}
+	}
+}
+
+// match finds the flight of a return: of those that look alike the oldest, since returns come in order.
+func (c *confirmChannel) match(r *amqp.Return) {
+	var oldest *flight
+	for tag, f := range c.pending {
+		if f.returned == nil && f.MessageId == r.MessageId && f.Exchange == r.Exchange && f.RoutingKey == r.RoutingKey &&
+			(oldest == nil || tag < oldest.confirm.DeliveryTag) {
+			oldest = f
+		}
+	}
+	if oldest != nil {
+		oldest.returned = r
+	}
+}

@@ -1,0 +1,421 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A Phase is what a connection is doing.
+type Phase uint8
+
+// The phases of a connection.
+const (
+	Connecting Phase = iota // no connection; it is being made (again)
+	Connected
+	Blocked // connected, but the broker reads nothing: an alarm for memory or disk
+	Closed
+)
+
+// String returns "connecting", "connected", "blocked" or "closed".
+func (p Phase) String() string {
+	return [...]string{"connecting", "connected", "blocked", "closed"}[p]
+}
+
+// State is what is known of a connection at one moment.
+type State struct {
+	Phase Phase
+	// Since is when the phase began.
+	Since time.Time
+	// Address is the broker connected to, or last tried, without its password.
+	Address string
+	// Err is why there is no connection, or why it is blocked; nil when all is well.
+	Err error
+	// Lost counts how often the connection was lost.
+	Lost int
+	// Version is the broker's, as it told when the connection was made.
+	Version string
+}
+
+// A Conn is one connection to a broker, made again whenever it is lost. It is safe for concurrent use.
+type Conn struct {
+	config    Config
+	addresses []address
+	blocked   atomic.Bool
+
+	mu      sync.Mutex
+	session *session
+	changed chan struct{} // closed and replaced when session, blocked or closed change
+	state   State
+
+	stop context.CancelFunc // ends the supervisor
+	done chan struct{}      // the supervisor has ended
+}
+
+// session is one life of the connection.
+type session struct {
+	*amqp.Connection
+	wire    *wire
+	address string
+	closed  chan *amqp.Error
+	blocks  chan amqp.Blocking
+}
+
+// Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
+// login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
+// connection is made again for ever, whatever the reason it was lost for; [Conn.State] tells.
+func Dial(ctx context.Context, config Config) (*Conn, error) {
+	config = config.withDefaults()
+	addresses, err := config.addresses()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{
+		config: config, addresses: addresses,
+		changed: make(chan struct{}), done: make(chan struct{}),
+		state: State{Since: time.Now()},
+	}
+	s, err := c.dial(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	c.established(s)
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = stop
+	go c.supervise(life, s)
+	return c, nil
+}
+
+// State tells how the connection is.
+func (c *Conn) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// Close closes the connection and waits until it is closed, or until ctx ends: then it is cut. What is in flight on
+// it is lost; close publishers and consumers first. Close is safe to call twice.
+func (c *Conn) Close(ctx context.Context) error {
+	c.stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		_ = s.wire.Conn.Close()
+	}
+	<-c.done
+	return because(errors.New("the connection was cut"), ended(ctx))
+}
+
+// A Channel is one channel of the connection, with all that the driver lets one do with it. It lives as long as the
+// connection does; there is no other after it but the next that Conn.Channel opens.
+type Channel struct {
+	*amqp.Channel
+	session *session
+	closes  chan *amqp.Error
+
+	once   sync.Once
+	reason *amqp.Error
+}
+
+// Channel opens a channel, waiting for the connection while ctx lives. Whoever asked for it closes it.
+func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
+	for {
+		s, err := c.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
+		if err == nil {
+			return &Channel{Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1))}, nil
+		}
+		if ctx.Err() != nil {
+			return nil, c.notSent(ctx)
+		}
+		if !s.IsClosed() {
+			return nil, fmt.Errorf("open a channel: %w", err)
+		}
+	}
+}
+
+// exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
+func (ch *Channel) exception() *amqp.Error {
+	if !ch.IsClosed() {
+		return nil
+	}
+	ch.once.Do(func() {
+		if e := <-ch.closes; e != nil && e.Server && e.Recover && !ch.session.IsClosed() {
+			ch.reason = e
+		}
+	})
+	return ch.reason
+}
+
+// current returns the living session, waiting for one while ctx lives.
+func (c *Conn) current(ctx context.Context) (*session, error) {
+	for {
+		c.mu.Lock()
+		s, changed, phase := c.session, c.changed, c.state.Phase
+		c.mu.Unlock()
+		if phase == Closed {
+			return nil, fmt.Errorf("the connection is %w", ErrClosed)
+		}
+		if s != nil && !s.IsClosed() {
+			return s, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, c.notSent(ctx)
+		}
+	}
+}
+
+// sendable waits until messages may be written on the session: no alarm, and room in the buffer.
+func (c *Conn) sendable(ctx context.Context, s *session) error {
+	for c.blocked.Load() && !s.IsClosed() {
+		c.mu.Lock()
+		changed := c.changed
+		c.mu.Unlock()
+		if !c.blocked.Load() {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return c.notSent(ctx)
+		}
+	}
+	return s.wire.ready(ctx)
+}
+
+// notSent is the error of a publish that ctx ended before anything was written.
+func (c *Conn) notSent(ctx context.Context) error {
+	state := c.State()
+	switch {
+	case state.Phase == Blocked:
+		return fmt.Errorf("%w (%w): %w", ErrBlocked, state.Err, ended(ctx))
+	case state.Phase == Connected:
+		return fmt.Errorf("%w in time: %w", ErrBlocked, ended(ctx))
+	case state.Err != nil:
+		return fmt.Errorf("%w: %w (last: %w)", ErrNotConnected, ended(ctx), state.Err)
+	default:
+		return fmt.Errorf("%w: %w", ErrNotConnected, ended(ctx))
+	}
+}
+
+// supervise keeps the connection alive until life ends.
+func (c *Conn) supervise(life context.Context, s *session) {
+	defer close(c.done)
+	defer func() { c.change(nil, State{Phase: Closed}) }()
+	for {
+		err := c.watch(life, s)
+		if err == nil {
+			return
+		}
+		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
+		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1})
+		if s, err = c.dial(life, false); err != nil {
+			return
+		}
+		c.established(s)
+	}
+}
+
+// watch returns nil when the connection was closed as asked, and else why it was lost.
+func (c *Conn) watch(life context.Context, s *session) error {
+	for {
+		select {
+		case e, ok := <-s.closed:
+			if !ok || e == nil {
+				return errors.New("closed by the other side")
+			}
+			return e
+		case b, ok := <-s.blocks:
+			if !ok {
+				s.blocks = nil // closed along with the connection, which the other case tells
+				continue
+			}
+			c.setBlocked(s, b)
+		case <-life.Done():
+			_ = s.CloseDeadline(time.Now().Add(5 * time.Second))
+			return nil
+		}
+	}
+}
+
+func (c *Conn) setBlocked(s *session, b amqp.Blocking) {
+	c.blocked.Store(b.Active)
+	next := c.State()
+	next.Phase, next.Err = Connected, nil
+	if b.Active {
+		next.Phase, next.Err = Blocked, fmt.Errorf("resource alarm: %s", b.Reason)
+		c.config.Logger.Warn("the broker takes no messages", "address", s.address, "reason", b.Reason)
+	} else {
+		c.config.Logger.Info("the broker takes messages again", "address", s.address)
+	}
+	c.change(s, next)
+}
+
+func (c *Conn) established(s *session) {
+	c.config.Logger.Info("connected", "address", s.address, "broker", s.version())
+	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: s.version()})
+}
+
+// change sets session and state, and wakes all who wait for a change.
+func (c *Conn) change(s *session, next State) {
+	next.Since = time.Now()
+	c.mu.Lock()
+	c.session, c.state = s, next
+	if next.Phase != Blocked {
+		c.blocked.Store(false)
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+	c.mu.Unlock()
+	if c.config.OnState != nil {
+		c.config.OnState(next)
+	}
+}
+
+// dial tries all addresses, round after round, until one answers or ctx ends.
+func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
+	order := slices.Clone(c.addresses)
+	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	if first {
+		order = slices.Clone(c.addresses)
+	}
+	for round := 0; ; round++ {
+		for _, a := range order {
+			s, err := c.open(ctx, a)
+			if err == nil {
+				return s, nil
+			}
+			if ctx.Err() == nil || c.State().Err == nil {
+				err = fmt.Errorf("%s: %w", a.shown, err)
+				c.noteFailure(a, err)
+			}
+			if first && fatal(err) {
+				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+			}
+			if ctx.Err() != nil {
+				return nil, c.notSent(ctx)
+			}
+		}
+		// Full jitter: processes that lost the same broker do not come back all at once.
+		limit := min(100*time.Millisecond<<min(round, 20), c.config.MaxBackoff)
+		pause := time.NewTimer(rand.N(limit) + time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, c.notSent(ctx)
+		}
+	}
+}
+
+func (c *Conn) noteFailure(a address, err error) {
+	c.config.Logger.Debug("cannot connect", "address", a.shown, "error", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.Address, c.state.Err = a.shown, err
+}
+
+// open makes one attempt at one address.
+func (c *Conn) open(ctx context.Context, a address) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.DialTimeout)
+	defer cancel()
+	s := &session{address: a.shown}
+	properties := amqp.NewConnectionProperties()
+	for k, v := range c.config.Properties {
+		properties[k] = v
+	}
+	properties.SetClientConnectionName(c.config.Name)
+	tlsConfig := c.config.TLS
+	if tlsConfig != nil {
+		tlsConfig = tlsConfig.Clone()
+	}
+	blocked := &c.blocked
+	conn, err := amqp.DialConfig(a.url, amqp.Config{
+		Heartbeat:       c.config.Heartbeat,
+		Properties:      properties,
+		TLSClientConfig: tlsConfig,
+		Locale:          "en_US",
+		Dial: func(network, host string) (net.Conn, error) {
+			var d net.Dialer
+			n, err := d.DialContext(ctx, network, host)
+			if err != nil {
+				return nil, err
+			}
+			deadline, _ := ctx.Deadline()
+			s.wire = newWire(n, blocked)
+			// The driver lifts the deadline when it has logged in.
+			return s.wire, n.SetDeadline(deadline)
+		},
+	})
+	if err != nil {
+		if s.wire != nil {
+			_ = s.wire.Close()
+		}
+		return nil, explain(err)
+	}
+	s.Connection = conn
+	s.closed = conn.NotifyClose(make(chan *amqp.Error, 1))
+	s.blocks = conn.NotifyBlocked(make(chan amqp.Blocking, 8))
+	return s, nil
+}
+
+func (s *session) version() string {
+	v, _ := s.Properties["version"].(string)
+	return v
+}
+
+// explain says in plain words what the driver's errors at login mean.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, amqp.ErrCredentials), errors.Is(err, amqp.ErrSASL):
+		return fmt.Errorf("the broker refused the login (user name or password): %w", err)
+	case errors.Is(err, amqp.ErrVhost):
+		return fmt.Errorf("no access to this virtual host, or it does not exist: %w", err)
+	default:
+		return err
+	}
+}
+
+// await runs a call of the driver that knows no context. A result that comes too late goes to discard.
+func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
+	go func() {
+		v, err := call()
+		results <- result{v, err}
+	}()
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-results; r.err == nil {
+				discard(r.value)
+			}
+		}()
+		var none T
+		return none, ended(ctx)
+	}
+}

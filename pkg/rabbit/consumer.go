@@ -1,0 +1,201 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Settlement is what becomes of a delivery.
+type Settlement uint8
+
+// The settlements.
+const (
+	Ack     Settlement = iota + 1 // done with
+	Requeue                       // back to the queue
+	Reject                        // dead-lettered by the broker, if the queue says where to
+)
+
+// ErrDraining is the cause of a handler's context that ends because the consumer was stopped and the handler did not
+// finish within the drain time.
+var ErrDraining = errors.New("the worker is stopping")
+
+// ErrAbandoned is what Run returns when handlers still ran after their contexts had been cancelled for a while.
+var ErrAbandoned = errors.New("handlers did not end")
+
+// ConsumerConfig says how to consume. The zero value of a field is its default.
+type ConsumerConfig struct {
+	Queue string
+	// Tag begins the consumer tag, which is shown in the management UI.
+	Tag string
+	// Concurrency is how many deliveries are handled at once. Default 1.
+	Concurrency int
+	// Prefetch is how many unsettled deliveries the broker hands out ahead. Default 4 for each of Concurrency.
+	Prefetch int
+	// Careful starts with one delivery at a time, and widens after the first that was not delivered before, or after a
+	// second of idleness: after a crash, the message that caused it then has no neighbours to take along.
+	Careful bool
+	// NoAck takes deliveries as settled when they are sent; what the handler returns is of no account.
+	NoAck bool
+	// Exclusive refuses other consumers of the queue.
+	Exclusive bool
+	// Setup is called before each registering: to declare what is needed.
+	Setup func(ctx context.Context) error
+	// Handle is called with each delivery, by several goroutines at once. It must return: it alone knows how long that
+	// may take. Its context ends when the consumer was stopped and the drain time is over, with the cause ErrDraining.
+	Handle func(ctx context.Context, d *Incoming) Settlement
+	// DrainTimeout is how long handlers may finish after Run's context has ended. Default 30 s.
+	DrainTimeout time.Duration
+	// Grace is how long a handler may take to return after its context has ended. Default 5 s.
+	Grace time.Duration
+	// Logger is told when consuming fails and works again. Default: nothing is logged.
+	Logger *slog.Logger
+}
+
+// Incoming is a delivery, and a way to answer it.
+type Incoming struct {
+	Delivery
+	channel *Channel
+}
+
+// Reply publishes m on the channel that the delivery came on, without a confirm: a reply is worth nothing to anybody
+// but the caller that waits for it. It blocks only while the broker takes nothing.
+func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
+	if err := checkStrings(m); err != nil {
+		return err
+	}
+	if err := d.channel.session.wire.ready(ctx); err != nil {
+		return err
+	}
+	return d.channel.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+}
+
+// A Consumer takes the messages of one queue, again after every loss of the connection.
+type Consumer struct {
+	conn   *Conn
+	config ConsumerConfig
+	serial atomic.Uint64
+	// open counts the handlers, and the channels that still have some, past ones too.
+	open    sync.WaitGroup
+	running atomic.Int64
+	status  atomic.Pointer[error] // of nil: consuming
+}
+
+// NewConsumer makes a consumer. It does nothing before Run.
+func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
+	if config.Concurrency <= 0 {
+		config.Concurrency = 1
+	}
+	if config.Prefetch <= 0 {
+		config.Prefetch = 4 * config.Concurrency
+	}
+	if config.DrainTimeout <= 0 {
+		config.DrainTimeout = 30 * time.Second
+	}
+	if config.Grace <= 0 {
+		config.Grace = 5 * time.Second
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Consumer{conn: conn, config: config}
+	c.note(errors.New("not started"))
+	return c
+}
+
+// Ready returns nil while the consumer is registered at the broker, and else why it is not.
+func (c *Consumer) Ready() error { return *c.status.Load() }
+
+func (c *Consumer) note(err error) { c.status.Store(&err) }
+
+// Running returns how many handlers run now.
+func (c *Consumer) Running() int { return int(c.running.Load()) }
+
+// Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
+// the running handlers, tells the broker what they did, and returns nil. Handlers that outlast the drain time have
+// their contexts ended; if one does not return even then, Run returns ErrAbandoned, and that goroutine lives on.
+func (c *Consumer) Run(ctx context.Context) error {
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(nil)
+	for failures := 0; ctx.Err() == nil; failures++ {
+		registered, err := c.serve(ctx, work)
+		if ctx.Err() != nil {
+			break
+		}
+		if registered {
+			failures = 0
+		}
+		c.note(err)
+		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
+		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), c.conn.config.MaxBackoff)) + time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+	c.note(errors.New("stopped"))
+	return c.drain(stopWork)
+}
+
+// drain waits for the handlers: for the drain time, and then for the grace.
+func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
+	ended := make(chan struct{})
+	go func() {
+		c.open.Wait()
+		close(ended)
+	}()
+	for _, step := range []struct {
+		wait time.Duration
+		then func()
+	}{
+		{c.config.DrainTimeout, func() { stopWork(ErrDraining) }},
+		{c.config.Grace, func() {}},
+	} {
+		timer := time.NewTimer(step.wait)
+		select {
+		case <-ended:
+			timer.Stop()
+			return nil
+		case <-timer.C:
+			step.then()
+		}
+	}
+	return fmt.Errorf("%w: %d on the queue %s", ErrAbandoned, c.Running(), c.config.Queue)
+}
+
+// serve consumes over one channel, and returns when that has ended, or ctx has. Handlers may still run then: they have
+// the channel until they are done.
+func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error) {
+	if c.config.Setup != nil {
+		if err := c.config.Setup(ctx); err != nil {
+			return false, err
+		}
+	}
+	ch, err := c.conn.Channel(ctx)
+	if err != nil {
+		return false, err
+	}
+	s := newSubscription(c, ch, work)
+	defer s.retire()
+	if c.config.Careful {
+		if err := s.careful(ctx); err != nil || ctx.Err() != nil {
+			return s.registered, err
+		}
+	}
+	if err := s.consume(c.config.Prefetch, c.config.Concurrency); err != nil {
+		return s.registered, err
+	}
+	select {
+	case <-ctx.Done():
+		s.cancel(true)
+		return true, nil
+	case <-s.lost:
+		return true, s.reason()
+	}
+}

@@ -1,0 +1,88 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// What a publish or a call can end in. The errors that are returned wrap these, and the context's error where the
+// context ended it; test with errors.Is.
+var (
+	// Not sent: nothing reached the broker.
+	ErrNotConnected = errors.New("not connected to the broker")
+	ErrBlocked      = errors.New("the broker takes no messages")
+	ErrTooLarge     = errors.New("the message is too large")
+	ErrInvalid      = errors.New("the message cannot be sent")
+	ErrClosed       = errors.New("closed")
+
+	// Refused: the broker said no.
+	ErrUnroutable = errors.New("unroutable")
+	ErrNacked     = errors.New("the broker did not take the message")
+	ErrRefused    = errors.New("the broker refused access")
+
+	// Unknown: bytes were written, and no answer came.
+	ErrUnconfirmed = errors.New("unconfirmed")
+)
+
+// because joins what happened with the reason, both visible to errors.Is.
+func because(what, why error) error {
+	if why == nil {
+		return what
+	}
+	return fmt.Errorf("%w: %w", what, why)
+}
+
+// ended returns what ended ctx, with its cause where that says more.
+func ended(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if cause != nil && !errors.Is(cause, err) {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
+// exception finds out whether a channel was closed because of one particular publication. The protocol does not say
+// which one it was; the text of the exception, which RabbitMQ has kept since 3.x, is all there is.
+func exception(reason *amqp.Error, p *Publication) error {
+	if reason == nil {
+		return nil
+	}
+	switch reason.Code {
+	case amqp.NotFound: // no exchange 'commands' in vhost '/'
+		if strings.Contains(reason.Reason, "no exchange "+quoted(p.Exchange)+" in") {
+			return fmt.Errorf("%w: the exchange %q does not exist", ErrUnroutable, p.Exchange)
+		}
+	case amqp.AccessRefused:
+		// write access to exchange 'commands' in vhost '/' refused for user 'x'
+		// write access to topic 'order.placed' in exchange 'events' in vhost '/' refused for user 'x'
+		topic := strings.Contains(reason.Reason, "access to topic ")
+		if strings.Contains(reason.Reason, "exchange "+quoted(p.Exchange)+" in") &&
+			(!topic || strings.Contains(reason.Reason, quoted(p.RoutingKey))) {
+			return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
+		}
+	case amqp.PreconditionFailed: // message size 20971520 is larger than configured max size 16777216
+		if strings.Contains(reason.Reason, "message size "+strconv.Itoa(len(p.Body))+" is larger") {
+			return fmt.Errorf("%w for the broker: %s", ErrTooLarge, reason.Reason)
+		}
+	}
+	return nil
+}
+
+func quoted(s string) string { return "'" + s + "'" }
+
+// fatal tells whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual
+// host that does not exist, a certificate that is not trusted.
+func fatal(err error) bool {
+	if errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrSASL) || errors.Is(err, amqp.ErrVhost) {
+		return true
+	}
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		return e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed
+	}
+	return isCertificateError(err)
+}

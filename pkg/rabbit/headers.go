@@ -1,0 +1,32 @@
+package rabbit
+
+// TableSize estimates, from above, how many bytes a header table takes on the wire. All of a message's headers go into
+// one frame; one that is larger than the broker's frame_max (128 KiB by default) closes the connection.
+func TableSize(t Table) int {
+	size := 4
+	for name, value := range t {
+		size += 1 + len(name) + fieldSize(value)
+	}
+	return size
+}
+
+func fieldSize(value any) int {
+	switch v := value.(type) {
+	case string:
+		return 5 + len(v)
+	case []byte:
+		return 5 + len(v)
+	case Table:
+		return 1 + TableSize(v)
+	case map[string]any:
+		return 1 + TableSize(v)
+	case []any:
+		size := 5
+		for _, item := range v {
+			size += fieldSize(item)
+		}
+		return size
+	default:
+		return 9
+	}
+}

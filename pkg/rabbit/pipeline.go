@@ -1,0 +1,99 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+)
+
+// A Pipeline publishes many messages from one goroutine without waiting for each confirm. It is not safe for concurrent
+// use; make one for each goroutine. Messages are written in order; after a lost connection those without a confirm are
+// published again, which may put them behind later ones.
+type Pipeline struct {
+	publisher *Publisher
+	flights   []pipelined // oldest first
+	failed    []error
+}
+
+type pipelined struct {
+	*flight
+	done func(error)
+}
+
+// Pipeline makes a pipeline on the publisher, whose limit of publishes in flight it shares.
+func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
+
+// Publish writes m and returns. It blocks while the connection is down, or too many publishes are in flight. An error
+// means that this message was not sent or was refused; outcomes that come later go to done, which may be nil and is
+// called from a later Publish or Flush, and to Flush.
+func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)) error {
+	p := l.publisher
+	if err := p.check(m); err != nil {
+		return err
+	}
+	for len(l.flights) > 0 && l.settled() {
+		l.finishOldest(ctx)
+	}
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	f := &flight{Publication: m}
+	if err := p.start(ctx, f); err != nil {
+		p.release()
+		return err
+	}
+	l.flights = append(l.flights, pipelined{f, done})
+	return nil
+}
+
+// acquire takes a slot, making room by waiting for the pipeline's own oldest publish.
+func (l *Pipeline) acquire(ctx context.Context) error {
+	for {
+		select {
+		case l.publisher.slots <- struct{}{}:
+			return nil
+		default:
+		}
+		if len(l.flights) == 0 {
+			return l.publisher.acquire(ctx)
+		}
+		l.finishOldest(ctx)
+		if ctx.Err() != nil {
+			return l.publisher.conn.notSent(ctx)
+		}
+	}
+}
+
+// settled tells whether the oldest publish has its outcome.
+func (l *Pipeline) settled() bool {
+	select {
+	case <-l.flights[0].confirm.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *Pipeline) finishOldest(ctx context.Context) {
+	oldest := l.flights[0]
+	l.flights[0] = pipelined{}
+	l.flights = l.flights[1:]
+	err := l.publisher.finish(ctx, oldest.flight)
+	if err != nil {
+		l.failed = append(l.failed, err)
+	}
+	if oldest.done != nil {
+		oldest.done(err)
+	}
+}
+
+// Flush waits until every message has its outcome, or ctx ends. It returns the errors of all that failed since the last
+// Flush, joined; nil if and only if every one was confirmed.
+func (l *Pipeline) Flush(ctx context.Context) error {
+	for len(l.flights) > 0 {
+		l.finishOldest(ctx)
+	}
+	l.flights = nil
+	failed := l.failed
+	l.failed = nil
+	return errors.Join(failed...)
+}
