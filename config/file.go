@@ -1,0 +1,193 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	// EnvFile is the variable that names the file to read.
+	EnvFile = EnvPrefix + "CONFIG"
+	// FileName is the file that is looked for where none is named: here, then in the folder leveret of the user's
+	// folder for configuration.
+	FileName = "leveret.yaml"
+)
+
+// file is a file with settings as it was read: its bytes for viper, its tree for the lines.
+type file struct {
+	path    string // empty where there is none
+	content []byte
+	root    *yaml.Node // a mapping; nil where the file is empty
+}
+
+// openFile finds and reads the file. A file that is named must exist, one that is looked for need not.
+func openFile(flags *pflag.FlagSet, named string) (file, error) {
+	by := ""
+	if flags != nil && named == "" {
+		if f := flags.Lookup(configFlag); f != nil && f.Changed {
+			named, by = f.Value.String(), " (named by --"+configFlag+")"
+		}
+	}
+	if named == "" {
+		named, by = os.Getenv(EnvFile), " (named by "+EnvFile+")"
+	}
+	if named != "" {
+		f, err := readFile(named)
+		if err != nil {
+			return file{}, fmt.Errorf("%w%s", err, by)
+		}
+		return f, nil
+	}
+	for _, path := range searched() {
+		f, err := readFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return f, err
+	}
+	return file{}, nil
+}
+
+// searched returns where a file is looked for.
+func searched() []string {
+	paths := []string{FileName}
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return append(paths, filepath.Join(dir, "leveret", FileName))
+	}
+	if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) {
+		paths = append(paths, filepath.Join(home, ".config", "leveret", FileName))
+	}
+	return paths
+}
+
+func readFile(path string) (file, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return file{}, fmt.Errorf("configuration: %w", err)
+	}
+	f := file{path: path, content: content}
+	var document yaml.Node
+	if err := yaml.Unmarshal(content, &document); err != nil {
+		return file{}, fmt.Errorf("%s: %w", path, withoutValues(err))
+	}
+	if len(document.Content) == 0 {
+		return f, nil
+	}
+	f.root = document.Content[0]
+	if f.root.Kind != yaml.MappingNode && f.root.Tag != "!!null" {
+		return file{}, fmt.Errorf("%s: it holds no sections such as\nbroker:\n  url: amqp://localhost:5672/", path)
+	}
+	return f, nil
+}
+
+// withoutValues keeps the place of a YAML error, and drops what it quotes of the file: that may be a secret.
+func withoutValues(err error) error {
+	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "`")
+	return errors.New("it is not YAML: " + strings.TrimSpace(text))
+}
+
+func (f file) reader() io.Reader { return bytes.NewReader(f.content) }
+
+// at returns the file and the line where a key is set.
+func (f file) at(name string) (string, bool) {
+	node := f.root
+	for word := range strings.SplitSeq(name, ".") {
+		if node = child(node, word); node == nil {
+			return "", false
+		}
+	}
+	if node.Tag == "!!null" {
+		return "", false
+	}
+	return f.line(node), true
+}
+
+func (f file) line(node *yaml.Node) string { return fmt.Sprintf("%s:%d", f.path, node.Line) }
+
+func child(node *yaml.Node, name string) *yaml.Node {
+	node = resolve(node)
+	if node == nil || node.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == name {
+			return resolve(node.Content[i+1])
+		}
+	}
+	return nil
+}
+
+func resolve(node *yaml.Node) *yaml.Node {
+	if node != nil && node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+// check returns what is wrong with the file itself: keys that nobody knows, twice the same, values that YAML reads as
+// something else than they were meant as. What is wrong with values, their keys say.
+func (f file) check(keys []Key) []error {
+	if f.root == nil {
+		return nil
+	}
+	return f.checkSection("", f.root, keys)
+}
+
+func (f file) checkSection(section string, node *yaml.Node, keys []Key) []error {
+	var errs []error
+	seen := make(map[string]bool)
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], resolve(node.Content[i+1])
+		name := strings.TrimPrefix(section+"."+key.Value, ".")
+		if seen[name] {
+			errs = append(errs, fmt.Errorf("%s: the key %s is there twice", f.line(key), name))
+		}
+		seen[name] = true
+		if err := f.checkKey(name, key, value, keys); err != nil {
+			errs = append(errs, err...)
+		}
+	}
+	return errs
+}
+
+func (f file) checkKey(name string, key, value *yaml.Node, keys []Key) []error {
+	if strings.Contains(key.Value, ".") {
+		return []error{fmt.Errorf("%s: the key %s is written with a dot; write its section, and in it the name", f.line(key), name)}
+	}
+	known := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })
+	section := slices.ContainsFunc(keys, func(k Key) bool { return strings.HasPrefix(k.Name, name+".") })
+	switch {
+	case known < 0 && !section:
+		return []error{fmt.Errorf("%s: %w", f.line(key), unknownKey(name, keys))}
+	case section && value.Kind == yaml.MappingNode:
+		return f.checkSection(name, value, keys)
+	case section && value.Tag != "!!null":
+		return []error{fmt.Errorf("%s: %s is a section, not a value", f.line(key), name)}
+	case section:
+		return nil
+	}
+	return f.checkQuoted(keys[known], value)
+}
+
+// checkQuoted finds text that YAML takes for a number or the like, and so would change: 0123 is 83.
+func (f file) checkQuoted(k Key, value *yaml.Node) []error {
+	if k.Type != String && k.Type != Strings {
+		return nil
+	}
+	for _, node := range append([]*yaml.Node{value}, value.Content...) {
+		if node = resolve(node); node.Kind == yaml.ScalarNode && node.Tag != "!!str" && node.Tag != "!!null" {
+			return []error{fmt.Errorf("%s: %s is text, but YAML reads what is there as something else; put it between quotes", f.line(node), k.Name)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// A Source is a kind of place that values come from. Of two, the lower number wins.
+type Source uint8
+
+// The sources.
+const (
+	FromProgram Source = iota + 1 // [Options.Overrides]
+	FromFlag
+	FromEnv
+	FromFile
+	FromDefault
+)
+
+// String returns the source's name: "flag".
+func (s Source) String() string {
+	names := [...]string{"?", "program", "flag", "env", "file", "default"}
+	if int(s) >= len(names) {
+		return names[0]
+	}
+	return names[s]
+}
+
+// MarshalText writes the source's name.
+func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// An Origin is where a value came from.
+type Origin struct {
+	Source Source
+	// Where is the flag, the variable, or the file and the line in it.
+	Where string
+}
+
+// A Value is what one key was set to.
+type Value struct {
+	Key    Key
+	Origin Origin
+
+	value any
+}
+
+// String returns the value as it may be shown: secrets are hidden, and so are the passwords in URLs.
+func (v Value) String() string { return v.Key.format(v.value) }
+
+// Any returns the value itself, of the Go type that the key's [Type] says. It may be a secret.
+func (v Value) Any() any { return v.value }
+
+// Loaded is what all sources together say. It is immutable and safe for concurrent use.
+type Loaded struct {
+	config Config
+	file   string
+	order  []string
+	values map[string]Value
+}
+
+// Config returns what every program is configured by.
+func (l *Loaded) Config() Config { return l.config }
+
+// File returns the file that was read; empty where there was none.
+func (l *Loaded) File() string { return l.file }
+
+// Value returns what a key was set to.
+func (l *Loaded) Value(name string) (Value, bool) {
+	v, ok := l.values[name]
+	return v, ok
+}
+
+// Setting is one line of what a program is configured by, to be shown.
+type Setting struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Source Source `json:"source"`
+	// Where is the flag, the variable, or the file with the line; empty for a default.
+	Where string `json:"where,omitempty"`
+}
+
+// Settings returns every key with its value and where it came from, in the order of the table. Secrets are hidden, and so
+// are the passwords in URLs.
+func (l *Loaded) Settings() []Setting {
+	settings := make([]Setting, 0, len(l.order))
+	for _, name := range l.order {
+		v := l.values[name]
+		s := Setting{Key: name, Value: v.String(), Source: v.Origin.Source, Where: v.Origin.Where}
+		if s.Source == FromDefault {
+			s.Where = ""
+		}
+		settings = append(settings, s)
+	}
+	return settings
+}
+
+// readSecrets puts the secrets that stand in files of their own into their keys. Of a secret and its twin, the one from
+// the stronger source counts.
+func (l *Loaded) readSecrets(keys []Key) error {
+	for _, k := range keys {
+		if k.fileOf == "" {
+			continue
+		}
+		twin, secret := l.values[k.Name], l.values[k.fileOf]
+		if empty(twin.value) || !empty(secret.value) && secret.Origin.Source < twin.Origin.Source {
+			continue
+		}
+		if !empty(secret.value) && secret.Origin.Source == twin.Origin.Source {
+			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is set too, by %s; give one of the two", k.fileOf, secret.Origin.Where)}
+		}
+		path := twin.value.(string) //nolint:forcetypeassert // a twin's type is String
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return &Error{Key: k.Name, Origin: twin.Origin, Err: err}
+		}
+		secret.value = strings.TrimRight(string(content), "\r\n")
+		if secret.value == "" {
+			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is empty", path)}
+		}
+		if err := checkSecret(secret); err != nil {
+			return &Error{Key: k.Name, Origin: twin.Origin, Err: err}
+		}
+		secret.Origin = Origin{Source: twin.Origin.Source, Where: path}
+		l.values[k.fileOf] = secret
+	}
+	return nil
+}
+
+func checkSecret(v Value) error {
+	_, err := v.Key.parse(v.value)
+	return err
+}
+
+// fill makes the typed configuration.
+func (l *Loaded) fill() error {
+	if err := l.decodeAll(&l.config); err != nil {
+		return err
+	}
+	return errors.Join(l.config.Broker.err(), l.config.Worker.err())
+}

@@ -1,0 +1,237 @@
+package schema
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// A Problem is one thing that is wrong with a payload.
+type Problem struct {
+	// Path is the field: "lines[0].quantity". Empty for the payload as a whole.
+	Path string `json:"path"`
+	// Message says what is wrong with it: "must be >= 1".
+	Message string `json:"message"`
+}
+
+// String returns "path: message".
+func (p Problem) String() string {
+	if p.Path == "" {
+		return p.Message
+	}
+	return p.Path + ": " + p.Message
+}
+
+// An Invalid is the error of a payload that does not fit. It holds at least one problem, in the order of their paths.
+type Invalid struct{ Problems []Problem }
+
+// Error lists the problems, separated by "; ".
+func (e *Invalid) Error() string {
+	all := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		all[i] = p.String()
+	}
+	return strings.Join(all, "; ")
+}
+
+func invalid(path, format string, args ...any) error {
+	return &Invalid{[]Problem{{path, fmt.Sprintf(format, args...)}}}
+}
+
+// Check judges a payload as its receiver will: it must be one JSON value that is not null, fit the schema, decode into
+// the Go type, and satisfy the type's Validate method. The error is an [*Invalid].
+//
+// Unknown holds the fields that the type does not know. They are accepted (a sender may be newer than who checks), but
+// in what a person typed they are mistakes, mostly.
+func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, invalid("", "the payload is empty; it must be a JSON value")
+	}
+	value, err := validator.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		return nil, invalid("", "the payload is not JSON: %s", where(body, err))
+	}
+	if value == nil {
+		return nil, invalid("", "the payload is null; it must be a JSON value")
+	}
+	unknown = s.unknown(value)
+	if err := s.compiled.Validate(value); err != nil {
+		failed, ok := errors.AsType[*validator.ValidationError](err)
+		if !ok {
+			return unknown, invalid("", "%v", err)
+		}
+		found := &Invalid{}
+		found.collect(value, failed)
+		slices.SortStableFunc(found.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
+		return unknown, found
+	}
+	return unknown, s.decode(body)
+}
+
+// decode finds what only Go knows: numbers that are too large for their type, and what Validate says.
+func (s *Schema) decode(body []byte) error {
+	target := reflect.New(s.goType)
+	if err := json.Unmarshal(body, target.Interface()); err != nil {
+		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			return invalid(e.Field, "a %s does not fit: it must be a Go %v", e.Value, e.Type)
+		}
+		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	for _, v := range []reflect.Value{target, target.Elem()} {
+		if check, ok := v.Interface().(interface{ Validate() error }); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
+			if err := check.Validate(); err != nil {
+				return invalid("", "%s", messageOf(err))
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// messageOf returns what an error says without its code: that of a payload that does not fit is known.
+func messageOf(err error) string {
+	if e, ok := err.(*leveret.Error); ok && e.Message != "" { //nolint:errorlint // a wrapping error says more
+		return e.Message
+	}
+	return err.Error()
+}
+
+// where says at which line and column of a body JSON ends to be JSON.
+func where(body []byte, err error) string {
+	syntax, ok := errors.AsType[*json.SyntaxError](err)
+	if !ok {
+		if strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "unexpected end") {
+			return "it ends in the middle"
+		}
+		return err.Error()
+	}
+	before := body[:min(max(int(syntax.Offset)-1, 0), len(body))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	column := len(before) - bytes.LastIndexByte(before, '\n')
+	return fmt.Sprintf("%s at line %d, column %d", syntax.Error(), line, column)
+}
+
+// collect gathers the leaves of a validation error.
+func (e *Invalid) collect(root any, v *validator.ValidationError) {
+	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
+		e.collect(root, v.Causes[0]) // the other is null; see allowNull
+		return
+	}
+	if len(v.Causes) > 0 {
+		for _, cause := range v.Causes {
+			e.collect(root, cause)
+		}
+		return
+	}
+	path := pathOf(root, v.InstanceLocation)
+	if missing, ok := v.ErrorKind.(*kind.Required); ok {
+		for _, name := range missing.Missing {
+			e.Problems = append(e.Problems, Problem{join(path, name), "is missing"})
+		}
+		return
+	}
+	e.Problems = append(e.Problems, Problem{path, describe(v.ErrorKind)})
+}
+
+func describe(k validator.ErrorKind) string {
+	switch k := k.(type) {
+	case *kind.Type:
+		return fmt.Sprintf("must be %s, is %s", article(strings.Join(k.Want, " or ")), article(k.Got))
+	case *kind.Minimum:
+		return "must be >= " + number(k.Want)
+	case *kind.Maximum:
+		return "must be <= " + number(k.Want)
+	case *kind.ExclusiveMinimum:
+		return "must be > " + number(k.Want)
+	case *kind.ExclusiveMaximum:
+		return "must be < " + number(k.Want)
+	case *kind.MultipleOf:
+		return "must be a multiple of " + number(k.Want)
+	case *kind.MinItems:
+		return fmt.Sprintf("must have at least %d items, has %d", k.Want, k.Got)
+	case *kind.MaxItems:
+		return fmt.Sprintf("must have at most %d items, has %d", k.Want, k.Got)
+	case *kind.MinLength:
+		return fmt.Sprintf("must be at least %d characters long, is %d", k.Want, k.Got)
+	case *kind.MaxLength:
+		return fmt.Sprintf("must be at most %d characters long, is %d", k.Want, k.Got)
+	case *kind.Pattern:
+		return fmt.Sprintf("must match %s, is %q", k.Want, k.Got)
+	case *kind.Format:
+		return fmt.Sprintf("must be a %s, is %s", k.Want, display(k.Got))
+	case *kind.Enum:
+		all := make([]string, len(k.Want))
+		for i, v := range k.Want {
+			all[i] = display(v)
+		}
+		return fmt.Sprintf("must be one of %s, is %s", strings.Join(all, ", "), display(k.Got))
+	case *kind.Const:
+		return "must be " + display(k.Want)
+	default:
+		return k.LocalizedString(message.NewPrinter(language.English))
+	}
+}
+
+func article(noun string) string {
+	switch {
+	case noun == "null":
+		return noun
+	case strings.ContainsRune("aeiou", rune(noun[0])):
+		return "an " + noun
+	default:
+		return "a " + noun
+	}
+}
+
+func number(r *big.Rat) string {
+	f, _ := r.Float64()
+	return strconv.FormatFloat(f, 'f', -1, 64)
+}
+
+func display(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
+}
+
+// pathOf writes the place of a value inside root as people do: lines[0].quantity.
+func pathOf(root any, location []string) string {
+	path := ""
+	for _, part := range location {
+		if list, ok := root.([]any); ok {
+			path += "[" + part + "]"
+			if i, err := strconv.Atoi(part); err == nil && i >= 0 && i < len(list) {
+				root = list[i]
+			}
+			continue
+		}
+		path = join(path, part)
+		if object, ok := root.(map[string]any); ok {
+			root = object[part]
+		}
+	}
+	return path
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}

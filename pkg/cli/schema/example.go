@@ -1,0 +1,127 @@
+package schema
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+	orderedmap "github.com/pb33f/ordered-map/v2"
+)
+
+// Example returns a payload that fits the schema, for people to start from: every field is there, with values that
+// examples, defaults, enums, formats and limits suggest. It may still displease the type's Validate method.
+func (s *Schema) Example() json.RawMessage {
+	body, err := json.MarshalIndent(s.example(s.tree, "", map[*jsonschema.Schema]bool{}), "", "  ")
+	if err != nil {
+		return json.RawMessage("{}")
+	}
+	return body
+}
+
+func (s *Schema) example(at *jsonschema.Schema, name string, above map[*jsonschema.Schema]bool) any {
+	at = s.resolve(at)
+	switch {
+	case len(at.Examples) > 0:
+		return at.Examples[0]
+	case at.Default != nil:
+		return at.Default
+	case len(at.Enum) > 0:
+		return at.Enum[0]
+	case above[at]:
+		return nil // a type that holds itself
+	}
+	above[at] = true
+	defer delete(above, at)
+	switch at.Type {
+	case "object":
+		return s.exampleObject(at, above)
+	case "array":
+		return s.exampleArray(at, name, above)
+	case "string":
+		return exampleString(at, name)
+	case "integer", "number":
+		return exampleNumber(at)
+	case "boolean":
+		return true
+	default:
+		return nil
+	}
+}
+
+func (s *Schema) exampleObject(at *jsonschema.Schema, above map[*jsonschema.Schema]bool) any {
+	object := orderedmap.New[string, any]()
+	if at.Properties == nil {
+		if at.AdditionalProperties != nil {
+			object.Set("key", s.example(at.AdditionalProperties, "value", above))
+		}
+		return object
+	}
+	for pair := at.Properties.Oldest(); pair != nil; pair = pair.Next() {
+		if above[s.resolve(pair.Value)] {
+			continue
+		}
+		object.Set(pair.Key, s.example(pair.Value, pair.Key, above))
+	}
+	return object
+}
+
+func (s *Schema) exampleArray(at *jsonschema.Schema, name string, above map[*jsonschema.Schema]bool) any {
+	items := []any{}
+	count := uint64(1)
+	if at.MinItems != nil {
+		count = max(count, *at.MinItems)
+	}
+	if at.Items == nil || above[s.resolve(at.Items)] {
+		return items
+	}
+	for range count {
+		items = append(items, s.example(at.Items, strings.TrimSuffix(name, "s"), above))
+	}
+	return items
+}
+
+const exampleID = "01938c3e-8a41-7000-8000-000000000001"
+
+func exampleString(at *jsonschema.Schema, name string) string {
+	switch at.Format {
+	case "uuid":
+		return exampleID
+	case "date-time":
+		return "2026-01-02T15:04:05Z"
+	case "date":
+		return "2026-01-02"
+	case "email":
+		return "ada@example.com"
+	case "uri":
+		return "https://example.com"
+	}
+	text := name
+	switch {
+	case at.ContentEncoding == "base64":
+		return "bGV2ZXJldA=="
+	case name == "id" || strings.HasSuffix(name, "_id"):
+		text = exampleID
+	case name == "currency":
+		text = "EUR"
+	case name == "":
+		text = "text"
+	}
+	if at.MinLength != nil && uint64(len(text)) < *at.MinLength {
+		text += strings.Repeat("x", int(*at.MinLength)-len(text)) //nolint:gosec // a length from a struct tag
+	}
+	if at.MaxLength != nil && uint64(len(text)) > *at.MaxLength {
+		text = text[:*at.MaxLength]
+	}
+	return text
+}
+
+func exampleNumber(at *jsonschema.Schema) any {
+	switch {
+	case at.Minimum != "" && at.Minimum != "0":
+		return at.Minimum
+	case at.MultipleOf != "":
+		return at.MultipleOf
+	default:
+		return json.Number("1")
+	}
+}

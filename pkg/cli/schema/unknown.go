@@ -1,0 +1,117 @@
+package schema
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/invopop/jsonschema"
+)
+
+// unknown finds the fields of a value that the schema does not have.
+func (s *Schema) unknown(value any) []Problem {
+	var found []Problem
+	s.walk(s.tree, value, "", &found)
+	return found
+}
+
+func (s *Schema) walk(at *jsonschema.Schema, value any, path string, found *[]Problem) {
+	at = s.resolve(at)
+	switch value := value.(type) {
+	case []any:
+		if at.Items != nil {
+			for i, item := range value {
+				s.walk(at.Items, item, fmt.Sprintf("%s[%d]", path, i), found)
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			s.walkField(at, value[name], path, name, found)
+		}
+	}
+}
+
+func (s *Schema) walkField(at *jsonschema.Schema, value any, path, name string, found *[]Problem) {
+	switch {
+	case at.Properties == nil:
+		if at.AdditionalProperties != nil {
+			s.walk(at.AdditionalProperties, value, join(path, name), found)
+		}
+	case has(at, name):
+		property, _ := at.Properties.Get(name)
+		s.walk(property, value, join(path, name), found)
+	default:
+		var names []string
+		for pair := at.Properties.Oldest(); pair != nil; pair = pair.Next() {
+			names = append(names, pair.Key)
+		}
+		text := "is not a field of the payload"
+		if near := Nearest(name, names); near != "" {
+			text += fmt.Sprintf("; did you mean %s?", near)
+		}
+		*found = append(*found, Problem{join(path, name), text})
+	}
+}
+
+func has(at *jsonschema.Schema, name string) bool {
+	_, ok := at.Properties.Get(name)
+	return ok
+}
+
+// resolve follows references, and looks past the null of a pointer.
+func (s *Schema) resolve(at *jsonschema.Schema) *jsonschema.Schema {
+	for {
+		if len(at.AnyOf) > 0 && at.Ref == "" {
+			at = at.AnyOf[0]
+			continue
+		}
+		name, ok := strings.CutPrefix(at.Ref, defsPrefix)
+		if !ok || s.tree.Definitions[name] == nil {
+			return at
+		}
+		at = s.tree.Definitions[name]
+	}
+}
+
+// Nearest returns the name that a person who typed it probably meant; empty if none is near.
+func Nearest(typed string, names []string) string {
+	best, bestDistance := "", len(typed)/3+2
+	for _, name := range names {
+		d := distance(strings.ToLower(typed), strings.ToLower(name))
+		if squash(typed) == squash(name) {
+			d = 0
+		}
+		if d < bestDistance {
+			best, bestDistance = name, d
+		}
+	}
+	return best
+}
+
+var separators = strings.NewReplacer("_", "", "-", "", ".", "")
+
+func squash(s string) string { return separators.Replace(strings.ToLower(s)) }
+
+// distance is Levenshtein's, in bytes, with two neighbours swapped counting once.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
+}

@@ -1,0 +1,49 @@
+package deadletter
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// A Group is the dead letters of one queue that failed for the same reason.
+type Group struct {
+	Queue        string
+	Code, Reason string
+	Count        int
+	// Oldest and Newest are when the first and the last of them was dead-lettered; zero where nobody said.
+	Oldest, Newest time.Time
+	// Error is what the newest of them says.
+	Error string
+}
+
+// Groups sorts the first limit dead letters of a work queue by why they failed, the largest group first, and returns how
+// many dead letters there are in all.
+func (l *Letters) Groups(ctx context.Context, queue string, limit int) (groups []Group, total int, err error) {
+	total, err = l.Peek(ctx, queue, limit, func(letter *Letter) bool {
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Code == letter.Code && g.Reason == letter.Reason })
+		if i < 0 {
+			groups = append(groups, Group{Queue: letter.Queue, Code: letter.Code, Reason: letter.Reason})
+			i = len(groups) - 1
+		}
+		groups[i].take(letter)
+		return true
+	})
+	slices.SortStableFunc(groups, func(a, b Group) int { return cmp.Compare(b.Count, a.Count) })
+	return groups, total, err
+}
+
+func (g *Group) take(l *Letter) {
+	g.Count++
+	at := l.FailedAt
+	if g.Oldest.IsZero() || !at.IsZero() && at.Before(g.Oldest) {
+		g.Oldest = at
+	}
+	if g.Error == "" || !at.Before(g.Newest) {
+		g.Error = l.Error
+	}
+	if at.After(g.Newest) {
+		g.Newest = at
+	}
+}

@@ -1,0 +1,2 @@
+// Package leverettest is for the tests of programs that use Leveret.
+package leverettest

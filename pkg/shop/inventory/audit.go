@@ -1,0 +1,104 @@
+package inventory
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/leveretmq/leveret/pkg/shop/store"
+)
+
+// An Audit is what the inventory service's store says, for whoever wants to check the system from its stores.
+type Audit struct {
+	Stock        []Shelf              `json:"stock"`
+	Reservations []AuditedReservation `json:"reservations"`
+	Movements    []Movement           `json:"movements"`
+	Deliveries   []store.Deliveries   `json:"deliveries"`
+}
+
+// A Shelf is the stock of one article.
+type Shelf struct {
+	SKU      string `json:"sku"`
+	OnHand   int64  `json:"on_hand"`
+	Reserved int64  `json:"reserved"`
+}
+
+// An AuditedReservation is the decision on one order.
+type AuditedReservation struct {
+	OrderID  string `json:"order_id"`
+	Rejected bool   `json:"rejected"`
+}
+
+// A Movement is what was taken from a shelf for an order.
+type Movement struct {
+	OrderID   string `json:"order_id"`
+	SKU       string `json:"sku"`
+	Quantity  int64  `json:"quantity"`
+	MessageID string `json:"message_id"`
+}
+
+// Taken counts, from the raw movements, how often goods were taken for each order: the most that it is for one of its
+// articles. Goods were reserved twice where it is above one.
+func (a Audit) Taken() map[string]int {
+	type line struct{ orderID, sku string }
+	times := make(map[line]int, len(a.Movements))
+	taken := make(map[string]int, len(a.Reservations))
+	for _, m := range a.Movements {
+		l := line{m.OrderID, m.SKU}
+		times[l]++
+		taken[m.OrderID] = max(taken[m.OrderID], times[l])
+	}
+	return taken
+}
+
+// Misplaced returns the articles of which another number is reserved than the movements add up to. There are none.
+func (a Audit) Misplaced() []string {
+	sum := map[string]int64{}
+	for _, m := range a.Movements {
+		sum[m.SKU] += m.Quantity
+	}
+	var wrong []string
+	for _, s := range a.Stock {
+		if sum[s.SKU] != s.Reserved {
+			wrong = append(wrong, s.SKU)
+		}
+	}
+	return wrong
+}
+
+// ReadAudit reads the store at path, without writing to it and without disturbing a worker that has it open.
+func ReadAudit(ctx context.Context, path string) (Audit, error) {
+	var a Audit
+	err := store.View(ctx, path, func(q store.Querier) error {
+		rows, err := q.QueryContext(ctx, "SELECT sku, on_hand, reserved FROM stock ORDER BY sku")
+		if err != nil {
+			return err
+		}
+		a.Stock, err = store.Collect(rows, func(r *sql.Rows, s *Shelf) error { return r.Scan(&s.SKU, &s.OnHand, &s.Reserved) })
+		if err != nil {
+			return err
+		}
+		rows, err = q.QueryContext(ctx, "SELECT order_id, shortages <> '[]' FROM reservations ORDER BY order_id")
+		if err != nil {
+			return err
+		}
+		a.Reservations, err = store.Collect(rows, func(r *sql.Rows, x *AuditedReservation) error {
+			return r.Scan(&x.OrderID, &x.Rejected)
+		})
+		if err != nil {
+			return err
+		}
+		rows, err = q.QueryContext(ctx, "SELECT order_id, sku, quantity, message_id FROM movements ORDER BY id")
+		if err != nil {
+			return err
+		}
+		a.Movements, err = store.Collect(rows, func(r *sql.Rows, m *Movement) error {
+			return r.Scan(&m.OrderID, &m.SKU, &m.Quantity, &m.MessageID)
+		})
+		if err != nil {
+			return err
+		}
+		a.Deliveries, err = store.ReadDeliveries(ctx, q)
+		return err
+	})
+	return a, err
+}

@@ -1,0 +1,193 @@
+package inventory
+
+import (
+	"database/sql"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/queues"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bundle is a service with a store of its own.
+type bundle struct {
+	*Service
+	path string
+	sent *shoptest.Recorder
+}
+
+func setup(t *testing.T, r *shoptest.Recorder) *bundle {
+	t.Helper()
+	b := &bundle{path: filepath.Join(t.TempDir(), "inventory.db"), sent: r}
+	b.open(t)
+	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
+	return b
+}
+
+func (b *bundle) open(t *testing.T) {
+	t.Helper()
+	s, err := OpenStore(t.Context(), b.path)
+	require.NoError(t, err)
+	b.Service = New(s, b.sent)
+}
+
+func (b *bundle) restart(t *testing.T) {
+	t.Helper()
+	require.NoError(t, b.store.Close())
+	b.open(t)
+}
+
+func (b *bundle) audit(t *testing.T) Audit {
+	t.Helper()
+	a, err := ReadAudit(t.Context(), b.path)
+	require.NoError(t, err)
+	require.Empty(t, a.Misplaced())
+	return a
+}
+
+func (b *bundle) exec(t *testing.T, query string, args ...any) error {
+	t.Helper()
+	return b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), query, args...)
+		return err
+	})
+}
+
+func reservation(lines ...queues.StockLine) queues.StockReservation {
+	return queues.StockReservation{OrderID: uuid.Must(uuid.NewV7()).String(), Lines: lines}
+}
+
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	q := reservation(queues.StockLine{SKU: "A", Quantity: 2}, queues.StockLine{SKU: "B", Quantity: 3})
+	for _, tc := range []struct {
+		name      string
+		available map[string]int64
+		want      []queues.Shortage
+	}{
+		{"just enough", map[string]int64{"A": 2, "B": 3}, nil},
+		{"one short", map[string]int64{"A": 2, "B": 2}, []queues.Shortage{{SKU: "B", Requested: 3, Available: 2}}},
+		{"one unknown", map[string]int64{"B": 9}, []queues.Shortage{{SKU: "A", Requested: 2, Available: 0}}},
+		{"nothing there", nil, []queues.Shortage{{SKU: "A", Requested: 2}, {SKU: "B", Requested: 3}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			r := Decide(q, tc.available, now)
+			require.Equal(t, Reservation{OrderID: q.OrderID, Lines: q.Lines, Shortages: tc.want, DecidedAt: now}, r)
+			require.Equal(t, tc.want != nil, r.Rejected())
+		})
+	}
+}
+
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	q := reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 3}, queues.StockLine{SKU: SKUScarce, Quantity: 1})
+	require.NoError(t, b.Reserve(t.Context(), q))
+	require.Equal(t, []string{"inventory.reserved"}, b.sent.Names())
+	free, err := b.store.Available(t.Context(), SKUPlenty)
+	require.NoError(t, err)
+	require.EqualValues(t, 1_000_000-3, free)
+	require.Equal(t, map[string]int{q.OrderID: 1}, b.audit(t).Taken())
+
+	q.Lines = []queues.StockLine{{SKU: SKUPlenty, Quantity: 4}}
+	err = b.Reserve(t.Context(), q)
+	require.ErrorIs(t, err, ErrOther)
+	require.ErrorIs(t, err, leveret.AlreadyExists)
+}
+
+func TestRejectTakesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	for _, q := range []queues.StockReservation{
+		reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 1}, queues.StockLine{SKU: SKUSoldOut, Quantity: 1}),
+		reservation(queues.StockLine{SKU: "NO-SUCH", Quantity: 1}),
+		reservation(queues.StockLine{SKU: SKUScarce, Quantity: 26}),
+	} {
+		require.NoError(t, b.Reserve(t.Context(), q))
+	}
+	require.Equal(t, []string{"inventory.rejected", "inventory.rejected", "inventory.rejected"}, b.sent.Names())
+	a := b.audit(t)
+	require.Empty(t, a.Movements)
+	require.Len(t, a.Reservations, 3)
+	for _, r := range a.Reservations {
+		require.True(t, r.Rejected)
+	}
+}
+
+// TestRejectedStaysRejected: who heard of it has cancelled the order; goods that come later are for others.
+func TestRejectedStaysRejected(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	q := reservation(queues.StockLine{SKU: SKUSoldOut, Quantity: 1})
+	require.NoError(t, b.Reserve(t.Context(), q))
+	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = ?", SKUSoldOut))
+	require.NoError(t, b.Reserve(t.Context(), q))
+	sent := b.sent.Sent()
+	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, b.sent.Names())
+	require.Equal(t, sent[0].Body, sent[1].Body)
+	require.NoError(t, b.Reserve(t.Context(), reservation(q.Lines...)))
+	require.Equal(t, "inventory.reserved", b.sent.Names()[2])
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		sku  string
+		want int
+	}{{SKUScarce, 1}, {SKUSoldOut, 0}} {
+		t.Run(tc.sku, func(t *testing.T) {
+			t.Parallel()
+			shoptest.Interrupted(t, func(t *testing.T, r *shoptest.Recorder) shoptest.Case {
+				t.Helper()
+				b := setup(t, r)
+				q := reservation(queues.StockLine{SKU: tc.sku, Quantity: 1})
+				return shoptest.Case{
+					Handle:  func() error { return b.Reserve(t.Context(), q) },
+					Restart: func() { b.restart(t) },
+					Check:   func() { require.Len(t, b.audit(t).Movements, tc.want) },
+				}
+			})
+		})
+	}
+}
+
+// TestScarceGoodsGoToAsManyAsThereAre: many ask at once, some of them twice.
+func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	var wg sync.WaitGroup
+	for range 40 {
+		q := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})
+		for range 2 {
+			wg.Go(func() {
+				if err := b.Reserve(t.Context(), q); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	a := b.audit(t)
+	require.Len(t, a.Movements, 25)
+	require.Len(t, a.Taken(), 25)
+	require.Len(t, a.Reservations, 40)
+}
+
+func TestMovementsAreOnlyAppended(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	require.NoError(t, b.Reserve(t.Context(), reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})))
+	require.ErrorContains(t, b.exec(t, "DELETE FROM movements"), "only appended")
+	require.ErrorContains(t, b.exec(t, "UPDATE movements SET quantity = 2"), "only appended")
+}

@@ -1,0 +1,291 @@
+package order
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/queues"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bundle is a service with a store of its own, and a payment service that answers as it is told.
+type bundle struct {
+	*Service
+	path   string
+	sent   *shoptest.Recorder
+	calls  int
+	answer func(queues.PaymentRequest) (queues.Authorization, error)
+}
+
+func setup(t *testing.T, r *shoptest.Recorder) *bundle {
+	t.Helper()
+	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, answer: authorize}
+	b.open(t)
+	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
+	return b
+}
+
+func (b *bundle) open(t *testing.T) {
+	t.Helper()
+	s, err := OpenStore(t.Context(), b.path)
+	require.NoError(t, err)
+	b.Service = New(s, b.sent, shoptest.Caller(func(_ context.Context, m *leveret.Message) (any, error) {
+		b.calls++
+		var q queues.PaymentRequest
+		if err := json.Unmarshal(m.Body, &q); err != nil {
+			return nil, err
+		}
+		return b.answer(q)
+	}))
+}
+
+func (b *bundle) restart(t *testing.T) {
+	t.Helper()
+	require.NoError(t, b.store.Close())
+	b.open(t)
+}
+
+func authorize(q queues.PaymentRequest) (queues.Authorization, error) {
+	return queues.Authorization{
+		OrderID: q.OrderID, AuthorizationID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(q.OrderID)).String(),
+		Status: queues.PaymentAuthorized, Amount: q.Amount, DecidedAt: time.Now(),
+	}, nil
+}
+
+func decline(q queues.PaymentRequest) (queues.Authorization, error) {
+	a, err := authorize(q)
+	a.Status, a.DeclineReason = queues.PaymentDeclined, "card_declined"
+	return a, err
+}
+
+func request() queues.OrderRequest {
+	return queues.OrderRequest{
+		OrderID: uuid.Must(uuid.NewV7()).String(), CustomerID: "c-1", CardToken: "tok_visa",
+		Lines: []queues.OrderLine{{SKU: "TEA-GREEN", Quantity: 2, UnitPrice: queues.Money{Amount: 999, Currency: "EUR"}}},
+	}
+}
+
+func (b *bundle) status(t *testing.T, r queues.OrderRequest) Status {
+	t.Helper()
+	a, err := ReadAudit(t.Context(), b.path)
+	require.NoError(t, err)
+	for _, o := range a.Orders {
+		if o.OrderID == r.OrderID {
+			return Status{o.State, o.Reason}
+		}
+	}
+	return Status{}
+}
+
+func captured(r queues.OrderRequest) queues.CapturedPayment {
+	return queues.CapturedPayment{OrderID: r.OrderID, AuthorizationID: uuid.NewString(), Amount: r.Total(), CapturedAt: time.Now()}
+}
+
+func reserved(r queues.OrderRequest) queues.ReservedStock {
+	return queues.ReservedStock{OrderID: r.OrderID, Lines: []queues.StockLine{{SKU: "TEA-GREEN", Quantity: 2}}, ReservedAt: time.Now()}
+}
+
+func rejected(r queues.OrderRequest) queues.RejectedStock {
+	return queues.RejectedStock{OrderID: r.OrderID, Shortages: []queues.Shortage{{SKU: "TEA-GREEN", Requested: 2}}, RejectedAt: time.Now()}
+}
+
+func TestConfirmed(t *testing.T) {
+	t.Parallel()
+	for _, stockFirst := range []bool{false, true} {
+		b := setup(t, &shoptest.Recorder{})
+		r := request()
+		require.NoError(t, b.Place(t.Context(), r))
+		require.Equal(t, []string{"order.placed", "inventory.reserve"}, b.sent.Names())
+		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
+		if stockFirst {
+			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+			require.Equal(t, Status{State: StateReserved}, b.status(t, r))
+			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+		} else {
+			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+			require.Equal(t, Status{State: StateCaptured}, b.status(t, r))
+			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+		}
+		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, b.sent.Names())
+		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
+
+		shown, err := b.Show(t.Context(), queues.OrderQuery{OrderID: r.OrderID})
+		require.NoError(t, err)
+		require.Equal(t, "confirmed", shown.State)
+		require.NotNil(t, shown.DecidedAt)
+	}
+}
+
+func TestDeclinedIsAnOutcome(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	b.answer = decline
+	r := request()
+	require.NoError(t, b.Place(t.Context(), r))
+	require.Equal(t, []string{"order.cancelled"}, b.sent.Names())
+	require.Equal(t, Status{StateCancelled, queues.CancelDeclined}, b.status(t, r))
+}
+
+func TestOutOfStock(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	r := request()
+	require.NoError(t, b.Place(t.Context(), r))
+	require.NoError(t, b.OnStockRejected(t.Context(), rejected(r)))
+	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
+	require.Equal(t, []string{"order.placed", "inventory.reserve", "order.cancelled"}, b.sent.Names())
+	require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)), "the two crossed")
+	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	check := func(b *bundle, t *testing.T, r queues.OrderRequest, want Status) func() {
+		t.Helper()
+		return func() { require.Equal(t, want, b.status(t, r)) }
+	}
+	for name, setupCase := range map[string]func(t *testing.T, rec *shoptest.Recorder) shoptest.Case{
+		"place": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+			t.Helper()
+			b, r := setup(t, rec), request()
+			return shoptest.Case{
+				Handle: func() error { return b.Place(t.Context(), r) }, Restart: func() { b.restart(t) },
+				Check: func() {
+					check(b, t, r, Status{State: StatePlaced})()
+					require.Equal(t, 1, b.calls, "the answer is in the store")
+				},
+			}
+		},
+		"declined": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+			t.Helper()
+			b, r := setup(t, rec), request()
+			b.answer = decline
+			return shoptest.Case{
+				Handle: func() error { return b.Place(t.Context(), r) }, Restart: func() { b.restart(t) },
+				Check: check(b, t, r, Status{StateCancelled, queues.CancelDeclined}),
+			}
+		},
+		"confirmed": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+			t.Helper()
+			b, r := setup(t, &shoptest.Recorder{}), request()
+			require.NoError(t, b.Place(t.Context(), r))
+			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+			b.sent, b.sender = rec, rec
+			m := reserved(r)
+			return shoptest.Case{
+				Handle: func() error { return b.OnStockReserved(t.Context(), m) }, Restart: func() { b.restart(t) },
+				Check: check(b, t, r, Status{State: StateConfirmed}),
+			}
+		},
+		"out of stock": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+			t.Helper()
+			b, r := setup(t, &shoptest.Recorder{}), request()
+			require.NoError(t, b.Place(t.Context(), r))
+			b.sent, b.sender = rec, rec
+			m := rejected(r)
+			return shoptest.Case{
+				Handle: func() error { return b.OnStockRejected(t.Context(), m) }, Restart: func() { b.restart(t) },
+				Check: check(b, t, r, Status{StateCancelled, queues.CancelOutOfStock}),
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shoptest.Interrupted(t, setupCase)
+		})
+	}
+}
+
+// TestPaymentDoesNotAnswer: the order waits as it is, and goes on when the message comes again.
+func TestPaymentDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	for _, failure := range []error{leveret.ErrUnroutable, context.DeadlineExceeded, leveret.Errorf(leveret.Unavailable, "later")} {
+		b := setup(t, &shoptest.Recorder{})
+		r := request()
+		b.answer = func(queues.PaymentRequest) (queues.Authorization, error) { return queues.Authorization{}, failure }
+		require.ErrorIs(t, b.Place(t.Context(), r), failure)
+		require.Equal(t, Status{State: StatePending}, b.status(t, r))
+		require.Empty(t, b.sent.Sent())
+
+		b.restart(t)
+		b.answer = authorize
+		require.NoError(t, b.Place(t.Context(), r))
+		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
+	}
+}
+
+// TestPaymentAnswersNonsense: what was not authorised is not placed.
+func TestPaymentAnswersNonsense(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*queues.Authorization){
+		"another order":  func(a *queues.Authorization) { a.OrderID = uuid.NewString() },
+		"another amount": func(a *queues.Authorization) { a.Amount.Amount = 1 },
+		"no status":      func(a *queues.Authorization) { a.Status = "" },
+		"no id":          func(a *queues.Authorization) { a.AuthorizationID = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, &shoptest.Recorder{})
+			r := request()
+			b.answer = func(q queues.PaymentRequest) (queues.Authorization, error) {
+				a, err := authorize(q)
+				change(&a)
+				return a, err
+			}
+			require.ErrorIs(t, b.Place(t.Context(), r), leveret.Internal)
+			require.Equal(t, Status{State: StatePending}, b.status(t, r))
+		})
+	}
+}
+
+func TestTheSameIDForAnotherOrder(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	r := request()
+	require.NoError(t, b.Place(t.Context(), r))
+	b.sent.Reset()
+	for _, change := range []func(*queues.OrderRequest){
+		func(r *queues.OrderRequest) { r.CustomerID = "c-2" },
+		func(r *queues.OrderRequest) { r.CardToken = "tok_other" },
+		func(r *queues.OrderRequest) { r.Lines[0].Quantity++ },
+		func(r *queues.OrderRequest) { r.Lines[0].UnitPrice.Amount++ },
+	} {
+		other := r
+		other.Lines = []queues.OrderLine{r.Lines[0]}
+		change(&other)
+		err := b.Place(t.Context(), other)
+		require.ErrorIs(t, err, ErrOther)
+		require.ErrorIs(t, err, leveret.AlreadyExists)
+	}
+	require.Empty(t, b.sent.Sent())
+	require.Equal(t, 1, b.calls)
+}
+
+func TestNewsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	r := request()
+	require.ErrorIs(t, b.OnPaymentCaptured(t.Context(), captured(r)), leveret.NotFound)
+	require.ErrorIs(t, b.OnStockReserved(t.Context(), reserved(r)), leveret.NotFound)
+	require.ErrorIs(t, b.OnStockRejected(t.Context(), rejected(r)), leveret.NotFound)
+	_, err := b.Show(t.Context(), queues.OrderQuery{OrderID: r.OrderID})
+	require.ErrorIs(t, err, leveret.NotFound)
+
+	require.NoError(t, b.Place(t.Context(), r))
+	less := captured(r)
+	less.Amount.Amount--
+	require.ErrorIs(t, b.OnPaymentCaptured(t.Context(), less), leveret.FailedPrecondition)
+	require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+	require.ErrorIs(t, b.OnStockRejected(t.Context(), rejected(r)), leveret.FailedPrecondition)
+	require.Equal(t, Status{State: StateReserved}, b.status(t, r))
+}

@@ -1,0 +1,182 @@
+package order
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/store"
+	"github.com/leveretmq/leveret/queues"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// What a question or a request can run into.
+var (
+	ErrUnknown = leveret.NewError(leveret.NotFound, "order_unknown", "no such order")
+	ErrOther   = leveret.NewError(leveret.AlreadyExists, "order_exists", "another order has this order_id")
+)
+
+// A Store keeps orders. It is safe for concurrent use.
+type Store struct{ *store.Store }
+
+// OpenStore opens the SQLite file at path, and makes it where there is none. The caller closes it.
+func OpenStore(ctx context.Context, path string) (*Store, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it cannot happen: the folder is embedded
+	}
+	s, err := store.Open(ctx, path, files)
+	if err != nil {
+		return nil, fmt.Errorf("order: %w", err)
+	}
+	return &Store{s}, nil
+}
+
+// Take stores an order as pending and returns it, or returns the order that is there already, which is [ErrOther] where
+// it is not what r asks for.
+func (s *Store) Take(ctx context.Context, r queues.OrderRequest, now time.Time) (*Order, error) {
+	var o *Order
+	err := s.InTx(ctx, func(tx *sql.Tx) error {
+		if err := store.RecordDelivery(ctx, tx, now); err != nil {
+			return err
+		}
+		var err error
+		o, err = find(ctx, tx, r.OrderID)
+		if errors.Is(err, ErrUnknown) {
+			o, err = insert(ctx, tx, r, now)
+		}
+		if err != nil {
+			return err
+		}
+		if !o.asks(r) {
+			return ErrOther
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// News is a fact about an order, as a message told it.
+type News struct {
+	OrderID string
+	Fact    Fact
+	// Amount is what was captured; zero where the fact is about something else.
+	Amount queues.Money
+	// AuthorizationID is set where the payment was authorised.
+	AuthorizationID string
+}
+
+// Learn brings a fact into an order and returns the order as it is then. An order that is not there is [ErrEarly].
+func (s *Store) Learn(ctx context.Context, n News, now time.Time) (*Order, error) {
+	var o *Order
+	err := s.InTx(ctx, func(tx *sql.Tx) error {
+		var err error
+		if o, err = find(ctx, tx, n.OrderID); errors.Is(err, ErrUnknown) {
+			return fmt.Errorf("%s: %w", n.Fact, ErrEarly)
+		} else if err != nil {
+			return err
+		}
+		if n.Fact != FactAuthorized && n.Fact != FactDeclined { // those are answers: Take has recorded the message
+			if err := store.RecordDelivery(ctx, tx, now); err != nil {
+				return err
+			}
+		}
+		if n.Amount != (queues.Money{}) && n.Amount != o.Total {
+			return fmt.Errorf("%s %d %s instead of %d %s: %w",
+				n.Fact, n.Amount.Amount, n.Amount.Currency, o.Total.Amount, o.Total.Currency, ErrContradiction)
+		}
+		next, err := o.Status.After(n.Fact)
+		if err != nil {
+			return fmt.Errorf("%s while the order is %s: %w", n.Fact, o.Status, err)
+		}
+		if next == o.Status {
+			return nil
+		}
+		o.Status = next
+		switch by := store.MessageID(ctx); {
+		case next.State == StatePlaced:
+			o.PlacedAt, o.PlacedBy, o.AuthorizationID = store.Moment(now), by, n.AuthorizationID
+		case next.Final():
+			o.DecidedAt, o.DecidedBy = store.Moment(now), by
+		}
+		return update(ctx, tx, o)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// Find returns an order; [ErrUnknown] where there is none.
+func (s *Store) Find(ctx context.Context, id string) (*Order, error) {
+	return find(ctx, s.Reader(), id)
+}
+
+func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
+	o := Order{ID: id}
+	var lines string
+	var sent, received, placed, decided sql.NullInt64
+	err := q.QueryRowContext(ctx, `
+		SELECT customer_id, card_token, lines, total, currency, state, reason, authorization_id,
+			sent_at, received_at, placed_at, placed_by, decided_at, decided_by
+		FROM orders WHERE order_id = ?`, id).
+		Scan(&o.CustomerID, &o.CardToken, &lines, &o.Total.Amount, &o.Total.Currency, &o.Status.State, &o.Status.Reason,
+			&o.AuthorizationID, &sent, &received, &placed, &o.PlacedBy, &decided, &o.DecidedBy)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrUnknown
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the order: %w", err)
+	}
+	if err := json.Unmarshal([]byte(lines), &o.Lines); err != nil {
+		return nil, leveret.Errorf(leveret.DataLoss, "the lines of order %s: %w", id, err)
+	}
+	o.SentAt, o.ReceivedAt, o.PlacedAt, o.DecidedAt = store.Time(sent), store.Time(received), store.Time(placed), store.Time(decided)
+	return &o, nil
+}
+
+func insert(ctx context.Context, tx *sql.Tx, r queues.OrderRequest, now time.Time) (*Order, error) {
+	o := &Order{
+		ID: r.OrderID, CustomerID: r.CustomerID, CardToken: r.CardToken, Lines: r.Lines, Total: r.Total(),
+		Status: Status{State: StatePending}, ReceivedAt: store.Moment(now),
+	}
+	if m := leveret.MessageFrom(ctx); m != nil {
+		o.SentAt = store.Moment(m.SentAt)
+	}
+	lines, err := json.Marshal(o.Lines)
+	if err != nil {
+		return nil, fmt.Errorf("encode the lines: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, sent_at, received_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		o.ID, o.CustomerID, o.CardToken, string(lines), o.Total.Amount, o.Total.Currency, o.Status.State,
+		store.Micros(o.SentAt), store.Micros(o.ReceivedAt))
+	if err != nil {
+		return nil, fmt.Errorf("store the order: %w", err)
+	}
+	return o, nil
+}
+
+func update(ctx context.Context, tx *sql.Tx, o *Order) error {
+	_, err := tx.ExecContext(ctx, `
+		UPDATE orders SET state = ?, reason = ?, authorization_id = ?, placed_at = ?, placed_by = ?, decided_at = ?, decided_by = ?
+		WHERE order_id = ?`,
+		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), o.PlacedBy,
+		store.Micros(o.DecidedAt), o.DecidedBy, o.ID)
+	if err != nil {
+		return fmt.Errorf("update the order: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+-- +goose Up
+-- All times are microseconds since 1970, UTC. All amounts are in minor units.
+CREATE TABLE payments (
+    order_id         TEXT PRIMARY KEY,
+    authorization_id TEXT NOT NULL UNIQUE,
+    card_token       TEXT NOT NULL,
+    amount           INTEGER NOT NULL CHECK (amount > 0),
+    currency         TEXT NOT NULL,
+    state            TEXT NOT NULL CHECK (state IN ('declined', 'authorized', 'captured', 'voided', 'refunded')),
+    decline_reason   TEXT NOT NULL DEFAULT '',
+    decided_at       INTEGER NOT NULL,
+    captured_at      INTEGER,
+    voided_at        INTEGER,
+    refunded_at      INTEGER,
+    CHECK ((state = 'declined') = (decline_reason <> '')),
+    CHECK ((state IN ('captured', 'refunded')) = (captured_at IS NOT NULL)),
+    CHECK ((state = 'voided') = (voided_at IS NOT NULL)),
+    CHECK ((state = 'refunded') = (refunded_at IS NOT NULL))
+) STRICT;
+
+-- What happened to the money. Deliberately without a unique key but its own: that nothing happens twice is the work of
+-- the state in payments, and this is what that work is checked against.
+CREATE TABLE ledger (
+    id               INTEGER PRIMARY KEY,
+    order_id         TEXT NOT NULL,
+    authorization_id TEXT NOT NULL,
+    kind             TEXT NOT NULL CHECK (kind IN ('authorized', 'captured', 'voided', 'refunded')),
+    amount           INTEGER NOT NULL,
+    currency         TEXT NOT NULL,
+    message_id       TEXT NOT NULL, -- the message that made it happen
+    at               INTEGER NOT NULL
+) STRICT;
+
+-- +goose StatementBegin
+CREATE TRIGGER ledger_is_not_changed BEFORE UPDATE ON ledger BEGIN
+    SELECT RAISE(ABORT, 'the ledger is only appended to');
+END;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+CREATE TRIGGER ledger_is_not_deleted BEFORE DELETE ON ledger BEGIN
+    SELECT RAISE(ABORT, 'the ledger is only appended to');
+END;
+-- +goose StatementEnd
+
+-- Every message that was handled, once for every time that it was.
+CREATE TABLE deliveries (
+    id          INTEGER PRIMARY KEY,
+    message_id  TEXT NOT NULL,
+    contract    TEXT NOT NULL,
+    queue       TEXT NOT NULL,
+    attempt     INTEGER NOT NULL,
+    redelivered INTEGER NOT NULL,
+    handled_at  INTEGER NOT NULL
+) STRICT;
+
+-- +goose Down
+DROP TABLE deliveries;
+DROP TABLE ledger;
+DROP TABLE payments;

@@ -1,0 +1,287 @@
+package payment
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/queues"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bundle is a service with a store of its own.
+type bundle struct {
+	*Service
+	path string
+	sent *shoptest.Recorder
+}
+
+func setup(t *testing.T, r *shoptest.Recorder) *bundle {
+	t.Helper()
+	b := &bundle{path: filepath.Join(t.TempDir(), "payment.db"), sent: r}
+	b.open(t)
+	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
+	return b
+}
+
+func (b *bundle) open(t *testing.T) {
+	t.Helper()
+	s, err := OpenStore(t.Context(), b.path)
+	require.NoError(t, err)
+	b.Service = New(s, Processor{}, b.sent)
+}
+
+func (b *bundle) restart(t *testing.T) {
+	t.Helper()
+	require.NoError(t, b.store.Close())
+	b.open(t)
+}
+
+func (b *bundle) account(t *testing.T, orderID string) Account {
+	t.Helper()
+	a, err := ReadAudit(t.Context(), b.path)
+	require.NoError(t, err)
+	return a.Accounts()[orderID]
+}
+
+func (b *bundle) exec(t *testing.T, query string) error {
+	t.Helper()
+	return b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), query)
+		return err
+	})
+}
+
+var price = queues.Money{Amount: 1998, Currency: "EUR"}
+
+func request(token string) queues.PaymentRequest {
+	return queues.PaymentRequest{OrderID: uuid.Must(uuid.NewV7()).String(), CardToken: token, Amount: price}
+}
+
+func (b *bundle) authorized(t *testing.T) queues.Authorization {
+	t.Helper()
+	a, err := b.Authorize(t.Context(), request(TokenVisa))
+	require.NoError(t, err)
+	return a
+}
+
+func placed(a queues.Authorization) queues.PlacedOrder {
+	return queues.PlacedOrder{OrderID: a.OrderID, Total: a.Amount, AuthorizationID: a.AuthorizationID, PlacedAt: a.DecidedAt}
+}
+
+func cancelled(a queues.Authorization) queues.CancelledOrder {
+	return queues.CancelledOrder{OrderID: a.OrderID, Reason: queues.CancelOutOfStock, CancelledAt: a.DecidedAt}
+}
+
+func TestAuthorize(t *testing.T) {
+	t.Parallel()
+	for token, want := range map[string]queues.Authorization{
+		TokenVisa:              {Status: queues.PaymentAuthorized},
+		TokenDeclined:          {Status: queues.PaymentDeclined, DeclineReason: DeclineByIssuer},
+		TokenInsufficientFunds: {Status: queues.PaymentDeclined, DeclineReason: DeclineInsufficientFunds},
+	} {
+		t.Run(token, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, &shoptest.Recorder{})
+			r := request(token)
+			a, err := b.Authorize(t.Context(), r)
+			require.NoError(t, err)
+			require.NoError(t, a.Validate())
+			want.OrderID, want.Amount, want.AuthorizationID, want.DecidedAt = r.OrderID, r.Amount, a.AuthorizationID, a.DecidedAt
+			require.Equal(t, want, a)
+
+			b.restart(t)
+			again, err := b.Authorize(t.Context(), r)
+			require.NoError(t, err)
+			require.Equal(t, a, again, "the same question gets the same answer")
+			held := Account{}
+			if want.Status == queues.PaymentAuthorized {
+				held = Account{Authorized: 1, Held: 1998}
+			}
+			require.Equal(t, held, b.account(t, r.OrderID))
+
+			for _, change := range []func(*queues.PaymentRequest){
+				func(r *queues.PaymentRequest) { r.Amount.Amount++ },
+				func(r *queues.PaymentRequest) { r.Amount.Currency = "USD" },
+				func(r *queues.PaymentRequest) { r.CardToken = "tok_other" },
+			} {
+				other := r
+				change(&other)
+				_, err = b.Authorize(t.Context(), other)
+				require.ErrorIs(t, err, ErrOther)
+				require.ErrorIs(t, err, leveret.AlreadyExists)
+			}
+		})
+	}
+}
+
+func TestAuthorizeAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	r := request(TokenVisa)
+	answers := make([]queues.Authorization, 10)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			var err error
+			if answers[i], err = b.Authorize(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, a := range answers {
+		require.Equal(t, answers[0], a)
+	}
+	require.Equal(t, 1, b.account(t, r.OrderID).Authorized)
+}
+
+// TestNews goes through the sequences in which the news of an order can come.
+func TestNews(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		news []News
+		sent []string
+		want Account
+	}{
+		{"placed", []News{NewsPlaced}, []string{"payment.captured"}, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
+		{"placed twice", []News{NewsPlaced, NewsPlaced}, []string{"payment.captured", "payment.captured"},
+			Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
+		{"cancelled", []News{NewsCancelled, NewsCancelled}, []string{"payment.voided", "payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
+		{"cancelled before placed", []News{NewsCancelled, NewsPlaced}, []string{"payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
+		{"placed, cancelled", []News{NewsPlaced, NewsCancelled, NewsCancelled}, []string{"payment.captured", "payment.refunded", "payment.refunded"},
+			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
+		{"placed, cancelled, placed", []News{NewsPlaced, NewsCancelled, NewsPlaced}, []string{"payment.captured", "payment.refunded", "payment.captured"},
+			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, &shoptest.Recorder{})
+			a := b.authorized(t)
+			for _, n := range tc.news {
+				if n == NewsPlaced {
+					require.NoError(t, b.OnOrderPlaced(t.Context(), placed(a)))
+				} else {
+					require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(a)))
+				}
+			}
+			require.Equal(t, tc.sent, b.sent.Names())
+			require.Equal(t, tc.want, b.account(t, a.OrderID))
+		})
+	}
+}
+
+func TestNewsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	unknown := queues.Authorization{OrderID: uuid.NewString(), Amount: price}
+	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), placed(unknown)), leveret.NotFound)
+	require.ErrorIs(t, b.OnOrderCancelled(t.Context(), cancelled(unknown)), leveret.NotFound)
+
+	declined, err := b.Authorize(t.Context(), request(TokenDeclined))
+	require.NoError(t, err)
+	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), placed(declined)), leveret.FailedPrecondition)
+	require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(declined)), "nothing to give back")
+
+	dearer := placed(b.authorized(t))
+	dearer.Total.Amount *= 2
+	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), dearer), ErrContradiction)
+	require.Equal(t, 0, b.account(t, dearer.OrderID).Captured)
+	require.Empty(t, b.sent.Sent())
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		before []News
+		handle News
+		want   Account
+	}{
+		{"capture", nil, NewsPlaced, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
+		{"void", nil, NewsCancelled, Account{Authorized: 1, Voided: 1, Held: 1998}},
+		{"refund", []News{NewsPlaced}, NewsCancelled, Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			shoptest.Interrupted(t, func(t *testing.T, r *shoptest.Recorder) shoptest.Case {
+				t.Helper()
+				b := setup(t, r)
+				a := b.authorized(t)
+				for _, n := range tc.before {
+					_, err := b.store.Learn(t.Context(), a.OrderID, n, queues.Money{}, time.Now())
+					require.NoError(t, err)
+				}
+				return shoptest.Case{
+					Handle: func() error {
+						if tc.handle == NewsPlaced {
+							return b.OnOrderPlaced(t.Context(), placed(a))
+						}
+						return b.OnOrderCancelled(t.Context(), cancelled(a))
+					},
+					Restart: func() { b.restart(t) },
+					Check:   func() { require.Equal(t, tc.want, b.account(t, a.OrderID)) },
+				}
+			})
+		})
+	}
+}
+
+// TestCancelledWhileCapturing: the processor is at it when the cancellation comes. Whoever is first in the store wins,
+// and nobody is charged.
+func TestCancelledWhileCapturing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	a := b.authorized(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := b.OnOrderPlaced(t.Context(), placed(a)); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		if err := b.OnOrderCancelled(t.Context(), cancelled(a)); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+	account := b.account(t, a.OrderID)
+	require.Equal(t, account.Charged, account.Returned)
+	require.Equal(t, 1, account.Voided+account.Refunded)
+}
+
+func TestLedgerIsOnlyAppended(t *testing.T) {
+	t.Parallel()
+	b := setup(t, &shoptest.Recorder{})
+	b.authorized(t)
+	require.ErrorContains(t, b.exec(t, "DELETE FROM ledger"), "only appended")
+	require.ErrorContains(t, b.exec(t, "UPDATE ledger SET amount = 1"), "only appended")
+}
+
+func TestProcessorTakesItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := Processor{Delay: time.Minute}
+		start := time.Now()
+		reason, err := p.Authorize(t.Context(), TokenDeclined, price)
+		require.NoError(t, err)
+		require.Equal(t, DeclineByIssuer, reason)
+		require.Equal(t, time.Minute, time.Since(start))
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, p.Settle(ctx), context.DeadlineExceeded)
+	})
+}

@@ -1,0 +1,54 @@
+package payment
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// TestTransitionsAreAsDocumented compares every cell of the table in docs/orders.md with the code.
+func TestTransitionsAreAsDocumented(t *testing.T) {
+	t.Parallel()
+	table := shoptest.Table(t, "../../../docs/orders.md", "payment")
+	states := []State{StateDeclined, StateAuthorized, StateCaptured, StateVoided, StateRefunded}
+	require.Len(t, table, len(states))
+	for _, s := range states {
+		require.Len(t, table[string(s)], 2)
+		for _, n := range []News{NewsPlaced, NewsCancelled} {
+			next, err := s.After(n)
+			got := string(next)
+			if err != nil {
+				require.ErrorIs(t, err, ErrContradiction)
+				require.Equal(t, s, next, "an error must not change the state")
+				got = "contradiction"
+			} else {
+				again, err := next.After(n)
+				require.NoError(t, err)
+				require.Equal(t, next, again, "news are idempotent")
+			}
+			require.Equal(t, table[string(s)][string(n)], got, "%s, then %s", s, n)
+		}
+		_, err := s.After("stolen")
+		require.ErrorIs(t, err, ErrContradiction)
+	}
+}
+
+func TestCards(t *testing.T) {
+	t.Parallel()
+	table := shoptest.Table(t, "../../../docs/orders.md", "card token")
+	for token, reason := range map[string]string{
+		TokenVisa: "", TokenMastercard: "", "tok_any": "", TokenDeclined: DeclineByIssuer,
+		TokenInsufficientFunds: DeclineInsufficientFunds, TokenExpired: DeclineExpired, TokenStolen: DeclineStolen,
+	} {
+		require.Equal(t, reason, Decide(token, queues.Money{Amount: CardLimit, Currency: "EUR"}), token)
+		if reason != "" {
+			require.Equal(t, "declined, `"+reason+"`", table["`"+token+"`"]["answer"])
+			require.Equal(t, reason, Decide(token, queues.Money{Amount: CardLimit + 1, Currency: "EUR"}), "the card's own reason comes first")
+		} else {
+			require.Equal(t, DeclineOverLimit, Decide(token, queues.Money{Amount: CardLimit + 1, Currency: "EUR"}), token)
+		}
+	}
+}

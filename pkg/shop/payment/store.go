@@ -1,0 +1,175 @@
+package payment
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/leveretmq/leveret/pkg/shop/store"
+	"github.com/leveretmq/leveret/queues"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// A Store keeps payments and the ledger. It is safe for concurrent use.
+type Store struct{ *store.Store }
+
+// OpenStore opens the SQLite file at path, and makes it where there is none. The caller closes it.
+func OpenStore(ctx context.Context, path string) (*Store, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it cannot happen: the folder is embedded
+	}
+	s, err := store.Open(ctx, path, files)
+	if err != nil {
+		return nil, fmt.Errorf("payment: %w", err)
+	}
+	return &Store{s}, nil
+}
+
+// Authorize stores the card's answer and returns the payment. Where there is one for the order already, it returns that,
+// whatever the card says now; or [ErrOther], where it is not what r asks for.
+func (s *Store) Authorize(ctx context.Context, r queues.PaymentRequest, declineReason string, now time.Time) (*Payment, error) {
+	var p *Payment
+	err := s.InTx(ctx, func(tx *sql.Tx) error {
+		if err := store.RecordDelivery(ctx, tx, now); err != nil {
+			return err
+		}
+		var err error
+		if p, err = find(ctx, tx, r.OrderID); errors.Is(err, ErrUnknown) {
+			p, err = insert(ctx, tx, r, declineReason, now)
+		}
+		if err != nil {
+			return err
+		}
+		if p.Amount != r.Amount || p.CardToken != r.CardToken {
+			return ErrOther
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Learn brings the news of an order into its payment, moves the money that it moves, and returns the payment as it is
+// then. An order without a payment is [ErrUnknown]; one that was placed for another total than was authorised is
+// [ErrContradiction]. A zero total is not compared.
+func (s *Store) Learn(ctx context.Context, orderID string, n News, total queues.Money, now time.Time) (*Payment, error) {
+	var p *Payment
+	err := s.InTx(ctx, func(tx *sql.Tx) error {
+		if err := store.RecordDelivery(ctx, tx, now); err != nil {
+			return err
+		}
+		var err error
+		if p, err = find(ctx, tx, orderID); err != nil {
+			return err
+		}
+		if total != (queues.Money{}) && total != p.Amount {
+			return fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
+				n, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
+		}
+		next, err := p.State.After(n)
+		if err != nil {
+			return fmt.Errorf("order %s while the payment is %s: %w", n, p.State, err)
+		}
+		if next == p.State {
+			return nil
+		}
+		p.State = next
+		switch at := store.Moment(now); next {
+		case StateCaptured:
+			p.CapturedAt = at
+		case StateVoided:
+			p.VoidedAt = at
+		case StateRefunded:
+			p.RefundedAt = at
+		default:
+		}
+		if err := update(ctx, tx, p); err != nil {
+			return err
+		}
+		return book(ctx, tx, p, now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Find returns the payment for an order; [ErrUnknown] where there is none.
+func (s *Store) Find(ctx context.Context, orderID string) (*Payment, error) {
+	return find(ctx, s.Reader(), orderID)
+}
+
+func find(ctx context.Context, q store.Querier, orderID string) (*Payment, error) {
+	p := Payment{OrderID: orderID}
+	var decided, captured, voided, refunded sql.NullInt64
+	err := q.QueryRowContext(ctx, `
+		SELECT authorization_id, card_token, amount, currency, state, decline_reason, decided_at, captured_at, voided_at, refunded_at
+		FROM payments WHERE order_id = ?`, orderID).
+		Scan(&p.AuthorizationID, &p.CardToken, &p.Amount.Amount, &p.Amount.Currency, &p.State, &p.DeclineReason,
+			&decided, &captured, &voided, &refunded)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrUnknown
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the payment: %w", err)
+	}
+	p.DecidedAt, p.CapturedAt, p.VoidedAt, p.RefundedAt = store.Time(decided), store.Time(captured), store.Time(voided), store.Time(refunded)
+	return &p, nil
+}
+
+func insert(ctx context.Context, tx *sql.Tx, r queues.PaymentRequest, declineReason string, now time.Time) (*Payment, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make an id: %w", err)
+	}
+	p := &Payment{
+		OrderID: r.OrderID, AuthorizationID: id.String(), CardToken: r.CardToken, Amount: r.Amount,
+		State: StateAuthorized, DeclineReason: declineReason, DecidedAt: store.Moment(now),
+	}
+	if declineReason != "" {
+		p.State = StateDeclined
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO payments (order_id, authorization_id, card_token, amount, currency, state, decline_reason, decided_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		p.OrderID, p.AuthorizationID, p.CardToken, p.Amount.Amount, p.Amount.Currency, p.State, p.DeclineReason, store.Micros(p.DecidedAt))
+	if err != nil {
+		return nil, fmt.Errorf("store the payment: %w", err)
+	}
+	if p.State == StateDeclined {
+		return p, nil
+	}
+	return p, book(ctx, tx, p, now)
+}
+
+func update(ctx context.Context, tx *sql.Tx, p *Payment) error {
+	_, err := tx.ExecContext(ctx,
+		"UPDATE payments SET state = ?, captured_at = ?, voided_at = ?, refunded_at = ? WHERE order_id = ?",
+		p.State, store.Micros(p.CapturedAt), store.Micros(p.VoidedAt), store.Micros(p.RefundedAt), p.OrderID)
+	if err != nil {
+		return fmt.Errorf("update the payment: %w", err)
+	}
+	return nil
+}
+
+// book appends to the ledger what brought the payment into its state.
+func book(ctx context.Context, tx *sql.Tx, p *Payment, now time.Time) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO ledger (order_id, authorization_id, kind, amount, currency, message_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		p.OrderID, p.AuthorizationID, p.State, p.Amount.Amount, p.Amount.Currency, store.MessageID(ctx), store.Micros(now))
+	if err != nil {
+		return fmt.Errorf("book: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func migrations() fstest.MapFS {
+	return fstest.MapFS{"00001_first.sql": {Data: []byte(`-- +goose Up
+CREATE TABLE counts (n INTEGER NOT NULL) STRICT;
+INSERT INTO counts VALUES (0);
+-- +goose Down
+DROP TABLE counts;
+`)}}
+}
+
+func open(t *testing.T, path string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), path, migrations())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func increment(ctx context.Context, s *store.Store) error {
+	return s.InTx(ctx, func(tx *sql.Tx) error {
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT n FROM counts").Scan(&n); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE counts SET n = ?", n+1)
+		return err
+	})
+}
+
+func count(t *testing.T, path string) (n int) {
+	t.Helper()
+	require.NoError(t, store.View(t.Context(), path, func(q store.Querier) error {
+		return q.QueryRowContext(t.Context(), "SELECT n FROM counts").Scan(&n)
+	}))
+	return n
+}
+
+// Two stores on one file are what two processes of one service are: what one reads in a transaction stays true until it
+// has written.
+func TestTransactionsOfTwoStoresDoNotOverlap(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "new folder", "with ?#% in it", "count.db")
+	stores := []*store.Store{open(t, path), open(t, path)}
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			for range 10 {
+				if err := increment(t.Context(), stores[i%2]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 200, count(t, path))
+}
+
+func TestSeveralOpenANewFileAtOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "count.db")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, err := store.Open(t.Context(), path, migrations())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := errors.Join(increment(t.Context(), s), s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 4, count(t, path))
+}
+
+func TestErrorRollsBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "count.db")
+	s := open(t, path)
+	mine := errors.New("mine")
+	err := s.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), "UPDATE counts SET n = 7")
+		require.NoError(t, err)
+		return mine
+	})
+	require.ErrorIs(t, err, mine)
+	require.Equal(t, 0, count(t, path))
+	require.NoError(t, increment(t.Context(), s), "the connection is free again")
+}
+
+func TestEndedContextIsRetryable(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "count.db"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := increment(ctx, s)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, leveret.Unavailable)
+	require.NoError(t, increment(t.Context(), s))
+}
+
+func TestPing(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "count.db"), migrations())
+	require.NoError(t, err)
+	require.NoError(t, s.Ping(t.Context()))
+	require.NoError(t, s.Close())
+	require.Error(t, s.Ping(t.Context()))
+}
+
+func TestViewWritesNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	missing := filepath.Join(dir, "missing.db")
+	require.ErrorIs(t, store.View(t.Context(), missing, func(store.Querier) error { return nil }), os.ErrNotExist)
+	require.NoFileExists(t, missing)
+
+	path := filepath.Join(dir, "count.db")
+	s := open(t, path)
+	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error { // while a writer is at it
+		require.Equal(t, 0, count(t, path))
+		_, err := tx.ExecContext(t.Context(), "UPDATE counts SET n = 1")
+		require.NoError(t, err)
+		require.Equal(t, 0, count(t, path), "what is not committed is not seen")
+		return nil
+	}))
+	require.Equal(t, 1, count(t, path))
+
+	err := store.View(t.Context(), path, func(q store.Querier) error {
+		rows, err := q.QueryContext(t.Context(), "UPDATE counts SET n = 9 RETURNING n")
+		if err == nil {
+			_, err = store.Collect(rows, func(*sql.Rows, *int) error { return nil })
+		}
+		return err
+	})
+	require.Error(t, err)
+	require.Equal(t, 1, count(t, path))
+}
+
+// TestViewOfAKilledWorker: the write-ahead log was left behind, and holds all there is.
+func TestViewOfAKilledWorker(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "count.db")
+	s := open(t, path)
+	require.NoError(t, increment(t.Context(), s))
+
+	copied := filepath.Join(t.TempDir(), "count.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(path + suffix)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(copied+suffix, b, 0o600))
+	}
+	require.Equal(t, 1, count(t, copied))
+	require.NoError(t, increment(t.Context(), open(t, copied)))
+	require.Equal(t, 2, count(t, copied))
+}
+
+func TestMoment(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	require.Equal(t, now.UTC().Truncate(time.Microsecond), store.Moment(now))
+	require.True(t, store.Moment(time.Time{}).IsZero())
+}

@@ -1,0 +1,90 @@
+package queues
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// maxProblems is how many problems one error tells: it travels in a header.
+const maxProblems = 8
+
+// problems collects what is wrong with a payload. Each begins with the JSON path of the field: "lines[0].quantity: …".
+type problems struct {
+	found   []string
+	skipped int
+}
+
+func (p *problems) add(path, format string, args ...any) {
+	if len(p.found) == maxProblems {
+		p.skipped++
+		return
+	}
+	p.found = append(p.found, path+": "+fmt.Sprintf(format, args...))
+}
+
+// err returns all problems as one error on one line; nil if there are none.
+func (p *problems) err() error {
+	if len(p.found) == 0 {
+		return nil
+	}
+	s := strings.Join(p.found, "; ")
+	if p.skipped > 0 {
+		s += fmt.Sprintf("; and %d more", p.skipped)
+	}
+	return errors.New(s)
+}
+
+// between checks a number against limits that are themselves allowed.
+func (p *problems) between(path string, n, low, high int64) {
+	switch {
+	case n < low:
+		p.add(path, "must be at least %d", low)
+	case n > high:
+		p.add(path, "must be at most %d", high)
+	}
+}
+
+// id checks that s is a UUID in the one form that compares equal as text.
+func (p *problems) id(path, s string) {
+	if s == "" {
+		p.add(path, "is required")
+		return
+	}
+	u, err := uuid.Parse(s)
+	if err != nil || u.String() != s || u == uuid.Nil {
+		p.add(path, "must be a UUID in lower case, such as 0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41")
+	}
+}
+
+// text checks a required string of limited length, in bytes, without control characters.
+func (p *problems) text(path, s string, limit int) {
+	switch {
+	case s == "":
+		p.add(path, "is required")
+	case len(s) > limit:
+		p.add(path, "must be at most %d bytes long", limit)
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		p.add(path, "must not hold control characters")
+	}
+}
+
+// time checks that a moment was given.
+func (p *problems) time(path string, t time.Time) {
+	if t.IsZero() {
+		p.add(path, "is required")
+	}
+}
+
+// oneOf checks a string against the words that it may be.
+func (p *problems) oneOf(path, s string, words ...string) {
+	for _, w := range words {
+		if s == w {
+			return
+		}
+	}
+	p.add(path, "must be one of %s", strings.Join(words, ", "))
+}
