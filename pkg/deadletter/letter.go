@@ -2,28 +2,10 @@ package deadletter
 
 import (
 	"cmp"
-	"maps"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
-)
-
-// The headers that Leveret's workers put on a dead letter; docs/wire.md is their public contract.
-const (
-	headerAttempt       = "leveret-attempt"
-	headerAttempts      = "leveret-attempts"
-	headerFailedQueue   = "leveret-failed-queue"
-	headerFailedAt      = "leveret-failed-at"
-	headerFirstFailedAt = "leveret-first-failed-at"
-	headerErrorCode     = "leveret-error-code"
-	headerErrorReason   = "leveret-error-reason"
-	headerErrorMessage  = "leveret-error-message"
-	headerService       = "leveret-service"
-	headerHost          = "leveret-host"
-	headerStack         = "leveret-stack"
-	headerReplayed      = "leveret-replayed"
 )
 
 // A Letter is one dead letter.
@@ -40,7 +22,7 @@ type Letter struct {
 	Code, Reason string
 	// Error says in words what went wrong; empty where the broker did it.
 	Error string
-	// Attempts is how often it was handled; 0 where nobody counted.
+	// Attempts is how often it was handled, crashes not counted; 0 where nobody counted.
 	Attempts int
 	// Replayed is how often it was replayed before.
 	Replayed int
@@ -60,115 +42,50 @@ func letter(queue string, d rabbit.Delivery) *Letter {
 	h := d.Headers
 	l := &Letter{
 		ID: d.MessageId, Queue: queue, Contract: d.Type,
-		Code: text(h, headerErrorCode), Reason: text(h, headerErrorReason), Error: text(h, headerErrorMessage),
-		Attempts: number(h, headerAttempts), Replayed: number(h, headerReplayed),
-		FailedAt: moment(h[headerFailedAt]), FirstFailedAt: moment(h[headerFirstFailedAt]),
-		Service: text(h, headerService), Host: text(h, headerHost),
-		SentAt: d.Timestamp, Delivery: d,
+		Attempts: cmp.Or(wire.Count(h, wire.Attempts), wire.Count(h, wire.Attempt)), Replayed: wire.Count(h, wire.Replayed),
+		FirstFailedAt: wire.Time(h, wire.FirstFailedAt), SentAt: wire.Time(h, wire.SentAt), Delivery: d,
 	}
-	if l.Code == "" {
-		l.Reason, l.FailedAt = brokersWord(queue, h)
+	if l.SentAt.IsZero() {
+		l.SentAt = d.Timestamp
 	}
+	if reason, at, ok := brokersWord(queue, h); ok || wire.Text(h, wire.ErrorCode) == "" {
+		l.Reason, l.FailedAt = reason, at
+		return l
+	}
+	l.Code, l.Reason, l.Error = wire.Text(h, wire.ErrorCode), wire.Text(h, wire.ErrorReason), wire.Text(h, wire.ErrorMessage)
+	l.FailedAt = wire.Time(h, wire.FailedAt)
+	l.Service, l.Host = wire.Text(h, wire.Service), wire.Text(h, wire.Host)
 	return l
 }
 
-// brokersWord is what RabbitMQ says about a message that it dead-lettered on its own.
-func brokersWord(queue string, h rabbit.Table) (reason string, at time.Time) {
+// brokersWord is what RabbitMQ says about a message that it dead-lettered on its own. It is sure where it names the
+// queue: a worker takes such entries off, so that it was RabbitMQ who had the last word, whatever an earlier failure left
+// in the headers.
+func brokersWord(queue string, h rabbit.Table) (reason string, at time.Time, sure bool) {
 	deaths, _ := h["x-death"].([]any)
 	for _, entry := range deaths {
 		death, _ := entry.(rabbit.Table)
-		if from := text(death, "queue"); from != "" && from != queue {
-			continue
+		if from := wire.Text(death, "queue"); from == queue {
+			return wire.Text(death, "reason"), wire.Time(death, "time"), true
 		}
-		reason, at = text(death, "reason"), moment(death["time"])
-		break
 	}
-	return cmp.Or(reason, text(h, "x-last-death-reason"), text(h, "x-first-death-reason")), at
+	return cmp.Or(wire.Text(h, "x-last-death-reason"), wire.Text(h, "x-first-death-reason")), time.Time{}, false
 }
 
-func text(h rabbit.Table, name string) string {
-	switch v := h[name].(type) {
-	case string:
-		return v
-	case []byte:
-		return string(v)
-	default:
-		return ""
-	}
-}
-
-func moment(v any) time.Time {
-	switch v := v.(type) {
-	case time.Time:
-		return v
-	case string:
-		t, err := time.Parse(time.RFC3339Nano, v)
-		if err != nil {
-			return time.Time{}
-		}
-		return t
-	default:
-		return time.Time{}
-	}
-}
-
-func number(h rabbit.Table, name string) int {
-	var n int64
-	switch v := h[name].(type) {
-	case int64:
-		n = v
-	case int32:
-		n = int64(v)
-	case int16:
-		n = int64(v)
-	case int8:
-		n = int64(v)
-	case uint8:
-		n = int64(v)
-	case string:
-		n, _ = strconv.ParseInt(v, 10, 32)
-	}
-	return int(min(max(n, 0), 1_000_000))
+// story is what a worker writes into a message that has failed. When it first failed stays, through all replays.
+var story = [...]string{
+	wire.Attempt, wire.Attempts, wire.FailedQueue, wire.FailedAt, wire.ErrorCode, wire.ErrorReason, wire.ErrorMessage,
+	wire.Service, wire.Host, wire.Stack,
 }
 
 // revived returns the message as it goes back to its queue: body, ids and properties as they were, the story of its
 // failure taken off, so that its attempts count from one. What stays is when it failed first and how often it was
 // replayed.
 func (l *Letter) revived() rabbit.Publishing {
-	d := l.Delivery
-	return rabbit.Publishing{
-		Headers:         l.headers(),
-		ContentType:     d.ContentType,
-		ContentEncoding: d.ContentEncoding,
-		DeliveryMode:    2,
-		Priority:        d.Priority,
-		CorrelationId:   d.CorrelationId,
-		ReplyTo:         d.ReplyTo,
-		MessageId:       d.MessageId,
-		Timestamp:       d.Timestamp,
-		Type:            d.Type,
-		AppId:           d.AppId,
-		Body:            d.Body,
-		// Not UserId: the broker refuses one that is not the publishing user. Not Expiration: it has waited long enough.
+	p := wire.Copy(&l.Delivery)
+	for _, name := range story {
+		delete(p.Headers, name)
 	}
-}
-
-func (l *Letter) headers() rabbit.Table {
-	h := maps.Clone(l.Headers)
-	if h == nil {
-		h = rabbit.Table{}
-	}
-	maps.DeleteFunc(h, func(name string, _ any) bool {
-		switch name {
-		case headerAttempt, headerAttempts, headerFailedQueue, headerFailedAt, headerErrorCode, headerErrorReason, headerErrorMessage,
-			headerService, headerHost, headerStack,
-			"CC", "BCC", // the broker would route to those, too
-			"x-death", "x-delivery-count", "x-acquired-count":
-			return true
-		default:
-			return strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
-		}
-	})
-	h[headerReplayed] = int64(l.Replayed) + 1
-	return h
+	p.Headers[wire.Replayed] = int64(l.Replayed) + 1
+	return p
 }

@@ -24,13 +24,15 @@ type Replay struct {
 	Limit int
 	// DryRun shows what would be replayed, and leaves everything as it is.
 	DryRun bool
-	// Wait is called before each publish, to hold it back. Its error ends the replay. Optional.
+	// Wait is called before each publish, to hold it back; its error ends the replay. Each message is confirmed before the
+	// next one waits. A replay that takes longer than the broker's consumer timeout (30 min) while it holds letters that
+	// it did not pick is ended by the broker. Optional.
 	Wait func(context.Context) error
 	// Done is told of each letter's end: replayed, or why not. Optional.
 	Done func(*Letter, error)
 }
 
-// A Result counts what a replay did.
+// A Result counts what a replay did. Matched is the sum of Replayed, Failed and Twice, but for a dry run.
 type Result struct {
 	// Queue is the work queue that the letters went to.
 	Queue string
@@ -40,8 +42,8 @@ type Result struct {
 	Replayed int
 	// Failed is how many were not taken; they are dead letters still.
 	Failed int
-	// Twice is how many are in their queue again and still are dead letters, since the connection was lost in between.
-	// Or they may be: their confirm did not come.
+	// Twice is how many may be in their queue again and be dead letters still, since the connection was lost, or the
+	// replay interrupted, before the broker had said.
 	Twice int
 }
 
@@ -51,149 +53,176 @@ type Result struct {
 // is gone. A user who may not write there goes through the exchange of the retry tiers; a message for a queue that is
 // gone ends in retry.lost then.
 //
-// When ctx ends, nothing more is published, what is in flight is settled, and the error is that of ctx. Result holds
-// what was done in any case.
+// When ctx ends, nothing more is published, what is in flight is settled, and the error is the cause of ctx. When the
+// connection is lost, the replay ends with rabbit.ErrNotConnected: begin it again for the rest. The other errors are those
+// of [Letters.Count], and that of the first letter that the queue did not take. Result holds what was done in any case.
 func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
-	s, err := l.open(ctx, queue)
+	getter, err := l.conn.Getter(ctx, l.names.DeadLetterQueue(queue))
 	if err != nil {
-		return Result{Queue: WorkQueue(queue)}, err
+		return Result{Queue: queue}, err
 	}
-	outliving, cancel := outlive(ctx, grace)
-	defer cancel()
+	taking, stopTaking := getter.While(ctx)
+	defer stopTaking()
+	outliving, stopOutliving := outlive(ctx, grace)
+	defer stopOutliving()
+	publishing, stopPublishing := getter.While(outliving)
+	defer stopPublishing()
+
 	publisher := rabbit.NewPublisher(l.conn, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
-	p := &replaying{Replay: r, letters: l, session: s, publisher: publisher, pipeline: publisher.Pipeline(), result: Result{Queue: s.queue}}
-	err = p.run(ctx, outliving)
-	err = errors.Join(err, p.flush(outliving), publisher.Close(outliving), s.close(ctx))
-	return p.result, err
+	p := &replaying{
+		Replay: r, letters: l, getter: getter, publisher: publisher, pipeline: publisher.Pipeline(),
+		taking: taking, publishing: publishing, result: Result{Queue: queue},
+	}
+	err = p.run()
+	_ = p.pipeline.Flush(publishing) // settle is told of each
+	_ = publisher.Close(publishing)
+	ended := context.Cause(taking) // before the getter is closed
+	closing := p.close(ctx)
+	switch {
+	case ended != nil:
+		return p.result, fmt.Errorf("the replay ended early: %w", ended)
+	case p.stopped != nil:
+		return p.result, p.stopped
+	case err != nil:
+		return p.result, err
+	default:
+		return p.result, closing
+	}
 }
 
 // outlive returns a context that ends some time after another one.
 func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	timer := make(chan *time.Timer, 1)
 	stop := context.AfterFunc(ctx, func() {
-		timer <- time.AfterFunc(d, func() { cancel(context.Cause(ctx)) })
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.Cause(ctx))
+		case <-longer.Done():
+		}
 	})
 	return longer, func() {
-		if !stop() {
-			if t := <-timer; t != nil {
-				t.Stop()
-			}
-		}
+		stop()
 		cancel(context.Canceled)
 	}
 }
 
-// replaying is one replay.
+// replaying is one replay. What it takes and does not ack goes back when its getter is closed.
 type replaying struct {
 	Replay
 	letters   *Letters
-	session   *session
+	getter    *rabbit.Getter
 	publisher *rabbit.Publisher
 	pipeline  *rabbit.Pipeline
-	exchange  string
-	result    Result
-	stopped   error // why no more may be published
+
+	// Both end when the getter has lost its channel, since nothing can be acked from then on: what is published later
+	// would come twice. Publishing outlives the caller's context for a while, taking ends with it.
+	taking, publishing context.Context //nolint:containedctx // of one call
+
+	exchange string
+	tried    bool  // the exchange takes messages for this queue
+	unsure   int   // acks that the broker may not have seen
+	stopped  error // why no more may be published
+	result   Result
 }
 
-func (p *replaying) run(ctx, outliving context.Context) error {
-	for p.result.Seen < p.session.ready && (p.Limit <= 0 || p.result.Matched < p.Limit) {
-		if p.stopped != nil {
-			return nil // flush tells
-		}
-		letter, err := p.session.next(ctx)
-		if err != nil || letter == nil {
+func (p *replaying) run() error {
+	for p.result.Seen < p.getter.State().Ready && p.stopped == nil && (p.Limit <= 0 || p.result.Matched < p.Limit) {
+		d, ok, err := p.getter.Get(p.taking)
+		if err != nil || !ok {
 			return err
 		}
+		p.unsure = 0
 		p.result.Seen++
-		if p.Select != nil && !p.Select(letter) {
-			p.session.keep(letter)
+		l := letter(p.result.Queue, d)
+		if p.Select != nil && !p.Select(l) {
 			continue
 		}
+		if p.Wait != nil && !p.DryRun {
+			if err := p.Wait(p.taking); err != nil {
+				return err
+			}
+		}
 		p.result.Matched++
-		if err := p.one(ctx, outliving, letter); err != nil {
-			return err
-		}
+		p.one(l)
 	}
 	return nil
 }
 
-func (p *replaying) one(ctx, outliving context.Context, letter *Letter) error {
+func (p *replaying) one(l *Letter) {
 	if p.DryRun {
-		p.session.keep(letter)
-		p.tell(letter, nil)
-		return nil
+		p.tell(l, nil)
+		return
 	}
-	if p.Wait != nil {
-		if err := p.Wait(ctx); err != nil {
-			p.session.keep(letter)
-			p.result.Matched--
-			return err
+	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.result.Queue, Mandatory: true, Publishing: l.revived()}
+	if !p.tried || p.Wait != nil { // a refusal closes the channel, and what else is on it would be in doubt
+		p.settle(l, p.alone(m))
+		return
+	}
+	if err := p.pipeline.Publish(p.publishing, m, func(err error) { p.settle(l, err) }); err != nil {
+		p.settle(l, err)
+	}
+}
+
+// alone publishes a message and waits for its confirm. The first time it finds the exchange that this user may publish
+// to.
+func (p *replaying) alone(m *rabbit.Publication) error {
+	err := p.publisher.Publish(p.publishing, m)
+	if errors.Is(err, rabbit.ErrRefused) && !p.tried && p.exchange == "" {
+		if _, gone := p.letters.conn.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
+			return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
 		}
+		p.exchange = p.letters.names.RetryReturnExchange()
+		m.Exchange = p.exchange
+		if again := p.publisher.Publish(p.publishing, m); again != nil {
+			return errors.Join(err, again)
+		}
+		err = nil
 	}
-	if p.result.Matched == 1 { // alone: a refusal closes the channel, and what else is on it would be in doubt
-		p.settle(letter, p.first(outliving, letter))
-		return nil
-	}
-	err := p.pipeline.Publish(outliving, p.publication(letter), func(err error) { p.settle(letter, err) })
-	if err != nil {
-		p.settle(letter, err)
-	}
-	return nil
-}
-
-// first publishes the first letter, and finds the exchange that this user may publish to.
-func (p *replaying) first(ctx context.Context, letter *Letter) error {
-	err := p.publisher.Publish(ctx, p.publication(letter))
-	if !errors.Is(err, rabbit.ErrRefused) {
-		return err
-	}
-	if _, _, gone := Inspect(ctx, p.letters.conn, p.session.queue); errors.Is(gone, ErrNoQueue) {
-		return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
-	}
-	p.exchange = p.letters.names.RetryReturnExchange()
-	if again := p.publisher.Publish(ctx, p.publication(letter)); again != nil {
-		return errors.Join(err, again)
-	}
-	return nil
-}
-
-func (p *replaying) publication(letter *Letter) *rabbit.Publication {
-	return &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.session.queue, Mandatory: true, Publishing: letter.revived()}
+	p.tried = p.tried || err == nil
+	return err
 }
 
 // settle ends one letter, once it is known what became of its copy.
-func (p *replaying) settle(letter *Letter, err error) {
-	switch {
-	case err == nil:
-		if err = p.session.settle(letter); err == nil {
+func (p *replaying) settle(l *Letter, err error) {
+	if err == nil {
+		err = p.getter.Ack(l.Delivery)
+		if err == nil {
+			p.unsure++
 			p.result.Replayed++
-			break
+		} else {
+			p.result.Twice++
+			p.stopped = err
 		}
-		p.result.Twice++
-		p.stopped = err
+		p.tell(l, err)
+		return
+	}
+	switch {
 	case errors.Is(err, rabbit.ErrUnconfirmed):
 		p.result.Twice++
-		p.session.keep(letter)
 		p.stopped = err
+	case errors.Is(err, rabbit.ErrTooLarge), errors.Is(err, rabbit.ErrInvalid):
+		p.result.Failed++
 	default:
 		p.result.Failed++
-		p.session.keep(letter)
-		if !errors.Is(err, rabbit.ErrTooLarge) && !errors.Is(err, rabbit.ErrInvalid) {
-			p.stopped = err // what goes for this one goes for the next
-		}
+		p.stopped = err // what goes for this one goes for the next
 	}
-	p.tell(letter, err)
+	p.tell(l, err)
 }
 
-func (p *replaying) tell(letter *Letter, err error) {
+func (p *replaying) tell(l *Letter, err error) {
 	if p.Done != nil {
-		p.Done(letter, err)
+		p.Done(l, err)
 	}
 }
 
-// flush waits for the end of all that is in flight; settle has been told of each.
-func (p *replaying) flush(ctx context.Context) error {
-	_ = p.pipeline.Flush(ctx)
-	return p.stopped
+// close gives back what was not replayed. Where that fails, nobody knows of the last acks whether the broker has them.
+func (p *replaying) close(ctx context.Context) error {
+	err := p.getter.Close(ctx)
+	if err != nil {
+		p.result.Replayed -= p.unsure
+		p.result.Twice += p.unsure
+	}
+	return err
 }

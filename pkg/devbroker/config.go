@@ -54,6 +54,9 @@ type Config struct {
 	// Schedulers is the number of the VM's schedulers, that is how many cores it
 	// can use. Default: two, or the machine's one.
 	Schedulers int
+	// DefaultPorts takes RabbitMQ's usual ports, 5672 for AMQP and 15672 for the
+	// management API, each where nobody listens on it.
+	DefaultPorts bool
 	// Detach lets the node outlive its owner: see Broker.Detach.
 	Detach bool
 	// StartTimeout bounds one start of the node, the download of packages or

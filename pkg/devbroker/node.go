@@ -87,7 +87,11 @@ var errPortTaken = errors.New("a port was taken in the meantime")
 func (n *node) firstStart(ctx context.Context, e nodeEngine) error {
 	for tries := 1; ; tries++ {
 		var err error
-		if n.ports, err = freePorts(); err != nil {
+		pick := freePorts
+		if n.cfg.DefaultPorts && tries == 1 {
+			pick = usualPorts
+		}
+		if n.ports, err = pick(); err != nil {
 			return err
 		}
 		*n.address = address{

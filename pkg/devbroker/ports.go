@@ -22,6 +22,18 @@ const (
 	lastPort  = 31999
 )
 
+// usualPorts are RabbitMQ's own, as far as nobody listens on them now.
+func usualPorts() (ports, error) {
+	p, err := freePorts()
+	if portFree(5672) {
+		p.AMQP = 5672
+	}
+	if portFree(15672) {
+		p.Management = 15672
+	}
+	return p, err
+}
+
 // freePorts picks four ports at random that nobody listens on now. Somebody may
 // take one before the node does: Start then tries others.
 func freePorts() (ports, error) {

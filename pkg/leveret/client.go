@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -184,7 +185,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error) error {
 
 func (c *Client) reply(m *Message, d *rabbit.Delivery) error {
 	m.From = d.AppId
-	if instance := textHeader(d.Headers, headerInstance); instance != "" {
+	if instance := wire.Text(d.Headers, wire.Instance); instance != "" {
 		m.From += "@" + instance
 	}
 	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeFault {

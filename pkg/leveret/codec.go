@@ -57,6 +57,13 @@ func decodePayload[T any](body []byte, payload *T) error {
 	return validate(payload)
 }
 
+// decoded is decodePayload for the Decode methods of the contracts.
+func decoded[T any](body []byte) (T, error) {
+	var payload T
+	err := decodePayload(body, &payload)
+	return payload, err
+}
+
 // decode accepts exactly one JSON value that is not null. Its errors are InvalidArgument and name the field.
 func decode(body []byte, into any) error {
 	trimmed := bytes.TrimSpace(body)

@@ -20,6 +20,10 @@ func (c *Command[T]) Send(ctx context.Context, s Sender, payload T, options ...S
 	return send(ctx, s, c, c.contractBase, payload, options)
 }
 
+// Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
+// [InvalidArgument], or what Validate returned where that has a code.
+func (c *Command[T]) Decode(body []byte) (T, error) { return decoded[T](body) }
+
 // Handle makes h the handler of the command in w. The error that h returns is the verdict on the message. Call it
 // before w.Run, once for a command; mistakes are reported by Run.
 func (c *Command[T]) Handle(w *Worker, h func(ctx context.Context, payload T) error) {

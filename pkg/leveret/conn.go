@@ -45,6 +45,9 @@ type ConnConfig struct {
 	RequestQueueType string
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
+	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
+	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Optional.
+	OnFailure func(error)
 	// Logger is told what no caller learns: connections lost and made, failed messages. Default: nothing is logged.
 	Logger *slog.Logger
 	// TracerProvider, MeterProvider and Propagator are OpenTelemetry's. Default: no spans, no metrics, and the W3C
@@ -141,6 +144,7 @@ func (c *Conn) rabbitConfig(purpose string) rabbit.Config {
 		Name:       fmt.Sprintf("%s %s (%s)", c.config.Name, c.config.Instance, purpose),
 		Properties: properties,
 		Heartbeat:  c.config.Heartbeat,
+		OnFailure:  c.config.OnFailure,
 		Logger:     c.config.Logger.With("connection", purpose),
 	}
 }

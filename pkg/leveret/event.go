@@ -20,6 +20,10 @@ func (e *Event[T]) Publish(ctx context.Context, s Sender, payload T, options ...
 	return send(ctx, s, e, e.contractBase, payload, options)
 }
 
+// Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
+// [InvalidArgument], or what Validate returned where that has a code.
+func (e *Event[T]) Decode(body []byte) (T, error) { return decoded[T](body) }
+
 // Subscribe makes h the handler of the event in w. Every subscribing service has a queue of its own, which its
 // processes share. The error that h returns is the verdict on the message. Call it before w.Run.
 func (e *Event[T]) Subscribe(w *Worker, h func(ctx context.Context, payload T) error, options ...SubscribeOption) {

@@ -36,6 +36,10 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 	return reply, nil
 }
 
+// Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
+// [InvalidArgument], or what Validate returned where that has a code.
+func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decoded[Q](body) }
+
 // Answer makes h answer the request in w. What h returns goes to the caller: the reply, or the error with its code.
 // Call it before w.Run, once for a request; mistakes are reported by Run.
 func (r *Request[Q, R]) Answer(w *Worker, h func(ctx context.Context, request Q) (R, error)) {

@@ -40,6 +40,23 @@ func Queue(n topology.Names, c Contract, service, subscription string) string {
 	return n.ContractQueue(s.Name)
 }
 
+// A WorkQueue is a queue from which a service takes the messages of a contract.
+type WorkQueue struct {
+	Name     string
+	Contract Contract
+	// Subscription is the name given with [SubscribesAs]; empty for the plain subscription, and for commands and requests.
+	Subscription string
+}
+
+// WorkQueues returns the queues from which the service takes messages, in the order in which it declared its contracts.
+func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
+	var queues []WorkQueue
+	for _, u := range s.serves() {
+		queues = append(queues, WorkQueue{Queue(n, u.contract, s.name, u.name), u.contract, u.name})
+	}
+	return queues
+}
+
 // Topology returns everything that must exist on a broker for the service to run: exchanges, queues and bindings.
 // The queues of its requests are of the given type, "classic" or "quorum".
 func (s *Service) Topology(n topology.Names, requestQueueType string) topology.Topology {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -34,7 +35,7 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
 		p := e.failed(d, m, o.Err)
 		p.Exchange = w.names().RetryTier(o.Delay)
-		p.Headers[headerAttempt] = int64(m.Attempt + 1)
+		p.Headers[wire.Attempt] = int64(m.Attempt + 1)
 		return e.putAside(ctx, p, log)
 	default:
 		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
@@ -48,12 +49,12 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 // failed is a copy of a failed message that is addressed to its queue: on a retry tier's exchange or on that of dead
 // letters, the routing key is the queue it belongs to.
 func (e *endpoint) failed(d *rabbit.Incoming, m *Message, err error) *rabbit.Publication {
-	p := &rabbit.Publication{RoutingKey: e.queue, Mandatory: true, Publishing: copyOf(&d.Delivery)}
-	if timeHeader(p.Headers, headerFirstFailedAt).IsZero() {
-		p.Headers[headerFirstFailedAt] = formatTime(time.Now())
+	p := &rabbit.Publication{RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
+	if wire.Time(p.Headers, wire.FirstFailedAt).IsZero() {
+		p.Headers[wire.FirstFailedAt] = wire.FormatTime(time.Now())
 	}
-	p.Headers[headerErrorCode] = CodeOf(err).String()
-	p.Headers[headerErrorMessage] = cut(messageOf(err), maxErrorMessage)
+	p.Headers[wire.ErrorCode] = CodeOf(err).String()
+	p.Headers[wire.ErrorMessage] = cut(messageOf(err), maxErrorMessage)
 	return p
 }
 
@@ -61,18 +62,18 @@ func (e *endpoint) failed(d *rabbit.Incoming, m *Message, err error) *rabbit.Pub
 func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
 	w := e.worker
 	maps.Copy(headers, rabbit.Table{
-		headerFailedQueue: e.queue,
-		headerFailedAt:    formatTime(time.Now()),
-		headerAttempts:    int64(m.Attempt),
-		headerService:     w.service.name,
-		headerHost:        w.instance(),
+		wire.FailedQueue: e.queue,
+		wire.FailedAt:    wire.FormatTime(time.Now()),
+		wire.Attempts:    int64(m.Attempt),
+		wire.Service:     w.service.name,
+		wire.Host:        w.instance(),
 	})
-	delete(headers, headerAttempt)
+	delete(headers, wire.Attempt)
 	if coded, ok := errors.AsType[*Error](err); ok && coded.Reason != "" {
-		headers[headerErrorReason] = cut(coded.Reason, 255)
+		headers[wire.ErrorReason] = cut(coded.Reason, 255)
 	}
 	if p, ok := errors.AsType[*panicked](err); ok && w.config.Stacks {
-		headers[headerStack] = cut(string(p.stack), maxStack)
+		headers[wire.Stack] = cut(string(p.stack), maxStack)
 	}
 }
 
@@ -88,7 +89,7 @@ func (e *endpoint) putAside(ctx context.Context, p *rabbit.Publication, log *slo
 		case ctx.Err() != nil:
 			return rabbit.Requeue
 		case errors.Is(err, rabbit.ErrInvalid):
-			p.Headers = ownHeaders(p.Headers) // it has headers that arrived but cannot be sent
+			p.Headers = wire.Own(p.Headers) // it has headers that arrived but cannot be sent
 		default:
 			e.trouble.Store(&err)
 			log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
@@ -104,20 +105,6 @@ func (e *endpoint) putAside(ctx context.Context, p *rabbit.Publication, log *slo
 			return rabbit.Requeue
 		}
 	}
-}
-
-// ownHeaders keeps of a copy's headers those that were made here.
-func ownHeaders(h rabbit.Table) rabbit.Table {
-	own := rabbit.Table{headerDropped: "of a type that AMQP 0-9-1 cannot carry"}
-	for name, value := range h {
-		switch value.(type) {
-		case string, int64:
-			if len(name) <= 255 && len(name) > 8 && name[:8] == "leveret-" {
-				own[name] = value
-			}
-		}
-	}
-	return own
 }
 
 // answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with
@@ -141,7 +128,7 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		DeliveryMode:  transient,
 		Timestamp:     time.Now(),
 		AppId:         e.worker.service.name,
-		Headers:       rabbit.Table{headerConversation: m.ConversationID, headerInstance: e.worker.instance()},
+		Headers:       rabbit.Table{wire.Conversation: m.ConversationID, wire.Instance: e.worker.instance()},
 		Body:          m.Reply,
 	}}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -124,7 +125,7 @@ func (t *telemetry) extract(ctx context.Context, headers rabbit.Table) context.C
 // carrier lets a propagator read and write headers.
 type carrier rabbit.Table
 
-func (c carrier) Get(key string) string { return textHeader(rabbit.Table(c), key) }
+func (c carrier) Get(key string) string { return wire.Text(rabbit.Table(c), key) }
 func (c carrier) Set(key, value string) { c[key] = value }
 func (c carrier) Keys() []string {
 	keys := make([]string, 0, len(c))

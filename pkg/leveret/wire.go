@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -17,11 +18,11 @@ const (
 func (m *Message) publishing(spec *Spec, service string) rabbit.Publishing {
 	headers := make(rabbit.Table, len(m.Headers)+6)
 	maps.Copy(headers, m.Headers)
-	headers[headerConversation] = m.ConversationID
+	headers[wire.Conversation] = m.ConversationID
 	if m.CausationID != "" {
-		headers[headerCausation] = m.CausationID
+		headers[wire.Causation] = m.CausationID
 	}
-	headers[headerSentAt] = formatTime(m.SentAt)
+	headers[wire.SentAt] = wire.FormatTime(m.SentAt)
 	p := rabbit.Publishing{
 		MessageId:     m.ID,
 		CorrelationId: m.CorrelationID,
@@ -36,7 +37,7 @@ func (m *Message) publishing(spec *Spec, service string) rabbit.Publishing {
 	if spec.Kind == KindRequest {
 		p.DeliveryMode = transient
 		if !m.Deadline.IsZero() {
-			headers[headerDeadline] = formatTime(m.Deadline)
+			headers[wire.Deadline] = wire.FormatTime(m.Deadline)
 			p.Expiration = strconv.FormatInt(max(time.Until(m.Deadline).Milliseconds(), 1), 10)
 		}
 	}
@@ -49,14 +50,14 @@ func received(d *rabbit.Delivery, c Contract, queue string, now time.Time) *Mess
 		Contract:       c,
 		ID:             d.MessageId,
 		CorrelationID:  d.CorrelationId,
-		ConversationID: textHeader(d.Headers, headerConversation),
-		CausationID:    textHeader(d.Headers, headerCausation),
+		ConversationID: wire.Text(d.Headers, wire.Conversation),
+		CausationID:    wire.Text(d.Headers, wire.Causation),
 		AppID:          d.AppId,
-		SentAt:         timeHeader(d.Headers, headerSentAt),
+		SentAt:         wire.Time(d.Headers, wire.SentAt),
 		Headers:        d.Headers,
 		Body:           d.Body,
 		Queue:          queue,
-		Attempt:        countHeader(d.Headers, headerAttempt),
+		Attempt:        max(wire.Count(d.Headers, wire.Attempt), 1),
 		Redelivered:    d.Redelivered,
 		ReplyTo:        d.ReplyTo,
 	}
@@ -75,30 +76,11 @@ func received(d *rabbit.Delivery, c Contract, queue string, now time.Time) *Mess
 // deadline is when the caller of a request stops waiting: as it says, or as its expiration lets one suppose, or as the
 // contract has it.
 func deadline(d *rabbit.Delivery, spec *Spec, now time.Time) time.Time {
-	if t := timeHeader(d.Headers, headerDeadline); !t.IsZero() {
+	if t := wire.Time(d.Headers, wire.Deadline); !t.IsZero() {
 		return t
 	}
 	if ms, err := strconv.ParseInt(d.Expiration, 10, 64); err == nil && ms > 0 && ms < (24*time.Hour).Milliseconds() {
 		return now.Add(time.Duration(ms) * time.Millisecond)
 	}
 	return now.Add(spec.Timeout)
-}
-
-// copyOf is a delivery to be published again: body and properties as they were, but for those that would end it early or
-// that only its sender may set.
-func copyOf(d *rabbit.Delivery) rabbit.Publishing {
-	return rabbit.Publishing{
-		Headers:         carried(d.Headers),
-		ContentType:     d.ContentType,
-		ContentEncoding: d.ContentEncoding,
-		DeliveryMode:    persistent,
-		Priority:        d.Priority,
-		CorrelationId:   d.CorrelationId,
-		ReplyTo:         d.ReplyTo,
-		MessageId:       d.MessageId,
-		Timestamp:       d.Timestamp,
-		Type:            d.Type,
-		AppId:           d.AppId,
-		Body:            d.Body,
-	}
 }

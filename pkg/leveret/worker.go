@@ -135,7 +135,14 @@ func (w *Worker) endpoint(c Contract, name string) *endpoint {
 	return nil
 }
 
-// check returns all that keeps the worker from running.
+// Check returns all that is wrong between the service and the handlers that were registered so far: contracts without a
+// handler, handlers without a contract, two for one. Run returns the same.
+func (w *Worker) Check() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.check()
+}
+
 func (w *Worker) check() error {
 	errs := slices.Clone(w.errs)
 	for _, u := range w.service.serves() {
@@ -143,9 +150,6 @@ func (w *Worker) check() error {
 			errs = append(errs, fmt.Errorf("%w: the service %q %s %s, but has no handler for it",
 				ErrUndeclared, w.service.name, u.role, u.contract.Spec().Name))
 		}
-	}
-	if len(errs) == 0 && len(w.endpoints) == 0 {
-		errs = append(errs, fmt.Errorf("%w: the service %q serves nothing", ErrUndeclared, w.service.name))
 	}
 	return errors.Join(errs...)
 }
@@ -207,6 +211,9 @@ func (w *Worker) begin() ([]*endpoint, error) {
 	}
 	if err := w.check(); err != nil {
 		return nil, err
+	}
+	if len(w.endpoints) == 0 {
+		return nil, fmt.Errorf("%w: the service %q serves nothing", ErrUndeclared, w.service.name)
 	}
 	w.running = true
 	for _, e := range w.endpoints {
@@ -296,6 +303,9 @@ func (w *Worker) Ready() error {
 	return errors.Join(errs...)
 }
 
+// Service returns the service that the worker serves.
+func (w *Worker) Service() *Service { return w.service }
+
 // Queues returns the names of the queues that the worker takes messages from, sorted.
 func (w *Worker) Queues() []string {
 	w.mu.Lock()
@@ -311,6 +321,7 @@ func (w *Worker) Queues() []string {
 // Process handles one message as Run does with what comes from the queue: through middleware, deadline, decoding and
 // handler to the verdict, but touches no broker. The reply of a request is in m.Reply. It is what package leverettest
 // is built on, and for bringing messages in from elsewhere. For an event with several subscriptions, m.Queue chooses.
+// Where the worker has no handler for the message, or its registration is wrong, there is no verdict, only an error.
 func (w *Worker) Process(ctx context.Context, m *Message) Outcome {
 	w.mu.Lock()
 	var found *endpoint
@@ -326,7 +337,7 @@ func (w *Worker) Process(ctx context.Context, m *Message) Outcome {
 		err = fmt.Errorf("%w: the worker has no handler for %s", ErrUndeclared, nameOf(m.Contract))
 	}
 	if err != nil {
-		return Outcome{Verdict: VerdictDeadLetter, Err: err}
+		return Outcome{Err: err}
 	}
 	m.Queue, m.Attempt = found.queue, max(m.Attempt, 1)
 	if found.spec.Kind == KindRequest && m.Deadline.IsZero() {

@@ -36,6 +36,9 @@ type Config struct {
 	MaxBackoff time.Duration
 	// OnState is called, one call at a time, when the state changes. It must not block, and it must not call Close.
 	OnState func(State)
+	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
+	// reason. It must not block.
+	OnFailure func(error)
 	// Logger is told of connections made, lost and blocked. Default: nothing is logged.
 	Logger *slog.Logger
 }

@@ -314,6 +314,9 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			if ctx.Err() != nil {
 				return nil, c.notSent(ctx)
 			}
+			if c.config.OnFailure != nil {
+				c.config.OnFailure(err)
+			}
 		}
 		// Full jitter: processes that lost the same broker do not come back all at once.
 		limit := min(100*time.Millisecond<<min(round, 20), c.config.MaxBackoff)
@@ -339,6 +342,8 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.DialTimeout)
 	defer cancel()
 	s := &session{address: a.shown}
+	stop := func() bool { return true }
+	defer func() { stop() }() // before cancel
 	properties := amqp.NewConnectionProperties()
 	for k, v := range c.config.Properties {
 		properties[k] = v
@@ -363,7 +368,12 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 			deadline, _ := ctx.Deadline()
 			s.wire = newWire(n, blocked)
 			// The driver lifts the deadline when it has logged in.
-			return s.wire, n.SetDeadline(deadline)
+			if err := n.SetDeadline(deadline); err != nil {
+				return s.wire, err
+			}
+			// A peer that accepts and says nothing must not hold up the end of ctx.
+			stop = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
+			return s.wire, nil
 		},
 	})
 	if err != nil {

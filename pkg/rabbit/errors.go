@@ -29,6 +29,9 @@ var (
 	ErrUnconfirmed = errors.New("unconfirmed")
 )
 
+// ErrNotFound is the error of a queue that does not exist.
+var ErrNotFound = errors.New("it does not exist")
+
 // because joins what happened with the reason, both visible to errors.Is.
 func because(what, why error) error {
 	if why == nil {
@@ -52,16 +55,20 @@ func exception(reason *amqp.Error, p *Publication) error {
 	if reason == nil {
 		return nil
 	}
+	exchange := p.Exchange
+	if exchange == "" {
+		exchange = "amq.default" // as RabbitMQ calls it
+	}
 	switch reason.Code {
 	case amqp.NotFound: // no exchange 'commands' in vhost '/'
 		if strings.Contains(reason.Reason, "no exchange "+quoted(p.Exchange)+" in") {
 			return fmt.Errorf("%w: the exchange %q does not exist", ErrUnroutable, p.Exchange)
 		}
 	case amqp.AccessRefused:
-		// write access to exchange 'commands' in vhost '/' refused for user 'x'
+		// write access to exchange 'commands' in vhost '/' refused for user 'x' (3.10 leaves the first word out)
 		// write access to topic 'order.placed' in exchange 'events' in vhost '/' refused for user 'x'
 		topic := strings.Contains(reason.Reason, "access to topic ")
-		if strings.Contains(reason.Reason, "exchange "+quoted(p.Exchange)+" in") &&
+		if strings.Contains(reason.Reason, "exchange "+quoted(exchange)+" in") &&
 			(!topic || strings.Contains(reason.Reason, quoted(p.RoutingKey))) {
 			return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
 		}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -21,12 +22,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bundle is a service with a store of its own.
 type bundle struct {
 	*Service
-	path string
-	sent *shoptest.Recorder
+	path   string
+	sent   *leverettest.Recorder
+	worker *leveret.Worker
 }
 
-func setup(t *testing.T, r *shoptest.Recorder) *bundle {
+func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
+	r.Service = queues.Inventory
 	b := &bundle{path: filepath.Join(t.TempDir(), "inventory.db"), sent: r}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
@@ -38,6 +41,10 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, b.sent)
+	w, err := leveret.NewWorker(nil, queues.Inventory, leveret.WorkerConfig{})
+	require.NoError(t, err)
+	b.Register(w)
+	b.worker = w
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -91,10 +98,10 @@ func TestDecide(t *testing.T) {
 
 func TestReserve(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	q := reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 3}, queues.StockLine{SKU: SKUScarce, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
-	require.Equal(t, []string{"inventory.reserved"}, b.sent.Names())
+	require.Equal(t, []string{"inventory.reserved"}, shoptest.Names(b.sent))
 	free, err := b.store.Available(t.Context(), SKUPlenty)
 	require.NoError(t, err)
 	require.EqualValues(t, 1_000_000-3, free)
@@ -108,7 +115,7 @@ func TestReserve(t *testing.T) {
 
 func TestRejectTakesNothing(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	for _, q := range []queues.StockReservation{
 		reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 1}, queues.StockLine{SKU: SKUSoldOut, Quantity: 1}),
 		reservation(queues.StockLine{SKU: "NO-SUCH", Quantity: 1}),
@@ -116,7 +123,7 @@ func TestRejectTakesNothing(t *testing.T) {
 	} {
 		require.NoError(t, b.Reserve(t.Context(), q))
 	}
-	require.Equal(t, []string{"inventory.rejected", "inventory.rejected", "inventory.rejected"}, b.sent.Names())
+	require.Equal(t, []string{"inventory.rejected", "inventory.rejected", "inventory.rejected"}, shoptest.Names(b.sent))
 	a := b.audit(t)
 	require.Empty(t, a.Movements)
 	require.Len(t, a.Reservations, 3)
@@ -128,16 +135,16 @@ func TestRejectTakesNothing(t *testing.T) {
 // TestRejectedStaysRejected: who heard of it has cancelled the order; goods that come later are for others.
 func TestRejectedStaysRejected(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	q := reservation(queues.StockLine{SKU: SKUSoldOut, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
 	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = ?", SKUSoldOut))
 	require.NoError(t, b.Reserve(t.Context(), q))
-	sent := b.sent.Sent()
-	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, b.sent.Names())
-	require.Equal(t, sent[0].Body, sent[1].Body)
+	sent := b.sent.Messages()
+	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, shoptest.Names(b.sent))
+	require.JSONEq(t, string(sent[0].Body), string(sent[1].Body))
 	require.NoError(t, b.Reserve(t.Context(), reservation(q.Lines...)))
-	require.Equal(t, "inventory.reserved", b.sent.Names()[2])
+	require.Equal(t, "inventory.reserved", shoptest.Names(b.sent)[2])
 }
 
 func TestInterrupted(t *testing.T) {
@@ -148,12 +155,14 @@ func TestInterrupted(t *testing.T) {
 	}{{SKUScarce, 1}, {SKUSoldOut, 0}} {
 		t.Run(tc.sku, func(t *testing.T) {
 			t.Parallel()
-			shoptest.Interrupted(t, func(t *testing.T, r *shoptest.Recorder) shoptest.Case {
+			shoptest.Interrupted(t, func(t *testing.T, r *leverettest.Recorder) shoptest.Case {
 				t.Helper()
 				b := setup(t, r)
 				q := reservation(queues.StockLine{SKU: tc.sku, Quantity: 1})
 				return shoptest.Case{
-					Handle:  func() error { return b.Reserve(t.Context(), q) },
+					Handle: func(options ...leveret.SendOption) leverettest.Delivered {
+						return leverettest.Deliver(t.Context(), b.worker, queues.ReserveStock, q, options...)
+					},
 					Restart: func() { b.restart(t) },
 					Check:   func() { require.Len(t, b.audit(t).Movements, tc.want) },
 				}
@@ -165,7 +174,7 @@ func TestInterrupted(t *testing.T) {
 // TestScarceGoodsGoToAsManyAsThereAre: many ask at once, some of them twice.
 func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	var wg sync.WaitGroup
 	for range 40 {
 		q := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})
@@ -186,7 +195,7 @@ func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 
 func TestMovementsAreOnlyAppended(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	require.NoError(t, b.Reserve(t.Context(), reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})))
 	require.ErrorContains(t, b.exec(t, "DELETE FROM movements"), "only appended")
 	require.ErrorContains(t, b.exec(t, "UPDATE movements SET quantity = 2"), "only appended")

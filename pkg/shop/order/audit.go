@@ -59,3 +59,11 @@ func ReadAudit(ctx context.Context, path string) (Audit, error) {
 	})
 	return a, err
 }
+
+// CountDecided returns how many orders of the store at path have come to their end. It reads as [ReadAudit] does.
+func CountDecided(ctx context.Context, path string) (n int, err error) {
+	err = store.View(ctx, path, func(q store.Querier) error {
+		return q.QueryRowContext(ctx, "SELECT count(*) FROM orders WHERE state IN (?, ?)", StateConfirmed, StateCancelled).Scan(&n)
+	})
+	return n, err
+}

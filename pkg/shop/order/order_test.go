@@ -2,7 +2,6 @@ package order
 
 import (
 	"context"
-	"encoding/json"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -21,15 +21,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bundle is a service with a store of its own, and a payment service that answers as it is told.
 type bundle struct {
 	*Service
-	path   string
-	sent   *shoptest.Recorder
-	calls  int
-	answer func(queues.PaymentRequest) (queues.Authorization, error)
+	path    string
+	sent    *leverettest.Recorder
+	payment *leverettest.Replier
+	worker  *leveret.Worker
 }
 
-func setup(t *testing.T, r *shoptest.Recorder) *bundle {
+func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
-	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, answer: authorize}
+	r.Service = queues.Order
+	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, payment: &leverettest.Replier{Service: queues.Order}}
+	b.answer(authorize)
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b
@@ -39,15 +41,22 @@ func (b *bundle) open(t *testing.T) {
 	t.Helper()
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
-	b.Service = New(s, b.sent, shoptest.Caller(func(_ context.Context, m *leveret.Message) (any, error) {
-		b.calls++
-		var q queues.PaymentRequest
-		if err := json.Unmarshal(m.Body, &q); err != nil {
-			return nil, err
-		}
-		return b.answer(q)
-	}))
+	b.Service = New(s, b.sent, b.payment)
+	w, err := leveret.NewWorker(nil, queues.Order, leveret.WorkerConfig{})
+	require.NoError(t, err)
+	b.Register(w)
+	b.worker = w
 }
+
+// answer makes the payment service answer with f.
+func (b *bundle) answer(f func(queues.PaymentRequest) (queues.Authorization, error)) {
+	leverettest.Answer(b.payment, queues.AuthorizePayment, func(_ context.Context, q queues.PaymentRequest) (queues.Authorization, error) {
+		return f(q)
+	})
+}
+
+// asked is how often the payment service was asked.
+func (b *bundle) asked() int { return len(b.payment.Messages()) }
 
 func (b *bundle) restart(t *testing.T) {
 	t.Helper()
@@ -102,10 +111,10 @@ func rejected(r queues.OrderRequest) queues.RejectedStock {
 func TestConfirmed(t *testing.T) {
 	t.Parallel()
 	for _, stockFirst := range []bool{false, true} {
-		b := setup(t, &shoptest.Recorder{})
+		b := setup(t, &leverettest.Recorder{})
 		r := request()
 		require.NoError(t, b.Place(t.Context(), r))
-		require.Equal(t, []string{"order.placed", "inventory.reserve"}, b.sent.Names())
+		require.Equal(t, []string{"order.placed", "inventory.reserve"}, shoptest.Names(b.sent))
 		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
 		if stockFirst {
 			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
@@ -116,7 +125,7 @@ func TestConfirmed(t *testing.T) {
 			require.Equal(t, Status{State: StateCaptured}, b.status(t, r))
 			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
 		}
-		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, b.sent.Names())
+		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, shoptest.Names(b.sent))
 		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
 
 		shown, err := b.Show(t.Context(), queues.OrderQuery{OrderID: r.OrderID})
@@ -128,24 +137,32 @@ func TestConfirmed(t *testing.T) {
 
 func TestDeclinedIsAnOutcome(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
-	b.answer = decline
+	b := setup(t, &leverettest.Recorder{})
+	b.answer(decline)
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
-	require.Equal(t, []string{"order.cancelled"}, b.sent.Names())
+	require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.sent))
 	require.Equal(t, Status{StateCancelled, queues.CancelDeclined}, b.status(t, r))
 }
 
 func TestOutOfStock(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
 	require.NoError(t, b.OnStockRejected(t.Context(), rejected(r)))
 	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
-	require.Equal(t, []string{"order.placed", "inventory.reserve", "order.cancelled"}, b.sent.Names())
+	require.Equal(t, []string{"order.placed", "inventory.reserve", "order.cancelled"}, shoptest.Names(b.sent))
 	require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)), "the two crossed")
 	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
+}
+
+// deliver delivers a message to the service as it is now: it may have been started again.
+func deliver[T any](t *testing.T, b *bundle, c leverettest.Contract[T], payload T) func(...leveret.SendOption) leverettest.Delivered {
+	t.Helper()
+	return func(options ...leveret.SendOption) leverettest.Delivered {
+		return leverettest.Deliver(t.Context(), b.worker, c, payload, options...)
+	}
 }
 
 func TestInterrupted(t *testing.T) {
@@ -154,47 +171,47 @@ func TestInterrupted(t *testing.T) {
 		t.Helper()
 		return func() { require.Equal(t, want, b.status(t, r)) }
 	}
-	for name, setupCase := range map[string]func(t *testing.T, rec *shoptest.Recorder) shoptest.Case{
-		"place": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+	for name, setupCase := range map[string]func(t *testing.T, rec *leverettest.Recorder) shoptest.Case{
+		"place": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
 			t.Helper()
 			b, r := setup(t, rec), request()
 			return shoptest.Case{
-				Handle: func() error { return b.Place(t.Context(), r) }, Restart: func() { b.restart(t) },
+				Handle: deliver(t, b, queues.PlaceOrder, r), Restart: func() { b.restart(t) },
 				Check: func() {
 					check(b, t, r, Status{State: StatePlaced})()
-					require.Equal(t, 1, b.calls, "the answer is in the store")
+					require.Equal(t, 1, b.asked(), "the answer is in the store")
 				},
 			}
 		},
-		"declined": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+		"declined": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
 			t.Helper()
 			b, r := setup(t, rec), request()
-			b.answer = decline
+			b.answer(decline)
 			return shoptest.Case{
-				Handle: func() error { return b.Place(t.Context(), r) }, Restart: func() { b.restart(t) },
+				Handle: deliver(t, b, queues.PlaceOrder, r), Restart: func() { b.restart(t) },
 				Check: check(b, t, r, Status{StateCancelled, queues.CancelDeclined}),
 			}
 		},
-		"confirmed": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+		"confirmed": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
 			t.Helper()
-			b, r := setup(t, &shoptest.Recorder{}), request()
+			b, r := setup(t, &leverettest.Recorder{}), request()
 			require.NoError(t, b.Place(t.Context(), r))
 			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
 			b.sent, b.sender = rec, rec
 			m := reserved(r)
 			return shoptest.Case{
-				Handle: func() error { return b.OnStockReserved(t.Context(), m) }, Restart: func() { b.restart(t) },
+				Handle: deliver(t, b, queues.StockReserved, m), Restart: func() { b.restart(t) },
 				Check: check(b, t, r, Status{State: StateConfirmed}),
 			}
 		},
-		"out of stock": func(t *testing.T, rec *shoptest.Recorder) shoptest.Case {
+		"out of stock": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
 			t.Helper()
-			b, r := setup(t, &shoptest.Recorder{}), request()
+			b, r := setup(t, &leverettest.Recorder{}), request()
 			require.NoError(t, b.Place(t.Context(), r))
 			b.sent, b.sender = rec, rec
 			m := rejected(r)
 			return shoptest.Case{
-				Handle: func() error { return b.OnStockRejected(t.Context(), m) }, Restart: func() { b.restart(t) },
+				Handle: deliver(t, b, queues.StockRejected, m), Restart: func() { b.restart(t) },
 				Check: check(b, t, r, Status{StateCancelled, queues.CancelOutOfStock}),
 			}
 		},
@@ -209,16 +226,16 @@ func TestInterrupted(t *testing.T) {
 // TestPaymentDoesNotAnswer: the order waits as it is, and goes on when the message comes again.
 func TestPaymentDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	for _, failure := range []error{leveret.ErrUnroutable, context.DeadlineExceeded, leveret.Errorf(leveret.Unavailable, "later")} {
-		b := setup(t, &shoptest.Recorder{})
+	for _, failure := range []error{leveret.ErrUnroutable, context.DeadlineExceeded, leveret.NewError(leveret.Unavailable, "maintenance", "later")} {
+		b := setup(t, &leverettest.Recorder{})
 		r := request()
-		b.answer = func(queues.PaymentRequest) (queues.Authorization, error) { return queues.Authorization{}, failure }
+		b.answer(func(queues.PaymentRequest) (queues.Authorization, error) { return queues.Authorization{}, failure })
 		require.ErrorIs(t, b.Place(t.Context(), r), failure)
 		require.Equal(t, Status{State: StatePending}, b.status(t, r))
-		require.Empty(t, b.sent.Sent())
+		require.Empty(t, b.sent.Messages())
 
 		b.restart(t)
-		b.answer = authorize
+		b.answer(authorize)
 		require.NoError(t, b.Place(t.Context(), r))
 		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
 	}
@@ -235,13 +252,13 @@ func TestPaymentAnswersNonsense(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &shoptest.Recorder{})
+			b := setup(t, &leverettest.Recorder{})
 			r := request()
-			b.answer = func(q queues.PaymentRequest) (queues.Authorization, error) {
+			b.answer(func(q queues.PaymentRequest) (queues.Authorization, error) {
 				a, err := authorize(q)
 				change(&a)
 				return a, err
-			}
+			})
 			require.ErrorIs(t, b.Place(t.Context(), r), leveret.Internal)
 			require.Equal(t, Status{State: StatePending}, b.status(t, r))
 		})
@@ -250,7 +267,7 @@ func TestPaymentAnswersNonsense(t *testing.T) {
 
 func TestTheSameIDForAnotherOrder(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
 	b.sent.Reset()
@@ -267,13 +284,13 @@ func TestTheSameIDForAnotherOrder(t *testing.T) {
 		require.ErrorIs(t, err, ErrOther)
 		require.ErrorIs(t, err, leveret.AlreadyExists)
 	}
-	require.Empty(t, b.sent.Sent())
-	require.Equal(t, 1, b.calls)
+	require.Empty(t, b.sent.Messages())
+	require.Equal(t, 1, b.asked())
 }
 
 func TestNewsThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	r := request()
 	require.ErrorIs(t, b.OnPaymentCaptured(t.Context(), captured(r)), leveret.NotFound)
 	require.ErrorIs(t, b.OnStockReserved(t.Context(), reserved(r)), leveret.NotFound)

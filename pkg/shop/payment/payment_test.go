@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -23,12 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bundle is a service with a store of its own.
 type bundle struct {
 	*Service
-	path string
-	sent *shoptest.Recorder
+	path   string
+	sent   *leverettest.Recorder
+	worker *leveret.Worker
 }
 
-func setup(t *testing.T, r *shoptest.Recorder) *bundle {
+func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
+	r.Service = queues.Payment
 	b := &bundle{path: filepath.Join(t.TempDir(), "payment.db"), sent: r}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
@@ -40,6 +43,10 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, Processor{}, b.sent)
+	w, err := leveret.NewWorker(nil, queues.Payment, leveret.WorkerConfig{})
+	require.NoError(t, err)
+	b.Register(w)
+	b.worker = w
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -77,7 +84,10 @@ func (b *bundle) authorized(t *testing.T) queues.Authorization {
 }
 
 func placed(a queues.Authorization) queues.PlacedOrder {
-	return queues.PlacedOrder{OrderID: a.OrderID, Total: a.Amount, AuthorizationID: a.AuthorizationID, PlacedAt: a.DecidedAt}
+	return queues.PlacedOrder{
+		OrderID: a.OrderID, CustomerID: "c-1", Total: a.Amount, AuthorizationID: a.AuthorizationID, PlacedAt: a.DecidedAt,
+		Lines: []queues.OrderLine{{SKU: "TEA-GREEN", Quantity: 1, UnitPrice: a.Amount}},
+	}
 }
 
 func cancelled(a queues.Authorization) queues.CancelledOrder {
@@ -93,7 +103,7 @@ func TestAuthorize(t *testing.T) {
 	} {
 		t.Run(token, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &shoptest.Recorder{})
+			b := setup(t, &leverettest.Recorder{})
 			r := request(token)
 			a, err := b.Authorize(t.Context(), r)
 			require.NoError(t, err)
@@ -128,7 +138,7 @@ func TestAuthorize(t *testing.T) {
 
 func TestAuthorizeAtOnce(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	r := request(TokenVisa)
 	answers := make([]queues.Authorization, 10)
 	var wg sync.WaitGroup
@@ -168,7 +178,7 @@ func TestNews(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &shoptest.Recorder{})
+			b := setup(t, &leverettest.Recorder{})
 			a := b.authorized(t)
 			for _, n := range tc.news {
 				if n == NewsPlaced {
@@ -177,7 +187,7 @@ func TestNews(t *testing.T) {
 					require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(a)))
 				}
 			}
-			require.Equal(t, tc.sent, b.sent.Names())
+			require.Equal(t, tc.sent, shoptest.Names(b.sent))
 			require.Equal(t, tc.want, b.account(t, a.OrderID))
 		})
 	}
@@ -185,7 +195,7 @@ func TestNews(t *testing.T) {
 
 func TestNewsThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	unknown := queues.Authorization{OrderID: uuid.NewString(), Amount: price}
 	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), placed(unknown)), leveret.NotFound)
 	require.ErrorIs(t, b.OnOrderCancelled(t.Context(), cancelled(unknown)), leveret.NotFound)
@@ -199,7 +209,7 @@ func TestNewsThatDoNotFit(t *testing.T) {
 	dearer.Total.Amount *= 2
 	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), dearer), ErrContradiction)
 	require.Equal(t, 0, b.account(t, dearer.OrderID).Captured)
-	require.Empty(t, b.sent.Sent())
+	require.Empty(t, b.sent.Messages())
 }
 
 func TestInterrupted(t *testing.T) {
@@ -216,7 +226,7 @@ func TestInterrupted(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			shoptest.Interrupted(t, func(t *testing.T, r *shoptest.Recorder) shoptest.Case {
+			shoptest.Interrupted(t, func(t *testing.T, r *leverettest.Recorder) shoptest.Case {
 				t.Helper()
 				b := setup(t, r)
 				a := b.authorized(t)
@@ -225,11 +235,11 @@ func TestInterrupted(t *testing.T) {
 					require.NoError(t, err)
 				}
 				return shoptest.Case{
-					Handle: func() error {
+					Handle: func(options ...leveret.SendOption) leverettest.Delivered {
 						if tc.handle == NewsPlaced {
-							return b.OnOrderPlaced(t.Context(), placed(a))
+							return leverettest.Deliver(t.Context(), b.worker, queues.OrderPlaced, placed(a), options...)
 						}
-						return b.OnOrderCancelled(t.Context(), cancelled(a))
+						return leverettest.Deliver(t.Context(), b.worker, queues.OrderCancelled, cancelled(a), options...)
 					},
 					Restart: func() { b.restart(t) },
 					Check:   func() { require.Equal(t, tc.want, b.account(t, a.OrderID)) },
@@ -243,7 +253,7 @@ func TestInterrupted(t *testing.T) {
 // and nobody is charged.
 func TestCancelledWhileCapturing(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	a := b.authorized(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -264,7 +274,7 @@ func TestCancelledWhileCapturing(t *testing.T) {
 
 func TestLedgerIsOnlyAppended(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &shoptest.Recorder{})
+	b := setup(t, &leverettest.Recorder{})
 	b.authorized(t)
 	require.ErrorContains(t, b.exec(t, "DELETE FROM ledger"), "only appended")
 	require.ErrorContains(t, b.exec(t, "UPDATE ledger SET amount = 1"), "only appended")

@@ -5,12 +5,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
 // A Case is one handling of one message, on a state of its own.
 type Case struct {
-	// Handle handles the message. It is called again where it returns an error, as the broker and the retry policy do.
-	Handle func() error
+	// Handle delivers the message. It is called again where it fails, as the broker and the retry policy do.
+	Handle func(options ...leveret.SendOption) leverettest.Delivered
 	// Restart is what a new process does between the two: it opens the store again.
 	Restart func()
 	// Check looks at the effect, which must have happened once.
@@ -19,43 +22,61 @@ type Case struct {
 
 // Interrupted breaks a handler off at each of its sends, before and after the message got through, and lets it handle
 // its message again in a new process: what it sends then must be all that it sends undisturbed, beginning with what it
-// had sent already.
-func Interrupted(t *testing.T, setup func(t *testing.T, r *Recorder) Case) {
+// had sent already, under the same ids.
+func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder) Case) {
 	t.Helper()
-	undisturbed := &Recorder{}
+	undisturbed := &leverettest.Recorder{}
 	c := setup(t, undisturbed)
-	require.NoError(t, c.Handle())
+	require.NoError(t, c.Handle().Err)
 	c.Check()
-	want := undisturbed.Names()
+	want := Names(undisturbed)
+	require.NotEmpty(t, want)
 	for n := range want {
 		for _, lost := range []bool{false, true} {
 			t.Run(fmt.Sprintf("send %d, lost %t", n+1, lost), func(t *testing.T) {
-				r := &Recorder{FailAt: n + 1, Lost: lost}
+				r := &leverettest.Recorder{}
 				c := setup(t, r)
-				require.Error(t, c.Handle())
-				before := r.Sent()
+				if lost {
+					r.FailAfter(n+1, leveret.ErrUnconfirmed)
+				} else {
+					r.FailBefore(n+1, leveret.ErrNotConnected)
+				}
+				broken := c.Handle()
+				require.Equal(t, leveret.VerdictRetry, broken.Verdict, "%v", broken.Err)
+				before := r.Messages()
 				r.Reset()
 				c.Restart()
-				require.NoError(t, c.Handle())
-				require.Equal(t, want, r.Names())
-				requireSame(t, before, r.Sent()[:len(before)])
+				again := []leveret.SendOption{leveret.MessageID(broken.Message.ID), leverettest.Redelivered()}
+				require.NoError(t, c.Handle(again...).Err)
+				require.Equal(t, want, Names(r))
+				requireSame(t, before, r.Messages()[:len(before)])
 				c.Check()
 
-				again := r.Sent()
+				sent := r.Messages()
 				r.Reset()
-				require.NoError(t, c.Handle(), "and once more, for an ack that was lost")
-				requireSame(t, again, r.Sent())
+				require.NoError(t, c.Handle(again...).Err, "and once more, for an ack that was lost")
+				requireSame(t, sent, r.Messages())
 				c.Check()
 			})
 		}
 	}
 }
 
-func requireSame(t *testing.T, want, got []Sent) {
+func requireSame(t *testing.T, want, got []*leveret.Message) {
 	t.Helper()
 	require.Len(t, got, len(want))
 	for i := range want {
-		require.Equal(t, want[i].Contract, got[i].Contract)
-		require.JSONEq(t, want[i].Body, got[i].Body)
+		require.Same(t, want[i].Contract, got[i].Contract)
+		require.Equal(t, want[i].ID, got[i].ID)
+		require.JSONEq(t, string(want[i].Body), string(got[i].Body))
 	}
+}
+
+// Names returns the contracts of what a service sent, in order.
+func Names(r *leverettest.Recorder) []string {
+	names := []string{}
+	for _, m := range r.Messages() {
+		names = append(names, m.Contract.Spec().Name)
+	}
+	return names
 }

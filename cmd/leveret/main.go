@@ -1,0 +1,22 @@
+// Command leveret sends commands, asks, and looks at what goes through RabbitMQ; and it runs the reference system.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/shop/shopcli"
+	"github.com/leveretmq/leveret/queues"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	return cli.Main(ctx, queues.Catalog, shopcli.Commands()...)
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+type callOptions struct {
+	contract string
+	payloadOptions
+	headers []string
+	timeout time.Duration
+}
+
+func (a *App) callCommand() *cobra.Command {
+	var o callOptions
+	cmd := &cobra.Command{
+		Use:   "call REQUEST [PAYLOAD]",
+		Short: "Ask a service and print its reply",
+		Long: "Ask a service and print its reply. The payload is checked against the request's JSON Schema first. The reply goes to\n" +
+			"standard output; who answered and how fast goes to standard error. An error of the other side ends with 6, no reply in\n" +
+			"time with 4, a request that nobody serves with 5.",
+		Example:           fmt.Sprintf("  %[1]s call payment.authorize '{…}' --timeout 5s\n  %[1]s call order.show -f query.json -o json | jq .state", a.Name),
+		Args:              arguments(1, 2),
+		ValidArgsFunction: a.completeContract(leveret.KindRequest),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.call(cmd.Context(), o, args)
+		},
+	}
+	o.payloadOptions.flags(cmd, false)
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "a header, as `name=value`; may be given again")
+	f.DurationVar(&o.timeout, "timeout", 0, "how long to wait for the reply; default: the contract's timeout")
+	return cmd
+}
+
+func (a *App) call(ctx context.Context, o callOptions, args []string) error {
+	c, err := a.contract(args[0], leveret.KindRequest)
+	if err != nil {
+		return err
+	}
+	spec := c.Spec()
+	o.contract = spec.Name
+	o.take(args[1:])
+	o.lines = false
+	if err := o.check(fmt.Sprintf("%s contracts show %s --example", a.Name, spec.Name)); err != nil {
+		return err
+	}
+	if o.timeout < 0 {
+		return usage("", "--timeout is %v; it must be positive", o.timeout)
+	}
+	if o.timeout == 0 {
+		o.timeout = spec.Timeout
+	}
+	options, err := headers(o.headers)
+	if err != nil {
+		return err
+	}
+	text, err := o.read(a.IO.In)
+	if err != nil {
+		return err
+	}
+	check, err := a.checker(spec)
+	if err != nil {
+		return err
+	}
+	payload, err := check.check([]byte(text))
+	if err != nil {
+		return err
+	}
+	client, closeClient, err := a.client(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer closeClient()
+	m := leveret.NewMessage(ctx, c, payload, options...)
+	waiting, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	begun := time.Now()
+	err = client.Call(waiting, m)
+	elapsed := time.Since(begun)
+	if err != nil {
+		return a.explainCall(spec, o.timeout, elapsed, m.From, err)
+	}
+	return a.printReply(m, elapsed)
+}
+
+func (a *App) printReply(m *leveret.Message, elapsed time.Duration) error {
+	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
+	if err := writeRaw(a.IO.Out, m.Reply, indent); err != nil {
+		return err
+	}
+	if a.Format() == FormatText {
+		a.Note("%s", a.err.dim(fmt.Sprintf("reply %s from %s", short(elapsed), cmp.Or(m.From, "an unnamed service"))))
+	}
+	return nil
+}
+
+// explainCall tells apart the ends that a call can have.
+func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
+	answer, coded := errors.AsType[*leveret.Error](err)
+	switch {
+	case errors.Is(err, leveret.ErrUnroutable):
+		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "nobody serves %s: %w", spec.Name, err)
+	case coded && answer.Unwrap() == nil: // what an error wraps does not travel: this one came from the other side
+		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", cmp.Or(from, spec.Name), short(elapsed), answer)
+	case errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
+		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s consumes %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
+			"no reply to %s within %s", spec.Name, short(timeout))
+	default:
+		return a.explain(err)
+	}
+}

@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *App) completionCommand() *cobra.Command {
+	shells := []string{"bash", "zsh", "fish", "powershell"}
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish|powershell",
+		Short: "A script that completes commands, contracts and queues in a shell",
+		Long: fmt.Sprintf(`A script that completes commands, contracts and queues in a shell.
+
+  bash         source <(%[1]s completion bash)       # in ~/.bashrc
+  zsh          source <(%[1]s completion zsh)        # in ~/.zshrc, after compinit
+  fish         %[1]s completion fish | source        # in ~/.config/fish/config.fish
+  powershell   %[1]s completion powershell | Out-String | Invoke-Expression`, a.Name),
+		Args:                  arguments(1, 1),
+		ValidArgs:             shells,
+		DisableFlagsInUseLine: true,
+		Annotations:           map[string]string{needsNothing: "true"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, out := cmd.Root(), a.IO.Out
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(out, true)
+			case "zsh":
+				return root.GenZshCompletion(out)
+			case "fish":
+				return root.GenFishCompletion(out, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(out)
+			default:
+				return usage(cmd.CommandPath()+" --help", "%q is not a shell that completion knows; it must be one of %s", args[0], list(shells))
+			}
+		},
+	}
+}

@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// verbs are the commands for each kind of contract.
+var verbs = map[leveret.Kind]string{leveret.KindCommand: "send", leveret.KindEvent: "publish", leveret.KindRequest: "call"}
+
+// contract finds a contract of one kind, or of any where kind is 0.
+func (a *App) contract(name string, kind leveret.Kind) (leveret.Contract, error) {
+	c, ok := a.Catalog.Lookup(name)
+	if !ok {
+		text := fmt.Sprintf("there is no contract %q", name)
+		if near := schema.Nearest(name, a.contractNames(kind)); near != "" {
+			text += fmt.Sprintf("; did you mean %s?", near)
+		}
+		return nil, Fail(ExitNotFound, a.Name+" contracts", "%s", text)
+	}
+	if have := c.Spec().Kind; kind != 0 && have != kind {
+		return nil, usage(fmt.Sprintf("%s %s %s …", a.Name, verbs[have], name), "%s is %s, not %s", name, article(have), article(kind))
+	}
+	return c, nil
+}
+
+func article(k leveret.Kind) string {
+	if k == leveret.KindEvent {
+		return "an " + k.String()
+	}
+	return "a " + k.String()
+}
+
+func (a *App) contractNames(kind leveret.Kind) []string {
+	var names []string
+	for _, c := range a.Catalog.Contracts() {
+		if kind == 0 || c.Spec().Kind == kind {
+			names = append(names, c.Spec().Name)
+		}
+	}
+	return names
+}
+
+// completeContract completes the first argument with the contracts of a kind, or of all.
+func (a *App) completeContract(kind leveret.Kind) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		var found []cobra.Completion
+		if len(args) == 0 {
+			for _, c := range a.Catalog.Contracts() {
+				if s := c.Spec(); kind == 0 || s.Kind == kind {
+					found = append(found, cobra.CompletionWithDesc(s.Name, s.Kind.String()+" of "+s.Owner()))
+				}
+			}
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// contractSummary is one line of `contracts`.
+type contractSummary struct {
+	Name    string   `json:"name"`
+	Kind    string   `json:"kind"`
+	Owner   string   `json:"owner"`
+	Payload string   `json:"payload"`
+	Reply   string   `json:"reply,omitempty"`
+	Servers []string `json:"servers"`
+}
+
+func (a *App) contractsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "contracts",
+		Aliases: []string{"contract"},
+		Short:   "What can be sent, and who serves it",
+		Args:    noSuchCommand,
+		RunE:    func(*cobra.Command, []string) error { return a.listContracts() },
+	}
+	cmd.AddCommand(a.contractsShowCommand())
+	return cmd
+}
+
+func (a *App) listContracts() error {
+	var all []contractSummary
+	for _, c := range a.Catalog.Contracts() {
+		all = append(all, a.summary(c))
+	}
+	return PrintList(a, all, func() *Table {
+		t := NewTable("NAME", "KIND", "OWNER", "PAYLOAD", "SERVED BY")
+		for _, c := range all {
+			payload := c.Payload
+			if c.Reply != "" {
+				payload += " -> " + c.Reply
+			}
+			t.Add(Cell{c.Name, Bold}, Plain(c.Kind), Plain(c.Owner), Plain(payload), Plain(list(c.Servers)))
+		}
+		return t
+	})
+}
+
+func (a *App) summary(c leveret.Contract) contractSummary {
+	spec := c.Spec()
+	s := contractSummary{
+		Name: spec.Name, Kind: spec.Kind.String(), Owner: spec.Owner(), Payload: spec.Payload.String(),
+		Servers: names(a.Catalog.Users(c, serverRole(spec.Kind))),
+	}
+	if spec.Reply != nil {
+		s.Reply = spec.Reply.String()
+	}
+	return s
+}
+
+// serverRole is what a service does that takes the contract's messages.
+func serverRole(k leveret.Kind) leveret.Role {
+	switch k {
+	case leveret.KindCommand:
+		return leveret.RoleHandles
+	case leveret.KindEvent:
+		return leveret.RoleSubscribes
+	default:
+		return leveret.RoleAnswers
+	}
+}
+
+// clientRole is what a service does that makes the contract's messages.
+func clientRole(k leveret.Kind) leveret.Role {
+	switch k {
+	case leveret.KindCommand:
+		return leveret.RoleSends
+	case leveret.KindEvent:
+		return leveret.RolePublishes
+	default:
+		return leveret.RoleCalls
+	}
+}
+
+func names(services []*leveret.Service) []string {
+	all := make([]string, len(services))
+	for i, s := range services {
+		all[i] = s.Name()
+	}
+	return all
+}
+
+// names makes exchange and queue names as the configuration has them.
+func (a *App) names() topology.Names { return topology.Names{Namespace: a.settings.namespace} }

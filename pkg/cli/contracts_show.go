@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// contractDetails is all that `contracts show` knows of a contract.
+type contractDetails struct {
+	contractSummary
+	Clients    []string        `json:"clients"`
+	Exchange   string          `json:"exchange"`
+	RoutingKey string          `json:"routing_key"`
+	Queues     []string        `json:"queues"`
+	External   bool            `json:"external,omitempty"`
+	Attempts   int             `json:"attempts,omitempty"`
+	Delays     []string        `json:"delays,omitempty"`
+	RetryOn    []string        `json:"retry_on,omitempty"`
+	TimeoutMS  int64           `json:"timeout_ms,omitempty"`
+	Idempotent bool            `json:"idempotent,omitempty"`
+	Schema     json.RawMessage `json:"schema"`
+	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
+	Example    json.RawMessage `json:"example"`
+
+	spec *leveret.Spec
+}
+
+type contractsShowOptions struct {
+	name            string
+	schema, example bool
+}
+
+func (a *App) contractsShowCommand() *cobra.Command {
+	var o contractsShowOptions
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "All that is known of one contract, its JSON Schema and an example payload",
+		Example: fmt.Sprintf("  %[1]s contracts show order.place\n"+
+			"  %[1]s contracts show order.place --example | %[1]s send order.place -f -", a.Name),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: a.completeContract(0),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o.name = args[0]
+			return a.showContract(o)
+		},
+	}
+	cmd.Flags().BoolVar(&o.schema, "schema", false, "print the JSON Schema alone")
+	cmd.Flags().BoolVar(&o.example, "example", false, "print the example payload alone")
+	cmd.MarkFlagsMutuallyExclusive("schema", "example")
+	return cmd
+}
+
+func (a *App) showContract(o contractsShowOptions) error {
+	c, err := a.contract(o.name, 0)
+	if err != nil {
+		return err
+	}
+	d, err := a.details(c)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.schema:
+		return a.PrintJSON(d.Schema)
+	case o.example:
+		return a.PrintJSON(d.Example)
+	case a.Format() != FormatText:
+		return a.PrintJSON(d)
+	}
+	return a.printDetails(d)
+}
+
+func (a *App) details(c leveret.Contract) (*contractDetails, error) {
+	spec := c.Spec()
+	d := &contractDetails{
+		contractSummary: a.summary(c),
+		Clients:         names(a.Catalog.Users(c, clientRole(spec.Kind))),
+		Idempotent:      spec.Idempotent,
+		TimeoutMS:       spec.Timeout.Milliseconds(),
+		spec:            spec,
+	}
+	d.Exchange, d.RoutingKey, d.External = a.address(spec)
+	for _, q := range a.workQueues() {
+		if q.contract == spec.Name {
+			d.Queues = append(d.Queues, q.name)
+		}
+	}
+	if spec.Kind != leveret.KindRequest {
+		d.Attempts = spec.Retry.Attempts
+		for _, delay := range spec.Retry.Delays {
+			d.Delays = append(d.Delays, short(delay))
+		}
+	}
+	for _, code := range spec.RetryOn {
+		d.RetryOn = append(d.RetryOn, code.String())
+	}
+	payload, err := schema.Of(spec.Payload)
+	if err != nil {
+		return nil, err
+	}
+	d.Schema, d.Example = payload.JSON(), payload.Example()
+	if spec.Example != nil {
+		if d.Example, err = json.MarshalIndent(spec.Example, "", "  "); err != nil {
+			return nil, fmt.Errorf("the example of %s: %w", spec.Name, err)
+		}
+	}
+	if spec.Reply != nil {
+		reply, err := schema.Of(spec.Reply)
+		if err != nil {
+			return nil, err
+		}
+		d.ReplyShape = reply.JSON()
+	}
+	return d, nil
+}
+
+// address is where the messages of a contract are published.
+func (a *App) address(spec *leveret.Spec) (exchange, routingKey string, external bool) {
+	if at := spec.Address; at != nil {
+		routingKey = at.RoutingKey
+		if routingKey == "" {
+			routingKey = at.Queue
+		}
+		return at.Exchange, routingKey, at.External
+	}
+	names := a.names()
+	switch spec.Kind {
+	case leveret.KindCommand:
+		exchange = names.CommandExchange()
+	case leveret.KindEvent:
+		exchange = names.EventExchange()
+	default:
+		exchange = names.RequestExchange()
+	}
+	return exchange, names.RoutingKey(spec.Name), false
+}
+
+func (a *App) printDetails(d *contractDetails) error {
+	var b strings.Builder
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "%s %s\n", a.out.dim(fmt.Sprintf("%-12s", label)), fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "%s\n", a.out.bold(d.Name))
+	line("kind", "%s", d.Kind)
+	line("owner", "%s", d.Owner)
+	line(servedLabel(d.spec.Kind), "%s", list(d.Servers))
+	line(madeLabel(d.spec.Kind), "%s", list(d.Clients))
+	exchange := d.Exchange
+	if exchange == "" {
+		exchange = "(default)"
+	}
+	line("exchange", "%s, routing key %s", exchange, d.RoutingKey)
+	line("queue", "%s", list(d.Queues))
+	if d.External {
+		line("external", "yes: made by somebody else, never declared here")
+	}
+	a.printPolicy(line, d)
+	payload := d.Payload
+	if d.Reply != "" {
+		payload += " -> " + d.Reply
+	}
+	line("payload", "%s", payload)
+	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.dim("JSON Schema"), d.Schema)
+	if d.ReplyShape != nil {
+		fmt.Fprintf(&b, "\n%s\n%s\n", a.out.dim("JSON Schema of the reply"), d.ReplyShape)
+	}
+	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.dim("example"), d.Example)
+	if _, err := a.IO.Out.Write([]byte(b.String())); err != nil {
+		return err
+	}
+	a.Note("\n%s %s %s %s '%s'", a.err.dim("try:"), a.Name, verbs[d.spec.Kind], d.Name, compact(d.Example))
+	return nil
+}
+
+func (a *App) printPolicy(line func(label, format string, args ...any), d *contractDetails) {
+	if d.spec.Kind == leveret.KindRequest {
+		line("timeout", "%s", short(d.spec.Timeout))
+		if d.Idempotent {
+			line("idempotent", "yes: handled again, and called again, after a lost connection")
+		}
+		return
+	}
+	line("retry", "%d attempts, after %s", d.Attempts, strings.Join(d.Delays, ", "))
+	if len(d.RetryOn) > 0 {
+		line("retry on", "%s, too", strings.Join(d.RetryOn, ", "))
+	}
+}
+
+func servedLabel(k leveret.Kind) string {
+	return map[leveret.Kind]string{leveret.KindCommand: "handled by", leveret.KindEvent: "heard by", leveret.KindRequest: "answered by"}[k]
+}
+
+func madeLabel(k leveret.Kind) string {
+	return map[leveret.Kind]string{leveret.KindCommand: "sent by", leveret.KindEvent: "published by", leveret.KindRequest: "called by"}[k]
+}
+
+// list joins names for people.
+func list(names []string) string {
+	if len(names) == 0 {
+		return "-"
+	}
+	return strings.Join(names, ", ")
+}
+
+// short writes a duration as people do: 10m, 2.1ms.
+func short(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		text := strings.TrimSuffix(d.Round(time.Second).String(), "0s")
+		if strings.HasSuffix(text, "h0m") {
+			text = strings.TrimSuffix(text, "0m")
+		}
+		return text
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d >= time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	default:
+		return d.Round(time.Microsecond).String()
+	}
+}

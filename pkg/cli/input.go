@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// payloadOptions say where payloads come from.
+type payloadOptions struct {
+	arg     string
+	given   bool // arg was
+	file    string
+	lines   bool
+	count   int
+	literal bool
+}
+
+// maxPayload is more than any broker takes by default; a file of that size is read by mistake.
+const maxPayload = 64 << 20
+
+func (o *payloadOptions) flags(cmd *cobra.Command, many bool) {
+	f := cmd.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "read the payload from a `file`, or from standard input (-)")
+	o.count = 1
+	if !many {
+		return
+	}
+	f.BoolVar(&o.lines, "lines", false, "each line of the file is a payload; so it is for .jsonl and .ndjson")
+	f.IntVarP(&o.count, "count", "n", 1, "send so many, each with an id of its own")
+	f.BoolVar(&o.literal, "literal", false, "the payload has no placeholders")
+}
+
+// take takes the payload that stands on the command line.
+func (o *payloadOptions) take(args []string) {
+	if len(args) > 0 {
+		o.arg, o.given = args[0], true
+	}
+	ext := o.file[strings.LastIndexByte(o.file, '.')+1:]
+	o.lines = o.lines || ext == "jsonl" || ext == "ndjson"
+}
+
+// check finds options that do not go together. The next command is for somebody who gave no payload.
+func (o *payloadOptions) check(next string) error {
+	switch {
+	case !o.given && o.file == "":
+		return usage(next, "the payload is missing: give it as JSON in single quotes, or with -f file, or with -f - from standard input")
+	case o.given && o.file != "":
+		return usage("", "the payload is given twice: on the command line and with --file")
+	case o.count < 1:
+		return usage("", "--count is %d; it must be 1 or more", o.count)
+	case o.lines && o.file == "":
+		return usage("", "--lines needs --file")
+	case o.lines && o.count != 1:
+		return usage("", "--count and --lines do not go together: every line is one message")
+	}
+	return nil
+}
+
+// total is how many payloads there will be; 0 where nobody knows before the end.
+func (o *payloadOptions) total() int {
+	if o.lines {
+		return 0
+	}
+	return o.count
+}
+
+// payloads returns the payloads, numbered from 1, up to the first error.
+func (o *payloadOptions) payloads(in io.Reader) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if o.lines {
+			o.eachLine(in, yield)
+			return
+		}
+		text, err := o.read(in)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		t, err := parseTemplate(text, o.literal)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for n := range o.count {
+			if !yield(t.render(n+1), nil) {
+				return
+			}
+		}
+	}
+}
+
+func (o *payloadOptions) open(in io.Reader) (io.ReadCloser, error) {
+	if o.file == "-" {
+		return io.NopCloser(in), nil
+	}
+	f, err := os.Open(o.file)
+	if err != nil {
+		return nil, usage("", "%w", err)
+	}
+	return f, nil
+}
+
+func (o *payloadOptions) read(in io.Reader) (string, error) {
+	if o.given {
+		return o.arg, nil
+	}
+	r, err := o.open(in)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, maxPayload+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read %s: %w", describeSource(o.file), err)
+	case len(body) > maxPayload:
+		return "", usage("--lines sends one message for each line", "%s is larger than %d MiB, which is too large for one message", describeSource(o.file), maxPayload>>20)
+	}
+	return string(body), nil
+}
+
+func (o *payloadOptions) eachLine(in io.Reader, yield func([]byte, error) bool) {
+	r, err := o.open(in)
+	if err != nil {
+		yield(nil, err)
+		return
+	}
+	defer r.Close()
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 64<<10), maxPayload)
+	n := 0
+	for number := 1; lines.Scan(); number++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		n++
+		t, err := parseTemplate(string(line), o.literal)
+		if err != nil {
+			yield(nil, atLine(number, err))
+			return
+		}
+		if !yield(t.render(n), nil) {
+			return
+		}
+	}
+	if err := lines.Err(); err != nil {
+		yield(nil, fmt.Errorf("read %s: %w", describeSource(o.file), err))
+	}
+}
+
+func atLine(number int, err error) error { return fmt.Errorf("line %d: %w", number, err) }
+
+// A checker judges payloads before they are sent.
+type checker struct {
+	app    *App
+	spec   *leveret.Spec
+	schema *schema.Schema
+	warned map[string]bool
+}
+
+func (a *App) checker(spec *leveret.Spec) (*checker, error) {
+	s, err := schema.Of(spec.Payload)
+	if err != nil {
+		return nil, err
+	}
+	return &checker{app: a, spec: spec, schema: s, warned: map[string]bool{}}, nil
+}
+
+// check returns the payload as it will travel: without white space around its values. Fields that the contract does not
+// know are warned about, once each.
+func (c *checker) check(payload []byte) ([]byte, error) {
+	unknown, err := c.schema.Check(payload)
+	for _, u := range unknown {
+		if !c.warned[u.Path] {
+			c.warned[u.Path] = true
+			c.app.Warn("%s (sent all the same)", u)
+		}
+	}
+	if err != nil {
+		return nil, &Error{
+			Exit: ExitUsage,
+			Err:  fmt.Errorf("this is no %s: %w", c.spec.Name, err),
+			Next: fmt.Sprintf("%s contracts show %s", c.app.Name, c.spec.Name),
+		}
+	}
+	return []byte(compact(payload)), nil
+}
+
+// compact takes the white space out of JSON.
+func compact(text []byte) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, text); err != nil {
+		return string(text)
+	}
+	return b.String()
+}
+
+// headers reads -H name=value.
+func headers(given []string) ([]leveret.SendOption, error) {
+	var options []leveret.SendOption
+	for _, h := range given {
+		name, value, ok := strings.Cut(h, "=")
+		if !ok || name == "" {
+			return nil, usage("", "--header is %q; it must be name=value", h)
+		}
+		if strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "leveret-") {
+			return nil, usage("", "the header %q cannot be set: names with x- belong to RabbitMQ, those with leveret- to Leveret", name)
+		}
+		options = append(options, leveret.Header(name, value))
+	}
+	return options, nil
+}
+
+// problemsOf lists what is wrong with a payload; nil for any other error.
+func problemsOf(err error) []schema.Problem {
+	if e, ok := errors.AsType[*schema.Invalid](err); ok {
+		return e.Problems
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// A Format is how data is written to standard output.
+type Format string
+
+// The formats.
+const (
+	FormatText  Format = "text"
+	FormatJSON  Format = "json"  // one JSON value
+	FormatJSONL Format = "jsonl" // JSON Lines: one value a line
+)
+
+// Format returns what -o asked for.
+func (a *App) Format() Format { return Format(a.output) }
+
+// Printf writes text data to standard output. Commands use it under [FormatText] only.
+func (a *App) Printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.IO.Out, format, args...)
+	return err
+}
+
+// Note writes a line for the person at the terminal, to standard error.
+func (a *App) Note(format string, args ...any) {
+	fmt.Fprintf(a.IO.Err, format+"\n", args...)
+}
+
+// Warn is Note for what is probably a mistake. Under -o json it is a JSON line.
+func (a *App) Warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if a.Format() == FormatText {
+		a.Note("%s %s", a.err.yellow("warning:"), text)
+		return
+	}
+	_ = writeJSON(a.IO.Err, map[string]string{"warning": text}, false)
+}
+
+// PrintJSON writes one value: indented under -o json, on one line under -o jsonl.
+func (a *App) PrintJSON(v any) error {
+	return writeJSON(a.IO.Out, v, a.Format() != FormatJSONL)
+}
+
+// PrintList writes a list: as one array, as lines, or as the table that text returns.
+func PrintList[T any](a *App, items []T, text func() *Table) error {
+	switch a.Format() {
+	case FormatJSON:
+		if items == nil {
+			items = []T{}
+		}
+		return writeJSON(a.IO.Out, items, true)
+	case FormatJSONL:
+		for _, item := range items {
+			if err := writeJSON(a.IO.Out, item, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	default:
+		return a.PrintTable(text())
+	}
+}
+
+// writeRaw writes a body that may be JSON, as it came: the order of its fields and the digits of its numbers stay. What is
+// not JSON is written byte for byte.
+func writeRaw(w io.Writer, body []byte, indent bool) error {
+	if !json.Valid(body) {
+		_, err := w.Write(body)
+		return err
+	}
+	var b bytes.Buffer
+	if indent {
+		_ = json.Indent(&b, bytes.TrimSpace(body), "", "  ")
+	} else {
+		_ = json.Compact(&b, body)
+	}
+	b.WriteByte('\n')
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func writeJSON(w io.Writer, v any, indent bool) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if indent {
+		e.SetIndent("", "  ")
+	}
+	return e.Encode(v)
+}

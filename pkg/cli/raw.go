@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// rawOptions send anything anywhere.
+type rawOptions struct {
+	on                   bool
+	exchange, routingKey string
+	contentType          string
+	messageType          string
+}
+
+func (o *rawOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&o.on, "raw", false, "send anything anywhere: no contract, no check; needs --routing-key or --exchange")
+	f.StringVar(&o.exchange, "exchange", "", "with --raw: the exchange; empty is the default one, whose routing keys are queues")
+	f.StringVar(&o.routingKey, "routing-key", "", "with --raw: the routing key")
+	f.StringVar(&o.contentType, "content-type", "", "with --raw: default application/json where the payload is JSON")
+	f.StringVar(&o.messageType, "type", "", "with --raw: the type property, a contract's name")
+}
+
+var rawFlags = []string{"exchange", "routing-key", "content-type", "type"}
+
+// unused refuses raw options without --raw.
+func (o *rawOptions) unused(cmd *cobra.Command) error {
+	for _, name := range rawFlags {
+		if cmd.Flags().Changed(name) {
+			return usage("", "--%s goes with --raw: a contract knows where it travels", name)
+		}
+	}
+	return nil
+}
+
+func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) error {
+	o.take(args)
+	switch {
+	case len(args) > 1:
+		return usage("", "--raw takes no contract: give the payload alone")
+	case o.raw.exchange == "" && o.raw.routingKey == "":
+		return usage("", "--raw needs --routing-key, --exchange, or both")
+	case o.after != 0:
+		return usage("", "--after goes with a contract, not with --raw")
+	}
+	if err := o.check(""); err != nil {
+		return err
+	}
+	options, err := headers(o.headers)
+	if err != nil {
+		return err
+	}
+	pace, err := parsePace(o.rate)
+	if err != nil {
+		return err
+	}
+	conn, err := a.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.close(ctx, conn.Close)
+	publisher := rabbit.NewPublisher(conn.Rabbit(), rabbit.PublisherConfig{MaxInFlight: a.settings.maxInFlight, MaxBody: a.settings.maxBody})
+	defer a.close(ctx, publisher.Close)
+	var m leveret.Message
+	for _, option := range options {
+		option(&m)
+	}
+	for payload, err := range o.payloads(a.IO.In) {
+		if err == nil {
+			err = pace.wait(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if err := a.publishRaw(ctx, publisher, o, m.Headers, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) publishRaw(ctx context.Context, publisher *rabbit.Publisher, o sendOptions, headers map[string]any, payload []byte) error {
+	contentType := o.raw.contentType
+	if contentType == "" && json.Valid(payload) {
+		contentType = "application/json"
+	}
+	id := o.id
+	if id == "" {
+		id = uuid.Must(uuid.NewV7()).String()
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	begun := time.Now()
+	err := publisher.Publish(ctx, &rabbit.Publication{
+		Exchange: o.raw.exchange, RoutingKey: o.raw.routingKey, Mandatory: true,
+		Publishing: rabbit.Publishing{
+			Headers: headers, Body: payload, MessageId: id, ContentType: contentType, Type: o.raw.messageType,
+			DeliveryMode: 2, Timestamp: begun, AppId: a.serviceName(),
+		},
+	})
+	elapsed := time.Since(begun)
+	switch {
+	case errors.Is(err, rabbit.ErrUnroutable):
+		return Fail(ExitNotFound, a.Name+" queues --all", "%w", err)
+	case err != nil:
+		return a.explain(err)
+	case a.Format() != FormatText:
+		return writeJSON(a.IO.Out, rawSent{o.raw.exchange, o.raw.routingKey, id, milliseconds(elapsed)}, false)
+	}
+	exchange := o.raw.exchange
+	if exchange == "" {
+		exchange = "(default)"
+	}
+	return a.Printf("sent to %s, routing key %q, id=%s confirmed %s\n", exchange, o.raw.routingKey, id, short(elapsed))
+}
+
+type rawSent struct {
+	Exchange   string  `json:"exchange"`
+	RoutingKey string  `json:"routing_key"`
+	ID         string  `json:"id"`
+	ElapsedMS  float64 `json:"elapsed_ms"`
+}

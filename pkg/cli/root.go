@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli/schema"
+)
+
+// The help groups of the commands that every program has.
+const (
+	groupTalk  = "talk"
+	groupLook  = "look"
+	groupSetup = "setup"
+)
+
+// root makes the tree of commands.
+func (a *App) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   a.Name,
+		Short: "Send, ask, and look at what goes through RabbitMQ",
+		Long: "Send, ask, and look at what goes through RabbitMQ.\n\n" +
+			"Data goes to standard output, all else to standard error. Exit codes: 0 ok, 1 error, 2 usage, 3 partly done,\n" +
+			"4 timeout, 5 unroutable or not found, 6 the other side answered with an error, 7 broker unreachable or access\n" +
+			"refused, 130 interrupted.",
+		Version:           a.Version,
+		Args:              noSuchCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.begin(cmd) },
+	}
+	root.SetIn(a.IO.In)
+	root.SetOut(a.IO.Out)
+	root.SetErr(a.IO.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath()+" --help", "%w", err) })
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true})
+	a.globalFlags(root)
+	var extra []*cobra.Command
+	for _, e := range a.extra {
+		if cmd := e(a); cmd != nil {
+			extra = append(extra, cmd)
+			addGroup(root, cmd.GroupID)
+		}
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupTalk, Title: "Talk:"},
+		&cobra.Group{ID: groupLook, Title: "Look:"},
+		&cobra.Group{ID: groupSetup, Title: "Set up:"},
+	)
+	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
+	add(root, groupLook, a.contractsCommand())
+	add(root, groupSetup, a.configCommand(), a.completionCommand())
+	for _, cmd := range extra {
+		root.AddCommand(cmd)
+	}
+	a.settingFlags(root)
+	return root
+}
+
+func add(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
+}
+
+// addGroup makes the help group of an [Extra]: "run" has the title "Run:". Those that every program has come after it.
+func addGroup(root *cobra.Command, id string) {
+	if id != "" && !slices.Contains([]string{groupTalk, groupLook, groupSetup}, id) && !root.ContainsGroup(id) {
+		root.AddGroup(&cobra.Group{ID: id, Title: strings.ToUpper(id[:1]) + id[1:] + ":"})
+	}
+}
+
+func (a *App) globalFlags(root *cobra.Command) {
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.output, "output", "o", a.output, "write data as `text|json|jsonl`")
+	flags.StringVar(&a.color, "color", a.color, "colour: `auto|always|never`")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{colorAuto, colorAlways, colorNever}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// begin checks the global flags before a command runs.
+func (a *App) begin(cmd *cobra.Command) error {
+	if !slices.Contains([]Format{FormatText, FormatJSON, FormatJSONL}, a.Format()) {
+		wrong := a.output
+		a.output = string(FormatText)
+		return usage("", "--output is %q; it must be text, json or jsonl", wrong)
+	}
+	if !slices.Contains([]string{colorAuto, colorAlways, colorNever}, a.color) {
+		return usage("", "--color is %q; it must be auto, always or never", a.color)
+	}
+	a.paint()
+	if cmd.Annotations[needsNothing] == "" {
+		if err := a.load(cmd); err != nil {
+			return err
+		}
+	}
+	a.started = true
+	return nil
+}
+
+// needsNothing marks a command that needs no configuration, and so runs with a wrong one.
+const needsNothing = "needs-nothing"
+
+// NeedsNothing marks a command that does not read the configuration of the command line, and so runs with a wrong one.
+func NeedsNothing(cmd *cobra.Command) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = make(map[string]string, 1)
+	}
+	cmd.Annotations[needsNothing] = "true"
+}
+
+// group makes a command that only holds others.
+func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long, Args: noSuchCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
+}
+
+// noSuchCommand refuses arguments of a command that only holds others.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	text := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
+	if near := schema.Nearest(args[0], names); near != "" {
+		text += fmt.Sprintf("; did you mean %s?", near)
+	}
+	return usage(cmd.CommandPath()+" --help", "%s", text)
+}
+
+// arguments checks the number of arguments, and says how the command is used where it is wrong.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least {
+			return usage(cmd.CommandPath()+" --help", "too few arguments; usage: %s", cmd.UseLine())
+		}
+		if most >= 0 && len(args) > most {
+			return usage(cmd.CommandPath()+" --help", "too many arguments (%q); usage: %s. A payload is one argument: put it in single quotes", args[most], cmd.UseLine())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// sendOptions are the options of send and publish.
+type sendOptions struct {
+	contract string
+	payloadOptions
+	headers []string
+	id      string
+	rate    string
+	after   time.Duration
+	timeout time.Duration
+	raw     rawOptions
+}
+
+func (o *sendOptions) flags(cmd *cobra.Command) {
+	o.payloadOptions.flags(cmd, true)
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "a header, as `name=value`; may be given again")
+	f.StringVar(&o.id, "id", "", "the message id, instead of a new one: receivers dedupe on it")
+	f.StringVar(&o.rate, "rate", "", "so many at most, such as `50/s`")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait for the broker to confirm a message")
+	o.count = 1
+}
+
+func (a *App) sendCommand() *cobra.Command {
+	var o sendOptions
+	cmd := &cobra.Command{
+		Use:   "send COMMAND [PAYLOAD]",
+		Short: "Send a command to the queue of the service that does it",
+		Long: "Send a command to the queue of the service that does it. The payload is checked against the command's JSON Schema\n" +
+			"first. It is sent when the broker has confirmed that a queue holds it.\n\n" + templateHelp,
+		Example: fmt.Sprintf(`  %[1]s send order.place '{"order_id": "{{uuid}}", …}'
+  %[1]s send order.place -f order.json -n 100 --rate 50/s
+  %[1]s send order.place -f orders.jsonl
+  %[1]s send --raw --exchange amq.topic --routing-key some.key 'any text'`, a.Name),
+		Args:              arguments(0, 2),
+		ValidArgsFunction: a.completeContract(leveret.KindCommand),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.raw.on {
+				return a.sendRaw(cmd.Context(), o, args)
+			}
+			if err := o.raw.unused(cmd); err != nil {
+				return err
+			}
+			return a.send(cmd, o, args, leveret.KindCommand)
+		},
+	}
+	o.flags(cmd)
+	o.raw.flags(cmd)
+	cmd.Flags().DurationVar(&o.after, "after", 0, "let the message wait so long in a retry tier first; it must be one of the command's retry delays")
+	return cmd
+}
+
+func (a *App) publishCommand() *cobra.Command {
+	var o sendOptions
+	cmd := &cobra.Command{
+		Use:   "publish EVENT [PAYLOAD]",
+		Short: "Publish an event to all who subscribe to it",
+		Long: "Publish an event to all who subscribe to it. The payload is checked against the event's JSON Schema first. It is\n" +
+			"published when the broker has confirmed it; an event that nobody subscribes to is confirmed, too.\n\n" + templateHelp,
+		Example:           fmt.Sprintf("  %[1]s publish order.placed '{…}'\n  %[1]s publish order.placed -f events.jsonl", a.Name),
+		Args:              arguments(1, 2),
+		ValidArgsFunction: a.completeContract(leveret.KindEvent),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.send(cmd, o, args, leveret.KindEvent)
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+// send checks everything that can be checked without a broker, then connects and sends.
+func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind leveret.Kind) error {
+	if len(args) == 0 {
+		return usage(a.Name+" contracts", "which %s? usage: %s", kind, cmd.UseLine())
+	}
+	c, err := a.contract(args[0], kind)
+	if err != nil {
+		return err
+	}
+	o.contract = args[0]
+	o.take(args[1:])
+	if err := o.check(fmt.Sprintf("%s contracts show %s --example", a.Name, o.contract)); err != nil {
+		return err
+	}
+	if o.id != "" && o.total() != 1 {
+		return usage("", "--id and many messages do not go together: every message has an id of its own")
+	}
+	if o.timeout <= 0 {
+		return usage("", "--timeout is %v; it must be positive", o.timeout)
+	}
+	options, err := headers(o.headers)
+	if err != nil {
+		return err
+	}
+	if o.id != "" {
+		options = append(options, leveret.MessageID(o.id))
+	}
+	pace, err := parsePace(o.rate)
+	if err != nil {
+		return err
+	}
+	check, err := a.checker(c.Spec())
+	if err != nil {
+		return err
+	}
+	via, err := a.delayed(c, o.after)
+	if err != nil {
+		return err
+	}
+	s := &sending{app: a, contract: c, via: via, options: options, pace: pace, check: check, timeout: o.timeout, verb: pastTense(kind)}
+	return s.run(cmd.Context(), &o.payloadOptions)
+}
+
+func pastTense(k leveret.Kind) string {
+	if k == leveret.KindEvent {
+		return "published"
+	}
+	return "sent"
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/leveretmq/leveret/config"
+)
+
+// settings is what the commands use of the configuration.
+type settings struct {
+	urls             []string // with passwords: to connect with, never to show
+	tls              *tls.Config
+	namespace        string
+	noDeclare        bool
+	requestQueueType string
+	connectTimeout   time.Duration
+	heartbeat        time.Duration
+	managementURL    string
+	maxInFlight      int
+	maxBody          int
+	replyQueue       bool
+	logLevel         slog.Level
+}
+
+// defaults are the CLI's own, where they differ from a service's: a person does not wait for ever, and does not read
+// that all is well.
+var defaults = map[string]string{"log.level": "warn", "broker.connect_timeout": "5s"}
+
+// shownFlags are the flags of settings that every command's help lists. All the others work too; `config show` has them.
+var shownFlags = map[string]bool{"config": true, "broker-url": true}
+
+// AddKeys adds settings of a program's own to the table of settings. An [Extra] calls it while it makes its command.
+func (a *App) AddKeys(keys ...config.Key) { a.keys = append(a.keys, keys...) }
+
+// AddFlags gives a command the flags of further sections of settings, those of the broker, the log and the client being
+// there already. An [Extra] calls it while it makes its command.
+func (a *App) AddFlags(cmd *cobra.Command, sections ...string) {
+	a.moreFlags = append(a.moreFlags, func() { a.schema.AddFlags(cmd.Flags(), sections...) })
+}
+
+// Config returns the configuration. It is there once a command runs, unless the command needs none.
+func (a *App) Config() *config.Loaded { return a.loaded }
+
+// Schema returns the table of settings, those that were added with AddKeys included. It is there once a command runs.
+func (a *App) Schema() *config.Schema { return a.schema }
+
+// settingFlags makes the table of settings, and the flags of those that commands here use.
+func (a *App) settingFlags(root *cobra.Command) {
+	a.schema = config.New(a.keys...)
+	flags := root.PersistentFlags()
+	a.schema.AddFlags(flags, "broker", "client", "log")
+	flags.VisitAll(func(f *pflag.Flag) {
+		f.Hidden = f.Hidden || !shownFlags[f.Name]
+	})
+	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "url" {
+			name = "broker-url"
+		}
+		return pflag.NormalizedName(name)
+	})
+	for _, add := range a.moreFlags {
+		add()
+	}
+}
+
+// load reads the configuration for a command.
+func (a *App) load(cmd *cobra.Command) error {
+	loaded, err := a.schema.Load(cmd.Flags(), config.Options{Defaults: defaults})
+	if err != nil {
+		return usage(a.Name+" config show --origin, once that is mended, lists all settings", "the configuration is wrong: %w", err)
+	}
+	a.loaded = loaded
+	c := loaded.Config()
+	a.settings = settings{
+		urls: c.Broker.Addresses(), namespace: c.Broker.Namespace, noDeclare: !c.Broker.Declare,
+		requestQueueType: c.Broker.RequestQueueType, connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
+		heartbeat: c.Broker.Heartbeat, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
+		managementURL: c.Broker.ManagementURL,
+	}
+	if a.settings.tls, err = c.Broker.TLS.ClientConfig(); err != nil {
+		return usage("", "%w", err)
+	}
+	if err := a.settings.logLevel.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return usage("", "log.level: %w", err)
+	}
+	return nil
+}
+
+// management returns the base URL of the management API without credentials, and the user and password for it. Where
+// it is not configured it is port 15672 of the broker's host.
+func (s settings) management() (base, username, password string, err error) {
+	broker := &url.URL{Host: "localhost", Path: "/"}
+	if len(s.urls) > 0 {
+		if broker, err = url.Parse(s.urls[0]); err != nil {
+			return "", "", "", fmt.Errorf("broker.url: %w", err)
+		}
+	}
+	username, password = "guest", "guest"
+	if broker.User != nil {
+		username = broker.User.Username()
+		password, _ = broker.User.Password()
+	}
+	if s.managementURL == "" {
+		return "http://" + net.JoinHostPort(cmp.Or(broker.Hostname(), "localhost"), "15672"), username, password, nil
+	}
+	u, err := url.Parse(s.managementURL)
+	if err != nil {
+		return "", "", "", fmt.Errorf("broker.management_url: %w", err)
+	}
+	if u.User != nil {
+		username = u.User.Username()
+		password, _ = u.User.Password()
+		u.User = nil
+	}
+	u.Path = trimSlash(u.Path)
+	return u.String(), username, password, nil
+}
+
+func trimSlash(path string) string {
+	for len(path) > 0 && path[len(path)-1] == '/' {
+		path = path[:len(path)-1]
+	}
+	return path
+}
+
+// vhost returns the virtual host of the configured broker.
+func (s settings) vhost() string {
+	if len(s.urls) == 0 {
+		return "/"
+	}
+	u, err := url.Parse(s.urls[0])
+	if err != nil || len(u.Path) <= 1 {
+		return "/"
+	}
+	return u.Path[1:]
+}

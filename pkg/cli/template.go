@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// templateHelp is the whole of the placeholders, as the help of send and publish shows them.
+const templateHelp = `Placeholders in the payload make every copy its own:
+
+  {{uuid}}          a new UUIDv7; in quotes, since it is a string
+  {{n}}             1, 2, 3, … the number of the message
+  {{random 1 100}}  a whole number between the two, both included
+  {{now}}           the time, RFC 3339; in quotes
+
+--literal sends a payload that holds {{ as it is.`
+
+// A template is a payload with placeholders.
+type template struct {
+	parts []func(b *strings.Builder, n int)
+}
+
+var placeholder = regexp.MustCompile(`\{\{\s*([a-zA-Z_]+)((?:\s+-?[0-9]+)*)\s*\}\}`)
+
+// parseTemplate fails for a placeholder that does not exist.
+func parseTemplate(text string, literal bool) (*template, error) {
+	t := &template{}
+	constant := func(s string) {
+		if s != "" {
+			t.parts = append(t.parts, func(b *strings.Builder, _ int) { b.WriteString(s) })
+		}
+	}
+	if literal {
+		constant(text)
+		return t, nil
+	}
+	last := 0
+	for _, at := range placeholder.FindAllStringSubmatchIndex(text, -1) {
+		constant(text[last:at[0]])
+		last = at[1]
+		part, err := parsePlaceholder(text[at[2]:at[3]], strings.Fields(text[at[4]:at[5]]))
+		if err != nil {
+			return nil, err
+		}
+		t.parts = append(t.parts, part)
+	}
+	constant(text[last:])
+	return t, nil
+}
+
+func parsePlaceholder(name string, args []string) (func(b *strings.Builder, n int), error) {
+	switch {
+	case name == "uuid" && len(args) == 0:
+		return func(b *strings.Builder, _ int) { b.WriteString(uuid.Must(uuid.NewV7()).String()) }, nil
+	case name == "n" && len(args) == 0:
+		return func(b *strings.Builder, n int) { b.WriteString(strconv.Itoa(n)) }, nil
+	case name == "now" && len(args) == 0:
+		return func(b *strings.Builder, _ int) { b.WriteString(time.Now().Format(time.RFC3339Nano)) }, nil
+	case name == "random" && len(args) == 2:
+		low, err1 := strconv.ParseInt(args[0], 10, 64)
+		high, err2 := strconv.ParseInt(args[1], 10, 64)
+		if err1 != nil || err2 != nil || low > high || high-low < 0 || high-low+1 <= 0 {
+			return nil, usage("", "the placeholder {{random %s %s}} needs two whole numbers, the smaller first", args[0], args[1])
+		}
+		return func(b *strings.Builder, _ int) {
+			b.WriteString(strconv.FormatInt(low+rand.Int64N(high-low+1), 10)) //nolint:gosec // test data
+		}, nil
+	default:
+		given := strings.Join(append([]string{name}, args...), " ")
+		return nil, usage("use one of those, or --literal to send {{ as it is",
+			"there is no placeholder {{%s}}; there are %s", given, "{{uuid}}, {{n}}, {{random LOW HIGH}}, {{now}}")
+	}
+}
+
+// render makes the payload of the n-th message.
+func (t *template) render(n int) []byte {
+	var b strings.Builder
+	for _, part := range t.parts {
+		part(&b, n)
+	}
+	return []byte(b.String())
+}
+
+// constant tells whether every copy is the same.
+func (t *template) constant(text string) bool {
+	return string(t.render(1)) == text && string(t.render(2)) == text
+}
+
+func describeSource(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return fmt.Sprintf("the file %s", path)
+}

@@ -1,0 +1,147 @@
+package deadletter_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// patience is for what takes milliseconds on an idle machine.
+const patience = 30 * time.Second
+
+// bench is a virtual host with one work queue, and what a test does to it.
+type bench struct {
+	t         *testing.T
+	ctx       context.Context
+	url       string
+	conn      *rabbit.Conn
+	publisher *rabbit.Publisher
+	letters   *deadletter.Letters
+}
+
+const queue = "inventory.reserve"
+
+var names topology.Names
+
+func setup(t *testing.T) *bench { return on(t, leverettest.Broker(t)) }
+
+func on(t *testing.T, url string) *bench {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	b := &bench{t: t, ctx: ctx, url: url}
+	b.conn = b.dial(url)
+	b.declare(names.Command(queue))
+	b.publisher = rabbit.NewPublisher(b.conn, rabbit.PublisherConfig{})
+	t.Cleanup(func() { require.NoError(t, b.publisher.Close(context.WithoutCancel(ctx))) })
+	b.letters = deadletter.New(b.conn, names)
+	return b
+}
+
+// dial connects for as long as the test lasts.
+func (b *bench) dial(url string) *rabbit.Conn {
+	b.t.Helper()
+	conn, err := rabbit.Dial(b.ctx, rabbit.Config{URLs: []string{url}, MaxBackoff: 100 * time.Millisecond})
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { require.NoError(b.t, conn.Close(context.WithoutCancel(b.ctx))) })
+	return conn
+}
+
+func (b *bench) declare(t topology.Topology) {
+	b.t.Helper()
+	require.NoError(b.t, rabbit.NewDeclarer(b.conn).Declare(b.ctx, t))
+}
+
+// bury makes n dead letters of a work queue, as a worker does.
+func (b *bench) bury(queue string, n int, headers rabbit.Table) {
+	b.t.Helper()
+	pipeline := b.publisher.Pipeline()
+	for i := range n {
+		h := rabbit.Table{
+			"leveret-failed-queue": queue, "leveret-failed-at": "2026-01-02T15:04:05Z", "leveret-attempts": int64(5),
+			"leveret-error-code": "not_found", "leveret-error-reason": "no_such_item", "leveret-error-message": "there is no item 7",
+			"leveret-service": "inventory", "leveret-host": "here/1", "leveret-first-failed-at": "2026-01-02T15:00:00Z",
+			"leveret-conversation-id": "c", "mine": "kept",
+		}
+		for name, value := range headers {
+			h[name] = value
+		}
+		require.NoError(b.t, pipeline.Publish(b.ctx, &rabbit.Publication{
+			Exchange: names.DeadLetterExchange(), RoutingKey: queue, Mandatory: true,
+			Publishing: rabbit.Publishing{MessageId: id(i), Type: queue, Headers: h, DeliveryMode: 2, Body: fmt.Appendf(nil, `{"n":%d}`, i)},
+		}, nil))
+	}
+	require.NoError(b.t, pipeline.Flush(b.ctx))
+	b.waitFor(names.DeadLetterQueue(queue), n)
+}
+
+func id(i int) string { return fmt.Sprintf("id-%04d", i) }
+
+func ids(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = id(i)
+	}
+	return all
+}
+
+// waitFor waits until a queue has so many messages ready.
+func (b *bench) waitFor(queue string, ready int) {
+	b.t.Helper()
+	last := -1
+	require.Eventually(b.t, func() bool {
+		state, err := b.conn.Inspect(b.ctx, queue)
+		if err == nil {
+			last = state.Ready
+		}
+		return err == nil && state.Ready == ready
+	}, patience, 10*time.Millisecond, "%s should have %d, had %d last", queue, ready, last)
+}
+
+// take empties a queue.
+func (b *bench) take(queue string) []rabbit.Delivery {
+	b.t.Helper()
+	getter, err := b.conn.Getter(b.ctx, queue)
+	require.NoError(b.t, err)
+	var all []rabbit.Delivery
+	for {
+		d, ok, err := getter.Get(b.ctx)
+		require.NoError(b.t, err)
+		if !ok {
+			break
+		}
+		require.NoError(b.t, getter.Ack(d))
+		delete(d.Headers, "x-delivery-count") // RabbitMQ's own
+		all = append(all, d)
+	}
+	require.NoError(b.t, getter.Close(b.ctx))
+	return all
+}
+
+func idsOf(all []rabbit.Delivery) []string {
+	found := make([]string, len(all))
+	for i, d := range all {
+		found[i] = d.MessageId
+	}
+	return found
+}
+
+// peek returns the ids of a work queue's dead letters.
+func (b *bench) peek(queue string, limit int) []string {
+	b.t.Helper()
+	var found []string
+	_, err := b.letters.Peek(b.ctx, queue, limit, func(l *deadletter.Letter) bool {
+		found = append(found, l.ID)
+		return true
+	})
+	require.NoError(b.t, err)
+	return found
+}

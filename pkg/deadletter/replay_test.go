@@ -1,0 +1,297 @@
+package deadletter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+func TestReplayGivesBackAll(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 100, nil)
+	var told []string
+	result, err := b.letters.Replay(b.ctx, queue, deadletter.Replay{Done: func(l *deadletter.Letter, err error) {
+		require.NoError(t, err)
+		told = append(told, l.ID)
+	}})
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 100, Matched: 100, Replayed: 100}, result)
+	require.Equal(t, ids(100), told)
+	b.waitFor(names.DeadLetterQueue(queue), 0)
+	got := b.take(queue)
+	require.Equal(t, ids(100), idsOf(got))
+	require.JSONEq(t, `{"n":7}`, string(got[7].Body))
+	require.Equal(t, queue, got[7].Type)
+	require.Equal(t, rabbit.Table{
+		"leveret-first-failed-at": "2026-01-02T15:00:00Z", "leveret-conversation-id": "c", "leveret-replayed": int64(1), "mine": "kept",
+	}, got[7].Headers)
+}
+
+func TestReplayReachesOneSubscriberOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.declare(names.Subscription("payment", "", "order.placed"))
+	b.declare(names.Subscription("fraud", "", "order.placed"))
+	failed, other := names.SubscriptionQueue("payment", "", "order.placed"), names.SubscriptionQueue("fraud", "", "order.placed")
+	b.bury(failed, 3, nil)
+	result, err := b.letters.Replay(b.ctx, failed, deadletter.Replay{})
+	require.NoError(t, err)
+	require.Equal(t, 3, result.Replayed)
+	require.Equal(t, ids(3), idsOf(b.take(failed)))
+	require.Empty(t, b.take(other))
+}
+
+func TestReplaySelects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 20, nil)
+	even := func(l *deadletter.Letter) bool { return (l.ID[len(l.ID)-1]-'0')%2 == 0 }
+
+	seen := 0
+	result, err := b.letters.Replay(b.ctx, queue, deadletter.Replay{Select: even, DryRun: true, Done: func(*deadletter.Letter, error) { seen++ }})
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 20, Matched: 10}, result)
+	require.Equal(t, 10, seen)
+	b.waitFor(names.DeadLetterQueue(queue), 20)
+	b.waitFor(queue, 0)
+
+	waited := 0
+	result, err = b.letters.Replay(b.ctx, queue, deadletter.Replay{Select: even, Limit: 4, Wait: func(context.Context) error {
+		waited++
+		return nil
+	}})
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 7, Matched: 4, Replayed: 4}, result)
+	require.Equal(t, 4, waited)
+	require.Equal(t, []string{id(0), id(2), id(4), id(6)}, idsOf(b.take(queue)))
+	b.waitFor(names.DeadLetterQueue(queue), 16)
+	require.ElementsMatch(t, append(ids(20)[7:], id(1), id(3), id(5)), b.peek(queue, 20))
+}
+
+func TestReplayTakesNoLetterTwice(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 40, nil)
+	fails := func(l *deadletter.Letter, err error) { // again, at once, while the replay runs
+		require.NoError(t, err)
+		require.NoError(t, b.publisher.Publish(b.ctx, &rabbit.Publication{
+			Exchange: names.DeadLetterExchange(), RoutingKey: queue, Mandatory: true,
+			Publishing: rabbit.Publishing{MessageId: "again-" + l.ID},
+		}))
+	}
+	result, err := b.letters.Replay(b.ctx, queue, deadletter.Replay{Done: fails})
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 40, Matched: 40, Replayed: 40}, result)
+	b.waitFor(names.DeadLetterQueue(queue), 40)
+}
+
+func TestReplayToAQueueThatIsGone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 40, nil)
+	channel, err := b.conn.Channel(b.ctx)
+	require.NoError(t, err)
+	_, err = channel.QueueDelete(queue, false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, channel.Close())
+	result, err := b.letters.Replay(b.ctx, queue, deadletter.Replay{})
+	require.ErrorIs(t, err, rabbit.ErrUnroutable)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1, Matched: 1, Failed: 1}, result)
+	b.waitFor(names.DeadLetterQueue(queue), 40)
+	require.Equal(t, ids(40), b.peek(queue, 40))
+}
+
+// A user who may not write to the default exchange, from where every queue can be reached, may replay all the same.
+func TestReplayWithoutTheDefaultExchange(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 5, nil)
+	letters := deadletter.New(b.dial(b.user("^retry\\.return$")), names)
+	result, err := letters.Replay(b.ctx, queue, deadletter.Replay{})
+	require.NoError(t, err)
+	require.Equal(t, 5, result.Replayed)
+	require.Equal(t, ids(5), idsOf(b.take(queue)))
+
+	b.bury(queue, 5, nil)
+	letters = deadletter.New(b.dial(b.user("^$")), names)
+	result, err = letters.Replay(b.ctx, queue, deadletter.Replay{})
+	require.ErrorIs(t, err, rabbit.ErrRefused)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1, Matched: 1, Failed: 1}, result)
+	b.waitFor(names.DeadLetterQueue(queue), 5)
+}
+
+// user makes one who may configure and read everything, and write to what the pattern names.
+func (b *bench) user(write string) string {
+	b.t.Helper()
+	node, name := leverettest.Node(b.t), fmt.Sprintf("u%d-%s", time.Now().UnixNano(), leverettest.VHost(b.t, b.url))
+	for _, args := range [][]string{
+		{"add_user", name, "secret"},
+		{"set_permissions", "-p", leverettest.VHost(b.t, b.url), name, ".*", write, ".*"},
+	} {
+		out, err := node.Ctl(b.ctx, args...)
+		require.NoError(b.t, err, "%s", out)
+	}
+	b.t.Cleanup(func() {
+		_, err := node.Ctl(context.WithoutCancel(b.ctx), "delete_user", name)
+		require.NoError(b.t, err)
+	})
+	u, err := url.Parse(b.url)
+	require.NoError(b.t, err)
+	u.User = url.UserPassword(name, "secret")
+	return u.String()
+}
+
+func TestTwoReplaysAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 300, nil)
+	results := make([]deadletter.Result, 2)
+	var both sync.WaitGroup
+	for i := range results {
+		both.Go(func() {
+			var err error
+			results[i], err = b.letters.Replay(b.ctx, queue, deadletter.Replay{})
+			require.NoError(t, err)
+		})
+	}
+	both.Wait()
+	require.Equal(t, 300, results[0].Replayed+results[1].Replayed)
+	b.waitFor(names.DeadLetterQueue(queue), 0)
+	got := idsOf(b.take(queue))
+	slices.Sort(got)
+	require.Equal(t, ids(300), got)
+}
+
+func TestInterruptedReplayLosesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 300, nil)
+	ctrlC := errors.New("Ctrl-C")
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	n := 0
+	result, err := b.letters.Replay(ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
+		if n++; n == 50 {
+			cancel(ctrlC)
+		}
+	}})
+	require.ErrorIs(t, err, ctrlC)
+	require.Equal(t, result.Matched, result.Replayed)
+	require.GreaterOrEqual(t, result.Replayed, 50)
+	require.Less(t, result.Replayed, 300)
+	b.waitFor(names.DeadLetterQueue(queue), 300-result.Replayed)
+	back, left := idsOf(b.take(queue)), idsOf(b.take(names.DeadLetterQueue(queue)))
+	require.Equal(t, ids(300)[:result.Replayed], back)
+	require.Equal(t, ids(300)[result.Replayed:], left)
+}
+
+func TestReplayInterruptedWhileItWaits(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 5, nil)
+	ctx, cancel := context.WithCancel(b.ctx)
+	result, err := b.letters.Replay(ctx, queue, deadletter.Replay{Wait: func(ctx context.Context) error {
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1}, result)
+	b.waitFor(names.DeadLetterQueue(queue), 5)
+}
+
+func TestLostConnectionLosesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 500, nil)
+	proxied, cut := throughProxy(t, b.url)
+	letters := deadletter.New(b.dial(proxied), names)
+	n := 0
+	result, err := letters.Replay(b.ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
+		if n++; n == 100 {
+			cut()
+		}
+	}})
+	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	require.NotErrorIs(t, err, context.Canceled)
+	b.checkNothingIsLost(result, 500)
+}
+
+func TestKilledBrokerLosesNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
+	b := on(t, node.URL())
+	b.bury(queue, 300, nil)
+	n := 0
+	result, err := b.letters.Replay(b.ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
+		if n++; n == 100 {
+			require.NoError(t, node.Kill())
+		}
+	}})
+	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	require.NoError(t, node.Start(ctx))
+	b.checkNothingIsLost(result, 300)
+}
+
+// checkNothingIsLost finds every message in its queue or among the dead letters, and in both only where the result says
+// that it may be.
+func (b *bench) checkNothingIsLost(r deadletter.Result, n int) {
+	b.t.Helper()
+	require.Equal(b.t, r.Matched, r.Replayed+r.Failed+r.Twice)
+	require.Positive(b.t, r.Replayed)
+	require.Less(b.t, r.Replayed, n)
+	back, left := map[string]bool{}, map[string]bool{}
+	var missing []string
+	require.Eventually(b.t, func() bool { // the broker notices late that a connection is gone, and keeps its messages so long
+		for _, d := range b.take(queue) {
+			back[d.MessageId] = true
+		}
+		for _, d := range b.take(names.DeadLetterQueue(queue)) {
+			left[d.MessageId] = true
+		}
+		missing = slices.DeleteFunc(ids(n), func(id string) bool { return back[id] || left[id] })
+		return len(missing) == 0
+	}, patience, 50*time.Millisecond, "lost: %v", missing)
+	both, done := 0, 0
+	for id := range back {
+		if left[id] {
+			both++
+		} else {
+			done++
+		}
+	}
+	require.LessOrEqual(b.t, both, r.Twice, "%+v", r)
+	require.GreaterOrEqual(b.t, done, r.Replayed, "%+v", r)
+	require.LessOrEqual(b.t, done, r.Replayed+r.Twice, "%+v", r)
+}
+
+// throughProxy returns a way to the broker that can be cut.
+func throughProxy(t *testing.T, address string) (proxied string, cut func()) {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	proxy := toxiproxy.NewProxy(server, "broker", "127.0.0.1:0", u.Host)
+	require.NoError(t, proxy.Start())
+	t.Cleanup(proxy.Stop)
+	u.Host = proxy.Listen
+	return u.String(), proxy.Stop
+}

@@ -1,0 +1,155 @@
+package wire
+
+import (
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// The headers that Leveret reads and writes. All are optional on the way in. None begins with "x-", which belongs to
+// RabbitMQ.
+const (
+	Conversation  = "leveret-conversation-id"
+	Causation     = "leveret-causation-id"
+	SentAt        = "leveret-sent-at"
+	Deadline      = "leveret-deadline"
+	Attempt       = "leveret-attempt"
+	Instance      = "leveret-instance"
+	FailedQueue   = "leveret-failed-queue"
+	FailedAt      = "leveret-failed-at"
+	FirstFailedAt = "leveret-first-failed-at"
+	Attempts      = "leveret-attempts"
+	ErrorCode     = "leveret-error-code"
+	ErrorReason   = "leveret-error-reason"
+	ErrorMessage  = "leveret-error-message"
+	Service       = "leveret-service"
+	Host          = "leveret-host"
+	Stack         = "leveret-stack"
+	Replayed      = "leveret-replayed"
+	Dropped       = "leveret-headers-dropped"
+
+	// Prefix begins the names of all of them.
+	Prefix = "leveret-"
+)
+
+// maxCarried is how many bytes of a message's headers a copy of it carries on: all headers must fit into one frame of
+// 128 KiB.
+const maxCarried = 64 << 10
+
+// maxCount bounds what a header counts.
+const maxCount = 1_000_000
+
+// Text returns a header that should be a string; empty if it is not.
+func Text(h rabbit.Table, name string) string {
+	switch v := h[name].(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	default:
+		return ""
+	}
+}
+
+// Time returns a header that should be a time: RFC 3339, or an AMQP timestamp. Anything else is the zero time.
+func Time(h rabbit.Table, name string) time.Time {
+	if t, ok := h[name].(time.Time); ok {
+		return t
+	}
+	t, err := time.Parse(time.RFC3339Nano, Text(h, name))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// Count returns a header that should be a whole number; 0 if it is not, or is less. What is absurdly large is a million.
+func Count(h rabbit.Table, name string) int {
+	var n int64
+	switch v := h[name].(type) {
+	case int64:
+		n = v
+	case int32:
+		n = int64(v)
+	case int16:
+		n = int64(v)
+	case int8:
+		n = int64(v)
+	case uint8:
+		n = int64(v)
+	case uint16:
+		n = int64(v)
+	case uint32:
+		n = int64(v)
+	case int:
+		n = int64(v)
+	case string:
+		n, _ = strconv.ParseInt(v, 10, 64) // of a number out of range, the nearest
+	}
+	return int(min(max(n, 0), maxCount))
+}
+
+// FormatTime writes a time as headers carry it.
+func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// Carried returns the headers that a copy of a message takes along, in a table of its own: without those that tell of a
+// past that is not the copy's, or would send it elsewhere; and, where they are too many, none.
+func Carried(h rabbit.Table) rabbit.Table {
+	out := maps.Clone(h)
+	if out == nil {
+		out = make(rabbit.Table, 8)
+	}
+	maps.DeleteFunc(out, func(name string, _ any) bool { return brokers(name) })
+	if rabbit.TableSize(out) > maxCarried {
+		return rabbit.Table{Dropped: "larger than 64 KiB"}
+	}
+	return out
+}
+
+// brokers tells whether a header is written by RabbitMQ, or obeyed by it.
+func brokers(name string) bool {
+	switch name {
+	case "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count":
+		return true
+	default:
+		return strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
+	}
+}
+
+// Own keeps of a copy's headers those that Leveret made, because others among them cannot be sent.
+func Own(h rabbit.Table) rabbit.Table {
+	own := rabbit.Table{Dropped: "of a type that AMQP 0-9-1 cannot carry"}
+	for name, value := range h {
+		switch value.(type) {
+		case string, int64:
+			if strings.HasPrefix(name, Prefix) && len(name) <= 255 {
+				own[name] = value
+			}
+		}
+	}
+	return own
+}
+
+// Copy is a delivery to be published again: body and properties as they were, but for those that would end it early or
+// that only its sender may set, and with the headers that [Carried] leaves.
+func Copy(d *rabbit.Delivery) rabbit.Publishing {
+	return rabbit.Publishing{
+		Headers:         Carried(d.Headers),
+		ContentType:     d.ContentType,
+		ContentEncoding: d.ContentEncoding,
+		DeliveryMode:    persistent,
+		Priority:        d.Priority,
+		CorrelationId:   d.CorrelationId,
+		ReplyTo:         d.ReplyTo,
+		MessageId:       d.MessageId,
+		Timestamp:       d.Timestamp,
+		Type:            d.Type,
+		AppId:           d.AppId,
+		Body:            d.Body,
+	}
+}
+
+const persistent = 2

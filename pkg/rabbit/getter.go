@@ -1,0 +1,197 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A QueueState is what a broker tells of a queue.
+type QueueState struct {
+	// Ready is how many messages wait to be delivered; those that were delivered and are not settled do not count.
+	Ready     int
+	Consumers int
+}
+
+// Inspect asks for a queue, and changes nothing. It is [ErrNotFound] where there is none, and [ErrRefused] where this
+// user may not ask: RabbitMQ 4.3 wants the right to configure the queue for it.
+func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
+	channel, state, err := c.inspect(ctx, queue)
+	if err != nil {
+		return QueueState{}, err
+	}
+	closeChannel(channel)
+	return state, nil
+}
+
+// inspect returns the channel that it asked on, too.
+func (c *Conn) inspect(ctx context.Context, queue string) (*Channel, QueueState, error) {
+	if len(queue) > 255 {
+		return nil, QueueState{}, fmt.Errorf("the queue %.20s…: %w: the name has %d bytes; AMQP allows 255", queue, ErrInvalid, len(queue))
+	}
+	channel, err := c.Channel(ctx)
+	if err != nil {
+		return nil, QueueState{}, err
+	}
+	state, err := await(ctx, func() (QueueState, error) {
+		q, err := channel.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return QueueState{Ready: q.Messages, Consumers: q.Consumers}, err
+	}, func(QueueState) {})
+	if err != nil {
+		closeChannel(channel)
+		return nil, QueueState{}, denied(err, queue)
+	}
+	return channel, state, nil
+}
+
+// denied gives a broker's refusal a name.
+func denied(err error, queue string) error {
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		switch e.Code {
+		case amqp.NotFound:
+			return fmt.Errorf("the queue %s: %w", queue, ErrNotFound)
+		case amqp.AccessRefused:
+			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, e.Reason)
+		}
+	}
+	return fmt.Errorf("the queue %s: %w", queue, err)
+}
+
+// A Getter takes messages of one queue one at a time, as a person looks at them: with basic.get, over a channel of its
+// own. What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not
+// safe for concurrent use.
+type Getter struct {
+	channel *Channel
+	queue   string
+	first   QueueState
+
+	held atomic.Int64  // taken and not acked
+	busy chan struct{} // closed when the last Get has ended, though its caller may have gone
+}
+
+// Getter begins to take messages of a queue. Its errors are those of [Conn.Inspect]. Whoever asked for it closes it.
+func (c *Conn) Getter(ctx context.Context, queue string) (*Getter, error) {
+	channel, state, err := c.inspect(ctx, queue)
+	if err != nil {
+		return nil, err
+	}
+	return &Getter{channel: channel, queue: queue, first: state}, nil
+}
+
+// State is how the queue was when the Getter began.
+func (g *Getter) State() QueueState { return g.first }
+
+// Get takes the next message; ok is false where there is none.
+func (g *Getter) Get(ctx context.Context) (d Delivery, ok bool, err error) {
+	type got struct {
+		delivery Delivery
+		ok       bool
+	}
+	busy := make(chan struct{})
+	g.busy = busy
+	r, err := await(ctx, func() (got, error) {
+		defer close(busy)
+		d, ok, err := g.channel.Get(g.queue, false)
+		if ok {
+			g.held.Add(1)
+		}
+		return got{d, ok}, err
+	}, func(got) {})
+	if err != nil {
+		return Delivery{}, false, denied(err, g.queue)
+	}
+	return r.delivery, r.ok, nil
+}
+
+// Ack removes a message that Get returned from the queue. The broker has seen it once a later Get or Close has
+// succeeded; before that, a lost connection may bring the message back.
+func (g *Getter) Ack(d Delivery) error {
+	if err := g.channel.Ack(d.DeliveryTag, false); err != nil {
+		return fmt.Errorf("ack a message of the queue %s: %w", g.queue, err)
+	}
+	g.held.Add(-1)
+	return nil
+}
+
+// While returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its cause
+// is [ErrNotConnected] then. The function that it returns frees what the context holds.
+func (g *Getter) While(ctx context.Context) (context.Context, context.CancelFunc) {
+	living, cancel := context.WithCancelCause(ctx)
+	closed := g.channel.NotifyClose(make(chan *amqp.Error, 1))
+	go func() {
+		select {
+		case reason := <-closed:
+			lost := fmt.Errorf("the queue %s: %w", g.queue, ErrNotConnected)
+			if reason != nil {
+				lost = fmt.Errorf("%w: %w", lost, reason)
+			}
+			cancel(lost)
+		case <-living.Done():
+		}
+	}()
+	return living, func() { cancel(context.Canceled) }
+}
+
+// Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
+// some seconds, though ctx has ended. Who looks at the queue then finds what was given back. It is [ErrNotConnected] where the connection was lost before: what was not acked is back by
+// then, and of acks since the last Get nobody knows. Giving back counts as a return before RabbitMQ 4.3, against the delivery limit of
+// the queue; closing the channel without it would count on 4.3, too.
+func (g *Getter) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_, err := await(ctx, func() (struct{}, error) {
+		if g.busy != nil {
+			<-g.busy
+		}
+		if g.channel.IsClosed() {
+			return struct{}{}, ErrNotConnected
+		}
+		err := g.giveBack(ctx)
+		return struct{}{}, errors.Join(err, g.channel.Close())
+	}, func(struct{}) {})
+	if err != nil {
+		return fmt.Errorf("give back messages of the queue %s: %w", g.queue, err)
+	}
+	return nil
+}
+
+// giveBack returns what was taken and not acked, and waits until it is ready again. A quorum queue writes it to its log
+// first; whoever looked before that, the next command of a script for instance, would find messages missing. It waits for
+// a second at most: somebody else may take them meanwhile.
+func (g *Getter) giveBack(ctx context.Context) error {
+	held := g.held.Load()
+	if held == 0 {
+		return nil
+	}
+	others, err := g.ready()
+	if err != nil {
+		return err
+	}
+	if err := g.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
+	for {
+		ready, err := g.ready()
+		if err != nil || int64(ready) >= int64(others)+held {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (g *Getter) ready() (int, error) {
+	q, err := g.channel.QueueDeclarePassive(g.queue, true, false, false, false, nil)
+	return q.Messages, err
+}

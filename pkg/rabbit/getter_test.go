@@ -1,0 +1,67 @@
+package rabbit_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+func TestGetter(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := rabbit.Dial(ctx, rabbit.Config{URLs: []string{leverettest.Broker(t)}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) }()
+	require.NoError(t, rabbit.NewDeclarer(conn).Declare(ctx, topology.Topology{Queues: []topology.Queue{
+		{Name: "q", Args: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(topology.DeadLetterDeliveryLimit)}},
+	}}))
+	publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
+	for _, body := range []string{"a", "b", "c"} {
+		m := &rabbit.Publication{RoutingKey: "q", Mandatory: true, Publishing: rabbit.Publishing{Body: []byte(body)}}
+		require.NoError(t, publisher.Publish(ctx, m))
+	}
+	require.NoError(t, publisher.Close(ctx))
+
+	getter, err := conn.Getter(ctx, "q")
+	require.NoError(t, err)
+	require.Equal(t, rabbit.QueueState{Ready: 3}, getter.State())
+	living, stop := getter.While(ctx)
+	defer stop()
+	for _, want := range []string{"a", "b", "c"} {
+		d, ok, err := getter.Get(ctx)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, want, string(d.Body))
+		if want == "b" {
+			require.NoError(t, getter.Ack(d))
+		}
+	}
+	_, ok, err := getter.Get(ctx)
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.NoError(t, living.Err())
+	require.NoError(t, getter.Close(ctx))
+	<-living.Done()
+	require.ErrorIs(t, context.Cause(living), rabbit.ErrNotConnected)
+
+	state, err := conn.Inspect(ctx, "q")
+	require.NoError(t, err)
+	require.Equal(t, rabbit.QueueState{Ready: 2}, state, "what was given back is there at once")
+
+	_, err = conn.Inspect(ctx, "none")
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	_, err = conn.Getter(ctx, strings.Repeat("x", 256))
+	require.ErrorIs(t, err, rabbit.ErrInvalid)
+	ended, end := context.WithCancel(ctx)
+	end()
+	_, err = conn.Inspect(ended, "q")
+	require.ErrorIs(t, err, context.Canceled)
+}

@@ -1,0 +1,28 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// complaints tells the log that the broker cannot be reached: at once, and then now and again, since attempts are many.
+type complaints struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last time.Time
+}
+
+const complaintsEvery = 30 * time.Second
+
+func (c *complaints) about(ctx context.Context, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.last) < complaintsEvery {
+		return
+	}
+	c.last = time.Now()
+	c.log.WarnContext(ctx, "cannot connect to the broker; trying again", "error", err)
+}

@@ -1,0 +1,89 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/leveretmq/leveret/config"
+)
+
+func (s settings) healthOff() bool { return s.health == config.HealthOff }
+
+// health is the server that others ask how the program is.
+type health struct {
+	listener net.Listener
+	server   *http.Server
+	done     chan struct{}
+}
+
+// listen answers at an address until close.
+func listen(ctx context.Context, address string, ready *readiness, metrics http.Handler, log *slog.Logger) (*health, error) {
+	var c net.ListenConfig
+	listener, err := c.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("health.address: %w; port 0 takes a free one, off takes none", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if reasons := ready.reasons(); len(reasons) > 0 {
+			say(w, http.StatusServiceUnavailable, reasons...)
+			return
+		}
+		say(w, http.StatusOK, "ready")
+	})
+	mux.Handle("GET /metrics", metrics)
+	h := &health{
+		listener: listener,
+		server: &http.Server{
+			Handler:           mux,
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       10 * time.Second,
+			WriteTimeout:      time.Minute,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    16 << 10,
+			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		},
+		done: make(chan struct{}),
+	}
+	go func() {
+		defer close(h.done)
+		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.ErrorContext(ctx, "nobody can ask for the program's health any more", "error", err)
+		}
+	}()
+	return h, nil
+}
+
+// say answers in plain text, a line each.
+func say(w http.ResponseWriter, status int, lines ...string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, strings.Join(lines, "\n")+"\n")
+}
+
+// address is where the server really is, whatever port was asked for.
+func (h *health) address() string {
+	if h == nil {
+		return config.HealthOff
+	}
+	return h.listener.Addr().String()
+}
+
+// close answers what is being asked, while ctx lives, and ends.
+func (h *health) close(ctx context.Context) error {
+	err := h.server.Shutdown(ctx)
+	if err != nil {
+		_ = h.server.Close()
+	}
+	<-h.done
+	return err
+}

@@ -1,0 +1,51 @@
+package service
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// helpWidth is where the lines of the help end.
+const helpWidth = 110
+
+// usage writes how a command is used, its flags by the sections of their keys.
+func usage(cmd *cobra.Command) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage:\n  %s\n", cmd.UseLine())
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			fmt.Fprintf(&b, "  %-22s %s\n", sub.CommandPath(), sub.Short)
+		}
+	}
+	var titles []string
+	sections := map[string]*pflag.FlagSet{}
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		title := "other"
+		if section, _, found := strings.Cut(f.Name, "-"); found {
+			title = section
+		}
+		if sections[title] == nil {
+			sections[title] = pflag.NewFlagSet(title, pflag.ContinueOnError)
+			titles = append(titles, title)
+		}
+		sections[title].AddFlag(f)
+	})
+	slices.SortStableFunc(titles, func(a, b string) int { return rank(a) - rank(b) })
+	for _, title := range titles {
+		fmt.Fprintf(&b, "\n%s:\n%s", strings.ToUpper(title[:1])+title[1:], sections[title].FlagUsagesWrapped(helpWidth))
+	}
+	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
+	return err
+}
+
+// rank puts what is not a setting at the end.
+func rank(title string) int {
+	if title == "other" {
+		return 1
+	}
+	return 0
+}

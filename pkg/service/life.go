@@ -1,0 +1,249 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// life is one run of a program: the way up, the serving, and the way down, whatever it began with.
+type life struct {
+	program   Program
+	loaded    *config.Loaded
+	settings  settings
+	log       *slog.Logger
+	ready     *readiness
+	health    *health
+	telemetry *telemetry
+	rt        *Runtime
+	opened    []closer
+}
+
+// closer is what is closed on the way down.
+type closer struct {
+	name  string
+	own   bool // the program's: then its error is the program's
+	close func(context.Context) error
+}
+
+// closeLimit is how long each closer has.
+const closeLimit = 10 * time.Second
+
+// live runs the program until ctx ends or something fails. When it returns, everything is closed.
+func (p Program) live(ctx context.Context, loaded *config.Loaded, stderr io.Writer) error {
+	s, err := p.settings(loaded)
+	if err != nil {
+		return exit(exitUsage, "%w", err)
+	}
+	l := &life{program: p, loaded: loaded, settings: s, ready: &readiness{}}
+	l.log = newLogger(stderr, s.logFormat, s.logLevel).With("service", p.Service.Name())
+	l.log.InfoContext(ctx, "starting", "name", p.Name, "version", p.Version, "instance", s.conn.Instance,
+		"go", runtime.Version(), "config", loaded.File())
+	began := time.Now()
+	err = l.up(ctx)
+	if err == nil {
+		err = l.serve(ctx)
+	} else if _, broken := errors.AsType[*panicked](err); ctx.Err() != nil && !broken {
+		l.log.InfoContext(ctx, "told to end before the start was complete", "reason", reason(ctx), "error", err)
+		err = nil
+	}
+	l.ready.drain()
+	err = errors.Join(err, l.down(context.WithoutCancel(ctx)))
+	return l.end(ctx, err, time.Since(began))
+}
+
+// end tells the log how the program ended.
+func (l *life) end(ctx context.Context, err error, took time.Duration) error {
+	if err == nil {
+		l.log.InfoContext(ctx, "ended", "after", took.String())
+		return nil
+	}
+	code := ExitCode(err)
+	attrs := []any{"error", err, "exit", code, "after", took.String()}
+	if p, ok := errors.AsType[*panicked](err); ok {
+		attrs = append(attrs, "stack", string(p.stack))
+	}
+	l.log.ErrorContext(ctx, "ended by an error", attrs...)
+	return &exitError{code: code, err: err, logged: true}
+}
+
+// up takes the program to where it can serve. What it opened is closed by down, also where it fails.
+func (l *life) up(ctx context.Context) error {
+	l.ready.wait("the program's parts")
+	var err error
+	if l.telemetry, err = newTelemetry(ctx, l.program, l.settings, l.log); err != nil {
+		return err
+	}
+	if !l.settings.healthOff() {
+		if l.health, err = listen(ctx, l.settings.health, l.ready, l.telemetry.metrics, l.log); err != nil {
+			return errors.Join(exit(exitUsage, "%w", err), l.telemetry.close(ctx))
+		}
+		l.opens("health", l.health.close)
+		l.log.InfoContext(ctx, "health", "address", l.health.address())
+	}
+	l.opens("telemetry", l.telemetry.close)
+	if err := l.folders(ctx); err != nil {
+		return err
+	}
+	conn, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	l.opens("connection", conn.Close)
+	if err := l.runtime(conn); err != nil {
+		return exit(exitUsage, "%w", err)
+	}
+	l.ready.wait("the program's Setup")
+	if err := l.setup(ctx); err != nil {
+		return fmt.Errorf("setup: %w", err)
+	}
+	return l.complete()
+}
+
+func (l *life) opens(name string, close func(context.Context) error) {
+	l.opened = append(l.opened, closer{name: name, close: close})
+}
+
+// folders makes those that the service's files are in. The default ones may be missing where nothing can be written.
+func (l *life) folders(ctx context.Context) error {
+	for _, f := range []struct{ key, path string }{
+		{"data.dir", l.settings.dataDir}, {"database.url", filepath.Dir(l.settings.databasePath)},
+	} {
+		err := os.MkdirAll(f.path, 0o750)
+		if err == nil {
+			continue
+		}
+		if v, _ := l.loaded.Value(f.key); v.Origin.Source != config.FromDefault {
+			return exit(exitUsage, "%s: %w (set by %s)", f.key, err, v.Origin.Where)
+		}
+		l.log.WarnContext(ctx, "there is no folder for files", "key", f.key, "error", err)
+	}
+	return nil
+}
+
+// theBroker is what the way up waits for first.
+const theBroker = "the broker"
+
+// connect waits for the broker: as long as it takes, or for broker.connect_timeout.
+func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
+	config := l.settings.conn
+	config.Logger = l.log
+	config.TracerProvider, config.MeterProvider, config.Propagator = l.telemetry.tracer, l.telemetry.meter, l.telemetry.propagator
+	complaints := &complaints{log: l.log}
+	config.OnFailure = func(err error) {
+		l.ready.explain(theBroker, err)
+		complaints.about(ctx, err)
+	}
+	l.ready.wait(theBroker)
+	l.log.InfoContext(ctx, "connecting", "broker", l.shownBroker())
+	dialing, cancel := ctx, context.CancelFunc(func() {})
+	if l.settings.connectTimeout > 0 {
+		dialing, cancel = context.WithTimeout(ctx, l.settings.connectTimeout)
+	}
+	defer cancel()
+	conn, err := leveret.Connect(dialing, config)
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.Is(err, leveret.ErrRefused):
+		return nil, exit(exitUnreachable, "%w", err)
+	case errors.Is(err, leveret.ErrNotConnected):
+		return nil, exit(exitUnreachable, "the broker was not reached within broker.connect_timeout, which is %v: %w", l.settings.connectTimeout, err)
+	case leveret.CodeOf(err) == leveret.InvalidArgument:
+		return nil, exit(exitUsage, "the keys of the section broker: %w", err)
+	default:
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+}
+
+func (l *life) shownBroker() string {
+	v, _ := l.loaded.Value("broker.url")
+	return v.String()
+}
+
+// runtime makes what Setup is given.
+func (l *life) runtime(conn *leveret.Conn) error {
+	service := l.program.Service
+	client, err := leveret.NewClient(conn, service, l.settings.client)
+	if err != nil {
+		return err
+	}
+	l.opens("client", client.Close)
+	l.rt = &Runtime{
+		Config: l.loaded.Config(), Logger: l.log, Conn: conn, Client: client,
+		TracerProvider: l.telemetry.tracer, MeterProvider: l.telemetry.meter, Propagator: l.telemetry.propagator,
+		DataDir: l.settings.dataDir, DatabasePath: l.settings.databasePath,
+		loaded: l.loaded, ready: l.ready,
+	}
+	config := l.settings.worker
+	config.Middleware = append(slices.Clone(config.Middleware), l.rt.used)
+	l.rt.Worker, err = leveret.NewWorker(conn, service, config)
+	return err
+}
+
+// setup calls the program's Setup.
+func (l *life) setup(ctx context.Context) error {
+	err := function{run: func(ctx context.Context) error { return l.program.Setup(ctx, l.rt) }}.call(ctx)
+	l.rt.seal()
+	l.opened = append(l.opened, l.rt.closers...)
+	return err
+}
+
+// complete looks whether Setup has done what the service needs.
+func (l *life) complete() error {
+	if err := l.rt.Worker.Check(); err != nil {
+		return fmt.Errorf("Setup and the service %q do not fit: %w", l.program.Service.Name(), err)
+	}
+	if !l.serves() && len(l.rt.edges)+len(l.rt.beside) == 0 {
+		return fmt.Errorf("the service %q serves nothing, and Setup started nothing by Edge or Go", l.program.Service.Name())
+	}
+	return nil
+}
+
+// serves tells whether the worker has anything to do.
+func (l *life) serves() bool { return len(l.rt.Worker.Queues()) > 0 }
+
+// down closes what was opened, the last first. An error of what the program itself registered is the program's.
+func (l *life) down(ctx context.Context) error {
+	var errs []error
+	for _, c := range slices.Backward(l.opened) {
+		err := c.run(ctx)
+		if err == nil {
+			continue
+		}
+		err = fmt.Errorf("close %s: %w", c.name, err)
+		if c.own {
+			errs = append(errs, err)
+		} else {
+			l.log.WarnContext(ctx, "not closed in order", "error", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// run closes, for a limited time.
+func (c closer) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeLimit)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- function{run: c.close}.call(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(closeLimit + time.Second):
+		return fmt.Errorf("not done within %v, and left behind", closeLimit)
+	}
+}
+
+// reason says what ended ctx.
+func reason(ctx context.Context) string { return context.Cause(ctx).Error() }

@@ -1,0 +1,130 @@
+package service
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+
+	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/term"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// newLogger makes a logger that knows what its contexts belong to. The format is that of log.format.
+func newLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewJSONHandler(w, options)
+	if format == "text" || format == "auto" && isTerminal(w) {
+		h = slog.NewTextHandler(w, options)
+	}
+	return slog.New(contextual{next: h, top: h})
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// contextual adds to each record the ids of the message and of the span that the record's context belongs to. They stand
+// at the top, whatever groups are open. No attribute stands at the top twice: a program's logger and the library's both
+// say which service it is.
+type contextual struct {
+	next slog.Handler // with everything that With and WithGroup added
+	top  slog.Handler // with what was added before the first group
+	// attrs are those that top has, groups what was added from the first group on.
+	attrs  []slog.Attr
+	groups []func(slog.Handler) slog.Handler
+}
+
+// Enabled implements slog.Handler.
+func (c contextual) Enabled(ctx context.Context, level slog.Level) bool {
+	return c.next.Enabled(ctx, level)
+}
+
+// Handle implements slog.Handler.
+func (c contextual) Handle(ctx context.Context, r slog.Record) error {
+	ids := slices.DeleteFunc(idsOf(ctx), func(id slog.Attr) bool { return c.has(id.Key) || len(c.groups) == 0 && holds(r, id.Key) })
+	if len(ids) == 0 {
+		return c.next.Handle(ctx, r)
+	}
+	if len(c.groups) == 0 {
+		r = r.Clone()
+		r.AddAttrs(ids...)
+		return c.next.Handle(ctx, r)
+	}
+	h := c.top.WithAttrs(ids)
+	for _, add := range c.groups {
+		h = add(h)
+	}
+	return h.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (c contextual) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if len(c.groups) > 0 {
+		return c.grouped(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+	}
+	attrs = slices.DeleteFunc(slices.Clone(attrs), func(a slog.Attr) bool {
+		return slices.ContainsFunc(c.attrs, func(have slog.Attr) bool { return sameText(have, a) })
+	})
+	c.attrs = slices.Concat(c.attrs, attrs)
+	c.top = c.top.WithAttrs(attrs)
+	c.next = c.top
+	return c
+}
+
+// WithGroup implements slog.Handler.
+func (c contextual) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return c
+	}
+	return c.grouped(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (c contextual) grouped(add func(slog.Handler) slog.Handler) contextual {
+	c.next = add(c.next)
+	c.groups = append(slices.Clone(c.groups), add)
+	return c
+}
+
+func (c contextual) has(key string) bool {
+	return slices.ContainsFunc(c.attrs, func(a slog.Attr) bool { return a.Key == key })
+}
+
+func holds(r slog.Record, key string) (found bool) {
+	r.Attrs(func(a slog.Attr) bool {
+		found = a.Key == key
+		return !found
+	})
+	return found
+}
+
+func sameText(a, b slog.Attr) bool {
+	return a.Key == b.Key && a.Value.Kind() == slog.KindString && b.Value.Kind() == slog.KindString && a.Value.String() == b.Value.String()
+}
+
+// idsOf returns the ids that ctx knows of.
+func idsOf(ctx context.Context) []slog.Attr {
+	if ctx == nil {
+		return nil
+	}
+	var ids []slog.Attr
+	add := func(key, value string) {
+		if value != "" {
+			ids = append(ids, slog.String(key, value))
+		}
+	}
+	if m := leveret.MessageFrom(ctx); m != nil {
+		add("message_id", m.ID)
+		add("correlation_id", m.CorrelationID)
+		add("conversation_id", m.ConversationID)
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		add("trace_id", span.TraceID().String())
+		add("span_id", span.SpanID().String())
+	}
+	return ids
+}

@@ -1,0 +1,69 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// serve runs worker, edges and what runs beside them until ctx ends or one of them does, and then ends them in order:
+// edges, worker, the rest.
+func (l *life) serve(ctx context.Context) error {
+	kept := context.WithoutCancel(ctx)
+	failed := make(chan struct{})
+	fail := sync.OnceFunc(func() { close(failed) })
+
+	var consuming []function
+	if l.serves() {
+		consuming = append(consuming, function{"worker", l.rt.Worker.Run})
+		l.ready.add("", l.rt.Worker.Ready)
+	} else {
+		l.ready.add("", l.rt.Conn.Ready)
+	}
+	l.ready.serve()
+	beside := start(kept, l.rt.beside, fail)
+	worker := start(kept, consuming, fail)
+	edges := start(kept, l.rt.edges, fail)
+	announcing := start(kept, []function{{"announce", l.announce}}, func() {})
+
+	select {
+	case <-ctx.Done():
+		l.ready.drain()
+		l.log.InfoContext(ctx, "draining", "reason", reason(ctx))
+	case <-failed:
+		l.ready.drain()
+		l.log.WarnContext(ctx, "draining", "reason", "something ended that should not have; the last line tells")
+	}
+	limit := l.settings.worker.DrainTimeout
+	_ = announcing.end(limit)
+	return errors.Join(edges.end(limit), worker.end(l.drainLimit()), beside.end(limit))
+}
+
+// drainLimit is how long the worker may take: the drain time, the time after which a handler is stuck, and some for the
+// broker to answer.
+func (l *life) drainLimit() time.Duration {
+	return l.settings.worker.DrainTimeout + l.settings.worker.StuckAfter + 15*time.Second
+}
+
+// announce waits until the program is ready and says so, once. Other programs read that record: its message and
+// attributes stay as they are.
+func (l *life) announce(ctx context.Context) error {
+	for pause := 10 * time.Millisecond; len(l.ready.reasons()) > 0; pause = min(2*pause, 250*time.Millisecond) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+	broker, version := l.rt.Conn.Server()
+	queues := l.rt.Worker.Queues()
+	if queues == nil {
+		queues = []string{}
+	}
+	l.log.InfoContext(ctx, "ready", "health", l.health.address(), "queues", queues, "broker", broker,
+		"broker_version", version, "version", l.program.Version)
+	return nil
+}

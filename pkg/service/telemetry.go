@@ -1,0 +1,135 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// telemetry is what a program measures and traces with: OpenTelemetry, given in and not global.
+type telemetry struct {
+	tracer     trace.TracerProvider
+	meter      metric.MeterProvider
+	propagator propagation.TextMapPropagator
+	// metrics answers with all metrics, as Prometheus reads them; nil where nobody can ask.
+	metrics http.Handler
+	ends    []func(context.Context) error
+}
+
+// newTelemetry makes the providers. It does not block: exporters connect when they have something to tell.
+func newTelemetry(ctx context.Context, p Program, s settings, log *slog.Logger) (*telemetry, error) {
+	what, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
+		attribute.String("service.name", p.Service.Name()),
+		attribute.String("service.version", p.Version),
+		attribute.String("service.instance.id", s.conn.Instance),
+	), resource.WithFromEnv())
+	if err != nil {
+		log.WarnContext(ctx, "some of OTEL_RESOURCE_ATTRIBUTES is not understood", "error", err)
+	}
+	t := &telemetry{
+		meter:      noopmetric.NewMeterProvider(),
+		propagator: propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{}),
+	}
+	if err := t.trace(ctx, what, s.otlpEndpoint, log); err != nil {
+		return nil, err
+	}
+	if s.healthOff() {
+		return t, nil
+	}
+	return t, t.measure(what, log)
+}
+
+// trace sends spans to a collector if one is configured, by the key or by OpenTelemetry's own variables.
+func (t *telemetry) trace(ctx context.Context, what *resource.Resource, endpoint string, log *slog.Logger) error {
+	var options []otlptracehttp.Option
+	switch {
+	case endpoint != "":
+		u, err := tracesURL(endpoint)
+		if err != nil {
+			return exit(exitUsage, "telemetry.otlp_endpoint: %w", err)
+		}
+		options = append(options, otlptracehttp.WithEndpointURL(u))
+	case os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "":
+		t.tracer = newTraceIDs()
+		return nil
+	}
+	exporter, err := otlptracehttp.New(ctx, options...)
+	if err != nil {
+		return exit(exitUsage, "telemetry.otlp_endpoint: %w", err)
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(toldExporter{exporter, log}), sdktrace.WithResource(what))
+	t.tracer, t.ends = provider, append(t.ends, provider.Shutdown)
+	return nil
+}
+
+// tracesURL is where a collector takes traces: OpenTelemetry's path below the endpoint, unless it stands there already.
+func tracesURL(endpoint string) (string, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return "", errors.New("it is not a URL")
+	}
+	if !strings.HasSuffix(u.Path, "/v1/traces") {
+		u = u.JoinPath("v1", "traces")
+	}
+	return u.String(), nil
+}
+
+// measure keeps metrics for Prometheus to fetch, in a registry of the program's own.
+func (t *telemetry) measure(what *resource.Resource, log *slog.Logger) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reader, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo())
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(what))
+	t.meter, t.ends = provider, append(t.ends, provider.Shutdown)
+	t.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog:      slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorHandling: promhttp.ContinueOnError,
+	})
+	return nil
+}
+
+// close sends what is left, while ctx lives.
+func (t *telemetry) close(ctx context.Context) error {
+	var errs []error
+	for _, end := range t.ends {
+		errs = append(errs, end(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// toldExporter tells the log when spans are lost, which otherwise OpenTelemetry's global error handler would.
+type toldExporter struct {
+	sdktrace.SpanExporter
+
+	log *slog.Logger
+}
+
+// ExportSpans implements sdktrace.SpanExporter.
+func (e toldExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		e.log.WarnContext(context.WithoutCancel(ctx), "spans were not exported; they are lost", "spans", len(spans), "error", err)
+	}
+	return nil
+}

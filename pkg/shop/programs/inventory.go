@@ -1,0 +1,27 @@
+package programs
+
+import (
+	"context"
+
+	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/inventory"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// Inventory is inventoryd: it keeps the stock and sets goods aside.
+func Inventory() service.Program {
+	return service.Program{
+		Service:  queues.Inventory,
+		About:    "inventoryd keeps the stock and sets the goods of an order aside, all or none.",
+		Defaults: map[string]string{"health.address": "127.0.0.1:8092"},
+		Setup: func(ctx context.Context, rt *service.Runtime) error {
+			s, err := inventory.OpenStore(ctx, rt.DatabasePath)
+			if err != nil {
+				return err
+			}
+			keep(rt, s.Store)
+			inventory.New(s, rt.Client).Register(rt.Worker)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,27 @@
+package programs
+
+import (
+	"context"
+
+	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/order"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// Order is orderd: it takes orders and leads each to its end.
+func Order() service.Program {
+	return service.Program{
+		Service:  queues.Order,
+		About:    "orderd takes orders and leads each to its end: confirmed or cancelled.",
+		Defaults: map[string]string{"health.address": "127.0.0.1:8091"},
+		Setup: func(ctx context.Context, rt *service.Runtime) error {
+			s, err := order.OpenStore(ctx, rt.DatabasePath)
+			if err != nil {
+				return err
+			}
+			keep(rt, s.Store)
+			order.New(s, rt.Client, rt.Client).Register(rt.Worker)
+			return nil
+		},
+	}
+}

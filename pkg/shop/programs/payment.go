@@ -1,0 +1,39 @@
+package programs
+
+import (
+	"context"
+	"time"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/payment"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// Payment is paymentd: it holds, charges and gives back money. Its own setting is payment.delay.
+func Payment() service.Program {
+	return service.Program{
+		Service:  queues.Payment,
+		About:    "paymentd authorises cards, and captures or gives back what they hold.",
+		Defaults: map[string]string{"health.address": "127.0.0.1:8093"},
+		Keys: []config.Key{{
+			Name: "payment.delay", Type: config.Duration, Default: "0s",
+			Usage: "how long the simulated card processor takes for each answer",
+		}},
+		Setup: func(ctx context.Context, rt *service.Runtime) error {
+			var own struct {
+				Delay time.Duration `config:"delay"`
+			}
+			if err := rt.Decode("payment", &own); err != nil {
+				return err
+			}
+			s, err := payment.OpenStore(ctx, rt.DatabasePath)
+			if err != nil {
+				return err
+			}
+			keep(rt, s.Store)
+			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Worker)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,239 @@
+package shopcli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+type demoOptions struct {
+	orders  int
+	keep    bool
+	timeout time.Duration
+	verbose bool
+}
+
+// Demo makes the command that shows the whole system at work, kills a worker in the middle, and proves the outcome.
+func Demo(app *cli.App) *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:     "demo",
+		GroupID: "run",
+		Short:   "See it work and prove it: orders under load, a worker killed in the middle, and the ledger",
+		Long: `See it work and prove it.
+
+Starts a private RabbitMQ (or uses the one that is configured, in a virtual host of its own) and the three services as
+processes of their own, sends orders as commands, kills the payment service with SIGKILL in the middle of them and
+starts it again. Some of the orders are out of stock, some are declined, some are malformed. When all of them have come
+to their end, the services' own stores and the dead-letter queues are read, and the ledger is printed: what was sent,
+what became of it, and what is lost, charged twice or reserved twice. Any of the last three, or an order that did not
+end as it had to, ends the command with 1.`,
+		Args:    cobra.NoArgs,
+		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
+	}
+	f := cmd.Flags()
+	f.IntVarP(&o.orders, "orders", "n", 500, "how many orders")
+	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and say where the management UI is")
+	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long the orders may take to come to their end")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say where the broker comes from, and what is fetched")
+	return cmd
+}
+
+func demo(ctx context.Context, app *cli.App, o demoOptions) error {
+	switch {
+	case o.orders < 30 || o.orders > 1_000_000:
+		return cli.Fail(cli.ExitUsage, "", "--orders is %d; it must be between 30 and 1000000", o.orders)
+	case o.timeout <= 0:
+		return cli.Fail(cli.ExitUsage, "", "--timeout is %v; it must be positive", o.timeout)
+	}
+	d := &demonstration{app: app, demoOptions: o}
+	result, err := d.run(ctx)
+	if err != nil {
+		return err
+	}
+	if err := result.print(app); err != nil {
+		return err
+	}
+	if !result.OK {
+		return cli.Fail(cli.ExitError, d.hint, "the ledger does not balance")
+	}
+	if o.keep {
+		d.tellKept()
+	}
+	return nil
+}
+
+// A demonstration is one run of the demo.
+type demonstration struct {
+	demoOptions
+
+	app     *cli.App
+	system  *system
+	workers map[string]*process
+	hint    string // where to look when it went wrong
+}
+
+// paymentDelay is how long the simulated card processor takes: long enough for a crash to hit something.
+const paymentDelay = "25ms"
+
+func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
+	d.app.Note("starting RabbitMQ …")
+	node := devbroker.Config{Output: d.notes()}
+	if d.system, err = openSystem(ctx, d.app, node, true); err != nil {
+		return nil, err
+	}
+	s := d.system
+	s.extra["payment"] = []string{"LEVERET_PAYMENT_DELAY=" + paymentDelay}
+	kept := false
+	defer func() {
+		if !kept {
+			d.stop(ctx)
+			if failed := s.close(ctx); err == nil && failed != nil {
+				err = failed
+			}
+		}
+	}()
+	d.app.Note("RabbitMQ %s on %s; management UI %s (user %s, password %s)", s.broker.Version(), hostOf(s.url), s.broker.ManagementURL(),
+		s.broker.Username(), shownPassword(s))
+	if err := s.writeConfig(); err != nil {
+		return nil, err
+	}
+	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
+		return nil, err
+	}
+	result, err := d.play(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !result.OK {
+		d.keepEvidence()
+		return result, nil
+	}
+	if d.keep {
+		kept, err = true, d.leave(ctx)
+	}
+	return result, err
+}
+
+// play sends the orders, kills and restarts the payment service, waits for the end, and draws the ledger.
+func (d *demonstration) play(ctx context.Context) (*result, error) {
+	orders, err := placements(d.orders)
+	if err != nil {
+		return nil, err
+	}
+	conn, client, err := d.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))   //nolint:errcheck // nothing is in flight by then
+	defer client.Close(context.WithoutCancel(ctx)) //nolint:errcheck // see above
+	begun := time.Now()
+	sent, err := send(ctx, client, orders)
+	if err != nil {
+		return nil, err
+	}
+	d.app.Note("sent %d orders, confirmed by the broker, in %s", len(sent), rounded(time.Since(begun)))
+	if err := d.await(ctx, conn, orders); err != nil {
+		return nil, err
+	}
+	// Drained, so that what the stores and the queues say now is the last word.
+	d.app.Note("draining the services, and reading their stores …")
+	if err := d.drain(ctx); err != nil {
+		return nil, err
+	}
+	return d.judge(ctx, conn, orders, sent)
+}
+
+// start starts services and returns when they are ready.
+func (d *demonstration) start(ctx context.Context, names ...string) error {
+	if d.workers == nil {
+		d.workers = make(map[string]*process)
+	}
+	begun := time.Now()
+	for _, name := range names {
+		p, err := startLogged(d.system, name)
+		if err != nil {
+			return err
+		}
+		d.workers[name] = p
+	}
+	for _, name := range names {
+		if err := awaitReady(ctx, d.system, d.workers[name]); err != nil {
+			return err
+		}
+		d.app.Note("%sd is ready after %s (process %d)", name, rounded(time.Since(begun)), d.workers[name].cmd.Process.Pid)
+	}
+	return nil
+}
+
+// drain ends the services by SIGTERM.
+func (d *demonstration) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for _, name := range []string{"order", "inventory", "payment"} {
+		if err := d.workers[name].stop(ctx); err != nil {
+			return fmt.Errorf("%w; its log is %s", err, d.system.logFile(name))
+		}
+	}
+	return nil
+}
+
+// stop ends whatever runs, whatever happened.
+func (d *demonstration) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	for _, p := range d.workers {
+		if p.running() {
+			terminate(p.cmd.Process)
+		}
+	}
+	for _, p := range d.workers {
+		if p.running() {
+			_ = p.stop(ctx)
+		}
+	}
+}
+
+// keepEvidence saves the stores and the logs from the end of the node.
+func (d *demonstration) keepEvidence() {
+	at, err := d.system.rescue()
+	if err != nil {
+		d.app.Warn("the stores and logs could not be kept: %v", err)
+		return
+	}
+	d.hint = "look at the services' stores and logs, which are kept in " + at
+}
+
+// leave starts the services again and lets them and the node go on without this process.
+func (d *demonstration) leave(ctx context.Context) error {
+	d.system.outlive = true
+	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
+		return err
+	}
+	if d.system.broker.About().Dir == "" { // it ran before
+		d.hint = "rm -r " + d.system.dir
+		return nil
+	}
+	stop, err := d.system.broker.Detach()
+	d.hint = stop
+	return err
+}
+
+func (d *demonstration) tellKept() {
+	s := d.system
+	d.app.Note(`
+Everything goes on running:
+  management UI   %s   user %s, password %s
+  AMQP            %s
+  try             %s --config %s queues
+                  %s --config %s contracts show order.place --example | %s --config %s send order.place -f -
+  to end it       %s`,
+		s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url),
+		d.app.Name, s.configFile(), d.app.Name, s.configFile(), d.app.Name, s.configFile(), d.hint)
+}

@@ -1,0 +1,84 @@
+package shopcli
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/google/uuid"
+
+	"github.com/leveretmq/leveret/pkg/shop/inventory"
+	"github.com/leveretmq/leveret/pkg/shop/order"
+	"github.com/leveretmq/leveret/pkg/shop/payment"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// A placement is one order of the demo: what is sent, and what must become of it.
+type placement struct {
+	// id is the message's id, and, where the body is an order, the order's.
+	id   string
+	body []byte
+	// want is what the order must come to; the zero status for a body that is no order and must be dead-lettered.
+	want order.Status
+}
+
+// malformed tells whether the message must become a dead letter.
+func (p placement) malformed() bool { return p.want == order.Status{} }
+
+// placements makes n orders. Of every thirty, twenty-seven will be confirmed, one asks for what is sold out, one pays
+// with a card that is declined, and one is no order at all.
+func placements(n int) ([]placement, error) {
+	all := make([]placement, 0, n)
+	for i := range n {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, fmt.Errorf("make an id: %w", err)
+		}
+		p := placement{id: id.String()}
+		r := queues.OrderRequest{
+			OrderID: p.id, CustomerID: fmt.Sprintf("customer-%d", i%40+1), CardToken: payment.TokenVisa,
+			Lines: []queues.OrderLine{line(inventory.SKUPlenty, 1+i%3, 490), line("MUG-BLUE", 1, 1250)},
+		}
+		switch i % 30 {
+		case 4:
+			r.Lines[1].SKU, p.want = inventory.SKUSoldOut, order.Status{State: order.StateCancelled, Reason: queues.CancelOutOfStock}
+		case 13:
+			r.CardToken, p.want = declined[i/30%len(declined)], order.Status{State: order.StateCancelled, Reason: queues.CancelDeclined}
+		case 22:
+			p.body = malformed[i/30%len(malformed)](r)
+		default:
+			p.want = order.Status{State: order.StateConfirmed}
+		}
+		if !p.malformed() {
+			p.body = encoded(r)
+		}
+		all = append(all, p)
+	}
+	// Not in blocks, and the same in every run.
+	rand.New(rand.NewPCG(1, uint64(n))).Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // no secret
+	return all, nil
+}
+
+func line(sku string, quantity int, price int64) queues.OrderLine {
+	return queues.OrderLine{SKU: sku, Quantity: quantity, UnitPrice: queues.Money{Amount: price, Currency: "EUR"}}
+}
+
+var declined = []string{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
+
+// malformed are the ways in which a body is no order.
+var malformed = []func(queues.OrderRequest) []byte{
+	func(r queues.OrderRequest) []byte { return encoded(r)[:40] },                                       // cut off
+	func(r queues.OrderRequest) []byte { r.Lines[0].UnitPrice.Amount = -490; return encoded(r) },        // a negative price
+	func(queues.OrderRequest) []byte { return []byte(`{"order_id": 7, "lines": "two of everything"}`) }, // wrong types
+	func(queues.OrderRequest) []byte { return nil },                                                     // nothing
+	func(r queues.OrderRequest) []byte { r.CustomerID = ""; return encoded(r) },                         // a missing field
+	func(queues.OrderRequest) []byte { return []byte("null") },
+}
+
+func encoded(r queues.OrderRequest) []byte {
+	body, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // an order is text and numbers
+	}
+	return body
+}

@@ -1,0 +1,293 @@
+package shopcli_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leverettest"
+)
+
+// A commandLine is the CLI as a process.
+type commandLine struct {
+	*exec.Cmd
+
+	temp     string // where it makes its folders
+	out, err *output
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// onSharedNode makes the command use the node that all tests share.
+func (c *commandLine) onSharedNode(t *testing.T) {
+	t.Helper()
+	node := leverettest.Node(t)
+	c.Env = append(c.Env, "LEVERET_BROKER_URL="+leverettest.Broker(t), "LEVERET_BROKER_MANAGEMENT_URL="+node.ManagementURL())
+}
+
+// command makes the CLI, with a folder for temporary files of its own.
+func command(t *testing.T, args ...string) *commandLine {
+	t.Helper()
+	temp, err := os.MkdirTemp("", "leveret-test-") // short, and seen by tools in a chroot
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(temp) })
+	c := &commandLine{Cmd: exec.Command(os.Args[0], args...), temp: temp, out: &output{}, err: &output{}}
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "LEVERET_BROKER_URL=") {
+			c.Env = append(c.Env, entry)
+		}
+	}
+	c.Env = append(c.Env, asCLI+"=1", "TMPDIR="+temp)
+	c.Dir = temp
+	c.Stdout, c.Stderr = c.out, c.err
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return c
+}
+
+// requireNoTrace waits until the process has left no folder and no process behind.
+func (c *commandLine) requireNoTrace(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		left, err := os.ReadDir(c.temp)
+		return err == nil && len(left) == 0 && len(c.processes(t)) == 0
+	}, 20*time.Second, 50*time.Millisecond, "left: %v, %v", c.temp, c.processes(t))
+}
+
+// processes lists those that have the temporary folder in their environment or their arguments.
+func (c *commandLine) processes(t *testing.T) (found []string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	for _, p := range all {
+		env, _ := os.ReadFile(p + "/environ")
+		args, _ := os.ReadFile(p + "/cmdline")
+		if bytes.Contains(env, []byte("TMPDIR="+c.temp)) || bytes.Contains(args, []byte(c.temp)) {
+			found = append(found, filepath.Base(p)+" "+strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	}
+	return found
+}
+
+func (c *commandLine) exitCode(t *testing.T) int {
+	t.Helper()
+	err := c.Wait()
+	if exited, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exited.ExitCode()
+	}
+	require.NoError(t, err)
+	return 0
+}
+
+// On a node of its own, which it leaves running.
+func TestDemoBalancesAndKeeps(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "150", "--keep", "-o", "json")
+	require.NoError(t, c.Start())
+	require.Equal(t, 0, c.exitCode(t), c.err.String())
+	requireBalance(t, c.out.String())
+	require.Regexp(t, `killed paymentd \(process \d+\) with SIGKILL`, c.err.String())
+	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password guest`, c.err.String())
+
+	// The hints work: the queues can be looked at, an order asked for.
+	file := regexp.MustCompile(`--config (\S+) queues`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, file, c.err.String())
+	look := command(t, "--config", file[1], "queues", "-o", "jsonl")
+	require.NoError(t, look.Run(), look.err.String())
+	require.Contains(t, look.out.String(), `"order.place"`)
+	ask := command(t, "--config", file[1], "call", "order.show", `{"order_id": "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41"}`)
+	require.Error(t, ask.Run())
+	require.Equal(t, 6, ask.ProcessState.ExitCode(), ask.err.String())
+	require.Contains(t, ask.err.String(), "no such order")
+
+	stop := regexp.MustCompile(`to end it +(.+)`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, stop, c.err.String())
+	out, err := exec.Command("/bin/sh", "-c", stop[1]).CombinedOutput()
+	require.NoError(t, err, string(out))
+	c.requireNoTrace(t)
+}
+
+func requireBalance(t *testing.T, ledger string) {
+	t.Helper()
+	var r struct {
+		OK                                 bool
+		Sent, Confirmed, Lost, Redelivered int
+		Cancelled                          map[string]int
+		DeadLettered                       map[string]int `json:"dead_lettered"`
+		ChargedTwice                       *int           `json:"charged_twice"`
+		ReservedTwice                      *int           `json:"reserved_twice"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(ledger), &r), ledger)
+	require.True(t, r.OK)
+	require.Equal(t, 150, r.Sent)
+	require.Equal(t, 135, r.Confirmed)
+	require.Equal(t, map[string]int{"declined": 5, "out_of_stock": 5}, r.Cancelled)
+	require.Equal(t, map[string]int{"invalid_argument": 5}, r.DeadLettered)
+	require.Positive(t, r.Redelivered, "the crash hit nothing")
+	require.Zero(t, r.Lost)
+	require.Zero(t, *r.ChargedTwice)
+	require.Zero(t, *r.ReservedTwice)
+}
+
+func TestDemoThatIsInterruptedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo")
+	c.onSharedNode(t)
+	require.NoError(t, c.Start())
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, time.Minute, 10*time.Millisecond)
+	// What a terminal's Ctrl-C does: the signal goes to the whole group.
+	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
+	require.Equal(t, 130, c.exitCode(t), c.err.String())
+	c.requireNoTrace(t)
+}
+
+func TestDemoThatIsKilledLeavesNothing(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo")
+	require.NoError(t, c.Start())
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, c.Process.Kill())
+	_ = c.Wait()
+	c.requireNoTrace(t)
+}
+
+// On a broker that runs already, the demo works in a virtual host of its own, and takes it away.
+func TestDemoOnARunningBroker(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "30", "-o", "json")
+	c.onSharedNode(t)
+	require.NoError(t, c.Run(), c.err.String())
+	require.Contains(t, c.out.String(), `"ok": true`)
+	require.NotContains(t, c.err.String(), "password guest", "it is not ours to show")
+	hosts, err := leverettest.Node(t).Ctl(t.Context(), "list_vhosts", "--silent")
+	require.NoError(t, err)
+	own := regexp.MustCompile(`leveret-demo-\w+`).FindString(c.err.String())
+	require.NotEmpty(t, own)
+	require.NotContains(t, string(hosts), own)
+	c.requireNoTrace(t)
+}
+
+// A ledger that cannot fail proves nothing: what is wrong in a store must show.
+func TestDemoSeesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "150", "--timeout", "12s")
+	c.onSharedNode(t)
+	require.NoError(t, c.Start())
+	var pid int
+	var stores string
+	require.Eventually(t, func() bool {
+		found := regexp.MustCompile(`paymentd is ready after \S+ \(process (\d+)\)`).FindStringSubmatch(c.err.String())
+		if found != nil {
+			pid, _ = strconv.Atoi(found[1])
+		}
+		all, _ := filepath.Glob(filepath.Join(c.temp, "leveret-shop-*", "payment.db"))
+		if len(all) == 1 {
+			stores = filepath.Dir(all[0])
+		}
+		return pid != 0 && stores != ""
+	}, time.Minute, 5*time.Millisecond)
+	chargeTwice(t, filepath.Join(stores, "payment.db"))
+	require.Equal(t, 1, c.exitCode(t), c.err.String())
+	require.Regexp(t, `charged twice +1 +must be 0: [0-9a-f-]{36}`, c.out.String())
+	kept := regexp.MustCompile(`kept in (\S+)`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, kept, c.err.String())
+	require.FileExists(t, filepath.Join(kept[1], "payment.db"))
+	require.FileExists(t, filepath.Join(kept[1], "order.log"))
+}
+
+// chargeTwice writes what a service without its guards would.
+func chargeTwice(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
+	require.NoError(t, err)
+	defer db.Close()
+	require.Eventually(t, func() bool {
+		done, err := db.ExecContext(context.WithoutCancel(t.Context()), `
+			INSERT INTO ledger (order_id, authorization_id, kind, amount, currency, message_id, at)
+			SELECT order_id, authorization_id, kind, amount, currency, message_id, at FROM ledger WHERE kind = 'captured' LIMIT 1`)
+		if err != nil {
+			return false
+		}
+		n, err := done.RowsAffected()
+		return err == nil && n == 1
+	}, time.Minute, 5*time.Millisecond)
+}
+
+func TestDemoUsage(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"--orders 3":                         "--orders is 3; it must be between 30",
+		"--timeout -1s":                      "--timeout is -1s",
+		"--nonsense":                         "unknown flag",
+		"500":                                "500",
+		"--broker-url amqp://127.0.0.1:1/":   "does not answer",
+		"--broker-url http://127.0.0.1:5672": "amqp://",
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			c := command(t, append([]string{"demo"}, strings.Fields(args)...)...)
+			require.Error(t, c.Run())
+			require.Contains(t, []int{2, 7}, c.ProcessState.ExitCode(), c.err.String())
+			require.Contains(t, c.err.String(), want)
+			require.Empty(t, c.out.String())
+			c.requireNoTrace(t)
+		})
+	}
+}
+
+func TestDev(t *testing.T) {
+	t.Parallel()
+	c := command(t, "dev")
+	c.onSharedNode(t)
+	require.NoError(t, c.Start())
+	ready := regexp.MustCompile(`(?m)^payment +\| .*msg=ready`)
+	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+
+	// A service that crashes comes back.
+	var pid int
+	for _, p := range c.processes(t) {
+		if strings.Contains(p, "serve payment") {
+			_, err := fmt.Sscan(p, &pid)
+			require.NoError(t, err)
+		}
+	}
+	require.NotZero(t, pid)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	require.Eventually(t, func() bool { return len(ready.FindAllString(c.out.String(), -1)) == 2 }, 30*time.Second, 10*time.Millisecond, "%s", c.out)
+	require.Contains(t, c.out.String(), "ended (signal: killed); starting it again")
+
+	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
+	require.Equal(t, 0, c.exitCode(t), c.err.String())
+	require.Regexp(t, `(?m)^order +\| .*msg=(drained|stopped|stopping|draining)`, c.out.String())
+	c.requireNoTrace(t)
+}

@@ -1,0 +1,105 @@
+package shopcli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/queues"
+)
+
+func TestPlacementsAreWhatTheyAreMeantToBe(t *testing.T) {
+	t.Parallel()
+	all, err := placements(600)
+	require.NoError(t, err)
+	service := leveret.NewService("order", leveret.Handles(queues.PlaceOrder))
+	w, err := leveret.NewWorker(nil, service, leveret.WorkerConfig{})
+	require.NoError(t, err)
+	queues.PlaceOrder.Handle(w, func(context.Context, queues.OrderRequest) error { return nil })
+	wants, seen := map[string]int{}, map[string]bool{}
+	for _, p := range all {
+		require.False(t, seen[p.id])
+		seen[p.id] = true
+		o := w.Process(t.Context(), &leveret.Message{Contract: queues.PlaceOrder, ID: p.id, Body: p.body})
+		if p.malformed() {
+			wants["malformed"]++
+			require.Equal(t, leveret.VerdictDeadLetter, o.Verdict, string(p.body))
+			require.ErrorIs(t, o.Err, leveret.InvalidArgument)
+			continue
+		}
+		wants[p.want.String()]++
+		require.NoError(t, o.Err)
+	}
+	require.Equal(t, map[string]int{"confirmed": 540, "cancelled (declined)": 20, "cancelled (out_of_stock)": 20, "malformed": 20}, wants)
+}
+
+func TestLeash(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "here")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	ctx, cancel := leash(t.Context(), dir, os.Getppid())
+	defer cancel()
+	require.NoError(t, ctx.Err())
+	require.NoError(t, os.Remove(dir))
+	requireEnds(t, ctx, "the folder is gone")
+
+	ctx, cancel = leash(t.Context(), "", os.Getppid()+1)
+	defer cancel()
+	requireEnds(t, ctx, "the parent is another")
+}
+
+func requireEnds(t *testing.T, ctx context.Context, why string) {
+	t.Helper()
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		require.Fail(t, why)
+	}
+}
+
+func TestSaidReadyLooksBehindTheLastStart(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "log")
+	for _, step := range []struct {
+		line  string
+		ready bool
+	}{
+		{startMark, false},
+		{`{"level":"INFO","msg":"starting"}`, false},
+		{`panic: not JSON`, false},
+		{`{"level":"INFO","msg":"ready","service":"payment"}`, true},
+		{`{"level":"INFO","msg":"something"}`, true},
+		{startMark, false},
+		{`{"level":"INFO","msg":"ready"}`, true},
+	} {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		require.NoError(t, err)
+		_, err = f.WriteString(step.line + "\n")
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		ready, err := saidReady(path)
+		require.NoError(t, err)
+		require.Equal(t, step.ready, ready, step.line)
+	}
+}
+
+func TestPrefixedWritesWholeLines(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	var lines sync.Mutex
+	w := &prefixed{out: &out, lines: &lines, prefix: "a | "}
+	for _, part := range []string{"one\ntw", "o", "\n\nthree"} {
+		n, err := w.Write([]byte(part))
+		require.NoError(t, err)
+		require.Len(t, part, n)
+	}
+	w.say("ours")
+	require.Equal(t, "a | one\na | two\na | \na | ours\n", out.String())
+}

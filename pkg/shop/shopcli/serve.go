@@ -1,0 +1,54 @@
+package shopcli
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/programs"
+)
+
+// Serve makes the command that runs one of the services: `serve payment` is the main of paymentd.
+func Serve(app *cli.App) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "serve SERVICE",
+		GroupID: "run",
+		Short:   "Run one of the services, as its own binary does",
+		Long:    "Run one of the services until SIGTERM or Ctrl-C, then let it finish what it does.",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var dir string
+	var pid int
+	// By these the programs that start services here make sure that none stays behind.
+	cmd.PersistentFlags().StringVar(&dir, "leash-dir", "", "end when this folder is no longer there")
+	cmd.PersistentFlags().IntVar(&pid, "leash-pid", 0, "end when this is no longer the parent process")
+	_ = cmd.PersistentFlags().MarkHidden("leash-dir")
+	_ = cmd.PersistentFlags().MarkHidden("leash-pid")
+	for _, p := range programs.All() {
+		one := p.Command()
+		one.Use = p.Service.Name()
+		cli.NeedsNothing(one) // it has settings of its own
+		run := one.RunE
+		one.RunE = func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := leash(cmd.Context(), dir, pid)
+			defer cancel()
+			cmd.SetContext(ctx)
+			return exit(run(cmd, args))
+		}
+		cmd.AddCommand(one)
+	}
+	return cmd
+}
+
+// exit gives the error of a service the exit code that its own binary would end with.
+func exit(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*cli.Error](err); ok {
+		return err
+	}
+	return cli.Fail(cli.ExitCode(service.ExitCode(err)), "", "%w", err)
+}
