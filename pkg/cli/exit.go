@@ -7,6 +7,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/cli/schema"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // An ExitCode is what the process ends with.
@@ -98,6 +99,7 @@ var exitCodes = [...]struct {
 }{
 	{context.Canceled, ExitInterrupted},
 	{leveret.ErrUnroutable, ExitNotFound},
+	{rabbit.ErrNotFound, ExitNotFound},
 	{leveret.ErrRefused, ExitUnreachable},
 	{leveret.ErrNotConnected, ExitUnreachable},
 	{leveret.ErrTooLarge, ExitUsage},

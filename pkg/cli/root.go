@@ -54,7 +54,7 @@ func (a *App) root() *cobra.Command {
 		&cobra.Group{ID: groupSetup, Title: "Set up:"},
 	)
 	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
-	add(root, groupLook, a.contractsCommand())
+	add(root, groupLook, a.contractsCommand(), a.queuesCommand(), a.dlqCommand())
 	add(root, groupSetup, a.configCommand(), a.completionCommand())
 	for _, cmd := range extra {
 		root.AddCommand(cmd)

@@ -19,9 +19,12 @@ type Group struct {
 }
 
 // Groups sorts the first limit dead letters of a work queue by why they failed, the largest group first, and returns how
-// many dead letters there are in all.
-func (l *Letters) Groups(ctx context.Context, queue string, limit int) (groups []Group, total int, err error) {
+// many dead letters there are in all. Only those that pick wants count; nil wants all.
+func (l *Letters) Groups(ctx context.Context, queue string, limit int, pick func(*Letter) bool) (groups []Group, total int, err error) {
 	total, err = l.Peek(ctx, queue, limit, func(letter *Letter) bool {
+		if pick != nil && !pick(letter) {
+			return true
+		}
 		i := slices.IndexFunc(groups, func(g Group) bool { return g.Code == letter.Code && g.Reason == letter.Reason })
 		if i < 0 {
 			groups = append(groups, Group{Queue: letter.Queue, Code: letter.Code, Reason: letter.Reason})

@@ -58,7 +58,7 @@ func TestWhoHadTheLastWord(t *testing.T) {
 // hostile are headers as a stranger may write them.
 func hostile() rabbit.Table {
 	return rabbit.Table{
-		"x-death": []any{nil, "x", rabbit.Table{"queue": int64(1)}, rabbit.Table{"queue": "q", "reason": []any{}, "time": "now"}},
+		"x-death":              []any{nil, "x", rabbit.Table{"queue": int64(1)}, rabbit.Table{"queue": "q", "reason": []any{}, "time": "now"}},
 		"x-first-death-reason": false, "x-last-death-queue": rabbit.Table{}, "CC": []any{"elsewhere"}, "BCC": "elsewhere",
 		"leveret-error-code": []any{"a"}, "leveret-error-message": rabbit.Table{"a": nil}, "leveret-replayed": "-7",
 		"leveret-attempts": "99999999999999999999999", "leveret-failed-at": int8(1), "leveret-first-failed-at": "0000-00-00",

@@ -107,7 +107,7 @@ func TestGroups(t *testing.T) {
 	}
 	require.NoError(t, pipeline.Flush(b.ctx))
 	b.waitFor(names.DeadLetterQueue(queue), 5)
-	groups, total, err := b.letters.Groups(b.ctx, queue, 100)
+	groups, total, err := b.letters.Groups(b.ctx, queue, 100, nil)
 	require.NoError(t, err)
 	require.Equal(t, 5, total)
 	require.Equal(t, []deadletter.Group{
@@ -120,6 +120,10 @@ func TestGroups(t *testing.T) {
 			Oldest: time.Date(2026, 1, 2, 15, 0, 0, 0, time.UTC), Newest: time.Date(2026, 1, 2, 15, 0, 0, 0, time.UTC),
 		},
 	}, groups)
+
+	groups, total, err = b.letters.Groups(b.ctx, queue, 100, func(l *deadletter.Letter) bool { return l.Code == "internal" && !l.FailedAt.IsZero() })
+	require.NoError(t, err)
+	require.Equal(t, []int{5, 1, 2}, []int{total, len(groups), groups[0].Count})
 }
 
 // A handler that crashes again and again says nothing: the broker does.
@@ -146,7 +150,7 @@ func TestLetterThatTheBrokerMade(t *testing.T) {
 	}, patience, time.Millisecond)
 	require.NoError(t, channel.Close())
 
-	groups, _, err := b.letters.Groups(b.ctx, queue, 10)
+	groups, _, err := b.letters.Groups(b.ctx, queue, 10, nil)
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
 	require.Equal(t, "delivery_limit", groups[0].Reason)

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// letterView is a dead letter as it is written under -o json.
+type letterView struct {
+	Number        int        `json:"n"` // in `dlq show QUEUE`, from 1
+	ID            string     `json:"id"`
+	Queue         string     `json:"queue"`
+	Contract      string     `json:"contract,omitempty"`
+	Code          string     `json:"code,omitempty"`
+	Reason        string     `json:"reason,omitempty"`
+	Error         string     `json:"error,omitempty"`
+	Attempts      int        `json:"attempts"`
+	Replayed      int        `json:"replayed"`
+	FailedAt      *time.Time `json:"failed_at,omitempty"`
+	FirstFailedAt *time.Time `json:"first_failed_at,omitempty"`
+	SentAt        *time.Time `json:"sent_at,omitempty"`
+	Service       string     `json:"service,omitempty"`
+	Host          string     `json:"host,omitempty"`
+	ContentType   string     `json:"content_type,omitempty"`
+	Correlation   string     `json:"correlation_id,omitempty"`
+	Headers       any        `json:"headers"`
+	// One of these: the payload where it is JSON, its text where it is text, and else its bytes.
+	Payload       json.RawMessage `json:"payload,omitempty"`
+	PayloadText   *string         `json:"payload_text,omitempty"`
+	PayloadBase64 *string         `json:"payload_base64,omitempty"`
+}
+
+func viewOf(number int, l *deadletter.Letter) letterView {
+	v := letterView{
+		Number: number, ID: l.ID, Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
+		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
+		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
+		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(l.Headers),
+	}
+	switch text := string(l.Body); {
+	case json.Valid(l.Body):
+		v.Payload = json.RawMessage(compact(l.Body))
+	case utf8.ValidString(text):
+		v.PayloadText = &text
+	default:
+		encoded := base64.StdEncoding.EncodeToString(l.Body)
+		v.PayloadBase64 = &encoded
+	}
+	return v
+}
+
+func momentOf(t time.Time) *time.Time {
+	if t.IsZero() || t.Year() < 0 || t.Year() > 9999 { // JSON has no others
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// plainHeaders writes what AMQP can carry as what JSON can.
+func plainHeaders(v any) any {
+	switch v := v.(type) {
+	case rabbit.Table:
+		object := make(map[string]any, len(v))
+		for name, value := range v {
+			object[name] = plainHeaders(value)
+		}
+		return object
+	case []any:
+		items := make([]any, len(v))
+		for i, item := range v {
+			items[i] = plainHeaders(item)
+		}
+		return items
+	case []byte:
+		if utf8.Valid(v) {
+			return string(v)
+		}
+		return base64.StdEncoding.EncodeToString(v)
+	case time.Time:
+		return v.UTC().Format(time.RFC3339Nano)
+	case nil, bool, string, int8, int16, int32, int64, int, uint8, uint16, uint32:
+		return v
+	default: // numbers that JSON may not have, such as NaN
+		return fmt.Sprint(v)
+	}
+}
+
+// why says in a word what a letter failed of.
+func why(code, reason string) string {
+	switch {
+	case code == "":
+		return reason
+	case reason == "":
+		return code
+	default:
+		return code + "/" + reason
+	}
+}
+
+// letterTable lists letters, one a line.
+func letterTable(letters []numbered) *Table {
+	t := NewTable("#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
+	for _, l := range letters {
+		t.Add(Plain(strconv.Itoa(l.number)), Plain(l.ID), Plain(ageText(l.FailedAt)), Plain(countText(l.Attempts)), Plain(strconv.Itoa(l.Replayed)),
+			Cell{why(l.Code, l.Reason), Red}, Plain(l.Error))
+	}
+	return t
+}
+
+// numbered is a letter with its number in the list of its queue.
+type numbered struct {
+	*deadletter.Letter
+	number int
+}
+
+func ageText(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	seconds := max(time.Since(at).Seconds(), 0)
+	return secondsText(&seconds)
+}
+
+func countText(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// printLetter shows all of one letter to a person.
+func (a *App) printLetter(l numbered) error {
+	v := viewOf(l.number, l.Letter)
+	var b strings.Builder
+	line := func(label, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s %s\n", a.out.dim(fmt.Sprintf("%-14s", label)), printable(value))
+		}
+	}
+	moment := func(label string, at *time.Time) {
+		if at != nil {
+			line(label, at.Format(time.RFC3339)+" ("+ageText(*at)+" ago)")
+		}
+	}
+	fmt.Fprintf(&b, "%s\n", a.out.bold(oneLine(v.ID)))
+	line("contract", v.Contract)
+	line("failed in", v.Queue)
+	line("why", a.out.red(printable(why(v.Code, v.Reason))))
+	line("error", strings.ReplaceAll(v.Error, "\n", "\n"+strings.Repeat(" ", 15)))
+	line("attempts", countText(v.Attempts))
+	line("replayed", countText(v.Replayed))
+	moment("failed", v.FailedAt)
+	moment("first failed", v.FirstFailedAt)
+	moment("sent", v.SentAt)
+	line("service", strings.Trim(v.Service+" on "+v.Host, " on"))
+	line("correlation id", v.Correlation)
+	line("content type", v.ContentType)
+	if headers, ok := v.Headers.(map[string]any); ok && len(headers) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", a.out.dim("headers"))
+		for _, name := range slices.Sorted(maps.Keys(headers)) {
+			text, _ := headers[name].(string)
+			if _, isText := headers[name].(string); !isText {
+				encoded, _ := json.Marshal(headers[name])
+				text = string(encoded)
+			}
+			fmt.Fprintf(&b, "  %s: %s\n", oneLine(name), oneLine(text))
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", a.out.dim("payload"))
+	if _, err := a.IO.Out.Write([]byte(b.String())); err != nil {
+		return err
+	}
+	switch {
+	case v.Payload != nil:
+		return writeRaw(a.IO.Out, l.Body, true)
+	case v.PayloadText != nil:
+		return a.Printf("%s\n", printable(*v.PayloadText))
+	default:
+		return a.Printf("%d bytes that are no text; -o json has them in base64\n", len(l.Body))
+	}
+}

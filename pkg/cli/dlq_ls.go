@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+)
+
+type dlqListOptions struct {
+	queue, where string
+	limit        int
+}
+
+// letterGroup is a line of `dlq ls`.
+type letterGroup struct {
+	Queue  string     `json:"queue"`
+	Code   string     `json:"code"`
+	Reason string     `json:"reason"`
+	Count  int        `json:"count"`
+	Oldest *time.Time `json:"oldest,omitempty"`
+	Newest *time.Time `json:"newest,omitempty"`
+	Error  string     `json:"error"`
+}
+
+func (a *App) dlqListCommand() *cobra.Command {
+	var o dlqListOptions
+	cmd := &cobra.Command{
+		Use:     "ls [QUEUE]",
+		Aliases: []string{"list"},
+		Short:   "How many failed where, and why",
+		Long:    "How many failed where, and why: dead letters by queue and error, with what the newest of each says.\n\n" + whereHelp,
+		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls inventory.reserve --where 'age < duration(\"1h\")'", a.Name),
+		Args:    arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.queue = args[0]
+			}
+			return a.listLetters(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.where, "where", "", "count only those that this `expression` is true for")
+	cmd.Flags().IntVar(&o.limit, "limit", readAtOnce, "look at so many dead letters of each queue at most")
+	return cmd
+}
+
+func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
+	if o.limit < 1 {
+		return usage("", "--limit is %d; it must be 1 or more", o.limit)
+	}
+	pick, err := parseWhere(o.where)
+	if err != nil {
+		return err
+	}
+	var queues []string
+	for _, q := range a.deadLetterQueues() {
+		queues = append(queues, q.name)
+	}
+	if o.queue != "" {
+		queues = []string{a.failingQueue(o.queue)}
+	}
+	conn, letters, err := a.letters(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.close(ctx, conn.Close)
+	var all []letterGroup
+	for _, queue := range queues {
+		groups, total, err := letters.Groups(ctx, queue, o.limit, pick.picks)
+		switch {
+		case errors.Is(err, deadletter.ErrNoQueue) && o.queue == "":
+			continue // its service never ran
+		case err != nil:
+			return a.explainLetters(queue, err)
+		case total > o.limit:
+			a.Warn("%s has %d dead letters; the first %d were looked at. --limit looks at more", queue, total, o.limit)
+		}
+		for _, g := range groups {
+			all = append(all, letterGroup{g.Queue, g.Code, g.Reason, g.Count, momentOf(g.Oldest), momentOf(g.Newest), g.Error})
+		}
+	}
+	pick.tell(a)
+	if len(all) == 0 && a.Format() == FormatText {
+		a.Note("no dead letters")
+		return nil
+	}
+	return PrintList(a, all, func() *Table {
+		t := NewTable("QUEUE", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
+		for _, g := range all {
+			t.Add(Cell{g.Queue, Bold}, Plain(fmt.Sprint(g.Count)), Cell{why(g.Code, g.Reason), Red}, Plain(agePointer(g.Newest)), Plain(agePointer(g.Oldest)), Plain(g.Error))
+		}
+		return t
+	})
+}
+
+func agePointer(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return ageText(*at)
+}

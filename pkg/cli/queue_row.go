@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// queueRow is one queue as `queues` shows it. What nobody knows is nil.
+type queueRow struct {
+	shownQueue
+
+	At        *time.Time `json:"at,omitempty"` // under --watch
+	Name      string     `json:"name"`
+	Kind      string     `json:"kind"`
+	Contract  string     `json:"contract,omitempty"`
+	Service   string     `json:"service,omitempty"`
+	Declared  bool       `json:"declared"`
+	Ready     *int       `json:"ready"`
+	Unacked   *int       `json:"unacked"`
+	Consumers *int       `json:"consumers"`
+	In        *float64   `json:"in_per_s"`
+	Out       *float64   `json:"out_per_s"`
+	Oldest    *float64   `json:"oldest_s"`
+	ClearsIn  *float64   `json:"clears_in_s"`
+
+	grows bool
+}
+
+func newQueueRow(q shownQueue, m managedQueue, now time.Time) queueRow {
+	return queueRow{
+		shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service,
+		Ready: m.Ready, Unacked: m.Unacked, Consumers: m.Consumers, In: m.in(), Out: m.out(), Oldest: m.oldest(now),
+	}
+}
+
+// estimate says how long what waits will last: from the rates, or from how it has changed since the sample before.
+func (r *queueRow) estimate(before map[string]int, elapsed time.Duration) {
+	if r.Kind != kindWork || r.Ready == nil || *r.Ready == 0 {
+		return
+	}
+	var pace float64 // how many fewer there are each second
+	was, sampled := before[r.Name]
+	switch {
+	case r.In != nil && r.Out != nil:
+		pace = *r.Out - *r.In
+	case r.Out != nil:
+		pace = *r.Out
+	case r.In != nil:
+		pace = -*r.In
+	case sampled && elapsed > 0:
+		pace = float64(was-*r.Ready) / elapsed.Seconds()
+	}
+	switch {
+	case pace > 0:
+		seconds := float64(*r.Ready) / pace
+		r.ClearsIn = &seconds
+	case pace < 0:
+		r.grows = true
+	}
+}
+
+func queueTable(rows []queueRow) *Table {
+	t := NewTable("QUEUE", "READY#", "UNACKED#", "CONSUMERS#", "IN/s#", "OUT/s#", "OLDEST#", "CLEARS IN")
+	for _, r := range rows {
+		if !r.Declared {
+			t.Add(Cell{r.Name, Dim}, Plain(""), Plain(""), Plain(""), Plain(""), Plain(""), Plain(""), Cell{"not declared", Dim})
+			continue
+		}
+		t.Add(Cell{r.Name, r.paintName()}, Cell{whole(r.Ready), r.paintReady()}, Plain(whole(r.Unacked)), Plain(whole(r.Consumers)),
+			Plain(rateText(r.In)), Plain(rateText(r.Out)), Plain(secondsText(r.Oldest)), r.clears())
+	}
+	return t
+}
+
+func (r *queueRow) paintName() Paint {
+	if r.Kind == kindWork {
+		return Bold
+	}
+	return ""
+}
+
+// paintReady shows what wants somebody: failed messages, and messages that nobody takes.
+func (r *queueRow) paintReady() Paint {
+	switch {
+	case r.Ready == nil || *r.Ready == 0:
+		return ""
+	case r.Kind == kindDeadLetters, r.Kind == kindLost:
+		return Red
+	case r.Kind == kindWork && r.Consumers != nil && *r.Consumers == 0:
+		return Yellow
+	default:
+		return ""
+	}
+}
+
+func (r *queueRow) clears() Cell {
+	if r.grows {
+		return Cell{"grows", Yellow}
+	}
+	return Plain(secondsText(r.ClearsIn))
+}
+
+func whole(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
+}
+
+func rateText(r *float64) string {
+	if r == nil {
+		return ""
+	}
+	return count(*r)
+}
+
+// secondsText writes seconds as people do: 8s, 5m, 3h20m, 12d.
+func secondsText(s *float64) string {
+	switch {
+	case s == nil:
+		return ""
+	case *s >= 2*24*3600:
+		return fmt.Sprintf("%.0fd", *s/(24*3600))
+	case *s >= 3600:
+		return short(time.Duration(*s/60) * time.Minute)
+	case *s < 1:
+		return "<1s"
+	default:
+		return short(time.Duration(*s) * time.Second)
+	}
+}
+
+func sortedNames(managed map[string]managedQueue) []string { return slices.Sorted(maps.Keys(managed)) }

@@ -1,0 +1,263 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+type queuesOptions struct {
+	filter string
+	all    bool
+	watch  bool
+	every  time.Duration
+}
+
+func (a *App) queuesCommand() *cobra.Command {
+	var o queuesOptions
+	cmd := &cobra.Command{
+		Use:   "queues [FILTER]",
+		Short: "What waits in the queues, who takes it, and how fast",
+		Long: "What waits in the queues, who takes it, and how fast: the work queues of all services, their dead letters, the retry\n" +
+			"tiers. FILTER is a name, or a pattern such as 'payment.*'.\n\n" +
+			"READY and CONSUMERS are asked of the broker itself; the rest comes from its management API, some seconds late. OUT is\n" +
+			"what consumers have done with; CLEARS IN is how long what waits will last at that pace. What nobody knows is -.",
+		Example:           fmt.Sprintf("  %[1]s queues\n  %[1]s queues 'order.*' --watch\n  %[1]s queues --watch=10s -o jsonl", a.Name),
+		Args:              arguments(0, 2),
+		ValidArgsFunction: a.completeQueue(a.shownQueues),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.watch = cmd.Flags().Changed("watch")
+			if n := len(args); o.watch && n > 0 { // --watch 5s, which pflag reads as an argument
+				if every, err := time.ParseDuration(args[n-1]); err == nil {
+					o.every, args = every, args[:n-1]
+				}
+			}
+			switch {
+			case len(args) > 1:
+				return usage("", "too many arguments (%q); give one pattern, in single quotes", args[1])
+			case len(args) == 1:
+				o.filter = args[0]
+			}
+			return a.queues(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVarP(&o.every, "watch", "w", watchEvery, "show them again and again, at this `interval`, until Ctrl-C")
+	f.Lookup("watch").NoOptDefVal = watchEvery.String()
+	f.BoolVar(&o.all, "all", false, "all queues of the virtual host, those of others too; needs the management API")
+	return cmd
+}
+
+// watchEvery is how often --watch looks where it is not told.
+const watchEvery = 2 * time.Second
+
+func (a *App) queues(ctx context.Context, o queuesOptions) error {
+	if _, err := path.Match(o.filter, ""); err != nil {
+		return usage("", "%q is not a pattern: * stands for any text, ? for one character, [abc] for one of those", o.filter)
+	}
+	if o.every < 100*time.Millisecond {
+		return usage("", "--watch is %v; it must be 100ms or more", o.every)
+	}
+	looked := a.shownQueues()
+	if o.filter != "" && !o.all {
+		if looked = matching(looked, o.filter); len(looked) == 0 {
+			return a.noQueue(o.filter, a.shownQueues())
+		}
+	}
+	conn, err := a.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer a.close(ctx, conn.Close)
+	api, err := newManagement(a.settings)
+	if err != nil {
+		return usage("", "%w", err)
+	}
+	defer api.close()
+	l := &look{app: a, conn: conn.Rabbit(), api: api, queues: looked, queuesOptions: o}
+	if o.watch {
+		return l.watch(ctx)
+	}
+	rows, err := l.sample(ctx)
+	if err != nil {
+		return a.explain(err)
+	}
+	if l.trouble != nil {
+		a.Warn("%v; unacked messages and rates are not known. %s", l.trouble, managementHint)
+	}
+	return PrintList(a, rows, func() *Table { return queueTable(rows) })
+}
+
+const managementHint = "Set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to where it is"
+
+// noQueue is the error of a queue that is none of the catalog's.
+func (a *App) noQueue(name string, among []shownQueue) error {
+	var names []string
+	for _, q := range among {
+		names = append(names, q.name)
+	}
+	text := fmt.Sprintf("no queue of the catalog is %q", name)
+	if near := schema.Nearest(name, names); near != "" {
+		text += fmt.Sprintf("; did you mean %s?", near)
+	}
+	return Fail(ExitNotFound, a.Name+" queues", "%s", text)
+}
+
+func matching(queues []shownQueue, pattern string) []shownQueue {
+	var found []shownQueue
+	for _, q := range queues {
+		if ok, _ := path.Match(pattern, q.name); ok {
+			found = append(found, q)
+		}
+	}
+	return found
+}
+
+// completeQueue completes the first argument with the names of queues.
+func (a *App) completeQueue(queues func() []shownQueue) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		_ = a.load(cmd) // for the namespace
+		var found []cobra.Completion
+		for _, q := range queues() {
+			found = append(found, cobra.CompletionWithDesc(q.name, q.describe()))
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// look is one run of queues.
+type look struct {
+	queuesOptions
+	app     *App
+	conn    *rabbit.Conn
+	api     *management
+	queues  []shownQueue
+	trouble error // why the management API does not help
+
+	last     map[string]int // READY of the sample before
+	lastTime time.Time
+}
+
+// sample looks once. It fails only where the broker itself does not answer.
+func (l *look) sample(ctx context.Context) ([]queueRow, error) {
+	managed, err := l.api.queues(ctx, l.app.settings.vhost())
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	l.trouble = err
+	queues := l.queues
+	if l.all {
+		if err != nil {
+			return nil, Fail(ExitError, managementHint, "--all: %w", err)
+		}
+		queues = withOthers(queues, managed, l.filter)
+	}
+	now := time.Now()
+	rows := make([]queueRow, 0, len(queues))
+	ready := make(map[string]int, len(queues))
+	for _, q := range queues {
+		m, known := managed[q.name]
+		row := newQueueRow(q, m, now)
+		state, err := l.conn.Inspect(ctx, q.name)
+		switch {
+		case err == nil:
+			row.Declared, row.Ready, row.Consumers = true, &state.Ready, &state.Consumers
+		case errors.Is(err, rabbit.ErrNotFound):
+			row = queueRow{shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service}
+		case errors.Is(err, rabbit.ErrRefused) && known:
+			row.Declared = true
+		default:
+			return nil, err
+		}
+		if row.Ready != nil {
+			ready[q.name] = *row.Ready
+		}
+		row.estimate(l.last, now.Sub(l.lastTime))
+		rows = append(rows, row)
+	}
+	l.last, l.lastTime = ready, now
+	return rows, nil
+}
+
+// shownQueue is a queue of the catalog.
+type shownQueue struct {
+	name, kind, contract, service string
+}
+
+// The kinds of queue.
+const (
+	kindWork        = "work"
+	kindDeadLetters = "dead_letters"
+	kindRetry       = "retry"
+	kindLost        = "lost"
+	kindOther       = "other"
+)
+
+func (q shownQueue) describe() string {
+	switch q.kind {
+	case kindWork:
+		return q.contract + " to " + q.service
+	case kindDeadLetters:
+		return "dead letters of " + q.service
+	case kindRetry:
+		return "retry tier"
+	default:
+		return "messages whose queue was gone"
+	}
+}
+
+// shownQueues returns the queues of the catalog: work queues, each with its dead letters, then the retry tiers.
+func (a *App) shownQueues() []shownQueue {
+	var all []shownQueue
+	seen := map[string]bool{}
+	add := func(q shownQueue) {
+		if !seen[q.name] {
+			seen[q.name] = true
+			all = append(all, q)
+		}
+	}
+	names := a.names()
+	for _, q := range a.workQueues() {
+		add(shownQueue{q.name, kindWork, q.contract, q.service})
+		if q.kind != leveret.KindRequest {
+			add(shownQueue{names.DeadLetterQueue(q.name), kindDeadLetters, q.contract, q.service})
+		}
+	}
+	for _, delay := range a.delays() {
+		add(shownQueue{names.RetryTier(delay), kindRetry, "", ""})
+	}
+	if len(a.deadLetterQueues()) > 0 {
+		add(shownQueue{names.RetryLost(), kindLost, "", ""})
+	}
+	return all
+}
+
+// withOthers adds the queues that are not the catalog's, and takes those that match.
+func withOthers(queues []shownQueue, managed map[string]managedQueue, pattern string) []shownQueue {
+	known := map[string]bool{}
+	var all []shownQueue
+	for _, q := range queues {
+		known[q.name] = true
+		all = append(all, q)
+	}
+	for _, name := range sortedNames(managed) {
+		if !known[name] {
+			all = append(all, shownQueue{name: name, kind: kindOther})
+		}
+	}
+	if pattern != "" {
+		all = matching(all, pattern)
+	}
+	return all
+}
