@@ -77,6 +77,10 @@ func Run(ctx context.Context, c Config) ExitCode {
 	streams := *a.IO
 	a.status = &status{w: streams.Err}
 	streams.Err = a.status
+	if streams.In == nil {
+		streams.In = strings.NewReader("")
+	}
+	streams.In = &stdin{ctx: ctx, r: streams.In, chunks: make(chan chunk)}
 	a.IO = &streams
 	a.paint()
 	if err := a.Catalog.Err(); err != nil {
@@ -121,7 +125,7 @@ func (a *App) report(err error) {
 		_ = writeJSON(a.IO.Err, f, false)
 		return
 	}
-	text := a.err.red("error:") + " " + f.Error.Message + "\n"
+	text := a.err.red("error:") + " " + printable(f.Error.Message) + "\n"
 	if invalid, ok := errors.AsType[*schema.Invalid](err); ok && len(invalid.Problems) > 1 {
 		text = a.err.red("error:") + " " + strings.TrimSuffix(f.Error.Message, " "+invalid.Error()) + "\n"
 		for _, p := range invalid.Problems {

@@ -108,7 +108,7 @@ func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, fr
 	answer, coded := errors.AsType[*leveret.Error](err)
 	switch {
 	case errors.Is(err, leveret.ErrUnroutable):
-		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "nobody serves %s: %w", spec.Name, err)
+		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "%w", err)
 	case coded && answer.Unwrap() == nil: // what an error wraps does not travel: this one came from the other side
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", cmp.Or(from, spec.Name), short(elapsed), answer)
 	case errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:

@@ -19,11 +19,12 @@ type contractSummary struct {
 
 func (a *App) contractsCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "contracts",
-		Aliases: []string{"contract"},
-		Short:   "What can be sent, and who serves it",
-		Args:    noSuchCommand,
-		RunE:    func(*cobra.Command, []string) error { return a.listContracts() },
+		Use:         "contracts",
+		Aliases:     []string{"contract"},
+		Short:       "What can be sent, and who serves it",
+		Args:        noSuchCommand,
+		Annotations: map[string]string{runsAlone: "true"},
+		RunE:        func(*cobra.Command, []string) error { return a.listContracts() },
 	}
 	cmd.AddCommand(a.contractsShowCommand())
 	return cmd

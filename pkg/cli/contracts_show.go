@@ -53,11 +53,13 @@ func (a *App) contractsShowCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&o.schema, "schema", false, "print the JSON Schema alone")
 	cmd.Flags().BoolVar(&o.example, "example", false, "print the example payload alone")
-	cmd.MarkFlagsMutuallyExclusive("schema", "example")
 	return cmd
 }
 
 func (a *App) showContract(o contractsShowOptions) error {
+	if o.schema && o.example {
+		return usage("", "--schema and --example do not go together: either is printed alone")
+	}
 	c, err := a.contract(o.name, 0)
 	if err != nil {
 		return err

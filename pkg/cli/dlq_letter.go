@@ -45,7 +45,7 @@ func viewOf(number int, l *deadletter.Letter) letterView {
 		Number: number, ID: l.ID, Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
 		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
 		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
-		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(l.Headers),
+		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(told(l.Headers)),
 	}
 	switch text := string(l.Body); {
 	case json.Valid(l.Body):
@@ -65,6 +65,14 @@ func momentOf(t time.Time) *time.Time {
 	}
 	t = t.UTC()
 	return &t
+}
+
+// told returns the headers without those that count how often the letter was looked at.
+func told(h rabbit.Table) rabbit.Table {
+	h = maps.Clone(h)
+	delete(h, "x-delivery-count")
+	delete(h, "x-acquired-count")
+	return h
 }
 
 // plainHeaders writes what AMQP can carry as what JSON can.
@@ -110,9 +118,9 @@ func why(code, reason string) string {
 
 // letterTable lists letters, one a line.
 func letterTable(letters []numbered) *Table {
-	t := NewTable("#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
+	t := NewTable("N#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
 	for _, l := range letters {
-		t.Add(Plain(strconv.Itoa(l.number)), Plain(l.ID), Plain(ageText(l.FailedAt)), Plain(countText(l.Attempts)), Plain(strconv.Itoa(l.Replayed)),
+		t.Add(Plain(countText(l.number)), Plain(l.ID), Plain(ageText(l.FailedAt)), Plain(countText(l.Attempts)), Plain(strconv.Itoa(l.Replayed)),
 			Cell{why(l.Code, l.Reason), Red}, Plain(l.Error))
 	}
 	return t
@@ -163,7 +171,8 @@ func (a *App) printLetter(l numbered) error {
 	moment("failed", v.FailedAt)
 	moment("first failed", v.FirstFailedAt)
 	moment("sent", v.SentAt)
-	line("service", strings.Trim(v.Service+" on "+v.Host, " on"))
+	line("service", v.Service)
+	line("host", v.Host)
 	line("correlation id", v.Correlation)
 	line("content type", v.ContentType)
 	if headers, ok := v.Headers.(map[string]any); ok && len(headers) > 0 {

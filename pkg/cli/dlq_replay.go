@@ -93,6 +93,7 @@ type replaying struct {
 	letters *deadletter.Letters
 	pick    *where
 	ids     []string
+	total   int   // when it began
 	failed  error // the first
 	written error // of standard output
 }
@@ -104,8 +105,8 @@ func (r *replaying) dry(ctx context.Context) error {
 		Done: func(l *deadletter.Letter, _ error) {
 			r.ids = append(r.ids, l.ID)
 			r.line(l.ID, "would_replay", nil)
-			l.Body = nil // it is not shown
-			picked = append(picked, numbered{l, len(picked) + 1})
+			l.Body = nil                                 // it is not shown
+			picked = append(picked, numbered{Letter: l}) // without numbers: those are of `dlq show`
 		},
 	})
 	r.pick.tell(r.app)
@@ -113,6 +114,7 @@ func (r *replaying) dry(ctx context.Context) error {
 		return r.app.explainLetters(r.queue, err)
 	}
 	if r.app.Format() == FormatText {
+		sortLetters(picked)
 		if len(picked) > 0 {
 			r.written = r.app.PrintTable(letterTable(picked))
 		}
@@ -138,6 +140,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	if err := a.confirm(ctx, r.yes, r.question(total)); err != nil {
 		return err
 	}
+	r.total = total
 	if r.limit > 0 && r.where == "" {
 		total = min(total, r.limit)
 	}
@@ -208,7 +211,7 @@ func (r *replaying) print(result deadletter.Result) error {
 	case FormatJSONL:
 		return r.written
 	default:
-		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, plural(result.Seen, "dead letter"), result.Queue)
+		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, plural(max(r.total, result.Seen), "dead letter"), result.Queue)
 		if result.Failed > 0 {
 			text += fmt.Sprintf("; %d were not taken and are dead letters still", result.Failed)
 		}

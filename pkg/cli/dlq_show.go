@@ -97,6 +97,12 @@ func (a *App) showOne(o dlqShowOptions, all []numbered) error {
 	return a.printLetter(all[i])
 }
 
+func sortLetters(all []numbered) {
+	slices.SortStableFunc(all, func(x, y numbered) int {
+		return cmp.Or(x.FailedAt.Compare(y.FailedAt), cmp.Compare(x.ID, y.ID))
+	})
+}
+
 // maxHeld is how many bytes of dead letters are kept to be shown.
 const maxHeld = 256 << 20
 
@@ -109,9 +115,7 @@ func readLetters(ctx context.Context, letters *deadletter.Letters, queue string,
 		held += len(l.Body)
 		return held < maxHeld
 	})
-	slices.SortStableFunc(all, func(x, y numbered) int {
-		return cmp.Or(x.FailedAt.Compare(y.FailedAt), cmp.Compare(x.ID, y.ID))
-	})
+	sortLetters(all)
 	for i := range all {
 		all[i].number = i + 1
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -17,24 +16,16 @@ func (a *App) confirm(ctx context.Context, yes bool, question string) error {
 		return usage("--dry-run shows what would be done", "--yes is needed where nobody can be asked: %s", question)
 	}
 	fmt.Fprintf(a.IO.Err, "%s [y/N] ", question)
-	answers := make(chan string, 1)
-	go func() { // a read of a terminal cannot be interrupted: where ctx ends, it ends with the process
-		line, err := bufio.NewReader(a.IO.In).ReadString('\n')
-		if err != nil && err != io.EOF { //nolint:errorlint // as bufio returns it
-			line = ""
-		}
-		answers <- line
-	}()
-	select {
-	case answer := <-answers:
-		switch strings.ToLower(strings.TrimSpace(answer)) {
-		case "y", "yes":
-			return nil
-		default:
-			return Fail(ExitError, "", "nothing was done: the answer was not y")
-		}
-	case <-ctx.Done():
-		fmt.Fprintln(a.IO.Err)
+	answer, err := bufio.NewReader(a.IO.In).ReadString('\n')
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return ctx.Err()
+	}
+	if err != nil {
+		fmt.Fprintln(a.IO.Err) // there was no Enter
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	return Fail(ExitError, "", "nothing was done: the answer was not y")
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -117,19 +118,21 @@ func rateText(r *float64) string {
 	return count(*r)
 }
 
-// secondsText writes seconds as people do: 8s, 5m, 3h20m, 12d.
+// secondsText writes seconds roughly: 87s, 90m, 13h, 5d.
 func secondsText(s *float64) string {
 	switch {
 	case s == nil:
 		return ""
-	case *s >= 2*24*3600:
-		return fmt.Sprintf("%.0fd", *s/(24*3600))
-	case *s >= 3600:
-		return short(time.Duration(*s/60) * time.Minute)
 	case *s < 1:
 		return "<1s"
+	case *s < 120:
+		return fmt.Sprintf("%.0fs", math.Floor(*s))
+	case *s < 120*60:
+		return fmt.Sprintf("%.0fm", math.Floor(*s/60))
+	case *s < 48*3600:
+		return fmt.Sprintf("%.0fh", math.Floor(*s/3600))
 	default:
-		return short(time.Duration(*s) * time.Second)
+		return fmt.Sprintf("%.0fd", math.Floor(*s/(24*3600)))
 	}
 }
 

@@ -109,6 +109,8 @@ func (a *App) publishRaw(ctx context.Context, publisher *rabbit.Publisher, o sen
 	})
 	elapsed := time.Since(begun)
 	switch {
+	case errors.Is(err, rabbit.ErrUnroutable) && o.raw.exchange == "":
+		return Fail(ExitNotFound, a.Name+" queues --all", "%w: there is no queue %q", rabbit.ErrUnroutable, o.raw.routingKey)
 	case errors.Is(err, rabbit.ErrUnroutable):
 		return Fail(ExitNotFound, a.Name+" queues --all", "%w", err)
 	case err != nil:

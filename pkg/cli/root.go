@@ -38,6 +38,7 @@ func (a *App) root() *cobra.Command {
 	root.SetOut(a.IO.Out)
 	root.SetErr(a.IO.Err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath()+" --help", "%w", err) })
+	root.SetUsageFunc(writeUsage)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	a.globalFlags(root)

@@ -194,11 +194,11 @@ func (s *sending) summary(ctx context.Context, elapsed time.Duration, inputErr e
 	cause = s.explain(cause)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%d are %s and confirmed: %w", ok, s.verb, ctx.Err())
+		return fmt.Errorf("%d %s and confirmed: %w", ok, s.verb, ctx.Err())
 	case ok == 0:
 		return cause
 	default:
-		return Fail(ExitPartial, nextOf(cause), "%d are %s and confirmed, %d failed; the first: %w", ok, s.verb, max(len(s.failed), 1), cause)
+		return Fail(ExitPartial, nextOf(cause), "%d %s and confirmed, %d failed; the first: %w", ok, s.verb, max(len(s.failed), 1), cause)
 	}
 }
 

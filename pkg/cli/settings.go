@@ -3,7 +3,7 @@ package cli
 import (
 	"cmp"
 	"crypto/tls"
-	"fmt"
+	"errors"
 	"log/slog"
 	"net"
 	"net/url"
@@ -36,7 +36,7 @@ type settings struct {
 var defaults = map[string]string{"log.level": "warn", "broker.connect_timeout": "5s"}
 
 // shownFlags are the flags of settings that every command's help lists. All the others work too; `config show` has them.
-var shownFlags = map[string]bool{"config": true, "broker-url": true}
+var shownFlags = map[string]bool{"config": true, "broker-url": true, "output": true, "color": true}
 
 // AddKeys adds settings of a program's own to the table of settings. An [Extra] calls it while it makes its command.
 func (a *App) AddKeys(keys ...config.Key) { a.keys = append(a.keys, keys...) }
@@ -101,7 +101,7 @@ func (s settings) management() (base, username, password string, err error) {
 	broker := &url.URL{Host: "localhost", Path: "/"}
 	if len(s.urls) > 0 {
 		if broker, err = url.Parse(s.urls[0]); err != nil {
-			return "", "", "", fmt.Errorf("broker.url: %w", err)
+			return "", "", "", errors.New("broker.url is not a URL") // what url says of it would hold the password
 		}
 	}
 	username, password = "guest", "guest"
@@ -114,7 +114,7 @@ func (s settings) management() (base, username, password string, err error) {
 	}
 	u, err := url.Parse(s.managementURL)
 	if err != nil {
-		return "", "", "", fmt.Errorf("broker.management_url: %w", err)
+		return "", "", "", errors.New("broker.management_url is not a URL")
 	}
 	if u.User != nil {
 		username = u.User.Username()

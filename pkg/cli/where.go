@@ -60,7 +60,7 @@ func parseWhere(text string) (*where, error) {
 		if e, ok := errors.AsType[*file.Error](err); ok {
 			return nil, usage("", "--where: %s at line %d, column %d%s", e.Message, e.Line, e.Column+1, e.Snippet)
 		}
-		return nil, usage("", "--where: %w", err)
+		return nil, usage("", "--where must be true or false: %w", err)
 	}
 	return &where{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env")}, nil
 }
@@ -102,7 +102,7 @@ func (w *where) tell(a *App) {
 	if e, ok := errors.AsType[*file.Error](w.first); ok {
 		text = e.Message
 	}
-	a.Warn("--where makes no sense for %s, which count as not picked: %s", plural(w.failed, "dead letter"), text)
+	a.Warn("--where fails for %s, not picked: %s", plural(w.failed, "dead letter"), text)
 }
 
 // age is how long ago a letter failed; 0 where nobody said.

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
-	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // errCallerGone is the cause of a handler's context that ends because its caller has given up.
@@ -15,7 +14,13 @@ var errCallerGone = errors.New("the caller has given up")
 // calls are the requests that are being handled, so that their callers can take them back.
 type calls struct {
 	mu      sync.Mutex
-	running map[string]context.CancelCauseFunc // by message id
+	running map[*call]struct{}
+}
+
+// call is one request that is being handled. Several may have one id: a caller that lost its connection calls again.
+type call struct {
+	id     string
+	cancel context.CancelCauseFunc
 }
 
 // begin returns a context that cancel ends. A message without an id cannot be taken back.
@@ -24,15 +29,16 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 		return ctx, func() {}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
+	this := &call{id, cancel}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running == nil {
-		c.running = make(map[string]context.CancelCauseFunc)
+		c.running = make(map[*call]struct{})
 	}
-	c.running[id] = cancel
+	c.running[this] = struct{}{}
 	return ctx, func() {
 		c.mu.Lock()
-		delete(c.running, id)
+		delete(c.running, this)
 		c.mu.Unlock()
 		cancel(nil)
 	}
@@ -40,20 +46,20 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 
 func (c *calls) cancel(id string) {
 	c.mu.Lock()
-	cancel := c.running[id]
-	c.mu.Unlock()
-	if cancel != nil {
-		cancel(errCallerGone)
+	defer c.mu.Unlock()
+	for running := range c.running {
+		if running.id == id {
+			running.cancel(errCallerGone)
+		}
 	}
 }
 
 // control consumes what this process is told by callers, from a queue of its own.
 func (w *Worker) control(requests []string) *rabbit.Consumer {
-	n := w.names()
-	var t topology.Topology
-	t.Add(n.Control(w.service.name, w.instance(), requests...))
+	n, instance := w.names(), w.conn.instanceFor("control."+w.service.name)
+	t := n.Control(w.service.name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
-		Queue: n.ControlQueue(w.service.name, w.instance()), Tag: w.tag(), NoAck: true, Exclusive: true, Logger: w.log,
+		Queue: n.ControlQueue(w.service.name, instance), Tag: w.tag(), NoAck: true, Exclusive: true, Logger: w.log,
 		Setup: func(ctx context.Context) error { return w.conn.declareExclusive(ctx, t) },
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.MessageId)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A Catalog is a system of services: what there is to send, and who serves it. It is immutable and safe for concurrent
@@ -17,7 +19,7 @@ type Catalog struct {
 
 // NewCatalog puts services together. It never fails; [Catalog.Err] tells what is wrong with them.
 func NewCatalog(services ...*Service) *Catalog {
-	c := &Catalog{services: slices.Clone(services)}
+	c := &Catalog{services: slices.DeleteFunc(slices.Clone(services), func(s *Service) bool { return s == nil })}
 	slices.SortStableFunc(c.services, func(a, b *Service) int { return cmp.Compare(a.name, b.name) })
 	for _, s := range c.services {
 		for _, u := range s.uses {
@@ -27,7 +29,11 @@ func NewCatalog(services ...*Service) *Catalog {
 		}
 	}
 	slices.SortStableFunc(c.contracts, func(a, b Contract) int { return cmp.Compare(a.Spec().Name, b.Spec().Name) })
-	c.err = errors.Join(c.check()...)
+	errs := c.check()
+	if len(c.services) < len(services) {
+		errs = append(errs, errors.New("a service is nil"))
+	}
+	c.err = errors.Join(errs...)
 	return c
 }
 
@@ -58,8 +64,10 @@ func (c *Catalog) Users(contract Contract, role Role) []*Service {
 
 func (c *Catalog) check() []error {
 	var errs []error
+	var all topology.Topology
 	for i, s := range c.services {
-		errs = append(errs, s.err())
+		errs = append(errs, s.ownErr())
+		all.Add(s.Topology(topology.Names{}, "classic"))
 		if i > 0 && c.services[i-1].name == s.name {
 			errs = append(errs, fmt.Errorf("two services are named %q", s.name))
 		}
@@ -69,9 +77,11 @@ func (c *Catalog) check() []error {
 		if i > 0 && c.contracts[i-1].Spec().Name == spec.Name {
 			errs = append(errs, fmt.Errorf("two contracts are named %q: a name is what a message is known by on the wire", spec.Name))
 		}
+		errs = append(errs, contractErr(contract))
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
-	return errs
+	errs = append(errs, checkQueues(c.services...)...)
+	return append(errs, checkNames(all))
 }
 
 // checkServed finds contracts that nobody serves, or that somebody else than their owner does.

@@ -51,7 +51,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 	if conn == nil || service == nil {
 		return nil, Errorf(InvalidArgument, "a client needs a connection and a service")
 	}
-	if err := service.err(); err != nil {
+	if err := errors.Join(service.err(), checkNames(service.Topology(conn.names, conn.config.RequestQueueType))); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
@@ -73,7 +73,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, Setup: setup, OnLate: conn.tel.lateReply,
 	}
 	if config.ReplyQueue {
-		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.config.Instance)
+		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.instanceFor("reply."+service.name))
 	}
 	c.requester = rabbit.NewRequester(conn.publish, requests)
 	c.send = chain(c.observed(c.publish), config.Middleware)
@@ -84,10 +84,19 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 // Send publishes a command or an event and blocks until the broker has confirmed it: see the errors of this package for
 // what else it may end in. While ctx lives, it waits through lost connections, and publishes again under the same id.
 func (c *Client) Send(ctx context.Context, m *Message) error {
-	if _, err := c.route(m, "send or publish"); err != nil {
+	if err := c.sendable(m); err != nil {
 		return err
 	}
 	return c.send(ctx, m)
+}
+
+// sendable tells why a message cannot be sent without waiting for an answer.
+func (c *Client) sendable(m *Message) error {
+	r, err := c.route(m, "send or publish")
+	if err == nil && r.spec.Kind == KindRequest {
+		err = Errorf(InvalidArgument, "%s is a request; requests are called", r.spec.Name)
+	}
+	return err
 }
 
 // Call makes a request and blocks until its reply, which it sets in m, a coded error from the other side, or the end of
@@ -98,7 +107,7 @@ func (c *Client) Call(ctx context.Context, m *Message) error {
 		return err
 	}
 	if r.spec.Kind != KindRequest {
-		return Errorf(InvalidArgument, "%s is a %s; only requests can be called", r.spec.Name, r.spec.Kind)
+		return Errorf(InvalidArgument, "%s is %s; only requests can be called", r.spec.Name, article(r.spec.Kind.String()))
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -201,6 +210,7 @@ type Pipeline struct {
 	client *Client
 	rabbit *rabbit.Pipeline
 	send   Handler
+	failed []error
 }
 
 // Pipeline makes a pipeline, which shares the client's limit of messages in flight.
@@ -213,16 +223,30 @@ func (c *Client) Pipeline() *Pipeline {
 // Send writes a message and returns. It blocks while the connection is down, or too many messages wait for their
 // confirm. An error means that this message was not sent; what becomes of the others is told by Flush.
 func (p *Pipeline) Send(ctx context.Context, m *Message) error {
-	if _, err := p.client.route(m, "send or publish"); err != nil {
+	if err := p.client.sendable(m); err != nil {
 		return err
 	}
 	return p.send(ctx, m)
 }
 
 func (p *Pipeline) publish(ctx context.Context, m *Message) error {
-	return p.rabbit.Publish(ctx, p.client.publication(ctx, m), nil)
+	name, id := m.Contract.Spec().Name, m.ID
+	err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) {
+		if err != nil {
+			p.failed = append(p.failed, fmt.Errorf("%s %s: %w", name, id, err))
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", name, id, err)
+	}
+	return nil
 }
 
 // Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were sent since
 // the last Flush are confirmed; else the errors of the others, joined.
-func (p *Pipeline) Flush(ctx context.Context) error { return p.rabbit.Flush(ctx) }
+func (p *Pipeline) Flush(ctx context.Context) error {
+	_ = p.rabbit.Flush(ctx) // the same errors, without the messages they are of
+	err := errors.Join(p.failed...)
+	p.failed = nil
+	return err
+}

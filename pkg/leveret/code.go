@@ -66,6 +66,14 @@ func (c Code) HTTPStatus() int {
 	return httpStatus[c]
 }
 
+// known returns c, or [Unknown] for what is no code.
+func (c Code) known() Code {
+	if c == 0 || int(c) >= len(codeNames) {
+		return Unknown
+	}
+	return c
+}
+
 // retryable tells whether an error of this code is worth another try, unless a contract says otherwise.
 func (c Code) retryable() bool {
 	switch c {

@@ -2,12 +2,14 @@ package leveret
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 )
 
 const (
@@ -64,7 +66,8 @@ func decoded[T any](body []byte) (T, error) {
 	return payload, err
 }
 
-// decode accepts exactly one JSON value that is not null. Its errors are InvalidArgument and name the field.
+// decode accepts exactly one JSON value that is not null, in UTF-8. Of a field that comes twice the last counts. Its
+// errors are InvalidArgument and name the field.
 func decode(body []byte, into any) error {
 	trimmed := bytes.TrimSpace(body)
 	if len(trimmed) == 0 {
@@ -73,10 +76,26 @@ func decode(body []byte, into any) error {
 	if bytes.Equal(trimmed, []byte("null")) {
 		return Errorf(InvalidArgument, "the body is null; it must be a JSON value")
 	}
+	if !utf8.Valid(body) { // encoding/json would put U+FFFD in its place, and so make two different names one
+		return Errorf(InvalidArgument, "the body is not UTF-8 (at byte %d)", firstInvalid(body))
+	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return Errorf(InvalidArgument, "%s", describeJSON(err))
 	}
 	return nil
+}
+
+// firstInvalid returns the offset of the first byte that is not UTF-8.
+func firstInvalid(body []byte) int {
+	at := 0
+	for at < len(body) {
+		r, size := utf8.DecodeRune(body[at:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		at += size
+	}
+	return at
 }
 
 // describeJSON says in plain words what is wrong with a body, and where.
@@ -89,11 +108,18 @@ func describeJSON(err error) string {
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		if e.Field == "" {
-			return fmt.Sprintf("the body must be a JSON %s, not a %s", jsonType(e.Type), e.Value)
+			return fmt.Sprintf("the body must be a JSON %s, not %s", jsonType(e.Type), article(e.Value))
 		}
-		return fmt.Sprintf("%s: must be a JSON %s, not a %s", e.Field, jsonType(e.Type), e.Value)
+		return fmt.Sprintf("%s: must be a JSON %s, not %s", e.Field, jsonType(e.Type), article(e.Value))
 	}
 	return "the body cannot be decoded: " + strings.TrimPrefix(err.Error(), "json: ")
+}
+
+func article(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an " + noun
+	}
+	return "a " + noun
 }
 
 func jsonType(t reflect.Type) string {
@@ -115,6 +141,17 @@ func jsonType(t reflect.Type) string {
 	}
 }
 
+// keyable tells whether a type can be the key of a JSON object.
+func keyable(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
+		return true
+	default:
+		return t.Implements(textMarshaler)
+	}
+}
+
 // encodable tells at once of types that encoding/json would refuse at the first message.
 func encodable(t reflect.Type) error {
 	return encodableIn(t, t.String(), map[reflect.Type]bool{})
@@ -122,29 +159,42 @@ func encodable(t reflect.Type) error {
 
 var (
 	marshaler     = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()
+	unmarshaler   = reflect.TypeFor[json.Unmarshaler]()
+	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
+// custom tells whether a type sees to its encoding itself.
+func custom(t reflect.Type) bool {
+	return t.Implements(marshaler) || t.Implements(unmarshaler) || t.Implements(textMarshaler)
+}
+
 func encodableIn(t reflect.Type, path string, seen map[reflect.Type]bool) error {
-	if seen[t] || t.Implements(marshaler) || t.Implements(textMarshaler) ||
-		reflect.PointerTo(t).Implements(marshaler) || reflect.PointerTo(t).Implements(textMarshaler) {
+	if seen[t] || t.Kind() != reflect.Interface && custom(reflect.PointerTo(t)) {
 		return nil
 	}
 	seen[t] = true
 	switch t.Kind() {
 	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
 		return fmt.Errorf("%s is a %v, which JSON cannot carry", path, t.Kind())
+	case reflect.Interface:
+		if t.NumMethod() > 0 {
+			return fmt.Errorf("%s is the interface %v, which JSON cannot be decoded into", path, t)
+		}
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return encodableIn(t.Elem(), path, seen)
 	case reflect.Map:
-		if k := t.Key(); k.Kind() != reflect.String && !k.Implements(textMarshaler) && !k.ConvertibleTo(reflect.TypeFor[int64]()) {
+		if k := t.Key(); !keyable(k) {
 			return fmt.Errorf("%s has keys of type %v, which JSON cannot carry", path, k)
 		}
 		return encodableIn(t.Elem(), path, seen)
 	case reflect.Struct:
 		for i := range t.NumField() {
 			f := t.Field(i)
-			if !f.IsExported() && !f.Anonymous || f.Tag.Get("json") == "-" {
+			embedded := f.Type
+			if embedded.Kind() == reflect.Pointer {
+				embedded = embedded.Elem()
+			}
+			if !f.IsExported() && (!f.Anonymous || embedded.Kind() != reflect.Struct) || f.Tag.Get("json") == "-" {
 				continue
 			}
 			if err := encodableIn(f.Type, path+"."+f.Name, seen); err != nil {

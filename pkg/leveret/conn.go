@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -66,6 +68,9 @@ type Conn struct {
 	declarer *rabbit.Declarer
 	names    topology.Names
 	tel      *telemetry
+
+	mu    sync.Mutex
+	taken map[string]int // exclusive queues, by purpose
 }
 
 // Connect blocks until both connections are there, or ctx ends. An unreachable broker is tried again while ctx lives;
@@ -103,7 +108,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		if err != nil {
 			host = "localhost"
 		}
-		c.Instance = host + "/" + strconv.Itoa(os.Getpid())
+		c.Instance = cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -127,8 +132,16 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	if c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace) {
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
 	}
-	if len(c.Namespace) > 63 || len(c.Instance) > 127 || len(c.Name) > 127 {
-		return c, Errorf(InvalidArgument, "Namespace, Instance or Name is too long")
+	if owner, _, _ := strings.Cut(c.Namespace, "."); reservedOwner(owner) != "" {
+		return c, Errorf(InvalidArgument, "Namespace is %q; %s", c.Namespace, reservedOwner(owner))
+	}
+	for _, s := range []struct {
+		field, value string
+		limit        int
+	}{{"Namespace", c.Namespace, maxSegment}, {"Instance", c.Instance, 100}, {"Name", c.Name, 127}, {"Version", c.Version, 63}} {
+		if len(s.value) > s.limit { // or the names of queues and of consumers would be over AMQP's limit
+			return c, Errorf(InvalidArgument, "%s has %d bytes; it may have %d", s.field, len(s.value), s.limit)
+		}
 	}
 	return c, nil
 }
@@ -198,7 +211,22 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	return c.declarer.Declare(ctx, t)
 }
 
-// declarePublishing is declare over the publishing connection, for queues that are exclusive to it.
+// instanceFor returns the instance, with a number where the purpose has been given out before: a program may have
+// several clients and workers of one service, and an exclusive queue has one of them.
+func (c *Conn) instanceFor(purpose string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.taken == nil {
+		c.taken = make(map[string]int)
+	}
+	c.taken[purpose]++
+	if n := c.taken[purpose]; n > 1 {
+		return c.config.Instance + "#" + strconv.Itoa(n)
+	}
+	return c.config.Instance
+}
+
+// declareExclusive is declare over the publishing connection, for queues that are exclusive to it.
 func (c *Conn) declareExclusive(ctx context.Context, t topology.Topology) error {
 	return rabbit.NewDeclarer(c.publish).Declare(ctx, t)
 }

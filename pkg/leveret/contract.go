@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A Kind is what a contract is: a command, an event, or a request.
@@ -87,10 +89,11 @@ const DefaultTimeout = 10 * time.Second
 
 // An Address names an exchange or a queue that does not follow from the contract's name, because somebody else made it.
 type Address struct {
-	// Exchange and RoutingKey are where the contract's messages are published. An empty exchange is the default one,
-	// which takes the name of a queue as its routing key.
+	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
+	// means the default one, which takes the name of a queue as its routing key. In an address of our own, what is left
+	// empty follows from the contract's name.
 	Exchange, RoutingKey string
-	// Queue is the one that a worker takes them from.
+	// Queue is the one that a worker takes them from. An event that has one can have one subscriber only.
 	Queue string
 	// External says that the exchange and the queue belong to somebody else: they are never declared, only checked.
 	// The dead-letter queue, named after the queue, stays ours.
@@ -117,8 +120,8 @@ func Retry(p RetryPolicy) Option {
 			return fmt.Errorf("Retry: Attempts is %d; it counts the first try, so it is at least 1", s.Retry.Attempts)
 		}
 		for _, d := range s.Retry.Delays {
-			if d < time.Millisecond || d > 24*time.Hour {
-				return fmt.Errorf("Retry: the delay %v is not between 1ms and 24h", d)
+			if d < time.Millisecond || d > 24*time.Hour || d%time.Millisecond != 0 {
+				return fmt.Errorf("Retry: the delay %v is not a whole number of milliseconds between 1ms and 24h", d)
 			}
 		}
 		return nil
@@ -130,6 +133,11 @@ func RetryOn(codes ...Code) Option {
 	return func(s *Spec) error {
 		if s.Kind == KindRequest {
 			return errors.New("RetryOn is for commands and events")
+		}
+		for _, c := range codes {
+			if c != c.known() {
+				return fmt.Errorf("RetryOn: %v is none of the codes", c)
+			}
 		}
 		s.RetryOn = append(s.RetryOn, codes...)
 		return nil
@@ -165,19 +173,38 @@ func Idempotent() Option {
 // At carries the contract over an exchange and a queue that do not follow from its name.
 func At(a Address) Option {
 	return func(s *Spec) error {
-		if a.Queue == "" && a.RoutingKey == "" {
-			return errors.New("At: the address names neither a queue nor a routing key")
+		if err := a.check(); err != nil {
+			return fmt.Errorf("At: %w", err)
 		}
 		s.Address = &a
 		return nil
 	}
 }
 
-// Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type.
+func (a Address) check() error {
+	if a.Exchange == "" && a.RoutingKey == "" && a.Queue == "" {
+		return errors.New("the address names nothing")
+	}
+	for _, name := range []string{a.Exchange, a.RoutingKey, a.Queue + topology.DeadLetterSuffix} {
+		if len(name) > maxShortString {
+			return fmt.Errorf("%q has %d bytes; AMQP allows %d, and a queue's dead letters need %d of them",
+				name, len(name), maxShortString, len(topology.DeadLetterSuffix))
+		}
+	}
+	if a.External && a.Exchange == "" && a.RoutingKey != "" && a.Queue != "" && a.RoutingKey != a.Queue {
+		return fmt.Errorf("the default exchange takes the name of a queue as its routing key: %q leads to that queue, not to %q",
+			a.RoutingKey, a.Queue)
+	}
+	return nil
+}
+
+// Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type, and
+// valid; its Validate is not called here, since contracts are made while packages are initialised, when a variable that
+// Validate uses may not be there yet.
 func Example(payload any) Option {
 	return func(s *Spec) error {
 		if reflect.TypeOf(payload) != s.Payload {
-			return fmt.Errorf("Example is a %T, not a %v", payload, s.Payload)
+			return fmt.Errorf("Example is of type %T, not %v", payload, s.Payload)
 		}
 		s.Example = payload
 		return nil
@@ -186,8 +213,13 @@ func Example(payload any) Option {
 
 var contractName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
 
-// maxName keeps a queue's name, which carries more than the contract's, below AMQP's limit of 255 bytes.
-const maxName = 127
+const (
+	// maxName keeps a queue's name, which carries more than the contract's, below AMQP's limit in most cases; [checkNames]
+	// sees to the rest.
+	maxName = 127
+	// maxShortString is AMQP's limit for names and ids, in bytes.
+	maxShortString = 255
+)
 
 // newSpec never fails: what is wrong is kept in errs, and reported by the catalog and by whoever uses the contract.
 func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Option) *contractBase {
@@ -208,6 +240,9 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Opti
 			}
 		}
 	}
+	if reserved := reservedOwner(s.Owner()); reserved != "" {
+		b.errs = append(b.errs, errors.New(reserved))
+	}
 	for _, o := range options {
 		if err := o(s); err != nil {
 			b.errs = append(b.errs, err)
@@ -216,20 +251,42 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Opti
 	return b
 }
 
+// reservedOwner says why no service can have a name; empty if it can.
+func reservedOwner(name string) string {
+	if name == "amq" {
+		return "names that begin with amq belong to RabbitMQ"
+	}
+	return ""
+}
+
 // contractBase is what the three kinds of contract share.
 type contractBase struct {
 	spec *Spec
 	errs []error
 }
 
-func (b *contractBase) Spec() *Spec { return b.spec }
+func (b *contractBase) Spec() *Spec {
+	if b == nil {
+		return &Spec{Name: "(none)"}
+	}
+	return b.spec
+}
 
 // err returns all that is wrong with the contract itself.
 func (b *contractBase) err() error {
-	if len(b.errs) == 0 {
-		return nil
+	if b == nil {
+		return errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest")
 	}
-	return fmt.Errorf("%s %q: %w", b.spec.Kind, b.spec.Name, errors.Join(b.errs...))
+	return about(fmt.Sprintf("%s %q", b.spec.Kind, b.spec.Name), b.errs)
+}
+
+// about joins errors, each of which then says what it is about.
+func about(what string, errs []error) error {
+	said := make([]error, 0, len(errs))
+	for _, err := range errs {
+		said = append(said, fmt.Errorf("%s: %w", what, err))
+	}
+	return errors.Join(said...)
 }
 
 // checked is implemented by every contract of this package.

@@ -2,7 +2,6 @@ package leveret
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -27,8 +26,9 @@ type endpoint struct {
 	verdicts [VerdictExpired + 1]metric.MeasurementOption
 	consumer *rabbit.Consumer
 
-	// trouble is why a copy of a failed message cannot be published now; see settle.go.
-	trouble atomic.Pointer[error]
+	// troubled counts the failed messages whose copies cannot be published now, trouble is why; see settle.go.
+	troubled atomic.Int64
+	trouble  atomic.Pointer[error]
 }
 
 func newEndpoint(w *Worker, u use, handler Handler) *endpoint {
@@ -55,11 +55,7 @@ func (e *endpoint) process(ctx context.Context, m *Message) Outcome {
 	if o, ok := e.refuse(m); ok {
 		return o
 	}
-	h := handlingContext{Context: ctx, handling: &handling{message: m, key: m.ID}}
-	err := e.handler(h, m)
-	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && CodeOf(err) == DeadlineExceeded {
-		err = Errorf(DeadlineExceeded, "not done within %v: %w", e.worker.config.HandlerTimeout, err)
-	}
+	err := e.handler(handlingContext{Context: ctx, handling: &handling{message: m}}, m)
 	return judge(ctx, m, err)
 }
 
@@ -82,7 +78,7 @@ func (e *endpoint) refuse(m *Message) (Outcome, bool) {
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	m := received(&d.Delivery, e.contract, e.queue, time.Now())
 	if m.Redelivered {
-		e.worker.tel.redelived.Add(ctx, 1, e.signals.ok)
+		e.worker.tel.redelivered.Add(ctx, 1, e.signals.ok)
 	}
 	watch := e.worker.watch(e.queue, m.ID)
 	if e.spec.Kind == KindRequest {
@@ -97,6 +93,9 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 	return settlement
 }
 
+// external tells whether the queue belongs to somebody else.
+func (e *endpoint) external() bool { return e.spec.Address != nil && e.spec.Address.External }
+
 // ready returns nil while the endpoint takes messages, and can put those that fail where they belong.
 func (e *endpoint) ready() error {
 	if e.consumer == nil {
@@ -105,7 +104,7 @@ func (e *endpoint) ready() error {
 	if err := e.consumer.Ready(); err != nil {
 		return fmt.Errorf("the queue %s is not consumed: %w", e.queue, err)
 	}
-	if err := e.trouble.Load(); err != nil {
+	if err := e.trouble.Load(); err != nil && e.troubled.Load() > 0 {
 		return fmt.Errorf("a failed message of the queue %s cannot be put aside: %w", e.queue, *err)
 	}
 	return nil

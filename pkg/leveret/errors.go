@@ -50,7 +50,11 @@ type Error struct {
 // Errorf makes an error with a code. The format takes %w as fmt.Errorf does; what it wraps stays on this side.
 func Errorf(code Code, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+	e := &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
+	if _, several := err.(interface{ Unwrap() []error }); several { //nolint:errorlint // the error was made here
+		e.cause = err
+	}
+	return e
 }
 
 // NewError makes an error that a package declares once, and that callers on the other side of the broker find again
@@ -91,10 +95,10 @@ func CodeOf(err error) Code {
 		return 0
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Code
+		return e.Code.known()
 	}
 	if c, ok := errors.AsType[Code](err); ok {
-		return c
+		return c.known()
 	}
 	for _, known := range sentinelCodes {
 		if errors.Is(err, known.err) {
@@ -126,10 +130,20 @@ var sentinelCodes = [...]struct {
 // above, or in the longest. It counts as an attempt.
 func RetryAfter(d time.Duration, err error) error {
 	e := &Error{Code: CodeOf(err), Message: messageOf(err), cause: err, after: max(d, 1)}
-	if e.Code == 0 {
+	if err == nil {
 		e.Code, e.Message = Unavailable, "try again later"
 	}
 	return e
+}
+
+// askedDelay returns what RetryAfter asked for, however deep it is wrapped; 0 if it did not.
+func askedDelay(err error) time.Duration {
+	for e, ok := errors.AsType[*Error](err); ok; e, ok = errors.AsType[*Error](e.cause) {
+		if e.after > 0 {
+			return e.after
+		}
+	}
+	return 0
 }
 
 // Discard says that the message is of no use and may go: it is acked and counted, and nothing else happens to it.

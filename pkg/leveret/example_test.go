@@ -100,7 +100,7 @@ func ExampleNewCatalog() {
 
 	// Output:
 	// <nil>
-	// service "signup": command "Mail.SHOUT": the name must look like service.verb, in lower-case letters, digits and hyphens, 127 bytes at most
+	// command "Mail.SHOUT": the name must look like service.verb, in lower-case letters, digits and hyphens, 127 bytes at most
 	// no service handles the command "Mail.SHOUT"
 }
 

@@ -8,18 +8,16 @@ import (
 // handling is what a handler's context knows of the message that is being handled.
 type handling struct {
 	message *Message
-	// key identifies the message where its sender gave it no id; see incoming.
-	key string
 
 	mu   sync.Mutex
 	sent map[string]int // by contract
 }
 
 // nextID returns the id of the next message of a contract that this handling sends: the same again when the handler
-// runs again and sends in the same order. Safe for concurrent use, but handlers that send one contract from several
+// runs again and sends in the same order. A message that came without an id gives no ids that could be the same. Safe for concurrent use, but handlers that send one contract from several
 // goroutines at once give up the order, and with it the sameness.
 func (h *handling) nextID(contract string) string {
-	if h.key == "" {
+	if h.message.ID == "" {
 		return newID()
 	}
 	h.mu.Lock()
@@ -28,7 +26,7 @@ func (h *handling) nextID(contract string) string {
 		h.sent = make(map[string]int)
 	}
 	h.sent[contract]++
-	return derivedID(h.key, h.message.Queue, contract, h.sent[contract])
+	return derivedID(h.message.ID, h.message.Queue, contract, h.sent[contract])
 }
 
 type handlingKey struct{}

@@ -15,8 +15,9 @@ const (
 
 // cut shortens s to n bytes without cutting a character.
 func cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "�")
 	if len(s) <= n {
-		return strings.ToValidUTF8(s, "�")
+		return s
 	}
-	return strings.ToValidUTF8(s[:n-3], "") + "…"
+	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
 }

@@ -62,7 +62,11 @@ func limited(limit time.Duration) Middleware {
 			}
 			ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 			defer cancel()
-			return next(ctx, m)
+			err := next(ctx, m)
+			if errors.Is(context.Cause(ctx), cause) && errors.Is(err, context.DeadlineExceeded) {
+				err = fmt.Errorf("%w: %w", cause, err)
+			}
+			return err
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,17 +36,19 @@ func fault(err error) []byte {
 	return body
 }
 
-// faultFrom reads the error that the other side answered with.
+// faultFrom reads the error that the other side answered with. What is not as it should be counts as left out.
 func faultFrom(d *rabbit.Delivery) error {
-	p := problem{Code: Unknown}
-	if err := json.Unmarshal(d.Body, &p); err != nil {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(d.Body, &members); err != nil {
 		return &Error{Code: Unknown, Message: fmt.Sprintf("the other side answered with an error that cannot be read: %v", err)}
 	}
-	if p.Code == 0 {
-		p.Code = Unknown
+	text := func(member string) (s string) {
+		_ = json.Unmarshal(members[member], &s)
+		return s
 	}
-	if p.Detail == "" {
-		p.Detail = p.Title
+	e := &Error{Code: Unknown, Reason: text("reason"), Message: cmp.Or(text("detail"), text("title"))}
+	if code := text("code"); code != "" {
+		_ = e.Code.UnmarshalText([]byte(code)) // what it does not know is Unknown
 	}
-	return &Error{Code: p.Code, Reason: p.Reason, Message: p.Detail}
+	return e
 }

@@ -1,21 +1,16 @@
 package leveret
 
-import "github.com/leveretmq/leveret/pkg/topology"
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/leveretmq/leveret/pkg/topology"
+)
 
 // route is where the messages of a contract are published. An exchange without a name is the broker's default one,
 // which takes the name of a queue as its routing key.
 func route(n topology.Names, s *Spec) (exchange topology.Exchange, routingKey string) {
-	if a := s.Address; a != nil && (a.RoutingKey != "" || a.External) {
-		exchange.Name, routingKey = a.Exchange, a.RoutingKey
-		if routingKey == "" && exchange.Name == "" {
-			routingKey = a.Queue
-		}
-		exchange.Type = topology.Direct
-		if s.Kind == KindEvent {
-			exchange.Type = topology.Topic
-		}
-		return exchange, routingKey
-	}
 	switch s.Kind {
 	case KindCommand:
 		exchange = topology.Exchange{Name: n.CommandExchange(), Type: topology.Direct}
@@ -24,20 +19,34 @@ func route(n topology.Names, s *Spec) (exchange topology.Exchange, routingKey st
 	case KindRequest:
 		exchange = topology.Exchange{Name: n.RequestExchange(), Type: topology.Direct}
 	}
-	return exchange, n.RoutingKey(s.Name)
+	routingKey = n.RoutingKey(s.Name)
+	switch a := s.Address; {
+	case a == nil:
+	case a.External:
+		exchange.Name, routingKey = a.Exchange, a.RoutingKey
+		if exchange.Name == "" {
+			routingKey = cmp.Or(routingKey, a.Queue)
+		}
+	default:
+		exchange.Name, routingKey = cmp.Or(a.Exchange, exchange.Name), cmp.Or(a.RoutingKey, routingKey)
+	}
+	return exchange, routingKey
 }
 
 // Queue returns the queue from which a service takes the messages of a contract. For an event, service is the
 // subscriber, and subscription the name given with [As], or "".
 func Queue(n topology.Names, c Contract, service, subscription string) string {
 	s := c.Spec()
-	if s.Address != nil && s.Address.Queue != "" {
-		return s.Address.Queue
-	}
-	if s.Kind == KindEvent {
+	switch a := s.Address; {
+	case a != nil && a.Queue != "":
+		return a.Queue
+	case a != nil && a.External && a.Exchange == "" && a.RoutingKey != "":
+		return a.RoutingKey // the default exchange's
+	case s.Kind == KindEvent:
 		return n.SubscriptionQueue(service, subscription, s.Name)
+	default:
+		return n.ContractQueue(s.Name)
 	}
-	return n.ContractQueue(s.Name)
 }
 
 // A WorkQueue is a queue from which a service takes the messages of a contract.
@@ -97,9 +106,29 @@ func (u use) topology(n topology.Names, service, requestQueueType string) topolo
 			t = topology.Topology{Exchanges: []topology.Exchange{exchange}}
 		}
 	case RoleCalls:
-		if !external {
-			t = n.Requests()
-		}
+		t = n.Requests() // for what is external too: a call that is cancelled says so on the exchange for control
 	}
 	return t
+}
+
+// checkNames finds names that AMQP cannot carry.
+func checkNames(t topology.Topology) error {
+	var errs []error
+	seen := map[string]bool{}
+	check := func(what, name string) {
+		if len(name) > maxShortString && !seen[name] {
+			seen[name] = true
+			errs = append(errs, fmt.Errorf("the %s %q has %d bytes; AMQP allows %d", what, name, len(name), maxShortString))
+		}
+	}
+	for _, e := range t.Exchanges {
+		check("exchange", e.Name)
+	}
+	for _, q := range t.Queues {
+		check("queue", q.Name)
+	}
+	for _, b := range t.Bindings {
+		check("routing key", b.RoutingKey)
+	}
+	return errors.Join(errs...)
 }

@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
+
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A Service says who talks with whom: which contracts a service sends, and which it serves. From services and their
@@ -31,6 +34,9 @@ const (
 
 // String returns the verb: "handles", "subscribes to", …
 func (r Role) String() string {
+	if r > RoleCalls {
+		return "?"
+	}
 	return [...]string{"?", "handles", "subscribes to", "answers", "sends", "publishes", "calls"}[r]
 }
 
@@ -61,14 +67,20 @@ type ServiceOption func(*Service)
 // fails: mistakes are reported by [NewCatalog], [NewClient] and [NewWorker].
 func NewService(name string, options ...ServiceOption) *Service {
 	s := &Service{name: name}
-	if !serviceName.MatchString(name) || len(name) > 63 {
-		s.errs = append(s.errs, errors.New("the name must be lower-case letters, digits and hyphens, 63 at most"))
+	if !serviceName.MatchString(name) || len(name) > maxSegment {
+		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
+	}
+	if reserved := reservedOwner(name); reserved != "" {
+		s.errs = append(s.errs, errors.New(reserved))
 	}
 	for _, o := range options {
 		o(s)
 	}
 	return s
 }
+
+// maxSegment is the length of a service's name, and of a subscription's, in bytes.
+const maxSegment = 63
 
 var serviceName = regexp.MustCompile(`^[a-z0-9-]+$`)
 
@@ -104,19 +116,20 @@ func uses(role Role, name string, contracts []Contract) ServiceOption {
 }
 
 func (s *Service) add(u use) {
-	if u.contract == nil {
+	if isNil(u.contract) {
 		s.errs = append(s.errs, fmt.Errorf("%s a nil contract: package variables are initialised in the order of their dependencies, "+
 			"so it was assigned later, or never", u.role))
 		return
 	}
 	spec := u.contract.Spec()
 	if spec.Kind != u.role.kind() {
-		s.errs = append(s.errs, fmt.Errorf("%s %s, which is a %s, not a %s", u.role, spec.Name, spec.Kind, u.role.kind()))
+		s.errs = append(s.errs, fmt.Errorf("%s %s, which is %s, not %s", u.role, spec.Name,
+			article(spec.Kind.String()), article(u.role.kind().String())))
 		return
 	}
-	if u.name != "" && !serviceName.MatchString(u.name) {
-		s.errs = append(s.errs, fmt.Errorf("%s %s as %q: a subscription's name must be lower-case letters, digits and hyphens",
-			u.role, spec.Name, u.name))
+	if u.name != "" && (!serviceName.MatchString(u.name) || len(u.name) > maxSegment) {
+		s.errs = append(s.errs, fmt.Errorf("%s %s as %q: a subscription's name must be lower-case letters, digits and hyphens, %d at most",
+			u.role, spec.Name, u.name, maxSegment))
 		return
 	}
 	if slices.ContainsFunc(s.uses, func(have use) bool {
@@ -125,7 +138,20 @@ func (s *Service) add(u use) {
 		s.errs = append(s.errs, fmt.Errorf("%s %s twice", u.role, spec.Name))
 		return
 	}
+	if a := spec.Address; a != nil && a.External && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == "") {
+		s.errs = append(s.errs, fmt.Errorf("%s %s, whose address names no queue to take it from", u.role, spec.Name))
+		return
+	}
 	s.uses = append(s.uses, u)
+}
+
+// isNil tells whether a contract is nil, or a pointer that is.
+func isNil(c Contract) bool {
+	if c == nil {
+		return true
+	}
+	v := reflect.ValueOf(c)
+	return v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Name returns the service's name.
@@ -148,23 +174,75 @@ func (s *Service) serves() []use {
 	return slices.DeleteFunc(slices.Clone(s.uses), func(u use) bool { return !u.role.serves() })
 }
 
-// sends tells whether the service declared that it sends, publishes or calls c.
-func (s *Service) sends(c Contract) bool {
-	return slices.ContainsFunc(s.uses, func(u use) bool { return u.contract == c && !u.role.serves() })
-}
-
 // err returns all that is wrong with the service and with the contracts that it uses.
 func (s *Service) err() error {
-	errs := slices.Clone(s.errs)
-	seen := map[Contract]bool{}
-	for _, u := range s.uses {
-		if c, ok := u.contract.(checked); ok && !seen[u.contract] {
-			errs = append(errs, c.err())
-		}
-		seen[u.contract] = true
+	errs := []error{s.ownErr()}
+	for _, c := range s.contracts() {
+		errs = append(errs, contractErr(c))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("service %q: %w", s.name, err)
+	errs = append(errs, checkQueues(s)...)
+	return errors.Join(errs...)
+}
+
+// ownErr returns what is wrong with the service itself.
+func (s *Service) ownErr() error {
+	return about(fmt.Sprintf("service %q", s.name), s.errs)
+}
+
+// contracts returns every contract that the service uses, once.
+func (s *Service) contracts() []Contract {
+	var found []Contract
+	for _, u := range s.uses {
+		if !slices.Contains(found, u.contract) {
+			found = append(found, u.contract)
+		}
+	}
+	return found
+}
+
+func contractErr(c Contract) error {
+	if c, ok := c.(checked); ok {
+		return c.err()
 	}
 	return nil
+}
+
+// checkQueues finds queues that would be two things at once: each of two consumers would get a part of the messages.
+func checkQueues(services ...*Service) []error {
+	var errs []error
+	var n topology.Names
+	taken := map[string]string{n.RetryLost(): "retries that found no queue"}
+	take := func(queue, what string) (free bool) {
+		other, ok := taken[queue]
+		if ok && other != what {
+			errs = append(errs, fmt.Errorf("the queue %q would be used for %s and for %s", queue, other, what))
+			return false
+		}
+		taken[queue] = what
+		return true
+	}
+	for _, s := range services {
+		for _, u := range s.serves() {
+			for _, d := range u.contract.Spec().Retry.Delays {
+				take(n.RetryTier(d), "retries after "+d.String())
+			}
+		}
+	}
+	for _, s := range services {
+		for _, u := range s.serves() {
+			spec := u.contract.Spec()
+			what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
+			if spec.Kind == KindEvent || spec.Address != nil && spec.Address.External {
+				what += fmt.Sprintf(" to the service %q", s.name)
+				if u.name != "" {
+					what += fmt.Sprintf(" as %q", u.name)
+				}
+			}
+			queue := Queue(n, u.contract, s.name, u.name)
+			if take(queue, what) && spec.Kind != KindRequest {
+				take(n.DeadLetterQueue(queue), "the dead letters of "+what)
+			}
+		}
+	}
+	return errs
 }

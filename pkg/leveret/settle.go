@@ -27,6 +27,9 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 		return rabbit.Requeue
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", o.Err)
+		if e.spec.Kind == KindRequest {
+			e.answer(ctx, d, m, o.Err, log)
+		}
 		return rabbit.Ack
 	case VerdictExpired:
 		log.DebugContext(ctx, "request expired before it was handled")
@@ -68,7 +71,9 @@ func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
 		wire.Service:     w.service.name,
 		wire.Host:        w.instance(),
 	})
-	delete(headers, wire.Attempt)
+	for _, past := range []string{wire.Attempt, wire.ErrorReason, wire.Stack} { // of an earlier failure
+		delete(headers, past)
+	}
 	if coded, ok := errors.AsType[*Error](err); ok && coded.Reason != "" {
 		headers[wire.ErrorReason] = cut(coded.Reason, 255)
 	}
@@ -80,22 +85,35 @@ func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
 // putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While
 // it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once.
 func (e *endpoint) putAside(ctx context.Context, p *rabbit.Publication, log *slog.Logger) rabbit.Settlement {
-	defer e.trouble.Store(nil)
+	bare, troubled := false, false
+	defer func() {
+		if troubled {
+			e.troubled.Add(-1)
+		}
+	}()
 	for failures := 0; ; failures++ {
 		err := e.worker.publisher.Publish(ctx, p)
+		tooLarge := errors.Is(err, ErrTooLarge)
 		switch {
 		case err == nil:
 			return rabbit.Ack
 		case ctx.Err() != nil:
 			return rabbit.Requeue
-		case errors.Is(err, rabbit.ErrInvalid):
-			p.Headers = wire.Own(p.Headers) // it has headers that arrived but cannot be sent
-		default:
-			e.trouble.Store(&err)
-			log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
-			if err := e.worker.conn.declare(ctx, e.topology); err != nil {
-				log.WarnContext(ctx, "cannot declare", "error", err)
-			}
+		case !bare && (tooLarge || errors.Is(err, rabbit.ErrInvalid)): // it has headers that arrived but cannot be sent
+			p.Headers, bare = wire.Own(p.Headers), true
+			continue
+		case tooLarge && !e.external():
+			log.ErrorContext(ctx, "a failed message is larger than the broker takes by now; it dead-letters it itself", "error", err)
+			return rabbit.Reject
+		}
+		e.trouble.Store(&err)
+		if !troubled {
+			troubled = true
+			e.troubled.Add(1)
+		}
+		log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
+		if err := e.worker.conn.declare(ctx, e.topology); err != nil {
+			log.WarnContext(ctx, "cannot declare", "error", err)
 		}
 		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second)) + time.Millisecond)
 		select {
@@ -131,8 +149,15 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		Headers:       rabbit.Table{wire.Conversation: m.ConversationID, wire.Instance: e.worker.instance()},
 		Body:          m.Reply,
 	}}
+	if err == nil && len(m.Reply) > rabbit.DefaultMaxBody { // the broker would close the channel, with all that is on it
+		err = Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
+		log.ErrorContext(ctx, "the reply is too large", "error", err)
+	}
 	if err != nil {
 		p.ContentType, p.Body = contentTypeFault, fault(err)
+	}
+	if m.Redelivered {
+		d.AckNow() // what ended the channel last time may have been the reply: not a third time
 	}
 	if err := d.Reply(ctx, p); err != nil {
 		log.WarnContext(ctx, "the reply was not sent", "error", err)

@@ -25,13 +25,13 @@ type telemetry struct {
 	propagator propagation.TextMapPropagator
 	meter      metric.Meter
 
-	operation metric.Float64Histogram
-	process   metric.Float64Histogram
-	sent      metric.Int64Counter
-	consumed  metric.Int64Counter
-	verdicts  metric.Int64Counter
-	redelived metric.Int64Counter
-	late      metric.Int64Counter
+	operation   metric.Float64Histogram
+	process     metric.Float64Histogram
+	sent        metric.Int64Counter
+	consumed    metric.Int64Counter
+	verdicts    metric.Int64Counter
+	redelivered metric.Int64Counter
+	late        metric.Int64Counter
 
 	server       []attribute.KeyValue
 	registration metric.Registration
@@ -56,7 +56,7 @@ func newTelemetry(config ConnConfig) (*telemetry, error) {
 		metric.WithDescription("Messages received."))
 	t.verdicts, errs[4] = t.meter.Int64Counter("leveret.verdicts", metric.WithUnit("{message}"),
 		metric.WithDescription("What became of received messages: ack, retry, dead_letter, discard, requeue, expired."))
-	t.redelived, errs[5] = t.meter.Int64Counter("leveret.redelivered.messages", metric.WithUnit("{message}"),
+	t.redelivered, errs[5] = t.meter.Int64Counter("leveret.redelivered.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages that the broker had delivered before to a worker that did not settle them."))
 	t.late, errs[6] = t.meter.Int64Counter("leveret.late.replies", metric.WithUnit("{message}"),
 		metric.WithDescription("Replies that nobody waited for any more."))

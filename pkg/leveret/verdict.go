@@ -20,7 +20,7 @@ const (
 	VerdictRetry
 	// VerdictDeadLetter: kept in the queue's dead-letter queue, with the reason in its headers.
 	VerdictDeadLetter
-	// VerdictDiscard: dropped, by [Discard].
+	// VerdictDiscard: dropped, by [Discard]. Who asked, if somebody did, is told the error.
 	VerdictDiscard
 	// VerdictRequeue: back to the queue, because the worker stops.
 	VerdictRequeue
@@ -30,6 +30,9 @@ const (
 
 // String returns "ack", "retry", "dead_letter", "discard", "requeue" or "expired".
 func (v Verdict) String() string {
+	if v > VerdictExpired {
+		return "unknown"
+	}
 	return [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired"}[v]
 }
 
@@ -51,7 +54,7 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case err == nil:
 	case errors.As(err, &discarded):
 		o.Verdict = VerdictDiscard
-	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) && (errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining)):
+	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) && endedBy(err):
 		o.Verdict = VerdictRequeue
 	case spec.Kind == KindRequest:
 		// The caller is told.
@@ -61,13 +64,14 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	return o
 }
 
+// endedBy tells whether an error says that a context has ended.
+func endedBy(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || CodeOf(err) == Canceled
+}
+
 func retryOrNot(spec *Spec, attempt int, err error) (Verdict, time.Duration) {
 	code := CodeOf(err)
-	asked, _ := errors.AsType[*Error](err)
-	after := time.Duration(0)
-	if asked != nil {
-		after = asked.after
-	}
+	after := askedDelay(err)
 	if after == 0 && !code.retryable() && !slices.Contains(spec.RetryOn, code) {
 		return VerdictDeadLetter, 0
 	}

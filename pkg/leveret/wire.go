@@ -61,7 +61,10 @@ func received(d *rabbit.Delivery, c Contract, queue string, now time.Time) *Mess
 		Redelivered:    d.Redelivered,
 		ReplyTo:        d.ReplyTo,
 	}
-	if m.ConversationID == "" {
+	if c.Spec().Kind != KindRequest && m.ConversationID == "" {
+		m.ConversationID = m.CorrelationID
+	}
+	if m.ConversationID == "" || len(m.ConversationID) > maxShortString { // it becomes a correlation id
 		m.ConversationID = m.ID
 	}
 	if m.SentAt.IsZero() {

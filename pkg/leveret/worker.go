@@ -82,7 +82,11 @@ func NewWorker(conn *Conn, service *Service, config WorkerConfig) (*Worker, erro
 	if service == nil {
 		return nil, Errorf(InvalidArgument, "a worker needs a service")
 	}
-	if err := service.err(); err != nil {
+	names, requestQueues := topology.Names{}, ""
+	if conn != nil {
+		names, requestQueues = conn.names, conn.config.RequestQueueType
+	}
+	if err := errors.Join(service.err(), checkNames(service.Topology(names, requestQueues))); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	config, err := config.withDefaults()
@@ -155,7 +159,8 @@ func (w *Worker) check() error {
 }
 
 // Run takes and handles messages until ctx ends. Then it takes no more, gives those not yet begun back to their queues,
-// lets the handlers that run finish within the drain time, settles what they did, and returns nil. It waits through
+// lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are
+// here but not begun are answered within that time too: no other worker could tell that they were not. It waits through
 // lost connections. It returns an error at once where handlers and service do not match, and [ErrStuck] when a handler
 // did not return after its context had ended: that goroutine then still runs, and the process should exit. Run once.
 func (w *Worker) Run(ctx context.Context) error {
@@ -253,6 +258,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Careful:      !request,
 		DrainTimeout: w.config.DrainTimeout,
 		Grace:        w.config.StuckAfter,
+		Finish:       request, // a request that came back would count as one that somebody has begun
 		Logger:       w.log,
 		Handle:       e.handle,
 		Setup: func(ctx context.Context) error {

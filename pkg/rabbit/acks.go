@@ -121,6 +121,9 @@ type bitset struct {
 
 func (b *bitset) set(tag uint64) {
 	tag--
+	if tag/64 < b.base {
+		return
+	}
 	word := tag/64 - b.base
 	for uint64(len(b.words)) <= word {
 		b.words = append(b.words, 0)

@@ -2,13 +2,13 @@ package rabbit
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -45,9 +45,11 @@ type Config struct {
 
 // address is one parsed URL. What is shown of it has no password.
 type address struct {
-	url   string
-	host  string
-	shown string
+	url        string
+	host       string
+	shown      string
+	user       amqp.PlainAuth
+	mechanisms []string
 }
 
 func (c Config) withDefaults() Config {
@@ -104,9 +106,16 @@ func parseAddress(raw string) (address, error) {
 	if u.Hostname() == "" {
 		return address{}, errors.New("the host is missing; expected amqp://user:password@host:port/vhost")
 	}
+	if u.User == nil && strings.Contains(raw, "@") {
+		return address{}, errors.New("an @, but no user: special characters in the password must be percent-encoded")
+	}
 	parsed, err := amqp.ParseURI(raw)
 	if err != nil {
 		return address{}, errors.New("not an AMQP URL; expected amqp://user:password@host:port/vhost")
+	}
+	mechanisms, err := parseMechanisms(parsed.AuthMechanism)
+	if err != nil {
+		return address{}, err
 	}
 	host := net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
 	shown := &url.URL{Scheme: u.Scheme, Host: host, Path: "/" + parsed.Vhost}
@@ -116,16 +125,5 @@ func parseAddress(raw string) (address, error) {
 	if parsed.Username != "" {
 		shown.User = url.User(parsed.Username)
 	}
-	return address{url: raw, host: host, shown: shown.String()}, nil
-}
-
-func isCertificateError(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[x509.HostnameError](err)
-	return ok
+	return address{url: raw, host: host, shown: shown.String(), user: *parsed.PlainAuth(), mechanisms: mechanisms}, nil
 }

@@ -1,7 +1,9 @@
 package rabbit
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -10,14 +12,17 @@ import (
 // flight is one publish on its way.
 type flight struct {
 	*Publication
+	lane    *lane
 	channel *confirmChannel
 	confirm *amqp.DeferredConfirmation
 	// returned is set, under the channel's lock, when the broker could not route the message.
 	returned *amqp.Return
 	// written says that bytes may have reached the broker, on this channel or an earlier one.
 	written bool
-	// trouble counts the channel exceptions that the flight has lived through.
-	trouble int
+	// suspect says that the flight was there when the broker closed a channel because of some message.
+	suspect bool
+	// onTrial says that it is the only one on its channel: what happens there, it has caused.
+	onTrial bool
 }
 
 // interrupted is the error of a flight that did not get to be written (again).
@@ -28,7 +33,7 @@ func (f *flight) interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return because(ErrUnconfirmed, ended(ctx))
 	}
-	return because(ErrUnconfirmed, err)
+	return fmt.Errorf("%w: %v", ErrUnconfirmed, err) //nolint:errorlint // err says that nothing was sent
 }
 
 // confirmChannel is a channel in confirm mode that finds out which messages were returned. On the wire a return comes
@@ -59,8 +64,10 @@ func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
 func (c *confirmChannel) publish(f *flight) error {
 	f.channel, f.returned = c, nil
 	if !f.Mandatory {
-		var err error
-		f.confirm, err = c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, false, false, f.Publishing)
+		confirm, err := c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, false, false, f.Publishing)
+		if err == nil {
+			f.confirm = confirm
+		}
 		return err
 	}
 	c.mu.Lock()
@@ -108,11 +115,19 @@ func (c *confirmChannel) match(r *amqp.Return) {
 	var oldest *flight
 	for tag, f := range c.pending {
 		if f.returned == nil && f.MessageId == r.MessageId && f.Exchange == r.Exchange && f.RoutingKey == r.RoutingKey &&
-			(oldest == nil || tag < oldest.confirm.DeliveryTag) {
+			(oldest == nil || tag < oldest.confirm.DeliveryTag) && bytes.Equal(f.Body, r.Body) {
 			oldest = f
 		}
 	}
 	if oldest != nil {
 		oldest.returned = r
 	}
+}
+
+// unroutable describes a returned message.
+func unroutable(r *amqp.Return) error {
+	if r.ReplyCode != amqp.NoRoute {
+		return fmt.Errorf("%w: %d %s", ErrUnroutable, r.ReplyCode, r.ReplyText)
+	}
+	return fmt.Errorf("%w: no queue is bound to the exchange %q for the routing key %q", ErrUnroutable, r.Exchange, r.RoutingKey)
 }

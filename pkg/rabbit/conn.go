@@ -14,6 +14,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+// answerTimeout is how long closing something waits for a broker that may not answer any more.
+const answerTimeout = 5 * time.Second
+
 // A Phase is what a connection is doing.
 type Phase uint8
 
@@ -68,6 +71,10 @@ type session struct {
 	closed  chan *amqp.Error
 	blocks  chan amqp.Blocking
 }
+
+// alive tells whether the session can be written to, as far as anybody knows. The driver learns of a write that failed a
+// moment after the wire does.
+func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
 
 // Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
 // login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
@@ -145,11 +152,14 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 		if ctx.Err() != nil {
 			return nil, c.notSent(ctx)
 		}
-		if !s.IsClosed() {
+		if s.alive() {
 			return nil, fmt.Errorf("open a channel: %w", err)
 		}
 	}
 }
+
+// alive tells whether the channel can be used, as far as anybody knows.
+func (ch *Channel) alive() bool { return !ch.IsClosed() && ch.session.alive() }
 
 // exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
 func (ch *Channel) exception() *amqp.Error {
@@ -173,7 +183,7 @@ func (c *Conn) current(ctx context.Context) (*session, error) {
 		if phase == Closed {
 			return nil, fmt.Errorf("the connection is %w", ErrClosed)
 		}
-		if s != nil && !s.IsClosed() {
+		if s != nil && s.alive() {
 			return s, nil
 		}
 		select {
@@ -184,9 +194,15 @@ func (c *Conn) current(ctx context.Context) (*session, error) {
 	}
 }
 
-// sendable waits until messages may be written on the session: no alarm, and room in the buffer.
-func (c *Conn) sendable(ctx context.Context, s *session) error {
-	for c.blocked.Load() && !s.IsClosed() {
+// trySendable tells whether n bytes may be written on the session now: no alarm, and room in the buffer. If so they are
+// reserved: see [wire.tryReserve].
+func (c *Conn) trySendable(s *session, n int) bool {
+	return !c.blocked.Load() && s.wire.tryReserve(n)
+}
+
+// sendable is trySendable that waits while ctx lives. It returns nil as well when the session has ended.
+func (c *Conn) sendable(ctx context.Context, s *session, n int) error {
+	for c.blocked.Load() && s.alive() {
 		c.mu.Lock()
 		changed := c.changed
 		c.mu.Unlock()
@@ -199,7 +215,7 @@ func (c *Conn) sendable(ctx context.Context, s *session) error {
 			return c.notSent(ctx)
 		}
 	}
-	return s.wire.ready(ctx)
+	return s.wire.reserve(ctx, n)
 }
 
 // notSent is the error of a publish that ctx ended before anything was written.
@@ -221,17 +237,39 @@ func (c *Conn) notSent(ctx context.Context) error {
 func (c *Conn) supervise(life context.Context, s *session) {
 	defer close(c.done)
 	defer func() { c.change(nil, State{Phase: Closed}) }()
-	for {
+	for short := 0; ; short++ {
+		began := time.Now()
 		err := c.watch(life, s)
 		if err == nil {
 			return
 		}
+		if time.Since(began) > c.config.MaxBackoff {
+			short = 0
+		}
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
 		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1})
+		// Connections that are made and lost at once, again and again, must not be a hot loop.
+		if c.pause(life, short) != nil {
+			return
+		}
 		if s, err = c.dial(life, false); err != nil {
 			return
 		}
 		c.established(s)
+	}
+}
+
+// pause waits before the next try after some that failed. Full jitter: processes that lost the same broker do not come
+// back all at once.
+func (c *Conn) pause(ctx context.Context, failures int) error {
+	limit := min(100*time.Millisecond<<min(failures, 20), c.config.MaxBackoff)
+	timer := time.NewTimer(rand.N(limit) + time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -251,7 +289,10 @@ func (c *Conn) watch(life context.Context, s *session) error {
 			}
 			c.setBlocked(s, b)
 		case <-life.Done():
-			_ = s.CloseDeadline(time.Now().Add(5 * time.Second))
+			// The driver's own deadline moves with every heartbeat, which a broker under an alarm goes on sending.
+			cut := time.AfterFunc(answerTimeout, func() { _ = s.wire.Conn.Close() })
+			_ = s.CloseDeadline(time.Now().Add(answerTimeout))
+			cut.Stop()
 			return nil
 		}
 	}
@@ -318,13 +359,7 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 				c.config.OnFailure(err)
 			}
 		}
-		// Full jitter: processes that lost the same broker do not come back all at once.
-		limit := min(100*time.Millisecond<<min(round, 20), c.config.MaxBackoff)
-		pause := time.NewTimer(rand.N(limit) + time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
+		if c.pause(ctx, round) != nil {
 			return nil, c.notSent(ctx)
 		}
 	}
@@ -349,16 +384,15 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 		properties[k] = v
 	}
 	properties.SetClientConnectionName(c.config.Name)
-	tlsConfig := c.config.TLS
-	if tlsConfig != nil {
-		tlsConfig = tlsConfig.Clone()
+	plain, err := a.plainURL()
+	if err != nil {
+		return nil, err
 	}
 	blocked := &c.blocked
-	conn, err := amqp.DialConfig(a.url, amqp.Config{
-		Heartbeat:       c.config.Heartbeat,
-		Properties:      properties,
-		TLSClientConfig: tlsConfig,
-		Locale:          "en_US",
+	conn, err := amqp.DialConfig(plain, amqp.Config{
+		Heartbeat:  c.config.Heartbeat,
+		Properties: properties,
+		Locale:     "en_US",
 		Dial: func(network, host string) (net.Conn, error) {
 			var d net.Dialer
 			n, err := d.DialContext(ctx, network, host)
@@ -373,7 +407,11 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 			}
 			// A peer that accepts and says nothing must not hold up the end of ctx.
 			stop = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
-			return s.wire, nil
+			secured, err := a.secure(ctx, s.wire, c.config.TLS)
+			if err != nil {
+				return s.wire, err
+			}
+			return readableConn{secured, newInbound(secured)}, nil
 		},
 	})
 	if err != nil {
@@ -391,18 +429,6 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 func (s *session) version() string {
 	v, _ := s.Properties["version"].(string)
 	return v
-}
-
-// explain says in plain words what the driver's errors at login mean.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, amqp.ErrCredentials), errors.Is(err, amqp.ErrSASL):
-		return fmt.Errorf("the broker refused the login (user name or password): %w", err)
-	case errors.Is(err, amqp.ErrVhost):
-		return fmt.Errorf("no access to this virtual host, or it does not exist: %w", err)
-	default:
-		return err
-	}
 }
 
 // await runs a call of the driver that knows no context. A result that comes too late goes to discard.

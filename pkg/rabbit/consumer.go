@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,15 +32,19 @@ type ConsumerConfig struct {
 	Queue string
 	// Tag begins the consumer tag, which is shown in the management UI.
 	Tag string
-	// Concurrency is how many deliveries are handled at once. Default 1.
+	// Concurrency is how many deliveries are handled at once, those of lost connections included. Default 1.
 	Concurrency int
 	// Prefetch is how many unsettled deliveries the broker hands out ahead. Default 4 for each of Concurrency.
 	Prefetch int
 	// Careful starts with one delivery at a time, and widens after the first that was not delivered before, or after a
 	// second of idleness: after a crash, the message that caused it then has no neighbours to take along.
 	Careful bool
-	// NoAck takes deliveries as settled when they are sent; what the handler returns is of no account.
+	// NoAck takes deliveries as settled when they are sent; what the handler returns is of no account. Those not yet
+	// begun when the consumer is stopped are lost.
 	NoAck bool
+	// Finish has deliveries that were not yet begun when Run's context ends handled too, for as long as the drain time
+	// lasts, instead of given back to the queue: for a queue whose next consumer could not tell that they were not begun.
+	Finish bool
 	// Exclusive refuses other consumers of the queue.
 	Exclusive bool
 	// Setup is called before each registering: to declare what is needed.
@@ -61,17 +64,36 @@ type ConsumerConfig struct {
 type Incoming struct {
 	Delivery
 	channel *Channel
+	acks    *acks
+	settled bool
+}
+
+// AckNow settles the delivery before its handler returns, whose settlement is of no account then. The broker hears of it
+// before anything that is published on the channel after. Only the handler may call it, once.
+func (d *Incoming) AckNow() {
+	if d.acks == nil {
+		return
+	}
+	d.settled = true
+	d.acks.Ack(d.DeliveryTag)
+	d.acks.Flush()
 }
 
 // Reply publishes m on the channel that the delivery came on, without a confirm: a reply is worth nothing to anybody
-// but the caller that waits for it. It blocks only while the broker takes nothing.
+// but the caller that waits for it. It blocks only while the broker takes nothing. A body over DefaultMaxBody is
+// ErrTooLarge: the broker would close the channel, with everything that is being handled on it.
 func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
-	if err := checkStrings(m); err != nil {
+	if err := m.check(DefaultMaxBody); err != nil {
 		return err
 	}
-	if err := d.channel.session.wire.ready(ctx); err != nil {
+	if err := d.channel.fits(m); err != nil {
 		return err
 	}
+	w := d.channel.session.wire
+	if err := w.reserve(ctx, len(m.Body)); err != nil {
+		return err
+	}
+	defer w.release(len(m.Body))
 	return d.channel.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
 }
 
@@ -80,11 +102,17 @@ type Consumer struct {
 	conn   *Conn
 	config ConsumerConfig
 	serial atomic.Uint64
-	// open counts the handlers, and the channels that still have some, past ones too.
-	open    sync.WaitGroup
+	slots  chan struct{} // one for each handler that runs
+
+	// What Run waits for, of this and of earlier channels: the goroutines that handle, and the closing of channels.
+	handlers, closers sync.WaitGroup
+
 	running atomic.Int64
 	status  atomic.Pointer[error] // of nil: consuming
 }
+
+// maxTag is how many bytes of a consumer tag are ours to choose. AMQP allows 255.
+const maxTag = 220
 
 // NewConsumer makes a consumer. It does nothing before Run.
 func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
@@ -103,7 +131,8 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Consumer{conn: conn, config: config}
+	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
+	c := &Consumer{conn: conn, config: config, slots: make(chan struct{}, config.Concurrency)}
 	c.note(errors.New("not started"))
 	return c
 }
@@ -120,24 +149,23 @@ func (c *Consumer) Running() int { return int(c.running.Load()) }
 // the running handlers, tells the broker what they did, and returns nil. Handlers that outlast the drain time have
 // their contexts ended; if one does not return even then, Run returns ErrAbandoned, and that goroutine lives on.
 func (c *Consumer) Run(ctx context.Context) error {
+	if err := checkShort("name of the queue", c.config.Queue); err != nil {
+		return err
+	}
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
 	for failures := 0; ctx.Err() == nil; failures++ {
+		began := time.Now()
 		registered, err := c.serve(ctx, work)
 		if ctx.Err() != nil {
 			break
 		}
-		if registered {
+		if registered && time.Since(began) > c.conn.config.MaxBackoff {
 			failures = 0
 		}
 		c.note(err)
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
-		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), c.conn.config.MaxBackoff)) + time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
+		_ = c.conn.pause(ctx, failures)
 	}
 	c.note(errors.New("stopped"))
 	return c.drain(stopWork)
@@ -147,7 +175,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
 	ended := make(chan struct{})
 	go func() {
-		c.open.Wait()
+		c.handlers.Wait()
 		close(ended)
 	}()
 	for _, step := range []struct {
@@ -161,6 +189,7 @@ func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
 		select {
 		case <-ended:
 			timer.Stop()
+			c.closers.Wait() // some seconds at most
 			return nil
 		case <-timer.C:
 			step.then()
@@ -188,13 +217,12 @@ func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error)
 			return s.registered, err
 		}
 	}
-	if err := s.consume(c.config.Prefetch, c.config.Concurrency); err != nil {
+	if err := s.consume(ctx, c.config.Prefetch, c.config.Concurrency); err != nil {
 		return s.registered, err
 	}
 	select {
 	case <-ctx.Done():
-		s.cancel(true)
-		return true, nil
+		return true, s.cancel(!c.config.Finish)
 	case <-s.lost:
 		return true, s.reason()
 	}

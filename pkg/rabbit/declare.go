@@ -28,8 +28,12 @@ func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 //
 // What exists already with other arguments, and what this user may not declare, is logged, counted, and used as it is:
 // arguments cannot be changed, and a rolling deploy with a new one must not keep every process from starting. Whether it
-// can be used shows when it is.
+// can be used shows when it is. An exclusive queue that another connection holds is an error; so may be one of this
+// process for a moment, until the broker has noticed that the connection before is gone.
 func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
+	if err := checkTopology(t); err != nil {
+		return err
+	}
 	steps := make([]step, 0, len(t.Exchanges)+len(t.Queues)+len(t.Bindings))
 	for _, e := range t.Exchanges {
 		steps = append(steps, step{"exchange " + e.Name, func(ch *Channel) error {
@@ -77,10 +81,10 @@ func (d *Declarer) run(ctx context.Context, ch *Channel, steps []step) ([]step, 
 			return nil, fmt.Errorf("declare the %s: %w", s.what, d.conn.notSent(ctx))
 		}
 		e, ok := errors.AsType[*amqp.Error](err)
-		if !ok || !e.Recover || ch.session.IsClosed() {
-			if !ch.IsClosed() {
-				return nil, fmt.Errorf("declare the %s: %w", s.what, err)
-			}
+		switch {
+		case ch.alive(), ok && e.Code == amqp.ResourceLocked, ok && e.Server && !e.Recover && e.Code != amqp.ConnectionForced:
+			return nil, fmt.Errorf("declare the %s: %w", s.what, err)
+		case !ok || !e.Server || !e.Recover:
 			return steps[i:], nil // the connection was lost: again, on the next
 		}
 		d.mismatches.Add(1)
@@ -88,4 +92,28 @@ func (d *Declarer) run(ctx context.Context, ch *Channel, steps []step) ([]step, 
 		return steps[i+1:], nil
 	}
 	return nil, nil
+}
+
+// checkTopology finds what the driver would fail on in the middle of a frame, which costs the connection.
+func checkTopology(t topology.Topology) error {
+	check := func(what, name string, args map[string]any) error {
+		if err := checkShort("name of the "+what, name); err != nil {
+			return err
+		}
+		if err := checkTable("argument", args); err != nil {
+			return fmt.Errorf("the %s %s: %w", what, name, err)
+		}
+		return nil
+	}
+	var errs []error
+	for _, e := range t.Exchanges {
+		errs = append(errs, check("exchange", e.Name, e.Args))
+	}
+	for _, q := range t.Queues {
+		errs = append(errs, check("queue", q.Name, q.Args))
+	}
+	for _, b := range t.Bindings {
+		errs = append(errs, check("exchange", b.Exchange, nil), check("queue", b.Queue, nil), checkShort("routing key", b.RoutingKey))
+	}
+	return errors.Join(errs...)
 }

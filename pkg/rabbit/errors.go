@@ -80,16 +80,16 @@ func exception(reason *amqp.Error, p *Publication) error {
 	return nil
 }
 
-func quoted(s string) string { return "'" + s + "'" }
-
-// fatal tells whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual
-// host that does not exist, a certificate that is not trusted.
-func fatal(err error) bool {
-	if errors.Is(err, amqp.ErrCredentials) || errors.Is(err, amqp.ErrSASL) || errors.Is(err, amqp.ErrVhost) {
-		return true
+// blamed is the error of the one publication that a channel was closed for.
+func blamed(reason *amqp.Error) error {
+	switch reason.Code {
+	case amqp.NotFound:
+		return fmt.Errorf("%w: %s", ErrUnroutable, reason.Reason)
+	case amqp.AccessRefused:
+		return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
+	default:
+		return fmt.Errorf("%w: %s", ErrInvalid, reason.Reason)
 	}
-	if e, ok := errors.AsType[*amqp.Error](err); ok {
-		return e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed
-	}
-	return isCertificateError(err)
 }
+
+func quoted(s string) string { return "'" + s + "'" }

@@ -30,3 +30,10 @@ func fieldSize(value any) int {
 		return 9
 	}
 }
+
+// propertiesSize estimates, from above, how many bytes the content header of a message takes.
+func propertiesSize(p *Publishing) int {
+	const fixed = 2 + 2 + 8 + 2 + 1 + 1 + 8 + 11 // class, weight, size, flags, mode, priority, time, lengths of strings
+	return fixed + TableSize(p.Headers) + len(p.ContentType) + len(p.ContentEncoding) + len(p.CorrelationId) + len(p.ReplyTo) +
+		len(p.Expiration) + len(p.MessageId) + len(p.Type) + len(p.UserId) + len(p.AppId)
+}

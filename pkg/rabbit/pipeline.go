@@ -3,15 +3,20 @@ package rabbit
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // A Pipeline publishes many messages from one goroutine without waiting for each confirm. It is not safe for concurrent
 // use; make one for each goroutine. Messages are written in order; after a lost connection those without a confirm are
 // published again, which may put them behind later ones.
+//
+// A message holds its place among the publisher's publishes in flight until a later Publish or Flush has seen its
+// outcome: whoever stops publishing flushes.
 type Pipeline struct {
 	publisher *Publisher
 	flights   []pipelined // oldest first
 	failed    []error
+	failures  int
 }
 
 type pipelined struct {
@@ -27,7 +32,7 @@ func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
 // called from a later Publish or Flush, and to Flush.
 func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)) error {
 	p := l.publisher
-	if err := p.check(m); err != nil {
+	if err := m.check(p.config.MaxBody); err != nil {
 		return err
 	}
 	for len(l.flights) > 0 && l.settled() {
@@ -36,9 +41,9 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 	if err := l.acquire(ctx); err != nil {
 		return err
 	}
-	f := &flight{Publication: m}
+	f := &flight{Publication: m, lane: &p.shared}
 	if err := p.start(ctx, f); err != nil {
-		p.release()
+		p.release(f)
 		return err
 	}
 	l.flights = append(l.flights, pipelined{f, done})
@@ -48,6 +53,9 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 // acquire takes a slot, making room by waiting for the pipeline's own oldest publish.
 func (l *Pipeline) acquire(ctx context.Context) error {
 	for {
+		if err := l.publisher.refuses(); err != nil {
+			return err
+		}
 		select {
 		case l.publisher.slots <- struct{}{}:
 			return nil
@@ -73,13 +81,18 @@ func (l *Pipeline) settled() bool {
 	}
 }
 
+// maxFailed is how many errors Flush returns.
+const maxFailed = 100
+
 func (l *Pipeline) finishOldest(ctx context.Context) {
 	oldest := l.flights[0]
 	l.flights[0] = pipelined{}
 	l.flights = l.flights[1:]
 	err := l.publisher.finish(ctx, oldest.flight)
 	if err != nil {
-		l.failed = append(l.failed, err)
+		if l.failures++; l.failures <= maxFailed {
+			l.failed = append(l.failed, err)
+		}
 	}
 	if oldest.done != nil {
 		oldest.done(err)
@@ -87,13 +100,15 @@ func (l *Pipeline) finishOldest(ctx context.Context) {
 }
 
 // Flush waits until every message has its outcome, or ctx ends. It returns the errors of all that failed since the last
-// Flush, joined; nil if and only if every one was confirmed.
+// Flush, joined, and of more than a hundred how many more; nil if and only if every one was confirmed.
 func (l *Pipeline) Flush(ctx context.Context) error {
 	for len(l.flights) > 0 {
 		l.finishOldest(ctx)
 	}
-	l.flights = nil
 	failed := l.failed
-	l.failed = nil
+	if more := l.failures - len(failed); more > 0 {
+		failed = append(failed, fmt.Errorf("and %d more", more))
+	}
+	l.flights, l.failed, l.failures = nil, nil, 0
 	return errors.Join(failed...)
 }

@@ -6,25 +6,9 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
-
-// The driver's types that carry messages.
-type (
-	Publishing = amqp.Publishing
-	Delivery   = amqp.Delivery
-	Table      = amqp.Table
-)
-
-// A Publication is a message and where it goes.
-type Publication struct {
-	Exchange, RoutingKey string
-	// Mandatory makes it an error, ErrUnroutable, if no queue is bound for the message.
-	Mandatory bool
-	Publishing
-}
 
 // PublisherConfig says how to publish. The zero value of a field is its default.
 type PublisherConfig struct {
@@ -34,25 +18,36 @@ type PublisherConfig struct {
 	// MaxBody is the size in bytes over which a message is refused without being sent. Default 16 MiB, which is what
 	// RabbitMQ 4 accepts; over the broker's own limit it closes the channel.
 	MaxBody int
-	// Setup is called on every new connection before anything is published on it: to declare what is needed. If it
-	// fails, the publish that caused it fails.
+	// Setup is called before anything is published on a new connection, and after an exchange was found missing: to
+	// declare what is needed. If it fails, the publish that caused it fails.
 	Setup func(ctx context.Context) error
 }
 
-// DefaultMaxBody is the largest message that RabbitMQ 4 accepts by default.
-const DefaultMaxBody = 16 << 20
-
-// A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It has no goroutine of its
-// own. It is safe for concurrent use.
+// A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It is safe for concurrent
+// use.
+//
+// The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
+// that were in flight are published again. Where it is not clear which message it was, those that may have been are
+// published one at a time, on another channel: so one bad message is nobody else's error.
 type Publisher struct {
 	conn   *Conn
 	config PublisherConfig
 
-	slots   chan struct{} // one for each publish in flight
+	slots    chan struct{} // one for each publish in flight
+	shared   lane
+	suspects lane
+	trial    chan struct{} // held by the one suspect that is in flight
+	prepared atomic.Pointer[session]
+
+	closing chan struct{} // closed when Close begins
+	closed  chan struct{} // closed when Close stops waiting
+	once    sync.Once
+}
+
+// lane is a channel, opened again when it is gone.
+type lane struct {
 	channel atomic.Pointer[confirmChannel]
 	opening chan struct{} // held by whoever opens the channel
-	closing chan struct{}
-	once    sync.Once
 }
 
 // NewPublisher makes a publisher. It does not connect or block; Close ends it.
@@ -65,9 +60,12 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 	}
 	return &Publisher{
 		conn: conn, config: config,
-		slots:   make(chan struct{}, config.MaxInFlight),
-		opening: make(chan struct{}, 1),
-		closing: make(chan struct{}),
+		slots:    make(chan struct{}, config.MaxInFlight),
+		shared:   lane{opening: make(chan struct{}, 1)},
+		suspects: lane{opening: make(chan struct{}, 1)},
+		trial:    make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		closed:   make(chan struct{}),
 	}
 }
 
@@ -75,53 +73,24 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 // broker took responsibility for the message and, where that is mandatory, routed it to a queue. While ctx lives,
 // Publish waits through lost connections and publishes again: a receiver may then get it twice, under one message id.
 func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
-	if err := p.check(m); err != nil {
+	if err := m.check(p.config.MaxBody); err != nil {
 		return err
 	}
 	if err := p.acquire(ctx); err != nil {
 		return err
 	}
-	f := &flight{Publication: m}
+	f := &flight{Publication: m, lane: &p.shared}
 	if err := p.start(ctx, f); err != nil {
-		p.release()
+		p.release(f)
 		return err
 	}
 	return p.finish(ctx, f)
 }
 
-// check finds what would break the channel, or the protocol.
-func (p *Publisher) check(m *Publication) error {
-	if len(m.Body) > p.config.MaxBody {
-		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), p.config.MaxBody)
-	}
-	return checkStrings(m)
-}
-
-// checkStrings holds AMQP's short strings to their limit: the driver would fail in the middle of a frame.
-func checkStrings(m *Publication) error {
-	for _, s := range [...]struct{ what, value string }{
-		{"exchange", m.Exchange}, {"routing key", m.RoutingKey}, {"message id", m.MessageId}, {"correlation id", m.CorrelationId},
-		{"reply-to", m.ReplyTo}, {"type", m.Type}, {"app id", m.AppId}, {"user id", m.UserId}, {"content type", m.ContentType},
-		{"content encoding", m.ContentEncoding}, {"expiration", m.Expiration},
-	} {
-		if len(s.value) > 255 {
-			return fmt.Errorf("%w: the %s has %d bytes; AMQP allows 255", ErrInvalid, s.what, len(s.value))
-		}
-	}
-	for name := range m.Headers {
-		if len(name) > 255 {
-			return fmt.Errorf("%w: a header's name has %d bytes; AMQP allows 255", ErrInvalid, len(name))
-		}
-	}
-	return nil
-}
-
 // acquire takes a slot.
 func (p *Publisher) acquire(ctx context.Context) error {
-	select {
-	case <-p.closing:
-		return fmt.Errorf("the publisher is %w", ErrClosed)
-	default:
+	if ended := p.refuses(); ended != nil {
+		return ended
 	}
 	select {
 	case p.slots <- struct{}{}:
@@ -132,16 +101,33 @@ func (p *Publisher) acquire(ctx context.Context) error {
 	case p.slots <- struct{}{}:
 		return nil
 	case <-p.closing:
-		return fmt.Errorf("the publisher is %w", ErrClosed)
+		return errPublisherClosed
 	case <-ctx.Done():
 		return p.conn.notSent(ctx)
 	}
 }
 
-func (p *Publisher) release() { <-p.slots }
+// errPublisherClosed is an [ErrClosed].
+var errPublisherClosed = fmt.Errorf("the publisher is %w", ErrClosed)
 
-// maxTrouble is how many channel exceptions of unknown cause one publish may live through before it is suspected.
-const maxTrouble = 3
+// refuses returns an error once Close has been called.
+func (p *Publisher) refuses() error {
+	select {
+	case <-p.closing:
+		return errPublisherClosed
+	default:
+		return nil
+	}
+}
+
+// release frees what the flight holds.
+func (p *Publisher) release(f *flight) {
+	if f.onTrial {
+		f.onTrial = false
+		<-p.trial
+	}
+	<-p.slots
+}
 
 // start writes the message, waiting through lost connections. An error is the end of the publish.
 func (p *Publisher) start(ctx context.Context, f *flight) error {
@@ -149,46 +135,96 @@ func (p *Publisher) start(ctx context.Context, f *flight) error {
 		if ctx.Err() != nil {
 			return f.interrupted(ctx, p.conn.notSent(ctx))
 		}
-		ch, err := p.current(ctx)
+		ch, err := p.ready(ctx, f)
 		if err != nil {
 			return f.interrupted(ctx, err)
 		}
-		if err := p.conn.sendable(ctx, ch.session); err != nil {
+		if err = ch.fits(f.Publication); err != nil {
+			ch.session.wire.release(len(f.Body))
 			return f.interrupted(ctx, err)
 		}
 		err = ch.publish(f)
+		ch.session.wire.release(len(f.Body))
 		switch {
 		case err == nil:
 			f.written = true
 			return nil
-		case ch.IsClosed():
-			f.written = f.written || !errors.Is(err, amqp.ErrClosed)
-		default:
-			return because(ErrInvalid, err) // such as a header of a type that AMQP does not know
+		case ch.alive():
+			return f.interrupted(ctx, because(ErrInvalid, err))
+		}
+		// The channel is gone, and with it what may have been written of the message.
+		f.written = f.written || !errors.Is(err, amqp.ErrClosed)
+	}
+}
+
+// ready returns an open channel on which the flight may be written now.
+func (p *Publisher) ready(ctx context.Context, f *flight) (*confirmChannel, error) {
+	if ch := f.lane.channel.Load(); ch != nil && ch.alive() && p.conn.trySendable(ch.session, len(f.Body)) {
+		return ch, nil
+	}
+	living, stop := until(ctx, p.closed)
+	defer stop()
+	ch, err := p.current(living, f.lane)
+	if err == nil {
+		err = p.conn.sendable(living, ch.session, len(f.Body))
+	}
+	if err != nil && living.Err() != nil && ctx.Err() == nil {
+		err = errPublisherClosed
+	}
+	return ch, err
+}
+
+// until returns a context that ends with ctx, or when closed is closed. The function that it returns must be called.
+func until(ctx context.Context, closed <-chan struct{}) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(); <-ended }
+}
+
+// finish waits for the outcome of what start has written, and frees what the flight holds.
+func (p *Publisher) finish(ctx context.Context, f *flight) error {
+	for {
+		if err := p.await(ctx, f); err != nil {
+			p.abandon(f)
+			return err
+		}
+		again, err := p.outcome(ctx, f)
+		if again {
+			err = p.again(ctx, f)
+		}
+		if !again || err != nil {
+			p.release(f)
+			return err
 		}
 	}
 }
 
-// finish waits for the outcome of what start has written, and frees its slot.
-func (p *Publisher) finish(ctx context.Context, f *flight) error {
-	for {
-		select {
-		case <-f.confirm.Done():
-		case <-ctx.Done():
-			p.abandon(f)
-			return because(ErrUnconfirmed, ended(ctx))
-		}
-		again, err := p.outcome(ctx, f)
-		if !again {
-			p.release()
-			return err
-		}
-		if err := p.start(ctx, f); err != nil {
-			p.release()
-			return err
-		}
+// await waits for the confirm, or the end of the channel.
+func (p *Publisher) await(ctx context.Context, f *flight) error {
+	select {
+	case <-f.confirm.Done():
+		return nil
+	default:
+	}
+	select {
+	case <-f.confirm.Done():
+		return nil
+	case <-ctx.Done():
+		return because(ErrUnconfirmed, ended(ctx))
+	case <-p.closed:
+		return errUnconfirmedAtClose
 	}
 }
+
+var errUnconfirmedAtClose = fmt.Errorf("%w when the publisher was closed", ErrUnconfirmed)
 
 // outcome judges a flight whose confirm has come, or whose channel has closed.
 func (p *Publisher) outcome(ctx context.Context, f *flight) (again bool, err error) {
@@ -202,29 +238,40 @@ func (p *Publisher) outcome(ctx context.Context, f *flight) (again bool, err err
 	case !f.channel.IsClosed():
 		return false, fmt.Errorf("%w: it was nacked, as a full queue does, or one without a majority of its nodes", ErrNacked)
 	}
-	reason := f.channel.exception()
-	if reason == nil {
-		return p.again(ctx, f)
-	}
-	if err := exception(reason, f.Publication); err != nil {
-		return false, err
-	}
-	if f.trouble++; f.trouble >= maxTrouble {
-		return false, because(ErrUnconfirmed, reason)
-	}
-	return p.again(ctx, f)
-}
-
-func (p *Publisher) again(ctx context.Context, f *flight) (bool, error) {
-	select {
-	case <-p.closing:
-		return false, fmt.Errorf("%w: the publisher was closed", ErrUnconfirmed)
-	default:
+	if reason := f.channel.exception(); reason != nil {
+		if reason.Code == amqp.NotFound {
+			p.prepared.Store(nil)
+		}
+		if err := exception(reason, f.Publication); err != nil {
+			return false, err
+		}
+		if f.onTrial {
+			return false, blamed(reason)
+		}
+		f.suspect = true
 	}
 	if ctx.Err() != nil {
 		return false, because(ErrUnconfirmed, ended(ctx))
 	}
 	return true, nil
+}
+
+// again starts a flight once more, a suspect one when it is its turn.
+func (p *Publisher) again(ctx context.Context, f *flight) error {
+	if p.refuses() != nil {
+		return errUnconfirmedAtClose
+	}
+	if f.suspect && !f.onTrial {
+		select {
+		case p.trial <- struct{}{}:
+			f.onTrial, f.lane = true, &p.suspects
+		case <-ctx.Done():
+			return because(ErrUnconfirmed, ended(ctx))
+		case <-p.closing:
+			return errUnconfirmedAtClose
+		}
+	}
+	return p.start(ctx, f)
 }
 
 // abandon leaves a flight whose caller has given up. Its slot stays taken until the broker has answered or the channel
@@ -233,56 +280,55 @@ func (p *Publisher) abandon(f *flight) {
 	go func() {
 		<-f.confirm.Done()
 		f.channel.settle(f)
-		p.release()
+		p.release(f)
 	}()
 }
 
-// current returns the open channel, or opens one.
-func (p *Publisher) current(ctx context.Context) (*confirmChannel, error) {
-	if ch := p.channel.Load(); ch != nil && !ch.IsClosed() {
+// current returns the open channel of a lane, or opens one.
+func (p *Publisher) current(ctx context.Context, l *lane) (*confirmChannel, error) {
+	if ch := l.channel.Load(); ch != nil && ch.alive() {
 		return ch, nil
 	}
 	select {
-	case p.opening <- struct{}{}:
-		defer func() { <-p.opening }()
-	case <-p.closing:
-		return nil, fmt.Errorf("the publisher is %w", ErrClosed)
+	case l.opening <- struct{}{}:
+		defer func() { <-l.opening }()
 	case <-ctx.Done():
 		return nil, p.conn.notSent(ctx)
 	}
-	select {
-	case <-p.closing:
-		return nil, fmt.Errorf("the publisher is %w", ErrClosed)
-	default:
-	}
-	last := p.channel.Load()
-	if last != nil && !last.IsClosed() {
-		return last, nil
+	if ch := l.channel.Load(); ch != nil && ch.alive() {
+		return ch, nil
 	}
 	for {
 		ch, err := p.conn.Channel(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if p.config.Setup != nil && (last == nil || last.session != ch.session) {
-			if err := p.config.Setup(ctx); err != nil {
-				_ = ch.Close()
-				return nil, err
-			}
-		}
-		opened, err := await(ctx, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) },
-			func(late *confirmChannel) { _ = late.Close() })
+		opened, err := p.prepare(ctx, ch)
 		if err == nil {
-			p.channel.Store(opened)
+			l.channel.Store(opened)
 			return opened, nil
 		}
 		if ctx.Err() != nil {
 			return nil, p.conn.notSent(ctx)
 		}
-		if !ch.IsClosed() {
+		if ch.alive() || ch.session.alive() {
+			closeChannel(ch)
 			return nil, err
 		}
 	}
+}
+
+// prepare makes a channel ready for publishing.
+func (p *Publisher) prepare(ctx context.Context, ch *Channel) (*confirmChannel, error) {
+	if p.config.Setup != nil && p.prepared.Load() != ch.session {
+		if err := p.config.Setup(ctx); err != nil {
+			closeChannel(ch)
+			return nil, err
+		}
+		p.prepared.Store(ch.session)
+	}
+	return await(ctx, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) },
+		func(late *confirmChannel) { _ = late.Close() })
 }
 
 // Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not
@@ -293,34 +339,32 @@ func (p *Publisher) Close(ctx context.Context) error {
 	if !first {
 		return nil
 	}
-	var err error
-	for range cap(p.slots) {
-		select {
-		case p.slots <- struct{}{}:
-			continue
-		case <-ctx.Done():
-			err = because(ErrUnconfirmed, ended(ctx))
+	err := p.drain(ctx)
+	close(p.closed)
+	for _, l := range []*lane{&p.shared, &p.suspects} {
+		l.opening <- struct{}{} // nobody opens another from here on
+		if ch := l.channel.Load(); ch != nil {
+			closeChannel(ch.Channel)
 		}
-		break
-	}
-	p.opening <- struct{}{} // nobody opens another from here on
-	if ch := p.channel.Load(); ch != nil {
-		closeChannel(ch.Channel)
 	}
 	return err
 }
 
-// closeChannel closes a channel without waiting for a broker that does not answer.
-func closeChannel(ch *Channel) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_, _ = await(ctx, func() (struct{}, error) { return struct{}{}, ch.Channel.Close() }, func(struct{}) {})
+// drain takes all slots, for ever, as they become free.
+func (p *Publisher) drain(ctx context.Context) error {
+	for range cap(p.slots) {
+		select {
+		case p.slots <- struct{}{}:
+		case <-ctx.Done():
+			return because(ErrUnconfirmed, ended(ctx))
+		}
+	}
+	return nil
 }
 
-// unroutable describes a returned message.
-func unroutable(r *amqp.Return) error {
-	if r.ReplyCode != amqp.NoRoute {
-		return fmt.Errorf("%w: %d %s", ErrUnroutable, r.ReplyCode, r.ReplyText)
-	}
-	return fmt.Errorf("%w: no queue is bound to the exchange %q for the routing key %q", ErrUnroutable, r.Exchange, r.RoutingKey)
+// closeChannel closes a channel without waiting for a broker that does not answer.
+func closeChannel(ch *Channel) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	_, _ = await(ctx, func() (struct{}, error) { return struct{}{}, ch.Channel.Close() }, func(struct{}) {})
 }

@@ -32,11 +32,12 @@ type Requester struct {
 	conn   *Conn
 	config RequesterConfig
 
-	channel atomic.Pointer[replyChannel]
-	opening chan struct{} // held by whoever opens the channel
-	closing chan struct{}
-	once    sync.Once
-	readers sync.WaitGroup
+	channel  atomic.Pointer[replyChannel]
+	opening  chan struct{} // held by whoever opens the channel
+	prepared *session      // what Setup has been called for; belongs to who holds opening
+	closed   chan struct{}
+	once     sync.Once
+	readers  sync.WaitGroup
 }
 
 // NewRequester makes a requester. It does not connect or block; Close ends it.
@@ -47,39 +48,32 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 	if config.OnLate == nil {
 		config.OnLate = func(*Delivery) {}
 	}
-	return &Requester{conn: conn, config: config, opening: make(chan struct{}, 1), closing: make(chan struct{})}
+	return &Requester{conn: conn, config: config, opening: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
 // unique; reply-to is set here. Requests are not confirmed: what is lost on the way ends with ctx. A connection that is
 // lost after the request was written is ErrUnconfirmed at once: it may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
-	if len(m.Body) > r.config.MaxBody {
-		return nil, fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), r.config.MaxBody)
-	}
-	if err := checkStrings(m); err != nil {
+	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
 	}
 	if m.CorrelationId == "" {
 		return nil, fmt.Errorf("%w: a request needs a correlation id", ErrInvalid)
 	}
+	request := *m
 	for {
-		ch, err := r.current(ctx)
+		ch, err := r.ready(ctx, len(m.Body))
 		if err != nil {
 			return nil, err
 		}
-		if err := r.conn.sendable(ctx, ch.session); err != nil {
-			return nil, err
-		}
-		waiting, err := ch.publish(m)
+		waiting, err := ch.publish(&request)
+		ch.session.wire.release(len(m.Body))
 		if errors.Is(err, amqp.ErrClosed) {
 			continue // nothing was written
 		}
 		if err != nil {
-			if ch.IsClosed() {
-				return nil, because(ErrUnconfirmed, err)
-			}
-			return nil, because(ErrInvalid, err)
+			return nil, err
 		}
 		select {
 		case a := <-waiting:
@@ -91,42 +85,46 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 }
 
-// current returns the open channel, or opens one.
-func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
-	if ch := r.channel.Load(); ch != nil && !ch.IsClosed() {
+var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
+
+// ready returns an open channel on which n bytes may be written now.
+func (r *Requester) ready(ctx context.Context, n int) (*replyChannel, error) {
+	if ctx.Err() != nil {
+		return nil, r.conn.notSent(ctx)
+	}
+	if ch := r.channel.Load(); ch != nil && ch.usable() && r.conn.trySendable(ch.session, n) {
 		return ch, nil
 	}
-	closed := fmt.Errorf("the client is %w", ErrClosed)
-	select {
-	case <-r.closing:
-		return nil, closed
-	default:
+	living, stop := until(ctx, r.closed)
+	defer stop()
+	ch, err := r.current(living)
+	if err == nil {
+		err = r.conn.sendable(living, ch.session, n)
 	}
+	if err != nil && living.Err() != nil && ctx.Err() == nil {
+		err = errRequesterClosed
+	}
+	return ch, err
+}
+
+// current returns the open channel, or opens one.
+func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
 	select {
 	case r.opening <- struct{}{}:
 		defer func() { <-r.opening }()
-	case <-r.closing:
-		return nil, closed
 	case <-ctx.Done():
 		return nil, r.conn.notSent(ctx)
 	}
 	last := r.channel.Load()
-	if last != nil && !last.IsClosed() {
+	if last != nil && last.usable() {
 		return last, nil
 	}
-	for {
+	for failures := 0; ; failures++ {
 		ch, err := r.conn.Channel(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if r.config.Setup != nil && (last == nil || last.session != ch.session) {
-			if err := r.config.Setup(ctx); err != nil {
-				closeChannel(ch)
-				return nil, err
-			}
-		}
-		opened, err := await(ctx, func() (*replyChannel, error) { return r.newReplyChannel(ch) },
-			func(late *replyChannel) { _ = late.Close() })
+		opened, err := r.open(ctx, ch, last)
 		if err == nil {
 			r.channel.Store(opened)
 			return opened, nil
@@ -134,30 +132,97 @@ func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
 		if ctx.Err() != nil {
 			return nil, r.conn.notSent(ctx)
 		}
-		if !ch.session.IsClosed() {
+		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.ResourceLocked {
+			// The reply queue still belongs to the connection that was lost, for as long as the broker does not know it.
+			if r.conn.pause(ctx, failures) != nil {
+				return nil, fmt.Errorf("%w: cannot receive replies: %w: %w", ErrNotConnected, err, ended(ctx))
+			}
+			continue
+		}
+		if ch.session.alive() {
 			return nil, fmt.Errorf("cannot receive replies: %w", err)
 		}
 	}
 }
 
-// Close fails the calls that still wait, with ErrClosed, and waits until all has ended.
-func (r *Requester) Close(ctx context.Context) error {
-	r.once.Do(func() { close(r.closing) })
-	select {
-	case r.opening <- struct{}{}: // nobody opens another from here on
-	default:
-		select {
-		case r.opening <- struct{}{}:
-		case <-ctx.Done():
-			return ended(ctx)
+// open makes a channel ready for requests and replies, or closes it.
+func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (*replyChannel, error) {
+	missing := last != nil && last.missing.Load()
+	if r.config.Setup != nil && (r.prepared != ch.session || missing) {
+		if err := r.config.Setup(ctx); err != nil {
+			closeChannel(ch)
+			return nil, err
+		}
+		r.prepared = ch.session
+	}
+	c, err := await(ctx, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) },
+		func(late *replyChannel) { _ = late.Close() })
+	if err != nil {
+		closeChannel(ch)
+		return nil, err
+	}
+	if last != nil && last.session == ch.session {
+		c.hints = last.hints // as it is: what the broker closed it for is still so
+	} else if hints, err := r.conn.Channel(ctx); err == nil && hints.session == ch.session {
+		c.hints = hints
+	} else if err == nil {
+		closeChannel(hints)
+	}
+	r.readers.Go(func() {
+		for ret := range c.returns {
+			c.end(ret.CorrelationId, answer{err: unroutable(&ret)})
+		}
+	})
+	r.readers.Go(func() { r.read(c) })
+	return c, nil
+}
+
+// read hands the replies on until there will be no more.
+func (r *Requester) read(c *replyChannel) {
+	for d := range c.deliveries {
+		if !c.end(d.CorrelationId, answer{reply: &d}) {
+			r.config.OnLate(&d)
 		}
 	}
-	defer func() { <-r.opening }()
-	if ch := r.channel.Load(); ch != nil {
-		closeChannel(ch.Channel)
+	reason := c.exception()
+	c.missing.Store(reason != nil && reason.Code == amqp.NotFound)
+	c.fail(func(m *Publication) error {
+		if reason == nil {
+			return fmt.Errorf("%w: the connection or the reply queue was lost before the reply came", ErrUnconfirmed)
+		}
+		if err := exception(reason, m); err != nil {
+			return err
+		}
+		return because(ErrUnconfirmed, reason)
+	})
+	closeChannel(c.Channel) // open still, where somebody deleted the reply queue
+}
+
+// Close fails the calls that wait, with ErrUnconfirmed where the request was written and ErrClosed where not, and waits
+// until all has ended, while ctx lives. Close is safe to call twice.
+func (r *Requester) Close(ctx context.Context) error {
+	first := false
+	r.once.Do(func() { first = true; close(r.closed) })
+	if !first {
+		return nil
 	}
-	r.readers.Wait()
-	return nil
+	r.opening <- struct{}{} // nobody opens another from here on
+	ch := r.channel.Load()
+	if ch == nil {
+		return nil
+	}
+	ch.fail(func(*Publication) error {
+		return fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
+	})
+	_, err := await(ctx, func() (struct{}, error) {
+		closeChannel(ch.Channel)
+		if ch.hints != nil {
+			closeChannel(ch.hints)
+		}
+		r.readers.Wait() // until the connection ends, where the broker does not answer
+		return struct{}{}, nil
+	}, func(struct{}) {})
+	return err
 }
 
 // answer is what a call ends with.
@@ -169,7 +234,11 @@ type answer struct {
 // replyChannel is a channel that publishes requests and receives the replies to them.
 type replyChannel struct {
 	*Channel
-	replyTo string
+	replyTo    string
+	returns    chan amqp.Return
+	deliveries <-chan Delivery
+	missing    atomic.Bool // the broker closed it because an exchange did not exist
+	hints      *Channel    // what Tell publishes on; nil where there is none
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended
@@ -180,56 +249,66 @@ type waiter struct {
 	answers chan answer
 }
 
-func (r *Requester) newReplyChannel(ch *Channel) (*replyChannel, error) {
+func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error) {
 	c := &replyChannel{Channel: ch, replyTo: directReplyTo, waiting: make(map[string]waiter, 64)}
-	if r.config.ReplyQueue != "" {
-		c.replyTo = r.config.ReplyQueue
+	if config.ReplyQueue != "" {
+		c.replyTo = config.ReplyQueue
+		if err := checkShort("name of the reply queue", c.replyTo); err != nil {
+			return nil, err
+		}
 		if _, err := ch.QueueDeclare(c.replyTo, false, true, true, false, nil); err != nil {
 			return nil, err
 		}
 	}
-	returns := ch.NotifyReturn(make(chan amqp.Return, 64))
-	deliveries, err := ch.Consume(c.replyTo, r.config.Tag, true, true, false, false, nil)
-	if err != nil {
-		_ = ch.Channel.Close()
-		return nil, err
-	}
-	r.readers.Go(func() {
-		for ret := range returns {
-			c.end(ret.CorrelationId, answer{err: unroutable(&ret)})
-		}
-	})
-	r.readers.Go(func() {
-		for d := range deliveries {
-			if !c.end(d.CorrelationId, answer{reply: &d}) {
-				r.config.OnLate(&d)
-			}
-		}
-		c.fail()
-	})
-	return c, nil
+	c.returns = ch.NotifyReturn(make(chan amqp.Return, 64))
+	var err error
+	c.deliveries, err = ch.Consume(c.replyTo, config.Tag[:min(len(config.Tag), maxTag)], true, true, false, false, nil)
+	return c, err
 }
 
+// usable tells whether replies can come over the channel.
+func (c *replyChannel) usable() bool {
+	if !c.alive() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting != nil
+}
+
+// publish writes the request. It never blocks on the network. The error is amqp.ErrClosed where nothing was written.
 func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
+	m.ReplyTo = c.replyTo
+	if err := c.fits(m); err != nil {
+		return nil, err
+	}
 	answers := make(chan answer, 1)
 	c.mu.Lock()
-	if c.waiting == nil {
+	_, taken := c.waiting[m.CorrelationId]
+	switch {
+	case c.waiting == nil:
 		c.mu.Unlock()
 		return nil, amqp.ErrClosed
-	}
-	if _, taken := c.waiting[m.CorrelationId]; taken {
+	case taken:
 		c.mu.Unlock()
-		return nil, fmt.Errorf("the correlation id %q is in use", m.CorrelationId)
+		return nil, fmt.Errorf("%w: the correlation id %q is in use", ErrInvalid, m.CorrelationId)
 	}
 	c.waiting[m.CorrelationId] = waiter{m, answers}
 	c.mu.Unlock()
 
-	m.ReplyTo = c.replyTo
-	if err := c.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing); err != nil {
-		c.forget(m.CorrelationId)
-		return nil, err
+	err := c.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+	if err == nil {
+		return answers, nil
 	}
-	return answers, nil
+	c.forget(m.CorrelationId)
+	switch {
+	case errors.Is(err, amqp.ErrClosed):
+		return nil, err
+	case c.alive():
+		return nil, because(ErrInvalid, err)
+	default:
+		return nil, because(ErrUnconfirmed, err)
+	}
 }
 
 func (c *replyChannel) forget(correlationID string) {
@@ -250,22 +329,13 @@ func (c *replyChannel) end(correlationID string, a answer) bool {
 	return ok
 }
 
-// fail ends all calls that wait when the channel has ended.
-func (c *replyChannel) fail() {
+// fail ends all calls that wait, each for its reason, and lets no more in.
+func (c *replyChannel) fail(why func(*Publication) error) {
 	c.mu.Lock()
 	waiting := c.waiting
 	c.waiting = nil
 	c.mu.Unlock()
-	reason := c.exception()
 	for _, w := range waiting {
-		err := exception(reason, w.Publication)
-		switch {
-		case err != nil:
-		case reason != nil:
-			err = because(ErrUnconfirmed, reason)
-		default:
-			err = fmt.Errorf("%w: the connection was lost before the reply came", ErrUnconfirmed)
-		}
-		w.answers <- answer{err: err}
+		w.answers <- answer{err: why(w.Publication)}
 	}
 }

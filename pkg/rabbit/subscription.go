@@ -24,14 +24,16 @@ type subscription struct {
 	clean      chan struct{} // a delivery came that was never delivered before
 	lost       chan struct{} // deliveries ended unasked
 	once       sync.Once
+	gone       chan struct{} // closed when the broker does not answer: deliveries may then never end
 	handlers   sync.WaitGroup
 }
 
 // registration is one consumer tag.
 type registration struct {
-	tag string
-	// asked says that it is we who end it, drop that what was not begun goes back to the queue.
-	asked, drop atomic.Bool
+	tag        string
+	deliveries <-chan Delivery
+	asked      atomic.Bool   // it is we who end it
+	drop       chan struct{} // closed when what was not begun goes back to the queue
 }
 
 func newSubscription(c *Consumer, ch *Channel, work context.Context) *subscription {
@@ -41,14 +43,19 @@ func newSubscription(c *Consumer, ch *Channel, work context.Context) *subscripti
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		clean:     make(chan struct{}, 1),
 		lost:      make(chan struct{}),
+		gone:      make(chan struct{}),
 	}
 }
 
-// consume registers with a prefetch, and has n goroutines handle what comes.
-func (s *subscription) consume(prefetch, n int) error {
+// consume registers with a prefetch, and has n goroutines handle what comes. When ctx ends, it still waits some seconds
+// for the broker's answer: to go in order then, and not to leave deliveries to a channel that just closes.
+func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
 	c := s.consumer
-	r := &registration{tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1))}
-	deliveries, err := await(s.work, func() (<-chan Delivery, error) {
+	r := &registration{tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)), drop: make(chan struct{})}
+	ctx, stop := outlasting(ctx)
+	defer stop()
+	var err error
+	r.deliveries, err = await(ctx, func() (<-chan Delivery, error) {
 		if !c.config.NoAck {
 			if err := s.channel.Qos(prefetch, 0, false); err != nil {
 				return nil, err
@@ -62,22 +69,30 @@ func (s *subscription) consume(prefetch, n int) error {
 	s.latest, s.registered = r, true
 	s.acks.setBatch(prefetch)
 	c.note(nil)
-	c.open.Add(n)
-	s.handlers.Add(n)
 	for range n {
-		go func() {
-			defer c.open.Done()
-			defer s.handlers.Done()
-			s.handle(r, deliveries)
-		}()
+		c.handlers.Add(1)
+		s.handlers.Go(func() {
+			defer c.handlers.Done()
+			s.handle(r)
+		})
 	}
 	return nil
+}
+
+// outlasting returns a context that ends answerTimeout after ctx.
+func outlasting(ctx context.Context) (context.Context, func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(answerTimeout, cancel)
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // careful consumes one delivery at a time, until a clean one came or nothing has come for a second, or ctx has ended.
 // On success no consumer is registered, and the last delivery is perhaps still being handled.
 func (s *subscription) careful(ctx context.Context) error {
-	if err := s.consume(1, 1); err != nil {
+	if err := s.consume(ctx, 1, 1); err != nil {
 		return err
 	}
 	idle := time.NewTicker(time.Second)
@@ -85,8 +100,7 @@ func (s *subscription) careful(ctx context.Context) error {
 	for seen := uint64(0); ; {
 		select {
 		case <-ctx.Done():
-			s.cancel(true)
-			return nil
+			return s.cancel(true)
 		case <-s.lost:
 			return s.reason()
 		case <-s.clean:
@@ -103,77 +117,130 @@ func (s *subscription) careful(ctx context.Context) error {
 
 // cancel ends the registration. What is here already and not begun is handled all the same, or, with drop, given back.
 func (s *subscription) cancel(drop bool) error {
-	s.latest.drop.Store(drop)
 	s.latest.asked.Store(true)
-	ctx, stop := context.WithTimeout(s.work, 5*time.Second)
+	if drop {
+		close(s.latest.drop)
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), answerTimeout)
 	defer stop()
 	_, err := await(ctx, func() (struct{}, error) { return struct{}{}, s.channel.Cancel(s.latest.tag, false) },
 		func(struct{}) {})
 	if err != nil {
-		// A broker that does not answer: the handlers' goroutines wait for deliveries, which end with the channel.
-		closeChannel(s.channel)
+		close(s.gone)
 		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
+	}
+	if drop {
+		s.handle(s.latest) // those whose work it is may all be busy
 	}
 	return nil
 }
 
 // handle is one goroutine's work: one delivery after another, until there are no more.
-func (s *subscription) handle(r *registration, deliveries <-chan Delivery) {
-	c := s.consumer
-	for d := range deliveries {
-		if r.drop.Load() {
-			if !c.config.NoAck {
-				s.acks.Nack(d.DeliveryTag, true)
+func (s *subscription) handle(r *registration) {
+	for {
+		select {
+		case d, ok := <-r.deliveries:
+			if ok {
+				s.deliver(r, &d)
+				continue
 			}
-			continue
-		}
-		s.received.Add(1)
-		if !deliveredBefore(&d) {
-			select {
-			case s.clean <- struct{}{}:
-			default:
+			if !r.asked.Load() {
+				s.once.Do(func() { close(s.lost) })
 			}
+		case <-s.gone:
 		}
-		c.running.Add(1)
-		settlement := c.config.Handle(s.work, &Incoming{Delivery: d, channel: s.channel})
-		c.running.Add(-1)
-		switch {
-		case c.config.NoAck:
-		case settlement == Ack:
-			s.acks.Ack(d.DeliveryTag)
-		default:
-			s.acks.Nack(d.DeliveryTag, settlement == Requeue)
-		}
-	}
-	if !r.asked.Load() {
-		s.once.Do(func() { close(s.lost) })
+		return
 	}
 }
 
-// deliveredBefore tells whether a worker had the message before and did not settle it. Quorum queues count that.
-func deliveredBefore(d *Delivery) bool {
-	switch n := d.Headers["x-delivery-count"].(type) {
-	case nil:
-		return false
-	case int64:
-		return n > 0
+// deliver has one delivery handled, and settles it.
+func (s *subscription) deliver(r *registration, d *Delivery) {
+	c := s.consumer
+	if !c.begin(s.work, r) {
+		if !c.config.NoAck {
+			s.acks.Nack(d.DeliveryTag, true)
+		}
+		return
+	}
+	s.received.Add(1)
+	if !deliveredBefore(d) {
+		select {
+		case s.clean <- struct{}{}:
+		default:
+		}
+	}
+	in := &Incoming{Delivery: *d, channel: s.channel}
+	if !c.config.NoAck {
+		in.acks = s.acks
+	}
+	settlement := c.config.Handle(s.work, in)
+	c.end()
+	switch {
+	case c.config.NoAck, in.settled:
+	case settlement == Ack:
+		s.acks.Ack(d.DeliveryTag)
 	default:
+		s.acks.Nack(d.DeliveryTag, settlement != Reject)
+	}
+}
+
+// begin waits for the turn of a handler, and tells whether it may run: not when deliveries go back to the queue.
+func (c *Consumer) begin(work context.Context, r *registration) bool {
+	select {
+	case <-r.drop:
+		return false
+	case <-work.Done():
+		return false
+	default:
+	}
+	select {
+	case c.slots <- struct{}{}:
+		c.running.Add(1)
 		return true
+	case <-r.drop:
+		return false
+	case <-work.Done():
+		return false
+	}
+}
+
+func (c *Consumer) end() {
+	c.running.Add(-1)
+	<-c.slots
+}
+
+// deliveredBefore tells whether a worker had the message before and failed with it. Quorum queues count that; what was
+// merely given back is not counted from RabbitMQ 4.3 on, which counts both apart. Classic queues only know that there
+// was a delivery before.
+func deliveredBefore(d *Delivery) bool {
+	if count, ok := d.Headers["x-delivery-count"]; ok {
+		return !isZero(count)
+	}
+	if _, ok := d.Headers["x-acquired-count"]; ok {
+		return false
+	}
+	return d.Redelivered
+}
+
+func isZero(number any) bool {
+	switch number {
+	case int64(0), int32(0), int16(0), int8(0), uint8(0), uint16(0), uint32(0):
+		return true
+	default:
+		return false
 	}
 }
 
 // retire lets the handlers that still run finish, tells the broker what they did, and closes the channel; in the
 // background, as part of what Run waits for.
 func (s *subscription) retire() {
-	s.consumer.open.Add(1)
-	go func() {
-		defer s.consumer.open.Done()
+	s.consumer.closers.Go(func() {
 		s.handlers.Wait()
 		if err := s.acks.Close(); err != nil {
 			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
 		}
 		closeChannel(s.channel)
-	}()
+	})
 }
 
 // reason says why deliveries ended unasked.

@@ -1,10 +1,17 @@
 package rabbit
 
-// Tell publishes m if that is possible at once, and forgets it: for hints that nobody relies on.
+// Tell publishes m if that is possible at once, and forgets it: for hints that nobody relies on. It has a channel of its
+// own, which lasts as long as the connection: where the hint may not be published, or its exchange does not exist, the
+// broker closes that one, and no call is any the worse.
 func (r *Requester) Tell(m *Publication) {
-	ch := r.channel.Load()
-	if ch == nil || ch.IsClosed() || r.conn.blocked.Load() || checkStrings(m) != nil {
+	calls := r.channel.Load()
+	if calls == nil {
+		return
+	}
+	ch := calls.hints
+	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || ch.fits(m) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
 		return
 	}
 	_ = ch.Publish(m.Exchange, m.RoutingKey, false, false, m.Publishing)
+	ch.session.wire.release(len(m.Body))
 }

@@ -16,31 +16,31 @@ const (
 	// writeTimeout is how long a write may make no progress at all before the connection is given up. While the
 	// broker blocks the connection it does not run: then it is the broker's wish that nothing moves.
 	writeTimeout = 30 * time.Second
+	// closeTimeout is how long Close goes on writing what is pending.
+	closeTimeout = time.Second
 )
 
 // wire is the net.Conn below the driver. The driver writes once per frame group, under locks that its reader needs too,
 // and without a deadline. So Write only appends to a buffer and never blocks; one goroutine writes the buffer out, many
-// messages at a time when many goroutines send. Back-pressure is taken by ready, before anything is locked.
+// messages at a time when many goroutines send. Back-pressure is taken by reserve, before anything is locked.
 type wire struct {
 	net.Conn
 	blocked *atomic.Bool // the connection's
 
-	mu      sync.Mutex
-	pending []byte
-	err     error
-	closing bool
-	space   chan struct{} // closed when pending has become small again
+	mu       sync.Mutex
+	pending  []byte
+	reserved int // bytes that reserve has let in and that are not pending yet
+	err      error
+	closing  bool
+	space    chan struct{} // closed when there is room again; nil while nobody waits
 
-	size atomic.Int64
-	wake chan struct{}
-	done chan struct{} // the writing goroutine has ended
+	failed atomic.Bool // Write fails from now on
+	wake   chan struct{}
+	done   chan struct{} // the writing goroutine has ended
 }
 
 func newWire(c net.Conn, blocked *atomic.Bool) *wire {
-	w := &wire{
-		Conn: c, blocked: blocked,
-		space: make(chan struct{}), wake: make(chan struct{}, 1), done: make(chan struct{}),
-	}
+	w := &wire{Conn: c, blocked: blocked, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go w.flush()
 	return w
 }
@@ -48,16 +48,15 @@ func newWire(c net.Conn, blocked *atomic.Bool) *wire {
 // Write takes p and returns. It fails once a write to the network has failed.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
-	if w.err != nil || w.closing {
-		err := w.err
+	err := w.err
+	if err == nil && w.closing {
+		err = net.ErrClosed
+	}
+	if err != nil {
 		w.mu.Unlock()
-		if err == nil {
-			err = net.ErrClosed
-		}
 		return 0, err
 	}
 	w.pending = append(w.pending, p...)
-	w.size.Store(int64(len(w.pending)))
 	w.mu.Unlock()
 	w.signal()
 	return len(p), nil
@@ -70,36 +69,81 @@ func (w *wire) signal() {
 	}
 }
 
-// ready waits until there is room for more. It returns nil as well when the connection has failed: then whoever writes
-// will be told.
-func (w *wire) ready(ctx context.Context) error {
-	for w.size.Load() >= wireBuffer {
+// tryReserve makes room for n bytes more, and tells whether there is any now. Whoever has reserved writes, and then calls
+// release with the same n. What is pending never exceeds wireBuffer by more than one message. A connection that has
+// failed has room for everything: whoever writes will be told.
+func (w *wire) tryReserve(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.full() {
+		return false
+	}
+	w.reserved += n
+	return true
+}
+
+// reserve is tryReserve that waits while ctx lives.
+func (w *wire) reserve(ctx context.Context, n int) error {
+	for {
 		w.mu.Lock()
-		space, full := w.space, len(w.pending) >= wireBuffer && w.err == nil && !w.closing
-		w.mu.Unlock()
-		if !full {
+		if !w.full() {
+			w.reserved += n
+			w.mu.Unlock()
 			return nil
 		}
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
 		select {
 		case <-space:
 		case <-ctx.Done():
 			return because(ErrBlocked, ended(ctx))
 		}
 	}
-	return nil
 }
 
-// Close writes what is pending, for a second at most, and closes the connection.
+// release tells that n reserved bytes are pending now, or will never be.
+func (w *wire) release(n int) {
+	w.mu.Lock()
+	w.reserved -= n
+	w.makeRoom()
+	w.mu.Unlock()
+}
+
+// full tells whether there is no room. The caller holds mu.
+func (w *wire) full() bool {
+	return len(w.pending)+w.reserved >= wireBuffer && w.err == nil && !w.closing
+}
+
+// makeRoom wakes those who wait for room, if there is some. The caller holds mu.
+func (w *wire) makeRoom() {
+	if w.space != nil && !w.full() {
+		close(w.space)
+		w.space = nil
+	}
+}
+
+// SetDeadline sets the deadline for reading alone, and SetWriteDeadline does nothing: Write never blocks, and how long
+// the writing goroutine waits is not for those above to say.
+func (w *wire) SetDeadline(t time.Time) error { return w.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing.
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// Close writes what is pending, for closeTimeout at most, and closes the connection.
 func (w *wire) Close() error {
 	w.mu.Lock()
-	first := !w.closing
-	w.closing = true
-	w.mu.Unlock()
-	if first {
-		_ = w.SetWriteDeadline(time.Now().Add(time.Second))
-		w.signal()
-		<-w.done
+	if !w.closing {
+		w.closing = true
+		w.failed.Store(true)
+		w.makeRoom()
+		_ = w.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
 	}
+	w.mu.Unlock()
+	w.signal()
+	<-w.done
 	return w.Conn.Close()
 }
 
@@ -120,12 +164,10 @@ func (w *wire) flush() {
 				break
 			}
 			w.pending, spare = spare[:0], nil
-			w.size.Store(0)
-			close(w.space)
-			w.space = make(chan struct{})
+			w.makeRoom()
 			w.mu.Unlock()
 
-			if err := w.write(out, closing); err != nil {
+			if err := w.write(out); err != nil {
 				w.fail(err)
 				return
 			}
@@ -136,24 +178,34 @@ func (w *wire) flush() {
 	}
 }
 
-func (w *wire) write(p []byte, closing bool) error {
+// write writes p, for as long as something moves or the broker wants nothing to.
+func (w *wire) write(p []byte) error {
 	for len(p) > 0 {
-		if !closing {
-			if err := w.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-				return err
-			}
+		last, err := w.extend()
+		if err != nil {
+			return err
 		}
 		n, err := w.Conn.Write(p)
 		p = p[n:]
-		var timeout net.Error
-		if err != nil && !closing && (n > 0 || w.blocked.Load()) && errors.As(err, &timeout) && timeout.Timeout() {
+		if err == nil {
 			continue
 		}
-		if err != nil {
+		var e net.Error
+		if last || !errors.As(err, &e) || !e.Timeout() || n == 0 && !w.blocked.Load() {
 			return err
 		}
 	}
 	return nil
+}
+
+// extend gives the next write its time, unless Close has set the last.
+func (w *wire) extend() (last bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closing {
+		return true, nil
+	}
+	return false, w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // fail gives up: writers are told, and closing the network connection ends the driver's reader, which closes all.
@@ -161,9 +213,8 @@ func (w *wire) fail(err error) {
 	w.mu.Lock()
 	w.err = err
 	w.pending = nil
-	w.size.Store(0)
-	close(w.space)
-	w.space = make(chan struct{})
+	w.failed.Store(true)
+	w.makeRoom()
 	w.mu.Unlock()
 	_ = w.Conn.Close()
 }

@@ -22,8 +22,8 @@ type functions struct {
 	errs    []error
 }
 
-// start runs functions in goroutines of their own. When the first ends by itself, it calls ended.
-func start(ctx context.Context, all []function, ended func()) *functions {
+// start runs functions in goroutines of their own. What ends by itself is told to ended, which must not block.
+func start(ctx context.Context, all []function, ended func(error)) *functions {
 	ctx, stop := context.WithCancel(ctx)
 	f := &functions{stop: stop, done: make(chan struct{})}
 	for _, one := range all {
@@ -34,9 +34,9 @@ func start(ctx context.Context, all []function, ended func()) *functions {
 		running.Go(func() {
 			err := one.call(ctx)
 			asked := ctx.Err() != nil
-			f.note(one.name, err, asked)
+			err = f.note(one.name, err, asked)
 			if !asked {
-				ended()
+				ended(err)
 			}
 		})
 	}
@@ -57,18 +57,24 @@ func (f function) call(ctx context.Context) (err error) {
 	return f.run(ctx)
 }
 
-func (f *functions) note(name string, err error, asked bool) {
+// note takes a function off the list, and returns what was wrong with its end.
+func (f *functions) note(name string, err error, asked bool) error {
+	switch {
+	case asked && (errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed)):
+		err = nil
+	case err != nil:
+		err = fmt.Errorf("%s: %w", name, err)
+	case !asked:
+		err = fmt.Errorf("%s ended, though nothing told it to", name)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i := slices.Index(f.running, name)
 	f.running = slices.Delete(f.running, i, i+1)
-	switch {
-	case asked && (errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed)):
-	case err != nil:
-		f.errs = append(f.errs, fmt.Errorf("%s: %w", name, err))
-	case !asked:
-		f.errs = append(f.errs, fmt.Errorf("%s ended, though nothing told it to", name))
+	if err != nil {
+		f.errs = append(f.errs, err)
 	}
+	return err
 }
 
 // end tells the functions to end, waits until they have, for a limited time, and returns what went wrong with them.

@@ -32,7 +32,11 @@ func usage(cmd *cobra.Command) error {
 			sections[title] = pflag.NewFlagSet(title, pflag.ContinueOnError)
 			titles = append(titles, title)
 		}
-		sections[title].AddFlag(f)
+		shown := *f
+		if f.Value.Type() == "bool" {
+			shown.NoOptDefVal = "" // else --help[=true|false]
+		}
+		sections[title].AddFlag(&shown)
 	})
 	slices.SortStableFunc(titles, func(a, b string) int { return rank(a) - rank(b) })
 	for _, title := range titles {

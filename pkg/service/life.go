@@ -81,7 +81,7 @@ func (l *life) end(ctx context.Context, err error, took time.Duration) error {
 func (l *life) up(ctx context.Context) error {
 	l.ready.wait("the program's parts")
 	var err error
-	if l.telemetry, err = newTelemetry(ctx, l.program, l.settings, l.log); err != nil {
+	if l.telemetry, err = newTelemetry(ctx, l.program, l.settings, l.ready, l.log); err != nil {
 		return err
 	}
 	if !l.settings.healthOff() {
@@ -153,8 +153,8 @@ func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	defer cancel()
 	conn, err := leveret.Connect(dialing, config)
 	switch {
-	case err == nil:
-		return conn, nil
+	case err == nil, ctx.Err() != nil:
+		return conn, err
 	case errors.Is(err, leveret.ErrRefused):
 		return nil, exit(exitUnreachable, "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):

@@ -81,7 +81,7 @@ func (p Program) err() error {
 		return errors.New("service.Program has no Service: it says what the program sends and serves")
 	case p.Setup == nil:
 		return errors.New("service.Program has no Setup: it registers the handlers")
-	default:
-		return nil
 	}
+	_, err := leveret.NewWorker(nil, p.Service, leveret.WorkerConfig{}) // looks at the service and its contracts
+	return err
 }

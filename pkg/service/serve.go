@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -11,8 +10,13 @@ import (
 // edges, worker, the rest.
 func (l *life) serve(ctx context.Context) error {
 	kept := context.WithoutCancel(ctx)
-	failed := make(chan struct{})
-	fail := sync.OnceFunc(func() { close(failed) })
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default: // not the first
+		}
+	}
 
 	var consuming []function
 	if l.serves() {
@@ -25,15 +29,15 @@ func (l *life) serve(ctx context.Context) error {
 	beside := start(kept, l.rt.beside, fail)
 	worker := start(kept, consuming, fail)
 	edges := start(kept, l.rt.edges, fail)
-	announcing := start(kept, []function{{"announce", l.announce}}, func() {})
+	announcing := start(kept, []function{{"announce", l.announce}}, func(error) {})
 
 	select {
 	case <-ctx.Done():
 		l.ready.drain()
 		l.log.InfoContext(ctx, "draining", "reason", reason(ctx))
-	case <-failed:
+	case err := <-failed:
 		l.ready.drain()
-		l.log.WarnContext(ctx, "draining", "reason", "something ended that should not have; the last line tells")
+		l.log.ErrorContext(ctx, "draining", "reason", "failure", "error", err)
 	}
 	limit := l.settings.worker.DrainTimeout
 	_ = announcing.end(limit)

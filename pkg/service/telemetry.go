@@ -36,7 +36,7 @@ type telemetry struct {
 }
 
 // newTelemetry makes the providers. It does not block: exporters connect when they have something to tell.
-func newTelemetry(ctx context.Context, p Program, s settings, log *slog.Logger) (*telemetry, error) {
+func newTelemetry(ctx context.Context, p Program, s settings, ready *readiness, log *slog.Logger) (*telemetry, error) {
 	what, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.name", p.Service.Name()),
 		attribute.String("service.version", p.Version),
@@ -55,7 +55,10 @@ func newTelemetry(ctx context.Context, p Program, s settings, log *slog.Logger) 
 	if s.healthOff() {
 		return t, nil
 	}
-	return t, t.measure(what, log)
+	if err := t.measure(what, log); err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return t, t.measureReadiness(ready)
 }
 
 // trace sends spans to a collector if one is configured, by the key or by OpenTelemetry's own variables.
@@ -99,7 +102,7 @@ func (t *telemetry) measure(what *resource.Resource, log *slog.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	reader, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo())
 	if err != nil {
-		return fmt.Errorf("metrics: %w", err)
+		return err
 	}
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithResource(what))
 	t.meter, t.ends = provider, append(t.ends, provider.Shutdown)
@@ -109,6 +112,23 @@ func (t *telemetry) measure(what *resource.Resource, log *slog.Logger) error {
 	})
 	return nil
 }
+
+// measureReadiness makes a metric of what /readyz says.
+func (t *telemetry) measureReadiness(ready *readiness) error {
+	_, err := t.meter.Meter(scope).Int64ObservableGauge("leveret.service.ready",
+		metric.WithDescription("1 while /readyz says that the program is ready."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			var is int64
+			if len(ready.reasons()) == 0 {
+				is = 1
+			}
+			o.Observe(is)
+			return nil
+		}))
+	return err
+}
+
+const scope = "github.com/leveretmq/leveret/pkg/service"
 
 // close sends what is left, while ctx lives.
 func (t *telemetry) close(ctx context.Context) error {

@@ -144,7 +144,11 @@ func (e *Invalid) collect(root any, v *validator.ValidationError) {
 		}
 		return
 	}
-	e.Problems = append(e.Problems, Problem{path, describe(v.ErrorKind)})
+	text := describe(v.ErrorKind)
+	if wrong, ok := v.ErrorKind.(*kind.Type); ok && wrong.Got == "number" && slices.Contains(wrong.Want, "integer") {
+		text = "must be a whole number, is " + display(valueAt(root, v.InstanceLocation))
+	}
+	e.Problems = append(e.Problems, Problem{path, text})
 }
 
 func describe(k validator.ErrorKind) string {
@@ -152,23 +156,23 @@ func describe(k validator.ErrorKind) string {
 	case *kind.Type:
 		return fmt.Sprintf("must be %s, is %s", article(strings.Join(k.Want, " or ")), article(k.Got))
 	case *kind.Minimum:
-		return "must be >= " + number(k.Want)
+		return "must be >= " + number(k.Want) + ", is " + number(k.Got)
 	case *kind.Maximum:
-		return "must be <= " + number(k.Want)
+		return "must be <= " + number(k.Want) + ", is " + number(k.Got)
 	case *kind.ExclusiveMinimum:
-		return "must be > " + number(k.Want)
+		return "must be > " + number(k.Want) + ", is " + number(k.Got)
 	case *kind.ExclusiveMaximum:
-		return "must be < " + number(k.Want)
+		return "must be < " + number(k.Want) + ", is " + number(k.Got)
 	case *kind.MultipleOf:
-		return "must be a multiple of " + number(k.Want)
+		return "must be a multiple of " + number(k.Want) + ", is " + number(k.Got)
 	case *kind.MinItems:
-		return fmt.Sprintf("must have at least %d items, has %d", k.Want, k.Got)
+		return fmt.Sprintf("must have at least %s, has %d", plural(k.Want, "item"), k.Got)
 	case *kind.MaxItems:
-		return fmt.Sprintf("must have at most %d items, has %d", k.Want, k.Got)
+		return fmt.Sprintf("must have at most %s, has %d", plural(k.Want, "item"), k.Got)
 	case *kind.MinLength:
-		return fmt.Sprintf("must be at least %d characters long, is %d", k.Want, k.Got)
+		return fmt.Sprintf("must be at least %s long, is %d", plural(k.Want, "character"), k.Got)
 	case *kind.MaxLength:
-		return fmt.Sprintf("must be at most %d characters long, is %d", k.Want, k.Got)
+		return fmt.Sprintf("must be at most %s long, is %d", plural(k.Want, "character"), k.Got)
 	case *kind.Pattern:
 		return fmt.Sprintf("must match %s, is %q", k.Want, k.Got)
 	case *kind.Format:
@@ -203,11 +207,13 @@ func number(r *big.Rat) string {
 }
 
 func display(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
-	return string(text)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // pathOf writes the place of a value inside root as people do: lines[0].quantity.
@@ -227,6 +233,30 @@ func pathOf(root any, location []string) string {
 		}
 	}
 	return path
+}
+
+// valueAt returns the value at a place inside root.
+func valueAt(root any, location []string) any {
+	for _, part := range location {
+		switch at := root.(type) {
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(at) {
+				return nil
+			}
+			root = at[i]
+		case map[string]any:
+			root = at[part]
+		}
+	}
+	return root
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func join(path, name string) string {

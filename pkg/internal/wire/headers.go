@@ -29,7 +29,7 @@ const (
 	Host          = "leveret-host"
 	Stack         = "leveret-stack"
 	Replayed      = "leveret-replayed"
-	Dropped       = "leveret-headers-dropped"
+	Dropped       = rabbit.HeadersDropped
 
 	// Prefix begins the names of all of them.
 	Prefix = "leveret-"

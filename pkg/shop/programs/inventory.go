@@ -14,6 +14,7 @@ func Inventory() service.Program {
 		Service:  queues.Inventory,
 		About:    "inventoryd keeps the stock and sets the goods of an order aside, all or none.",
 		Defaults: map[string]string{"health.address": "127.0.0.1:8092"},
+		Shared:   Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			s, err := inventory.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {

@@ -14,6 +14,7 @@ func Order() service.Program {
 		Service:  queues.Order,
 		About:    "orderd takes orders and leads each to its end: confirmed or cancelled.",
 		Defaults: map[string]string{"health.address": "127.0.0.1:8091"},
+		Shared:   Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			s, err := order.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {

@@ -16,10 +16,8 @@ func Payment() service.Program {
 		Service:  queues.Payment,
 		About:    "paymentd authorises cards, and captures or gives back what they hold.",
 		Defaults: map[string]string{"health.address": "127.0.0.1:8093"},
-		Keys: []config.Key{{
-			Name: "payment.delay", Type: config.Duration, Default: "0s",
-			Usage: "how long the simulated card processor takes for each answer",
-		}},
+		Keys:     paymentKeys(),
+		Shared:   Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
 				Delay time.Duration `config:"delay"`
@@ -36,4 +34,11 @@ func Payment() service.Program {
 			return nil
 		},
 	}
+}
+
+func paymentKeys() []config.Key {
+	return []config.Key{{
+		Name: "payment.delay", Type: config.Duration, Default: "0s",
+		Usage: "how long the simulated card processor takes for each answer",
+	}}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
@@ -14,6 +15,10 @@ import (
 func All() []service.Program {
 	return []service.Program{Inventory(), Order(), Payment()}
 }
+
+// Keys returns the settings that these programs have beside everybody's. A program knows those of the others, so that all
+// may read one file.
+func Keys() []config.Key { return paymentKeys() }
 
 // keep closes a store on the way down, and makes /readyz look whether it can be read.
 func keep(rt *service.Runtime, s *store.Store) {

@@ -1,0 +1,47 @@
+# Everything here is one command that also works without make: what a target runs is what stands under it.
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test race lint fmt bench cover tools build docker ci clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-8s %s\n", $$1, $$2 }'
+
+demo: ## the shop under load, a worker killed in the middle, and the ledger at the end
+	go run ./cmd/leveret demo
+
+dev: ## RabbitMQ and all services here, until Ctrl-C
+	go run ./cmd/leveret dev
+
+test: ## every test, against a real RabbitMQ
+	go test ./...
+
+race: ## the same under the race detector (needs a C compiler)
+	go test -race -timeout 15m ./...
+
+lint: ## golangci-lint; the first time it is built from source
+	.ci/lint run
+
+fmt: ## format the code, and tidy go.mod
+	.ci/lint fmt
+	go mod tidy
+
+bench: ## benchmarks of this module
+	go test -run '^$$' -bench . -benchmem ./...
+
+cover: ## test coverage, package by package and in coverage.out
+	go test -coverpkg=./... -coverprofile=coverage.out ./...
+	go tool cover -func=coverage.out | tail -n 1
+
+tools: ## build the linter, in its pinned version, into Go's cache (two minutes, once)
+	.ci/lint version
+
+build: ## leveret and the services into bin/, static
+	CGO_ENABLED=0 go build -o bin/ ./cmd/...
+
+docker: ## RabbitMQ and all services in containers, until they are ready
+	docker compose up --build --wait
+
+ci: ## everything that must hold before a change is merged
+	.ci/run
+
+clean: ## remove what the targets above have made
+	rm -rf bin coverage.out

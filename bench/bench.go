@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leveretmq/leveret/bench/internal/faults"
+	"github.com/leveretmq/leveret/bench/internal/growth"
+	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/bench/internal/report"
+	"github.com/leveretmq/leveret/bench/internal/results"
+	"github.com/leveretmq/leveret/bench/internal/runner"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+const usage = `Measures Leveret against the raw driver and against other libraries, at equal guarantees, on one RabbitMQ node that it
+starts. A full run writes the page and the chart; one that is narrowed by --only, --peers or --short prints instead,
+unless --out is given.
+
+	go run . [flags]
+
+`
+
+// options are the flags.
+type options struct {
+	short            bool
+	rounds, trials   int
+	only, peers      string
+	out, chart, keep string
+	from, profiles   string
+	budget           time.Duration
+	list             bool
+}
+
+// The parts of a run that are no scenarios, as --only names them.
+var parts = []string{"faults", "growth", "profiles"}
+
+func bench(ctx context.Context, args []string) error {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	flags.BoolVar(&o.short, "short", false, "a few scenarios, raw driver and Leveret alone, about a minute: prints the ratios, and fails on errors only")
+	flags.IntVar(&o.rounds, "rounds", 10, "how often everything is measured")
+	flags.IntVar(&o.trials, "trials", 2, "how often each fault is tried; the worst is shown")
+	flags.StringVar(&o.only, "only", "", "comma-separated scenarios, by name or the beginning of one, and of faults, growth, profiles; default: all")
+	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
+	flags.StringVar(&o.out, "out", "../docs/benchmarks.md", "the page to write")
+	flags.StringVar(&o.chart, "chart", "../docs/benchmarks.svg", "the chart to write")
+	flags.StringVar(&o.keep, "results", "results.json", "what was found, as JSON; written after each round")
+	flags.StringVar(&o.from, "from", "", "measure nothing: write page and chart from this JSON")
+	flags.StringVar(&o.profiles, "profile", "profiles", "folder for pprof profiles of Leveret")
+	flags.DurationVar(&o.budget, "budget", 30*time.Minute, "about how long all may take: it scales the measurements, not the rounds")
+	flags.BoolVar(&o.list, "list", false, "print the scenarios and the peers, and end")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("what is %q? see --help", flags.Arg(0))
+	}
+	given := make(map[string]bool)
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	p, err := newPlan(o, given)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.list:
+		p.list(os.Stdout)
+		return nil
+	case o.from != "":
+		run, err := results.Load(o.from)
+		if err != nil {
+			return err
+		}
+		return p.write(run)
+	}
+	run, err := p.measure(ctx, strings.Join(append([]string{"go run ."}, args...), " "))
+	if err != nil {
+		return err
+	}
+	if err := p.write(run); err != nil {
+		return err
+	}
+	return failures(run)
+}
+
+// plan is what a run does.
+type plan struct {
+	options
+	scenarios []runner.Scenario
+	peers     []peers.Peer
+	parts     []string
+	// prints says that the results go to the terminal, not to files.
+	prints bool
+}
+
+func newPlan(o options, given map[string]bool) (*plan, error) {
+	p := &plan{options: o, scenarios: runner.Scenarios(), peers: peers.All(), parts: parts}
+	switch {
+	case o.rounds < 1 || o.trials < 1:
+		return nil, errors.New("--rounds and --trials must be 1 or more")
+	case o.budget <= 0:
+		return nil, errors.New("--budget must be positive")
+	}
+	p.prints = (o.short || o.only != "" || o.peers != "") && !given["out"]
+	if o.short {
+		p.narrow(given)
+	}
+	if names := split(o.only); len(names) > 0 {
+		p.parts = slices.DeleteFunc(slices.Clone(parts), func(part string) bool { return !slices.Contains(names, part) })
+		names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(parts, name) })
+		p.scenarios = nil
+		if len(names) > 0 {
+			var err error
+			if p.scenarios, err = runner.Choose(runner.Scenarios(), names); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if names := split(o.peers); len(names) > 0 {
+		p.peers = nil
+		for _, name := range names {
+			peer, ok := peers.Find(name)
+			if !ok {
+				return nil, fmt.Errorf("there is no peer %q; see --list", name)
+			}
+			p.peers = append(p.peers, peer)
+		}
+	}
+	return p, nil
+}
+
+// narrow reduces the plan to what fits into a minute.
+func (p *plan) narrow(given map[string]bool) {
+	p.scenarios = slices.DeleteFunc(p.scenarios, func(s runner.Scenario) bool { return !s.Short })
+	p.peers = slices.DeleteFunc(p.peers, func(peer peers.Peer) bool {
+		return peer.Name != peers.Raw && peer.Name != peers.RawBatched && peer.Name != peers.Leveret
+	})
+	p.parts = nil
+	if !given["rounds"] {
+		p.rounds = 3
+	}
+	if !given["budget"] {
+		p.budget = 45 * time.Second
+	}
+	if !given["results"] {
+		p.keep = ""
+	}
+}
+
+func (p *plan) list(w io.Writer) {
+	fmt.Fprintln(w, "Scenarios:")
+	for _, s := range p.scenarios {
+		fmt.Fprintf(w, "  %-16s %s\n", s.Name, s.Title)
+	}
+	fmt.Fprintf(w, "Beside them: %s\n\nPeers:\n", strings.Join(parts, ", "))
+	for _, peer := range p.peers {
+		fmt.Fprintf(w, "  %-16s %s %s\n", peer.Name, peer.Module, peer.Version())
+	}
+}
+
+func (p *plan) has(part string) bool { return slices.Contains(p.parts, part) }
+
+// measure does all that is planned on one node, and the faults on one of their own.
+func (p *plan) measure(ctx context.Context, command string) (*results.Run, error) {
+	began := time.Now()
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Output: os.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	closing := context.WithoutCancel(ctx)
+	defer func() { _ = node.Close(closing) }()
+	run := &results.Run{
+		Began: began, Command: command, Machine: results.ThisMachine(ctx), Peers: results.PeersOf(p.peers), Rounds: p.rounds,
+		Broker: fmt.Sprintf("%s (%s)", node.Version(), node.Source().Kind),
+	}
+	for _, s := range p.scenarios {
+		run.Scenarios = append(run.Scenarios, s.Name)
+	}
+	save := func() error {
+		run.Took = time.Since(began)
+		if p.keep == "" {
+			return nil
+		}
+		return run.Save(p.keep)
+	}
+	steps := []struct {
+		wanted bool
+		what   string
+		do     func() error
+	}{
+		{len(p.scenarios) > 0, "rounds", func() (err error) {
+			run.Samples, err = runner.Run(ctx, node, runner.Config{
+				Scenarios: p.scenarios, Peers: p.peers, Rounds: p.rounds, Budget: p.budgetOfRounds(),
+				Shortest: 150 * time.Millisecond, Longest: 5 * time.Second, Progress: os.Stderr,
+				Save: func(samples []runner.Sample) error {
+					run.Samples = samples
+					return save()
+				},
+			})
+			return err
+		}},
+		{p.has("profiles"), "profiles", func() (err error) {
+			run.Hot, err = p.profile(ctx, node)
+			return err
+		}},
+		{p.has("growth"), "growth", func() (err error) {
+			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Progress: os.Stderr})
+			return err
+		}},
+		{p.has("faults"), "faults", func() (err error) {
+			run.Faults, err = p.tryFaults(ctx)
+			return err
+		}},
+	}
+	for _, step := range steps {
+		if !step.wanted {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s, after %v\n", step.what, time.Since(began).Round(time.Second))
+		if err := errors.Join(step.do(), save()); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return run, nil
+}
+
+// The faults take what they take; growth has a fifth of the rest, and the rounds have what is left.
+func (p *plan) budgetOfFaults() time.Duration {
+	if !p.has("faults") {
+		return 0
+	}
+	return time.Duration(len(p.peers)*p.trials) * 35 * time.Second
+}
+
+func (p *plan) budgetOfGrowth() time.Duration {
+	if !p.has("growth") {
+		return 0
+	}
+	return max(p.budget-p.budgetOfFaults(), p.budget/4) / 5
+}
+
+func (p *plan) budgetOfRounds() time.Duration {
+	left := p.budget - p.budgetOfFaults() - p.budgetOfGrowth()
+	if p.has("profiles") {
+		left -= time.Minute
+	}
+	return max(left, p.budget/3)
+}
+
+func (p *plan) profile(ctx context.Context, node *devbroker.Broker) ([]runner.Hot, error) {
+	scenarios, err := runner.Choose(runner.Scenarios(), runner.Profiled())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(p.profiles, 0o755); err != nil {
+		return nil, err
+	}
+	return runner.Profile(ctx, node, scenarios, p.profiles, 5*time.Second, os.Stderr)
+}
+
+func (p *plan) tryFaults(ctx context.Context) (_ []faults.Finding, err error) {
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Output: os.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, node.Close(context.WithoutCancel(ctx))) }()
+	dir, err := os.MkdirTemp("", "leveret-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	return faults.Run(ctx, node, faults.Config{Peers: p.peers, Rounds: p.trials, Dir: dir, Progress: os.Stderr})
+}
+
+// write writes page and chart, or prints what there is.
+func (p *plan) write(run *results.Run) error {
+	fmt.Print(report.Ratios(run))
+	if p.prints {
+		if !p.short {
+			report.Markdown(os.Stdout, run, "")
+		}
+		return nil
+	}
+	var chart bytes.Buffer
+	if err := report.Chart(&chart, run); err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.chart, chart.Bytes(), 0o644); err != nil {
+		return err
+	}
+	relative, err := filepath.Rel(filepath.Dir(p.out), p.chart)
+	if err != nil {
+		return err
+	}
+	var page bytes.Buffer
+	report.Markdown(&page, run, relative)
+	if err := os.WriteFile(p.out, page.Bytes(), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("written: %s, %s\n", p.out, p.chart)
+	return nil
+}
+
+// failures are the errors of Leveret and of the raw driver. Those of other libraries stand on the page.
+func failures(run *results.Run) error {
+	var errs []error
+	for _, s := range run.Samples {
+		if s.Err != "" && (s.Peer == peers.Leveret || s.Peer == peers.Raw || s.Peer == peers.RawBatched) {
+			errs = append(errs, fmt.Errorf("%s, %s, round %d: %s", s.Scenario, s.Peer, s.Round+1, s.Err))
+		}
+	}
+	for _, f := range run.Faults {
+		if f.Peer == peers.Leveret && (f.Err != "" || f.Lost > 0) {
+			errs = append(errs, fmt.Errorf("leveret, %s: lost %d of %d %s", f.Experiment, f.Lost, f.Reported, f.Err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func split(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}

@@ -1,0 +1,357 @@
+// Package faults finds out whether a peer can lose messages, by doing to it what makes others lose them: a queue that is
+// gone, a broker that is killed, a worker that is killed.
+package faults
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/bench/internal/measure"
+	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/bench/internal/process"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+// An Experiment is one kind of fault.
+type Experiment string
+
+// The experiments.
+const (
+	Unroutable Experiment = "unroutable"
+	Broker     Experiment = "broker"
+	Worker     Experiment = "worker"
+)
+
+// A Finding is what one experiment showed of one peer, in the worst of its repetitions.
+type Finding struct {
+	Peer       string
+	Experiment Experiment
+	// Offered is false where the peer has nothing to try.
+	Offered bool
+	// Reported is how many messages the peer reported as sent, or, of the workers' experiment, how many it was given.
+	Reported int
+	// Lost is how many of these were nowhere afterwards.
+	Lost int
+	// Twice is how many came, or were handled, more than once.
+	Twice int
+	// Hung says that a call did not return.
+	Hung bool
+	// Recovered says that the peer went on by itself after the broker was back.
+	Recovered bool
+	// After is how long that took, in seconds.
+	After float64
+	// Note is an error that was seen.
+	Note string
+	// Err is why the experiment could not be done.
+	Err string
+}
+
+// Config says what to try.
+type Config struct {
+	Peers  []peers.Peer
+	Rounds int
+	// Dir is for ledgers.
+	Dir      string
+	Progress io.Writer
+}
+
+const (
+	queue    = "bench.work"
+	body     = 256
+	senders  = 32
+	toHandle = 3000
+)
+
+// Run does every experiment with every peer on a node that it kills again and again.
+func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, error) {
+	var findings []Finding
+	for _, p := range c.Peers {
+		if p.Sender == nil && p.Work == nil || p.FilledBy != "" {
+			continue
+		}
+		for _, e := range []struct {
+			Experiment
+			offered bool
+			do      func(context.Context, *trial) (Finding, error)
+		}{
+			{Unroutable, p.Sender != nil, unroutable},
+			{Broker, p.Sender != nil, broker},
+			{Worker, p.Sender != nil && p.Work != nil, worker},
+		} {
+			worst := Finding{Peer: p.Name, Experiment: e.Experiment, Offered: e.offered}
+			for n := 0; e.offered && n < c.Rounds; n++ {
+				f, err := attempt(ctx, node, c, p, e.Experiment, n, e.do)
+				if ctx.Err() != nil {
+					return findings, context.Cause(ctx)
+				}
+				f.Peer, f.Experiment, f.Offered = p.Name, e.Experiment, true
+				if err != nil {
+					f.Err = err.Error()
+				}
+				fmt.Fprintf(c.Progress, "  %-12s %-10s reported %5d, lost %4d, twice %4d, hung %v, recovered %v after %.1f s %s%s\n",
+					p.Name, e.Experiment, f.Reported, f.Lost, f.Twice, f.Hung, f.Recovered, f.After, f.Note, f.Err)
+				if n == 0 || worse(f, worst) {
+					worst = f
+				}
+			}
+			findings = append(findings, worst)
+		}
+	}
+	return findings, nil
+}
+
+// worse tells whether a is to be shown rather than b.
+func worse(a, b Finding) bool {
+	flag := func(yes bool) int {
+		if yes {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(a.Lost-b.Lost, flag(a.Hung)-flag(b.Hung), flag(!a.Recovered)-flag(!b.Recovered), a.Twice-b.Twice) > 0
+}
+
+// trial is one experiment with one peer.
+type trial struct {
+	node   *devbroker.Broker
+	url    string
+	peer   peers.Peer
+	ledger string
+}
+
+func attempt(ctx context.Context, node *devbroker.Broker, c Config, p peers.Peer, e Experiment, n int,
+	do func(context.Context, *trial) (Finding, error),
+) (Finding, error) {
+	name := fmt.Sprintf("%s-%s-%d", p.Name, e, n)
+	url, err := node.VHost(ctx, name)
+	if err != nil {
+		return Finding{}, err
+	}
+	t := &trial{node: node, url: url, peer: p, ledger: filepath.Join(c.Dir, name)}
+	f, err := do(ctx, t)
+	return f, errors.Join(err, node.DeleteVHost(ctx, name))
+}
+
+func (t *trial) task(kind measure.Kind) measure.Task {
+	return measure.Task{
+		Kind: kind, Peer: t.peer.Name, Body: body, N: senders, Messages: toHandle, Work: time.Millisecond, Ledger: t.ledger,
+		Setting: peers.Setting{URL: t.url, Queue: queue, Window: 512, Prefetch: 64, Concurrency: 16},
+	}
+}
+
+// unroutable: does whoever sends to a queue that is gone learn of it?
+func unroutable(ctx context.Context, t *trial) (Finding, error) {
+	task := t.task(measure.Unroutable)
+	task.Messages = 200
+	child, err := process.Start(ctx, task)
+	if err != nil {
+		return Finding{}, err
+	}
+	r, err := child.Wait(time.Minute)
+	if err != nil {
+		return Finding{}, err
+	}
+	f := Finding{Hung: r.Extra["hung"] > 0, Note: r.Note}
+	if !f.Hung {
+		f.Reported = int(r.Messages) - int(r.Extra["told"])
+		f.Lost = max(f.Reported-int(r.Extra["kept"]), 0)
+	}
+	return f, nil
+}
+
+// broker: is what was reported as sent still there after the broker was killed under load?
+func broker(ctx context.Context, t *trial) (Finding, error) {
+	var f Finding
+	child, err := process.Start(ctx, t.task(measure.Record))
+	if err != nil {
+		return f, err
+	}
+	defer child.Kill()
+	if err := child.Ready(ctx); err != nil {
+		return f, err
+	}
+	if !t.grows(ctx, child, 1000, 20*time.Second) {
+		return f, errors.New("too little was sent before the broker was to be killed")
+	}
+	if err := t.node.Kill(); err != nil {
+		return f, err
+	}
+	if err := t.node.Start(ctx); err != nil {
+		return f, err
+	}
+	back := time.Now()
+	before := lines(t.ledger)
+	f.Recovered = t.grows(ctx, child, before+200, 30*time.Second)
+	f.After = time.Since(back).Seconds()
+	child.Stop()
+	r, err := child.Wait(20 * time.Second)
+	switch {
+	case err != nil:
+		f.Hung, f.Note = true, err.Error()
+	case r.Extra["failed"] > 0:
+		f.Note = fmt.Sprintf("%.0f failed", r.Extra["failed"])
+	}
+	reported, _, err := read(t.ledger)
+	if err != nil {
+		return f, err
+	}
+	found, err := t.empty(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Reported = len(reported)
+	for id := range reported {
+		if found[id] == 0 {
+			f.Lost++
+		}
+	}
+	for _, n := range found {
+		if n > 1 {
+			f.Twice++
+		}
+	}
+	return f, nil
+}
+
+// worker: is every message handled to its end though the worker is killed in the middle?
+func worker(ctx context.Context, t *trial) (Finding, error) {
+	var f Finding
+	fill, err := process.Start(ctx, t.task(measure.Fill))
+	if err != nil {
+		return f, err
+	}
+	if _, err := fill.Wait(2 * time.Minute); err != nil {
+		return f, fmt.Errorf("fill the queue: %w", err)
+	}
+	victim, err := process.Start(ctx, t.task(measure.Handle))
+	if err != nil {
+		return f, err
+	}
+	grew := t.grows(ctx, victim, 500, 30*time.Second)
+	victim.Kill()
+	if !grew {
+		_, err := victim.Wait(time.Second)
+		return f, fmt.Errorf("too little was handled before the worker was to be killed: %w", err)
+	}
+	heir, err := process.Start(ctx, t.task(measure.Handle))
+	if err != nil {
+		return f, err
+	}
+	began := time.Now()
+	f.Recovered = t.grows(ctx, heir, lines(t.ledger)+100, 30*time.Second)
+	f.After = time.Since(began).Seconds()
+	for still, last := time.Now(), 0; time.Since(still) < 3*time.Second && ctx.Err() == nil; sleep(ctx, 50*time.Millisecond) {
+		if n := lines(t.ledger); n != last {
+			still, last = time.Now(), n
+		}
+	}
+	heir.Stop()
+	if _, err := heir.Wait(40 * time.Second); err != nil {
+		f.Hung, f.Note = true, err.Error()
+	}
+	handled, twice, err := read(t.ledger)
+	f.Reported, f.Lost, f.Twice = toHandle, toHandle-len(handled), twice
+	return f, err
+}
+
+// grows waits until the ledger has so many lines.
+func (t *trial) grows(ctx context.Context, child *process.Child, to int, limit time.Duration) bool {
+	for until := time.Now().Add(limit); time.Now().Before(until) && ctx.Err() == nil; sleep(ctx, 20*time.Millisecond) {
+		if lines(t.ledger) >= to {
+			return true
+		}
+		select {
+		case <-child.Done():
+			return false
+		default:
+		}
+	}
+	return false
+}
+
+// lines tells how long the ledger is. All ids have the same length.
+func lines(path string) int {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return int(info.Size()) / (len(peers.ID(0)) + 1)
+}
+
+// read returns the ids of a ledger, and how many are there more than once.
+func read(path string) (ids map[string]int, twice int, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer file.Close()
+	ids = make(map[string]int)
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		if ids[lines.Text()]++; ids[lines.Text()] == 2 {
+			twice++
+		}
+	}
+	return ids, twice, lines.Err()
+}
+
+// idIn finds a payload's id in a body, whatever a peer wraps it in.
+var idIn = regexp.MustCompile(`id\W+(\d{12})`)
+
+// empty takes everything out of the queue and counts the ids.
+func (t *trial) empty(ctx context.Context) (map[string]int, error) {
+	conn, err := amqp.Dial(t.url)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.Qos(1000, 0, false); err != nil {
+		return nil, err
+	}
+	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]int)
+	for n := 1; ; n++ {
+		select {
+		case d, ok := <-deliveries:
+			if !ok {
+				return nil, errors.New("the queue went away while it was emptied")
+			}
+			if match := idIn.FindSubmatch(d.Body); match != nil {
+				found[string(match[1])]++
+			}
+			if n%250 == 0 {
+				if err := ch.Ack(d.DeliveryTag, true); err != nil {
+					return nil, err
+				}
+			}
+		case <-time.After(3 * time.Second):
+			return found, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

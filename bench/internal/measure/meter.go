@@ -1,0 +1,113 @@
+package measure
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// meter measures what the process uses between begin and end.
+type meter struct {
+	profile string
+	result  Result
+	started time.Time
+	cpu     float64
+	memory  runtime.MemStats
+	out     *os.File
+}
+
+func (m *meter) begin() error {
+	if m.profile != "" {
+		var err error
+		if m.out, err = os.Create(m.profile); err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(m.out); err != nil {
+			return err
+		}
+	}
+	runtime.ReadMemStats(&m.memory)
+	m.cpu, m.started = cpuTime(), time.Now()
+	return nil
+}
+
+// end closes the measurement of so many messages.
+func (m *meter) end(messages int64) error {
+	seconds, cpu := time.Since(m.started).Seconds(), cpuTime()-m.cpu
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	m.result.Messages, m.result.Seconds, m.result.CPU = messages, seconds, cpu
+	m.result.Allocs, m.result.Bytes = now.Mallocs-m.memory.Mallocs, now.TotalAlloc-m.memory.TotalAlloc
+	if m.out != nil {
+		pprof.StopCPUProfile()
+		return m.out.Close()
+	}
+	return nil
+}
+
+// cpuTime is what this process has used, in seconds.
+func cpuTime() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// peakRSS is the most memory that the process had, in bytes: its high-water mark where the system tells it, since the
+// maximum of getrusage is inherited from the process that started this one.
+func peakRSS() int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err == nil {
+		for line := range strings.Lines(string(status)) {
+			if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+				kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+				if err == nil {
+					return kb << 10
+				}
+			}
+		}
+	}
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return u.Maxrss // bytes on macOS
+}
+
+// histogram collects waiting times, of several goroutines.
+type histogram struct {
+	mu sync.Mutex
+	h  *hdrhistogram.Histogram
+}
+
+// newHistogram holds from a microsecond to ten minutes, with three digits.
+func newHistogram() *histogram {
+	return &histogram{h: hdrhistogram.New(1, (10 * time.Minute).Microseconds(), 3)}
+}
+
+func (h *histogram) record(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_ = h.h.RecordValue(min(max(d.Microseconds(), 1), (10 * time.Minute).Microseconds()))
+}
+
+func (h *histogram) into(r *Result) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.h.TotalCount() == 0 {
+		return fmt.Errorf("nothing was measured")
+	}
+	r.P50 = float64(h.h.ValueAtQuantile(50)) / 1e6
+	r.P99 = float64(h.h.ValueAtQuantile(99)) / 1e6
+	r.Max = float64(h.h.Max()) / 1e6
+	return nil
+}

@@ -1,0 +1,183 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/bench/internal/peers"
+)
+
+type worker func(ctx context.Context, s peers.Setting, ready func(), h peers.Handler) error
+
+// consume takes messages out of a queue that was filled before.
+func (r *run) consume(ctx context.Context) error {
+	if r.peer.Work == nil {
+		return errNotOffered
+	}
+	var handled atomic.Int64
+	done := make(chan struct{})
+	var broken error
+	err := r.working(ctx, r.peer.Work, done, func(ctx context.Context, p *peers.Payload) error {
+		if r.Work > 0 {
+			time.Sleep(r.Work)
+		}
+		switch handled.Add(1) {
+		case int64(r.Skip):
+			broken = r.begin()
+		case int64(r.Messages):
+			broken = errors.Join(broken, r.end(int64(r.Messages-r.Skip)))
+			close(done)
+		}
+		return nil
+	})
+	if err := errors.Join(err, broken); err != nil || r.Leave {
+		return err
+	}
+	return r.settled(ctx)
+}
+
+// working runs a worker until done is closed or the child is told to stop.
+func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h peers.Handler) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- work(ctx, r.Setting, sync.OnceFunc(r.ready), h) }()
+	select {
+	case <-done:
+	case <-r.stop:
+	case err := <-ended:
+		if err == nil {
+			err = errors.New("the worker ended before its time")
+		}
+		return err
+	}
+	cancel()
+	select {
+	case err := <-ended:
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	case <-time.After(30 * time.Second):
+		return errors.New("the worker did not end within 30 s")
+	}
+}
+
+// settled makes sure that what was handled was acked: nothing may be left in the queue.
+func (r *run) settled(ctx context.Context) error {
+	conn, err := amqp.Dial(r.Setting.URL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	for until := time.Now().Add(10 * time.Second); ; pause(ctx, 10*time.Millisecond) {
+		q, err := ch.QueueDeclarePassive(r.Setting.Queue, true, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		if q.Messages == 0 {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("%d messages were handled, but are still in the queue", q.Messages)
+		}
+	}
+}
+
+// retry fails each message once, and measures until all have come back.
+func (r *run) retry(ctx context.Context) error {
+	if r.peer.Retry == nil {
+		return errNotOffered
+	}
+	var mu sync.Mutex
+	failedAt := make(map[string]time.Time, r.Messages)
+	left := r.Messages
+	times := newHistogram()
+	done := make(chan struct{})
+	var broken error
+	err := r.working(ctx, r.peer.Retry, done, func(ctx context.Context, p *peers.Payload) error {
+		mu.Lock()
+		defer mu.Unlock()
+		now := time.Now()
+		before, again := failedAt[p.ID]
+		if !again {
+			if len(failedAt) == 0 {
+				broken = r.begin()
+			}
+			failedAt[p.ID] = now
+			return errors.New("fails the first time")
+		}
+		times.record(now.Sub(before) - r.Setting.RetryDelay)
+		if left--; left == 0 {
+			broken = errors.Join(broken, r.end(int64(r.Messages)))
+			r.result.Seconds -= r.Setting.RetryDelay.Seconds()
+			close(done)
+		}
+		return nil
+	})
+	if err := errors.Join(err, broken); err != nil {
+		return err
+	}
+	if err := r.settled(ctx); err != nil {
+		return err
+	}
+	return times.into(&r.result)
+}
+
+// serve answers requests until the child is told to stop.
+func (r *run) serve(ctx context.Context) error {
+	if r.peer.Serve == nil {
+		return errNotOffered
+	}
+	var answered atomic.Int64
+	if err := r.begin(); err != nil {
+		return err
+	}
+	serve := func(ctx context.Context, s peers.Setting, ready func(), _ peers.Handler) error {
+		return r.peer.Serve(ctx, s, ready, func(_ context.Context, p *peers.Payload) (*peers.Payload, error) {
+			answered.Add(1)
+			return p, nil
+		})
+	}
+	return errors.Join(r.working(ctx, serve, nil, nil), r.end(answered.Load()))
+}
+
+// drain handles what comes until the child is told to stop, and measures from the mark on.
+func (r *run) drain(ctx context.Context) error {
+	if r.peer.Work == nil {
+		return errNotOffered
+	}
+	var handled atomic.Int64
+	measured := make(chan error, 1)
+	go func() {
+		select {
+		case <-r.mark:
+		case <-r.stop:
+			measured <- errors.New("stopped before anything was measured")
+			return
+		}
+		err := r.begin()
+		before := handled.Load()
+		<-r.stop
+		measured <- errors.Join(err, r.end(handled.Load()-before))
+	}()
+	err := r.working(ctx, r.peer.Work, nil, func(context.Context, *peers.Payload) error {
+		time.Sleep(r.Task.Work)
+		handled.Add(1)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return <-measured
+}

@@ -1,0 +1,161 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/leveretmq/leveret/bench/internal/peers"
+)
+
+// publish sends from one goroutine, without waiting for each confirm.
+func (r *run) publish(ctx context.Context) (err error) {
+	if r.peer.Pipeline == nil {
+		return errNotOffered
+	}
+	p, err := r.peer.Pipeline(ctx, r.Setting)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close(ctx)) }()
+	payload := peers.Payloads(r.Body)
+	send := func(d time.Duration) (n int64, err error) {
+		for until := time.Now().Add(d); err == nil && time.Now().Before(until); n++ {
+			err = p.Send(ctx, payload(int(n)))
+		}
+		return n, errors.Join(err, p.Flush(ctx))
+	}
+	if _, err := send(r.Warm); err != nil {
+		return err
+	}
+	if err := r.begin(); err != nil {
+		return err
+	}
+	n, err := send(r.Duration)
+	return errors.Join(err, r.end(n))
+}
+
+// waiters sends from N goroutines, each waiting for its confirm.
+func (r *run) waiters(ctx context.Context) (err error) {
+	if r.peer.Sender == nil {
+		return errNotOffered
+	}
+	s, err := r.peer.Sender(ctx, r.Setting)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close(ctx)) }()
+	return r.closedLoop(ctx, s.Send)
+}
+
+// call makes requests from N goroutines, each waiting for its reply.
+func (r *run) call(ctx context.Context) (err error) {
+	if r.peer.Caller == nil {
+		return errNotOffered
+	}
+	c, err := r.peer.Caller(ctx, r.Setting)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close(ctx)) }()
+	return r.closedLoop(ctx, func(ctx context.Context, p *peers.Payload) error {
+		reply, err := c.Call(ctx, p)
+		if err == nil && reply.ID != p.ID {
+			err = fmt.Errorf("asked %s, answered %s", p.ID, reply.ID)
+		}
+		return err
+	})
+}
+
+// closedLoop has N goroutines do the same again and again, and measures after the warm-up.
+func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Payload) error) error {
+	const warming, measuring, over = 0, 1, 2
+	var phase atomic.Int32
+	var next, done atomic.Int64
+	times := newHistogram()
+	errs := make([]error, r.N)
+	payload := peers.Payloads(r.Body)
+	var all sync.WaitGroup
+	for i := range r.N {
+		all.Go(func() {
+			for phase.Load() < over {
+				began, measured := time.Now(), phase.Load() == measuring
+				if errs[i] = do(ctx, payload(int(next.Add(1)))); errs[i] != nil {
+					return
+				}
+				if measured { // however late it ends
+					times.record(time.Since(began))
+				}
+				if phase.Load() == measuring {
+					done.Add(1)
+				}
+			}
+		})
+	}
+	pause(ctx, r.Warm)
+	if err := r.begin(); err != nil {
+		return err
+	}
+	phase.Store(measuring)
+	pause(ctx, r.Duration)
+	phase.Store(over)
+	err := r.end(done.Load())
+	all.Wait()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
+	}
+	return times.into(&r.result)
+}
+
+// fill puts messages into the queue, with whatever of the peer is quickest.
+func (r *run) fill(ctx context.Context) (err error) {
+	payload := peers.Payloads(r.Body)
+	if r.peer.Pipeline != nil {
+		p, err := r.peer.Pipeline(ctx, r.Setting)
+		if err != nil {
+			return err
+		}
+		for n := range r.Messages {
+			if err := p.Send(ctx, payload(n)); err != nil {
+				return errors.Join(err, p.Close(ctx))
+			}
+		}
+		return errors.Join(p.Flush(ctx), p.Close(ctx))
+	}
+	if r.peer.Sender == nil {
+		return errNotOffered
+	}
+	s, err := r.peer.Sender(ctx, r.Setting)
+	if err != nil {
+		return err
+	}
+	var next atomic.Int64
+	errs := make([]error, 128)
+	var all sync.WaitGroup
+	for i := range errs {
+		all.Go(func() {
+			for errs[i] == nil {
+				n := int(next.Add(1)) - 1
+				if n >= r.Messages {
+					return
+				}
+				errs[i] = s.Send(ctx, payload(n))
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(append(errs, s.Close(ctx))...)
+}
+
+// pause waits, or for the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

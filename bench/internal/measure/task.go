@@ -1,0 +1,171 @@
+package measure
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/leveretmq/leveret/bench/internal/peers"
+)
+
+// A Kind is what a child process is to do.
+type Kind string
+
+// The kinds of task.
+const (
+	Publish Kind = "publish" // one goroutine, pipelined confirms
+	Waiters Kind = "waiters" // N goroutines, each waiting for its confirm
+	Fill    Kind = "fill"    // put Messages into the queue, for others to take out
+	Consume Kind = "consume" // take Messages out of it
+	Retry   Kind = "retry"   // the same, each failing once
+	Call    Kind = "call"    // N requests in flight
+	Serve   Kind = "serve"   // answer requests until told to stop
+	Latency Kind = "latency" // end to end, at Rate messages a second
+	Startup Kind = "startup" // how long N contracts take until their worker is ready
+	Through Kind = "through" // send and handle Messages, over N contracts
+	Drain   Kind = "drain"   // handle until told to stop, and tell how many
+
+	Unroutable Kind = "unroutable" // send Messages to a queue that is gone
+	Record     Kind = "record"     // send from N goroutines until told to stop, writing each outcome to Ledger
+	Handle     Kind = "handle"     // handle until told to stop, writing what was handled to Ledger
+)
+
+// A Task is what a child process reads from its standard input, as one line. See signals for what follows.
+type Task struct {
+	Kind    Kind
+	Peer    string
+	Setting peers.Setting
+	// Body is the size of a payload as JSON, in bytes.
+	Body int
+	// N is the number of goroutines that send, or of contracts.
+	N int
+	// Rate is in messages a second.
+	Rate int
+	// Messages is how many are to be handled, the first Skip of which are not measured.
+	Messages, Skip int
+	// Warm comes before Duration, in which is measured.
+	Warm, Duration time.Duration
+	// Work is how long a handler takes.
+	Work time.Duration
+	// Profile is where to write a CPU profile of the measured time; empty: none.
+	Profile string
+	// Ledger is the file that ids are written to, one a line.
+	Ledger string
+	// Leave says that messages may stay in the queue.
+	Leave bool
+}
+
+// A Result is what a measurement found. Durations are in seconds.
+type Result struct {
+	Messages int64
+	Seconds  float64
+	// CPU is the process's own, user and system.
+	CPU float64
+	// Allocs and Bytes count what was allocated on the heap.
+	Allocs, Bytes uint64
+	// PeakRSS is the most memory that the process ever had, in bytes.
+	PeakRSS int64
+	// P50, P99 and Max are of what the scenario waits for; 0 where it does not wait.
+	P50, P99, Max float64
+	// Extra holds what only some scenarios know.
+	Extra map[string]float64 `json:",omitempty"`
+	// Note is a text that goes with them.
+	Note string `json:",omitempty"`
+}
+
+// Rate is in messages a second.
+func (r Result) Rate() float64 {
+	if r.Seconds == 0 {
+		return 0
+	}
+	return float64(r.Messages) / r.Seconds
+}
+
+// PerMessage divides what was used by what was done.
+func (r Result) PerMessage(used float64) float64 {
+	if r.Messages == 0 {
+		return 0
+	}
+	return used / float64(r.Messages)
+}
+
+// A Report is a line that a child writes to its standard output.
+type Report struct {
+	Ready  bool    `json:",omitempty"`
+	Result *Result `json:",omitempty"`
+	Err    string  `json:",omitempty"`
+}
+
+// Child does the task that it reads from in, and reports to out.
+func Child(ctx context.Context, in io.Reader, out io.Writer, log *slog.Logger) error {
+	lines := bufio.NewReader(in)
+	line, err := lines.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("read the task: %w", err)
+	}
+	var task Task
+	if err := json.Unmarshal(line, &task); err != nil {
+		return fmt.Errorf("read the task: %w", err)
+	}
+	stop, mark := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stop)
+		if _, err := lines.ReadBytes('\n'); err != nil {
+			return
+		}
+		close(mark)
+		_, _ = io.Copy(io.Discard, lines)
+	}()
+	encoder := json.NewEncoder(out)
+	result, err := Do(ctx, task, signals{stop, mark}, func() { _ = encoder.Encode(Report{Ready: true}) }, log)
+	report := Report{Result: &result}
+	if err != nil {
+		report = Report{Err: err.Error()}
+	}
+	return encoder.Encode(report)
+}
+
+var errNotOffered = errors.New("not offered")
+
+// signals are what a child is told while it runs.
+type signals struct {
+	stop <-chan struct{} // closed by the end of its input
+	mark <-chan struct{} // closed by an empty line: measure from now on
+}
+
+// Do does one task. It calls ready when it has begun to consume.
+func Do(ctx context.Context, t Task, told signals, ready func(), log *slog.Logger) (Result, error) {
+	peer, ok := peers.Find(t.Peer)
+	if !ok {
+		return Result{}, fmt.Errorf("there is no peer %q", t.Peer)
+	}
+	t.Setting.Log = log
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := run{Task: t, peer: peer, meter: meter{profile: t.Profile}, signals: told, ready: ready}
+	do := map[Kind]func(context.Context) error{
+		Publish: r.publish, Waiters: r.waiters, Fill: r.fill, Consume: r.consume, Retry: r.retry,
+		Call: r.call, Serve: r.serve, Latency: r.latency, Startup: r.startup, Through: r.through, Drain: r.drain,
+		Unroutable: r.unroutable, Record: r.record, Handle: r.handle,
+	}[t.Kind]
+	if do == nil {
+		return Result{}, fmt.Errorf("there is no task %q", t.Kind)
+	}
+	err := do(ctx)
+	r.result.PeakRSS = peakRSS()
+	return r.result, err
+}
+
+// run is a task being done.
+type run struct {
+	Task
+	meter
+	signals
+	peer  peers.Peer
+	ready func()
+}

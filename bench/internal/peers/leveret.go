@@ -1,0 +1,171 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// leveretPeer is Leveret through its public interface and with its defaults: typed contracts, a client, a worker.
+func leveretPeer() Peer {
+	return Peer{
+		Name: Leveret, Module: "github.com/leveretmq/leveret",
+		About: "Everything on, as by default: persistent, mandatory, confirmed, published again under the same id after a lost " +
+			"connection; acked after the handler; a failed message's copy confirmed before the original is acked.",
+		Sender:   leveretSender,
+		Pipeline: leveretPipeline,
+		Work:     leveretWork,
+		Retry:    leveretWork,
+		Caller:   leveretCaller,
+		Serve:    leveretServe,
+	}
+}
+
+func leveretCommand(s Setting, name string) *leveret.Command[Payload] {
+	var options []leveret.Option
+	if s.RetryDelay > 0 {
+		options = append(options, leveret.Retry(leveret.RetryPolicy{Delays: []time.Duration{s.RetryDelay}}))
+	}
+	return leveret.NewCommand[Payload](name, options...)
+}
+
+func leveretCommands(s Setting) (commands []*leveret.Command[Payload], contracts []leveret.Contract) {
+	for _, name := range s.queues() {
+		c := leveretCommand(s, name)
+		commands, contracts = append(commands, c), append(contracts, c)
+	}
+	return commands, contracts
+}
+
+// leveretClient is a connection with a client on it.
+type leveretClient struct {
+	conn   *leveret.Conn
+	client *leveret.Client
+}
+
+func newLeveretClient(ctx context.Context, s Setting, service *leveret.Service) (*leveretClient, error) {
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{s.URL}, Name: "bench", Logger: s.Log})
+	if err != nil {
+		return nil, err
+	}
+	client, err := leveret.NewClient(conn, service, leveret.ClientConfig{MaxInFlight: s.Window})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return &leveretClient{conn, client}, nil
+}
+
+func (c *leveretClient) Close(ctx context.Context) error {
+	return errors.Join(c.client.Close(ctx), c.conn.Close(ctx))
+}
+
+type leveretSends struct {
+	*leveretClient
+	sender   leveret.Sender
+	commands []*leveret.Command[Payload]
+	next     func() int
+}
+
+func newLeveretSends(ctx context.Context, s Setting) (*leveretSends, error) {
+	commands, contracts := leveretCommands(s)
+	c, err := newLeveretClient(ctx, s, leveret.NewService("bench", leveret.Sends(contracts...)))
+	if err != nil {
+		return nil, err
+	}
+	return &leveretSends{c, c.client, commands, roundRobin(len(commands))}, nil
+}
+
+func leveretSender(ctx context.Context, s Setting) (Sender, error) { return newLeveretSends(ctx, s) }
+
+func (l *leveretSends) Send(ctx context.Context, p *Payload) error {
+	return l.commands[l.next()].Send(ctx, l.sender, *p)
+}
+
+type leveretPipe struct {
+	*leveretSends
+	pipeline *leveret.Pipeline
+}
+
+func leveretPipeline(ctx context.Context, s Setting) (Pipeline, error) {
+	sends, err := newLeveretSends(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	p := sends.client.Pipeline()
+	sends.sender = p
+	return leveretPipe{sends, p}, nil
+}
+
+func (l leveretPipe) Flush(ctx context.Context) error { return l.pipeline.Flush(ctx) }
+
+func leveretWork(ctx context.Context, s Setting, ready func(), h Handler) error {
+	commands, contracts := leveretCommands(s)
+	return leveretRun(ctx, s, leveret.NewService("bench", leveret.Handles(contracts...)), ready, func(w *leveret.Worker) {
+		for _, c := range commands {
+			c.Handle(w, func(ctx context.Context, p Payload) error { return h(ctx, &p) })
+		}
+	})
+}
+
+// leveretRun runs a worker, and says when it is ready.
+func leveretRun(ctx context.Context, s Setting, service *leveret.Service, ready func(), register func(*leveret.Worker)) error {
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{s.URL}, Name: "bench", Logger: s.Log})
+	if err != nil {
+		return err
+	}
+	closing := context.WithoutCancel(ctx)
+	w, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{Concurrency: s.Concurrency, Prefetch: s.Prefetch})
+	if err != nil {
+		return errors.Join(err, conn.Close(closing))
+	}
+	register(w)
+	go func() {
+		poll := time.NewTicker(time.Millisecond)
+		defer poll.Stop()
+		for w.Ready() != nil {
+			select {
+			case <-poll.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		ready()
+	}()
+	err = w.Run(ctx)
+	return errors.Join(err, conn.Close(closing))
+}
+
+func leveretRequest(s Setting) *leveret.Request[Payload, Payload] {
+	return leveret.NewRequest[Payload, Payload](s.Queue, leveret.Timeout(callTimeout))
+}
+
+type leveretCalls struct {
+	*leveretClient
+	request *leveret.Request[Payload, Payload]
+}
+
+func leveretCaller(ctx context.Context, s Setting) (Caller, error) {
+	r := leveretRequest(s)
+	c, err := newLeveretClient(ctx, s, leveret.NewService("caller", leveret.Calls(r)))
+	return leveretCalls{c, r}, err
+}
+
+func (l leveretCalls) Call(ctx context.Context, p *Payload) (*Payload, error) {
+	reply, err := l.request.Call(ctx, l.client, *p)
+	return &reply, err
+}
+
+func leveretServe(ctx context.Context, s Setting, ready func(), r Responder) error {
+	request := leveretRequest(s)
+	return leveretRun(ctx, s, leveret.NewService("bench", leveret.Answers(request)), ready, func(w *leveret.Worker) {
+		request.Answer(w, func(ctx context.Context, p Payload) (Payload, error) {
+			reply, err := r(ctx, &p)
+			if err != nil {
+				return Payload{}, err
+			}
+			return *reply, nil
+		})
+	})
+}

@@ -1,0 +1,186 @@
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// callTimeout is how long a call may take, in every peer that lets one say so.
+const callTimeout = 10 * time.Second
+
+// rawCaller publishes requests with direct reply-to over one channel, and hands replies to those who wait.
+type rawCaller struct {
+	conn *amqp.Connection
+	ch   *amqp.Channel
+	key  string
+
+	mu      sync.Mutex
+	waiting map[string]chan rawReply // by correlation id
+}
+
+type rawReply struct {
+	body []byte
+	err  error
+}
+
+func newRawCaller(s Setting) (_ *rawCaller, err error) {
+	conn, err := amqp.Dial(s.URL)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}()
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, err
+	}
+	c := &rawCaller{conn: conn, ch: ch, key: s.Queue, waiting: make(map[string]chan rawReply)}
+	returns := ch.NotifyReturn(make(chan amqp.Return, 64))
+	replies, err := ch.Consume("amq.rabbitmq.reply-to", rawTag, true, false, false, false, nil)
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for r := range returns {
+			c.end(r.CorrelationId, rawReply{err: errReturned})
+		}
+	}()
+	go func() {
+		for d := range replies {
+			reply := rawReply{body: d.Body}
+			if d.ContentType == "application/problem+json" {
+				reply = rawReply{err: fmt.Errorf("the server failed: %s", d.Body)}
+			}
+			c.end(d.CorrelationId, reply)
+		}
+		c.fail()
+	}()
+	return c, nil
+}
+
+func (c *rawCaller) end(id string, r rawReply) {
+	c.mu.Lock()
+	w, ok := c.waiting[id]
+	delete(c.waiting, id)
+	c.mu.Unlock()
+	if ok {
+		w <- r
+	}
+}
+
+func (c *rawCaller) fail() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, w := range c.waiting {
+		delete(c.waiting, id)
+		w <- rawReply{err: amqp.ErrClosed}
+	}
+}
+
+func (c *rawCaller) Call(ctx context.Context, p *Payload) (*Payload, error) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	m := message(c.key, body)
+	m.CorrelationId = uuid.NewString()
+	m.ReplyTo = "amq.rabbitmq.reply-to"
+	m.DeliveryMode = amqp.Transient
+	m.Headers["leveret-deadline"] = deadline.UTC().Format(time.RFC3339Nano)
+	m.Expiration = strconv.FormatInt(time.Until(deadline).Milliseconds(), 10)
+
+	answers := make(chan rawReply, 1)
+	c.mu.Lock()
+	c.waiting[m.CorrelationId] = answers
+	c.mu.Unlock()
+	if err := c.ch.Publish(requests, c.key, true, false, m); err != nil {
+		c.end(m.CorrelationId, rawReply{})
+		return nil, err
+	}
+	select {
+	case r := <-answers:
+		if r.err != nil {
+			return nil, r.err
+		}
+		var reply Payload
+		return &reply, json.Unmarshal(r.body, &reply)
+	case <-ctx.Done():
+		c.end(m.CorrelationId, rawReply{})
+		return nil, ctx.Err()
+	}
+}
+
+func (c *rawCaller) Close(context.Context) error { return c.conn.Close() }
+
+// rawServe answers, then acks, on the channel that the request came on.
+func rawServe(ctx context.Context, s Setting, ready func(), r Responder) error {
+	c, err := newRawConsumer(s, declareRequests)
+	if err != nil {
+		return err
+	}
+	defer c.conn.Close()
+	defer c.until(ctx)()
+	ready()
+	var handlers sync.WaitGroup
+	errs := make([]error, s.Concurrency)
+	for i := range s.Concurrency {
+		handlers.Go(func() {
+			for d := range c.deliveries {
+				if err := rawAnswer(ctx, c.ch, &d, r); err != nil {
+					errs[i] = err
+				}
+			}
+		})
+	}
+	handlers.Wait()
+	return errors.Join(errs...)
+}
+
+func rawAnswer(ctx context.Context, ch *amqp.Channel, d *amqp.Delivery, r Responder) error {
+	deadline, err := time.Parse(time.RFC3339Nano, fmt.Sprint(d.Headers["leveret-deadline"]))
+	if err != nil {
+		deadline = time.Now().Add(callTimeout)
+	}
+	if time.Now().After(deadline) {
+		return d.Ack(false)
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	var p Payload
+	var reply *Payload
+	if err = json.Unmarshal(d.Body, &p); err == nil {
+		reply, err = r(ctx, &p)
+	}
+	contentType, body := "application/json", []byte(nil)
+	if err == nil {
+		body, err = json.Marshal(reply)
+	}
+	if err != nil {
+		contentType, body = "application/problem+json", fmt.Appendf(nil, `{"detail":%q}`, err.Error())
+	}
+	conversation, _ := d.Headers["leveret-conversation-id"].(string)
+	err = ch.Publish("", d.ReplyTo, false, false, amqp.Publishing{
+		MessageId: uuid.Must(uuid.NewV7()).String(), CorrelationId: d.CorrelationId, Type: d.Type, ContentType: contentType,
+		DeliveryMode: amqp.Transient, Timestamp: time.Now(), AppId: "bench",
+		Headers: amqp.Table{"leveret-conversation-id": conversation, "leveret-instance": "bench/1"},
+		Body:    body,
+	})
+	if err != nil {
+		return err
+	}
+	return d.Ack(false)
+}

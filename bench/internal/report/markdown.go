@@ -1,0 +1,311 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/leveretmq/leveret/bench/internal/faults"
+	"github.com/leveretmq/leveret/bench/internal/measure"
+	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/bench/internal/results"
+	"github.com/leveretmq/leveret/bench/internal/runner"
+)
+
+// page writes Markdown.
+type page struct {
+	io.Writer
+	run *results.Run
+}
+
+func (p page) line(format string, args ...any) { fmt.Fprintf(p, format+"\n", args...) }
+
+// row writes a row of a table.
+func (p page) row(cells ...string) { p.line("| %s |", strings.Join(cells, " | ")) }
+
+func (p page) head(cells ...string) {
+	p.row(cells...)
+	p.line("|%s", strings.Repeat(" --- |", len(cells)))
+}
+
+// Markdown writes the whole page. The chart is named relative to it.
+func Markdown(w io.Writer, run *results.Run, chart string) {
+	p := page{w, run}
+	p.line("# Benchmarks\n")
+	p.line("<!-- Written by `bench`; run it again instead of editing. -->\n")
+	p.about()
+	if chart != "" {
+		p.line("![Throughput of Leveret, of the raw driver and of other libraries](%s)\n", filepath.ToSlash(chart))
+	}
+	p.targets()
+	p.against()
+	p.faults()
+	for _, s := range measured(run) {
+		p.scenario(s)
+	}
+	p.growth()
+	p.hot()
+	p.who()
+	p.how()
+}
+
+func (p page) about() {
+	r := p.run
+	m := r.Machine
+	p.line("Measured on %s, in %s, with this command, in `bench/`:\n", r.Began.UTC().Format("2006-01-02 15:04 MST"), r.Took.Round(time.Second))
+	p.line("```console\n$ %s\n```\n", r.Command)
+	p.line("| | |\n| --- | --- |")
+	p.row("machine", fmt.Sprintf("%s, %d cores, %.0f GiB; %s", m.CPU, m.Cores, float64(m.Memory)/(1<<30), m.System))
+	p.row("broker", "RabbitMQ "+r.Broker+", one node on the same machine, quorum queues, messages persistent (requests and replies are not: nobody wants them after their deadline)")
+	p.row("Go", m.Go)
+	p.row("driver", peers.Driver+" "+peers.DriverVersion()+", the same for all")
+	p.row("rounds", fmt.Sprint(r.Rounds))
+	p.line("")
+	p.line("Each number is the median of %d rounds; in brackets the smallest and the largest. A round measures every scenario with every", r.Rounds)
+	p.line("peer once, the peers in an order of its own. Each measurement is a process of its own, on a virtual host of its own, after a")
+	p.line("warm-up. A ratio is the median of the rounds' ratios. CPU, allocations and memory are the client process's alone; CPU is user")
+	p.line("and system time. The broker shares the machine, so what a client saves, the broker has.\n")
+	p.line("Payloads are a Go value, encoded and decoded as JSON on both sides by all, 256 bytes or 16 KiB long. Publishes in flight: %d", runner.Window)
+	p.line("at most; prefetch: %d, or four for each handler where that is more.\n", runner.Prefetch)
+}
+
+func (p page) targets() {
+	all := Targets(p.run)
+	if len(all) == 0 {
+		return
+	}
+	p.line("## Targets, Leveret to the raw driver at the same guarantees\n")
+	p.head("scenario", "what", "to", "target", "ratio", "", "")
+	reached := 0
+	for _, t := range all {
+		if t.Reached() {
+			reached++
+		}
+		p.row(t.Title, t.What, t.To, fmt.Sprintf("%s %.2f", t.sign(), t.Want), fmt.Sprintf("**%.2f**", t.Got.Median),
+			fmt.Sprintf("%.2f–%.2f", t.Got.Min, t.Got.Max), t.verdict())
+	}
+	p.line("\n%d of %d reached.\n", reached, len(all))
+}
+
+func (p page) against() {
+	all := AgainstPeers(p.run)
+	if len(all) == 0 {
+		return
+	}
+	p.line("## Leveret to other libraries, each at its strongest guarantee\n")
+	p.line("The ratio of the rates; at a fixed rate, that of the waiting times (p50), where less is better. The target is to be ahead in")
+	p.line("every row, twice or more in publishing that waits and in requests. `–`: not offered; **bold**: missed.\n")
+	var others []string
+	for _, o := range p.run.Peers {
+		if !isOurs(o.Name) {
+			others = append(others, o.Name)
+		}
+	}
+	p.head(append([]string{"scenario"}, others...)...)
+	missed := 0
+	for _, s := range measured(p.run) {
+		cells := []string{s.Title}
+		for _, o := range others {
+			cell := "–"
+			for _, t := range all {
+				if t.Scenario == s.Name && t.To == o {
+					if cell = fmt.Sprintf("%.2f", t.Got.Median); !t.Reached() {
+						cell = "**" + cell + "**"
+						missed++
+					}
+				}
+			}
+			cells = append(cells, cell)
+		}
+		p.row(cells...)
+	}
+	p.line("\n%d of %d missed.\n", missed, len(all))
+}
+
+// scenario writes one table.
+func (p page) scenario(s runner.Scenario) {
+	p.line("## %s\n", s.Title)
+	p.line("`%s`", s.Name)
+	if s.Waits != "" {
+		p.line("· p50 and p99 are of the time until %s.", s.Waits)
+	}
+	p.line("")
+	p.head("peer", "messages/s", "to raw", "p50 ms", "p99 ms", "CPU µs", "allocations", "bytes", "peak MiB", "can it lose?")
+	var names []string
+	for _, peer := range p.run.Peers {
+		names = append(names, peer.Name)
+	}
+	var absent []string
+	for _, name := range byRate(p.run, s.Name, names) {
+		if p.run.Of(s.Name, name) == nil {
+			if name != peers.RawBatched || s.Kind == measure.Consume && s.Work == 0 {
+				absent = append(absent, name)
+			}
+			continue
+		}
+		number := func(q quantity, scale float64, format string) string {
+			if v := over(p.run, s.Name, name, q); known(v.Median) && v.Median > 0 {
+				return fmt.Sprintf(format, v.Median*scale)
+			}
+			return "–"
+		}
+		r := over(p.run, s.Name, name, rate)
+		shown := name
+		if name == peers.Leveret {
+			shown = "**" + name + "**"
+		}
+		p.row(shown, fmt.Sprintf("%.0f (%.0f–%.0f)", r.Median, r.Min, r.Max), p.toRaw(s.Name, name),
+			number(p50, 1e3, "%.2f"), number(p99, 1e3, "%.2f"), number(cpu, 1e6, "%.1f"), number(allocs, 1, "%.0f"),
+			number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), p.loses(name))
+	}
+	for _, name := range absent {
+		why := "not offered"
+		if failure := p.run.Failure(s.Name, name); failure != "" {
+			why = "failed: " + oneLine(failure)
+		}
+		p.row(name, why, "", "", "", "", "", "", "", p.loses(name))
+	}
+	p.line("")
+}
+
+func (p page) toRaw(scenario, name string) string {
+	if name == peers.Raw {
+		return "1"
+	}
+	if v := ratio(p.run, scenario, name, peers.Raw, rate); known(v.Median) {
+		return fmt.Sprintf("%.2f (%.2f–%.2f)", v.Median, v.Min, v.Max)
+	}
+	return "–"
+}
+
+// loses says in a few words what the experiments found.
+func (p page) loses(name string) string {
+	if name == peers.RawBatched {
+		name = peers.Raw // its publisher is the same
+	}
+	var how []string
+	tried := false
+	for _, e := range []faults.Experiment{faults.Unroutable, faults.Broker, faults.Worker} {
+		f, ok := p.run.Finding(name, e)
+		if !ok || !f.Offered || f.Err != "" {
+			continue
+		}
+		tried = true
+		if f.Lost > 0 {
+			how = append(how, string(e))
+		}
+	}
+	switch {
+	case !tried:
+		return "not tried"
+	case len(how) == 0:
+		return "no"
+	default:
+		return "**yes**: " + strings.Join(how, ", ")
+	}
+}
+
+func (p page) faults() {
+	if len(p.run.Faults) == 0 {
+		return
+	}
+	p.line("## Can it lose?\n")
+	p.line("Found out, not claimed. **unroutable**: 200 messages are sent after their queue was deleted; lost is what was reported as sent")
+	p.line("and is nowhere. **broker**: the broker is killed with SIGKILL while 32 goroutines publish, and started again; lost is what was")
+	p.line("reported as sent and is not in the queue afterwards, by ids. **worker**: a process that handles 3000 messages is killed with")
+	p.line("SIGKILL in the middle and another takes over; lost is what nobody handled to its end, by ids in a file. Repeated; the worst is")
+	p.line("shown. Sent or handled twice is not lost: everything here is at least once.\n")
+	p.head("peer", "experiment", "reported", "lost", "twice", "went on by itself", "what was seen")
+	for _, f := range p.run.Faults {
+		experiment := string(f.Experiment)
+		switch {
+		case !f.Offered:
+			p.row(f.Peer, experiment, "not offered", "", "", "", "")
+			continue
+		case f.Err != "":
+			p.row(f.Peer, experiment, "not found out", "", "", "", oneLine(f.Err))
+			continue
+		}
+		lost := fmt.Sprint(f.Lost)
+		if f.Lost > 0 {
+			lost = "**" + lost + "**"
+		}
+		on := "–"
+		switch {
+		case f.Hung:
+			on = "no: a call never returned"
+		case f.Experiment == faults.Unroutable:
+		case f.Recovered:
+			on = fmt.Sprintf("yes, %.1f s after the broker was back", f.After)
+			if f.Experiment == faults.Worker {
+				on = "yes"
+			}
+		default:
+			on = "no"
+		}
+		p.row(f.Peer, experiment, fmt.Sprint(f.Reported), lost, fmt.Sprint(f.Twice), on, oneLine(f.Note))
+	}
+	p.line("")
+}
+
+func (p page) who() {
+	p.line("## Who takes part, and how\n")
+	p.head("peer", "module", "at its strongest")
+	for _, peer := range p.run.Peers {
+		about := peer.About
+		if peer.RetryAbout != "" {
+			about += " Retry: " + peer.RetryAbout
+		}
+		p.row(peer.Name, "`"+peer.Module+"` "+peer.Version, about)
+	}
+	p.line("")
+}
+
+func (p page) hot() {
+	if len(p.run.Hot) == 0 {
+		return
+	}
+	p.line("## Where Leveret's time goes\n")
+	p.line("From CPU profiles of one more measurement each: the three functions with the most time of their own, and the three of")
+	p.line("Leveret's with the most time including all that they call.\n")
+	p.head("scenario", "hottest", "hottest of ours, with callees")
+	for _, h := range p.run.Hot {
+		p.row(h.Scenario, places(h.Places), places(h.Ours))
+	}
+	p.line("")
+}
+
+func places(all []runner.Place) string {
+	var cells []string
+	for _, place := range all {
+		cells = append(cells, fmt.Sprintf("%s `%s`", place.Percent, strings.ReplaceAll(place.Function, "github.com/leveretmq/leveret/", "")))
+	}
+	return strings.Join(cells, "<br>")
+}
+
+func (p page) how() {
+	p.line("## Again\n")
+	p.line("```console\n$ make bench                  # everything, about half an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
+	p.line("It starts a RabbitMQ node of its own (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` chooses another) and needs nothing else.")
+	p.line("Machines are noisy: believe ratios, not rates, and only from one run.")
+}
+
+// oneLine makes text fit into a cell.
+func oneLine(text string) string {
+	text = strings.Join(strings.Fields(strings.ReplaceAll(text, "|", "/")), " ")
+	if runes := []rune(text); len(runes) > 160 {
+		text = string(runes[:160]) + "…"
+	}
+	return cmp.Or(text, "–")
+}
+
+func seconds(v float64) string {
+	if v == 0 || math.IsNaN(v) {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", v)
+}

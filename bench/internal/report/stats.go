@@ -1,0 +1,73 @@
+// Package report writes what a run found, for people: docs/benchmarks.md and a chart.
+package report
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/leveretmq/leveret/bench/internal/measure"
+	"github.com/leveretmq/leveret/bench/internal/results"
+)
+
+// spread is the middle and the ends of some numbers.
+type spread struct{ Median, Min, Max float64 }
+
+func spreadOf(values []float64) spread {
+	if len(values) == 0 {
+		return spread{math.NaN(), math.NaN(), math.NaN()}
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	median := sorted[middle]
+	if len(sorted)%2 == 0 {
+		median = (sorted[middle-1] + sorted[middle]) / 2
+	}
+	return spread{median, sorted[0], sorted[len(sorted)-1]}
+}
+
+// A quantity is one number of a measurement.
+type quantity func(measure.Result) float64
+
+var (
+	rate   quantity = measure.Result.Rate
+	p50    quantity = func(r measure.Result) float64 { return r.P50 }
+	p99    quantity = func(r measure.Result) float64 { return r.P99 }
+	cpu    quantity = func(r measure.Result) float64 { return r.PerMessage(r.CPU) }
+	allocs quantity = func(r measure.Result) float64 { return r.PerMessage(float64(r.Allocs)) }
+	heap   quantity = func(r measure.Result) float64 { return r.PerMessage(float64(r.Bytes)) }
+	rss    quantity = func(r measure.Result) float64 { return float64(r.PeakRSS) }
+)
+
+// over returns a quantity of all rounds of a scenario with a peer.
+func over(run *results.Run, scenario, peer string, q quantity) spread {
+	var values []float64
+	for _, s := range run.Of(scenario, peer) {
+		values = append(values, q(s.Result))
+	}
+	return spreadOf(values)
+}
+
+// ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds' ratios.
+func ratio(run *results.Run, scenario, peer, to string, q quantity) spread {
+	theirs := run.Of(scenario, to)
+	var values []float64
+	for round, s := range run.Of(scenario, peer) {
+		if other, ok := theirs[round]; ok && q(other.Result) > 0 {
+			values = append(values, q(s.Result)/q(other.Result))
+		}
+	}
+	return spreadOf(values)
+}
+
+// known tells whether a number is one.
+func known(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// byRate sorts the names of peers by what they did of a scenario, the quickest first.
+func byRate(run *results.Run, scenario string, names []string) []string {
+	sorted := slices.Clone(names)
+	slices.SortStableFunc(sorted, func(a, b string) int {
+		return cmp.Compare(over(run, scenario, b, rate).Median, over(run, scenario, a, rate).Median)
+	})
+	return sorted
+}

@@ -1,0 +1,134 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/leveretmq/leveret/bench/internal/measure"
+	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/bench/internal/results"
+	"github.com/leveretmq/leveret/bench/internal/runner"
+)
+
+// A Target is a ratio of Leveret to another, and what it should be.
+type Target struct {
+	Scenario, Title string
+	// What is compared: "rate", "p50", "client CPU".
+	What string
+	To   string
+	// Want is the least for a rate, and the most for the others.
+	Want float64
+	Got  spread
+	// Most says that Want is the most.
+	Most bool
+}
+
+// Reached tells whether the median keeps to the target.
+func (t Target) Reached() bool {
+	if t.Most {
+		return t.Got.Median <= t.Want
+	}
+	return t.Got.Median >= t.Want
+}
+
+// Targets returns those against the raw driver, of all scenarios that were measured.
+func Targets(run *results.Run) []Target {
+	var all []Target
+	for _, s := range measured(run) {
+		least := func(what, to string, want float64, q quantity) {
+			all = append(all, Target{s.Name, s.Title, what, to, want, ratio(run, s.Name, peers.Leveret, to, q), false})
+		}
+		most := func(what string, want float64, q quantity) {
+			all = append(all, Target{s.Name, s.Title, what, peers.Raw, want, ratio(run, s.Name, peers.Leveret, peers.Raw, q), true})
+		}
+		switch {
+		case s.Kind == measure.Publish:
+			least("rate", peers.Raw, 0.95, rate)
+		case s.Kind == measure.Waiters:
+			least("rate", peers.Raw, 1.00, rate)
+		case s.Kind == measure.Consume && s.Work == 0:
+			least("rate", peers.Raw, 1.30, rate)
+			least("rate", peers.RawBatched, 0.95, rate)
+		case s.Kind == measure.Call:
+			most("p50", 1.10, p50)
+			least("rate", peers.Raw, 0.95, rate)
+		default:
+			continue
+		}
+		most("client CPU", 1.25, cpu)
+	}
+	var found []Target
+	for _, t := range all {
+		if known(t.Got.Median) {
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
+// AgainstPeers returns, for each scenario and other library, what Leveret's rate should be to its own: more, and twice
+// as much for waiters and requests. At a fixed rate it is the middle of the waiting time that should be less.
+func AgainstPeers(run *results.Run) []Target {
+	var found []Target
+	for _, s := range measured(run) {
+		want := 1.0
+		if s.Kind == measure.Waiters || s.Kind == measure.Call {
+			want = 2
+		}
+		for _, p := range run.Peers {
+			if isOurs(p.Name) {
+				continue
+			}
+			t := Target{s.Name, s.Title, "rate", p.Name, want, ratio(run, s.Name, peers.Leveret, p.Name, rate), false}
+			if s.Kind == measure.Latency {
+				t.What, t.Most, t.Got = "p50", true, ratio(run, s.Name, peers.Leveret, p.Name, p50)
+			}
+			if known(t.Got.Median) {
+				found = append(found, t)
+			}
+		}
+	}
+	return found
+}
+
+// isOurs tells whether a peer is no other library.
+func isOurs(name string) bool {
+	return name == peers.Leveret || name == peers.Raw || name == peers.RawBatched
+}
+
+// measured are the scenarios of the run.
+func measured(run *results.Run) []runner.Scenario {
+	var found []runner.Scenario
+	for _, s := range runner.Scenarios() {
+		for _, name := range run.Scenarios {
+			if s.Name == name {
+				found = append(found, s)
+			}
+		}
+	}
+	return found
+}
+
+// Ratios is the short form's result: a line for each target.
+func Ratios(run *results.Run) string {
+	var b strings.Builder
+	for _, t := range append(Targets(run), AgainstPeers(run)...) {
+		fmt.Fprintf(&b, "%-16s %-10s leveret / %-12s %5.2f  (%.2f–%.2f)  target %s %.2f  %s\n",
+			t.Scenario, t.What, t.To, t.Got.Median, t.Got.Min, t.Got.Max, t.sign(), t.Want, t.verdict())
+	}
+	return b.String()
+}
+
+func (t Target) sign() string {
+	if t.Most {
+		return "≤"
+	}
+	return "≥"
+}
+
+func (t Target) verdict() string {
+	if t.Reached() {
+		return "reached"
+	}
+	return "missed"
+}

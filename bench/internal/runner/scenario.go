@@ -1,0 +1,164 @@
+package runner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leveretmq/leveret/bench/internal/measure"
+	"github.com/leveretmq/leveret/bench/internal/peers"
+)
+
+// A Scenario is one thing that is measured with every peer that offers it.
+type Scenario struct {
+	Name, Title string
+	Kind        measure.Kind
+	// Body is the size of a payload, as JSON, in bytes.
+	Body int
+	// N is the number of goroutines or of requests in flight, or the concurrency of handlers.
+	N int
+	// Work is how long a handler takes.
+	Work time.Duration
+	// Rate is in messages a second.
+	Rate int
+	// Waits names what p50 and p99 are of; empty where nothing waits.
+	Waits string
+	// Short says that it is part of the short form.
+	Short bool
+}
+
+const (
+	small = 256
+	large = 16 << 10
+
+	// Window is how many publishes may wait for their confirm.
+	Window = 512
+	// Prefetch is how many deliveries a receiver gets ahead, at least.
+	Prefetch = 64
+
+	concurrency = 16
+	retryDelay  = 500 * time.Millisecond
+)
+
+// Scenarios returns all of them, in the order in which they are measured and shown.
+func Scenarios() []Scenario {
+	s := []Scenario{
+		{Name: "publish", Title: "Publishing, confirms pipelined", Kind: measure.Publish, Body: small, N: 1, Short: true},
+		{Name: "publish-16k", Title: "Publishing, confirms pipelined, 16 KiB", Kind: measure.Publish, Body: large, N: 1},
+	}
+	for _, n := range []int{1, 50, 500} {
+		s = append(s, Scenario{
+			Name: fmt.Sprintf("waiters-%d", n), Title: fmt.Sprintf("Publishing, %d goroutines that each wait for their confirm", n),
+			Kind: measure.Waiters, Body: small, N: n, Waits: "the confirm", Short: n == 50,
+		})
+	}
+	s[2].Title = "Publishing, one goroutine that waits for each confirm"
+	s = append(s,
+		Scenario{Name: "waiters-50-16k", Title: "Publishing, 50 goroutines that each wait for their confirm, 16 KiB", Kind: measure.Waiters, Body: large, N: 50, Waits: "the confirm"},
+		Scenario{Name: "consume", Title: "Consuming and acking", Kind: measure.Consume, Body: small, N: concurrency, Short: true},
+		Scenario{Name: "consume-16k", Title: "Consuming and acking, 16 KiB", Kind: measure.Consume, Body: large, N: concurrency},
+	)
+	for _, n := range []int{1, 16, 64} {
+		s = append(s, Scenario{
+			Name: fmt.Sprintf("handler-%d", n), Title: fmt.Sprintf("A handler of 1 ms, %d at once", n),
+			Kind: measure.Consume, Body: small, N: n, Work: time.Millisecond,
+		})
+	}
+	s = append(s, Scenario{
+		Name: "retry", Title: "Retry: each message fails once and comes back through a tier of 500 ms", Kind: measure.Retry, Body: small, N: concurrency,
+		Waits: "coming back, beyond the 500 ms",
+	})
+	for _, n := range []int{1, 16, 64, 256} {
+		s = append(s, Scenario{
+			Name: fmt.Sprintf("call-%d", n), Title: fmt.Sprintf("Request and reply, %d in flight", n),
+			Kind: measure.Call, Body: small, N: n, Waits: "the reply", Short: n == 16,
+		})
+	}
+	return append(s,
+		Scenario{Name: "call-64-16k", Title: "Request and reply, 64 in flight, 16 KiB", Kind: measure.Call, Body: large, N: 64, Waits: "the reply"},
+		Scenario{Name: "latency-500", Title: "End to end at 500 messages a second", Kind: measure.Latency, Body: small, N: concurrency, Rate: 500, Waits: "the handler, from the time at which the message should have been sent"},
+		Scenario{Name: "latency-2000", Title: "End to end at 2000 messages a second", Kind: measure.Latency, Body: small, N: concurrency, Rate: 2000, Waits: "the handler, from the time at which the message should have been sent"},
+	)
+}
+
+// Choose returns the scenarios whose names are given, or begin with one that is given and a hyphen; all without names.
+func Choose(all []Scenario, names []string) ([]Scenario, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []Scenario
+	for _, name := range names {
+		found := false
+		for _, s := range all {
+			if s.Name == name || strings.HasPrefix(s.Name, name+"-") {
+				found = true
+				if !slices.ContainsFunc(chosen, func(have Scenario) bool { return have.Name == s.Name }) {
+					chosen = append(chosen, s)
+				}
+			}
+		}
+		if !found {
+			var known []string
+			for _, s := range all {
+				known = append(known, s.Name)
+			}
+			return nil, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return chosen, nil
+}
+
+// Offers tells whether a peer can do the scenario.
+func (s Scenario) Offers(p peers.Peer) bool {
+	switch s.Kind {
+	case measure.Publish:
+		return p.Pipeline != nil
+	case measure.Waiters:
+		return p.Sender != nil
+	case measure.Consume:
+		// Batches that hold one goroutine say nothing of handlers that work at the same time.
+		return p.Work != nil && (s.Work == 0 || s.N == 1 || p.Name != peers.RawBatched)
+	case measure.Retry:
+		return p.Retry != nil
+	case measure.Call:
+		return p.Caller != nil && p.Serve != nil
+	case measure.Latency:
+		return p.Sender != nil && p.Work != nil
+	default:
+		return false
+	}
+}
+
+// filled tells whether the queue is filled by another process before.
+func (s Scenario) filled() bool { return s.Kind == measure.Consume || s.Kind == measure.Retry }
+
+// guess is how many messages a second one may expect, before anything was measured.
+func (s Scenario) guess() float64 {
+	rate := 8000.0
+	if s.Body > small {
+		rate = 3000
+	}
+	if s.Kind == measure.Retry {
+		rate = 1500
+	}
+	if s.Work > 0 {
+		rate = min(rate, float64(s.N)*0.9/s.Work.Seconds())
+	}
+	return rate
+}
+
+// setting is what peers are given.
+func (s Scenario) setting(url string) peers.Setting {
+	n := concurrency
+	if s.Kind == measure.Consume {
+		n = s.N
+	}
+	setting := peers.Setting{
+		URL: url, Queue: "bench.work", Window: Window, Concurrency: n, Prefetch: max(Prefetch, 4*n),
+	}
+	if s.Kind == measure.Retry {
+		setting.RetryDelay = retryDelay
+	}
+	return setting
+}

@@ -1,0 +1,111 @@
+package docs_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestCommandsExist: every command of leveret in a block of shell is one, its flags are among the command's, and their
+// values can be read. Targets of make are in the Makefile.
+func TestCommandsExist(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "leveret")
+	said, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, root+"/cmd/leveret").CombinedOutput()
+	require.NoError(t, err, string(said))
+	targets := read(t, "Makefile")
+
+	checked := 0
+	block := regexp.MustCompile("(?ms)^[ \t]*```(?:sh|bash|console)\n(.*?)^[ \t]*```")
+	for _, page := range pages(t) {
+		for _, b := range block.FindAllStringSubmatch(read(t, page), -1) {
+			for line := range strings.Lines(strings.ReplaceAll(b[1], "\\\n", " ")) {
+				for _, words := range invocations(line) {
+					if args, ours := ofLeveret(words); ours {
+						requireCommand(t, binary, page, args)
+						checked++
+					}
+					if len(words) > 1 && words[0] == "make" {
+						require.Regexp(t, `(?m)^`+regexp.QuoteMeta(words[1])+`:`, targets, "%s: make %s", page, words[1])
+					}
+				}
+			}
+		}
+	}
+	require.Greater(t, checked, 3, "the pages name commands, and this test has to find them")
+}
+
+// requireCommand asks for the help of a command with everything else as it stands on the page: flags are read before the
+// help is shown.
+func requireCommand(t *testing.T, binary, page string, args []string) {
+	t.Helper()
+	said, err := exec.CommandContext(t.Context(), binary, append(args, "--help")...).CombinedOutput()
+	require.NoError(t, err, "%s: leveret %s: %s", page, strings.Join(args, " "), said)
+
+	// The help is that of the nearest command there is: where that one only has commands of its own, a word that is
+	// none would go unseen.
+	_, usage, _ := strings.Cut(string(said), "\nUsage:\n")
+	usage, _, _ = strings.Cut(usage, "\n\n")
+	if !strings.Contains(usage, " [command]") {
+		return
+	}
+	words := strings.Fields(strings.TrimSuffix(strings.Split(usage, "\n")[0], "[flags]"))[1:]
+	for _, arg := range args {
+		if len(words) > 0 && arg == words[0] {
+			words = words[1:]
+			continue
+		}
+		require.True(t, strings.HasPrefix(arg, "-"), "%s: leveret %s: there is no command %s", page, strings.Join(args, " "), arg)
+		break // the values of flags may follow
+	}
+}
+
+// ofLeveret tells what is said to leveret, by whatever name it is called.
+func ofLeveret(words []string) (args []string, ours bool) {
+	for _, name := range []string{"go run ./cmd/leveret", "docker compose run --rm cli", "docker compose run --rm -T cli", "leveret"} {
+		prefix := strings.Fields(name)
+		if len(words) >= len(prefix) && strings.Join(words[:len(prefix)], " ") == name {
+			return words[len(prefix):], true
+		}
+	}
+	return nil, false
+}
+
+// invocations splits a line of shell into commands, and those into words.
+func invocations(line string) [][]string {
+	var all [][]string
+	var words []string
+	end := func() {
+		for len(words) > 0 && regexp.MustCompile(`^[A-Z_]+=`).MatchString(words[0]) {
+			words = words[1:] // a variable for the command
+		}
+		if len(words) > 0 {
+			all = append(all, words)
+		}
+		words = nil
+	}
+	token := regexp.MustCompile(`(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"|;&<>#\\]|[^\s'"|;&<>\\]#)+|[|;&<>#]+`)
+	quotes := regexp.MustCompile(`'([^']*)'|"((?:\\.|[^"\\])*)"`)
+	file := false
+	for _, word := range token.FindAllString(line, -1) {
+		switch {
+		case strings.HasPrefix(word, "#"):
+			end()
+			return all
+		case strings.ContainsAny(word[:1], "<>"):
+			file = true
+		case strings.ContainsAny(word[:1], "|;&"):
+			end()
+		case file:
+			file = false
+		case word != "$":
+			words = append(words, quotes.ReplaceAllString(word, "$1$2"))
+		}
+	}
+	end()
+	return all
+}

@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// writeUsage writes how a command is used: below its description in help.
+func writeUsage(cmd *cobra.Command) error {
+	var b strings.Builder
+	b.WriteString("Usage:\n")
+	if cmd.Runnable() && !cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "  %s\n", cmd.UseLine())
+	}
+	if cmd.HasAvailableSubCommands() {
+		if cmd.HasParent() && cmd.Annotations[runsAlone] != "" {
+			fmt.Fprintf(&b, "  %s [flags]\n", cmd.CommandPath())
+		}
+		fmt.Fprintf(&b, "  %s COMMAND\n", cmd.CommandPath())
+	}
+	if len(cmd.Aliases) > 0 {
+		fmt.Fprintf(&b, "\nAliases:\n  %s\n", strings.Join(cmd.Aliases, ", "))
+	}
+	if cmd.HasExample() {
+		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
+	}
+	writeCommands(&b, cmd)
+	writeFlags(&b, "Flags:", cmd.LocalFlags())
+	writeFlags(&b, "Global flags:", cmd.InheritedFlags())
+	if cmd.HasAvailableSubCommands() {
+		fmt.Fprintf(&b, "\n%s COMMAND --help tells more of a command.\n", cmd.CommandPath())
+	}
+	_, err := cmd.OutOrStderr().Write([]byte(b.String()))
+	return err
+}
+
+// runsAlone marks a command that holds others and does something of its own, too.
+const runsAlone = "runs-alone"
+
+// writeCommands lists the commands below one, by their groups.
+func writeCommands(b *strings.Builder, cmd *cobra.Command) {
+	width := 0
+	byGroup := map[string][]*cobra.Command{}
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			width = max(width, len(c.Name()))
+			byGroup[c.GroupID] = append(byGroup[c.GroupID], c)
+		}
+	}
+	groups := append(cmd.Groups(), &cobra.Group{Title: "Commands:"})
+	for _, g := range groups {
+		if len(byGroup[g.ID]) == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "\n%s\n", g.Title)
+		for _, c := range byGroup[g.ID] {
+			fmt.Fprintf(b, "  %-*s  %s\n", width, c.Name(), c.Short)
+		}
+	}
+}
+
+func writeFlags(b *strings.Builder, title string, flags *pflag.FlagSet) {
+	type line struct{ flag, usage string }
+	var lines []line
+	width := 0
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		name, usage := pflag.UnquoteUsage(f)
+		l := line{flag: "      --" + f.Name, usage: usage}
+		if f.Shorthand != "" {
+			l.flag = "  -" + f.Shorthand + ", --" + f.Name
+		}
+		switch {
+		case f.Value.Type() == "bool":
+		case f.NoOptDefVal != "":
+			l.flag += "[=" + name + "]"
+		default:
+			l.flag += " " + name
+		}
+		switch f.DefValue {
+		case "", "0", "0s", "false", "[]":
+		default:
+			l.usage += " (default " + f.DefValue + ")"
+		}
+		width = max(width, utf8.RuneCountInString(l.flag))
+		lines = append(lines, l)
+	})
+	if len(lines) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", title)
+	for _, l := range lines {
+		fmt.Fprintf(b, "%-*s   %s\n", width, l.flag, l.usage)
+	}
+}

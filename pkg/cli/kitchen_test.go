@@ -1,0 +1,146 @@
+package cli_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// A small system of services: an oven that bakes and knows prices, a waiter and a bell that hear when something is done.
+
+type money struct {
+	Amount   int64  `json:"amount" jsonschema:"minimum=0"`
+	Currency string `json:"currency" jsonschema:"enum=EUR,enum=USD"`
+}
+
+type topping struct {
+	Name      string `json:"name"`
+	UnitPrice money  `json:"unit_price"`
+}
+
+type bake struct {
+	DishID   string    `json:"dish_id" jsonschema:"format=uuid"`
+	Dish     string    `json:"dish" jsonschema:"minLength=1"`
+	Minutes  int32     `json:"minutes" jsonschema:"minimum=1,maximum=600"`
+	Toppings []topping `json:"toppings,omitempty"`
+}
+
+func (b bake) Validate() error {
+	if b.Dish == "air" {
+		return leveret.NewError(leveret.InvalidArgument, "nothing_to_bake", "dish: air cannot be baked")
+	}
+	return nil
+}
+
+type baked struct {
+	DishID string `json:"dish_id"`
+}
+
+type priceQuery struct {
+	Dish string `json:"dish"`
+}
+
+type price struct {
+	Price money `json:"price"`
+}
+
+var (
+	ovenBake  = leveret.NewCommand[bake]("oven.bake", leveret.Retry(leveret.RetryPolicy{Attempts: 2, Delays: []time.Duration{100 * time.Millisecond, time.Minute}}))
+	ovenClean = leveret.NewCommand[string]("oven.clean", leveret.Retry(leveret.RetryPolicy{Attempts: 1, Delays: []time.Duration{time.Minute}}))
+	ovenBaked = leveret.NewEvent[baked]("oven.baked", leveret.RetryOn(leveret.NotFound))
+	ovenPrice = leveret.NewRequest[priceQuery, price]("oven.price", leveret.Timeout(5*time.Second), leveret.Idempotent())
+
+	oven    = leveret.NewService("oven", leveret.Handles(ovenBake, ovenClean), leveret.Answers(ovenPrice), leveret.Publishes(ovenBaked))
+	waiter  = leveret.NewService("waiter", leveret.Sends(ovenBake), leveret.Calls(ovenPrice), leveret.SubscribesTo(ovenBaked), leveret.SubscribesAs("bell", ovenBaked))
+	catalog = leveret.NewCatalog(oven, waiter)
+)
+
+var errBurnt = leveret.NewError(leveret.FailedPrecondition, "burnt", "it is burnt")
+
+// cleanCommand is a command of the program's own, with a setting and a help group of its own.
+func cleanCommand(a *cli.App) *cobra.Command {
+	a.AddKeys(config.Key{Name: "kitchen.soap", Type: config.String, Secret: true, Usage: "what to clean with"})
+	cmd := &cobra.Command{
+		Use: "clean", Short: "Clean the kitchen", GroupID: "run", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			t := cli.NewTable("WHAT", "PLATES#")
+			t.Add(cli.Cell{Text: "clean", Paint: cli.Green}, cli.Plain("12"))
+			t.Add(cli.Plain("dirty"))
+			a.Note("cleaning")
+			bar := a.StartProgress("cleaned", 2)
+			defer bar.End()
+			bar.Add(1)
+			bar.Set(2)
+			bar.End()
+			if a.Format() != cli.FormatText {
+				return a.PrintJSON(map[string]int{"clean": 12})
+			}
+			if err := a.PrintTable(t); err != nil {
+				return err
+			}
+			return cli.Fail(cli.ExitPartial, "kitchen clean", "%w", errors.New("some plates are dirty"))
+		},
+	}
+	return cmd
+}
+
+// serve runs both services on a broker until the returned function is called, or the test ends.
+func serve(t testing.TB, url string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}, Name: "kitchen"})
+	require.NoError(t, err)
+	var workers sync.WaitGroup
+	for _, s := range []*leveret.Service{oven, waiter} {
+		w, err := leveret.NewWorker(conn, s, leveret.WorkerConfig{Concurrency: 4})
+		require.NoError(t, err)
+		switch s {
+		case oven:
+			ovenBake.Handle(w, bakeIt)
+			ovenClean.Handle(w, func(context.Context, string) error { return nil })
+			ovenPrice.Answer(w, priceOf)
+		case waiter:
+			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil })
+			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil }, leveret.As("bell"))
+		}
+		workers.Go(func() { _ = w.Run(ctx) })
+		require.Eventually(t, func() bool { return w.Ready() == nil }, patience, 5*time.Millisecond)
+	}
+	return sync.OnceFunc(func() {
+		cancel()
+		workers.Wait()
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		require.NoError(t, conn.Close(closing))
+	})
+}
+
+// patience is for what takes milliseconds on an idle machine.
+const patience = 30 * time.Second
+
+func bakeIt(_ context.Context, b bake) error {
+	if b.Dish == "coal" {
+		return errBurnt
+	}
+	return nil
+}
+
+func priceOf(ctx context.Context, q priceQuery) (price, error) {
+	switch q.Dish {
+	case "coal":
+		return price{}, errBurnt
+	case "slow":
+		<-ctx.Done()
+		return price{}, ctx.Err()
+	default:
+		return price{money{250, "EUR"}}, nil
+	}
+}

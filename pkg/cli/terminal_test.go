@@ -1,0 +1,146 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+type rabbitConn = rabbit.Conn
+
+const escape = "\x1b"
+
+func TestColourOnATerminalOnly(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		terminal bool
+		env      string
+		args     []string
+		coloured bool
+	}{
+		{name: "a pipe"},
+		{name: "a terminal", terminal: true, coloured: true},
+		{name: "NO_COLOR", terminal: true, env: "NO_COLOR=1"},
+		{name: "a dumb terminal", terminal: true, env: "TERM=dumb"},
+		{name: "never", terminal: true, args: []string{"--color", "never"}},
+		{name: "always", args: []string{"--color=always"}, env: "NO_COLOR=1", coloured: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			name, value, _ := strings.Cut(c.env, "=")
+			run := command{args: append([]string{"contracts"}, c.args...), terminal: c.terminal, env: map[string]string{name: value}}
+			require.Equal(t, cli.ExitOK, run.run(t.Context()))
+			require.Equal(t, c.coloured, strings.Contains(run.out.String(), escape), "%q", run.out.String())
+		})
+	}
+}
+
+func TestTableIsCutToTheTerminal(t *testing.T) {
+	t.Parallel()
+	c := &command{args: []string{"contracts", "--color", "never"}, terminal: true, width: 60}
+	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	require.Contains(t, c.out.String(), "oven.price  request  oven   cli_test.priceQuery -> cli_test.price  oven")
+	c = &command{args: []string{"contracts", "show", "oven.bkae"}, terminal: true, width: 20}
+	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
+	require.Contains(t, c.err.String(), escape+"[31merror:"+escape+"[0m there is no contract")
+}
+
+func TestProgressOnATerminalOnly(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	bar := regexp.MustCompile(`\r\x1b\[Ksent \S*━*\S*─* ?\d+/30  [0-9.k]+/s|sent .*30  `)
+	args := []string{"send", "oven.bake", aPie, "-n", "30", "--rate", "60/s"}
+	c := kitchenAt(t, url, args...)
+	c.terminal = true
+	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	require.Regexp(t, bar, c.err.String())
+	require.True(t, strings.HasSuffix(c.err.String(), "\r"+escape+"[K"), "the bar is taken away")
+	require.NotContains(t, c.out.String(), "\r")
+
+	for _, quiet := range []*command{kitchenAt(t, url, args...), kitchenAt(t, url, args...)} {
+		quiet.env = map[string]string{"TERM": "dumb"}
+		require.Equal(t, cli.ExitOK, quiet.run(t.Context()))
+		require.Empty(t, quiet.err.String())
+	}
+}
+
+func TestProgressMakesRoomForNotes(t *testing.T) {
+	t.Parallel()
+	c := command{args: []string{"clean", "--color", "never"}, terminal: true}
+	require.Equal(t, cli.ExitPartial, c.run(t.Context()))
+	require.Equal(t, "cleaning\nerror: some plates are dirty\nnext:  kitchen clean\n", c.err.String())
+	require.Equal(t, "WHAT   PLATES\nclean      12\ndirty       -\n", c.out.String())
+}
+
+func TestReplayAsks(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	bury(t, url, "oven.bake", 3, "not_found", `{"n":%d}`)
+	ask := func(answer string, args ...string) *command {
+		c := kitchenAt(t, url, append([]string{"dlq", "replay", "oven.bake", "--color", "never"}, args...)...)
+		c.terminal, c.stdin = true, strings.NewReader(answer)
+		return c
+	}
+	for _, no := range []string{"\n", "n\n", "", "maybe\n"} {
+		c := ask(no)
+		require.Equal(t, cli.ExitError, c.run(t.Context()))
+		require.Contains(t, c.err.String(), "replay 3 dead letters to oven.bake? [y/N] ")
+		require.Contains(t, c.err.String(), "error: nothing was done: the answer was not y\n")
+	}
+	c := ask("n\n", "--limit", "2", "--where", "attempts > 1")
+	c.run(t.Context())
+	require.Contains(t, c.err.String(), "replay up to 2 of 3 dead letters, those for which attempts > 1, to oven.bake? [y/N] ")
+
+	typed, closeTyped := io.Pipe() // nobody answers, and then it is Ctrl-C
+	t.Cleanup(func() { _ = closeTyped.Close() })
+	c = ask("")
+	c.stdin = typed
+	ctx, ctrlC := context.WithCancel(t.Context())
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(ctx) }()
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+	ctrlC()
+	require.Equal(t, cli.ExitInterrupted, <-ended)
+
+	c = ask("y\n", "--limit", "2")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	require.Contains(t, c.err.String(), "replay 2 of 3 dead letters to oven.bake? [y/N] ")
+	require.Equal(t, "replayed 2 of 3 dead letters to oven.bake\n", c.out.String())
+}
+
+func TestInterruptedReplay(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	bury(t, url, "oven.bake", 50, "not_found", `{"n":%d}`)
+	c := kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes", "--rate", "20/s", "-o", "jsonl")
+	ctx, ctrlC := context.WithCancel(t.Context())
+	defer ctrlC()
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(ctx) }()
+	require.Eventually(t, func() bool { return strings.Count(c.out.String(), "\n") >= 5 }, patience, tick)
+	ctrlC()
+	require.Equal(t, cli.ExitInterrupted, <-ended)
+	lines := c.out.lines()
+	for _, line := range lines {
+		var l struct{ Result string }
+		require.NoError(t, json.Unmarshal([]byte(line), &l))
+		require.Equal(t, "replayed", l.Result)
+	}
+	require.Contains(t, c.err.String(), "were replayed; nothing is lost")
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		requireReady(ctx, tb, conn, "oven.bake", len(lines))
+		requireReady(ctx, tb, conn, "oven.bake.dlq", 50-len(lines))
+	})
+}

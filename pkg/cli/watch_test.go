@@ -1,0 +1,111 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+)
+
+const tick = 5 * time.Millisecond
+
+// watched is a line of queues --watch -o jsonl.
+type watched struct {
+	At       time.Time `json:"at"`
+	Name     string    `json:"name"`
+	Ready    *int      `json:"ready"`
+	In       *float64  `json:"in_per_s"`
+	ClearsIn *float64  `json:"clears_in_s"`
+}
+
+// watch runs queues --watch until a line is as wanted, and Ctrl-C then.
+func watch(t *testing.T, c *command, until func(watched) bool) []watched {
+	t.Helper()
+	ctx, ctrlC := context.WithCancel(t.Context())
+	defer ctrlC()
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(ctx) }()
+	var all []watched
+	require.Eventually(t, func() bool {
+		text := c.out.String()
+		all = nil
+		for line := range strings.Lines(text[:strings.LastIndexByte(text, '\n')+1]) {
+			var w watched
+			require.NoError(t, json.Unmarshal([]byte(line), &w))
+			all = append(all, w)
+		}
+		return len(all) > 1 && until(all[len(all)-1])
+	}, patience, tick)
+	ctrlC()
+	require.Equal(t, cli.ExitOK, <-ended, c.err.String())
+	return all
+}
+
+func TestWatchSeesRatesOfTheManagementAPI(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	c := kitchenAt(t, url, "queues", "oven.bake", "--watch=100ms", "-o", "jsonl", "--broker-management-url", leverettest.Node(t).ManagementURL())
+	sending := kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "1000000", "--rate", "50/s")
+	ctx, stop := context.WithCancel(t.Context())
+	sent := make(chan cli.ExitCode, 1)
+	go func() { sent <- sending.run(ctx) }()
+	watch(t, c, func(w watched) bool { return w.In != nil && *w.In > 5 && *w.Ready > 0 && w.ClearsIn == nil })
+	stop()
+	require.Equal(t, cli.ExitInterrupted, <-sent)
+	require.Empty(t, c.err.String())
+}
+
+func TestWatchEstimatesFromTwoSamples(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "60").run(t.Context()))
+	c := kitchenAt(t, url, "queues", "oven.bake", "--watch", "200ms", "-o", "json", "--broker-management-url", "http://127.0.0.1:1")
+	go func() { // takes some 50 a second away
+		onBroker(t, url, func(ctx context.Context, _ testing.TB, conn *rabbitConn) {
+			getter, err := conn.Getter(ctx, "oven.bake")
+			if err != nil {
+				return
+			}
+			every := time.NewTicker(20 * time.Millisecond)
+			defer every.Stop()
+			for range 50 {
+				<-every.C
+				if d, ok, err := getter.Get(ctx); err != nil || !ok || getter.Ack(d) != nil {
+					break
+				}
+			}
+			_ = getter.Close(ctx)
+		})
+	}()
+	all := watch(t, c, func(w watched) bool { return w.ClearsIn != nil })
+	last := all[len(all)-1]
+	require.Positive(t, *last.ClearsIn)
+	require.Less(t, *last.ClearsIn, 60.0)
+	require.Nil(t, last.In)
+	require.Equal(t, 1, strings.Count(c.err.String(), "management API"), "it is told once: %s", c.err.String())
+}
+
+func TestWatchDrawsOverWhatItDrew(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	for _, terminal := range []bool{true, false} {
+		c := kitchenAt(t, url, "queues", "oven.*", "--watch=100ms", "--broker-management-url", leverettest.Node(t).ManagementURL())
+		c.terminal = terminal
+		ctx, ctrlC := context.WithCancel(t.Context())
+		ended := make(chan cli.ExitCode, 1)
+		go func() { ended <- c.run(ctx) }()
+		require.Eventually(t, func() bool { return strings.Count(c.out.String(), "QUEUE") >= 3 }, patience, tick)
+		ctrlC()
+		require.Equal(t, cli.ExitOK, <-ended)
+		require.Equal(t, terminal, strings.HasPrefix(c.out.String(), escape+"[2J"+escape+"[H"))
+		require.Equal(t, terminal, strings.Contains(c.out.String(), escape+"[J"))
+	}
+}

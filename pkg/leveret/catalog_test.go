@@ -1,0 +1,187 @@
+package leveret
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares text with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err, "go test -run %s -update writes it", t.Name())
+	require.Equal(t, string(want), got)
+}
+
+// TestMistakes pins what people are told of every mistake in contracts, services and catalogs.
+func TestMistakes(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 130)
+	fine := NewCommand[int]("a.do")
+	happened := NewEvent[int]("a.happened")
+	ask := NewRequest[int, int]("a.ask")
+	one := func(c Contract) *Service {
+		switch c.Spec().Kind {
+		case KindEvent:
+			return NewService("a", Publishes(c))
+		case KindRequest:
+			return NewService("a", Answers(c))
+		default:
+			return NewService("a", Handles(c))
+		}
+	}
+	var out strings.Builder
+	for _, test := range []struct {
+		what    string
+		catalog *Catalog
+	}{
+		{"nothing at all", NewCatalog()},
+		{"all is well", NewCatalog(NewService("a", Handles(fine), Answers(ask), Publishes(happened)), NewService("b", SubscribesTo(happened), Sends(fine), Calls(ask)))},
+
+		{"a name without a service", NewCatalog(one(NewCommand[int]("reserve")))},
+		{"a name in capitals", NewCatalog(one(NewCommand[int]("a.Do")))},
+		{"an empty segment", NewCatalog(one(NewCommand[int]("a..do")))},
+		{"a wildcard", NewCatalog(one(NewEvent[int]("a.#")))},
+		{"a name with a line feed", NewCatalog(one(NewCommand[int]("a.do\n")))},
+		{"a long name", NewCatalog(one(NewCommand[int]("a." + long)))},
+		{"RabbitMQ's own name", NewCatalog(NewService("amq", Handles(NewCommand[int]("amq.direct"))))},
+		{"a type that cannot be encoded", NewCatalog(one(NewCommand[struct{ C chan int }]("a.do")))},
+		{"a reply that cannot be encoded", NewCatalog(one(NewRequest[int, func()]("a.ask")))},
+
+		{"options for other kinds", NewCatalog(
+			NewService("a", Handles(NewCommand[int]("a.do", Timeout(time.Second), Idempotent())),
+				Answers(NewRequest[int, int]("a.ask", Retry(RetryPolicy{Attempts: 3}), RetryOn(NotFound), Timeout(-1)))))},
+		{"no attempts", NewCatalog(one(NewCommand[int]("a.do", Retry(RetryPolicy{Attempts: -1}))))},
+		{"delays", NewCatalog(one(NewCommand[int]("a.do", Retry(RetryPolicy{Delays: []time.Duration{time.Microsecond}}),
+			Retry(RetryPolicy{Delays: []time.Duration{48 * time.Hour}}), Retry(RetryPolicy{Delays: []time.Duration{1500 * time.Microsecond}}))))},
+		{"no code", NewCatalog(one(NewCommand[int]("a.do", RetryOn(NotFound, Code(77)))))},
+		{"another's example", NewCatalog(one(NewCommand[int]("a.do", Example("seven"))))},
+		{"an address of nothing", NewCatalog(one(NewCommand[int]("a.do", At(Address{External: true}))))},
+		{"an address that leads elsewhere", NewCatalog(one(NewCommand[int]("a.do", At(Address{RoutingKey: "one", Queue: "two", External: true}))))},
+		{"an address without a queue", NewCatalog(one(NewCommand[int]("a.do", At(Address{Exchange: "theirs", External: true}))))},
+		{"an address that is too long", NewCatalog(one(NewCommand[int]("a.do", At(Address{Queue: strings.Repeat("q", 252)}))))},
+
+		{"a service's name", NewCatalog(NewService("A.b"), NewService(""))},
+		{"a nil service", NewCatalog(nil, one(fine))},
+		{"nil contracts", NewCatalog(NewService("a", Handles(fine, nil, (*Command[int])(nil)), Publishes((*Event[int])(nil))))},
+		{"a contract that nobody made", NewCatalog(NewService("a", Handles(&Command[int]{})))},
+		{"wrong kinds", NewCatalog(NewService("a", Handles(happened), SubscribesTo(ask), Answers(fine), Sends(ask), Publishes(fine), Calls(happened)))},
+		{"twice", NewCatalog(NewService("a", Handles(fine, fine), Publishes(happened)), NewService("b", SubscribesTo(happened), SubscribesTo(happened)))},
+		{"a subscription's name", NewCatalog(NewService("a", Publishes(happened), SubscribesAs("No Good", happened), SubscribesAs(long, happened)))},
+
+		{"two services of one name", NewCatalog(one(fine), NewService("a", Publishes(happened)))},
+		{"two contracts of one name", NewCatalog(NewService("a", Handles(fine), Publishes(NewEvent[int]("a.do"))))},
+		{"nobody serves", NewCatalog(NewService("b", Sends(fine), SubscribesTo(happened), Calls(ask)))},
+		{"somebody else serves", NewCatalog(NewService("b", Handles(fine), Publishes(happened), Answers(ask)))},
+		{"a queue for two events", NewCatalog(NewService("a", Publishes(happened), SubscribesTo(happened), Handles(NewCommand[int]("a.on.a.happened"))))},
+		{"a queue and its dead letters", NewCatalog(NewService("a", Handles(fine, NewCommand[int]("a.do.dlq"))))},
+		{"a retry tier's queue", NewCatalog(NewService("retry", Handles(NewCommand[int]("retry.1s"), NewCommand[int]("retry.lost"))))},
+		{"an event with one queue for two subscribers", func() *Catalog {
+			e := NewEvent[int]("a.happened", At(Address{Queue: "shared"}))
+			return NewCatalog(NewService("a", Publishes(e)), NewService("b", SubscribesTo(e)), NewService("c", SubscribesTo(e), SubscribesAs("more", e)))
+		}()},
+		{"two commands of one external queue", NewCatalog(NewService("a", Handles(
+			NewCommand[int]("a.do", At(Address{Queue: "theirs", External: true})), NewCommand[int]("a.undo", At(Address{Queue: "theirs", External: true})))))},
+		{"names that are too long together", func() *Catalog {
+			e := NewEvent[int]("a." + strings.Repeat("e", 125))
+			return NewCatalog(NewService("a", Publishes(e)), NewService(strings.Repeat("s", 63), SubscribesAs(strings.Repeat("n", 63), e)))
+		}()},
+		{"external things are nobody's here", NewCatalog(NewService("a",
+			Sends(NewCommand[int]("their.do", At(Address{Exchange: "theirs", External: true}))),
+			Handles(NewCommand[int]("old.do", At(Address{RoutingKey: "old", External: true}))),
+			SubscribesTo(NewEvent[int]("old.event", At(Address{Queue: "old events", External: true})))))},
+	} {
+		out.WriteString("# " + test.what + "\n")
+		if err := test.catalog.Err(); err != nil {
+			out.WriteString(err.Error() + "\n")
+		}
+		out.WriteString("\n")
+	}
+	golden(t, "mistakes.golden", out.String())
+}
+
+func TestCatalog(t *testing.T) {
+	t.Parallel()
+	do, ask := NewCommand[int]("b.do", Example(7)), NewRequest[int, string]("a.ask", Timeout(time.Second), Idempotent())
+	happened := NewEvent[int]("a.happened", Retry(RetryPolicy{Attempts: 2}))
+	b := NewService("b", Handles(do), SubscribesTo(happened), SubscribesAs("fraud", happened), Calls(ask))
+	a := NewService("a", Publishes(happened), Answers(ask), Sends(do))
+	c := NewCatalog(b, a)
+	require.NoError(t, c.Err())
+	require.Equal(t, []*Service{a, b}, c.Services())
+	require.Equal(t, []Contract{ask, happened, do}, c.Contracts())
+	require.Equal(t, []*Service{b}, c.Users(happened, RoleSubscribes))
+	require.Empty(t, c.Users(do, RoleCalls))
+	require.Equal(t, []Contract{happened}, b.Contracts(RoleSubscribes), "once, though it subscribes twice")
+	found, ok := c.Lookup("a.happened")
+	require.True(t, ok)
+	require.Equal(t, Contract(happened), found)
+	_, ok = c.Lookup("a.nothing")
+	require.False(t, ok)
+
+	spec := ask.Spec()
+	require.Equal(t, "a", spec.Owner())
+	require.Equal(t, time.Second, spec.Timeout)
+	require.True(t, spec.Idempotent)
+	require.Equal(t, 7, do.Spec().Example)
+	require.Equal(t, 2, happened.Spec().Retry.Attempts)
+	require.Equal(t, DefaultRetryPolicy().Delays, happened.Spec().Retry.Delays)
+	require.Equal(t, DefaultTimeout, NewRequest[int, int]("a.ask").Spec().Timeout)
+
+	queues := b.WorkQueues(topology.Names{Namespace: "x"})
+	require.Len(t, queues, 3)
+	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud"}, queues[2])
+}
+
+// TestAddresses: where messages go, and what is declared for it.
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		address              *Address
+		exchange, key, queue string
+		declares             bool
+	}{
+		{nil, "ns.commands", "ns.a.do", "ns.a.do", true},
+		{&Address{Queue: "q"}, "ns.commands", "ns.a.do", "q", true},
+		{&Address{RoutingKey: "k"}, "ns.commands", "k", "ns.a.do", true},
+		{&Address{Exchange: "e"}, "e", "ns.a.do", "ns.a.do", true},
+		{&Address{Exchange: "e", RoutingKey: "k", Queue: "q"}, "e", "k", "q", true},
+		{&Address{Queue: "q", External: true}, "", "q", "q", false},
+		{&Address{RoutingKey: "k", External: true}, "", "k", "k", false},
+		{&Address{Exchange: "e", Queue: "q", External: true}, "e", "", "q", false},
+		{&Address{Exchange: "e", RoutingKey: "k", Queue: "q", External: true}, "e", "k", "q", false},
+	} {
+		var options []Option
+		if test.address != nil {
+			options = append(options, At(*test.address))
+		}
+		c := NewCommand[int]("a.do", options...)
+		s := NewService("a", Handles(c), Sends(c))
+		require.NoError(t, NewCatalog(s).Err(), "%+v", test.address)
+		n := topology.Names{Namespace: "ns"}
+		exchange, key := route(n, c.Spec())
+		require.Equal(t, test.exchange, exchange.Name, "%+v", test.address)
+		require.Equal(t, test.key, key, "%+v", test.address)
+		require.Equal(t, test.queue, Queue(n, c, "a", ""), "%+v", test.address)
+		top := s.Topology(n, "classic")
+		_, declared := top.Queue(test.queue)
+		require.Equal(t, test.declares, declared, "%+v", test.address)
+		_, dlq := top.Queue(test.queue + ".dlq")
+		require.True(t, dlq, "its failures are ours: %+v", test.address)
+		require.Contains(t, top.Bindings, topology.Binding{Exchange: "ns.retry.return", RoutingKey: test.queue, Queue: test.queue}, "and the way back from a tier")
+	}
+}

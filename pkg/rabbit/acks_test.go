@@ -1,0 +1,191 @@
+package rabbit
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// ledger is a broker as far as acks go: it knows what it has delivered and what became of it, and closes the channel when
+// it is told of a delivery that it does not have open.
+type ledger struct {
+	mu      sync.Mutex
+	open    []uint64 // in the order of delivery
+	acked   map[uint64]bool
+	nacked  map[uint64]bool // with: requeued
+	frames  int
+	refused error
+}
+
+func newLedger() *ledger { return &ledger{acked: map[uint64]bool{}, nacked: map[uint64]bool{}} }
+
+func (l *ledger) deliver(tag uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open = append(l.open, tag)
+}
+
+// settle takes the tag, or with multiple all up to it, from what is open.
+func (l *ledger) settle(tag uint64, multiple bool, note func(uint64)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.frames++
+	for i, open := range l.open {
+		if open != tag {
+			continue
+		}
+		from := i
+		if multiple {
+			from = 0
+		}
+		for _, settled := range l.open[from : i+1] {
+			note(settled)
+		}
+		l.open = append(l.open[:from:from], l.open[i+1:]...)
+		return nil
+	}
+	l.refused = fmt.Errorf("PRECONDITION_FAILED - unknown delivery tag %d", tag)
+	return l.refused
+}
+
+// left returns what is open, and how many were acked.
+func (l *ledger) left() (open []uint64, acked int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.open), len(l.acked)
+}
+
+func (l *ledger) Ack(tag uint64, multiple bool) error {
+	return l.settle(tag, multiple, func(tag uint64) { l.acked[tag] = true })
+}
+
+func (l *ledger) Nack(tag uint64, multiple, requeue bool) error {
+	return l.settle(tag, multiple, func(tag uint64) { l.nacked[tag] = requeue })
+}
+
+// settling plays one history: each byte is a step. It ends with everything settled that handlers had settled, in the way
+// that they had, and nothing else.
+func settling(t *testing.T, prefetch int, history []byte) (*ledger, int) {
+	t.Helper()
+	broker := newLedger()
+	a := newAcks(broker, prefetch)
+	acked, nacked := map[uint64]bool{}, map[uint64]bool{}
+	var running []uint64
+	next := uint64(1)
+	for _, step := range history {
+		switch i := int(step >> 3); {
+		case step&7 < 3 && len(running) < prefetch, len(running) == 0:
+			broker.deliver(next)
+			running = append(running, next)
+			next++
+		case step&7 == 7:
+			a.Flush()
+		default:
+			i %= len(running)
+			tag := running[i]
+			running = append(running[:i], running[i+1:]...)
+			if step&7 == 6 {
+				requeue := step&8 != 0
+				nacked[tag] = requeue
+				a.Nack(tag, requeue)
+			} else {
+				acked[tag] = true
+				a.Ack(tag)
+			}
+		}
+	}
+	require.NoError(t, a.Close())
+	require.NoError(t, broker.refused)
+	require.Equal(t, acked, broker.acked)
+	require.Equal(t, nacked, broker.nacked)
+	require.ElementsMatch(t, running, broker.open)
+	return broker, len(acked) + len(nacked)
+}
+
+func TestAcksSettleWhatWasHandledAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		history := make([]byte, 1000)
+		for i := range history {
+			history[i] = byte(random.Uint32())
+		}
+		settling(t, 1+int(seed%100), history)
+	}
+}
+
+func FuzzAcks(f *testing.F) {
+	f.Add(uint8(64), []byte{0, 0, 0, 3, 11, 19, 7, 6, 14})
+	f.Fuzz(func(t *testing.T, prefetch uint8, history []byte) { settling(t, 1+int(prefetch), history) })
+}
+
+func TestAcksOfAPrefixTravelTogether(t *testing.T) {
+	t.Parallel()
+	broker := newLedger()
+	a := newAcks(broker, 400)
+	for tag := range uint64(1000) {
+		broker.deliver(tag + 1)
+		a.Ack(tag + 1)
+	}
+	require.NoError(t, a.Close())
+	require.Len(t, broker.acked, 1000)
+	require.Equal(t, 10, broker.frames, "one for each quarter of the prefetch")
+}
+
+func TestAnAckWaitsMillisecondsAndForNoSlowHandler(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broker := newLedger()
+		a := newAcks(broker, 400)
+		for tag := range uint64(10) {
+			broker.deliver(tag + 1) // 1 is slow
+		}
+		for tag := range uint64(9) {
+			a.Ack(tag + 2)
+		}
+		_, acked := broker.left()
+		require.Zero(t, acked)
+		time.Sleep(ackFlush)
+		synctest.Wait()
+		open, acked := broker.left()
+		require.Equal(t, 9, acked)
+		require.Equal(t, []uint64{1}, open)
+		a.Ack(1)
+		time.Sleep(ackFlush)
+		synctest.Wait()
+		open, _ = broker.left()
+		require.Empty(t, open)
+		require.NoError(t, a.Close())
+	})
+}
+
+func TestBitsetForgetsItsPrefix(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(50) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		var b bitset
+		model := map[uint64]bool{}
+		prefix := uint64(0)
+		for range 1500 {
+			tag := prefix + 1 + random.Uint64N(200)
+			if random.Uint32N(20) == 0 {
+				tag = 1 + random.Uint64N(prefix+1) // once more
+			}
+			b.set(tag)
+			model[tag] = true
+			for model[prefix+1] {
+				prefix++
+			}
+			if b.prefix() != prefix {
+				require.Equal(t, prefix, b.prefix())
+			}
+		}
+		require.LessOrEqual(t, len(b.words), 5, "what is kept is a window, not history")
+	}
+}

@@ -1,0 +1,223 @@
+package rabbit
+
+import (
+	"bufio"
+	"encoding/binary"
+	"io"
+	"math"
+	"net"
+)
+
+const (
+	frameOverhead = 8 // type, channel, size, and the octet at the end
+	headerFrame   = 2
+	headersFlag   = 1 << 13
+	// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
+	maxDepth   = 32
+	maxEntries = 8192
+	// maxHeaderFrame is far above any frame that is negotiated.
+	maxHeaderFrame = 1 << 20
+)
+
+// HeadersDropped is the header that replaces headers that cannot be carried on; it says why.
+const HeadersDropped = "leveret-headers-dropped"
+
+// inbound is the stream of frames from the broker, without what would make the driver give up the connection: headers
+// that RabbitMQ carries but the driver cannot read. Without it one message from a foreign sender would end the
+// connection each time it is delivered, together with whatever else is handled at that moment. It makes two changes to
+// the header frames of messages, and passes everything else through:
+//
+//   - a 64-bit integer of type 'L', as Python's py-amqp writes it, becomes one of type 'l', which RabbitMQ takes it for;
+//   - headers that nest deeper than 32, or with more than 8192 entries in one table, are replaced by one that says so.
+type inbound struct {
+	source *bufio.Reader
+	rest   int    // bytes of the frame that is being passed through
+	held   []byte // what is left of a header frame
+	buffer []byte
+}
+
+func newInbound(source io.Reader) *inbound {
+	return &inbound{source: bufio.NewReaderSize(source, 32<<10)}
+}
+
+// readableConn is a connection that is read through inbound.
+type readableConn struct {
+	net.Conn
+	inbound *inbound
+}
+
+func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
+
+// Read returns bytes of one frame at a time.
+func (f *inbound) Read(p []byte) (int, error) {
+	if len(f.held) == 0 && f.rest == 0 {
+		if err := f.next(); err != nil {
+			return 0, err
+		}
+	}
+	if len(f.held) > 0 {
+		n := copy(p, f.held)
+		f.held = f.held[n:]
+		return n, nil
+	}
+	n, err := f.source.Read(p[:min(len(p), f.rest)])
+	f.rest -= n
+	return n, err
+}
+
+// next begins a frame: one that needs no look is passed through, a message's header frame is held as it may go on.
+func (f *inbound) next() error {
+	head, err := f.source.Peek(frameOverhead - 1)
+	if err != nil {
+		if len(head) > 0 && err == io.EOF { //nolint:errorlint // as bufio returns it
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	payload := binary.BigEndian.Uint32(head[3:7])
+	if head[0] != headerFrame || payload > math.MaxInt32 {
+		f.rest = int(payload) + frameOverhead
+		return nil
+	}
+	size := int(payload) + frameOverhead
+	if size > maxHeaderFrame { // none that was agreed to
+		f.rest = size
+		return nil
+	}
+	if cap(f.buffer) < size {
+		f.buffer = make([]byte, size, max(size, 1<<10))
+	}
+	frame := f.buffer[:size]
+	if _, err := io.ReadFull(f.source, frame); err != nil {
+		return err
+	}
+	f.held = readable(frame)
+	return nil
+}
+
+// readable returns a header frame as the driver can read it: as it is, or changed. A frame that is not well formed is
+// left to the driver's judgement.
+func readable(frame []byte) []byte {
+	const (
+		before = 7 + 2 + 2 + 8 // the frame's head, class, weight, and the size of the body
+		fixed  = before + 2    // and the flags of the properties
+	)
+	if len(frame) < fixed+1 {
+		return frame
+	}
+	flags := binary.BigEndian.Uint16(frame[before:fixed])
+	if flags&headersFlag == 0 {
+		return frame
+	}
+	at := fixed
+	for _, flag := range [...]uint16{1 << 15, 1 << 14} { // content type and encoding come before the headers
+		if flags&flag != 0 {
+			if at >= len(frame) {
+				return frame
+			}
+			at += 1 + int(frame[at])
+		}
+	}
+	if at+4 > len(frame)-1 {
+		return frame
+	}
+	size := int(binary.BigEndian.Uint32(frame[at : at+4]))
+	end := at + 4 + size
+	if size > len(frame) || end > len(frame)-1 {
+		return frame
+	}
+	if mend(frame[at+4:end], true, 0) == fieldsTooMany {
+		return replaceTable(frame, at, end)
+	}
+	return frame
+}
+
+// replaceTable returns the frame with another table in the place of the one at frame[at:end].
+func replaceTable(frame []byte, at, end int) []byte {
+	const why = "nested deeper than 32, or of more than 8192 entries"
+	table := append([]byte{byte(len(HeadersDropped))}, HeadersDropped...)
+	table = binary.BigEndian.AppendUint32(append(table, 'S'), uint32(len(why)))
+	table = append(table, why...)
+	out := make([]byte, 0, at+4+len(table)+len(frame)-end)
+	out = append(out, frame[:at]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(len(table)))
+	out = append(out, table...)
+	out = append(out, frame[end:]...)
+	binary.BigEndian.PutUint32(out[3:7], uint32(len(out)-frameOverhead))
+	return out
+}
+
+// fields is what a look at a table found.
+type fields uint8
+
+const (
+	fieldsFine fields = iota
+	fieldsTooMany
+	fieldsMalformed
+)
+
+// mend walks through the bytes of a table, or of an array, whose values have no names, and changes the type of what the
+// driver would not know.
+func mend(b []byte, named bool, depth int) fields {
+	if depth > maxDepth {
+		return fieldsTooMany
+	}
+	for entries := 0; len(b) > 0; entries++ {
+		if entries == maxEntries {
+			return fieldsTooMany
+		}
+		if named {
+			name := 1 + int(b[0])
+			if name >= len(b) {
+				return fieldsMalformed
+			}
+			b = b[name:]
+		}
+		rest, found := mendField(b, depth)
+		if found != fieldsFine {
+			return found
+		}
+		b = rest
+	}
+	return fieldsFine
+}
+
+// mendField takes one value off b.
+func mendField(b []byte, depth int) (rest []byte, found fields) {
+	size := 0
+	switch b[0] {
+	case 'V':
+	case 't', 'b', 'B':
+		size = 1
+	case 's', 'u':
+		size = 2
+	case 'I', 'i', 'f':
+		size = 4
+	case 'D':
+		size = 5
+	case 'L':
+		b[0] = 'l'
+		size = 8
+	case 'l', 'd', 'T':
+		size = 8
+	case 'S', 'x', 'F', 'A':
+		if len(b) < 5 {
+			return nil, fieldsMalformed
+		}
+		n := binary.BigEndian.Uint32(b[1:5])
+		if uint64(n) > uint64(len(b)-5) {
+			return nil, fieldsMalformed
+		}
+		value := b[5 : 5+n]
+		if b[0] == 'F' || b[0] == 'A' {
+			found = mend(value, b[0] == 'F', depth+1)
+		}
+		return b[5+n:], found
+	default:
+		return nil, fieldsMalformed
+	}
+	if len(b) < 1+size {
+		return nil, fieldsMalformed
+	}
+	return b[1+size:], fieldsFine
+}

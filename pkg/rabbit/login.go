@@ -1,0 +1,101 @@
+package rabbit
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// parseMechanisms reads the auth_mechanism parameters of an address. The default is PLAIN.
+func parseMechanisms(names []string) ([]string, error) {
+	if len(names) == 0 {
+		return []string{"PLAIN"}, nil
+	}
+	var mechanisms []string
+	for _, name := range names {
+		switch m := strings.ToUpper(name); m {
+		case "PLAIN", "AMQPLAIN", "EXTERNAL":
+			mechanisms = append(mechanisms, m)
+		default:
+			return nil, errors.New("an auth_mechanism is unknown; expected plain, amqplain or external")
+		}
+	}
+	return mechanisms, nil
+}
+
+// logins returns the ways to log in at the address, the preferred first.
+func (a address) logins() []amqp.Authentication {
+	var all []amqp.Authentication
+	for _, m := range a.mechanisms {
+		switch m {
+		case "PLAIN":
+			all = append(all, &amqp.PlainAuth{Username: a.user.Username, Password: a.user.Password})
+		case "AMQPLAIN":
+			all = append(all, &amqp.AMQPlainAuth{Username: a.user.Username, Password: a.user.Password})
+		case "EXTERNAL":
+			all = append(all, &amqp.ExternalAuth{})
+		}
+	}
+	return all
+}
+
+// candidLogin makes the broker say that it refuses a login. The driver does not announce that it would understand; the
+// broker then hangs up, after three seconds, and a wrong password looks like a lost connection.
+type candidLogin struct {
+	amqp.Authentication
+	properties Table
+}
+
+func candid(logins []amqp.Authentication, properties Table) []amqp.Authentication {
+	for i, l := range logins {
+		logins[i] = candidLogin{l, properties}
+	}
+	return logins
+}
+
+// Response is called when the driver has written its capabilities into the properties, and has not sent them yet.
+func (l candidLogin) Response() string {
+	if capabilities, ok := l.properties["capabilities"].(Table); ok {
+		capabilities["authentication_failure_close"] = true
+	}
+	return l.Authentication.Response()
+}
+
+// explain says in plain words what the driver's errors at login mean.
+func explain(err error) error {
+	e, _ := errors.AsType[*amqp.Error](err)
+	switch {
+	case e == nil:
+		return err
+	case e == amqp.ErrSASL: //nolint:errorlint // it is this one
+		return fmt.Errorf("the broker does not offer this way to log in: %w", err)
+	case e == amqp.ErrCredentials, e == amqp.ErrVhost: //nolint:errorlint // the driver's guesses
+		return errors.New("the connection was lost during the login")
+	case e.Server && e.Code == amqp.AccessRefused:
+		return fmt.Errorf("the broker refused the login (user name or password): %w", err)
+	case e.Server && e.Code == amqp.NotAllowed:
+		return fmt.Errorf("no access to this virtual host, or it does not exist: %w", err)
+	default:
+		return err
+	}
+}
+
+// fatal tells whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual
+// host that does not exist, a certificate that is not trusted.
+func fatal(err error) bool {
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		return e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[x509.HostnameError](err)
+	return ok
+}

@@ -1,0 +1,96 @@
+package rabbit
+
+import (
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// The driver's types that carry messages.
+type (
+	Publishing = amqp.Publishing
+	Delivery   = amqp.Delivery
+	Table      = amqp.Table
+)
+
+// A Publication is a message and where it goes.
+type Publication struct {
+	Exchange, RoutingKey string
+	// Mandatory makes it an error, ErrUnroutable, if no queue is bound for the message. Messages should have ids then: of
+	// two in flight that are alike in everything, the broker does not say which one it returned.
+	Mandatory bool
+	Publishing
+}
+
+// DefaultMaxBody is the largest message that RabbitMQ 4 accepts by default.
+const DefaultMaxBody = 16 << 20
+
+// check finds what would make the broker or the driver close the channel, or the connection, under everybody's feet.
+func (m *Publication) check(maxBody int) error {
+	if len(m.Body) > maxBody {
+		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), maxBody)
+	}
+	for _, s := range [...]struct{ what, value string }{
+		{"exchange", m.Exchange}, {"routing key", m.RoutingKey}, {"message id", m.MessageId}, {"correlation id", m.CorrelationId},
+		{"reply-to", m.ReplyTo}, {"type", m.Type}, {"app id", m.AppId}, {"user id", m.UserId}, {"content type", m.ContentType},
+		{"content encoding", m.ContentEncoding}, {"expiration", m.Expiration},
+	} {
+		if err := checkShort(s.what, s.value); err != nil {
+			return err
+		}
+	}
+	return checkTable("header", m.Headers)
+}
+
+// checkShort holds a short string of AMQP's to its limit: the driver would fail in the middle of a frame.
+func checkShort(what, s string) error {
+	if len(s) > 255 {
+		return fmt.Errorf("%w: the %s has %d bytes; AMQP allows 255", ErrInvalid, what, len(s))
+	}
+	return nil
+}
+
+// checkTable finds what a table, of entries that are called what, cannot carry.
+func checkTable(what string, t Table) error {
+	for name, value := range t {
+		if len(name) > 255 {
+			return checkShort("name of a "+what, name)
+		}
+		if err := checkField(what, name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkField(what, name string, value any) error {
+	switch v := value.(type) {
+	case Table:
+		return checkTable(what, v)
+	case []any:
+		for _, item := range v {
+			if err := checkField(what, name, item); err != nil {
+				return err
+			}
+		}
+	case int:
+		if v != int(int32(v)) { // the driver cuts it to 32 bits
+			return fmt.Errorf("%w: the %s %q is an int over 32 bits; make it an int64", ErrInvalid, what, name)
+		}
+	case nil, bool, byte, int8, int16, int32, int64, uint16, uint32, float32, float64, string, []byte, amqp.Decimal, time.Time:
+	default:
+		return fmt.Errorf("%w: the %s %q is a %T, which AMQP 0-9-1 cannot carry", ErrInvalid, what, name, value)
+	}
+	return nil
+}
+
+// fits finds out whether the message's properties go into one frame, as they must, on the connection of ch: one that is
+// too large closes the connection.
+func (ch *Channel) fits(m *Publication) error {
+	limit := ch.session.Config.FrameSize
+	if size := frameOverhead + propertiesSize(&m.Publishing); limit > 0 && size > limit {
+		return fmt.Errorf("%w: headers and properties take up to %d bytes; a frame of this connection holds %d", ErrInvalid, size, limit)
+	}
+	return nil
+}

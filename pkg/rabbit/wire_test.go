@@ -1,0 +1,241 @@
+package rabbit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// piped returns a wire and its other end. Nothing is buffered between them, and time in a bubble is the test's.
+func piped(t *testing.T, blocked *atomic.Bool) (*wire, net.Conn) {
+	t.Helper()
+	near, far := net.Pipe()
+	w := newWire(near, blocked)
+	t.Cleanup(func() { _ = far.Close(); _ = w.Close() })
+	return w, far
+}
+
+func TestWireNeverBlocksInWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := piped(t, new(atomic.Bool)) // nobody reads
+		began := time.Now()
+		for range 30 {
+			n, err := w.Write(make([]byte, 100<<10))
+			require.NoError(t, err)
+			require.Equal(t, 100<<10, n)
+		}
+		require.Zero(t, time.Since(began))
+	})
+}
+
+func TestWireKeepsEveryByteInOrder(t *testing.T) {
+	t.Parallel()
+	w, far := piped(t, new(atomic.Bool))
+	random := rand.New(rand.NewPCG(1, 1))
+	var want bytes.Buffer
+	got := make(chan []byte, 1)
+	go func() {
+		all, err := io.ReadAll(far)
+		if err != nil {
+			all = nil
+		}
+		got <- all
+	}()
+	for range 300 {
+		p := make([]byte, random.IntN(5000))
+		for i := range p {
+			p[i] = byte(random.Uint32())
+		}
+		want.Write(p)
+		n, err := w.Write(p)
+		require.NoError(t, err)
+		require.Equal(t, len(p), n)
+	}
+	require.NoError(t, w.Close(), "Close writes what is pending")
+	require.True(t, bytes.Equal(want.Bytes(), <-got))
+	_, err := w.Write([]byte("x"))
+	require.ErrorIs(t, err, net.ErrClosed)
+}
+
+func TestWireHoldsPublishersBackWhileItIsFull(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, far := piped(t, new(atomic.Bool))
+		_, err := w.Write([]byte("x")) // is on its way, to nobody
+		require.NoError(t, err)
+		synctest.Wait()
+
+		require.True(t, w.tryReserve(wireBuffer))
+		require.False(t, w.tryReserve(1), "what is only reserved counts too")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = w.reserve(ctx, 1)
+		require.ErrorIs(t, err, ErrBlocked)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		w.release(wireBuffer)
+		require.True(t, w.tryReserve(1), "what will never be written makes room")
+		w.release(1)
+
+		_, err = w.Write(make([]byte, wireBuffer))
+		require.NoError(t, err)
+		waiting := make(chan error, 1)
+		go func() { waiting <- w.reserve(t.Context(), 1) }()
+		synctest.Wait()
+		select {
+		case <-waiting:
+			require.Fail(t, "there is no room")
+		default:
+		}
+		_, err = io.ReadFull(far, make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, <-waiting)
+	})
+}
+
+func TestWireMemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	const message, senders = 200 << 10, 50
+	w, far := piped(t, new(atomic.Bool))
+	var most int
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for range senders {
+		all.Go(func() {
+			if w.reserve(t.Context(), message) != nil {
+				return
+			}
+			_, _ = w.Write(make([]byte, message))
+			w.release(message)
+			w.mu.Lock()
+			size := len(w.pending) + w.reserved
+			w.mu.Unlock()
+			mu.Lock()
+			most = max(most, size)
+			mu.Unlock()
+		})
+	}
+	n, err := io.CopyN(io.Discard, far, message*senders)
+	require.NoError(t, err)
+	require.EqualValues(t, message*senders, n)
+	all.Wait()
+	// For a moment, between Write and release, a message counts twice.
+	require.LessOrEqual(t, most, wireBuffer+message+message*8)
+	require.Zero(t, w.reserved)
+}
+
+func TestWireGivesUpWhenNothingMovesUnlessTheBrokerWantsItSo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var blocked atomic.Bool
+		blocked.Store(true)
+		w, _ := piped(t, &blocked)
+		_, err := w.Write([]byte("x"))
+		require.NoError(t, err)
+		time.Sleep(10 * writeTimeout)
+		_, err = w.Write([]byte("x"))
+		require.NoError(t, err)
+		require.False(t, w.failed.Load())
+
+		blocked.Store(false)
+		time.Sleep(2 * writeTimeout)
+		synctest.Wait()
+		require.True(t, w.failed.Load())
+		_, err = w.Write([]byte("x"))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, w.reserve(t.Context(), 1), "whoever writes will be told")
+	})
+}
+
+func TestWireIsPatientWhileSomethingMoves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, far := piped(t, new(atomic.Bool))
+		_, err := w.Write(make([]byte, 100))
+		require.NoError(t, err)
+		for range 100 {
+			time.Sleep(writeTimeout * 9 / 10)
+			_, err := io.ReadFull(far, make([]byte, 1))
+			require.NoError(t, err)
+		}
+		require.False(t, w.failed.Load())
+	})
+}
+
+// A broker under an alarm reads nothing: closing must not wait for it.
+func TestWireClosesInTimeThoughNobodyReads(t *testing.T) {
+	t.Parallel()
+	for _, blocked := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var b atomic.Bool
+			b.Store(blocked)
+			w, _ := piped(t, &b)
+			_, err := w.Write(make([]byte, 2*wireBuffer))
+			require.NoError(t, err)
+			synctest.Wait()
+			waiting := make(chan error, 1)
+			_, err = w.Write(make([]byte, wireBuffer))
+			require.NoError(t, err)
+			go func() { waiting <- w.reserve(t.Context(), 1) }()
+			synctest.Wait()
+			began := time.Now()
+			require.NoError(t, w.Close())
+			require.Equal(t, closeTimeout, time.Since(began))
+			require.NoError(t, <-waiting)
+			require.NoError(t, w.Close(), "twice is allowed")
+		})
+	}
+}
+
+func TestWireTellsOfALostConnection(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	near, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	far, err := listener.Accept()
+	require.NoError(t, err)
+	w := newWire(near, new(atomic.Bool))
+	defer w.Close()
+	_, err = w.Write(make([]byte, 8<<20)) // more than the sockets take
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, 8<<20))
+	require.NoError(t, err)
+	waiting := make(chan error, 1)
+	go func() { waiting <- w.reserve(t.Context(), 1) }()
+	require.NoError(t, far.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, far.Close())
+	require.NoError(t, <-waiting)
+	require.Eventually(t, w.failed.Load, 10*time.Second, time.Millisecond)
+	_, err = w.Write([]byte("x"))
+	require.Error(t, err)
+	_, err = w.Read(make([]byte, 1))
+	require.Error(t, err, "the driver's reader ends, too")
+	require.False(t, errors.Is(err, os.ErrDeadlineExceeded))
+}
+
+// Deadlines for writing come from above as if Write could block; they must not hurt what is pending.
+func TestWireKeepsWriteDeadlinesToItself(t *testing.T) {
+	t.Parallel()
+	w, far := piped(t, new(atomic.Bool))
+	require.NoError(t, w.SetWriteDeadline(time.Unix(1, 0)))
+	require.NoError(t, w.SetDeadline(time.Unix(1, 0)))
+	_, err := w.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(far, make([]byte, 1))
+	require.NoError(t, err)
+	_, err = w.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+}

@@ -1,0 +1,551 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/service"
+)
+
+func TestAWholeLife(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	setUp, entered, finish := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var rt *service.Runtime
+	r := start(t, service.Program{
+		Service: units, Version: "1.2.3",
+		Setup: func(ctx context.Context, given *service.Runtime) error {
+			rt = given
+			do.Handle(rt.Worker, func(ctx context.Context, u unit) error {
+				rt.Logger.InfoContext(ctx, "doing", "n", u.N)
+				if u.N == 2 {
+					close(entered)
+					<-finish
+				}
+				return happened.Publish(ctx, rt.Client, u)
+			})
+			ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return unit{u.N + 1}, nil })
+			<-setUp
+			return ctx.Err()
+		},
+	}, map[string]string{"broker.url": broker})
+
+	r.log.await(t, "connecting")
+	require.Eventually(t, func() bool {
+		status, body := r.get(t, "/readyz")
+		return status == 503 && body == "starting: waiting for the program's Setup\n"
+	}, 10*time.Second, 10*time.Millisecond)
+	status, body := r.get(t, "/healthz")
+	require.Equal(t, 200, status)
+	require.Equal(t, "ok\n", body)
+	require.Empty(t, r.log.records(t, "ready"))
+	close(setUp)
+
+	ready := r.log.await(t, "ready")
+	require.Equal(t, "INFO", ready["level"])
+	require.Equal(t, "unit", ready["service"])
+	require.Equal(t, "1.2.3", ready["version"])
+	require.Equal(t, []any{"unit.ask", "unit.do"}, ready["queues"])
+	require.Equal(t, r.log.await(t, "health")["address"], ready["health"])
+	require.Contains(t, ready["broker"], "amqp://guest@")
+	require.NotContains(t, r.log.String(), "guest:guest")
+	status, body = r.get(t, "/readyz")
+	require.Equal(t, 200, status)
+	require.Equal(t, "ready\n", body)
+
+	require.NoError(t, do.Send(t.Context(), rt.Client, unit{1}, leveret.MessageID("the-id")))
+	answer, err := ask.Call(t.Context(), rt.Client, unit{1})
+	require.NoError(t, err)
+	require.Equal(t, 2, answer.N)
+	doing := r.log.await(t, "doing")
+	require.Equal(t, "the-id", doing["message_id"])
+	require.Equal(t, "the-id", doing["conversation_id"])
+	require.Equal(t, "the-id", doing["correlation_id"])
+	require.Len(t, doing["trace_id"], 32)
+	require.Len(t, doing["span_id"], 16)
+
+	require.NoError(t, do.Send(t.Context(), rt.Client, unit{2}))
+	<-entered
+	requireMetrics(t, r)
+
+	r.stop()
+	r.log.await(t, "draining")
+	status, body = r.get(t, "/readyz")
+	require.Equal(t, 503, status)
+	require.Equal(t, "draining\n", body)
+	status, _ = r.get(t, "/healthz")
+	require.Equal(t, 200, status)
+	close(finish)
+	require.Equal(t, 0, r.code(t))
+	r.log.await(t, "ended")
+	requireEmpty(t, broker, "unit.do") // what ran was acked, not given back
+}
+
+func requireMetrics(t *testing.T, r *running) {
+	t.Helper()
+	status, body := r.get(t, "/metrics")
+	require.Equal(t, 200, status)
+	for _, want := range []string{
+		`messaging_client_operation_duration_seconds_count{`,
+		`messaging_process_duration_seconds_bucket{`,
+		`messaging_client_sent_messages_total{`,
+		`messaging_client_consumed_messages_total{`,
+		`leveret_verdicts_total{leveret_verdict="ack",messaging_destination_name="unit.do"} 1`,
+		`leveret_connection_up{leveret_connection="consume"} 1`,
+		`leveret_connection_up{leveret_connection="publish"} 1`,
+		`leveret_connection_lost_total{leveret_connection="consume"} 0`,
+		`leveret_topology_mismatches_total 0`,
+		`leveret_service_ready 1`,
+		`service_name="unit"`, `service_version="1.2.3"`,
+		"go_goroutines ", "process_resident_memory_bytes ",
+	} {
+		require.Contains(t, body, want)
+	}
+}
+
+// requireEmpty looks whether a queue is left without messages.
+func requireEmpty(t *testing.T, broker, queue string) {
+	t.Helper()
+	conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{broker}})
+	require.NoError(t, err)
+	ch, err := conn.Rabbit().Channel(t.Context())
+	require.NoError(t, err)
+	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	require.NoError(t, err)
+	require.Zero(t, q.Messages, queue)
+	require.NoError(t, conn.Close(t.Context()))
+}
+
+// The way down: edges, worker, what Go started, closers in reverse. Each still finds what it needs.
+func TestTheWayDownIsInOrder(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var order []string
+	note := func(what string) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, what)
+	}
+	entered, edgeEnds := make(chan struct{}), make(chan struct{})
+	var rt *service.Runtime
+	r := start(t, service.Program{
+		Service: units,
+		Setup: func(_ context.Context, given *service.Runtime) error {
+			rt = given
+			handlers(rt)
+			rt.Close("first", func() error { note("close first"); return nil })
+			rt.Close("second", func() error { note("close second"); return nil })
+			rt.Go("beside", func(ctx context.Context) error {
+				<-ctx.Done()
+				note("beside")
+				return happened.Publish(context.WithoutCancel(ctx), rt.Client, unit{})
+			})
+			rt.Edge("edge", func(ctx context.Context) error {
+				<-ctx.Done()
+				<-edgeEnds // what it brought in before is still served
+				_, err := ask.Call(context.WithoutCancel(ctx), rt.Client, unit{1})
+				note("edge")
+				return errors.Join(err, do.Send(context.WithoutCancel(ctx), rt.Client, unit{1}))
+			})
+			rt.Use(func(next leveret.Handler) leveret.Handler {
+				return func(ctx context.Context, m *leveret.Message) error {
+					defer func() {
+						if m.Contract == do {
+							note("handler")
+						}
+					}()
+					if m.Contract == do {
+						close(entered)
+					}
+					return next(ctx, m)
+				}
+			})
+			return nil
+		},
+	}, map[string]string{"broker.url": leverettest.Broker(t)})
+	r.log.await(t, "ready")
+	r.stop()
+	r.log.await(t, "draining")
+	close(edgeEnds)
+	require.Equal(t, 0, r.code(t))
+	mu.Lock()
+	defer mu.Unlock()
+	if order[1] != "handler" { // the worker may stop before the message is handed over; then it stays in its queue
+		order = append(order[:1:1], append([]string{"handler"}, order[1:]...)...)
+	}
+	require.Equal(t, []string{"edge", "handler", "beside", "close second", "close first"}, order)
+}
+
+func TestWhatEndsByItselfEndsTheProgram(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		setup func(*service.Runtime)
+		want  string
+	}{
+		"error": {func(rt *service.Runtime) {
+			rt.Go("outbox", func(context.Context) error { return errors.New("disk full") })
+		}, "outbox: disk full"},
+		"nothing": {func(rt *service.Runtime) {
+			rt.Go("outbox", func(context.Context) error { return nil })
+		}, "outbox ended, though nothing told it to"},
+		"panic": {func(rt *service.Runtime) {
+			rt.Edge("http", func(context.Context) error { panic("ouch") })
+		}, "http: panic: ouch"},
+		"left behind": {func(rt *service.Runtime) {
+			rt.Go("outbox", func(context.Context) error { return errors.New("disk full") })
+			rt.Edge("http", func(context.Context) error { <-t.Context().Done(); return nil })
+		}, "http did not end within 50ms and was left behind"},
+		"close": {func(rt *service.Runtime) {
+			rt.Go("outbox", func(context.Context) error { return errors.New("disk full") })
+			rt.Close("store", func() error { return errors.New("not flushed") })
+			rt.Close("cache", func() error { panic("ouch") })
+		}, "outbox: disk full\nclose cache: panic: ouch\nclose store: not flushed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			closed := false
+			r := start(t, service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+				handlers(rt)
+				rt.Close("last", func() error { closed = true; return nil })
+				c.setup(rt)
+				return nil
+			}}, map[string]string{"broker.url": leverettest.Broker(t), "worker.drain_timeout": "50ms"})
+			require.Equal(t, 1, r.code(t))
+			require.True(t, closed)
+			end := r.log.await(t, "ended by an error")
+			require.Contains(t, end["error"], c.want)
+			require.EqualValues(t, 1, end["exit"])
+		})
+	}
+}
+
+func TestWrongPrograms(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	for name, c := range map[string]struct {
+		program service.Program
+		want    string
+	}{
+		"no service": {service.Program{Name: "x", Setup: func(context.Context, *service.Runtime) error { return nil }}, "has no Service"},
+		"no setup":   {service.Program{Service: units}, "has no Setup"},
+		"setup fails": {service.Program{Service: units, Setup: func(context.Context, *service.Runtime) error {
+			return errors.New("no such table")
+		}}, "setup: no such table"},
+		"setup panics": {service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+			handlers(nil)
+			return nil
+		}}, "setup: panic: runtime error: invalid memory address"},
+		"no handlers": {service.Program{Service: units, Setup: func(context.Context, *service.Runtime) error { return nil }},
+			`the service "unit" handles unit.do, but has no handler for it`},
+		"a handler too many": {service.Program{Service: front, Setup: func(_ context.Context, rt *service.Runtime) error {
+			do.Handle(rt.Worker, func(context.Context, unit) error { return nil })
+			return nil
+		}}, `has a handler for the command "unit.do", but does not say that it serves it`},
+		"nothing to do": {service.Program{Service: front, Setup: func(context.Context, *service.Runtime) error { return nil }},
+			`the service "front" serves nothing, and Setup started nothing by Edge or Go`},
+		"a wrong key": {service.Program{Service: units, Keys: []config.Key{{Name: "unit"}},
+			Setup: func(context.Context, *service.Runtime) error { return nil }}, "the program's table of settings is wrong"},
+		"a wrong service": {service.Program{Service: leveret.NewService("Not A Name"),
+			Setup: func(context.Context, *service.Runtime) error { return nil }}, "the name must be lower-case letters"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, c.program, map[string]string{"broker.url": broker})
+			code := r.code(t)
+			require.Contains(t, r.log.String(), strings.ReplaceAll(c.want, `"`, quoteIn(r.log.String())))
+			require.Equal(t, 1, code)
+		})
+	}
+}
+
+// quoteIn returns how a quotation mark is written in JSON, if text is JSON.
+func quoteIn(text string) string {
+	if strings.HasPrefix(text, "{") {
+		return `\"`
+	}
+	return `"`
+}
+
+// However early or late a program is told to end, it ends in order and leaves nothing behind.
+func TestEndInEveryPhase(t *testing.T) {
+	broker := leverettest.Broker(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	require.NoError(t, err)
+	defer silent.Close()
+	before := goleak.IgnoreCurrent()
+	for _, c := range []struct {
+		name, broker string
+		until        string // the record after which it is told to end
+		setup        func(context.Context, *service.Runtime) error
+	}{
+		{"at once", broker, "", nil},
+		{"nobody there", "amqp://127.0.0.1:1/", "cannot connect to the broker; trying again", nil},
+		{"somebody who says nothing", "amqp://" + silent.Addr().String() + "/", "connecting", nil},
+		{"Setup", broker, "in Setup", func(ctx context.Context, rt *service.Runtime) error {
+			rt.Logger.Info("in Setup")
+			<-ctx.Done()
+			return ctx.Err()
+		}},
+		{"Setup that fails otherwise", broker, "in Setup", func(ctx context.Context, rt *service.Runtime) error {
+			rt.Logger.Info("in Setup")
+			<-ctx.Done()
+			return errors.New("interrupted (9)")
+		}},
+		{"behind Setup", broker, "in Setup", func(_ context.Context, rt *service.Runtime) error {
+			handlers(rt)
+			rt.Logger.Info("in Setup")
+			return nil
+		}},
+		{"ready", broker, "ready", func(_ context.Context, rt *service.Runtime) error {
+			handlers(rt)
+			return nil
+		}},
+	} {
+		closed := false
+		p := service.Program{Service: units, Setup: func(ctx context.Context, rt *service.Runtime) error {
+			rt.Close("it", func() error { closed = true; return nil })
+			return c.setup(ctx, rt)
+		}}
+		r := start(t, p, map[string]string{"broker.url": c.broker})
+		if c.until != "" {
+			r.log.await(t, c.until)
+		}
+		began := time.Now()
+		require.Equal(t, 0, r.end(t), "%s\n%s", c.name, r.log)
+		require.Less(t, time.Since(began), 8*time.Second, c.name)
+		require.Equal(t, c.setup != nil, closed, c.name)
+		require.NotContains(t, r.log.String(), "not closed in order", c.name)
+		goleak.VerifyNone(t, before)
+	}
+}
+
+func TestUnreachableAndRefused(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	for name, c := range map[string]struct {
+		settings map[string]string
+		code     int
+		want     string
+	}{
+		"unreachable": {map[string]string{"broker.url": "amqp://u:hunter2@127.0.0.1:1/", "broker.connect_timeout": "200ms"}, 7,
+			"the broker was not reached within broker.connect_timeout, which is 200ms"},
+		"wrong password":                {map[string]string{"broker.url": broker, "broker.password": "hunter2"}, 7, "refused the login"},
+		"no virtual host":               {map[string]string{"broker.url": broker + "-hunter2"}, 7, "NOT_ALLOWED"},
+		"not an address":                {map[string]string{"broker.url": "amqp://u:hunter2@127.0.0.1/?heartbeat=x"}, 2, "section broker"},
+		"a file instead of a folder":    {map[string]string{"broker.url": broker, "data.dir": "/dev/null"}, 2, "data.dir: mkdir /dev/null"},
+		"no such authority":             {map[string]string{"broker.url": "amqps://127.0.0.1:1/", "broker.tls.ca_file": "/nowhere.pem"}, 2, "broker.tls.ca_file: open /nowhere.pem"},
+		"an address of another machine": {map[string]string{"broker.url": broker, "health.address": "192.0.2.1:80"}, 2, "health.address: listen tcp 192.0.2.1:80"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := start(t, service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+				handlers(rt)
+				return nil
+			}}, c.settings)
+			require.Equal(t, c.code, r.code(t))
+			require.Contains(t, r.log.String(), c.want)
+			if name != "no virtual host" { // that is no secret
+				require.NotContains(t, r.log.String(), "hunter2")
+			}
+		})
+	}
+}
+
+func TestAStuckHandlerEndsTheProgram(t *testing.T) {
+	t.Parallel()
+	var rt *service.Runtime
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, given *service.Runtime) error {
+		rt = given
+		do.Handle(rt.Worker, func(context.Context, unit) error { <-release; return nil })
+		ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+		return nil
+	}}, map[string]string{
+		"broker.url": leverettest.Broker(t), "worker.handler_timeout": "50ms", "worker.stuck_after": "50ms", "worker.drain_timeout": "50ms",
+	})
+	r.log.await(t, "ready")
+	require.NoError(t, do.Send(t.Context(), rt.Client, unit{}))
+	require.Equal(t, 1, r.code(t))
+	require.Contains(t, r.log.await(t, "ended by an error")["error"], leveret.ErrStuck.Error())
+}
+
+func TestReadyTellsEveryReason(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var trouble error
+	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+		handlers(rt)
+		rt.Ready("store", func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			return trouble
+		})
+		rt.Ready("cache", func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if trouble != nil {
+				panic("ouch")
+			}
+			return nil
+		})
+		return nil
+	}}, map[string]string{"broker.url": leverettest.Broker(t)})
+	r.log.await(t, "ready")
+	mu.Lock()
+	trouble = errors.Join(errors.New("disk full"), errors.New("read only"))
+	mu.Unlock()
+	status, body := r.get(t, "/readyz")
+	require.Equal(t, 503, status)
+	require.Equal(t, "store: disk full\nstore: read only\ncache: the check panicked: ouch\n", body)
+	_, metrics := r.get(t, "/metrics")
+	require.Contains(t, metrics, "\nleveret_service_ready 0\n")
+	mu.Lock()
+	trouble = nil
+	mu.Unlock()
+	status, _ = r.get(t, "/readyz")
+	require.Equal(t, 200, status)
+	require.Equal(t, 0, r.end(t))
+}
+
+func TestAServiceThatServesNothing(t *testing.T) {
+	t.Parallel()
+	sent := make(chan error, 1)
+	r := start(t, service.Program{Service: front, Setup: func(_ context.Context, rt *service.Runtime) error {
+		rt.Edge("http", func(ctx context.Context) error {
+			sent <- do.Send(ctx, rt.Client, unit{})
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		return nil
+	}}, map[string]string{"broker.url": leverettest.Broker(t), "health.address": "off"})
+	ready := r.log.await(t, "ready")
+	require.Equal(t, []any{}, ready["queues"])
+	require.Equal(t, "off", ready["health"])
+	require.NoError(t, <-sent)
+	require.Equal(t, 0, r.end(t))
+	require.Empty(t, r.log.records(t, "health"))
+}
+
+type own struct {
+	DeclineAbove int           `config:"decline_above"`
+	APIKey       string        `config:"api_key"`
+	Delay        time.Duration `config:"delay"`
+}
+
+func (o *own) Validate() error {
+	if o.DeclineAbove < 0 {
+		return errors.New("decline_above is negative")
+	}
+	return nil
+}
+
+func TestAConfigurationOfItsOwn(t *testing.T) {
+	t.Parallel()
+	secret := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2\n"), 0o600))
+	var got own
+	p := service.Program{
+		Service: units,
+		Keys: []config.Key{
+			{Name: "unit.decline_above", Type: config.Int, Usage: "decline over this"},
+			{Name: "unit.api_key", Type: config.String, Secret: true, Usage: "who we are"},
+			{Name: "unit.delay", Type: config.Duration, Default: "3s", Usage: "how long"},
+		},
+		Setup: func(_ context.Context, rt *service.Runtime) error {
+			handlers(rt)
+			if err := rt.Decode("unit", &got); err != nil {
+				return err
+			}
+			dir, err := os.Stat(rt.DataDir)
+			if err != nil || !dir.IsDir() || filepath.Dir(rt.DatabasePath) != rt.DataDir {
+				return errors.New("there is no folder for files")
+			}
+			return nil
+		},
+	}
+	settings := map[string]string{
+		"broker.url": leverettest.Broker(t), "unit.decline_above": "5", "unit.api_key_file": secret, "data.dir": filepath.Join(t.TempDir(), "a", "b"),
+	}
+	r := start(t, p, settings)
+	r.log.await(t, "ready")
+	require.Equal(t, own{5, "hunter2", 3 * time.Second}, got)
+	require.Equal(t, 0, r.end(t))
+	require.NotContains(t, r.log.String(), "hunter2")
+
+	settings["unit.decline_above"] = "-1"
+	r = start(t, p, settings)
+	require.Equal(t, 1, r.code(t))
+	require.Contains(t, r.log.await(t, "ended by an error")["error"], "setup: unit: decline_above is negative")
+}
+
+// What Program.Worker and Program.Client say holds where nothing configures it; their middleware is outside of Use's.
+func TestWhatTheProgramSaysAndWhatIsConfigured(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var order []string
+	around := func(name string) leveret.Middleware {
+		return func(next leveret.Handler) leveret.Handler {
+			return func(ctx context.Context, m *leveret.Message) error {
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+				return next(ctx, m)
+			}
+		}
+	}
+	tooLarge := make(chan error, 1)
+	var rt *service.Runtime
+	r := start(t, service.Program{
+		Service: units,
+		Client:  leveret.ClientConfig{Middleware: []leveret.Middleware{around("client")}, MaxBody: 8},
+		Worker:  leveret.WorkerConfig{Middleware: []leveret.Middleware{around("program")}},
+		Setup: func(_ context.Context, given *service.Runtime) error {
+			rt = given
+			handlers(rt)
+			rt.Use(around("use 1"), around("use 2"))
+			rt.Go("sender", func(ctx context.Context) error {
+				tooLarge <- do.Send(ctx, rt.Client, unit{123456789})
+				<-ctx.Done()
+				return nil
+			})
+			return nil
+		},
+	}, map[string]string{"broker.url": leverettest.Broker(t)})
+	require.ErrorIs(t, <-tooLarge, leveret.ErrTooLarge)
+	r.log.await(t, "ready")
+	_, err := ask.Call(t.Context(), rt.Client, unit{1})
+	require.NoError(t, err)
+	require.Equal(t, 0, r.end(t))
+	require.Equal(t, []string{"client", "client", "program", "use 1", "use 2"}, order)
+}
+
+func TestRuntimeIsForSetup(t *testing.T) {
+	t.Parallel()
+	var rt *service.Runtime
+	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, given *service.Runtime) error {
+		rt = given
+		handlers(rt)
+		return nil
+	}}, map[string]string{"broker.url": leverettest.Broker(t)})
+	r.log.await(t, "ready")
+	require.PanicsWithValue(t, "service: Runtime.Go is for Setup, which has returned", func() { rt.Go("late", nil) })
+	require.Panics(t, func() { rt.Edge("late", nil) })
+	require.Panics(t, func() { rt.Close("late", nil) })
+	require.Panics(t, func() { rt.Ready("late", nil) })
+	require.Panics(t, func() { rt.Use(nil) })
+	require.Equal(t, 0, r.end(t))
+}

@@ -1,0 +1,151 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+type nothing struct{}
+
+// inHandler calls f with the context that a handler has.
+func inHandler(t *testing.T, f func(context.Context)) {
+	t.Helper()
+	do := leveret.NewCommand[nothing]("log.it")
+	w, err := leveret.NewWorker(nil, leveret.NewService("log", leveret.Handles(do)), leveret.WorkerConfig{})
+	require.NoError(t, err)
+	do.Handle(w, func(ctx context.Context, _ nothing) error { f(ctx); return nil })
+	o := w.Process(t.Context(), &leveret.Message{
+		Contract: do, ID: "m-1", CorrelationID: "c-1", ConversationID: "v-1", Body: []byte(`{}`),
+		Headers: map[string]any{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+	})
+	require.NoError(t, o.Err)
+}
+
+func TestRecordsHoldTheIDsOfTheirContext(t *testing.T) {
+	t.Parallel()
+	ids := map[string]any{"message_id": "m-1", "correlation_id": "c-1", "conversation_id": "v-1",
+		"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
+	for name, c := range map[string]struct {
+		write func(context.Context, *slog.Logger)
+		want  map[string]any // beside the ids
+	}{
+		"plain":      {func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m", "a", "b") }, map[string]any{"a": "b"}},
+		"with":       {func(ctx context.Context, l *slog.Logger) { l.With("a", "b").InfoContext(ctx, "m") }, map[string]any{"a": "b"}},
+		"with twice": {func(ctx context.Context, l *slog.Logger) { l.With("a", "b").With("a", "b").InfoContext(ctx, "m") }, map[string]any{"a": "b"}},
+		"group": {func(ctx context.Context, l *slog.Logger) {
+			l.With("a", "b").WithGroup("g").With("c", "d").InfoContext(ctx, "m", "e", 1)
+		},
+			map[string]any{"a": "b", "g": map[string]any{"c": "d", "e": 1.0}}},
+		"two groups": {func(ctx context.Context, l *slog.Logger) {
+			l.WithGroup("").WithGroup("g").WithGroup("h").InfoContext(ctx, "m", "message_id", 1)
+		},
+			map[string]any{"g": map[string]any{"h": map[string]any{"message_id": 1.0}}}},
+		"an id by hand":      {func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m", "message_id", "m-1") }, nil},
+		"an id by hand with": {func(ctx context.Context, l *slog.Logger) { l.With("message_id", "m-1").InfoContext(ctx, "m") }, nil},
+		"an error": {func(ctx context.Context, l *slog.Logger) {
+			l.InfoContext(ctx, "m", "error", errors.New("e"), "code", leveret.NotFound)
+		},
+			map[string]any{"error": "e", "code": "not_found"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			inHandler(t, func(ctx context.Context) { c.write(ctx, newLogger(&out, "auto", slog.LevelInfo)) })
+			require.NoError(t, noKeyTwice(out.Bytes()))
+			var got map[string]any
+			require.NoError(t, json.Unmarshal(out.Bytes(), &got))
+			delete(got, "time")
+			want := map[string]any{"level": "INFO", "msg": "m"}
+			for _, from := range []map[string]any{ids, c.want} {
+				for k, v := range from {
+					want[k] = v
+				}
+			}
+			require.Equal(t, want, got)
+		})
+	}
+}
+
+func TestOutsideOfAnythingNothingIsAdded(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	l := newLogger(&out, "text", slog.LevelWarn)
+	l.Info("no")
+	l.Warn("m", "a", "b c")
+	require.Regexp(t, `^time=\S+ level=WARN msg=m a="b c"\n$`, out.String())
+}
+
+// noKeyTwice finds an object with a key that is there twice, which json.Unmarshal does not mind.
+func noKeyTwice(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	var open []map[string]bool
+	key := true
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return nil //nolint:nilerr // the end
+		}
+		switch v := token.(type) {
+		case json.Delim:
+			if v == '{' {
+				open, key = append(open, map[string]bool{}), true
+			} else {
+				open, key = open[:len(open)-1], true
+			}
+		case string:
+			if key {
+				if open[len(open)-1][v] {
+					return errors.New("twice: " + v)
+				}
+				open[len(open)-1][v] = true
+			}
+			key = !key
+		default:
+			key = true
+		}
+	}
+}
+
+func TestSpansThatOnlyHaveIDs(t *testing.T) {
+	t.Parallel()
+	tracer := newTraceIDs().Tracer("test")
+	ctx, root := tracer.Start(t.Context(), "root")
+	require.True(t, root.SpanContext().IsValid())
+	require.True(t, root.SpanContext().IsSampled()) // so that services further on decide by it as by any other
+	require.False(t, root.IsRecording())
+	require.Equal(t, root.SpanContext(), trace.SpanContextFromContext(ctx))
+
+	ctx, child := tracer.Start(ctx, "child")
+	require.Equal(t, root.SpanContext().TraceID(), child.SpanContext().TraceID())
+	require.NotEqual(t, root.SpanContext().SpanID(), child.SpanContext().SpanID())
+
+	_, other := tracer.Start(ctx, "another root", trace.WithNewRoot())
+	require.NotEqual(t, root.SpanContext().TraceID(), other.SpanContext().TraceID())
+
+	remote := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, Remote: true})
+	_, unsampled := tracer.Start(trace.ContextWithRemoteSpanContext(t.Context(), remote), "of a remote one")
+	require.Equal(t, remote.TraceID(), unsampled.SpanContext().TraceID())
+	require.False(t, unsampled.SpanContext().IsSampled())
+	require.False(t, unsampled.SpanContext().IsRemote())
+	require.NotEqual(t, remote.SpanID(), unsampled.SpanContext().SpanID())
+}
+
+func BenchmarkSpansThatOnlyHaveIDs(b *testing.B) {
+	tracer := newTraceIDs().Tracer("test")
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx, sent := tracer.Start(b.Context(), "publish")
+		_, handled := tracer.Start(ctx, "process")
+		handled.End()
+		sent.End()
+	}
+}

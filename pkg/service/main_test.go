@@ -1,0 +1,182 @@
+package service_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/service"
+)
+
+// asProgram makes this test binary a program, by its name.
+const asProgram = "TEST_AS_PROGRAM"
+
+// TestMain takes the settings of whoever runs the tests out of their environment, but for those that say which RabbitMQ.
+func TestMain(m *testing.M) {
+	if name := os.Getenv(asProgram); name != "" {
+		service.Main(processes[name])
+	}
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		switch {
+		case name == "LEVERET_RABBITMQ_BIN", name == "LEVERET_BROKER_URL", name == "LEVERET_MANAGEMENT_URL":
+		case strings.HasPrefix(name, "LEVERET_"), strings.HasPrefix(name, "OTEL_"), name == "XDG_CONFIG_HOME", name == "XDG_DATA_HOME":
+			_ = os.Unsetenv(name)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// A unit of work, and what there is to send and to serve.
+type unit struct {
+	N int `json:"n"`
+}
+
+var (
+	do       = leveret.NewCommand[unit]("unit.do")
+	ask      = leveret.NewRequest[unit, unit]("unit.ask")
+	happened = leveret.NewEvent[unit]("unit.happened")
+	units    = leveret.NewService("unit", leveret.Handles(do), leveret.Answers(ask),
+		leveret.Sends(do), leveret.Publishes(happened), leveret.Calls(ask))
+	// front serves nothing: it only sends.
+	front = leveret.NewService("front", leveret.Sends(do))
+)
+
+// log is what a program writes to standard error. It is safe for concurrent use.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// records returns the records with a message, decoded.
+func (l *log) records(t *testing.T, msg string) []map[string]any {
+	t.Helper()
+	var found []map[string]any
+	lines := bufio.NewScanner(strings.NewReader(l.String()))
+	for lines.Scan() {
+		var record map[string]any
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &record), lines.Text())
+		if record["msg"] == msg {
+			found = append(found, record)
+		}
+	}
+	return found
+}
+
+// await waits for the first record with a message.
+func (l *log) await(t *testing.T, msg string) map[string]any {
+	t.Helper()
+	var found []map[string]any
+	require.Eventually(t, func() bool {
+		found = l.records(t, msg)
+		return len(found) > 0
+	}, 30*time.Second, 5*time.Millisecond, "no record %q in\n%s", msg, l)
+	return found[0]
+}
+
+// running is a program in this process.
+type running struct {
+	log   *log
+	stop  context.CancelFunc
+	ended chan int
+}
+
+// start runs a program with settings that win over all others. It is ended with the test.
+func start(t *testing.T, p service.Program, settings map[string]string) *running {
+	t.Helper()
+	p.Overrides = map[string]string{
+		"health.address": "127.0.0.1:0", "data.dir": t.TempDir(), "log.format": "json", "log.level": "debug",
+		"worker.drain_timeout": "10s", "worker.stuck_after": "5s",
+	}
+	for name, value := range settings {
+		p.Overrides[name] = value
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	r := &running{log: &log{}, stop: stop, ended: make(chan int, 1)}
+	go func() {
+		defer close(r.ended)
+		r.ended <- p.Run(ctx, nil, io.Discard, r.log)
+	}()
+	t.Cleanup(func() {
+		stop()
+		for range r.ended { //nolint:revive // wait
+		}
+		if t.Failed() {
+			t.Log(r.log)
+		}
+	})
+	return r
+}
+
+// end tells the program to end and returns its exit code.
+func (r *running) end(t *testing.T) int {
+	t.Helper()
+	r.stop()
+	return r.code(t)
+}
+
+// code waits for the program's end.
+func (r *running) code(t *testing.T) int {
+	t.Helper()
+	select {
+	case code := <-r.ended:
+		return code
+	case <-time.After(time.Minute):
+		require.Fail(t, "it does not end", r.log)
+		return 0
+	}
+}
+
+// get asks the program's health server.
+func (r *running) get(t *testing.T, path string) (status int, body string) {
+	t.Helper()
+	address, _ := r.log.await(t, "health")["address"].(string)
+	status, body, err := get(t.Context(), "http://"+address+path)
+	require.NoError(t, err)
+	return status, body
+}
+
+func get(ctx context.Context, url string) (status int, body string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+// handlers registers handlers that do nothing for what units serves.
+func handlers(rt *service.Runtime) {
+	do.Handle(rt.Worker, func(context.Context, unit) error { return nil })
+	ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+}

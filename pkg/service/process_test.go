@@ -1,0 +1,313 @@
+package service_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/service"
+)
+
+// processes are the programs that this test binary can be: see asProgram.
+var processes = map[string]service.Program{
+	"unitd": {Service: units, Name: "unitd", Version: "1.2.3", About: "unitd does units.", Setup: setUpProcess},
+}
+
+// setUpProcess handles units that take as long as the file in TEST_HOLD exists.
+func setUpProcess(_ context.Context, rt *service.Runtime) error {
+	do.Handle(rt.Worker, func(ctx context.Context, u unit) error {
+		rt.Logger.InfoContext(ctx, "begun", "n", u.N)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if _, err := os.Stat(os.Getenv("TEST_HOLD")); err != nil {
+				return happened.Publish(ctx, rt.Client, u)
+			}
+		}
+		return nil
+	})
+	ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+	return nil
+}
+
+// process is a program in a process of its own.
+type process struct {
+	cmd    *exec.Cmd
+	log    *log
+	health string // its address
+}
+
+// launch starts a program in a process of its own, with variables as its only settings. It is killed with the test.
+func launch(t *testing.T, env ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0]), log: &log{}, health: freeAddress(t)}
+	p.cmd.Env = append(os.Environ(), append([]string{
+		asProgram + "=unitd", "LEVERET_DATA_DIR=" + t.TempDir(), "LEVERET_HEALTH_ADDRESS=" + p.health,
+	}, env...)...)
+	p.cmd.Dir = t.TempDir()
+	p.cmd.Stderr = p.log
+	require.NoError(t, p.cmd.Start())
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		if t.Failed() {
+			t.Log(p.log)
+		}
+	})
+	return p
+}
+
+// freeAddress is one that nobody listens on now.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+// code waits for the process's end.
+func (p *process) code(t *testing.T) int {
+	t.Helper()
+	_ = p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(s))
+}
+
+// healthcheck runs the program's subcommand as a process.
+func (p *process) healthcheck(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], append([]string{"healthcheck"}, args...)...)
+	cmd.Env, cmd.Dir = p.cmd.Env, p.cmd.Dir
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run()
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// sender sends to the program's queues.
+func sender(t *testing.T, broker string) *leveret.Client {
+	t.Helper()
+	conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{broker}})
+	require.NoError(t, err)
+	client, err := leveret.NewClient(conn, units, leveret.ClientConfig{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = client.Close(ctx)
+		_ = conn.Close(ctx)
+	})
+	return client
+}
+
+func hold(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hold")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	return path
+}
+
+func TestSIGTERMDrains(t *testing.T) {
+	t.Parallel()
+	broker, held := leverettest.Broker(t), hold(t)
+	p := launch(t, "LEVERET_BROKER_URL="+broker, "TEST_HOLD="+held)
+	p.log.await(t, "ready")
+	code, out, _ := p.healthcheck(t)
+	require.Equal(t, 0, code)
+	require.Equal(t, "ready\n", out)
+
+	require.NoError(t, do.Send(t.Context(), sender(t, broker), unit{1}))
+	p.log.await(t, "begun")
+	p.signal(t, syscall.SIGTERM)
+	require.Equal(t, "terminated", p.log.await(t, "draining")["reason"])
+	code, _, errs := p.healthcheck(t)
+	require.Equal(t, 1, code)
+	require.Equal(t, "unitd: not ready:\ndraining\n", errs)
+
+	require.NoError(t, os.Remove(held))
+	require.Equal(t, 0, p.code(t))
+	requireEmpty(t, broker, "unit.do")
+	code, _, errs = p.healthcheck(t)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "it does not run, or its health.address is another")
+}
+
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	p := launch(t, "LEVERET_BROKER_URL="+broker, "TEST_HOLD="+hold(t))
+	p.log.await(t, "ready")
+	require.NoError(t, do.Send(t.Context(), sender(t, broker), unit{1}))
+	p.log.await(t, "begun")
+	p.signal(t, os.Interrupt)
+	p.log.await(t, "draining")
+	p.signal(t, syscall.SIGTERM)
+	require.Equal(t, 130, p.code(t))
+}
+
+func TestProcessesThatDoNotStart(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	for name, c := range map[string]struct {
+		env  []string
+		code int
+		want string
+	}{
+		"a wrong value":  {[]string{"LEVERET_WORKER_PREFETCH=many"}, 2, `worker.prefetch: "many" is not a whole number (set by LEVERET_WORKER_PREFETCH)`},
+		"a wrong file":   {[]string{"LEVERET_CONFIG=/nowhere.yaml"}, 2, "/nowhere.yaml"},
+		"wrong password": {[]string{"LEVERET_BROKER_URL=" + broker, "LEVERET_BROKER_PASSWORD=hunter2", "LEVERET_LOG_LEVEL=debug"}, 7, "the broker refused access"},
+		"nobody there":   {[]string{"LEVERET_BROKER_URL=amqp://127.0.0.1:1/", "LEVERET_BROKER_CONNECT_TIMEOUT=100ms"}, 7, "connection refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := launch(t, c.env...)
+			require.Equal(t, c.code, p.code(t))
+			require.Contains(t, p.log.String(), c.want)
+			require.NotContains(t, p.log.String(), "hunter2")
+		})
+	}
+}
+
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	p := launch(t, "LEVERET_BROKER_URL=amqp://127.0.0.1:1/", "LEVERET_BROKER_CONNECT_TIMEOUT=1m")
+	p.log.await(t, "cannot connect to the broker; trying again")
+	_, port, err := net.SplitHostPort(p.health)
+	require.NoError(t, err)
+	for _, host := range []string{"127.0.0.1", "0.0.0.0", "[::]", "", "localhost"} {
+		code, out, errs := p.healthcheck(t, "--health-address", host+":"+port)
+		require.Equal(t, 1, code)
+		require.Empty(t, out)
+		require.Contains(t, errs, "unitd: not ready:\nstarting: waiting for the broker: amqp://guest@127.0.0.1:1/: dial tcp", host)
+	}
+	for args, want := range map[string]string{
+		"--health-address=127.0.0.1:0": "the port is known only to the one that runs",
+		"--health-address=off":         "there is nobody to ask",
+		"--log-level=loud":             "log.level",
+		"--config=/nowhere.yaml":       "/nowhere.yaml",
+	} {
+		code, _, errs := p.healthcheck(t, args)
+		require.Equal(t, 1, code, args)
+		require.Contains(t, errs, want)
+	}
+	code, _, errs := p.healthcheck(t, "--nothing")
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, "unknown flag: --nothing; see unitd healthcheck --help")
+	p.signal(t, syscall.SIGTERM)
+	require.Equal(t, 0, p.code(t))
+}
+
+// What listens there may be something else, or not answer at all.
+func TestHealthcheckOfSomethingElse(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	var out, errs log
+	program := service.Program{Service: units, Setup: setUpProcess}
+	code := program.Run(t.Context(), []string{"healthcheck", "--timeout", "50ms", "--health-address", silent.Addr().String()}, &out, &errs)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs.String(), "no answer at "+silent.Addr().String())
+
+	node, err := url.Parse(leverettest.Node(t).ManagementURL())
+	require.NoError(t, err)
+	code = program.Run(t.Context(), []string{"healthcheck", "--health-address", node.Host}, &out, &errs)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs.String(), "something else is listening there")
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"--version":          "unitd 1.2.3\n",
+		"--help":             "Usage:\n  unitd [flags]\n  unitd healthcheck ",
+		"healthcheck --help": "Usage:\n  unitd healthcheck [flags]\n\nHealth:\n",
+	} {
+		var out, errs log
+		require.Equal(t, 0, processes["unitd"].Run(t.Context(), strings.Fields(args), &out, &errs))
+		require.Contains(t, out.String(), want)
+		require.Empty(t, errs.String())
+	}
+	for _, args := range []string{"helthcheck", "--nothing", "healthcheck x"} {
+		var out, errs log
+		require.Equal(t, 2, processes["unitd"].Run(t.Context(), strings.Fields(args), &out, &errs))
+		require.Contains(t, errs.String(), "--help")
+		require.Empty(t, out.String())
+	}
+}
+
+// The broker dies and comes back. One program is ready when it does, another is in its Setup.
+func TestTheBrokerDiesAndComesBack(t *testing.T) {
+	t.Parallel()
+	node, err := devbroker.Start(t.Context(), devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		require.NoError(t, node.Close(ctx))
+	})
+	p := launch(t, "LEVERET_BROKER_URL="+node.URL())
+	p.log.await(t, "ready")
+	inSetup, goOn := make(chan struct{}), make(chan struct{})
+	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+		handlers(rt)
+		close(inSetup)
+		<-goOn
+		return nil
+	}}, map[string]string{"broker.url": node.URL(), "broker.namespace": "inside"})
+	<-inSetup
+
+	require.NoError(t, node.Kill())
+	close(goOn)
+	r.log.await(t, "connection lost")
+	requireNotReady(t, r, "connect: connection refused")
+	_, metrics := r.get(t, "/metrics")
+	require.Contains(t, metrics, `leveret_connection_up{leveret_connection="consume"} 0`)
+	p.log.await(t, "connection lost")
+	code, _, errs := p.healthcheck(t)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "the connection for publishing is connecting since ")
+	status, body, err := get(t.Context(), "http://"+p.health+"/healthz")
+	require.NoError(t, err)
+	require.Equal(t, 200, status)
+	require.Equal(t, "ok\n", body)
+	require.Empty(t, r.log.records(t, "ready"))
+
+	require.NoError(t, node.Start(t.Context()))
+	r.log.await(t, "ready")
+	require.Eventually(t, func() bool {
+		status, _, err := get(t.Context(), "http://"+p.health+"/readyz")
+		return err == nil && status == 200
+	}, time.Minute, 50*time.Millisecond)
+	require.NoError(t, do.Send(t.Context(), sender(t, node.URL()), unit{}))
+	p.log.await(t, "begun")
+	p.signal(t, syscall.SIGTERM)
+	require.Equal(t, 0, p.code(t))
+	require.Equal(t, 0, r.end(t))
+	require.Len(t, p.log.records(t, "ready"), 1)
+}
+
+func requireNotReady(t *testing.T, r *running, want string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		status, body := r.get(t, "/readyz")
+		return status == 503 && strings.Contains(body, want)
+	}, 20*time.Second, 20*time.Millisecond)
+}

@@ -1,0 +1,189 @@
+package service
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// mapped says, for a key, a value that is not its default, and what it changes; nil where a program does not use the key.
+type mapped struct {
+	value  string
+	change func(*settings)
+}
+
+// Every key of the table has its place, whatever source it comes from. A key that is added later has to be added here.
+func TestEveryKeyTakesEffect(t *testing.T) {
+	authority, password := authorityFile(t), filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(password, []byte("hunter2\n"), 0o600))
+	wants := map[string]mapped{
+		"broker.url":                {"amqp://a/,amqp://b/v", func(s *settings) { s.conn.URLs = []string{"amqp://a/", "amqp://b/v"} }},
+		"broker.username":           {"shop", func(s *settings) { s.conn.URLs = []string{"amqps://shop@rabbit/"} }},
+		"broker.password":           {"hunter2", func(s *settings) { s.conn.URLs = []string{"amqps://guest:hunter2@rabbit/"} }},
+		"broker.password_file":      {password, func(s *settings) { s.conn.URLs = []string{"amqps://guest:hunter2@rabbit/"} }},
+		"broker.namespace":          {"stage", func(s *settings) { s.conn.Namespace = "stage" }},
+		"broker.declare":            {"false", func(s *settings) { s.conn.NoDeclare = true }},
+		"broker.request_queue_type": {"quorum", func(s *settings) { s.conn.RequestQueueType = "quorum" }},
+		"broker.connect_timeout":    {"7s", func(s *settings) { s.connectTimeout = 7 * time.Second }},
+		"broker.heartbeat":          {"7s", func(s *settings) { s.conn.Heartbeat = 7 * time.Second }},
+		"broker.management_url":     {"http://x:1/", nil}, // services do without
+		"broker.tls.ca_file":        {authority, func(s *settings) { s.conn.TLS = &tls.Config{} }},
+		"broker.tls.server_name":    {"rabbit", func(s *settings) { s.conn.TLS = &tls.Config{ServerName: "rabbit"} }},
+		"broker.tls.insecure":       {"true", func(s *settings) { s.conn.TLS = &tls.Config{InsecureSkipVerify: true} }},
+		"broker.tls.cert_file":      {"", nil}, // comes with its key: config's tests
+		"broker.tls.key_file":       {"", nil},
+		"client.max_in_flight":      {"7", func(s *settings) { s.client.MaxInFlight = 7 }},
+		"client.max_body":           {"7", func(s *settings) { s.client.MaxBody = 7 }},
+		"client.reply_queue":        {"true", func(s *settings) { s.client.ReplyQueue = true }},
+		"worker.concurrency":        {"7", func(s *settings) { s.worker.Concurrency = 7 }},
+		"worker.prefetch":           {"77", func(s *settings) { s.worker.Prefetch = 77 }},
+		"worker.handler_timeout":    {"7s", func(s *settings) { s.worker.HandlerTimeout = 7 * time.Second }},
+		"worker.stuck_after":        {"7s", func(s *settings) { s.worker.StuckAfter = 7 * time.Second }},
+		"worker.drain_timeout":      {"7s", func(s *settings) { s.worker.DrainTimeout = 7 * time.Second }},
+		"worker.stacks":             {"true", func(s *settings) { s.worker.Stacks = true }},
+		"log.level":                 {"debug", func(s *settings) { s.logLevel = slog.LevelDebug }},
+		"log.format":                {"text", func(s *settings) { s.logFormat = "text" }},
+		"telemetry.otlp_endpoint":   {"http://collector:4318", func(s *settings) { s.otlpEndpoint = "http://collector:4318" }},
+		"health.address":            {"127.0.0.1:7", func(s *settings) { s.health = "127.0.0.1:7" }},
+		"data.dir": {"/srv", func(s *settings) {
+			s.dataDir, s.databasePath = "/srv", "/srv/unit.db"
+		}},
+		"database.url": {"sqlite:/srv/x.db", func(s *settings) { s.databasePath = "/srv/x.db" }},
+	}
+	p := Program{Name: "unitd", Version: "1.2.3", Service: leveret.NewService("unit"), Defaults: map[string]string{"broker.url": "amqps://rabbit/"}}
+	t.Setenv("LEVERET_BROKER_URL", "") // that of whoever runs the tests; empty is unset
+	schema := p.schema()
+	read := func(t *testing.T, args ...string) settings {
+		t.Helper()
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		schema.AddFlags(flags)
+		require.NoError(t, flags.Parse(args))
+		loaded, err := schema.Load(flags, config.Options{Defaults: p.Defaults})
+		require.NoError(t, err)
+		s, err := p.settings(loaded)
+		require.NoError(t, err)
+		s.conn.Instance = ""
+		return s
+	}
+	for _, k := range schema.Keys() {
+		t.Run(k.Name, func(t *testing.T) {
+			want, ok := wants[k.Name]
+			require.True(t, ok, "the key %s is mapped to nothing", k.Name)
+			if want.change == nil {
+				return
+			}
+			plain, expected := read(t), read(t)
+			want.change(&expected)
+			check := func(source string, got settings) {
+				t.Helper()
+				if strings.HasPrefix(k.Name, "broker.tls.") { // compared by what matters: it holds pools and functions
+					require.NotNil(t, got.conn.TLS, source)
+					require.Equal(t, expected.conn.TLS.ServerName, got.conn.TLS.ServerName, source)
+					require.Equal(t, expected.conn.TLS.InsecureSkipVerify, got.conn.TLS.InsecureSkipVerify, source)
+					require.Equal(t, k.Name == "broker.tls.ca_file", got.conn.TLS.RootCAs != nil, source)
+					return
+				}
+				require.Equal(t, expected, got, source)
+				require.NotEqual(t, plain, got, source)
+			}
+			path := filepath.Join(t.TempDir(), "leveret.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(inFile(k, want.value)), 0o600))
+			check("file", read(t, "--config", path))
+			if k.FlagName() != "" {
+				check("flag", read(t, "--"+k.FlagName()+"="+want.value))
+			}
+			t.Setenv(k.EnvName(), want.value)
+			check("variable", read(t))
+		})
+	}
+}
+
+// inFile writes a key as a file.
+func inFile(k config.Key, value string) string {
+	if k.Type == config.String {
+		value = fmt.Sprintf("%q", value)
+	}
+	words := strings.Split(k.Name, ".")
+	text := ""
+	for i, word := range words {
+		text += strings.Repeat("  ", i) + word + ":\n"
+	}
+	return strings.TrimSuffix(text, "\n") + " " + value + "\n"
+}
+
+// authorityFile is one of some certificate authority, whatever it is.
+func authorityFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(path, certificate(t), 0o600))
+	return path
+}
+
+// What the program says itself holds until something configures it.
+func TestTheProgramsOwnSettings(t *testing.T) {
+	t.Parallel()
+	p := Program{
+		Service: leveret.NewService("unit"),
+		Client:  leveret.ClientConfig{MaxBody: 5, ReplyQueue: true, MaxInFlight: 6},
+		Worker:  leveret.WorkerConfig{Concurrency: 5, Prefetch: 50, HandlerTimeout: time.Second, Stacks: true},
+	}
+	read := func(o config.Options) settings {
+		loaded, err := p.schema().Load(nil, o)
+		require.NoError(t, err)
+		s, err := p.settings(loaded)
+		require.NoError(t, err)
+		return s
+	}
+	s := read(config.Options{})
+	require.Equal(t, leveret.ClientConfig{MaxBody: 5, ReplyQueue: true, MaxInFlight: 6}, s.client)
+	require.Equal(t, leveret.WorkerConfig{
+		Concurrency: 5, Prefetch: 50, HandlerTimeout: time.Second, StuckAfter: 30 * time.Second, DrainTimeout: 30 * time.Second, Stacks: true,
+	}, s.worker)
+	s = read(config.Options{Overrides: map[string]string{
+		"client.max_body": "16777216", "client.reply_queue": "false", "worker.concurrency": "3", "worker.stacks": "no",
+	}})
+	require.Equal(t, leveret.ClientConfig{MaxBody: 16777216, MaxInFlight: 6}, s.client)
+	require.Equal(t, 3, s.worker.Concurrency)
+	require.Equal(t, 50, s.worker.Prefetch)
+	require.False(t, s.worker.Stacks)
+	p.Defaults = map[string]string{"worker.concurrency": "4"}
+	require.Equal(t, 4, read(config.Options{Defaults: p.Defaults}).worker.Concurrency)
+}
+
+func TestInstancesAreApart(t *testing.T) {
+	t.Parallel()
+	require.NotEqual(t, instance(), instance())
+	require.LessOrEqual(t, len(instance()), 127)
+}
+
+func TestSharedKeys(t *testing.T) {
+	t.Parallel()
+	own := config.Key{Name: "unit.own", Type: config.Int, Usage: "u"}
+	other := config.Key{Name: "other.key", Type: config.Int, Usage: "u"}
+	p := Program{Service: leveret.NewService("unit"), Keys: []config.Key{own}, Shared: []config.Key{own, other}}
+	require.NoError(t, p.schema().Err())
+	flags := p.Command().PersistentFlags()
+	require.NotNil(t, flags.Lookup("unit-own"))
+	require.NotNil(t, flags.Lookup("broker-tls-ca-file"))
+	require.Nil(t, flags.Lookup("other-key"))
+	_, err := p.schema().Load(flags, config.Options{File: writeFile(t, "other:\n  key: 7\nunit:\n  own: 8\n")})
+	require.NoError(t, err)
+}
+
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "leveret.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}

@@ -1,0 +1,107 @@
+package programs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/programs"
+)
+
+// asProgram makes this test binary one of the shop's programs: its main is that of the binary of the same name.
+const asProgram = "TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(asProgram); name != "" {
+		i := slices.IndexFunc(programs.All(), func(p service.Program) bool { return p.Service.Name() == name })
+		service.Main(programs.All()[i])
+	}
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, config.EnvPrefix) && name != "LEVERET_RABBITMQ_BIN" && name != "LEVERET_BROKER_URL" && name != "LEVERET_MANAGEMENT_URL" {
+			_ = os.Unsetenv(name)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// Each program starts as a process of its own on one file that all share, is ready, and drains.
+func TestProgramsAreProcesses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "leveret.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("data:\n  dir: "+dir+"\npayment:\n  delay: 1ms\n"), 0o600))
+	broker := leverettest.Broker(t)
+	for _, p := range programs.All() {
+		name := p.Service.Name()
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command(os.Args[0], "--config", file, "--health-address", "127.0.0.1:0")
+			cmd.Env = append(os.Environ(), asProgram+"="+name, "LEVERET_BROKER_URL="+broker)
+			logged, err := cmd.StderrPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			lines := json.NewDecoder(logged)
+			var record struct {
+				Msg, Service, Health string
+				Queues               []string
+			}
+			for record.Msg != "ready" {
+				require.NoError(t, lines.Decode(&record))
+			}
+			require.Equal(t, name, record.Service)
+			require.Len(t, record.Queues, map[string]int{"order": 5, "inventory": 1, "payment": 3}[name])
+			require.FileExists(t, filepath.Join(dir, name+".db"))
+
+			var out, errs bytes.Buffer
+			require.Equal(t, 0, p.Run(t.Context(), []string{"healthcheck", "--health-address", record.Health}, &out, &errs), errs.String())
+			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+			for record.Msg != "ended" {
+				require.NoError(t, lines.Decode(&record))
+			}
+			_, err = io.Copy(io.Discard, logged)
+			require.NoError(t, err)
+			require.NoError(t, cmd.Wait())
+		})
+	}
+}
+
+func TestWrongOwnSettings(t *testing.T) {
+	t.Parallel()
+	for _, p := range programs.All() {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		p.Overrides = map[string]string{"payment.delay": "soon"}
+		var out, errs bytes.Buffer
+		require.Equal(t, 2, p.Run(ctx, nil, &out, &errs))
+		require.Contains(t, errs.String(), `payment.delay: "soon" is not a duration`)
+	}
+}
+
+// The flags of a program are those that it uses.
+func TestOwnFlags(t *testing.T) {
+	t.Parallel()
+	for _, p := range programs.All() {
+		var out bytes.Buffer
+		require.Equal(t, 0, p.Run(t.Context(), []string{"--help"}, &out, io.Discard))
+		require.Equal(t, p.Service.Name() == "payment", strings.Contains(out.String(), "--payment-delay"))
+		require.Contains(t, out.String(), p.Defaults["health.address"])
+		require.Contains(t, out.String(), p.About)
+	}
+}
