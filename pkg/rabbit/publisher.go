@@ -87,6 +87,9 @@ func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
 	return p.finish(ctx, f)
 }
 
+// InFlight returns how many publishes have begun and have no outcome yet.
+func (p *Publisher) InFlight() int { return len(p.slots) }
+
 // acquire takes a slot.
 func (p *Publisher) acquire(ctx context.Context) error {
 	if ended := p.refuses(); ended != nil {

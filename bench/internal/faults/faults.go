@@ -183,6 +183,7 @@ func broker(ctx context.Context, t *trial) (Finding, error) {
 	if !t.grows(ctx, child, 1000, 20*time.Second) {
 		return f, errors.New("too little was sent before the broker was to be killed")
 	}
+	sleep(ctx, time.Second)
 	if err := t.node.Kill(); err != nil {
 		return f, err
 	}

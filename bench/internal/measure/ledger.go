@@ -159,7 +159,9 @@ func (r *run) record(ctx context.Context) error {
 			for ctx.Err() == nil && errs[i] == nil {
 				p := payload(int(next.Add(1)))
 				if err := s.Send(ctx, p); err != nil {
-					failed.Add(1)
+					if ctx.Err() == nil {
+						failed.Add(1)
+					}
 					pause(ctx, 20*time.Millisecond)
 					continue
 				}

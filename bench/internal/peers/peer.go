@@ -116,8 +116,8 @@ func moduleVersion(module string) string {
 	}
 	for _, m := range info.Deps {
 		if m.Path == module {
-			if m.Replace != nil && m.Replace.Version == "" {
-				return "this tree"
+			if m.Replace != nil {
+				return "(this tree)"
 			}
 			return m.Version
 		}

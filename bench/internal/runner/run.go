@@ -101,7 +101,8 @@ func (r *rounds) first() time.Duration {
 func (r *rounds) next(last, took, left time.Duration) time.Duration {
 	variable := max(took-r.fixed(), took/4)
 	wanted := left - (took - variable)
-	return r.within(time.Duration(float64(last) * float64(wanted) / float64(variable)))
+	grown := min(max(float64(wanted)/float64(variable), 0.5), 2) // a noisy round must not make the next one useless
+	return r.within(time.Duration(float64(last) * grown))
 }
 
 func (r *rounds) within(d time.Duration) time.Duration { return min(max(d, r.Shortest), r.Longest) }

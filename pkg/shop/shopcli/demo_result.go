@@ -77,15 +77,15 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []
 	if err != nil {
 		return nil, err
 	}
-	var real, nonsense []string
+	var valid, nonsense []string
 	for _, o := range orders {
 		if o.malformed() {
 			nonsense = append(nonsense, o.id)
 		} else {
-			real = append(real, o.id)
+			valid = append(valid, o.id)
 		}
 	}
-	l, err := ledger.Read(ctx, s.paths(), real)
+	l, err := ledger.Read(ctx, s.paths(), valid)
 	if err != nil {
 		return nil, err
 	}

@@ -181,7 +181,9 @@ func saidReady(path string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		var record struct{ Msg string }
+		var record struct {
+			Msg string `json:"msg"`
+		}
 		switch {
 		case strings.TrimSpace(string(text)) == startMark:
 			ready = false

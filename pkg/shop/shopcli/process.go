@@ -35,7 +35,7 @@ func startProcess(s *system, name string, out io.Writer) (*process, error) {
 		args = append(args, "--leash-pid", strconv.Itoa(os.Getpid()))
 	}
 	// Not exec.CommandContext: a service is ended by SIGTERM, and drains.
-	cmd := exec.Command(self, args...) //nolint:noctx,gosec // see above; it is this program
+	cmd := exec.Command(self, args...) //nolint:noctx // see above
 	cmd.Env = s.environment(name)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = ownGroup() // a Ctrl-C reaches this process alone, which then ends the services in order

@@ -11,7 +11,7 @@ import (
 )
 
 // Serve makes the command that runs one of the services: `serve payment` is the main of paymentd.
-func Serve(app *cli.App) *cobra.Command {
+func Serve(*cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "serve SERVICE",
 		GroupID: "run",
