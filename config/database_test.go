@@ -9,6 +9,7 @@ import (
 )
 
 func TestDatabasePath(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", "/data")
 	for url, want := range map[string]string{
 		"":                     "/data/leveret/order.db",
 		"orders.db":            "orders.db",
@@ -20,7 +21,6 @@ func TestDatabasePath(t *testing.T) {
 		"file:/var/orders.db":  "/var/orders.db",
 		"sqlite://relative.db": "relative.db",
 	} {
-		t.Setenv("XDG_DATA_HOME", "/data")
 		l, err := config.New().Load(nil, config.Options{Overrides: map[string]string{"database.url": url}})
 		require.NoError(t, err, url)
 		require.Equal(t, want, l.Config().DatabasePath("order"), url)

@@ -62,6 +62,6 @@ func TestDecodeForgetsNothing(t *testing.T) {
 		A int `config:"drain_timeout"`
 	}{}), "is a int, but")
 	require.ErrorContains(t, l.Decode("payment", &struct {
-		a int `config:"decline_above"` //nolint:unused // on purpose
+		a int `config:"decline_above"`
 	}{}), "not exported")
 }

@@ -56,8 +56,6 @@ func (k Key) FlagName() string {
 // Section returns the key's name up to its last dot.
 func (k Key) Section() string { return k.Name[:max(strings.LastIndexByte(k.Name, '.'), 0)] }
 
-func (k Key) leaf() string { return k.Name[strings.LastIndexByte(k.Name, '.')+1:] }
-
 // twin returns the key that names the file in which a secret stands.
 func (k Key) twin() Key {
 	t := Key{Name: k.Name + fileSuffix, Type: String, Usage: "a file that holds " + k.Name, fileOf: k.Name}

@@ -34,18 +34,18 @@ func write(t *testing.T, content string) string {
 // sample returns values for a key that are right, different from each other and from the default.
 func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 	t.Helper()
-	switch {
-	case k.Name == "health.address":
+	switch k.Name {
+	case "health.address":
 		return "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
-	case k.Name == "database.url":
+	case "database.url":
 		return "sqlite:/file.db", "sqlite:/env.db", "sqlite:/flag.db"
-	case k.Name == "broker.request_queue_type":
+	case "broker.request_queue_type":
 		return "quorum", "classic", "quorum"
-	case k.Name == "log.level":
+	case "log.level":
 		return "debug", "warn", "error"
-	case k.Name == "log.format":
+	case "log.format":
 		return "json", "text", "json"
-	case k.Name == "broker.url":
+	case "broker.url":
 		return "amqps://file/", "amqps://env/", "amqps://flag/"
 	}
 	switch k.Type {

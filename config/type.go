@@ -260,5 +260,5 @@ func hasPassword(raw string) bool {
 		return false
 	}
 	password, set := u.User.Password()
-	return set && !(u.User.Username() == "guest" && password == "guest")
+	return set && (u.User.Username() != "guest" || password != "guest")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -19,13 +20,13 @@ func rawConnect(ctx context.Context, url string, use func(*amqp.Connection)) {
 	for ctx.Err() == nil {
 		conn, err := amqp.Dial(url)
 		if err != nil {
-			fmt.Println("cannot connect:", err)
+			slog.Error("cannot connect", "error", err)
 			<-time.After(5 * time.Second)
 			continue
 		}
 		closed := conn.NotifyClose(make(chan *amqp.Error, 1))
 		use(conn) // channels, declarations and consumers, all over again
-		fmt.Println("connection lost:", <-closed)
+		slog.Error("connection lost", "error", <-closed)
 	}
 }
 

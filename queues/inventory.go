@@ -85,7 +85,7 @@ func (r RejectedStock) Validate() error {
 	if checkCount(&p, "shortages", len(r.Shortages)) {
 		for i, s := range r.Shortages {
 			path := fmt.Sprintf("shortages[%d]", i)
-			p.text(path+".sku", s.SKU, 64)
+			p.text(path+".sku", s.SKU)
 			p.between(path+".requested", int64(s.Requested), 1, MaxQuantity)
 			p.between(path+".available", s.Available, 0, int64(s.Requested)-1)
 		}

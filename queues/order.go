@@ -74,7 +74,7 @@ func (r OrderRequest) Total() Money { return total(r.Lines) }
 func (r OrderRequest) Validate() error {
 	var p problems
 	p.id("order_id", r.OrderID)
-	p.text("customer_id", r.CustomerID, 64)
+	p.text("customer_id", r.CustomerID)
 	checkToken(&p, "card_token", r.CardToken)
 	checkOrderLines(&p, r.Lines)
 	return p.err()
@@ -121,7 +121,7 @@ type PlacedOrder struct {
 func (o PlacedOrder) Validate() error {
 	var p problems
 	p.id("order_id", o.OrderID)
-	p.text("customer_id", o.CustomerID, 64)
+	p.text("customer_id", o.CustomerID)
 	checkOrderLines(&p, o.Lines)
 	o.Total.check(&p, "total")
 	p.id("authorization_id", o.AuthorizationID)
@@ -207,7 +207,7 @@ func checkCount(p *problems, path string, n int) bool {
 }
 
 func checkLine(p *problems, path, sku string, quantity int, seen map[string]bool) {
-	p.text(path+".sku", sku, 64)
+	p.text(path+".sku", sku)
 	if sku != "" && seen[sku] {
 		p.add(path+".sku", "appears twice; put the quantities together")
 	}

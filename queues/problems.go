@@ -3,6 +3,7 @@ package queues
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,13 +61,16 @@ func (p *problems) id(path, s string) {
 	}
 }
 
-// text checks a required string of limited length, in bytes, without control characters.
-func (p *problems) text(path, s string, limit int) {
+// maxText is how long a text may be, in bytes.
+const maxText = 64
+
+// text checks a required string of limited length without control characters.
+func (p *problems) text(path, s string) {
 	switch {
 	case s == "":
 		p.add(path, "is required")
-	case len(s) > limit:
-		p.add(path, "must be at most %d bytes long", limit)
+	case len(s) > maxText:
+		p.add(path, "must be at most %d bytes long", maxText)
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		p.add(path, "must not hold control characters")
 	}
@@ -81,10 +85,7 @@ func (p *problems) time(path string, t time.Time) {
 
 // oneOf checks a string against the words that it may be.
 func (p *problems) oneOf(path, s string, words ...string) {
-	for _, w := range words {
-		if s == w {
-			return
-		}
+	if !slices.Contains(words, s) {
+		p.add(path, "must be one of %s", strings.Join(words, ", "))
 	}
-	p.add(path, "must be one of %s", strings.Join(words, ", "))
 }

@@ -55,8 +55,7 @@ func TestFieldsAreSnakeCase(t *testing.T) {
 			return
 		}
 		seen[typ] = true
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			require.Regexp(t, `^[a-z]+(_[a-z]+)*$`, name, "%s.%s", typ, f.Name)
 			check(t, f.Type)

@@ -137,8 +137,10 @@ func TestOthersRefuse(t *testing.T) {
 		{queues.StockReservation{OrderID: orderID, Lines: []queues.StockLine{{SKU: "A", Quantity: -1}}}, "lines[0].quantity: must be at least 1"},
 		{queues.ReservedStock{OrderID: orderID, Lines: []queues.StockLine{{SKU: "A", Quantity: 1}}}, "reserved_at: is required"},
 		{queues.RejectedStock{OrderID: orderID, RejectedAt: now}, "shortages: must hold at least 1 line"},
-		{queues.RejectedStock{OrderID: orderID, RejectedAt: now, Shortages: []queues.Shortage{{SKU: "A", Requested: 1, Available: 1}}},
-			"shortages[0].available: must be at most 0"},
+		{
+			queues.RejectedStock{OrderID: orderID, RejectedAt: now, Shortages: []queues.Shortage{{SKU: "A", Requested: 1, Available: 1}}},
+			"shortages[0].available: must be at most 0",
+		},
 	} {
 		require.EqualError(t, tc.payload.Validate(), tc.want, "%T", tc.payload)
 	}

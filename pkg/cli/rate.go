@@ -17,10 +17,10 @@ func parsePace(text string) (*pace, error) {
 	if text == "" {
 		return nil, nil //nolint:nilnil // a nil pace does not hold back
 	}
-	number, unit, _ := strings.Cut(text, "/")
+	number, unit, given := strings.Cut(text, "/")
 	per, ok := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !ok || !(n > 0) || n > 1e9 {
+	if err != nil || !ok || given && unit == "" || !(n > 0) || n > 1e9 {
 		return nil, usage("", "--rate is %q; it must be a number of messages per s, m or h, such as 50/s", text)
 	}
 	return &pace{rate.NewLimiter(rate.Limit(n/per.Seconds()), 1)}, nil

@@ -235,7 +235,7 @@ Acquire::Retries "2";
 // withoutErlang drops Erlang and RabbitMQ from a dpkg status file.
 func withoutErlang(status []byte) []byte {
 	var kept [][]byte
-	for _, paragraph := range bytes.Split(status, []byte("\n\n")) {
+	for paragraph := range bytes.SplitSeq(status, []byte("\n\n")) {
 		if !bytes.HasPrefix(paragraph, []byte("Package: erlang-")) && !bytes.HasPrefix(paragraph, []byte("Package: rabbitmq-server\n")) {
 			kept = append(kept, paragraph)
 		}

@@ -127,7 +127,7 @@ func (c *container) running(ctx context.Context) error {
 
 func (c *container) kill(ctx context.Context) error {
 	if c.running(ctx) != nil {
-		return nil
+		return nil //nolint:nilerr // it does not run: it need not be killed
 	}
 	_, err := c.tool(ctx, "kill", "--signal", "KILL", c.name())
 	return err

@@ -18,7 +18,8 @@ func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error
 		return nil, fmt.Errorf("devbroker: %s=%s: %w", EnvBrokerURL, redact(cfg.URL), err)
 	}
 	if a.Version, err = a.probe(ctx); err != nil {
-		return nil, fmt.Errorf("devbroker: the broker that %s names (%s) does not answer: %w; for a private node: unset %s", EnvBrokerURL, redact(cfg.URL), err, EnvBrokerURL)
+		return nil, fmt.Errorf("devbroker: the broker that %s names (%s) does not answer: %w; for a private node: unset %s",
+			EnvBrokerURL, redact(cfg.URL), err, EnvBrokerURL)
 	}
 	return &Broker{source: source, address: a, engine: external{}}, nil
 }

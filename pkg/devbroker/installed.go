@@ -81,11 +81,11 @@ func installed() (Source, error) {
 // versionIn reads the version from where the scripts really are,
 // …/rabbitmq_server-3.10.8/sbin, or returns "".
 func versionIn(folder string) string {
-	real, err := filepath.EvalSymlinks(filepath.Join(folder, "rabbitmq-server"))
+	script, err := filepath.EvalSymlinks(filepath.Join(folder, "rabbitmq-server"))
 	if err != nil {
 		return ""
 	}
-	_, version, _ := strings.Cut(filepath.Base(filepath.Dir(filepath.Dir(real))), "rabbitmq_server-")
+	_, version, _ := strings.Cut(filepath.Base(filepath.Dir(filepath.Dir(script))), "rabbitmq_server-")
 	return version
 }
 

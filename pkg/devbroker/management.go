@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -46,10 +47,8 @@ func (a address) management(ctx context.Context, method, path string, body, into
 		return err
 	}
 	if response.StatusCode >= 300 {
-		for _, status := range accept {
-			if response.StatusCode == status {
-				return nil
-			}
+		if slices.Contains(accept, response.StatusCode) {
+			return nil
 		}
 		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, strings.TrimSpace(string(text)))
 	}

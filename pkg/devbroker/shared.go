@@ -167,7 +167,10 @@ func startShared(ctx context.Context, cfg Config, run int, path string) (*Broker
 		return nil, nil, errors.Join(fmt.Errorf("devbroker: share the node: %w", err), b.Close(context.WithoutCancel(ctx)))
 	}
 	n := b.node
-	text, err := json.Marshal(state{Kind: b.source.Kind, Path: b.source.Path, Env: b.source.env, Dir: n.folder.path, ID: n.folder.id, Ports: n.ports, Address: b.address})
+	text, err := json.Marshal(state{
+		Kind: b.source.Kind, Path: b.source.Path, Env: b.source.env,
+		Dir: n.folder.path, ID: n.folder.id, Ports: n.ports, Address: b.address,
+	})
 	if err != nil {
 		return fail(err)
 	}

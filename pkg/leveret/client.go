@@ -127,7 +127,7 @@ func (c *Client) Close(ctx context.Context) error {
 func (c *Client) route(m *Message, verb string) (*sending, error) {
 	r := c.routes[m.Contract]
 	if r == nil {
-		return nil, fmt.Errorf("%w: the service %q does not say that it wants to %s %s", ErrUndeclared, c.service.name, verb, nameOf(m.Contract))
+		return nil, withCode("%w: the service %q does not say that it wants to %s %s", ErrUndeclared, c.service.name, verb, nameOf(m.Contract))
 	}
 	return r, nil
 }
@@ -154,7 +154,7 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 
 func (c *Client) publish(ctx context.Context, m *Message) error {
 	if err := c.publisher.Publish(ctx, c.publication(ctx, m)); err != nil {
-		return fmt.Errorf("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
+		return withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 	}
 	return nil
 }
@@ -172,9 +172,9 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 		case errors.Is(err, ErrUnconfirmed) && spec.Idempotent:
 			c.conn.config.Logger.InfoContext(ctx, "the connection was lost during a call; calling again", "contract", spec.Name, "message_id", m.ID)
 		case errors.Is(err, ErrUnroutable):
-			return fmt.Errorf("%s: no service answers it now: %w", spec.Name, err)
+			return withCode("%s: no service answers it now: %w", spec.Name, err)
 		default:
-			return fmt.Errorf("%s %s: %w", spec.Name, m.ID, err)
+			return withCode("%s %s: %w", spec.Name, m.ID, err)
 		}
 	}
 }
@@ -233,11 +233,11 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 	name, id := m.Contract.Spec().Name, m.ID
 	err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) {
 		if err != nil {
-			p.failed = append(p.failed, fmt.Errorf("%s %s: %w", name, id, err))
+			p.failed = append(p.failed, withCode("%s %s: %w", name, id, err))
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", name, id, err)
+		return withCode("%s %s: %w", name, id, err)
 	}
 	return nil
 }

@@ -108,6 +108,19 @@ func CodeOf(err error) Code {
 	return Unknown
 }
 
+// notSent is an error of this side, which errors.Is finds by its code too.
+type notSent struct{ error }
+
+func (n notSent) Unwrap() error { return n.error }
+
+func (n notSent) Is(target error) bool {
+	code, ok := target.(Code) //nolint:errorlint // compared, not unwrapped
+	return ok && code == CodeOf(n.error)
+}
+
+// withCode lets errors.Is find an error by its code.
+func withCode(format string, args ...any) error { return notSent{fmt.Errorf(format, args...)} }
+
 var sentinelCodes = [...]struct {
 	err  error
 	code Code

@@ -51,7 +51,7 @@ func TestBrokersAreApart(t *testing.T) {
 }
 
 // TestBrokerIsGoneAfterwards: with everything in it, when its test has ended.
-func TestBrokerIsGoneAfterwards(t *testing.T) {
+func TestBrokerIsGoneAfterwards(t *testing.T) { //nolint:tparallel // what is looked at is the end of the inner test
 	t.Parallel()
 	var url string
 	t.Run("a test", func(t *testing.T) {
@@ -66,9 +66,11 @@ func TestBrokerIsGoneAfterwards(t *testing.T) {
 
 func TestNodeIsOne(t *testing.T) {
 	t.Parallel()
-	require.Same(t, leverettest.Node(t), leverettest.Node(t))
-	require.NotEmpty(t, leverettest.Node(t).Version())
-	require.NotEqual(t, leverettest.Broker(t), leverettest.Broker(t))
+	node, same := leverettest.Node(t), leverettest.Node(t)
+	require.Same(t, node, same)
+	require.NotEmpty(t, node.Version())
+	first, second := leverettest.Broker(t), leverettest.Broker(t)
+	require.NotEqual(t, first, second)
 }
 
 func TestVHost(t *testing.T) {

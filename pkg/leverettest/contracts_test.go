@@ -44,17 +44,17 @@ type quote struct {
 	Cents int `json:"cents"`
 }
 
-func worker(t testing.TB, config leveret.WorkerConfig) *leveret.Worker {
-	t.Helper()
+func worker(tb testing.TB, config leveret.WorkerConfig) *leveret.Worker {
+	tb.Helper()
 	w, err := leveret.NewWorker(nil, press, config)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return w
 }
 
 // handler is a worker with one handler for press.print.
-func handler(t testing.TB, h func(context.Context, page) error) *leveret.Worker {
-	t.Helper()
-	w := worker(t, leveret.WorkerConfig{})
+func handler(tb testing.TB, h func(context.Context, page) error) *leveret.Worker {
+	tb.Helper()
+	w := worker(tb, leveret.WorkerConfig{})
 	printPage.Handle(w, h)
 	return w
 }

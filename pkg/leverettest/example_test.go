@@ -179,7 +179,7 @@ func ExampleRecorder() {
 
 func ExampleReplier() {
 	rep := &leverettest.Replier{}
-	leverettest.Answer(rep, GetRate, func(_ context.Context, p Parcel) (Rate, error) {
+	leverettest.Answer(rep, GetRate, func(context.Context, Parcel) (Rate, error) {
 		return Rate{}, leveret.Errorf(leveret.Unavailable, "the scales are broken")
 	})
 

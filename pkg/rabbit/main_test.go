@@ -94,13 +94,17 @@ func fill(t *testing.T, conn *rabbit.Conn, queue string, n int) {
 // requireReady waits until so many messages are ready in a queue, settled by nobody.
 func requireReady(t *testing.T, conn *rabbit.Conn, queue string, want int) {
 	t.Helper()
-	last := -1
-	require.Eventually(t, func() bool {
-		state, err := conn.Inspect(within(t), queue)
+	ctx := within(t)
+	var last rabbit.QueueState
+	var err error
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+		last, err = conn.Inspect(ctx, queue)
 		require.NoError(t, err)
-		last = state.Ready
-		return last == want
-	}, 30*time.Second, 20*time.Millisecond, "the queue %s never had %d messages ready; last %d", queue, want, last)
+		if last.Ready == want {
+			return
+		}
+	}
+	require.Equal(t, want, last.Ready, "messages ready in %s", queue)
 }
 
 // running runs a consumer, and returns what stops it and gives what Run returned.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -52,7 +54,7 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
-// unique; reply-to is set here. Requests are not confirmed: what is lost on the way ends with ctx. A connection that is
+// unique; reply-to is set here, and the expiration, where there is one, to what is left of ctx's time. Requests are not confirmed: what is lost on the way ends with ctx. A connection that is
 // lost after the request was written is ErrUnconfirmed at once: it may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
@@ -66,6 +68,9 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		ch, err := r.ready(ctx, len(m.Body))
 		if err != nil {
 			return nil, err
+		}
+		if deadline, ok := ctx.Deadline(); ok && m.Expiration != "" {
+			request.Expiration = strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10)
 		}
 		waiting, err := ch.publish(&request)
 		ch.session.wire.release(len(m.Body))

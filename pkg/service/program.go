@@ -49,7 +49,7 @@ type Program struct {
 // stdout. Safe for concurrent use, several programs to a process.
 func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd := p.Command()
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // nil would be the process's own
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)

@@ -41,6 +41,7 @@ func (r *run) through(ctx context.Context) (err error) {
 	if r.peer.Sender == nil || r.peer.Work == nil {
 		return errNotOffered
 	}
+	r.Setting.Senders = 64
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func (r *run) through(ctx context.Context) (err error) {
 	done, consuming := make(chan struct{}), make(chan struct{})
 	var broken error
 	r.ready = sync.OnceFunc(func() { close(consuming) })
-	errs := make([]error, 64)
+	errs := make([]error, r.Setting.Senders)
 	var senders sync.WaitGroup
 	for i := range errs {
 		senders.Go(func() {

@@ -22,6 +22,7 @@ func (r *run) latency(ctx context.Context) (err error) {
 	if r.peer.Sender == nil || r.peer.Work == nil {
 		return errNotOffered
 	}
+	r.Setting.Senders = latencySenders
 	warm := int64(r.Warm.Seconds() * float64(r.Rate))
 	total := warm + int64(r.Duration.Seconds()*float64(r.Rate))
 	times := newHistogram()

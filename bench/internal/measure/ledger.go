@@ -36,6 +36,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 	if r.peer.Sender == nil {
 		return errNotOffered
 	}
+	r.Setting.Senders = 4
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {
 		return err
@@ -139,6 +140,7 @@ func (r *run) record(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.Setting.Senders = r.N
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {
 		return err

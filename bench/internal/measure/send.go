@@ -43,6 +43,7 @@ func (r *run) waiters(ctx context.Context) (err error) {
 	if r.peer.Sender == nil {
 		return errNotOffered
 	}
+	r.Setting.Senders = r.N
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {
 		return err
@@ -56,6 +57,7 @@ func (r *run) call(ctx context.Context) (err error) {
 	if r.peer.Caller == nil {
 		return errNotOffered
 	}
+	r.Setting.Senders = r.N
 	c, err := r.peer.Caller(ctx, r.Setting)
 	if err != nil {
 		return err
@@ -113,6 +115,12 @@ func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Pa
 // fill puts messages into the queue, with whatever of the peer is quickest.
 func (r *run) fill(ctx context.Context) (err error) {
 	payload := peers.Payloads(r.Body)
+	if r.Setting.RetryDelay > 0 && r.peer.PrepareRetry != nil {
+		if err := r.peer.PrepareRetry(r.Setting); err != nil {
+			return err
+		}
+		r.Setting.Declared = true
+	}
 	if r.peer.Pipeline != nil {
 		p, err := r.peer.Pipeline(ctx, r.Setting)
 		if err != nil {
@@ -128,12 +136,13 @@ func (r *run) fill(ctx context.Context) (err error) {
 	if r.peer.Sender == nil {
 		return errNotOffered
 	}
+	r.Setting.Senders = 64
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {
 		return err
 	}
 	var next atomic.Int64
-	errs := make([]error, 128)
+	errs := make([]error, r.Setting.Senders)
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {

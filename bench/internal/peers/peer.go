@@ -20,6 +20,10 @@ type Setting struct {
 	Window int
 	// Prefetch and Concurrency are of the receiving side.
 	Prefetch, Concurrency int
+	// Senders is how many goroutines publish at once.
+	Senders int
+	// Declared says that the queue was declared before, with arguments of its own.
+	Declared bool
 	// RetryDelay is how long a failed message waits before it is handled again.
 	RetryDelay time.Duration
 	// Log is told of what goes wrong.
@@ -72,6 +76,8 @@ type Peer struct {
 	Work func(ctx context.Context, s Setting, ready func(), h Handler) error
 	// Retry is Work where failed messages come back after Setting.RetryDelay.
 	Retry func(ctx context.Context, s Setting, ready func(), h Handler) error
+	// PrepareRetry declares what Retry needs before the queue is filled, where that is not what Sender declares.
+	PrepareRetry func(s Setting) error
 	// Caller opens what makes requests.
 	Caller func(ctx context.Context, s Setting) (Caller, error)
 	// Serve answers requests until ctx ends. It calls ready when it consumes.
@@ -87,7 +93,7 @@ const (
 
 // All returns the peers, in the order in which they are shown.
 func All() []Peer {
-	return []Peer{raw(), rawBatched(), leveretPeer()}
+	return append([]Peer{raw(), rawBatched(), leveretPeer()}, others()...)
 }
 
 // Find returns the peer of a name.

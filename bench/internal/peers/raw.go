@@ -106,8 +106,8 @@ func (p *rawPublisher) prepare(s Setting) error {
 	return errors.Join(declareWork(ch, s), ch.Close())
 }
 
-// message carries the same properties and headers as Leveret's.
-func message(name string, body []byte) amqp.Publishing {
+// carried holds the same properties and headers as Leveret's.
+func carried(name string, body []byte) amqp.Publishing {
 	now := time.Now()
 	id := uuid.Must(uuid.NewV7()).String()
 	return amqp.Publishing{
@@ -131,7 +131,7 @@ func (p *rawPublisher) publish(payload *Payload) (rawFlight, error) {
 	if err != nil {
 		return rawFlight{}, err
 	}
-	m := message(p.key, body)
+	m := carried(p.key, body)
 	confirm, err := p.ch.PublishWithDeferredConfirm(commands, p.key, true, false, m)
 	return rawFlight{m.MessageId, confirm}, err
 }

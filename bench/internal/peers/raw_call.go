@@ -96,7 +96,7 @@ func (c *rawCaller) Call(ctx context.Context, p *Payload) (*Payload, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	m := message(c.key, body)
+	m := carried(c.key, body)
 	m.CorrelationId = uuid.NewString()
 	m.ReplyTo = "amq.rabbitmq.reply-to"
 	m.DeliveryMode = amqp.Transient

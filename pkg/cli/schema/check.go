@@ -87,7 +87,7 @@ func (s *Schema) decode(body []byte) error {
 	target := reflect.New(s.goType)
 	if err := json.Unmarshal(body, target.Interface()); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return invalid(e.Field, "a %s does not fit: it must be a Go %v", e.Value, e.Type)
+			return invalid(e.Field, "must be a Go %v, is %s", e.Type, strings.TrimPrefix(e.Value, "number "))
 		}
 		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -128,7 +128,7 @@ func where(body []byte, err error) string {
 // collect gathers the leaves of a validation error.
 func (e *Invalid) collect(root any, v *validator.ValidationError) {
 	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
-		e.collect(root, v.Causes[0]) // the other is null; see allowNull
+		e.collect(root, v.Causes[0]) // the other is null; see nullable
 		return
 	}
 	if len(v.Causes) > 0 {

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -52,7 +53,11 @@ func (s *Schema) exampleObject(at *jsonschema.Schema, above map[*jsonschema.Sche
 	object := orderedmap.New[string, any]()
 	if at.Properties == nil {
 		if at.AdditionalProperties != nil {
-			object.Set("key", s.example(at.AdditionalProperties, "value", above))
+			key := "key"
+			if at.PropertyNames != nil && at.PropertyNames.Pattern == wholeNumber {
+				key = "1"
+			}
+			object.Set(key, s.example(at.AdditionalProperties, "value", above))
 		}
 		return object
 	}
@@ -99,6 +104,8 @@ func exampleString(at *jsonschema.Schema, name string) string {
 	switch {
 	case at.ContentEncoding == "base64":
 		return "bGV2ZXJldA=="
+	case at.Pattern == wholeNumber:
+		text = "1"
 	case name == "id" || strings.HasSuffix(name, "_id"):
 		text = exampleID
 	case name == "currency":
@@ -115,13 +122,29 @@ func exampleString(at *jsonschema.Schema, name string) string {
 	return text
 }
 
+// exampleNumber returns 1 where that fits, and else a bound.
 func exampleNumber(at *jsonschema.Schema) any {
 	switch {
-	case at.Minimum != "" && at.Minimum != "0":
-		return at.Minimum
 	case at.MultipleOf != "":
 		return at.MultipleOf
+	case over(at.Minimum, 1):
+		return at.Minimum
+	case over(at.ExclusiveMinimum, 0):
+		least, _ := at.ExclusiveMinimum.Float64()
+		return math.Floor(least) + 1
+	case under(at.Maximum, 1):
+		return at.Maximum
 	default:
 		return json.Number("1")
 	}
+}
+
+func over(bound json.Number, n float64) bool {
+	b, err := bound.Float64()
+	return err == nil && b > n
+}
+
+func under(bound json.Number, n float64) bool {
+	b, err := bound.Float64()
+	return err == nil && b < n
 }

@@ -20,7 +20,7 @@ func reflectType(t reflect.Type) *jsonschema.Schema {
 	names := &namer{byName: map[string]reflect.Type{}}
 	r := jsonschema.Reflector{Anonymous: true, AllowAdditionalProperties: true, Namer: names.name, Mapper: mapType}
 	root := r.ReflectFromType(t)
-	allowNull(t, root, root.Definitions, map[reflect.Type]bool{})
+	correct(t, root, root.Definitions, map[reflect.Type]bool{})
 	if name, ok := strings.CutPrefix(root.Ref, defsPrefix); ok && root.Definitions[name] != nil {
 		expanded := *root.Definitions[name]
 		expanded.Version, expanded.Definitions = root.Version, root.Definitions
@@ -41,6 +41,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "integer"}
 	case t.Kind() == reflect.Interface:
 		return nil
+	case t == reflect.TypeFor[json.Number]():
+		return &jsonschema.Schema{Type: "number"}
 	case implements[json.Marshaler](t):
 		return &jsonschema.Schema{} // anything
 	case implements[encoding.TextMarshaler](t):
@@ -50,8 +52,21 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		}
 		return s
 	default:
+		return sized(t.Kind())
+	}
+}
+
+// sized is the schema of whole numbers that have bounds which a person may miss; nil for all else.
+func sized(k reflect.Kind) *jsonschema.Schema {
+	bounds := map[reflect.Kind][2]json.Number{
+		reflect.Int8: {"-128", "127"}, reflect.Int16: {"-32768", "32767"}, reflect.Int32: {"-2147483648", "2147483647"},
+		reflect.Uint8: {"0", "255"}, reflect.Uint16: {"0", "65535"}, reflect.Uint32: {"0", "4294967295"}, reflect.Uint: {"0", ""}, reflect.Uint64: {"0", ""},
+	}
+	b, ok := bounds[k]
+	if !ok {
 		return nil
 	}
+	return &jsonschema.Schema{Type: "integer", Minimum: b[0], Maximum: b[1]}
 }
 
 func implements[I any](t reflect.Type) bool {
@@ -61,13 +76,16 @@ func implements[I any](t reflect.Type) bool {
 // namer names definitions: by the type's name, and by its package too where two types share one.
 type namer struct{ byName map[string]reflect.Type }
 
+// pathInName is the package of a type's argument: Page[example.com/shop.Order].
+var pathInName = regexp.MustCompile(`([\[,])[^\[\],]*[./]`)
+
 var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
 func (n *namer) name(t reflect.Type) string {
 	if t.Name() == "" {
 		return ""
 	}
-	short := strings.Trim(notInName.ReplaceAllString(t.Name(), "-"), "-")
+	short := strings.Trim(notInName.ReplaceAllString(pathInName.ReplaceAllString(t.Name(), "$1"), "-"), "-")
 	for _, name := range []string{short, notInName.ReplaceAllString(t.PkgPath(), ".") + "." + short} {
 		if have, taken := n.byName[name]; !taken || have == t {
 			n.byName[name] = t
@@ -77,8 +95,8 @@ func (n *namer) name(t reflect.Type) string {
 	return short
 }
 
-// allowNull lets pointer fields that are always written be null: encoding/json writes a nil pointer so.
-func allowNull(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
+// correct makes a schema say what encoding/json does: pointers may be null, and the keys of a map may be negative numbers.
+func correct(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -91,37 +109,57 @@ func allowNull(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions
 	switch t.Kind() {
 	case reflect.Slice, reflect.Array:
 		if s.Items != nil {
-			allowNull(t.Elem(), s.Items, defs, seen)
+			correct(t.Elem(), s.Items, defs, seen)
+			s.Items = nullable(t.Elem(), s.Items)
 		}
 	case reflect.Map:
+		if items, ok := s.PatternProperties["^[0-9]+$"]; ok {
+			s.PatternProperties, s.AdditionalProperties = nil, items
+			s.PropertyNames = &jsonschema.Schema{Pattern: wholeNumber}
+		}
 		if s.AdditionalProperties != nil {
-			allowNull(t.Elem(), s.AdditionalProperties, defs, seen)
+			correct(t.Elem(), s.AdditionalProperties, defs, seen)
+			s.AdditionalProperties = nullable(t.Elem(), s.AdditionalProperties)
 		}
 	case reflect.Struct:
 		if s.Properties != nil && !seen[t] {
 			seen[t] = true
-			allowNullFields(t, s, defs, seen)
+			correctFields(t, s, defs, seen)
 		}
 	default:
 	}
 }
 
-func allowNullFields(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
+// wholeNumber is the pattern of the keys of a map by numbers.
+const wholeNumber = "^-?[0-9]+$"
+
+func correctFields(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
 	for _, f := range reflect.VisibleFields(t) {
-		tag := strings.Split(f.Tag.Get("json"), ",")
-		name := tag[0]
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" || !f.IsExported() {
+			continue
+		}
 		if name == "" {
 			name = f.Name
 		}
-		property, ok := s.Properties.Get(name)
-		if !ok || !f.IsExported() || tag[0] == "-" {
-			continue
-		}
-		allowNull(f.Type, property, defs, seen)
-		if f.Type.Kind() == reflect.Pointer && !slices.Contains(tag[1:], "omitempty") && !slices.Contains(tag[1:], "omitzero") {
-			s.Properties.Set(name, &jsonschema.Schema{AnyOf: []*jsonschema.Schema{property, {Type: "null"}}})
+		if property, ok := s.Properties.Get(name); ok {
+			correct(f.Type, property, defs, seen)
+			if slices.Contains(strings.Split(options, ","), "string") && isWhole(f.Type.Kind()) {
+				property.Pattern = wholeNumber // encoding/json writes it in quotes
+			}
+			s.Properties.Set(name, nullable(f.Type, property))
 		}
 	}
+}
+
+func isWhole(k reflect.Kind) bool { return k >= reflect.Int && k <= reflect.Uint64 }
+
+// nullable lets a value be null where it is a pointer in Go.
+func nullable(t reflect.Type, s *jsonschema.Schema) *jsonschema.Schema {
+	if t.Kind() != reflect.Pointer {
+		return s
+	}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "null"}}}
 }
 
 func refersTo(defs jsonschema.Definitions, ref string) bool {

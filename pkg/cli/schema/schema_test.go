@@ -78,7 +78,7 @@ func TestCheck(t *testing.T) {
 		{"a fraction", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1.5}],"total":{"amount":5,"currency":"EUR"},"tip":null}`,
 			"lines[0].quantity: must be a whole number, is 1.5"},
 		{"too large for Go", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":5000000000}],"total":{"amount":5,"currency":"EUR"},"tip":null}`,
-			"lines.quantity: a number 5000000000 does not fit: it must be a Go int32"},
+			"lines[0].quantity: must be <= 2147483647, is 5000000000"},
 		{"enum", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"EUR"},"tip":null,"channel":"fax"}`,
 			`channel: must be one of "web", "shop", is "fax"`},
 		{"format", `{"order_id":"7","lines":[],"total":{"amount":5,"currency":"eur"},"tip":null,"placed_at":"today"}`,
@@ -142,11 +142,76 @@ func TestOtherTypes(t *testing.T) {
 
 func TestExampleFits(t *testing.T) {
 	t.Parallel()
-	for _, v := range []any{order{}, node{}, line{}, "", []line{}, map[string]int{}} {
+	for _, v := range []any{order{}, node{}, line{}, everything{}, "", []line{}, map[string]int{}, map[int]bool{}} {
 		s := of(t, v)
 		unknown, err := s.Check(s.Example())
 		require.NoError(t, err, "%s\n%s", s.Example(), s.JSON())
 		require.Empty(t, unknown)
+	}
+}
+
+type page[T any] struct {
+	Items []*T `json:"items"`
+}
+
+// everything is what encoding/json can do and a schema may get wrong.
+type everything struct {
+	page[node]
+	Quoted   int              `json:"quoted,string"`
+	ByNumber map[int]string   `json:"by_number"`
+	ByName   map[string]*line `json:"by_name"`
+	Bytes    []byte           `json:"bytes"`
+	Took     time.Duration    `json:"took"`
+	Small    int8             `json:"small"`
+	Unsigned uint             `json:"unsigned"`
+	Any      any              `json:"any"`
+	Number   json.Number      `json:"number"`
+	Float    float32          `json:"float"`
+	Pair     [2]int           `json:"pair"`
+	Hidden   int              `json:"-"`
+	Untagged bool
+	Inline   struct {
+		X int `json:"x"`
+	} `json:"inline"`
+	Generic  page[line] `json:"generic"`
+	Twice    **int      `json:"twice"`
+	Optional *int       `json:"optional,omitempty"`
+	Nested   [][]line   `json:"nested"`
+}
+
+func TestWhatGoWritesFits(t *testing.T) {
+	t.Parallel()
+	s := of(t, everything{})
+	seven := 7
+	pointer := &seven
+	full := everything{
+		page: page[node]{[]*node{{Name: "a"}, nil}}, Quoted: -5, ByNumber: map[int]string{-1: "a"}, ByName: map[string]*line{"a": {"a", 1}, "b": nil},
+		Bytes: []byte("x"), Took: time.Second, Small: -128, Unsigned: 1, Any: []any{1, nil}, Number: "1.5", Float: 1.5, Generic: page[line]{[]*line{{"a", 1}}},
+		Twice: &pointer, Optional: pointer, Nested: [][]line{{{"a", 1}}, {}},
+	}
+	body, err := json.Marshal(full)
+	require.NoError(t, err)
+	unknown, err := s.Check(body)
+	require.NoError(t, err, "%s\n%s", body, s.JSON())
+	require.Empty(t, unknown)
+	require.NotContains(t, string(s.JSON()), "schema_test", "a generic type's name has no packages in it")
+
+	for field, want := range map[string]string{
+		`"small":128`:        "small: must be <= 127, is 128",
+		`"unsigned":-1`:      "unsigned: must be >= 0, is -1",
+		`"took":1.5`:         "took: must be a whole number, is 1.5",
+		`"took":1.0`:         "took: must be a Go time.Duration, is 1.0",
+		`"took":9e99999999`:  "took: must be a whole number, is 9e99999999",
+		`"optional":"x"`:     "optional: must be an integer, is a string",
+		`"nested":[[],[{}]]`: "nested[1][0].quantity: is missing; nested[1][0].sku: is missing",
+		`"by_name":{"a":{"sku":"a","quantity":0}}`:            "by_name.a.quantity: must be >= 1, is 0",
+		`"items":[null,{"name":"a","children":[{"name":3}]}]`: "items[1].children[0].name: must be a string, is a number",
+		`"pair":[1]`:    "pair: must have at least 2 items, has 1",
+		`"nested":null`: "nested: must be an array, is null",
+	} {
+		changed := string(body[:len(body)-1]) + "," + field + "}" // of two values the last one counts
+		_, err := s.Check([]byte(changed))
+		require.EqualError(t, err, want, field)
 	}
 }
 

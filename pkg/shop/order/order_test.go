@@ -167,7 +167,7 @@ func deliver[T any](t *testing.T, b *bundle, c leverettest.Contract[T], payload 
 
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	check := func(b *bundle, t *testing.T, r queues.OrderRequest, want Status) func() {
+	check := func(t *testing.T, b *bundle, r queues.OrderRequest, want Status) func() {
 		t.Helper()
 		return func() { require.Equal(t, want, b.status(t, r)) }
 	}
@@ -178,7 +178,7 @@ func TestInterrupted(t *testing.T) {
 			return shoptest.Case{
 				Handle: deliver(t, b, queues.PlaceOrder, r), Restart: func() { b.restart(t) },
 				Check: func() {
-					check(b, t, r, Status{State: StatePlaced})()
+					check(t, b, r, Status{State: StatePlaced})()
 					require.Equal(t, 1, b.asked(), "the answer is in the store")
 				},
 			}
@@ -189,7 +189,7 @@ func TestInterrupted(t *testing.T) {
 			b.answer(decline)
 			return shoptest.Case{
 				Handle: deliver(t, b, queues.PlaceOrder, r), Restart: func() { b.restart(t) },
-				Check: check(b, t, r, Status{StateCancelled, queues.CancelDeclined}),
+				Check: check(t, b, r, Status{StateCancelled, queues.CancelDeclined}),
 			}
 		},
 		"confirmed": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
@@ -201,7 +201,7 @@ func TestInterrupted(t *testing.T) {
 			m := reserved(r)
 			return shoptest.Case{
 				Handle: deliver(t, b, queues.StockReserved, m), Restart: func() { b.restart(t) },
-				Check: check(b, t, r, Status{State: StateConfirmed}),
+				Check: check(t, b, r, Status{State: StateConfirmed}),
 			}
 		},
 		"out of stock": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
@@ -212,7 +212,7 @@ func TestInterrupted(t *testing.T) {
 			m := rejected(r)
 			return shoptest.Case{
 				Handle: deliver(t, b, queues.StockRejected, m), Restart: func() { b.restart(t) },
-				Check: check(b, t, r, Status{StateCancelled, queues.CancelOutOfStock}),
+				Check: check(t, b, r, Status{StateCancelled, queues.CancelOutOfStock}),
 			}
 		},
 	} {

@@ -167,14 +167,26 @@ func TestNews(t *testing.T) {
 		want Account
 	}{
 		{"placed", []News{NewsPlaced}, []string{"payment.captured"}, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
-		{"placed twice", []News{NewsPlaced, NewsPlaced}, []string{"payment.captured", "payment.captured"},
-			Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
+		{
+			"placed twice",
+			[]News{NewsPlaced, NewsPlaced},
+			[]string{"payment.captured", "payment.captured"},
+			Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998},
+		},
 		{"cancelled", []News{NewsCancelled, NewsCancelled}, []string{"payment.voided", "payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
 		{"cancelled before placed", []News{NewsCancelled, NewsPlaced}, []string{"payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
-		{"placed, cancelled", []News{NewsPlaced, NewsCancelled, NewsCancelled}, []string{"payment.captured", "payment.refunded", "payment.refunded"},
-			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
-		{"placed, cancelled, placed", []News{NewsPlaced, NewsCancelled, NewsPlaced}, []string{"payment.captured", "payment.refunded", "payment.captured"},
-			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
+		{
+			"placed, cancelled",
+			[]News{NewsPlaced, NewsCancelled, NewsCancelled},
+			[]string{"payment.captured", "payment.refunded", "payment.refunded"},
+			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998},
+		},
+		{
+			"placed, cancelled, placed",
+			[]News{NewsPlaced, NewsCancelled, NewsPlaced},
+			[]string{"payment.captured", "payment.refunded", "payment.captured"},
+			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

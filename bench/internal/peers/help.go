@@ -1,0 +1,131 @@
+//go:build !short
+
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// retryByHand says what Retry is for libraries that know no retries but let one reject a delivery.
+const retryByHand = "not the library's own: rejected deliveries are dead-lettered by the broker into a tier that was declared by hand, and come back " +
+	"from it; nothing counts the attempts."
+
+// declareRetryByHand declares a work queue whose rejected messages wait in the tier.
+func declareRetryByHand(ch *amqp.Channel, s Setting) error {
+	if err := ch.ExchangeDeclare(commands, "direct", true, false, false, false, nil); err != nil {
+		return err
+	}
+	args := WorkArgs(s.Queue)
+	args["x-dead-letter-exchange"] = retryTier
+	if err := declareBound(ch, commands, s.Queue, s.Queue, args); err != nil {
+		return err
+	}
+	return declareRetry(ch, s)
+}
+
+// returned are the ids of messages that came back, for libraries that tell of them apart from the confirm.
+type returned struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (r *returned) add(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ids == nil {
+		r.ids = make(map[string]bool)
+	}
+	r.ids[id] = true
+}
+
+// take tells whether a message came back, and forgets it.
+func (r *returned) take(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.ids[id]
+	delete(r.ids, id)
+	return was
+}
+
+// ring is a Pipeline of whatever gives an outcome later.
+type ring struct {
+	outcomes    []func() error
+	first, used int
+	failed      error
+}
+
+func newRing(window int) *ring { return &ring{outcomes: make([]func() error, window)} }
+
+// add takes what waits for an outcome; when the ring is full, it waits for the oldest.
+func (r *ring) add(outcome func() error) {
+	if r.used == len(r.outcomes) {
+		r.finishOldest()
+	}
+	r.outcomes[(r.first+r.used)%len(r.outcomes)] = outcome
+	r.used++
+}
+
+func (r *ring) finishOldest() {
+	if err := r.outcomes[r.first](); err != nil && r.failed == nil {
+		r.failed = err
+	}
+	r.first = (r.first + 1) % len(r.outcomes)
+	r.used--
+}
+
+func (r *ring) flush() error {
+	for r.used > 0 {
+		r.finishOldest()
+	}
+	err := r.failed
+	r.failed = nil
+	return err
+}
+
+// handleBody decodes a payload and hands it on.
+func handleBody(ctx context.Context, body []byte, h Handler) error {
+	var p Payload
+	if err := json.Unmarshal(body, &p); err != nil {
+		return err
+	}
+	return h(ctx, &p)
+}
+
+// awaitConsumers calls ready when the queue has a consumer: for libraries that do not say when they consume.
+func awaitConsumers(ctx context.Context, s Setting, ready func()) error {
+	conn, err := amqp.Dial(s.URL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		ch, err := conn.Channel() // a missing queue closes the channel
+		if err != nil {
+			return err
+		}
+		q, err := ch.QueueDeclarePassive(s.Queue, true, false, false, false, nil)
+		if err == nil {
+			err = ch.Close()
+		}
+		if e, ok := errors.AsType[*amqp.Error](err); err != nil && !(ok && e.Code == amqp.NotFound) {
+			return err
+		}
+		if q.Consumers > 0 {
+			ready()
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

@@ -1,0 +1,16 @@
+package leveret_test
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain runs the tests, or what a test has started this binary again for.
+func TestMain(m *testing.M) {
+	if url := os.Getenv(crashURL); url != "" {
+		os.Exit(crashingWorker(url))
+	}
+	goleak.VerifyTestMain(m)
+}

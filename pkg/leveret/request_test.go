@@ -1,0 +1,457 @@
+package leveret_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// asking is a request, the service that answers it, and a client that makes it.
+type asking struct {
+	*bench
+	ask     *leveret.Request[thing, answer]
+	service *leveret.Service
+	caller  *leveret.Service
+}
+
+func setupAsking(t *testing.T, options ...leveret.Option) *asking {
+	t.Helper()
+	ask := leveret.NewRequest[thing, answer]("a.ask", options...)
+	return &asking{setup(t), ask, leveret.NewService("a", leveret.Answers(ask)), leveret.NewService("tester", leveret.Calls(ask))}
+}
+
+// answering runs a worker with its own connections.
+func (a *asking) answering(config leveret.WorkerConfig, h func(context.Context, thing) (answer, error)) *running {
+	a.t.Helper()
+	w := a.worker(a.connect(leveret.ConnConfig{}), a.service, config)
+	a.ask.Answer(w, h)
+	return a.run(w)
+}
+
+func (a *asking) newCaller() *leveret.Client {
+	a.t.Helper()
+	return a.client(a.connect(leveret.ConnConfig{}), a.caller, leveret.ClientConfig{})
+}
+
+var errDeclined = leveret.NewError(leveret.FailedPrecondition, "card_declined", "the card was declined")
+
+// TestCall is the plain way, with both ways to get replies and both types of queue.
+func TestCall(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]struct {
+		replyQueue bool
+		queueType  string
+	}{"direct reply-to": {}, "reply queue": {replyQueue: true}, "quorum": {queueType: "quorum"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupAsking(t)
+			conn := b.connect(leveret.ConnConfig{RequestQueueType: config.queueType, Instance: "here/1"})
+			client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: config.replyQueue})
+			_, err := b.ask.Call(b.ctx, client, thing{N: 1})
+			require.ErrorIs(t, err, leveret.ErrUnroutable, "nobody answers yet")
+			require.ErrorContains(t, err, "a.ask: no service answers it now")
+
+			w := b.worker(conn, b.service, leveret.WorkerConfig{})
+			b.ask.Answer(w, func(ctx context.Context, v thing) (answer, error) {
+				switch m := leveret.MessageFrom(ctx); v.N {
+				case 1:
+					return answer{}, errDeclined
+				case 2:
+					panic("boom")
+				case 3:
+					return answer{}, leveret.Discard(errors.New("of no use"))
+				case 4:
+					return answer{}, errors.New("uncoded")
+				case 5:
+					return answer{Text: strings.Repeat("x", 20<<20)}, nil
+				case 6:
+					return answer{}, leveret.RetryAfter(time.Hour, leveret.Errorf(leveret.Unavailable, "later"))
+				default:
+					deadline, _ := ctx.Deadline()
+					if !m.Deadline.Equal(deadline) {
+						return answer{}, leveret.Errorf(leveret.Internal, "%v is not %v", m.Deadline, deadline)
+					}
+					return answer{N: v.N * 2}, nil
+				}
+			})
+			b.run(w)
+
+			m := leveret.NewMessage(b.ctx, b.ask, []byte(`{"n":21}`))
+			require.NoError(t, client.Call(b.ctx, m))
+			require.JSONEq(t, `{"n":42}`, string(m.Reply))
+			require.Equal(t, "a@here/1", m.From)
+
+			_, err = b.ask.Call(b.ctx, client, thing{N: 1})
+			require.ErrorIs(t, err, errDeclined)
+			require.ErrorIs(t, err, leveret.FailedPrecondition)
+			require.EqualError(t, err, "failed_precondition: the card was declined")
+			_, err = b.ask.Call(b.ctx, client, thing{N: 2})
+			require.EqualError(t, err, "internal: the handler panicked")
+			_, err = b.ask.Call(b.ctx, client, thing{N: 3})
+			require.EqualError(t, err, "unknown: discarded: of no use")
+			_, err = b.ask.Call(b.ctx, client, thing{N: 4})
+			require.EqualError(t, err, "unknown: uncoded")
+			_, err = b.ask.Call(b.ctx, client, thing{N: 5})
+			require.EqualError(t, err, "resource_exhausted: the reply has 20971537 bytes; the limit is 16777216")
+			_, err = b.ask.Call(b.ctx, client, thing{N: 6})
+			require.EqualError(t, err, "unavailable: later", "the caller decides when to call again")
+			_, err = b.ask.Call(b.ctx, client, thing{N: -1})
+			require.ErrorIs(t, err, leveret.InvalidArgument, "not even sent")
+			m = leveret.NewMessage(b.ctx, b.ask, []byte(`{"n":"x"}`))
+			require.EqualError(t, client.Call(b.ctx, m), "invalid_argument: n: must be a JSON integer (int), not a string")
+
+			var all sync.WaitGroup
+			for i := range 200 {
+				all.Go(func() {
+					reply, err := b.ask.Call(b.ctx, client, thing{N: 100 + i})
+					if err != nil || reply.N != 2*(100+i) {
+						t.Errorf("%d: %v %v", i, reply, err)
+					}
+				})
+			}
+			all.Wait()
+		})
+	}
+}
+
+// TestDeadlineTravels: the handler's context ends when the caller's does.
+func TestDeadlineTravels(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Timeout(300*time.Millisecond))
+	causes := make(chan error, 1)
+	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) (answer, error) {
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return answer{}, ctx.Err()
+	})
+	began := time.Now()
+	_, err := b.ask.Call(b.ctx, b.newCaller(), thing{})
+	require.ErrorIs(t, err, leveret.DeadlineExceeded)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.GreaterOrEqual(t, time.Since(began), 300*time.Millisecond)
+	require.EqualError(t, receive(t, causes), "the caller's deadline has passed")
+}
+
+// TestExpired: what waited longer than its caller is never handled.
+func TestExpired(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t)
+	started, release := make(chan struct{}, 1), make(chan struct{})
+	var handled sync.Map
+	b.answering(leveret.WorkerConfig{Concurrency: 1, Prefetch: 100}, func(ctx context.Context, v thing) (answer, error) {
+		handled.Store(v.N, true)
+		if v.N == 1 {
+			started <- struct{}{}
+			<-release
+		}
+		return answer{N: v.N}, nil
+	})
+	foreign := b.peer()
+	body := func(n string) []byte { return []byte(`{"n":` + n + `}`) }
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: body("1")})
+	receive(t, started)
+	// All of these are in the worker's hands already, behind the first.
+	past := func(d time.Duration) amqp.Table {
+		return amqp.Table{"leveret-deadline": time.Now().Add(-d).Format(time.RFC3339Nano)}
+	}
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: body("2"), Headers: past(10 * time.Second)})
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: body("3"), Headers: past(time.Millisecond)})
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: body("4"), Headers: amqp.Table{"leveret-deadline": time.Now().Add(-10 * time.Second)}})
+	close(release)
+	require.JSONEq(t, `{"n":5}`, string(foreign.ask("a.ask", amqp.Publishing{Body: body("5"), CorrelationId: "c"}).Body))
+	_, two := handled.Load(2)
+	_, three := handled.Load(3)
+	_, four := handled.Load(4)
+	require.False(t, two, "expired long ago")
+	require.True(t, three, "clocks may differ by two seconds")
+	require.False(t, four, "an AMQP timestamp is a time as well")
+}
+
+// TestExpiredInTheQueue: the broker itself drops what nobody has taken in time.
+func TestExpiredInTheQueue(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t)
+	client := b.newCaller()
+	w := b.answering(leveret.WorkerConfig{}, func(context.Context, thing) (answer, error) { return answer{}, nil })
+	require.NoError(t, w.halt())
+	ctx, cancel := context.WithTimeout(b.ctx, 200*time.Millisecond)
+	defer cancel()
+	_, err := b.ask.Call(ctx, client, thing{N: 1})
+	require.ErrorIs(t, err, leveret.DeadlineExceeded, "the queue outlives its worker for a while: the call waits")
+	var handled atomic.Int64
+	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
+		handled.Add(1)
+		return answer{N: v.N}, nil
+	})
+	_, err = b.ask.Call(b.ctx, client, thing{N: 2})
+	require.NoError(t, err)
+	require.EqualValues(t, 1, handled.Load())
+}
+
+// TestCancel: a caller that gives up ends the handler's context, over other connections, and nobody else's call.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t)
+	started, causes, release := make(chan int, 2), make(chan error, 1), make(chan struct{})
+	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, v thing) (answer, error) {
+		started <- v.N
+		if v.N == 1 {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return answer{}, ctx.Err()
+		}
+		<-release
+		return answer{N: v.N}, nil
+	})
+	client := b.newCaller()
+	errs, replies := make(chan error, 1), make(chan answer, 1)
+	ctx, giveUp := context.WithCancel(b.ctx)
+	go func() { _, err := b.ask.Call(ctx, client, thing{N: 1}); errs <- err }()
+	go func() { reply, _ := b.ask.Call(b.ctx, client, thing{N: 2}); replies <- reply }()
+	receive(t, started)
+	receive(t, started)
+	giveUp()
+	err := receive(t, errs)
+	require.ErrorIs(t, err, leveret.Canceled)
+	require.ErrorIs(t, err, context.Canceled)
+	require.EqualError(t, receive(t, causes), "the caller has given up")
+	close(release)
+	require.Equal(t, answer{N: 2}, receive(t, replies))
+}
+
+// TestRedelivered: a request that a worker had before is handled again only where that does no harm.
+func TestRedelivered(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]leveret.Option{"not idempotent": nil, "idempotent": {leveret.Idempotent()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupAsking(t, options...)
+			first := b.answering(leveret.WorkerConfig{}, func(context.Context, thing) (answer, error) { return answer{}, nil })
+			require.NoError(t, first.halt())
+			// A worker that dies with a request in its hands.
+			crashing := b.peer()
+			deliveries, err := crashing.Consume("a.ask", "", false, false, false, false, nil)
+			require.NoError(t, err)
+			type result struct {
+				answer
+				error
+			}
+			results := make(chan result, 1)
+			client := b.newCaller()
+			go func() { a, err := b.ask.Call(b.ctx, client, thing{N: 7}); results <- result{a, err} }()
+			receive(t, deliveries)
+			require.NoError(t, crashing.conn.Close())
+			var handled atomic.Int64
+			b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
+				handled.Add(1)
+				return answer{N: v.N}, nil
+			})
+			r := receive(t, results)
+			if options == nil {
+				require.ErrorIs(t, r.error, leveret.Aborted)
+				require.ErrorContains(t, r.error, "outcome unknown")
+				require.Zero(t, handled.Load())
+			} else {
+				require.NoError(t, r.error)
+				require.Equal(t, 7, r.N)
+			}
+		})
+	}
+}
+
+// TestCallerLosesConnection: a pending call fails at once, or is made again.
+func TestCallerLosesConnection(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]leveret.Option{"not idempotent": nil, "idempotent": {leveret.Idempotent()}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setupAsking(t, append(options, leveret.Timeout(patience))...)
+			started, release := make(chan *leveret.Message, 9), make(chan struct{})
+			letGo := sync.OnceFunc(func() { close(release) })
+			defer letGo()
+			b.answering(leveret.WorkerConfig{}, func(ctx context.Context, v thing) (answer, error) {
+				m := leveret.MessageFrom(ctx)
+				started <- m
+				<-release
+				return answer{N: v.N}, nil
+			})
+			way := b.proxy()
+			client := b.client(b.connect(leveret.ConnConfig{URLs: []string{way.url}}), b.caller, leveret.ClientConfig{})
+			type result struct {
+				answer
+				error
+			}
+			results := make(chan result, 1)
+			go func() { a, err := b.ask.Call(b.ctx, client, thing{N: 7}); results <- result{a, err} }()
+			one := receive(t, started)
+			way.cut()
+			if options == nil {
+				r := receive(t, results)
+				require.ErrorIs(t, r.error, leveret.Unavailable)
+				require.ErrorIs(t, r.error, leveret.ErrUnconfirmed)
+				return
+			}
+			two := receive(t, started)
+			require.Equal(t, one.ID, two.ID, "under the same id")
+			require.NotSame(t, one, two)
+			letGo()
+			r := receive(t, results)
+			require.NoError(t, r.error)
+			require.Equal(t, 7, r.N)
+		})
+	}
+}
+
+// TestRollingRestart: a restart costs latency, not errors, even where no request may be handled twice.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Timeout(patience))
+	var handled sync.Map
+	h := func(ctx context.Context, v thing) (answer, error) {
+		if _, twice := handled.LoadOrStore(v.N, true); twice {
+			return answer{}, leveret.Errorf(leveret.Internal, "%d came twice", v.N)
+		}
+		select { // as something that takes a moment
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		return answer{N: v.N}, nil
+	}
+	config := leveret.WorkerConfig{Concurrency: 2, Prefetch: 64}
+	w := b.answering(config, h)
+	client := b.newCaller()
+	var next atomic.Int64
+	done, finish := context.WithCancel(b.ctx)
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			for done.Err() == nil {
+				n := int(next.Add(1))
+				if reply, err := b.ask.Call(b.ctx, client, thing{N: n}); err != nil || reply.N != n {
+					t.Errorf("%d: %v %v", n, reply, err)
+				}
+			}
+		})
+	}
+	for range 4 {
+		before := next.Load()
+		b.eventually(func() bool { return next.Load() > before+100 })
+		fresh := b.answering(config, h)
+		require.NoError(t, w.halt())
+		w = fresh
+	}
+	finish()
+	all.Wait()
+}
+
+// TestLate counts the replies that nobody waits for: too late, or never asked for.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Timeout(100*time.Millisecond))
+	meter := newMeter()
+	conn := b.connect(leveret.ConnConfig{MeterProvider: meter.provider, Instance: "here/1"})
+	client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true})
+	started, release := make(chan struct{}, 1), make(chan struct{})
+	b.answering(leveret.WorkerConfig{}, func(context.Context, thing) (answer, error) {
+		started <- struct{}{}
+		<-release
+		return answer{}, nil
+	})
+	_, err := b.ask.Call(b.ctx, client, thing{})
+	require.ErrorIs(t, err, leveret.DeadlineExceeded)
+	receive(t, started)
+	close(release)
+	b.eventually(func() bool { return meter.sum(t, "leveret.late.replies") == 1 }, "the late one")
+	b.peer().publish("", "reply.tester.here/1", amqp.Publishing{CorrelationId: "guessed", Body: []byte(`{}`)})
+	b.eventually(func() bool { return meter.sum(t, "leveret.late.replies") == 2 }, "the one that was never asked for")
+}
+
+// TestTwoOfOneService: several clients and workers of one service live on one connection.
+func TestTwoOfOneService(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t)
+	conn := b.connect(leveret.ConnConfig{})
+	causes := make(chan error, 2)
+	started := make(chan struct{}, 2)
+	config := leveret.WorkerConfig{Concurrency: 1, Prefetch: 1}
+	for range 2 {
+		w := b.worker(conn, b.service, config)
+		b.ask.Answer(w, func(ctx context.Context, v thing) (answer, error) {
+			if v.N > 0 {
+				return answer{N: v.N}, nil
+			}
+			started <- struct{}{}
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return answer{}, ctx.Err()
+		})
+		b.run(w)
+	}
+	var clients []*leveret.Client
+	for range 2 {
+		clients = append(clients, b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true}))
+	}
+	for i := range 100 {
+		reply, err := b.ask.Call(b.ctx, clients[i%2], thing{N: i + 1})
+		require.NoError(t, err)
+		require.Equal(t, i+1, reply.N)
+	}
+	ctx, giveUp := context.WithCancel(b.ctx)
+	var all sync.WaitGroup
+	for _, client := range clients {
+		all.Go(func() { _, _ = b.ask.Call(ctx, client, thing{}) })
+	}
+	receive(t, started)
+	receive(t, started)
+	giveUp()
+	for range 2 {
+		require.EqualError(t, receive(t, causes), "the caller has given up", "each worker has a queue of its own for control")
+	}
+	all.Wait()
+}
+
+// TestMiddlewareOfBothSides sees the message on its way out and in, and may end it there.
+func TestMiddlewareOfBothSides(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t)
+	var mu sync.Mutex
+	var trail []string
+	note := func(what string) leveret.Middleware {
+		return func(next leveret.Handler) leveret.Handler {
+			return func(ctx context.Context, m *leveret.Message) error {
+				mu.Lock()
+				trail = append(trail, what)
+				mu.Unlock()
+				if err := next(ctx, m); err != nil {
+					return leveret.Errorf(leveret.Internal, "%s: %w", what, err)
+				}
+				m.Reply = append(m.Reply, ' ')
+				return nil
+			}
+		}
+	}
+	w := b.worker(b.connect(leveret.ConnConfig{}), b.service, leveret.WorkerConfig{Middleware: []leveret.Middleware{note("worker outer"), note("worker inner")}})
+	b.ask.Answer(w, func(_ context.Context, v thing) (answer, error) {
+		if v.N == 0 {
+			panic("within middleware")
+		}
+		return answer{N: v.N}, nil
+	})
+	b.run(w)
+	client := b.client(b.connect(leveret.ConnConfig{}), b.caller, leveret.ClientConfig{Middleware: []leveret.Middleware{note("client outer"), note("client inner")}})
+	m := leveret.NewMessage(b.ctx, b.ask, []byte(`{"n":1}`))
+	require.NoError(t, client.Call(b.ctx, m))
+	require.Equal(t, `{"n":1}    `, string(m.Reply))
+	require.Equal(t, []string{"client outer", "client inner", "worker outer", "worker inner"}, trail)
+	_, err := b.ask.Call(b.ctx, client, thing{N: 0})
+	require.EqualError(t, err, "internal: client outer: internal: client inner: internal: the handler panicked")
+}

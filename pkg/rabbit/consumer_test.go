@@ -1,0 +1,319 @@
+package rabbit_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// handler handles as its function says, and counts.
+func handler(settle func(n int64, d *rabbit.Incoming) rabbit.Settlement) (func(context.Context, *rabbit.Incoming) rabbit.Settlement, *atomic.Int64) {
+	var handled atomic.Int64
+	return func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement { return settle(handled.Add(1), d) }, &handled
+}
+
+func ack(int64, *rabbit.Incoming) rabbit.Settlement { return rabbit.Ack }
+
+func TestConsumerHandlesAndAcksEverythingOnce(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	const n = 3000
+	fill(t, conn, "q", n)
+	books := newBook()
+	var now, most atomic.Int64
+	handle, handled := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+		for running := now.Add(1); ; {
+			if seen := most.Load(); running <= seen || most.CompareAndSwap(seen, running) {
+				break
+			}
+		}
+		books.receive(d.MessageId)
+		now.Add(-1)
+		return rabbit.Ack
+	})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 8, Prefetch: 64, Careful: true, Handle: handle})
+	require.ErrorContains(t, c.Ready(), "not started")
+	stop := running(t, c)
+	require.Eventually(t, func() bool { return handled.Load() == n }, 60*time.Second, time.Millisecond)
+	require.NoError(t, c.Ready())
+	require.NoError(t, stop())
+	require.ErrorContains(t, c.Ready(), "stopped")
+	_, received, twice := books.counts()
+	require.Equal(t, n, received)
+	require.Zero(t, twice)
+	require.LessOrEqual(t, most.Load(), int64(8))
+	requireReady(t, conn, "q", 0)
+	state, err := conn.Inspect(within(t), "q")
+	require.NoError(t, err)
+	require.Zero(t, state.Consumers)
+}
+
+// Prefetch bounds what the broker hands out, and what is not begun goes back when the consumer stops, at once, though all
+// handlers are busy.
+func TestStoppingGivesBackWhatWasNotBegun(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"quorum", "classic"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			conn := connected(t)
+			declare(t, conn, queue("q", kind))
+			fill(t, conn, "q", 50)
+			release := make(chan struct{})
+			handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
+			c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 3, Prefetch: 20, Handle: handle})
+			stop := running(t, c)
+			require.Eventually(t, func() bool { return handled.Load() == 3 }, 10*time.Second, time.Millisecond)
+			requireReady(t, conn, "q", 30)
+			require.Equal(t, 3, c.Running())
+			stopped := make(chan error, 1)
+			go func() { stopped <- stop() }()
+			requireReady(t, conn, "q", 47)
+			close(release)
+			require.NoError(t, <-stopped)
+			require.EqualValues(t, 3, handled.Load())
+			requireReady(t, conn, "q", 47)
+		})
+	}
+}
+
+func TestFinishHandlesWhatWasNotBegun(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "classic"))
+	fill(t, conn, "q", 50)
+	release := make(chan struct{})
+	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 20, Finish: true, Handle: handle})
+	stop := running(t, c)
+	require.Eventually(t, func() bool { return handled.Load() == 1 }, 10*time.Second, time.Millisecond)
+	requireReady(t, conn, "q", 30)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	require.Eventually(t, func() bool {
+		state, err := conn.Inspect(within(t), "q")
+		return err == nil && state.Consumers == 0
+	}, 10*time.Second, 5*time.Millisecond)
+	close(release)
+	require.NoError(t, <-stopped)
+	require.EqualValues(t, 20, handled.Load())
+	requireReady(t, conn, "q", 30)
+}
+
+func TestRequeueAndReject(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("dead", "classic"),
+		queue("q", "quorum", "x-dead-letter-exchange", "", "x-dead-letter-routing-key", "dead"))
+	fill(t, conn, "q", 30)
+	var again sync.Map
+	handle, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+		n, err := strconv.Atoi(d.MessageId)
+		switch {
+		case err != nil || n%3 == 0:
+			return rabbit.Reject
+		case n%3 == 1:
+			if _, had := again.LoadOrStore(n, true); !had {
+				return rabbit.Requeue
+			}
+		}
+		return rabbit.Ack
+	})
+	running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 4, Handle: handle}))
+	requireReady(t, conn, "dead", 10)
+	requireReady(t, conn, "q", 0)
+	count := 0
+	again.Range(func(any, any) bool { count++; return true })
+	require.Equal(t, 10, count)
+}
+
+func TestStuckHandlersAreAbandoned(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	fill(t, conn, "q", 3)
+	release, causes := make(chan struct{}), make(chan error, 1)
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "q", Concurrency: 2, DrainTimeout: 50 * time.Millisecond, Grace: 50 * time.Millisecond,
+		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			if d.MessageId == "0" { // obeys its context
+				<-ctx.Done()
+				causes <- context.Cause(ctx)
+				return rabbit.Requeue
+			}
+			<-release
+			return rabbit.Ack
+		},
+	})
+	stop := running(t, c)
+	require.Eventually(t, func() bool { return c.Running() == 2 }, 10*time.Second, time.Millisecond)
+	err := stop()
+	require.ErrorIs(t, err, rabbit.ErrAbandoned)
+	require.ErrorContains(t, err, "1 on the queue q")
+	require.ErrorIs(t, <-causes, rabbit.ErrDraining)
+	close(release)
+	require.Eventually(t, func() bool { return c.Running() == 0 }, 10*time.Second, time.Millisecond)
+	requireReady(t, conn, "q", 2)
+}
+
+func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn := dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, conn, queue("q", "quorum"))
+	handle, handled := handler(ack)
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Careful: true, Handle: handle})
+	running(t, c)
+	fill(t, conn, "q", 1)
+	require.Eventually(t, func() bool { return handled.Load() == 1 }, 10*time.Second, time.Millisecond)
+
+	manage(t, leverettest.Node(t), http.MethodDelete, "/api/queues/"+url.PathEscape(leverettest.VHost(t, address))+"/q", nil)
+	require.Eventually(t, func() bool { return c.Ready() != nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		err := c.Ready()
+		return err != nil && strings.Contains(err.Error(), "NOT_FOUND")
+	}, 10*time.Second, time.Millisecond, "the reason is told")
+	declare(t, conn, queue("q", "quorum"))
+	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
+	fill(t, conn, "q", 1)
+	require.Eventually(t, func() bool { return handled.Load() == 2 }, 10*time.Second, time.Millisecond)
+	require.Zero(t, conn.State().Lost)
+}
+
+// After crashes, nothing but the message that was there before is in the worker's hands, until something clean comes.
+func TestCarefulStart(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"quorum", "classic"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			address := leverettest.Broker(t)
+			conn := dial(t, rabbit.Config{URLs: []string{address}})
+			declare(t, conn, queue("q", kind))
+			fill(t, conn, "q", 10)
+
+			// A worker takes five and crashes: its connection is cut.
+			network, through := proxied(t, address)
+			other := dial(t, rabbit.Config{URLs: []string{through}})
+			never := make(chan struct{})
+			defer close(never)
+			hold, held := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-never; return rabbit.Ack })
+			running(t, rabbit.NewConsumer(other, rabbit.ConsumerConfig{Queue: "q", Concurrency: 5, Prefetch: 5, Handle: hold, DrainTimeout: 1, Grace: 1}))
+			require.Eventually(t, func() bool { return held.Load() == 5 }, 10*time.Second, time.Millisecond)
+			network.refuse(true)
+			network.cut()
+			requireReady(t, conn, "q", 10)
+
+			begun, let := make(chan *rabbit.Incoming), make(chan struct{})
+			handle, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement { begun <- d; <-let; return rabbit.Ack })
+			running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 4, Prefetch: 4, Careful: true, Handle: handle}))
+			// The five that were delivered come first, one at a time: there is none beside them that could be harmed.
+			for i := range 5 {
+				d := <-begun
+				require.True(t, d.Redelivered, d.MessageId)
+				requireReady(t, conn, "q", 9-i)
+				let <- struct{}{}
+			}
+			// The first clean one widens.
+			for range 4 {
+				d := <-begun
+				require.False(t, d.Redelivered, d.MessageId)
+			}
+			close(let)
+			<-begun
+			requireReady(t, conn, "q", 0)
+		})
+	}
+}
+
+// What a worker merely gave back, stopping, is not suspect from RabbitMQ 4.3 on, which counts that apart; and after a
+// second without anything the consumer widens all the same.
+func TestCarefulStartWidensWhenIdle(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	var now, most atomic.Int64
+	release := make(chan struct{})
+	handle := func(context.Context, *rabbit.Incoming) rabbit.Settlement {
+		n := now.Add(1)
+		for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
+		}
+		<-release
+		now.Add(-1)
+		return rabbit.Ack
+	}
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 4, Prefetch: 4, Careful: true, Handle: handle})
+	running(t, c)
+	vhostConsumers := func() int {
+		state, err := conn.Inspect(within(t), "q")
+		require.NoError(t, err)
+		return state.Consumers
+	}
+	require.Eventually(t, func() bool { return c.Ready() == nil && vhostConsumers() == 1 }, 10*time.Second, time.Millisecond)
+	fill(t, conn, "q", 8)
+	require.Eventually(t, func() bool { return now.Load() == 4 }, 10*time.Second, time.Millisecond)
+	close(release)
+	requireReady(t, conn, "q", 0)
+	require.EqualValues(t, 4, most.Load())
+}
+
+// A connection that is lost under handlers that still run must not let more run at once than were asked for.
+func TestConcurrencyHoldsOverLostConnections(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn := dial(t, rabbit.Config{URLs: []string{through}, MaxBackoff: 50 * time.Millisecond})
+	declare(t, conn, queue("q", "classic"))
+	fill(t, conn, "q", 20)
+	release := make(chan struct{})
+	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 3, Prefetch: 6, Handle: handle})
+	stop := running(t, c)
+	for life := 1; life <= 4; life++ {
+		require.Eventually(t, func() bool { return handled.Load() == 3 && c.Ready() == nil }, 10*time.Second, time.Millisecond)
+		requireReady(t, conn, "q", 14)
+		require.Equal(t, 3, c.Running())
+		network.cut()
+		require.Eventually(t, func() bool { return conn.State().Lost == life }, 10*time.Second, time.Millisecond)
+	}
+	close(release)
+	require.Eventually(t, func() bool { return handled.Load() == 23 }, 10*time.Second, time.Millisecond, "three came twice")
+	require.NoError(t, stop())
+	requireReady(t, conn, "q", 0)
+}
+
+// A broker that does not answer must not keep a consumer that has nothing to do from stopping.
+func TestStoppingDoesNotWaitForABrokerThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn := dial(t, rabbit.Config{URLs: []string{through}})
+	declare(t, conn, queue("q", "classic"))
+	handle, _ := handler(ack)
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, Grace: time.Second, Handle: handle})
+	stop := running(t, c)
+	require.Eventually(t, func() bool { return c.Ready() == nil }, 10*time.Second, time.Millisecond)
+	network.stall(true)
+	began := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(began), 15*time.Second)
+	network.stall(false)
+}
+
+func TestConsumeFromAQueueThatCannotBe(t *testing.T) {
+	t.Parallel()
+	conn, ctx := connected(t), within(t)
+	long := make([]byte, 256)
+	handle, _ := handler(ack)
+	err := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: string(long), Handle: handle}).Run(ctx)
+	require.ErrorIs(t, err, rabbit.ErrInvalid)
+	require.Zero(t, conn.State().Lost)
+}
