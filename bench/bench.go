@@ -249,7 +249,11 @@ func (p *plan) budgetOfGrowth() time.Duration {
 	if !p.has("growth") {
 		return 0
 	}
-	return max(p.budget-p.budgetOfFaults(), p.budget/4) / 5
+	left := max(p.budget-p.budgetOfFaults(), p.budget/4)
+	if len(p.scenarios) == 0 {
+		return left
+	}
+	return left / 5
 }
 
 func (p *plan) budgetOfRounds() time.Duration {

@@ -106,12 +106,14 @@ func (a *App) printReply(m *leveret.Message, elapsed time.Duration) error {
 // explainCall tells apart the ends that a call can have.
 func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
 	answer, coded := errors.AsType[*leveret.Error](err)
+	coded = coded && answer.Unwrap() == nil // what an error wraps does not travel: this one came from the other side
+	late := coded && answer.Code == leveret.DeadlineExceeded && elapsed > timeout*9/10 // it gave up when this side did
 	switch {
 	case errors.Is(err, leveret.ErrUnroutable):
 		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "%w", err)
-	case coded && answer.Unwrap() == nil: // what an error wraps does not travel: this one came from the other side
+	case coded && !late:
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", cmp.Or(from, spec.Name), short(elapsed), answer)
-	case errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
+	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s consumes %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
 			"no reply to %s within %s", spec.Name, short(timeout))
 	default:

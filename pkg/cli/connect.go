@@ -79,7 +79,7 @@ func (a *App) explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, leveret.ErrRefused):
-		return Fail(ExitUnreachable, a.Name+" config show --origin", "the broker refuses access: %w", err)
+		return Fail(ExitUnreachable, a.Name+" config show --origin", "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
 		return Fail(ExitUnreachable, fmt.Sprintf("%s config show --origin, then --broker-url or LEVERET_BROKER_URL to name another broker", a.Name),
 			"the broker cannot be reached: %w", err)

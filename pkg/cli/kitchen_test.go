@@ -94,7 +94,10 @@ func cleanCommand(a *cli.App) *cobra.Command {
 }
 
 // serve runs both services on a broker until the returned function is called, or the test ends.
-func serve(t testing.TB, url string) (stop func()) {
+func serve(t testing.TB, url string) (stop func()) { return serveAnd(t, url, func() {}) }
+
+// serveAnd calls asked when the oven is asked for a price.
+func serveAnd(t testing.TB, url string, asked func()) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}, Name: "kitchen"})
 	require.NoError(t, err)
@@ -106,7 +109,10 @@ func serve(t testing.TB, url string) (stop func()) {
 		case oven:
 			ovenBake.Handle(w, bakeIt)
 			ovenClean.Handle(w, func(context.Context, string) error { return nil })
-			ovenPrice.Answer(w, priceOf)
+			ovenPrice.Answer(w, func(ctx context.Context, q priceQuery) (price, error) {
+				asked()
+				return priceOf(ctx, q)
+			})
 		case waiter:
 			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil })
 			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil }, leveret.As("bell"))

@@ -175,8 +175,10 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 			row.Declared, row.Ready, row.Consumers = true, &state.Ready, &state.Consumers
 		case errors.Is(err, rabbit.ErrNotFound):
 			row = queueRow{shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service}
-		case errors.Is(err, rabbit.ErrRefused) && known:
-			row.Declared = true
+		case errors.Is(err, rabbit.ErrRefused) && l.trouble == nil:
+			row.Declared = known // what the management API knows is some seconds old
+		case errors.Is(err, rabbit.ErrRefused):
+			return nil, Fail(ExitUnreachable, managementHint, "%w; and %w", err, l.trouble)
 		default:
 			return nil, err
 		}

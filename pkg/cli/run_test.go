@@ -99,10 +99,9 @@ func TestInterruptedSendTellsWhatIsConfirmed(t *testing.T) {
 func TestInterruptedCall(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
-	t.Cleanup(serve(t, url))
+	ctx, ctrlC := context.WithCancel(t.Context())
+	t.Cleanup(serveAnd(t, url, ctrlC))
 	c := kitchenAt(t, url, "call", "oven.price", `{"dish":"slow"}`, "-o", "json", "--timeout", "1m")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // long enough to be handled
-	defer cancel()
 	require.Equal(t, cli.ExitInterrupted, c.run(ctx))
 	require.Empty(t, c.out.String())
 	var f struct {

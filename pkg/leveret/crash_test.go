@@ -1,5 +1,154 @@
 package leveret_test
 
-const crashURL = "LEVERET_TEST_CRASH_URL"
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
 
-func crashingWorker(string) int { return 0 }
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// The environment that makes of this test binary a worker that is about to be killed.
+const (
+	crashURL  = "LEVERET_TEST_CRASH_URL"
+	crashFile = "LEVERET_TEST_CRASH_FILE"
+)
+
+// crashes is what the worker process serves, and how.
+func crashes() (*leveret.Command[thing], *leveret.Service) {
+	do := leveret.NewCommand[thing]("a.do", leveret.Retry(leveret.RetryPolicy{Attempts: 2, Delays: []time.Duration{50 * time.Millisecond}}))
+	return do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))
+}
+
+// crashingWorker is the worker process. Its effect is a line in a file: the number of the message.
+func crashingWorker(url string) int {
+	ctx := context.Background()
+	effects, err := os.OpenFile(os.Getenv(crashFile), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	do, service := crashes()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}, Logger: log})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	w, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	do.Handle(w, func(_ context.Context, v thing) error {
+		if v.N%10 == 3 {
+			return errors.New("retried, and then dead-lettered")
+		}
+		_, err := effects.WriteString(strconv.Itoa(v.N) + "\n")
+		return err
+	})
+	fmt.Fprintln(os.Stderr, w.Run(ctx))
+	return 1
+}
+
+// TestKilled kills a worker process in the middle of its work, several times. Every message takes effect at least once or
+// is a dead letter; none is lost, and none is anywhere else.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const n, kills = 4000, 4
+	do, service := crashes()
+	client := b.client(b.connect(leveret.ConnConfig{}), service, leveret.ClientConfig{})
+	effects := t.TempDir() + "/effects"
+	require.NoError(t, os.WriteFile(effects, nil, 0o600))
+	written := func() map[int]int {
+		text, err := os.ReadFile(effects)
+		require.NoError(t, err)
+		seen := map[int]int{}
+		for line := range bytes.Lines(text) {
+			i, err := strconv.Atoi(string(bytes.TrimSpace(line)))
+			require.NoError(t, err)
+			seen[i]++
+		}
+		return seen
+	}
+	lines := func() int {
+		text, err := os.ReadFile(effects)
+		require.NoError(t, err)
+		return bytes.Count(text, []byte{'\n'})
+	}
+
+	sent := make(chan error, 1)
+	go func() {
+		p := client.Pipeline()
+		for i := range n {
+			if err := do.Send(b.ctx, p, thing{N: i}); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- p.Flush(b.ctx)
+	}()
+
+	start := func() (*exec.Cmd, *bytes.Buffer) {
+		var output bytes.Buffer
+		cmd := exec.CommandContext(b.ctx, os.Args[0], "-test.run=^$")
+		cmd.Env = append(os.Environ(), crashURL+"="+b.url, crashFile+"="+effects)
+		cmd.Stderr = &output
+		require.NoError(t, cmd.Start())
+		return cmd, &output
+	}
+	for range kills {
+		before := lines()
+		cmd, output := start()
+		kill := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		t.Cleanup(kill)
+		b.eventually(func() bool { return lines() >= min(before+n/(kills+2), n/2) && lines() > before }, "the worker: %s", output)
+		kill()
+		require.Equal(t, -1, cmd.ProcessState.ExitCode(), "killed, not ended: %s", output)
+	}
+	require.NoError(t, receive(t, sent))
+	cmd, _ := start()
+	kill := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(kill)
+
+	foreign := b.peer()
+	b.eventually(func() bool { return len(written()) == n-n/10 && foreign.count("a.do.dlq") >= n/10 }, "every effect, and every dead letter")
+	b.eventually(func() bool { return foreign.count("a.do") == 0 && foreign.count("retry.50ms") == 0 })
+	kill()
+
+	dead := map[int]int{}
+	for range foreign.count("a.do.dlq") {
+		d := foreign.take("a.do.dlq")
+		v, err := do.Decode(d.Body)
+		require.NoError(t, err)
+		dead[v.N]++
+		require.Equal(t, int64(2), d.Headers["leveret-attempts"], "after its attempts, not by the broker: %v", d.Headers)
+	}
+	again := 0
+	for i := range n {
+		if i%10 == 3 {
+			require.GreaterOrEqual(t, dead[i], 1, "%d is lost", i)
+			again += dead[i] - 1
+		} else {
+			require.Zero(t, dead[i])
+		}
+	}
+	for _, times := range written() {
+		again += times - 1
+	}
+	t.Logf("%d messages, %d kills: %d effects or dead letters more than once", n, kills, again)
+	require.Less(t, again, kills*200, "what came again is what was in the dead workers' hands")
+	require.Empty(t, slices.DeleteFunc([]int{foreign.count("a.do"), foreign.count("retry.lost")}, func(n int) bool { return n == 0 }))
+}

@@ -53,6 +53,7 @@ func newEndpoint(w *Worker, u use, handler Handler) *endpoint {
 // process handles one message and returns the verdict. It needs no broker.
 func (e *endpoint) process(ctx context.Context, m *Message) Outcome {
 	if o, ok := e.refuse(m); ok {
+		e.signals.consumed.Add(ctx, 1, e.signals.with(o.Err))
 		return o
 	}
 	err := e.handler(handlingContext{Context: ctx, handling: &handling{message: m}}, m)

@@ -270,7 +270,7 @@ func TestLargeBodies(t *testing.T) {
 		acked, err := confirm.WaitContext(t.Context())
 		require.NoError(t, err)
 		if !acked { // the broker has closed the foreign channel; nobody else has noticed
-			require.NotContains(t, version(h.bench), "3.")
+			require.False(t, strings.HasPrefix(version(h.bench), "3."), "3.10 takes 128 MiB")
 			h.send(thing{N: 1, Text: "x"})
 			require.Equal(t, 1, receive(t, sizes))
 			return
@@ -369,7 +369,7 @@ func TestHostileHeaders(t *testing.T) {
 	}
 	const unreadable = "nested deeper than 32, or of more than 8192 entries"
 	require.Equal(t, map[string]string{
-		"100 deep": unreadable, "100 arrays": unreadable, "32 deep": unreadable, "voids": unreadable, "120 KiB": "larger than 64 KiB", "a long string": "larger than 64 KiB",
+		"100 deep": unreadable, "100 arrays": unreadable, "many": "larger than 64 KiB", "voids": unreadable, "120 KiB": "larger than 64 KiB", "a long string": "larger than 64 KiB",
 	}, dropped)
 	require.Zero(t, foreign.count("a.do"))
 }

@@ -16,6 +16,12 @@ import (
 // before the original is acked: nothing is lost in between, though a crash there leaves two.
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) rabbit.Settlement {
 	w := e.worker
+	if o.Verdict == VerdictAck && o.Err == nil && e.spec.Kind != KindRequest {
+		return rabbit.Ack // nothing to tell and nothing to send: the way of nearly all messages
+	}
+	if o.Err != nil { // what is logged belongs to the message and its trace
+		ctx = handlingContext{Context: e.signals.extract(ctx, m.Headers), handling: &handling{message: m}}
+	}
 	log := w.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", m.ID, "attempt", m.Attempt)
 	switch o.Verdict {
 	case VerdictAck:

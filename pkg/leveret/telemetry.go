@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
@@ -125,7 +126,18 @@ func (t *telemetry) extract(ctx context.Context, headers rabbit.Table) context.C
 // carrier lets a propagator read and write headers.
 type carrier rabbit.Table
 
-func (c carrier) Get(key string) string { return wire.Text(rabbit.Table(c), key) }
+// Get returns a header; a baggage that cannot be read is none. The propagator would write of it to the standard error,
+// for every message.
+func (c carrier) Get(key string) string {
+	value := wire.Text(rabbit.Table(c), key)
+	if key == "baggage" && value != "" {
+		if _, err := baggage.Parse(value); err != nil {
+			return ""
+		}
+	}
+	return value
+}
+
 func (c carrier) Set(key, value string) { c[key] = value }
 func (c carrier) Keys() []string {
 	keys := make([]string, 0, len(c))

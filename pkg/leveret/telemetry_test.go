@@ -1,12 +1,25 @@
 package leveret_test
 
 import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
 	"testing"
+	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/baggage"
+	"go.opentelemetry.io/otel/codes"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
 // meter collects measurements.
@@ -56,4 +69,209 @@ func (m *meter) by(t *testing.T, name, key string) map[string]int64 {
 		}
 	}
 	return counted
+}
+
+// attributes returns a span's attributes as text.
+func attributes(span sdktrace.ReadOnlySpan) map[string]string {
+	found := map[string]string{}
+	for _, a := range span.Attributes() {
+		found[string(a.Key)] = a.Value.Emit()
+	}
+	return found
+}
+
+// TestSpans: names, attributes, parents and links follow OpenTelemetry's conventions for messaging.
+func TestSpans(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	spans := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	do, ask := leveret.NewCommand[thing]("a.do"), leveret.NewRequest[thing, answer]("b.ask")
+	happened := leveret.NewEvent[thing]("a.happened")
+	a := leveret.NewService("a", leveret.Handles(do), leveret.Publishes(happened), leveret.Calls(ask))
+	other := leveret.NewService("b", leveret.SubscribesTo(happened), leveret.Answers(ask))
+	conn := b.connect(leveret.ConnConfig{TracerProvider: provider})
+	client := b.client(conn, a, leveret.ClientConfig{})
+	carried := make(chan string, 9)
+	wa := b.worker(conn, a, leveret.WorkerConfig{})
+	do.Handle(wa, func(ctx context.Context, v thing) error {
+		if err := happened.Publish(ctx, client, v, leveret.MessageID("event")); err != nil {
+			return err
+		}
+		_, err := ask.Call(ctx, client, v, leveret.MessageID("call"))
+		return err
+	})
+	b.run(wa)
+	wb := b.worker(conn, other, leveret.WorkerConfig{})
+	happened.Subscribe(wb, func(ctx context.Context, _ thing) error {
+		carried <- baggage.FromContext(ctx).Member("tenant").Value() + " " + trace.SpanContextFromContext(ctx).TraceID().String()
+		return nil
+	})
+	ask.Answer(wb, func(context.Context, thing) (answer, error) { return answer{}, leveret.Errorf(leveret.NotFound, "no") })
+	b.run(wb)
+
+	foreign := b.peer()
+	const traceID, senderID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	foreign.publish("commands", "a.do", amqp.Publishing{MessageId: "command", CorrelationId: "talk", Body: []byte(`{"n":1}`), Headers: amqp.Table{
+		"traceparent": "00-" + traceID + "-" + senderID + "-01", "tracestate": "vendor=1", "baggage": "tenant=blue",
+	}})
+	require.Equal(t, "blue "+traceID, receive(t, carried))
+	byName := map[string]sdktrace.ReadOnlySpan{}
+	b.eventually(func() bool {
+		for _, s := range spans.Ended() {
+			byName[s.Name()] = s
+		}
+		return len(byName) == 5
+	}, "five spans")
+	u, err := url.Parse(b.url)
+	require.NoError(t, err)
+	common := func(more map[string]string) map[string]string {
+		more["messaging.system"] = "rabbitmq"
+		more["server.address"], more["server.port"] = u.Hostname(), u.Port()
+		more["messaging.message.conversation_id"] = "talk"
+		more["messaging.message.body.size"] = "7"
+		return more
+	}
+	for name, want := range map[string]struct {
+		kind       trace.SpanKind
+		parent     string
+		linked     bool
+		status     codes.Code
+		attributes map[string]string
+	}{
+		"process commands:a.do": {trace.SpanKindConsumer, senderID, true, codes.Error, map[string]string{
+			"messaging.operation.name": "process", "messaging.operation.type": "process", "messaging.destination.name": "commands:a.do",
+			"messaging.rabbitmq.destination.routing_key": "a.do", "messaging.message.id": "command", "error.type": "not_found",
+		}},
+		"publish events:a.happened": {trace.SpanKindProducer, "process commands:a.do", false, codes.Unset, map[string]string{
+			"messaging.operation.name": "publish", "messaging.operation.type": "send", "messaging.destination.name": "events:a.happened",
+			"messaging.rabbitmq.destination.routing_key": "a.happened", "messaging.message.id": "event",
+		}},
+		"process events:a.happened:b.on.a.happened": {trace.SpanKindConsumer, "publish events:a.happened", true, codes.Unset, map[string]string{
+			"messaging.operation.name": "process", "messaging.operation.type": "process", "messaging.destination.name": "events:a.happened:b.on.a.happened",
+			"messaging.rabbitmq.destination.routing_key": "a.happened", "messaging.message.id": "event",
+		}},
+		"call requests:b.ask": {trace.SpanKindClient, "process commands:a.do", false, codes.Error, map[string]string{
+			"messaging.operation.name": "call", "messaging.operation.type": "send", "messaging.destination.name": "requests:b.ask",
+			"messaging.rabbitmq.destination.routing_key": "b.ask", "messaging.message.id": "call", "error.type": "not_found",
+		}},
+		"process requests:b.ask": {trace.SpanKindConsumer, "call requests:b.ask", true, codes.Error, map[string]string{
+			"messaging.operation.name": "process", "messaging.operation.type": "process", "messaging.destination.name": "requests:b.ask",
+			"messaging.rabbitmq.destination.routing_key": "b.ask", "messaging.message.id": "call", "error.type": "not_found",
+		}},
+	} {
+		span := byName[name]
+		require.NotNil(t, span, "%s of %v", name, byName)
+		require.Equal(t, want.kind, span.SpanKind(), name)
+		require.Equal(t, traceID, span.SpanContext().TraceID().String(), name)
+		require.Equal(t, "vendor=1", span.SpanContext().TraceState().String(), name)
+		require.Equal(t, want.status, span.Status().Code, name)
+		parent := want.parent
+		if p, ok := byName[parent]; ok {
+			parent = p.SpanContext().SpanID().String()
+		}
+		require.Equal(t, parent, span.Parent().SpanID().String(), name)
+		if want.linked {
+			require.Len(t, span.Links(), 1, name)
+			require.Equal(t, parent, span.Links()[0].SpanContext.SpanID().String(), name)
+		} else {
+			require.Empty(t, span.Links(), name)
+		}
+		require.Equal(t, common(want.attributes), attributes(span), name)
+	}
+}
+
+// TestMetrics: what is counted and measured, under the conventions' names, with nothing in the attributes that grows.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	meter := newMeter()
+	do, ask := leveret.NewCommand[thing]("a.do", quick), leveret.NewRequest[thing, answer]("a.ask")
+	service := leveret.NewService("a", leveret.Handles(do), leveret.Sends(do), leveret.Answers(ask), leveret.Calls(ask))
+	conn := b.connect(leveret.ConnConfig{MeterProvider: meter.provider})
+	client := b.client(conn, service, leveret.ClientConfig{})
+	w := b.worker(conn, service, leveret.WorkerConfig{})
+	do.Handle(w, func(_ context.Context, v thing) error {
+		if v.N == 1 {
+			return errors.New("no")
+		}
+		return nil
+	})
+	ask.Answer(w, func(context.Context, thing) (answer, error) { return answer{}, nil })
+	b.run(w)
+	for i := range 3 {
+		require.NoError(t, do.Send(b.ctx, client, thing{N: i}))
+	}
+	require.ErrorIs(t, do.Send(b.ctx, client, thing{Text: strings.Repeat("x", 20<<20)}), leveret.ErrTooLarge)
+	_, err := ask.Call(b.ctx, client, thing{})
+	require.NoError(t, err)
+	// An expired request is consumed, and that is all.
+	b.peer().publish("requests", "a.ask", amqp.Publishing{Body: []byte(`{}`), Headers: amqp.Table{
+		"leveret-deadline": time.Now().Add(-time.Hour).Format(time.RFC3339Nano),
+	}})
+	b.eventually(func() bool {
+		v := meter.by(t, "leveret.verdicts", "leveret.verdict")
+		return v["ack"] == 3 && v["retry"] == 2 && v["dead_letter"] == 1 && v["expired"] == 1
+	})
+	require.Equal(t, map[string]int64{"commands:a.do": 4, "requests:a.ask": 1}, meter.by(t, "messaging.client.sent.messages", "messaging.destination.name"))
+	require.Equal(t, map[string]int64{"": 4, "invalid_argument": 1}, meter.by(t, "messaging.client.sent.messages", "error.type"))
+	require.Equal(t, map[string]int64{"commands:a.do": 5, "requests:a.ask": 2}, meter.by(t, "messaging.client.consumed.messages", "messaging.destination.name"))
+	require.Equal(t, map[string]int64{"": 3, "unknown": 3, "deadline_exceeded": 1}, meter.by(t, "messaging.client.consumed.messages", "error.type"))
+
+	all := meter.collect(t)
+	for _, name := range []string{"messaging.client.operation.duration", "messaging.process.duration"} {
+		require.Equal(t, "s", all[name].Unit)
+		h, ok := all[name].Data.(metricdata.Histogram[float64])
+		require.True(t, ok)
+		require.NotEmpty(t, h.DataPoints)
+	}
+	known := map[attribute.Key]bool{}
+	for _, key := range []string{
+		"messaging.system", "messaging.operation.name", "messaging.operation.type", "messaging.destination.name", "server.address", "server.port",
+		"error.type", "leveret.verdict", "leveret.connection",
+	} {
+		known[attribute.Key(key)] = true
+	}
+	for name, m := range all {
+		for _, set := range sets(m) {
+			for _, a := range set.ToSlice() {
+				require.True(t, known[a.Key], "%s has %s", name, a.Key)
+			}
+		}
+	}
+	require.Equal(t, map[string]int64{"consume": 1, "publish": 1}, meter.gauge(t, "leveret.connection.up", "leveret.connection"))
+	require.Zero(t, meter.sum(t, "leveret.connection.lost"))
+	require.Zero(t, meter.sum(t, "leveret.topology.mismatches"))
+}
+
+// sets returns the attributes of every data point.
+func sets(m metricdata.Metrics) []attribute.Set {
+	var all []attribute.Set
+	switch d := m.Data.(type) {
+	case metricdata.Sum[int64]:
+		for _, p := range d.DataPoints {
+			all = append(all, p.Attributes)
+		}
+	case metricdata.Gauge[int64]:
+		for _, p := range d.DataPoints {
+			all = append(all, p.Attributes)
+		}
+	case metricdata.Histogram[float64]:
+		for _, p := range d.DataPoints {
+			all = append(all, p.Attributes)
+		}
+	}
+	return all
+}
+
+func (m *meter) gauge(t *testing.T, name, key string) map[string]int64 {
+	t.Helper()
+	found := map[string]int64{}
+	if g, ok := m.collect(t)[name].Data.(metricdata.Gauge[int64]); ok {
+		for _, p := range g.DataPoints {
+			v, _ := p.Attributes.Value(attribute.Key(key))
+			found[v.AsString()] = p.Value
+		}
+	}
+	return found
 }

@@ -151,8 +151,11 @@ func (w *Worker) check() error {
 	errs := slices.Clone(w.errs)
 	for _, u := range w.service.serves() {
 		if w.endpoint(u.contract, u.name) == nil {
-			errs = append(errs, fmt.Errorf("%w: the service %q %s %s, but has no handler for it",
-				ErrUndeclared, w.service.name, u.role, u.contract.Spec().Name))
+			what := u.contract.Spec().Name
+			if u.name != "" {
+				what += fmt.Sprintf(" as %q", u.name)
+			}
+			errs = append(errs, fmt.Errorf("%w: the service %q %s %s, but has no handler for it", ErrUndeclared, w.service.name, u.role, what))
 		}
 	}
 	return errors.Join(errs...)

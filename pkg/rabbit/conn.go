@@ -390,6 +390,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	}
 	blocked := &c.blocked
 	conn, err := amqp.DialConfig(plain, amqp.Config{
+		SASL:       candid(a.logins(), properties),
 		Heartbeat:  c.config.Heartbeat,
 		Properties: properties,
 		Locale:     "en_US",

@@ -223,7 +223,9 @@ func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error)
 	select {
 	case <-ctx.Done():
 		return true, s.cancel(!c.config.Finish)
-	case <-s.lost:
-		return true, s.reason()
+	case <-s.closed:
+		return true, s.lost("")
+	case tag := <-s.cancelled:
+		return true, s.lost(tag)
 	}
 }

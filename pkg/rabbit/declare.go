@@ -51,19 +51,28 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 			return ch.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, nil)
 		}})
 	}
-	for len(steps) > 0 {
+	for broken := 0; len(steps) > 0; {
 		ch, err := d.conn.Channel(ctx)
 		if err != nil {
 			return fmt.Errorf("declare: %w", err)
 		}
 		steps, err = d.run(ctx, ch, steps)
 		closeChannel(ch)
+		if errors.Is(err, errBroken) && broken < maxBroken {
+			broken++ // a queue that is just being deleted does it, too
+			err = nil
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxBroken is how many connections may break of what is declared before it is given up.
+const maxBroken = 3
+
+var errBroken = errors.New("the broker closed the connection over it")
 
 type step struct {
 	what string
@@ -82,8 +91,10 @@ func (d *Declarer) run(ctx context.Context, ch *Channel, steps []step) ([]step, 
 		}
 		e, ok := errors.AsType[*amqp.Error](err)
 		switch {
-		case ch.alive(), ok && e.Code == amqp.ResourceLocked, ok && e.Server && !e.Recover && e.Code != amqp.ConnectionForced:
+		case ch.alive(), ok && e.Code == amqp.ResourceLocked:
 			return nil, fmt.Errorf("declare the %s: %w", s.what, err)
+		case ok && e.Server && !e.Recover && e.Code != amqp.ConnectionForced:
+			return steps[i:], fmt.Errorf("declare the %s: %w: %w", s.what, errBroken, err)
 		case !ok || !e.Server || !e.Recover:
 			return steps[i:], nil // the connection was lost: again, on the next
 		}

@@ -97,7 +97,9 @@ func requireReady(t *testing.T, conn *rabbit.Conn, queue string, want int) {
 	ctx := within(t)
 	var last rabbit.QueueState
 	var err error
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
 		last, err = conn.Inspect(ctx, queue)
 		require.NoError(t, err)
 		if last.Ready == want {

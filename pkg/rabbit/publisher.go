@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -365,9 +366,11 @@ func (p *Publisher) drain(ctx context.Context) error {
 	return nil
 }
 
-// closeChannel closes a channel without waiting for a broker that does not answer.
-func closeChannel(ch *Channel) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+// closeChannel closes a channel without waiting long for a broker that does not answer.
+func closeChannel(ch *Channel) { closeChannelWithin(ch, answerTimeout) }
+
+func closeChannelWithin(ch *Channel, wait time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	_, _ = await(ctx, func() (struct{}, error) { return struct{}{}, ch.Channel.Close() }, func(struct{}) {})
 }

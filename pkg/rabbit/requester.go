@@ -90,6 +90,17 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 }
 
+// Waiting returns how many calls wait for their replies.
+func (r *Requester) Waiting() int {
+	ch := r.channel.Load()
+	if ch == nil {
+		return 0
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return len(ch.waiting)
+}
+
 var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
 // ready returns an open channel on which n bytes may be written now.
@@ -140,12 +151,12 @@ func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
 		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.ResourceLocked {
 			// The reply queue still belongs to the connection that was lost, for as long as the broker does not know it.
 			if r.conn.pause(ctx, failures) != nil {
-				return nil, fmt.Errorf("%w: cannot receive replies: %w: %w", ErrNotConnected, err, ended(ctx))
+				return nil, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
 			}
 			continue
 		}
 		if ch.session.alive() {
-			return nil, fmt.Errorf("cannot receive replies: %w", err)
+			return nil, err
 		}
 	}
 }
@@ -164,7 +175,7 @@ func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (
 		func(late *replyChannel) { _ = late.Close() })
 	if err != nil {
 		closeChannel(ch)
-		return nil, err
+		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
 	if last != nil && last.session == ch.session {
 		c.hints = last.hints // as it is: what the broker closed it for is still so

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // subscription is the consuming of one consumer over one channel: one registering at the broker after another, since a
@@ -16,14 +18,13 @@ type subscription struct {
 	channel   *Channel
 	work      context.Context //nolint:containedctx // the life of the handlers, which is the run's
 	acks      *acks
+	closed    chan *amqp.Error
 	cancelled chan string // by the broker
 
 	latest     *registration
 	registered bool
 	received   atomic.Uint64
 	clean      chan struct{} // a delivery came that was never delivered before
-	lost       chan struct{} // deliveries ended unasked
-	once       sync.Once
 	gone       chan struct{} // closed when the broker does not answer: deliveries may then never end
 	handlers   sync.WaitGroup
 }
@@ -32,17 +33,16 @@ type subscription struct {
 type registration struct {
 	tag        string
 	deliveries <-chan Delivery
-	asked      atomic.Bool   // it is we who end it
-	drop       chan struct{} // closed when what was not begun goes back to the queue
+	drop       chan struct{} // closed when what was not begun goes back to the queue, or has gone
 }
 
 func newSubscription(c *Consumer, ch *Channel, work context.Context) *subscription {
 	return &subscription{
 		consumer: c, channel: ch, work: work,
 		acks:      newAcks(ch.Channel, c.config.Prefetch),
+		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		clean:     make(chan struct{}, 1),
-		lost:      make(chan struct{}),
 		gone:      make(chan struct{}),
 	}
 }
@@ -101,8 +101,10 @@ func (s *subscription) careful(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return s.cancel(true)
-		case <-s.lost:
-			return s.reason()
+		case <-s.closed:
+			return s.lost("")
+		case tag := <-s.cancelled:
+			return s.lost(tag)
 		case <-s.clean:
 			return s.cancel(false)
 		case <-idle.C:
@@ -117,7 +119,6 @@ func (s *subscription) careful(ctx context.Context) error {
 
 // cancel ends the registration. What is here already and not begun is handled all the same, or, with drop, given back.
 func (s *subscription) cancel(drop bool) error {
-	s.latest.asked.Store(true)
 	if drop {
 		close(s.latest.drop)
 	}
@@ -140,16 +141,13 @@ func (s *subscription) handle(r *registration) {
 	for {
 		select {
 		case d, ok := <-r.deliveries:
-			if ok {
-				s.deliver(r, &d)
-				continue
+			if !ok {
+				return
 			}
-			if !r.asked.Load() {
-				s.once.Do(func() { close(s.lost) })
-			}
+			s.deliver(r, &d)
 		case <-s.gone:
+			return
 		}
-		return
 	}
 }
 
@@ -239,21 +237,24 @@ func (s *subscription) retire() {
 		if err := s.acks.Close(); err != nil {
 			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
 		}
-		closeChannel(s.channel)
+		select {
+		case <-s.gone:
+			closeChannelWithin(s.channel, 0) // it was waited for already
+		default:
+			closeChannel(s.channel)
+		}
 	})
 }
 
-// reason says why deliveries ended unasked.
-func (s *subscription) reason() error {
+// lost says why deliveries have ended unasked: because the broker cancelled a tag, or, where there is none, because the
+// channel has ended. What was not begun must not be, since it comes again.
+func (s *subscription) lost(tag string) error {
+	close(s.latest.drop)
+	if tag != "" {
+		return errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")
+	}
 	if e := s.channel.exception(); e != nil {
 		return fmt.Errorf("the broker closed the channel: %w", e)
-	}
-	select {
-	case _, ok := <-s.cancelled:
-		if ok {
-			return errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")
-		}
-	default:
 	}
 	return errors.New("the connection was lost")
 }

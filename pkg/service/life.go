@@ -110,8 +110,8 @@ func (l *life) up(ctx context.Context) error {
 	return l.complete()
 }
 
-func (l *life) opens(name string, close func(context.Context) error) {
-	l.opened = append(l.opened, closer{name: name, close: close})
+func (l *life) opens(name string, end func(context.Context) error) {
+	l.opened = append(l.opened, closer{name: name, close: end})
 }
 
 // folders makes those that the service's files are in. The default ones may be missing where nothing can be written.
@@ -202,7 +202,7 @@ func (l *life) setup(ctx context.Context) error {
 // complete looks whether Setup has done what the service needs.
 func (l *life) complete() error {
 	if err := l.rt.Worker.Check(); err != nil {
-		return fmt.Errorf("Setup and the service %q do not fit: %w", l.program.Service.Name(), err)
+		return fmt.Errorf("what Setup registered and the service %q do not fit: %w", l.program.Service.Name(), err)
 	}
 	if !l.serves() && len(l.rt.edges)+len(l.rt.beside) == 0 {
 		return fmt.Errorf("the service %q serves nothing, and Setup started nothing by Edge or Go", l.program.Service.Name())

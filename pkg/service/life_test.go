@@ -31,9 +31,12 @@ func TestAWholeLife(t *testing.T) {
 			rt = given
 			do.Handle(rt.Worker, func(ctx context.Context, u unit) error {
 				rt.Logger.InfoContext(ctx, "doing", "n", u.N)
-				if u.N == 2 {
+				switch u.N {
+				case 2:
 					close(entered)
 					<-finish
+				case 3:
+					return leveret.Errorf(leveret.NotFound, "no 3")
 				}
 				return happened.Publish(ctx, rt.Client, u)
 			})
@@ -76,6 +79,12 @@ func TestAWholeLife(t *testing.T) {
 	require.Equal(t, "the-id", doing["correlation_id"])
 	require.Len(t, doing["trace_id"], 32)
 	require.Len(t, doing["span_id"], 16)
+
+	require.NoError(t, do.Send(t.Context(), rt.Client, unit{3}))
+	failed := r.log.await(t, "message failed; it is dead-lettered")
+	require.Len(t, failed["trace_id"], 32)
+	require.Equal(t, failed["message_id"], failed["conversation_id"])
+	require.Equal(t, "not_found: no 3", failed["error"])
 
 	require.NoError(t, do.Send(t.Context(), rt.Client, unit{2}))
 	<-entered
@@ -244,22 +253,30 @@ func TestWrongPrograms(t *testing.T) {
 		"setup fails": {service.Program{Service: units, Setup: func(context.Context, *service.Runtime) error {
 			return errors.New("no such table")
 		}}, "setup: no such table"},
-		"setup panics": {service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+		"setup panics": {service.Program{Service: units, Setup: func(context.Context, *service.Runtime) error {
 			handlers(nil)
 			return nil
 		}}, "setup: panic: runtime error: invalid memory address"},
-		"no handlers": {service.Program{Service: units, Setup: func(context.Context, *service.Runtime) error { return nil }},
-			`the service "unit" handles unit.do, but has no handler for it`},
+		"no handlers": {
+			service.Program{Service: units, Setup: func(context.Context, *service.Runtime) error { return nil }},
+			`the service "unit" handles unit.do, but has no handler for it`,
+		},
 		"a handler too many": {service.Program{Service: front, Setup: func(_ context.Context, rt *service.Runtime) error {
 			do.Handle(rt.Worker, func(context.Context, unit) error { return nil })
 			return nil
 		}}, `has a handler for the command "unit.do", but does not say that it serves it`},
-		"nothing to do": {service.Program{Service: front, Setup: func(context.Context, *service.Runtime) error { return nil }},
-			`the service "front" serves nothing, and Setup started nothing by Edge or Go`},
-		"a wrong key": {service.Program{Service: units, Keys: []config.Key{{Name: "unit"}},
-			Setup: func(context.Context, *service.Runtime) error { return nil }}, "the program's table of settings is wrong"},
-		"a wrong service": {service.Program{Service: leveret.NewService("Not A Name"),
-			Setup: func(context.Context, *service.Runtime) error { return nil }}, "the name must be lower-case letters"},
+		"nothing to do": {
+			service.Program{Service: front, Setup: func(context.Context, *service.Runtime) error { return nil }},
+			`the service "front" serves nothing, and Setup started nothing by Edge or Go`,
+		},
+		"a wrong key": {service.Program{
+			Service: units, Keys: []config.Key{{Name: "unit"}},
+			Setup: func(context.Context, *service.Runtime) error { return nil },
+		}, "the program's table of settings is wrong"},
+		"a wrong service": {service.Program{
+			Service: leveret.NewService("Not A Name"),
+			Setup:   func(context.Context, *service.Runtime) error { return nil },
+		}, "the name must be lower-case letters"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -280,7 +297,7 @@ func quoteIn(text string) string {
 }
 
 // However early or late a program is told to end, it ends in order and leaves nothing behind.
-func TestEndInEveryPhase(t *testing.T) {
+func TestEndInEveryPhase(t *testing.T) { //nolint:paralleltest // counts goroutines
 	broker := leverettest.Broker(t)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
 	require.NoError(t, err)
@@ -340,8 +357,11 @@ func TestUnreachableAndRefused(t *testing.T) {
 		code     int
 		want     string
 	}{
-		"unreachable": {map[string]string{"broker.url": "amqp://u:hunter2@127.0.0.1:1/", "broker.connect_timeout": "200ms"}, 7,
-			"the broker was not reached within broker.connect_timeout, which is 200ms"},
+		"unreachable": {
+			map[string]string{"broker.url": "amqp://u:hunter2@127.0.0.1:1/", "broker.connect_timeout": "200ms"},
+			7,
+			"the broker was not reached within broker.connect_timeout, which is 200ms",
+		},
 		"wrong password":                {map[string]string{"broker.url": broker, "broker.password": "hunter2"}, 7, "refused the login"},
 		"no virtual host":               {map[string]string{"broker.url": broker + "-hunter2"}, 7, "NOT_ALLOWED"},
 		"not an address":                {map[string]string{"broker.url": "amqp://u:hunter2@127.0.0.1/?heartbeat=x"}, 2, "section broker"},

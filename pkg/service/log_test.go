@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,8 +33,10 @@ func inHandler(t *testing.T, f func(context.Context)) {
 
 func TestRecordsHoldTheIDsOfTheirContext(t *testing.T) {
 	t.Parallel()
-	ids := map[string]any{"message_id": "m-1", "correlation_id": "c-1", "conversation_id": "v-1",
-		"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"}
+	ids := map[string]any{
+		"message_id": "m-1", "correlation_id": "c-1", "conversation_id": "v-1",
+		"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331",
+	}
 	for name, c := range map[string]struct {
 		write func(context.Context, *slog.Logger)
 		want  map[string]any // beside the ids
@@ -41,20 +44,26 @@ func TestRecordsHoldTheIDsOfTheirContext(t *testing.T) {
 		"plain":      {func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m", "a", "b") }, map[string]any{"a": "b"}},
 		"with":       {func(ctx context.Context, l *slog.Logger) { l.With("a", "b").InfoContext(ctx, "m") }, map[string]any{"a": "b"}},
 		"with twice": {func(ctx context.Context, l *slog.Logger) { l.With("a", "b").With("a", "b").InfoContext(ctx, "m") }, map[string]any{"a": "b"}},
-		"group": {func(ctx context.Context, l *slog.Logger) {
-			l.With("a", "b").WithGroup("g").With("c", "d").InfoContext(ctx, "m", "e", 1)
+		"group": {
+			func(ctx context.Context, l *slog.Logger) {
+				l.With("a", "b").WithGroup("g").With("c", "d").InfoContext(ctx, "m", "e", 1)
+			},
+			map[string]any{"a": "b", "g": map[string]any{"c": "d", "e": 1.0}},
 		},
-			map[string]any{"a": "b", "g": map[string]any{"c": "d", "e": 1.0}}},
-		"two groups": {func(ctx context.Context, l *slog.Logger) {
-			l.WithGroup("").WithGroup("g").WithGroup("h").InfoContext(ctx, "m", "message_id", 1)
+		"two groups": {
+			func(ctx context.Context, l *slog.Logger) {
+				l.WithGroup("").WithGroup("g").WithGroup("h").InfoContext(ctx, "m", "message_id", 1)
+			},
+			map[string]any{"g": map[string]any{"h": map[string]any{"message_id": 1.0}}},
 		},
-			map[string]any{"g": map[string]any{"h": map[string]any{"message_id": 1.0}}}},
 		"an id by hand":      {func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m", "message_id", "m-1") }, nil},
 		"an id by hand with": {func(ctx context.Context, l *slog.Logger) { l.With("message_id", "m-1").InfoContext(ctx, "m") }, nil},
-		"an error": {func(ctx context.Context, l *slog.Logger) {
-			l.InfoContext(ctx, "m", "error", errors.New("e"), "code", leveret.NotFound)
+		"an error": {
+			func(ctx context.Context, l *slog.Logger) {
+				l.InfoContext(ctx, "m", "error", errors.New("e"), "code", leveret.NotFound)
+			},
+			map[string]any{"error": "e", "code": "not_found"},
 		},
-			map[string]any{"error": "e", "code": "not_found"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,9 +75,7 @@ func TestRecordsHoldTheIDsOfTheirContext(t *testing.T) {
 			delete(got, "time")
 			want := map[string]any{"level": "INFO", "msg": "m"}
 			for _, from := range []map[string]any{ids, c.want} {
-				for k, v := range from {
-					want[k] = v
-				}
+				maps.Copy(want, from)
 			}
 			require.Equal(t, want, got)
 		})
@@ -119,20 +126,24 @@ func TestSpansThatOnlyHaveIDs(t *testing.T) {
 	t.Parallel()
 	tracer := newTraceIDs().Tracer("test")
 	ctx, root := tracer.Start(t.Context(), "root")
+	defer root.End()
 	require.True(t, root.SpanContext().IsValid())
 	require.True(t, root.SpanContext().IsSampled()) // so that services further on decide by it as by any other
 	require.False(t, root.IsRecording())
 	require.Equal(t, root.SpanContext(), trace.SpanContextFromContext(ctx))
 
 	ctx, child := tracer.Start(ctx, "child")
+	defer child.End()
 	require.Equal(t, root.SpanContext().TraceID(), child.SpanContext().TraceID())
 	require.NotEqual(t, root.SpanContext().SpanID(), child.SpanContext().SpanID())
 
 	_, other := tracer.Start(ctx, "another root", trace.WithNewRoot())
+	defer other.End()
 	require.NotEqual(t, root.SpanContext().TraceID(), other.SpanContext().TraceID())
 
 	remote := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, Remote: true})
 	_, unsampled := tracer.Start(trace.ContextWithRemoteSpanContext(t.Context(), remote), "of a remote one")
+	defer unsampled.End()
 	require.Equal(t, remote.TraceID(), unsampled.SpanContext().TraceID())
 	require.False(t, unsampled.SpanContext().IsSampled())
 	require.False(t, unsampled.SpanContext().IsRemote())

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -112,9 +113,7 @@ func start(t *testing.T, p service.Program, settings map[string]string) *running
 		"health.address": "127.0.0.1:0", "data.dir": t.TempDir(), "log.format": "json", "log.level": "debug",
 		"worker.drain_timeout": "10s", "worker.stuck_after": "5s",
 	}
-	for name, value := range settings {
-		p.Overrides[name] = value
-	}
+	maps.Copy(p.Overrides, settings)
 	ctx, stop := context.WithCancel(t.Context())
 	r := &running{log: &log{}, stop: stop, ended: make(chan int, 1)}
 	go func() {
@@ -123,7 +122,7 @@ func start(t *testing.T, p service.Program, settings map[string]string) *running
 	}()
 	t.Cleanup(func() {
 		stop()
-		for range r.ended { //nolint:revive // wait
+		for range r.ended {
 		}
 		if t.Failed() {
 			t.Log(r.log)

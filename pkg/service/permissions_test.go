@@ -30,7 +30,8 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 		declare     string
 		permissions map[string]string
 	}{{"true", declares}, {"false", serves}} {
-		retried, dead, asked, release := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+		retried, dead, asked := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		told, release := make(chan struct{}), make(chan struct{})
 		var rt *service.Runtime
 		r := start(t, service.Program{Service: restricted, Setup: func(_ context.Context, given *service.Runtime) error {
 			rt = given
@@ -54,6 +55,7 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 					select {
 					case <-release:
 					case <-ctx.Done():
+						close(told)
 					}
 				}
 				return u, nil
@@ -84,6 +86,9 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 		<-asked
 		giveUp()
 		require.ErrorIs(t, <-impatient, leveret.Canceled)
+		if c.declare == "true" { // else there is no queue to hear it from
+			<-told
+		}
 		_, err = quote.Call(t.Context(), rt.Client, unit{4})
 		require.NoError(t, err)
 		close(release)

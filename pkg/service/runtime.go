@@ -83,9 +83,9 @@ func (rt *Runtime) Edge(name string, run func(ctx context.Context) error) {
 
 // Close registers what is closed on the way down, after worker and Go, the last one first; also where Setup fails. Each
 // has ten seconds. Call it in Setup.
-func (rt *Runtime) Close(name string, close func() error) {
+func (rt *Runtime) Close(name string, end func() error) {
 	rt.change("Close", func() {
-		rt.closers = append(rt.closers, closer{name: name, own: true, close: func(context.Context) error { return close() }})
+		rt.closers = append(rt.closers, closer{name: name, own: true, close: func(context.Context) error { return end() }})
 	})
 }
 

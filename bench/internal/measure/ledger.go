@@ -48,16 +48,18 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 	if err := r.deleteQueue(); err != nil {
 		return err
 	}
-	var next, told, hung atomic.Int64
+	var next, tried, told, hung atomic.Int64
+	giveUp := time.Now().Add(20 * time.Second) // a peer that tries for ever tells after a context each
 	var reason atomic.Pointer[string]
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for {
 				n := int(next.Add(1))
-				if n > r.Messages || hung.Load() > 0 {
+				if n > r.Messages || hung.Load() > 0 || time.Now().After(giveUp) {
 					return
 				}
+				tried.Add(1)
 				ended, err := within(ctx, func(ctx context.Context) error { return s.Send(ctx, payload(n)) })
 				switch {
 				case !ended:
@@ -75,7 +77,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.result.Messages = int64(r.Messages)
+	r.result.Messages = tried.Load()
 	r.result.Extra = map[string]float64{"told": float64(told.Load()), "hung": float64(hung.Load()), "kept": float64(kept)}
 	if text := reason.Load(); text != nil {
 		r.result.Note = *text

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,7 @@ type extra struct {
 	dialer    *amqpextra.Dialer
 	publisher *publisher.Publisher
 	key       string
+	returns   atomic.Pointer[chan amqp.Return] // of the channel in use
 	returned  returned
 }
 
@@ -70,12 +72,8 @@ func newExtra(ctx context.Context, s Setting) (*extra, error) {
 			if err != nil {
 				return nil, err
 			}
-			returns := ch.NotifyReturn(make(chan amqp.Return)) // not buffered: the driver waits until it is taken
-			go func() {
-				for r := range returns {
-					e.returned.add(r.MessageId)
-				}
-			}()
+			returns := ch.NotifyReturn(make(chan amqp.Return, s.Window))
+			e.returns.Store(&returns)
 			return ch, nil
 		}))
 	if err != nil {
@@ -108,11 +106,26 @@ func (e *extra) publish(ctx context.Context, p *Payload) (outcome func() error, 
 		if err := <-result; err != nil {
 			return err
 		}
-		if e.returned.take(id) {
+		if e.cameBack(id) {
 			return errReturned
 		}
 		return nil
 	}, nil
+}
+
+// cameBack tells whether a confirmed message was returned. The driver hands on a return before its confirm.
+func (e *extra) cameBack(id string) bool {
+	for {
+		select {
+		case r, ok := <-*e.returns.Load():
+			if ok {
+				e.returned.add(r.MessageId)
+				continue
+			}
+		default:
+		}
+		return e.returned.take(id)
+	}
 }
 
 func (e *extra) Send(ctx context.Context, p *Payload) error {

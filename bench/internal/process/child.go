@@ -129,7 +129,7 @@ func (c *Child) Wait(limit time.Duration) (measure.Result, error) {
 		return c.result, c.err
 	case <-time.After(limit):
 		c.Kill()
-		return c.result, fmt.Errorf("not done within %v: %s", limit, strings.TrimSpace(c.stderr.String()))
+		return c.result, fmt.Errorf("not done within %v: %s", limit, c.stderr.last())
 	}
 }
 
@@ -151,6 +151,12 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.bytes = append(t.bytes[:0], t.bytes[over:]...)
 	}
 	return len(p), nil
+}
+
+// last is the last line.
+func (t *tail) last() string {
+	text := strings.TrimSpace(t.String())
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 func (t *tail) String() string {

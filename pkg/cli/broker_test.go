@@ -1,0 +1,123 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+)
+
+// ctl runs rabbitmqctl on the node of the tests.
+func ctl(t testing.TB, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	out, err := leverettest.Node(t).Ctl(ctx, args...)
+	require.NoError(t, err, "%s", out)
+}
+
+// user makes a user who may use the management API and read, but neither configure nor write. Its flags log in as it.
+func user(t testing.TB, url string) (flags []string) {
+	t.Helper()
+	vhost := leverettest.VHost(t, url)
+	name := "reader-" + vhost
+	ctl(t, "add_user", name, "secret")
+	t.Cleanup(func() { ctl(t, "delete_user", name) })
+	ctl(t, "set_user_tags", name, "monitoring")
+	ctl(t, "set_permissions", "-p", vhost, name, "^$", "^$", ".*")
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte("secret\n"), 0o600))
+	return []string{"--broker-username", name, "--broker-password-file", file}
+}
+
+// RabbitMQ 4.3 lets no user ask for a queue who may not configure it: then the management API is what there is.
+func TestQueuesOfAUserWhoMayOnlyRead(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "3").run(t.Context()))
+	args := append([]string{"queues", "oven.bake", "--watch=100ms", "-o", "jsonl", "--broker-management-url", leverettest.Node(t).ManagementURL()}, user(t, url)...)
+	watch(t, kitchenAt(t, url, args...), func(w watched) bool { return w.Ready != nil && *w.Ready == 3 })
+}
+
+func TestRefusedUser(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	c := kitchenAt(t, url, append([]string{"send", "oven.bake", aPie}, user(t, url)...)...)
+	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()), c.err.String())
+	require.Contains(t, c.err.String(), ": the broker refused access: ")
+	require.NotContains(t, c.err.String(), "secret")
+}
+
+func TestNoSuchVirtualHost(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	begun := time.Now()
+	c := kitchenAt(t, strings.TrimSuffix(url, leverettest.VHost(t, url))+"nowhere", "dlq", "ls")
+	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
+	require.Less(t, time.Since(begun), 8*time.Second, "it is not tried again, up to broker.connect_timeout")
+	require.Contains(t, c.err.String(), "no access to this virtual host, or it does not exist")
+}
+
+func TestReplayEndsWithALostConnection(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	bury(t, url, "oven.bake", 500, "not_found", `{"n":%d}`)
+	c := kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes", "--rate", "20/s", "-o", "jsonl")
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(t.Context()) }()
+	require.Eventually(t, func() bool { return strings.Count(c.out.String(), "replayed") >= 3 }, patience, tick)
+	ctl(t, "close_all_connections", "--vhost", leverettest.VHost(t, url), "a test")
+	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
+	require.Contains(t, c.err.String(), "the connection was lost; nothing is lost")
+	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake, for the rest"`)
+	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes").run(t.Context()))
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		requireReady(ctx, tb, conn, "oven.bake.dlq", 0)
+		state, err := conn.Inspect(ctx, "oven.bake")
+		require.NoError(tb, err)
+		require.GreaterOrEqual(tb, state.Ready, 500)
+		require.LessOrEqual(tb, state.Ready, 501, "one was in flight")
+	})
+}
+
+func TestSendLivesThroughALostConnection(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	c := kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "1000000", "--rate", "50/s", "-o", "json")
+	ctx, ctrlC := context.WithCancel(t.Context())
+	defer ctrlC()
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(ctx) }()
+	ready := func() (n int) {
+		onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+			state, err := conn.Inspect(ctx, "oven.bake")
+			require.NoError(tb, err)
+			n = state.Ready
+		})
+		return n
+	}
+	require.Eventually(t, func() bool { return ready() > 5 }, patience, tick)
+	ctl(t, "close_all_connections", "--vhost", leverettest.VHost(t, url), "a test")
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "connection lost") }, patience, tick, "the log tells")
+	before := ready()
+	require.Eventually(t, func() bool { return ready() > before+5 }, patience, tick)
+	ctrlC()
+	require.Equal(t, cli.ExitInterrupted, <-ended, c.err.String())
+	var sent struct{ Sent, Failed int }
+	require.NoError(t, json.Unmarshal([]byte(c.out.String()), &sent))
+	require.Zero(t, sent.Failed)
+	require.Greater(t, sent.Sent, before+5)
+	require.GreaterOrEqual(t, ready(), sent.Sent, "what is called confirmed is there")
+}

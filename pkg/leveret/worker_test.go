@@ -1,0 +1,488 @@
+package leveret_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// TestRunRefuses: handlers and service must match.
+func TestRunRefuses(t *testing.T) {
+	t.Parallel()
+	do, happened := leveret.NewCommand[thing]("a.do"), leveret.NewEvent[thing]("a.happened")
+	service := leveret.NewService("a", leveret.Handles(do), leveret.SubscribesTo(happened), leveret.SubscribesAs("too", happened))
+	handler := func(context.Context, thing) error { return nil }
+	offline := func(service *leveret.Service) *leveret.Worker {
+		w, err := leveret.NewWorker(nil, service, leveret.WorkerConfig{})
+		require.NoError(t, err)
+		return w
+	}
+	process := func(w *leveret.Worker) error {
+		o := w.Process(t.Context(), &leveret.Message{Contract: do, Body: []byte(`{}`)})
+		return o.Err
+	}
+	w := offline(service)
+	require.EqualError(t, process(w), `not declared: the worker has no handler for the command "a.do"`)
+	do.Handle(w, handler)
+	require.NoError(t, process(w))
+	require.ErrorIs(t, w.Run(t.Context()), leveret.FailedPrecondition, "a worker without a connection")
+	require.EqualError(t, w.Ready(), "the worker does not run yet")
+
+	do.Handle(w, handler)
+	require.EqualError(t, process(w), `the command "a.do" has two handlers`)
+
+	w = offline(service)
+	leveret.NewCommand[thing]("a.do").Handle(w, handler)
+	require.EqualError(t, process(w), `not declared: the service "a" has a handler for the command "a.do", but does not say that it serves it`)
+
+	_, err := leveret.NewWorker(nil, nil, leveret.WorkerConfig{})
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+	_, err = leveret.NewWorker(nil, leveret.NewService("NO"), leveret.WorkerConfig{})
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+	for _, config := range []leveret.WorkerConfig{
+		{Concurrency: -1}, {Concurrency: 10_001}, {Prefetch: -1}, {Concurrency: 8, Prefetch: 7}, {Prefetch: 70_000},
+		{HandlerTimeout: -1}, {StuckAfter: -1}, {DrainTimeout: -1},
+	} {
+		_, err := leveret.NewWorker(nil, service, config)
+		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
+	}
+
+	b := setup(t)
+	conn := b.connect(leveret.ConnConfig{})
+	w = b.worker(conn, service, leveret.WorkerConfig{})
+	require.EqualError(t, w.Run(b.ctx), `not declared: the service "a" handles a.do, but has no handler for it`+"\n"+
+		`not declared: the service "a" subscribes to a.happened, but has no handler for it`+"\n"+
+		`not declared: the service "a" subscribes to a.happened as "too", but has no handler for it`)
+	w = b.worker(conn, leveret.NewService("b"), leveret.WorkerConfig{})
+	require.EqualError(t, w.Run(b.ctx), `not declared: the service "b" serves nothing`)
+
+	w = b.worker(conn, leveret.NewService("a", leveret.Handles(do)), leveret.WorkerConfig{})
+	do.Handle(w, handler)
+	r := b.run(w)
+	require.ErrorIs(t, w.Run(b.ctx), leveret.FailedPrecondition, "twice")
+	require.Equal(t, []string{"a.do"}, w.Queues())
+	require.NoError(t, r.halt())
+	require.Error(t, w.Ready(), "it has stopped")
+}
+
+// TestConnConfig: what is wrong is named.
+func TestConnConfig(t *testing.T) {
+	t.Parallel()
+	for _, config := range []leveret.ConnConfig{
+		{RequestQueueType: "stream"}, {Namespace: "No"}, {Namespace: "a..b"}, {Namespace: "amq"}, {Namespace: strings.Repeat("n", 64)},
+		{Instance: strings.Repeat("i", 101)}, {Version: strings.Repeat("v", 64)}, {Name: strings.Repeat("n", 128)},
+	} {
+		_, err := leveret.Connect(t.Context(), config)
+		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
+	}
+	b := setup(t)
+	conn := b.connect(leveret.ConnConfig{Namespace: strings.Repeat("n", 63)})
+	long := leveret.NewEvent[thing]("a." + strings.Repeat("e", 125))
+	service := leveret.NewService(strings.Repeat("s", 63), leveret.SubscribesTo(long))
+	_, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{})
+	require.ErrorContains(t, err, "AMQP allows 255", "with this namespace, names grow too long")
+	_, err = leveret.NewClient(nil, service, leveret.ClientConfig{})
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+	_, err = leveret.NewClient(conn, leveret.NewService("NO"), leveret.ClientConfig{})
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+}
+
+// TestTwoSubscriptions: each has every event, and a verdict of its own.
+func TestTwoSubscriptions(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	happened := leveret.NewEvent[thing]("a.happened")
+	service := leveret.NewService("a", leveret.Publishes(happened), leveret.SubscribesTo(happened), leveret.SubscribesAs("fraud", happened))
+	conn := b.connect(leveret.ConnConfig{})
+	seen := make(chan string, 9)
+	w := b.worker(conn, service, leveret.WorkerConfig{})
+	happened.Subscribe(w, func(ctx context.Context, _ thing) error { seen <- leveret.MessageFrom(ctx).Queue; return nil })
+	happened.Subscribe(w, func(ctx context.Context, _ thing) error {
+		seen <- leveret.MessageFrom(ctx).Queue
+		return leveret.Errorf(leveret.PermissionDenied, "suspicious")
+	}, leveret.As("fraud"))
+	b.run(w)
+	require.NoError(t, happened.Publish(b.ctx, b.client(conn, service, leveret.ClientConfig{}), thing{N: 1}))
+	require.ElementsMatch(t, []string{"a.on.a.happened", "a.fraud.on.a.happened"}, []string{receive(t, seen), receive(t, seen)})
+	foreign := b.peer()
+	require.Equal(t, "permission_denied", foreign.take("a.fraud.on.a.happened.dlq").Headers["leveret-error-code"])
+	require.Zero(t, foreign.count("a.on.a.happened.dlq"))
+}
+
+// TestHandlerLimit: a handler that takes too long has its context ended, and the message is tried again.
+func TestHandlerLimit(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t, quick)
+	causes := make(chan error, 9)
+	h.handle(leveret.WorkerConfig{HandlerTimeout: 50 * time.Millisecond}, func(ctx context.Context, _ thing) error {
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return ctx.Err()
+	})
+	h.send(thing{N: 1})
+	for range 3 {
+		require.EqualError(t, receive(t, causes), "the handler took longer than its limit")
+	}
+	d := h.peer().take("a.do.dlq")
+	require.Equal(t, "deadline_exceeded", d.Headers["leveret-error-code"])
+	require.Equal(t, "the handler took longer than its limit: context deadline exceeded", d.Headers["leveret-error-message"])
+}
+
+// TestStuck: a handler that ignores the end of its context stops the worker, and the message goes to another.
+func TestStuck(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	release := make(chan struct{})
+	stuck := make(chan struct{}, 1)
+	var letGo sync.Once
+	defer letGo.Do(func() { close(release) })
+	conn := h.connect(leveret.ConnConfig{})
+	w := h.worker(conn, h.service, leveret.WorkerConfig{HandlerTimeout: 50 * time.Millisecond, StuckAfter: 100 * time.Millisecond, DrainTimeout: 50 * time.Millisecond})
+	h.do.Handle(w, func(context.Context, thing) error {
+		stuck <- struct{}{}
+		<-release
+		return nil
+	})
+	r := h.run(w)
+	h.send(thing{N: 1})
+	receive(t, stuck)
+	err := r.wait()
+	require.ErrorIs(t, err, leveret.ErrStuck)
+	require.ErrorContains(t, err, "the queue a.do")
+	require.ErrorIs(t, w.Ready(), leveret.ErrStuck)
+	require.Zero(t, h.peer().count("a.do"), "this process has it still")
+	// The program exits now, and the broker gives the message to another.
+	require.NoError(t, conn.Close(h.ctx))
+	handled := make(chan *leveret.Message, 1)
+	h.handle(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) error { handled <- leveret.MessageFrom(ctx); return nil })
+	m := receive(t, handled)
+	require.True(t, m.Redelivered)
+	require.Equal(t, 1, m.Attempt, "a redelivery is no attempt")
+}
+
+// TestDrain: what runs is finished and settled, what was not begun goes back at once, untouched.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	started, release := make(chan int, 99), make(chan struct{})
+	r := h.handle(leveret.WorkerConfig{Concurrency: 2, Prefetch: 10}, func(_ context.Context, v thing) error {
+		started <- v.N
+		<-release
+		return nil
+	})
+	foreign := h.peer()
+	for i := range 10 {
+		h.send(thing{N: i})
+	}
+	receive(t, started)
+	receive(t, started)
+	h.eventually(func() bool { return foreign.count("a.do") == 0 }, "the worker has them all")
+	r.stop()
+	h.eventually(func() bool { return foreign.count("a.do") == 8 }, "given back before the handlers are done")
+	close(release)
+	require.NoError(t, r.wait())
+	require.Equal(t, 8, foreign.count("a.do"))
+	require.Empty(t, started)
+	require.Zero(t, foreign.count("a.do.dlq"))
+}
+
+// TestDrainTimeout: handlers that take longer than the drain time are told, and their messages go back.
+func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	started, causes := make(chan struct{}, 1), make(chan error, 1)
+	r := h.handle(leveret.WorkerConfig{DrainTimeout: 50 * time.Millisecond}, func(ctx context.Context, _ thing) error {
+		started <- struct{}{}
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return leveret.Errorf(leveret.Unavailable, "the database says: %w", ctx.Err())
+	})
+	h.send(thing{N: 1})
+	receive(t, started)
+	require.NoError(t, r.halt())
+	require.ErrorIs(t, receive(t, causes), rabbit.ErrDraining)
+	foreign := h.peer()
+	h.eventually(func() bool { return foreign.count("a.do") == 1 }, "it went back")
+	require.NotContains(t, foreign.take("a.do").Headers, "leveret-attempt", "no attempt was spent on it")
+}
+
+// TestDrainIgnored: a handler that does not even look at its context is left behind, and Run says so.
+func TestDrainIgnored(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	started, release := make(chan struct{}, 1), make(chan struct{})
+	defer close(release)
+	r := h.handle(leveret.WorkerConfig{DrainTimeout: 20 * time.Millisecond, StuckAfter: 50 * time.Millisecond}, func(context.Context, thing) error {
+		started <- struct{}{}
+		<-release
+		return nil
+	})
+	h.send(thing{N: 1})
+	receive(t, started)
+	require.ErrorIs(t, r.halt(), leveret.ErrStuck)
+}
+
+// counting is a log handler that counts errors.
+type counting struct {
+	slog.Handler
+	errors *atomic.Int64
+}
+
+func (c counting) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelError {
+		c.errors.Add(1)
+	}
+	return nil
+}
+func (c counting) Enabled(context.Context, slog.Level) bool { return true }
+func (c counting) WithAttrs([]slog.Attr) slog.Handler       { return c }
+func (c counting) WithGroup(string) slog.Handler            { return c }
+
+// TestCannotBePutAside: while a dead letter or a retry cannot be published, the message keeps its place, readiness tells,
+// and nothing loops.
+func TestCannotBePutAside(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err      error
+		exchange string
+		kind     string
+		queue    string
+	}{
+		"dead letter": {leveret.Errorf(leveret.NotFound, "no"), "dead-letters", "direct", "a.do.dlq"},
+		"retry":       {leveret.Errorf(leveret.Unavailable, "no"), "retry.50ms", "fanout", "retry.50ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := setupHandling(t, quick)
+			client := h.sender(leveret.Sends(h.do))
+			require.NoError(t, h.do.Send(h.ctx, client, thing{N: 0})) // declares the work queue; the tiers are the worker's
+			names := topology.Names{}
+			foreign := h.peer()
+			require.NoError(t, rabbit.NewDeclarer(h.connect(leveret.ConnConfig{}).Rabbit()).Declare(h.ctx, h.service.Topology(names, "classic")))
+			require.NoError(t, foreign.ExchangeDelete(test.exchange, false, false))
+
+			var failures, handled atomic.Int64
+			conn := h.connect(leveret.ConnConfig{NoDeclare: true, Logger: slog.New(counting{errors: &failures})})
+			w := h.worker(conn, h.service, leveret.WorkerConfig{Concurrency: 2, DrainTimeout: 100 * time.Millisecond})
+			fail := test.err
+			h.do.Handle(w, func(ctx context.Context, v thing) error {
+				handled.Add(1)
+				if v.N == 0 && leveret.MessageFrom(ctx).Attempt == 1 {
+					return fail
+				}
+				return nil
+			})
+			r := h.run(w)
+			h.eventually(func() bool { err := w.Ready(); return err != nil && strings.Contains(err.Error(), test.exchange) }, "readiness tells")
+			require.ErrorContains(t, w.Ready(), "a failed message of the queue a.do cannot be put aside")
+			require.NoError(t, h.do.Send(h.ctx, client, thing{N: 1}))
+			h.eventually(func() bool { return handled.Load() == 2 }, "the others are handled")
+			require.Zero(t, foreign.count("a.do"))
+			require.LessOrEqual(t, failures.Load(), int64(20), "no hot loop")
+
+			require.NoError(t, r.halt())
+			h.eventually(func() bool { return foreign.count("a.do") == 1 }, "it went back when the worker stopped")
+
+			again := h.worker(conn, h.service, leveret.WorkerConfig{})
+			h.do.Handle(again, func(ctx context.Context, v thing) error {
+				if leveret.MessageFrom(ctx).Attempt == 1 {
+					return fail
+				}
+				return nil
+			})
+			h.start(again)
+			h.eventually(func() bool { err := again.Ready(); return err != nil && strings.Contains(err.Error(), test.exchange) })
+			require.NoError(t, foreign.ExchangeDeclare(test.exchange, test.kind, true, false, false, false, nil))
+			require.NoError(t, foreign.QueueBind(test.queue, "a.do", test.exchange, false, nil))
+			h.eventually(func() bool { return again.Ready() == nil && foreign.count("a.do") == 0 }, "all is well again")
+			if name == "dead letter" {
+				require.Equal(t, "not_found", foreign.take("a.do.dlq").Headers["leveret-error-code"])
+			}
+		})
+	}
+}
+
+// TestExchangeComesBack: what somebody deletes under a worker that may declare is there again.
+func TestExchangeComesBack(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	h.handle(leveret.WorkerConfig{}, func(context.Context, thing) error { return leveret.Errorf(leveret.NotFound, "no") })
+	foreign := h.peer()
+	require.NoError(t, foreign.ExchangeDelete("dead-letters", false, false))
+	foreign.publish("commands", "a.do", amqp.Publishing{Body: []byte(`{}`)})
+	require.Equal(t, "not_found", foreign.take("a.do.dlq").Headers["leveret-error-code"])
+	_, err := foreign.QueueDelete("a.do", false, false, false)
+	require.NoError(t, err)
+	client := h.sender(leveret.Sends(h.do))
+	h.eventually(func() bool { return h.do.Send(h.ctx, client, thing{N: 1}) == nil })
+	require.Equal(t, "not_found", foreign.take("a.do.dlq").Headers["leveret-error-code"])
+}
+
+// user makes a user for a test's virtual host, and returns its address.
+func (b *bench) user(configure, write, read string) string {
+	b.t.Helper()
+	node, vhost := leverettest.Node(b.t), leverettest.VHost(b.t, b.url)
+	name := vhost + "-user"
+	manage := func(method, path string, body any) {
+		text, err := json.Marshal(body)
+		require.NoError(b.t, err)
+		r, err := http.NewRequestWithContext(context.WithoutCancel(b.ctx), method, node.ManagementURL()+path, bytes.NewReader(text))
+		require.NoError(b.t, err)
+		r.SetBasicAuth(node.Username(), node.Password())
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := client.Do(r)
+		require.NoError(b.t, err)
+		require.NoError(b.t, response.Body.Close())
+		require.Less(b.t, response.StatusCode, 300, path)
+	}
+	manage(http.MethodPut, "/api/users/"+name, map[string]string{"password": "secret", "tags": ""})
+	b.t.Cleanup(func() { manage(http.MethodDelete, "/api/users/"+name, nil) })
+	manage(http.MethodPut, "/api/permissions/"+vhost+"/"+name, map[string]string{"configure": configure, "write": write, "read": read})
+	return strings.Replace(b.url, node.Username()+":"+node.Password()+"@", name+":secret@", 1)
+}
+
+// TestLeastPrivilege: a user that may do nothing but its job does it; what it may not do is told, and ends nothing else.
+func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Timeout(patience))
+	started, release := make(chan struct{}, 9), make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(release) })
+	defer letGo()
+	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
+		started <- struct{}{}
+		<-release
+		return answer{N: v.N}, nil
+	})
+	// Requests, and nothing more: not control either. Direct reply-to needs no permission.
+	forbidden := leveret.NewCommand[thing]("a.forbidden")
+	conn := b.connect(leveret.ConnConfig{URLs: []string{b.user("^$", "^requests$", "^$")}, NoDeclare: true})
+	client := b.client(conn, leveret.NewService("tester", leveret.Calls(b.ask), leveret.Sends(forbidden)), leveret.ClientConfig{})
+	replies, errs := make(chan answer, 1), make(chan error, 3)
+	go func() { a, err := b.ask.Call(b.ctx, client, thing{N: 1}); replies <- a; errs <- err }()
+	receive(t, started)
+	for range 2 {
+		ctx, giveUp := context.WithCancel(b.ctx)
+		go func() { _, err := b.ask.Call(ctx, client, thing{N: 2}); errs <- err }()
+		receive(t, started)
+		giveUp()
+		require.ErrorIs(t, receive(t, errs), leveret.Canceled)
+	}
+	letGo()
+	require.Equal(t, answer{N: 1}, receive(t, replies), "the call that goes on is not ended by those that were cancelled")
+	require.NoError(t, receive(t, errs))
+	err := forbidden.Send(b.ctx, client, thing{})
+	require.True(t, errors.Is(err, leveret.ErrRefused) || errors.Is(err, leveret.ErrUnroutable), "%v", err)
+	_, err = b.ask.Call(b.ctx, client, thing{N: 3})
+	require.NoError(t, err)
+}
+
+// TestReplyForbidden: a worker that may not answer is told so, and does not handle the same request for ever.
+func TestReplyForbidden(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Idempotent(), leveret.Timeout(500*time.Millisecond))
+	b.answering(leveret.WorkerConfig{}, func(context.Context, thing) (answer, error) { return answer{}, nil }).stop()
+	var handled atomic.Int64
+	conn := b.connect(leveret.ConnConfig{URLs: []string{b.user(".*", "^(requests|control|a[.]ask|control[.].*)$", ".*")}})
+	w := b.worker(conn, b.service, leveret.WorkerConfig{})
+	b.ask.Answer(w, func(context.Context, thing) (answer, error) { handled.Add(1); return answer{}, nil })
+	b.start(w)
+	foreign := b.peer()
+	foreign.publish("requests", "a.ask", amqp.Publishing{ReplyTo: "a.ask", CorrelationId: "c", Body: []byte(`{}`)})
+	b.eventually(func() bool { return handled.Load() == 2 }, "once, and once more since it came again")
+	b.eventually(func() bool { return foreign.count("a.ask") == 0 && w.Ready() == nil })
+	require.EqualValues(t, 2, handled.Load())
+}
+
+// TestReconnect: a worker whose connections are cut again and again handles everything, and comes back each time.
+func TestReconnect(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	way := h.proxy()
+	conn := h.connect(leveret.ConnConfig{URLs: []string{way.url}})
+	const n = 3000
+	var seen sync.Map
+	var distinct, handled atomic.Int64
+	w := h.worker(conn, h.service, leveret.WorkerConfig{})
+	h.do.Handle(w, func(_ context.Context, v thing) error {
+		if _, again := seen.LoadOrStore(v.N, true); !again {
+			distinct.Add(1)
+		}
+		handled.Add(1)
+		return nil
+	})
+	h.run(w)
+	sender := h.client(h.connect(leveret.ConnConfig{URLs: []string{way.url}}), h.service, leveret.ClientConfig{})
+	sent := make(chan error, 1)
+	go func() {
+		p := sender.Pipeline()
+		for i := range n {
+			if err := h.do.Send(h.ctx, p, thing{N: i}); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- p.Flush(h.ctx)
+	}()
+	for range 4 {
+		before := handled.Load()
+		h.eventually(func() bool { return handled.Load() > before+100 || distinct.Load() == n })
+		way.cut()
+	}
+	require.NoError(t, receive(t, sent))
+	h.eventually(func() bool { return distinct.Load() == n }, "all of them")
+	h.eventually(func() bool { return w.Ready() == nil })
+	way.refuse(true)
+	way.cut()
+	h.eventually(func() bool { return w.Ready() != nil && conn.Ready() != nil }, "readiness tells that the broker is gone")
+	way.refuse(false)
+	h.eventually(func() bool { return w.Ready() == nil })
+	foreign := h.peer()
+	h.eventually(func() bool { return foreign.count("a.do") == 0 })
+	require.Zero(t, foreign.count("a.do.dlq"))
+}
+
+// TestTheBrokersLimitShrinks: a failed message that has become too large to publish is dead-lettered by the broker itself.
+func TestTheBrokersLimitShrinks(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) }()
+	do := leveret.NewCommand[thing]("a.do", quick)
+	h := &handling{&bench{t, ctx, node.URL()}, do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))}
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{node.URL()}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) }()
+	client, err := leveret.NewClient(conn, h.service, leveret.ClientConfig{})
+	require.NoError(t, err)
+	require.NoError(t, do.Send(ctx, client, thing{N: 1, Text: strings.Repeat("x", 100_000)}))
+	require.NoError(t, client.Close(ctx))
+	_, err = node.Ctl(ctx, "eval", "application:set_env(rabbit, max_message_size, 50000), persistent_term:put(max_message_size, 50000).")
+	require.NoError(t, err)
+	w := h.worker(conn, h.service, leveret.WorkerConfig{})
+	do.Handle(w, func(context.Context, thing) error { return leveret.Errorf(leveret.NotFound, "no") })
+	r := h.run(w)
+	d := h.peer().take("a.do.dlq")
+	require.Greater(t, len(d.Body), 100_000)
+	require.Contains(t, d.Headers, "x-death", "it was the broker that put it there")
+	require.NoError(t, w.Ready())
+	require.NoError(t, r.halt())
+}
