@@ -16,25 +16,25 @@ import (
 )
 
 // ctl runs rabbitmqctl on the node of the tests.
-func ctl(t testing.TB, args ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+func ctl(tb testing.TB, args ...string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 	defer cancel()
-	out, err := leverettest.Node(t).Ctl(ctx, args...)
-	require.NoError(t, err, "%s", out)
+	out, err := leverettest.Node(tb).Ctl(ctx, args...)
+	require.NoError(tb, err, "%s", out)
 }
 
 // user makes a user who may use the management API and read, but neither configure nor write. Its flags log in as it.
-func user(t testing.TB, url string) (flags []string) {
-	t.Helper()
-	vhost := leverettest.VHost(t, url)
+func user(tb testing.TB, url string) (flags []string) {
+	tb.Helper()
+	vhost := leverettest.VHost(tb, url)
 	name := "reader-" + vhost
-	ctl(t, "add_user", name, "secret")
-	t.Cleanup(func() { ctl(t, "delete_user", name) })
-	ctl(t, "set_user_tags", name, "monitoring")
-	ctl(t, "set_permissions", "-p", vhost, name, "^$", "^$", ".*")
-	file := filepath.Join(t.TempDir(), "password")
-	require.NoError(t, os.WriteFile(file, []byte("secret\n"), 0o600))
+	ctl(tb, "add_user", name, "secret")
+	tb.Cleanup(func() { ctl(tb, "delete_user", name) })
+	ctl(tb, "set_user_tags", name, "monitoring")
+	ctl(tb, "set_permissions", "-p", vhost, name, "^$", "^$", ".*")
+	file := filepath.Join(tb.TempDir(), "password")
+	require.NoError(tb, os.WriteFile(file, []byte("secret\n"), 0o600))
 	return []string{"--broker-username", name, "--broker-password-file", file}
 }
 
@@ -83,6 +83,7 @@ func TestReplayEndsWithALostConnection(t *testing.T) {
 	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake, for the rest"`)
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes").run(t.Context()))
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
 		requireReady(ctx, tb, conn, "oven.bake.dlq", 0)
 		state, err := conn.Inspect(ctx, "oven.bake")
 		require.NoError(tb, err)
@@ -102,6 +103,7 @@ func TestSendLivesThroughALostConnection(t *testing.T) {
 	go func() { ended <- c.run(ctx) }()
 	ready := func() (n int) {
 		onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+			tb.Helper()
 			state, err := conn.Inspect(ctx, "oven.bake")
 			require.NoError(tb, err)
 			n = state.Ready

@@ -106,7 +106,7 @@ func (a *App) printReply(m *leveret.Message, elapsed time.Duration) error {
 // explainCall tells apart the ends that a call can have.
 func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
 	answer, coded := errors.AsType[*leveret.Error](err)
-	coded = coded && answer.Unwrap() == nil // what an error wraps does not travel: this one came from the other side
+	coded = coded && answer.Unwrap() == nil                                            // what an error wraps does not travel: this one came from the other side
 	late := coded && answer.Code == leveret.DeadlineExceeded && elapsed > timeout*9/10 // it gave up when this side did
 	switch {
 	case errors.Is(err, leveret.ErrUnroutable):

@@ -178,9 +178,12 @@ func (a *App) printLetter(l numbered) error {
 	if headers, ok := v.Headers.(map[string]any); ok && len(headers) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", a.out.dim("headers"))
 		for _, name := range slices.Sorted(maps.Keys(headers)) {
-			text, _ := headers[name].(string)
-			if _, isText := headers[name].(string); !isText {
-				encoded, _ := json.Marshal(headers[name])
+			text, isText := headers[name].(string)
+			if !isText {
+				encoded, err := json.Marshal(headers[name])
+				if err != nil {
+					return fmt.Errorf("the header %s: %w", oneLine(name), err)
+				}
 				text = string(encoded)
 			}
 			fmt.Fprintf(&b, "  %s: %s\n", oneLine(name), oneLine(text))

@@ -118,7 +118,7 @@ func (r *replaying) dry(ctx context.Context) error {
 		if len(picked) > 0 {
 			r.written = r.app.PrintTable(letterTable(picked))
 		}
-		r.app.Note("%d of %s would be replayed to %s", result.Matched, plural(result.Seen, "dead letter"), r.queue)
+		r.app.Note("%d of %s would be replayed to %s", result.Matched, deadLetters(result.Seen), r.queue)
 		return r.written
 	}
 	return r.print(result)
@@ -166,7 +166,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 }
 
 func (r *replaying) question(total int) string {
-	what := plural(total, "dead letter")
+	what := deadLetters(total)
 	switch {
 	case r.where != "" && r.limit > 0:
 		what = fmt.Sprintf("up to %d of %s, those for which %s,", r.limit, what, r.where)
@@ -211,7 +211,7 @@ func (r *replaying) print(result deadletter.Result) error {
 	case FormatJSONL:
 		return r.written
 	default:
-		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, plural(max(r.total, result.Seen), "dead letter"), result.Queue)
+		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, deadLetters(max(r.total, result.Seen)), result.Queue)
 		if result.Failed > 0 {
 			text += fmt.Sprintf("; %d were not taken and are dead letters still", result.Failed)
 		}

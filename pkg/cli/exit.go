@@ -26,7 +26,7 @@ const (
 	ExitInterrupted ExitCode = 130 // Ctrl-C, or SIGTERM
 )
 
-// String names the code for programs: "usage", "timeout", …
+// String names the code for programs: "usage", "timeout" and so on.
 func (c ExitCode) String() string {
 	switch c {
 	case ExitOK:

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -222,12 +221,4 @@ func headers(given []string) ([]leveret.SendOption, error) {
 		options = append(options, leveret.Header(name, value))
 	}
 	return options, nil
-}
-
-// problemsOf lists what is wrong with a payload; nil for any other error.
-func problemsOf(err error) []schema.Problem {
-	if e, ok := errors.AsType[*schema.Invalid](err); ok {
-		return e.Problems
-	}
-	return nil
 }

@@ -71,7 +71,7 @@ func cleanCommand(a *cli.App) *cobra.Command {
 	a.AddKeys(config.Key{Name: "kitchen.soap", Type: config.String, Secret: true, Usage: "what to clean with"})
 	cmd := &cobra.Command{
 		Use: "clean", Short: "Clean the kitchen", GroupID: "run", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
 			t := cli.NewTable("WHAT", "PLATES#")
 			t.Add(cli.Cell{Text: "clean", Paint: cli.Green}, cli.Plain("12"))
 			t.Add(cli.Plain("dirty"))
@@ -94,17 +94,21 @@ func cleanCommand(a *cli.App) *cobra.Command {
 }
 
 // serve runs both services on a broker until the returned function is called, or the test ends.
-func serve(t testing.TB, url string) (stop func()) { return serveAnd(t, url, func() {}) }
+func serve(tb testing.TB, url string) (stop func()) {
+	tb.Helper()
+	return serveAnd(tb, url, func() {})
+}
 
 // serveAnd calls asked when the oven is asked for a price.
-func serveAnd(t testing.TB, url string, asked func()) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+func serveAnd(tb testing.TB, url string, asked func()) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}, Name: "kitchen"})
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var workers sync.WaitGroup
 	for _, s := range []*leveret.Service{oven, waiter} {
 		w, err := leveret.NewWorker(conn, s, leveret.WorkerConfig{Concurrency: 4})
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		switch s {
 		case oven:
 			ovenBake.Handle(w, bakeIt)
@@ -118,14 +122,14 @@ func serveAnd(t testing.TB, url string, asked func()) (stop func()) {
 			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil }, leveret.As("bell"))
 		}
 		workers.Go(func() { _ = w.Run(ctx) })
-		require.Eventually(t, func() bool { return w.Ready() == nil }, patience, 5*time.Millisecond)
+		require.Eventually(tb, func() bool { return w.Ready() == nil }, patience, 5*time.Millisecond)
 	}
 	return sync.OnceFunc(func() {
 		cancel()
 		workers.Wait()
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		require.NoError(t, conn.Close(closing))
+		require.NoError(tb, conn.Close(closing))
 	})
 }
 

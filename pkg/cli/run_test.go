@@ -51,10 +51,10 @@ func (o *output) String() string {
 func (o *output) lines() []string { return strings.Split(strings.TrimSuffix(o.String(), "\n"), "\n") }
 
 // kitchenAt makes a run on a broker. The tests' URLs hold a password, which no flag takes: it is that of the default user.
-func kitchenAt(t testing.TB, url string, args ...string) *command {
-	t.Helper()
+func kitchenAt(tb testing.TB, url string, args ...string) *command {
+	tb.Helper()
 	at := strings.Index(url, "@")
-	require.Positive(t, at)
+	require.Positive(tb, at)
 	return &command{args: append(args, "--broker-url", "amqp://"+url[at+1:], "--broker-connect-timeout", "10s")}
 }
 
@@ -87,6 +87,7 @@ func TestInterruptedSendTellsWhatIsConfirmed(t *testing.T) {
 		require.NoError(t, err)
 	}
 	onBroker(t, url, func(bctx context.Context, tb testing.TB, conn *rabbitConn) { // and then nothing is typed any more
+		tb.Helper()
 		declareAll(bctx, tb, conn)
 		requireReady(bctx, tb, conn, "oven.bake", 5)
 	})
@@ -159,6 +160,7 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	require.Len(t, ids, 400)
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
 		requireReady(ctx, tb, conn, "oven.bake", 400)
 	})
 }
@@ -188,7 +190,7 @@ func TestClosedPipe(t *testing.T) {
 	t.Parallel()
 	c := &command{args: []string{"contracts", "-o", "jsonl"}, stdout: &brokenPipe{1}}
 	require.Equal(t, cli.ExitError, c.run(t.Context()))
-	require.Equal(t, `{"error":{"exit":1,"kind":"error","message":"io: read/write on closed pipe"}}`+"\n", c.err.String())
+	require.JSONEq(t, `{"error":{"exit":1,"kind":"error","message":"io: read/write on closed pipe"}}`, c.err.String())
 
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
@@ -197,6 +199,7 @@ func TestClosedPipe(t *testing.T) {
 	c.stdout = &brokenPipe{1}
 	require.Equal(t, cli.ExitError, c.run(t.Context()))
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) { // nothing is lost
+		tb.Helper()
 		requireReady(ctx, tb, conn, "oven.bake", 20)
 		requireReady(ctx, tb, conn, "oven.bake.dlq", 0)
 	})

@@ -140,6 +140,7 @@ func TestInterruptedReplay(t *testing.T) {
 	}
 	require.Contains(t, c.err.String(), "were replayed; nothing is lost")
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
 		requireReady(ctx, tb, conn, "oven.bake", len(lines))
 		requireReady(ctx, tb, conn, "oven.bake.dlq", 50-len(lines))
 	})

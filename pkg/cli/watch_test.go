@@ -68,25 +68,21 @@ func TestWatchEstimatesFromTwoSamples(t *testing.T) {
 	onBroker(t, url, declareAll)
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "60").run(t.Context()))
 	c := kitchenAt(t, url, "queues", "oven.bake", "--watch", "200ms", "-o", "json", "--broker-management-url", "http://127.0.0.1:1")
-	go func() { // takes some 50 a second away
-		onBroker(t, url, func(ctx context.Context, _ testing.TB, conn *rabbitConn) {
-			getter, err := conn.Getter(ctx, "oven.bake")
-			if err != nil {
-				return
+	var last watched
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
+		getter, err := conn.Getter(ctx, "oven.bake")
+		require.NoError(tb, err)
+		taken := 0
+		all := watch(t, c, func(w watched) bool { // each look finds fewer
+			if d, ok, err := getter.Get(ctx); taken < 50 && err == nil && ok && getter.Ack(d) == nil {
+				taken++
 			}
-			every := time.NewTicker(20 * time.Millisecond)
-			defer every.Stop()
-			for range 50 {
-				<-every.C
-				if d, ok, err := getter.Get(ctx); err != nil || !ok || getter.Ack(d) != nil {
-					break
-				}
-			}
-			_ = getter.Close(ctx)
+			return w.ClearsIn != nil
 		})
-	}()
-	all := watch(t, c, func(w watched) bool { return w.ClearsIn != nil })
-	last := all[len(all)-1]
+		last = all[len(all)-1]
+		require.NoError(tb, getter.Close(ctx))
+	})
 	require.Positive(t, *last.ClearsIn)
 	require.Less(t, *last.ClearsIn, 60.0)
 	require.Nil(t, last.In)

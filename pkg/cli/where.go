@@ -102,7 +102,7 @@ func (w *where) tell(a *App) {
 	if e, ok := errors.AsType[*file.Error](w.first); ok {
 		text = e.Message
 	}
-	a.Warn("--where fails for %s, not picked: %s", plural(w.failed, "dead letter"), text)
+	a.Warn("--where fails for %s, not picked: %s", deadLetters(w.failed), text)
 }
 
 // age is how long ago a letter failed; 0 where nobody said.
@@ -113,9 +113,10 @@ func age(l *deadletter.Letter) time.Duration {
 	return max(time.Since(l.FailedAt), 0)
 }
 
-func plural(n int, noun string) string {
+// deadLetters counts them in words.
+func deadLetters(n int) string {
 	if n == 1 {
-		return "1 " + noun
+		return "1 dead letter"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d dead letters", n)
 }

@@ -3,6 +3,7 @@ package deadletter_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -71,9 +72,7 @@ func (b *bench) bury(queue string, n int, headers rabbit.Table) {
 			"leveret-service": "inventory", "leveret-host": "here/1", "leveret-first-failed-at": "2026-01-02T15:00:00Z",
 			"leveret-conversation-id": "c", "mine": "kept",
 		}
-		for name, value := range headers {
-			h[name] = value
-		}
+		maps.Copy(h, headers)
 		require.NoError(b.t, pipeline.Publish(b.ctx, &rabbit.Publication{
 			Exchange: names.DeadLetterExchange(), RoutingKey: queue, Mandatory: true,
 			Publishing: rabbit.Publishing{MessageId: id(i), Type: queue, Headers: h, DeliveryMode: 2, Body: fmt.Appendf(nil, `{"n":%d}`, i)},
@@ -134,8 +133,8 @@ func idsOf(all []rabbit.Delivery) []string {
 	return found
 }
 
-// peek returns the ids of a work queue's dead letters.
-func (b *bench) peek(queue string, limit int) []string {
+// peek returns the ids of the work queue's dead letters.
+func (b *bench) peek(limit int) []string {
 	b.t.Helper()
 	var found []string
 	_, err := b.letters.Peek(b.ctx, queue, limit, func(l *deadletter.Letter) bool {

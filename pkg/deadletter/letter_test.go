@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -18,9 +19,7 @@ func TestWhoHadTheLastWord(t *testing.T) {
 	with := func(more rabbit.Table) rabbit.Table {
 		all := rabbit.Table{}
 		for _, h := range []rabbit.Table{worker, more} {
-			for name, value := range h {
-				all[name] = value
-			}
+			maps.Copy(all, h)
 		}
 		return all
 	}

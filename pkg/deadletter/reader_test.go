@@ -41,11 +41,11 @@ func TestPeekGivesBackAndKeepsTheOrder(t *testing.T) {
 	b := setup(t)
 	b.bury(queue, 12, nil)
 	for range 45 {
-		require.Equal(t, ids(12)[:5], b.peek(queue, 5))
+		require.Equal(t, ids(12)[:5], b.peek(5))
 	}
-	require.Equal(t, ids(12), b.peek(queue, 100))
+	require.Equal(t, ids(12), b.peek(100))
 	b.waitFor(names.DeadLetterQueue(queue), 12)
-	require.Equal(t, ids(12), b.peek(queue, 12))
+	require.Equal(t, ids(12), b.peek(12))
 	require.Equal(t, ids(12), idsOf(b.take(names.DeadLetterQueue(queue))))
 }
 
@@ -78,7 +78,7 @@ func TestInterruptedPeekGivesBack(t *testing.T) {
 	})
 	require.ErrorIs(t, err, cause)
 	b.waitFor(names.DeadLetterQueue(queue), 20)
-	require.Equal(t, ids(20), b.peek(queue, 20))
+	require.Equal(t, ids(20), b.peek(20))
 }
 
 func TestNoSuchQueue(t *testing.T) {

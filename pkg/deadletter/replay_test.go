@@ -80,7 +80,7 @@ func TestReplaySelects(t *testing.T) {
 	require.Equal(t, 4, waited)
 	require.Equal(t, []string{id(0), id(2), id(4), id(6)}, idsOf(b.take(queue)))
 	b.waitFor(names.DeadLetterQueue(queue), 16)
-	require.ElementsMatch(t, append(ids(20)[7:], id(1), id(3), id(5)), b.peek(queue, 20))
+	require.ElementsMatch(t, append(ids(20)[7:], id(1), id(3), id(5)), b.peek(20))
 }
 
 func TestReplayTakesNoLetterTwice(t *testing.T) {
@@ -113,7 +113,7 @@ func TestReplayToAQueueThatIsGone(t *testing.T) {
 	require.ErrorIs(t, err, rabbit.ErrUnroutable)
 	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1, Matched: 1, Failed: 1}, result)
 	b.waitFor(names.DeadLetterQueue(queue), 40)
-	require.Equal(t, ids(40), b.peek(queue, 40))
+	require.Equal(t, ids(40), b.peek(40))
 }
 
 // A user who may not write to the default exchange, from where every queue can be reached, may replay all the same.

@@ -157,6 +157,10 @@ func (b *Broker) DeleteVHost(ctx context.Context, name string) error {
 
 // Kill ends the node's Erlang VM with SIGKILL, as a crash would, and returns when
 // it is gone. Data and ports stay; Start brings the node back.
+//
+// A node writes down that it has a new quorum queue up to a second after it was
+// declared, confirms or not. Killed before that, it comes back with the queue empty
+// (RabbitMQ 4.3.6) or stuck (3.10.8).
 func (b *Broker) Kill() error {
 	return b.change("kill", func() error { return b.engine.kill(context.Background()) })
 }

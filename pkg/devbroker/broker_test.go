@@ -1,6 +1,7 @@
 package devbroker_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -78,6 +79,7 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.True(t, acked)
 
 	before := b.About()
+	requireRemembered(t, before.Dir, "kept")
 	require.NoError(t, syscall.Kill(before.PID, 0))
 	require.NoError(t, b.Kill())
 	require.Zero(t, b.About().PID)
@@ -122,6 +124,19 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.ErrorIs(t, b.Kill(), devbroker.ErrClosed)
 	_, err = b.Ctl(ctx, "status")
 	require.ErrorIs(t, err, devbroker.ErrClosed)
+}
+
+// requireRemembered waits until a node has written down that it has a quorum queue: see Broker.Kill.
+func requireRemembered(t *testing.T, dir, queue string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		names, err := filepath.Glob(filepath.Join(dir, "data", "*", "quorum", "*", "names.dets"))
+		if err != nil || len(names) != 1 {
+			return false
+		}
+		text, err := os.ReadFile(names[0])
+		return err == nil && bytes.Contains(text, []byte(queue))
+	}, 30*time.Second, 20*time.Millisecond)
 }
 
 func TestTwoNodesAtOnceEndWithTheirOwners(t *testing.T) {

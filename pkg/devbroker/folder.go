@@ -158,7 +158,7 @@ func reasons(log string) string {
 	seen := map[string]bool{}
 	for line := range strings.Lines(log) {
 		line = strings.TrimSpace(line)
-		if _, after, found := strings.Cut(line, "> "); found && strings.Contains(line, "] <") {
+		if _, after, found := strings.Cut(line+" ", "> "); found && strings.Contains(line, "] <") {
 			line = strings.TrimSpace(after) // without time, level and process
 		}
 		if line == "" || seen[line] {
@@ -167,7 +167,7 @@ func reasons(log string) string {
 		seen[line] = true
 		all = append(all, line)
 		lower := strings.ToLower(line)
-		for _, sign := range []string{"error", "fail", "eaddrinuse", "in use", "invalid", "not found", "denied", "cannot", "refused"} {
+		for _, sign := range []string{"error", "fail", "tried to", "unknown", "eaddrinuse", "in use", "invalid", "not found", "denied", "cannot", "refused"} {
 			if strings.Contains(lower, sign) {
 				telling = append(telling, line)
 				break

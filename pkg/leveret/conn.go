@@ -33,7 +33,8 @@ type ConnConfig struct {
 	TLS *tls.Config
 	// Name is what the connections are called in the management UI. Default: the name of the executable.
 	Name string
-	// Instance tells the processes of one service apart. Default: host/pid.
+	// Instance tells the processes of one service apart: exclusive queues are named after it, so a program that connects
+	// twice for one service gives each connection its own. Default: host/pid.
 	Instance string
 	// Version is the program's, for the management UI. Optional.
 	Version string

@@ -27,7 +27,7 @@ func TestDependencies(t *testing.T) {
 	slices.Sort(modules)
 	slices.Sort(packages)
 	require.Equal(t, []string{
-		"github.com/cespare/xxhash/v2", "github.com/google/uuid", "github.com/rabbitmq/amqp091-go", "go.opentelemetry.io/auto/sdk",
+		"github.com/cespare/xxhash/v2", "github.com/google/uuid", "github.com/rabbitmq/amqp091-go",
 		"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace",
 	}, slices.Compact(modules))
 	require.Equal(t, []string{"pkg/internal/wire", "pkg/leveret", "pkg/rabbit", "pkg/topology"}, slices.Compact(packages))

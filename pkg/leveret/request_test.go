@@ -53,7 +53,7 @@ func TestCall(t *testing.T) {
 	}{"direct reply-to": {}, "reply queue": {replyQueue: true}, "quorum": {queueType: "quorum"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupAsking(t)
+			b := setupAsking(t, leveret.Timeout(patience))
 			conn := b.connect(leveret.ConnConfig{RequestQueueType: config.queueType, Instance: "here/1"})
 			client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: config.replyQueue})
 			_, err := b.ask.Call(b.ctx, client, thing{N: 1})

@@ -32,7 +32,7 @@ const (
 	RoleCalls
 )
 
-// String returns the verb: "handles", "subscribes to", …
+// String returns the verb: "handles", "subscribes to" and so on.
 func (r Role) String() string {
 	if r > RoleCalls {
 		return "?"

@@ -1,6 +1,7 @@
 package leveret_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,8 +21,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
-	"context"
-
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -39,6 +38,7 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	u, err := url.Parse(b.url)
 	require.NoError(t, err)
+	target := u.Host
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -48,7 +48,7 @@ func TestTLS(t *testing.T) {
 			}
 			all.Go(func() {
 				defer from.Close()
-				to, err := net.Dial("tcp", u.Host)
+				to, err := net.Dial("tcp", target)
 				if err != nil {
 					return
 				}
@@ -69,6 +69,7 @@ func TestTLS(t *testing.T) {
 		"configured":     {URLs: []string{u.String()}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
 		"in the address": {URLs: []string{u.String() + "?cacertfile=" + url.QueryEscape(file)}},
 	} {
+		config.Instance = name
 		conn := b.connect(config)
 		client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true})
 		reply, err := b.ask.Call(b.ctx, client, thing{N: 7})

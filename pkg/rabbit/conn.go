@@ -389,6 +389,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 		return nil, err
 	}
 	blocked := &c.blocked
+	var in *inbound
 	conn, err := amqp.DialConfig(plain, amqp.Config{
 		SASL:       candid(a.logins(), properties),
 		Heartbeat:  c.config.Heartbeat,
@@ -412,14 +413,18 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 			if err != nil {
 				return s.wire, err
 			}
-			return readableConn{secured, newInbound(secured)}, nil
+			in = newInbound(secured)
+			return readableConn{secured, in}, nil
 		},
 	})
 	if err != nil {
 		if s.wire != nil {
 			_ = s.wire.Close()
 		}
-		return nil, explain(err)
+		if in != nil {
+			return nil, explain(err, in.failure())
+		}
+		return nil, err
 	}
 	s.Connection = conn
 	s.closed = conn.NotifyClose(make(chan *amqp.Error, 1))

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"sync/atomic"
 )
 
 const (
@@ -34,6 +35,7 @@ type inbound struct {
 	rest   int    // bytes of the frame that is being passed through
 	held   []byte // what is left of a header frame
 	buffer []byte
+	failed atomic.Pointer[error] // what reading has ended with
 }
 
 func newInbound(source io.Reader) *inbound {
@@ -50,6 +52,22 @@ func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
 // Read returns bytes of one frame at a time.
 func (f *inbound) Read(p []byte) (int, error) {
+	n, err := f.read(p)
+	if err != nil {
+		f.failed.Store(&err)
+	}
+	return n, err
+}
+
+// failure returns what reading has ended with: of that, the driver passes on the text at best.
+func (f *inbound) failure() error {
+	if err := f.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (f *inbound) read(p []byte) (int, error) {
 	if len(f.held) == 0 && f.rest == 0 {
 		if err := f.next(); err != nil {
 			return 0, err

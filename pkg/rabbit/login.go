@@ -65,22 +65,25 @@ func (l candidLogin) Response() string {
 	return l.Authentication.Response()
 }
 
-// explain says in plain words what the driver's errors at login mean.
-func explain(err error) error {
+// explain says in plain words what the driver's errors at login mean. Where the broker has not said anything, the driver
+// guesses; then it is what reading has ended with that counts, if it has.
+func explain(err, reading error) error {
 	e, _ := errors.AsType[*amqp.Error](err)
 	switch {
 	case e == nil:
 		return err
 	case e == amqp.ErrSASL: //nolint:errorlint // it is this one
 		return fmt.Errorf("the broker does not offer this way to log in: %w", err)
-	case e == amqp.ErrCredentials, e == amqp.ErrVhost: //nolint:errorlint // the driver's guesses
-		return errors.New("the connection was lost during the login")
 	case e.Server && e.Code == amqp.AccessRefused:
 		return fmt.Errorf("the broker refused the login (user name or password): %w", err)
 	case e.Server && e.Code == amqp.NotAllowed:
 		return fmt.Errorf("no access to this virtual host, or it does not exist: %w", err)
-	default:
+	case e.Server:
 		return err
+	case reading != nil:
+		return fmt.Errorf("the connection was lost during the login: %w", reading)
+	default:
+		return errors.New("the connection was lost during the login")
 	}
 }
 

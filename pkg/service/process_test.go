@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -266,7 +267,9 @@ func TestTheBrokerDiesAndComesBack(t *testing.T) {
 	p := launch(t, "LEVERET_BROKER_URL="+node.URL())
 	p.log.await(t, "ready")
 	inSetup, goOn := make(chan struct{}), make(chan struct{})
-	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
+	var rt *service.Runtime
+	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, given *service.Runtime) error {
+		rt = given
 		handlers(rt)
 		close(inSetup)
 		<-goOn
@@ -301,6 +304,22 @@ func TestTheBrokerDiesAndComesBack(t *testing.T) {
 	p.signal(t, syscall.SIGTERM)
 	require.Equal(t, 0, p.code(t))
 	require.Len(t, p.log.records(t, "ready"), 1)
+
+	// An alarm: the broker takes no messages. It tells whoever sends one.
+	_, err = node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.0001")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return errors.Is(do.Send(ctx, rt.Client, unit{}), leveret.ErrBlocked)
+	}, 20*time.Second, 10*time.Millisecond)
+	requireNotReady(t, r, "the connection for publishing is blocked since ")
+	_, err = node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.6")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		status, _ := r.get(t, "/readyz")
+		return status == 200
+	}, 20*time.Second, 10*time.Millisecond)
 
 	require.NoError(t, node.Pause()) // a broker that hangs does not hold up the end
 	began := time.Now()

@@ -64,6 +64,9 @@ func Profile(ctx context.Context, node *devbroker.Broker, scenarios []Scenario, 
 // ours matches Leveret's own functions, and not those of this program.
 var ours = regexp.MustCompile(`leveretmq/leveret/pkg/`)
 
+// typeArguments are left out of names: they may be whole structs.
+var typeArguments = regexp.MustCompile(`\[go\.shape\..*\]`)
+
 // top asks pprof for the hottest functions: by their own time, or of ours by all that they call.
 func top(ctx context.Context, path string, cumulative bool, n int) ([]Place, error) {
 	args := []string{"tool", "pprof", "-top", "-nodecount=300"}
@@ -90,7 +93,8 @@ func placesIn(out []byte, cumulative bool, n int) []Place {
 		if len(f) < 6 || !strings.HasSuffix(f[1], "%") || !strings.HasSuffix(f[4], "%") {
 			continue
 		}
-		place := Place{Function: strings.TrimSuffix(strings.Join(f[5:], " "), " (inline)"), Percent: f[1]}
+		name := typeArguments.ReplaceAllString(strings.Join(f[5:], " "), "")
+		place := Place{Function: strings.TrimSuffix(name, " (inline)"), Percent: f[1]}
 		if cumulative {
 			if !ours.MatchString(place.Function) {
 				continue

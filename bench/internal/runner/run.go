@@ -40,7 +40,7 @@ type Config struct {
 }
 
 // overhead is what a measurement takes beside its length: processes, connections, a fresh virtual host.
-const overhead = 1200 * time.Millisecond
+const overhead = 800 * time.Millisecond
 
 // Run measures. What fails is in the samples; an error means that there is no going on.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error) {

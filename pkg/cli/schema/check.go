@@ -92,7 +92,7 @@ func (s *Schema) decode(body []byte) error {
 		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	for _, v := range []reflect.Value{target, target.Elem()} {
-		if check, ok := v.Interface().(interface{ Validate() error }); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
+		if check, ok := reflect.TypeAssert[interface{ Validate() error }](v); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {
 			if err := check.Validate(); err != nil {
 				return invalid("", "%s", messageOf(err))
 			}
