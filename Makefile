@@ -18,7 +18,7 @@ race: ## the same under the race detector (needs a C compiler)
 	go test -race -timeout 15m ./...
 
 lint: ## golangci-lint; the first time it is built from source
-	.ci/lint run
+	.ci/lint
 
 fmt: ## format the code, and tidy go.mod
 	.ci/lint fmt

@@ -146,7 +146,7 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 func (p *plan) narrow(given map[string]bool) {
 	p.scenarios = slices.DeleteFunc(p.scenarios, func(s runner.Scenario) bool { return !s.Short })
 	p.peers = slices.DeleteFunc(p.peers, func(peer peers.Peer) bool {
-		return peer.Name != peers.Raw && peer.Name != peers.RawBatched && peer.Name != peers.Leveret
+		return peer.Name != peers.Raw && peer.Name != peers.RawBatched && peer.Name != peers.Leveret // no variants either
 	})
 	p.parts = nil
 	if !given["rounds"] {
@@ -167,7 +167,7 @@ func (p *plan) list(w io.Writer) {
 	}
 	fmt.Fprintf(w, "Beside them: %s\n\nPeers:\n", strings.Join(parts, ", "))
 	for _, peer := range p.peers {
-		fmt.Fprintf(w, "  %-16s %s %s\n", peer.Name, peer.Module, peer.Version())
+		fmt.Fprintf(w, "  %-16s %s\n", peer.Name, peer.Modules())
 	}
 }
 
@@ -183,7 +183,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 	closing := context.WithoutCancel(ctx)
 	defer func() { _ = node.Close(closing) }()
 	run := &results.Run{
-		Began: began, Command: command, Machine: results.ThisMachine(ctx), Peers: results.PeersOf(p.peers), Rounds: p.rounds,
+		Began: began, Command: command, Machine: results.ThisMachine(ctx), Commit: results.Commit(ctx), Peers: results.PeersOf(p.peers), Rounds: p.rounds,
 		Broker: fmt.Sprintf("%s (%s)", node.Version(), node.Source().Kind),
 	}
 	for _, s := range p.scenarios {
@@ -319,7 +319,7 @@ func (p *plan) write(run *results.Run) error {
 func failures(run *results.Run) error {
 	var errs []error
 	for _, s := range run.Samples {
-		if s.Err != "" && (s.Peer == peers.Leveret || s.Peer == peers.Raw || s.Peer == peers.RawBatched) {
+		if s.Err != "" && slices.Contains([]string{peers.Leveret, peers.Telemetry, peers.Raw, peers.RawBatched}, s.Peer) {
 			errs = append(errs, fmt.Errorf("%s, %s, round %d: %s", s.Scenario, s.Peer, s.Round+1, s.Err))
 		}
 	}

@@ -330,8 +330,16 @@ func TestExchangeComesBack(t *testing.T) {
 	require.Equal(t, "not_found", foreign.take("a.do.dlq").Headers["leveret-error-code"])
 	_, err := foreign.QueueDelete("a.do", false, false, false)
 	require.NoError(t, err)
-	client := h.sender(leveret.Sends(h.do))
-	h.eventually(func() bool { return h.do.Send(h.ctx, client, thing{N: 1}) == nil })
+	h.eventually(func() bool { // the worker has declared it again, and consumes it
+		ch, err := foreign.conn.Channel()
+		if err != nil {
+			return false
+		}
+		defer ch.Close()
+		q, err := ch.QueueDeclarePassive("a.do", true, false, false, false, nil)
+		return err == nil && q.Consumers == 1
+	})
+	require.NoError(t, h.do.Send(h.ctx, h.sender(leveret.Sends(h.do)), thing{N: 1}))
 	require.Equal(t, "not_found", foreign.take("a.do.dlq").Headers["leveret-error-code"])
 }
 

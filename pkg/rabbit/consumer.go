@@ -166,9 +166,26 @@ func (c *Consumer) Run(ctx context.Context) error {
 		c.note(err)
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
 		_ = c.conn.pause(ctx, failures)
+		if errors.Is(err, errCancelled) {
+			// A queue that is declared and consumed again while the broker is still deleting it is lost to both: the broker
+			// confirms it all, and forgets the consumer without a word (seen on 3.10).
+			wait(ctx, deletionTime)
+		}
 	}
 	c.note(errors.New("stopped"))
 	return c.drain(stopWork)
+}
+
+// deletionTime is how long the broker is given to delete a queue.
+const deletionTime = time.Second
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // drain waits for the handlers: for the drain time, and then for the grace.

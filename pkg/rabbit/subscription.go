@@ -251,10 +251,13 @@ func (s *subscription) retire() {
 func (s *subscription) lost(tag string) error {
 	close(s.latest.drop)
 	if tag != "" {
-		return errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")
+		return errCancelled
 	}
 	if e := s.channel.exception(); e != nil {
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}
 	return errors.New("the connection was lost")
 }
+
+// errCancelled is why deliveries ended though connection and channel live.
+var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")

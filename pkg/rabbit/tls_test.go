@@ -90,8 +90,8 @@ func (a *authority) config(t *testing.T, client string) *tls.Config {
 	return config
 }
 
-// strictNode is a node that takes TLS with client certificates, messages of 100 kB at most, and handlers that take no more
-// than a second. It returns the address of the TLS listener.
+// strictNode is a node that takes TLS with client certificates, and messages of 100 kB at most. It returns the address of
+// the TLS listener.
 func strictNode(t *testing.T, a *authority) (*devbroker.Broker, string) {
 	t.Helper()
 	a.issue(t, "broker", a)
@@ -112,8 +112,6 @@ auth_mechanisms.1 = PLAIN
 auth_mechanisms.2 = EXTERNAL
 ssl_cert_login_from = common_name
 max_message_size = 100000
-consumer_timeout = 1000
-channel_tick_interval = 1000
 `),
 		})
 		if err != nil && tries < 3 {
@@ -230,28 +228,5 @@ func TestTLS(t *testing.T) {
 		}
 		all.Wait()
 		require.Zero(t, wrong.Load())
-	})
-	t.Run("longer than the broker waits", func(t *testing.T) {
-		t.Parallel()
-		conn := dial(t, rabbit.Config{URLs: []string{node.URL()}})
-		declare(t, conn, queue("slow", "quorum"))
-		fill(t, conn, "slow", 4)
-		books, release := newBook(), make(chan struct{})
-		handle, handled := handler(func(n int64, d *rabbit.Incoming) rabbit.Settlement {
-			if n == 1 {
-				<-release
-			}
-			books.receive(d.MessageId)
-			return rabbit.Ack
-		})
-		c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "slow", Concurrency: 2, Handle: handle})
-		running(t, c)
-		// The broker takes the first one back, and gives it to the next handler.
-		require.Eventually(t, func() bool { return handled.Load() >= 5 }, 60*time.Second, 5*time.Millisecond)
-		close(release)
-		requireReady(t, conn, "slow", 0)
-		require.Eventually(t, func() bool { return c.Ready() == nil && c.Running() == 0 }, 10*time.Second, time.Millisecond)
-		_, received, _ := books.counts()
-		require.Equal(t, 4, received)
 	})
 }

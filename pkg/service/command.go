@@ -12,7 +12,7 @@ import (
 )
 
 // Command returns the program as a command to mount under another one; its subcommand healthcheck comes with it. Its error
-// tells the exit code: see [ExitCode]. It may be run several times.
+// tells the exit code: see [ExitCode].
 func (p Program) Command() *cobra.Command {
 	p = p.withDefaults()
 	schema := p.schema()

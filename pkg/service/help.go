@@ -18,7 +18,7 @@ func usage(cmd *cobra.Command) error {
 	fmt.Fprintf(&b, "Usage:\n  %s\n", cmd.UseLine())
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() {
-			fmt.Fprintf(&b, "  %-22s %s\n", sub.CommandPath(), sub.Short)
+			fmt.Fprintf(&b, "  %s   %s\n", sub.CommandPath(), sub.Short)
 		}
 	}
 	var titles []string

@@ -553,6 +553,37 @@ func TestWhatTheProgramSaysAndWhatIsConfigured(t *testing.T) {
 	require.Equal(t, []string{"client", "client", "program", "use 1", "use 2"}, order)
 }
 
+// A queue that exists with other arguments is used as it is: a rolling deploy must not become a crash loop.
+func TestAQueueWithOtherArgumentsIsUsed(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{broker}})
+	require.NoError(t, err)
+	ch, err := conn.Rabbit().Channel(t.Context())
+	require.NoError(t, err)
+	_, err = ch.QueueDeclare("unit.do", true, false, false, false, map[string]any{"x-queue-type": "quorum"})
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+
+	handled := make(chan struct{})
+	var rt *service.Runtime
+	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, given *service.Runtime) error {
+		rt = given
+		do.Handle(rt.Worker, func(context.Context, unit) error { close(handled); return nil })
+		ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+		return nil
+	}}, map[string]string{"broker.url": broker})
+	r.log.await(t, "ready")
+	said := r.log.await(t, "cannot declare; it is used as it is")
+	require.Equal(t, "queue unit.do", said["what"])
+	require.Contains(t, said["reason"], "PRECONDITION_FAILED")
+	_, metrics := r.get(t, "/metrics")
+	require.Contains(t, metrics, "\nleveret_topology_mismatches_total 1\n")
+	require.NoError(t, do.Send(t.Context(), rt.Client, unit{}))
+	<-handled
+	require.Equal(t, 0, r.end(t))
+}
+
 func TestRuntimeIsForSetup(t *testing.T) {
 	t.Parallel()
 	var rt *service.Runtime

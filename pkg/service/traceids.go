@@ -12,8 +12,8 @@ import (
 
 // traceIDs is a tracer provider for programs whose spans go nowhere. Its spans have ids and record nothing: so a message
 // has a trace id from its first sender on, logs of all services share it, and those services that do export have whole
-// traces. The SDK without an exporter would do the same for three times the time (7.5 µs against 2.3 µs for a message sent
-// and handled) and twice the memory, since it records what nobody reads.
+// traces. The SDK without an exporter would do the same for three times the time and twice the memory, since it records
+// what nobody reads: 7.5 µs and 6 KB for a message sent and handled, against 2.3 µs and 2.6 KB.
 type traceIDs struct {
 	embedded.TracerProvider
 

@@ -76,7 +76,7 @@ const (
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, error) {
 	var findings []Finding
 	for _, p := range c.Peers {
-		if p.Sender == nil && p.Work == nil || p.FilledBy != "" {
+		if p.Sender == nil && p.Work == nil || p.FilledBy != "" || p.Variant {
 			continue
 		}
 		for _, e := range []struct {

@@ -8,19 +8,30 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
+// A flavour of Leveret is what it connects with beside the address.
+type flavour func(*leveret.ConnConfig)
+
+func (f flavour) connect(ctx context.Context, s Setting) (*leveret.Conn, error) {
+	config := leveret.ConnConfig{URLs: []string{s.URL}, Name: "bench", Logger: s.Log}
+	f(&config)
+	return leveret.Connect(ctx, config)
+}
+
 // leveretPeer is Leveret through its public interface and with its defaults: typed contracts, a client, a worker.
 func leveretPeer() Peer {
-	return Peer{
-		Name: Leveret, Module: "github.com/leveretmq/leveret",
+	f := flavour(func(*leveret.ConnConfig) {})
+	return f.peer(Peer{
+		Name: Leveret, Module: leveretModule,
 		About: "Everything on, as by default: persistent, mandatory, confirmed, published again under the same id after a lost " +
 			"connection; acked after the handler; a failed message's copy confirmed before the original is acked.",
-		Sender:   leveretSender,
-		Pipeline: leveretPipeline,
-		Work:     leveretWork,
-		Retry:    leveretWork,
-		Caller:   leveretCaller,
-		Serve:    leveretServe,
-	}
+	})
+}
+
+const leveretModule = "github.com/leveretmq/leveret"
+
+func (f flavour) peer(p Peer) Peer {
+	p.Sender, p.Pipeline, p.Work, p.Retry, p.Caller, p.Serve = f.sender, f.pipeline, f.work, f.work, f.caller, f.serve
+	return p
 }
 
 func leveretCommand(s Setting, name string) *leveret.Command[Payload] {
@@ -45,8 +56,8 @@ type leveretClient struct {
 	client *leveret.Client
 }
 
-func newLeveretClient(ctx context.Context, s Setting, service *leveret.Service) (*leveretClient, error) {
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{s.URL}, Name: "bench", Logger: s.Log})
+func (f flavour) client(ctx context.Context, s Setting, service *leveret.Service) (*leveretClient, error) {
+	conn, err := f.connect(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -68,16 +79,16 @@ type leveretSends struct {
 	next     func() int
 }
 
-func newLeveretSends(ctx context.Context, s Setting) (*leveretSends, error) {
+func (f flavour) sends(ctx context.Context, s Setting) (*leveretSends, error) {
 	commands, contracts := leveretCommands(s)
-	c, err := newLeveretClient(ctx, s, leveret.NewService("bench", leveret.Sends(contracts...)))
+	c, err := f.client(ctx, s, leveret.NewService("bench", leveret.Sends(contracts...)))
 	if err != nil {
 		return nil, err
 	}
 	return &leveretSends{c, c.client, commands, roundRobin(len(commands))}, nil
 }
 
-func leveretSender(ctx context.Context, s Setting) (Sender, error) { return newLeveretSends(ctx, s) }
+func (f flavour) sender(ctx context.Context, s Setting) (Sender, error) { return f.sends(ctx, s) }
 
 func (l *leveretSends) Send(ctx context.Context, p *Payload) error {
 	return l.commands[l.next()].Send(ctx, l.sender, *p)
@@ -88,8 +99,8 @@ type leveretPipe struct {
 	pipeline *leveret.Pipeline
 }
 
-func leveretPipeline(ctx context.Context, s Setting) (Pipeline, error) {
-	sends, err := newLeveretSends(ctx, s)
+func (f flavour) pipeline(ctx context.Context, s Setting) (Pipeline, error) {
+	sends, err := f.sends(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -100,18 +111,18 @@ func leveretPipeline(ctx context.Context, s Setting) (Pipeline, error) {
 
 func (l leveretPipe) Flush(ctx context.Context) error { return l.pipeline.Flush(ctx) }
 
-func leveretWork(ctx context.Context, s Setting, ready func(), h Handler) error {
+func (f flavour) work(ctx context.Context, s Setting, ready func(), h Handler) error {
 	commands, contracts := leveretCommands(s)
-	return leveretRun(ctx, s, leveret.NewService("bench", leveret.Handles(contracts...)), ready, func(w *leveret.Worker) {
+	return f.run(ctx, s, leveret.NewService("bench", leveret.Handles(contracts...)), ready, func(w *leveret.Worker) {
 		for _, c := range commands {
 			c.Handle(w, func(ctx context.Context, p Payload) error { return h(ctx, &p) })
 		}
 	})
 }
 
-// leveretRun runs a worker, and says when it is ready.
-func leveretRun(ctx context.Context, s Setting, service *leveret.Service, ready func(), register func(*leveret.Worker)) error {
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{s.URL}, Name: "bench", Logger: s.Log})
+// run runs a worker, and says when it is ready.
+func (f flavour) run(ctx context.Context, s Setting, service *leveret.Service, ready func(), register func(*leveret.Worker)) error {
+	conn, err := f.connect(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -146,9 +157,9 @@ type leveretCalls struct {
 	request *leveret.Request[Payload, Payload]
 }
 
-func leveretCaller(ctx context.Context, s Setting) (Caller, error) {
+func (f flavour) caller(ctx context.Context, s Setting) (Caller, error) {
 	r := leveretRequest(s)
-	c, err := newLeveretClient(ctx, s, leveret.NewService("caller", leveret.Calls(r)))
+	c, err := f.client(ctx, s, leveret.NewService("caller", leveret.Calls(r)))
 	return leveretCalls{c, r}, err
 }
 
@@ -157,9 +168,9 @@ func (l leveretCalls) Call(ctx context.Context, p *Payload) (*Payload, error) {
 	return &reply, err
 }
 
-func leveretServe(ctx context.Context, s Setting, ready func(), r Responder) error {
+func (f flavour) serve(ctx context.Context, s Setting, ready func(), r Responder) error {
 	request := leveretRequest(s)
-	return leveretRun(ctx, s, leveret.NewService("bench", leveret.Answers(request)), ready, func(w *leveret.Worker) {
+	return f.run(ctx, s, leveret.NewService("bench", leveret.Answers(request)), ready, func(w *leveret.Worker) {
 		request.Answer(w, func(ctx context.Context, p Payload) (Payload, error) {
 			reply, err := r(ctx, &p)
 			if err != nil {

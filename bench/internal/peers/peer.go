@@ -59,8 +59,10 @@ type Caller interface {
 type Peer struct {
 	// Name is short: "raw".
 	Name string
-	// Module is the Go module, whose version is read from the binary.
-	Module string
+	// Module is the Go module, whose version is read from the binary; With is another that belongs to it.
+	Module, With string
+	// Variant says that it is another form of a peer, measured in a few scenarios only.
+	Variant bool
 	// About says what its strongest guarantee is and how that is configured.
 	About string
 	// FilledBy names the peer that fills the queue for this one; empty: it does so itself.
@@ -89,11 +91,12 @@ const (
 	Raw        = "raw"
 	RawBatched = "raw-batched"
 	Leveret    = "leveret"
+	Telemetry  = "leveret-otel"
 )
 
 // All returns the peers, in the order in which they are shown.
 func All() []Peer {
-	return append([]Peer{raw(), rawBatched(), leveretPeer()}, others()...)
+	return append([]Peer{raw(), rawBatched(), leveretPeer(), leveretOtel()}, others()...)
 }
 
 // Find returns the peer of a name.
@@ -112,8 +115,14 @@ const Driver = driver
 // DriverVersion returns its version.
 func DriverVersion() string { return moduleVersion(driver) }
 
-// Version returns the version of the peer's module that is linked into this binary.
-func (p Peer) Version() string { return moduleVersion(p.Module) }
+// Modules returns the peer's modules and their versions, as they are linked into this binary.
+func (p Peer) Modules() string {
+	text := p.Module + " " + moduleVersion(p.Module)
+	if p.With != "" {
+		text += ", " + p.With + " " + moduleVersion(p.With)
+	}
+	return text
+}
 
 func moduleVersion(module string) string {
 	info, ok := debug.ReadBuildInfo()

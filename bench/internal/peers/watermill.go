@@ -23,7 +23,7 @@ import (
 // once and was not acked could never be handled again. They are removed here, as its documentation shows for x-death.
 func watermillPeer() Peer {
 	return Peer{
-		Name: "watermill", Module: "github.com/ThreeDotsLabs/watermill-amqp/v3",
+		Name: "watermill", Module: "github.com/ThreeDotsLabs/watermill", With: "github.com/ThreeDotsLabs/watermill-amqp/v3",
 		About: "Persistent, mandatory, ConfirmDelivery, a pool of as many channels as goroutines publish; one subscription for each handler at once, " +
 			"acked after it; headers that are no strings removed before its marshaler refuses them; connects again. " +
 			"Requests: its requestreply component, with a reply queue for each call.",

@@ -26,7 +26,7 @@ const (
 	chartHead  = 64
 )
 
-var colours = map[string]string{peers.Leveret: "#c2410c", peers.Raw: "#475569", peers.RawBatched: "#64748b"}
+var colours = map[string]string{peers.Leveret: "#c2410c", peers.Raw: "#475569", peers.RawBatched: "#64748b", peers.Telemetry: "#ea9a6b"}
 
 // Chart draws the throughput of some scenarios as SVG: one panel each, one bar for each peer, the spread as a line.
 func Chart(w io.Writer, run *results.Run) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,7 @@ func (p page) about() {
 	p.line("| | |\n| --- | --- |")
 	p.row("machine", fmt.Sprintf("%s, %d cores, %.0f GiB; %s", m.CPU, m.Cores, float64(m.Memory)/(1<<30), m.System))
 	p.row("broker", "RabbitMQ "+r.Broker+", one node on the same machine, quorum queues, messages persistent (requests and replies are not: nobody wants them after their deadline)")
+	p.row("Leveret", "commit "+r.Commit)
 	p.row("Go", m.Go)
 	p.row("driver", peers.Driver+" "+peers.DriverVersion()+", the same for all")
 	p.row("rounds", fmt.Sprint(r.Rounds))
@@ -68,7 +70,8 @@ func (p page) about() {
 	p.line("Each number is the median of %d rounds; in brackets the smallest and the largest. A round measures every scenario with every", r.Rounds)
 	p.line("peer once, the peers in an order of its own. Each measurement is a process of its own, on a virtual host of its own, after a")
 	p.line("warm-up. A ratio is the median of the rounds' ratios. CPU, allocations and memory are the client process's alone; CPU is user")
-	p.line("and system time. The broker shares the machine, so what a client saves, the broker has.\n")
+	p.line("and system time. The broker shares the machine, so what a client saves, the broker has. One binary links all peers, and takes")
+	p.line("some 20 MiB before it does anything.\n")
 	p.line("Payloads are a Go value, encoded and decoded as JSON on both sides by all, 256 bytes or 16 KiB long. Publishes in flight: %d", runner.Window)
 	p.line("at most; prefetch: %d, or four for each handler where that is more.\n", runner.Prefetch)
 }
@@ -142,7 +145,7 @@ func (p page) scenario(s runner.Scenario) {
 	var absent []string
 	for _, name := range byRate(p.run, s.Name, names) {
 		if p.run.Of(s.Name, name) == nil {
-			if name != peers.RawBatched || s.Kind == measure.Consume && s.Work == 0 {
+			if !slices.Contains([]string{peers.RawBatched, peers.Telemetry}, name) || name == peers.RawBatched && s.Kind == measure.Consume && s.Work == 0 {
 				absent = append(absent, name)
 			}
 			continue
@@ -184,8 +187,11 @@ func (p page) toRaw(scenario, name string) string {
 
 // loses says in a few words what the experiments found.
 func (p page) loses(name string) string {
-	if name == peers.RawBatched {
+	switch name {
+	case peers.RawBatched:
 		name = peers.Raw // its publisher is the same
+	case peers.Telemetry:
+		name = peers.Leveret
 	}
 	var how []string
 	tried := false
@@ -254,13 +260,13 @@ func (p page) faults() {
 
 func (p page) who() {
 	p.line("## Who takes part, and how\n")
-	p.head("peer", "module", "at its strongest")
+	p.head("peer", "modules", "at its strongest")
 	for _, peer := range p.run.Peers {
 		about := peer.About
 		if peer.RetryAbout != "" {
 			about += " Retry: " + peer.RetryAbout
 		}
-		p.row(peer.Name, "`"+peer.Module+"` "+peer.Version, about)
+		p.row(peer.Name, peer.Modules, about)
 	}
 	p.line("")
 }

@@ -93,7 +93,7 @@ func AgainstPeers(run *results.Run) []Target {
 
 // isOurs tells whether a peer is no other library.
 func isOurs(name string) bool {
-	return name == peers.Leveret || name == peers.Raw || name == peers.RawBatched
+	return name == peers.Leveret || name == peers.Telemetry || name == peers.Raw || name == peers.RawBatched
 }
 
 // measured are the scenarios of the run.

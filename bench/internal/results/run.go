@@ -27,6 +27,8 @@ type Run struct {
 	Took    time.Duration
 	Command string
 	Machine Machine
+	// Commit is Leveret's, "-dirty" where files differ from it.
+	Commit string
 	// Broker is RabbitMQ's version, and where it comes from.
 	Broker string
 	Peers  []Peer
@@ -49,13 +51,13 @@ type Machine struct {
 }
 
 // A Peer is who took part.
-type Peer struct{ Name, Module, Version, About, RetryAbout string }
+type Peer struct{ Name, Modules, About, RetryAbout string }
 
 // PeersOf describes the peers that take part.
 func PeersOf(all []peers.Peer) []Peer {
 	var found []Peer
 	for _, p := range all {
-		found = append(found, Peer{p.Name, p.Module, p.Version(), p.About, p.RetryAbout})
+		found = append(found, Peer{p.Name, p.Modules(), p.About, p.RetryAbout})
 	}
 	return found
 }
@@ -75,6 +77,11 @@ func ThisMachine(ctx context.Context) Machine {
 	kb, _ := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
 	m.Memory = kb << 10
 	return m
+}
+
+// Commit tells which commit of Leveret is measured; "unknown" outside its repository.
+func Commit(ctx context.Context) string {
+	return cmp.Or(output(ctx, "git", "describe", "--always", "--dirty"), "unknown")
 }
 
 func output(ctx context.Context, name string, args ...string) string {

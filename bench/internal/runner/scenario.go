@@ -24,7 +24,7 @@ type Scenario struct {
 	Rate int
 	// Waits names what p50 and p99 are of; empty where nothing waits.
 	Waits string
-	// Short says that it is part of the short form.
+	// Short says that it is part of the short form, and that variants of peers are measured too.
 	Short bool
 }
 
@@ -111,6 +111,9 @@ func Choose(all []Scenario, names []string) ([]Scenario, error) {
 
 // Offers tells whether a peer can do the scenario.
 func (s Scenario) Offers(p peers.Peer) bool {
+	if p.Variant && !s.Short {
+		return false
+	}
 	switch s.Kind {
 	case measure.Publish:
 		return p.Pipeline != nil

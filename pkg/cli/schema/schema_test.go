@@ -71,20 +71,34 @@ func TestCheck(t *testing.T) {
 		{"trailing", `{} {}`, "the payload is not JSON: invalid character after top-level value"},
 		{"another type", `[]`, "must be an object, is an array"},
 		{"missing", `{"lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"EUR"},"tip":null}`, "order_id: is missing"},
-		{"deep", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":0}],"total":{"amount":"5","currency":"EUR"},"tip":null}`,
-			"lines[0].quantity: must be >= 1, is 0; total.amount: must be an integer, is a string"},
-		{"in a pointer", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"EUR"},"tip":{"amount":-1,"currency":"EUR"}}`,
-			"tip.amount: must be >= 0, is -1"},
-		{"a fraction", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1.5}],"total":{"amount":5,"currency":"EUR"},"tip":null}`,
-			"lines[0].quantity: must be a whole number, is 1.5"},
-		{"too large for Go", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":5000000000}],"total":{"amount":5,"currency":"EUR"},"tip":null}`,
-			"lines[0].quantity: must be <= 2147483647, is 5000000000"},
-		{"enum", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"EUR"},"tip":null,"channel":"fax"}`,
-			`channel: must be one of "web", "shop", is "fax"`},
-		{"format", `{"order_id":"7","lines":[],"total":{"amount":5,"currency":"eur"},"tip":null,"placed_at":"today"}`,
-			`lines: must have at least 1 item, has 0; order_id: must be a uuid, is "7"; placed_at: must be a date-time, is "today"; total.currency: must match ^[A-Z]{3}$, is "eur"`},
-		{"Validate", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"XXX"},"tip":null}`,
-			"total.currency: XXX is no currency"},
+		{
+			"deep", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":0}],"total":{"amount":"5","currency":"EUR"},"tip":null}`,
+			"lines[0].quantity: must be >= 1, is 0; total.amount: must be an integer, is a string",
+		},
+		{
+			"in a pointer", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"EUR"},"tip":{"amount":-1,"currency":"EUR"}}`,
+			"tip.amount: must be >= 0, is -1",
+		},
+		{
+			"a fraction", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1.5}],"total":{"amount":5,"currency":"EUR"},"tip":null}`,
+			"lines[0].quantity: must be a whole number, is 1.5",
+		},
+		{
+			"too large for Go", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":5000000000}],"total":{"amount":5,"currency":"EUR"},"tip":null}`,
+			"lines[0].quantity: must be <= 2147483647, is 5000000000",
+		},
+		{
+			"enum", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"EUR"},"tip":null,"channel":"fax"}`,
+			`channel: must be one of "web", "shop", is "fax"`,
+		},
+		{
+			"format", `{"order_id":"7","lines":[],"total":{"amount":5,"currency":"eur"},"tip":null,"placed_at":"today"}`,
+			`lines: must have at least 1 item, has 0; order_id: must be a uuid, is "7"; placed_at: must be a date-time, is "today"; total.currency: must match ^[A-Z]{3}$, is "eur"`,
+		},
+		{
+			"Validate", `{"order_id":"01938c3e-8a41-7000-8000-000000000001","lines":[{"sku":"a","quantity":1}],"total":{"amount":5,"currency":"XXX"},"tip":null}`,
+			"total.currency: XXX is no currency",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

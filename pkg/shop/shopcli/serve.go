@@ -11,7 +11,8 @@ import (
 )
 
 // Serve makes the command that runs one of the services: `serve payment` is the main of paymentd.
-func Serve(*cli.App) *cobra.Command {
+func Serve(app *cli.App) *cobra.Command {
+	app.AddKeys(programs.Keys()...) // every command may read the file that the services read
 	cmd := &cobra.Command{
 		Use:     "serve SERVICE",
 		GroupID: "run",
@@ -30,6 +31,9 @@ func Serve(*cli.App) *cobra.Command {
 		one := p.Command()
 		one.Use = p.Service.Name()
 		cli.NeedsNothing(one) // it has settings of its own
+		for _, sub := range one.Commands() {
+			cli.NeedsNothing(sub)
+		}
 		run := one.RunE
 		one.RunE = func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := leash(cmd.Context(), dir, pid)
