@@ -269,7 +269,7 @@ func (p *plan) profile(ctx context.Context, node *devbroker.Broker) ([]runner.Ho
 	if err := os.MkdirAll(p.profiles, 0o755); err != nil {
 		return nil, err
 	}
-	return runner.Profile(ctx, node, scenarios, p.profiles, 5*time.Second, os.Stderr)
+	return runner.Profile(ctx, node, scenarios, p.profiles, 10*time.Second, os.Stderr)
 }
 
 func (p *plan) tryFaults(ctx context.Context) (_ []faults.Finding, err error) {

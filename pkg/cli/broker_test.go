@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,15 +25,30 @@ func ctl(tb testing.TB, args ...string) {
 	require.NoError(tb, err, "%s", out)
 }
 
+// manage makes one request to the management API.
+func manage(tb testing.TB, method, path, body string) {
+	tb.Helper()
+	node := leverettest.Node(tb)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, node.ManagementURL()+path, strings.NewReader(body))
+	require.NoError(tb, err)
+	request.SetBasicAuth(node.Username(), node.Password())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	require.NoError(tb, err)
+	require.NoError(tb, response.Body.Close())
+	require.Less(tb, response.StatusCode, 300, "%s %s: %s", method, path, response.Status)
+}
+
 // user makes a user who may use the management API and read, but neither configure nor write. Its flags log in as it.
 func user(tb testing.TB, url string) (flags []string) {
 	tb.Helper()
 	vhost := leverettest.VHost(tb, url)
 	name := "reader-" + vhost
-	ctl(tb, "add_user", name, "secret")
-	tb.Cleanup(func() { ctl(tb, "delete_user", name) })
-	ctl(tb, "set_user_tags", name, "monitoring")
-	ctl(tb, "set_permissions", "-p", vhost, name, "^$", "^$", ".*")
+	manage(tb, http.MethodPut, "/api/users/"+name, `{"password":"secret","tags":"monitoring"}`)
+	tb.Cleanup(func() { manage(tb, http.MethodDelete, "/api/users/"+name, "") })
+	manage(tb, http.MethodPut, "/api/permissions/"+vhost+"/"+name, `{"configure":"^$","write":"^$","read":".*"}`)
 	file := filepath.Join(tb.TempDir(), "password")
 	require.NoError(tb, os.WriteFile(file, []byte("secret\n"), 0o600))
 	return []string{"--broker-username", name, "--broker-password-file", file}

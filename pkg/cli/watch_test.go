@@ -21,6 +21,7 @@ type watched struct {
 	Name     string    `json:"name"`
 	Ready    *int      `json:"ready"`
 	In       *float64  `json:"in_per_s"`
+	Oldest   *float64  `json:"oldest_s"`
 	ClearsIn *float64  `json:"clears_in_s"`
 }
 
@@ -60,6 +61,17 @@ func TestWatchSeesRatesOfTheManagementAPI(t *testing.T) {
 	stop()
 	require.Equal(t, cli.ExitInterrupted, <-sent)
 	require.Empty(t, c.err.String())
+}
+
+// A classic queue, which requests have by default, tells when its oldest message was sent.
+func TestWatchSeesTheOldestRequest(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "--raw", "--routing-key", "oven.price", "{}").run(t.Context()))
+	c := kitchenAt(t, url, "queues", "oven.price", "--watch=100ms", "-o", "jsonl", "--broker-management-url", leverettest.Node(t).ManagementURL())
+	all := watch(t, c, func(w watched) bool { return w.Oldest != nil })
+	require.Less(t, *all[len(all)-1].Oldest, patience.Seconds())
 }
 
 func TestWatchEstimatesFromTwoSamples(t *testing.T) {

@@ -2,10 +2,13 @@ package deadletter_test
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
-	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -138,22 +141,33 @@ func TestReplayWithoutTheDefaultExchange(t *testing.T) {
 // user makes one who may configure and read everything, and write to what the pattern names.
 func (b *bench) user(write string) string {
 	b.t.Helper()
-	node, name := leverettest.Node(b.t), fmt.Sprintf("u%d-%s", time.Now().UnixNano(), leverettest.VHost(b.t, b.url))
-	for _, args := range [][]string{
-		{"add_user", name, "secret"},
-		{"set_permissions", "-p", leverettest.VHost(b.t, b.url), name, ".*", write, ".*"},
-	} {
-		out, err := node.Ctl(b.ctx, args...)
-		require.NoError(b.t, err, "%s", out)
-	}
-	b.t.Cleanup(func() {
-		_, err := node.Ctl(context.WithoutCancel(b.ctx), "delete_user", name)
-		require.NoError(b.t, err)
-	})
+	vhost := leverettest.VHost(b.t, b.url)
+	name := strings.ToLower(rand.Text()) + "-" + vhost
+	manage(b.t, http.MethodPut, "/api/users/"+name, `{"password":"secret","tags":""}`)
+	b.t.Cleanup(func() { manage(b.t, http.MethodDelete, "/api/users/"+name, "") })
+	permissions, err := json.Marshal(map[string]string{"configure": ".*", "write": write, "read": ".*"})
+	require.NoError(b.t, err)
+	manage(b.t, http.MethodPut, "/api/permissions/"+vhost+"/"+name, string(permissions))
 	u, err := url.Parse(b.url)
 	require.NoError(b.t, err)
 	u.User = url.UserPassword(name, "secret")
 	return u.String()
+}
+
+// manage makes one request to the management API.
+func manage(tb testing.TB, method, path, body string) {
+	tb.Helper()
+	node := leverettest.Node(tb)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, node.ManagementURL()+path, strings.NewReader(body))
+	require.NoError(tb, err)
+	request.SetBasicAuth(node.Username(), node.Password())
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	require.NoError(tb, err)
+	require.NoError(tb, response.Body.Close())
+	require.Less(tb, response.StatusCode, 300, "%s %s: %s", method, path, response.Status)
 }
 
 func TestTwoReplaysAtOnce(t *testing.T) {

@@ -276,11 +276,10 @@ func (p page) hot() {
 		return
 	}
 	p.line("## Where Leveret's time goes\n")
-	p.line("From CPU profiles of one more measurement each: the three functions with the most time of their own, and the three of")
-	p.line("Leveret's with the most time including all that they call.\n")
-	p.head("scenario", "hottest", "hottest of ours, with callees")
+	p.line("From a CPU profile of one more measurement each: the three functions with the most time of their own, and the packages.\n")
+	p.head("scenario", "hottest functions", "hottest packages")
 	for _, h := range p.run.Hot {
-		p.row(h.Scenario, places(h.Places), places(h.Ours))
+		p.row(h.Scenario, places(h.Places), places(h.Packages))
 	}
 	p.line("")
 }
@@ -288,7 +287,7 @@ func (p page) hot() {
 func places(all []runner.Place) string {
 	var cells []string
 	for _, place := range all {
-		cells = append(cells, fmt.Sprintf("%s `%s`", place.Percent, strings.ReplaceAll(place.Function, "github.com/leveretmq/leveret/", "")))
+		cells = append(cells, fmt.Sprintf("%.0f %% `%s`", place.Percent, strings.ReplaceAll(place.Name, "github.com/leveretmq/leveret/", "")))
 	}
 	return strings.Join(cells, "<br>")
 }

@@ -32,7 +32,7 @@ func run() *results.Run {
 			{Peer: "mute", Experiment: faults.Worker},
 		},
 		Growth: []growth.Row{{What: "backlog", Size: 1000, Handled: 500, RSS: 32 << 20}},
-		Hot:    []runner.Hot{{Scenario: "publish", Places: []runner.Place{{Function: "runtime.memmove", Percent: "12%"}}}},
+		Hot:    []runner.Hot{{Scenario: "publish", Places: []runner.Place{{Name: "runtime.memmove", Percent: 12.3}}}},
 	}
 	sample := func(scenario, peer string, round int, rate, p50 float64) {
 		r.Samples = append(r.Samples, runner.Sample{Scenario: scenario, Peer: peer, Round: round, Result: measure.Result{
@@ -82,7 +82,7 @@ func TestMarkdown(t *testing.T) {
 		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret, of the raw driver and of other libraries](benchmarks.svg)",
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
 		"| mute | failed: it / hung |", "| mute | not offered |", "**yes**: unroutable", "| leveret | broker | 10 | 0 | 0 | yes, 1.5 s after",
-		"4 of 5 reached", "12% `runtime.memmove`", "| 1000 | 500 |", "at its best",
+		"4 of 5 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "at its best",
 	} {
 		require.Contains(t, page.String(), want)
 	}

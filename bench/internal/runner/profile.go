@@ -3,6 +3,7 @@ package runner
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,14 +25,14 @@ type Hot struct {
 	Scenario, Peer string
 	// Places are the functions in which most time was spent, by themselves, hottest first.
 	Places []Place
-	// Ours are the functions of Leveret in which, with all that they call, most time was spent.
-	Ours []Place
+	// Packages are the same by package.
+	Packages []Place
 }
 
-// A Place is a function and its share of the CPU time.
+// A Place is a function or a package and its share of the CPU time.
 type Place struct {
-	Function string
-	Percent  string
+	Name    string
+	Percent float64
 }
 
 // Profiled are the scenarios of which profiles are taken.
@@ -45,63 +48,74 @@ func Profile(ctx context.Context, node *devbroker.Broker, scenarios []Scenario, 
 		if _, err := r.measure(ctx, s, p, length, path); err != nil {
 			return all, fmt.Errorf("profile %s: %w", s.Name, err)
 		}
-		hot := Hot{Scenario: s.Name, Peer: p.Name}
+		all = append(all, Hot{Scenario: s.Name, Peer: p.Name})
+		hot := &all[len(all)-1]
 		var err error
-		if hot.Places, err = top(ctx, path, false, 3); err != nil {
-			return all, err
-		}
-		if hot.Ours, err = top(ctx, path, true, 3); err != nil {
+		if hot.Places, hot.Packages, err = top(ctx, path, 3, 6); err != nil {
 			return all, err
 		}
 		for _, place := range hot.Places {
-			fmt.Fprintf(progress, "  %-12s %6s %s\n", s.Name, place.Percent, place.Function)
+			fmt.Fprintf(progress, "  %-12s %5.1f %% %s\n", s.Name, place.Percent, place.Name)
 		}
-		all = append(all, hot)
 	}
 	return all, nil
 }
 
-// ours matches Leveret's own functions, and not those of this program.
-var ours = regexp.MustCompile(`leveretmq/leveret/pkg/`)
+// top asks pprof for the hottest functions and packages.
+func top(ctx context.Context, path string, functions, packages int) (f, p []Place, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=5000", "-nodefraction=0", self, path).Output()
+	if err != nil {
+		return nil, nil, fmt.Errorf("go tool pprof: %w", err)
+	}
+	all := placesIn(out)
+	return first(all, functions), first(byPackage(all), packages), nil
+}
+
+func first(all []Place, n int) []Place { return all[:min(n, len(all))] }
 
 // typeArguments are left out of names: they may be whole structs.
 var typeArguments = regexp.MustCompile(`\[go\.shape\..*\]`)
 
-// top asks pprof for the hottest functions: by their own time, or of ours by all that they call.
-func top(ctx context.Context, path string, cumulative bool, n int) ([]Place, error) {
-	args := []string{"tool", "pprof", "-top", "-nodecount=300"}
-	if cumulative {
-		args = append(args, "-cum")
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	out, err := exec.CommandContext(ctx, "go", append(args, self, path)...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("go tool pprof: %w", err)
-	}
-	return placesIn(out, cumulative, n), nil
-}
-
 // placesIn reads lines like "0.15s 12.50% 12.50% 0.40s 33.33%  runtime.mallocgc".
-func placesIn(out []byte, cumulative bool, n int) []Place {
+func placesIn(out []byte) []Place {
 	var places []Place
 	lines := bufio.NewScanner(bytes.NewReader(out))
-	for lines.Scan() && len(places) < n {
+	for lines.Scan() {
 		f := strings.Fields(lines.Text())
-		if len(f) < 6 || !strings.HasSuffix(f[1], "%") || !strings.HasSuffix(f[4], "%") {
+		if len(f) < 6 || !strings.HasSuffix(f[4], "%") {
+			continue
+		}
+		percent, err := strconv.ParseFloat(strings.TrimSuffix(f[1], "%"), 64)
+		if err != nil {
 			continue
 		}
 		name := typeArguments.ReplaceAllString(strings.Join(f[5:], " "), "")
-		place := Place{Function: strings.TrimSuffix(name, " (inline)"), Percent: f[1]}
-		if cumulative {
-			if !ours.MatchString(place.Function) {
-				continue
-			}
-			place.Percent = f[4]
-		}
-		places = append(places, place)
+		places = append(places, Place{Name: strings.TrimSuffix(name, " (inline)"), Percent: percent})
 	}
 	return places
+}
+
+// byPackage sums the places of each package, the hottest first.
+func byPackage(places []Place) []Place {
+	sums := make(map[string]float64)
+	for _, p := range places {
+		sums[packageOf(p.Name)] += p.Percent
+	}
+	var all []Place
+	for name, percent := range sums {
+		all = append(all, Place{name, percent})
+	}
+	slices.SortFunc(all, func(a, b Place) int { return cmp.Or(cmp.Compare(b.Percent, a.Percent), cmp.Compare(a.Name, b.Name)) })
+	return all
+}
+
+// packageOf is what stands before the first dot after the last slash.
+func packageOf(function string) string {
+	slash := strings.LastIndexByte(function, '/') + 1
+	name, _, _ := strings.Cut(function[slash:], ".")
+	return function[:slash] + name
 }
