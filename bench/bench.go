@@ -153,7 +153,7 @@ func (p *plan) narrow(given map[string]bool) {
 		p.rounds = 3
 	}
 	if !given["budget"] {
-		p.budget = 45 * time.Second
+		p.budget = 35 * time.Second
 	}
 	if !given["results"] {
 		p.keep = ""

@@ -1,9 +1,12 @@
 package docs_test
 
 import (
+	"context"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +22,10 @@ func TestCommandsExist(t *testing.T) {
 	require.NoError(t, err, string(said))
 	targets := read(t, "Makefile")
 
+	for _, wrong := range [][]string{{"no-such"}, {"dlq", "no-such"}, {"send", "order.place", "--no-such"}, {"dlq", "replay", "q", "--limit", "x"}} {
+		require.Error(t, wrongWith(t.Context(), binary, wrong), "this test would not notice leveret %s", strings.Join(wrong, " "))
+	}
+
 	checked := 0
 	block := regexp.MustCompile("(?ms)^[ \t]*```(?:sh|bash|console)\n(.*?)^[ \t]*```")
 	for _, page := range pages(t) {
@@ -26,7 +33,7 @@ func TestCommandsExist(t *testing.T) {
 			for line := range strings.Lines(strings.ReplaceAll(b[1], "\\\n", " ")) {
 				for _, words := range invocations(line) {
 					if args, ours := ofLeveret(words); ours {
-						requireCommand(t, binary, page, args)
+						require.NoError(t, wrongWith(t.Context(), binary, args), "%s: leveret %s", page, strings.Join(args, " "))
 						checked++
 					}
 					if len(words) > 1 && words[0] == "make" {
@@ -39,29 +46,29 @@ func TestCommandsExist(t *testing.T) {
 	require.Greater(t, checked, 3, "the pages name commands, and this test has to find them")
 }
 
-// requireCommand asks for the help of a command with everything else as it stands on the page: flags are read before the
-// help is shown.
-func requireCommand(t *testing.T, binary, page string, args []string) {
-	t.Helper()
-	said, err := exec.CommandContext(t.Context(), binary, append(args, "--help")...).CombinedOutput()
-	require.NoError(t, err, "%s: leveret %s: %s", page, strings.Join(args, " "), said)
-
-	// The help is that of the nearest command there is: where that one only has commands of its own, a word that is
-	// none would go unseen.
+// wrongWith tells what is wrong with the arguments of a command. It asks for the help with everything else as it stands on
+// the page: flags are read before the help is shown.
+func wrongWith(ctx context.Context, binary string, args []string) error {
+	said, err := exec.CommandContext(ctx, binary, append(slices.Clone(args), "--help")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	if !strings.Contains(string(said), " COMMAND --help tells more of a command") {
+		return nil
+	}
+	// The help is that of the nearest command there is: where that one only has commands of its own, a word that is none
+	// would go unseen.
 	_, usage, _ := strings.Cut(string(said), "\nUsage:\n")
-	usage, _, _ = strings.Cut(usage, "\n\n")
-	if !strings.Contains(usage, " [command]") {
-		return
-	}
-	words := strings.Fields(strings.TrimSuffix(strings.Split(usage, "\n")[0], "[flags]"))[1:]
-	for _, arg := range args {
-		if len(words) > 0 && arg == words[0] {
-			words = words[1:]
-			continue
+	known := strings.Fields(usage)[1:]
+	for i, arg := range args {
+		if strings.HasPrefix(arg, "-") {
+			break // the values of flags may follow
 		}
-		require.True(t, strings.HasPrefix(arg, "-"), "%s: leveret %s: there is no command %s", page, strings.Join(args, " "), arg)
-		break // the values of flags may follow
+		if known[i] != arg {
+			return fmt.Errorf("there is no command %s", arg)
+		}
 	}
+	return nil
 }
 
 // ofLeveret tells what is said to leveret, by whatever name it is called.

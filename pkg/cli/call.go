@@ -27,7 +27,7 @@ func (a *App) callCommand() *cobra.Command {
 		Long: "Ask a service and print its reply. The payload is checked against the request's JSON Schema first. The reply goes to\n" +
 			"standard output; who answered and how fast goes to standard error. An error of the other side ends with 6, no reply in\n" +
 			"time with 4, a request that nobody serves with 5.",
-		Example:           fmt.Sprintf("  %[1]s call payment.authorize '{…}' --timeout 5s\n  %[1]s call order.show -f query.json -o json | jq .state", a.Name),
+		Example:           fmt.Sprintf("  %[1]s call %[2]s '{…}' --timeout 5s\n  %[1]s call %[2]s -f request.json -o json | jq .", a.Name, a.some(leveret.KindRequest)),
 		Args:              arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindRequest),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -45,6 +45,22 @@ func (a *App) contractNames(kind leveret.Kind) []string {
 	return names
 }
 
+// some returns the name of a contract of a kind, for the examples in help: one of the catalog, if it has any.
+func (a *App) some(kind leveret.Kind) string {
+	if names := a.contractNames(kind); len(names) > 0 {
+		return names[0]
+	}
+	return "service.verb"
+}
+
+// someQueue returns a queue that has dead letters, for the same.
+func (a *App) someQueue() string {
+	if queues := a.deadLetterQueues(); len(queues) > 0 {
+		return queues[0].name
+	}
+	return "service.verb"
+}
+
 // completeContract completes the first argument with the contracts of a kind, or of all.
 func (a *App) completeContract(kind leveret.Kind) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -34,7 +34,7 @@ func (a *App) dlqListCommand() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "How many failed where, and why",
 		Long:    "How many failed where, and why: dead letters by queue and error, with what the newest of each says.\n\n" + whereHelp,
-		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls inventory.reserve --where 'age < duration(\"1h\")'", a.Name),
+		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls %[2]s --where 'age < duration(\"1h\")'", a.Name, a.someQueue()),
 		Args:    arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {

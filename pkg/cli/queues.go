@@ -27,10 +27,10 @@ func (a *App) queuesCommand() *cobra.Command {
 		Use:   "queues [FILTER]",
 		Short: "What waits in the queues, who takes it, and how fast",
 		Long: "What waits in the queues, who takes it, and how fast: the work queues of all services, their dead letters, the retry\n" +
-			"tiers. FILTER is a name, or a pattern such as 'payment.*'.\n\n" +
+			"tiers. FILTER is a name, or a pattern such as '*.dlq'.\n\n" +
 			"READY and CONSUMERS are asked of the broker itself; the rest comes from its management API, some seconds late. OUT is\n" +
 			"what consumers have done with; CLEARS IN is how long what waits will last at that pace. What nobody knows is -.",
-		Example:           fmt.Sprintf("  %[1]s queues\n  %[1]s queues 'order.*' --watch\n  %[1]s queues --watch=10s -o jsonl", a.Name),
+		Example:           fmt.Sprintf("  %[1]s queues\n  %[1]s queues '*.dlq' --watch\n  %[1]s queues --watch=10s -o jsonl", a.Name),
 		Args:              arguments(0, 2),
 		ValidArgsFunction: a.completeQueue(a.shownQueues),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -38,10 +38,10 @@ func (a *App) sendCommand() *cobra.Command {
 		Short: "Send a command to the queue of the service that does it",
 		Long: "Send a command to the queue of the service that does it. The payload is checked against the command's JSON Schema\n" +
 			"first. It is sent when the broker has confirmed that a queue holds it.\n\n" + templateHelp,
-		Example: fmt.Sprintf(`  %[1]s send order.place '{"order_id": "{{uuid}}", …}'
-  %[1]s send order.place -f order.json -n 100 --rate 50/s
-  %[1]s send order.place -f orders.jsonl
-  %[1]s send --raw --exchange amq.topic --routing-key some.key 'any text'`, a.Name),
+		Example: fmt.Sprintf(`  %[1]s send %[2]s '{"id": "{{uuid}}", …}'
+  %[1]s send %[2]s -f payload.json -n 100 --rate 50/s
+  %[1]s send %[2]s -f payloads.jsonl
+  %[1]s send --raw --exchange amq.topic --routing-key some.key 'any text'`, a.Name, a.some(leveret.KindCommand)),
 		Args:              arguments(0, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindCommand),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,7 +67,7 @@ func (a *App) publishCommand() *cobra.Command {
 		Short: "Publish an event to all who subscribe to it",
 		Long: "Publish an event to all who subscribe to it. The payload is checked against the event's JSON Schema first. It is\n" +
 			"published when the broker has confirmed it; an event that nobody subscribes to is confirmed, too.\n\n" + templateHelp,
-		Example:           fmt.Sprintf("  %[1]s publish order.placed '{…}'\n  %[1]s publish order.placed -f events.jsonl", a.Name),
+		Example:           fmt.Sprintf("  %[1]s publish %[2]s '{…}'\n  %[1]s publish %[2]s -f payloads.jsonl", a.Name, a.some(leveret.KindEvent)),
 		Args:              arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindEvent),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -125,7 +125,10 @@ func TestNothingIsLostWithTheNode(t *testing.T) {
 	t.Cleanup(func() { closing(t, node) })
 
 	conn, books, stop := load(t, node.URL())
-	books.progress(t, 500)
+	// RabbitMQ 3.10 takes some time to write down that there is a new quorum queue; until then it does not survive.
+	for began := time.Now(); time.Since(began) < 3*time.Second; {
+		books.progress(t, 100)
+	}
 	require.NoError(t, node.Kill())
 	require.NoError(t, node.Start(within(t)))
 	books.progress(t, 500)

@@ -49,8 +49,10 @@ func hello() service.Program {
 func ExampleProgram() {
 	code := hello().Run(context.Background(), []string{"--version"}, os.Stdout, os.Stderr)
 	fmt.Println("exit code", code)
-	code = hello().Run(context.Background(), []string{"--broker-url", "amqp://127.0.0.1:1/", "--broker-connect-timeout", "10ms",
-		"--health-address", "off", "--log-level", "error"}, os.Stdout, io.Discard)
+	code = hello().Run(context.Background(), []string{
+		"--broker-url", "amqp://127.0.0.1:1/", "--broker-connect-timeout", "10ms",
+		"--health-address", "off", "--log-level", "error",
+	}, os.Stdout, io.Discard)
 	fmt.Println("exit code", code)
 	// Output:
 	// hellod 1.0.0

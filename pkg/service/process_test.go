@@ -2,7 +2,6 @@ package service_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
@@ -308,10 +308,10 @@ func TestTheBrokerDiesAndComesBack(t *testing.T) {
 	// An alarm: the broker takes no messages. It tells whoever sends one.
 	_, err = node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.0001")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool {
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		return errors.Is(do.Send(ctx, rt.Client, unit{}), leveret.ErrBlocked)
+		require.ErrorIs(c, do.Send(ctx, rt.Client, unit{}), leveret.ErrBlocked)
 	}, 20*time.Second, 10*time.Millisecond)
 	requireNotReady(t, r, "the connection for publishing is blocked since ")
 	_, err = node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.6")
