@@ -289,7 +289,7 @@ func TestCannotBePutAside(t *testing.T) {
 				}
 				return nil
 			})
-			r := h.run(w)
+			r := h.start(w) // run would wait for a readiness that may last no longer than the first message takes
 			h.eventually(func() bool { err := w.Ready(); return err != nil && strings.Contains(err.Error(), test.exchange) }, "readiness tells")
 			require.ErrorContains(t, w.Ready(), "a failed message of the queue a.do cannot be put aside")
 			require.NoError(t, h.do.Send(h.ctx, client, thing{N: 1}))

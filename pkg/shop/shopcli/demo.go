@@ -9,6 +9,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
 type demoOptions struct {
@@ -144,10 +145,11 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 	}
 	// Drained, so that what the stores and the queues say now is the last word.
 	d.app.Note("draining the services, and reading their stores …")
-	if err := d.drain(ctx); err != nil {
+	left, err := d.drain(ctx, conn)
+	if err != nil {
 		return nil, err
 	}
-	return d.judge(ctx, conn, orders, sent)
+	return d.judge(ctx, conn, orders, sent, left)
 }
 
 // start starts services and returns when they are ready.
@@ -172,11 +174,39 @@ func (d *demonstration) start(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// drain ends the services by SIGTERM.
-func (d *demonstration) drain(ctx context.Context) error {
+// drain ends the services, and returns how many messages are left in their queues. A queue that has nothing to hand out
+// may have handed out something that is still being handled, and whose answer then comes to a service that has ended: as
+// what was delivered again after the crash does, whose effects are long there. So whoever has something left is started
+// again, some times at most, to do it.
+func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int, err error) {
+	services := []string{"order", "inventory", "payment"}
+	for round := 0; ; round++ {
+		if err := d.terminate(ctx, services); err != nil {
+			return 0, err
+		}
+		if left, err = leftInQueues(ctx, conn); err != nil || left == 0 || round == 5 {
+			return left, err
+		}
+		if err := d.start(ctx, services...); err != nil {
+			return 0, err
+		}
+		waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
+		err = until(waiting, 50*time.Millisecond, func() (bool, error) {
+			left, err := leftInQueues(waiting, conn)
+			return left == 0, err
+		})
+		cancel()
+		if err != nil && waiting.Err() == nil {
+			return 0, err
+		}
+	}
+}
+
+// terminate ends services by SIGTERM, and returns when they have drained.
+func (d *demonstration) terminate(ctx context.Context, services []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for _, name := range []string{"order", "inventory", "payment"} {
+	for _, name := range services {
 		if err := d.workers[name].stop(ctx); err != nil {
 			return fmt.Errorf("%w; its log is %s", err, d.system.logFile(name))
 		}

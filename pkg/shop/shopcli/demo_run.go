@@ -81,7 +81,11 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 		// What follows from the orders' ends happens a little later: what was captured for a cancelled order is given back.
 		err = until(waiting, 50*time.Millisecond, func() (bool, error) {
 			l, err := ledger.Read(waiting, d.system.paths(), nil)
-			return l.OK(), err
+			if err != nil || !l.OK() {
+				return false, err
+			}
+			left, err := leftInQueues(waiting, conn)
+			return left == 0, err
 		})
 	}
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
