@@ -188,8 +188,7 @@ func encodableIn(t reflect.Type, path string, seen map[reflect.Type]bool) error 
 		}
 		return encodableIn(t.Elem(), path, seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			embedded := f.Type
 			if embedded.Kind() == reflect.Pointer {
 				embedded = embedded.Elem()

@@ -80,7 +80,7 @@ func TestDecodeAccepts(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]purchase{
 		`{}`:                            {},
-		" \r\n{\"id\":\"x\"}\n":         {ID: "x"},
+		" \r\n{\"id\":\"x\"}\n":         {ID: "x"}, //nolint:gocritic // white space around a body is part of JSON
 		`{"id":"x","unknown":[1,{}]}`:   {ID: "x"}, // a sender may be newer
 		`{"id":"a","id":"b"}`:           {ID: "b"}, // the last counts
 		`{"ID":"x"}`:                    {ID: "x"},
@@ -136,12 +136,12 @@ func TestEncode(t *testing.T) {
 type (
 	tree     struct{ Children []tree }
 	hidden   struct{ C chan int }
-	channel  chan int
+	channel  chan int //nolint:unused // as private below
 	ignoring struct {
 		Skipped chan int `json:"-"`
 		private chan int //nolint:unused // must be there and be ignored
-		channel
-		Kept int
+		channel          //nolint:unused // as private
+		Kept    int
 	}
 	named     [2]byte
 	ownWay    struct{ C chan int }

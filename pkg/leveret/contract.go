@@ -136,7 +136,7 @@ func RetryOn(codes ...Code) Option {
 		}
 		for _, c := range codes {
 			if c != c.known() {
-				return fmt.Errorf("RetryOn: %v is none of the codes", c)
+				return fmt.Errorf("RetryOn: %s is none of the codes", c.String())
 			}
 		}
 		s.RetryOn = append(s.RetryOn, codes...)

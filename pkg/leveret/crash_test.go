@@ -31,7 +31,7 @@ func crashes() (*leveret.Command[thing], *leveret.Service) {
 }
 
 // crashingWorker is the worker process. Its effect is a line in a file: the number of the message.
-func crashingWorker(url string) int {
+func crashingWorker(url string) (code int) { //nolint:unparam // a worker that ends has failed
 	ctx := context.Background()
 	effects, err := os.OpenFile(os.Getenv(crashFile), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {

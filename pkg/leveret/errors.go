@@ -51,7 +51,7 @@ type Error struct {
 func Errorf(code Code, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Message: err.Error(), cause: errors.Unwrap(err)}
-	if _, several := err.(interface{ Unwrap() []error }); several { //nolint:errorlint // the error was made here
+	if _, several := err.(interface{ Unwrap() []error }); several {
 		e.cause = err
 	}
 	return e
@@ -114,7 +114,7 @@ type notSent struct{ error }
 func (n notSent) Unwrap() error { return n.error }
 
 func (n notSent) Is(target error) bool {
-	code, ok := target.(Code) //nolint:errorlint // compared, not unwrapped
+	code, ok := target.(Code)
 	return ok && code == CodeOf(n.error)
 }
 

@@ -73,7 +73,8 @@ func TestErrorsAreFoundAgainByReason(t *testing.T) {
 	require.ErrorIs(t, &Error{Code: FailedPrecondition, Reason: "card_declined", Message: "from afar"}, declined)
 	require.NotErrorIs(t, &Error{Code: FailedPrecondition, Reason: "limit"}, declined)
 	require.NotErrorIs(t, &Error{Code: Aborted, Reason: "card_declined"}, declined)
-	require.NotErrorIs(t, &Error{Code: NotFound}, &Error{Code: NotFound}, "without a reason, two errors of one code are not the same")
+	other := &Error{Code: NotFound}
+	require.NotErrorIs(t, &Error{Code: NotFound}, other, "without a reason, two errors of one code are not the same")
 }
 
 func TestAskedDelay(t *testing.T) {

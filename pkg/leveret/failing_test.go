@@ -99,7 +99,7 @@ func TestRetriesAndDeadLetter(t *testing.T) {
 	require.Equal(t, "their.type", d.Type)
 	require.Equal(t, "theirs", d.AppId)
 	require.Equal(t, sent.Timestamp.Unix(), d.Timestamp.Unix())
-	require.EqualValues(t, amqp.Persistent, d.DeliveryMode)
+	require.Equal(t, amqp.Persistent, d.DeliveryMode)
 	require.Empty(t, d.Expiration, "dead letters do not expire")
 	require.NotContains(t, d.Headers, "x-death")
 	require.NotContains(t, d.Headers, "CC")

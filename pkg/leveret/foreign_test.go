@@ -35,7 +35,7 @@ func TestForeignCaller(t *testing.T) {
 	require.Equal(t, "a.ask", d.Type)
 	require.Equal(t, "a", d.AppId)
 	require.Equal(t, "here/1", d.Headers["leveret-instance"])
-	require.EqualValues(t, amqp.Transient, d.DeliveryMode)
+	require.Equal(t, amqp.Transient, d.DeliveryMode)
 
 	d = foreign.ask("a.ask", amqp.Publishing{CorrelationId: "c2", Body: []byte(`{}`)})
 	require.Equal(t, "c2", d.CorrelationId)

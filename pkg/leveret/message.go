@@ -3,6 +3,7 @@ package leveret
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -72,8 +73,8 @@ type Middleware func(next Handler) Handler
 
 // chain puts middleware around h, the first outermost.
 func chain(h Handler, middleware []Middleware) Handler {
-	for i := len(middleware) - 1; i >= 0; i-- {
-		h = middleware[i](h)
+	for _, m := range slices.Backward(middleware) {
+		h = m(h)
 	}
 	return h
 }

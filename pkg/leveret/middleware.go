@@ -17,7 +17,7 @@ type panicked struct {
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // Is makes it an Internal error.
-func (p *panicked) Is(target error) bool { return target == Internal } //nolint:errorlint // compared, not unwrapped
+func (p *panicked) Is(target error) bool { return target == Internal }
 
 // As lets CodeOf find the code.
 func (p *panicked) As(target any) bool {

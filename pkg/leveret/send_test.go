@@ -39,7 +39,7 @@ func TestOnTheWire(t *testing.T) {
 	require.Equal(t, "a.do", d.RoutingKey)
 	require.Equal(t, "application/json", d.ContentType)
 	require.Equal(t, "tester", d.AppId)
-	require.EqualValues(t, amqp.Persistent, d.DeliveryMode)
+	require.Equal(t, amqp.Persistent, d.DeliveryMode)
 	require.EqualValues(t, 7, uuid.MustParse(d.MessageId).Version())
 	require.Equal(t, d.MessageId, d.CorrelationId, "the first of a conversation begins it")
 	require.Empty(t, d.ReplyTo)
@@ -59,7 +59,7 @@ func TestOnTheWire(t *testing.T) {
 	require.Equal(t, "order-8", d.MessageId)
 	require.Equal(t, "talk", d.CorrelationId)
 	require.Equal(t, "talk", d.Headers["leveret-conversation-id"])
-	require.EqualValues(t, amqp.Persistent, d.DeliveryMode)
+	require.Equal(t, amqp.Persistent, d.DeliveryMode)
 }
 
 // TestNotSent: what is wrong is told before anything is sent, and the client goes on.

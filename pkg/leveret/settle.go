@@ -42,13 +42,13 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 		return rabbit.Ack
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
-		p := e.failed(d, m, o.Err)
+		p := e.failed(d, o.Err)
 		p.Exchange = w.names().RetryTier(o.Delay)
 		p.Headers[wire.Attempt] = int64(m.Attempt + 1)
 		return e.putAside(ctx, p, log)
 	default:
 		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
-		p := e.failed(d, m, o.Err)
+		p := e.failed(d, o.Err)
 		p.Exchange = w.names().DeadLetterExchange()
 		e.explain(p.Headers, m, o.Err)
 		return e.putAside(ctx, p, log)
@@ -57,7 +57,7 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 
 // failed is a copy of a failed message that is addressed to its queue: on a retry tier's exchange or on that of dead
 // letters, the routing key is the queue it belongs to.
-func (e *endpoint) failed(d *rabbit.Incoming, m *Message, err error) *rabbit.Publication {
+func (e *endpoint) failed(d *rabbit.Incoming, err error) *rabbit.Publication {
 	p := &rabbit.Publication{RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
 	if wire.Time(p.Headers, wire.FirstFailedAt).IsZero() {
 		p.Headers[wire.FirstFailedAt] = wire.FormatTime(time.Now())

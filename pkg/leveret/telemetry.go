@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -201,7 +202,7 @@ func (s *signals) with(err error) metric.MeasurementOption {
 	if err == nil {
 		return s.ok
 	}
-	return metric.WithAttributes(append(s.attributes[:len(s.attributes):len(s.attributes)],
+	return metric.WithAttributes(append(slices.Clip(s.attributes),
 		attribute.String("error.type", CodeOf(err).String()))...)
 }
 
@@ -243,7 +244,7 @@ func (s *signals) observed(next Handler) Handler {
 		ctx = s.extract(ctx, m.Headers)
 		options := s.start
 		if sender := trace.SpanContextFromContext(ctx); sender.IsValid() {
-			options = append(options[:len(options):len(options)], trace.WithLinks(trace.Link{SpanContext: sender}))
+			options = append(slices.Clip(options), trace.WithLinks(trace.Link{SpanContext: sender}))
 		}
 		ctx, span := s.tracer.Start(ctx, s.span, options...)
 		began := time.Now()

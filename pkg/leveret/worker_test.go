@@ -57,8 +57,14 @@ func TestRunRefuses(t *testing.T) {
 	_, err = leveret.NewWorker(nil, leveret.NewService("NO"), leveret.WorkerConfig{})
 	require.ErrorIs(t, err, leveret.InvalidArgument)
 	for _, config := range []leveret.WorkerConfig{
-		{Concurrency: -1}, {Concurrency: 10_001}, {Prefetch: -1}, {Concurrency: 8, Prefetch: 7}, {Prefetch: 70_000},
-		{HandlerTimeout: -1}, {StuckAfter: -1}, {DrainTimeout: -1},
+		{Concurrency: -1},
+		{Concurrency: 10_001},
+		{Prefetch: -1},
+		{Concurrency: 8, Prefetch: 7},
+		{Prefetch: 70_000},
+		{HandlerTimeout: -1},
+		{StuckAfter: -1},
+		{DrainTimeout: -1},
 	} {
 		_, err := leveret.NewWorker(nil, service, config)
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
@@ -86,8 +92,14 @@ func TestRunRefuses(t *testing.T) {
 func TestConnConfig(t *testing.T) {
 	t.Parallel()
 	for _, config := range []leveret.ConnConfig{
-		{RequestQueueType: "stream"}, {Namespace: "No"}, {Namespace: "a..b"}, {Namespace: "amq"}, {Namespace: strings.Repeat("n", 64)},
-		{Instance: strings.Repeat("i", 101)}, {Version: strings.Repeat("v", 64)}, {Name: strings.Repeat("n", 128)},
+		{RequestQueueType: "stream"},
+		{Namespace: "No"},
+		{Namespace: "a..b"},
+		{Namespace: "amq"},
+		{Namespace: strings.Repeat("n", 64)},
+		{Instance: strings.Repeat("i", 101)},
+		{Version: strings.Repeat("v", 64)},
+		{Name: strings.Repeat("n", 128)},
 	} {
 		_, err := leveret.Connect(t.Context(), config)
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
@@ -301,7 +313,7 @@ func TestCannotBePutAside(t *testing.T) {
 			h.eventually(func() bool { return foreign.count("a.do") == 1 }, "it went back when the worker stopped")
 
 			again := h.worker(conn, h.service, leveret.WorkerConfig{})
-			h.do.Handle(again, func(ctx context.Context, v thing) error {
+			h.do.Handle(again, func(ctx context.Context, _ thing) error {
 				if leveret.MessageFrom(ctx).Attempt == 1 {
 					return fail
 				}

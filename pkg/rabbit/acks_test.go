@@ -71,7 +71,7 @@ func (l *ledger) Nack(tag uint64, multiple, requeue bool) error {
 
 // settling plays one history: each byte is a step. It ends with everything settled that handlers had settled, in the way
 // that they had, and nothing else.
-func settling(t *testing.T, prefetch int, history []byte) (*ledger, int) {
+func settling(t *testing.T, prefetch int, history []byte) {
 	t.Helper()
 	broker := newLedger()
 	a := newAcks(broker, prefetch)
@@ -105,7 +105,6 @@ func settling(t *testing.T, prefetch int, history []byte) (*ledger, int) {
 	require.Equal(t, acked, broker.acked)
 	require.Equal(t, nacked, broker.nacked)
 	require.ElementsMatch(t, running, broker.open)
-	return broker, len(acked) + len(nacked)
 }
 
 func TestAcksSettleWhatWasHandledAndNothingElse(t *testing.T) {

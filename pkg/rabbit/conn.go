@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -380,9 +381,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	stop := func() bool { return true }
 	defer func() { stop() }() // before cancel
 	properties := amqp.NewConnectionProperties()
-	for k, v := range c.config.Properties {
-		properties[k] = v
-	}
+	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
 	plain, err := a.plainURL()
 	if err != nil {

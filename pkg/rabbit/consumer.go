@@ -227,7 +227,7 @@ func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error)
 	if err != nil {
 		return false, err
 	}
-	s := newSubscription(c, ch, work)
+	s := newSubscription(work, c, ch)
 	defer s.retire()
 	if c.config.Careful {
 		if err := s.careful(ctx); err != nil || ctx.Err() != nil {
@@ -240,7 +240,7 @@ func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error)
 	select {
 	case <-ctx.Done():
 		return true, s.cancel(!c.config.Finish)
-	case <-s.closed:
+	case <-s.closed: //nolint:errcheck // lost asks the channel why
 		return true, s.lost("")
 	case tag := <-s.cancelled:
 		return true, s.lost(tag)

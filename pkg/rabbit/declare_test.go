@@ -105,7 +105,7 @@ func TestDeclareWaitsThroughLostConnections(t *testing.T) {
 	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
 	d := rabbit.NewDeclarer(conn)
 	var large topology.Topology
-	for _, name := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+	for name := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		large.Add(queue(name, "classic"))
 	}
 	network.refuse(true)

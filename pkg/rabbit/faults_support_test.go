@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -228,5 +227,5 @@ func (b *book) requireBalanced(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool { return len(b.missing()) == 0 }, 60*time.Second, 20*time.Millisecond, "confirmed messages are missing")
 	confirmed, received, twice := b.counts()
-	t.Log(fmt.Sprintf("confirmed %d, received %d, twice %d", confirmed, received, twice))
+	t.Logf("confirmed %d, received %d, twice %d", confirmed, received, twice)
 }

@@ -118,7 +118,7 @@ func TestNothingIsLostWithTheConnection(t *testing.T) {
 	require.GreaterOrEqual(t, conn.State().Lost, 11)
 }
 
-func TestNothingIsLostWithTheNode(t *testing.T) {
+func TestNothingIsLostWithTheNode(t *testing.T) { //nolint:tparallel // its parts share the node
 	t.Parallel()
 	node, err := devbroker.Start(within(t), devbroker.Config{Private: true})
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func TestNothingIsLostWithTheNode(t *testing.T) {
 	stop()
 	require.NotZero(t, conn.State().Lost)
 
-	t.Run("paused", func(t *testing.T) { //nolint:paralleltest // they share the node
+	t.Run("paused", func(t *testing.T) {
 		conn, ctx := dial(t, rabbit.Config{URLs: []string{node.URL()}, Heartbeat: time.Second, DialTimeout: time.Second}), within(t)
 		p := publishing(t, conn, rabbit.PublisherConfig{})
 		require.NoError(t, p.Publish(ctx, to("q", "1")))
@@ -151,7 +151,7 @@ func TestNothingIsLostWithTheNode(t *testing.T) {
 		require.NoError(t, p.Publish(ctx, to("q", "3")))
 	})
 
-	t.Run("alarmed", func(t *testing.T) { //nolint:paralleltest // they share the node
+	t.Run("alarmed", func(t *testing.T) {
 		conn, ctx := dial(t, rabbit.Config{URLs: []string{node.URL()}, Heartbeat: 2 * time.Second}), within(t)
 		p := publishing(t, conn, rabbit.PublisherConfig{})
 		require.NoError(t, p.Publish(ctx, to("q", "1")))
@@ -192,7 +192,7 @@ func TestNothingIsLostWithTheNode(t *testing.T) {
 		require.Zero(t, conn.State().Lost)
 	})
 
-	t.Run("impatient", func(t *testing.T) { //nolint:paralleltest // they share the node
+	t.Run("impatient", func(t *testing.T) {
 		_, err := node.Ctl(within(t), "eval", "application:set_env(rabbit, consumer_timeout, 1000), application:set_env(rabbit, channel_tick_interval, 500).")
 		require.NoError(t, err)
 		conn := dial(t, rabbit.Config{URLs: []string{node.URL()}})

@@ -87,7 +87,7 @@ func (f *inbound) read(p []byte) (int, error) {
 func (f *inbound) next() error {
 	head, err := f.source.Peek(frameOverhead - 1)
 	if err != nil {
-		if len(head) > 0 && err == io.EOF { //nolint:errorlint // as bufio returns it
+		if len(head) > 0 && err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return err

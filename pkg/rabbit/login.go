@@ -72,7 +72,7 @@ func explain(err, reading error) error {
 	switch {
 	case e == nil:
 		return err
-	case e == amqp.ErrSASL: //nolint:errorlint // it is this one
+	case e == amqp.ErrSASL:
 		return fmt.Errorf("the broker does not offer this way to log in: %w", err)
 	case e.Server && e.Code == amqp.AccessRefused:
 		return fmt.Errorf("the broker refused the login (user name or password): %w", err)

@@ -2,6 +2,7 @@ package rabbit_test
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -57,8 +58,8 @@ func publishing(t *testing.T, conn *rabbit.Conn, config rabbit.PublisherConfig) 
 // queue is what is declared for a queue of the given type, or of what else its arguments say.
 func queue(name, kind string, args ...any) topology.Topology {
 	q := topology.Queue{Name: name, Args: map[string]any{"x-queue-type": kind}}
-	for i := 0; i < len(args); i += 2 {
-		q.Args[args[i].(string)] = args[i+1]
+	for pair := range slices.Chunk(args, 2) {
+		q.Args[pair[0].(string)] = pair[1]
 	}
 	return topology.Topology{Queues: []topology.Queue{q}}
 }

@@ -32,9 +32,17 @@ func (m *Publication) check(maxBody int) error {
 		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), maxBody)
 	}
 	for _, s := range [...]struct{ what, value string }{
-		{"exchange", m.Exchange}, {"routing key", m.RoutingKey}, {"message id", m.MessageId}, {"correlation id", m.CorrelationId},
-		{"reply-to", m.ReplyTo}, {"type", m.Type}, {"app id", m.AppId}, {"user id", m.UserId}, {"content type", m.ContentType},
-		{"content encoding", m.ContentEncoding}, {"expiration", m.Expiration},
+		{"exchange", m.Exchange},
+		{"routing key", m.RoutingKey},
+		{"message id", m.MessageId},
+		{"correlation id", m.CorrelationId},
+		{"reply-to", m.ReplyTo},
+		{"type", m.Type},
+		{"app id", m.AppId},
+		{"user id", m.UserId},
+		{"content type", m.ContentType},
+		{"content encoding", m.ContentEncoding},
+		{"expiration", m.Expiration},
 	} {
 		if err := checkShort(s.what, s.value); err != nil {
 			return err

@@ -95,7 +95,7 @@ func TestReturnsFindTheirPublishes(t *testing.T) {
 	back("unknown", "")
 	close(c.returns)
 	require.Nil(t, c.settle(fly(7, "7", "")))
-	require.Len(t, c.pending, 0)
+	require.Empty(t, c.pending)
 }
 
 func TestExceptionsFindTheirPublishes(t *testing.T) {

@@ -274,7 +274,8 @@ func TestRepliesThatWouldCloseTheChannelAreNotSent(t *testing.T) {
 		Queue: "ask",
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			for _, reply := range []rabbit.Publishing{
-				{Body: make([]byte, rabbit.DefaultMaxBody+1)}, {Headers: rabbit.Table{"a": struct{}{}}},
+				{Body: make([]byte, rabbit.DefaultMaxBody+1)},
+				{Headers: rabbit.Table{"a": struct{}{}}},
 				{Headers: rabbit.Table{"a": make([]byte, 200_000)}},
 			} {
 				errs <- d.Reply(ctx, &rabbit.Publication{RoutingKey: d.ReplyTo, Publishing: reply})

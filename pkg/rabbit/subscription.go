@@ -36,7 +36,7 @@ type registration struct {
 	drop       chan struct{} // closed when what was not begun goes back to the queue, or has gone
 }
 
-func newSubscription(c *Consumer, ch *Channel, work context.Context) *subscription {
+func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
 	return &subscription{
 		consumer: c, channel: ch, work: work,
 		acks:      newAcks(ch.Channel, c.config.Prefetch),
@@ -101,7 +101,7 @@ func (s *subscription) careful(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return s.cancel(true)
-		case <-s.closed:
+		case <-s.closed: //nolint:errcheck // lost asks the channel why
 			return s.lost("")
 		case tag := <-s.cancelled:
 			return s.lost(tag)

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
@@ -308,10 +308,11 @@ func TestTheBrokerDiesAndComesBack(t *testing.T) {
 	// An alarm: the broker takes no messages. It tells whoever sends one.
 	_, err = node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.0001")
 	require.NoError(t, err)
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
+	require.Eventually(t, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		require.ErrorIs(c, do.Send(ctx, rt.Client, unit{}), leveret.ErrBlocked)
+		err := do.Send(ctx, rt.Client, unit{})
+		return errors.Is(err, leveret.ErrBlocked)
 	}, 20*time.Second, 10*time.Millisecond)
 	requireNotReady(t, r, "the connection for publishing is blocked since ")
 	_, err = node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.6")

@@ -44,10 +44,13 @@ func TestCheck(t *testing.T) {
 			require.True(t, l.OK())
 			require.Equal(t, 1, l.Confirmed)
 		}},
-		{"confirmed, another article", confirmed, entries("a", authorized, captured),
-			[]inventory.Movement{goods, {OrderID: "a", SKU: "Y", Quantity: 1}}, func(t *testing.T, l Ledger) {
+		{
+			"confirmed, another article", confirmed, entries("a", authorized, captured),
+			[]inventory.Movement{goods, {OrderID: "a", SKU: "Y", Quantity: 1}},
+			func(t *testing.T, l Ledger) {
 				require.True(t, l.OK())
-			}},
+			},
+		},
 		{"cancelled before it was charged", cancelled, entries("a", authorized, voided), nil, func(t *testing.T, l Ledger) {
 			require.True(t, l.OK())
 			require.Equal(t, map[string]int{"out_of_stock": 1}, l.Cancelled)

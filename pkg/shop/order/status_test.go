@@ -12,8 +12,13 @@ import (
 
 func statuses() []Status {
 	return []Status{
-		{State: StatePending}, {State: StatePlaced}, {State: StateCaptured}, {State: StateReserved}, {State: StateConfirmed},
-		{StateCancelled, queues.CancelDeclined}, {StateCancelled, queues.CancelOutOfStock},
+		{State: StatePending},
+		{State: StatePlaced},
+		{State: StateCaptured},
+		{State: StateReserved},
+		{State: StateConfirmed},
+		{StateCancelled, queues.CancelDeclined},
+		{StateCancelled, queues.CancelOutOfStock},
 	}
 }
 
