@@ -61,7 +61,7 @@ func bench(ctx context.Context, args []string) error {
 	flags.StringVar(&o.keep, "results", "results.json", "what was found, as JSON; written after each round")
 	flags.StringVar(&o.from, "from", "", "measure nothing: write page and chart from this JSON")
 	flags.StringVar(&o.profiles, "profile", "profiles", "folder for pprof profiles of Leveret")
-	flags.DurationVar(&o.budget, "budget", 45*time.Minute, "about how long all may take: it scales the measurements, not the rounds")
+	flags.DurationVar(&o.budget, "budget", time.Hour, "about how long all may take: it scales the measurements, not the rounds")
 	flags.BoolVar(&o.list, "list", false, "print the scenarios and the peers, and end")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -184,6 +184,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 	defer func() { _ = node.Close(closing) }()
 	run := &results.Run{
 		Began: began, Command: command, Machine: results.ThisMachine(ctx), Commit: results.Commit(ctx), Peers: results.PeersOf(p.peers), Rounds: p.rounds,
+		Driver: peers.DriverVersion(), Window: runner.Window, Prefetch: runner.Prefetch,
 		Broker: fmt.Sprintf("%s (%s)", node.Version(), node.Source().Kind),
 	}
 	for _, s := range p.scenarios {
@@ -204,7 +205,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 		{len(p.scenarios) > 0, "rounds", func() (err error) {
 			run.Samples, err = runner.Run(ctx, node, runner.Config{
 				Scenarios: p.scenarios, Peers: p.peers, Rounds: p.rounds, Budget: p.budgetOfRounds(),
-				Shortest: 250 * time.Millisecond, Longest: 3 * time.Second, Progress: os.Stderr,
+				Shortest: 750 * time.Millisecond, Longest: 3 * time.Second, Progress: os.Stderr,
 				Save: func(samples []runner.Sample) error {
 					run.Samples = samples
 					return save()
@@ -242,7 +243,11 @@ func (p *plan) budgetOfFaults() time.Duration {
 	if !p.has("faults") {
 		return 0
 	}
-	return time.Duration(len(p.peers)*p.trials) * 35 * time.Second
+	var all time.Duration
+	for _, peer := range p.peers {
+		all += faults.Takes(peer, p.trials)
+	}
+	return all
 }
 
 func (p *plan) budgetOfGrowth() time.Duration {

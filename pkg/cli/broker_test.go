@@ -97,6 +97,14 @@ func TestReplayEndsWithALostConnection(t *testing.T) {
 	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
 	require.Contains(t, c.err.String(), "the connection was lost; nothing is lost")
 	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake, for the rest"`)
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper() // the broker gives back what the lost connection held a moment later
+		left := 500 - strings.Count(c.out.String(), "replayed")
+		require.Eventually(tb, func() bool {
+			state, err := conn.Inspect(ctx, "oven.bake.dlq")
+			return err == nil && state.Ready >= left
+		}, patience, tick)
+	})
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes").run(t.Context()))
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper()

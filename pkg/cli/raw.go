@@ -42,7 +42,7 @@ func (o *rawOptions) unused(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) error {
+func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) (failed error) {
 	o.take(args)
 	switch {
 	case len(args) > 1:
@@ -54,6 +54,12 @@ func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) error {
 	}
 	if err := o.check(""); err != nil {
 		return err
+	}
+	if o.id != "" && o.total() != 1 {
+		return usage("", "--id and many messages do not go together: every message has an id of its own")
+	}
+	if o.timeout <= 0 {
+		return usage("", "--timeout is %v; it must be positive", o.timeout)
 	}
 	options, err := headers(o.headers)
 	if err != nil {
@@ -74,21 +80,56 @@ func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) error {
 	for _, option := range options {
 		option(&m)
 	}
+	var all []rawSent
 	for payload, err := range o.payloads(a.IO.In) {
 		if err == nil {
 			err = pace.wait(ctx)
 		}
-		if err != nil {
-			return err
+		var one rawSent
+		if err == nil {
+			one, err = a.publishRaw(ctx, publisher, o, m.Headers, payload)
 		}
-		if err := a.publishRaw(ctx, publisher, o, m.Headers, payload); err != nil {
+		if err != nil {
+			failed = err
+			break
+		}
+		all = append(all, one)
+		if err := a.printRaw(one, o.total()); err != nil {
 			return err
 		}
 	}
-	return nil
+	if a.Format() == FormatJSON && o.total() != 1 {
+		if err := PrintList(a, all, nil); err != nil {
+			return err
+		}
+	}
+	if failed != nil && len(all) > 0 && ctx.Err() == nil {
+		return Fail(ExitPartial, nextOf(failed), "%d sent and confirmed, then: %w", len(all), failed)
+	}
+	return failed
 }
 
-func (a *App) publishRaw(ctx context.Context, publisher *rabbit.Publisher, o sendOptions, headers map[string]any, payload []byte) error {
+// printRaw tells of one message; a JSON list of several is written at the end.
+func (a *App) printRaw(one rawSent, total int) error {
+	switch a.Format() {
+	case FormatJSON:
+		if total != 1 {
+			return nil
+		}
+		return writeJSON(a.IO.Out, one, false)
+	case FormatJSONL:
+		return writeJSON(a.IO.Out, one, false)
+	default:
+		exchange := one.Exchange
+		if exchange == "" {
+			exchange = "(default)"
+		}
+		return a.Printf("sent to %s, routing key %q, id=%s confirmed %s\n", exchange, one.RoutingKey, one.ID,
+			short(time.Duration(one.ElapsedMS*float64(time.Millisecond))))
+	}
+}
+
+func (a *App) publishRaw(ctx context.Context, publisher *rabbit.Publisher, o sendOptions, headers map[string]any, payload []byte) (rawSent, error) {
 	contentType := o.raw.contentType
 	if contentType == "" && json.Valid(payload) {
 		contentType = "application/json"
@@ -110,19 +151,13 @@ func (a *App) publishRaw(ctx context.Context, publisher *rabbit.Publisher, o sen
 	elapsed := time.Since(begun)
 	switch {
 	case errors.Is(err, rabbit.ErrUnroutable) && o.raw.exchange == "":
-		return Fail(ExitNotFound, a.Name+" queues --all", "%w: there is no queue %q", rabbit.ErrUnroutable, o.raw.routingKey)
+		return rawSent{}, Fail(ExitNotFound, a.Name+" queues --all", "%w: there is no queue %q", rabbit.ErrUnroutable, o.raw.routingKey)
 	case errors.Is(err, rabbit.ErrUnroutable):
-		return Fail(ExitNotFound, a.Name+" queues --all", "%w", err)
+		return rawSent{}, Fail(ExitNotFound, a.Name+" queues --all", "%w", err)
 	case err != nil:
-		return a.explain(err)
-	case a.Format() != FormatText:
-		return writeJSON(a.IO.Out, rawSent{o.raw.exchange, o.raw.routingKey, id, milliseconds(elapsed)}, false)
+		return rawSent{}, a.explain(err)
 	}
-	exchange := o.raw.exchange
-	if exchange == "" {
-		exchange = "(default)"
-	}
-	return a.Printf("sent to %s, routing key %q, id=%s confirmed %s\n", exchange, o.raw.routingKey, id, short(elapsed))
+	return rawSent{o.raw.exchange, o.raw.routingKey, id, milliseconds(elapsed)}, nil
 }
 
 type rawSent struct {

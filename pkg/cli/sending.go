@@ -21,11 +21,24 @@ type sending struct {
 	timeout  time.Duration
 	verb     string
 
-	ids    []string // of all messages that were handed over
-	failed []error
+	ids    []string // of what was confirmed
+	failed int      // how many were not
+	first  error    // of the first of these
 }
 
-// sent is what send and publish print under -o json, and a line of under -o jsonl.
+// outcome takes down what became of one message.
+func (s *sending) outcome(m *leveret.Message, err error) {
+	if err == nil {
+		s.ids = append(s.ids, m.ID)
+		return
+	}
+	s.failed++
+	if s.first == nil {
+		s.first = err
+	}
+}
+
+// sent is what send and publish print under -o json, and a line of under -o jsonl. IDs are those of what was confirmed.
 type sent struct {
 	Contract  string   `json:"contract"`
 	Sent      int      `json:"sent"`
@@ -136,6 +149,7 @@ func (s *sending) one(ctx context.Context, client *leveret.Client, next func() (
 // many sends through a pipeline: the next message does not wait for the confirm of the one before.
 func (s *sending) many(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool), total int) error {
 	pipeline := client.Pipeline()
+	pipeline.OnOutcome = s.outcome
 	bar := s.app.StartProgress(s.verb, total)
 	defer bar.End()
 	begun := time.Now()
@@ -143,7 +157,7 @@ func (s *sending) many(ctx context.Context, client *leveret.Client, next func() 
 	// What was handed over is waited for in any case: the summary tells what is known.
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(s.timeout, lastWait))
 	defer cancel()
-	s.failed = append(s.failed, joined(pipeline.Flush(waiting))...)
+	_ = pipeline.Flush(waiting) // its errors are those of the outcomes
 	bar.End()
 	return s.summary(ctx, time.Since(begun), inputErr)
 }
@@ -164,10 +178,9 @@ func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next fun
 			if ctx.Err() != nil || exitOf(err) == ExitUnreachable || exitOf(err) == ExitTimeout {
 				return err
 			}
-			s.failed = append(s.failed, err)
+			s.outcome(m, err)
 			continue
 		}
-		s.ids = append(s.ids, m.ID)
 		bar.Add(1)
 	}
 }
@@ -180,16 +193,16 @@ func (s *sending) handOver(ctx context.Context, pipeline *leveret.Pipeline, m *l
 
 func (s *sending) summary(ctx context.Context, elapsed time.Duration, inputErr error) error {
 	name := s.contract.Spec().Name
-	ok := max(len(s.ids)-len(s.failed), 0)
+	ok := len(s.ids)
 	if err := s.print(name, ok, elapsed); err != nil {
 		return err
 	}
-	if inputErr == nil && len(s.failed) == 0 {
+	if inputErr == nil && s.failed == 0 {
 		return nil
 	}
 	cause := inputErr
 	if cause == nil {
-		cause = s.failed[0]
+		cause = s.first
 	}
 	cause = s.explain(cause)
 	switch {
@@ -198,7 +211,7 @@ func (s *sending) summary(ctx context.Context, elapsed time.Duration, inputErr e
 	case ok == 0:
 		return cause
 	default:
-		return Fail(ExitPartial, nextOf(cause), "%d %s and confirmed, %d failed; the first: %w", ok, s.verb, max(len(s.failed), 1), cause)
+		return Fail(ExitPartial, nextOf(cause), "%d %s and confirmed, %d failed; the first: %w", ok, s.verb, max(s.failed, 1), cause)
 	}
 }
 
@@ -209,7 +222,7 @@ func (s *sending) print(name string, ok int, elapsed time.Duration) error {
 		if ids == nil {
 			ids = []string{}
 		}
-		return s.app.PrintJSON(sent{Contract: name, Sent: ok, Failed: len(s.failed), IDs: ids, ElapsedMS: milliseconds(elapsed)})
+		return s.app.PrintJSON(sent{Contract: name, Sent: ok, Failed: s.failed, IDs: ids, ElapsedMS: milliseconds(elapsed)})
 	case FormatJSONL:
 		for _, id := range s.ids {
 			if err := s.app.PrintJSON(sent{Contract: name, Sent: 1, IDs: []string{id}, ElapsedMS: milliseconds(elapsed)}); err != nil {
@@ -219,8 +232,8 @@ func (s *sending) print(name string, ok int, elapsed time.Duration) error {
 		return nil
 	default:
 		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, name, short(elapsed), count(float64(ok)/elapsed.Seconds()))
-		if len(s.failed) > 0 {
-			text += fmt.Sprintf("; %d failed", len(s.failed))
+		if s.failed > 0 {
+			text += fmt.Sprintf("; %d failed", s.failed)
 		}
 		return s.app.Printf("%s\n", text)
 	}
@@ -235,17 +248,6 @@ func (s *sending) explain(err error) error {
 	default:
 		return s.app.explain(err)
 	}
-}
-
-// joined takes apart what errors.Join put together.
-func joined(err error) []error {
-	if err == nil {
-		return nil
-	}
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
-		return all.Unwrap()
-	}
-	return []error{err}
 }
 
 func nextOf(err error) string {

@@ -36,11 +36,13 @@ type Broker struct {
 type address struct {
 	AMQP       string // host and port
 	TLS        bool
-	Management string // base URL, no trailing slash
-	Username   string
-	Password   string
-	VHost      string
-	Version    string
+	Management string // base URL, no trailing slash, no login
+
+	managementLogin *url.Userinfo // nil: the same as for AMQP
+	Username        string
+	Password        string
+	VHost           string
+	Version         string
 }
 
 // engine is the way a node is run: processes of our own, a container, or not at

@@ -46,6 +46,10 @@ func parseAddress(raw, management string) (address, error) {
 	if vhost := strings.TrimPrefix(u.Path, "/"); vhost != "" {
 		a.VHost = vhost
 	}
+	if m, err := url.Parse(management); err == nil && m.User != nil { // shown without it
+		a.managementLogin, m.User = m.User, nil
+		management = m.String()
+	}
 	a.Management = strings.TrimRight(management, "/")
 	if a.Management == "" {
 		a.Management = "http://" + net.JoinHostPort(u.Hostname(), "15672")

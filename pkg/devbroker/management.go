@@ -35,6 +35,10 @@ func (a address) management(ctx context.Context, method, path string, body, into
 		return err
 	}
 	request.SetBasicAuth(a.Username, a.Password)
+	if login := a.managementLogin; login != nil {
+		password, _ := login.Password()
+		request.SetBasicAuth(login.Username(), password)
+	}
 	request.Header.Set("Content-Type", "application/json")
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
 	response, err := client.Do(request)

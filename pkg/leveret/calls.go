@@ -54,8 +54,18 @@ func (c *calls) cancel(id string) {
 	}
 }
 
-// control consumes what this process is told by callers, from a queue of its own.
-func (w *Worker) control(requests []string) *rabbit.Consumer {
+// control consumes what this process is told by callers of its requests, from a queue of its own; nil where there is
+// nobody to listen to.
+func (w *Worker) control(endpoints []*endpoint) *rabbit.Consumer {
+	var requests []string
+	for _, e := range endpoints {
+		if e.spec.Kind == KindRequest {
+			requests = append(requests, e.spec.Name)
+		}
+	}
+	if len(requests) == 0 || w.conn.config.NoDeclare {
+		return nil
+	}
 	n, instance := w.names(), w.conn.instanceFor("control."+w.service.name)
 	t := n.Control(w.service.name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{

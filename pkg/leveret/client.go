@@ -121,7 +121,9 @@ func (c *Client) Call(ctx context.Context, m *Message) error {
 // Close refuses further messages, waits for those that are not confirmed yet while ctx lives, and fails the calls that
 // still wait.
 func (c *Client) Close(ctx context.Context) error {
-	return errors.Join(c.publisher.Close(ctx), c.requester.Close(ctx))
+	calls := make(chan error, 1)
+	go func() { calls <- c.requester.Close(ctx) }()
+	return errors.Join(c.publisher.Close(ctx), <-calls)
 }
 
 func (c *Client) route(m *Message, verb string) (*sending, error) {
@@ -162,6 +164,9 @@ func (c *Client) publish(ctx context.Context, m *Message) error {
 // request makes one call, and makes it again after a lost connection where that is harmless.
 func (c *Client) request(ctx context.Context, m *Message) error {
 	spec := m.Contract.Spec()
+	if d, ok := ctx.Deadline(); ok && d.Before(m.Deadline) { // middleware may have made it sooner
+		m.Deadline = d
+	}
 	for {
 		d, err := c.requester.Call(ctx, c.publication(ctx, m))
 		switch {
@@ -207,11 +212,19 @@ func (c *Client) reply(m *Message, d *rabbit.Delivery) error {
 // A Pipeline is a [Sender] for one goroutine that sends many messages: it does not wait for each one's confirm. It is
 // not safe for concurrent use.
 type Pipeline struct {
-	client *Client
-	rabbit *rabbit.Pipeline
-	send   Handler
-	failed []error
+	// OnOutcome is called, if it is set, with what became of each message that Send has taken: nil where it is confirmed.
+	// The calls come from a later Send, or from Flush.
+	OnOutcome func(m *Message, err error)
+
+	client   *Client
+	rabbit   *rabbit.Pipeline
+	send     Handler
+	failed   []error // the first of them
+	failures int
 }
+
+// maxFailed is how many errors Flush returns.
+const maxFailed = 100
 
 // Pipeline makes a pipeline, which shares the client's limit of messages in flight.
 func (c *Client) Pipeline() *Pipeline {
@@ -233,7 +246,13 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 	name, id := m.Contract.Spec().Name, m.ID
 	err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) {
 		if err != nil {
-			p.failed = append(p.failed, withCode("%s %s: %w", name, id, err))
+			err = withCode("%s %s: %w", name, id, err)
+			if p.failures++; p.failures <= maxFailed {
+				p.failed = append(p.failed, err)
+			}
+		}
+		if p.OnOutcome != nil {
+			p.OnOutcome(m, err)
 		}
 	})
 	if err != nil {
@@ -243,10 +262,13 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 }
 
 // Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were sent since
-// the last Flush are confirmed; else the errors of the others, joined.
+// the last Flush are confirmed; else the errors of the others, joined: of the first hundred, and how many more there are.
 func (p *Pipeline) Flush(ctx context.Context) error {
 	_ = p.rabbit.Flush(ctx) // the same errors, without the messages they are of
+	if more := p.failures - len(p.failed); more > 0 {
+		p.failed = append(p.failed, fmt.Errorf("and %d more", more))
+	}
 	err := errors.Join(p.failed...)
-	p.failed = nil
+	p.failed, p.failures = nil, 0
 	return err
 }

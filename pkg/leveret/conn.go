@@ -63,12 +63,12 @@ type ConnConfig struct {
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker in need stops
 // reading from those who publish. Both are made again whenever they are lost. It is safe for concurrent use.
 type Conn struct {
-	config   ConnConfig
-	publish  *rabbit.Conn
-	consume  *rabbit.Conn
-	declarer *rabbit.Declarer
-	names    topology.Names
-	tel      *telemetry
+	config              ConnConfig
+	publish             *rabbit.Conn
+	consume             *rabbit.Conn
+	declarer, exclusive *rabbit.Declarer
+	names               topology.Names
+	tel                 *telemetry
 
 	mu    sync.Mutex
 	taken map[string]int // exclusive queues, by purpose
@@ -93,7 +93,7 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume")); err != nil {
 		return nil, errors.Join(err, c.publish.Close(ctx))
 	}
-	c.declarer = rabbit.NewDeclarer(c.consume)
+	c.declarer, c.exclusive = rabbit.NewDeclarer(c.consume), rabbit.NewDeclarer(c.publish)
 	if err := tel.observe(c); err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
@@ -229,5 +229,5 @@ func (c *Conn) instanceFor(purpose string) string {
 
 // declareExclusive is declare over the publishing connection, for queues that are exclusive to it.
 func (c *Conn) declareExclusive(ctx context.Context, t topology.Topology) error {
-	return rabbit.NewDeclarer(c.publish).Declare(ctx, t)
+	return c.exclusive.Declare(ctx, t)
 }

@@ -65,7 +65,7 @@ func (e *endpoint) refuse(m *Message) (Outcome, bool) {
 	if e.spec.Kind != KindRequest {
 		return Outcome{}, false
 	}
-	if time.Now().After(m.Deadline.Add(clockSkew)) {
+	if time.Now().After(m.Deadline) {
 		return Outcome{Verdict: VerdictExpired, Err: Errorf(DeadlineExceeded, "the request expired before it was handled")}, true
 	}
 	if m.Redelivered && !e.spec.Idempotent {
@@ -77,11 +77,11 @@ func (e *endpoint) refuse(m *Message) (Outcome, bool) {
 
 // handle is the whole way of one delivery: from bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-	m := received(&d.Delivery, e.contract, e.queue, time.Now())
+	m := received(&d.Delivery, e.contract, e.queue, d.At)
 	if m.Redelivered {
 		e.worker.tel.redelivered.Add(ctx, 1, e.signals.ok)
 	}
-	watch := e.worker.watch(e.queue, m.ID)
+	watch := e.worker.watch(e.queue, m)
 	if e.spec.Kind == KindRequest {
 		var done func()
 		ctx, done = e.worker.calls.begin(ctx, m.ID)

@@ -76,7 +76,7 @@ func (e *Error) Error() string {
 // Unwrap returns what Errorf wrapped; nil for an error that came from the other side.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is matches the error's [Code], and any *Error with the same code and the same non-empty reason.
+// Is matches the error's [Code], the error of package context that means the same, and any *Error with the same code and the same non-empty reason.
 func (e *Error) Is(target error) bool {
 	switch t := target.(type) {
 	case Code:
@@ -84,7 +84,8 @@ func (e *Error) Is(target error) bool {
 	case *Error:
 		return t.Reason != "" && e.Code == t.Code && e.Reason == t.Reason
 	default:
-		return false
+		// Who asked too late hears it from the other side or from its own context, whichever is sooner.
+		return e.Code == DeadlineExceeded && target == context.DeadlineExceeded || e.Code == Canceled && target == context.Canceled
 	}
 }
 

@@ -50,15 +50,9 @@ var errDeadline = errors.New("the caller's deadline has passed")
 func limited(limit time.Duration) Middleware {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, m *Message) error {
-			now := time.Now()
-			until, cause := now.Add(limit), errHandlerTimeout
-			if d := m.Deadline; !d.IsZero() {
-				if d.Before(now) { // within the clocks' skew: the broker would not have delivered it expired
-					d = d.Add(clockSkew)
-				}
-				if d.Before(until) {
-					until, cause = d, errDeadline
-				}
+			until, cause := time.Now().Add(limit), errHandlerTimeout
+			if d := m.Deadline; !d.IsZero() && d.Before(until) {
+				until, cause = d, errDeadline
 			}
 			ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 			defer cancel()

@@ -52,7 +52,9 @@ func (r *Request[Q, R]) Answer(w *Worker, h func(ctx context.Context, request Q)
 		if err != nil {
 			return err
 		}
-		m.Reply, err = encode(reply)
-		return err
+		if m.Reply, err = encode(reply); err != nil {
+			return Errorf(Internal, "the reply to %s cannot be sent: %w", r.spec.Name, err)
+		}
+		return nil
 	})
 }

@@ -356,17 +356,23 @@ func TestRollingRestart(t *testing.T) {
 // TestLate counts the replies that nobody waits for: too late, or never asked for.
 func TestLate(t *testing.T) {
 	t.Parallel()
-	b := setupAsking(t, leveret.Timeout(100*time.Millisecond))
+	b := setupAsking(t)
 	meter := newMeter()
 	conn := b.connect(leveret.ConnConfig{MeterProvider: meter.provider, Instance: "here/1"})
 	client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true})
 	started, release := make(chan struct{}, 1), make(chan struct{})
-	b.answering(leveret.WorkerConfig{}, func(context.Context, thing) (answer, error) {
-		started <- struct{}{}
-		<-release
+	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
+		if v.N == 1 {
+			started <- struct{}{}
+			<-release
+		}
 		return answer{}, nil
 	})
-	_, err := b.ask.Call(b.ctx, client, thing{})
+	_, err := b.ask.Call(b.ctx, client, thing{}) // opens what has to be opened
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(b.ctx, 500*time.Millisecond)
+	defer cancel()
+	_, err = b.ask.Call(ctx, client, thing{N: 1})
 	require.ErrorIs(t, err, leveret.DeadlineExceeded)
 	receive(t, started)
 	close(release)
@@ -454,4 +460,86 @@ func TestMiddlewareOfBothSides(t *testing.T) {
 	require.Equal(t, []string{"client outer", "client inner", "worker outer", "worker inner"}, trail)
 	_, err := b.ask.Call(b.ctx, client, thing{N: 0})
 	require.EqualError(t, err, "internal: client outer: internal: client inner: internal: the handler panicked")
+}
+
+// TestExpiredWhileHandlersAreBusy: a request that says no more than an expiration is not handled when that has passed,
+// though it has passed in this process.
+func TestExpiredWhileHandlersAreBusy(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t)
+	started, release, handled := make(chan struct{}, 1), make(chan struct{}), make(chan int, 9)
+	b.answering(leveret.WorkerConfig{Concurrency: 1, Prefetch: 3}, func(_ context.Context, v thing) (answer, error) {
+		if v.N == 1 {
+			started <- struct{}{}
+			<-release
+		}
+		handled <- v.N
+		return answer{N: v.N}, nil
+	})
+	foreign := b.peer()
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: []byte(`{"n":1}`)})
+	receive(t, started)
+	const expiration = 1500 * time.Millisecond
+	published := time.Now()
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: []byte(`{"n":2}`), Expiration: "1500"})
+	b.eventually(func() bool { return foreign.count("a.ask") == 0 })
+	require.Less(t, time.Since(published), expiration, "it waits in the worker, not in the queue")
+	<-time.NewTimer(expiration + 100*time.Millisecond).C // what is tested is that time passes
+	close(release)
+	require.Equal(t, 1, receive(t, handled))
+	foreign.publish("requests", "a.ask", amqp.Publishing{Body: []byte(`{"n":3}`)})
+	require.Equal(t, 3, receive(t, handled), "the second was dropped")
+}
+
+// TestReplyThatCannotBeSent is the fault of who answers, not of who asks.
+func TestReplyThatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ask := leveret.NewRequest[thing, *answer]("a.ask")
+	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Answers(ask)), leveret.WorkerConfig{})
+	ask.Answer(w, func(context.Context, thing) (*answer, error) { return nil, nil }) //nolint:nilnil // the mistake
+	b.run(w)
+	_, err := ask.Call(b.ctx, b.sender(leveret.Calls(ask)), thing{})
+	require.ErrorIs(t, err, leveret.Internal)
+	require.ErrorContains(t, err, "the reply to a.ask cannot be sent")
+}
+
+// TestStuckBeyondItsDeadline: a handler that ignores the end of its request is noticed by the request's deadline, not by
+// the limit of handlers.
+func TestStuckBeyondItsDeadline(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Timeout(50*time.Millisecond))
+	release := make(chan struct{})
+	r := b.answering(leveret.WorkerConfig{StuckAfter: 50 * time.Millisecond, DrainTimeout: 20 * time.Millisecond}, func(context.Context, thing) (answer, error) {
+		<-release
+		return answer{}, nil
+	})
+	b.t.Cleanup(func() { close(release) })
+	_, err := b.ask.Call(b.ctx, b.newCaller(), thing{})
+	require.ErrorIs(t, err, leveret.DeadlineExceeded)
+	require.ErrorIs(t, r.wait(), leveret.ErrStuck)
+}
+
+// TestSoonerDeadlineOfMiddleware travels as the caller's own does.
+func TestSoonerDeadlineOfMiddleware(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Timeout(patience))
+	causes := make(chan error, 1)
+	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) (answer, error) {
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		return answer{}, ctx.Err()
+	})
+	client := b.client(b.connect(leveret.ConnConfig{}), b.caller, leveret.ClientConfig{Middleware: []leveret.Middleware{
+		func(next leveret.Handler) leveret.Handler {
+			return func(ctx context.Context, m *leveret.Message) error {
+				ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+				defer cancel()
+				return next(ctx, m)
+			}
+		},
+	}})
+	_, err := b.ask.Call(b.ctx, client, thing{})
+	require.ErrorIs(t, err, leveret.DeadlineExceeded)
+	require.ErrorContains(t, receive(t, causes), "deadline has passed")
 }

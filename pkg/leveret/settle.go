@@ -45,13 +45,13 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 		p := e.failed(d, o.Err)
 		p.Exchange = w.names().RetryTier(o.Delay)
 		p.Headers[wire.Attempt] = int64(m.Attempt + 1)
-		return e.putAside(ctx, p, log)
+		return e.putAside(ctx, d, p, log)
 	default:
 		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
 		p := e.failed(d, o.Err)
 		p.Exchange = w.names().DeadLetterExchange()
 		e.explain(p.Headers, m, o.Err)
-		return e.putAside(ctx, p, log)
+		return e.putAside(ctx, d, p, log)
 	}
 }
 
@@ -90,7 +90,10 @@ func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
 
 // putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While
 // it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once.
-func (e *endpoint) putAside(ctx context.Context, p *rabbit.Publication, log *slog.Logger) rabbit.Settlement {
+func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.Publication, log *slog.Logger) rabbit.Settlement {
+	// A message whose connection is lost comes again: a copy would be one too many.
+	ctx, stop := d.While(ctx)
+	defer stop()
 	bare, troubled := false, false
 	defer func() {
 		if troubled {

@@ -70,8 +70,9 @@ func newTelemetry(config ConnConfig) (*telemetry, error) {
 
 // observe reports what a connection knows of itself.
 func (t *telemetry) observe(c *Conn) error {
+	// Which one it is of several may change, and attributes are made once.
 	address, _ := c.Server()
-	if u, err := url.Parse(address); err == nil {
+	if u, err := url.Parse(address); err == nil && len(c.config.URLs) == 1 {
 		t.server = append(t.server, attribute.String("server.address", u.Hostname()))
 		if port, err := strconv.Atoi(u.Port()); err == nil {
 			t.server = append(t.server, attribute.Int("server.port", port))
@@ -101,7 +102,7 @@ func (t *telemetry) observe(c *Conn) error {
 			o.ObserveInt64(up, connected, which)
 			o.ObserveInt64(lost, int64(s.Lost), which)
 		}
-		o.ObserveInt64(mismatches, c.declarer.Mismatches())
+		o.ObserveInt64(mismatches, c.declarer.Mismatches()+c.exclusive.Mismatches())
 		return nil
 	}, up, lost, mismatches)
 	return err

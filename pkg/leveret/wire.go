@@ -44,8 +44,8 @@ func (m *Message) publishing(spec *Spec, service string) rabbit.Publishing {
 	return p
 }
 
-// received is a delivery as a message. A foreign sender may have left out anything but the body.
-func received(d *rabbit.Delivery, c Contract, queue string, now time.Time) *Message {
+// received is a delivery that came at a time as a message. A foreign sender may have left out anything but the body.
+func received(d *rabbit.Delivery, c Contract, queue string, at time.Time) *Message {
 	m := &Message{
 		Contract:       c,
 		ID:             d.MessageId,
@@ -71,19 +71,22 @@ func received(d *rabbit.Delivery, c Contract, queue string, now time.Time) *Mess
 		m.SentAt = d.Timestamp
 	}
 	if spec := c.Spec(); spec.Kind == KindRequest {
-		m.Deadline = deadline(d, spec, now)
+		m.Deadline = deadline(d, spec, at)
 	}
 	return m
 }
 
-// deadline is when the caller of a request stops waiting: as it says, or as its expiration lets one suppose, or as the
-// contract has it.
-func deadline(d *rabbit.Delivery, spec *Spec, now time.Time) time.Time {
+// deadline is when the caller of a request that came at a time stops waiting: as it says, or as its expiration lets one
+// suppose, or as the contract has it.
+func deadline(d *rabbit.Delivery, spec *Spec, at time.Time) time.Time {
 	if t := wire.Time(d.Headers, wire.Deadline); !t.IsZero() {
+		if t.Before(at) { // the broker would not have delivered it expired: our clock may be ahead of the caller's
+			return t.Add(clockSkew)
+		}
 		return t
 	}
 	if ms, err := strconv.ParseInt(d.Expiration, 10, 64); err == nil && ms > 0 && ms < (24*time.Hour).Milliseconds() {
-		return now.Add(time.Duration(ms) * time.Millisecond)
+		return at.Add(time.Duration(ms) * time.Millisecond)
 	}
-	return now.Add(spec.Timeout)
+	return at.Add(spec.Timeout)
 }

@@ -87,6 +87,7 @@ func TestForeignMessages(t *testing.T) {
 		{rabbit.Delivery{Expiration: "99999999999999999999"}, now.Add(7 * time.Second)},
 		{rabbit.Delivery{Expiration: "1500", Headers: rabbit.Table{"leveret-deadline": "2026-06-01T14:00:03.5+02:00"}}, now.Add(3500 * time.Millisecond)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(time.Minute)}}, now.Add(time.Minute)},
+		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(-time.Second)}}, now.Add(time.Second)}, // clocks differ
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": []byte("2026-06-01T12:00:01Z")}}, now.Add(time.Second)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": int64(17)}}, now.Add(7 * time.Second)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": "0001-01-01T00:00:00Z"}}, now.Add(7 * time.Second)},

@@ -164,8 +164,9 @@ func (w *Worker) check() error {
 // Run takes and handles messages until ctx ends. Then it takes no more, gives those not yet begun back to their queues,
 // lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are
 // here but not begun are answered within that time too: no other worker could tell that they were not. It waits through
-// lost connections. It returns an error at once where handlers and service do not match, and [ErrStuck] when a handler
-// did not return after its context had ended: that goroutine then still runs, and the process should exit. Run once.
+// lost connections. It returns an error at once where handlers and service do not match, [ErrClosed] when the connection
+// was closed, and [ErrStuck] when a handler did not return after its context had ended: as soon as the others have
+// finished, or the drain time is over. That goroutine then still runs, and the process should exit. Run once.
 func (w *Worker) Run(ctx context.Context) error {
 	endpoints, err := w.begin()
 	if err != nil {
@@ -176,30 +177,44 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.publisher = rabbit.NewPublisher(w.conn.publish, rabbit.PublisherConfig{
 		MaxBody: 1 << 30, // what came from this broker may go back to it
 	})
-	consumers := w.consumers(endpoints)
-	errs := make([]error, len(consumers)+1)
-	var running sync.WaitGroup
-	for i, c := range consumers {
-		running.Go(func() {
-			errs[i] = c.Run(ctx)
-			stop()
-		})
-	}
-	ended := make(chan struct{})
-	go func() {
-		running.Wait()
-		close(ended)
-	}()
+	ended := make(chan error, 1)
+	go func() { ended <- w.consume(ctx, stop, endpoints) }()
 	select {
-	case <-ended:
-	case err := <-w.stuck:
-		errs[len(consumers)] = err
+	case err = <-ended:
+	case err = <-w.stuck: // what does not end now is not waited for again
 		stop()
-		<-ended
+		drained := time.NewTimer(w.config.DrainTimeout)
+		defer drained.Stop()
+		select {
+		case others := <-ended:
+			err = errors.Join(err, others)
+		case <-drained.C:
+		}
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = w.publisher.Close(closing)
+	return err
+}
+
+// consume runs the consumers until ctx ends, or one of them, and with it ctx, by stop. What callers tell is heard for as
+// long as their requests are handled.
+func (w *Worker) consume(ctx context.Context, stop func(), endpoints []*endpoint) error {
+	var control, consumers sync.WaitGroup
+	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
+	defer control.Wait()
+	defer deaf()
+	if c := w.control(endpoints); c != nil {
+		control.Go(func() { _ = c.Run(hearing) })
+	}
+	errs := make([]error, len(endpoints))
+	for i, e := range endpoints {
+		consumers.Go(func() {
+			errs[i] = e.consumer.Run(ctx)
+			stop()
+		})
+	}
+	consumers.Wait()
 	for i, err := range errs {
 		if errors.Is(err, rabbit.ErrAbandoned) {
 			errs[i] = fmt.Errorf("%w: %w", ErrStuck, err)
@@ -230,21 +245,6 @@ func (w *Worker) begin() ([]*endpoint, error) {
 	return w.endpoints, nil
 }
 
-func (w *Worker) consumers(endpoints []*endpoint) []*rabbit.Consumer {
-	var all []*rabbit.Consumer
-	var requests []string
-	for _, e := range endpoints {
-		all = append(all, e.consumer)
-		if e.spec.Kind == KindRequest {
-			requests = append(requests, e.spec.Name)
-		}
-	}
-	if len(requests) > 0 && !w.conn.config.NoDeclare {
-		all = append(all, w.control(requests))
-	}
-	return all
-}
-
 // consumer makes the consumer of an endpoint. Requests come over the publishing connection, on which they are answered.
 func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	request := e.spec.Kind == KindRequest
@@ -259,6 +259,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Concurrency:  w.config.Concurrency,
 		Prefetch:     w.config.Prefetch,
 		Careful:      !request,
+		Stamp:        request, // its deadline goes on while all handlers are busy
 		DrainTimeout: w.config.DrainTimeout,
 		Grace:        w.config.StuckAfter,
 		Finish:       request, // a request that came back would count as one that somebody has begun
@@ -356,10 +357,14 @@ func (w *Worker) Process(ctx context.Context, m *Message) Outcome {
 }
 
 // watch reports a handler that is still running long after its context has ended.
-func (w *Worker) watch(queue, id string) *time.Timer {
-	return time.AfterFunc(w.config.HandlerTimeout+w.config.StuckAfter, func() {
-		err := fmt.Errorf("%w: the message %s of the queue %s has been in its handler for more than %v",
-			ErrStuck, id, queue, w.config.HandlerTimeout+w.config.StuckAfter)
+func (w *Worker) watch(queue string, m *Message) *time.Timer {
+	limit := w.config.HandlerTimeout
+	if !m.Deadline.IsZero() {
+		limit = min(limit, max(time.Until(m.Deadline), 0))
+	}
+	limit += w.config.StuckAfter
+	return time.AfterFunc(limit, func() {
+		err := fmt.Errorf("%w: the message %s of the queue %s has been in its handler for more than %v", ErrStuck, m.ID, queue, limit)
 		w.stuckNow.Store(&err)
 		select {
 		case w.stuck <- err:

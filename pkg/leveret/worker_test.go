@@ -506,3 +506,15 @@ func TestTheBrokersLimitShrinks(t *testing.T) {
 	require.NoError(t, w.Ready())
 	require.NoError(t, r.halt())
 }
+
+// TestRunEndsWithItsConnection: a connection that was closed does not come back.
+func TestRunEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	conn := h.connect(leveret.ConnConfig{})
+	w := h.worker(conn, h.service, leveret.WorkerConfig{})
+	h.do.Handle(w, func(context.Context, thing) error { return nil })
+	r := h.run(w)
+	require.NoError(t, conn.Close(h.ctx))
+	require.ErrorIs(t, r.wait(), leveret.ErrClosed)
+}

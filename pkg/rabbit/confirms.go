@@ -46,11 +46,11 @@ type confirmChannel struct {
 
 	mu      sync.Mutex
 	pending map[uint64]*flight // the mandatory ones, by delivery tag
+	retired bool               // nothing may be written any more
 }
 
 func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
 	if err := ch.Confirm(false); err != nil {
-		_ = ch.Channel.Close()
 		return nil, err
 	}
 	return &confirmChannel{
@@ -63,23 +63,28 @@ func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
 // publish writes the message. It never blocks on the network.
 func (c *confirmChannel) publish(f *flight) error {
 	f.channel, f.returned = c, nil
-	if !f.Mandatory {
-		confirm, err := c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, false, false, f.Publishing)
-		if err == nil {
-			f.confirm = confirm
-		}
-		return err
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	confirm, err := c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, true, false, f.Publishing)
+	if c.retired {
+		return amqp.ErrClosed
+	}
+	confirm, err := c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, f.Mandatory, false, f.Publishing)
 	if err != nil {
 		return err
 	}
 	f.confirm = confirm
-	c.pending[confirm.DeliveryTag] = f
-	c.takeReturns()
+	if f.Mandatory {
+		c.pending[confirm.DeliveryTag] = f
+		c.takeReturns()
+	}
 	return nil
+}
+
+// retire makes every later publish fail: what is written behind the closing of its channel costs the connection.
+func (c *confirmChannel) retire() {
+	c.mu.Lock()
+	c.retired = true
+	c.mu.Unlock()
 }
 
 // settle forgets a flight whose confirm has come, and tells whether its message was returned.

@@ -137,6 +137,10 @@ type Channel struct {
 
 	once   sync.Once
 	reason *amqp.Error
+
+	calls   sync.WaitGroup // those of callOn that are not answered yet
+	closing sync.Once
+	ended   chan struct{} // closed when Close has returned
 }
 
 // Channel opens a channel, waiting for the connection while ctx lives. Whoever asked for it closes it.
@@ -148,7 +152,9 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 		}
 		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
 		if err == nil {
-			return &Channel{Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1))}, nil
+			return &Channel{
+				Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1)), ended: make(chan struct{}),
+			}, nil
 		}
 		if ctx.Err() != nil {
 			return nil, c.notSent(ctx)
@@ -434,6 +440,40 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 func (s *session) version() string {
 	v, _ := s.Properties["version"].(string)
 	return v
+}
+
+// callOn makes a call on a channel that blocks until the broker has answered, while ctx lives. A channel whose call was
+// left behind may only be closed, by [Channel.close].
+func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
+	if ctx.Err() != nil {
+		var none T
+		return none, ended(ctx)
+	}
+	ch.calls.Add(1)
+	return await(ctx, func() (T, error) {
+		defer ch.calls.Done()
+		return call()
+	}, func(T) {})
+}
+
+// close closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind
+// are answered first: what is written behind the closing of its channel costs the whole connection, since to the broker
+// it belongs to a channel that was never opened. May be called again.
+func (ch *Channel) close(ctx context.Context) {
+	ch.closing.Do(func() {
+		go func() {
+			defer close(ch.ended)
+			ch.calls.Wait()
+			_ = ch.Channel.Close()
+		}()
+	})
+	timer := time.NewTimer(answerTimeout)
+	defer timer.Stop()
+	select {
+	case <-ch.ended:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // await runs a call of the driver that knows no context. A result that comes too late goes to discard.

@@ -34,12 +34,11 @@ func TestDialRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			began := time.Now()
 			_, err := rabbit.Dial(within(t), rabbit.Config{URLs: []string{c.address}})
 			require.ErrorIs(t, err, rabbit.ErrRefused)
 			require.ErrorContains(t, err, c.says)
 			require.NotContains(t, err.Error(), "hush")
-			require.Less(t, time.Since(began), 2500*time.Millisecond, "the broker says so; it does not just hang up, after 3 s")
+			require.NotContains(t, err.Error(), "was lost", "the broker says so; it does not just hang up, after 3 s")
 		})
 	}
 }

@@ -42,6 +42,8 @@ type ConsumerConfig struct {
 	// NoAck takes deliveries as settled when they are sent; what the handler returns is of no account. Those not yet
 	// begun when the consumer is stopped are lost.
 	NoAck bool
+	// Stamp notes when each delivery came, though all handlers may be busy then, in Incoming.At. Not with NoAck.
+	Stamp bool
 	// Finish has deliveries that were not yet begun when Run's context ends handled too, for as long as the drain time
 	// lasts, instead of given back to the queue: for a queue whose next consumer could not tell that they were not begun.
 	Finish bool
@@ -63,9 +65,18 @@ type ConsumerConfig struct {
 // Incoming is a delivery, and a way to answer it.
 type Incoming struct {
 	Delivery
-	channel *Channel
-	acks    *acks
-	settled bool
+	// At is when the delivery came, where the consumer stamps them, and else when its handler began.
+	At time.Time
+
+	subscription *subscription
+	acks         *acks // nil where nothing is acked
+	settled      bool
+}
+
+// While returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
+// settled any more, and comes again. The function that it returns must be called.
+func (d *Incoming) While(ctx context.Context) (context.Context, func()) {
+	return until(ctx, d.subscription.ended)
 }
 
 // AckNow settles the delivery before its handler returns, whose settlement is of no account then. The broker hears of it
@@ -86,15 +97,16 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err
 	}
-	if err := d.channel.fits(m); err != nil {
+	channel := d.subscription.channel
+	if err := channel.fits(m); err != nil {
 		return err
 	}
-	w := d.channel.session.wire
+	w := channel.session.wire
 	if err := w.reserve(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	defer w.release(len(m.Body))
-	return d.channel.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+	return channel.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
 }
 
 // A Consumer takes the messages of one queue, again after every loss of the connection.
@@ -147,17 +159,23 @@ func (c *Consumer) Running() int { return int(c.running.Load()) }
 
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
 // the running handlers, tells the broker what they did, and returns nil. Handlers that outlast the drain time have
-// their contexts ended; if one does not return even then, Run returns ErrAbandoned, and that goroutine lives on.
+// their contexts ended; if one does not return even then, Run returns ErrAbandoned, and that goroutine lives on. A
+// connection that is closed for good ends Run in the same way, with ErrClosed.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := checkShort("name of the queue", c.config.Queue); err != nil {
 		return err
 	}
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
+	var closed error
 	for failures := 0; ctx.Err() == nil; failures++ {
 		began := time.Now()
 		registered, err := c.serve(ctx, work)
 		if ctx.Err() != nil {
+			break
+		}
+		if errors.Is(err, ErrClosed) {
+			closed = err
 			break
 		}
 		if registered && time.Since(began) > c.conn.config.MaxBackoff {
@@ -173,7 +191,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 	}
 	c.note(errors.New("stopped"))
-	return c.drain(stopWork)
+	return errors.Join(closed, c.drain(stopWork))
 }
 
 // deletionTime is how long the broker is given to delete a queue.

@@ -57,7 +57,7 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 			return fmt.Errorf("declare: %w", err)
 		}
 		steps, err = d.run(ctx, ch, steps)
-		closeChannel(ch)
+		ch.close(ctx)
 		if errors.Is(err, errBroken) && broken < maxBroken {
 			broken++ // a queue that is just being deleted does it, too
 			err = nil
@@ -82,7 +82,7 @@ type step struct {
 // run takes steps until all are done or the channel is gone, and returns those that are left.
 func (d *Declarer) run(ctx context.Context, ch *Channel, steps []step) ([]step, error) {
 	for i, s := range steps {
-		_, err := await(ctx, func() (struct{}, error) { return struct{}{}, s.do(ch) }, func(struct{}) {})
+		_, err := callOn(ctx, ch, func() (struct{}, error) { return struct{}{}, s.do(ch) })
 		if err == nil {
 			continue
 		}

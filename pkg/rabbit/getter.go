@@ -24,7 +24,7 @@ func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
 	if err != nil {
 		return QueueState{}, err
 	}
-	closeChannel(channel)
+	channel.close(ctx)
 	return state, nil
 }
 
@@ -37,12 +37,12 @@ func (c *Conn) inspect(ctx context.Context, queue string) (*Channel, QueueState,
 	if err != nil {
 		return nil, QueueState{}, err
 	}
-	state, err := await(ctx, func() (QueueState, error) {
+	state, err := callOn(ctx, channel, func() (QueueState, error) {
 		q, err := channel.QueueDeclarePassive(queue, true, false, false, false, nil)
 		return QueueState{Ready: q.Messages, Consumers: q.Consumers}, err
-	}, func(QueueState) {})
+	})
 	if err != nil {
-		closeChannel(channel)
+		channel.close(ctx)
 		return nil, QueueState{}, denied(err, queue)
 	}
 	return channel, state, nil
@@ -101,7 +101,10 @@ func (g *Getter) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 		}
 		return got{d, ok}, err
 	}, func(got) {})
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() == nil && !g.channel.session.alive():
+		return Delivery{}, false, fmt.Errorf("the queue %s: %w: %w", g.queue, ErrNotConnected, err)
+	case err != nil:
 		return Delivery{}, false, denied(err, g.queue)
 	}
 	return r.delivery, r.ok, nil

@@ -76,7 +76,7 @@ func explain(err, reading error) error {
 		return fmt.Errorf("the broker does not offer this way to log in: %w", err)
 	case e.Server && e.Code == amqp.AccessRefused:
 		return fmt.Errorf("the broker refused the login (user name or password): %w", err)
-	case e.Server && e.Code == amqp.NotAllowed:
+	case e.Server && e.Code == amqp.NotAllowed && !atLimit(e):
 		return fmt.Errorf("no access to this virtual host, or it does not exist: %w", err)
 	case e.Server:
 		return err
@@ -87,11 +87,15 @@ func explain(err, reading error) error {
 	}
 }
 
+// atLimit tells whether a virtual host or a user has as many connections as it may have now. Only the text says so: "access
+// to vhost '/' refused for user 'x': connection limit (5) is reached", "user connection limit (5) is reached".
+func atLimit(e *amqp.Error) bool { return strings.Contains(e.Reason, "connection limit") }
+
 // fatal tells whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual
 // host that does not exist, a certificate that is not trusted.
 func fatal(err error) bool {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
-		return e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed
+		return e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed && !atLimit(e)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true

@@ -29,14 +29,17 @@ func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
 
 // Publish writes m and returns. It blocks while the connection is down, or too many publishes are in flight. An error
 // means that this message was not sent or was refused; outcomes that come later go to done, which may be nil and is
-// called from a later Publish or Flush, and to Flush.
+// called from a later Publish or Flush, and to Flush. The end of ctx is of no account to the messages before this one:
+// how long those are waited for, Flush is told.
 func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)) error {
 	p := l.publisher
 	if err := m.check(p.config.MaxBody); err != nil {
 		return err
 	}
 	for len(l.flights) > 0 && l.settled() {
-		l.finishOldest(ctx)
+		if !l.finishOldest(ctx, false) {
+			return p.conn.notSent(ctx)
+		}
 	}
 	if err := l.acquire(ctx); err != nil {
 		return err
@@ -64,8 +67,7 @@ func (l *Pipeline) acquire(ctx context.Context) error {
 		if len(l.flights) == 0 {
 			return l.publisher.acquire(ctx)
 		}
-		l.finishOldest(ctx)
-		if ctx.Err() != nil {
+		if !l.finishOldest(ctx, false) {
 			return l.publisher.conn.notSent(ctx)
 		}
 	}
@@ -84,11 +86,21 @@ func (l *Pipeline) settled() bool {
 // maxFailed is how many errors Flush returns.
 const maxFailed = 100
 
-func (l *Pipeline) finishOldest(ctx context.Context) {
-	oldest := l.flights[0]
+// finishOldest waits for the outcome of the oldest publish. Where ctx ends before, it gives that one up, with giveUp; or
+// returns false, and the publish keeps its place: the context of a later message does not end it.
+func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
+	p, oldest := l.publisher, l.flights[0]
+	settled, err := p.follow(ctx, oldest.flight)
+	switch {
+	case settled:
+		p.release(oldest.flight)
+	case !giveUp && p.refuses() == nil:
+		return false
+	default:
+		p.abandon(oldest.flight)
+	}
 	l.flights[0] = pipelined{}
 	l.flights = l.flights[1:]
-	err := l.publisher.finish(ctx, oldest.flight)
 	if err != nil {
 		if l.failures++; l.failures <= maxFailed {
 			l.failed = append(l.failed, err)
@@ -97,13 +109,14 @@ func (l *Pipeline) finishOldest(ctx context.Context) {
 	if oldest.done != nil {
 		oldest.done(err)
 	}
+	return true
 }
 
 // Flush waits until every message has its outcome, or ctx ends. It returns the errors of all that failed since the last
 // Flush, joined, and of more than a hundred how many more; nil if and only if every one was confirmed.
 func (l *Pipeline) Flush(ctx context.Context) error {
 	for len(l.flights) > 0 {
-		l.finishOldest(ctx)
+		l.finishOldest(ctx, true)
 	}
 	failed := l.failed
 	if more := l.failures - len(failed); more > 0 {

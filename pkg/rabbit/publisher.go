@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -126,11 +125,16 @@ func (p *Publisher) refuses() error {
 
 // release frees what the flight holds.
 func (p *Publisher) release(f *flight) {
+	p.leaveTrial(f)
+	<-p.slots
+}
+
+// leaveTrial lets the next suspect have its turn.
+func (p *Publisher) leaveTrial(f *flight) {
 	if f.onTrial {
 		f.onTrial = false
 		<-p.trial
 	}
-	<-p.slots
 }
 
 // start writes the message, waiting through lost connections. An error is the end of the publish.
@@ -195,18 +199,32 @@ func until(ctx context.Context, closed <-chan struct{}) (context.Context, func()
 
 // finish waits for the outcome of what start has written, and frees what the flight holds.
 func (p *Publisher) finish(ctx context.Context, f *flight) error {
+	settled, err := p.follow(ctx, f)
+	if settled {
+		p.release(f)
+	} else {
+		p.abandon(f)
+	}
+	return err
+}
+
+// follow waits for the outcome of what start has written, and starts it again where that is needed. A flight that is not
+// settled when it returns, because ctx has ended or the publisher was closed, can be followed again.
+func (p *Publisher) follow(ctx context.Context, f *flight) (settled bool, err error) {
 	for {
 		if err := p.await(ctx, f); err != nil {
-			p.abandon(f)
-			return err
+			return false, err
 		}
-		again, err := p.outcome(ctx, f)
-		if again {
-			err = p.again(ctx, f)
+		again, err := p.outcome(f)
+		if !again {
+			return true, err
 		}
-		if !again || err != nil {
-			p.release(f)
-			return err
+		if err := p.again(ctx, f); err != nil {
+			if ctx.Err() == nil {
+				return true, err
+			}
+			p.leaveTrial(f)
+			return false, err
 		}
 	}
 }
@@ -231,7 +249,7 @@ func (p *Publisher) await(ctx context.Context, f *flight) error {
 var errUnconfirmedAtClose = fmt.Errorf("%w when the publisher was closed", ErrUnconfirmed)
 
 // outcome judges a flight whose confirm has come, or whose channel has closed.
-func (p *Publisher) outcome(ctx context.Context, f *flight) (again bool, err error) {
+func (p *Publisher) outcome(f *flight) (again bool, err error) {
 	confirmed := f.confirm.Acked()
 	returned := f.channel.settle(f)
 	switch {
@@ -254,14 +272,14 @@ func (p *Publisher) outcome(ctx context.Context, f *flight) (again bool, err err
 		}
 		f.suspect = true
 	}
-	if ctx.Err() != nil {
-		return false, because(ErrUnconfirmed, ended(ctx))
-	}
 	return true, nil
 }
 
 // again starts a flight once more, a suspect one when it is its turn.
 func (p *Publisher) again(ctx context.Context, f *flight) error {
+	if ctx.Err() != nil {
+		return because(ErrUnconfirmed, ended(ctx))
+	}
 	if p.refuses() != nil {
 		return errUnconfirmedAtClose
 	}
@@ -312,27 +330,25 @@ func (p *Publisher) current(ctx context.Context, l *lane) (*confirmChannel, erro
 			l.channel.Store(opened)
 			return opened, nil
 		}
+		ch.close(ctx)
 		if ctx.Err() != nil {
 			return nil, p.conn.notSent(ctx)
 		}
-		if ch.alive() || ch.session.alive() {
-			closeChannel(ch)
+		if ch.session.alive() {
 			return nil, err
 		}
 	}
 }
 
-// prepare makes a channel ready for publishing.
+// prepare makes a channel ready for publishing. One that it fails on is of no use.
 func (p *Publisher) prepare(ctx context.Context, ch *Channel) (*confirmChannel, error) {
 	if p.config.Setup != nil && p.prepared.Load() != ch.session {
 		if err := p.config.Setup(ctx); err != nil {
-			closeChannel(ch)
 			return nil, err
 		}
 		p.prepared.Store(ch.session)
 	}
-	return await(ctx, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) },
-		func(late *confirmChannel) { _ = late.Close() })
+	return callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) })
 }
 
 // Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not
@@ -348,7 +364,8 @@ func (p *Publisher) Close(ctx context.Context) error {
 	for _, l := range []*lane{&p.shared, &p.suspects} {
 		l.opening <- struct{}{} // nobody opens another from here on
 		if ch := l.channel.Load(); ch != nil {
-			closeChannel(ch.Channel)
+			ch.retire()
+			ch.close(context.WithoutCancel(ctx))
 		}
 	}
 	return err
@@ -364,13 +381,4 @@ func (p *Publisher) drain(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// closeChannel closes a channel without waiting long for a broker that does not answer.
-func closeChannel(ch *Channel) { closeChannelWithin(ch, answerTimeout) }
-
-func closeChannelWithin(ch *Channel, wait time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), wait)
-	defer cancel()
-	_, _ = await(ctx, func() (struct{}, error) { return struct{}{}, ch.Channel.Close() }, func(struct{}) {})
 }

@@ -342,14 +342,50 @@ func TestPipelineEndsWithItsContext(t *testing.T) {
 	network.stall(true)
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	var outcome error
-	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) { outcome = err }))
+	outcomes := []error{}
+	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) { outcomes = append(outcomes, err) }))
 	require.NoError(t, l.Publish(short, to("q", "2"), nil))
 	require.ErrorIs(t, l.Publish(short, to("q", "3"), nil), context.DeadlineExceeded)
-	require.ErrorIs(t, outcome, rabbit.ErrUnconfirmed)
+	require.Empty(t, outcomes, "what ended was the context of another message")
 	require.ErrorIs(t, l.Flush(short), rabbit.ErrUnconfirmed)
+	require.Len(t, outcomes, 1)
+	require.ErrorIs(t, outcomes[0], rabbit.ErrUnconfirmed)
 	network.stall(false)
 	require.NoError(t, l.Publish(ctx, to("q", "4"), nil))
 	require.NoError(t, l.Flush(ctx))
 	requireReady(t, conn, "q", 4)
+}
+
+// TestPipelineOutlivesAnImpatientMessage: the connection is lost with messages in flight, and one more is sent with a
+// context that ends before there is another. It alone fails.
+func TestPipelineOutlivesAnImpatientMessage(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}, MaxBackoff: 100 * time.Millisecond}), within(t)
+	declare(t, conn, queue("q", "quorum"))
+	p := publishing(t, conn, rabbit.PublisherConfig{})
+	l := p.Pipeline()
+	require.NoError(t, l.Publish(ctx, to("q", "first"), nil))
+	require.NoError(t, l.Flush(ctx))
+	network.stall(true) // no confirms
+	confirmed := 0
+	for i := range 50 {
+		require.NoError(t, l.Publish(ctx, to("q", strconv.Itoa(i)), func(err error) {
+			if err == nil {
+				confirmed++
+			}
+		}))
+	}
+	network.refuse(true)
+	network.cut()
+	network.stall(false)
+	require.Eventually(t, func() bool { return conn.State().Lost == 1 }, 10*time.Second, time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	err := l.Publish(short, to("q", "impatient"), nil)
+	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	require.NotErrorIs(t, err, rabbit.ErrUnconfirmed)
+	network.refuse(false)
+	require.NoError(t, l.Flush(ctx))
+	require.Equal(t, 50, confirmed)
 }

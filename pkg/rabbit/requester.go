@@ -166,23 +166,24 @@ func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (
 	missing := last != nil && last.missing.Load()
 	if r.config.Setup != nil && (r.prepared != ch.session || missing) {
 		if err := r.config.Setup(ctx); err != nil {
-			closeChannel(ch)
+			ch.close(ctx)
 			return nil, err
 		}
 		r.prepared = ch.session
 	}
-	c, err := await(ctx, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) },
-		func(late *replyChannel) { _ = late.Close() })
-	if err != nil {
-		closeChannel(ch)
-		return nil, fmt.Errorf("cannot receive replies: %w", err)
-	}
-	if last != nil && last.session == ch.session {
+	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
+	if err == nil && last != nil && last.session == ch.session {
 		c.hints = last.hints // as it is: what the broker closed it for is still so
-	} else if hints, err := r.conn.Channel(ctx); err == nil && hints.session == ch.session {
-		c.hints = hints
 	} else if err == nil {
-		closeChannel(hints)
+		c.hints, err = r.conn.Channel(ctx)
+	}
+	if err == nil && !ch.alive() { // a connection lost meanwhile leaves the two on different ones
+		c.hints.close(ctx)
+		err = amqp.ErrClosed
+	}
+	if err != nil {
+		ch.close(ctx)
+		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
 	r.readers.Go(func() {
 		for ret := range c.returns {
@@ -211,7 +212,7 @@ func (r *Requester) read(c *replyChannel) {
 		}
 		return because(ErrUnconfirmed, reason)
 	})
-	closeChannel(c.Channel) // open still, where somebody deleted the reply queue
+	c.close(context.Background()) // open still, where somebody deleted the reply queue
 }
 
 // Close fails the calls that wait, with ErrUnconfirmed where the request was written and ErrClosed where not, and waits
@@ -230,15 +231,20 @@ func (r *Requester) Close(ctx context.Context) error {
 	ch.fail(func(*Publication) error {
 		return fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
 	})
-	_, err := await(ctx, func() (struct{}, error) {
-		closeChannel(ch.Channel)
-		if ch.hints != nil {
-			closeChannel(ch.hints)
-		}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		closing := context.WithoutCancel(ctx)
+		ch.close(closing)
+		ch.hints.close(closing)
 		r.readers.Wait() // until the connection ends, where the broker does not answer
-		return struct{}{}, nil
-	}, func(struct{}) {})
-	return err
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
 }
 
 // answer is what a call ends with.
@@ -254,7 +260,7 @@ type replyChannel struct {
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
 	missing    atomic.Bool // the broker closed it because an exchange did not exist
-	hints      *Channel    // what Tell publishes on; nil where there is none
+	hints      *Channel    // what Tell publishes on
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended

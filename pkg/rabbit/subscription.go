@@ -26,6 +26,7 @@ type subscription struct {
 	received   atomic.Uint64
 	clean      chan struct{} // a delivery came that was never delivered before
 	gone       chan struct{} // closed when the broker does not answer: deliveries may then never end
+	ended      chan struct{} // closed when the channel is no more
 	handlers   sync.WaitGroup
 }
 
@@ -33,7 +34,15 @@ type subscription struct {
 type registration struct {
 	tag        string
 	deliveries <-chan Delivery
+	stamped    chan stamped  // instead of deliveries, where they are stamped
 	drop       chan struct{} // closed when what was not begun goes back to the queue, or has gone
+}
+
+// stamped is a delivery and when it came.
+type stamped struct {
+	Delivery
+
+	at time.Time
 }
 
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
@@ -44,6 +53,7 @@ func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscripti
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		clean:     make(chan struct{}, 1),
 		gone:      make(chan struct{}),
+		ended:     make(chan struct{}),
 	}
 }
 
@@ -55,20 +65,24 @@ func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
 	ctx, stop := outlasting(ctx)
 	defer stop()
 	var err error
-	r.deliveries, err = await(ctx, func() (<-chan Delivery, error) {
+	r.deliveries, err = callOn(ctx, s.channel, func() (<-chan Delivery, error) {
 		if !c.config.NoAck {
 			if err := s.channel.Qos(prefetch, 0, false); err != nil {
 				return nil, err
 			}
 		}
 		return s.channel.Consume(c.config.Queue, r.tag, c.config.NoAck, c.config.Exclusive, false, false, nil)
-	}, func(<-chan Delivery) {})
+	})
 	if err != nil {
 		return fmt.Errorf("consume from %s: %w", c.config.Queue, err)
 	}
 	s.latest, s.registered = r, true
 	s.acks.setBatch(prefetch)
 	c.note(nil)
+	if c.config.Stamp {
+		r.stamped = make(chan stamped, prefetch)
+		s.handlers.Go(func() { s.stamp(r) })
+	}
 	for range n {
 		c.handlers.Add(1)
 		s.handlers.Go(func() {
@@ -124,8 +138,7 @@ func (s *subscription) cancel(drop bool) error {
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), answerTimeout)
 	defer stop()
-	_, err := await(ctx, func() (struct{}, error) { return struct{}{}, s.channel.Cancel(s.latest.tag, false) },
-		func(struct{}) {})
+	_, err := callOn(ctx, s.channel, func() (struct{}, error) { return struct{}{}, s.channel.Cancel(s.latest.tag, false) })
 	if err != nil {
 		close(s.gone)
 		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
@@ -136,15 +149,37 @@ func (s *subscription) cancel(drop bool) error {
 	return nil
 }
 
-// handle is one goroutine's work: one delivery after another, until there are no more.
-func (s *subscription) handle(r *registration) {
+// stamp notes when deliveries come. It never waits: there is room for as many as the broker hands out.
+func (s *subscription) stamp(r *registration) {
+	defer close(r.stamped)
 	for {
 		select {
 		case d, ok := <-r.deliveries:
 			if !ok {
 				return
 			}
-			s.deliver(r, &d)
+			r.stamped <- stamped{d, time.Now()}
+		case <-s.gone:
+			return
+		}
+	}
+}
+
+// handle is one goroutine's work: one delivery after another, until there are no more.
+func (s *subscription) handle(r *registration) {
+	if r.stamped != nil {
+		for d := range r.stamped {
+			s.deliver(r, &d.Delivery, d.at)
+		}
+		return
+	}
+	for {
+		select {
+		case d, ok := <-r.deliveries:
+			if !ok {
+				return
+			}
+			s.deliver(r, &d, time.Time{})
 		case <-s.gone:
 			return
 		}
@@ -152,7 +187,7 @@ func (s *subscription) handle(r *registration) {
 }
 
 // deliver has one delivery handled, and settles it.
-func (s *subscription) deliver(r *registration, d *Delivery) {
+func (s *subscription) deliver(r *registration, d *Delivery, at time.Time) {
 	c := s.consumer
 	if !c.begin(s.work, r) {
 		if !c.config.NoAck {
@@ -167,7 +202,10 @@ func (s *subscription) deliver(r *registration, d *Delivery) {
 		default:
 		}
 	}
-	in := &Incoming{Delivery: *d, channel: s.channel}
+	if at.IsZero() {
+		at = time.Now()
+	}
+	in := &Incoming{Delivery: *d, At: at, subscription: s}
 	if !c.config.NoAck {
 		in.acks = s.acks
 	}
@@ -237,12 +275,14 @@ func (s *subscription) retire() {
 		if err := s.acks.Close(); err != nil {
 			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
 		}
+		closing, stop := context.WithCancel(context.WithoutCancel(s.work))
+		defer stop()
 		select {
 		case <-s.gone:
-			closeChannelWithin(s.channel, 0) // it was waited for already
+			stop() // it was waited for already
 		default:
-			closeChannel(s.channel)
 		}
+		s.channel.close(closing)
 	})
 }
 
@@ -253,6 +293,7 @@ func (s *subscription) lost(tag string) error {
 	if tag != "" {
 		return errCancelled
 	}
+	close(s.ended)
 	if e := s.channel.exception(); e != nil {
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}

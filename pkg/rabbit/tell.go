@@ -9,7 +9,7 @@ func (r *Requester) Tell(m *Publication) {
 		return
 	}
 	ch := calls.hints
-	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || ch.fits(m) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
+	if !ch.alive() || m.check(r.config.MaxBody) != nil || ch.fits(m) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
 		return
 	}
 	_ = ch.Publish(m.Exchange, m.RoutingKey, false, false, m.Publishing)

@@ -77,18 +77,17 @@ func (n Names) ControlQueue(service, instance string) string {
 // CancelKey is the routing key, on the control exchange, that cancels a running request.
 func (n Names) CancelKey(contract string) string { return n.in("cancel." + contract) }
 
-// duration writes d as people do: 1s, 90s, 10m, 1h30m, 250ms.
+// duration writes d as people do: 250ms, 1s, 1m30s, 10m, 1h30m.
 func duration(d time.Duration) string {
 	if d < time.Second || d%time.Second != 0 {
 		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 	}
 	s := d.String()
-	s = strings.TrimSuffix(s, "0s")
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
 	if strings.HasSuffix(s, "h0m") {
 		s = strings.TrimSuffix(s, "0m")
-	}
-	if s == "" || strings.HasSuffix(d.String(), "0s") && d < time.Minute {
-		return d.String()
 	}
 	return s
 }

@@ -59,7 +59,7 @@ func TestIDIn(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
 		`{"id":"000000000042","at":1}`,
-		`{"UUID":"x","Args":[{"Type":"string","Value":"{\"id\":\"000000000042\",\"at\":1}"}]}`,
+		`{"UUID":"x","Args":[{"Name":"id","Type":"string","Value":"000000000042"},{"Name":"at","Type":"int64","Value":1}]}`,
 	} {
 		match := idIn.FindStringSubmatch(body)
 		require.NotNil(t, match, body)

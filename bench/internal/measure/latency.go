@@ -41,6 +41,9 @@ func (r *run) latency(ctx context.Context) (err error) {
 	overdue := time.AfterFunc(r.Warm+3*r.Duration+30*time.Second, func() { close(done) })
 	err = r.working(ctx, r.peer.Work, done, func(_ context.Context, p *peers.Payload) error {
 		late := time.Since(time.Unix(0, p.At))
+		if p.ID == firstID {
+			return nil
+		}
 		n := handled.Add(1)
 		switch {
 		case n < warm:
@@ -74,6 +77,9 @@ func (r *run) sendAtRate(ctx context.Context, total int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close(ctx)) }()
+	if err := s.Send(ctx, first(r.Body)); err != nil {
+		return fmt.Errorf("the first message: %w", err)
+	}
 	due := make(chan *peers.Payload, total)
 	errs := make([]error, latencySenders)
 	var senders sync.WaitGroup

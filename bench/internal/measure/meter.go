@@ -109,5 +109,36 @@ func (h *histogram) into(r *Result) error {
 	r.P50 = float64(h.h.ValueAtQuantile(50)) / 1e6
 	r.P99 = float64(h.h.ValueAtQuantile(99)) / 1e6
 	r.Max = float64(h.h.Max()) / 1e6
-	return nil
+	encoded, err := h.h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	r.Times = string(encoded)
+	return err
 }
+
+// Waits are the waiting times of several measurements together.
+type Waits struct{ h *hdrhistogram.Histogram }
+
+// Pool puts together what several measurements waited. It is nil where one of them kept no times, or there are none.
+func Pool(results []Result) *Waits {
+	var all *hdrhistogram.Histogram
+	for _, r := range results {
+		one, err := hdrhistogram.Decode([]byte(r.Times))
+		switch {
+		case err != nil:
+			return nil
+		case all == nil:
+			all = one
+		default:
+			all.Merge(one)
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return &Waits{all}
+}
+
+// Count is how many there are.
+func (w *Waits) Count() int64 { return w.h.TotalCount() }
+
+// At is the time, in seconds, that so many percent did not exceed.
+func (w *Waits) At(percent float64) float64 { return float64(w.h.ValueAtQuantile(percent)) / 1e6 }

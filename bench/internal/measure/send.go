@@ -11,6 +11,16 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/peers"
 )
 
+// firstID is the id of what is sent before anything is measured: no receiver counts it.
+const firstID = "first"
+
+// first is sent once everything is open, so that what a peer opens or declares with its first message is not measured.
+func first(size int) *peers.Payload {
+	p := peers.Payloads(size)(0)
+	p.ID = firstID
+	return p
+}
+
 // publish sends from one goroutine, without waiting for each confirm.
 func (r *run) publish(ctx context.Context) (err error) {
 	if r.peer.Pipeline == nil {
@@ -22,6 +32,9 @@ func (r *run) publish(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.Close(ctx)) }()
 	payload := peers.Payloads(r.Body)
+	if err := errors.Join(p.Send(ctx, payload(0)), p.Flush(ctx)); err != nil {
+		return fmt.Errorf("the first message: %w", err)
+	}
 	send := func(d time.Duration) (n int64, err error) {
 		for until := time.Now().Add(d); err == nil && time.Now().Before(until); n++ {
 			err = p.Send(ctx, payload(int(n)))
@@ -49,6 +62,9 @@ func (r *run) waiters(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close(ctx)) }()
+	if err := s.Send(ctx, first(r.Body)); err != nil {
+		return fmt.Errorf("the first message: %w", err)
+	}
 	return r.closedLoop(ctx, s.Send)
 }
 
@@ -63,6 +79,9 @@ func (r *run) call(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close(ctx)) }()
+	if _, err := c.Call(ctx, first(r.Body)); err != nil {
+		return fmt.Errorf("the first request: %w", err)
+	}
 	return r.closedLoop(ctx, func(ctx context.Context, p *peers.Payload) error {
 		reply, err := c.Call(ctx, p)
 		if err == nil && reply.ID != p.ID {
@@ -112,7 +131,7 @@ func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Pa
 	return times.into(&r.result)
 }
 
-// fill puts messages into the queue, with whatever of the peer is quickest.
+// fill puts messages into the queue, with whatever of the peer is quickest. All but the first are measured.
 func (r *run) fill(ctx context.Context) (err error) {
 	payload := peers.Payloads(r.Body)
 	if r.Setting.RetryDelay > 0 && r.peer.PrepareRetry != nil {
@@ -126,12 +145,14 @@ func (r *run) fill(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		for n := range r.Messages {
-			if err := p.Send(ctx, payload(n)); err != nil {
-				return errors.Join(err, p.Close(ctx))
-			}
+		err = errors.Join(p.Send(ctx, payload(0)), p.Flush(ctx), r.begin())
+		for n := 1; err == nil && n < r.Messages; n++ {
+			err = p.Send(ctx, payload(n))
 		}
-		return errors.Join(p.Flush(ctx), p.Close(ctx))
+		if err == nil {
+			err = errors.Join(p.Flush(ctx), r.end(int64(r.Messages-1)))
+		}
+		return errors.Join(err, p.Close(ctx))
 	}
 	if r.peer.Sender == nil {
 		return errNotOffered
@@ -141,13 +162,16 @@ func (r *run) fill(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(s.Send(ctx, payload(0)), r.begin()); err != nil {
+		return errors.Join(err, s.Close(ctx))
+	}
 	var next atomic.Int64
 	errs := make([]error, r.Setting.Senders)
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
 			for errs[i] == nil {
-				n := int(next.Add(1)) - 1
+				n := int(next.Add(1))
 				if n >= r.Messages {
 					return
 				}
@@ -156,7 +180,7 @@ func (r *run) fill(ctx context.Context) (err error) {
 		})
 	}
 	all.Wait()
-	return errors.Join(append(errs, s.Close(ctx))...)
+	return errors.Join(append(errs, r.end(int64(r.Messages-1)), s.Close(ctx))...)
 }
 
 // pause waits, or for the end of ctx.

@@ -17,22 +17,26 @@ func amqpRPC() Peer {
 	return Peer{
 		Name: "amqp-rpc", Module: "github.com/0x4b53/amqp-rpc/v5",
 		About: "Confirm mode, mandatory, persistent (requests are not); a send without a response where nothing is asked; auto-ack off, each delivery " +
-			"acked after its handler, for requests before the answer is written, which the library does itself; a durable reply queue; connects again.",
+			"acked after its handler, for requests before the answer is written, which the library does itself; a durable reply queue; connects again. Its requests are confirmed, " +
+			"since it learns of returns in no other mode; Leveret's are mandatory without.",
+		RetryAbout: retryByHand,
 		Sender: func(_ context.Context, s Setting) (Sender, error) { return newRPCSender(s) },
 		Work: func(ctx context.Context, s Setting, ready func(), h Handler) error {
 			if err := declareOver(s.URL, s, declareWork); err != nil {
 				return err
 			}
-			return rpcWork(ctx, s, commands, ready, func(d amqp.Delivery, _ *amqprpc.ResponseWriter) error {
-				return handleBody(ctx, d.Body, h)
-			})
+			return rpcHandle(ctx, s, ready, h, true)
 		},
+		Retry: func(ctx context.Context, s Setting, ready func(), h Handler) error {
+			return rpcHandle(ctx, s, ready, h, false)
+		},
+		PrepareRetry: func(s Setting) error { return declareOver(s.URL, s, declareRetryByHand) },
 		Caller: func(_ context.Context, s Setting) (Caller, error) { return newRPC(s, requests), nil },
 		Serve: func(ctx context.Context, s Setting, ready func(), r Responder) error {
 			if err := declareOver(s.URL, s, declareRequests); err != nil {
 				return err
 			}
-			return rpcWork(ctx, s, requests, ready, func(d amqp.Delivery, w *amqprpc.ResponseWriter) error {
+			return rpcWork(ctx, s, requests, true, ready, func(d amqp.Delivery, w *amqprpc.ResponseWriter) error {
 				return handleBody(ctx, d.Body, func(ctx context.Context, p *Payload) error {
 					reply, err := r(ctx, p)
 					if err != nil {
@@ -56,8 +60,10 @@ func newRPC(s Setting, exchange string) *rpc {
 }
 
 func newRPCSender(s Setting) (*rpc, error) {
-	if err := declareOver(s.URL, s, declareWork); err != nil {
-		return nil, err
+	if !s.Declared {
+		if err := declareOver(s.URL, s, declareWork); err != nil {
+			return nil, err
+		}
 	}
 	return newRPC(s, commands), nil
 }
@@ -101,8 +107,15 @@ func (r *rpc) Close(context.Context) error {
 	return nil
 }
 
+// rpcHandle runs a server that answers nothing. What fails is put back, or dead-lettered.
+func rpcHandle(ctx context.Context, s Setting, ready func(), h Handler, requeue bool) error {
+	return rpcWork(ctx, s, commands, requeue, ready, func(d amqp.Delivery, _ *amqprpc.ResponseWriter) error {
+		return handleBody(ctx, d.Body, h)
+	})
+}
+
 // rpcWork runs a server until ctx ends.
-func rpcWork(ctx context.Context, s Setting, exchange string, ready func(), h func(amqp.Delivery, *amqprpc.ResponseWriter) error) error {
+func rpcWork(ctx context.Context, s Setting, exchange string, requeue bool, ready func(), h func(amqp.Delivery, *amqprpc.ResponseWriter) error) error {
 	slots := make(chan struct{}, s.Concurrency)
 	server := amqprpc.NewServer(s.URL).WithName("bench").WithLogger(s.Log)
 	server.Bind(amqprpc.CreateBinding(s.Queue, exchange, func(_ context.Context, w *amqprpc.ResponseWriter, d amqp.Delivery) {
@@ -112,7 +125,7 @@ func rpcWork(ctx context.Context, s Setting, exchange string, ready func(), h fu
 		if err == nil {
 			err = d.Ack(false)
 		} else {
-			err = d.Nack(false, true)
+			err = d.Nack(false, requeue)
 		}
 		if err != nil {
 			s.Log.Warn("not settled", "error", err)

@@ -4,7 +4,6 @@ package peers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -86,15 +85,6 @@ func (r *ring) flush() error {
 	err := r.failed
 	r.failed = nil
 	return err
-}
-
-// handleBody decodes a payload and hands it on.
-func handleBody(ctx context.Context, body []byte, h Handler) error {
-	var p Payload
-	if err := json.Unmarshal(body, &p); err != nil {
-		return err
-	}
-	return h(ctx, &p)
 }
 
 // awaitConsumers calls ready when the queue has a consumer: for libraries that do not say when they consume.

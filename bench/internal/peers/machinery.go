@@ -4,8 +4,6 @@ package peers
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -29,7 +27,7 @@ func machineryPeer() Peer {
 	return Peer{
 		Name: "machinery", Module: "github.com/RichardKnop/machinery/v2",
 		About: "Persistent and confirmed, as always; without results where nothing is asked, with its AMQP backend, polled each millisecond, for requests; " +
-			"each delivery acked after its task; its own retry, ErrRetryTaskLater.",
+			"each delivery acked after its task; its own retry, ErrRetryTaskLater. The payload is three arguments of a task.",
 		Sender: func(_ context.Context, s Setting) (Sender, error) { return newMachine(s, commands, null.New()) },
 		Work: func(ctx context.Context, s Setting, ready func(), h Handler) error {
 			return machineWork(ctx, s, commands, nil, ready, machineTask(ctx, s, h))
@@ -41,26 +39,22 @@ func machineryPeer() Peer {
 			return newMachine(s, requests, amqpbackend.New(machineConfig(s, requests)))
 		},
 		Serve: func(ctx context.Context, s Setting, ready func(), r Responder) error {
-			return machineWork(ctx, s, requests, amqpbackend.New(machineConfig(s, requests)), ready, func(text string) (string, error) {
-				var p Payload
-				if err := json.Unmarshal([]byte(text), &p); err != nil {
-					return "", err
-				}
-				reply, err := r(ctx, &p)
-				if err != nil {
-					return "", err
-				}
-				body, err := json.Marshal(reply)
-				return string(body), err
-			})
+			return machineWork(ctx, s, requests, amqpbackend.New(machineConfig(s, requests)), ready,
+				func(id string, at int64, fill string) (string, int64, string, error) {
+					reply, err := r(ctx, &Payload{id, at, fill})
+					if err != nil {
+						return "", 0, "", err
+					}
+					return reply.ID, reply.At, reply.Fill, nil
+				})
 		},
 	}
 }
 
 // machineTask is the function that handles a task; an error is tried again after the delay.
-func machineTask(ctx context.Context, s Setting, h Handler) func(string) error {
-	return func(text string) error {
-		err := handleBody(ctx, []byte(text), h)
+func machineTask(ctx context.Context, s Setting, h Handler) func(id string, at int64, fill string) error {
+	return func(id string, at int64, fill string) error {
+		err := h(ctx, &Payload{id, at, fill})
 		if err != nil && s.RetryDelay > 0 {
 			return tasks.NewErrRetryTaskLater(err.Error(), s.RetryDelay)
 		}
@@ -86,15 +80,10 @@ func machineConfig(s Setting, exchange string) *config.Config {
 	}
 }
 
-// machineLog hands what the library says to slog, as far as it is a warning or worse.
-type machineLog struct {
-	log   *slog.Logger
-	level slog.Level
-}
+// machineLog hands what the library says to slog.
+type machineLog struct{ log *slog.Logger }
 
-func (m machineLog) say(text string) {
-	m.log.Log(context.Background(), m.level, strings.TrimSpace(text))
-}
+func (m machineLog) say(text string)                { m.log.Warn(strings.TrimSpace(text)) }
 func (m machineLog) Print(a ...any)                 { m.say(fmt.Sprint(a...)) }
 func (m machineLog) Printf(format string, a ...any) { m.say(fmt.Sprintf(format, a...)) }
 func (m machineLog) Println(a ...any)               { m.say(fmt.Sprintln(a...)) }
@@ -105,12 +94,25 @@ func (m machineLog) Panic(a ...any)                 { panic(fmt.Sprint(a...)) }
 func (m machineLog) Panicf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
 func (m machineLog) Panicln(a ...any)               { panic(fmt.Sprintln(a...)) }
 
+// noLog says nothing.
+type noLog struct{}
+
+func (noLog) Print(...any)                   {}
+func (noLog) Printf(string, ...any)          {}
+func (noLog) Println(...any)                 {}
+func (noLog) Fatal(...any)                   {}
+func (noLog) Fatalf(string, ...any)          {}
+func (noLog) Fatalln(...any)                 {}
+func (noLog) Panic(a ...any)                 { panic(fmt.Sprint(a...)) }
+func (noLog) Panicf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
+func (noLog) Panicln(a ...any)               { panic(fmt.Sprintln(a...)) }
+
 func machineServer(s Setting, exchange string, backend iface.Backend) *machinery.Server {
-	quiet := machineLog{s.Log, slog.LevelDebug}
-	mlog.SetDebug(quiet)
-	mlog.SetInfo(quiet)
-	mlog.SetWarning(quiet) // it warns of every retry
-	mlog.SetError(machineLog{s.Log, slog.LevelWarn})
+	mlog.Set(noLog{}) // it warns of every retry
+	if s.Log.Enabled(context.Background(), slog.LevelError) {
+		mlog.SetError(machineLog{s.Log})
+		mlog.SetFatal(machineLog{s.Log})
+	}
 	cnf := machineConfig(s, exchange)
 	if backend == nil {
 		backend = null.New()
@@ -130,11 +132,9 @@ func newMachine(s Setting, exchange string, backend iface.Backend) (*machine, er
 }
 
 func (m *machine) signature(p *Payload) (*tasks.Signature, error) {
-	body, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	return tasks.NewSignature(machineTaskName, []tasks.Arg{{Type: "string", Value: string(body)}})
+	return tasks.NewSignature(machineTaskName, []tasks.Arg{
+		{Name: "id", Type: "string", Value: p.ID}, {Name: "at", Type: "int64", Value: p.At}, {Name: "fill", Type: "string", Value: p.Fill},
+	})
 }
 
 func (m *machine) Send(ctx context.Context, p *Payload) error {
@@ -159,11 +159,10 @@ func (m *machine) Call(ctx context.Context, p *Payload) (*Payload, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(values) != 1 {
-		return nil, errors.New("no result")
+	if len(values) != 3 {
+		return nil, fmt.Errorf("%d results instead of 3", len(values))
 	}
-	var reply Payload
-	return &reply, json.Unmarshal([]byte(values[0].String()), &reply)
+	return &Payload{values[0].String(), values[1].Int(), values[2].String()}, nil
 }
 
 func (m *machine) Close(context.Context) error {

@@ -1,6 +1,8 @@
 package peers
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -25,3 +27,12 @@ func Payloads(size int) func(n int) *Payload {
 
 // ID is the id of the n-th payload.
 func ID(n int) string { return fmt.Sprintf("%012d", n) }
+
+// handleBody decodes a payload and hands it on.
+func handleBody(ctx context.Context, body []byte, h Handler) error {
+	var p Payload
+	if err := json.Unmarshal(body, &p); err != nil {
+		return err
+	}
+	return h(ctx, &p)
+}

@@ -20,6 +20,9 @@ type Setting struct {
 	Window int
 	// Prefetch and Concurrency are of the receiving side.
 	Prefetch, Concurrency int
+	// Batch is how many deliveries a receiver may take together, where a backlog is worked off and nobody waits for a
+	// message of it; 0: each by itself.
+	Batch int
 	// Senders is how many goroutines publish at once.
 	Senders int
 	// Declared says that the queue was declared before, with arguments of its own.

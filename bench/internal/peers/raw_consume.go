@@ -15,7 +15,7 @@ import (
 func rawBatched() Peer {
 	return Peer{
 		Name: RawBatched, Module: driver,
-		About: "Consuming only: one goroutine, one multiple ack for a quarter of the prefetch, and at once when nothing waits. " +
+		About: "Consuming only: one goroutine, one multiple ack for a quarter of the prefetch, or for what there is after 5 ms. " +
 			"No concurrency: a slow handler holds up all.",
 		FilledBy: Raw,
 		Work:     rawWorkBatched,
@@ -151,6 +151,9 @@ func (p *rawPublisher) again(ctx context.Context, s Setting, d *amqp.Delivery, r
 	}
 }
 
+// batchDelay is how long a delivery that was handled may wait for its ack.
+const batchDelay = 5 * time.Millisecond
+
 // rawWorkBatched handles deliveries one after another and acks them in batches.
 func rawWorkBatched(ctx context.Context, s Setting, ready func(), h Handler) error {
 	c, err := newRawConsumer(s, declareWork)
@@ -160,41 +163,46 @@ func rawWorkBatched(ctx context.Context, s Setting, ready func(), h Handler) err
 	defer c.conn.Close()
 	defer c.until(ctx)()
 	ready()
-	batch, waiting := max(s.Prefetch/4, 1), 0
-	var last uint64
+	return handleInBatches(ctx, c.deliveries, max(s.Prefetch/4, 1), c.ch, h)
+}
+
+// handleInBatches handles deliveries until there are no more. It acks a batch with one frame, and what is less than one
+// when its oldest has waited long enough.
+func handleInBatches(ctx context.Context, deliveries <-chan amqp.Delivery, batch int, ch amqp.Acknowledger, h Handler) error {
+	waiting, last := 0, uint64(0)
+	overdue := time.NewTimer(batchDelay)
+	overdue.Stop()
 	flush := func() error {
+		overdue.Stop()
 		if waiting == 0 {
 			return nil
 		}
 		waiting = 0
-		return c.ch.Ack(last, true)
+		return ch.Ack(last, true)
 	}
 	for {
-		var d amqp.Delivery
-		var ok bool
 		select {
-		case d, ok = <-c.deliveries:
-		default:
-			if err := flush(); err != nil {
-				return err
+		case d, ok := <-deliveries:
+			if !ok {
+				return flush()
 			}
-			d, ok = <-c.deliveries
-		}
-		if !ok {
-			return flush()
-		}
-		var p Payload
-		if err := json.Unmarshal(d.Body, &p); err != nil {
-			return err
-		}
-		if err := h(ctx, &p); err != nil {
-			return err
-		}
-		last = d.DeliveryTag
-		if waiting++; waiting >= batch {
-			if err := flush(); err != nil {
-				return err
+			if err := handleBody(ctx, d.Body, h); err != nil {
+				if err := errors.Join(flush(), ch.Nack(d.DeliveryTag, false, true)); err != nil {
+					return err
+				}
+				continue
 			}
+			last = d.DeliveryTag
+			if waiting++; waiting == 1 {
+				overdue.Reset(batchDelay)
+			}
+			if waiting < batch {
+				continue
+			}
+		case <-overdue.C:
+		}
+		if err := flush(); err != nil {
+			return err
 		}
 	}
 }

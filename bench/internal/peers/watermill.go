@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"sync"
 
@@ -26,7 +27,8 @@ func watermillPeer() Peer {
 		Name: "watermill", Module: "github.com/ThreeDotsLabs/watermill", With: "github.com/ThreeDotsLabs/watermill-amqp/v3",
 		About: "Persistent, mandatory, ConfirmDelivery, a pool of as many channels as goroutines publish; one subscription for each handler at once, " +
 			"acked after it; headers that are no strings removed before its marshaler refuses them; connects again. " +
-			"Requests: its requestreply component, with a reply queue for each call.",
+			"Requests: its requestreply component, not confirmed, with one reply queue for the process, whose replies a subscriber written here hands to " +
+			"those who wait, by operation id; as many subscriptions as the server answers at once.",
 		RetryAbout: retryByHand,
 		Sender:     func(_ context.Context, s Setting) (Sender, error) { return newMill(s) },
 		Work: func(ctx context.Context, s Setting, ready func(), h Handler) error {
@@ -70,7 +72,13 @@ type mill struct {
 	topic     string
 }
 
-func millLog(s Setting) watermill.LoggerAdapter { return watermill.NewSlogLogger(s.Log) }
+// millLog is the setting's log, or a logger that does nothing where nobody listens: the adapter formats everything.
+func millLog(s Setting) watermill.LoggerAdapter {
+	if !s.Log.Enabled(context.Background(), slog.LevelError) {
+		return watermill.NopLogger{}
+	}
+	return watermill.NewSlogLogger(s.Log)
+}
 
 func newMill(s Setting) (*mill, error) {
 	if !s.Declared {

@@ -15,16 +15,19 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// millSide is what both sides of watermill's requests need: a way to send commands and a backend for replies.
+// replyTo is the metadata of a request that names the queue of its reply.
+const replyTo = "reply_to"
+
+// millSide is what both sides of watermill's requests need: a way to send commands and a backend for replies, which wait
+// in one queue for each process that asks.
 type millSide struct {
 	commands *wamqp.Publisher
 	replies  *wamqp.Publisher
 	received *wamqp.Subscriber
 	backend  *requestreply.PubSubBackend[Payload]
+	waiting  millReplies
 }
 
-// newMillSide makes a reply queue for each call, named after it: a subscription is made for each call, and two on one
-// queue would take each other's replies.
 func newMillSide(s Setting) (_ *millSide, err error) {
 	side := &millSide{}
 	defer func() {
@@ -34,12 +37,14 @@ func newMillSide(s Setting) (_ *millSide, err error) {
 	}()
 	requests := millConfig(s, requests, nil)
 	requests.Marshaler = transientOf(requests.Marshaler)
+	requests.Publish.ConfirmDelivery = false
 	if side.commands, err = wamqp.NewPublisher(requests, millLog(s)); err != nil {
 		return nil, err
 	}
 	replies := wamqp.NewNonDurableQueueConfig(s.URL)
 	replies.Queue.Exclusive, replies.Queue.AutoDelete = true, true
 	replies.Publish.ChannelPoolSize = max(s.Concurrency, 1)
+	replies.Consume.Qos.PrefetchCount = s.Prefetch
 	if side.replies, err = wamqp.NewPublisher(replies, millLog(s)); err != nil {
 		return nil, err
 	}
@@ -50,17 +55,60 @@ func newMillSide(s Setting) (_ *millSide, err error) {
 	side.backend, err = requestreply.NewPubSubBackend(requestreply.PubSubBackendConfig{
 		Publisher: side.replies,
 		SubscriberConstructor: func(requestreply.PubSubBackendSubscribeParams) (message.Subscriber, error) {
-			return side.received, nil
+			return &side.waiting, nil
 		},
 		GeneratePublishTopic: func(p requestreply.PubSubBackendPublishParams) (string, error) {
-			return "reply." + string(p.OperationID), nil
+			return p.CommandMessage.Metadata.Get(replyTo), nil
 		},
 		GenerateSubscribeTopic: func(p requestreply.PubSubBackendSubscribeParams) (string, error) {
-			return "reply." + string(p.OperationID), nil
+			return string(p.OperationID), nil
+		},
+		OnListenForReplyFinished: func(_ context.Context, p requestreply.PubSubBackendSubscribeParams) {
+			side.waiting.forget(string(p.OperationID))
 		},
 		Logger: millLog(s), ListenForReplyTimeout: &timeout, AckCommandErrors: true,
 	}, requestreply.BackendPubsubJSONMarshaler[Payload]{})
 	return side, err
+}
+
+// millReplies is a subscriber of replies, of which each topic is one operation and gets one reply.
+type millReplies struct {
+	mu      sync.Mutex
+	waiting map[string]chan *message.Message // by operation id
+}
+
+func (m *millReplies) Subscribe(_ context.Context, operation string) (<-chan *message.Message, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting == nil {
+		m.waiting = make(map[string]chan *message.Message)
+	}
+	reply := make(chan *message.Message, 1)
+	m.waiting[operation] = reply
+	return reply, nil
+}
+
+func (m *millReplies) Close() error { return nil }
+
+func (m *millReplies) forget(operation string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waiting, operation)
+}
+
+// handOn gives replies to those who wait for them. A reply is acked at once: it is worth nothing to another process.
+func (m *millReplies) handOn(replies <-chan *message.Message) {
+	for reply := range replies {
+		operation := reply.Metadata.Get(requestreply.OperationIDMetadataKey)
+		m.mu.Lock()
+		w, ok := m.waiting[operation]
+		delete(m.waiting, operation)
+		m.mu.Unlock()
+		if ok {
+			w <- reply
+		}
+		reply.Ack()
+	}
 }
 
 // transientOf is the marshaler without persistence: nobody wants requests after their deadline.
@@ -89,14 +137,24 @@ type millCaller struct {
 	bus *cqrs.CommandBus
 }
 
-func newMillCaller(_ context.Context, s Setting) (Caller, error) {
+func newMillCaller(ctx context.Context, s Setting) (Caller, error) {
 	side, err := newMillSide(s)
 	if err != nil {
 		return nil, err
 	}
+	queue := "reply." + watermill.NewUUID()
+	replies, err := side.received.Subscribe(context.WithoutCancel(ctx), queue)
+	if err != nil {
+		return nil, errors.Join(err, side.close())
+	}
+	go side.waiting.handOn(replies)
 	bus, err := cqrs.NewCommandBusWithConfig(side.commands, cqrs.CommandBusConfig{
 		GeneratePublishTopic: func(cqrs.CommandBusGeneratePublishTopicParams) (string, error) { return s.Queue, nil },
-		Marshaler:            cqrs.JSONMarshaler{}, Logger: millLog(s),
+		OnSend: func(p cqrs.CommandBusOnSendParams) error {
+			p.Message.Metadata.Set(replyTo, queue)
+			return nil
+		},
+		Marshaler: cqrs.JSONMarshaler{}, Logger: millLog(s),
 	})
 	return millCaller{side, bus}, err
 }

@@ -42,6 +42,9 @@ type Config struct {
 // overhead is what a measurement takes beside its length: processes, connections, a fresh virtual host.
 const overhead = 800 * time.Millisecond
 
+// shortestWarm is the least time for which is done what is then measured.
+const shortestWarm = 300 * time.Millisecond
+
 // Run measures. What fails is in the samples; an error means that there is no going on.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error) {
 	r := &rounds{Config: c, node: node, rates: make(map[key]float64), failed: make(map[key]int)}
@@ -160,7 +163,7 @@ func (r *rounds) measure(ctx context.Context, s Scenario, p peers.Peer, length t
 func (r *rounds) task(ctx context.Context, s Scenario, p peers.Peer, url string, length time.Duration, profile string) (measure.Result, error) {
 	t := measure.Task{
 		Kind: s.Kind, Peer: p.Name, Setting: s.setting(url), Body: s.Body, N: s.N, Rate: s.Rate, Work: s.Work,
-		Warm: min(max(length/3, 100*time.Millisecond), time.Second), Duration: length, Profile: profile,
+		Warm: min(max(length/3, shortestWarm), time.Second), Duration: length, Profile: profile,
 	}
 	limit := 20*length + time.Minute
 	if s.filled() {

@@ -160,8 +160,13 @@ func (s Scenario) setting(url string) peers.Setting {
 	setting := peers.Setting{
 		URL: url, Queue: "bench.work", Window: Window, Concurrency: n, Prefetch: max(Prefetch, 4*n),
 	}
-	if s.Kind == measure.Retry {
+	switch {
+	case s.Kind == measure.Retry:
 		setting.RetryDelay = retryDelay
+	case s.Kind == measure.Consume && s.Work == 0:
+		setting.Batch = setting.Prefetch
+	case s.Kind == measure.Consume:
+		setting.Batch = setting.Prefetch / setting.Concurrency
 	}
 	return setting
 }

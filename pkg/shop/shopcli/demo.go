@@ -86,7 +86,7 @@ const paymentDelay = "25ms"
 func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 	d.app.Note("starting RabbitMQ …")
 	node := devbroker.Config{Output: d.notes()}
-	if d.system, err = openSystem(ctx, d.app, node, true); err != nil {
+	if d.system, err = openSystem(ctx, d.app, node, true, ""); err != nil {
 		return nil, err
 	}
 	s := d.system
@@ -247,7 +247,7 @@ func (d *demonstration) leave(ctx context.Context) error {
 		return err
 	}
 	if d.system.broker.About().Dir == "" { // it ran before
-		d.hint = "rm -r " + d.system.dir
+		d.hint = "rm -r " + d.system.dir + ", which the services notice, and delete the virtual host " + d.system.vhost
 		return nil
 	}
 	stop, err := d.system.broker.Detach()
@@ -256,7 +256,7 @@ func (d *demonstration) leave(ctx context.Context) error {
 }
 
 func (d *demonstration) tellKept() {
-	s := d.system
+	s, name := d.system, invocation(d.app)
 	d.app.Note(`
 Everything goes on running:
   management UI   %s   user %s, password %s
@@ -265,5 +265,5 @@ Everything goes on running:
                   %s --config %s contracts show order.place --example | %s --config %s send order.place -f -
   to end it       %s`,
 		s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url),
-		d.app.Name, s.configFile(), d.app.Name, s.configFile(), d.app.Name, s.configFile(), d.hint)
+		name, s.configFile(), name, s.configFile(), name, s.configFile(), d.hint)
 }

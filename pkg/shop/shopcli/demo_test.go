@@ -112,9 +112,18 @@ func (c *commandLine) exitCode(t *testing.T) int {
 // On a node of its own, which it leaves running.
 func TestDemoBalancesAndKeeps(t *testing.T) {
 	t.Parallel()
-	c := command(t, "demo", "--orders", "150", "--keep", "-o", "json")
+	c := command(t, "demo", "--orders", "300", "--keep", "-o", "json")
 	require.NoError(t, c.Start())
-	require.Equal(t, 0, c.exitCode(t), "%s%s", c.out, c.err)
+	code := c.exitCode(t)
+	stop := regexp.MustCompile(`to end it +(.+)`).FindStringSubmatch(c.err.String())
+	end := sync.OnceValues(func() ([]byte, error) {
+		if stop == nil {
+			return nil, errors.New("the demo did not say how to end it")
+		}
+		return exec.Command("/bin/sh", "-c", stop[1]).CombinedOutput()
+	})
+	t.Cleanup(func() { _, _ = end() }) // whatever fails
+	require.Equal(t, 0, code, "%s%s", c.out, c.err)
 	requireBalance(t, c.out.String())
 	require.Regexp(t, `killed paymentd \(process \d+\) with SIGKILL`, c.err.String())
 	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password guest`, c.err.String())
@@ -130,10 +139,8 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	require.Equal(t, 6, ask.ProcessState.ExitCode(), ask.err.String())
 	require.Contains(t, ask.err.String(), "no such order")
 
-	stop := regexp.MustCompile(`to end it +(.+)`).FindStringSubmatch(c.err.String())
-	require.NotNil(t, stop, c.err.String())
-	out, err := exec.Command("/bin/sh", "-c", stop[1]).CombinedOutput()
-	require.NoError(t, err, string(out))
+	out, err := end()
+	require.NoError(t, err, "%s%s", out, c.err)
 	c.requireNoTrace(t)
 }
 
@@ -149,10 +156,10 @@ func requireBalance(t *testing.T, ledger string) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(ledger), &r), ledger)
 	require.True(t, r.OK)
-	require.Equal(t, 150, r.Sent)
-	require.Equal(t, 135, r.Confirmed)
-	require.Equal(t, map[string]int{"declined": 5, "out_of_stock": 5}, r.Cancelled)
-	require.Equal(t, map[string]int{"invalid_argument": 5}, r.DeadLettered)
+	require.Equal(t, 300, r.Sent)
+	require.Equal(t, 270, r.Confirmed)
+	require.Equal(t, map[string]int{"declined": 10, "out_of_stock": 10}, r.Cancelled)
+	require.Equal(t, map[string]int{"invalid_argument": 10}, r.DeadLettered)
 	require.Positive(t, r.Redelivered, "the crash hit nothing")
 	require.Zero(t, r.Lost)
 	require.Zero(t, *r.ChargedTwice)
@@ -290,4 +297,25 @@ func TestDev(t *testing.T) {
 	require.Equal(t, 0, c.exitCode(t), c.err.String())
 	require.Regexp(t, `(?m)^order +\| .*msg=(drained|stopped|stopping|draining)`, c.out.String())
 	c.requireNoTrace(t)
+}
+
+// What --data names is there the next time: queues without their stores would be worse than neither.
+func TestDevKeepsItsData(t *testing.T) {
+	t.Parallel()
+	data, err := os.MkdirTemp("", "leveret-data-") // short, and seen by tools in a chroot
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
+	ready := regexp.MustCompile(`(?m)^payment +\| .*msg=ready`)
+	for range 2 {
+		c := command(t, "dev", "--data", data)
+		c.onSharedNode(t)
+		require.NoError(t, c.Start())
+		require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+		require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
+		require.Equal(t, 0, c.exitCode(t), c.err.String())
+		c.requireNoTrace(t)
+		for _, store := range []string{"order.db", "payment.db", "inventory.db"} {
+			require.FileExists(t, filepath.Join(data, "shop", store))
+		}
+	}
 }

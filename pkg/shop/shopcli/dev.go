@@ -45,12 +45,12 @@ lets the services finish what they do, and ends the broker; a second one ends ev
 func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 	node := devbroker.Config{DefaultPorts: true, Output: app.IO.Err}
 	if o.data != "" {
-		if node.Dir, err = filepath.Abs(o.data); err != nil {
+		if o.data, err = filepath.Abs(o.data); err != nil {
 			return err
 		}
-		node.KeepData = true
+		node.Dir, node.KeepData = o.data, true
 	}
-	s, err := openSystem(ctx, app, node, false)
+	s, err := openSystem(ctx, app, node, false, o.data)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func tellDev(app *cli.App, s *system) {
   management UI   %s   user %s, password %s
   AMQP            %s
   try, in another terminal:`, s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url))
-	name := app.Name
+	name := invocation(app)
 	if s.url != "amqp://guest:guest@localhost:5672/" && s.url != "amqp://guest:guest@127.0.0.1:5672/" {
 		name += " --config " + s.configFile()
 	}
@@ -137,7 +137,7 @@ func keepRunning(ctx context.Context, s *system, name string, out *prefixed) err
 		case <-p.ended:
 		}
 		exited, ok := errors.AsType[*exec.ExitError](p.err)
-		if ok && exited.ExitCode() == int(cli.ExitUsage) {
+		if ok && exited.ExitCode() == int(cli.ExitUsage) && !out.ready.Load() { // a crash of Go's ends with the same
 			return fmt.Errorf("%sd does not take its settings", name)
 		}
 		if time.Since(begun) > time.Minute {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // prefixed writes whole lines, each with a name in front. Several share one mutex, so that their lines do not mix.
@@ -12,7 +13,8 @@ type prefixed struct {
 	lines  *sync.Mutex
 	prefix string
 
-	rest []byte // a line that has not ended
+	ready atomic.Bool // a line has said that the service is
+	rest  []byte      // a line that has not ended
 }
 
 // Write implements io.Writer. One goroutine at a time may call it.
@@ -22,6 +24,9 @@ func (w *prefixed) Write(p []byte) (int, error) {
 		line, rest, ended := bytes.Cut(w.rest, []byte("\n"))
 		if !ended {
 			return len(p), nil
+		}
+		if bytes.Contains(line, []byte("msg=ready")) {
+			w.ready.Store(true)
 		}
 		if err := w.write(line); err != nil {
 			return 0, err

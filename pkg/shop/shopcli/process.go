@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/cli"
 )
 
 // A process is one service as a process of its own: this very binary, as `serve NAME`, which is the main of the
@@ -104,6 +106,14 @@ func leash(ctx context.Context, dir string, pid int) (context.Context, context.C
 		}
 	}()
 	return ctx, cancel
+}
+
+// invocation is how a person calls this program: what `go run` has built is gone when it has ended.
+func invocation(app *cli.App) string {
+	if self, err := os.Executable(); err == nil && strings.Contains(filepath.ToSlash(self), "/go-build") && strings.Contains(self, "exe") {
+		return "go run ./cmd/" + app.Name
+	}
+	return app.Name
 }
 
 // cleanEnvironment is this process's environment without Leveret's settings: the services' come from their file.

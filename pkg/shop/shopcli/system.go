@@ -1,6 +1,7 @@
 package shopcli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -26,6 +27,10 @@ type system struct {
 	// vhost is the virtual host that was made for the shop, where the broker is not ours; else empty.
 	vhost string
 	dir   string
+	// keep leaves dir where it is at the end.
+	keep bool
+	// management is the management API's URL as it was configured, with its login if it has one; empty: the broker's.
+	management string
 	// health is where each service answers for its health; by name, else a free port.
 	health map[string]string
 	// logFormat and logLevel are the services'.
@@ -43,8 +48,8 @@ func configured(app *cli.App) bool {
 }
 
 // openSystem finds or starts a broker, and makes the folder. Where the broker is not ours, the shop gets a virtual host
-// of its own if isolated says so.
-func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolated bool) (*system, error) {
+// of its own if isolated says so. The folder is temporary where data is empty, and else kept, below data.
+func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolated bool, data string) (*system, error) {
 	if configured(app) {
 		b := app.Config().Config().Broker
 		node.URL, node.ManagementURL = b.Addresses()[0], b.ManagementURL
@@ -58,14 +63,21 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		}
 		return nil, cli.Fail(cli.ExitUnreachable, "", "%w", err)
 	}
-	s := &system{broker: broker, url: broker.URL(), extra: map[string][]string{}, logFormat: "json", logLevel: "info"}
-	if err := s.furnish(ctx, isolated); err != nil {
+	s := &system{
+		broker: broker, url: broker.URL(), management: node.ManagementURL, extra: map[string][]string{},
+		logFormat: "json", logLevel: "info",
+	}
+	if err := s.furnish(ctx, isolated, data); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
 }
 
-func (s *system) furnish(ctx context.Context, isolated bool) error {
+func (s *system) furnish(ctx context.Context, isolated bool, data string) error {
+	if data != "" {
+		s.dir, s.keep = filepath.Join(data, "shop"), true
+		return os.MkdirAll(s.dir, 0o700)
+	}
 	if node := s.broker.About().Dir; node != "" {
 		s.dir = filepath.Join(node, "shop") // what ends the node takes it along
 		return os.MkdirAll(s.dir, 0o700)
@@ -90,7 +102,7 @@ func (s *system) close(ctx context.Context) error {
 	if s.vhost != "" {
 		errs = append(errs, s.broker.DeleteVHost(ctx, s.vhost))
 	}
-	if s.dir != "" {
+	if s.dir != "" && !s.keep {
 		errs = append(errs, os.RemoveAll(s.dir))
 	}
 	return errors.Join(append(errs, s.broker.Close(ctx))...)
@@ -123,7 +135,7 @@ func (s *system) paths() ledger.Paths {
 // writeConfig writes the file that services and people use to reach the system. It holds the broker's password.
 func (s *system) writeConfig() error {
 	broker := map[string]any{"url": []string{s.url}, "connect_timeout": "30s"}
-	if management := s.broker.ManagementURL(); management != "" {
+	if management := cmp.Or(s.management, s.broker.ManagementURL()); management != "" {
 		broker["management_url"] = management
 	}
 	content, err := yaml.Marshal(map[string]any{

@@ -1,0 +1,67 @@
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+)
+
+// counter counts what a channel is told.
+type counter struct {
+	acks, nacks int
+	last        uint64
+}
+
+func (c *counter) Ack(tag uint64, _ bool) error {
+	c.acks, c.last = c.acks+1, tag
+	return nil
+}
+
+func (c *counter) Nack(uint64, bool, bool) error {
+	c.nacks++
+	return nil
+}
+
+func (c *counter) Reject(uint64, bool) error { return errors.New("not expected") }
+
+func deliver(t *testing.T, n int) <-chan amqp.Delivery {
+	deliveries := make(chan amqp.Delivery) // as the driver's: it holds nothing
+	body, err := json.Marshal(Payloads(256)(1))
+	require.NoError(t, err)
+	go func() {
+		defer close(deliveries)
+		for tag := range n {
+			deliveries <- amqp.Delivery{DeliveryTag: uint64(tag + 1), Body: body}
+		}
+	}()
+	return deliveries
+}
+
+func TestOneAckForABatch(t *testing.T) {
+	t.Parallel()
+	var c counter
+	err := handleInBatches(t.Context(), deliver(t, 1000), 16, &c, func(context.Context, *Payload) error { return nil })
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, c.acks, 63) // 62.5
+	require.Less(t, c.acks, 100)          // a scheduler that pauses for 5 ms makes some more
+	require.Equal(t, uint64(1000), c.last)
+}
+
+func TestABatchHasNoFailedMessage(t *testing.T) {
+	t.Parallel()
+	var c counter
+	n := 0
+	err := handleInBatches(t.Context(), deliver(t, 10), 16, &c, func(context.Context, *Payload) error {
+		if n++; n%4 == 0 {
+			return errors.New("fails")
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, c.nacks)
+	require.GreaterOrEqual(t, c.acks, 3)
+}
