@@ -24,8 +24,8 @@ fmt: ## format the code, and tidy go.mod
 	.ci/lint fmt
 	go mod tidy
 
-bench: ## benchmarks of this module
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## Leveret beside the raw driver and other libraries: writes docs/benchmarks.md (an hour; ARGS=-short: a minute)
+	cd bench && go run . $(ARGS)
 
 cover: ## test coverage, package by package and in coverage.out
 	go test -coverpkg=./... -coverprofile=coverage.out ./...
