@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli/schema"
+)
+
+// What -o json prints is an interface: docs/cli.md has to name every field, and every kind of error.
+func TestEveryJSONFieldIsDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/cli.md")
+	require.NoError(t, err)
+	documented := func(name string) { require.True(t, strings.Contains(string(page), "`"+name+"`"), "docs/cli.md does not name %s", name) }
+	for _, printed := range []any{
+		contractDetails{}, contractSummary{}, sent{}, rawSent{}, queueRow{}, letterGroup{}, letterView{}, replayed{},
+		replayedLetter{}, configLine{}, failureDetails{}, schema.Problem{},
+	} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(printed)) {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
+				documented(name)
+			}
+		}
+	}
+	for exit := range ExitCode(131) {
+		if kind := exit.String(); !strings.HasPrefix(kind, "exit") {
+			documented(kind)
+		}
+	}
+}
