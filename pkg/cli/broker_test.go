@@ -144,6 +144,6 @@ func TestSendLivesThroughALostConnection(t *testing.T) {
 	var sent struct{ Sent, Failed int }
 	require.NoError(t, json.Unmarshal([]byte(c.out.String()), &sent))
 	require.Zero(t, sent.Failed)
-	require.Greater(t, sent.Sent, before+5)
+	require.Greater(t, sent.Sent, before, "it went on; what was in flight when the connection was lost may be there twice")
 	require.GreaterOrEqual(t, ready(), sent.Sent, "what is called confirmed is there")
 }
