@@ -151,13 +151,13 @@ func TestTwoNodesAtOnceEndWithTheirOwners(t *testing.T) {
 	requireAnswers(t, interrupted.URL)
 
 	require.NoError(t, syscall.Kill(killed.cmd.Process.Pid, syscall.SIGKILL))
-	requireNothingLeft(t, killed.Dir, killedMark, 5*time.Second)
+	requireNothingLeft(t, killed.Dir, killedMark, 30*time.Second)
 	requireAnswers(t, interrupted.URL)
 	requireAnswers(t, interrupted.Management)
 
 	// What a terminal's Ctrl-C does: the signal goes to the whole group.
 	require.NoError(t, syscall.Kill(-interrupted.cmd.Process.Pid, syscall.SIGINT))
-	requireNothingLeft(t, interrupted.Dir, interruptedMark, 5*time.Second)
+	requireNothingLeft(t, interrupted.Dir, interruptedMark, 30*time.Second)
 }
 
 func TestOwnerKilledWhileItsNodeStarts(t *testing.T) {
@@ -168,11 +168,11 @@ func TestOwnerKilledWhileItsNodeStarts(t *testing.T) {
 	require.Eventually(t, func() bool { // the VM is on its way
 		consoles, _ = filepath.Glob(filepath.Join(temp, "leveret-*", "log", "console.log"))
 		return len(consoles) > 0
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	dir := filepath.Dir(filepath.Dir(consoles[0]))
 	mark := markOf(t, dir)
 	require.NoError(t, syscall.Kill(o.cmd.Process.Pid, syscall.SIGKILL))
-	requireNothingLeft(t, dir, mark, 5*time.Second)
+	requireNothingLeft(t, dir, mark, 30*time.Second)
 }
 
 func TestFailedStartSaysWhy(t *testing.T) {
@@ -223,7 +223,7 @@ func TestSharedByTwoProcesses(t *testing.T) {
 	fourth.tell(t)
 	require.Equal(t, third.owned, fourth.owned)
 	require.NoError(t, syscall.Kill(fourth.cmd.Process.Pid, syscall.SIGKILL))
-	requireNothingLeft(t, first.Dir, mark, 15*time.Second)
+	requireNothingLeft(t, first.Dir, mark, 30*time.Second)
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
 	require.Empty(t, left)

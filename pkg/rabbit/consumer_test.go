@@ -56,7 +56,7 @@ func TestConsumerHandlesAndAcksEverythingOnce(t *testing.T) {
 	require.Zero(t, twice)
 	require.LessOrEqual(t, most.Load(), int64(8))
 	requireReady(t, conn, "q", 0)
-	require.Eventually(t, func() bool { return consumers(t, conn, "q") == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return consumers(t, conn, "q") == 0 }, 30*time.Second, time.Millisecond)
 }
 
 // consumers returns how many a queue has, as far as the queue knows: it may hear of changes a little later.
@@ -81,7 +81,7 @@ func TestStoppingGivesBackWhatWasNotBegun(t *testing.T) {
 			handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
 			c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 3, Prefetch: 20, Handle: handle})
 			stop := running(t, c)
-			require.Eventually(t, func() bool { return handled.Load() == 3 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return handled.Load() == 3 }, 30*time.Second, time.Millisecond)
 			requireReady(t, conn, "q", 30)
 			require.Equal(t, 3, c.Running())
 			stopped := make(chan error, 1)
@@ -104,7 +104,7 @@ func TestFinishHandlesWhatWasNotBegun(t *testing.T) {
 	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 20, Finish: true, Handle: handle})
 	stop := running(t, c)
-	require.Eventually(t, func() bool { return handled.Load() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return handled.Load() == 1 }, 30*time.Second, time.Millisecond)
 	requireReady(t, conn, "q", 30)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
@@ -161,13 +161,13 @@ func TestStuckHandlersAreAbandoned(t *testing.T) {
 		},
 	})
 	stop := running(t, c)
-	require.Eventually(t, func() bool { return c.Running() == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Running() == 2 }, 30*time.Second, time.Millisecond)
 	err := stop()
 	require.ErrorIs(t, err, rabbit.ErrAbandoned)
 	require.ErrorContains(t, err, "1 on the queue q")
 	require.ErrorIs(t, <-causes, rabbit.ErrDraining)
 	close(release)
-	require.Eventually(t, func() bool { return c.Running() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Running() == 0 }, 30*time.Second, time.Millisecond)
 	requireReady(t, conn, "q", 2)
 }
 
@@ -180,10 +180,10 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Careful: true, Handle: handle})
 	running(t, c)
 	fill(t, conn, "q", 1)
-	require.Eventually(t, func() bool { return handled.Load() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return handled.Load() == 1 }, 30*time.Second, time.Millisecond)
 
 	manage(t, leverettest.Node(t), http.MethodDelete, "/api/queues/"+url.PathEscape(leverettest.VHost(t, address))+"/q", nil)
-	require.Eventually(t, func() bool { return c.Ready() != nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Ready() != nil }, 30*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool {
 		err := c.Ready()
 		return err != nil && strings.Contains(err.Error(), "NOT_FOUND")
@@ -191,7 +191,7 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 	declare(t, conn, queue("q", "quorum"))
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	fill(t, conn, "q", 1)
-	require.Eventually(t, func() bool { return handled.Load() == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return handled.Load() == 2 }, 30*time.Second, time.Millisecond)
 }
 
 // After crashes, nothing but the message that was there before is in the worker's hands, until something clean comes.
@@ -212,7 +212,7 @@ func TestCarefulStart(t *testing.T) {
 			defer close(never)
 			hold, held := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-never; return rabbit.Ack })
 			running(t, rabbit.NewConsumer(other, rabbit.ConsumerConfig{Queue: "q", Concurrency: 5, Prefetch: 5, Handle: hold, DrainTimeout: 1, Grace: 1}))
-			require.Eventually(t, func() bool { return held.Load() == 5 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return held.Load() == 5 }, 30*time.Second, time.Millisecond)
 			network.refuse(true)
 			network.cut()
 			requireReady(t, conn, "q", 10)
@@ -272,14 +272,14 @@ func TestCarefulStartKnowsWhatWasMerelyGivenBack(t *testing.T) {
 		return rabbit.Ack
 	})
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Handle: handle}))
-	require.Eventually(t, func() bool { return handled.Load() == 8 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return handled.Load() == 8 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, stop())
 	requireReady(t, conn, "q", 0)
 
 	fill(t, conn, "q", 4)
 	back, came := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { return rabbit.Requeue })
 	stop = running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 4, Handle: back}))
-	require.Eventually(t, func() bool { return came.Load() >= 4 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return came.Load() >= 4 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, stop())
 	requireReady(t, conn, "q", 4)
 
@@ -316,11 +316,11 @@ func TestConcurrencyHoldsOverLostConnections(t *testing.T) {
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 3, Prefetch: 6, Handle: handle})
 	stop := running(t, c)
 	for life := 1; life <= 4; life++ {
-		require.Eventually(t, func() bool { return handled.Load() == 3 && c.Ready() == nil }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return handled.Load() == 3 && c.Ready() == nil }, 30*time.Second, time.Millisecond)
 		requireReady(t, conn, "q", 14)
 		require.Equal(t, 3, c.Running())
 		network.cut()
-		require.Eventually(t, func() bool { return conn.State().Lost == life }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return conn.State().Lost == life }, 30*time.Second, time.Millisecond)
 	}
 	close(release)
 	require.Eventually(t, func() bool { return handled.Load() == 23 }, 10*time.Second, time.Millisecond, "three came twice")
@@ -337,7 +337,7 @@ func TestStoppingDoesNotWaitForABrokerThatDoesNotAnswer(t *testing.T) {
 	handle, _ := handler(ack)
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, Grace: time.Second, Handle: handle})
 	stop := running(t, c)
-	require.Eventually(t, func() bool { return c.Ready() == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	network.stall(true)
 	began := time.Now()
 	require.NoError(t, stop())

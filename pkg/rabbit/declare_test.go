@@ -110,7 +110,7 @@ func TestDeclareWaitsThroughLostConnections(t *testing.T) {
 	}
 	network.refuse(true)
 	network.cut()
-	require.Eventually(t, func() bool { return conn.State().Phase == rabbit.Connecting }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return conn.State().Phase == rabbit.Connecting }, 30*time.Second, time.Millisecond)
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	err := d.Declare(short, large)

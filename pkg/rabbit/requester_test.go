@@ -167,7 +167,7 @@ func requireInUse(t *testing.T, r *rabbit.Requester, id string) {
 	cancel()
 	_, err := r.Call(ctx, request(id))
 	require.ErrorIs(t, err, context.Canceled)
-	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 30*time.Second, time.Millisecond)
 }
 
 // The broker ends the consuming, but not the channel, when somebody deletes the reply queue.
@@ -204,7 +204,7 @@ func TestRequesterClose(t *testing.T) {
 		ended <- err
 	}
 	go call()
-	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, r.Close(ctx))
 	require.ErrorIs(t, <-ended, rabbit.ErrUnconfirmed, "it was written")
 	require.NoError(t, r.Close(ctx), "twice is allowed")
@@ -214,7 +214,7 @@ func TestRequesterClose(t *testing.T) {
 	// Whatever the broker does.
 	r = rabbit.NewRequester(conn, rabbit.RequesterConfig{})
 	go call()
-	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 30*time.Second, time.Millisecond)
 	network.stall(true)
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
@@ -226,7 +226,7 @@ func TestRequesterClose(t *testing.T) {
 	r = rabbit.NewRequester(conn, rabbit.RequesterConfig{})
 	network.refuse(true)
 	network.cut()
-	require.Eventually(t, func() bool { return conn.State().Phase == rabbit.Connecting }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return conn.State().Phase == rabbit.Connecting }, 30*time.Second, time.Millisecond)
 	opening := make(chan struct{})
 	go func() { close(opening); call() }()
 	<-opening

@@ -171,7 +171,7 @@ func TestTLS(t *testing.T) {
 		for life := 1; life <= 3; life++ {
 			require.NoError(t, p.Publish(ctx, to("lost", "x")))
 			network.cut()
-			require.Eventually(t, func() bool { return conn.State().Lost == life }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return conn.State().Lost == life }, 30*time.Second, time.Millisecond)
 		}
 		require.NoError(t, p.Publish(ctx, to("lost", "x")))
 	})
