@@ -58,7 +58,9 @@ type Finding struct {
 
 // Config says what to try.
 type Config struct {
-	Peers  []peers.Peer
+	Peers []peers.Peer
+	// Rounds is how often each experiment is repeated; that with unroutable messages, which takes little, leastUnroutable
+	// times or more.
 	Rounds int
 	// Dir is for ledgers.
 	Dir      string
@@ -66,30 +68,51 @@ type Config struct {
 }
 
 const (
+	leastUnroutable = 5
+
 	queue    = "bench.work"
 	body     = 256
 	senders  = 32
 	toHandle = 3000
 )
 
+// experiments are the experiments, in their order.
+var experiments = []struct {
+	Experiment
+	offered func(peers.Peer) bool
+	do      func(context.Context, *trial) (Finding, error)
+	takes   time.Duration // about
+	least   int           // repetitions
+}{
+	{Unroutable, func(p peers.Peer) bool { return p.Sender != nil }, unroutable, 5 * time.Second, leastUnroutable},
+	{Broker, func(p peers.Peer) bool { return p.Sender != nil }, broker, 20 * time.Second, 1},
+	{Worker, func(p peers.Peer) bool { return (p.Sender != nil || p.FilledBy != "") && p.Work != nil }, worker, 10 * time.Second, 1},
+}
+
+// tried tells whether there are experiments with a peer: its variants behave as it does.
+func tried(p peers.Peer) bool { return !p.Variant && (p.Sender != nil || p.Work != nil) }
+
+// Takes is about how long all experiments with a peer take.
+func Takes(p peers.Peer, rounds int) (all time.Duration) {
+	for _, e := range experiments {
+		if tried(p) && e.offered(p) {
+			all += time.Duration(max(rounds, e.least)) * e.takes
+		}
+	}
+	return all
+}
+
 // Run does every experiment with every peer on a node that it kills again and again.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, error) {
 	var findings []Finding
 	for _, p := range c.Peers {
-		if p.Sender == nil && p.Work == nil || p.FilledBy != "" || p.Variant {
+		if !tried(p) {
 			continue
 		}
-		for _, e := range []struct {
-			Experiment
-			offered bool
-			do      func(context.Context, *trial) (Finding, error)
-		}{
-			{Unroutable, p.Sender != nil, unroutable},
-			{Broker, p.Sender != nil, broker},
-			{Worker, p.Sender != nil && p.Work != nil, worker},
-		} {
-			worst := Finding{Peer: p.Name, Experiment: e.Experiment, Offered: e.offered}
-			for n := 0; e.offered && n < c.Rounds; n++ {
+		for _, e := range experiments {
+			offered := e.offered(p)
+			worst := Finding{Peer: p.Name, Experiment: e.Experiment, Offered: offered}
+			for n := 0; offered && n < max(c.Rounds, e.least); n++ {
 				f, err := attempt(ctx, node, c, p, e.Experiment, n, e.do)
 				if ctx.Err() != nil {
 					return findings, context.Cause(ctx)
@@ -229,7 +252,9 @@ func broker(ctx context.Context, t *trial) (Finding, error) {
 // worker: is every message handled to its end though the worker is killed in the middle?
 func worker(ctx context.Context, t *trial) (Finding, error) {
 	var f Finding
-	fill, err := process.Start(ctx, t.task(measure.Fill))
+	filling := t.task(measure.Fill)
+	filling.Peer = cmp.Or(t.peer.FilledBy, t.peer.Name)
+	fill, err := process.Start(ctx, filling)
 	if err != nil {
 		return f, err
 	}

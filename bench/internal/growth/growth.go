@@ -28,12 +28,15 @@ type Row struct {
 	RSS int64 `json:",omitempty"`
 	// CPU is what the process that handles took for each message, in seconds.
 	CPU float64 `json:",omitempty"`
-	Err string  `json:",omitempty"`
+	// Skipped says that there was no time for it.
+	Skipped bool   `json:",omitempty"`
+	Err     string `json:",omitempty"`
 }
 
 // Config says how much to measure.
 type Config struct {
-	// Budget bounds the time; sizes that do not fit are left out.
+	// Budget bounds the time. Sizes that do not fit are skipped, except for the largest of contracts, bodies and the
+	// backlog, which are measured however long they take.
 	Budget   time.Duration
 	Progress io.Writer
 }
@@ -75,20 +78,32 @@ func (g *grower) host(ctx context.Context, do func(url string) error) error {
 	return errors.Join(do(url), g.node.DeleteVHost(ctx, name))
 }
 
-// each measures one size after another, as long as the next is likely to be done in time.
-func (g *grower) each(ctx context.Context, what string, sizes []int, until time.Time, do func(row *Row) error) {
+// The largest sizes, which are measured in any case.
+const (
+	mostContracts = 200
+	mostBacklog   = 1_000_000
+	largestBody   = 1 << 20
+)
+
+// each measures one size after another, if it is likely to be done in time or has to be measured.
+func (g *grower) each(ctx context.Context, what string, sizes []int, must int, until time.Time, do func(row *Row) error) {
 	var last time.Duration
 	for i, size := range sizes {
+		if ctx.Err() != nil {
+			return
+		}
 		grown := 1.0
 		if i > 0 {
 			grown = min(float64(size)/float64(sizes[i-1]), 4)
 		}
-		if ctx.Err() != nil || i > 1 && time.Now().Add(time.Duration(float64(last)*grown)).After(until) {
-			fmt.Fprintf(g.Progress, "  %s: no time for %d and beyond\n", what, size)
-			return
+		row := Row{What: what, Size: size}
+		if i > 1 && size != must && time.Now().Add(time.Duration(float64(last)*grown)).After(until) {
+			fmt.Fprintf(g.Progress, "  %-10s %8d: no time\n", what, size)
+			row.Skipped = true
+			g.rows = append(g.rows, row)
+			continue
 		}
 		began := time.Now()
-		row := Row{What: what, Size: size}
 		if err := do(&row); err != nil {
 			row.Err = err.Error()
 		}
@@ -100,7 +115,7 @@ func (g *grower) each(ctx context.Context, what string, sizes []int, until time.
 }
 
 func setting(url string) peers.Setting {
-	return peers.Setting{URL: url, Queue: queue, Window: 512, Prefetch: 64, Concurrency: 16}
+	return peers.Setting{URL: url, Queue: queue, Window: 512, Prefetch: Prefetch, Concurrency: 16}
 }
 
 // task is one of Leveret's.
@@ -118,7 +133,7 @@ func do(ctx context.Context, t measure.Task, limit time.Duration) (measure.Resul
 
 // contracts: start-up, declaring, and throughput over so many queues.
 func (g *grower) contracts(ctx context.Context, until time.Time) {
-	g.each(ctx, "contracts", []int{1, 10, 50, 100, 200}, until, func(row *Row) error {
+	g.each(ctx, "contracts", []int{1, 10, 50, 100, mostContracts}, mostContracts, until, func(row *Row) error {
 		return g.host(ctx, func(url string) error {
 			t := task(measure.Startup, url)
 			for n := range row.Size {
@@ -143,7 +158,7 @@ func (r *Row) handled(m measure.Result) {
 
 // workers: so many processes on one queue, with a handler of 1 ms.
 func (g *grower) workers(ctx context.Context, until time.Time) {
-	g.each(ctx, "workers", []int{1, 2, 4, 8}, until, func(row *Row) error {
+	g.each(ctx, "workers", []int{1, 2, 4, 8}, 0, until, func(row *Row) error {
 		return g.host(ctx, func(url string) error {
 			fill := task(measure.Fill, url)
 			fill.Messages = 40_000
@@ -196,13 +211,19 @@ func (g *grower) workers(ctx context.Context, until time.Time) {
 	})
 }
 
+// BodiesInFlight is how many bytes of bodies wait for their confirm at most, and Prefetch how many messages a worker has.
+const (
+	BodiesInFlight = 16 << 20
+	Prefetch       = 64
+)
+
 // bodies: publishing and consuming of messages of so many bytes.
 func (g *grower) bodies(ctx context.Context, until time.Time) {
-	g.each(ctx, "body", []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}, until, func(row *Row) error {
+	g.each(ctx, "body", []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, largestBody}, largestBody, until, func(row *Row) error {
 		return g.host(ctx, func(url string) error {
 			publish := task(measure.Publish, url)
 			publish.Body, publish.Warm, publish.Duration = row.Size, 300*time.Millisecond, time.Second
-			publish.Setting.Window = min(512, max(16, (16<<20)/row.Size))
+			publish.Setting.Window = min(512, max(16, BodiesInFlight/row.Size))
 			sent, err := do(ctx, publish, 5*time.Minute)
 			if err != nil {
 				return err
@@ -219,21 +240,24 @@ func (g *grower) bodies(ctx context.Context, until time.Time) {
 	})
 }
 
+// Taken is how many messages of a backlog a worker takes, or all where there are fewer.
+const Taken = 100_000
+
 // backlog: one queue that grows, and what consuming from it takes.
 func (g *grower) backlog(ctx context.Context, until time.Time) {
 	_ = g.host(ctx, func(url string) error {
 		filled := 0
-		g.each(ctx, "backlog", []int{1_000, 10_000, 100_000, 300_000, 1_000_000}, until, func(row *Row) error {
+		g.each(ctx, "backlog", []int{1_000, 10_000, 100_000, 300_000, mostBacklog}, mostBacklog, until, func(row *Row) error {
 			fill := task(measure.Fill, url)
 			fill.Messages = row.Size - filled
-			began := time.Now()
-			if _, err := do(ctx, fill, 20*time.Minute); err != nil {
+			sent, err := do(ctx, fill, 20*time.Minute)
+			if err != nil {
 				return err
 			}
-			row.Sent = float64(fill.Messages) / time.Since(began).Seconds()
+			row.Sent = sent.Rate()
 			filled = row.Size
 			t := task(measure.Consume, url)
-			t.Messages, t.Leave = min(10_000, row.Size), true
+			t.Messages, t.Leave = min(Taken, row.Size), true
 			t.Skip = t.Messages / 5
 			handled, err := do(ctx, t, 5*time.Minute)
 			filled -= t.Messages

@@ -42,6 +42,9 @@ func (r *run) consume(ctx context.Context) error {
 	return r.settled(ctx)
 }
 
+// lastAcks is how long a worker has to ack what was handled last, before it is told to end: not all wait for that.
+const lastAcks = 200 * time.Millisecond
+
 // working runs a worker until done is closed or the child is told to stop.
 func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h peers.Handler) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -52,6 +55,7 @@ func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h 
 	select {
 	case <-done:
 		finished = true
+		pause(ctx, lastAcks)
 	case <-r.stop:
 	case err := <-ended:
 		if err == nil {

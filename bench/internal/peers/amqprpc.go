@@ -17,10 +17,10 @@ func amqpRPC() Peer {
 	return Peer{
 		Name: "amqp-rpc", Module: "github.com/0x4b53/amqp-rpc/v5",
 		About: "Confirm mode, mandatory, persistent (requests are not); a send without a response where nothing is asked; auto-ack off, each delivery " +
-			"acked after its handler, for requests before the answer is written, which the library does itself; a durable reply queue; connects again. Its requests are confirmed, " +
-			"since it learns of returns in no other mode; Leveret's are mandatory without.",
+			"acked after its handler, for requests before the answer is written, which the library does itself; a durable reply queue; connects again. " +
+			"Its requests are confirmed, since it learns of returns in no other mode; Leveret's are not, and learn of returns too.",
 		RetryAbout: retryByHand,
-		Sender: func(_ context.Context, s Setting) (Sender, error) { return newRPCSender(s) },
+		Sender:     func(_ context.Context, s Setting) (Sender, error) { return newRPCSender(s) },
 		Work: func(ctx context.Context, s Setting, ready func(), h Handler) error {
 			if err := declareOver(s.URL, s, declareWork); err != nil {
 				return err
@@ -31,7 +31,7 @@ func amqpRPC() Peer {
 			return rpcHandle(ctx, s, ready, h, false)
 		},
 		PrepareRetry: func(s Setting) error { return declareOver(s.URL, s, declareRetryByHand) },
-		Caller: func(_ context.Context, s Setting) (Caller, error) { return newRPC(s, requests), nil },
+		Caller:       func(_ context.Context, s Setting) (Caller, error) { return newRPC(s, requests), nil },
 		Serve: func(ctx context.Context, s Setting, ready func(), r Responder) error {
 			if err := declareOver(s.URL, s, declareRequests); err != nil {
 				return err

@@ -106,7 +106,7 @@ func panel(b *strings.Builder, run *results.Run, s runner.Scenario, x, y int) in
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#0f172a"/>`, float64(left)+scale(v.Min), middle, float64(left)+scale(v.Max), middle)
 		label := fmt.Sprintf("%.0f", v.Median)
 		if r := ratio(run, s.Name, name, peers.Raw, rate); known(r.Median) && name != peers.Raw {
-			label += fmt.Sprintf(" · %.2f of raw", r.Median)
+			label += " · " + times(r.Median) + " of raw"
 		}
 		fmt.Fprintf(b, `<text x="%.1f" y="%d" font-weight="%s" font-size="11">%s</text>`+"\n", float64(left)+scale(v.Max)+5, middle+4, weight, label)
 	}

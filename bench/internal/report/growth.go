@@ -12,9 +12,14 @@ var series = []struct{ what, title, about string }{
 		"when everything has to be declared and when it is there; then sending from 64 goroutines and handling, all in one process."},
 	{"workers", "Growth: workers", "So many worker processes on one queue, 16 handlers of 1 ms each; the sum of what they handle. The broker and a quorum " +
 		"queue, which uses one core, are the limit."},
-	{"backlog", "Growth: backlog", "A queue that holds so many messages; the memory of a worker that takes 10 000 of them."},
-	{"body", "Growth: body", "Publishing with pipelined confirms, then consuming; 16 MiB in flight at most."},
+	{"backlog", "Growth: backlog", fmt.Sprintf("A queue that holds so many messages: filling it, and a worker that takes %d of them, or all where there are "+
+		"fewer, with the most memory that it had.", growth.Taken)},
+	{"body", "Growth: body", fmt.Sprintf("Publishing with pipelined confirms, 512 at once or as many as are %d MiB; then consuming, with a prefetch of %d: of "+
+		"bodies of 1 MiB, the worker may hold %d MiB that wait for it, beside the copies that are handled.",
+		growth.BodiesInFlight>>20, growth.Prefetch, growth.Prefetch)},
 }
+
+const once = "Measured once for each size, unlike the scenarios above: see large differences, not small ones."
 
 func (p page) growth() {
 	for _, s := range series {
@@ -27,7 +32,7 @@ func (p page) growth() {
 		if len(rows) == 0 {
 			continue
 		}
-		p.line("## %s\n\n%s\n", s.title, s.about)
+		p.line("## %s\n\n%s %s\n", s.title, s.about, once)
 		starts := slices.ContainsFunc(rows, func(r growth.Row) bool { return r.First > 0 })
 		sends := slices.ContainsFunc(rows, func(r growth.Row) bool { return r.Sent > 0 })
 		cells := []string{s.what}
@@ -43,6 +48,10 @@ func (p page) growth() {
 		p.head(append(cells, "handled/s", "CPU µs", "peak MiB")...)
 		for _, r := range rows {
 			cells := []string{fmt.Sprint(r.Size)}
+			if r.Skipped {
+				p.row(append(cells, "not measured")...)
+				continue
+			}
 			if starts {
 				cells = append(cells, seconds(r.First), seconds(r.Again))
 			}

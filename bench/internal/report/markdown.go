@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,16 +63,17 @@ func (p page) about() {
 	p.row("broker", "RabbitMQ "+r.Broker+", one node on the same machine, quorum queues, messages persistent (requests and replies are not: nobody wants them after their deadline)")
 	p.row("Leveret", "commit "+r.Commit)
 	p.row("Go", m.Go)
-	p.row("driver", peers.Driver+" "+peers.DriverVersion()+", the same for all")
+	p.row("driver", peers.Driver+" "+r.Driver+", the same for all")
 	p.row("rounds", fmt.Sprint(r.Rounds))
 	p.line("")
 	p.line("Each number is the median of %d rounds; in brackets the smallest and the largest. A round measures every scenario with every", r.Rounds)
-	p.line("peer once, the peers in an order of its own. Each measurement is a process of its own, on a virtual host of its own, after a")
-	p.line("warm-up. A ratio is the median of the rounds' ratios. CPU, allocations and memory are the client process's alone; CPU is user")
-	p.line("and system time. The broker shares the machine, so what a client saves, the broker has. One binary links all peers, and takes")
-	p.line("some 20 MiB before it does anything.\n")
-	p.line("Payloads are a Go value, encoded and decoded as JSON on both sides by all, 256 bytes or 16 KiB long. Publishes in flight: %d", runner.Window)
-	p.line("at most; prefetch: %d, or four for each handler where that is more.\n", runner.Prefetch)
+	p.line("peer once, the peers in an order of its own. Each measurement is a process of its own, on a virtual host of its own, after a first")
+	p.line("message and a warm-up. p50 and p99 are of the waiting times of all rounds together; p99 is left out where these are fewer than")
+	p.line("%d. A ratio, also one of waiting times, is the median of the rounds' ratios. CPU, allocations and memory are the client", leastForP99)
+	p.line("process's alone; CPU is user and system time. The broker shares the machine, so what a client saves, the broker has. One")
+	p.line("binary links all peers, and takes some 20 MiB before it does anything. No peer logs while it is measured.\n")
+	p.line("Payloads are a Go value, encoded and decoded as JSON on both sides by all, 256 bytes or 16 KiB long. Publishes in flight: %d", r.Window)
+	p.line("at most; prefetch: %d, or four for each handler where that is more.\n", r.Prefetch)
 }
 
 func (p page) targets() {
@@ -82,16 +82,22 @@ func (p page) targets() {
 		return
 	}
 	p.line("## Targets, Leveret to the raw driver at the same guarantees\n")
-	p.head("scenario", "what", "to", "target", "ratio", "", "")
-	reached := 0
+	p.head("scenario", "what", "of", "to", "target", "ratio", "", "")
+	reached, wanted := 0, 0
 	for _, t := range all {
+		if !t.Informs {
+			wanted++
+		}
 		if t.Reached() {
 			reached++
 		}
-		p.row(t.Title, t.What, t.To, fmt.Sprintf("%s %.2f", t.sign(), t.Want), fmt.Sprintf("**%.2f**", t.Got.Median),
-			fmt.Sprintf("%.2f–%.2f", t.Got.Min, t.Got.Max), t.verdict())
+		p.row(t.Title, t.What, t.Of, t.To, t.target(), "**"+times(t.Got.Median)+"**", t.Got.between(), t.verdict())
 	}
-	p.line("\n%d of %d reached.\n", reached, len(all))
+	p.line("\n%d of %d reached.", reached, wanted)
+	if wanted < len(all) {
+		p.line("What has no target informs of what OpenTelemetry's SDK takes.")
+	}
+	p.line("")
 }
 
 func (p page) against() {
@@ -101,7 +107,7 @@ func (p page) against() {
 	}
 	p.line("## Leveret to other libraries, each at its strongest guarantee\n")
 	p.line("The ratio of the rates; at a fixed rate, that of the waiting times (p50), where less is better. The target is to be ahead in")
-	p.line("every row, twice or more in publishing that waits and in requests. `–`: not offered; **bold**: missed.\n")
+	p.line("every row, twice or more in publishing that waits and in requests. `–`: not offered; `∞`: the other did nothing; **bold**: missed.\n")
 	var others []string
 	for _, o := range p.run.Peers {
 		if !isOurs(o.Name) {
@@ -116,7 +122,7 @@ func (p page) against() {
 			cell := "–"
 			for _, t := range all {
 				if t.Scenario == s.Name && t.To == o {
-					if cell = fmt.Sprintf("%.2f", t.Got.Median); !t.Reached() {
+					if cell = times(t.Got.Median); !t.Reached() {
 						cell = "**" + cell + "**"
 						missed++
 					}
@@ -137,7 +143,13 @@ func (p page) scenario(s runner.Scenario) {
 		p.line("· p50 and p99 are of the time until %s.", s.Waits)
 	}
 	p.line("")
-	p.head("peer", "messages/s", "to raw", "p50 ms", "p99 ms", "CPU µs", "allocations", "bytes", "peak MiB", "can it lose?")
+	head := []string{"peer", "messages/s", "to raw", "p50 ms", "p99 ms", "CPU µs"}
+	if s.Kind == measure.Call {
+		head = append(head, "server CPU µs")
+	}
+	head = append(head, "allocations", "bytes", "peak MiB", "can it lose?")
+	p.head(head...)
+	all := rounds(p.run, s.Name)
 	var names []string
 	for _, peer := range p.run.Peers {
 		names = append(names, peer.Name)
@@ -145,32 +157,38 @@ func (p page) scenario(s runner.Scenario) {
 	var absent []string
 	for _, name := range byRate(p.run, s.Name, names) {
 		if p.run.Of(s.Name, name) == nil {
-			if !slices.Contains([]string{peers.RawBatched, peers.Telemetry}, name) || name == peers.RawBatched && s.Kind == measure.Consume && s.Work == 0 {
+			if variants[name] == "" || name == peers.RawBatched && s.Kind == measure.Consume && s.Work == 0 {
 				absent = append(absent, name)
 			}
 			continue
 		}
 		number := func(q quantity, scale float64, format string) string {
-			if v := over(p.run, s.Name, name, q); known(v.Median) && v.Median > 0 {
-				return fmt.Sprintf(format, v.Median*scale)
-			}
-			return "–"
+			return positive(over(p.run, s.Name, name, q).Median*scale, format)
 		}
 		r := over(p.run, s.Name, name, rate)
 		shown := name
 		if name == peers.Leveret {
 			shown = "**" + name + "**"
 		}
-		p.row(shown, fmt.Sprintf("%.0f (%.0f–%.0f)", r.Median, r.Min, r.Max), p.toRaw(s.Name, name),
-			number(p50, 1e3, "%.2f"), number(p99, 1e3, "%.2f"), number(cpu, 1e6, "%.1f"), number(allocs, 1, "%.0f"),
-			number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), p.loses(name))
+		speed := fmt.Sprintf("%.0f (%.0f–%.0f)", r.Median, r.Min, r.Max)
+		if n := len(p.run.Of(s.Name, name)); n < all {
+			speed += fmt.Sprintf(", %d of %d rounds", n, all)
+		}
+		middle, high := waits(p.run, s.Name, name)
+		cells := []string{shown, speed, p.toRaw(s.Name, name), positive(middle*1e3, "%.2f"), positive(high*1e3, "%.2f"), number(cpu, 1e6, "%.1f")}
+		if s.Kind == measure.Call {
+			cells = append(cells, number(serverCPU, 1e6, "%.1f"))
+		}
+		p.row(append(cells, number(allocs, 1, "%.0f"), number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), p.loses(name))...)
 	}
 	for _, name := range absent {
 		why := "not offered"
 		if failure := p.run.Failure(s.Name, name); failure != "" {
 			why = "failed: " + oneLine(failure)
 		}
-		p.row(name, why, "", "", "", "", "", "", "", p.loses(name))
+		cells := make([]string, len(head))
+		cells[0], cells[1], cells[len(head)-1] = name, why, p.loses(name)
+		p.row(cells...)
 	}
 	p.line("")
 }
@@ -180,21 +198,32 @@ func (p page) toRaw(scenario, name string) string {
 		return "1"
 	}
 	if v := ratio(p.run, scenario, name, peers.Raw, rate); known(v.Median) {
-		return fmt.Sprintf("%.2f (%.2f–%.2f)", v.Median, v.Min, v.Max)
+		return fmt.Sprintf("%s (%s)", times(v.Median), v.between())
 	}
 	return "–"
 }
 
+// variants are peers with which nothing was tried where they are the same as another.
+var variants = map[string]string{peers.RawBatched: peers.Raw, peers.Telemetry: peers.Leveret}
+
 // loses says in a few words what the experiments found.
 func (p page) loses(name string) string {
-	switch name {
-	case peers.RawBatched:
-		name = peers.Raw // its publisher is the same
-	case peers.Telemetry:
-		name = peers.Leveret
+	words := p.found(name)
+	if words != "" {
+		return words
 	}
-	var how []string
+	if same, ok := variants[name]; ok {
+		if words := p.found(same); words != "" {
+			return fmt.Sprintf("%s (as %s, not tried)", words, same)
+		}
+	}
+	return "not tried"
+}
+
+// found says what the experiments with a peer found; "" where there were none.
+func (p page) found(name string) string {
 	tried := false
+	var lost, hangs, stops []string
 	for _, e := range []faults.Experiment{faults.Unroutable, faults.Broker, faults.Worker} {
 		f, ok := p.run.Finding(name, e)
 		if !ok || !f.Offered || f.Err != "" {
@@ -202,17 +231,28 @@ func (p page) loses(name string) string {
 		}
 		tried = true
 		if f.Lost > 0 {
-			how = append(how, string(e))
+			lost = append(lost, fmt.Sprintf("%s (%d of %d)", e, f.Lost, f.Reported))
+		}
+		switch {
+		case f.Hung:
+			hangs = append(hangs, string(e))
+		case !f.Recovered && e != faults.Unroutable:
+			stops = append(stops, string(e))
 		}
 	}
-	switch {
-	case !tried:
-		return "not tried"
-	case len(how) == 0:
-		return "no"
-	default:
-		return "**yes**: " + strings.Join(how, ", ")
+	var words []string
+	say := func(word string, in []string) {
+		if len(in) > 0 {
+			words = append(words, "**"+word+"**: "+strings.Join(in, ", "))
+		}
 	}
+	say("yes", lost)
+	say("hangs", hangs)
+	say("stops", stops)
+	if tried && len(words) == 0 {
+		return "no"
+	}
+	return strings.Join(words, "; ")
 }
 
 func (p page) faults() {
@@ -224,19 +264,20 @@ func (p page) faults() {
 	p.line("and is nowhere. **broker**: the broker is killed with SIGKILL while 32 goroutines publish, and started again; lost is what was")
 	p.line("reported as sent and is not in the queue afterwards, by ids. **worker**: a process that handles 3000 messages is killed with")
 	p.line("SIGKILL in the middle and another takes over; lost is what nobody handled to its end, by ids in a file. Repeated; the worst is")
-	p.line("shown. Sent or handled twice is not lost: everything here is at least once.\n")
-	p.head("peer", "experiment", "reported", "lost", "twice", "went on by itself", "what was seen")
+	p.line("shown. Sent or handled twice is not lost: everything here is at least once. In the tables of the scenarios, \"hangs\" means that a")
+	p.line("call did not return, \"stops\" that the peer did not go on by itself.\n")
+	p.head("peer", "experiment", "lost of reported", "twice", "went on by itself", "what was seen")
 	for _, f := range p.run.Faults {
 		experiment := string(f.Experiment)
 		switch {
 		case !f.Offered:
-			p.row(f.Peer, experiment, "not offered", "", "", "", "")
+			p.row(f.Peer, experiment, "not offered", "", "", "")
 			continue
 		case f.Err != "":
-			p.row(f.Peer, experiment, "not found out", "", "", "", oneLine(f.Err))
+			p.row(f.Peer, experiment, "not found out", "", "", oneLine(f.Err))
 			continue
 		}
-		lost := fmt.Sprint(f.Lost)
+		lost := fmt.Sprintf("%d of %d", f.Lost, f.Reported)
 		if f.Lost > 0 {
 			lost = "**" + lost + "**"
 		}
@@ -253,7 +294,7 @@ func (p page) faults() {
 		default:
 			on = "no"
 		}
-		p.row(f.Peer, experiment, fmt.Sprint(f.Reported), lost, fmt.Sprint(f.Twice), on, oneLine(f.Note))
+		p.row(f.Peer, experiment, lost, fmt.Sprint(f.Twice), on, oneLine(f.Note))
 	}
 	p.line("")
 }
@@ -294,7 +335,7 @@ func places(all []runner.Place) string {
 
 func (p page) how() {
 	p.line("## Again\n")
-	p.line("```console\n$ make bench                  # everything, about half an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
+	p.line("```console\n$ make bench                  # everything, about an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
 	p.line("It starts a RabbitMQ node of its own (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` chooses another) and needs nothing else.")
 	p.line("Machines are noisy: believe ratios, not rates, and only from one run.")
 }
@@ -306,6 +347,14 @@ func oneLine(text string) string {
 		text = string(runes[:160]) + "…"
 	}
 	return cmp.Or(text, "–")
+}
+
+// positive writes a number that is more than nothing.
+func positive(v float64, format string) string {
+	if known(v) && v > 0 {
+		return fmt.Sprintf(format, v)
+	}
+	return "–"
 }
 
 func seconds(v float64) string {

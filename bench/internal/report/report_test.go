@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/bench/internal/faults"
@@ -23,15 +24,18 @@ import (
 func run() *results.Run {
 	r := &results.Run{
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run .", Rounds: 3, Scenarios: []string{"publish", "call-16"},
+		Driver: "v9.9.9", Window: 77, Prefetch: 66,
 		Peers: []results.Peer{
-			{Name: peers.Raw}, {Name: peers.Leveret}, {Name: "other <1>", About: "at its best"}, {Name: "mute"},
+			{Name: peers.Raw}, {Name: peers.Leveret}, {Name: peers.Telemetry}, {Name: "other <1>", About: "at its best"}, {Name: "mute"},
 		},
 		Faults: []faults.Finding{
 			{Peer: peers.Leveret, Experiment: faults.Broker, Offered: true, Reported: 10, Recovered: true, After: 1.5},
 			{Peer: "other <1>", Experiment: faults.Unroutable, Offered: true, Reported: 10, Lost: 7},
+			{Peer: "other <1>", Experiment: faults.Broker, Offered: true, Reported: 10, Hung: true, Recovered: true},
+			{Peer: "other <1>", Experiment: faults.Worker, Offered: true, Reported: 10},
 			{Peer: "mute", Experiment: faults.Worker},
 		},
-		Growth: []growth.Row{{What: "backlog", Size: 1000, Handled: 500, RSS: 32 << 20}},
+		Growth: []growth.Row{{What: "backlog", Size: 1000, Handled: 500, RSS: 32 << 20}, {What: "backlog", Size: 5000, Skipped: true}},
 		Hot:    []runner.Hot{{Scenario: "publish", Places: []runner.Place{{Name: "runtime.memmove", Percent: 12.3}}}},
 	}
 	sample := func(scenario, peer string, round int, rate, p50 float64) {
@@ -45,7 +49,9 @@ func run() *results.Run {
 			sample(scenario, peers.Leveret, round, 1.1*speed, 12/speed)
 			sample(scenario, "other <1>", round, 0.7*speed, 20/speed)
 		}
+		sample("call-16", "mute", round, 0, 0)
 	}
+	sample("publish", peers.Telemetry, 0, 5_000, 0.001)
 	r.Samples = append(r.Samples, runner.Sample{Scenario: "publish", Peer: "mute", Err: "it | hung"})
 	return r
 }
@@ -53,8 +59,13 @@ func run() *results.Run {
 func TestRatiosArePairedByRound(t *testing.T) {
 	t.Parallel()
 	targets := report.Targets(run())
-	require.Len(t, targets, 5) // publish: rate and CPU; call: p50, rate and CPU
+	require.Len(t, targets, 7) // publish: rate and CPU, of two; call: p50, rate and CPU
 	for _, target := range targets {
+		if target.Of == peers.Telemetry {
+			require.True(t, target.Informs)
+			require.False(t, target.Reached())
+			continue
+		}
 		switch target.What {
 		case "rate":
 			require.InDelta(t, 1.1, target.Got.Median, 1e-9)
@@ -69,9 +80,10 @@ func TestRatiosArePairedByRound(t *testing.T) {
 		}
 	}
 	against := report.AgainstPeers(run())
-	require.Len(t, against, 2)
+	require.Len(t, against, 3)
 	require.True(t, against[0].Reached())  // publishing: ahead
 	require.False(t, against[1].Reached()) // requests: 1.57, not twice
+	require.True(t, against[2].Reached())  // a rate of nothing is beaten
 }
 
 func TestMarkdown(t *testing.T) {
@@ -81,8 +93,11 @@ func TestMarkdown(t *testing.T) {
 	for _, want := range []string{
 		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret, of the raw driver and of other libraries](benchmarks.svg)",
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
-		"| mute | failed: it / hung |", "| mute | not offered |", "**yes**: unroutable", "| leveret | broker | 10 | 0 | 0 | yes, 1.5 s after",
-		"4 of 5 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "at its best",
+		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable (7 of 10); **hangs**: broker; **stops**: worker |",
+		"| leveret | broker | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable | **7 of 10** |",
+		"4 of 5 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "| 5000 | not measured |", "at its best", "| ∞ |",
+		"| leveret-otel | 5000 (5000–5000), 1 of 3 rounds |", "no (as leveret, not tried)", "| no target | **0.50** |",
+		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "Measured once",
 	} {
 		require.Contains(t, page.String(), want)
 	}
@@ -120,4 +135,31 @@ func TestSavedAndLoaded(t *testing.T) {
 	require.Equal(t, run(), loaded)
 	_, err = results.Load(path + ".not")
 	require.Error(t, err)
+}
+
+func TestWaitingTimesAreOfAllRounds(t *testing.T) {
+	t.Parallel()
+	kept := func(ms ...int64) string {
+		h := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+		for _, v := range ms {
+			require.NoError(t, h.RecordValues(v*1000, 400))
+		}
+		encoded, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+		require.NoError(t, err)
+		return string(encoded)
+	}
+	r := &results.Run{Rounds: 2, Scenarios: []string{"waiters-50"}, Peers: []results.Peer{{Name: peers.Raw}, {Name: peers.Leveret}}}
+	add := func(peer string, round int, times string) {
+		r.Samples = append(r.Samples, runner.Sample{Scenario: "waiters-50", Peer: peer, Round: round, Result: measure.Result{
+			Messages: 1000, Seconds: 1, P50: 9, P99: 9, Times: times,
+		}})
+	}
+	add(peers.Raw, 0, kept(1, 1))
+	add(peers.Raw, 1, kept(1, 20))
+	add(peers.Leveret, 0, kept(2))
+	add(peers.Leveret, 1, kept(2))
+	var page bytes.Buffer
+	report.Markdown(&page, r, "")
+	require.Contains(t, page.String(), "| raw | 1000 (1000–1000) | 1 | 1.00 | 20.02 |")
+	require.Contains(t, page.String(), "| **leveret** | 1000 (1000–1000) | 1.00 (1.00–1.00) | 2.00 | – |") // 800 say nothing
 }

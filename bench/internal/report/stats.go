@@ -3,6 +3,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 
@@ -37,6 +38,8 @@ var (
 	allocs quantity = func(r measure.Result) float64 { return r.PerMessage(float64(r.Allocs)) }
 	heap   quantity = func(r measure.Result) float64 { return r.PerMessage(float64(r.Bytes)) }
 	rss    quantity = func(r measure.Result) float64 { return float64(r.PeakRSS) }
+
+	serverCPU quantity = func(r measure.Result) float64 { return r.Extra["server CPU"] }
 )
 
 // over returns a quantity of all rounds of a scenario with a peer.
@@ -49,19 +52,67 @@ func over(run *results.Run, scenario, peer string, q quantity) spread {
 }
 
 // ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds' ratios.
+// To nothing at all it is infinite.
 func ratio(run *results.Run, scenario, peer, to string, q quantity) spread {
 	theirs := run.Of(scenario, to)
 	var values []float64
 	for round, s := range run.Of(scenario, peer) {
-		if other, ok := theirs[round]; ok && q(other.Result) > 0 {
+		if other, ok := theirs[round]; ok && (q(s.Result) > 0 || q(other.Result) > 0) {
 			values = append(values, q(s.Result)/q(other.Result))
 		}
 	}
 	return spreadOf(values)
 }
 
-// known tells whether a number is one.
-func known(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+// known tells whether a number is one, be it infinite.
+func known(v float64) bool { return !math.IsNaN(v) }
+
+// times writes a ratio.
+func times(v float64) string {
+	if math.IsInf(v, 1) {
+		return "∞"
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+// between writes the ends of ratios.
+func (s spread) between() string { return times(s.Min) + "–" + times(s.Max) }
+
+// leastForP99 is how many waiting times there must be for their 99th percentile to say something.
+const leastForP99 = 1000
+
+// waits returns p50 and p99 of a scenario with a peer, in seconds, of all rounds together: where only each round's are
+// known, their medians. Without a value they are NaN, and so is p99 of too few.
+func waits(run *results.Run, scenario, peer string) (middle, high float64) {
+	var all []measure.Result
+	var count int64
+	for _, s := range run.Of(scenario, peer) {
+		all = append(all, s.Result)
+		count += s.Result.Messages
+	}
+	middle, high = over(run, scenario, peer, p50).Median, over(run, scenario, peer, p99).Median
+	if pool := measure.Pool(all); pool != nil {
+		middle, high, count = pool.At(50), pool.At(99), pool.Count()
+	}
+	if middle == 0 {
+		return math.NaN(), math.NaN()
+	}
+	if count < leastForP99 {
+		high = math.NaN()
+	}
+	return middle, high
+}
+
+// rounds returns in how many rounds a scenario was measured with any peer.
+func rounds(run *results.Run, scenario string) int {
+	seen := make(map[int]bool)
+	for _, s := range run.Samples {
+		if s.Scenario == scenario {
+			seen[s.Round] = true
+		}
+	}
+	return len(seen)
+}
 
 // byRate sorts the names of peers by what they did of a scenario, the quickest first.
 func byRate(run *results.Run, scenario string, names []string) []string {

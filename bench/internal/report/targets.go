@@ -15,31 +15,49 @@ type Target struct {
 	Scenario, Title string
 	// What is compared: "rate", "p50", "client CPU".
 	What string
-	To   string
+	// Of is compared to To.
+	Of, To string
 	// Want is the least for a rate, and the most for the others.
 	Want float64
 	Got  spread
 	// Most says that Want is the most.
 	Most bool
+	// Informs says that there is no target: the ratio is shown, and Want means nothing.
+	Informs bool
 }
 
 // Reached tells whether the median keeps to the target.
 func (t Target) Reached() bool {
+	if t.Informs {
+		return false
+	}
 	if t.Most {
 		return t.Got.Median <= t.Want
 	}
 	return t.Got.Median >= t.Want
 }
 
-// Targets returns those against the raw driver, of all scenarios that were measured.
+// mostCPU is how much more CPU time a message may take in the client.
+const mostCPU = 1.25
+
+// Targets returns those against the raw driver, of all scenarios that were measured, and what telemetry takes.
 func Targets(run *results.Run) []Target {
 	var all []Target
 	for _, s := range measured(run) {
 		least := func(what, to string, want float64, q quantity) {
-			all = append(all, Target{s.Name, s.Title, what, to, want, ratio(run, s.Name, peers.Leveret, to, q), false})
+			all = append(all, Target{
+				Scenario: s.Name, Title: s.Title, What: what, Of: peers.Leveret, To: to, Want: want, Got: ratio(run, s.Name, peers.Leveret, to, q),
+			})
 		}
-		most := func(what string, want float64, q quantity) {
-			all = append(all, Target{s.Name, s.Title, what, peers.Raw, want, ratio(run, s.Name, peers.Leveret, peers.Raw, q), true})
+		most := func(what, to string, want float64, q quantity) {
+			all = append(all, Target{
+				Scenario: s.Name, Title: s.Title, What: what, Of: peers.Leveret, To: to, Want: want, Got: ratio(run, s.Name, peers.Leveret, to, q), Most: true,
+			})
+		}
+		informs := func(what string, q quantity) {
+			all = append(all, Target{
+				Scenario: s.Name, Title: s.Title, What: what, Of: peers.Telemetry, To: peers.Raw, Got: ratio(run, s.Name, peers.Telemetry, peers.Raw, q), Informs: true,
+			})
 		}
 		switch {
 		case s.Kind == measure.Publish:
@@ -49,13 +67,17 @@ func Targets(run *results.Run) []Target {
 		case s.Kind == measure.Consume && s.Work == 0:
 			least("rate", peers.Raw, 1.30, rate)
 			least("rate", peers.RawBatched, 0.95, rate)
+			most("client CPU", peers.RawBatched, mostCPU, cpu)
+		case s.Kind == measure.Consume:
 		case s.Kind == measure.Call:
-			most("p50", 1.10, p50)
+			most("p50", peers.Raw, 1.10, p50)
 			least("rate", peers.Raw, 0.95, rate)
 		default:
 			continue
 		}
-		most("client CPU", 1.25, cpu)
+		most("client CPU", peers.Raw, mostCPU, cpu)
+		informs("rate", rate)
+		informs("client CPU", cpu)
 	}
 	var found []Target
 	for _, t := range all {
@@ -79,7 +101,9 @@ func AgainstPeers(run *results.Run) []Target {
 			if isOurs(p.Name) {
 				continue
 			}
-			t := Target{s.Name, s.Title, "rate", p.Name, want, ratio(run, s.Name, peers.Leveret, p.Name, rate), false}
+			t := Target{
+				Scenario: s.Name, Title: s.Title, What: "rate", Of: peers.Leveret, To: p.Name, Want: want, Got: ratio(run, s.Name, peers.Leveret, p.Name, rate),
+			}
 			if s.Kind == measure.Latency {
 				t.What, t.Most, t.Got = "p50", true, ratio(run, s.Name, peers.Leveret, p.Name, p50)
 			}
@@ -113,22 +137,30 @@ func measured(run *results.Run) []runner.Scenario {
 func Ratios(run *results.Run) string {
 	var b strings.Builder
 	for _, t := range append(Targets(run), AgainstPeers(run)...) {
-		fmt.Fprintf(&b, "%-16s %-10s leveret / %-12s %5.2f  (%.2f–%.2f)  target %s %.2f  %s\n",
-			t.Scenario, t.What, t.To, t.Got.Median, t.Got.Min, t.Got.Max, t.sign(), t.Want, t.verdict())
+		fmt.Fprintf(&b, "%-16s %-10s %-26s %5s  (%s)  %-13s  %s\n",
+			t.Scenario, t.What, t.Of+" / "+t.To, times(t.Got.Median), t.Got.between(), t.target(), t.verdict())
 	}
 	return b.String()
 }
 
-func (t Target) sign() string {
-	if t.Most {
-		return "≤"
+func (t Target) target() string {
+	switch {
+	case t.Informs:
+		return "no target"
+	case t.Most:
+		return fmt.Sprintf("≤ %.2f", t.Want)
+	default:
+		return fmt.Sprintf("≥ %.2f", t.Want)
 	}
-	return "≥"
 }
 
 func (t Target) verdict() string {
-	if t.Reached() {
+	switch {
+	case t.Informs:
+		return "–"
+	case t.Reached():
 		return "reached"
+	default:
+		return "missed"
 	}
-	return "missed"
 }

@@ -31,7 +31,11 @@ type Run struct {
 	Commit string
 	// Broker is RabbitMQ's version, and where it comes from.
 	Broker string
-	Peers  []Peer
+	// Driver is the version of the driver below all peers.
+	Driver string
+	// Window is how many publishes could wait for their confirm, Prefetch how many deliveries a receiver got ahead, at least.
+	Window, Prefetch int
+	Peers            []Peer
 	// Scenarios are the names of those that were measured.
 	Scenarios []string
 	Rounds    int
