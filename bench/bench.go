@@ -54,7 +54,7 @@ func bench(ctx context.Context, args []string) error {
 	flags.BoolVar(&o.short, "short", false, "a few scenarios, raw driver and Leveret alone, about a minute: prints the ratios, and fails on errors only")
 	flags.IntVar(&o.rounds, "rounds", 10, "how often everything is measured")
 	flags.IntVar(&o.trials, "trials", 2, "how often each fault is tried, that of unroutable messages five times or more; the worst is shown")
-	flags.StringVar(&o.only, "only", "", "comma-separated scenarios, by name or the beginning of one, and of faults, growth, profiles; default: all")
+	flags.StringVar(&o.only, "only", "", "comma-separated scenarios, by name or as call-*, and of faults, growth, profiles; default: all")
 	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
 	flags.StringVar(&o.out, "out", "../docs/benchmarks.md", "the page to write")
 	flags.StringVar(&o.chart, "chart", "../docs/benchmarks.svg", "the chart to write")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,29 @@ func (p page) about() {
 	p.line("binary links all peers, and takes some 20 MiB before it does anything. No peer logs while it is measured.\n")
 	p.line("Payloads are a Go value, encoded and decoded as JSON on both sides by all, 256 bytes or 16 KiB long. Publishes in flight: %d", r.Window)
 	p.line("at most; prefetch: %d, or four for each handler where that is more.\n", r.Prefetch)
+	if missing := p.missing(); len(missing) > 0 {
+		p.line("**Not measured in this run**, which was narrowed: %s.\n", strings.Join(missing, ", "))
+	}
+}
+
+// missing names what a full run has and this one has not.
+func (p page) missing() []string {
+	var names []string
+	for _, s := range runner.Scenarios() {
+		if !slices.Contains(p.run.Scenarios, s.Name) {
+			names = append(names, s.Name)
+		}
+	}
+	if len(p.run.Faults) == 0 {
+		names = append(names, "faults")
+	}
+	if len(p.run.Growth) == 0 {
+		names = append(names, "growth")
+	}
+	if len(p.run.Hot) == 0 {
+		names = append(names, "profiles")
+	}
+	return names
 }
 
 func (p page) targets() {
@@ -335,7 +359,7 @@ func places(all []runner.Place) string {
 
 func (p page) how() {
 	p.line("## Again\n")
-	p.line("```console\n$ make bench                  # everything, about an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
+	p.line("```console\n$ make bench                  # everything, one to two hours\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call-* --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
 	p.line("It starts a RabbitMQ node of its own (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` chooses another) and needs nothing else.")
 	p.line("Machines are noisy: believe ratios, not rates, and only from one run.")
 }

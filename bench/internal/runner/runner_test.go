@@ -72,9 +72,12 @@ func TestChoose(t *testing.T) {
 	chosen, err := runner.Choose(all, nil)
 	require.NoError(t, err)
 	require.Equal(t, all, chosen)
-	chosen, err = runner.Choose(all, []string{"call", "call-16"})
+	chosen, err = runner.Choose(all, []string{"call-*", "call-16"})
 	require.NoError(t, err)
 	require.Len(t, chosen, 5)
+	chosen, err = runner.Choose(all, []string{"publish"})
+	require.NoError(t, err)
+	require.Len(t, chosen, 1)
 	_, err = runner.Choose(all, []string{"nothing"})
 	require.ErrorContains(t, err, "publish-16k")
 }

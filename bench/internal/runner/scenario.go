@@ -82,7 +82,7 @@ func Scenarios() []Scenario {
 	)
 }
 
-// Choose returns the scenarios whose names are given, or begin with one that is given and a hyphen; all without names.
+// Choose returns the scenarios whose names are given, or begin with what is given before an asterisk; all without names.
 func Choose(all []Scenario, names []string) ([]Scenario, error) {
 	if len(names) == 0 {
 		return all, nil
@@ -91,7 +91,8 @@ func Choose(all []Scenario, names []string) ([]Scenario, error) {
 	for _, name := range names {
 		found := false
 		for _, s := range all {
-			if s.Name == name || strings.HasPrefix(s.Name, name+"-") {
+			beginning, several := strings.CutSuffix(name, "*")
+			if s.Name == name || several && strings.HasPrefix(s.Name, beginning) {
 				found = true
 				if !slices.ContainsFunc(chosen, func(have Scenario) bool { return have.Name == s.Name }) {
 					chosen = append(chosen, s)
