@@ -16,10 +16,22 @@ func TestEveryJSONFieldIsDocumented(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/cli.md")
 	require.NoError(t, err)
-	documented := func(name string) { require.True(t, strings.Contains(string(page), "`"+name+"`"), "docs/cli.md does not name %s", name) }
+	documented := func(name string) {
+		require.Contains(t, string(page), "`"+name+"`", "docs/cli.md does not name %s", name)
+	}
 	for _, printed := range []any{
-		contractDetails{}, contractSummary{}, sent{}, rawSent{}, queueRow{}, letterGroup{}, letterView{}, replayed{},
-		replayedLetter{}, configLine{}, failureDetails{}, schema.Problem{},
+		contractDetails{},
+		contractSummary{},
+		sent{},
+		rawSent{},
+		queueRow{},
+		letterGroup{},
+		letterView{},
+		replayed{},
+		replayedLetter{},
+		configLine{},
+		failureDetails{},
+		schema.Problem{},
 	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(printed)) {
 			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {

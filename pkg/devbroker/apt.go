@@ -132,7 +132,14 @@ func (a apt) fetch(ctx context.Context) (Source, error) {
 	if s, ok := a.unpacked(); ok { // by whom we waited for
 		return s, nil
 	}
-	work, err := os.MkdirTemp(filepath.Dir(a.folder), "fetch-")
+	// What others have left that were killed here: who has the lock is alone. Two releases of a system that share the folder
+	// have a lock each.
+	prefix := "fetch-" + filepath.Base(a.folder) + "-"
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(a.folder), prefix+"*"))
+	for _, dir := range left {
+		_ = os.RemoveAll(dir)
+	}
+	work, err := os.MkdirTemp(filepath.Dir(a.folder), prefix)
 	if err != nil {
 		return Source{}, err
 	}

@@ -138,7 +138,11 @@ func keepRunning(ctx context.Context, s *system, name string, out *prefixed) err
 		}
 		exited, ok := errors.AsType[*exec.ExitError](p.err)
 		if ok && exited.ExitCode() == int(cli.ExitUsage) && !out.ready.Load() { // a crash of Go's ends with the same
-			return fmt.Errorf("%sd does not take its settings", name)
+			if !s.anyHealthAddress(name) {
+				return fmt.Errorf("%sd does not take its settings", name)
+			}
+			out.say("its health address may have been taken meanwhile; starting it again with a free one")
+			continue
 		}
 		if time.Since(begun) > time.Minute {
 			pause = time.Second

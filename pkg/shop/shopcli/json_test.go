@@ -18,7 +18,7 @@ func TestEveryFieldOfTheLedgerIsDocumented(t *testing.T) {
 	require.True(t, found)
 	for _, printed := range []any{result{}, resultLatency{}, resultIDs{}} {
 		for f := range reflect.TypeOf(printed).Fields() {
-			require.True(t, strings.Contains(section, "`"+f.Tag.Get("json")+"`"), "docs/cli.md does not name %s", f.Tag.Get("json"))
+			require.Contains(t, section, "`"+f.Tag.Get("json")+"`", "docs/cli.md does not name %s", f.Tag.Get("json"))
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -32,7 +33,8 @@ type system struct {
 	// management is the management API's URL as it was configured, with its login if it has one; empty: the broker's.
 	management string
 	// health is where each service answers for its health; by name, else a free port.
-	health map[string]string
+	health   map[string]string
+	healthMu sync.Mutex
 	// logFormat and logLevel are the services'.
 	logFormat, logLevel string
 	// outlive lets the services go on when this process ends.
@@ -150,11 +152,19 @@ func (s *system) writeConfig() error {
 	return os.WriteFile(s.configFile(), content, 0o600)
 }
 
+// anyHealthAddress lets a service take a free port the next time, and tells whether it had a certain one until now.
+func (s *system) anyHealthAddress(name string) bool {
+	s.healthMu.Lock()
+	defer s.healthMu.Unlock()
+	_, certain := s.health[name]
+	delete(s.health, name)
+	return certain
+}
+
 // environment is what a service is started with: no setting of this process's, but those that are its own.
 func (s *system) environment(name string) []string {
-	address := "127.0.0.1:0"
-	if a, ok := s.health[name]; ok {
-		address = a
-	}
+	s.healthMu.Lock()
+	address := cmp.Or(s.health[name], "127.0.0.1:0")
+	s.healthMu.Unlock()
 	return append(append(cleanEnvironment(), config.EnvPrefix+"HEALTH_ADDRESS="+address), s.extra[name]...)
 }
