@@ -63,7 +63,7 @@ func TestRun(t *testing.T) {
 	}
 	require.Equal(t, len(scenarios), seen[peers.Raw])
 	require.Equal(t, len(scenarios), seen[peers.Leveret])
-	require.Equal(t, 1, seen[peers.RawBatched]) // consume, in both sizes
+	require.Equal(t, 1, seen[peers.RawBatched]) // consume
 }
 
 func TestChoose(t *testing.T) {
