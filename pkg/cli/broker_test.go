@@ -64,6 +64,25 @@ func TestQueuesOfAUserWhoMayOnlyRead(t *testing.T) {
 	watch(t, kitchenAt(t, url, args...), func(w watched) bool { return w.Ready != nil && *w.Ready == 3 })
 }
 
+// A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown by
+// what the management API knows.
+func TestQueuesOfOthers(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
+		ch, err := conn.Channel(ctx)
+		require.NoError(tb, err)
+		_, err = ch.QueueDeclare("locked", false, true, true, false, nil)
+		require.NoError(tb, err)
+		require.Eventually(tb, func() bool { // the management API is some seconds late
+			c := kitchenAt(t, url, "queues", "--all", "locked", "-o", "json", "--broker-management-url", leverettest.Node(t).ManagementURL())
+			code := c.run(ctx)
+			return code == cli.ExitOK && strings.Contains(c.out.String(), `"locked"`)
+		}, patience, 100*time.Millisecond)
+	})
+}
+
 func TestRefusedUser(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

@@ -18,7 +18,8 @@ type QueueState struct {
 }
 
 // Inspect asks for a queue, and changes nothing. It is [ErrNotFound] where there is none, and [ErrRefused] where this
-// user may not ask: RabbitMQ 4.3 wants the right to configure the queue for it.
+// user may not ask, since RabbitMQ 4.3 wants the right to configure the queue for it, or where the queue is exclusive to
+// another connection.
 func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
 	channel, state, err := c.inspect(ctx, queue)
 	if err != nil {
@@ -54,7 +55,7 @@ func denied(err error, queue string) error {
 		switch e.Code {
 		case amqp.NotFound:
 			return fmt.Errorf("the queue %s: %w", queue, ErrNotFound)
-		case amqp.AccessRefused:
+		case amqp.AccessRefused, amqp.ResourceLocked: // the latter: exclusive to another connection
 			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, e.Reason)
 		}
 	}

@@ -18,7 +18,12 @@ func Serve(app *cli.App) *cobra.Command {
 		GroupID: "run",
 		Short:   "Run one of the services, as its own binary does",
 		Long:    "Run one of the services until SIGTERM or Ctrl-C, then let it finish what it does.",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return cli.Fail(cli.ExitUsage, app.Name+" serve --help", "there is no service %q", args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	var dir string
 	var pid int
