@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -28,6 +29,21 @@ type guard struct {
 type guardian struct {
 	pid  int
 	pipe *os.File // closing it, which the kernel does when we die, ends the node
+}
+
+// held has every open pipe to a guardian. A program may forget its Broker and still
+// mean to have the node until it ends; without this the garbage collector would
+// close the pipe, and so end the node.
+var held sync.Map // of *os.File
+
+func hold(pipe *os.File) *os.File {
+	held.Store(pipe, nil)
+	return pipe
+}
+
+func letGo(pipe *os.File) error {
+	held.Delete(pipe)
+	return pipe.Close()
 }
 
 // startGuardian starts the guardian of the node in dir, where a stop script has
@@ -53,7 +69,7 @@ func startGuardian(dir string, g guard) (*guardian, error) {
 		write.Close()
 		return nil, fmt.Errorf("start the guardian: %w", err)
 	}
-	guarded := &guardian{pid: cmd.Process.Pid, pipe: write}
+	guarded := &guardian{pid: cmd.Process.Pid, pipe: hold(write)}
 	return guarded, cmd.Process.Release()
 }
 
@@ -61,7 +77,7 @@ func startGuardian(dir string, g guard) (*guardian, error) {
 // for that.
 func (g *guardian) tell(ctx context.Context, word string) error {
 	_, err := g.pipe.WriteString(word + "\n")
-	g.pipe.Close()
+	_ = letGo(g.pipe)
 	if err != nil {
 		return fmt.Errorf("the guardian (pid %d) is gone: %w", g.pid, err)
 	}

@@ -71,7 +71,7 @@ func Shared(ctx context.Context) (b *Broker, release func(), err error) {
 	}
 	b.shared = true
 	var once sync.Once
-	return b, func() { once.Do(func() { user.Close() }) }, nil
+	return b, func() { once.Do(func() { _ = letGo(user) }) }, nil
 }
 
 // sharedRun returns the process whose end ends the sharing (0 where that is not
@@ -136,7 +136,7 @@ func join(ctx context.Context, path string) (*Broker, *os.File, error) {
 	}
 	b.node = &node{source: b.source, folder: folder{path: s.Dir, id: s.ID}, ports: s.Ports, address: &b.address}
 	b.engine = b.node.engine()
-	return b, user, nil
+	return b, hold(user), nil
 }
 
 func readState(path string) (s state, err error) {
