@@ -46,25 +46,14 @@ type owned struct {
 	devbroker.About
 }
 
-// own gets a node, tells of it on standard output, and holds it until standard
-// input ends.
+// own gets a node, forgets its Broker, which must not end it, tells of it on
+// standard output, and holds it until standard input ends.
 func own(how string) error {
-	var b *devbroker.Broker
-	var err error
-	if how == "shared" {
-		var release func()
-		b, release, err = devbroker.Shared(context.Background())
-		if err == nil {
-			defer release()
-		}
-	} else {
-		b, err = devbroker.Start(context.Background(), devbroker.Config{Private: true})
-	}
+	told, release, err := get(how)
 	if err != nil {
 		return err
 	}
-	told := owned{b.URL(), b.ManagementURL(), b.About()}
-	b = nil // forgotten, and not ended by it
+	defer release()
 	for range 3 {
 		runtime.GC()
 	}
@@ -73,6 +62,20 @@ func own(how string) error {
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+func get(how string) (told owned, release func(), err error) {
+	var b *devbroker.Broker
+	if how == "shared" {
+		b, release, err = devbroker.Shared(context.Background())
+	} else {
+		b, err = devbroker.Start(context.Background(), devbroker.Config{Private: true})
+		release = func() {}
+	}
+	if err == nil {
+		told = owned{b.URL(), b.ManagementURL(), b.About()}
+	}
+	return told, release, err
 }
 
 // owner is such a process, seen from the test.
