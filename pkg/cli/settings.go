@@ -107,7 +107,9 @@ func (s settings) management() (base, username, password string, err error) {
 	username, password = "guest", "guest"
 	if broker.User != nil {
 		username = broker.User.Username()
-		password, _ = broker.User.Password()
+		if given, ok := broker.User.Password(); ok { // without one, AMQP's default is used, too
+			password = given
+		}
 	}
 	if s.managementURL == "" {
 		return "http://" + net.JoinHostPort(cmp.Or(broker.Hostname(), "localhost"), "15672"), username, password, nil

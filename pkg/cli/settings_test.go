@@ -1,0 +1,22 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestManagementLogin(t *testing.T) {
+	t.Parallel()
+	for broker, want := range map[string][2]string{
+		"amqp://localhost/":              {"guest", "guest"},
+		"amqp://guest@localhost/":        {"guest", "guest"},
+		"amqp://guest:secret@localhost/": {"guest", "secret"},
+		"amqp://guest:@localhost/":       {"guest", ""},
+	} {
+		base, username, password, err := settings{urls: []string{broker}}.management()
+		require.NoError(t, err)
+		require.Equal(t, "http://localhost:15672", base)
+		require.Equal(t, want, [2]string{username, password}, broker)
+	}
+}
