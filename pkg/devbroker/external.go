@@ -5,21 +5,25 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strings"
 )
 
 // external is a broker that ran before: it is used and left as it is.
 type external struct{}
 
-// useExternal looks whether the broker that the environment names answers.
+// useExternal looks whether the broker that the caller or the environment names answers.
 func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error) {
 	a, err := parseAddress(cfg.URL, cfg.ManagementURL)
 	if err != nil {
-		return nil, fmt.Errorf("devbroker: %s=%s: %w", EnvBrokerURL, redact(cfg.URL), err)
+		return nil, fmt.Errorf("devbroker: the broker's URL %s: %w", redact(cfg.URL), err)
 	}
 	if a.Version, err = a.probe(ctx); err != nil {
-		return nil, fmt.Errorf("devbroker: the broker that %s names (%s) does not answer: %w; for a private node: unset %s",
-			EnvBrokerURL, redact(cfg.URL), err, EnvBrokerURL)
+		err = fmt.Errorf("devbroker: the broker at %s does not answer: %w", redact(cfg.URL), err)
+		if cfg.URL == strings.TrimSpace(os.Getenv(EnvBrokerURL)) {
+			err = fmt.Errorf("%w; for a private node: unset %s", err, EnvBrokerURL)
+		}
+		return nil, err
 	}
 	return &Broker{source: source, address: a, engine: external{}}, nil
 }
@@ -41,7 +45,9 @@ func parseAddress(raw, management string) (address, error) {
 	a.AMQP = net.JoinHostPort(u.Hostname(), port)
 	if u.User != nil {
 		a.Username = u.User.Username()
-		a.Password, _ = u.User.Password()
+		if password, ok := u.User.Password(); ok {
+			a.Password = password
+		}
 	}
 	if vhost := strings.TrimPrefix(u.Path, "/"); vhost != "" {
 		a.VHost = vhost

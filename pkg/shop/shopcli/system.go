@@ -63,7 +63,11 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		if ctx.Err() != nil {
 			return nil, err
 		}
-		return nil, cli.Fail(cli.ExitUnreachable, "", "%w", err)
+		next := ""
+		if node.URL != "" {
+			next = app.Name + " config show --origin tells who names this broker"
+		}
+		return nil, cli.Fail(cli.ExitUnreachable, next, "%w", err)
 	}
 	s := &system{
 		broker: broker, url: broker.URL(), management: node.ManagementURL, extra: map[string][]string{},
