@@ -272,6 +272,19 @@ func TestDemoUsage(t *testing.T) {
 	}
 }
 
+func TestDemoThatIsRefused(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "30")
+	c.onSharedNode(t)
+	c.Env = append(c.Env, "LEVERET_BROKER_PASSWORD=hunter2")
+	require.NoError(t, c.Start())
+	require.Equal(t, 7, c.exitCode(t), c.err.String())
+	require.Contains(t, c.err.String(), "401")
+	require.Contains(t, c.err.String(), "next:  ")
+	require.NotContains(t, c.err.String(), "hunter2")
+	c.requireNoTrace(t)
+}
+
 func TestDev(t *testing.T) {
 	t.Parallel()
 	c := command(t, "dev")

@@ -73,13 +73,13 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		broker: broker, url: broker.URL(), management: node.ManagementURL, extra: map[string][]string{},
 		logFormat: "json", logLevel: "info",
 	}
-	if err := s.furnish(ctx, isolated, data); err != nil {
+	if err := s.furnish(ctx, app, isolated, data); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
 }
 
-func (s *system) furnish(ctx context.Context, isolated bool, data string) error {
+func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data string) error {
 	if data != "" {
 		s.dir, s.keep = filepath.Join(data, "shop"), true
 		return os.MkdirAll(s.dir, 0o700)
@@ -94,7 +94,8 @@ func (s *system) furnish(ctx context.Context, isolated bool, data string) error 
 	}
 	name := "leveret-demo-" + strings.ToLower(rand.Text()[:8])
 	if s.url, err = s.broker.VHost(ctx, name); err != nil {
-		return fmt.Errorf("a virtual host of the demo's own is made through the management API: %w", err)
+		return cli.Fail(cli.ExitUnreachable, app.Name+" config show --origin, for broker.management_url, the user and the password",
+			"a virtual host of the demo's own is made through the management API: %w", err)
 	}
 	s.vhost = name
 	return nil
