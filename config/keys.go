@@ -15,7 +15,7 @@ func Keys() []Key {
 	return expand([]Key{
 		{
 			Name: "broker.url", Type: URLs, Default: "amqp://localhost:5672/", Check: schemes("amqp", "amqps"),
-			Usage: "RabbitMQ, as amqp://user:password@host:port/vhost or amqps://…; several are tried in turn",
+			Usage: "RabbitMQ, as amqp://user@host:port/vhost or amqps://…; several are tried in turn. user:password is not for a flag",
 		},
 		{Name: "broker.username", Type: String, Usage: "the user, instead of the URL's"},
 		{Name: "broker.password", Type: String, Secret: true, Usage: "the password, instead of the URL's"},
