@@ -13,6 +13,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/internal/build"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -49,7 +50,8 @@ type Config struct {
 	// Args are the arguments without the program's name.
 	Args []string
 	// Name is the binary's name. Default: that of the running program.
-	Name    string
+	Name string
+	// Version is shown by --version and in the management UI. Default: what the build knows of itself.
 	Version string
 	// Streams default to those of the process.
 	Streams *Streams
@@ -67,6 +69,9 @@ func Run(ctx context.Context, c Config) ExitCode {
 	a := &App{
 		Name: c.Name, Version: c.Version, Catalog: c.Catalog, IO: c.Streams, extra: c.Extra,
 		output: string(FormatText), color: colorAuto,
+	}
+	if a.Version == "" {
+		a.Version = build.Version()
 	}
 	if a.Name == "" {
 		a.Name = strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")

@@ -40,7 +40,7 @@ func (a *App) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath()+" --help", "%w", err) })
 	root.SetUsageFunc(writeUsage)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true})
+	root.SetHelpCommand(&cobra.Command{Hidden: true}) // cobra's own is in no group, and takes a wrong name for no error
 	a.globalFlags(root)
 	var extra []*cobra.Command
 	for _, e := range a.extra {
@@ -56,7 +56,7 @@ func (a *App) root() *cobra.Command {
 	)
 	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
 	add(root, groupLook, a.contractsCommand(), a.queuesCommand(), a.dlqCommand())
-	add(root, groupSetup, a.configCommand(), a.completionCommand())
+	add(root, groupSetup, a.configCommand(), a.completionCommand(), a.versionCommand(), helpCommand())
 	for _, cmd := range extra {
 		root.AddCommand(cmd)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/internal/build"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -69,7 +70,7 @@ func (p Program) withDefaults() Program {
 		p.Name = filepath.Base(os.Args[0])
 	}
 	if p.Version == "" {
-		p.Version = buildVersion()
+		p.Version = build.Version()
 	}
 	return p
 }

@@ -1,9 +1,10 @@
-package service
+// Package build tells what a program was built from.
+package build
 
 import "runtime/debug"
 
-// buildVersion is what the build knows of the program's version: the module's, else the revision, else "devel".
-func buildVersion() string {
+// Version is what the build knows of the program's version: the module's, else the revision, else "devel".
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return unversioned

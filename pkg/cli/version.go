@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"runtime"
+
+	"github.com/spf13/cobra"
+)
+
+// version is what `version` writes under -o json.
+type version struct {
+	Version string `json:"version"`
+	Go      string `json:"go"`
+}
+
+func (a *App) versionCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "The version of this program, and of the Go that built it",
+		Args:  arguments(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			v := version{a.Version, runtime.Version()}
+			if a.Format() != FormatText {
+				return a.PrintJSON(v)
+			}
+			return a.Printf("%s version %s, %s\n", a.Name, v.Version, v.Go)
+		},
+	}
+	NeedsNothing(cmd)
+	return cmd
+}
