@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/leveretmq/leveret/pkg/cli/schema"
 )
@@ -37,7 +39,7 @@ func (a *App) root() *cobra.Command {
 	root.SetIn(a.IO.In)
 	root.SetOut(a.IO.Out)
 	root.SetErr(a.IO.Err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd.CommandPath()+" --help", "%w", err) })
+	root.SetFlagErrorFunc(wrongFlag)
 	root.SetUsageFunc(writeUsage)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // cobra's own is in no group, and takes a wrong name for no error
@@ -143,6 +145,21 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 		text += fmt.Sprintf("; did you mean %s?", near)
 	}
 	return usage(cmd.CommandPath()+" --help", "%s", text)
+}
+
+// wrongFlag is the error of a flag that is not there, or whose value cannot be read.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	next := cmd.CommandPath() + " --help"
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || unknown.GetSpecifiedShortnames() != "" {
+		return usage(next, "%w", err)
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if near := schema.Nearest(unknown.GetSpecifiedName(), names); near != "" {
+		return usage(next, "%w; did you mean --%s?", err, near)
+	}
+	return usage(next, "%w", err)
 }
 
 // arguments checks the number of arguments, and says how the command is used where it is wrong.
