@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/leveretmq/leveret/pkg/cli/schema"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -69,6 +70,17 @@ func (e *Error) Unwrap() error { return e.Err }
 func Fail(exit ExitCode, next, format string, args ...any) error {
 	return &Error{Exit: exit, Err: fmt.Errorf(format, args...), Next: next}
 }
+
+// interruption is what a command that was interrupted ended with.
+type interruption struct{ error }
+
+// Error tells it in a person's words: Go's own for it, "context canceled", are none.
+func (i interruption) Error() string {
+	return "interrupted" + strings.ReplaceAll(": "+i.error.Error(), ": "+context.Canceled.Error(), "")
+}
+
+// Unwrap returns it as it is.
+func (i interruption) Unwrap() error { return i.error }
 
 // usage makes the error of a wrong command line.
 func usage(next, format string, args ...any) error { return Fail(ExitUsage, next, format, args...) }
