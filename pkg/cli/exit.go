@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/leveretmq/leveret/pkg/cli/schema"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -115,6 +116,8 @@ var exitCodes = [...]struct {
 	{leveret.ErrRefused, ExitUnreachable},
 	{leveret.ErrNotConnected, ExitUnreachable},
 	{leveret.ErrTooLarge, ExitUsage},
+	{rabbit.ErrInvalid, ExitUsage}, // an id that is too long, for instance
+	{syscall.EISDIR, ExitUsage},    // a folder where a file was to be named
 	{context.DeadlineExceeded, ExitTimeout},
 }
 

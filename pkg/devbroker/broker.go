@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 )
 
+// ErrFolder: the node's folder cannot be made, or is not the node's to take.
+var ErrFolder = errors.New("this cannot be a node's folder")
+
 // The errors of a broker whose life is not the caller's to change.
 var (
 	// ErrNotOurs: the broker ran before (LEVERET_BROKER_URL); it is only used.

@@ -44,7 +44,7 @@ func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker
 	}
 	f, err := makeFolder(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("devbroker: %w", err)
+		return nil, fmt.Errorf("devbroker: %w: %w", ErrFolder, err)
 	}
 	b := &Broker{source: source}
 	b.node = &node{cfg: cfg, source: source, folder: f, address: &b.address}

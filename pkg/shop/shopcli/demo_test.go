@@ -312,6 +312,21 @@ func TestDev(t *testing.T) {
 	c.requireNoTrace(t)
 }
 
+// A folder that cannot be had is a mistake of the command line, with a broker of the command's own and with another.
+func TestDevWithoutItsFolder(t *testing.T) {
+	t.Parallel()
+	for _, shared := range []bool{true, false} {
+		c := command(t, "dev", "--data", filepath.Join(os.Args[0], "data")) // below a file
+		if shared {
+			c.onSharedNode(t)
+		}
+		require.NoError(t, c.Start())
+		require.Equal(t, 2, c.exitCode(t), c.err.String())
+		require.Contains(t, c.err.String(), "not a directory")
+		c.requireNoTrace(t)
+	}
+}
+
 // What --data names is there the next time: queues without their stores would be worse than neither.
 func TestDevKeepsItsData(t *testing.T) {
 	t.Parallel()

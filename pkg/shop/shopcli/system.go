@@ -63,6 +63,9 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		if ctx.Err() != nil {
 			return nil, err
 		}
+		if errors.Is(err, devbroker.ErrFolder) {
+			return nil, cli.Fail(cli.ExitUsage, "", "%w", err)
+		}
 		next := ""
 		if node.URL != "" {
 			next = app.Name + " config show --origin tells who names this broker"
@@ -82,7 +85,10 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data string) error {
 	if data != "" {
 		s.dir, s.keep = filepath.Join(data, "shop"), true
-		return os.MkdirAll(s.dir, 0o700)
+		if err := os.MkdirAll(s.dir, 0o700); err != nil {
+			return cli.Fail(cli.ExitUsage, "", "--data: %w", err)
+		}
+		return nil
 	}
 	if node := s.broker.About().Dir; node != "" {
 		s.dir = filepath.Join(node, "shop") // what ends the node takes it along
