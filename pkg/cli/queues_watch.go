@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -66,18 +67,46 @@ func (l *look) show(rows []queueRow, first bool) error {
 		}
 		return nil
 	}
+	title := now.Format(time.TimeOnly) + ", every " + short(l.every) + ", Ctrl-C ends"
 	var b strings.Builder
-	if err := queueTable(rows).write(&b, a.out, a.IO.width()); err != nil {
-		return err
-	}
-	title := a.out.dim(now.Format(time.TimeOnly)+", every "+short(l.every)+", Ctrl-C ends") + "\n"
-	screen := title + b.String() + "\n"
 	if a.IO.OutTerminal && a.IO.env("TERM") != "dumb" {
-		screen = cursorHome + strings.ReplaceAll(title+b.String(), "\n", eraseRight+"\n") + eraseBelow
+		if err := l.screen(&b, title, rows); err != nil {
+			return err
+		}
+		screen := cursorHome + strings.ReplaceAll(b.String(), "\n", eraseRight+"\n") + eraseBelow
 		if first {
 			screen = clearScreen + screen
 		}
+		return a.Printf("%s", screen)
 	}
-	_, err := a.IO.Out.Write([]byte(screen))
-	return err
+	b.WriteString(a.out.dim(title) + "\n")
+	if err := queueTable(rows).write(&b, a.out, a.IO.width()); err != nil {
+		return err
+	}
+	return a.Printf("%s\n", b.String())
+}
+
+// screen writes what fits the terminal: a line that wraps, or one too many, would move what is drawn over next.
+func (l *look) screen(b *strings.Builder, title string, rows []queueRow) error {
+	a, width, more := l.app, l.app.IO.width(), 0
+	if height := a.IO.height(); height > 0 {
+		room := max(height-3, 1) // the title, the header, and the line that the cursor ends in
+		if len(rows) > room {
+			shown := room - 1
+			rows, more = rows[:shown], len(rows)-shown
+		}
+	}
+	t := queueTable(rows)
+	if width > 0 {
+		title = cut(title, width)
+		t.fit(width, "OLDEST", "UNACKED", "CONSUMERS", "IN/s", "OUT/s", "CLEARS IN")
+	}
+	b.WriteString(a.out.dim(title) + "\n")
+	if err := t.write(b, a.out, width); err != nil {
+		return err
+	}
+	if more > 0 {
+		b.WriteString(a.out.dim(fmt.Sprintf("… %d more", more)) + "\n")
+	}
+	return nil
 }

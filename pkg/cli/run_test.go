@@ -26,6 +26,7 @@ type command struct {
 	env      map[string]string
 	stdout   io.Writer // default: out
 	width    int
+	height   int
 
 	out, err output
 }
@@ -65,8 +66,9 @@ func (c *command) run(ctx context.Context) cli.ExitCode {
 	}
 	return cli.Run(ctx, cli.Config{Catalog: catalog, Name: "kitchen", Args: c.args, Extra: []cli.Extra{cleanCommand}, Streams: &cli.Streams{
 		In: c.stdin, Out: stdout, Err: &c.err, InTerminal: c.terminal, OutTerminal: c.terminal, ErrTerminal: c.terminal,
-		Width: func() int { return c.width },
-		Env:   func(name string) string { return c.env[name] },
+		Width:  func() int { return c.width },
+		Height: func() int { return c.height },
+		Env:    func(name string) string { return c.env[name] },
 	}})
 }
 

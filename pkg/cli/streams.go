@@ -15,6 +15,8 @@ type Streams struct {
 	InTerminal, OutTerminal, ErrTerminal bool
 	// Width returns the width of Out's terminal; 0 where that is not known. Nil means not known.
 	Width func() int
+	// Height is Width for its lines.
+	Height func() int
 	// Env returns a variable of the environment. Nil means an empty environment.
 	Env func(name string) string
 }
@@ -25,14 +27,23 @@ func SystemStreams() *Streams {
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTerminal: isTerminal(os.Stdin), OutTerminal: isTerminal(os.Stdout), ErrTerminal: isTerminal(os.Stderr),
 		Width: func() int {
-			width, _, err := term.GetSize(int(os.Stdout.Fd()))
-			if err != nil {
-				return 0
-			}
+			width, _ := terminalSize(os.Stdout)
 			return width
+		},
+		Height: func() int {
+			_, height := terminalSize(os.Stdout)
+			return height
 		},
 		Env: os.Getenv,
 	}
+}
+
+func terminalSize(f *os.File) (width, height int) {
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0, 0
+	}
+	return width, height
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
@@ -52,4 +63,11 @@ func (s *Streams) width() int {
 		return 0
 	}
 	return s.Width()
+}
+
+func (s *Streams) height() int {
+	if s.Height == nil || !s.OutTerminal {
+		return 0
+	}
+	return s.Height()
 }

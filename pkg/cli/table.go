@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -46,8 +47,8 @@ func (t *Table) Add(cells ...Cell) {
 // PrintTable writes a table to standard output. Commands use it under [FormatText] only.
 func (a *App) PrintTable(t *Table) error { return t.write(a.IO.Out, a.out, a.IO.width()) }
 
-// write writes the table. Where width is not 0, the last column is cut to it.
-func (t *Table) write(w io.Writer, s style, width int) error {
+// widths returns how wide the columns are.
+func (t *Table) widths() []int {
 	widths := make([]int, len(t.header))
 	for i, h := range t.header {
 		widths[i] = utf8.RuneCountInString(h)
@@ -55,6 +56,45 @@ func (t *Table) write(w io.Writer, s style, width int) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(row[i].Text))
 		}
 	}
+	return widths
+}
+
+// legible is how much of the names in the first column is worth more than another column.
+const legible = 24
+
+// fit makes the table no wider than width. Columns are dropped, in this order, as long as too little of the names in the
+// first column would be left; then the names are cut.
+func (t *Table) fit(width int, drop ...string) {
+	for {
+		widths := t.widths()
+		room := width
+		for _, w := range widths[1:] {
+			room -= w + 2
+		}
+		if room < min(widths[0], legible) && len(drop) > 0 {
+			t.drop(drop[0])
+			drop = drop[1:]
+			continue
+		}
+		for _, row := range t.rows {
+			row[0].Text = cutMiddle(row[0].Text, max(room, utf8.RuneCountInString(t.header[0])))
+		}
+		return
+	}
+}
+
+func (t *Table) drop(column string) {
+	i := slices.Index(t.header, column)
+	t.header = slices.Delete(t.header, i, i+1)
+	t.right = slices.Delete(t.right, i, i+1)
+	for n := range t.rows {
+		t.rows[n] = slices.Delete(t.rows[n], i, i+1)
+	}
+}
+
+// write writes the table. Where width is not 0, the last column is cut to it.
+func (t *Table) write(w io.Writer, s style, width int) error {
+	widths := t.widths()
 	var b strings.Builder
 	header := make([]Cell, len(t.header))
 	for i, h := range t.header {
@@ -123,4 +163,14 @@ func cut(text string, n int) string {
 	}
 	runes := []rune(text)
 	return string(runes[:n-1]) + "…"
+}
+
+// cutMiddle is cut for names that differ at their ends: order.place.dlq.
+func cutMiddle(text string, n int) string {
+	runes := []rune(text)
+	if len(runes) <= n {
+		return text
+	}
+	end := (n - 1) / 2
+	return string(runes[:n-1-end]) + "…" + string(runes[len(runes)-end:])
 }

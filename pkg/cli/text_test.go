@@ -63,6 +63,35 @@ func TestTable(t *testing.T) {
 	require.Contains(t, b.String(), "long name  \x1b[31m100\x1b[0m  ")
 }
 
+func TestTableFits(t *testing.T) {
+	t.Parallel()
+	fit := func(width int) string {
+		table := NewTable("QUEUE", "READY#", "UNACKED#", "STATE")
+		table.Add(Plain("inventory.on.order.cancelled.dlq"), Plain("100"), Plain("1"), Plain("not declared"))
+		table.Add(Plain("order.place"), Plain("5"), Plain("2"), Plain(""))
+		table.fit(width, "UNACKED", "STATE")
+		var b strings.Builder
+		require.NoError(t, table.write(&b, style{}, width))
+		return b.String()
+	}
+	require.Equal(t, ""+
+		"QUEUE                             READY  UNACKED  STATE\n"+
+		"inventory.on.order.cancelled.dlq    100        1  not declared\n"+
+		"order.place                           5        2  -\n", fit(62))
+	require.Equal(t, ""+
+		"QUEUE                           READY  UNACKED  STATE\n"+
+		"inventory.on.or….cancelled.dlq    100        1  not declared\n"+
+		"order.place                         5        2  -\n", fit(60))
+	require.Equal(t, ""+
+		"QUEUE                        READY  STATE\n"+
+		"inventory.on.…cancelled.dlq    100  not declared\n"+
+		"order.place                      5  -\n", fit(48))
+	require.Equal(t, ""+
+		"QUEUE             READY\n"+
+		"inventor…led.dlq    100\n"+
+		"order.place           5\n", fit(23))
+}
+
 func TestEstimate(t *testing.T) {
 	t.Parallel()
 	n := func(v int) *int { return &v }

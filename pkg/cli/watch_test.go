@@ -3,9 +3,11 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,4 +118,40 @@ func TestWatchDrawsOverWhatItDrew(t *testing.T) {
 		require.Equal(t, terminal, strings.HasPrefix(c.out.String(), escape+"[2J"+escape+"[H"))
 		require.Equal(t, terminal, strings.Contains(c.out.String(), escape+"[J"))
 	}
+}
+
+func TestWatchFitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	for _, size := range []struct{ width, height int }{{80, 24}, {80, 9}, {40, 6}, {20, 4}, {200, 3}} {
+		c := kitchenAt(t, url, "queues", "--watch=100ms", "--color", "never", "--broker-management-url", leverettest.Node(t).ManagementURL())
+		c.terminal, c.width, c.height = true, size.width, size.height
+		ctx, ctrlC := context.WithCancel(t.Context())
+		ended := make(chan cli.ExitCode, 1)
+		go func() { ended <- c.run(ctx) }()
+		require.Eventually(t, func() bool { return strings.Count(c.out.String(), escape+"[J") >= 2 }, patience, tick)
+		ctrlC()
+		require.Equal(t, cli.ExitOK, <-ended)
+		screen, _, _ := strings.Cut(strings.TrimPrefix(c.out.String(), escape+"[2J"+escape+"[H"), escape+"[J")
+		lines := strings.Split(strings.ReplaceAll(screen, escape+"[K", ""), "\n")
+		require.LessOrEqual(t, len(lines), max(size.height, 4), screen) // the last one is where the cursor is
+		for _, line := range lines {
+			require.LessOrEqual(t, utf8.RuneCountInString(line), size.width, screen)
+		}
+		require.Contains(t, lines[1], "READY")
+		all := len(catalogQueues(t))
+		if shown := len(lines) - 3; shown < all {
+			require.Equal(t, fmt.Sprintf("… %d more", all-shown+1), lines[len(lines)-2], screen)
+		}
+	}
+}
+
+// catalogQueues returns the names of the queues that are shown.
+func catalogQueues(t *testing.T) []string {
+	t.Helper()
+	c := &command{args: []string{"__complete", "queues", ""}}
+	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	lines := c.out.lines()
+	return lines[:len(lines)-1] // the last one is a directive
 }
