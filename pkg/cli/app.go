@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,6 +95,9 @@ func Run(ctx context.Context, c Config) ExitCode {
 		return exitOf(err)
 	}
 	root := a.root()
+	if len(c.Args) > 0 && slices.Contains([]string{cobra.ShellCompRequestCmd, cobra.ShellCompNoDescRequestCmd}, c.Args[0]) {
+		plainUsages(root)
+	}
 	root.SetArgs(c.Args)
 	err := a.finish(ctx, root.ExecuteContext(ctx))
 	a.report(err)

@@ -31,6 +31,9 @@ func (a *App) callCommand() *cobra.Command {
 		Args:              arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindRequest),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("timeout") && o.timeout <= 0 {
+				return usage("", "--timeout is %v; it must be positive", o.timeout)
+			}
 			return a.call(cmd.Context(), o, args)
 		},
 	}
@@ -52,9 +55,6 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	o.lines = false
 	if err := o.check(fmt.Sprintf("%s contracts show %s --example", a.Name, spec.Name)); err != nil {
 		return err
-	}
-	if o.timeout < 0 {
-		return usage("", "--timeout is %v; it must be positive", o.timeout)
 	}
 	if o.timeout == 0 {
 		o.timeout = spec.Timeout

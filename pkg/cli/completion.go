@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func (a *App) completionCommand() *cobra.Command {
@@ -36,5 +37,15 @@ func (a *App) completionCommand() *cobra.Command {
 				return usage(cmd.CommandPath()+" --help", "%q is not a shell that completion knows; it must be one of %s", args[0], list(shells))
 			}
 		},
+	}
+}
+
+// plainUsages takes the quotes by which help finds the name of a flag's value out of what a shell shows of the flag.
+func plainUsages(cmd *cobra.Command) {
+	plain := func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) }
+	cmd.Flags().VisitAll(plain)
+	cmd.PersistentFlags().VisitAll(plain)
+	for _, c := range cmd.Commands() {
+		plainUsages(c)
 	}
 }

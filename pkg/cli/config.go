@@ -52,6 +52,7 @@ func (a *App) showConfig(origin bool) error {
 			for _, l := range lines {
 				t.Add(Plain(l.Key), a.settingValue(l))
 			}
+			a.Note("%s", a.err.dim("--origin tells where each value came from, and which flag and variable set it"))
 			return t
 		}
 		t := NewTable("KEY", "VALUE", "SOURCE", "WHERE", "VARIABLE", "FLAG")

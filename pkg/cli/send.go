@@ -57,6 +57,7 @@ func (a *App) sendCommand() *cobra.Command {
 	o.flags(cmd)
 	o.raw.flags(cmd)
 	cmd.Flags().DurationVar(&o.after, "after", 0, "let the message wait so long in a retry tier first; it must be one of the command's retry delays")
+	_ = cmd.RegisterFlagCompletionFunc("after", a.completeDelay)
 	return cmd
 }
 
