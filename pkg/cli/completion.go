@@ -14,7 +14,7 @@ func (a *App) completionCommand() *cobra.Command {
 		Short: "A script that completes commands, contracts and queues in a shell",
 		Long: fmt.Sprintf(`A script that completes commands, contracts and queues in a shell.
 
-  bash         source <(%[1]s completion bash)       # in ~/.bashrc
+  bash         source <(%[1]s completion bash)       # in ~/.bashrc; needs the package bash-completion
   zsh          source <(%[1]s completion zsh)        # in ~/.zshrc, after compinit
   fish         %[1]s completion fish | source        # in ~/.config/fish/config.fish
   powershell   %[1]s completion powershell | Out-String | Invoke-Expression`, a.Name),

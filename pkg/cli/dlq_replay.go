@@ -44,8 +44,9 @@ func (a *App) dlqReplayCommand() *cobra.Command {
 		Use:   "replay QUEUE",
 		Short: "Give dead letters back to the queue where they failed",
 		Long: "Give dead letters back to the queue where they failed, and to no other: other subscribers to an event did not fail. Each\n" +
-			"is confirmed to be in its queue before it stops being a dead letter, so that nothing is lost, however this ends. Those\n" +
-			"that fail again meanwhile are not replayed again.\n\n" + whereHelp,
+			"is confirmed to be in its queue before it stops being a dead letter, so that nothing is lost, however this ends; a replay\n" +
+			"that is killed in between leaves a message in both, and the next delivers it again. Those that fail again meanwhile are\n" +
+			"not replayed again.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq replay %[2]s --dry-run\n  %[1]s dlq replay %[2]s --where 'code == \"unavailable\"' --rate 50/s --yes", a.Name, a.someQueue()),
 		Args:    arguments(1, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {

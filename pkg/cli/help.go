@@ -64,8 +64,9 @@ func writeUsage(cmd *cobra.Command) error {
 	writeCommands(&b, cmd)
 	writeFlags(&b, "Flags:", cmd.LocalFlags())
 	writeFlags(&b, "Global flags:", cmd.InheritedFlags())
+	fmt.Fprintf(&b, "\nSettings of the broker, the client and the log have flags, too: %s config show --origin lists them.\n", cmd.Root().Name())
 	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(&b, "\n%s COMMAND --help tells more of a command.\n", cmd.CommandPath())
+		fmt.Fprintf(&b, "%s COMMAND --help tells more of a command.\n", cmd.CommandPath())
 	}
 	_, err := cmd.OutOrStderr().Write([]byte(b.String()))
 	return err
