@@ -19,6 +19,12 @@ type demoOptions struct {
 	verbose bool
 }
 
+// How many orders there may be: some of each kind are needed.
+const (
+	fewestOrders = 30
+	mostOrders   = 1_000_000
+)
+
 // Demo makes the command that shows the whole system at work, kills a worker in the middle, and proves the outcome.
 func Demo(app *cli.App) *cobra.Command {
 	var o demoOptions
@@ -39,7 +45,7 @@ end as it had to, ends the command with 1.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
 	}
 	f := cmd.Flags()
-	f.IntVarP(&o.orders, "orders", "n", 500, "how many orders")
+	f.IntVarP(&o.orders, "orders", "n", 500, fmt.Sprintf("how many orders, %d to %d", fewestOrders, mostOrders))
 	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and say where the management UI is")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long the orders may take to come to their end")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say where the broker comes from, and what is fetched")
@@ -48,8 +54,8 @@ end as it had to, ends the command with 1.`,
 
 func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 	switch {
-	case o.orders < 30 || o.orders > 1_000_000:
-		return cli.Fail(cli.ExitUsage, "", "--orders is %d; it must be between 30 and 1000000", o.orders)
+	case o.orders < fewestOrders || o.orders > mostOrders:
+		return cli.Fail(cli.ExitUsage, "", "--orders is %d; it must be between %d and %d", o.orders, fewestOrders, mostOrders)
 	case o.timeout <= 0:
 		return cli.Fail(cli.ExitUsage, "", "--timeout is %v; it must be positive", o.timeout)
 	}
