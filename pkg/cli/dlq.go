@@ -22,8 +22,8 @@ func (a *App) dlqCommand() *cobra.Command {
 	return cmd
 }
 
-// readAtOnce is how many dead letters of a queue a command looks at where it is not told: enough for people. It is the
-// same for all of them, so that a letter keeps its number: see [deadletter.Letters.Peek].
+// readAtOnce is how many dead letters of a queue a command looks at where it is not told: enough for people, and a second
+// or so. It is the same for all of them, so that a letter keeps its number: see [deadletter.Letters.Peek].
 const readAtOnce = 1000
 
 // completeDeadLetters completes the first argument with queues that have dead letters.

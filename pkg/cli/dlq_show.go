@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -51,73 +50,62 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 		return err
 	}
 	defer a.close(ctx, conn.Close)
-	number, _ := strconv.Atoi(o.which)
-	all, total, err := readLetters(ctx, letters, o.queue, max(readAtOnce, o.limit, number))
-	if err != nil {
-		return a.explainLetters(o.queue, err)
-	}
-	if len(all) < total {
-		a.Warn("%s has %d dead letters; the first %d were looked at", o.queue, total, len(all))
-	}
 	if o.which != "" {
-		return a.showOne(o, all)
+		return a.showOne(ctx, letters, o)
 	}
-	found := slices.DeleteFunc(all, func(l numbered) bool { return !pick.picks(l.Letter) })
+	most := max(readAtOnce, o.limit)
+	if pick != nil {
+		most = everyLetter
+	}
+	found := &reading{limit: o.limit, pick: pick.picks}
+	if err := a.readLetters(ctx, letters, o.queue, most, found); err != nil {
+		return err
+	}
 	pick.tell(a)
-	matched := len(found)
-	found = found[:min(matched, o.limit)]
-	if matched == 0 && a.Format() == FormatText {
+	if found.matched == 0 && a.Format() == FormatText {
+		if o.where != "" && found.seen > 0 {
+			a.Note("--where picks none of %s", deadLetters(found.seen))
+			return nil
+		}
 		a.Note("no dead letters")
 		return nil
 	}
-	views := make([]letterView, len(found))
-	for i, l := range found {
+	views := make([]letterView, len(found.letters))
+	for i, l := range found.letters {
 		views[i] = viewOf(l.number, l.Letter)
 	}
-	if err := PrintList(a, views, func() *Table { return letterTable(found) }); err != nil {
+	if err := PrintList(a, views, func() *Table { return letterTable(found.letters) }); err != nil {
 		return err
 	}
-	if matched > len(found) {
-		a.Note("%s", a.err.dim(fmt.Sprintf("%d of %d are shown; --limit shows more", len(found), matched)))
+	if shown := len(found.letters); found.matched > shown {
+		a.Note("%s", a.err.dim(fmt.Sprintf("%d of %d are shown; --limit shows more", shown, found.matched)))
 	}
 	return nil
 }
 
-func (a *App) showOne(o dlqShowOptions, all []numbered) error {
-	i := slices.IndexFunc(all, func(l numbered) bool { return l.ID == o.which })
-	if n, err := strconv.Atoi(o.which); i < 0 && err == nil && n >= 1 && n <= len(all) {
+// showOne shows the letter with an id, or else that with a number.
+func (a *App) showOne(ctx context.Context, letters *deadletter.Letters, o dlqShowOptions) error {
+	n, err := strconv.Atoi(o.which)
+	isNumber := err == nil
+	found, most := &reading{limit: 1, pick: func(l *deadletter.Letter) bool { return l.ID == o.which }}, everyLetter
+	if isNumber && n <= readAtOnce {
+		found, most = &reading{limit: readAtOnce}, readAtOnce // those that the list has numbered
+	} else if isNumber {
+		found = &reading{limit: n}
+	}
+	if err := a.readLetters(ctx, letters, o.queue, most, found); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(found.letters, func(l numbered) bool { return l.ID == o.which })
+	if i < 0 && isNumber && n >= 1 && n <= len(found.letters) {
 		i = n - 1
 	}
 	if i < 0 {
-		return Fail(ExitNotFound, fmt.Sprintf("%s dlq show %s", a.Name, o.queue), "%s has no dead letter %q; it has %d", o.queue, o.which, len(all))
+		return Fail(ExitNotFound, fmt.Sprintf("%s dlq show %s", a.Name, o.queue), "%s has no dead letter %q; it has %d", o.queue, o.which, found.seen)
 	}
+	one := found.letters[i]
 	if a.Format() != FormatText {
-		return a.PrintJSON(viewOf(all[i].number, all[i].Letter))
+		return a.PrintJSON(viewOf(one.number, one.Letter))
 	}
-	return a.printLetter(all[i])
-}
-
-func sortLetters(all []numbered) {
-	slices.SortStableFunc(all, func(x, y numbered) int {
-		return cmp.Or(x.FailedAt.Compare(y.FailedAt), cmp.Compare(x.ID, y.ID))
-	})
-}
-
-// maxHeld is how many bytes of dead letters are kept to be shown.
-const maxHeld = 256 << 20
-
-// readLetters reads up to limit letters, and numbers them in the order of their failures: that of a quorum queue changes
-// when messages go back to it.
-func readLetters(ctx context.Context, letters *deadletter.Letters, queue string, limit int) (all []numbered, total int, err error) {
-	held := 0
-	total, err = letters.Peek(ctx, queue, limit, func(l *deadletter.Letter) bool {
-		all = append(all, numbered{Letter: l})
-		held += len(l.Body)
-		return held < maxHeld
-	})
-	sortLetters(all)
-	for i := range all {
-		all[i].number = i + 1
-	}
-	return all, total, err
+	return a.printLetter(one)
 }

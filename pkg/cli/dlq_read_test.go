@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+)
+
+func TestReadingKeepsTheFirst(t *testing.T) {
+	t.Parallel()
+	begun := time.Now()
+	r := &reading{limit: 3, pick: func(l *deadletter.Letter) bool { return l.Attempts%2 == 0 }}
+	for i := range 1000 { // the last of them failed first
+		require.True(t, r.take(&deadletter.Letter{Attempts: i, FailedAt: begun.Add(-time.Duration(i) * time.Second)}))
+		require.Less(t, len(r.letters), 6)
+	}
+	r.number()
+	require.Equal(t, 1000, r.seen)
+	require.Equal(t, 500, r.matched)
+	require.Len(t, r.letters, 3)
+	for i, l := range r.letters {
+		require.Equal(t, 2*i+2, l.number)
+		require.Equal(t, 998-2*i, l.Attempts)
+	}
+}
+
+func TestReadingTellsApartWhatHasNeitherIDNorTime(t *testing.T) {
+	t.Parallel()
+	r := &reading{limit: 10, pick: func(l *deadletter.Letter) bool { return l.Attempts == 3 }}
+	for i := range 5 {
+		r.take(&deadletter.Letter{Attempts: i})
+	}
+	r.number()
+	require.Equal(t, 4, r.letters[0].number)
+}
+
+func TestReadingEndsWhereItHoldsTooMuch(t *testing.T) {
+	t.Parallel()
+	letter := func() *deadletter.Letter {
+		l := &deadletter.Letter{}
+		l.Body = make([]byte, maxHeld/4) // never written: it takes no memory
+		return l
+	}
+	few, many := &reading{limit: 1}, &reading{limit: 10}
+	for range 8 {
+		require.True(t, few.take(letter()), "what is over the limit is not kept")
+	}
+	for range 3 {
+		require.True(t, many.take(letter()))
+	}
+	require.False(t, many.take(letter()))
+}

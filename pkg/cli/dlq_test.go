@@ -1,0 +1,46 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+)
+
+func TestShowLooksAtAllDeadLetters(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	bury(t, url, "oven.bake", 1300, "not_found", `{"n":%d}`)
+	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl", "--where", "payload.n in [3, 1200, 1250]", "--limit", "2")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	require.Equal(t, "2 of 3 are shown; --limit shows more\n", c.err.String())
+	lines := c.out.lines()
+	require.Len(t, lines, 2)
+	for i, n := range []int{3, 1200} {
+		var letter struct {
+			N       int
+			Payload struct{ N int }
+		}
+		require.NoError(t, json.Unmarshal([]byte(lines[i]), &letter))
+		require.Equal(t, n, letter.N)
+		require.Equal(t, n, letter.Payload.N)
+	}
+	for _, which := range []string{"not_found-1200", "1200"} {
+		c := kitchenAt(t, url, "dlq", "show", "oven.bake", which, "-o", "jsonl")
+		require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+		require.Contains(t, c.out.String(), `{"n":1200,"id":"not_found-1200",`)
+	}
+	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--where", "payload.n > 1300")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	require.Equal(t, "--where picks none of 1300 dead letters\n", c.err.String())
+	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--limit", "1")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	require.Contains(t, c.err.String(), "oven.bake has 1300 dead letters; the first 1000 were looked at. --limit looks at more, --where at all\n")
+	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "1301")
+	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
+	require.Contains(t, c.err.String(), `oven.bake has no dead letter "1301"; it has 1300`)
+}
