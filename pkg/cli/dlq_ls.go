@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,9 @@ type letterGroup struct {
 	Queue  string     `json:"queue"`
 	Code   string     `json:"code"`
 	Reason string     `json:"reason"`
-	Count  int        `json:"count"`
+	Count  int        `json:"count"` // of those looked at
+	Looked int        `json:"looked_at"`
+	Total  int        `json:"total"` // dead letters of the queue
 	Oldest *time.Time `json:"oldest,omitempty"`
 	Newest *time.Time `json:"newest,omitempty"`
 	Error  string     `json:"error"`
@@ -33,7 +36,8 @@ func (a *App) dlqListCommand() *cobra.Command {
 		Use:     "ls [QUEUE]",
 		Aliases: []string{"list"},
 		Short:   "How many failed where, and why",
-		Long:    "How many failed where, and why: dead letters by queue and error, with what the newest of each says.\n\n" + whereHelp,
+		Long: "How many failed where, and why: dead letters by queue and error, with what the newest of each says.\n" +
+			"TOTAL is how many the queue has, COUNT how many of those looked at failed so.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls %[2]s --where 'age < duration(\"1h\")'", a.Name, a.someQueue()),
 		Args:    arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,6 +73,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	}
 	defer a.close(ctx, conn.Close)
 	var all []letterGroup
+	there := 0
 	for _, queue := range queues {
 		groups, total, err := letters.Groups(ctx, queue, o.limit, pick.picks)
 		switch {
@@ -77,21 +82,26 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		case err != nil:
 			return a.explainLetters(queue, err)
 		case total > o.limit:
-			a.Warn("%s has %d dead letters; the first %d were looked at. --limit looks at more", queue, total, o.limit)
+			a.Warn("%s has %d dead letters; all but TOTAL is of the first %d. --limit looks at more", queue, total, o.limit)
 		}
+		there += total
 		for _, g := range groups {
-			all = append(all, letterGroup{g.Queue, g.Code, g.Reason, g.Count, momentOf(g.Oldest), momentOf(g.Newest), g.Error})
+			all = append(all, letterGroup{g.Queue, g.Code, g.Reason, g.Count, min(total, o.limit), total, momentOf(g.Oldest), momentOf(g.Newest), g.Error})
 		}
 	}
 	pick.tell(a)
 	if len(all) == 0 && a.Format() == FormatText {
+		if there > 0 {
+			a.Note("--where picks none of those looked at")
+			return nil
+		}
 		a.Note("no dead letters")
 		return nil
 	}
 	return PrintList(a, all, func() *Table {
-		t := NewTable("QUEUE", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
+		t := NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
 		for _, g := range all {
-			t.Add(Cell{g.Queue, Bold}, Plain(fmt.Sprint(g.Count)), Cell{why(g.Code, g.Reason), Red}, Plain(agePointer(g.Newest)), Plain(agePointer(g.Oldest)), Plain(g.Error))
+			t.Add(Cell{g.Queue, Bold}, Plain(strconv.Itoa(g.Total)), Plain(strconv.Itoa(g.Count)), Cell{why(g.Code, g.Reason), Red}, Plain(agePointer(g.Newest)), Plain(agePointer(g.Oldest)), Plain(g.Error))
 		}
 		return t
 	})
