@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -52,7 +53,7 @@ func invalid(path, format string, args ...any) error {
 	return &Invalid{[]Problem{{path, fmt.Sprintf(format, args...)}}}
 }
 
-// Check judges a payload as its receiver will: it must be one JSON value that is not null, fit the schema, decode into
+// Check judges a payload as its receiver will: it must be one JSON value in UTF-8 that is not null, fit the schema, decode into
 // the Go type, and satisfy the type's Validate method. The error is an [*Invalid].
 //
 // Unknown holds the fields that the type does not know. They are accepted (a sender may be newer than who checks), but
@@ -60,6 +61,9 @@ func invalid(path, format string, args ...any) error {
 func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("", "the payload is empty; it must be a JSON value")
+	}
+	if i := firstInvalid(body); i < len(body) { // Go's decoder would put U+FFFD there
+		return nil, invalid("", "the payload is not valid UTF-8: byte %d is 0x%02x", i+1, body[i])
 	}
 	value, err := validator.UnmarshalJSON(bytes.NewReader(body))
 	if err != nil {
@@ -80,6 +84,19 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 		return unknown, found
 	}
 	return unknown, s.decode(body)
+}
+
+// firstInvalid returns where text ends to be UTF-8; its length where all of it is.
+func firstInvalid(text []byte) int {
+	i := 0
+	for i < len(text) {
+		r, size := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		i += size
+	}
+	return i
 }
 
 // decode finds what only Go knows: numbers that are too large for their type, and what Validate says.
