@@ -20,21 +20,37 @@ type sending struct {
 	check    *checker
 	timeout  time.Duration
 	verb     string
+	oneByOne bool // the next message may be long in coming: what became of the one before is told first
 
-	ids    []string // of what was confirmed
-	failed int      // how many were not
-	first  error    // of the first of these
+	begun     map[*leveret.Message]time.Time // what has no outcome yet
+	confirmed int
+	ids       []string // of what was confirmed, for -o json
+	failed    int      // how many were not
+	first     error    // of the first of these
+	written   error    // of standard output
 }
 
-// outcome takes down what became of one message.
+// outcome takes down what became of one message, and tells it under -o jsonl.
 func (s *sending) outcome(m *leveret.Message, err error) {
+	one := sent{Contract: s.contract.Spec().Name, IDs: []string{}, ElapsedMS: milliseconds(time.Since(s.begun[m]))}
+	delete(s.begun, m)
 	if err == nil {
-		s.ids = append(s.ids, m.ID)
-		return
+		s.confirmed++
+		one.Sent, one.IDs = 1, []string{m.ID}
+	} else {
+		s.failed++
+		one.Failed, one.Error = 1, err.Error()
+		if s.first == nil {
+			s.first = err
+		}
 	}
-	s.failed++
-	if s.first == nil {
-		s.first = err
+	switch s.app.Format() {
+	case FormatJSON:
+		s.ids = append(s.ids, one.IDs...)
+	case FormatJSONL:
+		if s.written == nil {
+			s.written = s.app.PrintJSON(one)
+		}
 	}
 }
 
@@ -45,6 +61,7 @@ type sent struct {
 	Failed    int      `json:"failed"`
 	IDs       []string `json:"ids"`
 	ElapsedMS float64  `json:"elapsed_ms"`
+	Error     string   `json:"error,omitempty"` // of a line
 }
 
 // lastWait is how long an interrupted command waits for the confirms of what it has sent.
@@ -74,6 +91,7 @@ func (s *sending) run(ctx context.Context, source *payloadOptions) error {
 	if source.total() == 1 {
 		return s.one(ctx, client, payloads)
 	}
+	s.oneByOne = s.app.Format() == FormatJSONL && (s.pace != nil || source.file == "-")
 	return s.many(ctx, client, payloads, source.total())
 }
 
@@ -148,18 +166,23 @@ func (s *sending) one(ctx context.Context, client *leveret.Client, next func() (
 
 // many sends through a pipeline: the next message does not wait for the confirm of the one before.
 func (s *sending) many(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool), total int) error {
+	s.begun = map[*leveret.Message]time.Time{}
 	pipeline := client.Pipeline()
 	pipeline.OnOutcome = s.outcome
 	bar := s.app.StartProgress(s.verb, total)
 	defer bar.End()
 	begun := time.Now()
 	inputErr := s.feed(ctx, pipeline, next, bar)
-	// What was handed over is waited for in any case: the summary tells what is known.
+	s.flush(ctx, pipeline)
+	bar.End()
+	return s.summary(ctx, time.Since(begun), inputErr)
+}
+
+// flush waits for what was handed over, though ctx has ended: the summary tells what is known.
+func (s *sending) flush(ctx context.Context, pipeline *leveret.Pipeline) {
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(s.timeout, lastWait))
 	defer cancel()
 	_ = pipeline.Flush(waiting) // its errors are those of the outcomes
-	bar.End()
-	return s.summary(ctx, time.Since(begun), inputErr)
 }
 
 // feed hands messages over until there are no more. A message that the broker does not take is counted, and does not
@@ -173,13 +196,20 @@ func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next fun
 		if err := s.pace.wait(ctx); err != nil {
 			return err
 		}
+		if s.written != nil {
+			return nil // nobody hears of more
+		}
 		m := leveret.NewMessage(ctx, s.via, payload, s.options...)
+		s.begun[m] = time.Now()
 		if err := s.handOver(ctx, pipeline, m); err != nil {
 			if ctx.Err() != nil || exitOf(err) == ExitUnreachable || exitOf(err) == ExitTimeout {
 				return err
 			}
 			s.outcome(m, err)
 			continue
+		}
+		if s.oneByOne {
+			s.flush(ctx, pipeline)
 		}
 		bar.Add(1)
 	}
@@ -193,7 +223,7 @@ func (s *sending) handOver(ctx context.Context, pipeline *leveret.Pipeline, m *l
 
 func (s *sending) summary(ctx context.Context, elapsed time.Duration, inputErr error) error {
 	name := s.contract.Spec().Name
-	ok := len(s.ids)
+	ok := s.confirmed
 	if err := s.print(name, ok, elapsed); err != nil {
 		return err
 	}
@@ -224,12 +254,7 @@ func (s *sending) print(name string, ok int, elapsed time.Duration) error {
 		}
 		return s.app.PrintJSON(sent{Contract: name, Sent: ok, Failed: s.failed, IDs: ids, ElapsedMS: milliseconds(elapsed)})
 	case FormatJSONL:
-		for _, id := range s.ids {
-			if err := s.app.PrintJSON(sent{Contract: name, Sent: 1, IDs: []string{id}, ElapsedMS: milliseconds(elapsed)}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return s.written // a line for each outcome
 	default:
 		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, name, short(elapsed), count(float64(ok)/elapsed.Seconds()))
 		if s.failed > 0 {

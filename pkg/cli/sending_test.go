@@ -1,0 +1,97 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+)
+
+// sentLine is a line of send -o jsonl.
+type sentLine struct {
+	Sent, Failed int
+	IDs          []string
+	ElapsedMS    float64 `json:"elapsed_ms"`
+	Error        string
+}
+
+func sentLines(t *testing.T, c *command) []sentLine {
+	t.Helper()
+	var all []sentLine
+	for _, line := range c.out.lines() {
+		var l sentLine
+		require.NoError(t, json.Unmarshal([]byte(line), &l))
+		all = append(all, l)
+	}
+	return all
+}
+
+func TestSendStreamsOutcomes(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	in, typed := io.Pipe()
+	t.Cleanup(func() { _ = typed.Close() })
+	c := kitchenAt(t, url, "send", "oven.bake", "-f", "-", "--lines", "-o", "jsonl", "--client-max-body", "1000")
+	c.stdin = in
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(t.Context()) }()
+	typeLine := func(line string, n int) {
+		_, err := io.WriteString(typed, line+"\n")
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return strings.Count(c.out.String(), "\n") == n }, patience, tick, "before the next line is typed")
+	}
+	typeLine(aPie, 1)
+	typeLine(strings.Replace(aPie, "pie", strings.Repeat("pie", 400), 1), 2)
+	typeLine(aPie, 3)
+	require.NoError(t, typed.Close())
+	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
+	for i, l := range sentLines(t, c) {
+		if i == 1 {
+			require.Equal(t, []int{0, 1, 0}, []int{l.Sent, l.Failed, len(l.IDs)})
+			require.Contains(t, l.Error, "too large")
+			continue
+		}
+		require.Equal(t, []int{1, 0, 1}, []int{l.Sent, l.Failed, len(l.IDs)})
+		require.Empty(t, l.Error)
+	}
+}
+
+func TestSendTellsTheTimeOfEachMessage(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	const apart, n = 100.0, 6 // milliseconds
+	for _, args := range [][]string{{"--rate", "10/s"}, {}} {
+		c := kitchenAt(t, url, append([]string{"send", "oven.bake", aPie, "-n", "6", "-o", "jsonl"}, args...)...)
+		require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+		lines := sentLines(t, c)
+		require.Len(t, lines, n)
+		quickest, ids := lines[0].ElapsedMS, map[string]bool{}
+		for _, l := range lines {
+			require.Positive(t, l.ElapsedMS)
+			quickest = min(quickest, l.ElapsedMS)
+			ids[l.IDs[0]] = true
+		}
+		require.Len(t, ids, n)
+		require.Less(t, quickest, apart*(n-1), "it is not that of all")
+	}
+}
+
+func TestSendEndsWhereNobodyReads(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "1000000", "-o", "jsonl", "--rate", "1000/s")
+	c.stdout = &brokenPipe{1}
+	require.Equal(t, cli.ExitError, c.run(ctx), c.err.String())
+	require.Contains(t, c.err.String(), "closed pipe")
+}
