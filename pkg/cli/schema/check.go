@@ -83,7 +83,7 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 		slices.SortStableFunc(found.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
 		return unknown, found
 	}
-	return unknown, s.decode(body)
+	return unknown, s.decode(value, body)
 }
 
 // firstInvalid returns where text ends to be UTF-8; its length where all of it is.
@@ -99,12 +99,16 @@ func firstInvalid(text []byte) int {
 	return i
 }
 
-// decode finds what only Go knows: numbers that are too large for their type, and what Validate says.
-func (s *Schema) decode(body []byte) error {
+// decode finds what only Go knows: how numbers are written, those that are too large for their type, and what Validate
+// says.
+func (s *Schema) decode(value any, body []byte) error {
 	target := reflect.New(s.goType)
 	if err := json.Unmarshal(body, target.Interface()); err != nil {
 		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return invalid(e.Field, "must be a Go %v, is %s", e.Type, strings.TrimPrefix(e.Value, "number "))
+			if found := s.notWhole(value); len(found) > 0 {
+				return &Invalid{found}
+			}
+			return invalid(e.Field, "%s does not fit its type (%v)", strings.TrimPrefix(e.Value, "number "), e.Type)
 		}
 		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}

@@ -213,17 +213,21 @@ func TestWhatGoWritesFits(t *testing.T) {
 	require.NotContains(t, string(s.JSON()), "schema_test", "a generic type's name has no packages in it")
 
 	for field, want := range map[string]string{
-		`"small":128`:        "small: must be <= 127, is 128",
-		`"unsigned":-1`:      "unsigned: must be >= 0, is -1",
-		`"took":1.5`:         "took: must be a whole number, is 1.5",
-		`"took":1.0`:         "took: must be a Go time.Duration, is 1.0",
-		`"took":9e99999999`:  "took: must be a whole number, is 9e99999999",
-		`"optional":"x"`:     "optional: must be an integer, is a string",
-		`"nested":[[],[{}]]`: "nested[1][0].quantity: is missing; nested[1][0].sku: is missing",
+		`"small":128`:   "small: must be <= 127, is 128",
+		`"unsigned":-1`: "unsigned: must be >= 0, is -1",
+		`"took":1.5`:    "took: must be a whole number, is 1.5",
+		`"took":1.0`:    "took: must be an integer, without a decimal point, is 1.0",
+		`"took":1e3`:    "took: must be an integer, without an exponent, is 1e3",
+		`"float":1e39`:  "float: 1e39 does not fit its type (float32)",
+		`"nested":[[],[{"sku":"a","quantity":1},{"sku":"b","quantity":2.0}]]`: "nested[1][1].quantity: must be an integer, without a decimal point, is 2.0",
+		`"by_name":{"a":{"sku":"a","quantity":1.0}},"any":[1.0]`:              "by_name.a.quantity: must be an integer, without a decimal point, is 1.0",
+		`"took":9e99999999`:                                   "took: must be a whole number, is 9e99999999",
+		`"optional":"x"`:                                      "optional: must be an integer, is a string",
+		`"nested":[[],[{}]]`:                                  "nested[1][0].quantity: is missing; nested[1][0].sku: is missing",
 		`"by_name":{"a":{"sku":"a","quantity":0}}`:            "by_name.a.quantity: must be >= 1, is 0",
 		`"items":[null,{"name":"a","children":[{"name":3}]}]`: "items[1].children[0].name: must be a string, is a number",
-		`"pair":[1]`:    "pair: must have at least 2 items, has 1",
-		`"nested":null`: "nested: must be an array, is null",
+		`"pair":[1]`:                                          "pair: must have at least 2 items, has 1",
+		`"nested":null`:                                       "nested: must be an array, is null",
 	} {
 		changed := string(body[:len(body)-1]) + "," + field + "}" // of two values the last one counts
 		_, err := s.Check([]byte(changed))
