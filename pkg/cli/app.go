@@ -14,7 +14,6 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli/schema"
-	"github.com/leveretmq/leveret/pkg/internal/build"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -72,7 +71,7 @@ func Run(ctx context.Context, c Config) ExitCode {
 		output: string(FormatText), color: colorAuto,
 	}
 	if a.Version == "" {
-		a.Version = build.Version()
+		a.Version = buildVersion()
 	}
 	if a.Name == "" {
 		a.Name = strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -27,4 +28,13 @@ func (a *App) versionCommand() *cobra.Command {
 	}
 	NeedsNothing(cmd)
 	return cmd
+}
+
+// buildVersion is what the build knows of the program's version: the module's, which Go makes from the revision where
+// there is no tag, else "devel".
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
 }

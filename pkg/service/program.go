@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"github.com/leveretmq/leveret/config"
-	"github.com/leveretmq/leveret/pkg/internal/build"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -70,7 +69,7 @@ func (p Program) withDefaults() Program {
 		p.Name = filepath.Base(os.Args[0])
 	}
 	if p.Version == "" {
-		p.Version = build.Version()
+		p.Version = buildVersion()
 	}
 	return p
 }

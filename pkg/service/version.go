@@ -1,10 +1,9 @@
-// Package build tells what a program was built from.
-package build
+package service
 
 import "runtime/debug"
 
-// Version is what the build knows of the program's version: the module's, else the revision, else "devel".
-func Version() string {
+// buildVersion is what the build knows of the program's version: the module's, else the revision, else "devel".
+func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return unversioned
