@@ -182,10 +182,14 @@ func (a *App) checker(spec *leveret.Spec) (*checker, error) {
 // know are warned about, once each.
 func (c *checker) check(payload []byte) ([]byte, error) {
 	unknown, err := c.schema.Check(payload)
+	accepted := " (accepted all the same)" // not yet sent, which may fail
+	if err != nil {
+		accepted = ""
+	}
 	for _, u := range unknown {
 		if !c.warned[u.Path] {
 			c.warned[u.Path] = true
-			c.app.Warn("%s (sent all the same)", u)
+			c.app.Warn("%s%s", u, accepted)
 		}
 	}
 	if err != nil {
