@@ -83,6 +83,8 @@ func (a *App) explain(err error) error {
 	case errors.Is(err, leveret.ErrNotConnected):
 		return Fail(ExitUnreachable, fmt.Sprintf("%s config show --origin, then --broker-url or LEVERET_BROKER_URL to name another broker", a.Name),
 			"the broker cannot be reached: %w", err)
+	case errors.Is(err, leveret.ErrTooLarge):
+		return Fail(exitOf(err), "store it elsewhere and send where it is, or raise the limit: --client-max-body here, max_message_size in the broker", "%w", err)
 	case errors.Is(err, leveret.ErrBlocked): // by an alarm, by what waits for its confirm, or for want of any time at all
 		return Fail(exitOf(err), "give it more time; if the broker has an alarm, which its management UI shows, free memory or disk there", "%w", err)
 	default:
