@@ -51,6 +51,7 @@ func (s *sending) outcome(m *leveret.Message, err error) {
 		if s.written == nil {
 			s.written = s.app.PrintJSON(one)
 		}
+	case FormatText: // has a summary
 	}
 }
 
@@ -197,7 +198,7 @@ func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next fun
 			return err
 		}
 		if s.written != nil {
-			return nil // nobody hears of more
+			return s.written // nobody hears of more
 		}
 		m := leveret.NewMessage(ctx, s.via, payload, s.options...)
 		s.begun[m] = time.Now()
