@@ -69,7 +69,9 @@ func TestBogusReplyTo(t *testing.T) {
 	b := setupAsking(t)
 	var handled atomic.Int64
 	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
-		handled.Add(1)
+		if v.N == 1 {
+			handled.Add(1)
+		}
 		return answer{N: v.N}, nil
 	})
 	foreign := b.peer()
@@ -86,9 +88,15 @@ func TestBogusReplyTo(t *testing.T) {
 		return err == nil && reply.N == 42
 	}, "the others are answered")
 	b.eventually(func() bool { return foreign.count("a.ask") == 0 })
-	_, err := b.ask.Call(b.ctx, client, thing{N: 42})
-	require.NoError(t, err, "and nothing comes again")
-	require.LessOrEqual(t, handled.Load(), int64(len(bogus)+100))
+	b.eventually(func() bool { // one that the worker has taken is not counted there
+		for range 10 {
+			if _, err := b.ask.Call(b.ctx, client, thing{N: 42}); err != nil {
+				return false
+			}
+		}
+		return true
+	}, "and nothing comes again")
+	require.LessOrEqual(t, handled.Load(), int64(len(bogus)), "each once")
 }
 
 // TestNobodyAsked: a request without a reply-to is handled, and what comes of it is dropped.
