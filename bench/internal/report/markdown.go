@@ -121,6 +121,9 @@ func (p page) targets() {
 	if wanted < len(all) {
 		p.line("What has no target informs of what OpenTelemetry's SDK takes.")
 	}
+	if reached < wanted {
+		p.line("Why the others are not, and what was tried: [decision 0012](decisions/0012-what-was-tried-for-speed.md).")
+	}
 	p.line("")
 }
 
