@@ -143,8 +143,10 @@ func (f folder) explain(cause error) error {
 	return fmt.Errorf("%w; its log, %s, says:\n%s", cause, f.sub("log"), said)
 }
 
+// portTaken tells whether a log shows a lost port. A name that is there already means that the epmd's port was lost to
+// another node's epmd, since every node of ours is alone at its own.
 func portTaken(log string) bool {
-	for _, sign := range []string{"eaddrinuse", "already in use", "in use by another", "duplicate_name"} {
+	for _, sign := range []string{"eaddrinuse", "already in use", "in use by another", "duplicate_name", "duplicate_node_name"} {
 		if strings.Contains(log, sign) {
 			return true
 		}
