@@ -205,7 +205,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 		{len(p.scenarios) > 0, "rounds", func() (err error) {
 			run.Samples, err = runner.Run(ctx, node, runner.Config{
 				Scenarios: p.scenarios, Peers: p.peers, Rounds: p.rounds, Budget: p.budgetOfRounds(),
-				Shortest: 750 * time.Millisecond, Longest: 3 * time.Second, Progress: os.Stderr,
+				Shortest: 400 * time.Millisecond, Longest: 3 * time.Second, Progress: os.Stderr,
 				Save: func(samples []runner.Sample) error {
 					run.Samples = samples
 					return save()
@@ -217,12 +217,12 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 			run.Hot, err = p.profile(ctx, node)
 			return err
 		}},
-		{p.has("growth"), "growth", func() (err error) {
-			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Progress: os.Stderr})
-			return err
-		}},
 		{p.has("faults"), "faults", func() (err error) {
 			run.Faults, err = p.tryFaults(ctx)
+			return err
+		}},
+		{p.has("growth"), "growth", func() (err error) {
+			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Progress: os.Stderr})
 			return err
 		}},
 	}
