@@ -161,9 +161,13 @@ func (r *rounds) measure(ctx context.Context, s Scenario, p peers.Peer, length t
 }
 
 func (r *rounds) task(ctx context.Context, s Scenario, p peers.Peer, url string, length time.Duration, profile string) (measure.Result, error) {
+	warm := min(max(length/3, shortestWarm), time.Second)
+	if s.Kind == measure.Latency { // what waits since the start, for a consumer that begins with one at a time, must be through
+		warm = time.Second
+	}
 	t := measure.Task{
 		Kind: s.Kind, Peer: p.Name, Setting: s.setting(url), Body: s.Body, N: s.N, Rate: s.Rate, Work: s.Work,
-		Warm: min(max(length/3, shortestWarm), time.Second), Duration: length, Profile: profile,
+		Warm: warm, Duration: length, Profile: profile,
 	}
 	limit := 20*length + time.Minute
 	if s.filled() {
