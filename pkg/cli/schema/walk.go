@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,45 +13,76 @@ import (
 // unknown finds the fields of a value that the schema does not have.
 func (s *Schema) unknown(value any) []Problem {
 	var found []Problem
-	s.walk(s.tree, value, "", &found)
-	return found
-}
-
-func (s *Schema) walk(at *jsonschema.Schema, value any, path string, found *[]Problem) {
-	at = s.resolve(at)
-	switch value := value.(type) {
-	case []any:
-		if at.Items != nil {
-			for i, item := range value {
-				s.walk(at.Items, item, fmt.Sprintf("%s[%d]", path, i), found)
-			}
-		}
-	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(value)) {
-			s.walkField(at, value[name], path, name, found)
-		}
-	}
-}
-
-func (s *Schema) walkField(at *jsonschema.Schema, value any, path, name string, found *[]Problem) {
-	switch {
-	case at.Properties == nil:
-		if at.AdditionalProperties != nil {
-			s.walk(at.AdditionalProperties, value, join(path, name), found)
-		}
-	case has(at, name):
-		property, _ := at.Properties.Get(name)
-		s.walk(property, value, join(path, name), found)
-	default:
+	s.walk(s.tree, value, "", &walker{field: func(of *jsonschema.Schema, path, name string) {
 		var names []string
-		for pair := at.Properties.Oldest(); pair != nil; pair = pair.Next() {
+		for pair := of.Properties.Oldest(); pair != nil; pair = pair.Next() {
 			names = append(names, pair.Key)
 		}
 		text := "is not a field of the payload"
 		if near := Nearest(name, names); near != "" {
 			text += fmt.Sprintf("; did you mean %s?", near)
 		}
-		*found = append(*found, Problem{join(path, name), text})
+		found = append(found, Problem{path, text})
+	}})
+	return found
+}
+
+// notWhole finds the integers of a value that are written as 1.0 or 1e3: integers to JSON Schema, but not to Go.
+func (s *Schema) notWhole(value any) []Problem {
+	var found []Problem
+	s.walk(s.tree, value, "", &walker{number: func(at *jsonschema.Schema, n json.Number, path string) {
+		how := ""
+		switch text := n.String(); {
+		case at.Type != "integer":
+		case strings.Contains(text, "."):
+			how = "a decimal point"
+		case strings.ContainsAny(text, "eE"):
+			how = "an exponent"
+		}
+		if how != "" {
+			found = append(found, Problem{path, fmt.Sprintf("must be an integer, without %s, is %s", how, n)})
+		}
+	}})
+	return found
+}
+
+// walker is told what a walk through a value comes by; nil is told nothing.
+type walker struct {
+	field  func(of *jsonschema.Schema, path, name string) // one that an object's schema does not have
+	number func(at *jsonschema.Schema, n json.Number, path string)
+}
+
+func (s *Schema) walk(at *jsonschema.Schema, value any, path string, w *walker) {
+	at = s.resolve(at)
+	switch value := value.(type) {
+	case json.Number:
+		if w.number != nil {
+			w.number(at, value, path)
+		}
+	case []any:
+		if at.Items != nil {
+			for i, item := range value {
+				s.walk(at.Items, item, fmt.Sprintf("%s[%d]", path, i), w)
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(value)) {
+			s.walkField(at, value[name], path, name, w)
+		}
+	}
+}
+
+func (s *Schema) walkField(at *jsonschema.Schema, value any, path, name string, w *walker) {
+	switch {
+	case at.Properties == nil:
+		if at.AdditionalProperties != nil {
+			s.walk(at.AdditionalProperties, value, join(path, name), w)
+		}
+	case has(at, name):
+		property, _ := at.Properties.Get(name)
+		s.walk(property, value, join(path, name), w)
+	case w.field != nil:
+		w.field(at, join(path, name), name)
 	}
 }
 
