@@ -16,7 +16,8 @@ const (
 	// writeTimeout is how long a write may make no progress at all before the connection is given up. While the
 	// broker blocks the connection it does not run: then it is the broker's wish that nothing moves.
 	writeTimeout = 30 * time.Second
-	// closeTimeout is how long Close goes on writing what is pending.
+	// closeTimeout is how long Close goes on writing what is pending, and how long what the broker has said may still be
+	// read when it takes no more.
 	closeTimeout = time.Second
 )
 
@@ -208,7 +209,9 @@ func (w *wire) extend() (last bool, err error) {
 	return false, w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
-// fail gives up: writers are told, and closing the network connection ends the driver's reader, which closes all.
+// fail gives up: writers are told, and closing the network connection ends the driver's reader, which closes all. But a
+// broker that closes the connection has said why, and that may have arrived and not be read yet: the reader comes to its
+// end by itself, or in closeTimeout.
 func (w *wire) fail(err error) {
 	w.mu.Lock()
 	w.err = err
@@ -216,5 +219,5 @@ func (w *wire) fail(err error) {
 	w.failed.Store(true)
 	w.makeRoom()
 	w.mu.Unlock()
-	_ = w.Conn.Close()
+	time.AfterFunc(closeTimeout, func() { _ = w.Conn.Close() })
 }

@@ -225,6 +225,33 @@ func TestWireTellsOfALostConnection(t *testing.T) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
+// A broker that refuses a client's certificate, say, tells it why and closes, while the client still writes.
+func TestWireLeavesTheBrokersLastWordsToBeRead(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	near, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	far, err := listener.Accept()
+	require.NoError(t, err)
+	w := newWire(near, new(atomic.Bool))
+	defer w.Close()
+	_, err = far.Write([]byte("last words"))
+	require.NoError(t, err)
+	require.NoError(t, far.Close())
+	require.Eventually(t, func() bool {
+		_, _ = w.Write([]byte("x"))
+		return w.failed.Load()
+	}, 10*time.Second, time.Millisecond)
+	got := make([]byte, 10)
+	_, err = io.ReadFull(w, got)
+	require.NoError(t, err)
+	require.Equal(t, "last words", string(got))
+	_, err = w.Read(got)
+	require.Error(t, err)
+}
+
 // Deadlines for writing come from above as if Write could block; they must not hurt what is pending.
 func TestWireKeepsWriteDeadlinesToItself(t *testing.T) {
 	t.Parallel()
