@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"sync"
@@ -45,19 +46,48 @@ type bench struct {
 	t   *testing.T
 	ctx context.Context
 	url string
+	log *slog.Logger
 }
 
 func setup(t *testing.T) *bench {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	return &bench{t: t, ctx: ctx, url: leverettest.Broker(t)}
+	return &bench{t: t, ctx: ctx, url: leverettest.Broker(t), log: logger(t)}
+}
+
+// logger logs what happens to connections and messages into the test's output, which shows it when the test fails.
+func logger(t *testing.T) *slog.Logger {
+	out := &output{to: t.Output()}
+	t.Cleanup(out.end)
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// output is the output of a test, as long as that lasts: a handler that is stuck on purpose may outlive it.
+type output struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.to.Write(p)
+}
+
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.to = io.Discard
 }
 
 func (b *bench) connect(config leveret.ConnConfig) *leveret.Conn {
 	b.t.Helper()
 	if config.URLs == nil {
 		config.URLs = []string{b.url}
+	}
+	if config.Logger == nil {
+		config.Logger = b.log
 	}
 	conn, err := leveret.Connect(b.ctx, config)
 	require.NoError(b.t, err)

@@ -487,7 +487,7 @@ func TestTheBrokersLimitShrinks(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) }()
 	do := leveret.NewCommand[thing]("a.do", quick)
-	h := &handling{&bench{t, ctx, node.URL()}, do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))}
+	h := &handling{&bench{t, ctx, node.URL(), logger(t)}, do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))}
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{node.URL()}})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) }()

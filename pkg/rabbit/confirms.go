@@ -46,7 +46,6 @@ type confirmChannel struct {
 
 	mu      sync.Mutex
 	pending map[uint64]*flight // the mandatory ones, by delivery tag
-	retired bool               // nothing may be written any more
 }
 
 func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
@@ -65,10 +64,7 @@ func (c *confirmChannel) publish(f *flight) error {
 	f.channel, f.returned = c, nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.retired {
-		return amqp.ErrClosed
-	}
-	confirm, err := c.PublishWithDeferredConfirm(f.Exchange, f.RoutingKey, f.Mandatory, false, f.Publishing)
+	confirm, err := c.write(f.Publication)
 	if err != nil {
 		return err
 	}
@@ -78,13 +74,6 @@ func (c *confirmChannel) publish(f *flight) error {
 		c.takeReturns()
 	}
 	return nil
-}
-
-// retire makes every later publish fail: what is written behind the closing of its channel costs the connection.
-func (c *confirmChannel) retire() {
-	c.mu.Lock()
-	c.retired = true
-	c.mu.Unlock()
 }
 
 // settle forgets a flight whose confirm has come, and tells whether its message was returned.

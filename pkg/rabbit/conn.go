@@ -138,6 +138,11 @@ type Channel struct {
 	once   sync.Once
 	reason *amqp.Error
 
+	// writing is held for reading by who publishes, and for writing by who calls or closes: the driver writes a message
+	// frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
+	writing sync.RWMutex
+	retired atomic.Bool // nothing may be published any more: Close has begun
+
 	calls   sync.WaitGroup // those of callOn that are not answered yet
 	closing sync.Once
 	ended   chan struct{} // closed when Close has returned
@@ -166,7 +171,7 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 }
 
 // alive tells whether the channel can be used, as far as anybody knows.
-func (ch *Channel) alive() bool { return !ch.IsClosed() && ch.session.alive() }
+func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
 
 // exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
 func (ch *Channel) exception() *amqp.Error {
@@ -442,6 +447,17 @@ func (s *session) version() string {
 	return v
 }
 
+// write publishes m. It does not block on the network, but while a call on the same channel waits for its answer. Once
+// the channel is closed, or is being closed, it is amqp.ErrClosed.
+func (ch *Channel) write(m *Publication) (*amqp.DeferredConfirmation, error) {
+	ch.writing.RLock()
+	defer ch.writing.RUnlock()
+	if ch.retired.Load() {
+		return nil, amqp.ErrClosed
+	}
+	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+}
+
 // callOn makes a call on a channel that blocks until the broker has answered, while ctx lives. A channel whose call was
 // left behind may only be closed, by [Channel.close].
 func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
@@ -449,6 +465,8 @@ func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T,
 		var none T
 		return none, ended(ctx)
 	}
+	ch.writing.Lock()
+	defer ch.writing.Unlock()
 	ch.calls.Add(1)
 	return await(ctx, func() (T, error) {
 		defer ch.calls.Done()
@@ -464,6 +482,9 @@ func (ch *Channel) close(ctx context.Context) {
 		go func() {
 			defer close(ch.ended)
 			ch.calls.Wait()
+			ch.writing.Lock()
+			ch.retired.Store(true)
+			ch.writing.Unlock()
 			_ = ch.Channel.Close()
 		}()
 	})

@@ -106,7 +106,8 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 		return err
 	}
 	defer w.release(len(m.Body))
-	return channel.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+	_, err := channel.write(m)
+	return err
 }
 
 // A Consumer takes the messages of one queue, again after every loss of the connection.

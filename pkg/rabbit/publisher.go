@@ -364,7 +364,6 @@ func (p *Publisher) Close(ctx context.Context) error {
 	for _, l := range []*lane{&p.shared, &p.suspects} {
 		l.opening <- struct{}{} // nobody opens another from here on
 		if ch := l.channel.Load(); ch != nil {
-			ch.retire()
 			ch.close(context.WithoutCancel(ctx))
 		}
 	}

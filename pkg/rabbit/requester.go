@@ -318,7 +318,7 @@ func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
 	c.waiting[m.CorrelationId] = waiter{m, answers}
 	c.mu.Unlock()
 
-	err := c.Publish(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+	_, err := c.write(m)
 	if err == nil {
 		return answers, nil
 	}

@@ -12,6 +12,6 @@ func (r *Requester) Tell(m *Publication) {
 	if !ch.alive() || m.check(r.config.MaxBody) != nil || ch.fits(m) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
 		return
 	}
-	_ = ch.Publish(m.Exchange, m.RoutingKey, false, false, m.Publishing)
+	_, _ = ch.write(m)
 	ch.session.wire.release(len(m.Body))
 }
