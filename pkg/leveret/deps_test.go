@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDependencies pins what a program takes in with this package: the driver, ids, and OpenTelemetry's API.
+// TestDependencies pins what a program takes in with this package: the driver, ids, OpenTelemetry's API, and a
+// semaphore.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{$.ImportPath}}{{end}}", ".").CombinedOutput()
@@ -29,6 +30,7 @@ func TestDependencies(t *testing.T) {
 	require.Equal(t, []string{
 		"github.com/cespare/xxhash/v2", "github.com/google/uuid", "github.com/rabbitmq/amqp091-go",
 		"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace",
+		"golang.org/x/sync",
 	}, slices.Compact(modules))
 	require.Equal(t, []string{"pkg/internal/wire", "pkg/leveret", "pkg/rabbit", "pkg/topology"}, slices.Compact(packages))
 }

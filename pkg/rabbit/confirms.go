@@ -64,7 +64,7 @@ func (c *confirmChannel) publish(f *flight) error {
 	f.channel, f.returned = c, nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	confirm, err := c.write(f.Publication)
+	confirm, err := c.write(context.Background(), f.Publication) // there is no call here to wait for
 	if err != nil {
 		return err
 	}

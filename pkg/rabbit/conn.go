@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 )
 
 // answerTimeout is how long closing something waits for a broker that may not answer any more.
@@ -138,10 +140,10 @@ type Channel struct {
 	once   sync.Once
 	reason *amqp.Error
 
-	// writing is held for reading by who publishes, and for writing by who calls or closes: the driver writes a message
-	// frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
-	writing sync.RWMutex
-	retired atomic.Bool // nothing may be published any more: Close has begun
+	// turns keeps methods out of messages: who publishes takes one, and who calls or closes all of them. The driver writes a
+	// message frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
+	turns   *semaphore.Weighted
+	retired atomic.Bool // nothing may be written any more: it is about to be closed
 
 	calls   sync.WaitGroup // those of callOn that are not answered yet
 	closing sync.Once
@@ -158,7 +160,8 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
 		if err == nil {
 			return &Channel{
-				Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1)), ended: make(chan struct{}),
+				Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
+				turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{}),
 			}, nil
 		}
 		if ctx.Err() != nil {
@@ -232,8 +235,12 @@ func (c *Conn) sendable(ctx context.Context, s *session, n int) error {
 
 // notSent is the error of a publish that ctx ended before anything was written.
 func (c *Conn) notSent(ctx context.Context) error {
-	state := c.State()
+	c.mu.Lock()
+	state, s := c.state, c.session
+	c.mu.Unlock()
 	switch {
+	case state.Phase == Connected && s != nil && !s.alive(): // lost a moment ago
+		return fmt.Errorf("%w: %w", ErrNotConnected, ended(ctx))
 	case state.Phase == Blocked:
 		return fmt.Errorf("%w (%w): %w", ErrBlocked, state.Err, ended(ctx))
 	case state.Phase == Connected:
@@ -447,26 +454,33 @@ func (s *session) version() string {
 	return v
 }
 
-// write publishes m. It does not block on the network, but while a call on the same channel waits for its answer. Once
-// the channel is closed, or is being closed, it is amqp.ErrClosed.
-func (ch *Channel) write(m *Publication) (*amqp.DeferredConfirmation, error) {
-	ch.writing.RLock()
-	defer ch.writing.RUnlock()
+// allTurns is what a call takes of a channel's turns.
+const allTurns = math.MaxInt64
+
+// write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to be
+// answered. Once the channel is closed, or about to be, it is amqp.ErrClosed.
+func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredConfirmation, error) {
+	if err := ch.turns.Acquire(ctx, 1); err != nil {
+		return nil, ended(ctx)
+	}
+	defer ch.turns.Release(1)
 	if ch.retired.Load() {
 		return nil, amqp.ErrClosed
 	}
 	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
 }
 
-// callOn makes a call on a channel that blocks until the broker has answered, while ctx lives. A channel whose call was
-// left behind may only be closed, by [Channel.close].
+// callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published on
+// the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
 func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
-	if ctx.Err() != nil {
-		var none T
+	var none T
+	if err := ch.turns.Acquire(ctx, allTurns); err != nil {
 		return none, ended(ctx)
 	}
-	ch.writing.Lock()
-	defer ch.writing.Unlock()
+	defer ch.turns.Release(allTurns)
+	if ch.retired.Load() {
+		return none, amqp.ErrClosed
+	}
 	ch.calls.Add(1)
 	return await(ctx, func() (T, error) {
 		defer ch.calls.Done()
@@ -481,10 +495,10 @@ func (ch *Channel) close(ctx context.Context) {
 	ch.closing.Do(func() {
 		go func() {
 			defer close(ch.ended)
-			ch.calls.Wait()
-			ch.writing.Lock()
+			_ = ch.turns.Acquire(context.Background(), allTurns)
 			ch.retired.Store(true)
-			ch.writing.Unlock()
+			ch.turns.Release(allTurns)
+			ch.calls.Wait()
 			_ = ch.Channel.Close()
 		}()
 	})

@@ -91,7 +91,8 @@ func (d *Incoming) AckNow() {
 }
 
 // Reply publishes m on the channel that the delivery came on, without a confirm: a reply is worth nothing to anybody
-// but the caller that waits for it. It blocks only while the broker takes nothing. A body over DefaultMaxBody is
+// but the caller that waits for it. It blocks, while ctx lives, only while the broker takes nothing, or does not answer what
+// the consumer asks of it. A body over DefaultMaxBody is
 // ErrTooLarge: the broker would close the channel, with everything that is being handled on it.
 func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
@@ -106,7 +107,7 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 		return err
 	}
 	defer w.release(len(m.Body))
-	_, err := channel.write(m)
+	_, err := channel.write(ctx, m)
 	return err
 }
 

@@ -2,6 +2,9 @@ package rabbit_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,16 +21,23 @@ import (
 const rounds = 10
 
 // large is a message of many frames that is routed nowhere.
-func large() *rabbit.Publication {
+func large(body []byte) *rabbit.Publication {
 	m := to("nowhere", "x")
-	m.Mandatory, m.DeliveryMode, m.CorrelationId = false, 1, "x"
-	m.Body = make([]byte, 1<<20)
+	m.Mandatory, m.DeliveryMode, m.CorrelationId, m.Body = false, 1, rand.Text(), body
 	return m
+}
+
+// requireNeverLost asks the broker something first, so that what it had to say before has come.
+func requireNeverLost(t *testing.T, conn *rabbit.Conn) {
+	t.Helper()
+	_, err := conn.Inspect(within(t), "nowhere")
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.Zero(t, conn.State().Lost)
 }
 
 func TestStoppingAConsumerSparesTheRepliesThatAreBeingWritten(t *testing.T) {
 	t.Parallel()
-	conn := connected(t)
+	conn, body := connected(t), make([]byte, 1<<20)
 	declare(t, conn, queue("q", "classic"))
 	for range rounds {
 		fill(t, conn, "q", 1)
@@ -36,8 +46,9 @@ func TestStoppingAConsumerSparesTheRepliesThatAreBeingWritten(t *testing.T) {
 		stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 			Queue: "q",
 			Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+				defer once.Do(func() { close(replying) })
 				for more := 5; more > 0; {
-					if err := d.Reply(ctx, large()); err != nil {
+					if err := d.Reply(ctx, large(body)); err != nil {
 						t.Error(err)
 						break
 					}
@@ -53,19 +64,21 @@ func TestStoppingAConsumerSparesTheRepliesThatAreBeingWritten(t *testing.T) {
 		stopped.Store(true)
 		require.NoError(t, stop())
 	}
-	require.Zero(t, conn.State().Lost)
+	requireNeverLost(t, conn)
 	requireReady(t, conn, "q", 0)
 }
 
 func TestClosingARequesterSparesTheRequestsThatAreBeingWritten(t *testing.T) {
 	t.Parallel()
-	for name, publish := range map[string]func(*rabbit.Requester){
-		"requests": func(r *rabbit.Requester) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	body := make([]byte, 1<<20)
+	for name, publish := range map[string]func(*rabbit.Requester) error{
+		"requests": func(r *rabbit.Requester) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 			defer cancel()
-			_, _ = r.Call(ctx, large())
+			_, err := r.Call(ctx, large(body)) // nobody answers
+			return err
 		},
-		"hints": func(r *rabbit.Requester) { r.Tell(large()) },
+		"hints": func(r *rabbit.Requester) error { r.Tell(large(body)); return context.DeadlineExceeded },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,23 +88,34 @@ func TestClosingARequesterSparesTheRequestsThatAreBeingWritten(t *testing.T) {
 				r := rabbit.NewRequester(conn, rabbit.RequesterConfig{})
 				_, err := r.Call(ctx, request("1"))
 				require.NoError(t, err)
-				var closed atomic.Bool
-				publishing, once := make(chan struct{}), sync.Once{}
+				closed, publishing := make(chan struct{}), make(chan struct{}, 1)
 				var all sync.WaitGroup
 				for range 2 {
 					all.Go(func() {
-						for !closed.Load() {
-							publish(r)
-							once.Do(func() { close(publishing) })
+						for {
+							select {
+							case <-closed:
+								return
+							default:
+							}
+							err := publish(r)
+							if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, rabbit.ErrBlocked) { // it was written
+								select {
+								case publishing <- struct{}{}:
+								default:
+								}
+							}
+							runtime.Gosched()
 						}
 					})
 				}
 				<-publishing
-				require.NoError(t, r.Close(ctx))
-				closed.Store(true)
+				err = r.Close(ctx)
+				close(closed)
 				all.Wait()
+				require.NoError(t, err)
 			}
-			require.Zero(t, conn.State().Lost)
+			requireNeverLost(t, conn)
 		})
 	}
 }

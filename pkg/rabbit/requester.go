@@ -318,7 +318,7 @@ func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
 	c.waiting[m.CorrelationId] = waiter{m, answers}
 	c.mu.Unlock()
 
-	_, err := c.write(m)
+	_, err := c.write(context.Background(), m) // there is no call here to wait for
 	if err == nil {
 		return answers, nil
 	}

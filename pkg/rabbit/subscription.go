@@ -65,12 +65,13 @@ func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
 	ctx, stop := outlasting(ctx)
 	defer stop()
 	var err error
-	r.deliveries, err = callOn(ctx, s.channel, func() (<-chan Delivery, error) {
-		if !c.config.NoAck {
-			if err := s.channel.Qos(prefetch, 0, false); err != nil {
-				return nil, err
-			}
+	if !c.config.NoAck {
+		_, err = callOn(ctx, s.channel, func() (struct{}, error) { return struct{}{}, s.channel.Qos(prefetch, 0, false) })
+		if err != nil {
+			return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 		}
+	}
+	r.deliveries, err = callOn(ctx, s.channel, func() (<-chan Delivery, error) {
 		return s.channel.Consume(c.config.Queue, r.tag, c.config.NoAck, c.config.Exclusive, false, false, nil)
 	})
 	if err != nil {

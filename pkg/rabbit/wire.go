@@ -1,8 +1,10 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -35,7 +37,7 @@ type wire struct {
 	closing  bool
 	space    chan struct{} // closed when there is room again; nil while nobody waits
 
-	failed atomic.Bool // Write fails from now on
+	failed atomic.Bool // what is written from now on is lost
 	wake   chan struct{}
 	done   chan struct{} // the writing goroutine has ended
 }
@@ -46,21 +48,30 @@ func newWire(c net.Conn, blocked *atomic.Bool) *wire {
 	return w
 }
 
-// Write takes p and returns. It fails once a write to the network has failed.
+// Write takes p and returns. Once a write to the network has failed, p is lost, as is what was still on its way then: the
+// driver is told by its reader alone, which knows more of why.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
-	err := w.err
-	if err == nil && w.closing {
-		err = net.ErrClosed
+	defer w.mu.Unlock()
+	switch {
+	case w.closing:
+		return 0, net.ErrClosed
+	case w.err == nil:
+		w.pending = append(w.pending, p...)
+		w.signal()
 	}
-	if err != nil {
-		w.mu.Unlock()
-		return 0, err
-	}
-	w.pending = append(w.pending, p...)
-	w.mu.Unlock()
-	w.signal()
 	return len(p), nil
+}
+
+// Read reads from the network. Where that ends because writing has failed, the error is that of writing.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+		w.mu.Lock()
+		err = cmp.Or(w.err, err)
+		w.mu.Unlock()
+	}
+	return n, err
 }
 
 func (w *wire) signal() {
@@ -72,7 +83,7 @@ func (w *wire) signal() {
 
 // tryReserve makes room for n bytes more, and tells whether there is any now. Whoever has reserved writes, and then calls
 // release with the same n. What is pending never exceeds wireBuffer by more than one message. A connection that has
-// failed has room for everything: whoever writes will be told.
+// failed has room for everything, and what is written is lost.
 func (w *wire) tryReserve(n int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -209,9 +220,9 @@ func (w *wire) extend() (last bool, err error) {
 	return false, w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
-// fail gives up: writers are told, and closing the network connection ends the driver's reader, which closes all. But a
-// broker that closes the connection has said why, and that may have arrived and not be read yet: the reader comes to its
-// end by itself, or in closeTimeout.
+// fail gives up. Closing the network connection ends the driver's reader, which closes all. But a broker that closes the
+// connection has said why, and that may have arrived and not be read yet: unless it was silence that made writing fail, the
+// reader comes to its end by itself, or in closeTimeout.
 func (w *wire) fail(err error) {
 	w.mu.Lock()
 	w.err = err
@@ -219,5 +230,10 @@ func (w *wire) fail(err error) {
 	w.failed.Store(true)
 	w.makeRoom()
 	w.mu.Unlock()
+	var e net.Error
+	if errors.As(err, &e) && e.Timeout() {
+		_ = w.Conn.Close()
+		return
+	}
 	time.AfterFunc(closeTimeout, func() { _ = w.Conn.Close() })
 }

@@ -3,6 +3,7 @@ package rabbit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -151,9 +152,11 @@ func TestWireGivesUpWhenNothingMovesUnlessTheBrokerWantsItSo(t *testing.T) {
 		time.Sleep(2 * writeTimeout)
 		synctest.Wait()
 		require.True(t, w.failed.Load())
+		_, err = w.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded, "the driver's reader ends, and knows why")
 		_, err = w.Write([]byte("x"))
-		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-		require.NoError(t, w.reserve(t.Context(), 1), "whoever writes will be told")
+		require.NoError(t, err, "it is lost, as what was written before")
+		require.NoError(t, w.reserve(t.Context(), 1), "nobody waits")
 	})
 }
 
@@ -218,8 +221,6 @@ func TestWireTellsOfALostConnection(t *testing.T) {
 	require.NoError(t, far.Close())
 	require.NoError(t, <-waiting)
 	require.Eventually(t, w.failed.Load, 10*time.Second, time.Millisecond)
-	_, err = w.Write([]byte("x"))
-	require.Error(t, err)
 	_, err = w.Read(make([]byte, 1))
 	require.Error(t, err, "the driver's reader ends, too")
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -250,6 +251,29 @@ func TestWireLeavesTheBrokersLastWordsToBeRead(t *testing.T) {
 	require.Equal(t, "last words", string(got))
 	_, err = w.Read(got)
 	require.Error(t, err)
+}
+
+// unwritable is a connection that takes nothing more, and is read like any other.
+type unwritable struct{ net.Conn }
+
+var errUnwritable = errors.New("nothing more is taken")
+
+func (unwritable) Write([]byte) (int, error) { return 0, errUnwritable }
+
+func TestWireEndsTheReaderThoughTheBrokerStaysSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		w := newWire(unwritable{near}, new(atomic.Bool))
+		defer w.Close()
+		began := time.Now()
+		_, err := w.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = w.Read(make([]byte, 1))
+		require.ErrorIs(t, err, errUnwritable)
+		require.Equal(t, closeTimeout, time.Since(began))
+	})
 }
 
 // Deadlines for writing come from above as if Write could block; they must not hurt what is pending.
