@@ -333,12 +333,14 @@ func TestDevKeepsItsData(t *testing.T) {
 	data, err := os.MkdirTemp("", "leveret-data-") // short, and seen by tools in a chroot
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(data) })
-	ready := regexp.MustCompile(`(?m)^payment +\| .*msg=ready`)
 	for range 2 {
 		c := command(t, "dev", "--data", data)
 		c.onSharedNode(t)
 		require.NoError(t, c.Start())
-		require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+		for _, service := range []string{"order", "payment", "inventory"} {
+			ready := regexp.MustCompile(`(?m)^` + service + ` +\| .*msg=ready`)
+			require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+		}
 		require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
 		require.Equal(t, 0, c.exitCode(t), c.err.String())
 		c.requireNoTrace(t)
