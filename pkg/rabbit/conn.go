@@ -239,11 +239,9 @@ func (c *Conn) notSent(ctx context.Context) error {
 	state, s := c.state, c.session
 	c.mu.Unlock()
 	switch {
-	case state.Phase == Connected && s != nil && !s.alive(): // lost a moment ago
-		return fmt.Errorf("%w: %w", ErrNotConnected, ended(ctx))
 	case state.Phase == Blocked:
 		return fmt.Errorf("%w (%w): %w", ErrBlocked, state.Err, ended(ctx))
-	case state.Phase == Connected:
+	case state.Phase == Connected && s.alive(): // and not lost a moment ago
 		return fmt.Errorf("%w in time: %w", ErrBlocked, ended(ctx))
 	case state.Err != nil:
 		return fmt.Errorf("%w: %w (last: %w)", ErrNotConnected, ended(ctx), state.Err)
@@ -486,6 +484,12 @@ func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T,
 		defer ch.calls.Done()
 		return call()
 	}, func(T) {})
+}
+
+// doOn is callOn for a call without a result.
+func doOn(ctx context.Context, ch *Channel, call func() error) error {
+	_, err := callOn(ctx, ch, func() (struct{}, error) { return struct{}{}, call() })
+	return err
 }
 
 // close closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind

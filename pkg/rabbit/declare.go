@@ -82,7 +82,7 @@ type step struct {
 // run takes steps until all are done or the channel is gone, and returns those that are left.
 func (d *Declarer) run(ctx context.Context, ch *Channel, steps []step) ([]step, error) {
 	for i, s := range steps {
-		_, err := callOn(ctx, ch, func() (struct{}, error) { return struct{}{}, s.do(ch) })
+		err := doOn(ctx, ch, func() error { return s.do(ch) })
 		if err == nil {
 			continue
 		}

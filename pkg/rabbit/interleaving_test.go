@@ -41,18 +41,19 @@ func TestStoppingAConsumerSparesTheRepliesThatAreBeingWritten(t *testing.T) {
 	declare(t, conn, queue("q", "classic"))
 	for range rounds {
 		fill(t, conn, "q", 1)
-		replying, once := make(chan struct{}), sync.Once{}
+		replying := make(chan struct{})
+		begun := sync.OnceFunc(func() { close(replying) })
 		var stopped atomic.Bool
 		stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 			Queue: "q",
 			Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-				defer once.Do(func() { close(replying) })
+				defer begun()
 				for more := 5; more > 0; {
 					if err := d.Reply(ctx, large(body)); err != nil {
 						t.Error(err)
 						break
 					}
-					once.Do(func() { close(replying) })
+					begun()
 					if stopped.Load() {
 						more--
 					}
@@ -88,22 +89,16 @@ func TestClosingARequesterSparesTheRequestsThatAreBeingWritten(t *testing.T) {
 				r := rabbit.NewRequester(conn, rabbit.RequesterConfig{})
 				_, err := r.Call(ctx, request("1"))
 				require.NoError(t, err)
-				closed, publishing := make(chan struct{}), make(chan struct{}, 1)
+				living, closed := context.WithCancel(ctx)
+				publishing := make(chan struct{})
+				written := sync.OnceFunc(func() { close(publishing) })
 				var all sync.WaitGroup
 				for range 2 {
 					all.Go(func() {
-						for {
-							select {
-							case <-closed:
-								return
-							default:
-							}
+						for living.Err() == nil {
 							err := publish(r)
-							if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, rabbit.ErrBlocked) { // it was written
-								select {
-								case publishing <- struct{}{}:
-								default:
-								}
+							if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, rabbit.ErrBlocked) {
+								written()
 							}
 							runtime.Gosched()
 						}
@@ -111,7 +106,7 @@ func TestClosingARequesterSparesTheRequestsThatAreBeingWritten(t *testing.T) {
 				}
 				<-publishing
 				err = r.Close(ctx)
-				close(closed)
+				closed()
 				all.Wait()
 				require.NoError(t, err)
 			}

@@ -64,13 +64,12 @@ func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
 	r := &registration{tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)), drop: make(chan struct{})}
 	ctx, stop := outlasting(ctx)
 	defer stop()
-	var err error
 	if !c.config.NoAck {
-		_, err = callOn(ctx, s.channel, func() (struct{}, error) { return struct{}{}, s.channel.Qos(prefetch, 0, false) })
-		if err != nil {
+		if err := doOn(ctx, s.channel, func() error { return s.channel.Qos(prefetch, 0, false) }); err != nil {
 			return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 		}
 	}
+	var err error
 	r.deliveries, err = callOn(ctx, s.channel, func() (<-chan Delivery, error) {
 		return s.channel.Consume(c.config.Queue, r.tag, c.config.NoAck, c.config.Exclusive, false, false, nil)
 	})
@@ -139,8 +138,7 @@ func (s *subscription) cancel(drop bool) error {
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), answerTimeout)
 	defer stop()
-	_, err := callOn(ctx, s.channel, func() (struct{}, error) { return struct{}{}, s.channel.Cancel(s.latest.tag, false) })
-	if err != nil {
+	if err := doOn(ctx, s.channel, func() error { return s.channel.Cancel(s.latest.tag, false) }); err != nil {
 		close(s.gone)
 		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
 	}

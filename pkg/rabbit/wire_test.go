@@ -26,6 +26,21 @@ func piped(t *testing.T, blocked *atomic.Bool) (*wire, net.Conn) {
 	return w, far
 }
 
+// overTCP returns a wire and its other end, with what the system keeps between them.
+func overTCP(t *testing.T) (*wire, *net.TCPConn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	near, err := net.Dial("tcp", listener.Addr().String())
+	require.NoError(t, err)
+	far, err := listener.Accept()
+	require.NoError(t, err)
+	w := newWire(near, new(atomic.Bool))
+	t.Cleanup(func() { _ = far.Close(); _ = w.Close() })
+	return w, far.(*net.TCPConn)
+}
+
 func TestWireNeverBlocksInWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,22 +217,14 @@ func TestWireClosesInTimeThoughNobodyReads(t *testing.T) {
 
 func TestWireTellsOfALostConnection(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	near, err := net.Dial("tcp", listener.Addr().String())
-	require.NoError(t, err)
-	far, err := listener.Accept()
-	require.NoError(t, err)
-	w := newWire(near, new(atomic.Bool))
-	defer w.Close()
-	_, err = w.Write(make([]byte, 8<<20)) // more than the sockets take
+	w, far := overTCP(t)
+	_, err := w.Write(make([]byte, 8<<20)) // more than the sockets take
 	require.NoError(t, err)
 	_, err = w.Write(make([]byte, 8<<20))
 	require.NoError(t, err)
 	waiting := make(chan error, 1)
 	go func() { waiting <- w.reserve(t.Context(), 1) }()
-	require.NoError(t, far.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, far.SetLinger(0))
 	require.NoError(t, far.Close())
 	require.NoError(t, <-waiting)
 	require.Eventually(t, w.failed.Load, 10*time.Second, time.Millisecond)
@@ -229,16 +236,8 @@ func TestWireTellsOfALostConnection(t *testing.T) {
 // A broker that refuses a client's certificate, say, tells it why and closes, while the client still writes.
 func TestWireLeavesTheBrokersLastWordsToBeRead(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	near, err := net.Dial("tcp", listener.Addr().String())
-	require.NoError(t, err)
-	far, err := listener.Accept()
-	require.NoError(t, err)
-	w := newWire(near, new(atomic.Bool))
-	defer w.Close()
-	_, err = far.Write([]byte("last words"))
+	w, far := overTCP(t)
+	_, err := far.Write([]byte("last words"))
 	require.NoError(t, err)
 	require.NoError(t, far.Close())
 	require.Eventually(t, func() bool {

@@ -73,22 +73,18 @@ func (s *Schema) walk(at *jsonschema.Schema, value any, path string, w *walker) 
 }
 
 func (s *Schema) walkField(at *jsonschema.Schema, value any, path, name string, w *walker) {
-	switch {
-	case at.Properties == nil:
+	path = join(path, name)
+	if at.Properties == nil {
 		if at.AdditionalProperties != nil {
-			s.walk(at.AdditionalProperties, value, join(path, name), w)
+			s.walk(at.AdditionalProperties, value, path, w)
 		}
-	case has(at, name):
-		property, _ := at.Properties.Get(name)
-		s.walk(property, value, join(path, name), w)
-	case w.field != nil:
-		w.field(at, join(path, name), name)
+		return
 	}
-}
-
-func has(at *jsonschema.Schema, name string) bool {
-	_, ok := at.Properties.Get(name)
-	return ok
+	if property, ok := at.Properties.Get(name); ok {
+		s.walk(property, value, path, w)
+	} else if w.field != nil {
+		w.field(at, path, name)
+	}
 }
 
 // resolve follows references, and looks past the null of a pointer.
