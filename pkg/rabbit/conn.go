@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// answerTimeout is how long closing something waits for a broker that may not answer any more.
+// answerTimeout is how long closing something waits for a broker that may not answer any more: see [session.patience].
 const answerTimeout = 5 * time.Second
 
 // A Phase is what a connection is doing.
@@ -73,11 +73,21 @@ type session struct {
 	address string
 	closed  chan *amqp.Error
 	blocks  chan amqp.Blocking
+	silent  atomic.Bool // the broker has not answered in time, and not since
 }
 
 // alive tells whether the session can be written to, as far as anybody knows. The driver learns of a write that failed a
 // moment after the wire does.
 func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
+
+// patience is how long closing something may wait for the broker's answer: hardly, where one did not come in time. So a
+// process that ends piece by piece waits once for a broker that hangs, not for every piece.
+func (s *session) patience() time.Duration {
+	if s.silent.Load() {
+		return 100 * time.Millisecond
+	}
+	return answerTimeout
+}
 
 // Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
 // login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
@@ -307,8 +317,9 @@ func (c *Conn) watch(life context.Context, s *session) error {
 			c.setBlocked(s, b)
 		case <-life.Done():
 			// The driver's own deadline moves with every heartbeat, which a broker under an alarm goes on sending.
-			cut := time.AfterFunc(answerTimeout, func() { _ = s.wire.Conn.Close() })
-			_ = s.CloseDeadline(time.Now().Add(answerTimeout))
+			patience := s.patience()
+			cut := time.AfterFunc(patience, func() { _ = s.wire.Conn.Close() })
+			_ = s.CloseDeadline(time.Now().Add(patience))
 			cut.Stop()
 			return nil
 		}
@@ -482,6 +493,7 @@ func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T,
 	ch.calls.Add(1)
 	return await(ctx, func() (T, error) {
 		defer ch.calls.Done()
+		defer ch.session.silent.Store(false)
 		return call()
 	}, func(T) {})
 }
@@ -504,13 +516,15 @@ func (ch *Channel) close(ctx context.Context) {
 			ch.turns.Release(allTurns)
 			ch.calls.Wait()
 			_ = ch.Channel.Close()
+			ch.session.silent.Store(false)
 		}()
 	})
-	timer := time.NewTimer(answerTimeout)
+	timer := time.NewTimer(ch.session.patience())
 	defer timer.Stop()
 	select {
 	case <-ch.ended:
 	case <-timer.C:
+		ch.session.silent.Store(true)
 	case <-ctx.Done():
 	}
 }

@@ -136,9 +136,13 @@ func (s *subscription) cancel(drop bool) error {
 	if drop {
 		close(s.latest.drop)
 	}
-	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), answerTimeout)
+	session := s.channel.session
+	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), session.patience())
 	defer stop()
 	if err := doOn(ctx, s.channel, func() error { return s.channel.Cancel(s.latest.tag, false) }); err != nil {
+		if ctx.Err() != nil {
+			session.silent.Store(true)
+		}
 		close(s.gone)
 		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
 	}
@@ -274,14 +278,7 @@ func (s *subscription) retire() {
 		if err := s.acks.Close(); err != nil {
 			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
 		}
-		closing, stop := context.WithCancel(context.WithoutCancel(s.work))
-		defer stop()
-		select {
-		case <-s.gone:
-			stop() // it was waited for already
-		default:
-		}
-		s.channel.close(closing)
+		s.channel.close(context.WithoutCancel(s.work))
 	})
 }
 
