@@ -89,7 +89,7 @@ func (s *Schema) bind(v *viper.Viper, fs *pflag.FlagSet, f file, options Options
 			return fmt.Errorf("bind %s: %w", k.EnvName(), err)
 		}
 		if flag := lookup(fs, k); flag != nil {
-			if err := v.BindPFlag(k.Name, flag); err != nil {
+			if err := v.BindFlagValue(k.Name, asWritten{flag}); err != nil {
 				return fmt.Errorf("bind --%s: %w", flag.Name, err)
 			}
 		}

@@ -28,7 +28,7 @@ func (a *App) callCommand() *cobra.Command {
 			"standard output; who answered and how fast goes to standard error. An error of the other side ends with 6, no reply in\n" +
 			"time with 4, a request that nobody serves with 5.",
 		Example:           fmt.Sprintf("  %[1]s call %[2]s '{…}' --timeout 5s\n  %[1]s call %[2]s -f request.json -o json | jq .", a.Name, a.some(leveret.KindRequest)),
-		Args:              arguments(1, 2),
+		Args:              Arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindRequest),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("timeout") && o.timeout <= 0 {

@@ -18,7 +18,7 @@ func (a *App) completionCommand() *cobra.Command {
   zsh          source <(%[1]s completion zsh)        # in ~/.zshrc, after compinit
   fish         %[1]s completion fish | source        # in ~/.config/fish/config.fish
   powershell   %[1]s completion powershell | Out-String | Invoke-Expression`, a.Name),
-		Args:                  arguments(1, 1),
+		Args:                  Arguments(1, 1),
 		ValidArgs:             shells,
 		DisableFlagsInUseLine: true,
 		Annotations:           map[string]string{needsNothing: "true"},

@@ -15,7 +15,7 @@ func (a *App) configCommand() *cobra.Command {
 		Short: "Every setting with its value",
 		Long: "Every setting with its value; secrets are hidden. A setting comes from a flag, else from an environment variable,\n" +
 			"else from the file, else it is the default.",
-		Args: arguments(0, 0),
+		Args: Arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error { return a.showConfig(origin) },
 	}
 	show.Flags().BoolVar(&origin, "origin", false, "where each value came from, and which flag and variable set it")

@@ -44,7 +44,7 @@ func (a *App) contractsShowCommand() *cobra.Command {
 		Short: "All that is known of one contract, its JSON Schema and an example payload",
 		Example: fmt.Sprintf("  %[1]s contracts show %[2]s\n"+
 			"  %[1]s contracts show %[2]s --example | %[1]s send %[2]s -f -", a.Name, a.some(leveret.KindCommand)),
-		Args:              arguments(1, 1),
+		Args:              Arguments(1, 1),
 		ValidArgsFunction: a.completeContract(0),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.name = args[0]

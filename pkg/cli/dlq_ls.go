@@ -39,7 +39,7 @@ func (a *App) dlqListCommand() *cobra.Command {
 		Long: "How many failed where, and why: dead letters by queue and error, with what the newest of each says.\n" +
 			"TOTAL is how many the queue has, COUNT how many of those looked at failed so.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls %[2]s --where 'age < duration(\"1h\")'", a.Name, a.someQueue()),
-		Args:    arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
+		Args:    Arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				o.queue = args[0]

@@ -48,7 +48,7 @@ func (a *App) dlqReplayCommand() *cobra.Command {
 			"that is killed in between leaves a message in both, and the next delivers it again. Those that fail again meanwhile are\n" +
 			"not replayed again.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq replay %[2]s --dry-run\n  %[1]s dlq replay %[2]s --where 'code == \"unavailable\"' --rate 50/s --yes", a.Name, a.someQueue()),
-		Args:    arguments(1, 1), ValidArgsFunction: a.completeDeadLetters(),
+		Args:    Arguments(1, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.queue = a.failingQueue(args[0])
 			return a.replay(cmd.Context(), o)

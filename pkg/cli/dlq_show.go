@@ -23,7 +23,7 @@ func (a *App) dlqShowCommand() *cobra.Command {
 		Short:   "The dead letters of a queue, or all of one: headers, error, payload",
 		Long:    "The dead letters of a queue, those that failed first at the top, or all of one: headers, error, payload. N is the\nnumber in the list, ID the message's.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq show %[2]s\n  %[1]s dlq show %[2]s 1\n  %[1]s dlq show %[2]s -o jsonl --where 'code == \"not_found\"' | jq .payload", a.Name, a.someQueue()),
-		Args:    arguments(1, 2), ValidArgsFunction: a.completeDeadLetters(),
+		Args:    Arguments(1, 2), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.queue = a.failingQueue(args[0])
 			if len(args) > 1 {

@@ -31,7 +31,7 @@ func (a *App) queuesCommand() *cobra.Command {
 			"READY and CONSUMERS are asked of the broker itself; the rest comes from its management API, some seconds late. OUT is\n" +
 			"what consumers have done with; CLEARS IN is how long what waits will last at that pace. What nobody knows is -.",
 		Example:           fmt.Sprintf("  %[1]s queues\n  %[1]s queues '*.dlq' --watch\n  %[1]s queues --watch=10s -o jsonl", a.Name),
-		Args:              arguments(0, 2),
+		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeQueue(a.shownQueues),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.watch = cmd.Flags().Changed("watch")

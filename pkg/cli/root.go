@@ -162,13 +162,17 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 	return usage(next, "%w", err)
 }
 
-// arguments checks the number of arguments, and says how the command is used where it is wrong.
-func arguments(least, most int) cobra.PositionalArgs {
+// Arguments checks the number of arguments, and says how the command is used where it is wrong; with a negative most, any
+// number is allowed.
+func Arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least {
 			return usage(cmd.CommandPath()+" --help", "too few arguments; usage: %s", cmd.UseLine())
 		}
-		if most >= 0 && len(args) > most {
+		if most == 0 && len(args) > 0 {
+			return usage(cmd.CommandPath()+" --help", "%s takes no arguments, and there is %q", cmd.CommandPath(), args[0])
+		}
+		if most > 0 && len(args) > most {
 			return usage(cmd.CommandPath()+" --help", "too many arguments (%q); usage: %s. A payload is one argument: put it in single quotes", args[most], cmd.UseLine())
 		}
 		return nil

@@ -42,7 +42,7 @@ func (a *App) sendCommand() *cobra.Command {
   %[1]s send %[2]s -f payload.json -n 100 --rate 50/s
   %[1]s send %[2]s -f payloads.jsonl
   %[1]s send --raw --exchange amq.topic --routing-key some.key 'any text'`, a.Name, a.some(leveret.KindCommand)),
-		Args:              arguments(0, 2),
+		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindCommand),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.raw.on {
@@ -69,7 +69,7 @@ func (a *App) publishCommand() *cobra.Command {
 		Long: "Publish an event to all who subscribe to it. The payload is checked against the event's JSON Schema first. It is\n" +
 			"published when the broker has confirmed it; an event that nobody subscribes to is confirmed, too.\n\n" + templateHelp,
 		Example:           fmt.Sprintf("  %[1]s publish %[2]s '{…}'\n  %[1]s publish %[2]s -f payloads.jsonl", a.Name, a.some(leveret.KindEvent)),
-		Args:              arguments(1, 2),
+		Args:              Arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindEvent),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.send(cmd, o, args, leveret.KindEvent)

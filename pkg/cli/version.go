@@ -17,7 +17,7 @@ func (a *App) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "The version of this program, and of the Go that built it",
-		Args:  arguments(0, 0),
+		Args:  Arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			v := version{a.Version, runtime.Version()}
 			if a.Format() != FormatText {

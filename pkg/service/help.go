@@ -34,7 +34,7 @@ func usage(cmd *cobra.Command) error {
 		}
 		shown := *f
 		if f.Value.Type() == "bool" {
-			shown.NoOptDefVal = "" // else --help[=true|false]
+			shown.Value = struct{ pflag.Value }{f.Value} // else --help[=true|false]
 		}
 		sections[title].AddFlag(&shown)
 	})

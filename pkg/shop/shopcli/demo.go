@@ -40,7 +40,7 @@ starts it again. Some of the orders are out of stock, some are declined, some ar
 to their end, the services' own stores and the dead-letter queues are read, and the ledger is printed: what was sent,
 what became of it, and what is lost, charged twice or reserved twice. Any of the last three, or an order that did not
 end as it had to, ends the command with 1.`,
-		Args:    cobra.NoArgs,
+		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
 	}

@@ -33,7 +33,7 @@ Starts a private RabbitMQ, on its usual ports where those are free, or uses the 
 as processes of their own. Their logs go to standard output, with their names in front; what the command itself tells goes
 to standard error. A service that crashes is started again. Ctrl-C lets the services finish what they do, and ends the
 broker; a second one ends everything at once. Nothing is kept, unless --data says where.`,
-		Args:    cobra.NoArgs,
+		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672/", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), app, o) },
 	}

@@ -2,10 +2,12 @@ package shopcli
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/schema"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
@@ -13,16 +15,21 @@ import (
 // Serve makes the command that runs one of the services: `serve payment` is the main of paymentd.
 func Serve(app *cli.App) *cobra.Command {
 	app.AddKeys(programs.Keys()...) // every command may read the file that the services read
+	var names []string
 	cmd := &cobra.Command{
 		Use:     "serve SERVICE",
 		GroupID: "run",
 		Short:   "Run one of the services, as its own binary does",
 		Long:    "Run one of the services until SIGTERM or Ctrl-C, then let it finish what it does.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return cli.Fail(cli.ExitUsage, app.Name+" serve --help", "there is no service %q", args[0])
+			if len(args) == 0 {
+				return cmd.Help()
 			}
-			return cmd.Help()
+			text := fmt.Sprintf("there is no service %q", args[0])
+			if near := schema.Nearest(args[0], names); near != "" {
+				text += fmt.Sprintf("; did you mean %s?", near)
+			}
+			return cli.Fail(cli.ExitUsage, app.Name+" serve --help", "%s", text)
 		},
 	}
 	var dir string
@@ -35,6 +42,7 @@ func Serve(app *cli.App) *cobra.Command {
 	for _, p := range programs.All() {
 		one := p.Command()
 		one.Use = p.Service.Name()
+		names = append(names, one.Use)
 		cli.NeedsNothing(one) // it has settings of its own
 		for _, sub := range one.Commands() {
 			cli.NeedsNothing(sub)
