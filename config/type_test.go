@@ -30,7 +30,7 @@ func TestRedactURL(t *testing.T) {
 
 // Whatever is given as the broker's URL, a password in the place of one is not shown, neither as a value nor in an error.
 func FuzzNoPasswordIsShown(f *testing.F) {
-	for _, seed := range []string{"amqp://u:%s@h/", "amqp://u:%s#@h", "u:%s@h", "amqp://%s", ":%s@", "amqp://u:%s/@h", "amqp://u@%s@h"} {
+	for _, seed := range []string{"amqp://u:%s@h/", "u:%s@h", ":%s@", "amqp://u:%s@h:port", "amqps://a:%s@h/v,amqp://b:%s@i/v", "http://u:%s@[::1"} {
 		f.Add(seed, "hunter2")
 	}
 	f.Fuzz(func(t *testing.T, around, password string) {

@@ -16,10 +16,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
-// ctl runs rabbitmqctl on the node of the tests.
+// ctl runs rabbitmqctl on the node of the tests: a virtual machine of its own, which takes its time on a busy machine.
 func ctl(tb testing.TB, args ...string) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 4*patience)
 	defer cancel()
 	out, err := leverettest.Node(tb).Ctl(ctx, args...)
 	require.NoError(tb, err, "%s", out)
