@@ -16,26 +16,39 @@ type acknowledger interface {
 }
 
 // acks settles the deliveries of one channel, many with one frame where it can: one multiple ack for the prefix of
-// delivery tags that are all settled, single ones for the rest. A slow handler holds nobody's ack back.
+// delivery tags that are all settled. Those beyond it wait for the prefix to reach them; where it does not in a few
+// milliseconds, or too many wait, they are acked one by one. A slow handler holds nobody's ack back.
 //
 // Delivery tags of a channel are 1, 2, 3, …. A multiple ack must name a tag that is still unsettled at the broker, or
 // the broker closes the channel: so it never names one that was nacked, or acked alone.
 type acks struct {
 	channel acknowledger
-	batch   int // so many acks are sent at once
 
 	mu      sync.Mutex
+	batch   int // from so many on, the prefix is acked
+	most    int // so many do not wait any longer
 	settled bitset
+	seen    uint64   // the prefix when it was last acked
 	waiting []uint64 // acked by their handlers, not yet told to the broker
 	timer   *time.Timer
 	err     error // of the first frame that could not be sent
 }
 
-func newAcks(channel acknowledger, prefetch int) *acks {
-	a := &acks{channel: channel, batch: max(prefetch/4, 1)}
+func newAcks(channel acknowledger, prefetch, handlers int) *acks {
+	a := &acks{channel: channel}
+	a.size(prefetch, handlers)
 	a.timer = time.AfterFunc(time.Hour, a.Flush)
 	a.timer.Stop()
 	return a
+}
+
+// size sets how many acks wait for each other. What waits is missing from the prefetch: there must be enough left of it to
+// keep all handlers busy.
+func (a *acks) size(prefetch, handlers int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.batch = max(prefetch/4, 1)
+	a.most = max(min(3*a.batch, prefetch-handlers), a.batch)
 }
 
 // Ack settles a delivery for good, now or in a few milliseconds.
@@ -44,10 +57,14 @@ func (a *acks) Ack(tag uint64) {
 	defer a.mu.Unlock()
 	a.settled.set(tag)
 	a.waiting = append(a.waiting, tag)
-	if len(a.waiting) >= a.batch {
-		a.flush()
-	} else if len(a.waiting) == 1 {
+	if len(a.waiting) == 1 {
 		a.timer.Reset(ackFlush)
+	}
+	switch n := len(a.waiting); {
+	case n >= a.most:
+		a.flush()
+	case n >= a.batch:
+		a.ackPrefix()
 	}
 }
 
@@ -75,34 +92,39 @@ func (a *acks) Close() error {
 	return a.err
 }
 
-// setBatch changes how many acks wait for each other.
-func (a *acks) setBatch(prefetch int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.batch = max(prefetch/4, 1)
-}
-
+// flush acks all that waits.
 func (a *acks) flush() {
-	if len(a.waiting) == 0 {
-		return
-	}
-	prefix := a.settled.prefix()
-	var upTo uint64
+	a.ackPrefix()
 	for _, tag := range a.waiting {
-		if tag <= prefix && tag > upTo {
-			upTo = tag
-		}
-	}
-	if upTo > 0 {
-		a.note(a.channel.Ack(upTo, true))
-	}
-	for _, tag := range a.waiting {
-		if tag > prefix {
-			a.note(a.channel.Ack(tag, false))
-		}
+		a.note(a.channel.Ack(tag, false))
 	}
 	a.waiting = a.waiting[:0]
 	a.timer.Stop()
+}
+
+// ackPrefix acks what waits up to the first delivery that is not settled. The rest goes on waiting.
+func (a *acks) ackPrefix() {
+	prefix := a.settled.prefix()
+	if prefix == a.seen {
+		return
+	}
+	a.seen = prefix
+	var upTo uint64
+	rest := a.waiting[:0]
+	for _, tag := range a.waiting {
+		if tag > prefix {
+			rest = append(rest, tag)
+		} else {
+			upTo = max(upTo, tag)
+		}
+	}
+	a.waiting = rest
+	if upTo > 0 {
+		a.note(a.channel.Ack(upTo, true))
+	}
+	if len(rest) == 0 {
+		a.timer.Stop()
+	}
 }
 
 // note keeps the first error: a channel that is gone takes its unsettled deliveries with it, and they come again.

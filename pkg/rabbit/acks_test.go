@@ -71,10 +71,10 @@ func (l *ledger) Nack(tag uint64, multiple, requeue bool) error {
 
 // settling plays one history: each byte is a step. It ends with everything settled that handlers had settled, in the way
 // that they had, and nothing else.
-func settling(t *testing.T, prefetch int, history []byte) {
+func settling(t *testing.T, prefetch, handlers int, history []byte) {
 	t.Helper()
 	broker := newLedger()
-	a := newAcks(broker, prefetch)
+	a := newAcks(broker, prefetch, handlers)
 	acked, nacked := map[uint64]bool{}, map[uint64]bool{}
 	var running []uint64
 	next := uint64(1)
@@ -115,19 +115,21 @@ func TestAcksSettleWhatWasHandledAndNothingElse(t *testing.T) {
 		for i := range history {
 			history[i] = byte(random.Uint32())
 		}
-		settling(t, 1+int(seed%100), history)
+		settling(t, 1+int(seed%100), 1+int(seed%7)*int(seed%5), history)
 	}
 }
 
 func FuzzAcks(f *testing.F) {
-	f.Add(uint8(64), []byte{0, 0, 0, 3, 11, 19, 7, 6, 14})
-	f.Fuzz(func(t *testing.T, prefetch uint8, history []byte) { settling(t, 1+int(prefetch), history) })
+	f.Add(uint8(64), uint8(16), []byte{0, 0, 0, 3, 11, 19, 7, 6, 14})
+	f.Fuzz(func(t *testing.T, prefetch, handlers uint8, history []byte) {
+		settling(t, 1+int(prefetch), 1+int(handlers), history)
+	})
 }
 
 func TestAcksOfAPrefixTravelTogether(t *testing.T) {
 	t.Parallel()
 	broker := newLedger()
-	a := newAcks(broker, 400)
+	a := newAcks(broker, 400, 10)
 	for tag := range uint64(1000) {
 		broker.deliver(tag + 1)
 		a.Ack(tag + 1)
@@ -137,11 +139,39 @@ func TestAcksOfAPrefixTravelTogether(t *testing.T) {
 	require.Equal(t, 10, broker.frames, "one for each quarter of the prefetch")
 }
 
+// One handler that ends a little later than its neighbours does not make theirs single acks, nor hold up too many of them.
+func TestAcksWaitForTheirPrefix(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		broker := newLedger()
+		a := newAcks(broker, 400, 10)
+		deliverAndAck := func(from, to uint64) {
+			for tag := from; tag <= to; tag++ {
+				broker.deliver(tag)
+				a.Ack(tag)
+			}
+		}
+		broker.deliver(1)
+		deliverAndAck(2, 200)
+		require.Zero(t, broker.frames)
+		a.Ack(1)
+		require.Equal(t, 1, broker.frames)
+		require.Len(t, broker.acked, 200)
+
+		broker.deliver(201)
+		deliverAndAck(202, 500)
+		require.Equal(t, 1, broker.frames)
+		deliverAndAck(501, 501)
+		require.Len(t, broker.acked, 500, "without waiting any longer")
+		require.NoError(t, a.Close())
+	})
+}
+
 func TestAnAckWaitsMillisecondsAndForNoSlowHandler(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := newLedger()
-		a := newAcks(broker, 400)
+		a := newAcks(broker, 400, 10)
 		for tag := range uint64(10) {
 			broker.deliver(tag + 1) // 1 is slow
 		}

@@ -48,7 +48,7 @@ type stamped struct {
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
 	return &subscription{
 		consumer: c, channel: ch, work: work,
-		acks:      newAcks(ch.Channel, c.config.Prefetch),
+		acks:      newAcks(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		clean:     make(chan struct{}, 1),
@@ -77,7 +77,7 @@ func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
 		return fmt.Errorf("consume from %s: %w", c.config.Queue, err)
 	}
 	s.latest, s.registered = r, true
-	s.acks.setBatch(prefetch)
+	s.acks.size(prefetch, n)
 	c.note(nil)
 	if c.config.Stamp {
 		r.stamped = make(chan stamped, prefetch)
@@ -225,11 +225,19 @@ func (s *subscription) deliver(r *registration, d *Delivery, at time.Time) {
 
 // begin waits for the turn of a handler, and tells whether it may run: not when deliveries go back to the queue.
 func (c *Consumer) begin(work context.Context, r *registration) bool {
+	// Selects of one channel each: one of several takes the locks of all of them, which all handlers share.
 	select {
 	case <-r.drop:
 		return false
-	case <-work.Done():
+	default:
+	}
+	if work.Err() != nil {
 		return false
+	}
+	select {
+	case c.slots <- struct{}{}:
+		c.running.Add(1)
+		return true
 	default:
 	}
 	select {

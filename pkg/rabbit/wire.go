@@ -183,7 +183,7 @@ func (w *wire) flush() {
 				w.fail(err)
 				return
 			}
-			if cap(out) <= wireBuffer {
+			if cap(out) <= 3*wireBuffer { // with what append keeps in hand; only larger messages leave more
 				spare = out
 			}
 		}
