@@ -25,10 +25,14 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 		Heartbeat:        a.settings.heartbeat,
 		Logger:           a.Logger(),
 	})
-	if err != nil {
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() != nil: // what it met by then is nobody's fault
+		return nil, ctx.Err()
+	default:
 		return nil, a.explain(err)
 	}
-	return conn, nil
 }
 
 // client connects, and makes a client that may use one contract: what is not used is not declared.

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -22,31 +25,44 @@ type sending struct {
 	verb     string
 	oneByOne bool // the next message may be long in coming: what became of the one before is told first
 
-	begun     map[*leveret.Message]time.Time // what has no outcome yet
-	confirmed int
-	ids       []string // of what was confirmed, for -o json
-	failed    int      // how many were not
-	first     error    // of the first of these
-	written   error    // of standard output
+	begun   []time.Time // when those began that have no outcome yet, oldest first
+	total   sent        // of all that has an outcome; IDs for -o json alone
+	first   error       // of the first that was not confirmed
+	written error       // of standard output
+}
+
+// sent is what send and publish print under -o json, and a line of under -o jsonl.
+type sent struct {
+	Contract    string   `json:"contract"`
+	Sent        int      `json:"sent"`
+	Failed      int      `json:"failed"`      // certainly not sent
+	Unconfirmed int      `json:"unconfirmed"` // sent or not, nobody knows
+	IDs         []string `json:"ids"`         // of what is confirmed
+	ElapsedMS   float64  `json:"elapsed_ms"`
+	Error       string   `json:"error,omitempty"` // of a line
 }
 
 // outcome takes down what became of one message, and tells it under -o jsonl.
-func (s *sending) outcome(m *leveret.Message, err error) {
-	one := sent{Contract: s.contract.Spec().Name, IDs: []string{}, ElapsedMS: milliseconds(time.Since(s.begun[m]))}
-	delete(s.begun, m)
-	if err == nil {
-		s.confirmed++
+func (s *sending) outcome(m *leveret.Message, begun time.Time, err error) {
+	one := sent{Contract: s.total.Contract, IDs: []string{}, ElapsedMS: milliseconds(time.Since(begun))}
+	switch {
+	case err == nil:
 		one.Sent, one.IDs = 1, []string{m.ID}
-	} else {
-		s.failed++
-		one.Failed, one.Error = 1, err.Error()
-		if s.first == nil {
-			s.first = err
-		}
+	case errors.Is(err, leveret.ErrUnconfirmed):
+		one.Unconfirmed = 1
+	default:
+		one.Failed = 1
 	}
+	if err != nil {
+		one.Error = err.Error()
+		s.first = cmp.Or(s.first, err)
+	}
+	s.total.Sent += one.Sent
+	s.total.Failed += one.Failed
+	s.total.Unconfirmed += one.Unconfirmed
 	switch s.app.Format() {
 	case FormatJSON:
-		s.ids = append(s.ids, one.IDs...)
+		s.total.IDs = append(s.total.IDs, one.IDs...)
 	case FormatJSONL:
 		if s.written == nil {
 			s.written = s.app.PrintJSON(one)
@@ -55,21 +71,11 @@ func (s *sending) outcome(m *leveret.Message, err error) {
 	}
 }
 
-// sent is what send and publish print under -o json, and a line of under -o jsonl. IDs are those of what was confirmed.
-type sent struct {
-	Contract  string   `json:"contract"`
-	Sent      int      `json:"sent"`
-	Failed    int      `json:"failed"`
-	IDs       []string `json:"ids"`
-	ElapsedMS float64  `json:"elapsed_ms"`
-	Error     string   `json:"error,omitempty"` // of a line
-}
-
 // lastWait is how long an interrupted command waits for the confirms of what it has sent.
 const lastWait = 5 * time.Second
 
 func (s *sending) run(ctx context.Context, source *payloadOptions) error {
-	payloads, stop, err := s.checked(source)
+	payloads, stop, err := s.checked(ctx, source)
 	if err != nil {
 		return err
 	}
@@ -93,14 +99,14 @@ func (s *sending) run(ctx context.Context, source *payloadOptions) error {
 		return s.one(ctx, client, payloads)
 	}
 	s.oneByOne = s.app.Format() == FormatJSONL && (s.pace != nil || source.file == "-")
-	return s.many(ctx, client, payloads, source.total())
+	return s.many(ctx, client, payloads, source)
 }
 
 // checked returns the payloads as they will travel. A file is read and checked to its end before anything is sent;
 // standard input is checked as it comes, the first payload at once.
-func (s *sending) checked(source *payloadOptions) (next func() ([]byte, error, bool), stop func(), err error) {
+func (s *sending) checked(ctx context.Context, source *payloadOptions) (next func() ([]byte, error, bool), stop func(), err error) {
 	if source.lines && source.file != "-" {
-		if err := s.checkAll(source); err != nil {
+		if err := s.checkAll(ctx, source); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -134,10 +140,13 @@ func (s *sending) checked(source *payloadOptions) (next func() ([]byte, error, b
 	}, stop, nil
 }
 
-func (s *sending) checkAll(source *payloadOptions) error {
+func (s *sending) checkAll(ctx context.Context, source *payloadOptions) error {
 	n := 0
 	for payload, err := range source.payloads(s.app.IO.In) {
 		n++
+		if ctx.Err() != nil {
+			return fmt.Errorf("nothing was sent: %w", ctx.Err())
+		}
 		if err == nil {
 			_, err = s.check.check(payload)
 		}
@@ -166,17 +175,32 @@ func (s *sending) one(ctx context.Context, client *leveret.Client, next func() (
 }
 
 // many sends through a pipeline: the next message does not wait for the confirm of the one before.
-func (s *sending) many(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool), total int) error {
-	s.begun = map[*leveret.Message]time.Time{}
+func (s *sending) many(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool), source *payloadOptions) error {
+	s.total = sent{Contract: s.contract.Spec().Name, IDs: []string{}}
 	pipeline := client.Pipeline()
-	pipeline.OnOutcome = s.outcome
-	bar := s.app.StartProgress(s.verb, total)
+	pipeline.OnOutcome = func(m *leveret.Message, err error) {
+		begun := s.begun[0]
+		s.begun = s.begun[1:]
+		s.outcome(m, begun, err)
+	}
+	bar := s.app.StartProgress(s.verb, source.total())
 	defer bar.End()
 	begun := time.Now()
-	inputErr := s.feed(ctx, pipeline, next, bar)
+	n, stopped := s.feed(ctx, pipeline, next, bar)
 	s.flush(ctx, pipeline)
 	bar.End()
-	return s.summary(ctx, time.Since(begun), inputErr)
+	s.total.ElapsedMS = milliseconds(time.Since(begun))
+	if err := s.print(time.Since(begun)); err != nil {
+		return err
+	}
+	if stopped != nil {
+		of := describeSource(source.file)
+		if !source.lines {
+			of = strconv.Itoa(source.total())
+		}
+		stopped = fmt.Errorf("it ended at message %d of %s: %w", n, of, s.explain(stopped))
+	}
+	return s.verdict(ctx, stopped)
 }
 
 // flush waits for what was handed over, though ctx has ended: the summary tells what is known.
@@ -186,31 +210,35 @@ func (s *sending) flush(ctx context.Context, pipeline *leveret.Pipeline) {
 	_ = pipeline.Flush(waiting) // its errors are those of the outcomes
 }
 
-// feed hands messages over until there are no more. A message that the broker does not take is counted, and does not
-// keep the others; no connection, or an end of ctx, does.
-func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next func() ([]byte, error, bool), bar *Progress) error {
-	for {
+// feed hands messages over until there are no more, and returns how many it came to. A message that the broker does not
+// take is counted, and does not keep the others. What keeps them is returned: no connection, no confirm in time, an end of
+// ctx, a payload that is wrong.
+func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next func() ([]byte, error, bool), bar *Progress) (int, error) {
+	for n := 1; ; n++ {
 		payload, err, ok := next()
 		if !ok || err != nil {
-			return err
+			return n, err
 		}
 		if err := s.pace.wait(ctx); err != nil {
-			return err
+			return n, err
 		}
 		if s.written != nil {
-			return s.written // nobody hears of more
+			return n, s.written // nobody hears of more
 		}
-		m := leveret.NewMessage(ctx, s.via, payload, s.options...)
-		s.begun[m] = time.Now()
+		m, begun := leveret.NewMessage(ctx, s.via, payload, s.options...), time.Now()
 		if err := s.handOver(ctx, pipeline, m); err != nil {
 			if ctx.Err() != nil || exitOf(err) == ExitUnreachable || exitOf(err) == ExitTimeout {
-				return err
+				return n, err
 			}
-			s.outcome(m, err)
+			s.outcome(m, begun, err)
 			continue
 		}
+		s.begun = append(s.begun, begun)
 		if s.oneByOne {
 			s.flush(ctx, pipeline)
+		}
+		if len(s.begun) > 0 && time.Since(s.begun[0]) > s.timeout {
+			return n + 1, fmt.Errorf("%w within %v: %w", leveret.ErrUnconfirmed, s.timeout, context.DeadlineExceeded)
 		}
 		bar.Add(1)
 	}
@@ -222,44 +250,57 @@ func (s *sending) handOver(ctx context.Context, pipeline *leveret.Pipeline, m *l
 	return pipeline.Send(ctx, m)
 }
 
-func (s *sending) summary(ctx context.Context, elapsed time.Duration, inputErr error) error {
-	name := s.contract.Spec().Name
-	ok := s.confirmed
-	if err := s.print(name, ok, elapsed); err != nil {
-		return err
+// verdict is what the command ends with. What stopped it says why there are no more than these.
+func (s *sending) verdict(ctx context.Context, stopped error) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d %s and confirmed", s.total.Sent, s.verb)
+	if s.total.Unconfirmed > 0 {
+		fmt.Fprintf(&text, ", %d perhaps (unconfirmed)", s.total.Unconfirmed)
 	}
-	if inputErr == nil && s.failed == 0 {
-		return nil
+	if s.total.Failed > 0 {
+		fmt.Fprintf(&text, ", %d not", s.total.Failed)
 	}
-	cause := inputErr
-	if cause == nil {
-		cause = s.first
+	var first error
+	if s.first != nil {
+		first = s.explain(s.first)
 	}
-	cause = s.explain(cause)
+	cause := cmp.Or(first, stopped)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%d %s and confirmed: %w", ok, s.verb, ctx.Err())
-	case ok == 0:
+		return fmt.Errorf("%s: %w", &text, ctx.Err())
+	case cause == nil:
+		return nil
+	case s.total.Sent == 0 && s.total.Unconfirmed == 0 && s.total.Failed <= 1:
 		return cause
+	}
+	code := ExitPartial
+	if s.total.Sent == 0 {
+		code = exitOf(cause)
+	}
+	switch {
+	case first == nil:
+		return Fail(code, nextOf(cause), "%s; %w", &text, stopped)
+	case stopped == nil:
+		return Fail(code, nextOf(cause), "%s; the first of those: %w", &text, first)
 	default:
-		return Fail(ExitPartial, nextOf(cause), "%d %s and confirmed, %d failed; the first: %w", ok, s.verb, max(s.failed, 1), cause)
+		return Fail(code, nextOf(cause), "%s; the first of those: %w; %w", &text, first, stopped)
 	}
 }
 
-func (s *sending) print(name string, ok int, elapsed time.Duration) error {
+func (s *sending) print(elapsed time.Duration) error {
 	switch s.app.Format() {
 	case FormatJSON:
-		ids := s.ids
-		if ids == nil {
-			ids = []string{}
-		}
-		return s.app.PrintJSON(sent{Contract: name, Sent: ok, Failed: s.failed, IDs: ids, ElapsedMS: milliseconds(elapsed)})
+		return s.app.PrintJSON(s.total)
 	case FormatJSONL:
 		return s.written // a line for each outcome
 	default:
-		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, name, short(elapsed), count(float64(ok)/elapsed.Seconds()))
-		if s.failed > 0 {
-			text += fmt.Sprintf("; %d failed", s.failed)
+		ok := s.total.Sent
+		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, s.total.Contract, short(elapsed), count(float64(ok)/elapsed.Seconds()))
+		if n := s.total.Unconfirmed; n > 0 {
+			text += fmt.Sprintf("; %d perhaps %s", n, s.verb)
+		}
+		if n := s.total.Failed; n > 0 {
+			text += fmt.Sprintf("; %d not %s", n, s.verb)
 		}
 		return s.app.Printf("%s\n", text)
 	}

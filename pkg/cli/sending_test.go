@@ -3,10 +3,14 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	neturl "net/url"
 	"strings"
 	"testing"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -15,10 +19,11 @@ import (
 
 // sentLine is a line of send -o jsonl.
 type sentLine struct {
-	Sent, Failed int
-	IDs          []string
-	ElapsedMS    float64 `json:"elapsed_ms"`
-	Error        string
+	Sent, Failed, Unconfirmed int
+
+	IDs       []string
+	ElapsedMS float64 `json:"elapsed_ms"`
+	Error     string
 }
 
 func sentLines(t *testing.T, c *command) []sentLine {
@@ -82,6 +87,51 @@ func TestSendTellsTheTimeOfEachMessage(t *testing.T) {
 		require.Len(t, ids, n)
 		require.Less(t, quickest, apart*(n-1), "it is not that of all")
 	}
+}
+
+// A broker that is no longer heard of leaves messages of which nobody knows: neither sent nor failed. It is noticed in
+// --timeout, though the messages are slow in coming.
+func TestSendWithoutConfirms(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	address, err := neturl.Parse(url)
+	require.NoError(t, err)
+	between := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), "broker", "127.0.0.1:0", address.Host)
+	require.NoError(t, between.Start())
+	t.Cleanup(between.Stop)
+	through := *address
+	through.Host = between.Listen
+
+	c := kitchenAt(t, through.String(), "send", "oven.bake", aPie, "-n", "1000000", "--rate", "50/s", "--timeout", "1s", "-o", "json")
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(t.Context()) }()
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
+		require.Eventually(tb, func() bool {
+			state, err := conn.Inspect(ctx, "oven.bake")
+			return err == nil && state.Ready >= 5
+		}, patience, tick)
+	})
+	_, err = between.Toxics.AddToxicJson(strings.NewReader(`{"type": "timeout", "attributes": {"timeout": 0}}`)) // silence
+	require.NoError(t, err)
+	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
+	var total sentLine
+	require.NoError(t, json.Unmarshal([]byte(c.out.String()), &total))
+	require.Positive(t, total.Sent)
+	require.Len(t, total.IDs, total.Sent)
+	require.Positive(t, total.Unconfirmed)
+	require.Zero(t, total.Failed)
+	require.Regexp(t, fmt.Sprintf(`"message":"%d sent and confirmed, %d perhaps \(unconfirmed\); the first of those: .*unconfirmed.*; it ended at message %d of 1000000: unconfirmed within 1s`,
+		total.Sent, total.Unconfirmed, total.Sent+total.Unconfirmed+1), c.err.String())
+	require.Less(t, total.Unconfirmed, 500, "as if all had been handed over")
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
+		tb.Helper()
+		state, err := conn.Inspect(ctx, "oven.bake")
+		require.NoError(tb, err)
+		require.GreaterOrEqual(tb, state.Ready, total.Sent)
+		require.LessOrEqual(tb, state.Ready, total.Sent+total.Unconfirmed)
+	})
 }
 
 func TestSendEndsWhereNobodyReads(t *testing.T) {
