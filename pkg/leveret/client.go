@@ -167,14 +167,17 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(m.Deadline) { // middleware may have made it sooner
 		m.Deadline = d
 	}
-	for {
+	for exceptions := 0; ; {
 		d, err := c.requester.Call(ctx, c.publication(ctx, m))
+		if errors.Is(err, rabbit.ErrException) {
+			exceptions++
+		}
 		switch {
 		case err == nil:
 			return c.reply(m, d)
 		case ctx.Err() != nil:
 			return c.unanswered(ctx, m, err)
-		case errors.Is(err, ErrUnconfirmed) && spec.Idempotent:
+		case errors.Is(err, ErrUnconfirmed) && spec.Idempotent && exceptions < 2: // a second is likely its own fault
 			c.conn.config.Logger.InfoContext(ctx, "the connection was lost during a call; calling again", "contract", spec.Name, "message_id", m.ID)
 		case errors.Is(err, ErrUnroutable):
 			return withCode("%s: no service answers it now: %w", spec.Name, err)

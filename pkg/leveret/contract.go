@@ -159,7 +159,8 @@ func Timeout(d time.Duration) Option {
 }
 
 // Idempotent says that handling the same request twice does no harm. A caller that loses its connection calls again
-// under the same message id, and a worker handles a redelivered request again instead of answering [Aborted].
+// under the same message id, and once more after the broker has closed the channel that it shares with other calls; and a
+// worker handles a redelivered request again instead of answering [Aborted].
 func Idempotent() Option {
 	return func(s *Spec) error {
 		if s.Kind != KindRequest {

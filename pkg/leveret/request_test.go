@@ -562,3 +562,20 @@ func TestSoonerDeadlineOfMiddleware(t *testing.T) {
 	b.expired(client, began)
 	require.ErrorContains(t, receive(t, causes), "deadline has passed")
 }
+
+// TestCallThatTheBrokerRefuses: what makes the broker close the channel is called again once, though it is idempotent, and
+// those beside it go on.
+func TestCallThatTheBrokerRefuses(t *testing.T) {
+	t.Parallel()
+	b := setupAsking(t, leveret.Idempotent(), leveret.Timeout(patience))
+	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N}, nil })
+	client := b.newCaller()
+	_, err := b.ask.Call(b.ctx, client, thing{N: 1})
+	require.NoError(t, err)
+	_, err = b.ask.Call(b.ctx, client, thing{N: 2}, leveret.Header("CC", int64(7))) // the broker wants a list of strings
+	require.ErrorIs(t, err, leveret.ErrUnconfirmed)
+	require.NotErrorIs(t, err, leveret.DeadlineExceeded)
+	require.ErrorContains(t, err, "Exception (406)")
+	_, err = b.ask.Call(b.ctx, client, thing{N: 3})
+	require.NoError(t, err)
+}

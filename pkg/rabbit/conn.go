@@ -469,8 +469,10 @@ const allTurns = math.MaxInt64
 // write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to be
 // answered. Once the channel is closed, or about to be, it is amqp.ErrClosed.
 func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredConfirmation, error) {
-	if err := ch.turns.Acquire(ctx, 1); err != nil {
-		return nil, ended(ctx)
+	if !ch.turns.TryAcquire(1) { // else ctx is of no account: Acquire refuses one that has ended
+		if err := ch.turns.Acquire(ctx, 1); err != nil {
+			return nil, ended(ctx)
+		}
 	}
 	defer ch.turns.Release(1)
 	if ch.retired.Load() {
@@ -479,6 +481,10 @@ func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredCon
 	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
 }
 
+// leftBehind is how long a call that nobody waits for any more keeps the turns, unless it is answered: nobody knows whether
+// it has been written yet.
+const leftBehind = time.Second
+
 // callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published on
 // the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
 func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
@@ -486,16 +492,25 @@ func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T,
 	if err := ch.turns.Acquire(ctx, allTurns); err != nil {
 		return none, ended(ctx)
 	}
-	defer ch.turns.Release(allTurns)
+	release := sync.OnceFunc(func() { ch.turns.Release(allTurns) })
 	if ch.retired.Load() {
+		release()
 		return none, amqp.ErrClosed
 	}
 	ch.calls.Add(1)
-	return await(ctx, func() (T, error) {
+	v, err := await(ctx, func() (T, error) {
 		defer ch.calls.Done()
-		defer ch.session.silent.Store(false)
-		return call()
+		defer release()
+		v, err := call()
+		if err == nil {
+			ch.session.silent.Store(false)
+		}
+		return v, err
 	}, func(T) {})
+	if ctx.Err() != nil {
+		time.AfterFunc(leftBehind, release)
+	}
+	return v, err
 }
 
 // doOn is callOn for a call without a result.
@@ -515,8 +530,9 @@ func (ch *Channel) close(ctx context.Context) {
 			ch.retired.Store(true)
 			ch.turns.Release(allTurns)
 			ch.calls.Wait()
-			_ = ch.Channel.Close()
-			ch.session.silent.Store(false)
+			if open := !ch.IsClosed(); ch.Channel.Close() == nil && open {
+				ch.session.silent.Store(false)
+			}
 		}()
 	})
 	timer := time.NewTimer(ch.session.patience())

@@ -257,12 +257,16 @@ func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error)
 	if err := s.consume(ctx, c.config.Prefetch, c.config.Concurrency); err != nil {
 		return s.registered, err
 	}
-	select {
-	case <-ctx.Done():
-		return true, s.cancel(!c.config.Finish)
-	case <-s.closed: //nolint:errcheck // lost asks the channel why
-		return true, s.lost("")
-	case tag := <-s.cancelled:
-		return true, s.lost(tag)
+	for {
+		select {
+		case <-ctx.Done():
+			return true, s.cancel(!c.config.Finish)
+		case <-s.ended:
+			return true, s.lost("")
+		case tag := <-s.cancelled:
+			if s.concerns(tag) {
+				return true, s.lost(tag)
+			}
+		}
 	}
 }

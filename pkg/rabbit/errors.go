@@ -29,6 +29,9 @@ var (
 	ErrUnconfirmed = errors.New("unconfirmed")
 )
 
+// ErrException is wrapped by an ErrUnconfirmed of a call for which, or beside which, the broker has closed the channel.
+var ErrException = errors.New("the broker closed the channel")
+
 // ErrNotFound is the error of a queue that does not exist.
 var ErrNotFound = errors.New("it does not exist")
 

@@ -141,9 +141,12 @@ func (g *Getter) While(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
-// some seconds, though ctx has ended. Who looks at the queue then finds what was given back. It is [ErrNotConnected] where the connection was lost before: what was not acked is back by
-// then, and of acks since the last Get nobody knows. Giving back counts as a return before RabbitMQ 4.3, against the delivery limit of
-// the queue; closing the channel without it would count on 4.3, too.
+// some seconds, though ctx has ended. Who looks at the queue then finds what was given back.
+//
+// It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what was
+// not acked is back by then, if there is a queue, and of acks since the last Get nobody knows. Giving back counts as a
+// return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count on 4.3,
+// too.
 func (g *Getter) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -152,6 +155,9 @@ func (g *Getter) Close(ctx context.Context) error {
 			<-g.busy
 		}
 		if g.channel.IsClosed() {
+			if e := g.channel.exception(); e != nil {
+				return struct{}{}, denied(e, g.queue)
+			}
 			return struct{}{}, ErrNotConnected
 		}
 		err := g.giveBack(ctx)

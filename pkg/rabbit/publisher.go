@@ -186,6 +186,11 @@ func (p *Publisher) ready(ctx context.Context, f *flight) (*confirmChannel, erro
 func until(ctx context.Context, closed <-chan struct{}) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	select {
+	case <-closed:
+		cancel() // before anybody uses it
+	default:
+	}
 	go func() {
 		defer close(ended)
 		select {
@@ -364,7 +369,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	for _, l := range []*lane{&p.shared, &p.suspects} {
 		l.opening <- struct{}{} // nobody opens another from here on
 		if ch := l.channel.Load(); ch != nil {
-			ch.close(context.WithoutCancel(ctx))
+			ch.close(ctx)
 		}
 	}
 	return err

@@ -210,7 +210,7 @@ func (r *Requester) read(c *replyChannel) {
 		if err := exception(reason, m); err != nil {
 			return err
 		}
-		return because(ErrUnconfirmed, reason)
+		return fmt.Errorf("%w: %w: %w", ErrUnconfirmed, ErrException, reason)
 	})
 	c.close(context.Background()) // open still, where somebody deleted the reply queue
 }

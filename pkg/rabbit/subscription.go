@@ -18,15 +18,14 @@ type subscription struct {
 	channel   *Channel
 	work      context.Context //nolint:containedctx // the life of the handlers, which is the run's
 	acks      *acks
-	closed    chan *amqp.Error
-	cancelled chan string // by the broker
+	cancelled chan string   // by the broker
+	ended     chan struct{} // closed when the channel is no more
 
 	latest     *registration
 	registered bool
 	received   atomic.Uint64
 	clean      chan struct{} // a delivery came that was never delivered before
 	gone       chan struct{} // closed when the broker does not answer: deliveries may then never end
-	ended      chan struct{} // closed when the channel is no more
 	handlers   sync.WaitGroup
 }
 
@@ -46,16 +45,25 @@ type stamped struct {
 }
 
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
-	return &subscription{
+	s := &subscription{
 		consumer: c, channel: ch, work: work,
 		acks:      newAcks(ch.Channel, c.config.Prefetch, c.config.Concurrency),
-		closed:    ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		clean:     make(chan struct{}, 1),
 		gone:      make(chan struct{}),
 		ended:     make(chan struct{}),
 	}
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	go func() {
+		<-closed //nolint:errcheck // lost asks the channel why
+		close(s.ended)
+	}()
+	return s
 }
+
+// concerns tells whether the broker's cancel of a tag is about the registration that there is: one of another that was
+// cancelled here at the same time may come late. The tag of a channel that has ended is empty.
+func (s *subscription) concerns(tag string) bool { return tag == s.latest.tag || tag == "" }
 
 // consume registers with a prefetch, and has n goroutines handle what comes. When ctx ends, it still waits some seconds
 // for the broker's answer: to go in order then, and not to leave deliveries to a channel that just closes.
@@ -115,10 +123,12 @@ func (s *subscription) careful(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return s.cancel(true)
-		case <-s.closed: //nolint:errcheck // lost asks the channel why
+		case <-s.ended:
 			return s.lost("")
 		case tag := <-s.cancelled:
-			return s.lost(tag)
+			if s.concerns(tag) {
+				return s.lost(tag)
+			}
 		case <-s.clean:
 			return s.cancel(false)
 		case <-idle.C:
@@ -192,7 +202,7 @@ func (s *subscription) handle(r *registration) {
 // deliver has one delivery handled, and settles it.
 func (s *subscription) deliver(r *registration, d *Delivery, at time.Time) {
 	c := s.consumer
-	if !c.begin(s.work, r) {
+	if !s.begin(r) {
 		if !c.config.NoAck {
 			s.acks.Nack(d.DeliveryTag, true)
 		}
@@ -223,15 +233,22 @@ func (s *subscription) deliver(r *registration, d *Delivery, at time.Time) {
 	}
 }
 
-// begin waits for the turn of a handler, and tells whether it may run: not when deliveries go back to the queue.
-func (c *Consumer) begin(work context.Context, r *registration) bool {
+// begin waits for the turn of a handler, and tells whether it may run: not when deliveries go back to the queue, or have
+// gone there with the channel.
+func (s *subscription) begin(r *registration) bool {
+	c := s.consumer
 	// Selects of one channel each: one of several takes the locks of all of them, which all handlers share.
 	select {
 	case <-r.drop:
 		return false
 	default:
 	}
-	if work.Err() != nil {
+	select {
+	case <-s.ended:
+		return false
+	default:
+	}
+	if s.work.Err() != nil {
 		return false
 	}
 	select {
@@ -246,7 +263,9 @@ func (c *Consumer) begin(work context.Context, r *registration) bool {
 		return true
 	case <-r.drop:
 		return false
-	case <-work.Done():
+	case <-s.ended:
+		return false
+	case <-s.work.Done():
 		return false
 	}
 }
@@ -297,7 +316,6 @@ func (s *subscription) lost(tag string) error {
 	if tag != "" {
 		return errCancelled
 	}
-	close(s.ended)
 	if e := s.channel.exception(); e != nil {
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}

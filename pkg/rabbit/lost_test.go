@@ -1,0 +1,197 @@
+package rabbit_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// watched is a consumer's connection that can be stalled and cut, and another beside it, which is neither.
+func watched(t *testing.T) (network *proxy, conn, beside *rabbit.Conn) {
+	t.Helper()
+	address := leverettest.Broker(t)
+	network, through := proxied(t, address)
+	return network, dial(t, rabbit.Config{URLs: []string{through}}), dial(t, rabbit.Config{URLs: []string{address}})
+}
+
+func requireNoConsumer(t *testing.T, conn *rabbit.Conn, queue string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return consumers(t, conn, queue) == 0 }, 30*time.Second, time.Millisecond)
+}
+
+// The broker cancels the first, careful consumer since its queue is gone, while that is cancelled here anyway. That is no
+// word about the next consumer.
+func TestALateCancelIsNotForTheNextConsumer(t *testing.T) {
+	t.Parallel()
+	network, conn, beside := watched(t)
+	q := queue("q", "quorum", "x-delivery-limit", int64(20))
+	declare(t, beside, q)
+	handle, handled := handler(ack)
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Careful: true, Concurrency: 1, Prefetch: 1, Handle: handle}))
+	require.Eventually(t, func() bool { return consumers(t, beside, "q") == 1 }, 30*time.Second, time.Millisecond)
+	network.stall(true)
+	deleteQueue(t, beside, "q")
+	<-time.NewTimer(1200 * time.Millisecond).C // after a second without a delivery it consumes for good
+	declare(t, beside, q)
+	network.stall(false)
+	require.Eventually(t, func() bool { return consumers(t, beside, "q") == 1 }, 30*time.Second, time.Millisecond)
+	fill(t, beside, "q", 50)
+	require.Eventually(t, func() bool { return handled.Load() == 50 }, 30*time.Second, time.Millisecond)
+	require.Equal(t, 1, consumers(t, beside, "q"))
+	require.NoError(t, stop())
+}
+
+// A reply that is ready after the drain time, within the grace, is still sent: its request is acked.
+func TestAReplyWithinTheGraceIsSent(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "classic"), queue("replies", "classic"))
+	begun := make(chan struct{})
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "q", DrainTimeout: time.Millisecond, Grace: 10 * time.Second,
+		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			close(begun)
+			<-ctx.Done()
+			if err := d.Reply(ctx, to("replies", "x")); err != nil {
+				t.Error(err)
+			}
+			return rabbit.Ack
+		},
+	}))
+	fill(t, conn, "q", 1)
+	<-begun
+	require.NoError(t, stop())
+	requireReady(t, conn, "replies", 1)
+	requireReady(t, conn, "q", 0)
+}
+
+// While ends with the channel whenever that ends: here when the consumer has been stopped already.
+func TestWhileEndsWithItsChannelInADrain(t *testing.T) {
+	t.Parallel()
+	network, conn, beside := watched(t)
+	declare(t, beside, queue("q", "classic"))
+	begun, once := make(chan struct{}), sync.Once{}
+	drained := make(chan error, 1)
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "q", DrainTimeout: time.Minute,
+		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			living, done := d.While(ctx)
+			defer done()
+			once.Do(func() { close(begun) })
+			<-living.Done()
+			drained <- ctx.Err()
+
+			late, done := d.While(ctx)
+			defer done()
+			if late.Err() == nil {
+				t.Error("the channel is gone")
+			}
+			return rabbit.Requeue
+		},
+	}))
+	fill(t, beside, "q", 1)
+	<-begun
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	requireNoConsumer(t, beside, "q")
+	network.cut()
+	require.NoError(t, <-stopped)
+	require.NoError(t, <-drained, "it was not the end of the drain time")
+}
+
+// Whoever stops may finish what is here; but not what has gone back to the queue with the connection, to another perhaps.
+func TestWhatWentBackIsNotBegun(t *testing.T) {
+	t.Parallel()
+	network, conn, beside := watched(t)
+	declare(t, beside, queue("q", "classic"))
+	fill(t, beside, "q", 8)
+	begun, release := make(chan struct{}), make(chan struct{})
+	var handled atomic.Int64
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "q", Concurrency: 1, Prefetch: 20, Stamp: true, Finish: true,
+		Handle: func(context.Context, *rabbit.Incoming) rabbit.Settlement {
+			if handled.Add(1) == 1 {
+				close(begun)
+				<-release
+			}
+			return rabbit.Ack
+		},
+	}))
+	<-begun
+	requireReady(t, beside, "q", 0)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	requireNoConsumer(t, beside, "q")
+	network.cut()
+	requireReady(t, beside, "q", 8)
+	close(release)
+	require.NoError(t, <-stopped)
+	require.EqualValues(t, 1, handled.Load())
+}
+
+// A channel that an exception has closed says nothing of whether the broker still answers.
+func TestAClosedChannelIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	network, conn, _ := watched(t)
+	declare(t, conn, queue("q", "classic"))
+	handle, _ := handler(ack)
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, Grace: time.Second, Handle: handle})
+	stop := running(t, c)
+	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
+	p := publishing(t, conn, rabbit.PublisherConfig{})
+	nowhere := to("q", "x")
+	nowhere.Exchange = "nowhere"
+	require.ErrorIs(t, p.Publish(within(t), nowhere), rabbit.ErrUnroutable)
+	network.stall(true)
+	require.NoError(t, stop())
+	closing(t, p)
+	began := time.Now()
+	closing(t, conn)
+	require.Less(t, time.Since(began), 4*time.Second, "it was waited for once")
+	network.stall(false)
+}
+
+func TestClosingAPublisherEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	network, conn, _ := watched(t)
+	declare(t, conn, queue("q", "classic"))
+	p := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
+	require.NoError(t, p.Publish(within(t), to("q", "x")))
+	network.stall(true)
+	short, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	require.NoError(t, p.Close(short))
+	require.Less(t, time.Since(began), 4*time.Second)
+	network.stall(false)
+}
+
+func TestGetterOfAQueueThatWasDeleted(t *testing.T) {
+	t.Parallel()
+	_, conn, beside := watched(t)
+	declare(t, beside, queue("q", "classic"))
+	g, err := conn.Getter(within(t), "q")
+	require.NoError(t, err)
+	deleteQueue(t, beside, "q")
+	_, _, err = g.Get(within(t))
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	err = g.Close(within(t))
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.NotErrorIs(t, err, rabbit.ErrNotConnected)
+}
+
+func deleteQueue(t *testing.T, conn *rabbit.Conn, name string) {
+	t.Helper()
+	ch, err := conn.Channel(within(t))
+	require.NoError(t, err)
+	_, err = ch.QueueDelete(name, false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, ch.Close())
+}
