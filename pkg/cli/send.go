@@ -38,7 +38,7 @@ func (a *App) sendCommand() *cobra.Command {
 		Short: "Send a command to the queue of the service that does it",
 		Long: "Send a command to the queue of the service that does it. The payload is checked against the command's JSON Schema\n" +
 			"first. It is sent when the broker has confirmed that a queue holds it.\n\n" + templateHelp,
-		Example: fmt.Sprintf(`  %[1]s send %[2]s '{"id": "{{uuid}}", …}'
+		Example: fmt.Sprintf(`  %[1]s send %[2]s '{…}'
   %[1]s send %[2]s -f payload.json -n 100 --rate 50/s
   %[1]s send %[2]s -f payloads.jsonl
   %[1]s send --raw --exchange amq.topic --routing-key some.key 'any text'`, a.Name, a.some(leveret.KindCommand)),
@@ -92,6 +92,9 @@ func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind levere
 	o.take(args[1:])
 	if err := o.check(fmt.Sprintf("%s contracts show %s --example", a.Name, o.contract)); err != nil {
 		return err
+	}
+	if o.id == "" && cmd.Flags().Changed("id") {
+		return usage("", "--id is empty; leave it out for a new id")
 	}
 	if o.id != "" && o.total() != 1 {
 		return usage("", "--id and many messages do not go together: every message has an id of its own")
