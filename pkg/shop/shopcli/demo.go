@@ -2,7 +2,9 @@ package shopcli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,6 +86,8 @@ type demonstration struct {
 	system  *system
 	workers map[string]*process
 	hint    string // where to look when it went wrong
+
+	crashed, tooSlow bool // what came of it
 }
 
 // paymentDelay is how long the simulated card processor takes: long enough for a crash to hit something.
@@ -108,17 +112,14 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 	}()
 	d.app.Note("RabbitMQ %s on %s; management UI %s (user %s, password %s)", s.broker.Version(), hostOf(s.url), s.broker.ManagementURL(),
 		s.broker.Username(), shownPassword(s))
-	if err := s.writeConfig(); err != nil {
+	result, err := d.watched(ctx)
+	switch {
+	case errors.Is(err, errNodeEnded):
+		d.keepEvidence()
+		return nil, cli.Fail(cli.ExitUnreachable, d.hint, "%w", err)
+	case err != nil:
 		return nil, err
-	}
-	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
-		return nil, err
-	}
-	result, err := d.play(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if !result.OK {
+	case !result.OK:
 		d.keepEvidence()
 		return result, nil
 	}
@@ -126,6 +127,31 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 		kept, err = true, d.leave(ctx)
 	}
 	return result, err
+}
+
+// watched is the demo itself. It ends with errNodeEnded when the node does.
+func (d *demonstration) watched(ctx context.Context) (*result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		if err := d.system.watch(ctx); err != nil {
+			cancel(err)
+		}
+	})
+	defer watching.Wait()
+	defer cancel(nil)
+	err := d.system.writeConfig()
+	if err == nil {
+		err = d.start(ctx, "inventory", "order", "payment")
+	}
+	var r *result
+	if err == nil {
+		r, err = d.play(ctx)
+	}
+	if err != nil && errors.Is(context.Cause(ctx), errNodeEnded) {
+		err = errNodeEnded
+	}
+	return r, err
 }
 
 // play sends the orders, kills and restarts the payment service, waits for the end, and draws the ledger.
@@ -138,8 +164,12 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))   //nolint:errcheck // nothing is in flight by then
-	defer client.Close(context.WithoutCancel(ctx)) //nolint:errcheck // see above
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = client.Close(ctx) // nothing is in flight, unless it went wrong
+		_ = conn.Close(ctx)
+	}()
 	begun := time.Now()
 	sent, err := send(ctx, client, orders)
 	if err != nil {

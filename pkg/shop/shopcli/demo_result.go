@@ -33,6 +33,8 @@ type result struct {
 	// ChargedTwice and ReservedTwice count orders.
 	ChargedTwice  int `json:"charged_twice"`
 	ReservedTwice int `json:"reserved_twice"`
+	// Crashed tells whether the payment service was killed in the middle, as it had to be.
+	Crashed bool `json:"crashed"`
 	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back.
 	Redelivered int `json:"redelivered"`
 	Retried     int `json:"retried"`
@@ -93,7 +95,7 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []
 	r := &result{
 		Sent: len(sent), Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
 		Undecided: len(l.Undecided), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
-		Redelivered: l.Redelivered, Retried: l.Retried, LeftInQueues: left,
+		Crashed: d.crashed, Redelivered: l.Redelivered, Retried: l.Retried, LeftInQueues: left,
 		Wrong:   append(l.Wrong, unexpected(orders, audit, dead)...),
 		Latency: resultLatency{ms(l.Latency.P50), ms(l.Latency.P95), ms(l.Latency.P99), ms(l.Latency.Max)},
 		Broker:  s.broker.Version(), Checked: checked,
@@ -101,6 +103,12 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []
 	}
 	for _, o := range audit.Orders {
 		r.ElapsedMS = max(r.ElapsedMS, o.DecidedAt.Sub(audit.Orders[0].SentAt).Milliseconds())
+	}
+	if d.tooSlow {
+		r.Wrong = append(r.Wrong, fmt.Sprintf("the orders had not come to their end within %v", d.timeout))
+	}
+	if !d.crashed {
+		r.Wrong = append(r.Wrong, "paymentd was not killed in the middle of them: they did not come so far in time")
 	}
 	if r.Wrong == nil {
 		r.Wrong = []string{}
@@ -113,8 +121,12 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func list(ids []string) []string { return append([]string{}, ids...) }
 
+var errNoAnswer = errors.New("the broker does not answer")
+
 // deadLetters reads all dead-letter queues: the ids in them, and how many for each error code.
 func deadLetters(ctx context.Context, conn *leveret.Conn) (ids map[string]bool, codes map[string]int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errNoAnswer)
+	defer cancel()
 	ids, codes = map[string]bool{}, map[string]int{}
 	letters := deadletter.New(conn.Rabbit(), conn.Names())
 	for _, q := range everyQueue(conn.Names()) {
@@ -143,6 +155,8 @@ func deadLetters(ctx context.Context, conn *leveret.Conn) (ids map[string]bool, 
 
 // leftInQueues counts the messages in all queues but those of dead letters.
 func leftInQueues(ctx context.Context, conn *leveret.Conn) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errNoAnswer)
+	defer cancel()
 	left := 0
 	for _, q := range everyQueue(conn.Names()) {
 		if strings.HasSuffix(q.Name, topology.DeadLetterSuffix) {
@@ -217,7 +231,11 @@ func (r *result) print(app *cli.App) error {
 	for _, code := range slices.Sorted(maps.Keys(r.DeadLettered)) {
 		row("dead-lettered", r.DeadLettered[code], code)
 	}
-	row("redelivered", r.Redelivered, "messages that came again after the crash")
+	redelivered := "messages that came again"
+	if r.Crashed {
+		redelivered += " after the crash"
+	}
+	row("redelivered", r.Redelivered, redelivered)
 	if r.Retried > 0 {
 		row("retried", r.Retried, "messages that came back by the retry policy")
 	}

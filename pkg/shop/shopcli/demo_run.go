@@ -62,15 +62,14 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 	bar := d.app.StartProgress("settled", len(orders))
 	defer bar.End()
 	letters := deadletter.New(conn.Rabbit(), conn.Names())
-	killed := false
 	err := until(waiting, 50*time.Millisecond, func() (bool, error) {
 		settled, err := d.settled(waiting, letters)
 		if err != nil {
 			return false, err
 		}
 		bar.Set(settled)
-		if !killed && float64(settled) >= killAt*float64(len(orders)) {
-			killed = true
+		if !d.crashed && float64(settled) >= killAt*float64(len(orders)) {
+			d.crashed = true
 			if err := d.crash(waiting, settled); err != nil {
 				return false, err
 			}
@@ -89,7 +88,7 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 		})
 	}
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		d.app.Warn("the orders have not come to their end within %v", d.timeout)
+		d.tooSlow = true
 		return nil
 	}
 	return err

@@ -124,6 +124,7 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	})
 	t.Cleanup(func() { _, _ = end() }) // whatever fails
 	require.Equal(t, 0, code, "%s%s", c.out, c.err)
+	require.Contains(t, c.out.String(), `"crashed": true`)
 	requireBalance(t, c.out.String())
 	require.Regexp(t, `killed paymentd \(process \d+\) with SIGKILL`, c.err.String())
 	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password guest`, c.err.String())
@@ -186,6 +187,48 @@ func TestDemoThatIsKilledLeavesNothing(t *testing.T) {
 	require.NoError(t, c.Process.Kill())
 	_ = c.Wait()
 	c.requireNoTrace(t)
+}
+
+// killNode ends the node that a command has started, and returns its number.
+func (c *commandLine) killNode(t *testing.T, folder string) {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(folder, "pid"))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	text, err := os.ReadFile(found[0])
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+func TestDemoWhoseNodeDies(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "100000", "-o", "json")
+	require.NoError(t, c.Start())
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, time.Minute, 10*time.Millisecond)
+	c.killNode(t, filepath.Join(c.temp, "leveret-*"))
+	require.Equal(t, 7, c.exitCode(t), c.err.String())
+	require.Contains(t, c.err.String(), `"message":"RabbitMQ has ended"`)
+	kept := regexp.MustCompile(`kept in ([^"]+)`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, kept, c.err.String())
+	require.FileExists(t, filepath.Join(kept[1], "rabbitmq.log"))
+	require.FileExists(t, filepath.Join(kept[1], "order.log"))
+	require.Empty(t, c.out.String())
+	require.NoError(t, os.RemoveAll(filepath.Dir(kept[1])))
+	c.requireNoTrace(t)
+}
+
+// What did not happen is not told, and is no success.
+func TestDemoWithoutTheTime(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "300", "--timeout", "1ms")
+	c.onSharedNode(t)
+	require.NoError(t, c.Start())
+	require.Equal(t, 1, c.exitCode(t), c.err.String())
+	require.Contains(t, c.out.String(), "wrong: the orders had not come to their end within 1ms\n")
+	require.Contains(t, c.out.String(), "wrong: paymentd was not killed")
+	require.NotContains(t, c.out.String(), "after the crash")
 }
 
 // On a broker that runs already, the demo works in a virtual host of its own, and takes it away.
@@ -325,6 +368,24 @@ func TestDevWithoutItsFolder(t *testing.T) {
 		require.Contains(t, c.err.String(), "not a directory")
 		c.requireNoTrace(t)
 	}
+}
+
+// The node of dev comes back as a service does, with what it had.
+func TestDevWhoseNodeDies(t *testing.T) {
+	t.Parallel()
+	c := command(t, "dev")
+	require.NoError(t, c.Start())
+	ready := regexp.MustCompile(`(?m)^order +\| .*msg=ready`)
+	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	c.killNode(t, filepath.Join(c.temp, "leveret-*"))
+	connected := regexp.MustCompile(`(?m)^order +\| .*msg=connected`)
+	before := len(connected.FindAllString(c.out.String(), -1))
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "RabbitMQ answers again") }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	require.Contains(t, c.err.String(), "RabbitMQ has ended; starting it again")
+	require.Eventually(t, func() bool { return len(connected.FindAllString(c.out.String(), -1)) >= before+2 }, time.Minute, 10*time.Millisecond, "%s", c.out)
+	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
+	require.Equal(t, 0, c.exitCode(t), c.err.String())
+	c.requireNoTrace(t)
 }
 
 // What --data names is there the next time: queues without their stores would be worse than neither.

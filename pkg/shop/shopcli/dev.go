@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
@@ -31,8 +32,9 @@ func Dev(app *cli.App) *cobra.Command {
 
 Starts a private RabbitMQ, on its usual ports where those are free, or uses the one that is configured, and all services
 as processes of their own. Their logs go to standard output, with their names in front; what the command itself tells goes
-to standard error. A service that crashes is started again. Ctrl-C lets the services finish what they do, and ends the
-broker; a second one ends everything at once. Nothing is kept, unless --data says where.`,
+to standard error. A service that crashes is started again, and so is the RabbitMQ that was started here. Ctrl-C lets the
+services finish what they do, and ends the broker; a second one ends everything at once. Nothing is kept, unless --data
+says where.`,
 		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672/", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), app, o) },
@@ -113,11 +115,32 @@ func supervise(ctx context.Context, app *cli.App, s *system) error {
 			}
 		})
 	}
+	running.Go(func() {
+		if err := keepNodeRunning(ctx, app, s); err != nil {
+			cancel(err)
+		}
+	})
 	running.Wait()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
+}
+
+// keepNodeRunning starts the node again whenever it has ended, until ctx ends. Its data and its ports are as they were.
+func keepNodeRunning(ctx context.Context, app *cli.App, s *system) error {
+	for {
+		if err := s.watch(ctx); err == nil {
+			return nil
+		}
+		log := s.broker.About().LogFile
+		_ = os.Rename(log, log+".ended") // the next start begins another
+		app.Warn("RabbitMQ has ended; starting it again. Its log is %s.ended", log)
+		if err := s.broker.Start(ctx); err != nil {
+			return cli.Fail(cli.ExitUnreachable, "", "%w", err)
+		}
+		app.Note("RabbitMQ answers again")
+	}
 }
 
 // keepRunning runs one service, again after each crash, until ctx ends. It returns an error where that makes no sense:

@@ -107,6 +107,26 @@ func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data 
 	return nil
 }
 
+// errNodeEnded is why nothing goes on.
+var errNodeEnded = errors.New("RabbitMQ has ended")
+
+// watch returns errNodeEnded when the node that was started here has ended unasked, and nil when ctx ends. Of a container,
+// or of a broker that ran before, it knows nothing.
+func (s *system) watch(ctx context.Context) error {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for watched := s.broker.About().PID != 0; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if watched && s.broker.About().PID == 0 {
+			return errNodeEnded
+		}
+	}
+}
+
 // close ends the broker, where it is ours, and removes the folder. The services must have ended.
 func (s *system) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
@@ -121,7 +141,8 @@ func (s *system) close(ctx context.Context) error {
 	return errors.Join(append(errs, s.broker.Close(ctx))...)
 }
 
-// rescue moves the folder out of the node's, so that it is there when the node is gone, and returns where it is.
+// rescue moves the folder out of the node's, so that it is there when the node is gone, and returns where it is. The node's
+// log goes along.
 func (s *system) rescue() (string, error) {
 	kept, err := os.MkdirTemp("", "leveret-kept-")
 	if err != nil {
@@ -132,7 +153,10 @@ func (s *system) rescue() (string, error) {
 		return "", err
 	}
 	s.dir = ""
-	return at, nil
+	if log := s.broker.About().LogFile; log != "" {
+		err = os.Rename(log, filepath.Join(at, "rabbitmq.log"))
+	}
+	return at, err
 }
 
 func (s *system) configFile() string { return filepath.Join(s.dir, config.FileName) }
