@@ -135,9 +135,9 @@ func (a *App) report(err error) {
 	}
 	text := a.err.red("error:") + " " + printable(f.Error.Message) + "\n"
 	if invalid, ok := errors.AsType[*schema.Invalid](err); ok && len(invalid.Problems) > 1 {
-		text = a.err.red("error:") + " " + strings.TrimSuffix(f.Error.Message, " "+invalid.Error()) + "\n"
+		text = a.err.red("error:") + " " + printable(strings.TrimSuffix(f.Error.Message, " "+invalid.Error())) + "\n"
 		for _, p := range invalid.Problems {
-			text += "  " + p.String() + "\n"
+			text += "  " + printable(p.String()) + "\n"
 		}
 	}
 	if f.Error.Next != "" {

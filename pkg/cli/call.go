@@ -3,12 +3,14 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/pkg/cli/schema"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -89,19 +91,46 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	if err != nil {
 		return a.explainCall(spec, o.timeout, elapsed, m.From, err)
 	}
-	return a.printReply(m, elapsed)
+	return a.printReply(spec, m, elapsed)
 }
 
-func (a *App) printReply(m *leveret.Message, elapsed time.Duration) error {
+// printReply prints the reply, which may be anything: a service of somebody else's may have answered.
+func (a *App) printReply(spec *leveret.Spec, m *leveret.Message, elapsed time.Duration) error {
+	from := oneLine(cmp.Or(m.From, "an unnamed service"))
+	reply, err := schema.Of(spec.Reply)
+	if err != nil {
+		return err
+	}
+	if _, err = reply.Check(m.Reply); err != nil {
+		err = fmt.Errorf("%s answered with what is no reply of %s: %w", from, spec.Name, err)
+	}
+	if !json.Valid(m.Reply) {
+		if a.Format() == FormatText {
+			_ = a.Printf("%s", printable(string(m.Reply)))
+		}
+		return Fail(ExitAnswered, "", "%w", err)
+	}
+	if err != nil {
+		a.Warn("%s", printable(err.Error()))
+	}
 	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
 	if err := writeRaw(a.IO.Out, m.Reply, indent); err != nil {
 		return err
 	}
 	if a.Format() == FormatText {
-		a.Note("%s", a.err.dim(fmt.Sprintf("reply %s from %s", short(elapsed), cmp.Or(m.From, "an unnamed service"))))
+		a.Note("%s", a.err.dim(fmt.Sprintf("reply %s from %s", short(elapsed), from)))
 	}
 	return nil
 }
+
+// worded is an error in other words than its own.
+type worded struct {
+	text  string
+	error error
+}
+
+func (w worded) Error() string { return w.text }
+func (w worded) Unwrap() error { return w.error }
 
 // explainCall tells apart the ends that a call can have.
 func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
@@ -112,7 +141,8 @@ func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, fr
 	case errors.Is(err, leveret.ErrUnroutable):
 		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "%w", err)
 	case coded && !late:
-		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", cmp.Or(from, spec.Name), short(elapsed), answer)
+		from, said := oneLine(cmp.Or(from, spec.Name)), worded{oneLine(answer.Error()), answer}
+		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", from, short(elapsed), said)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s consumes %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
 			"no reply to %s within %s", spec.Name, short(timeout))

@@ -107,10 +107,11 @@ func describeJSON(err error) string {
 		return fmt.Sprintf("the body is not JSON: %s (at byte %d)", e.Error(), e.Offset)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		found := article(cut(e.Value, 80)) // which holds a number as it is written
 		if e.Field == "" {
-			return fmt.Sprintf("the body must be a JSON %s, not %s", jsonType(e.Type), article(e.Value))
+			return fmt.Sprintf("the body must be a JSON %s, not %s", jsonType(e.Type), found)
 		}
-		return fmt.Sprintf("%s: must be a JSON %s, not %s", e.Field, jsonType(e.Type), article(e.Value))
+		return fmt.Sprintf("%s: must be a JSON %s, not %s", e.Field, jsonType(e.Type), found)
 	}
 	return "the body cannot be decoded: " + strings.TrimPrefix(err.Error(), "json: ")
 }

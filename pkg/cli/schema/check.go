@@ -108,7 +108,7 @@ func (s *Schema) decode(value any, body []byte) error {
 			if found := s.notWhole(value); len(found) > 0 {
 				return &Invalid{found}
 			}
-			return invalid(e.Field, "%s does not fit its type (%v)", strings.TrimPrefix(e.Value, "number "), e.Type)
+			return invalid(e.Field, "%s does not fit its type (%v)", beginning(strings.TrimPrefix(e.Value, "number ")), e.Type)
 		}
 		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -195,7 +195,7 @@ func describe(k validator.ErrorKind) string {
 	case *kind.MaxLength:
 		return fmt.Sprintf("must be at most %s long, is %d", plural(k.Want, "character"), k.Got)
 	case *kind.Pattern:
-		return fmt.Sprintf("must match %s, is %q", k.Want, k.Got)
+		return fmt.Sprintf("must match %s, is %q", k.Want, beginning(k.Got))
 	case *kind.Format:
 		return fmt.Sprintf("must be a %s, is %s", k.Want, display(k.Got))
 	case *kind.Enum:
@@ -227,14 +227,28 @@ func number(r *big.Rat) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
+// longest is how much of a value a message holds.
+const longest = 60
+
+// display writes a value as JSON, the beginning of one that is long.
 func display(v any) string {
+	if text, ok := v.(string); ok {
+		v = beginning(text)
+	}
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return fmt.Sprint(v)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return beginning(strings.TrimSuffix(b.String(), "\n"))
+}
+
+func beginning(text string) string {
+	if utf8.RuneCountInString(text) <= longest+2 { // quoted
+		return text
+	}
+	return string([]rune(text[:min(len(text), utf8.UTFMax*longest)])[:longest]) + "…"
 }
 
 // pathOf writes the place of a value inside root as people do: lines[0].quantity.
