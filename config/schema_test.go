@@ -202,7 +202,7 @@ payment:
 broker.namespace: x
 `)
 	t.Setenv("LEVERET_LOG_LEVEL", "loud")
-	_, err := s.Load(parse(t, s, "--config", path, "--worker-prefetch=-1", "--client-max-body=much", "--worker-stacks=maybe", "--broker-management-url=ftp://u:hunter2@x/"), config.Options{})
+	_, err := s.Load(parse(t, s, "--config", path, "--worker-prefetch=-1", "--client-max-body=much", "--client-max-in-flight=99999999999999999999", "--broker-url=amqp://u@localhost:99999/", "--worker-stacks=maybe", "--broker-management-url=ftp://u:hunter2@x/"), config.Options{})
 	require.Error(t, err)
 	for _, want := range []string{
 		path + ":4: the key broker.conect_timeout is unknown; did you mean broker.connect_timeout?",
@@ -215,6 +215,8 @@ broker.namespace: x
 		path + ":14: the key broker.namespace is written with a dot; write its section, and in it the name",
 		`log.level: "loud" is not one of debug, info, warn, error (set by LEVERET_LOG_LEVEL)`,
 		"worker.prefetch: -1 is not between 0 and 65535 (set by --worker-prefetch)",
+		`client.max_in_flight: "99999999999999999999" is too large a number (set by --client-max-in-flight)`,
+		`broker.url: "amqp://u@localhost:99999/" has a port that there is not; they go from 1 to 65535 (set by --broker-url)`,
 		`client.max_body: "much" is not a whole number (set by --client-max-body)`,
 		`worker.stacks: "maybe" is neither true nor false (set by --worker-stacks)`,
 		`broker.management_url: "ftp://u:xxxxx@x/" does not begin with http:// or https:// (set by --broker-management-url)`,

@@ -82,6 +82,9 @@ func (k Key) scalar(s string) (any, error) {
 			return 0, nil
 		}
 		n, err := strconv.Atoi(s)
+		if errors.Is(err, strconv.ErrRange) {
+			return nil, fmt.Errorf("%s is too large a number", k.quote(s))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s is not a whole number", k.quote(s))
 		}
@@ -119,6 +122,9 @@ func (k Key) text(raw any) (string, error) {
 	case bool, int, int64, uint64, float64:
 		if _, is := v.(bool); k.Type == Bool && !is {
 			return "", fmt.Errorf("%s is neither true nor false", k.quote(fmt.Sprint(v)))
+		}
+		if f, is := v.(float64); is {
+			return strconv.FormatFloat(f, 'f', -1, 64), nil // as people write it
 		}
 		return fmt.Sprint(v), nil
 	default:
@@ -246,9 +252,15 @@ const notURL = "(not a URL)"
 
 // checkURL says nothing of the URL: the parts that url.Parse quotes may be parts of a password.
 func checkURL(raw string) error {
-	if _, err := url.Parse(raw); err != nil {
+	u, err := url.Parse(raw)
+	if err != nil {
 		return errors.New("it is not a URL such as scheme://user:password@host:port/path; " +
 			"special characters in a user or a password are written as %XX")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("%q has a port that there is not; they go from 1 to 65535", RedactURL(raw))
+		}
 	}
 	return nil
 }

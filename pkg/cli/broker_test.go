@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -44,9 +45,14 @@ func manage(tb testing.TB, method, path, body string) {
 // user makes a user who may use the management API and read, but neither configure nor write. Its flags log in as it.
 func user(tb testing.TB, url string) (flags []string) {
 	tb.Helper()
+	return userWith(tb, url, "monitoring")
+}
+
+func userWith(tb testing.TB, url, tags string) (flags []string) {
+	tb.Helper()
 	vhost := leverettest.VHost(tb, url)
 	name := "reader-" + vhost
-	manage(tb, http.MethodPut, "/api/users/"+name, `{"password":"secret","tags":"monitoring"}`)
+	manage(tb, http.MethodPut, "/api/users/"+name, fmt.Sprintf(`{"password":"secret","tags":%q}`, tags))
 	tb.Cleanup(func() { manage(tb, http.MethodDelete, "/api/users/"+name, "") })
 	manage(tb, http.MethodPut, "/api/permissions/"+vhost+"/"+name, `{"configure":"^$","write":"^$","read":".*"}`)
 	file := filepath.Join(tb.TempDir(), "password")
@@ -62,6 +68,17 @@ func TestQueuesOfAUserWhoMayOnlyRead(t *testing.T) {
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "3").run(t.Context()))
 	args := append([]string{"queues", "oven.bake", "--watch=100ms", "-o", "jsonl", "--broker-management-url", leverettest.Node(t).ManagementURL()}, user(t, url)...)
 	watch(t, kitchenAt(t, url, args...), func(w watched) bool { return w.Ready != nil && *w.Ready == 3 })
+}
+
+// Who may not use the management API is told so, and not that it is elsewhere.
+func TestQueuesOfAUserWithoutATag(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	args := append([]string{"queues", "--all", "--broker-management-url", leverettest.Node(t).ManagementURL()}, userWith(t, url, "")...)
+	c := kitchenAt(t, url, args...)
+	require.Equal(t, cli.ExitError, c.run(t.Context()))
+	require.Regexp(t, `refuses the user reader-\S+, who needs the tag monitoring or management\nnext:  rabbitmqctl set_user_tags gives it\n$`, c.err.String())
 }
 
 // A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown by

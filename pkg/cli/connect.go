@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
+
+// patience is how long a command waits for the broker before it tells.
+const patience = 2 * time.Second
 
 // Connect connects to the configured broker. It fails when that takes longer than broker.connect_timeout. Whoever called
 // it closes the connection.
 func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, a.settings.connectTimeout)
 	defer cancel()
+	begun := time.Now()
+	var told atomic.Bool
 	conn, err := leveret.Connect(dialing, leveret.ConnConfig{
 		URLs:             a.settings.urls,
 		TLS:              a.settings.tls,
@@ -24,7 +30,13 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 		RequestQueueType: a.settings.requestQueueType,
 		Heartbeat:        a.settings.heartbeat,
 		Logger:           a.Logger(),
+		OnFailure: func(err error) {
+			if time.Since(begun) > patience && dialing.Err() == nil && told.CompareAndSwap(false, true) {
+				a.Warn("the broker does not answer yet, and is tried again: %v", err)
+			}
+		},
 	})
+	told.Store(true) // what is lost later is another matter
 	switch {
 	case err == nil:
 		return conn, nil

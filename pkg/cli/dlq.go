@@ -66,6 +66,9 @@ func (a *App) explainLetters(queue string, err error) error {
 		if slices.ContainsFunc(known, func(q workQueue) bool { return q.name == queue }) {
 			return Fail(ExitNotFound, "start the service once: it declares its queues", "%s has no dead-letter queue yet: %w", queue, err)
 		}
+		if slices.ContainsFunc(a.workQueues(), func(q workQueue) bool { return q.name == queue }) {
+			return Fail(ExitNotFound, a.Name+" dlq ls", "%s is a queue of requests, which have no dead letters: who asks is told", queue)
+		}
 		var among []shownQueue
 		for _, q := range known {
 			among = append(among, shownQueue{name: q.name})

@@ -100,7 +100,7 @@ func (m *management) get(ctx context.Context, path string, into any) error {
 	switch response.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("the management API at %s refuses the user %s, who needs the tag monitoring or management", m.base, m.username)
+		return fmt.Errorf("the management API at %s %w %s, who needs the tag monitoring or management", m.base, errTagMissing, m.username)
 	default:
 		return fmt.Errorf("the management API at %s answered %s", m.base, response.Status)
 	}
@@ -108,6 +108,16 @@ func (m *management) get(ctx context.Context, path string, into any) error {
 		return fmt.Errorf("what answers at %s is no management API: %w", m.base, err)
 	}
 	return nil
+}
+
+var errTagMissing = errors.New("refuses the user")
+
+// hint says what to do about trouble with the management API.
+func hint(trouble error) string {
+	if errors.Is(trouble, errTagMissing) {
+		return "rabbitmqctl set_user_tags gives it"
+	}
+	return "Set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to where it is"
 }
 
 // in and out are how many messages come and go in a second; nil where nobody counts.

@@ -91,12 +91,10 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 		return a.explain(err)
 	}
 	if l.trouble != nil {
-		a.Warn("%v; unacked messages and rates are not known. %s", l.trouble, managementHint)
+		a.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
 	}
 	return PrintList(a, rows, func() *Table { return queueTable(rows) })
 }
-
-const managementHint = "Set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to where it is"
 
 // noQueue is the error of a queue that is none of the catalog's.
 func (a *App) noQueue(name string, among []shownQueue) error {
@@ -159,7 +157,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	queues := l.queues
 	if l.all {
 		if err != nil {
-			return nil, Fail(ExitError, managementHint, "--all: %w", err)
+			return nil, Fail(ExitError, hint(err), "--all: %w", err)
 		}
 		queues = withOthers(queues, managed, l.filter)
 	}
@@ -178,7 +176,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 		case errors.Is(err, rabbit.ErrRefused) && l.trouble == nil:
 			row.Declared = known // what the management API knows is some seconds old
 		case errors.Is(err, rabbit.ErrRefused):
-			return nil, Fail(ExitUnreachable, managementHint, "%w; and %w", err, l.trouble)
+			return nil, Fail(ExitUnreachable, hint(l.trouble), "%w; and %w", err, l.trouble)
 		default:
 			return nil, err
 		}

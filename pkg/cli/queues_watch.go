@@ -34,7 +34,7 @@ func (l *look) watch(ctx context.Context) error {
 			l.app.Warn("the broker does not answer: %v", l.app.explain(err))
 		default:
 			if first && l.trouble != nil {
-				l.app.Warn("%v; unacked messages and rates are not known. %s", l.trouble, managementHint)
+				l.app.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
 			}
 			if err := l.show(rows, first); err != nil {
 				return err

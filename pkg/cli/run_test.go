@@ -136,6 +136,14 @@ func TestInterruptedWhileConnecting(t *testing.T) {
 	require.NotContains(t, c.err.String(), "context canceled")
 }
 
+// Whoever waits is told for what.
+func TestWaitingForTheBroker(t *testing.T) {
+	t.Parallel()
+	c := &command{args: []string{"dlq", "ls", "--broker-url", "amqp://127.0.0.1:1/", "--broker-connect-timeout", "3s"}}
+	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
+	require.Regexp(t, `^warning: the broker does not answer yet, and is tried again: .*connection refused\n(.*\n)?error: the broker cannot be reached`, c.err.String())
+}
+
 // A broker that takes the connection and says nothing is as good as none.
 func TestSilentBroker(t *testing.T) {
 	t.Parallel()

@@ -109,6 +109,9 @@ func parseAddress(raw string) (address, error) {
 	if u.User == nil && strings.Contains(raw, "@") {
 		return address{}, errors.New("an @, but no user: special characters in the password must be percent-encoded")
 	}
+	if n, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || n < 1 || n > 65535) {
+		return address{}, errors.New("there is no such port; expected 1 to 65535")
+	}
 	parsed, err := amqp.ParseURI(raw)
 	if err != nil {
 		return address{}, errors.New("not an AMQP URL; expected amqp://user:password@host:port/vhost")

@@ -39,6 +39,8 @@ func TestAddressesThatAreNone(t *testing.T) {
 		"amqp://u:5672?hush@h":              "percent-encoded",
 		"amqp://u:5672#hush@h":              "percent-encoded",
 		"amqp://u:hu%sh@h":                  "%25",
+		"amqp://u:hush@h:99999/":            "port",
+		"amqp://u:hush@h:0/":                "port",
 		"amqp://u:hush@h/a b":               "AMQP URL",
 		"amqp://u:hush@h?heartbeat=never":   "AMQP URL",
 		"amqp://u:hush@h?auth_mechanism=ss": "auth_mechanism",
