@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,8 +24,8 @@ import (
 )
 
 const usage = `Measures Leveret against the raw driver and against other libraries, at equal guarantees, on one RabbitMQ node that it
-starts. A full run writes the page and the chart; one that is narrowed by --only, --peers or --short prints instead,
-unless --out is given.
+starts. A full run writes the page, the chart and what was found. One that is narrowed, by --only, --peers, --short or
+fewer rounds, prints instead, and writes only the files that are named by their flags.
 
 	go run . [flags]
 
@@ -41,6 +42,9 @@ type options struct {
 	list             bool
 }
 
+// fullRounds is how many rounds a run has that is fit to be published.
+const fullRounds = 10
+
 // The parts of a run that are no scenarios, as --only names them.
 var parts = []string{"faults", "growth", "profiles"}
 
@@ -52,7 +56,7 @@ func bench(ctx context.Context, args []string) error {
 		flags.PrintDefaults()
 	}
 	flags.BoolVar(&o.short, "short", false, "a few scenarios, raw driver and Leveret alone, about a minute: prints the ratios, and fails on errors only")
-	flags.IntVar(&o.rounds, "rounds", 10, "how often everything is measured")
+	flags.IntVar(&o.rounds, "rounds", fullRounds, "how often everything is measured")
 	flags.IntVar(&o.trials, "trials", 2, "how often each fault is tried, that of unroutable messages five times or more; the worst is shown")
 	flags.StringVar(&o.only, "only", "", "comma-separated scenarios, by name or as call-*, and of faults, growth, profiles; default: all")
 	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
@@ -86,7 +90,10 @@ func bench(ctx context.Context, args []string) error {
 		}
 		return p.write(run)
 	}
-	run, err := p.measure(ctx, strings.Join(append([]string{"go run ."}, args...), " "))
+	if err := p.check(); err != nil {
+		return err
+	}
+	run, err := p.measure(ctx, command(args))
 	if err != nil {
 		return err
 	}
@@ -102,8 +109,6 @@ type plan struct {
 	scenarios []runner.Scenario
 	peers     []peers.Peer
 	parts     []string
-	// prints says that the results go to the terminal, not to files.
-	prints bool
 }
 
 func newPlan(o options, given map[string]bool) (*plan, error) {
@@ -114,7 +119,9 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 	case o.budget <= 0:
 		return nil, errors.New("--budget must be positive")
 	}
-	p.prints = (o.short || o.only != "" || o.peers != "") && !given["out"]
+	if o.short || o.only != "" || o.peers != "" || o.rounds < fullRounds {
+		p.keepNamed(given)
+	}
 	if o.short {
 		p.narrow(given)
 	}
@@ -155,9 +162,55 @@ func (p *plan) narrow(given map[string]bool) {
 	if !given["budget"] {
 		p.budget = 35 * time.Second
 	}
-	if !given["results"] {
-		p.keep = ""
+}
+
+// keepNamed has a narrowed run leave alone what a full run has published.
+func (p *plan) keepNamed(given map[string]bool) {
+	for flag, path := range map[string]*string{"out": &p.out, "chart": &p.chart, "results": &p.keep} {
+		if !given[flag] {
+			*path = ""
+		}
 	}
+}
+
+// check finds out before anything is measured whether it can be written.
+func (p *plan) check() error {
+	for _, path := range []string{p.out, p.chart, p.keep} {
+		if path == "" {
+			continue
+		}
+		_, missing := os.Stat(path)
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return err
+		}
+		if err := file.Close(); err != nil {
+			return err
+		}
+		if missing != nil { // a run that is given up leaves no empty file
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := p.chartFromPage()
+	return err
+}
+
+// chartFromPage is the chart's path as the page names it; empty without either.
+func (p *plan) chartFromPage() (string, error) {
+	if p.out == "" || p.chart == "" {
+		return "", nil
+	}
+	page, err := filepath.Abs(p.out)
+	if err != nil {
+		return "", err
+	}
+	chart, err := filepath.Abs(p.chart)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(filepath.Dir(page), chart)
 }
 
 func (p *plan) list(w io.Writer) {
@@ -291,32 +344,33 @@ func (p *plan) tryFaults(ctx context.Context) (_ []faults.Finding, err error) {
 	return faults.Run(ctx, node, faults.Config{Peers: p.peers, Rounds: p.trials, Dir: dir, Progress: os.Stderr})
 }
 
-// write writes page and chart, or prints what there is.
+// write builds page and chart, then writes those that have a path; a run without a page is printed.
 func (p *plan) write(run *results.Run) error {
 	fmt.Print(report.Ratios(run))
-	if p.prints {
-		if !p.short {
-			report.Markdown(os.Stdout, run, "")
-		}
-		return nil
-	}
-	var chart bytes.Buffer
-	if err := report.Chart(&chart, run); err != nil {
-		return err
-	}
-	if err := os.WriteFile(p.chart, chart.Bytes(), 0o644); err != nil {
-		return err
-	}
-	relative, err := filepath.Rel(filepath.Dir(p.out), p.chart)
+	relative, err := p.chartFromPage()
 	if err != nil {
 		return err
 	}
-	var page bytes.Buffer
+	var page, chart bytes.Buffer
 	report.Markdown(&page, run, relative)
-	if err := os.WriteFile(p.out, page.Bytes(), 0o644); err != nil {
+	if err := report.Chart(&chart, run); err != nil {
 		return err
 	}
-	fmt.Printf("written: %s, %s\n", p.out, p.chart)
+	if p.out == "" && !p.short {
+		fmt.Print(page.String())
+	}
+	for _, file := range []struct {
+		path string
+		text []byte
+	}{{p.chart, chart.Bytes()}, {p.out, page.Bytes()}} {
+		if file.path == "" {
+			continue
+		}
+		if err := os.WriteFile(file.path, file.text, 0o644); err != nil {
+			return err
+		}
+		fmt.Println("written:", file.path)
+	}
 	return nil
 }
 
@@ -334,6 +388,21 @@ func failures(run *results.Run) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// plain is what a shell takes as it is.
+var plain = regexp.MustCompile(`^[\w./,:=+-]+$`)
+
+// command is what was typed, such that it can be typed again.
+func command(args []string) string {
+	words := []string{"go run ."}
+	for _, arg := range args {
+		if !plain.MatchString(arg) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
 }
 
 func split(s string) []string {
