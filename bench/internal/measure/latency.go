@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/leveretmq/leveret/bench/internal/peers"
@@ -95,12 +94,11 @@ func (r *run) sendAtRate(ctx context.Context, total int64) (err error) {
 	payload := peers.Payloads(r.Body)
 	every := time.Second / time.Duration(r.Rate)
 	start := time.Now()
-	runtime.LockOSThread() // a thread that sleeps by itself wakes more exactly than Go's timers
+	runtime.LockOSThread()
 	for n := range total {
 		at := start.Add(time.Duration(n) * every)
 		for wait := time.Until(at); wait > 0; wait = time.Until(at) {
-			t := syscall.NsecToTimespec(wait.Nanoseconds())
-			_ = syscall.Nanosleep(&t, nil)
+			exactly(wait)
 		}
 		p := payload(int(n))
 		p.At = at.UnixNano()

@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -135,6 +136,9 @@ func TestSavedAndLoaded(t *testing.T) {
 	require.Equal(t, run(), loaded)
 	_, err = results.Load(path + ".not")
 	require.Error(t, err)
+	require.NoError(t, os.WriteFile(path, []byte("{}"), 0o600))
+	_, err = results.Load(path)
+	require.ErrorContains(t, err, "nothing")
 }
 
 func TestWaitingTimesAreOfAllRounds(t *testing.T) {

@@ -132,6 +132,9 @@ func Load(path string) (*Run, error) {
 	if err := decoder.Decode(&r); err != nil {
 		return nil, fmt.Errorf("%s is not a result of this version: %w", path, err)
 	}
+	if len(r.Samples)+len(r.Faults)+len(r.Growth)+len(r.Hot) == 0 {
+		return nil, fmt.Errorf("%s holds nothing that was measured", path)
+	}
 	return &r, nil
 }
 

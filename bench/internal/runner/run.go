@@ -75,7 +75,7 @@ type rounds struct {
 	node    *devbroker.Broker
 	samples []Sample
 	rates   map[key]float64 // messages a second, as measured last
-	failed  map[key]int
+	failed  map[key]int     // how often in a row
 	serial  int
 }
 
@@ -122,7 +122,7 @@ func (r *rounds) round(ctx context.Context, n int, length time.Duration) error {
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, p := range order {
 			k := key{s.Name, p.Name}
-			if r.failed[k] >= 2 {
+			if r.failed[k] >= 2 { // it would only cost time
 				continue
 			}
 			result, err := r.measure(ctx, s, p, length, "")
@@ -135,7 +135,7 @@ func (r *rounds) round(ctx context.Context, n int, length time.Duration) error {
 				sample.Err = err.Error()
 				fmt.Fprintf(r.Progress, "  %-16s %-12s FAILED: %v\n", s.Name, p.Name, err)
 			} else {
-				r.rates[k] = result.Rate()
+				r.failed[k], r.rates[k] = 0, result.Rate()
 				fmt.Fprintf(r.Progress, "  %-16s %-12s %9.0f/s  p99 %8.2f ms  %6.1f µs CPU  %6.1f allocs\n", s.Name, p.Name,
 					result.Rate(), result.P99*1e3, result.PerMessage(result.CPU)*1e6, result.PerMessage(float64(result.Allocs)))
 			}
