@@ -65,7 +65,7 @@ func bench(ctx context.Context, args []string) error {
 	flags.StringVar(&o.keep, "results", "results.json", "what was found, as JSON; written after each round")
 	flags.StringVar(&o.from, "from", "", "measure nothing: write page and chart from this JSON")
 	flags.StringVar(&o.profiles, "profile", "profiles", "folder for pprof profiles of Leveret")
-	flags.DurationVar(&o.budget, "budget", time.Hour, "about how long all may take: it scales the measurements, not the rounds")
+	flags.DurationVar(&o.budget, "budget", time.Hour, "about how long all may take: it scales the measurements, down to "+shortest.String()+", not the rounds")
 	flags.BoolVar(&o.list, "list", false, "print the scenarios and the peers, and end")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -228,6 +228,10 @@ func (p *plan) has(part string) bool { return slices.Contains(p.parts, part) }
 
 // measure does all that is planned on one node, and the faults on one of their own.
 func (p *plan) measure(ctx context.Context, command string) (*results.Run, error) {
+	if least := p.atLeast(); least > p.budget {
+		fmt.Fprintf(os.Stderr, "This takes about %v, more than the budget of %v: no measurement is shorter than %v.\n",
+			least.Round(time.Second), p.budget, p.ofRounds().Shortest)
+	}
 	began := time.Now()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Output: os.Stderr})
 	if err != nil {
@@ -256,14 +260,12 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 		do     func() error
 	}{
 		{len(p.scenarios) > 0, "rounds", func() (err error) {
-			run.Samples, err = runner.Run(ctx, node, runner.Config{
-				Scenarios: p.scenarios, Peers: p.peers, Rounds: p.rounds, Budget: p.budgetOfRounds(),
-				Shortest: 400 * time.Millisecond, Longest: 3 * time.Second, Progress: os.Stderr,
-				Save: func(samples []runner.Sample) error {
-					run.Samples = samples
-					return save()
-				},
-			})
+			config := p.ofRounds()
+			config.Progress, config.Save = os.Stderr, func(samples []runner.Sample) error {
+				run.Samples = samples
+				return save()
+			}
+			run.Samples, err = runner.Run(ctx, node, config)
 			return err
 		}},
 		{p.has("profiles"), "profiles", func() (err error) {
@@ -303,6 +305,9 @@ func (p *plan) budgetOfFaults() time.Duration {
 	return all
 }
 
+// profiling is about what the profiles take.
+const profiling = time.Minute
+
 func (p *plan) budgetOfGrowth() time.Duration {
 	if !p.has("growth") {
 		return 0
@@ -317,9 +322,38 @@ func (p *plan) budgetOfGrowth() time.Duration {
 func (p *plan) budgetOfRounds() time.Duration {
 	left := p.budget - p.budgetOfFaults() - p.budgetOfGrowth()
 	if p.has("profiles") {
-		left -= time.Minute
+		left -= profiling
 	}
 	return max(left, p.budget/3)
+}
+
+// Each measurement of a round is as long as the budget allows, between these. In less than the shortest, a library that takes
+// half a second for a request has hardly begun.
+const (
+	shortest = 750 * time.Millisecond
+	longest  = 3 * time.Second
+)
+
+// inMinute is the shortest of the short form, which looks for errors.
+const inMinute = 400 * time.Millisecond
+
+func (p *plan) ofRounds() runner.Config {
+	c := runner.Config{
+		Scenarios: p.scenarios, Peers: p.peers, Rounds: p.rounds, Budget: p.budgetOfRounds(), Shortest: shortest, Longest: longest,
+	}
+	if p.short {
+		c.Shortest = inMinute
+	}
+	return c
+}
+
+// atLeast is about how long everything takes, whatever the budget.
+func (p *plan) atLeast() time.Duration {
+	least := p.budgetOfFaults() + p.budgetOfGrowth() + runner.AtLeast(p.ofRounds())
+	if p.has("profiles") {
+		least += profiling
+	}
+	return least
 }
 
 func (p *plan) profile(ctx context.Context, node *devbroker.Broker) ([]runner.Hot, error) {

@@ -91,6 +91,14 @@ func (r *run) call(ctx context.Context) (err error) {
 	})
 }
 
+// A window ends no sooner than this many times per goroutine something was done in it, and fewest times in all: at most N of
+// them were begun before it. It is not extended beyond longestWindow.
+const (
+	perGoroutine  = 2
+	fewest        = 32
+	longestWindow = 10 * time.Second
+)
+
 // closedLoop has N goroutines do the same again and again, and measures after the warm-up.
 func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Payload) error) error {
 	const warming, measuring, over = 0, 1, 2
@@ -99,6 +107,8 @@ func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Pa
 	times := newHistogram()
 	errs := make([]error, r.N)
 	payload := peers.Payloads(r.Body)
+	least := int64(max(perGoroutine*r.N, fewest))
+	enough, ended := make(chan struct{}), make(chan struct{})
 	var all sync.WaitGroup
 	for i := range r.N {
 		all.Go(func() {
@@ -110,21 +120,30 @@ func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Pa
 				if measured { // however late it ends
 					times.record(time.Since(began))
 				}
-				if phase.Load() == measuring {
-					done.Add(1)
+				if phase.Load() == measuring && done.Add(1) == least {
+					close(enough)
 				}
 			}
 		})
 	}
+	go func() {
+		all.Wait()
+		close(ended)
+	}()
 	pause(ctx, r.Warm)
 	if err := r.begin(); err != nil {
 		return err
 	}
 	phase.Store(measuring)
 	pause(ctx, r.Duration)
+	select {
+	case <-enough:
+	case <-ended:
+	case <-time.After(longestWindow - r.Duration):
+	}
 	phase.Store(over)
 	err := r.end(done.Load())
-	all.Wait()
+	<-ended
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ import (
 func machineryPeer() Peer {
 	return Peer{
 		Name: "machinery", Module: "github.com/RichardKnop/machinery/v2",
-		About: "Persistent and confirmed, as always; without results where nothing is asked, with its AMQP backend, polled each millisecond, for requests; " +
+		About: "Persistent and confirmed, as always; without results where nothing is asked, with its AMQP backend, polled each millisecond, for requests, which is quicker than up to 50 ms; " +
 			"each delivery acked after its task; its own retry, ErrRetryTaskLater. The payload is three arguments of a task.",
 		Sender: func(_ context.Context, s Setting) (Sender, error) { return newMachine(s, commands, null.New()) },
 		Work: func(ctx context.Context, s Setting, ready func(), h Handler) error {

@@ -69,7 +69,8 @@ func (p page) about() {
 	p.line("")
 	p.line("Each number is the median of %d rounds; in brackets the smallest and the largest. A round measures every scenario with every", r.Rounds)
 	p.line("peer once, the peers in an order of its own. Each measurement is a process of its own, on a virtual host of its own, after a first")
-	p.line("message and a warm-up. p50 and p99 are of the waiting times of all rounds together; p99 is left out where these are fewer than")
+	p.line("message and a warm-up, and as long as the column \"measured s\" says: where a peer is slow, until every goroutine has done")
+	p.line("something twice, or for 10 s. p50 and p99 are of the waiting times of all rounds together; p99 is left out where these are fewer than")
 	p.line("%d. A ratio, also one of waiting times, is the median of the rounds' ratios. CPU, allocations and memory are the client", leastForP99)
 	p.line("process's alone; CPU is user and system time. The broker shares the machine, so what a client saves, the broker has. One")
 	p.line("binary links all peers, and takes some 20 MiB before it does anything. No peer logs while it is measured.\n")
@@ -134,7 +135,7 @@ func (p page) against() {
 	}
 	p.line("## Leveret to other libraries, each at its strongest guarantee\n")
 	p.line("The ratio of the rates; at a fixed rate, that of the waiting times (p50), where less is better. The target is to be ahead in")
-	p.line("every row, twice or more in publishing that waits and in requests. `–`: not offered; `∞`: the other did nothing; **bold**: missed.\n")
+	p.line("every row, twice or more in publishing that waits and in requests. `–`: not offered; `✗`: failed, as its table says; `∞`: the other did nothing; **bold**: missed.\n")
 	var others []string
 	for _, o := range p.run.Peers {
 		if !isOurs(o.Name) {
@@ -147,6 +148,9 @@ func (p page) against() {
 		cells := []string{s.Title}
 		for _, o := range others {
 			cell := "–"
+			if p.run.Failure(s.Name, o) != "" {
+				cell = "✗"
+			}
 			for _, t := range all {
 				if t.Scenario == s.Name && t.To == o {
 					if cell = times(t.Got.Median); !t.Reached() {
@@ -174,7 +178,7 @@ func (p page) scenario(s runner.Scenario) {
 	if s.Kind == measure.Call {
 		head = append(head, "server CPU µs")
 	}
-	head = append(head, "allocations", "bytes", "peak MiB", "can it lose?")
+	head = append(head, "allocations", "bytes", "peak MiB", "measured s", "can it lose?")
 	p.head(head...)
 	all := rounds(p.run, s.Name)
 	var names []string
@@ -206,7 +210,7 @@ func (p page) scenario(s runner.Scenario) {
 		if s.Kind == measure.Call {
 			cells = append(cells, number(serverCPU, 1e6, "%.1f"))
 		}
-		p.row(append(cells, number(allocs, 1, "%.0f"), number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), p.loses(name))...)
+		p.row(append(cells, number(allocs, 1, "%.0f"), number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), number(length, 1, "%.2f"), p.loses(name))...)
 	}
 	for _, name := range absent {
 		why := "not offered"

@@ -98,7 +98,7 @@ func TestMarkdown(t *testing.T) {
 		"| leveret | broker | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable | **7 of 10** |",
 		"4 of 5 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "| 5000 | not measured |", "at its best", "| ∞ |",
 		"| leveret-otel | 5000 (5000–5000), 1 of 3 rounds |", "no (as leveret, not tried)", "| no target | **0.50** |",
-		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "Measured once",
+		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "Measured once", "| 30 | 1.00 | no |", "| Publishing, confirms pipelined | 1.57 | ✗ |",
 	} {
 		require.Contains(t, page.String(), want)
 	}

@@ -38,6 +38,7 @@ var (
 	allocs quantity = func(r measure.Result) float64 { return r.PerMessage(float64(r.Allocs)) }
 	heap   quantity = func(r measure.Result) float64 { return r.PerMessage(float64(r.Bytes)) }
 	rss    quantity = func(r measure.Result) float64 { return float64(r.PeakRSS) }
+	length quantity = func(r measure.Result) float64 { return r.Seconds }
 
 	serverCPU quantity = func(r measure.Result) float64 { return r.Extra["server CPU"] }
 )

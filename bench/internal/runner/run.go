@@ -40,14 +40,14 @@ type Config struct {
 }
 
 // overhead is what a measurement takes beside its length: processes, connections, a fresh virtual host.
-const overhead = 800 * time.Millisecond
+const overhead = 500 * time.Millisecond
 
 // shortestWarm is the least time for which is done what is then measured.
 const shortestWarm = 300 * time.Millisecond
 
 // Run measures. What fails is in the samples; an error means that there is no going on.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error) {
-	r := &rounds{Config: c, node: node, rates: make(map[key]float64), failed: make(map[key]int)}
+	r := newRounds(node, c)
 	began := time.Now()
 	length := r.first()
 	for n := range c.Rounds {
@@ -66,6 +66,20 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error
 		}
 	}
 	return r.samples, nil
+}
+
+// AtLeast is about how long all rounds take when each measurement is as short as it may be.
+func AtLeast(c Config) time.Duration {
+	return time.Duration(c.Rounds*newRounds(nil, c).count()) * (overhead + warmFor(c.Shortest) + c.Shortest)
+}
+
+func newRounds(node *devbroker.Broker, c Config) *rounds {
+	return &rounds{Config: c, node: node, rates: make(map[key]float64), failed: make(map[key]int)}
+}
+
+// warmFor is how long is done what is then measured for so long.
+func warmFor(length time.Duration) time.Duration {
+	return min(max(length/3, shortestWarm), time.Second)
 }
 
 type key struct{ scenario, peer string }
@@ -161,7 +175,7 @@ func (r *rounds) measure(ctx context.Context, s Scenario, p peers.Peer, length t
 }
 
 func (r *rounds) task(ctx context.Context, s Scenario, p peers.Peer, url string, length time.Duration, profile string) (measure.Result, error) {
-	warm := min(max(length/3, shortestWarm), time.Second)
+	warm := warmFor(length)
 	if s.Kind == measure.Latency { // what waits since the start, for a consumer that begins with one at a time, must be through
 		warm = time.Second
 	}
