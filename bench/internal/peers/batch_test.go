@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -49,6 +51,40 @@ func TestOneAckForABatch(t *testing.T) {
 	require.GreaterOrEqual(t, c.acks, 63) // 62.5
 	require.Less(t, c.acks, 100)          // a scheduler that pauses for 5 ms makes some more
 	require.Equal(t, uint64(1000), c.last)
+}
+
+func TestOnlyTheFinishedPrefixIsAcked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var c counter
+		a := newRawAcks(&c, 16)
+		now := func(acks int, last uint64) {
+			t.Helper()
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			require.Equal(t, counter{acks: acks, last: last}, c)
+		}
+		soon := func(acks int, last uint64) {
+			t.Helper()
+			time.Sleep(2 * batchDelay)
+			now(acks, last)
+		}
+		for tag := uint64(2); tag <= 9; tag++ {
+			a.done(tag)
+		}
+		soon(0, 0) // the first is not finished
+		a.done(1)
+		now(1, 9)
+		a.done(10)
+		now(1, 9) // waits for others
+		soon(2, 10)
+		for tag := uint64(11); tag <= 1000; tag++ {
+			a.done(tag)
+		}
+		now(2+247, 998) // by fours
+		require.NoError(t, a.flush())
+		soon(2+248, 1000)
+	})
 }
 
 func TestABatchHasNoFailedMessage(t *testing.T) {

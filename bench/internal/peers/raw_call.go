@@ -126,6 +126,62 @@ func (c *rawCaller) Call(ctx context.Context, p *Payload) (*Payload, error) {
 
 func (c *rawCaller) Close(context.Context) error { return c.conn.Close() }
 
+// rawAcks acks deliveries of one channel, many with one frame: the prefix of delivery tags that are all finished, when it is a
+// batch, or when the oldest of it has waited long enough. One that is slow holds up the acks of those behind it.
+type rawAcks struct {
+	ch    amqp.Acknowledger
+	batch uint64
+
+	mu            sync.Mutex
+	finished      []bool // by tag, modulo the prefetch: no more than that can be unacked
+	prefix, acked uint64
+	overdue       *time.Timer
+	err           error // the first
+}
+
+func newRawAcks(ch amqp.Acknowledger, prefetch int) *rawAcks {
+	a := &rawAcks{ch: ch, batch: uint64(max(prefetch/4, 1)), finished: make([]bool, prefetch)}
+	a.overdue = time.AfterFunc(time.Hour, func() { _ = a.flush() })
+	a.overdue.Stop()
+	return a
+}
+
+func (a *rawAcks) done(tag uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.prefix
+	next := func() *bool { return &a.finished[(a.prefix+1)%uint64(len(a.finished))] }
+	a.finished[tag%uint64(len(a.finished))] = true
+	for ; *next(); a.prefix++ {
+		*next() = false
+	}
+	switch {
+	case a.prefix-a.acked >= a.batch:
+		a.send()
+	case before == a.acked && a.prefix > a.acked:
+		a.overdue.Reset(batchDelay)
+	}
+}
+
+// flush acks what waits, and returns the first error there was.
+func (a *rawAcks) flush() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.send()
+	return a.err
+}
+
+func (a *rawAcks) send() {
+	a.overdue.Stop()
+	if a.acked == a.prefix {
+		return
+	}
+	a.acked = a.prefix
+	if err := a.ch.Ack(a.acked, true); a.err == nil {
+		a.err = err
+	}
+}
+
 // rawServe answers, then acks, on the channel that the request came on.
 func rawServe(ctx context.Context, s Setting, ready func(), r Responder) error {
 	c, err := newRawConsumer(s, declareRequests)
@@ -135,6 +191,7 @@ func rawServe(ctx context.Context, s Setting, ready func(), r Responder) error {
 	defer c.conn.Close()
 	defer c.until(ctx)()
 	ready()
+	acks := newRawAcks(c.ch, s.Prefetch)
 	var handlers sync.WaitGroup
 	errs := make([]error, s.Concurrency)
 	for i := range s.Concurrency {
@@ -142,21 +199,24 @@ func rawServe(ctx context.Context, s Setting, ready func(), r Responder) error {
 			for d := range c.deliveries {
 				if err := rawAnswer(ctx, c.ch, &d, r); err != nil {
 					errs[i] = err
+					continue
 				}
+				acks.done(d.DeliveryTag)
 			}
 		})
 	}
 	handlers.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, acks.flush())...)
 }
 
+// rawAnswer returns nil when the request may be acked: it was answered, or nobody waits for the answer any more.
 func rawAnswer(ctx context.Context, ch *amqp.Channel, d *amqp.Delivery, r Responder) error {
 	deadline, err := time.Parse(time.RFC3339Nano, fmt.Sprint(d.Headers["leveret-deadline"]))
 	if err != nil {
 		deadline = time.Now().Add(callTimeout)
 	}
 	if time.Now().After(deadline) {
-		return d.Ack(false)
+		return nil
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -173,14 +233,10 @@ func rawAnswer(ctx context.Context, ch *amqp.Channel, d *amqp.Delivery, r Respon
 		contentType, body = "application/problem+json", fmt.Appendf(nil, `{"detail":%q}`, err.Error())
 	}
 	conversation, _ := d.Headers["leveret-conversation-id"].(string)
-	err = ch.Publish("", d.ReplyTo, false, false, amqp.Publishing{
+	return ch.Publish("", d.ReplyTo, false, false, amqp.Publishing{
 		MessageId: uuid.Must(uuid.NewV7()).String(), CorrelationId: d.CorrelationId, Type: d.Type, ContentType: contentType,
 		DeliveryMode: amqp.Transient, Timestamp: time.Now(), AppId: "bench",
 		Headers: amqp.Table{"leveret-conversation-id": conversation, "leveret-instance": "bench/1"},
 		Body:    body,
 	})
-	if err != nil {
-		return err
-	}
-	return d.Ack(false)
 }
