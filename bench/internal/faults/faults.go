@@ -25,11 +25,14 @@ import (
 // An Experiment is one kind of fault.
 type Experiment string
 
-// The experiments.
+// The experiments. What is lost may depend on how a peer is used: some are tried in two ways.
 const (
-	Unroutable Experiment = "unroutable"
-	Broker     Experiment = "broker"
-	Worker     Experiment = "worker"
+	Unroutable          Experiment = "unroutable"
+	UnroutablePipelined Experiment = "unroutable-pipelined"
+	Broker              Experiment = "broker"
+	BrokerPipelined     Experiment = "broker-pipelined"
+	Worker              Experiment = "worker"
+	WorkerInBatches     Experiment = "worker-in-batches"
 )
 
 // A Finding is what one experiment showed of one peer, in the worst of its repetitions.
@@ -38,6 +41,8 @@ type Finding struct {
 	Experiment Experiment
 	// Offered is false where the peer has nothing to try.
 	Offered bool
+	// Trials is how often it was tried.
+	Trials int
 	// Reported is how many messages the peer reported as sent, or, of the workers' experiment, how many it was given.
 	Reported int
 	// Lost is how many of these were nowhere afterwards.
@@ -84,10 +89,17 @@ var experiments = []struct {
 	takes   time.Duration // about
 	least   int           // repetitions
 }{
-	{Unroutable, func(p peers.Peer) bool { return p.Sender != nil }, unroutable, 5 * time.Second, leastUnroutable},
-	{Broker, func(p peers.Peer) bool { return p.Sender != nil }, broker, 20 * time.Second, 1},
-	{Worker, func(p peers.Peer) bool { return (p.Sender != nil || p.FilledBy != "") && p.Work != nil }, worker, 10 * time.Second, 1},
+	{Unroutable, sends, unroutable, 2 * time.Second, leastUnroutable},
+	{UnroutablePipelined, pipelines, unroutable, time.Second, leastUnroutable},
+	{Broker, sends, broker, 20 * time.Second, 1},
+	{BrokerPipelined, pipelines, broker, 20 * time.Second, 1},
+	{Worker, works, worker, 10 * time.Second, 1},
+	{WorkerInBatches, func(p peers.Peer) bool { return works(p) && p.Batches }, worker, 10 * time.Second, 1},
 }
+
+func sends(p peers.Peer) bool     { return p.Sender != nil }
+func pipelines(p peers.Peer) bool { return p.Pipeline != nil }
+func works(p peers.Peer) bool     { return (p.Sender != nil || p.FilledBy != "") && p.Work != nil }
 
 // tried tells whether there are experiments with a peer: its variants behave as it does.
 func tried(p peers.Peer) bool { return !p.Variant && (p.Sender != nil || p.Work != nil) }
@@ -111,17 +123,20 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, erro
 		}
 		for _, e := range experiments {
 			offered := e.offered(p)
+			if !offered && e.Experiment == WorkerInBatches {
+				continue // Worker has tried the only way that there is
+			}
 			worst := Finding{Peer: p.Name, Experiment: e.Experiment, Offered: offered}
 			for n := 0; offered && n < max(c.Rounds, e.least); n++ {
 				f, err := attempt(ctx, node, c, p, e.Experiment, n, e.do)
 				if ctx.Err() != nil {
 					return findings, context.Cause(ctx)
 				}
-				f.Peer, f.Experiment, f.Offered = p.Name, e.Experiment, true
+				f.Peer, f.Experiment, f.Offered, f.Trials = p.Name, e.Experiment, true, max(c.Rounds, e.least)
 				if err != nil {
 					f.Err = err.Error()
 				}
-				fmt.Fprintf(c.Progress, "  %-12s %-10s reported %5d, lost %4d, twice %4d, hung %v, recovered %v after %.1f s %s%s\n",
+				fmt.Fprintf(c.Progress, "  %-12s %-20s reported %5d, lost %4d, twice %4d, hung %v, recovered %v after %.1f s %s%s\n",
 					p.Name, e.Experiment, f.Reported, f.Lost, f.Twice, f.Hung, f.Recovered, f.After, f.Note, f.Err)
 				if n == 0 || worse(f, worst) {
 					worst = f
@@ -146,10 +161,11 @@ func worse(a, b Finding) bool {
 
 // trial is one experiment with one peer.
 type trial struct {
-	node   *devbroker.Broker
-	url    string
-	peer   peers.Peer
-	ledger string
+	node       *devbroker.Broker
+	url        string
+	peer       peers.Peer
+	experiment Experiment
+	ledger     string
 }
 
 func attempt(ctx context.Context, node *devbroker.Broker, c Config, p peers.Peer, e Experiment, n int,
@@ -160,16 +176,21 @@ func attempt(ctx context.Context, node *devbroker.Broker, c Config, p peers.Peer
 	if err != nil {
 		return Finding{}, err
 	}
-	t := &trial{node: node, url: url, peer: p, ledger: filepath.Join(c.Dir, name)}
+	t := &trial{node: node, url: url, peer: p, experiment: e, ledger: filepath.Join(c.Dir, name)}
 	f, err := do(ctx, t)
 	return f, errors.Join(err, node.DeleteVHost(ctx, name))
 }
 
 func (t *trial) task(kind measure.Kind) measure.Task {
-	return measure.Task{
+	task := measure.Task{
 		Kind: kind, Peer: t.peer.Name, Body: body, N: senders, Messages: toHandle, Work: time.Millisecond, Ledger: t.ledger,
-		Setting: peers.Setting{URL: t.url, Queue: queue, Window: 512, Prefetch: 64, Concurrency: 16},
+		Setting:   peers.Setting{URL: t.url, Queue: queue, Window: 512, Prefetch: 64, Concurrency: 16},
+		Pipelined: t.experiment == UnroutablePipelined || t.experiment == BrokerPipelined,
 	}
+	if t.experiment == WorkerInBatches {
+		task.Setting.Batch = task.Setting.Prefetch // as where a backlog is consumed
+	}
+	return task
 }
 
 // unroutable: does whoever sends to a queue that is gone learn of it?

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
-// All three experiments with Leveret, on a broker that is really killed.
+// All experiments that there are with Leveret, on a broker that is really killed.
 func TestLeveretLosesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
@@ -41,18 +41,21 @@ func TestLeveretLosesNothing(t *testing.T) {
 	var progress bytes.Buffer
 	findings, err := Run(ctx, node, Config{Peers: []peers.Peer{p}, Rounds: 1, Dir: t.TempDir(), Progress: &progress})
 	require.NoError(t, err)
-	require.Len(t, findings, 3)
+	require.Len(t, findings, 5)
 	for _, f := range findings {
 		require.Empty(t, f.Err, progress.String())
 		require.True(t, f.Offered)
 		require.Zero(t, f.Lost, progress.String())
 		require.False(t, f.Hung, progress.String())
-		if f.Experiment != Unroutable {
+		if f.Experiment != Unroutable && f.Experiment != UnroutablePipelined {
 			require.Positive(t, f.Reported)
 			require.True(t, f.Recovered, progress.String())
 		}
 	}
-	require.Contains(t, findings[0].Note, "unroutable")
+	for _, f := range findings[:2] {
+		require.Contains(t, f.Note, "unroutable")
+		require.Equal(t, leastUnroutable, f.Trials)
+	}
 }
 
 func TestIDIn(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,48 +26,97 @@ func openLedger(path string) (ledger, error) {
 	return ledger{f}, err
 }
 
-// write appends a line. One write is one line: they do not mix.
-func (l ledger) write(id string) error {
-	_, err := l.file.WriteString(id + "\n")
+// write appends a line for each id. It is one write: lines do not mix.
+func (l ledger) write(ids ...string) error {
+	_, err := l.file.WriteString(strings.Join(ids, "\n") + "\n")
 	return err
+}
+
+// An outlet sends some payloads and waits until the peer has said what became of them: nil means that all are safe.
+type outlet struct {
+	send  func(ctx context.Context, batch []*peers.Payload) error
+	close func(ctx context.Context) error
+	// goroutines may send at once, batch payloads each.
+	goroutines, batch int
+}
+
+// outlet opens one: a Sender takes one payload from each of so many goroutines, a Pipeline so many from one.
+func (r *run) outlet(ctx context.Context, goroutines, batch int) (*outlet, error) {
+	if !r.Pipelined {
+		if r.peer.Sender == nil {
+			return nil, errNotOffered
+		}
+		r.Setting.Senders = goroutines
+		s, err := r.peer.Sender(ctx, r.Setting)
+		if err != nil {
+			return nil, err
+		}
+		return &outlet{func(ctx context.Context, one []*peers.Payload) error { return s.Send(ctx, one[0]) }, s.Close, goroutines, 1}, nil
+	}
+	if r.peer.Pipeline == nil {
+		return nil, errNotOffered
+	}
+	p, err := r.peer.Pipeline(ctx, r.Setting)
+	if err != nil {
+		return nil, err
+	}
+	send := func(ctx context.Context, batch []*peers.Payload) (err error) {
+		for _, payload := range batch {
+			if err = p.Send(ctx, payload); err != nil {
+				break
+			}
+		}
+		return errors.Join(err, p.Flush(ctx))
+	}
+	return &outlet{send, p.Close, 1, batch}, nil
+}
+
+// batches returns what makes the next batch of payloads, numbered from 1, and tells how many there are by then.
+func (o *outlet) batches(body int) func() (batch []*peers.Payload, sum int) {
+	payload := peers.Payloads(body)
+	var next atomic.Int64
+	return func() ([]*peers.Payload, int) {
+		sum := int(next.Add(int64(o.batch)))
+		batch := make([]*peers.Payload, o.batch)
+		for i := range batch {
+			batch[i] = payload(sum - o.batch + i + 1)
+		}
+		return batch, sum
+	}
 }
 
 // unroutable sends a message, takes the queue away, and sends more: whatever is reported as sent now is lost.
 func (r *run) unroutable(ctx context.Context) (err error) {
-	if r.peer.Sender == nil {
-		return errNotOffered
-	}
-	r.Setting.Senders = 4
-	s, err := r.peer.Sender(ctx, r.Setting)
+	out, err := r.outlet(ctx, 4, 50)
 	if err != nil {
 		return err
 	}
-	payload := peers.Payloads(r.Body)
-	if err := s.Send(ctx, payload(0)); err != nil {
+	next := out.batches(r.Body)
+	if err := out.send(ctx, []*peers.Payload{first(r.Body)}); err != nil {
 		return fmt.Errorf("the first message: %w", err)
 	}
 	if err := r.deleteQueue(); err != nil {
 		return err
 	}
-	var next, tried, told, hung atomic.Int64
+	var tried, told, hung atomic.Int64
 	giveUp := time.Now().Add(20 * time.Second) // a peer that tries for ever tells after a context each
 	var reason atomic.Pointer[string]
 	var all sync.WaitGroup
-	for range 4 {
+	for range out.goroutines {
 		all.Go(func() {
 			for {
-				n := int(next.Add(1))
-				if n > r.Messages || hung.Load() > 0 || time.Now().After(giveUp) {
+				batch, sum := next()
+				if sum > r.Messages || hung.Load() > 0 || time.Now().After(giveUp) {
 					return
 				}
-				tried.Add(1)
-				ended, err := within(ctx, func(ctx context.Context) error { return s.Send(ctx, payload(n)) })
+				tried.Add(int64(len(batch)))
+				ended, err := within(ctx, func(ctx context.Context) error { return out.send(ctx, batch) })
 				switch {
 				case !ended:
 					hung.Add(1)
 				case err != nil:
-					told.Add(1)
-					text := err.Error()
+					told.Add(int64(len(batch)))
+					text, _, _ := strings.Cut(err.Error(), "\n") // of a batch, one tells enough
 					reason.Store(&text)
 				}
 			}
@@ -82,7 +132,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 	if text := reason.Load(); text != nil {
 		r.result.Note = *text
 	}
-	_, _ = within(ctx, s.Close)
+	_, _ = within(ctx, out.close)
 	return nil
 }
 
@@ -135,15 +185,11 @@ func (r *run) depth() (n int, err error) {
 
 // record sends until told to stop, and writes the ids of all that were reported as sent.
 func (r *run) record(ctx context.Context) error {
-	if r.peer.Sender == nil {
-		return errNotOffered
-	}
 	ledger, err := openLedger(r.Ledger)
 	if err != nil {
 		return err
 	}
-	r.Setting.Senders = r.N
-	s, err := r.peer.Sender(ctx, r.Setting)
+	out, err := r.outlet(ctx, r.N, r.Setting.Window)
 	if err != nil {
 		return err
 	}
@@ -154,29 +200,34 @@ func (r *run) record(ctx context.Context) error {
 		<-r.stop
 		cancel()
 	}()
-	payload := peers.Payloads(r.Body)
-	var next, failed atomic.Int64
-	errs := make([]error, r.N)
+	next := out.batches(r.Body)
+	var sent, failed atomic.Int64
+	errs := make([]error, out.goroutines)
 	var all sync.WaitGroup
-	for i := range r.N {
+	for i := range errs {
 		all.Go(func() {
 			for ctx.Err() == nil && errs[i] == nil {
-				p := payload(int(next.Add(1)))
-				if err := s.Send(ctx, p); err != nil {
+				batch, _ := next()
+				sent.Add(int64(len(batch)))
+				if err := out.send(ctx, batch); err != nil {
 					if ctx.Err() == nil {
-						failed.Add(1)
+						failed.Add(int64(len(batch)))
 					}
 					pause(ctx, 20*time.Millisecond)
 					continue
 				}
-				errs[i] = ledger.write(p.ID)
+				ids := make([]string, len(batch))
+				for n, p := range batch {
+					ids[n] = p.ID
+				}
+				errs[i] = ledger.write(ids...)
 			}
 		})
 	}
 	all.Wait()
-	r.result.Messages = next.Load()
+	r.result.Messages = sent.Load()
 	r.result.Extra = map[string]float64{"failed": float64(failed.Load())}
-	_, _ = within(context.WithoutCancel(ctx), s.Close)
+	_, _ = within(context.WithoutCancel(ctx), out.close)
 	return errors.Join(errs...)
 }
 

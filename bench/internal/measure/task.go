@@ -56,6 +56,8 @@ type Task struct {
 	Profile string
 	// Ledger is the file that ids are written to, one a line.
 	Ledger string
+	// Pipelined says that Unroutable and Record send through a Pipeline.
+	Pipelined bool
 	// Leave says that messages may stay in the queue.
 	Leave bool
 }

@@ -25,6 +25,7 @@ func amqpxPeer() Peer {
 			"sessions with half the window each. Where a backlog is worked off, batch handlers that share the prefetch, as many as handlers at once or one " +
 			"where handlers take no time; one multiple ack for a batch. Else one consumer for each handler at once, each delivery acked after its " +
 			"handler, without a prefetch, which cannot be set then.",
+		Batches:    true,
 		RetryAbout: retryByHand,
 		Sender:     func(_ context.Context, s Setting) (Sender, error) { return newAmqpx(s, s.Senders) },
 		Pipeline: func(_ context.Context, s Setting) (Pipeline, error) {

@@ -70,6 +70,8 @@ type Peer struct {
 	About string
 	// FilledBy names the peer that fills the queue for this one; empty: it does so itself.
 	FilledBy string
+	// Batches says that Work does otherwise where Setting.Batch is set.
+	Batches bool
 	// RetryAbout says how a failed message comes back, where that is not the peer's own doing.
 	RetryAbout string
 

@@ -58,7 +58,7 @@ func Chart(w io.Writer, run *results.Run) error {
 <text x="16" y="26" font-size="17" font-weight="600">Throughput, each at its strongest guarantee (more is better)</text>
 <text x="16" y="46" fill="#475569">%s</text>
 %s</svg>
-`, chartWidth, height, chartWidth, height, escape(fmt.Sprintf("Median of %d rounds; line: smallest to largest; hatched: was found to lose messages. RabbitMQ %s on the same machine, %d cores, %s",
+`, chartWidth, height, chartWidth, height, escape(fmt.Sprintf("Median of %d rounds; line: smallest to largest; hatched: was found to lose messages in this way. RabbitMQ %s on the same machine, %d cores, %s",
 		run.Rounds, run.Broker, run.Machine.Cores, run.Began.UTC().Format("2006-01-02"))), drawn.String())
 	return err
 }
@@ -92,7 +92,7 @@ func panel(b *strings.Builder, run *results.Run, s runner.Scenario, x, y int) in
 		if !ok {
 			colour = "#94a3b8"
 		}
-		if strings.Contains(page{run: run}.loses(name), "yes") {
+		if strings.Contains(page{run: run}.loses(s, name), "yes") {
 			colour = "url(#hatched)"
 		}
 		weight := "400"

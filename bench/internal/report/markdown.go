@@ -210,7 +210,7 @@ func (p page) scenario(s runner.Scenario) {
 		if s.Kind == measure.Call {
 			cells = append(cells, number(serverCPU, 1e6, "%.1f"))
 		}
-		p.row(append(cells, number(allocs, 1, "%.0f"), number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), number(length, 1, "%.2f"), p.loses(name))...)
+		p.row(append(cells, number(allocs, 1, "%.0f"), number(heap, 1, "%.0f"), number(rss, 1.0/(1<<20), "%.0f"), number(length, 1, "%.2f"), p.loses(s, name))...)
 	}
 	for _, name := range absent {
 		why := "not offered"
@@ -218,7 +218,7 @@ func (p page) scenario(s runner.Scenario) {
 			why = "failed: " + oneLine(failure)
 		}
 		cells := make([]string, len(head))
-		cells[0], cells[1], cells[len(head)-1] = name, why, p.loses(name)
+		cells[0], cells[1], cells[len(head)-1] = name, why, p.loses(s, name)
 		p.row(cells...)
 	}
 	p.line("")
@@ -237,25 +237,43 @@ func (p page) toRaw(scenario, name string) string {
 // variants are peers with which nothing was tried where they are the same as another.
 var variants = map[string]string{peers.RawBatched: peers.Raw, peers.Telemetry: peers.Leveret}
 
-// loses says in a few words what the experiments found.
-func (p page) loses(name string) string {
-	words := p.found(name)
-	if words != "" {
+// loses says in a few words what the experiments found that use a peer as the scenario does.
+func (p page) loses(s runner.Scenario, name string) string {
+	if words := p.found(s, name); words != "" {
 		return words
 	}
 	if same, ok := variants[name]; ok {
-		if words := p.found(same); words != "" {
+		if words := p.found(s, same); words != "" {
 			return fmt.Sprintf("%s (as %s, not tried)", words, same)
 		}
 	}
 	return "not tried"
 }
 
-// found says what the experiments with a peer found; "" where there were none.
-func (p page) found(name string) string {
+// tells are the experiments that use a peer as the scenario does; none for retries and requests.
+func (p page) tells(s runner.Scenario, name string) []faults.Experiment {
+	switch s.Kind {
+	case measure.Publish:
+		return []faults.Experiment{faults.UnroutablePipelined, faults.BrokerPipelined}
+	case measure.Waiters:
+		return []faults.Experiment{faults.Unroutable, faults.Broker}
+	case measure.Consume:
+		if _, ok := p.run.Finding(name, faults.WorkerInBatches); ok {
+			return []faults.Experiment{faults.WorkerInBatches}
+		}
+		return []faults.Experiment{faults.Worker}
+	case measure.Latency:
+		return []faults.Experiment{faults.Unroutable, faults.Broker, faults.Worker}
+	default:
+		return nil
+	}
+}
+
+// found says what the experiments found that tell of the scenario with a peer; "" where there were none.
+func (p page) found(s runner.Scenario, name string) string {
 	tried := false
 	var lost, hangs, stops []string
-	for _, e := range []faults.Experiment{faults.Unroutable, faults.Broker, faults.Worker} {
+	for _, e := range p.tells(s, name) {
 		f, ok := p.run.Finding(name, e)
 		if !ok || !f.Offered || f.Err != "" {
 			continue
@@ -267,7 +285,7 @@ func (p page) found(name string) string {
 		switch {
 		case f.Hung:
 			hangs = append(hangs, string(e))
-		case !f.Recovered && e != faults.Unroutable:
+		case !f.Recovered && !ofUnroutable(e):
 			stops = append(stops, string(e))
 		}
 	}
@@ -286,6 +304,11 @@ func (p page) found(name string) string {
 	return strings.Join(words, "; ")
 }
 
+// ofUnroutable tells whether an experiment has nothing to go on after.
+func ofUnroutable(e faults.Experiment) bool {
+	return e == faults.Unroutable || e == faults.UnroutablePipelined
+}
+
 func (p page) faults() {
 	if len(p.run.Faults) == 0 {
 		return
@@ -293,19 +316,23 @@ func (p page) faults() {
 	p.line("## Can it lose?\n")
 	p.line("Found out, not claimed. **unroutable**: 200 messages are sent after their queue was deleted; lost is what was reported as sent")
 	p.line("and is nowhere. **broker**: the broker is killed with SIGKILL while 32 goroutines publish, and started again; lost is what was")
-	p.line("reported as sent and is not in the queue afterwards, by ids. **worker**: a process that handles 3000 messages is killed with")
-	p.line("SIGKILL in the middle and another takes over; lost is what nobody handled to its end, by ids in a file. Repeated; the worst is")
-	p.line("shown. Sent or handled twice is not lost: everything here is at least once. In the tables of the scenarios, \"hangs\" means that a")
-	p.line("call did not return, \"stops\" that the peer did not go on by itself.\n")
-	p.head("peer", "experiment", "lost of reported", "twice", "went on by itself", "what was seen")
+	p.line("reported as sent and is not in the queue afterwards, by ids. Both again with pipelined confirms, from one goroutine: what was")
+	p.line("flushed without an error was reported as sent. **worker**: a process that handles 3000 messages is killed with SIGKILL in the")
+	p.line("middle and another takes over; lost is what nobody handled to its end, by ids in a file; again with a batch of the whole prefetch")
+	p.line("for a library that takes batches where it consumes a backlog. Each was tried as often as the table says; the worst is shown.")
+	p.line("Sent or handled twice is not lost: everything here is at least once.\n")
+	p.line("The tables of the scenarios show what was found in the way in which they use a library: publishing with pipelined confirms,")
+	p.line("publishing that waits, consuming, or the latter two end to end. With retries and requests nothing was tried. \"Hangs\" means that")
+	p.line("a call did not return, \"stops\" that the peer did not go on by itself.\n")
+	p.head("peer", "experiment", "trials", "lost of reported", "twice", "went on by itself", "what was seen")
 	for _, f := range p.run.Faults {
 		experiment := string(f.Experiment)
 		switch {
 		case !f.Offered:
-			p.row(f.Peer, experiment, "not offered", "", "", "")
+			p.row(f.Peer, experiment, "", "not offered", "", "", "")
 			continue
 		case f.Err != "":
-			p.row(f.Peer, experiment, "not found out", "", "", oneLine(f.Err))
+			p.row(f.Peer, experiment, fmt.Sprint(f.Trials), "not found out", "", "", oneLine(f.Err))
 			continue
 		}
 		lost := fmt.Sprintf("%d of %d", f.Lost, f.Reported)
@@ -316,16 +343,16 @@ func (p page) faults() {
 		switch {
 		case f.Hung:
 			on = "no: a call never returned"
-		case f.Experiment == faults.Unroutable:
+		case ofUnroutable(f.Experiment):
 		case f.Recovered:
 			on = fmt.Sprintf("yes, %.1f s after the broker was back", f.After)
-			if f.Experiment == faults.Worker {
+			if f.Experiment == faults.Worker || f.Experiment == faults.WorkerInBatches {
 				on = "yes"
 			}
 		default:
 			on = "no"
 		}
-		p.row(f.Peer, experiment, lost, fmt.Sprint(f.Twice), on, oneLine(f.Note))
+		p.row(f.Peer, experiment, fmt.Sprint(f.Trials), lost, fmt.Sprint(f.Twice), on, oneLine(f.Note))
 	}
 	p.line("")
 }

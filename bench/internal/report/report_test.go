@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,10 +31,10 @@ func run() *results.Run {
 			{Name: peers.Raw}, {Name: peers.Leveret}, {Name: peers.Telemetry}, {Name: "other <1>", About: "at its best"}, {Name: "mute"},
 		},
 		Faults: []faults.Finding{
-			{Peer: peers.Leveret, Experiment: faults.Broker, Offered: true, Reported: 10, Recovered: true, After: 1.5},
-			{Peer: "other <1>", Experiment: faults.Unroutable, Offered: true, Reported: 10, Lost: 7},
-			{Peer: "other <1>", Experiment: faults.Broker, Offered: true, Reported: 10, Hung: true, Recovered: true},
-			{Peer: "other <1>", Experiment: faults.Worker, Offered: true, Reported: 10},
+			{Peer: peers.Leveret, Experiment: faults.BrokerPipelined, Offered: true, Trials: 3, Reported: 10, Recovered: true, After: 1.5},
+			{Peer: "other <1>", Experiment: faults.UnroutablePipelined, Offered: true, Trials: 5, Reported: 10, Lost: 7},
+			{Peer: "other <1>", Experiment: faults.BrokerPipelined, Offered: true, Trials: 3, Reported: 10, Hung: true, Recovered: true},
+			{Peer: "other <1>", Experiment: faults.Worker, Offered: true, Trials: 3, Reported: 10},
 			{Peer: "mute", Experiment: faults.Worker},
 		},
 		Growth: []growth.Row{{What: "backlog", Size: 1000, Handled: 500, RSS: 32 << 20}, {What: "backlog", Size: 5000, Skipped: true}},
@@ -94,8 +95,8 @@ func TestMarkdown(t *testing.T) {
 	for _, want := range []string{
 		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret, of the raw driver and of other libraries](benchmarks.svg)",
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
-		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable (7 of 10); **hangs**: broker; **stops**: worker |",
-		"| leveret | broker | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable | **7 of 10** |",
+		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable-pipelined (7 of 10); **hangs**: broker-pipelined |",
+		"| leveret | broker-pipelined | 3 | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable-pipelined | 5 | **7 of 10** |",
 		"4 of 5 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "| 5000 | not measured |", "at its best", "| ∞ |",
 		"| leveret-otel | 5000 (5000–5000), 1 of 3 rounds |", "no (as leveret, not tried)", "| no target | **0.50** |",
 		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "Measured once", "| 30 | 1.00 | no |", "| Publishing, confirms pipelined | 1.57 | ✗ |",
@@ -104,6 +105,35 @@ func TestMarkdown(t *testing.T) {
 	}
 	require.NotContains(t, page.String(), "NaN")
 	require.NotContains(t, page.String(), "%!")
+}
+
+func TestAVerdictIsOfTheWayOfUse(t *testing.T) {
+	t.Parallel()
+	finding := func(e faults.Experiment, lost int, recovered bool) faults.Finding {
+		return faults.Finding{Peer: peers.Raw, Experiment: e, Offered: true, Reported: 9, Lost: lost, Recovered: recovered}
+	}
+	r := &results.Run{
+		Rounds: 1, Peers: []results.Peer{{Name: peers.Raw}}, Scenarios: []string{"publish", "waiters-50", "consume", "call-16", "latency-500"},
+		Faults: []faults.Finding{
+			finding(faults.Unroutable, 1, false), finding(faults.UnroutablePipelined, 0, false),
+			finding(faults.Broker, 0, true), finding(faults.BrokerPipelined, 0, true), finding(faults.Worker, 0, false),
+		},
+	}
+	verdicts := func() (found []string) {
+		var page bytes.Buffer
+		report.Markdown(&page, r, "")
+		for line := range strings.Lines(page.String()) {
+			if strings.HasPrefix(line, "| raw | not offered") && strings.Count(line, "|") > 9 { // no measurement, but a verdict
+				cells := strings.Split(line, " | ")
+				found = append(found, strings.TrimSuffix(cells[len(cells)-1], " |\n"))
+			}
+		}
+		return found
+	}
+	unroutable, worker := "**yes**: unroutable (1 of 9)", "**stops**: worker"
+	require.Equal(t, []string{"no", unroutable, worker, "not tried", unroutable + "; " + worker}, verdicts())
+	r.Faults = append(r.Faults, finding(faults.WorkerInBatches, 0, true))
+	require.Equal(t, "no", verdicts()[2])
 }
 
 func TestChartIsXML(t *testing.T) {
