@@ -89,8 +89,8 @@ var experiments = []struct {
 	takes   time.Duration // about
 	least   int           // repetitions
 }{
-	{Unroutable, sends, unroutable, 2 * time.Second, leastUnroutable},
-	{UnroutablePipelined, pipelines, unroutable, time.Second, leastUnroutable},
+	{Unroutable, sends, unroutable, 5 * time.Second, leastUnroutable},
+	{UnroutablePipelined, pipelines, unroutable, 2 * time.Second, leastUnroutable},
 	{Broker, sends, broker, 20 * time.Second, 1},
 	{BrokerPipelined, pipelines, broker, 20 * time.Second, 1},
 	{Worker, works, worker, 10 * time.Second, 1},

@@ -107,25 +107,39 @@ func (p page) targets() {
 		return
 	}
 	p.line("## Targets, Leveret to the raw driver at the same guarantees\n")
-	p.head("scenario", "what", "of", "to", "target", "ratio", "", "")
-	reached, wanted := 0, 0
+	p.line("%s\n", rule)
+	p.head("scenario", "what", "of", "to", "target", "ratio", "95 %", "")
+	var verdicts tally
 	for _, t := range all {
-		if !t.Informs {
-			wanted++
-		}
-		if t.Reached() {
-			reached++
-		}
-		p.row(t.Title, t.What, t.Of, t.To, t.target(), "**"+times(t.Got.Median)+"**", t.Got.between(), t.verdict())
+		verdicts.count(t.Verdict())
+		p.row(t.Title, t.What, t.Of, t.To, t.target(), "**"+times(t.Got.Median)+"**", t.Got.within(), string(t.Verdict()))
 	}
-	p.line("\n%d of %d reached.", reached, wanted)
-	if wanted < len(all) {
+	p.line("\n%s.", verdicts)
+	if verdicts[None] > 0 {
 		p.line("What has no target informs of what OpenTelemetry's SDK takes.")
 	}
-	if reached < wanted {
-		p.line("Why the others are not, and what was tried: [decision 0012](decisions/0012-what-was-tried-for-speed.md).")
+	if verdicts[Missed]+verdicts[Undecided] > 0 {
+		p.line("What was tried for those that are not reached: [decision 0012](decisions/0012-what-was-tried-for-speed.md).")
 	}
 	p.line("")
+}
+
+// rule says how verdicts come about.
+const rule = "A target is reached, or missed, where the whole interval in which the true median lies with 95 % certainty, by the order of the " +
+	"rounds' ratios, is on one side of it; else it is undecided, as it always is with fewer than six rounds."
+
+// A tally counts verdicts.
+type tally map[Verdict]int
+
+func (t *tally) count(v Verdict) {
+	if *t == nil {
+		*t = make(tally)
+	}
+	(*t)[v]++
+}
+
+func (t tally) String() string {
+	return fmt.Sprintf("%d of %d reached, %d undecided, %d missed", t[Reached], t[Reached]+t[Undecided]+t[Missed], t[Undecided], t[Missed])
 }
 
 func (p page) against() {
@@ -134,8 +148,9 @@ func (p page) against() {
 		return
 	}
 	p.line("## Leveret to other libraries, each at its strongest guarantee\n")
-	p.line("The ratio of the rates; at a fixed rate, that of the waiting times (p50), where less is better. The target is to be ahead in")
-	p.line("every row, twice or more in publishing that waits and in requests. `–`: not offered; `✗`: failed, as its table says; `∞`: the other did nothing; **bold**: missed.\n")
+	p.line("The ratio of the rates; at a fixed rate, those of the waiting times (p50 and p99), where less is better. The target is to be ahead")
+	p.line("in every row, twice or more in publishing that waits and in requests. `–`: not offered; `✗`: failed, as its table says; `∞`: the")
+	p.line("other did nothing; **bold**: missed; `?`: undecided, by the same rule as above.\n")
 	var others []string
 	for _, o := range p.run.Peers {
 		if !isOurs(o.Name) {
@@ -143,27 +158,47 @@ func (p page) against() {
 		}
 	}
 	p.head(append([]string{"scenario"}, others...)...)
-	missed := 0
+	var verdicts tally
 	for _, s := range measured(p.run) {
-		cells := []string{s.Title}
-		for _, o := range others {
-			cell := "–"
-			if p.run.Failure(s.Name, o) != "" {
-				cell = "✗"
+		compared := []string{"rate"}
+		if s.Kind == measure.Latency {
+			compared = []string{"p50", "p99"}
+		}
+		for _, what := range compared {
+			title := s.Title
+			if what != "rate" {
+				title += ", " + what
 			}
-			for _, t := range all {
-				if t.Scenario == s.Name && t.To == o {
-					if cell = times(t.Got.Median); !t.Reached() {
-						cell = "**" + cell + "**"
-						missed++
-					}
+			cells := []string{title}
+			for _, o := range others {
+				i := slices.IndexFunc(all, func(t Target) bool { return t.Scenario == s.Name && t.To == o && t.What == what })
+				switch {
+				case i >= 0:
+					verdicts.count(all[i].Verdict())
+					cells = append(cells, all[i].cell())
+				case p.run.Failure(s.Name, o) != "":
+					cells = append(cells, "✗")
+				default:
+					cells = append(cells, "–")
 				}
 			}
-			cells = append(cells, cell)
+			p.row(cells...)
 		}
-		p.row(cells...)
 	}
-	p.line("\n%d of %d missed.\n", missed, len(all))
+	p.line("\n%s.\n", verdicts)
+}
+
+// cell is a ratio and its verdict in short.
+func (t Target) cell() string {
+	ratio := times(t.Got.Median)
+	switch t.Verdict() {
+	case Missed:
+		return "**" + ratio + "**"
+	case Undecided:
+		return ratio + " ?"
+	default:
+		return ratio
+	}
 }
 
 // scenario writes one table.

@@ -22,10 +22,10 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/runner"
 )
 
-// run is a run of three rounds in which the machine halves its speed each time: Leveret is 1.1 times as quick as raw.
+// run is a run of six rounds in which the machine halves its speed each time and begins again: Leveret is 1.1 times as quick as raw.
 func run() *results.Run {
 	r := &results.Run{
-		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run .", Rounds: 3, Scenarios: []string{"publish", "call-16"},
+		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run .", Rounds: 6, Scenarios: []string{"publish", "call-16"},
 		Driver: "v9.9.9", Window: 77, Prefetch: 66,
 		Peers: []results.Peer{
 			{Name: peers.Raw}, {Name: peers.Leveret}, {Name: peers.Telemetry}, {Name: "other <1>", About: "at its best"}, {Name: "mute"},
@@ -45,7 +45,7 @@ func run() *results.Run {
 			Messages: int64(rate), Seconds: 1, CPU: rate / 1e5, Allocs: uint64(rate) * 70, P50: p50, P99: 2 * p50, PeakRSS: 30 << 20,
 		}})
 	}
-	for round, speed := range []float64{10_000, 5_000, 2_500} {
+	for round, speed := range []float64{10_000, 5_000, 2_500, 10_000, 5_000, 2_500} {
 		for _, scenario := range []string{"publish", "call-16"} {
 			sample(scenario, peers.Raw, round, speed, 10/speed)
 			sample(scenario, peers.Leveret, round, 1.1*speed, 12/speed)
@@ -65,27 +65,61 @@ func TestRatiosArePairedByRound(t *testing.T) {
 	for _, target := range targets {
 		if target.Of == peers.Telemetry {
 			require.True(t, target.Informs)
-			require.False(t, target.Reached())
+			require.Equal(t, report.None, target.Verdict())
 			continue
 		}
 		switch target.What {
 		case "rate":
 			require.InDelta(t, 1.1, target.Got.Median, 1e-9)
 			require.InDelta(t, target.Got.Min, target.Got.Max, 1e-9)
-			require.True(t, target.Reached())
+			require.Equal(t, report.Reached, target.Verdict())
 		case "p50":
 			require.InDelta(t, 1.2, target.Got.Median, 1e-9)
-			require.False(t, target.Reached()) // 1.10 at most
+			require.Equal(t, report.Missed, target.Verdict()) // 1.10 at most
 		case "client CPU":
 			require.InDelta(t, 1, target.Got.Median, 1e-9)
-			require.True(t, target.Reached())
+			require.Equal(t, report.Reached, target.Verdict())
 		}
 	}
 	against := report.AgainstPeers(run())
 	require.Len(t, against, 3)
-	require.True(t, against[0].Reached())  // publishing: ahead
-	require.False(t, against[1].Reached()) // requests: 1.57, not twice
-	require.True(t, against[2].Reached())  // a rate of nothing is beaten
+	require.Equal(t, report.Reached, against[0].Verdict()) // publishing: ahead
+	require.Equal(t, report.Missed, against[1].Verdict())  // requests: 1.57, not twice
+	require.Equal(t, report.Reached, against[2].Verdict()) // a rate of nothing is beaten
+}
+
+func TestNoiseDecidesNothing(t *testing.T) {
+	t.Parallel()
+	verdict := func(scenario, what string, ratios ...float64) report.Verdict {
+		r := &results.Run{Scenarios: []string{scenario}, Peers: []results.Peer{{Name: "other"}}}
+		for round, ratio := range ratios {
+			add := func(peer string, v float64) {
+				r.Samples = append(r.Samples, runner.Sample{Scenario: scenario, Peer: peer, Round: round, Result: measure.Result{
+					Messages: int64(1000 * v), Seconds: 1, P50: v, P99: v,
+				}})
+			}
+			add(peers.Leveret, ratio)
+			add("other", 1)
+		}
+		for _, target := range report.AgainstPeers(r) {
+			if target.What == what {
+				return target.Verdict()
+			}
+		}
+		return ""
+	}
+	// Of ten, the second smallest and the second largest count: 98 % lie between.
+	require.Equal(t, report.Reached, verdict("publish", "rate", 0.5, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1))
+	require.Equal(t, report.Undecided, verdict("publish", "rate", 0.5, 0.6, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1, 1.1))
+	require.Equal(t, report.Undecided, verdict("publish", "rate", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 1.1, 1.1))
+	require.Equal(t, report.Missed, verdict("publish", "rate", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 1.1))
+	// Less is better, in both waiting times.
+	for _, what := range []string{"p50", "p99"} {
+		require.Equal(t, report.Reached, verdict("latency-500", what, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9))
+		require.Equal(t, report.Undecided, verdict("latency-500", what, 0.9, 0.9, 0.9, 0.9, 0.9, 1.1)) // of six, all count
+		require.Equal(t, report.Missed, verdict("latency-500", what, 1.2, 1.1, 1.1, 1.1, 1.1, 1.1))
+	}
+	require.Equal(t, report.Undecided, verdict("publish", "rate", 2, 2, 2, 2, 2)) // too few, whatever they are
 }
 
 func TestMarkdown(t *testing.T) {
@@ -97,8 +131,8 @@ func TestMarkdown(t *testing.T) {
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
 		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable-pipelined (7 of 10); **hangs**: broker-pipelined |",
 		"| leveret | broker-pipelined | 3 | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable-pipelined | 5 | **7 of 10** |",
-		"4 of 5 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "| 5000 | not measured |", "at its best", "| ∞ |",
-		"| leveret-otel | 5000 (5000–5000), 1 of 3 rounds |", "no (as leveret, not tried)", "| no target | **0.50** |",
+		"4 of 5 reached, 0 undecided, 1 missed.", "2 of 3 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "| 5000 | not measured |", "at its best", "| ∞ |",
+		"| leveret-otel | 5000 (5000–5000), 1 of 6 rounds |", "no (as leveret, not tried)", "| no target | **0.50** | – | – |",
 		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "Measured once", "| 30 | 1.00 | no |", "| Publishing, confirms pipelined | 1.57 | ✗ |",
 	} {
 		require.Contains(t, page.String(), want)

@@ -11,12 +11,12 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/results"
 )
 
-// spread is the middle and the ends of some numbers.
-type spread struct{ Median, Min, Max float64 }
+// spread is the middle and the ends of some numbers, and between what the middle of all that could be measured lies.
+type spread struct{ Median, Min, Max, Low, High float64 }
 
 func spreadOf(values []float64) spread {
 	if len(values) == 0 {
-		return spread{math.NaN(), math.NaN(), math.NaN()}
+		return spread{math.NaN(), math.NaN(), math.NaN(), math.NaN(), math.NaN()}
 	}
 	sorted := slices.Sorted(slices.Values(values))
 	middle := len(sorted) / 2
@@ -24,7 +24,23 @@ func spreadOf(values []float64) spread {
 	if len(sorted)%2 == 0 {
 		median = (sorted[middle-1] + sorted[middle]) / 2
 	}
-	return spread{median, sorted[0], sorted[len(sorted)-1]}
+	low, high := interval(sorted)
+	return spread{median, sorted[0], sorted[len(sorted)-1], low, high}
+}
+
+// interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to the k-th
+// largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or less. Fewer than
+// six numbers tell nothing.
+func interval(sorted []float64) (low, high float64) {
+	n, k := len(sorted), 0
+	low, high = 0, math.Inf(1)
+	exactly := math.Pow(0.5, float64(n)) // the chance of k heads
+	for fewer := exactly; 2*fewer <= 0.05; fewer += exactly {
+		low, high = sorted[k], sorted[n-1-k]
+		exactly *= float64(n-k) / float64(k+1)
+		k++
+	}
+	return low, high
 }
 
 // A quantity is one number of a measurement.
@@ -78,6 +94,14 @@ func times(v float64) string {
 
 // between writes the ends of ratios.
 func (s spread) between() string { return times(s.Min) + "–" + times(s.Max) }
+
+// within writes the interval of a ratio; a dash where there is none.
+func (s spread) within() string {
+	if s.Low == 0 && math.IsInf(s.High, 1) {
+		return "–"
+	}
+	return times(s.Low) + "–" + times(s.High)
+}
 
 // leastForP99 is how many waiting times there must be for their 99th percentile to say something.
 const leastForP99 = 1000

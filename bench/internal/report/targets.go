@@ -13,7 +13,7 @@ import (
 // A Target is a ratio of Leveret to another, and what it should be.
 type Target struct {
 	Scenario, Title string
-	// What is compared: "rate", "p50", "client CPU".
+	// What is compared: "rate", "p50", "p99", "client CPU".
 	What string
 	// Of is compared to To.
 	Of, To string
@@ -26,15 +26,35 @@ type Target struct {
 	Informs bool
 }
 
-// Reached tells whether the median keeps to the target.
-func (t Target) Reached() bool {
-	if t.Informs {
-		return false
-	}
+// A Verdict says whether a target is kept.
+type Verdict string
+
+// The verdicts.
+const (
+	Reached   Verdict = "reached"
+	Missed    Verdict = "missed"
+	Undecided Verdict = "undecided"
+	None      Verdict = "–" // there is no target
+)
+
+// Verdict is Undecided where the interval of the median has the target within it.
+func (t Target) Verdict() Verdict {
+	worst, best := t.Got.Low, t.Got.High
+	keeps := func(v float64) bool { return v >= t.Want }
 	if t.Most {
-		return t.Got.Median <= t.Want
+		worst, best = best, worst
+		keeps = func(v float64) bool { return v <= t.Want }
 	}
-	return t.Got.Median >= t.Want
+	switch {
+	case t.Informs:
+		return None
+	case keeps(worst):
+		return Reached
+	case keeps(best):
+		return Undecided
+	default:
+		return Missed
+	}
 }
 
 // mostCPU is how much more CPU time a message may take in the client.
@@ -89,7 +109,8 @@ func Targets(run *results.Run) []Target {
 }
 
 // AgainstPeers returns, for each scenario and other library, what Leveret's rate should be to its own: more, and twice
-// as much for waiters and requests. At a fixed rate it is the middle of the waiting time that should be less.
+// as much for waiters and requests. At a fixed rate it is the waiting time that should be less, its middle and its 99th
+// percentile.
 func AgainstPeers(run *results.Run) []Target {
 	var found []Target
 	for _, s := range measured(run) {
@@ -101,14 +122,20 @@ func AgainstPeers(run *results.Run) []Target {
 			if isOurs(p.Name) {
 				continue
 			}
-			t := Target{
-				Scenario: s.Name, Title: s.Title, What: "rate", Of: peers.Leveret, To: p.Name, Want: want, Got: ratio(run, s.Name, peers.Leveret, p.Name, rate),
+			compare := func(what string, q quantity, most bool) {
+				t := Target{
+					Scenario: s.Name, Title: s.Title, What: what, Of: peers.Leveret, To: p.Name, Want: want, Most: most,
+					Got: ratio(run, s.Name, peers.Leveret, p.Name, q),
+				}
+				if known(t.Got.Median) {
+					found = append(found, t)
+				}
 			}
 			if s.Kind == measure.Latency {
-				t.What, t.Most, t.Got = "p50", true, ratio(run, s.Name, peers.Leveret, p.Name, p50)
-			}
-			if known(t.Got.Median) {
-				found = append(found, t)
+				compare("p50", p50, true)
+				compare("p99", p99, true)
+			} else {
+				compare("rate", rate, false)
 			}
 		}
 	}
@@ -138,7 +165,7 @@ func Ratios(run *results.Run) string {
 	var b strings.Builder
 	for _, t := range append(Targets(run), AgainstPeers(run)...) {
 		fmt.Fprintf(&b, "%-16s %-10s %-26s %5s  (%s)  %-13s  %s\n",
-			t.Scenario, t.What, t.Of+" / "+t.To, times(t.Got.Median), t.Got.between(), t.target(), t.verdict())
+			t.Scenario, t.What, t.Of+" / "+t.To, times(t.Got.Median), t.Got.between(), t.target(), t.Verdict())
 	}
 	return b.String()
 }
@@ -151,16 +178,5 @@ func (t Target) target() string {
 		return fmt.Sprintf("≤ %.2f", t.Want)
 	default:
 		return fmt.Sprintf("≥ %.2f", t.Want)
-	}
-}
-
-func (t Target) verdict() string {
-	switch {
-	case t.Informs:
-		return "–"
-	case t.Reached():
-		return "reached"
-	default:
-		return "missed"
 	}
 }
