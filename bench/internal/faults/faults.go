@@ -90,7 +90,7 @@ var experiments = []struct {
 	least   int           // repetitions
 }{
 	{Unroutable, sends, unroutable, 5 * time.Second, leastUnroutable},
-	{UnroutablePipelined, pipelines, unroutable, 2 * time.Second, leastUnroutable},
+	{UnroutablePipelined, pipelines, unroutable, 5 * time.Second, leastUnroutable},
 	{Broker, sends, broker, 20 * time.Second, 1},
 	{BrokerPipelined, pipelines, broker, 20 * time.Second, 1},
 	{Worker, works, worker, 10 * time.Second, 1},

@@ -87,7 +87,7 @@ func (o *outlet) batches(body int) func() (batch []*peers.Payload, sum int) {
 
 // unroutable sends a message, takes the queue away, and sends more: whatever is reported as sent now is lost.
 func (r *run) unroutable(ctx context.Context) (err error) {
-	out, err := r.outlet(ctx, 4, 50)
+	out, err := r.outlet(ctx, 4, 1) // an error of a batch would not tell of how many
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 					hung.Add(1)
 				case err != nil:
 					told.Add(int64(len(batch)))
-					text, _, _ := strings.Cut(err.Error(), "\n") // of a batch, one tells enough
+					text := err.Error()
 					reason.Store(&text)
 				}
 			}

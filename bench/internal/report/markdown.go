@@ -351,11 +351,11 @@ func (p page) faults() {
 	p.line("## Can it lose?\n")
 	p.line("Found out, not claimed. **unroutable**: 200 messages are sent after their queue was deleted; lost is what was reported as sent")
 	p.line("and is nowhere. **broker**: the broker is killed with SIGKILL while 32 goroutines publish, and started again; lost is what was")
-	p.line("reported as sent and is not in the queue afterwards, by ids. Both again with pipelined confirms, from one goroutine: what was")
-	p.line("flushed without an error was reported as sent. **worker**: a process that handles 3000 messages is killed with SIGKILL in the")
-	p.line("middle and another takes over; lost is what nobody handled to its end, by ids in a file; again with a batch of the whole prefetch")
-	p.line("for a library that takes batches where it consumes a backlog. Each was tried as often as the table says; the worst is shown.")
-	p.line("Sent or handled twice is not lost: everything here is at least once.\n")
+	p.line("reported as sent and is not in the queue afterwards, by ids. Both again with pipelined confirms, from one goroutine; reported as")
+	p.line("sent is then what was flushed without an error, each unroutable message by itself. **worker**: a process that handles 3000")
+	p.line("messages is killed with SIGKILL in the middle and another takes over; lost is what nobody handled to its end, by ids in a file;")
+	p.line("again with a batch of the whole prefetch for a library that takes batches where it consumes a backlog. Each was tried as often as")
+	p.line("the table says; the worst is shown. Sent or handled twice is not lost: everything here is at least once.\n")
 	p.line("The tables of the scenarios show what was found in the way in which they use a library: publishing with pipelined confirms,")
 	p.line("publishing that waits, consuming, or the latter two end to end. With retries and requests nothing was tried. \"Hangs\" means that")
 	p.line("a call did not return, \"stops\" that the peer did not go on by itself.\n")
@@ -428,7 +428,7 @@ func places(all []runner.Place) string {
 
 func (p page) how() {
 	p.line("## Again\n")
-	p.line("```console\n$ make bench                  # everything, one to two hours\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call-* --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
+	p.line("```console\n$ make bench                  # everything, about an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call-* --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
 	p.line("It starts a RabbitMQ node of its own (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` chooses another) and needs nothing else.")
 	p.line("Machines are noisy: believe ratios, not rates, and only from one run.")
 }
