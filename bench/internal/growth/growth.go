@@ -156,12 +156,16 @@ func (r *Row) handled(m measure.Result) {
 	r.Handled, r.RSS, r.CPU = m.Rate(), m.PeakRSS, m.PerMessage(m.CPU)
 }
 
+// toDrain is for how long there are messages, at the rate of the row before, of which the start of all workers takes most.
+const toDrain = 6
+
 // workers: so many processes on one queue, with a handler of 1 ms.
 func (g *grower) workers(ctx context.Context, until time.Time) {
+	last := 10_000.0
 	g.each(ctx, "workers", []int{1, 2, 4, 8}, 0, until, func(row *Row) error {
 		return g.host(ctx, func(url string) error {
 			fill := task(measure.Fill, url)
-			fill.Messages = 40_000
+			fill.Messages = toDrain * int(last)
 			if _, err := do(ctx, fill, 5*time.Minute); err != nil {
 				return err
 			}
@@ -197,15 +201,21 @@ func (g *grower) workers(ctx context.Context, until time.Time) {
 			for _, c := range all {
 				c.Stop()
 			}
+			taken := 0
 			for _, c := range all {
 				r, err := c.Wait(time.Minute)
 				if err != nil {
 					return err
 				}
+				taken += int(r.Messages) + int(r.Extra["before"])
 				row.Handled += r.Rate()
 				row.RSS = max(row.RSS, r.PeakRSS)
 				row.CPU += r.PerMessage(r.CPU) / float64(row.Size)
 			}
+			if taken > fill.Messages-Prefetch*row.Size {
+				return fmt.Errorf("the queue ran empty: of %d messages %d were handled", fill.Messages, taken)
+			}
+			last = max(last, row.Handled)
 			return nil
 		})
 	})

@@ -162,7 +162,8 @@ func (r *run) serve(ctx context.Context) error {
 	return errors.Join(r.working(ctx, serve, nil, nil), r.end(answered.Load()))
 }
 
-// drain handles what comes until the child is told to stop, and measures from the mark on.
+// drain handles what comes until the child is told to stop, and measures from the mark on. "before" is what was handled until
+// then.
 func (r *run) drain(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered
@@ -179,7 +180,9 @@ func (r *run) drain(ctx context.Context) error {
 		err := r.begin()
 		before := handled.Load()
 		<-r.stop
-		measured <- errors.Join(err, r.end(handled.Load()-before))
+		err = errors.Join(err, r.end(handled.Load()-before))
+		r.result.Extra = map[string]float64{"before": float64(before)}
+		measured <- err
 	}()
 	err := r.working(ctx, r.peer.Work, nil, func(context.Context, *peers.Payload) error {
 		time.Sleep(r.Task.Work)
