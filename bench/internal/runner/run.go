@@ -40,7 +40,7 @@ type Config struct {
 }
 
 // overhead is what a measurement takes beside its length: processes, connections, a fresh virtual host.
-const overhead = 500 * time.Millisecond
+const overhead = 300 * time.Millisecond
 
 // shortestWarm is the least time for which is done what is then measured.
 const shortestWarm = 300 * time.Millisecond
