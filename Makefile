@@ -24,7 +24,7 @@ fmt: ## format the code, and tidy go.mod
 	.ci/lint fmt
 	go mod tidy
 
-bench: ## Leveret beside the raw driver and other libraries: writes docs/benchmarks.md (one to two hours; ARGS=-short: a minute)
+bench: ## Leveret beside the raw driver and other libraries: writes docs/benchmarks.md (about an hour; ARGS=-short: a minute)
 	cd bench && go run . $(ARGS)
 
 cover: ## test coverage, package by package and in coverage.out
