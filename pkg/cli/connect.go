@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -13,13 +13,47 @@ import (
 // patience is how long a command waits for the broker before it tells.
 const patience = 2 * time.Second
 
+// waiting is a wait for the broker.
+type waiting struct {
+	app   *App
+	mu    sync.Mutex
+	last  error
+	ended bool
+}
+
+func (w *waiting) note(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = err
+}
+
+func (w *waiting) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+}
+
+// tell says why it takes so long, unless it has ended.
+func (w *waiting) tell() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.ended:
+	case w.last == nil:
+		w.app.Warn("the broker does not answer yet")
+	default:
+		w.app.Warn("the broker does not answer yet, and is tried again: %v", w.last)
+	}
+}
+
 // Connect connects to the configured broker. It fails when that takes longer than broker.connect_timeout. Whoever called
 // it closes the connection.
 func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, a.settings.connectTimeout)
 	defer cancel()
-	begun := time.Now()
-	var told atomic.Bool
+	wait := &waiting{app: a}
+	timer := time.AfterFunc(patience, wait.tell)
+	defer timer.Stop()
 	conn, err := leveret.Connect(dialing, leveret.ConnConfig{
 		URLs:             a.settings.urls,
 		TLS:              a.settings.tls,
@@ -30,13 +64,9 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 		RequestQueueType: a.settings.requestQueueType,
 		Heartbeat:        a.settings.heartbeat,
 		Logger:           a.Logger(),
-		OnFailure: func(err error) {
-			if time.Since(begun) > patience && dialing.Err() == nil && told.CompareAndSwap(false, true) {
-				a.Warn("the broker does not answer yet, and is tried again: %v", err)
-			}
-		},
+		OnFailure:        wait.note,
 	})
-	told.Store(true) // what is lost later is another matter
+	wait.end()
 	switch {
 	case err == nil:
 		return conn, nil

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, e
 	err = p.run()
 	_ = p.pipeline.Flush(publishing) // settle is told of each
 	_ = publisher.Close(publishing)
-	ended := context.Cause(taking) // before the getter is closed
+	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the getter is closed; either may be first to know
 	closing := p.close(ctx)
 	switch {
 	case ended != nil:
