@@ -68,7 +68,11 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	}
 	looked := a.shownQueues()
 	if o.filter != "" && !o.all {
-		if looked = matching(looked, o.filter); len(looked) == 0 {
+		looked = matching(looked, o.filter)
+		if len(looked) == 0 { // or without the namespace
+			looked = matching(a.shownQueues(), a.names().ContractQueue(o.filter))
+		}
+		if len(looked) == 0 {
 			return a.noQueue(o.filter, a.shownQueues())
 		}
 	}

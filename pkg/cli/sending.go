@@ -168,10 +168,16 @@ func (s *sending) one(ctx context.Context, client *leveret.Client, next func() (
 	}
 	elapsed := time.Since(begun)
 	name := s.contract.Spec().Name
+	var err error
 	if s.app.Format() != FormatText {
-		return s.app.PrintJSON(sent{Contract: name, Sent: 1, IDs: []string{m.ID}, ElapsedMS: milliseconds(elapsed)})
+		err = s.app.PrintJSON(sent{Contract: name, Sent: 1, IDs: []string{m.ID}, ElapsedMS: milliseconds(elapsed)})
+	} else {
+		err = s.app.Printf("%s %s id=%s confirmed %s\n", s.verb, name, m.ID, short(elapsed))
 	}
-	return s.app.Printf("%s %s id=%s confirmed %s\n", s.verb, name, m.ID, short(elapsed))
+	if err != nil {
+		return fmt.Errorf("%s is %s and confirmed, but to say so fails: %w", m.ID, s.verb, err)
+	}
+	return nil
 }
 
 // many sends through a pipeline: the next message does not wait for the confirm of the one before.

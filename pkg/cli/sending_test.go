@@ -134,6 +134,17 @@ func TestSendWithoutConfirms(t *testing.T) {
 	})
 }
 
+// What is sent is sent, though nobody can be told on standard output: whoever sends it again should know.
+func TestSendThatCannotBeTold(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	c := kitchenAt(t, url, "send", "oven.bake", aPie, "--id", "mine")
+	c.stdout = &brokenPipe{0}
+	require.Equal(t, cli.ExitError, c.run(t.Context()))
+	require.Contains(t, c.err.String(), "error: mine is sent and confirmed, but to say so fails: ")
+}
+
 func TestSendEndsWhereNobodyReads(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

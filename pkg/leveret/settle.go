@@ -155,9 +155,12 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		DeliveryMode:  transient,
 		Timestamp:     time.Now(),
 		AppId:         e.worker.service.name,
-		Headers:       rabbit.Table{wire.Conversation: m.ConversationID, wire.Instance: e.worker.instance()},
+		Headers:       rabbit.Table{wire.Instance: e.worker.instance()},
 		Body:          m.Reply,
 	}}
+	if m.ConversationID != "" { // foreign callers may have none
+		p.Headers[wire.Conversation] = m.ConversationID
+	}
 	if err == nil && len(m.Reply) > rabbit.DefaultMaxBody { // the broker would close the channel, with all that is on it
 		err = Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
 		log.ErrorContext(ctx, "the reply is too large", "error", err)
