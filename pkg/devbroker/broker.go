@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrFolder: the node's folder cannot be made, or is not the node's to take.
@@ -55,6 +56,8 @@ type engine interface {
 	start(context.Context) error
 	stop(context.Context) error
 	kill(context.Context) error
+	// down tells whether the node is known not to run.
+	down(context.Context) bool
 	pause() error
 	resume() error
 	ctl(ctx context.Context, args ...string) ([]byte, error)
@@ -176,10 +179,42 @@ func (b *Broker) Stop(ctx context.Context) error {
 	return b.change("stop", func() error { return b.engine.stop(ctx) })
 }
 
-// Start brings a killed or stopped node back, with the same ports and data, and
-// returns when it answers. Nothing happens where the node runs.
+// Start brings a node that is down back, with the same ports and data, and returns
+// when it answers. Nothing happens where the node runs. After a start that failed,
+// Close keeps the node's folder, since its log tells why.
 func (b *Broker) Start(ctx context.Context) error {
-	return b.change("start", func() error { return b.engine.start(ctx) })
+	return b.change("start", func() error { return b.bringBack(ctx) })
+}
+
+func (b *Broker) bringBack(ctx context.Context) error {
+	err := b.engine.start(ctx)
+	if b.node != nil {
+		b.node.failed = err != nil && ctx.Err() == nil // the caller's end is no riddle
+	}
+	return err
+}
+
+// AwaitEnd returns nil when the node is down, whoever ended it, and at once where
+// it is: after a crash, Start brings it back. Until then it looks once a second,
+// and when ctx ends, a last time; then it returns ctx's cause. A broker that ran
+// before is not looked at.
+func (b *Broker) AwaitEnd(ctx context.Context) error {
+	for {
+		stopped := context.Cause(ctx)
+		if b.down(ctx) {
+			return nil
+		}
+		if stopped != nil {
+			return stopped
+		}
+		_ = sleep(ctx, time.Second)
+	}
+}
+
+func (b *Broker) down(ctx context.Context) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.engine.down(ctx)
 }
 
 // Restart is Stop, then Start.
@@ -188,7 +223,7 @@ func (b *Broker) Restart(ctx context.Context) error {
 		if err := b.engine.stop(ctx); err != nil {
 			return err
 		}
-		return b.engine.start(ctx)
+		return b.bringBack(ctx)
 	})
 }
 
@@ -223,8 +258,8 @@ func (b *Broker) Detach() (stop string, err error) {
 	return stop, err
 }
 
-// Close ends the node at once and removes its folder (unless KeepData), its epmd
-// and its guardian. It returns when all of them are gone. A second Close does
+// Close ends the node at once and removes its folder (unless KeepData, or its last
+// start failed), its epmd and its guardian. It returns when all of them are gone. A second Close does
 // nothing, and so does the Close of a broker that was running already or is
 // shared: that one ends with the last release.
 func (b *Broker) Close(ctx context.Context) error {

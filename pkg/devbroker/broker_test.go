@@ -186,6 +186,36 @@ func TestFailedStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 }
 
+// A crash is noticed, and mended by Start. Where that fails, the log that its error names outlives the node.
+func TestNodeThatEndsUnasked(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	b, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, b.AwaitEnd(over), context.Canceled, "it runs")
+
+	ended := make(chan error, 1)
+	go func() { ended <- b.AwaitEnd(ctx) }()
+	before := b.About()
+	require.NoError(t, syscall.Kill(before.PID, syscall.SIGKILL))
+	require.NoError(t, <-ended)
+	require.NoError(t, b.AwaitEnd(over), "it is down")
+	require.NoError(t, b.Start(ctx))
+	require.ErrorIs(t, b.AwaitEnd(over), context.Canceled, "it runs again")
+
+	require.NoError(t, b.Kill())
+	require.NoError(t, os.WriteFile(filepath.Join(before.Dir, "rabbitmq.conf"), []byte("no.such.key = 1\n"), 0o600))
+	require.ErrorContains(t, b.Start(ctx), "no.such.key")
+	mark := markOf(t, before.Dir)
+	require.NoError(t, b.Close(ctx))
+	require.FileExists(t, filepath.Join(before.Dir, "log", "console.log"))
+	require.Empty(t, processes(t, mark, before.Dir))
+	require.NoError(t, os.RemoveAll(before.Dir))
+}
+
 func TestCancelledStartLeavesNothing(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(shortTempDir(t), "node")

@@ -117,12 +117,19 @@ func (c *container) start(ctx context.Context) error {
 	return nil
 }
 
+// errContainerEnded is what running returns for a container that is there, and is down.
+var errContainerEnded = errors.New("its container ended")
+
 func (c *container) running(ctx context.Context) error {
 	out, err := c.tool(ctx, "inspect", "--format", "{{.State.Running}}", c.name())
 	if err == nil && strings.TrimSpace(string(out)) != "true" {
-		err = errors.New("its container ended")
+		err = errContainerEnded
 	}
 	return err
+}
+
+func (c *container) down(ctx context.Context) bool {
+	return errors.Is(c.running(ctx), errContainerEnded)
 }
 
 func (c *container) kill(ctx context.Context) error {

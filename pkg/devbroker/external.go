@@ -66,6 +66,7 @@ func parseAddress(raw, management string) (address, error) {
 func (external) start(context.Context) error { return ErrNotOurs }
 func (external) stop(context.Context) error  { return ErrNotOurs }
 func (external) kill(context.Context) error  { return ErrNotOurs }
+func (external) down(context.Context) bool   { return false }
 func (external) pause() error                { return ErrNotOurs }
 func (external) resume() error               { return ErrNotOurs }
 func (external) detach() (string, error)     { return "", ErrNotOurs }

@@ -17,6 +17,7 @@ type node struct {
 	ports    ports
 	address  *address  // the Broker's
 	guardian *guardian // nil for who joined a shared node
+	failed   bool      // the last start did; its log is to be kept
 }
 
 // nodeEngine is an engine whose node we make ourselves.
@@ -154,7 +155,12 @@ func (n *node) detach() (string, error) {
 	return "sh " + quoteIfNeeded(n.folder.sub("stop")), nil
 }
 
-func (n *node) close(ctx context.Context) error { return n.guardian.tell(ctx, "end") }
+func (n *node) close(ctx context.Context) error {
+	if n.failed {
+		return n.guardian.tell(ctx, "keep")
+	}
+	return n.guardian.tell(ctx, "end")
+}
 
 // quote makes one word of a shell's command line.
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -169,6 +169,8 @@ func (p *process) stop(ctx context.Context) error {
 	return nil
 }
 
+func (p *process) down(context.Context) bool { return p.vm() == 0 }
+
 func (p *process) pause() error  { return p.signal(sigStop) }
 func (p *process) resume() error { return p.signal(sigCont) }
 
