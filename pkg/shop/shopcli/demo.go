@@ -40,8 +40,9 @@ Starts a private RabbitMQ (or uses the one that is configured, in a virtual host
 processes of their own, sends orders as commands, kills the payment service with SIGKILL in the middle of them and
 starts it again. Some of the orders are out of stock, some are declined, some are malformed. When all of them have come
 to their end, the services' own stores and the dead-letter queues are read, and the ledger is printed: what was sent,
-what became of it, and what is lost, charged twice or reserved twice. Any of the last three, or an order that did not
-end as it had to, ends the command with 1.`,
+what became of it, and what is lost, charged twice or reserved twice. Any of the last three, an order that did not end as
+it had to or within --timeout, or a crash that could not be made ends the command with 1; a RabbitMQ that ends, with 7.
+The stores and logs are kept then.`,
 		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
@@ -61,7 +62,7 @@ func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 	case o.timeout <= 0:
 		return cli.Fail(cli.ExitUsage, "", "--timeout is %v; it must be positive", o.timeout)
 	}
-	d := &demonstration{app: app, demoOptions: o}
+	d := &demonstration{app: app, demoOptions: o, patience: time.Minute}
 	result, err := d.run(ctx)
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 		return err
 	}
 	if !result.OK {
-		return cli.Fail(cli.ExitError, d.hint, "the ledger does not balance")
+		return cli.Fail(cli.ExitError, d.hint, "the ledger is not what it has to be")
 	}
 	if o.keep {
 		d.tellKept()
@@ -86,6 +87,8 @@ type demonstration struct {
 	system  *system
 	workers map[string]*process
 	hint    string // where to look when it went wrong
+	// patience bounds the wait for one answer of the broker's.
+	patience time.Duration
 
 	crashed, tooSlow bool // what came of it
 }
@@ -114,11 +117,14 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 		s.broker.Username(), shownPassword(s))
 	result, err := d.watched(ctx)
 	switch {
+	case err != nil && ctx.Err() != nil: // interrupted: nothing to be looked at
+		return nil, err
 	case errors.Is(err, errNodeEnded):
 		d.keepEvidence()
 		return nil, cli.Fail(cli.ExitUnreachable, d.hint, "%w", err)
 	case err != nil:
-		return nil, err
+		d.keepEvidence()
+		return nil, fmt.Errorf("%w\n%s", err, d.hint)
 	case !result.OK:
 		d.keepEvidence()
 		return result, nil
@@ -129,35 +135,38 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 	return result, err
 }
 
-// watched is the demo itself. It ends with errNodeEnded when the node does.
+var errNodeEnded = errors.New("RabbitMQ has ended")
+
+// watched is the demo itself. It ends with errNodeEnded when the node does, whatever failed first for that reason.
 func (d *demonstration) watched(ctx context.Context) (*result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	nodeEnded := false
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if err := d.system.watch(ctx); err != nil {
-			cancel(err)
-		}
+		nodeEnded = d.system.broker.AwaitEnd(ctx) == nil
+		cancel()
 	})
-	defer watching.Wait()
-	defer cancel(nil)
-	err := d.system.writeConfig()
-	if err == nil {
-		err = d.start(ctx, "inventory", "order", "payment")
-	}
-	var r *result
-	if err == nil {
-		r, err = d.play(ctx)
-	}
-	if err != nil && errors.Is(context.Cause(ctx), errNodeEnded) {
+	r, err := d.play(ctx)
+	cancel()
+	watching.Wait()
+	if err != nil && nodeEnded {
 		err = errNodeEnded
 	}
 	return r, err
 }
 
-// play sends the orders, kills and restarts the payment service, waits for the end, and draws the ledger.
+// play starts the services, sends the orders, kills and restarts the payment service, waits for the end, and draws the
+// ledger.
 func (d *demonstration) play(ctx context.Context) (*result, error) {
 	orders, err := placements(d.orders)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.system.writeConfig(); err != nil {
+		return nil, err
+	}
+	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
 		return nil, err
 	}
 	conn, client, err := d.connect(ctx)
@@ -171,7 +180,7 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 		_ = conn.Close(ctx)
 	}()
 	begun := time.Now()
-	sent, err := send(ctx, client, orders)
+	sent, err := d.send(ctx, client, orders)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +229,7 @@ func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int
 		if err := d.terminate(ctx, services); err != nil {
 			return 0, err
 		}
-		if left, err = leftInQueues(ctx, conn); err != nil || left == 0 || round == 5 {
+		if left, err = d.leftInQueues(ctx, conn); err != nil || left == 0 || round == 5 {
 			return left, err
 		}
 		if err := d.start(ctx, services...); err != nil {
@@ -228,7 +237,7 @@ func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int
 		}
 		waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
 		err = until(waiting, 50*time.Millisecond, func() (bool, error) {
-			left, err := leftInQueues(waiting, conn)
+			left, err := d.leftInQueues(waiting, conn)
 			return left == 0, err
 		})
 		cancel()
@@ -244,7 +253,7 @@ func (d *demonstration) terminate(ctx context.Context, services []string) error 
 	defer cancel()
 	for _, name := range services {
 		if err := d.workers[name].stop(ctx); err != nil {
-			return fmt.Errorf("%w; its log is %s", err, d.system.logFile(name))
+			return err
 		}
 	}
 	return nil

@@ -71,7 +71,7 @@ const checked = "recomputed from the three services' own stores and the dead-let
 // judge draws the ledger. The services have drained, and have left so many messages in their queues.
 func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []placement, sent []string, left int) (*result, error) {
 	s := d.system
-	dead, codes, err := deadLetters(ctx, conn)
+	dead, codes, err := d.deadLetters(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -121,11 +121,9 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func list(ids []string) []string { return append([]string{}, ids...) }
 
-var errNoAnswer = errors.New("the broker does not answer")
-
 // deadLetters reads all dead-letter queues: the ids in them, and how many for each error code.
-func deadLetters(ctx context.Context, conn *leveret.Conn) (ids map[string]bool, codes map[string]int, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errNoAnswer)
+func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (ids map[string]bool, codes map[string]int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*d.patience, errNoAnswer) // there may be many
 	defer cancel()
 	ids, codes = map[string]bool{}, map[string]int{}
 	letters := deadletter.New(conn.Rabbit(), conn.Names())
@@ -154,8 +152,8 @@ func deadLetters(ctx context.Context, conn *leveret.Conn) (ids map[string]bool, 
 }
 
 // leftInQueues counts the messages in all queues but those of dead letters.
-func leftInQueues(ctx context.Context, conn *leveret.Conn) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errNoAnswer)
+func (d *demonstration) leftInQueues(ctx context.Context, conn *leveret.Conn) (int, error) {
+	ctx, cancel := d.answering(ctx)
 	defer cancel()
 	left := 0
 	for _, q := range everyQueue(conn.Names()) {

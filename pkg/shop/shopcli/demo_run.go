@@ -23,7 +23,9 @@ import (
 var gateway = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{d.system.url}, Name: "demo", Logger: d.app.Logger()})
+	connecting, cancel := d.answering(ctx)
+	defer cancel()
+	conn, err := leveret.Connect(connecting, leveret.ConnConfig{URLs: []string{d.system.url}, Name: "demo", Logger: d.app.Logger()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -35,20 +37,32 @@ func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Cl
 }
 
 // send sends the orders, through one pipeline, and returns the ids of those that the broker has confirmed.
-func send(ctx context.Context, client *leveret.Client, orders []placement) ([]string, error) {
+func (d *demonstration) send(ctx context.Context, client *leveret.Client, orders []placement) ([]string, error) {
 	pipeline := client.Pipeline()
 	ids := make([]string, 0, len(orders))
 	for _, o := range orders {
 		m := leveret.NewMessage(ctx, queues.PlaceOrder, o.body, leveret.MessageID(o.id))
-		if err := pipeline.Send(ctx, m); err != nil {
+		sending, cancel := d.answering(ctx) // it waits for confirms of earlier ones
+		err := pipeline.Send(sending, m)
+		cancel()
+		if err != nil {
 			return nil, fmt.Errorf("send the orders: %w", err)
 		}
 		ids = append(ids, o.id)
 	}
-	if err := pipeline.Flush(ctx); err != nil {
+	flushing, cancel := d.answering(ctx)
+	defer cancel()
+	if err := pipeline.Flush(flushing); err != nil {
 		return nil, fmt.Errorf("send the orders: %w", err)
 	}
 	return ids, nil
+}
+
+var errNoAnswer = errors.New("the broker does not answer")
+
+// answering bounds what waits for one answer of the broker's.
+func (d *demonstration) answering(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d.patience, errNoAnswer)
 }
 
 // killAt is after how much of the orders the payment service is killed.
@@ -83,12 +97,13 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 			if err != nil || !l.OK() {
 				return false, err
 			}
-			left, err := leftInQueues(waiting, conn)
+			left, err := d.leftInQueues(waiting, conn)
 			return left == 0, err
 		})
 	}
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		d.tooSlow = true
+		d.app.Warn("the orders have not come to their end within %v", d.timeout)
 		return nil
 	}
 	return err

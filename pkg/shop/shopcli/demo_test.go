@@ -189,7 +189,7 @@ func TestDemoThatIsKilledLeavesNothing(t *testing.T) {
 	c.requireNoTrace(t)
 }
 
-// killNode ends the node that a command has started, and returns its number.
+// killNode ends the node that a command has started.
 func (c *commandLine) killNode(t *testing.T, folder string) {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(folder, "pid"))
@@ -202,21 +202,47 @@ func (c *commandLine) killNode(t *testing.T, folder string) {
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
+// When the time for the orders is over, too: nothing bounds the demo any more but the node.
 func TestDemoWhoseNodeDies(t *testing.T) {
 	t.Parallel()
-	c := command(t, "demo", "--orders", "100000", "-o", "json")
+	c := command(t, "demo", "--orders", "5000", "--timeout", "1ms", "-o", "json")
 	require.NoError(t, c.Start())
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "draining the services") }, time.Minute, 10*time.Millisecond)
 	c.killNode(t, filepath.Join(c.temp, "leveret-*"))
 	require.Equal(t, 7, c.exitCode(t), c.err.String())
 	require.Contains(t, c.err.String(), `"message":"RabbitMQ has ended"`)
-	kept := regexp.MustCompile(`kept in ([^"]+)`).FindStringSubmatch(c.err.String())
-	require.NotNil(t, kept, c.err.String())
-	require.FileExists(t, filepath.Join(kept[1], "rabbitmq.log"))
-	require.FileExists(t, filepath.Join(kept[1], "order.log"))
 	require.Empty(t, c.out.String())
+	c.requireEvidence(t, "rabbitmq.log", "order.log", "payment.db")
+}
+
+// requireEvidence looks for what the demo says that it has kept, takes it away, and looks whether that was all.
+func (c *commandLine) requireEvidence(t *testing.T, files ...string) {
+	t.Helper()
+	kept := regexp.MustCompile(`kept in ([^"\s]+)`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, kept, c.err.String())
+	for _, name := range files {
+		require.FileExists(t, filepath.Join(kept[1], name))
+	}
 	require.NoError(t, os.RemoveAll(filepath.Dir(kept[1])))
 	c.requireNoTrace(t)
+}
+
+// A service that ends unasked ends the demo, which keeps its log.
+func TestDemoWhoseServiceEnds(t *testing.T) {
+	t.Parallel()
+	c := command(t, "demo", "--orders", "5000")
+	c.onSharedNode(t)
+	require.NoError(t, c.Start())
+	sent := func() bool { return strings.Contains(c.err.String(), "sent 5000 orders") }
+	require.Eventually(t, sent, time.Minute, 10*time.Millisecond)
+	found := regexp.MustCompile(`orderd is ready after \S+ \(process (\d+)\)`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, found, c.err.String())
+	pid, err := strconv.Atoi(found[1])
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	require.Equal(t, 1, c.exitCode(t), c.err.String())
+	require.Contains(t, c.err.String(), "orderd has ended: signal: killed")
+	c.requireEvidence(t, "order.log", "order.db")
 }
 
 // What did not happen is not told, and is no success.
@@ -226,9 +252,12 @@ func TestDemoWithoutTheTime(t *testing.T) {
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
 	require.Equal(t, 1, c.exitCode(t), c.err.String())
+	require.Contains(t, c.err.String(), "warning: the orders have not come to their end within 1ms\n")
+	require.Contains(t, c.err.String(), "error: the ledger is not what it has to be\n")
 	require.Contains(t, c.out.String(), "wrong: the orders had not come to their end within 1ms\n")
 	require.Contains(t, c.out.String(), "wrong: paymentd was not killed")
 	require.NotContains(t, c.out.String(), "after the crash")
+	c.requireEvidence(t, "order.log")
 }
 
 // On a broker that runs already, the demo works in a virtual host of its own, and takes it away.
@@ -269,10 +298,7 @@ func TestDemoSeesWhatIsWrong(t *testing.T) {
 	chargeTwice(t, filepath.Join(stores, "payment.db"))
 	require.Equal(t, 1, c.exitCode(t), c.err.String())
 	require.Regexp(t, `charged twice +1 +must be 0: [0-9a-f-]{36}`, c.out.String())
-	kept := regexp.MustCompile(`kept in (\S+)`).FindStringSubmatch(c.err.String())
-	require.NotNil(t, kept, c.err.String())
-	require.FileExists(t, filepath.Join(kept[1], "payment.db"))
-	require.FileExists(t, filepath.Join(kept[1], "order.log"))
+	c.requireEvidence(t, "payment.db", "order.log")
 }
 
 // chargeTwice writes what a service without its guards would.
@@ -370,7 +396,7 @@ func TestDevWithoutItsFolder(t *testing.T) {
 	}
 }
 
-// The node of dev comes back as a service does, with what it had.
+// The node of dev comes back as a service does, with what it had; where it cannot, dev ends, and leaves its log.
 func TestDevWhoseNodeDies(t *testing.T) {
 	t.Parallel()
 	c := command(t, "dev")
@@ -383,8 +409,18 @@ func TestDevWhoseNodeDies(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "RabbitMQ answers again") }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
 	require.Contains(t, c.err.String(), "RabbitMQ has ended; starting it again")
 	require.Eventually(t, func() bool { return len(connected.FindAllString(c.out.String(), -1)) >= before+2 }, time.Minute, 10*time.Millisecond, "%s", c.out)
-	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
-	require.Equal(t, 0, c.exitCode(t), c.err.String())
+
+	folders, err := filepath.Glob(filepath.Join(c.temp, "leveret-*"))
+	require.NoError(t, err)
+	require.Len(t, folders, 1)
+	require.NoError(t, os.WriteFile(filepath.Join(folders[0], "rabbitmq.conf"), []byte("no.such.key = 1\n"), 0o600))
+	c.killNode(t, folders[0])
+	require.Equal(t, 7, c.exitCode(t), c.err.String())
+	log := regexp.MustCompile(`its log, (\S+), says:\n.*no\.such\.key`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, log, c.err.String())
+	require.FileExists(t, filepath.Join(log[1], "console.log"))
+	require.FileExists(t, filepath.Join(log[1], "rabbitmq.log.ended"))
+	require.NoError(t, os.RemoveAll(folders[0]))
 	c.requireNoTrace(t)
 }
 

@@ -130,12 +130,15 @@ func supervise(ctx context.Context, app *cli.App, s *system) error {
 // keepNodeRunning starts the node again whenever it has ended, until ctx ends. Its data and its ports are as they were.
 func keepNodeRunning(ctx context.Context, app *cli.App, s *system) error {
 	for {
-		if err := s.watch(ctx); err == nil {
-			return nil
+		if s.broker.AwaitEnd(ctx) != nil {
+			return nil //nolint:nilerr // ctx has ended
 		}
-		log := s.broker.About().LogFile
-		_ = os.Rename(log, log+".ended") // the next start begins another
-		app.Warn("RabbitMQ has ended; starting it again. Its log is %s.ended", log)
+		note := ""
+		if log := s.broker.About().LogFile; log != "" {
+			_ = os.Rename(log, log+".ended") // the next start begins another
+			note = ". Its log is " + log + ".ended"
+		}
+		app.Warn("RabbitMQ has ended; starting it again%s", note)
 		if err := s.broker.Start(ctx); err != nil {
 			return cli.Fail(cli.ExitUnreachable, "", "%w", err)
 		}

@@ -107,26 +107,6 @@ func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data 
 	return nil
 }
 
-// errNodeEnded is why nothing goes on.
-var errNodeEnded = errors.New("RabbitMQ has ended")
-
-// watch returns errNodeEnded when the node that was started here has ended unasked, and nil when ctx ends. Of a container,
-// or of a broker that ran before, it knows nothing.
-func (s *system) watch(ctx context.Context) error {
-	tick := time.NewTicker(500 * time.Millisecond)
-	defer tick.Stop()
-	for watched := s.broker.About().PID != 0; ; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if watched && s.broker.About().PID == 0 {
-			return errNodeEnded
-		}
-	}
-}
-
 // close ends the broker, where it is ours, and removes the folder. The services must have ended.
 func (s *system) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)

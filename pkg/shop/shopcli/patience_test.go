@@ -1,0 +1,47 @@
+package shopcli
+
+import (
+	"context"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+// Nothing waits for ever for a broker that holds its connections and says nothing.
+func TestDemoWhoseBrokerIsSilent(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	b, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	d := &demonstration{
+		app:    &cli.App{IO: &cli.Streams{Err: io.Discard}},
+		system: &system{broker: b, url: b.URL()}, patience: time.Minute,
+	}
+	conn, client, err := d.connect(ctx)
+	require.NoError(t, err)
+	orders, err := placements(fewestOrders)
+	require.NoError(t, err)
+
+	require.NoError(t, b.Pause())
+	d.patience = 50 * time.Millisecond
+	_, err = d.send(ctx, client, orders)
+	require.ErrorIs(t, err, errNoAnswer)
+	_, err = d.leftInQueues(ctx, conn)
+	require.ErrorIs(t, err, errNoAnswer)
+	_, _, err = d.deadLetters(ctx, conn)
+	require.ErrorIs(t, err, errNoAnswer)
+	_, _, err = d.connect(ctx)
+	require.ErrorIs(t, err, errNoAnswer)
+
+	require.NoError(t, b.Resume())
+	closing, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_ = client.Close(closing) // what was sent may never be confirmed
+	require.NoError(t, conn.Close(closing))
+}
