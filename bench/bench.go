@@ -305,8 +305,12 @@ func (p *plan) budgetOfFaults() time.Duration {
 	return all
 }
 
-// profiling is about what the profiles take.
-const profiling = time.Minute
+func (p *plan) budgetOfProfiles() time.Duration {
+	if !p.has("profiles") {
+		return 0
+	}
+	return time.Minute
+}
 
 func (p *plan) budgetOfGrowth() time.Duration {
 	if !p.has("growth") {
@@ -320,11 +324,7 @@ func (p *plan) budgetOfGrowth() time.Duration {
 }
 
 func (p *plan) budgetOfRounds() time.Duration {
-	left := p.budget - p.budgetOfFaults() - p.budgetOfGrowth()
-	if p.has("profiles") {
-		left -= profiling
-	}
-	return max(left, p.budget/3)
+	return max(p.budget-p.budgetBesides(), p.budget/3)
 }
 
 // Each measurement of a round is as long as the budget allows, between these. In less than the shortest, a library that takes
@@ -349,11 +349,12 @@ func (p *plan) ofRounds() runner.Config {
 
 // atLeast is about how long everything takes, whatever the budget.
 func (p *plan) atLeast() time.Duration {
-	least := p.budgetOfFaults() + p.budgetOfGrowth() + runner.AtLeast(p.ofRounds())
-	if p.has("profiles") {
-		least += profiling
-	}
-	return least
+	return p.budgetBesides() + runner.AtLeast(p.ofRounds())
+}
+
+// budgetBesides is about what all but the rounds takes.
+func (p *plan) budgetBesides() time.Duration {
+	return p.budgetOfFaults() + p.budgetOfGrowth() + p.budgetOfProfiles()
 }
 
 func (p *plan) profile(ctx context.Context, node *devbroker.Broker) ([]runner.Hot, error) {

@@ -67,6 +67,9 @@ func (f *flagValue) Set(text string) error {
 	return nil
 }
 
+// Type returns the name of the type for the help.
+func (f *flagValue) Type() string { return f.key.Type.String() }
+
 // asWritten is a flag for viper, which would take a number or a truth that it cannot read for zero.
 type asWritten struct{ flag *pflag.Flag }
 
@@ -74,6 +77,3 @@ func (a asWritten) HasChanged() bool    { return a.flag.Changed }
 func (a asWritten) Name() string        { return a.flag.Name }
 func (a asWritten) ValueString() string { return a.flag.Value.String() }
 func (a asWritten) ValueType() string   { return "string" }
-
-// Type returns the name of the type for the help.
-func (f *flagValue) Type() string { return f.key.Type.String() }

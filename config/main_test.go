@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 )
-
-var update = flag.Bool("update", false, "write generated files instead of comparing with them")
 
 // TestMain takes the settings of whoever runs the tests out of their environment.
 func TestMain(m *testing.M) {

@@ -258,7 +258,7 @@ func checkURL(raw string) error {
 			"special characters in a user or a password are written as %XX")
 	}
 	if port := u.Port(); port != "" {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return fmt.Errorf("%q has a port that there is not; they go from 1 to 65535", RedactURL(raw))
 		}
 	}

@@ -115,7 +115,7 @@ func (a *App) finish(ctx context.Context, err error) error {
 		if e, ok := err.(*Error); ok { //nolint:errorlint // its own hint, not that of a cause
 			next = e.Next
 		}
-		return &Error{Exit: ExitInterrupted, Err: interruption{err}, Next: next}
+		return &Error{Exit: ExitInterrupted, Err: interruption(err), Next: next}
 	case !a.started && exitOf(err) == ExitError:
 		return usage(a.Name+" --help", "%w", err)
 	default:

@@ -123,15 +123,6 @@ func (a *App) printReply(spec *leveret.Spec, m *leveret.Message, elapsed time.Du
 	return nil
 }
 
-// worded is an error in other words than its own.
-type worded struct {
-	text  string
-	error error
-}
-
-func (w worded) Error() string { return w.text }
-func (w worded) Unwrap() error { return w.error }
-
 // explainCall tells apart the ends that a call can have.
 func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
 	answer, coded := errors.AsType[*leveret.Error](err)

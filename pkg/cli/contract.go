@@ -16,11 +16,7 @@ var verbs = map[leveret.Kind]string{leveret.KindCommand: "send", leveret.KindEve
 func (a *App) contract(name string, kind leveret.Kind) (leveret.Contract, error) {
 	c, ok := a.Catalog.Lookup(name)
 	if !ok {
-		text := fmt.Sprintf("there is no contract %q", name)
-		if near := schema.Nearest(name, a.contractNames(kind)); near != "" {
-			text += fmt.Sprintf("; did you mean %s?", near)
-		}
-		return nil, Fail(ExitNotFound, a.Name+" contracts", "%s", text)
+		return nil, Fail(ExitNotFound, a.Name+" contracts", "there is no contract %q%s", name, schema.DidYouMean(name, a.contractNames(kind)))
 	}
 	if have := c.Spec().Kind; kind != 0 && have != kind {
 		return nil, usage(fmt.Sprintf("%s %s %s …", a.Name, verbs[have], name), "%s is %s, not %s", name, article(have), article(kind))

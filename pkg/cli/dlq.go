@@ -62,15 +62,16 @@ func (a *App) failingQueue(name string) string {
 func (a *App) explainLetters(queue string, err error) error {
 	switch {
 	case errors.Is(err, deadletter.ErrNoQueue):
-		known := a.deadLetterQueues()
-		if slices.ContainsFunc(known, func(q workQueue) bool { return q.name == queue }) {
+		all := a.workQueues()
+		i := slices.IndexFunc(all, func(q workQueue) bool { return q.name == queue })
+		switch {
+		case i >= 0 && all[i].kind == leveret.KindRequest:
+			return Fail(ExitNotFound, a.Name+" dlq ls", "%s is a queue of requests, which have no dead letters: who asks is told", queue)
+		case i >= 0:
 			return Fail(ExitNotFound, "start the service once: it declares its queues", "%s has no dead-letter queue yet: %w", queue, err)
 		}
-		if slices.ContainsFunc(a.workQueues(), func(q workQueue) bool { return q.name == queue }) {
-			return Fail(ExitNotFound, a.Name+" dlq ls", "%s is a queue of requests, which have no dead letters: who asks is told", queue)
-		}
 		var among []shownQueue
-		for _, q := range known {
+		for _, q := range a.deadLetterQueues() {
 			among = append(among, shownQueue{name: q.name})
 		}
 		return a.noQueue(queue, among)

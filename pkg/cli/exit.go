@@ -72,16 +72,20 @@ func Fail(exit ExitCode, next, format string, args ...any) error {
 	return &Error{Exit: exit, Err: fmt.Errorf(format, args...), Next: next}
 }
 
-// interruption is what a command that was interrupted ended with.
-type interruption struct{ error }
-
-// Error tells it in a person's words: Go's own for it, "context canceled", are none.
-func (i interruption) Error() string {
-	return "interrupted" + strings.ReplaceAll(": "+i.error.Error(), ": "+context.Canceled.Error(), "")
+// worded is an error in other words than its own.
+type worded struct {
+	text  string
+	error error
 }
 
-// Unwrap returns it as it is.
-func (i interruption) Unwrap() error { return i.error }
+func (w worded) Error() string { return w.text }
+func (w worded) Unwrap() error { return w.error }
+
+// interruption is what a command that was interrupted ended with, in a person's words: Go's own for it, "context canceled",
+// are none.
+func interruption(err error) error {
+	return worded{"interrupted" + strings.ReplaceAll(": "+err.Error(), ": "+context.Canceled.Error(), ""), err}
+}
 
 // usage makes the error of a wrong command line.
 func usage(next, format string, args ...any) error { return Fail(ExitUsage, next, format, args...) }

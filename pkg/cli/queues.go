@@ -66,14 +66,15 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	if o.every < 100*time.Millisecond {
 		return usage("", "--watch is %v; it must be 100ms or more", o.every)
 	}
-	looked := a.shownQueues()
+	shown := a.shownQueues()
+	looked := shown
 	if o.filter != "" && !o.all {
-		looked = matching(looked, o.filter)
+		looked = matching(shown, o.filter)
 		if len(looked) == 0 { // or without the namespace
-			looked = matching(a.shownQueues(), a.names().ContractQueue(o.filter))
+			looked = matching(shown, a.names().ContractQueue(o.filter))
 		}
 		if len(looked) == 0 {
-			return a.noQueue(o.filter, a.shownQueues())
+			return a.noQueue(o.filter, shown)
 		}
 	}
 	conn, err := a.Connect(ctx)
@@ -94,10 +95,15 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	if err != nil {
 		return a.explain(err)
 	}
-	if l.trouble != nil {
-		a.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
-	}
+	l.tellTrouble()
 	return PrintList(a, rows, func() *Table { return queueTable(rows) })
+}
+
+// tellTrouble warns of what the last sample lacks.
+func (l *look) tellTrouble() {
+	if l.trouble != nil {
+		l.app.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
+	}
 }
 
 // noQueue is the error of a queue that is none of the catalog's.
@@ -106,11 +112,7 @@ func (a *App) noQueue(name string, among []shownQueue) error {
 	for _, q := range among {
 		names = append(names, q.name)
 	}
-	text := fmt.Sprintf("no queue of the catalog is %q", name)
-	if near := schema.Nearest(name, names); near != "" {
-		text += fmt.Sprintf("; did you mean %s?", near)
-	}
-	return Fail(ExitNotFound, a.Name+" queues", "%s", text)
+	return Fail(ExitNotFound, a.Name+" queues", "no queue of the catalog is %q%s", name, schema.DidYouMean(name, names))
 }
 
 func matching(queues []shownQueue, pattern string) []shownQueue {

@@ -33,8 +33,8 @@ func (l *look) watch(ctx context.Context) error {
 		case err != nil:
 			l.app.Warn("the broker does not answer: %v", l.app.explain(err))
 		default:
-			if first && l.trouble != nil {
-				l.app.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
+			if first {
+				l.tellTrouble()
 			}
 			if err := l.show(rows, first); err != nil {
 				return err

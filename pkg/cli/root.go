@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -140,11 +139,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 			names = append(names, c.Name())
 		}
 	}
-	text := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
-	if near := schema.Nearest(args[0], names); near != "" {
-		text += fmt.Sprintf("; did you mean %s?", near)
-	}
-	return usage(cmd.CommandPath()+" --help", "%s", text)
+	return usage(cmd.CommandPath()+" --help", "%s has no command %q%s", cmd.CommandPath(), args[0], schema.DidYouMean(args[0], names))
 }
 
 // wrongFlag is the error of a flag that is not there, or whose value cannot be read.

@@ -195,8 +195,9 @@ func (s *sending) many(ctx context.Context, client *leveret.Client, next func() 
 	n, stopped := s.feed(ctx, pipeline, next, bar)
 	s.flush(ctx, pipeline)
 	bar.End()
-	s.total.ElapsedMS = milliseconds(time.Since(begun))
-	if err := s.print(time.Since(begun)); err != nil {
+	elapsed := time.Since(begun)
+	s.total.ElapsedMS = milliseconds(elapsed)
+	if err := s.print(elapsed); err != nil {
 		return err
 	}
 	if stopped != nil {
@@ -266,10 +267,7 @@ func (s *sending) verdict(ctx context.Context, stopped error) error {
 	if s.total.Failed > 0 {
 		fmt.Fprintf(&text, ", %d not", s.total.Failed)
 	}
-	var first error
-	if s.first != nil {
-		first = s.explain(s.first)
-	}
+	first := s.explain(s.first) // nil where there is none
 	cause := cmp.Or(first, stopped)
 	switch {
 	case ctx.Err() != nil:

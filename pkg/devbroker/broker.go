@@ -259,9 +259,9 @@ func (b *Broker) Detach() (stop string, err error) {
 }
 
 // Close ends the node at once and removes its folder (unless KeepData, or its last
-// start failed), its epmd and its guardian. It returns when all of them are gone. A second Close does
-// nothing, and so does the Close of a broker that was running already or is
-// shared: that one ends with the last release.
+// start failed), its epmd and its guardian. It returns when all of them are gone. A
+// second Close does nothing, and so does the Close of a broker that was running
+// already or is shared: that one ends with the last release.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -109,8 +109,10 @@ func parseAddress(raw string) (address, error) {
 	if u.User == nil && strings.Contains(raw, "@") {
 		return address{}, errors.New("an @, but no user: special characters in the password must be percent-encoded")
 	}
-	if n, err := strconv.Atoi(u.Port()); u.Port() != "" && (err != nil || n < 1 || n > 65535) {
-		return address{}, errors.New("there is no such port; expected 1 to 65535")
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return address{}, errors.New("there is no such port; expected 1 to 65535")
+		}
 	}
 	parsed, err := amqp.ParseURI(raw)
 	if err != nil {

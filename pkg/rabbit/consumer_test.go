@@ -56,7 +56,12 @@ func TestConsumerHandlesAndAcksEverythingOnce(t *testing.T) {
 	require.Zero(t, twice)
 	require.LessOrEqual(t, most.Load(), int64(8))
 	requireReady(t, conn, "q", 0)
-	require.Eventually(t, func() bool { return consumers(t, conn, "q") == 0 }, 30*time.Second, time.Millisecond)
+	requireConsumers(t, conn, "q", 0)
+}
+
+func requireConsumers(t *testing.T, conn *rabbit.Conn, queue string, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return consumers(t, conn, queue) == n }, 30*time.Second, time.Millisecond)
 }
 
 // consumers returns how many a queue has, as far as the queue knows: it may hear of changes a little later.

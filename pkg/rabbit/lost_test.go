@@ -21,11 +21,6 @@ func watched(t *testing.T) (network *proxy, conn, beside *rabbit.Conn) {
 	return network, dial(t, rabbit.Config{URLs: []string{through}}), dial(t, rabbit.Config{URLs: []string{address}})
 }
 
-func requireNoConsumer(t *testing.T, conn *rabbit.Conn, queue string) {
-	t.Helper()
-	require.Eventually(t, func() bool { return consumers(t, conn, queue) == 0 }, 30*time.Second, time.Millisecond)
-}
-
 // The broker cancels the first, careful consumer since its queue is gone, while that is cancelled here anyway. That is no
 // word about the next consumer.
 func TestALateCancelIsNotForTheNextConsumer(t *testing.T) {
@@ -35,13 +30,13 @@ func TestALateCancelIsNotForTheNextConsumer(t *testing.T) {
 	declare(t, beside, q)
 	handle, handled := handler(ack)
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Careful: true, Concurrency: 1, Prefetch: 1, Handle: handle}))
-	require.Eventually(t, func() bool { return consumers(t, beside, "q") == 1 }, 30*time.Second, time.Millisecond)
+	requireConsumers(t, beside, "q", 1)
 	network.stall(true)
 	deleteQueue(t, beside, "q")
 	<-time.NewTimer(1200 * time.Millisecond).C // after a second without a delivery it consumes for good
 	declare(t, beside, q)
 	network.stall(false)
-	require.Eventually(t, func() bool { return consumers(t, beside, "q") == 1 }, 30*time.Second, time.Millisecond)
+	requireConsumers(t, beside, "q", 1)
 	fill(t, beside, "q", 50)
 	require.Eventually(t, func() bool { return handled.Load() == 50 }, 30*time.Second, time.Millisecond)
 	require.Equal(t, 1, consumers(t, beside, "q"))
@@ -100,7 +95,7 @@ func TestWhileEndsWithItsChannelInADrain(t *testing.T) {
 	<-begun
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	requireNoConsumer(t, beside, "q")
+	requireConsumers(t, beside, "q", 0)
 	network.cut()
 	require.NoError(t, <-stopped)
 	require.NoError(t, <-drained, "it was not the end of the drain time")
@@ -128,7 +123,7 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	requireReady(t, beside, "q", 0)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	requireNoConsumer(t, beside, "q")
+	requireConsumers(t, beside, "q", 0)
 	network.cut()
 	requireReady(t, beside, "q", 8)
 	close(release)

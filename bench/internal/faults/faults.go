@@ -127,12 +127,13 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, erro
 				continue // Worker has tried the only way that there is
 			}
 			worst := Finding{Peer: p.Name, Experiment: e.Experiment, Offered: offered}
-			for n := 0; offered && n < max(c.Rounds, e.least); n++ {
+			trials := max(c.Rounds, e.least)
+			for n := 0; offered && n < trials; n++ {
 				f, err := attempt(ctx, node, c, p, e.Experiment, n, e.do)
 				if ctx.Err() != nil {
 					return findings, context.Cause(ctx)
 				}
-				f.Peer, f.Experiment, f.Offered, f.Trials = p.Name, e.Experiment, true, max(c.Rounds, e.least)
+				f.Peer, f.Experiment, f.Offered, f.Trials = p.Name, e.Experiment, true, trials
 				if err != nil {
 					f.Err = err.Error()
 				}

@@ -109,9 +109,9 @@ func (p page) targets() {
 	p.line("## Targets, Leveret to the raw driver at the same guarantees\n")
 	p.line("%s\n", rule)
 	p.head("scenario", "what", "of", "to", "target", "ratio", "95 %", "")
-	var verdicts tally
+	verdicts := tally{}
 	for _, t := range all {
-		verdicts.count(t.Verdict())
+		verdicts[t.Verdict()]++
 		p.row(t.Title, t.What, t.Of, t.To, t.target(), "**"+times(t.Got.Median)+"**", t.Got.within(), string(t.Verdict()))
 	}
 	p.line("\n%s.", verdicts)
@@ -130,13 +130,6 @@ const rule = "A target is reached, or missed, where the whole interval in which 
 
 // A tally counts verdicts.
 type tally map[Verdict]int
-
-func (t *tally) count(v Verdict) {
-	if *t == nil {
-		*t = make(tally)
-	}
-	(*t)[v]++
-}
 
 func (t tally) String() string {
 	return fmt.Sprintf("%d of %d reached, %d undecided, %d missed", t[Reached], t[Reached]+t[Undecided]+t[Missed], t[Undecided], t[Missed])
@@ -158,7 +151,7 @@ func (p page) against() {
 		}
 	}
 	p.head(append([]string{"scenario"}, others...)...)
-	var verdicts tally
+	verdicts := tally{}
 	for _, s := range measured(p.run) {
 		compared := []string{"rate"}
 		if s.Kind == measure.Latency {
@@ -174,7 +167,7 @@ func (p page) against() {
 				i := slices.IndexFunc(all, func(t Target) bool { return t.Scenario == s.Name && t.To == o && t.What == what })
 				switch {
 				case i >= 0:
-					verdicts.count(all[i].Verdict())
+					verdicts[all[i].Verdict()]++
 					cells = append(cells, all[i].cell())
 				case p.run.Failure(s.Name, o) != "":
 					cells = append(cells, "✗")

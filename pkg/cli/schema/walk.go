@@ -18,11 +18,7 @@ func (s *Schema) unknown(value any) []Problem {
 		for pair := of.Properties.Oldest(); pair != nil; pair = pair.Next() {
 			names = append(names, pair.Key)
 		}
-		text := "is not a field of the payload"
-		if near := Nearest(name, names); near != "" {
-			text += fmt.Sprintf("; did you mean %s?", near)
-		}
-		found = append(found, Problem{path, text})
+		found = append(found, Problem{path, "is not a field of the payload" + DidYouMean(name, names)})
 	}})
 	return found
 }
@@ -115,6 +111,14 @@ func Nearest(typed string, names []string) string {
 		}
 	}
 	return best
+}
+
+// DidYouMean is Nearest as the end of a sentence about what was typed: "; did you mean total?"; empty if none is near.
+func DidYouMean(typed string, names []string) string {
+	if near := Nearest(typed, names); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return ""
 }
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "")

@@ -2,13 +2,11 @@ package shopcli_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"testing"
 
-	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -23,18 +21,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCLI) != "" {
 		os.Exit(asMain())
 	}
-	testscript.Main(leakChecked{m}, map[string]func(){"leveret": func() { os.Exit(asMain()) }})
-}
-
-type leakChecked struct{ m *testing.M }
-
-func (l leakChecked) Run() int {
-	code := l.m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, "goroutines are left:", err)
-		return 1
-	}
-	return code
+	goleak.VerifyTestMain(m)
 }
 
 // asMain is what cmd/leveret does.

@@ -2,7 +2,6 @@ package shopcli
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -25,11 +24,7 @@ func Serve(app *cli.App) *cobra.Command {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			text := fmt.Sprintf("there is no service %q", args[0])
-			if near := schema.Nearest(args[0], names); near != "" {
-				text += fmt.Sprintf("; did you mean %s?", near)
-			}
-			return cli.Fail(cli.ExitUsage, app.Name+" serve --help", "%s", text)
+			return cli.Fail(cli.ExitUsage, app.Name+" serve --help", "there is no service %q%s", args[0], schema.DidYouMean(args[0], names))
 		},
 	}
 	var dir string
