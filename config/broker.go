@@ -16,6 +16,7 @@ type Broker struct {
 	Username         string        `config:"username"`
 	Password         string        `config:"password"`
 	Namespace        string        `config:"namespace"`
+	Layout           string        `config:"layout"`
 	Declare          bool          `config:"declare"`
 	RequestQueueType string        `config:"request_queue_type"`
 	ConnectTimeout   time.Duration `config:"connect_timeout"`

@@ -23,6 +23,10 @@ func Keys() []Key {
 			Name: "broker.namespace", Type: String, Check: matches(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`, "lower-case letters, digits, hyphens and dots"),
 			Usage: "put before the names of exchanges, queues and routing keys, so that two systems share a virtual host",
 		},
+		{
+			Name: "broker.layout", Type: String, Default: "shared", OneOf: []string{"shared", "isolated"},
+			Usage: "shared, or isolated: each service has its own exchanges and retry tiers; the same for all services of a system",
+		},
 		{Name: "broker.declare", Type: Bool, Default: "true", Usage: "declare exchanges, queues and bindings; false for a user without the right to"},
 		{
 			Name: "broker.request_queue_type", Type: String, Default: "classic", OneOf: []string{"classic", "quorum"},

@@ -93,4 +93,4 @@ func names(services []*leveret.Service) []string {
 }
 
 // names makes exchange and queue names as the configuration has them.
-func (a *App) names() topology.Names { return topology.Names{Namespace: a.settings.namespace} }
+func (a *App) names() topology.Names { return a.settings.names }

@@ -58,6 +58,16 @@ func (a *App) failingQueue(name string) string {
 	return deadletter.WorkQueue(name)
 }
 
+// consumer returns the service of the catalog that takes messages from a work queue, and "" for other queues.
+func (a *App) consumer(queue string) string {
+	for _, q := range a.deadLetterQueues() {
+		if q.name == queue {
+			return q.service
+		}
+	}
+	return ""
+}
+
 // explainLetters says what to do about an error of a dead-letter queue.
 func (a *App) explainLetters(queue string, err error) error {
 	switch {

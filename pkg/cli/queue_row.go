@@ -90,7 +90,7 @@ func (r *queueRow) paintReady() Paint {
 		return ""
 	case r.Kind == kindDeadLetters, r.Kind == kindLost:
 		return Red
-	case r.Kind == kindWork && r.Consumers != nil && *r.Consumers == 0:
+	case (r.Kind == kindWork || r.Kind == kindQuarantine) && r.Consumers != nil && *r.Consumers == 0:
 		return Yellow
 	default:
 		return ""

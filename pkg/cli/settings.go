@@ -13,15 +13,16 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // settings is what the commands use of the configuration.
 type settings struct {
 	urls             []string // with passwords: to connect with, never to show
 	tls              *tls.Config
-	namespace        string
+	names            topology.Names
 	noDeclare        bool
-	requestQueueType string
+	requestQueueType topology.QueueType
 	connectTimeout   time.Duration
 	heartbeat        time.Duration
 	managementURL    string
@@ -81,8 +82,9 @@ func (a *App) load(cmd *cobra.Command) error {
 	a.loaded = loaded
 	c := loaded.Config()
 	a.settings = settings{
-		urls: c.Broker.Addresses(), namespace: c.Broker.Namespace, noDeclare: !c.Broker.Declare,
-		requestQueueType: c.Broker.RequestQueueType, connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
+		urls: c.Broker.Addresses(), noDeclare: !c.Broker.Declare,
+		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
+		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
 		heartbeat: c.Broker.Heartbeat, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
 		managementURL: c.Broker.ManagementURL,
 	}

@@ -19,6 +19,9 @@ const (
 
 // A Replay says which dead letters go back to their queue. The zero value replays all that are there when it begins.
 type Replay struct {
+	// Service is the one that takes messages from the queue. It matters in the isolated layout alone, to a user who may
+	// not write to the default exchange. Default: the service that the queue's name begins with.
+	Service string
 	// Select picks; nil picks all.
 	Select func(*Letter) bool
 	// Limit is how many are replayed at most; 0 is no limit.
@@ -50,9 +53,9 @@ type Result struct {
 
 // Replay gives dead letters of a work queue back to it. Those that fail again while it runs are not taken again.
 //
-// They go through the default exchange under the queue's name, which reaches this queue and no other, and tells where it
-// is gone. A user who may not write there goes through the exchange of the retry tiers; a message for a queue that is
-// gone ends in retry.lost then.
+// They go through the default exchange under the queue's name, which reaches this queue and no other, and refuses a
+// message for a queue that is gone. For a user who may not write there, they go through the exchange by which messages
+// come back from the retry tiers; a message for a queue that is gone then ends in retry.lost.
 //
 // When ctx ends, nothing more is published, what is in flight is settled, and the error is the cause of ctx. When the
 // connection is lost, the replay ends with rabbit.ErrNotConnected: begin it again for the rest. The other errors are those
@@ -174,7 +177,7 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 		if _, gone := p.letters.conn.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
 			return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
 		}
-		p.exchange = p.letters.names.RetryReturnExchange()
+		p.exchange = p.letters.names.RetryReturnExchange(cmp.Or(p.Service, p.letters.names.Consumer(p.result.Queue)))
 		m.Exchange = p.exchange
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
 			return errors.Join(err, again)

@@ -173,7 +173,7 @@ func TestAddresses(t *testing.T) {
 		s := NewService("a", Handles(c), Sends(c))
 		require.NoError(t, NewCatalog(s).Err(), "%+v", test.address)
 		n := topology.Names{Namespace: "ns"}
-		exchange, key := route(n, c.Spec())
+		exchange, key := c.Spec().Route(n)
 		require.Equal(t, test.exchange, exchange.Name, "%+v", test.address)
 		require.Equal(t, test.key, key, "%+v", test.address)
 		require.Equal(t, test.queue, Queue(n, c, "a", ""), "%+v", test.address)

@@ -55,16 +55,18 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
-	var t topology.Topology
+	var parts []topology.Topology
 	for _, u := range service.uses {
 		if u.role.serves() {
 			continue
 		}
 		spec := u.contract.Spec()
-		exchange, key := route(conn.names, spec)
+		exchange, key := spec.Route(conn.names)
 		c.routes[u.contract] = &sending{spec, exchange.Name, key, conn.tel.sending(spec, exchange.Name, key)}
-		t.Add(u.topology(conn.names, service.name, conn.config.RequestQueueType))
+		parts = append(parts, u.topology(conn.names, service.name, conn.config.RequestQueueType))
 	}
+	var t topology.Topology
+	t.Add(parts...)
 	setup := func(ctx context.Context) error { return conn.declare(ctx, t) }
 	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{
 		MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody, Setup: setup,
@@ -192,7 +194,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error) error {
 	spec := m.Contract.Spec()
 	if errors.Is(ctx.Err(), context.Canceled) {
 		c.requester.Tell(&rabbit.Publication{
-			Exchange: c.conn.names.ControlExchange(), RoutingKey: c.conn.names.CancelKey(spec.Name),
+			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
 		})
 		return Errorf(Canceled, "%s %s: the call was cancelled: %w", spec.Name, m.ID, err)

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -41,11 +42,14 @@ type ConnConfig struct {
 	// Namespace prefixes the names of all exchanges, queues and routing keys, so that two systems can share a virtual
 	// host. Default: none.
 	Namespace string
+	// Layout is which exchanges and retry tiers services share: all those of one system use the same. Default
+	// topology.Shared.
+	Layout topology.Layout
 	// NoDeclare leaves exchanges and queues to whoever may declare them; nothing is declared then.
 	NoDeclare bool
-	// RequestQueueType is "classic", the default and the quicker one, or "quorum": a classic queue is unusable while the
-	// node of a cluster that holds it is down.
-	RequestQueueType string
+	// RequestQueueType is topology.Classic, the default and the quicker one, or topology.Quorum: a classic queue is
+	// unusable while the node of a cluster that holds it is down.
+	RequestQueueType topology.QueueType
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
@@ -86,7 +90,7 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace}, tel: tel}
+	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
 	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish")); err != nil {
 		return nil, err
 	}
@@ -123,12 +127,12 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	if c.Propagator == nil {
 		c.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 	}
-	switch c.RequestQueueType {
-	case "":
-		c.RequestQueueType = "classic"
-	case "classic", "quorum":
-	default:
+	c.RequestQueueType, c.Layout = cmp.Or(c.RequestQueueType, topology.Classic), cmp.Or(c.Layout, topology.Shared)
+	if c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum {
 		return c, Errorf(InvalidArgument, "RequestQueueType is %q; it must be classic or quorum", c.RequestQueueType)
+	}
+	if c.Layout != topology.Shared && c.Layout != topology.Isolated {
+		return c, Errorf(InvalidArgument, "Layout is %q; it must be shared or isolated", c.Layout)
 	}
 	if c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace) {
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)

@@ -34,7 +34,7 @@ type endpoint struct {
 func newEndpoint(w *Worker, u use, handler Handler) *endpoint {
 	spec := u.contract.Spec()
 	n := w.names()
-	exchange, key := route(n, spec)
+	exchange, key := spec.Route(n)
 	e := &endpoint{
 		worker: w, use: u, contract: u.contract, spec: spec,
 		queue:    Queue(n, u.contract, w.service.name, u.name),

@@ -305,7 +305,7 @@ func ExampleAt() {
 	service := leveret.NewService("mail", leveret.Handles(legacy))
 	names := topology.Names{}
 	fmt.Println("takes from", leveret.Queue(names, legacy, "mail", ""))
-	for _, q := range service.Topology(names, "classic").Queues {
+	for _, q := range service.Topology(names, topology.Classic).Queues {
 		fmt.Println("declares", q.Name)
 	}
 
@@ -317,4 +317,5 @@ func ExampleAt() {
 	// declares retry.10s
 	// declares retry.1m
 	// declares retry.10m
+	// declares quarantine.mail
 }

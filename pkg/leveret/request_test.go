@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // asking is a request, the service that answers it, and a client that makes it.
@@ -62,7 +63,7 @@ func TestCall(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]struct {
 		replyQueue bool
-		queueType  string
+		queueType  topology.QueueType
 	}{"direct reply-to": {}, "reply queue": {replyQueue: true}, "quorum": {queueType: "quorum"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

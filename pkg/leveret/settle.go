@@ -43,13 +43,13 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
 		p := e.failed(d, o.Err)
-		p.Exchange = w.names().RetryTier(o.Delay)
+		p.Exchange = w.names().RetryTier(w.service.name, o.Delay)
 		p.Headers[wire.Attempt] = int64(m.Attempt + 1)
 		return e.putAside(ctx, d, p, log)
 	default:
 		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
 		p := e.failed(d, o.Err)
-		p.Exchange = w.names().DeadLetterExchange()
+		p.Exchange = w.names().DeadLetterExchange(w.service.name)
 		e.explain(p.Headers, m, o.Err)
 		return e.putAside(ctx, d, p, log)
 	}

@@ -109,34 +109,37 @@ func TestCodesAreDocumented(t *testing.T) {
 	require.JSONEq(t, example, string(fault(NewError(NotFound, "order_unknown", "no such order"))))
 }
 
-// TestTopologyIsDocumented compares exchanges, and the arguments of queues.
+// TestTopologyIsDocumented compares the exchanges of both layouts, and the arguments of queues.
 func TestTopologyIsDocumented(t *testing.T) {
 	t.Parallel()
-	var n topology.Names
-	var all topology.Topology
-	all.Add(n.Command("inventory.reserve"), n.Subscription("payment", "", "order.placed"), n.RetryTiers(10*time.Second),
-		n.Request(topology.Exchange{Name: n.RequestExchange(), Type: topology.Direct}, "payment.authorize", "payment.authorize", "classic"),
-		n.Control("payment", "here", "payment.authorize"))
-
-	documented := map[string]string{}
-	for _, row := range wireTable(t, "kind", "exchange") {
-		name, kind, ok := strings.Cut(row[1], ", ")
-		if ok {
-			documented[strings.ReplaceAll(strings.Trim(name, "`"), "DELAY", "10s")] = kind
+	delays := RetryPolicy{Delays: []time.Duration{10 * time.Second}}
+	payment := NewService("payment", Answers(NewRequest[int, int]("payment.authorize")),
+		Handles(NewCommand[int]("payment.capture", Retry(delays))), SubscribesTo(NewEvent[int]("payment.captured", Retry(delays))))
+	example := strings.NewReplacer("`", "", "DELAY", "10s", "SERVICE", "payment")
+	for column, layout := range []topology.Layout{topology.Shared, topology.Isolated} {
+		documented := map[string]string{}
+		for _, row := range wireTable(t, "kind", "exchange", "in the isolated layout") {
+			shared, kind, ok := strings.Cut(row[1], ", ")
+			if ok {
+				documented[example.Replace([]string{shared, row[2]}[column])] = kind
+			}
 		}
+		declared := map[string]string{}
+		for _, e := range payment.Topology(topology.Names{Layout: layout}, topology.Classic).Exchanges {
+			declared[e.Name] = e.Type
+		}
+		require.Equal(t, declared, documented, layout)
 	}
-	declared := map[string]string{}
-	for _, e := range all.Exchanges {
-		declared[e.Name] = e.Type
-	}
-	require.Equal(t, declared, documented)
-	require.Contains(t, wirePage(t), "`"+n.RetryReturnExchange()+"` has the alternate exchange `"+n.RetryLost()+"`")
+	var n topology.Names
+	all := payment.Topology(n, topology.Classic)
+	require.Contains(t, wirePage(t), "`"+n.RetryReturnExchange("")+"` has the alternate exchange `"+n.RetryLost("")+"`")
 	for _, d := range DefaultRetryPolicy().Delays {
-		require.Contains(t, wirePage(t), "`"+n.RetryTier(d)+"`")
+		require.Contains(t, wirePage(t), "`"+n.RetryTier("", d)+"`")
 	}
 
 	for kind, queue := range map[string]string{
-		"work queue": "inventory.reserve", "request": "payment.authorize", "retry tier": "retry.10s", "dead letters": "inventory.reserve.dlq", "retry.lost": "retry.lost",
+		"work queue": "payment.capture", "request": "payment.authorize", "retry tier": "retry.10s", "dead letters": "payment.capture.dlq",
+		"retry.lost": "retry.lost", "quarantine": "quarantine.payment",
 	} {
 		rows := slices.DeleteFunc(wireTable(t, "queue", "arguments"), func(row []string) bool { return !strings.HasPrefix(row[0], kind) })
 		require.Len(t, rows, 1, kind)

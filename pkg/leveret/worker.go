@@ -82,7 +82,7 @@ func NewWorker(conn *Conn, service *Service, config WorkerConfig) (*Worker, erro
 	if service == nil {
 		return nil, Errorf(InvalidArgument, "a worker needs a service")
 	}
-	names, requestQueues := topology.Names{}, ""
+	names, requestQueues := topology.Names{}, topology.Classic
 	if conn != nil {
 		names, requestQueues = conn.names, conn.config.RequestQueueType
 	}
@@ -283,10 +283,12 @@ func (w *Worker) declareAll(ctx context.Context) error {
 	if w.declared == life {
 		return nil
 	}
-	var t topology.Topology
-	for _, e := range w.endpoints {
-		t.Add(e.topology)
+	parts := make([]topology.Topology, len(w.endpoints))
+	for i, e := range w.endpoints {
+		parts[i] = e.topology
 	}
+	var t topology.Topology
+	t.Add(parts...)
 	if err := w.conn.declare(ctx, t); err != nil {
 		return err
 	}
@@ -380,9 +382,9 @@ func (w *Worker) names() topology.Names {
 	return w.conn.names
 }
 
-func (w *Worker) requestQueueType() string {
+func (w *Worker) requestQueueType() topology.QueueType {
 	if w.conn == nil {
-		return "classic"
+		return topology.Classic
 	}
 	return w.conn.config.RequestQueueType
 }

@@ -17,7 +17,7 @@ func TestDeclareTwiceAndDifferently(t *testing.T) {
 	t.Parallel()
 	conn, ctx := connected(t), within(t)
 	d := rabbit.NewDeclarer(conn)
-	work := topology.Names{}.Command("a.b")
+	work := topology.Names{}.Work("a", topology.Exchange{Name: "commands", Type: topology.Direct}, "a.b", "a.b")
 	require.NoError(t, d.Declare(ctx, work))
 	require.NoError(t, d.Declare(ctx, work))
 	require.Zero(t, d.Mismatches())

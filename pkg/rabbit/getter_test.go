@@ -21,7 +21,7 @@ func TestGetter(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) }()
 	require.NoError(t, rabbit.NewDeclarer(conn).Declare(ctx, topology.Topology{Queues: []topology.Queue{
-		{Name: "q", Args: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(topology.DeadLetterDeliveryLimit)}},
+		{Name: "q", Args: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(topology.KeptDeliveryLimit)}},
 	}}))
 	publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	for _, body := range []string{"a", "b", "c"} {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // settings is the configuration as the parts of a program take it. This file is the one place where a key becomes a field
@@ -43,8 +44,9 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			Instance:         instance(),
 			Version:          p.Version,
 			Namespace:        c.Broker.Namespace,
+			Layout:           topology.Layout(c.Broker.Layout),
 			NoDeclare:        !c.Broker.Declare,
-			RequestQueueType: c.Broker.RequestQueueType,
+			RequestQueueType: topology.QueueType(c.Broker.RequestQueueType),
 			Heartbeat:        c.Broker.Heartbeat,
 		},
 		client: leveret.ClientConfig{

@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // mapped says, for a key, a value that is not its default, and what it changes; nil where a program does not use the key.
@@ -33,6 +34,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"broker.password":           {"hunter2", func(s *settings) { s.conn.URLs = []string{"amqps://guest:hunter2@rabbit/"} }},
 		"broker.password_file":      {password, func(s *settings) { s.conn.URLs = []string{"amqps://guest:hunter2@rabbit/"} }},
 		"broker.namespace":          {"stage", func(s *settings) { s.conn.Namespace = "stage" }},
+		"broker.layout":             {"isolated", func(s *settings) { s.conn.Layout = topology.Isolated }},
 		"broker.declare":            {"false", func(s *settings) { s.conn.NoDeclare = true }},
 		"broker.request_queue_type": {"quorum", func(s *settings) { s.conn.RequestQueueType = "quorum" }},
 		"broker.connect_timeout":    {"7s", func(s *settings) { s.connectTimeout = 7 * time.Second }},

@@ -25,7 +25,9 @@ var gateway = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
 	connecting, cancel := d.answering(ctx)
 	defer cancel()
-	conn, err := leveret.Connect(connecting, leveret.ConnConfig{URLs: []string{d.system.url}, Name: "demo", Logger: d.app.Logger()})
+	conn, err := leveret.Connect(connecting, leveret.ConnConfig{
+		URLs: []string{d.system.url}, Layout: d.system.layout, Name: "demo", Logger: d.app.Logger(),
+	})
 	if err != nil {
 		return nil, nil, err
 	}
