@@ -24,6 +24,7 @@ type settings struct {
 	requestQueueType string
 	connectTimeout   time.Duration
 	heartbeat        time.Duration
+	maxBackoff       time.Duration
 	managementURL    string
 	maxInFlight      int
 	maxBody          int
@@ -83,7 +84,7 @@ func (a *App) load(cmd *cobra.Command) error {
 	a.settings = settings{
 		urls: c.Broker.Addresses(), namespace: c.Broker.Namespace, noDeclare: !c.Broker.Declare,
 		requestQueueType: c.Broker.RequestQueueType, connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
-		heartbeat: c.Broker.Heartbeat, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
+		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
 		managementURL: c.Broker.ManagementURL,
 	}
 	if a.settings.tls, err = c.Broker.TLS.ClientConfig(); err != nil {
