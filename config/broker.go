@@ -21,6 +21,7 @@ type Broker struct {
 	RequestQueueType string        `config:"request_queue_type"`
 	ConnectTimeout   time.Duration `config:"connect_timeout"`
 	Heartbeat        time.Duration `config:"heartbeat"`
+	MaxBackoff       time.Duration `config:"max_backoff"`
 	ManagementURL    string        `config:"management_url"`
 	TLS              TLS           `config:"tls"`
 }

@@ -34,6 +34,7 @@ func Keys() []Key {
 		},
 		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at the start; 0s tries for ever"},
 		{Name: "broker.heartbeat", Type: Duration, Default: "10s", Check: atLeast(time.Second), Usage: "how often each side shows that it lives"},
+		{Name: "broker.max_backoff", Type: Duration, Default: "1s", Check: atLeast(time.Millisecond), Usage: "the longest random wait before the next attempt to connect"},
 		{
 			Name: "broker.management_url", Type: URL, Check: schemes("http", "https"),
 			Usage: "the management API; default: port 15672 of the broker's host. Services do without it",

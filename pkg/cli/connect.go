@@ -64,6 +64,7 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 		NoDeclare:        a.settings.noDeclare,
 		RequestQueueType: a.settings.requestQueueType,
 		Heartbeat:        a.settings.heartbeat,
+		MaxBackoff:       a.settings.maxBackoff,
 		Logger:           a.Logger(),
 		OnFailure:        wait.note,
 	})

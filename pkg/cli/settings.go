@@ -25,6 +25,7 @@ type settings struct {
 	requestQueueType topology.QueueType
 	connectTimeout   time.Duration
 	heartbeat        time.Duration
+	maxBackoff       time.Duration
 	managementURL    string
 	maxInFlight      int
 	maxBody          int
@@ -85,7 +86,7 @@ func (a *App) load(cmd *cobra.Command) error {
 		urls: c.Broker.Addresses(), noDeclare: !c.Broker.Declare,
 		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
 		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
-		heartbeat: c.Broker.Heartbeat, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
+		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
 		managementURL: c.Broker.ManagementURL,
 	}
 	if a.settings.tls, err = c.Broker.TLS.ClientConfig(); err != nil {

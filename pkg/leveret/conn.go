@@ -52,10 +52,14 @@ type ConnConfig struct {
 	RequestQueueType topology.QueueType
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
+	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the two
+	// connections is made, the other is tried at once. Default 1 s.
+	MaxBackoff time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
-	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Optional.
+	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
+	// logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
-	// Logger is told what no caller learns: connections lost and made, failed messages. Default: nothing is logged.
+	// Logger logs what no caller learns: connections lost and made, failed messages. Default slog.Default().
 	Logger *slog.Logger
 	// TracerProvider, MeterProvider and Propagator are OpenTelemetry's. Default: no spans, no metrics, and the W3C
 	// propagator, so that a trace that passes through is carried on.
@@ -91,10 +95,11 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
-	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish")); err != nil {
+	backoff := rabbit.NewBackoff(config.MaxBackoff)
+	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish", backoff)); err != nil {
 		return nil, err
 	}
-	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume")); err != nil {
+	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
 		return nil, errors.Join(err, c.publish.Close(ctx))
 	}
 	c.declarer, c.exclusive = rabbit.NewDeclarer(c.consume), rabbit.NewDeclarer(c.publish)
@@ -116,7 +121,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		c.Instance = cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	if c.TracerProvider == nil {
 		c.TracerProvider = nooptrace.NewTracerProvider()
@@ -151,7 +156,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	return c, nil
 }
 
-func (c *Conn) rabbitConfig(purpose string) rabbit.Config {
+func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Config {
 	properties := map[string]any{"product": "Leveret", "instance": c.config.Instance, "purpose": purpose}
 	if c.config.Version != "" {
 		properties["version"] = c.config.Version
@@ -162,6 +167,7 @@ func (c *Conn) rabbitConfig(purpose string) rabbit.Config {
 		Name:       fmt.Sprintf("%s %s (%s)", c.config.Name, c.config.Instance, purpose),
 		Properties: properties,
 		Heartbeat:  c.config.Heartbeat,
+		Backoff:    backoff,
 		OnFailure:  c.config.OnFailure,
 		Logger:     c.config.Logger.With("connection", purpose),
 	}

@@ -184,7 +184,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 			failures = 0
 		}
 		c.note(err)
-		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
+		level := slog.LevelWarn
+		if errors.Is(err, errLost) { // the connection logs that, once for all its consumers
+			level = slog.LevelDebug
+		}
+		c.config.Logger.Log(ctx, level, "not consuming", "queue", c.config.Queue, "error", err)
 		_ = c.conn.pause(ctx, failures)
 		if errors.Is(err, errCancelled) {
 			// A queue that is declared and consumed again while the broker is still deleting it is lost to both: the broker

@@ -319,8 +319,11 @@ func (s *subscription) lost(tag string) error {
 	if e := s.channel.exception(); e != nil {
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}
-	return errors.New("the connection was lost")
+	return errLost
 }
+
+// errLost is why deliveries ended with the connection.
+var errLost = errors.New("the connection was lost")
 
 // errCancelled is why deliveries ended though connection and channel live.
 var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")

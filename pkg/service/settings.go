@@ -48,6 +48,7 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			NoDeclare:        !c.Broker.Declare,
 			RequestQueueType: topology.QueueType(c.Broker.RequestQueueType),
 			Heartbeat:        c.Broker.Heartbeat,
+			MaxBackoff:       c.Broker.MaxBackoff,
 		},
 		client: leveret.ClientConfig{
 			Middleware:  p.Client.Middleware,

@@ -39,6 +39,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"broker.request_queue_type": {"quorum", func(s *settings) { s.conn.RequestQueueType = "quorum" }},
 		"broker.connect_timeout":    {"7s", func(s *settings) { s.connectTimeout = 7 * time.Second }},
 		"broker.heartbeat":          {"7s", func(s *settings) { s.conn.Heartbeat = 7 * time.Second }},
+		"broker.max_backoff":        {"7s", func(s *settings) { s.conn.MaxBackoff = 7 * time.Second }},
 		"broker.management_url":     {"http://x:1/", nil}, // services do without
 		"broker.tls.ca_file":        {authority, func(s *settings) { s.conn.TLS = &tls.Config{} }},
 		"broker.tls.server_name":    {"rabbit", func(s *settings) { s.conn.TLS = &tls.Config{ServerName: "rabbit"} }},
