@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/leveretmq/leveret/pkg/cli/term"
 )
 
 // queueRow is one queue as `queues` shows it. What nobody knows is nil.
@@ -63,45 +65,45 @@ func (r *queueRow) estimate(before map[string]int, elapsed time.Duration) {
 	}
 }
 
-func queueTable(rows []queueRow) *Table {
-	t := NewTable("QUEUE", "READY#", "UNACKED#", "CONSUMERS#", "IN/s#", "OUT/s#", "OLDEST#", "CLEARS IN")
+func queueTable(rows []queueRow) *term.Table {
+	t := term.NewTable("QUEUE", "READY#", "UNACKED#", "CONSUMERS#", "IN/s#", "OUT/s#", "OLDEST#", "CLEARS IN")
 	for _, r := range rows {
 		if !r.Declared {
-			t.Add(Cell{r.Name, Dim}, Plain(""), Plain(""), Plain(""), Plain(""), Plain(""), Plain(""), Cell{"not declared", Dim})
+			t.Add(term.Painted(r.Name, term.Dim), term.Plain(""), term.Plain(""), term.Plain(""), term.Plain(""), term.Plain(""), term.Plain(""), term.Painted("not declared", term.Dim))
 			continue
 		}
-		t.Add(Cell{r.Name, r.paintName()}, Cell{whole(r.Ready), r.paintReady()}, Plain(whole(r.Unacked)), Plain(whole(r.Consumers)),
-			Plain(rateText(r.In)), Plain(rateText(r.Out)), Plain(secondsText(r.Oldest)), r.clears())
+		t.Add(term.Painted(r.Name, r.paintName()), term.Painted(whole(r.Ready), r.paintReady()), term.Plain(whole(r.Unacked)), term.Plain(whole(r.Consumers)),
+			term.Plain(rateText(r.In)), term.Plain(rateText(r.Out)), term.Plain(secondsText(r.Oldest)), r.clears())
 	}
 	return t
 }
 
-func (r *queueRow) paintName() Paint {
+func (r *queueRow) paintName() term.Paint {
 	if r.Kind == kindWork {
-		return Bold
+		return term.Bold
 	}
 	return ""
 }
 
 // paintReady shows what wants somebody: failed messages, and messages that nobody takes.
-func (r *queueRow) paintReady() Paint {
+func (r *queueRow) paintReady() term.Paint {
 	switch {
 	case r.Ready == nil || *r.Ready == 0:
 		return ""
 	case r.Kind == kindDeadLetters, r.Kind == kindLost:
-		return Red
+		return term.Red
 	case r.Kind == kindWork && r.Consumers != nil && *r.Consumers == 0:
-		return Yellow
+		return term.Yellow
 	default:
 		return ""
 	}
 }
 
-func (r *queueRow) clears() Cell {
+func (r *queueRow) clears() term.Cell {
 	if r.grows {
-		return Cell{"grows", Yellow}
+		return term.Painted("grows", term.Yellow)
 	}
-	return Plain(secondsText(r.ClearsIn))
+	return term.Plain(secondsText(r.ClearsIn))
 }
 
 func whole(n *int) string {
@@ -115,7 +117,7 @@ func rateText(r *float64) string {
 	if r == nil {
 		return ""
 	}
-	return count(*r)
+	return term.Count(*r)
 }
 
 // secondsText writes seconds roughly: 87s, 90m, 13h, 5d.

@@ -9,9 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 type queuesOptions struct {
@@ -96,7 +97,7 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 		return a.explain(err)
 	}
 	l.tellTrouble()
-	return PrintList(a, rows, func() *Table { return queueTable(rows) })
+	return PrintList(a, rows, func() *term.Table { return queueTable(rows) })
 }
 
 // tellTrouble warns of what the last sample lacks.
