@@ -2,13 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/management"
 )
 
 // queueRow is one queue as `queues` shows it. What nobody knows is nil.
@@ -32,10 +31,10 @@ type queueRow struct {
 	grows bool
 }
 
-func newQueueRow(q shownQueue, m managedQueue, now time.Time) queueRow {
+func newQueueRow(q shownQueue, m management.Queue, now time.Time) queueRow {
 	return queueRow{
 		shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service,
-		Ready: m.Ready, Unacked: m.Unacked, Consumers: m.Consumers, In: m.in(), Out: m.out(), Oldest: m.oldest(now),
+		Ready: m.Ready, Unacked: m.Unacked, Consumers: m.Consumers, In: m.In(), Out: m.Out(), Oldest: m.Oldest(now),
 	}
 }
 
@@ -137,5 +136,3 @@ func secondsText(s *float64) string {
 		return fmt.Sprintf("%.0fd", math.Floor(*s/(24*3600)))
 	}
 }
-
-func sortedNames(managed map[string]managedQueue) []string { return slices.Sorted(maps.Keys(managed)) }
