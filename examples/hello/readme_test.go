@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 
 	"github.com/leveretmq/leveret/examples/hello"
@@ -80,7 +81,7 @@ func run(t *testing.T, url string, args []string) string {
 	var printed bytes.Buffer
 	cli.Run(t.Context(), cli.Config{
 		Catalog: hello.Catalog, Name: "hello", Args: append([]string{"--broker-url", url}, args...),
-		Streams: &cli.Streams{In: strings.NewReader(""), Out: &printed, Err: &printed},
+		Streams: &term.Streams{In: strings.NewReader(""), Out: &printed, Err: &printed},
 	})
 	return printed.String()
 }

@@ -13,8 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/config"
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // An App is one run of a command line: what its commands share.
@@ -23,15 +24,15 @@ type App struct {
 	Name    string
 	Version string
 	Catalog *leveret.Catalog
-	IO      *Streams
+	IO      *term.Streams
 
 	extra  []Extra
 	output string
 	color  string
 
-	out, err style
+	out, err term.Style
 	started  bool // a command has begun: what fails now is no mistake of its flags
-	status   *status
+	status   *term.Status
 	settings settings
 
 	keys      []config.Key
@@ -54,7 +55,7 @@ type Config struct {
 	// Version is shown by --version and in the management UI. Default: what the build knows of itself.
 	Version string
 	// Streams default to those of the process.
-	Streams *Streams
+	Streams *term.Streams
 	Extra   []Extra
 }
 
@@ -68,7 +69,7 @@ func Main(ctx context.Context, catalog *leveret.Catalog, extra ...Extra) int {
 func Run(ctx context.Context, c Config) ExitCode {
 	a := &App{
 		Name: c.Name, Version: c.Version, Catalog: c.Catalog, IO: c.Streams, extra: c.Extra,
-		output: string(FormatText), color: colorAuto,
+		output: string(FormatText), color: term.ColorAuto,
 	}
 	if a.Version == "" {
 		a.Version = buildVersion()
@@ -77,15 +78,12 @@ func Run(ctx context.Context, c Config) ExitCode {
 		a.Name = strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 	}
 	if a.IO == nil {
-		a.IO = SystemStreams()
+		a.IO = term.System()
 	}
 	streams := *a.IO
-	a.status = &status{w: streams.Err}
+	a.status = term.NewStatus(streams.Err)
 	streams.Err = a.status
-	if streams.In == nil {
-		streams.In = strings.NewReader("")
-	}
-	streams.In = &stdin{ctx: ctx, r: streams.In, chunks: make(chan chunk)}
+	streams.In = term.Interruptible(ctx, streams.In)
 	a.IO = &streams
 	a.paint()
 	if err := a.Catalog.Err(); err != nil {
@@ -133,23 +131,23 @@ func (a *App) report(err error) {
 		_ = writeJSON(a.IO.Err, f, false)
 		return
 	}
-	text := a.err.red("error:") + " " + printable(f.Error.Message) + "\n"
+	text := a.err.Paint(term.Red, "error:") + " " + term.Printable(f.Error.Message) + "\n"
 	if invalid, ok := errors.AsType[*schema.Invalid](err); ok && len(invalid.Problems) > 1 {
-		text = a.err.red("error:") + " " + printable(strings.TrimSuffix(f.Error.Message, " "+invalid.Error())) + "\n"
+		text = a.err.Paint(term.Red, "error:") + " " + term.Printable(strings.TrimSuffix(f.Error.Message, " "+invalid.Error())) + "\n"
 		for _, p := range invalid.Problems {
-			text += "  " + printable(p.String()) + "\n"
+			text += "  " + term.Printable(p.String()) + "\n"
 		}
 	}
 	if f.Error.Next != "" {
-		text += a.err.dim("next:") + "  " + f.Error.Next + "\n"
+		text += a.err.Paint(term.Dim, "next:") + "  " + f.Error.Next + "\n"
 	}
 	_, _ = a.IO.Err.Write([]byte(text))
 }
 
 // paint decides on colours, once --color is known.
 func (a *App) paint() {
-	a.out = styleFor(a.IO, a.color, a.IO.OutTerminal)
-	a.err = styleFor(a.IO, a.color, a.IO.ErrTerminal)
+	a.out = term.StyleFor(a.IO, a.color, a.IO.OutTerminal)
+	a.err = term.StyleFor(a.IO, a.color, a.IO.ErrTerminal)
 }
 
 // Logger returns a logger to standard error, at the level of log.level; by default it tells of warnings and errors.

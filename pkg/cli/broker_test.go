@@ -3,7 +3,6 @@ package cli_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,19 +26,13 @@ func ctl(tb testing.TB, args ...string) {
 }
 
 // manage makes one request to the management API.
-func manage(tb testing.TB, method, path, body string) {
+func manage(tb testing.TB, method string, body any, path ...string) {
 	tb.Helper()
-	node := leverettest.Node(tb)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, node.ManagementURL()+path, strings.NewReader(body))
+	api, err := leverettest.Node(tb).Management()
 	require.NoError(tb, err)
-	request.SetBasicAuth(node.Username(), node.Password())
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	require.NoError(tb, err)
-	require.NoError(tb, response.Body.Close())
-	require.Less(tb, response.StatusCode, 300, "%s %s: %s", method, path, response.Status)
+	require.NoError(tb, api.Call(ctx, method, body, nil, path...))
 }
 
 // user makes a user who may use the management API and read, but neither configure nor write. Its flags log in as it.
@@ -52,9 +45,9 @@ func userWith(tb testing.TB, url, tags string) (flags []string) {
 	tb.Helper()
 	vhost := leverettest.VHost(tb, url)
 	name := "reader-" + vhost
-	manage(tb, http.MethodPut, "/api/users/"+name, fmt.Sprintf(`{"password":"secret","tags":%q}`, tags))
-	tb.Cleanup(func() { manage(tb, http.MethodDelete, "/api/users/"+name, "") })
-	manage(tb, http.MethodPut, "/api/permissions/"+vhost+"/"+name, `{"configure":"^$","write":"^$","read":".*"}`)
+	manage(tb, http.MethodPut, map[string]string{"password": "secret", "tags": tags}, "users", name)
+	tb.Cleanup(func() { manage(tb, http.MethodDelete, nil, "users", name) })
+	manage(tb, http.MethodPut, map[string]string{"configure": "^$", "write": "^$", "read": ".*"}, "permissions", vhost, name)
 	file := filepath.Join(tb.TempDir(), "password")
 	require.NoError(tb, os.WriteFile(file, []byte("secret\n"), 0o600))
 	return []string{"--broker-username", name, "--broker-password-file", file}

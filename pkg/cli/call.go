@@ -10,8 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 type callOptions struct {
@@ -96,7 +97,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 
 // printReply prints the reply, which may be anything: a service of somebody else's may have answered.
 func (a *App) printReply(spec *leveret.Spec, m *leveret.Message, elapsed time.Duration) error {
-	from := oneLine(cmp.Or(m.From, "an unnamed service"))
+	from := term.OneLine(cmp.Or(m.From, "an unnamed service"))
 	reply, err := schema.Of(spec.Reply)
 	if err != nil {
 		return err
@@ -106,19 +107,19 @@ func (a *App) printReply(spec *leveret.Spec, m *leveret.Message, elapsed time.Du
 	}
 	if !json.Valid(m.Reply) {
 		if a.Format() == FormatText {
-			_ = a.Printf("%s", printable(string(m.Reply)))
+			_ = a.Printf("%s", term.Printable(string(m.Reply)))
 		}
 		return Fail(ExitAnswered, "", "%w", err)
 	}
 	if err != nil {
-		a.Warn("%s", printable(err.Error()))
+		a.Warn("%s", term.Printable(err.Error()))
 	}
 	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
 	if err := writeRaw(a.IO.Out, m.Reply, indent); err != nil {
 		return err
 	}
 	if a.Format() == FormatText {
-		a.Note("%s", a.err.dim(fmt.Sprintf("reply %s from %s", short(elapsed), from)))
+		a.Note("%s", a.err.Paint(term.Dim, fmt.Sprintf("reply %s from %s", short(elapsed), from)))
 	}
 	return nil
 }
@@ -132,7 +133,7 @@ func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, fr
 	case errors.Is(err, leveret.ErrUnroutable):
 		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "%w", err)
 	case coded && !late:
-		from, said := oneLine(cmp.Or(from, spec.Name)), worded{oneLine(answer.Error()), answer}
+		from, said := term.OneLine(cmp.Or(from, spec.Name)), worded{term.OneLine(answer.Error()), answer}
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", from, short(elapsed), said)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s consumes %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),

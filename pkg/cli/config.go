@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 )
 
 func (a *App) configCommand() *cobra.Command {
@@ -44,30 +45,30 @@ func (a *App) showConfig(origin bool) error {
 		lines = append(lines, line)
 	}
 	if a.loaded.File() != "" {
-		a.Note("%s", a.err.dim("file: "+a.loaded.File()))
+		a.Note("%s", a.err.Paint(term.Dim, "file: "+a.loaded.File()))
 	}
-	return PrintList(a, lines, func() *Table {
+	return PrintList(a, lines, func() *term.Table {
 		if !origin {
-			t := NewTable("KEY", "VALUE")
+			t := term.NewTable("KEY", "VALUE")
 			for _, l := range lines {
-				t.Add(Plain(l.Key), a.settingValue(l))
+				t.Add(term.Plain(l.Key), a.settingValue(l))
 			}
-			a.Note("%s", a.err.dim("--origin tells where each value came from, and which flag and variable set it"))
+			a.Note("%s", a.err.Paint(term.Dim, "--origin tells where each value came from, and which flag and variable set it"))
 			return t
 		}
-		t := NewTable("KEY", "VALUE", "SOURCE", "WHERE", "VARIABLE", "FLAG")
+		t := term.NewTable("KEY", "VALUE", "SOURCE", "WHERE", "VARIABLE", "FLAG")
 		for _, l := range lines {
-			t.Add(Plain(l.Key), a.settingValue(l), Plain(l.Source.String()), Plain(cmp.Or(l.Where, "-")), Plain(l.Env), Plain(cmp.Or(l.Flag, "-")))
+			t.Add(term.Plain(l.Key), a.settingValue(l), term.Plain(l.Source.String()), term.Plain(cmp.Or(l.Where, "-")), term.Plain(l.Env), term.Plain(cmp.Or(l.Flag, "-")))
 		}
 		return t
 	})
 }
 
 // settingValue shows what somebody has set brighter than what is a default.
-func (a *App) settingValue(l configLine) Cell {
-	c := Plain(cmp.Or(l.Value, "-"))
+func (a *App) settingValue(l configLine) term.Cell {
+	c := term.Plain(cmp.Or(l.Value, "-"))
 	if l.Source == config.FromDefault {
-		c.Paint = Dim
+		c.Paint = term.Dim
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -35,14 +36,14 @@ func (a *App) listContracts() error {
 	for _, c := range a.Catalog.Contracts() {
 		all = append(all, a.summary(c))
 	}
-	return PrintList(a, all, func() *Table {
-		t := NewTable("NAME", "KIND", "OWNER", "PAYLOAD", "SERVED BY")
+	return PrintList(a, all, func() *term.Table {
+		t := term.NewTable("NAME", "KIND", "OWNER", "PAYLOAD", "SERVED BY")
 		for _, c := range all {
 			payload := c.Payload
 			if c.Reply != "" {
 				payload += " -> " + c.Reply
 			}
-			t.Add(Cell{c.Name, Bold}, Plain(c.Kind), Plain(c.Owner), Plain(payload), Plain(list(c.Servers)))
+			t.Add(term.Painted(c.Name, term.Bold), term.Plain(c.Kind), term.Plain(c.Owner), term.Plain(payload), term.Plain(list(c.Servers)))
 		}
 		return t
 	})

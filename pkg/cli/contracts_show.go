@@ -8,8 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // contractDetails is all that `contracts show` knows of a contract.
@@ -127,9 +128,9 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 func (a *App) printDetails(d *contractDetails) error {
 	var b strings.Builder
 	line := func(label, format string, args ...any) {
-		fmt.Fprintf(&b, "%s %s\n", a.out.dim(fmt.Sprintf("%-12s", label)), fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "%s %s\n", a.out.Paint(term.Dim, fmt.Sprintf("%-12s", label)), fmt.Sprintf(format, args...))
 	}
-	fmt.Fprintf(&b, "%s\n", a.out.bold(d.Name))
+	fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Bold, d.Name))
 	line("kind", "%s", d.Kind)
 	line("owner", "%s", d.Owner)
 	line(servedLabel(d.spec.Kind), "%s", list(d.Servers))
@@ -149,15 +150,15 @@ func (a *App) printDetails(d *contractDetails) error {
 		payload += " -> " + d.Reply
 	}
 	line("payload", "%s", payload)
-	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.dim("JSON Schema"), d.Schema)
+	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "JSON Schema"), d.Schema)
 	if d.ReplyShape != nil {
-		fmt.Fprintf(&b, "\n%s\n%s\n", a.out.dim("JSON Schema of the reply"), d.ReplyShape)
+		fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "JSON Schema of the reply"), d.ReplyShape)
 	}
-	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.dim("example"), d.Example)
+	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "example"), d.Example)
 	if _, err := a.IO.Out.Write([]byte(b.String())); err != nil {
 		return err
 	}
-	a.Note("\n%s %s %s %s '%s'", a.err.dim("try:"), a.Name, verbs[d.spec.Kind], d.Name, compact(d.Example))
+	a.Note("\n%s %s %s %s '%s'", a.err.Paint(term.Dim, "try:"), a.Name, verbs[d.spec.Kind], d.Name, compact(d.Example))
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -117,11 +118,11 @@ func why(code, reason string) string {
 }
 
 // letterTable lists letters, one a line.
-func letterTable(letters []numbered) *Table {
-	t := NewTable("N#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
+func letterTable(letters []numbered) *term.Table {
+	t := term.NewTable("N#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
 	for _, l := range letters {
-		t.Add(Plain(countText(l.number)), Plain(l.ID), Plain(ageText(l.FailedAt)), Plain(countText(l.Attempts)), Plain(strconv.Itoa(l.Replayed)),
-			Cell{why(l.Code, l.Reason), Red}, Plain(l.Error))
+		t.Add(term.Plain(countText(l.number)), term.Plain(l.ID), term.Plain(ageText(l.FailedAt)), term.Plain(countText(l.Attempts)), term.Plain(strconv.Itoa(l.Replayed)),
+			term.Painted(why(l.Code, l.Reason), term.Red), term.Plain(l.Error))
 	}
 	return t
 }
@@ -153,7 +154,7 @@ func (a *App) printLetter(l numbered) error {
 	var b strings.Builder
 	line := func(label, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%s %s\n", a.out.dim(fmt.Sprintf("%-14s", label)), printable(value))
+			fmt.Fprintf(&b, "%s %s\n", a.out.Paint(term.Dim, fmt.Sprintf("%-14s", label)), term.Printable(value))
 		}
 	}
 	moment := func(label string, at *time.Time) {
@@ -161,10 +162,10 @@ func (a *App) printLetter(l numbered) error {
 			line(label, at.Format(time.RFC3339)+" ("+ageText(*at)+" ago)")
 		}
 	}
-	fmt.Fprintf(&b, "%s\n", a.out.bold(oneLine(v.ID)))
+	fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Bold, term.OneLine(v.ID)))
 	line("contract", v.Contract)
 	line("failed in", v.Queue)
-	line("why", a.out.red(printable(why(v.Code, v.Reason))))
+	line("why", a.out.Paint(term.Red, term.Printable(why(v.Code, v.Reason))))
 	line("error", strings.ReplaceAll(v.Error, "\n", "\n"+strings.Repeat(" ", 15)))
 	line("attempts", countText(v.Attempts))
 	line("replayed", countText(v.Replayed))
@@ -176,20 +177,20 @@ func (a *App) printLetter(l numbered) error {
 	line("correlation id", v.Correlation)
 	line("content type", v.ContentType)
 	if headers, ok := v.Headers.(map[string]any); ok && len(headers) > 0 {
-		fmt.Fprintf(&b, "\n%s\n", a.out.dim("headers"))
+		fmt.Fprintf(&b, "\n%s\n", a.out.Paint(term.Dim, "headers"))
 		for _, name := range slices.Sorted(maps.Keys(headers)) {
 			text, isText := headers[name].(string)
 			if !isText {
 				encoded, err := json.Marshal(headers[name])
 				if err != nil {
-					return fmt.Errorf("the header %s: %w", oneLine(name), err)
+					return fmt.Errorf("the header %s: %w", term.OneLine(name), err)
 				}
 				text = string(encoded)
 			}
-			fmt.Fprintf(&b, "  %s: %s\n", oneLine(name), oneLine(text))
+			fmt.Fprintf(&b, "  %s: %s\n", term.OneLine(name), term.OneLine(text))
 		}
 	}
-	fmt.Fprintf(&b, "\n%s\n", a.out.dim("payload"))
+	fmt.Fprintf(&b, "\n%s\n", a.out.Paint(term.Dim, "payload"))
 	if _, err := a.IO.Out.Write([]byte(b.String())); err != nil {
 		return err
 	}
@@ -197,7 +198,7 @@ func (a *App) printLetter(l numbered) error {
 	case v.Payload != nil:
 		return writeRaw(a.IO.Out, l.Body, true)
 	case v.PayloadText != nil:
-		return a.Printf("%s\n", printable(*v.PayloadText))
+		return a.Printf("%s\n", term.Printable(*v.PayloadText))
 	default:
 		return a.Printf("%d bytes that are no text; -o json has them in base64\n", len(l.Body))
 	}

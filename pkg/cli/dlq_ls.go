@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/deadletter"
 )
 
@@ -98,10 +99,10 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		a.Note("no dead letters")
 		return nil
 	}
-	return PrintList(a, all, func() *Table {
-		t := NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
+	return PrintList(a, all, func() *term.Table {
+		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
 		for _, g := range all {
-			t.Add(Cell{g.Queue, Bold}, Plain(strconv.Itoa(g.Total)), Plain(strconv.Itoa(g.Count)), Cell{why(g.Code, g.Reason), Red}, Plain(agePointer(g.Newest)), Plain(agePointer(g.Oldest)), Plain(g.Error))
+			t.Add(term.Painted(g.Queue, term.Bold), term.Plain(strconv.Itoa(g.Total)), term.Plain(strconv.Itoa(g.Count)), term.Painted(why(g.Code, g.Reason), term.Red), term.Plain(agePointer(g.Newest)), term.Plain(agePointer(g.Oldest)), term.Plain(g.Error))
 		}
 		return t
 	})

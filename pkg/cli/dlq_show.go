@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/deadletter"
 )
 
@@ -74,11 +75,11 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	for i, l := range found.letters {
 		views[i] = viewOf(l.number, l.Letter)
 	}
-	if err := PrintList(a, views, func() *Table { return letterTable(found.letters) }); err != nil {
+	if err := PrintList(a, views, func() *term.Table { return letterTable(found.letters) }); err != nil {
 		return err
 	}
 	if shown := len(found.letters); found.matched > shown {
-		a.Note("%s", a.err.dim(fmt.Sprintf("%d of %d are shown; --limit shows more", shown, found.matched)))
+		a.Note("%s", a.err.Paint(term.Dim, fmt.Sprintf("%d of %d are shown; --limit shows more", shown, found.matched)))
 	}
 	return nil
 }

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // An ExitCode is what the process ends with.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // What -o json prints is an interface: docs/cli.md has to name every field, and every kind of error.

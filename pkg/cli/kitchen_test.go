@@ -12,6 +12,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -72,9 +73,9 @@ func cleanCommand(a *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "clean", Short: "Clean the kitchen", GroupID: "run", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			t := cli.NewTable("WHAT", "PLATES#")
-			t.Add(cli.Cell{Text: "clean", Paint: cli.Green}, cli.Plain("12"))
-			t.Add(cli.Plain("dirty"))
+			t := term.NewTable("WHAT", "PLATES#")
+			t.Add(term.Cell{Text: "clean", Paint: term.Green}, term.Plain("12"))
+			t.Add(term.Plain("dirty"))
 			a.Note("cleaning")
 			bar := a.StartProgress("cleaned", 2)
 			defer bar.End()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 )
 
 // TestMain takes the settings of whoever runs the tests out of their environment, and makes the test binary the program
@@ -49,7 +50,7 @@ func kitchen() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	streams, flush := scrubbed(cli.SystemStreams())
+	streams, flush := scrubbed(term.System())
 	defer flush()
 	return int(cli.Run(ctx, cli.Config{
 		Catalog: catalog, Args: os.Args[1:], Name: "kitchen", Version: "1.2.3", Streams: streams, Extra: []cli.Extra{cleanCommand},

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/leveretmq/leveret/pkg/cli/term"
 )
 
 // A Format is how data is written to standard output.
@@ -35,11 +37,29 @@ func (a *App) Note(format string, args ...any) {
 func (a *App) Warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if a.Format() == FormatText {
-		a.Note("%s %s", a.err.yellow("warning:"), text)
+		a.Note("%s %s", a.err.Paint(term.Yellow, "warning:"), text)
 		return
 	}
 	_ = writeJSON(a.IO.Err, map[string]string{"warning": text}, false)
 }
+
+// Paint colours a text for standard output, if that gets colour: see --color.
+func (a *App) Paint(p term.Paint, text string) string { return a.out.Paint(p, text) }
+
+// PaintErr colours a text for standard error, if that gets colour.
+func (a *App) PaintErr(p term.Paint, text string) string { return a.err.Paint(p, text) }
+
+// StartProgress starts a progress bar on standard error, or returns nil, which draws nothing, if that is not a terminal.
+// What is written to standard error meanwhile appears above the bar. Total is 0 if it is unknown.
+func (a *App) StartProgress(verb string, total int) *term.Progress {
+	if !a.IO.ErrInteractive() {
+		return nil
+	}
+	return term.NewProgress(a.status, a.err, verb, total)
+}
+
+// PrintTable writes a table to standard output. Commands use it under [FormatText] only.
+func (a *App) PrintTable(t *term.Table) error { return t.Write(a.IO.Out, a.out, a.IO.Width()) }
 
 // PrintJSON writes one value: indented under -o json, on one line under -o jsonl.
 func (a *App) PrintJSON(v any) error {
@@ -47,7 +67,7 @@ func (a *App) PrintJSON(v any) error {
 }
 
 // PrintList writes a list: as one array, as lines, or as the table that text returns.
-func PrintList[T any](a *App, items []T, text func() *Table) error {
+func PrintList[T any](a *App, items []T, text func() *term.Table) error {
 	switch a.Format() {
 	case FormatJSON:
 		if items == nil {

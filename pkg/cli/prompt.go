@@ -1,13 +1,8 @@
 package cli
 
-import (
-	"bufio"
-	"context"
-	"fmt"
-	"strings"
-)
+import "context"
 
-// confirm asks the person at the terminal. Without one, only --yes says yes.
+// confirm asks the person at the terminal whether to go on. Without a terminal, only --yes does.
 func (a *App) confirm(ctx context.Context, yes bool, question string) error {
 	if yes {
 		return nil
@@ -15,17 +10,9 @@ func (a *App) confirm(ctx context.Context, yes bool, question string) error {
 	if !a.IO.InTerminal || !a.IO.ErrTerminal {
 		return usage("--dry-run shows what would be done", "--yes is needed where nobody can be asked: %s", question)
 	}
-	fmt.Fprintf(a.IO.Err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(a.IO.In).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return ctx.Err()
-	}
-	if err != nil {
-		fmt.Fprintln(a.IO.Err) // there was no Enter
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	yes, err := a.IO.Ask(ctx, question)
+	if err != nil || yes {
+		return err
 	}
 	return Fail(ExitError, "", "nothing was done: the answer was not y")
 }

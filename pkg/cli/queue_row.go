@@ -2,11 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"time"
+
+	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/management"
 )
 
 // queueRow is one queue as `queues` shows it. What nobody knows is nil.
@@ -30,10 +31,10 @@ type queueRow struct {
 	grows bool
 }
 
-func newQueueRow(q shownQueue, m managedQueue, now time.Time) queueRow {
+func newQueueRow(q shownQueue, m management.Queue, now time.Time) queueRow {
 	return queueRow{
 		shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service,
-		Ready: m.Ready, Unacked: m.Unacked, Consumers: m.Consumers, In: m.in(), Out: m.out(), Oldest: m.oldest(now),
+		Ready: m.Ready, Unacked: m.Unacked, Consumers: m.Consumers, In: m.In(), Out: m.Out(), Oldest: m.Oldest(now),
 	}
 }
 
@@ -63,45 +64,45 @@ func (r *queueRow) estimate(before map[string]int, elapsed time.Duration) {
 	}
 }
 
-func queueTable(rows []queueRow) *Table {
-	t := NewTable("QUEUE", "READY#", "UNACKED#", "CONSUMERS#", "IN/s#", "OUT/s#", "OLDEST#", "CLEARS IN")
+func queueTable(rows []queueRow) *term.Table {
+	t := term.NewTable("QUEUE", "READY#", "UNACKED#", "CONSUMERS#", "IN/s#", "OUT/s#", "OLDEST#", "CLEARS IN")
 	for _, r := range rows {
 		if !r.Declared {
-			t.Add(Cell{r.Name, Dim}, Plain(""), Plain(""), Plain(""), Plain(""), Plain(""), Plain(""), Cell{"not declared", Dim})
+			t.Add(term.Painted(r.Name, term.Dim), term.Plain(""), term.Plain(""), term.Plain(""), term.Plain(""), term.Plain(""), term.Plain(""), term.Painted("not declared", term.Dim))
 			continue
 		}
-		t.Add(Cell{r.Name, r.paintName()}, Cell{whole(r.Ready), r.paintReady()}, Plain(whole(r.Unacked)), Plain(whole(r.Consumers)),
-			Plain(rateText(r.In)), Plain(rateText(r.Out)), Plain(secondsText(r.Oldest)), r.clears())
+		t.Add(term.Painted(r.Name, r.paintName()), term.Painted(whole(r.Ready), r.paintReady()), term.Plain(whole(r.Unacked)), term.Plain(whole(r.Consumers)),
+			term.Plain(rateText(r.In)), term.Plain(rateText(r.Out)), term.Plain(secondsText(r.Oldest)), r.clears())
 	}
 	return t
 }
 
-func (r *queueRow) paintName() Paint {
+func (r *queueRow) paintName() term.Paint {
 	if r.Kind == kindWork {
-		return Bold
+		return term.Bold
 	}
 	return ""
 }
 
 // paintReady shows what wants somebody: failed messages, and messages that nobody takes.
-func (r *queueRow) paintReady() Paint {
+func (r *queueRow) paintReady() term.Paint {
 	switch {
 	case r.Ready == nil || *r.Ready == 0:
 		return ""
 	case r.Kind == kindDeadLetters, r.Kind == kindLost:
-		return Red
+		return term.Red
 	case (r.Kind == kindWork || r.Kind == kindQuarantine) && r.Consumers != nil && *r.Consumers == 0:
-		return Yellow
+		return term.Yellow
 	default:
 		return ""
 	}
 }
 
-func (r *queueRow) clears() Cell {
+func (r *queueRow) clears() term.Cell {
 	if r.grows {
-		return Cell{"grows", Yellow}
+		return term.Painted("grows", term.Yellow)
 	}
-	return Plain(secondsText(r.ClearsIn))
+	return term.Plain(secondsText(r.ClearsIn))
 }
 
 func whole(n *int) string {
@@ -115,7 +116,7 @@ func rateText(r *float64) string {
 	if r == nil {
 		return ""
 	}
-	return count(*r)
+	return term.Count(*r)
 }
 
 // secondsText writes seconds roughly: 87s, 90m, 13h, 5d.
@@ -135,5 +136,3 @@ func secondsText(s *float64) string {
 		return fmt.Sprintf("%.0fd", math.Floor(*s/(24*3600)))
 	}
 }
-
-func sortedNames(managed map[string]managedQueue) []string { return slices.Sorted(maps.Keys(managed)) }

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 type queuesOptions struct {
@@ -82,11 +86,10 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 		return err
 	}
 	defer a.close(ctx, conn.Close)
-	api, err := newManagement(a.settings)
+	api, err := a.settings.management()
 	if err != nil {
 		return usage("", "%w", err)
 	}
-	defer api.close()
 	l := &look{app: a, conn: conn.Rabbit(), api: api, queues: looked, queuesOptions: o}
 	if o.watch {
 		return l.watch(ctx)
@@ -96,7 +99,7 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 		return a.explain(err)
 	}
 	l.tellTrouble()
-	return PrintList(a, rows, func() *Table { return queueTable(rows) })
+	return PrintList(a, rows, func() *term.Table { return queueTable(rows) })
 }
 
 // tellTrouble warns of what the last sample lacks.
@@ -104,6 +107,14 @@ func (l *look) tellTrouble() {
 	if l.trouble != nil {
 		l.app.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
 	}
+}
+
+// hint says what to do about trouble with the management API.
+func hint(trouble error) string {
+	if errors.Is(trouble, management.ErrRefused) {
+		return "rabbitmqctl set_user_tags gives it"
+	}
+	return "Set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to where it is"
 }
 
 // noQueue is the error of a queue that is none of the catalog's.
@@ -145,7 +156,7 @@ type look struct {
 	queuesOptions
 	app     *App
 	conn    *rabbit.Conn
-	api     *management
+	api     *management.Client
 	queues  []shownQueue
 	trouble error // why the management API does not help
 
@@ -155,7 +166,7 @@ type look struct {
 
 // sample looks once. It fails only where the broker itself does not answer.
 func (l *look) sample(ctx context.Context) ([]queueRow, error) {
-	managed, err := l.api.queues(ctx, l.app.settings.vhost())
+	managed, err := l.api.Queues(ctx, l.app.settings.vhost())
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -250,14 +261,14 @@ func (a *App) shownQueues() []shownQueue {
 }
 
 // withOthers adds the queues that are not the catalog's, and takes those that match.
-func withOthers(queues []shownQueue, managed map[string]managedQueue, pattern string) []shownQueue {
+func withOthers(queues []shownQueue, managed map[string]management.Queue, pattern string) []shownQueue {
 	known := map[string]bool{}
 	var all []shownQueue
 	for _, q := range queues {
 		known[q.name] = true
 		all = append(all, q)
 	}
-	for _, name := range sortedNames(managed) {
+	for _, name := range slices.Sorted(maps.Keys(managed)) {
 		if !known[name] {
 			all = append(all, shownQueue{name: name, kind: kindOther})
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -69,7 +70,7 @@ func (l *look) show(rows []queueRow, first bool) error {
 	}
 	title := now.Format(time.TimeOnly) + ", every " + short(l.every) + ", Ctrl-C ends"
 	var b strings.Builder
-	if a.IO.OutTerminal && a.IO.env("TERM") != "dumb" {
+	if a.IO.OutInteractive() {
 		if err := l.screen(&b, title, rows); err != nil {
 			return err
 		}
@@ -79,8 +80,8 @@ func (l *look) show(rows []queueRow, first bool) error {
 		}
 		return a.Printf("%s", screen)
 	}
-	b.WriteString(a.out.dim(title) + "\n")
-	if err := queueTable(rows).write(&b, a.out, a.IO.width()); err != nil {
+	b.WriteString(a.out.Paint(term.Dim, title) + "\n")
+	if err := queueTable(rows).Write(&b, a.out, a.IO.Width()); err != nil {
 		return err
 	}
 	return a.Printf("%s\n", b.String())
@@ -88,8 +89,8 @@ func (l *look) show(rows []queueRow, first bool) error {
 
 // screen writes what fits the terminal: a line that wraps, or one too many, would move what is drawn over next.
 func (l *look) screen(b *strings.Builder, title string, rows []queueRow) error {
-	a, width, more := l.app, l.app.IO.width(), 0
-	if height := a.IO.height(); height > 0 {
+	a, width, more := l.app, l.app.IO.Width(), 0
+	if height := a.IO.Height(); height > 0 {
 		room := max(height-3, 1) // the title, the header, and the line that the cursor ends in
 		if len(rows) > room {
 			shown := room - 1
@@ -98,15 +99,15 @@ func (l *look) screen(b *strings.Builder, title string, rows []queueRow) error {
 	}
 	t := queueTable(rows)
 	if width > 0 {
-		title = cut(title, width)
-		t.fit(width, "OLDEST", "UNACKED", "CONSUMERS", "IN/s", "OUT/s", "CLEARS IN")
+		title = term.Cut(title, width)
+		t.Fit(width, "OLDEST", "UNACKED", "CONSUMERS", "IN/s", "OUT/s", "CLEARS IN")
 	}
-	b.WriteString(a.out.dim(title) + "\n")
-	if err := t.write(b, a.out, width); err != nil {
+	b.WriteString(a.out.Paint(term.Dim, title) + "\n")
+	if err := t.Write(b, a.out, width); err != nil {
 		return err
 	}
 	if more > 0 {
-		b.WriteString(a.out.dim(fmt.Sprintf("… %d more", more)) + "\n")
+		b.WriteString(a.out.Paint(term.Dim, fmt.Sprintf("… %d more", more)) + "\n")
 	}
 	return nil
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/leveretmq/leveret/pkg/cli/schema"
+	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // The help groups of the commands that every program has.
@@ -84,7 +85,7 @@ func (a *App) globalFlags(root *cobra.Command) {
 	flags.StringVarP(&a.output, "output", "o", a.output, "write data as `text|json|jsonl`")
 	flags.StringVar(&a.color, "color", a.color, "colour: `auto|always|never`")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{colorAuto, colorAlways, colorNever}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{term.ColorAuto, term.ColorAlways, term.ColorNever}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // begin checks the global flags before a command runs.
@@ -94,7 +95,7 @@ func (a *App) begin(cmd *cobra.Command) error {
 		a.output = string(FormatText)
 		return usage("", "--output is %q; it must be text, json or jsonl", wrong)
 	}
-	if !slices.Contains([]string{colorAuto, colorAlways, colorNever}, a.color) {
+	if !slices.Contains([]string{term.ColorAuto, term.ColorAlways, term.ColorNever}, a.color) {
 		return usage("", "--color is %q; it must be auto, always or never", a.color)
 	}
 	a.paint()

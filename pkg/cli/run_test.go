@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
@@ -64,11 +65,10 @@ func (c *command) run(ctx context.Context) cli.ExitCode {
 	if c.stdout != nil {
 		stdout = c.stdout
 	}
-	return cli.Run(ctx, cli.Config{Catalog: catalog, Name: "kitchen", Args: c.args, Extra: []cli.Extra{cleanCommand}, Streams: &cli.Streams{
+	return cli.Run(ctx, cli.Config{Catalog: catalog, Name: "kitchen", Args: c.args, Extra: []cli.Extra{cleanCommand}, Streams: &term.Streams{
 		In: c.stdin, Out: stdout, Err: &c.err, InTerminal: c.terminal, OutTerminal: c.terminal, ErrTerminal: c.terminal,
-		Width:  func() int { return c.width },
-		Height: func() int { return c.height },
-		Env:    func(name string) string { return c.env[name] },
+		Size: func() (width, height int) { return c.width, c.height },
+		Env:  func(name string) string { return c.env[name] },
 	}})
 }
 
@@ -189,7 +189,7 @@ func TestWrongCatalog(t *testing.T) {
 	t.Parallel()
 	var stderr bytes.Buffer
 	wrong := leveret.NewCatalog(leveret.NewService("a b", leveret.Sends(ovenBake)))
-	code := cli.Run(t.Context(), cli.Config{Catalog: wrong, Name: "x", Args: []string{"contracts"}, Streams: &cli.Streams{Out: io.Discard, Err: &stderr}})
+	code := cli.Run(t.Context(), cli.Config{Catalog: wrong, Name: "x", Args: []string{"contracts"}, Streams: &term.Streams{Out: io.Discard, Err: &stderr}})
 	require.Equal(t, cli.ExitError, code)
 	require.Contains(t, stderr.String(), "error: the catalog is wrong:\n")
 	require.Contains(t, stderr.String(), `no service handles the command "oven.bake"`)

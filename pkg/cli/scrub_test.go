@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"sync"
 
-	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 )
 
 // What differs from run to run is replaced in the output of the program, so that scripts can compare the rest.
@@ -37,7 +37,7 @@ func scrub(text []byte) []byte {
 }
 
 // scrubbed returns streams whose output is scrubbed line by line. flush writes what is no whole line.
-func scrubbed(s *cli.Streams) (streams *cli.Streams, flush func()) {
+func scrubbed(s *term.Streams) (streams *term.Streams, flush func()) {
 	out, err := &scrubber{w: s.Out}, &scrubber{w: s.Err}
 	s.Out, s.Err = out, err
 	return s, func() {

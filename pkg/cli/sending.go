@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -220,7 +221,7 @@ func (s *sending) flush(ctx context.Context, pipeline *leveret.Pipeline) {
 // feed hands messages over until there are no more, and returns how many it came to. A message that the broker does not
 // take is counted, and does not keep the others. What keeps them is returned: no connection, no confirm in time, an end of
 // ctx, a payload that is wrong.
-func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next func() ([]byte, error, bool), bar *Progress) (int, error) {
+func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next func() ([]byte, error, bool), bar *term.Progress) (int, error) {
 	for n := 1; ; n++ {
 		payload, err, ok := next()
 		if !ok || err != nil {
@@ -299,7 +300,7 @@ func (s *sending) print(elapsed time.Duration) error {
 		return s.written // a line for each outcome
 	default:
 		ok := s.total.Sent
-		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, s.total.Contract, short(elapsed), count(float64(ok)/elapsed.Seconds()))
+		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, s.total.Contract, short(elapsed), term.Count(float64(ok)/elapsed.Seconds()))
 		if n := s.total.Unconfirmed; n > 0 {
 			text += fmt.Sprintf("; %d perhaps %s", n, s.verb)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -98,43 +100,42 @@ func (a *App) load(cmd *cobra.Command) error {
 	return nil
 }
 
-// management returns the base URL of the management API without credentials, and the user and password for it. Where
-// it is not configured it is port 15672 of the broker's host.
-func (s settings) management() (base, username, password string, err error) {
-	broker := &url.URL{Host: "localhost", Path: "/"}
-	if len(s.urls) > 0 {
-		if broker, err = url.Parse(s.urls[0]); err != nil {
-			return "", "", "", errors.New("broker.url is not a URL") // what url says of it would hold the password
-		}
-	}
-	username, password = "guest", "guest"
-	if broker.User != nil {
-		username = broker.User.Username()
-		if given, ok := broker.User.Password(); ok { // without one, AMQP's default is used, too
-			password = given
-		}
-	}
-	if s.managementURL == "" {
-		return "http://" + net.JoinHostPort(cmp.Or(broker.Hostname(), "localhost"), "15672"), username, password, nil
-	}
-	u, err := url.Parse(s.managementURL)
+// managementTimeout bounds a request: the management API is a help, and a person waits.
+const managementTimeout = 5 * time.Second
+
+// management returns a client of the management API. Where that is not configured, it is at port 15672 of the broker's
+// host, and the broker's login is used.
+func (s settings) management() (*management.Client, error) {
+	c, err := s.managementConfig()
 	if err != nil {
-		return "", "", "", errors.New("broker.management_url is not a URL")
+		return nil, err
 	}
-	if u.User != nil {
-		username = u.User.Username()
-		password, _ = u.User.Password()
-		u.User = nil
+	client, err := management.New(c)
+	if err != nil {
+		return nil, fmt.Errorf("broker.management_url: %w", err)
 	}
-	u.Path = trimSlash(u.Path)
-	return u.String(), username, password, nil
+	return client, nil
 }
 
-func trimSlash(path string) string {
-	for len(path) > 0 && path[len(path)-1] == '/' {
-		path = path[:len(path)-1]
+func (s settings) managementConfig() (management.Config, error) {
+	broker := &url.URL{Host: "localhost"}
+	if len(s.urls) > 0 {
+		var err error
+		if broker, err = url.Parse(s.urls[0]); err != nil {
+			return management.Config{}, errors.New("broker.url is not a URL") // url's own error would quote the password
+		}
 	}
-	return path
+	c := management.Config{
+		URL:      cmp.Or(s.managementURL, "http://"+net.JoinHostPort(cmp.Or(broker.Hostname(), "localhost"), "15672")),
+		Username: "guest", Password: "guest", TLS: s.tls, Timeout: managementTimeout,
+	}
+	if broker.User != nil {
+		c.Username = broker.User.Username()
+		if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default too
+			c.Password = password
+		}
+	}
+	return c, nil
 }
 
 // vhost returns the virtual host of the configured broker.

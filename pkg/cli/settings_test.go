@@ -14,9 +14,9 @@ func TestManagementLogin(t *testing.T) {
 		"amqp://guest:secret@localhost/": {"guest", "secret"},
 		"amqp://guest:@localhost/":       {"guest", ""},
 	} {
-		base, username, password, err := settings{urls: []string{broker}}.management()
+		c, err := settings{urls: []string{broker}}.managementConfig()
 		require.NoError(t, err)
-		require.Equal(t, "http://localhost:15672", base)
-		require.Equal(t, want, [2]string{username, password}, broker)
+		require.Equal(t, "http://localhost:15672", c.URL)
+		require.Equal(t, want, [2]string{c.Username, c.Password}, broker)
 	}
 }

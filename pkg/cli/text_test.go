@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -33,63 +32,11 @@ func TestRoughNumbers(t *testing.T) {
 		require.Equal(t, want, secondsText(&seconds))
 	}
 	require.Empty(t, secondsText(nil))
-	for n, want := range map[float64]string{0: "0", 0.25: "0.2", 7: "7", 12.4: "12", 999: "999", 1200: "1.2k", 35000: "35k"} {
-		require.Equal(t, want, count(n))
-	}
 	for d, want := range map[time.Duration]string{
 		10 * time.Minute: "10m", time.Hour: "1h", 90 * time.Minute: "1h30m", 61 * time.Second: "1m1s", 2100 * time.Microsecond: "2.1ms", 1500 * time.Millisecond: "1.5s",
 	} {
 		require.Equal(t, want, short(d))
 	}
-}
-
-func TestTable(t *testing.T) {
-	t.Parallel()
-	table := NewTable("NAME", "N#", "TEXT")
-	table.Add(Cell{"ä", Bold}, Plain("1"), Plain("one\ntwo\t three"))
-	table.Add(Plain("long name"), Cell{"100", Red}, Plain("\x1b[31mred\x1b[0m \u202eright to left\xff"))
-	table.Add()
-	table.Add(Plain("a"), Plain("b"), Plain("c"), Plain("one too many"))
-	var b strings.Builder
-	require.NoError(t, table.write(&b, style{}, 0))
-	require.Equal(t, "NAME         N  TEXT\n"+
-		"ä            1  one two three\n"+
-		"long name  100  \ufffd[31mred\ufffd[0m \ufffdright to left\ufffd\n"+
-		"-            -  -\n"+
-		"a            b  c\n", b.String())
-	b.Reset()
-	require.NoError(t, table.write(&b, style{true}, 24))
-	require.Contains(t, b.String(), "\x1b[1mä\x1b[0m            1  one two…\n")
-	require.Contains(t, b.String(), "long name  \x1b[31m100\x1b[0m  ")
-}
-
-func TestTableFits(t *testing.T) {
-	t.Parallel()
-	fit := func(width int) string {
-		table := NewTable("QUEUE", "READY#", "UNACKED#", "STATE")
-		table.Add(Plain("inventory.on.order.cancelled.dlq"), Plain("100"), Plain("1"), Plain("not declared"))
-		table.Add(Plain("order.place"), Plain("5"), Plain("2"), Plain(""))
-		table.fit(width, "UNACKED", "STATE")
-		var b strings.Builder
-		require.NoError(t, table.write(&b, style{}, width))
-		return b.String()
-	}
-	require.Equal(t, ""+
-		"QUEUE                             READY  UNACKED  STATE\n"+
-		"inventory.on.order.cancelled.dlq    100        1  not declared\n"+
-		"order.place                           5        2  -\n", fit(62))
-	require.Equal(t, ""+
-		"QUEUE                           READY  UNACKED  STATE\n"+
-		"inventory.on.or….cancelled.dlq    100        1  not declared\n"+
-		"order.place                         5        2  -\n", fit(60))
-	require.Equal(t, ""+
-		"QUEUE                        READY  STATE\n"+
-		"inventory.on.…cancelled.dlq    100  not declared\n"+
-		"order.place                      5  -\n", fit(48))
-	require.Equal(t, ""+
-		"QUEUE             READY\n"+
-		"inventor…led.dlq    100\n"+
-		"order.place           5\n", fit(23))
 }
 
 func TestEstimate(t *testing.T) {

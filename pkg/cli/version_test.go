@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -15,7 +16,7 @@ func TestVersionOfTheBuild(t *testing.T) {
 	for _, args := range [][]string{{"--version"}, {"version"}} {
 		var out, err strings.Builder
 		require.Equal(t, ExitOK, Run(t.Context(), Config{
-			Catalog: leveret.NewCatalog(), Args: args, Name: "x", Streams: &Streams{Out: &out, Err: &err},
+			Catalog: leveret.NewCatalog(), Args: args, Name: "x", Streams: &term.Streams{Out: &out, Err: &err},
 		}), err.String())
 		require.Regexp(t, `^x version \S+`, out.String())
 	}

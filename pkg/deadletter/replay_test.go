@@ -3,7 +3,6 @@ package deadletter_test
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -145,11 +144,9 @@ func (b *bench) user(write string) string {
 	b.t.Helper()
 	vhost := leverettest.VHost(b.t, b.url)
 	name := strings.ToLower(rand.Text()) + "-" + vhost
-	manage(b.t, http.MethodPut, "/api/users/"+name, `{"password":"secret","tags":""}`)
-	b.t.Cleanup(func() { manage(b.t, http.MethodDelete, "/api/users/"+name, "") })
-	permissions, err := json.Marshal(map[string]string{"configure": ".*", "write": write, "read": ".*"})
-	require.NoError(b.t, err)
-	manage(b.t, http.MethodPut, "/api/permissions/"+vhost+"/"+name, string(permissions))
+	manage(b.t, http.MethodPut, map[string]string{"password": "secret", "tags": ""}, "users", name)
+	b.t.Cleanup(func() { manage(b.t, http.MethodDelete, nil, "users", name) })
+	manage(b.t, http.MethodPut, map[string]string{"configure": ".*", "write": write, "read": ".*"}, "permissions", vhost, name)
 	u, err := url.Parse(b.url)
 	require.NoError(b.t, err)
 	u.User = url.UserPassword(name, "secret")
@@ -157,19 +154,13 @@ func (b *bench) user(write string) string {
 }
 
 // manage makes one request to the management API.
-func manage(tb testing.TB, method, path, body string) {
+func manage(tb testing.TB, method string, body any, path ...string) {
 	tb.Helper()
-	node := leverettest.Node(tb)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, node.ManagementURL()+path, strings.NewReader(body))
+	api, err := leverettest.Node(tb).Management()
 	require.NoError(tb, err)
-	request.SetBasicAuth(node.Username(), node.Password())
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	require.NoError(tb, err)
-	require.NoError(tb, response.Body.Close())
-	require.Less(tb, response.StatusCode, 300, "%s %s: %s", method, path, response.Status)
+	require.NoError(tb, api.Call(ctx, method, body, nil, path...))
 }
 
 func TestTwoReplaysAtOnce(t *testing.T) {

@@ -3,7 +3,6 @@ package devbroker_test
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -46,15 +45,9 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.Equal(t, []string{"guest", "guest"}, []string{b.Username(), b.Password()})
 
 	// The management API answers.
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.ManagementURL()+"/api/overview", nil)
+	api, err := b.Management()
 	require.NoError(t, err)
-	request.SetBasicAuth(b.Username(), b.Password())
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	require.NoError(t, err)
-	_, _ = io.Copy(io.Discard, response.Body)
-	require.NoError(t, response.Body.Close())
-	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.NoError(t, api.Call(ctx, http.MethodGet, nil, nil, "overview"))
 
 	// A virtual host with a name that URLs must escape, made twice.
 	name := "a/b c%"

@@ -15,7 +15,7 @@ const (
 	// EnvBrokerURL names a broker that runs already.
 	EnvBrokerURL = "LEVERET_BROKER_URL"
 	// EnvManagementURL names the management API of that broker.
-	EnvManagementURL = "LEVERET_MANAGEMENT_URL"
+	EnvManagementURL = "LEVERET_BROKER_MANAGEMENT_URL"
 	// EnvBin names a folder that holds rabbitmq-server and rabbitmqctl.
 	EnvBin = "LEVERET_RABBITMQ_BIN"
 )
@@ -27,7 +27,7 @@ type Config struct {
 	// own. Default: LEVERET_BROKER_URL.
 	URL string
 	// ManagementURL is the management API of that broker. Default:
-	// LEVERET_MANAGEMENT_URL, and where that is unset port 15672 of the same host.
+	// LEVERET_BROKER_MANAGEMENT_URL, and where that is unset port 15672 of the same host.
 	ManagementURL string
 	// Private demands a node of our own even where LEVERET_BROKER_URL is set: for
 	// callers that are going to kill or stop it. It excludes URL.

@@ -19,8 +19,8 @@
 // The first way that works is taken (see [Find]):
 //
 //  1. LEVERET_BROKER_URL: a broker that runs already. It is used, never started,
-//     stopped or killed. Virtual hosts go through its management API, at port
-//     15672 of the same host or at LEVERET_MANAGEMENT_URL.
+//     stopped or killed. Virtual hosts go through its management API, at
+//     LEVERET_BROKER_MANAGEMENT_URL or at port 15672 of the same host.
 //  2. LEVERET_RABBITMQ_BIN: a folder that holds rabbitmq-server and rabbitmqctl.
 //  3. The scripts of an installed RabbitMQ (Debian, RPM, Homebrew, PATH).
 //  4. On a machine with apt: Debian's packages, downloaded and unpacked into the

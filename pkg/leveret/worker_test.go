@@ -1,9 +1,7 @@
 package leveret_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -360,21 +358,14 @@ func (b *bench) user(configure, write, read string) string {
 	b.t.Helper()
 	node, vhost := leverettest.Node(b.t), leverettest.VHost(b.t, b.url)
 	name := vhost + "-user"
-	manage := func(method, path string, body any) {
-		text, err := json.Marshal(body)
-		require.NoError(b.t, err)
-		r, err := http.NewRequestWithContext(context.WithoutCancel(b.ctx), method, node.ManagementURL()+path, bytes.NewReader(text))
-		require.NoError(b.t, err)
-		r.SetBasicAuth(node.Username(), node.Password())
-		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		response, err := client.Do(r)
-		require.NoError(b.t, err)
-		require.NoError(b.t, response.Body.Close())
-		require.Less(b.t, response.StatusCode, 300, path)
+	api, err := node.Management()
+	require.NoError(b.t, err)
+	manage := func(method string, body any, path ...string) {
+		require.NoError(b.t, api.Call(context.WithoutCancel(b.ctx), method, body, nil, path...))
 	}
-	manage(http.MethodPut, "/api/users/"+name, map[string]string{"password": "secret", "tags": ""})
-	b.t.Cleanup(func() { manage(http.MethodDelete, "/api/users/"+name, nil) })
-	manage(http.MethodPut, "/api/permissions/"+vhost+"/"+name, map[string]string{"configure": configure, "write": write, "read": read})
+	manage(http.MethodPut, map[string]string{"password": "secret", "tags": ""}, "users", name)
+	b.t.Cleanup(func() { manage(http.MethodDelete, nil, "users", name) })
+	manage(http.MethodPut, map[string]string{"configure": configure, "write": write, "read": read}, "permissions", vhost, name)
 	return strings.Replace(b.url, node.Username()+":"+node.Password()+"@", name+":secret@", 1)
 }
 

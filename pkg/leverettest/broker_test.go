@@ -2,7 +2,6 @@ package leverettest_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -88,19 +87,12 @@ func TestVHost(t *testing.T) {
 // vhosts returns the names of the node's virtual hosts.
 func vhosts(t *testing.T) []string {
 	t.Helper()
-	node := leverettest.Node(t)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, node.ManagementURL()+"/api/vhosts", nil)
+	api, err := leverettest.Node(t).Management()
 	require.NoError(t, err)
-	request.SetBasicAuth(node.Username(), node.Password())
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	require.Equal(t, http.StatusOK, response.StatusCode)
 	var found []struct {
 		Name string `json:"name"`
 	}
-	require.NoError(t, json.NewDecoder(response.Body).Decode(&found))
+	require.NoError(t, api.Call(t.Context(), http.MethodGet, nil, &found, "vhosts"))
 	var names []string
 	for _, v := range found {
 		names = append(names, v.Name)

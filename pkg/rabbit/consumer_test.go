@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,7 +186,7 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 	fill(t, conn, "q", 1)
 	require.Eventually(t, func() bool { return handled.Load() == 1 }, 30*time.Second, time.Millisecond)
 
-	manage(t, leverettest.Node(t), http.MethodDelete, "/api/queues/"+url.PathEscape(leverettest.VHost(t, address))+"/q", nil)
+	manage(t, leverettest.Node(t), http.MethodDelete, nil, "queues", leverettest.VHost(t, address), "q")
 	require.Eventually(t, func() bool { return c.Ready() != nil }, 30*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool {
 		err := c.Ready()
@@ -257,7 +256,7 @@ func TestCarefulStartWidensWhenIdle(t *testing.T) {
 		Prefetch int    `json:"prefetch_count"`
 	}
 	require.Eventually(t, func() bool {
-		said := manage(t, leverettest.Node(t), http.MethodGet, "/api/consumers/"+url.PathEscape(leverettest.VHost(t, address)), nil)
+		said := manage(t, leverettest.Node(t), http.MethodGet, nil, "consumers", leverettest.VHost(t, address))
 		require.NoError(t, json.Unmarshal(said, &registered))
 		return len(registered) == 1 && registered[0].Prefetch == 40
 	}, 20*time.Second, 20*time.Millisecond)

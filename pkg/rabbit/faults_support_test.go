@@ -1,11 +1,10 @@
 package rabbit_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"io"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,29 +17,25 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/management"
 )
 
-// manage makes one call to the management API of a node, and returns what it says.
-func manage(t *testing.T, node *devbroker.Broker, method, path string, body any) []byte {
+// manage makes one call to the management API of a node, and returns the answer. Deleting what is gone is no error.
+func manage(t *testing.T, node *devbroker.Broker, method string, body any, path ...string) []byte {
 	t.Helper()
-	text, err := json.Marshal(body)
-	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, node.ManagementURL()+path, bytes.NewReader(text))
+	api, err := node.Management()
 	require.NoError(t, err)
-	request.SetBasicAuth(node.Username(), node.Password())
-	request.Header.Set("Content-Type", "application/json")
-	request.Close = true
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	said, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	if response.StatusCode != http.StatusNotFound {
-		require.Less(t, response.StatusCode, 300, "%s %s: %s", method, path, said)
+	var answer json.RawMessage
+	var out any
+	if method == http.MethodGet {
+		out = &answer
 	}
-	return said
+	if err := api.Call(ctx, method, body, out, path...); !errors.Is(err, management.ErrNotFound) {
+		require.NoError(t, err)
+	}
+	return answer
 }
 
 // user makes a user with the given permissions (configure, write, read) on the virtual host of an address, and returns the
@@ -49,10 +44,10 @@ func user(t *testing.T, address, configure, write, read string) string {
 	t.Helper()
 	node := leverettest.Node(t)
 	name := strings.ToLower(rand.Text())
-	vhost := url.PathEscape(leverettest.VHost(t, address))
-	manage(t, node, http.MethodPut, "/api/users/"+name, map[string]string{"password": "pw", "tags": ""})
-	t.Cleanup(func() { manage(t, node, http.MethodDelete, "/api/users/"+name, nil) })
-	manage(t, node, http.MethodPut, "/api/permissions/"+vhost+"/"+name, map[string]string{"configure": configure, "write": write, "read": read})
+	vhost := leverettest.VHost(t, address)
+	manage(t, node, http.MethodPut, map[string]string{"password": "pw", "tags": ""}, "users", name)
+	t.Cleanup(func() { manage(t, node, http.MethodDelete, nil, "users", name) })
+	manage(t, node, http.MethodPut, map[string]string{"configure": configure, "write": write, "read": read}, "permissions", vhost, name)
 	u, err := url.Parse(address)
 	require.NoError(t, err)
 	u.User = url.UserPassword(name, "pw")
@@ -65,10 +60,10 @@ func closeConnections(t *testing.T, vhost string) int {
 	t.Helper()
 	node := leverettest.Node(t)
 	var open []struct{ Name string }
-	said := manage(t, node, http.MethodGet, "/api/vhosts/"+url.PathEscape(vhost)+"/connections", nil)
+	said := manage(t, node, http.MethodGet, nil, "vhosts", vhost, "connections")
 	require.NoError(t, json.Unmarshal(said, &open))
 	for _, c := range open {
-		manage(t, node, http.MethodDelete, "/api/connections/"+url.PathEscape(c.Name), nil)
+		manage(t, node, http.MethodDelete, nil, "connections", c.Name)
 	}
 	return len(open)
 }

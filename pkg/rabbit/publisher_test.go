@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -162,8 +161,8 @@ func TestSetupRunsForEachConnectionAndForAMissingExchange(t *testing.T) {
 	require.NoError(t, p.Publish(ctx, m))
 	require.EqualValues(t, 2, setups.Load())
 
-	vhost := url.PathEscape(leverettest.VHost(t, address))
-	manage(t, leverettest.Node(t), http.MethodDelete, "/api/exchanges/"+vhost+"/e", nil)
+	vhost := leverettest.VHost(t, address)
+	manage(t, leverettest.Node(t), http.MethodDelete, nil, "exchanges", vhost, "e")
 	require.ErrorIs(t, p.Publish(ctx, m), rabbit.ErrUnroutable)
 	require.NoError(t, p.Publish(ctx, m), "it was declared again")
 	require.EqualValues(t, 3, setups.Load())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -255,7 +254,7 @@ func TestRequesterSetupAndMissingExchange(t *testing.T) {
 		return err
 	}
 	require.NoError(t, ask())
-	manage(t, leverettest.Node(t), http.MethodDelete, "/api/exchanges/"+url.PathEscape(leverettest.VHost(t, address))+"/requests", nil)
+	manage(t, leverettest.Node(t), http.MethodDelete, nil, "exchanges", leverettest.VHost(t, address), "requests")
 	require.ErrorIs(t, ask(), rabbit.ErrUnroutable)
 	require.NoError(t, ask())
 	require.EqualValues(t, 2, setups.Load())

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"os"
@@ -127,9 +126,9 @@ func documented(t *testing.T, row string) map[string]string {
 func restrictedUser(t *testing.T, broker string, permissions map[string]string) string {
 	t.Helper()
 	name := "user-" + rand.Text()
-	manage(t, http.MethodPut, "/api/users/"+name, map[string]string{"password": "p", "tags": ""})
-	t.Cleanup(func() { manage(t, http.MethodDelete, "/api/users/"+name, nil) })
-	manage(t, http.MethodPut, "/api/permissions/"+url.PathEscape(leverettest.VHost(t, broker))+"/"+name, permissions)
+	manage(t, http.MethodPut, map[string]string{"password": "p", "tags": ""}, "users", name)
+	t.Cleanup(func() { manage(t, http.MethodDelete, nil, "users", name) })
+	manage(t, http.MethodPut, permissions, "permissions", leverettest.VHost(t, broker), name)
 	u, err := url.Parse(broker)
 	require.NoError(t, err)
 	u.User = url.UserPassword(name, "p")
@@ -137,17 +136,9 @@ func restrictedUser(t *testing.T, broker string, permissions map[string]string) 
 }
 
 // manage calls the management API.
-func manage(t *testing.T, method, path string, body any) {
+func manage(t *testing.T, method string, body any, path ...string) {
 	t.Helper()
-	node := leverettest.Node(t)
-	text, err := json.Marshal(body)
+	api, err := leverettest.Node(t).Management()
 	require.NoError(t, err)
-	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, node.ManagementURL()+path, bytes.NewReader(text))
-	require.NoError(t, err)
-	request.SetBasicAuth(node.Username(), node.Password())
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	require.Less(t, response.StatusCode, 300, path)
+	require.NoError(t, api.Call(context.WithoutCancel(t.Context()), method, body, nil, path...))
 }

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	}
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, config.EnvPrefix) && name != "LEVERET_RABBITMQ_BIN" && name != "LEVERET_BROKER_URL" && name != "LEVERET_MANAGEMENT_URL" {
+		if strings.HasPrefix(name, config.EnvPrefix) && name != "LEVERET_RABBITMQ_BIN" && name != "LEVERET_BROKER_URL" && name != "LEVERET_BROKER_MANAGEMENT_URL" {
 			_ = os.Unsetenv(name)
 		}
 	}

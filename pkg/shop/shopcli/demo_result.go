@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -212,9 +213,9 @@ func (r *result) print(app *cli.App) error {
 	if app.Format() != cli.FormatText {
 		return app.PrintJSON(r)
 	}
-	t := cli.NewTable("LEDGER", "ORDERS#", "")
+	t := term.NewTable("LEDGER", "ORDERS#", "")
 	row := func(what string, n int, note string) {
-		t.Add(cli.Plain(what), cli.Plain(fmt.Sprint(n)), cli.Plain(note))
+		t.Add(term.Plain(what), term.Plain(fmt.Sprint(n)), term.Plain(note))
 	}
 	zero := func(what string, n int, ids []string) {
 		note := "must be 0"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
@@ -81,7 +82,7 @@ func tellDev(app *cli.App, s *system) {
 }
 
 // colours tell the services' lines apart.
-var colours = []cli.Paint{cli.Green, cli.Yellow, cli.Bold}
+var colours = []term.Paint{term.Green, term.Yellow, term.Bold}
 
 // healthAddresses are the services' usual ones, where those are free.
 func healthAddresses() map[string]string {

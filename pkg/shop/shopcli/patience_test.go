@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
@@ -20,7 +21,7 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = b.Close(context.Background()) })
 	d := &demonstration{
-		app:    &cli.App{IO: &cli.Streams{Err: io.Discard}},
+		app:    &cli.App{IO: &term.Streams{Err: io.Discard}},
 		system: &system{broker: b, url: b.URL()}, patience: time.Minute,
 	}
 	conn, client, err := d.connect(ctx)

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"io"
@@ -23,6 +23,9 @@ type Cell struct {
 // Plain makes a cell without paint.
 func Plain(text string) Cell { return Cell{Text: text} }
 
+// Painted makes a cell with paint.
+func Painted(text string, paint Paint) Cell { return Cell{Text: text, Paint: paint} }
+
 // NewTable makes a table with these columns. A column whose name ends in # holds numbers, which stand to the right.
 func NewTable(columns ...string) *Table {
 	t := &Table{}
@@ -39,13 +42,10 @@ func (t *Table) Add(cells ...Cell) {
 	row := make([]Cell, len(t.header))
 	copy(row, cells)
 	for i := range row {
-		row[i].Text = oneLine(row[i].Text)
+		row[i].Text = OneLine(row[i].Text)
 	}
 	t.rows = append(t.rows, row)
 }
-
-// PrintTable writes a table to standard output. Commands use it under [FormatText] only.
-func (a *App) PrintTable(t *Table) error { return t.write(a.IO.Out, a.out, a.IO.width()) }
 
 // widths returns how wide the columns are.
 func (t *Table) widths() []int {
@@ -62,9 +62,9 @@ func (t *Table) widths() []int {
 // legible is how much of the names in the first column is worth more than another column.
 const legible = 24
 
-// fit makes the table no wider than width. Columns are dropped, in this order, as long as too little of the names in the
+// Fit makes the table no wider than width. Columns are dropped, in this order, as long as too little of the names in the
 // first column would be left; then the names are cut.
-func (t *Table) fit(width int, drop ...string) {
+func (t *Table) Fit(width int, drop ...string) {
 	for {
 		widths := t.widths()
 		room := width
@@ -92,8 +92,8 @@ func (t *Table) drop(column string) {
 	}
 }
 
-// write writes the table. Where width is not 0, the last column is cut to it.
-func (t *Table) write(w io.Writer, s style, width int) error {
+// Write writes the table. Where width is not 0, the last column is cut to it.
+func (t *Table) Write(w io.Writer, s Style, width int) error {
 	widths := t.widths()
 	var b strings.Builder
 	header := make([]Cell, len(t.header))
@@ -108,17 +108,17 @@ func (t *Table) write(w io.Writer, s style, width int) error {
 	return err
 }
 
-func (t *Table) line(b *strings.Builder, s style, row []Cell, widths []int, width int) {
+func (t *Table) line(b *strings.Builder, s Style, row []Cell, widths []int, width int) {
 	used := 0
 	for i, c := range row {
 		last := i == len(row)-1
 		text := c.Text
 		if last && width > 0 {
-			text = cut(text, max(width-used, 8))
+			text = Cut(text, max(width-used, 8))
 		}
 		padding := strings.Repeat(" ", max(widths[i]-utf8.RuneCountInString(text), 0))
 		used += widths[i] + 2
-		text = s.paint(c.Paint, text)
+		text = s.Paint(c.Paint, text)
 		switch {
 		case t.right[i]:
 			text = padding + text
@@ -131,46 +131,4 @@ func (t *Table) line(b *strings.Builder, s style, row []Cell, widths []int, widt
 		}
 	}
 	b.WriteByte('\n')
-}
-
-// oneLine makes a text fit for one cell of a terminal: no line ends, and no control characters, which a message from
-// anywhere may hold.
-func oneLine(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return strings.Join(strings.Fields(printable(text)), " ")
-}
-
-// printable replaces the control characters of a text, line ends and tabs apart: a terminal would obey them.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return r
-		case r < ' ', r >= 0x7f && r < 0xa0, r == '\u2028', r == '\u2029', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
-			return utf8.RuneError
-		default:
-			return r
-		}
-	}, strings.ToValidUTF8(text, string(utf8.RuneError)))
-}
-
-// cut shortens a text to n runes.
-func cut(text string, n int) string {
-	if utf8.RuneCountInString(text) <= n {
-		return text
-	}
-	runes := []rune(text)
-	return string(runes[:n-1]) + "…"
-}
-
-// cutMiddle is cut for names that differ at their ends: order.place.dlq.
-func cutMiddle(text string, n int) string {
-	runes := []rune(text)
-	if len(runes) <= n {
-		return text
-	}
-	end := (n - 1) / 2
-	return string(runes[:n-1-end]) + "…" + string(runes[len(runes)-end:])
 }

@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"context"
@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// stdin is standard input that stops to be read when ctx ends: a read of a terminal, or of a pipe in which nothing comes,
-// cannot be interrupted. A goroutine that reads on its behalf then lives until something comes, or the process ends.
+// stdin reads from r until ctx ends. A blocked read of a terminal or a pipe cannot be interrupted, so a goroutine reads
+// ahead; it ends when its read does, or with the process.
 type stdin struct {
 	ctx    context.Context //nolint:containedctx // of one run of the program, as stdin is
 	r      io.Reader
@@ -21,7 +21,19 @@ type chunk struct {
 	err   error
 }
 
-// Read implements io.Reader. It fails with the cause of ctx when that has ended.
+// Interruptible returns a reader of r whose Read fails with the cause of ctx once that has ended. A nil r is empty. The
+// first Read starts a goroutine that reads ahead; it may outlive ctx by one blocked read of r.
+func Interruptible(ctx context.Context, r io.Reader) io.Reader {
+	if r == nil {
+		return eof{}
+	}
+	return &stdin{ctx: ctx, r: r, chunks: make(chan chunk)}
+}
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
 func (s *stdin) Read(p []byte) (int, error) {
 	s.start.Do(func() { go s.copy() })
 	if len(s.rest.bytes) == 0 && s.rest.err == nil {

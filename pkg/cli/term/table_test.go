@@ -1,0 +1,57 @@
+package term
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	table := NewTable("NAME", "N#", "TEXT")
+	table.Add(Cell{"ä", Bold}, Plain("1"), Plain("one\ntwo\t three"))
+	table.Add(Plain("long name"), Cell{"100", Red}, Plain("\x1b[31mred\x1b[0m \u202eright to left\xff"))
+	table.Add()
+	table.Add(Plain("a"), Plain("b"), Plain("c"), Plain("one too many"))
+	var b strings.Builder
+	require.NoError(t, table.Write(&b, Style{}, 0))
+	require.Equal(t, "NAME         N  TEXT\n"+
+		"ä            1  one two three\n"+
+		"long name  100  \ufffd[31mred\ufffd[0m \ufffdright to left\ufffd\n"+
+		"-            -  -\n"+
+		"a            b  c\n", b.String())
+	b.Reset()
+	require.NoError(t, table.Write(&b, Style{true}, 24))
+	require.Contains(t, b.String(), "\x1b[1mä\x1b[0m            1  one two…\n")
+	require.Contains(t, b.String(), "long name  \x1b[31m100\x1b[0m  ")
+}
+
+func TestTableFits(t *testing.T) {
+	t.Parallel()
+	fit := func(width int) string {
+		table := NewTable("QUEUE", "READY#", "UNACKED#", "STATE")
+		table.Add(Plain("inventory.on.order.cancelled.dlq"), Plain("100"), Plain("1"), Plain("not declared"))
+		table.Add(Plain("order.place"), Plain("5"), Plain("2"), Plain(""))
+		table.Fit(width, "UNACKED", "STATE")
+		var b strings.Builder
+		require.NoError(t, table.Write(&b, Style{}, width))
+		return b.String()
+	}
+	require.Equal(t, ""+
+		"QUEUE                             READY  UNACKED  STATE\n"+
+		"inventory.on.order.cancelled.dlq    100        1  not declared\n"+
+		"order.place                           5        2  -\n", fit(62))
+	require.Equal(t, ""+
+		"QUEUE                           READY  UNACKED  STATE\n"+
+		"inventory.on.or….cancelled.dlq    100        1  not declared\n"+
+		"order.place                         5        2  -\n", fit(60))
+	require.Equal(t, ""+
+		"QUEUE                        READY  STATE\n"+
+		"inventory.on.…cancelled.dlq    100  not declared\n"+
+		"order.place                      5  -\n", fit(48))
+	require.Equal(t, ""+
+		"QUEUE             READY\n"+
+		"inventor…led.dlq    100\n"+
+		"order.place           5\n", fit(23))
+}

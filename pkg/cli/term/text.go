@@ -1,0 +1,63 @@
+package term
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// OneLine makes a text fit for one cell of a terminal: no line breaks, and no control characters, which a message from
+// anywhere may contain. An empty text becomes "-".
+func OneLine(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return strings.Join(strings.Fields(Printable(text)), " ")
+}
+
+// Printable replaces control characters, which a terminal would obey. Line breaks and tabs stay.
+func Printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t':
+			return r
+		case r < ' ', r >= 0x7f && r < 0xa0, r == '\u2028', r == '\u2029', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
+			return utf8.RuneError
+		default:
+			return r
+		}
+	}, strings.ToValidUTF8(text, string(utf8.RuneError)))
+}
+
+// Cut shortens a text to n runes, the last of them "…".
+func Cut(text string, n int) string {
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	runes := []rune(text)
+	return string(runes[:n-1]) + "…"
+}
+
+// cutMiddle is Cut for names that differ at their ends, such as order.place.dlq.
+func cutMiddle(text string, n int) string {
+	runes := []rune(text)
+	if len(runes) <= n {
+		return text
+	}
+	end := (n - 1) / 2
+	return string(runes[:n-1-end]) + "…" + string(runes[len(runes)-end:])
+}
+
+// Count writes a number as people read it: 7, 1.2k, 35k.
+func Count(n float64) string {
+	switch {
+	case n >= 10_000:
+		return fmt.Sprintf("%.0fk", n/1000)
+	case n >= 1000:
+		return fmt.Sprintf("%.1fk", n/1000)
+	case n >= 10 || n == float64(int(n)):
+		return fmt.Sprintf("%.0f", n)
+	default:
+		return fmt.Sprintf("%.1f", n)
+	}
+}
