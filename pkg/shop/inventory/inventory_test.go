@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bundle is a service with a store of its own.
+// bundle is a service with its own store.
 type bundle struct {
 	*Service
 	path   string
@@ -69,8 +69,8 @@ func (b *bundle) exec(t *testing.T, query string, args ...any) error {
 	})
 }
 
-func reservation(lines ...queues.StockLine) queues.StockReservation {
-	return queues.StockReservation{OrderID: uuid.Must(uuid.NewV7()).String(), Lines: lines}
+func reservation(lines ...queues.StockLine) queues.ReserveStockCommand {
+	return queues.ReserveStockCommand{OrderID: uuid.Must(uuid.NewV7()).String(), Lines: lines}
 }
 
 func TestDecide(t *testing.T) {
@@ -116,7 +116,7 @@ func TestReserve(t *testing.T) {
 func TestRejectTakesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
-	for _, q := range []queues.StockReservation{
+	for _, q := range []queues.ReserveStockCommand{
 		reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 1}, queues.StockLine{SKU: SKUSoldOut, Quantity: 1}),
 		reservation(queues.StockLine{SKU: "NO-SUCH", Quantity: 1}),
 		reservation(queues.StockLine{SKU: SKUScarce, Quantity: 26}),
@@ -132,7 +132,7 @@ func TestRejectTakesNothing(t *testing.T) {
 	}
 }
 
-// TestRejectedStaysRejected: who heard of it has cancelled the order; goods that come later are for others.
+// TestRejectedStaysRejected: the order has been cancelled by then, so goods that arrive later are for other orders.
 func TestRejectedStaysRejected(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
@@ -171,7 +171,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestScarceGoodsGoToAsManyAsThereAre: many ask at once, some of them twice.
+// TestScarceGoodsGoToAsManyAsThereAre sends many commands at once, some of them twice.
 func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})

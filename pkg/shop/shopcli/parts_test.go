@@ -22,7 +22,7 @@ func TestPlacementsAreWhatTheyAreMeantToBe(t *testing.T) {
 	service := leveret.NewService("order", leveret.Handles(queues.PlaceOrder))
 	w, err := leveret.NewWorker(nil, service, leveret.WorkerConfig{})
 	require.NoError(t, err)
-	queues.PlaceOrder.Handle(w, func(context.Context, queues.OrderRequest) error { return nil })
+	queues.PlaceOrder.Handle(w, func(context.Context, queues.PlaceOrderCommand) error { return nil })
 	wants, seen := map[string]int{}, map[string]bool{}
 	for _, p := range all {
 		require.False(t, seen[p.id])
