@@ -69,8 +69,8 @@ func (w *Worker) control(endpoints []*endpoint) *rabbit.Consumer {
 	n, instance := w.names(), w.conn.instanceFor("control."+w.service.name)
 	t := n.Control(w.service.name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
-		Queue: n.ControlQueue(w.service.name, instance), Tag: w.tag(), NoAck: true, Exclusive: true, Logger: w.log,
-		Setup: func(ctx context.Context) error { return w.conn.declareExclusive(ctx, t) },
+		Queue: n.ControlQueue(w.service.name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
+		Setup: func(ctx context.Context, _ bool) error { return w.conn.declareExclusive(ctx, t) },
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.MessageId)
 			return rabbit.Ack

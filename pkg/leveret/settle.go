@@ -92,7 +92,7 @@ func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
 // it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once.
 func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.Publication, log *slog.Logger) rabbit.Settlement {
 	// A message whose connection is lost comes again: a copy would be one too many.
-	ctx, stop := d.While(ctx)
+	ctx, stop := d.Context(ctx)
 	defer stop()
 	bare, troubled := false, false
 	defer func() {

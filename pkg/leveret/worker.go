@@ -252,22 +252,22 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	if request {
 		conn = w.conn.publish
 	}
-	first := true
+	mode := rabbit.Work
+	if request {
+		mode = rabbit.Requests
+	}
 	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
+		Mode:         mode,
 		Tag:          w.tag(),
 		Concurrency:  w.config.Concurrency,
 		Prefetch:     w.config.Prefetch,
-		Careful:      !request,
-		Stamp:        request, // its deadline goes on while all handlers are busy
 		DrainTimeout: w.config.DrainTimeout,
-		Grace:        w.config.StuckAfter,
-		Finish:       request, // a request that came back would count as one that somebody has begun
+		StopTimeout:  w.config.StuckAfter,
 		Logger:       w.log,
 		Handle:       e.handle,
-		Setup: func(ctx context.Context) error {
-			if err := w.declareAll(ctx); err != nil || first {
-				first = false
+		Setup: func(ctx context.Context, missing bool) error {
+			if err := w.declareAll(ctx); err != nil || !missing {
 				return err
 			}
 			return w.conn.declare(ctx, e.topology) // the queue may be gone though the connection is not
