@@ -65,11 +65,11 @@ func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, e
 	if err != nil {
 		return Result{Queue: queue}, err
 	}
-	taking, stopTaking := getter.While(ctx)
+	taking, stopTaking := getter.Context(ctx)
 	defer stopTaking()
 	outliving, stopOutliving := outlive(ctx, grace)
 	defer stopOutliving()
-	publishing, stopPublishing := getter.While(outliving)
+	publishing, stopPublishing := getter.Context(outliving)
 	defer stopPublishing()
 
 	publisher := rabbit.NewPublisher(l.conn, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})

@@ -20,6 +20,7 @@ const (
 	Ack     Settlement = iota + 1 // done with
 	Requeue                       // back to the queue
 	Reject                        // dead-lettered by the broker, if the queue says where to
+	ackNow                        // Ack, without waiting for others to travel with it
 )
 
 // ErrDraining is the cause of a handler's context that ends because the consumer was stopped and the handler did not
@@ -82,10 +83,12 @@ type Incoming struct {
 	// At is when the delivery arrived, in Requests, and otherwise when its handler began.
 	At time.Time
 
-	subscription *subscription
-	settled      atomic.Bool // or about to be
-	abandoned    atomic.Bool
-	release      func() // the goroutine that handles it: nothing waits for that any more
+	channel   *Channel
+	ended     <-chan struct{}          // closed when the channel is no more
+	settle    func(uint64, Settlement) // by delivery tag
+	settled   atomic.Bool
+	abandoned atomic.Bool
+	release   func() // nothing waits any more for the goroutine that handles it
 }
 
 // Returns returns how often the message came back to its queue unsettled: its worker crashed or lost its connection.
@@ -113,13 +116,13 @@ func Returns(d *Delivery) int {
 // Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
 // settled, and comes again. The function that it returns must be called.
 func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
-	return until(ctx, d.subscription.ended)
+	return until(ctx, d.ended)
 }
 
 // Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
 func (d *Incoming) Lost() bool {
 	select {
-	case <-d.subscription.ended:
+	case <-d.ended:
 		return true
 	default:
 		return false
@@ -131,7 +134,7 @@ func (d *Incoming) Lost() bool {
 func (d *Incoming) Abandon(settlement Settlement) {
 	d.abandoned.Store(true)
 	d.settled.Store(true)
-	d.subscription.settle(d.DeliveryTag, settlement)
+	d.settle(d.DeliveryTag, settlement)
 	d.release()
 }
 
@@ -139,8 +142,7 @@ func (d *Incoming) Abandon(settlement Settlement) {
 // anything that is published on the channel later. Only the handler may call it, once.
 func (d *Incoming) AckNow() {
 	if d.settled.CompareAndSwap(false, true) {
-		d.subscription.settle(d.DeliveryTag, Ack)
-		d.subscription.acks.Flush()
+		d.settle(d.DeliveryTag, ackNow)
 	}
 }
 
@@ -152,16 +154,15 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err
 	}
-	channel := d.subscription.channel
-	if err := channel.fits(m); err != nil {
+	if err := d.channel.fits(m); err != nil {
 		return err
 	}
-	w := channel.session.wire
+	w := d.channel.session.wire
 	if err := w.reserve(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	defer w.release(len(m.Body))
-	_, err := channel.write(ctx, m)
+	_, err := d.channel.write(ctx, m)
 	return err
 }
 

@@ -69,6 +69,7 @@ type Getter struct {
 	channel *Channel
 	queue   string
 	first   QueueState
+	ended   <-chan struct{} // closed when the channel is no more
 
 	held  atomic.Int64  // taken and not acked
 	busy  chan struct{} // closed when the last Get has ended, though its caller may have gone
@@ -81,13 +82,13 @@ type Getter struct {
 // 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
 const ackAhead = 16
 
-// Getter begins to take messages of a queue. Its errors are those of [Conn.Inspect]. Whoever asked for it closes it.
+// Getter begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
 func (c *Conn) Getter(ctx context.Context, queue string) (*Getter, error) {
 	channel, state, err := c.inspect(ctx, queue)
 	if err != nil {
 		return nil, err
 	}
-	return &Getter{channel: channel, queue: queue, first: state}, nil
+	return &Getter{channel: channel, queue: queue, first: state, ended: ending(channel)}, nil
 }
 
 // State is how the queue was when the Getter began.
@@ -143,16 +144,35 @@ func (g *Getter) ackMore() error {
 	return g.ack()
 }
 
-// While returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its cause
-// is [ErrNotConnected] then. The function that it returns frees what the context holds.
-func (g *Getter) While(ctx context.Context) (context.Context, context.CancelFunc) {
+// Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
+// delivery was abandoned. Ack is carried out; whatever else it returns leaves the delivery to Close.
+func (g *Getter) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
+	settled := make(chan Settlement, 2)
+	in := &Incoming{
+		Delivery: d, At: time.Now(), channel: g.channel, ended: g.ended, release: func() {},
+		settle: func(_ uint64, s Settlement) { settled <- s },
+	}
+	go func() {
+		if s := handle(ctx, in); s != 0 {
+			settled <- s
+		}
+	}()
+	settlement := <-settled
+	if settlement != Ack {
+		return settlement, nil
+	}
+	return settlement, g.Ack(d)
+}
+
+// Context returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its
+// cause is [ErrNotConnected] then. The function that it returns must be called.
+func (g *Getter) Context(ctx context.Context) (context.Context, context.CancelFunc) {
 	living, cancel := context.WithCancelCause(ctx)
-	closed := g.channel.NotifyClose(make(chan *amqp.Error, 1))
 	go func() {
 		select {
-		case reason := <-closed:
+		case <-g.ended:
 			lost := fmt.Errorf("the queue %s: %w", g.queue, ErrNotConnected)
-			if reason != nil {
+			if reason := g.channel.exception(); reason != nil {
 				lost = fmt.Errorf("%w: %w", lost, reason)
 			}
 			cancel(lost)
@@ -163,7 +183,7 @@ func (g *Getter) While(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
-// some seconds, though ctx has ended. Who looks at the queue then finds what was given back.
+// some seconds, though ctx has ended. The next look at the queue finds what was given back.
 //
 // It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what was
 // not acked is back by then, if there is a queue, and of acks since the last Get nobody knows. Giving back counts as a

@@ -33,7 +33,7 @@ func TestGetter(t *testing.T) {
 	getter, err := conn.Getter(ctx, "q")
 	require.NoError(t, err)
 	require.Equal(t, rabbit.QueueState{Ready: 3}, getter.State())
-	living, stop := getter.While(ctx)
+	living, stop := getter.Context(ctx)
 	defer stop()
 	for _, want := range []string{"a", "b", "c"} {
 		d, ok, err := getter.Get(ctx)

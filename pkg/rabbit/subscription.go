@@ -26,7 +26,7 @@ type subscription struct {
 	deliveries <-chan Delivery
 	stamped    chan stamped // instead of deliveries, in Requests
 
-	ended chan struct{} // closed when the channel is no more
+	ended <-chan struct{} // closed when the channel is no more
 	drop  chan struct{} // closed when no further delivery may begin
 	gone  chan struct{} // closed when the broker does not answer: deliveries may then never end
 
@@ -47,16 +47,21 @@ func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscripti
 		consumer: c, channel: ch, work: work, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
 		acks:      acks.New(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
-		ended:     make(chan struct{}),
+		ended:     ending(ch),
 		drop:      make(chan struct{}),
 		gone:      make(chan struct{}),
 	}
-	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-	go func() {
-		<-closed //nolint:errcheck // lost asks the channel why
-		close(s.ended)
-	}()
 	return s
+}
+
+// ending returns a channel that is closed when ch is no more.
+func ending(ch *Channel) <-chan struct{} {
+	ended, closed := make(chan struct{}), ch.NotifyClose(make(chan *amqp.Error, 1))
+	go func() {
+		<-closed //nolint:errcheck // the reason is asked for with exception
+		close(ended)
+	}()
+	return ended
 }
 
 // register begins to consume. When ctx ends, it still waits some seconds for the broker's answer, so that the consumer
@@ -134,7 +139,7 @@ func (s *subscription) start() {
 func (s *subscription) handle(release func()) {
 	defer release()
 	for {
-		in := &Incoming{subscription: s, release: release}
+		in := &Incoming{channel: s.channel, ended: s.ended, settle: s.settle, release: release}
 		if !s.next(in) {
 			return
 		}
@@ -188,6 +193,9 @@ func (s *subscription) settle(tag uint64, settlement Settlement) {
 	case s.consumer.config.Mode == Broadcast:
 	case settlement == Ack:
 		s.acks.Ack(tag)
+	case settlement == ackNow:
+		s.acks.Ack(tag)
+		s.acks.Flush()
 	default:
 		s.acks.Nack(tag, settlement != Reject)
 	}
