@@ -17,12 +17,12 @@ var (
 	}))
 
 	// StockReserved tells that the goods of an order are set aside.
-	StockReserved = leveret.NewEvent[ReservedStock]("inventory.reserved", leveret.RetryOn(leveret.NotFound), leveret.Example(ReservedStock{
+	StockReserved = leveret.NewEvent[ReservedStock]("inventory.reserved", leveret.Example(ReservedStock{
 		OrderID: exampleOrderID, Lines: exampleStock, ReservedAt: exampleTime,
 	}))
 
 	// StockRejected tells that some of an order's goods are not there, so that none were set aside.
-	StockRejected = leveret.NewEvent[RejectedStock]("inventory.rejected", leveret.RetryOn(leveret.NotFound), leveret.Example(RejectedStock{
+	StockRejected = leveret.NewEvent[RejectedStock]("inventory.rejected", leveret.Example(RejectedStock{
 		OrderID: exampleOrderID, RejectedAt: exampleTime,
 		Shortages: []Shortage{{SKU: "MUG-SOLDOUT", Requested: 1, Available: 0}},
 	}))

@@ -20,18 +20,18 @@ var (
 		leveret.Example(OrderQuery{OrderID: exampleOrderID}))
 
 	// OrderPlaced tells that an order was taken and its payment authorised.
-	OrderPlaced = leveret.NewEvent[PlacedOrder]("order.placed", leveret.RetryOn(leveret.NotFound), leveret.Example(PlacedOrder{
+	OrderPlaced = leveret.NewEvent[PlacedOrder]("order.placed", leveret.Example(PlacedOrder{
 		OrderID: exampleOrderID, CustomerID: "customer-7", Lines: exampleLines, Total: exampleTotal,
 		AuthorizationID: exampleAuthorizationID, PlacedAt: exampleTime,
 	}))
 
 	// OrderConfirmed tells that an order is paid and its goods are set aside. It is one of the two ends of an order.
-	OrderConfirmed = leveret.NewEvent[ConfirmedOrder]("order.confirmed", leveret.RetryOn(leveret.NotFound), leveret.Example(ConfirmedOrder{
+	OrderConfirmed = leveret.NewEvent[ConfirmedOrder]("order.confirmed", leveret.Example(ConfirmedOrder{
 		OrderID: exampleOrderID, Total: exampleTotal, ConfirmedAt: exampleTime,
 	}))
 
 	// OrderCancelled tells that nothing will come of an order, and why. It is the other end.
-	OrderCancelled = leveret.NewEvent[CancelledOrder]("order.cancelled", leveret.RetryOn(leveret.NotFound), leveret.Example(CancelledOrder{
+	OrderCancelled = leveret.NewEvent[CancelledOrder]("order.cancelled", leveret.Example(CancelledOrder{
 		OrderID: exampleOrderID, Reason: CancelOutOfStock, CancelledAt: exampleTime,
 	}))
 )

@@ -17,17 +17,17 @@ var (
 		}))
 
 	// PaymentCaptured tells that the customer was charged what was authorised.
-	PaymentCaptured = leveret.NewEvent[CapturedPayment]("payment.captured", leveret.RetryOn(leveret.NotFound), leveret.Example(CapturedPayment{
+	PaymentCaptured = leveret.NewEvent[CapturedPayment]("payment.captured", leveret.Example(CapturedPayment{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, CapturedAt: exampleTime,
 	}))
 
 	// PaymentVoided tells that an authorisation was given up before the customer was charged.
-	PaymentVoided = leveret.NewEvent[VoidedPayment]("payment.voided", leveret.RetryOn(leveret.NotFound), leveret.Example(VoidedPayment{
+	PaymentVoided = leveret.NewEvent[VoidedPayment]("payment.voided", leveret.Example(VoidedPayment{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, VoidedAt: exampleTime,
 	}))
 
 	// PaymentRefunded tells that the customer got back what had been captured.
-	PaymentRefunded = leveret.NewEvent[RefundedPayment]("payment.refunded", leveret.RetryOn(leveret.NotFound), leveret.Example(RefundedPayment{
+	PaymentRefunded = leveret.NewEvent[RefundedPayment]("payment.refunded", leveret.Example(RefundedPayment{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, RefundedAt: exampleTime,
 	}))
 )

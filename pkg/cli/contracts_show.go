@@ -29,7 +29,7 @@ type contractDetails struct {
 	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
 	Example    json.RawMessage `json:"example"`
 
-	spec *leveret.Spec
+	spec leveret.Spec
 }
 
 type contractsShowOptions struct {
@@ -83,7 +83,7 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 	spec := c.Spec()
 	d := &contractDetails{
 		contractSummary: a.summary(c),
-		Clients:         names(a.Catalog.Users(c, clientRole(spec.Kind))),
+		Clients:         names(a.Catalog.ServicesWith(c, spec.Kind.SenderRole())),
 		Idempotent:      spec.Idempotent,
 		TimeoutMS:       spec.Timeout.Milliseconds(),
 		spec:            spec,
@@ -124,7 +124,7 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 }
 
 // address is where the messages of a contract are published.
-func (a *App) address(spec *leveret.Spec) (exchange, routingKey string, external bool) {
+func (a *App) address(spec leveret.Spec) (exchange, routingKey string, external bool) {
 	if at := spec.Address; at != nil {
 		routingKey = at.RoutingKey
 		if routingKey == "" {

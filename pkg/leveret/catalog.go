@@ -37,8 +37,15 @@ func NewCatalog(services ...*Service) *Catalog {
 	return c
 }
 
-// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is.
-func (c *Catalog) Err() error { return c.err }
+// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is. It
+// validates the contracts' examples.
+func (c *Catalog) Err() error {
+	errs := []error{c.err}
+	for _, contract := range c.contracts {
+		errs = append(errs, exampleErr(contract))
+	}
+	return errors.Join(errs...)
+}
 
 // Services returns the services in the order of their names.
 func (c *Catalog) Services() []*Service { return slices.Clone(c.services) }
@@ -55,8 +62,8 @@ func (c *Catalog) Lookup(name string) (Contract, bool) {
 	return c.contracts[i], true
 }
 
-// Users returns the services that declared a contract in a role.
-func (c *Catalog) Users(contract Contract, role Role) []*Service {
+// ServicesWith returns the services that declared a contract in a role.
+func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
 	return slices.DeleteFunc(slices.Clone(c.services), func(s *Service) bool {
 		return !slices.ContainsFunc(s.uses, func(u use) bool { return u.contract == contract && u.role == role })
 	})
@@ -85,7 +92,7 @@ func (c *Catalog) check() []error {
 }
 
 // checkServed finds contracts that nobody serves, or that somebody else than their owner does.
-func (c *Catalog) checkServed(contract Contract, spec *Spec) []error {
+func (c *Catalog) checkServed(contract Contract, spec Spec) []error {
 	role, verb := RoleHandles, "handles"
 	switch spec.Kind {
 	case KindEvent:
@@ -95,7 +102,7 @@ func (c *Catalog) checkServed(contract Contract, spec *Spec) []error {
 	case KindCommand:
 	}
 	var errs []error
-	servers := c.Users(contract, role)
+	servers := c.ServicesWith(contract, role)
 	external := spec.Address != nil && spec.Address.External
 	if len(servers) == 0 && !external {
 		errs = append(errs, fmt.Errorf("no service %s the %s %q", verb, spec.Kind, spec.Name))

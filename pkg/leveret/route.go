@@ -10,7 +10,7 @@ import (
 
 // route is where the messages of a contract are published. An exchange without a name is the broker's default one,
 // which takes the name of a queue as its routing key.
-func route(n topology.Names, s *Spec) (exchange topology.Exchange, routingKey string) {
+func route(n topology.Names, s Spec) (exchange topology.Exchange, routingKey string) {
 	switch s.Kind {
 	case KindCommand:
 		exchange = topology.Exchange{Name: n.CommandExchange(), Type: topology.Direct}

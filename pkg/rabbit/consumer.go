@@ -51,6 +51,8 @@ type ConsumerConfig struct {
 	Exclusive bool
 	// Setup is called before each registering: to declare what is needed.
 	Setup func(ctx context.Context) error
+	// OnConsuming is called each time that the consumer was registered at the broker. It must not block. Optional.
+	OnConsuming func()
 	// Handle is called with each delivery, by several goroutines at once. It must return: it alone knows how long that
 	// may take. Its context ends when the consumer was stopped and the drain time is over, with the cause ErrDraining.
 	Handle func(ctx context.Context, d *Incoming) Settlement
@@ -77,6 +79,16 @@ type Incoming struct {
 // settled any more, and comes again. The function that it returns must be called.
 func (d *Incoming) While(ctx context.Context) (context.Context, func()) {
 	return until(ctx, d.subscription.ended)
+}
+
+// Lost reports whether the channel that the delivery came on has ended: it cannot be settled any more, and comes again.
+func (d *Incoming) Lost() bool {
+	select {
+	case <-d.subscription.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // AckNow settles the delivery before its handler returns, whose settlement is of no account then. The broker hears of it
@@ -146,6 +158,9 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
+	if config.OnConsuming == nil {
+		config.OnConsuming = func() {}
+	}
 	c := &Consumer{conn: conn, config: config, slots: make(chan struct{}, config.Concurrency)}
 	c.note(errors.New("not started"))
 	return c

@@ -87,6 +87,7 @@ func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
 	s.latest, s.registered = r, true
 	s.acks.size(prefetch, n)
 	c.note(nil)
+	c.config.OnConsuming()
 	if c.config.Stamp {
 		r.stamped = make(chan stamped, prefetch)
 		s.handlers.Go(func() { s.stamp(r) })

@@ -13,7 +13,7 @@ import (
 // A Case is one handling of one message, on a state of its own.
 type Case struct {
 	// Handle delivers the message. It is called again where it fails, as the broker and the retry policy do.
-	Handle func(options ...leveret.SendOption) leverettest.Delivered
+	Handle func(options ...leverettest.Option) leverettest.Delivered
 	// Restart is what a new process does between the two: it opens the store again.
 	Restart func()
 	// Check looks at the effect, which must have happened once.
@@ -46,7 +46,7 @@ func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder)
 				before := r.Messages()
 				r.Reset()
 				c.Restart()
-				again := []leveret.SendOption{leveret.MessageID(broken.Message.ID), leverettest.Redelivered()}
+				again := []leverettest.Option{leverettest.With(leveret.MessageID(broken.Message.ID)), leverettest.Redelivered()}
 				require.NoError(t, c.Handle(again...).Err)
 				require.Equal(t, want, Names(r))
 				requireSame(t, before, r.Messages()[:len(before)])
