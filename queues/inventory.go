@@ -17,12 +17,12 @@ var (
 	}))
 
 	// StockReserved announces that the goods of an order are set aside.
-	StockReserved = leveret.NewEvent[StockReservedEvent]("inventory.reserved", leveret.RetryOn(leveret.NotFound), leveret.Example(StockReservedEvent{
+	StockReserved = leveret.NewEvent[StockReservedEvent]("inventory.reserved", leveret.Example(StockReservedEvent{
 		OrderID: exampleOrderID, Lines: exampleStock, ReservedAt: exampleTime,
 	}))
 
 	// StockRejected announces that some of an order's goods are out of stock, so that none were set aside.
-	StockRejected = leveret.NewEvent[StockRejectedEvent]("inventory.rejected", leveret.RetryOn(leveret.NotFound), leveret.Example(StockRejectedEvent{
+	StockRejected = leveret.NewEvent[StockRejectedEvent]("inventory.rejected", leveret.Example(StockRejectedEvent{
 		OrderID: exampleOrderID, RejectedAt: exampleTime,
 		Shortages: []Shortage{{SKU: "MUG-SOLDOUT", Requested: 1, Available: 0}},
 	}))

@@ -20,18 +20,18 @@ var (
 		leveret.Example(ShowOrderRequest{OrderID: exampleOrderID}))
 
 	// OrderPlaced announces that an order was placed and its payment authorised.
-	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.RetryOn(leveret.NotFound), leveret.Example(OrderPlacedEvent{
+	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.Example(OrderPlacedEvent{
 		OrderID: exampleOrderID, CustomerID: "customer-7", Lines: exampleLines, Total: exampleTotal,
 		AuthorizationID: exampleAuthorizationID, PlacedAt: exampleTime,
 	}))
 
 	// OrderConfirmed announces that an order is paid and its goods are set aside. The order is then finished.
-	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", leveret.RetryOn(leveret.NotFound), leveret.Example(OrderConfirmedEvent{
+	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", leveret.Example(OrderConfirmedEvent{
 		OrderID: exampleOrderID, Total: exampleTotal, ConfirmedAt: exampleTime,
 	}))
 
 	// OrderCancelled announces that an order is cancelled, and why. The order is then finished.
-	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", leveret.RetryOn(leveret.NotFound), leveret.Example(OrderCancelledEvent{
+	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", leveret.Example(OrderCancelledEvent{
 		OrderID: exampleOrderID, Reason: CancelOutOfStock, CancelledAt: exampleTime,
 	}))
 )

@@ -17,17 +17,17 @@ var (
 		}))
 
 	// PaymentCaptured announces that the customer was charged the authorised amount.
-	PaymentCaptured = leveret.NewEvent[PaymentCapturedEvent]("payment.captured", leveret.RetryOn(leveret.NotFound), leveret.Example(PaymentCapturedEvent{
+	PaymentCaptured = leveret.NewEvent[PaymentCapturedEvent]("payment.captured", leveret.Example(PaymentCapturedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, CapturedAt: exampleTime,
 	}))
 
 	// PaymentVoided announces that an authorisation was released before the customer was charged.
-	PaymentVoided = leveret.NewEvent[PaymentVoidedEvent]("payment.voided", leveret.RetryOn(leveret.NotFound), leveret.Example(PaymentVoidedEvent{
+	PaymentVoided = leveret.NewEvent[PaymentVoidedEvent]("payment.voided", leveret.Example(PaymentVoidedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, VoidedAt: exampleTime,
 	}))
 
 	// PaymentRefunded announces that the customer was paid back the captured amount.
-	PaymentRefunded = leveret.NewEvent[PaymentRefundedEvent]("payment.refunded", leveret.RetryOn(leveret.NotFound), leveret.Example(PaymentRefundedEvent{
+	PaymentRefunded = leveret.NewEvent[PaymentRefundedEvent]("payment.refunded", leveret.Example(PaymentRefundedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, RefundedAt: exampleTime,
 	}))
 )

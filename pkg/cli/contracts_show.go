@@ -30,7 +30,7 @@ type contractDetails struct {
 	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
 	Example    json.RawMessage `json:"example"`
 
-	spec *leveret.Spec
+	spec leveret.Spec
 }
 
 type contractsShowOptions struct {
@@ -84,7 +84,7 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 	spec := c.Spec()
 	d := &contractDetails{
 		contractSummary: a.summary(c),
-		Clients:         names(a.Catalog.Users(c, clientRole(spec.Kind))),
+		Clients:         names(a.Catalog.ServicesWith(c, spec.Kind.SenderRole())),
 		Idempotent:      spec.Idempotent,
 		TimeoutMS:       spec.Timeout.Milliseconds(),
 		spec:            spec,

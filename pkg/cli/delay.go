@@ -31,7 +31,7 @@ func (a *App) completeDelay(_ *cobra.Command, args []string, _ string) ([]cobra.
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-func delaysOf(spec *leveret.Spec) []string {
+func delaysOf(spec leveret.Spec) []string {
 	var delays []string
 	for _, d := range spec.Retry.Delays {
 		delays = append(delays, short(d))

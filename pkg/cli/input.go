@@ -165,12 +165,12 @@ func atLine(number int, err error) error { return fmt.Errorf("line %d: %w", numb
 // A checker judges payloads before they are sent.
 type checker struct {
 	app    *App
-	spec   *leveret.Spec
+	spec   leveret.Spec
 	schema *schema.Schema
 	warned map[string]bool
 }
 
-func (a *App) checker(spec *leveret.Spec) (*checker, error) {
+func (a *App) checker(spec leveret.Spec) (*checker, error) {
 	s, err := schema.Of(spec.Payload)
 	if err != nil {
 		return nil, err
@@ -211,9 +211,19 @@ func compact(text []byte) string {
 	return b.String()
 }
 
-// headers reads -H name=value.
+// headers reads -H name=value, as options of a message.
 func headers(given []string) ([]leveret.SendOption, error) {
+	table, err := headerTable(given)
 	var options []leveret.SendOption
+	for name, value := range table {
+		options = append(options, leveret.Header(name, value))
+	}
+	return options, err
+}
+
+// headerTable reads -H name=value.
+func headerTable(given []string) (map[string]any, error) {
+	table := make(map[string]any, len(given))
 	for _, h := range given {
 		name, value, ok := strings.Cut(h, "=")
 		if !ok || name == "" {
@@ -222,7 +232,7 @@ func headers(given []string) ([]leveret.SendOption, error) {
 		if strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "leveret-") {
 			return nil, usage("", "the header %q cannot be set: names with x- belong to RabbitMQ, those with leveret- to Leveret", name)
 		}
-		options = append(options, leveret.Header(name, value))
+		table[name] = value
 	}
-	return options, nil
+	return table, nil
 }

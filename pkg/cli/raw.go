@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -61,7 +60,7 @@ func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) (failed
 	if o.timeout <= 0 {
 		return usage("", "--timeout is %v; it must be positive", o.timeout)
 	}
-	options, err := headers(o.headers)
+	headers, err := headerTable(o.headers)
 	if err != nil {
 		return err
 	}
@@ -76,10 +75,6 @@ func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) (failed
 	defer a.close(ctx, conn.Close)
 	publisher := rabbit.NewPublisher(conn.Rabbit(), rabbit.PublisherConfig{MaxInFlight: a.settings.maxInFlight, MaxBody: a.settings.maxBody})
 	defer a.close(ctx, publisher.Close)
-	var m leveret.Message
-	for _, option := range options {
-		option(&m)
-	}
 	var all []rawSent
 	for payload, err := range o.payloads(a.IO.In) {
 		if err == nil {
@@ -87,7 +82,7 @@ func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) (failed
 		}
 		var one rawSent
 		if err == nil {
-			one, err = a.publishRaw(ctx, publisher, o, m.Headers, payload)
+			one, err = a.publishRaw(ctx, publisher, o, headers, payload)
 		}
 		if err != nil {
 			failed = err

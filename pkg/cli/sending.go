@@ -184,12 +184,11 @@ func (s *sending) one(ctx context.Context, client *leveret.Client, next func() (
 // many sends through a pipeline: the next message does not wait for the confirm of the one before.
 func (s *sending) many(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool), source *payloadOptions) error {
 	s.total = sent{Contract: s.contract.Spec().Name, IDs: []string{}}
-	pipeline := client.Pipeline()
-	pipeline.OnOutcome = func(m *leveret.Message, err error) {
+	pipeline := client.Pipeline(func(m *leveret.Message, err error) {
 		begun := s.begun[0]
 		s.begun = s.begun[1:]
 		s.outcome(m, begun, err)
-	}
+	})
 	bar := s.app.StartProgress(s.verb, source.total())
 	defer bar.End()
 	begun := time.Now()
@@ -255,7 +254,7 @@ func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next fun
 func (s *sending) handOver(ctx context.Context, pipeline *leveret.Pipeline, m *leveret.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return pipeline.Send(ctx, m)
+	return pipeline.Write(ctx, m)
 }
 
 // verdict is what the command ends with. What stopped it says why there are no more than these.

@@ -37,24 +37,21 @@ type Letter struct {
 	rabbit.Delivery
 }
 
-// letter reads what the headers tell.
+// letter makes a Letter of a message in the dead-letter queue of a work queue.
 func letter(queue string, d rabbit.Delivery) *Letter {
-	h := d.Headers
+	h, f := d.Headers, wire.FailureOf(d.Headers)
 	l := &Letter{
-		ID: d.MessageId, Queue: queue, Contract: d.Type,
-		Attempts: cmp.Or(wire.Count(h, wire.Attempts), wire.Count(h, wire.Attempt)), Replayed: wire.Count(h, wire.Replayed),
-		FirstFailedAt: wire.Time(h, wire.FirstFailedAt), SentAt: wire.Time(h, wire.SentAt), Delivery: d,
+		ID: d.MessageId, Queue: queue, Contract: d.Type, Attempts: f.Attempts, Replayed: wire.Count(h, wire.Replayed),
+		FirstFailedAt: f.FirstAt, SentAt: wire.Time(h, wire.SentAt), Delivery: d,
 	}
 	if l.SentAt.IsZero() {
 		l.SentAt = d.Timestamp
 	}
-	if reason, at, ok := brokersWord(queue, h); ok || wire.Text(h, wire.ErrorCode) == "" {
+	if reason, at, ok := brokersWord(queue, h); ok || f.Code == "" {
 		l.Reason, l.FailedAt = reason, at
 		return l
 	}
-	l.Code, l.Reason, l.Error = wire.Text(h, wire.ErrorCode), wire.Text(h, wire.ErrorReason), wire.Text(h, wire.ErrorMessage)
-	l.FailedAt = wire.Time(h, wire.FailedAt)
-	l.Service, l.Host = wire.Text(h, wire.Service), wire.Text(h, wire.Host)
+	l.Code, l.Reason, l.Error, l.FailedAt, l.Service, l.Host = f.Code, f.Reason, f.Message, f.At, f.Service, f.Host
 	return l
 }
 
@@ -72,20 +69,12 @@ func brokersWord(queue string, h rabbit.Table) (reason string, at time.Time, sur
 	return cmp.Or(wire.Text(h, "x-last-death-reason"), wire.Text(h, "x-first-death-reason")), time.Time{}, false
 }
 
-// story is what a worker writes into a message that has failed. When it first failed stays, through all replays.
-var story = [...]string{
-	wire.Attempt, wire.Attempts, wire.FailedQueue, wire.FailedAt, wire.ErrorCode, wire.ErrorReason, wire.ErrorMessage,
-	wire.Service, wire.Host, wire.Stack,
-}
-
 // revived returns the message as it goes back to its queue: body, ids and properties as they were, the story of its
 // failure taken off, so that its attempts count from one. What stays is when it failed first and how often it was
 // replayed.
 func (l *Letter) revived() rabbit.Publishing {
 	p := wire.Copy(&l.Delivery)
-	for _, name := range story {
-		delete(p.Headers, name)
-	}
+	wire.ClearFailure(p.Headers)
 	p.Headers[wire.Replayed] = int64(l.Replayed) + 1
 	return p
 }

@@ -78,7 +78,7 @@ func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, e
 		taking: taking, publishing: publishing, result: Result{Queue: queue},
 	}
 	err = p.run()
-	_ = p.pipeline.Flush(publishing) // settle is told of each
+	_ = p.pipeline.Flush(publishing) // settle sees each of them
 	_ = publisher.Close(publishing)
 	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the getter is closed; either may be first to know
 	closing := p.close(ctx)
@@ -164,7 +164,7 @@ func (p *replaying) one(l *Letter) {
 		p.settle(l, p.alone(m))
 		return
 	}
-	if err := p.pipeline.Publish(p.publishing, m, func(err error) { p.settle(l, err) }); err != nil {
+	if err := p.pipeline.Publish(p.publishing, m, func(err error) error { p.settle(l, err); return err }); err != nil {
 		p.settle(l, err)
 	}
 }

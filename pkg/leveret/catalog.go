@@ -54,8 +54,15 @@ func NewCatalog(services ...*Service) *Catalog {
 	return c
 }
 
-// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is.
-func (c *Catalog) Err() error { return c.err }
+// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is. It
+// validates the contracts' examples.
+func (c *Catalog) Err() error {
+	errs := []error{c.err}
+	for _, contract := range c.contracts {
+		errs = append(errs, exampleErr(contract))
+	}
+	return errors.Join(errs...)
+}
 
 // Services returns the services in the order of their names.
 func (c *Catalog) Services() []*Service { return slices.Clone(c.services) }
@@ -69,8 +76,8 @@ func (c *Catalog) Lookup(name string) (Contract, bool) {
 	return found, ok
 }
 
-// Users returns the services that declared a contract in a role, in the order of their names.
-func (c *Catalog) Users(contract Contract, role Role) []*Service {
+// ServicesWith returns the services that declared a contract in a role, in the order of their names.
+func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
 	return slices.Clone(c.users[usage{contract, role}])
 }
 
@@ -99,7 +106,7 @@ func (c *Catalog) check() []error {
 }
 
 // checkServed finds contracts that nobody serves, or that somebody else than their owner does.
-func (c *Catalog) checkServed(contract Contract, spec *Spec) []error {
+func (c *Catalog) checkServed(contract Contract, spec Spec) []error {
 	role, verb := RoleHandles, "handles"
 	switch spec.Kind {
 	case KindEvent:

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"mime"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -40,7 +42,7 @@ type Client struct {
 
 // sending is what is known of a contract before its first message.
 type sending struct {
-	spec                 *Spec
+	spec                 Spec
 	exchange, routingKey string
 	signals              *signals
 }
@@ -51,7 +53,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 	if conn == nil || service == nil {
 		return nil, Errorf(InvalidArgument, "a client needs a connection and a service")
 	}
-	if err := errors.Join(service.err(), checkNames(service.Topology(conn.names, conn.config.RequestQueueType))); err != nil {
+	if err := errors.Join(service.Err(), checkNames(service.Topology(conn.names, conn.config.RequestQueueType))); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
@@ -92,7 +94,7 @@ func (c *Client) Send(ctx context.Context, m *Message) error {
 	return c.send(ctx, m)
 }
 
-// sendable tells why a message cannot be sent without waiting for an answer.
+// sendable returns why a message cannot be sent without waiting for an answer.
 func (c *Client) sendable(m *Message) error {
 	r, err := c.route(m, "send or publish")
 	if err == nil && r.spec.Kind == KindRequest {
@@ -152,7 +154,9 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
 		Publishing: m.publishing(r.spec, c.service.name),
 	}
-	c.conn.tel.inject(ctx, p.Headers)
+	if carried := m.carried(); !carried.IsValid() || carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
+		w3c.Inject(ctx, carrier(p.Headers))
+	}
 	return p
 }
 
@@ -169,6 +173,7 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(m.Deadline) { // middleware may have made it sooner
 		m.Deadline = d
 	}
+	var lost error // an earlier try that may have been handled
 	for exceptions := 0; ; {
 		d, err := c.requester.Call(ctx, c.publication(ctx, m))
 		if errors.Is(err, rabbit.ErrException) {
@@ -176,104 +181,108 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 		}
 		switch {
 		case err == nil:
-			return c.reply(m, d)
-		case ctx.Err() != nil:
-			return c.unanswered(ctx, m, err)
+			err = c.reply(m, d)
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			err = c.unanswered(ctx, m, err, lost != nil)
 		case errors.Is(err, ErrUnconfirmed) && spec.Idempotent && exceptions < 2: // a second is likely its own fault
 			c.conn.config.Logger.InfoContext(ctx, "the connection was lost during a call; calling again", "contract", spec.Name, "message_id", m.ID)
+			lost = err
+			continue
 		case errors.Is(err, ErrUnroutable):
-			return withCode("%s: no service answers it now: %w", spec.Name, err)
+			err = withCode("%s: no service answers it now: %w", spec.Name, err)
 		default:
-			return withCode("%s %s: %w", spec.Name, m.ID, err)
+			err = withCode("%s %s: %w", spec.Name, m.ID, err)
 		}
+		if err != nil && lost != nil && !errors.Is(err, ErrOutcomeUnknown) {
+			err = fmt.Errorf("%w (an earlier try: %w)", err, lost)
+		}
+		return err
 	}
 }
 
-// unanswered is the error of a call whose context ended; a cancelled one is taken back, if anybody handles it.
-func (c *Client) unanswered(ctx context.Context, m *Message, err error) error {
+// unanswered is the error of a call whose context ended. One that was cancelled after it was written is called off, in case
+// it is being handled.
+func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenBefore bool) error {
 	spec := m.Contract.Spec()
-	if errors.Is(ctx.Err(), context.Canceled) {
+	written := writtenBefore || errors.Is(err, ErrUnconfirmed)
+	switch canceled := errors.Is(ctx.Err(), context.Canceled); {
+	case canceled && written:
 		c.requester.Tell(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
 		})
 		return Errorf(Canceled, "%s %s: the call was cancelled: %w", spec.Name, m.ID, err)
+	case canceled:
+		return Errorf(Canceled, "%s %s: the call was cancelled before it was sent: %w", spec.Name, m.ID, err)
+	case written:
+		return Errorf(DeadlineExceeded, "%s %s: no reply in time: %w", spec.Name, m.ID, err)
+	default:
+		return Errorf(DeadlineExceeded, "%s %s: not sent in time: %w", spec.Name, m.ID, err)
 	}
-	return Errorf(DeadlineExceeded, "%s %s: no reply in time: %w", spec.Name, m.ID, err)
 }
 
 func (c *Client) reply(m *Message, d *rabbit.Delivery) error {
-	m.From = d.AppId
+	m.AnsweredBy = d.AppId
 	if instance := wire.Text(d.Headers, wire.Instance); instance != "" {
-		m.From += "@" + instance
+		m.AnsweredBy += "@" + instance
 	}
-	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeFault {
-		return faultFrom(d)
+	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeProblem {
+		return DecodeProblem(d.Body)
 	}
 	m.Reply = d.Body
 	return nil
 }
 
-// A Pipeline is a [Sender] for one goroutine that sends many messages: it does not wait for each one's confirm. It is
-// not safe for concurrent use.
+// A Pipeline writes many messages from one goroutine without waiting for each one's confirm. It is no [Sender], since a
+// message that was only written may yet be lost. It is not safe for concurrent use.
 type Pipeline struct {
-	// OnOutcome is called, if it is set, with what became of each message that Send has taken: nil where it is confirmed.
-	// The calls come from a later Send, or from Flush.
-	OnOutcome func(m *Message, err error)
-
-	client   *Client
-	rabbit   *rabbit.Pipeline
-	send     Handler
-	failed   []error // the first of them
-	failures int
+	client    *Client
+	rabbit    *rabbit.Pipeline
+	write     Handler
+	onOutcome func(*Message, error)
 }
 
-// maxFailed is how many errors Flush returns.
-const maxFailed = 100
-
-// Pipeline makes a pipeline, which shares the client's limit of messages in flight.
-func (c *Client) Pipeline() *Pipeline {
-	p := &Pipeline{client: c, rabbit: c.publisher.Pipeline()}
-	p.send = chain(c.observed(p.publish), c.config.Middleware)
+// Pipeline makes a pipeline, which shares the client's limit of messages in flight. Each message that Write has taken is
+// handed to onOutcome, which may be nil, with what became of it: nil if it was confirmed. The calls come from a later Write
+// or from Flush.
+func (c *Client) Pipeline(onOutcome func(m *Message, err error)) *Pipeline {
+	if onOutcome == nil {
+		onOutcome = func(*Message, error) {}
+	}
+	p := &Pipeline{client: c, rabbit: c.publisher.Pipeline(), onOutcome: onOutcome}
+	p.write = chain(p.publish, c.config.Middleware)
 	return p
 }
 
-// Send writes a message and returns. It blocks while the connection is down, or too many messages wait for their
-// confirm. An error means that this message was not sent; what becomes of the others is told by Flush.
-func (p *Pipeline) Send(ctx context.Context, m *Message) error {
+// Write writes a message and returns. It blocks while the connection is down, or too many messages wait for their confirm.
+// An error means that this message was not sent; what becomes of it otherwise, onOutcome and Flush report. Middleware sees
+// the writing only.
+func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 	if err := p.client.sendable(m); err != nil {
 		return err
 	}
-	return p.send(ctx, m)
+	return p.write(ctx, m)
 }
 
 func (p *Pipeline) publish(ctx context.Context, m *Message) error {
-	name, id := m.Contract.Spec().Name, m.ID
-	err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) {
+	ctx, done := p.client.routes[m.Contract].signals.beginSending(ctx, m)
+	outcome := func(err error) error {
 		if err != nil {
-			err = withCode("%s %s: %w", name, id, err)
-			if p.failures++; p.failures <= maxFailed {
-				p.failed = append(p.failed, err)
-			}
+			err = withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 		}
-		if p.OnOutcome != nil {
-			p.OnOutcome(m, err)
-		}
-	})
-	if err != nil {
-		return withCode("%s %s: %w", name, id, err)
+		done(err, true)
+		return err
+	}
+	if err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
+		err = outcome(err)
+		p.onOutcome(m, err)
+		return err
+	}); err != nil {
+		return outcome(err)
 	}
 	return nil
 }
 
-// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were sent since
+// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were written since
 // the last Flush are confirmed; else the errors of the others, joined: of the first hundred, and how many more there are.
-func (p *Pipeline) Flush(ctx context.Context) error {
-	_ = p.rabbit.Flush(ctx) // the same errors, without the messages they are of
-	if more := p.failures - len(p.failed); more > 0 {
-		p.failed = append(p.failed, fmt.Errorf("and %d more", more))
-	}
-	err := errors.Join(p.failed...)
-	p.failed, p.failures = nil, 0
-	return err
-}
+func (p *Pipeline) Flush(ctx context.Context) error { return p.rabbit.Flush(ctx) }

@@ -16,10 +16,10 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -34,7 +34,7 @@ type ConnConfig struct {
 	TLS *tls.Config
 	// Name is what the connections are called in the management UI. Default: the name of the executable.
 	Name string
-	// Instance tells the processes of one service apart: exclusive queues are named after it, so a program that connects
+	// Instance distinguishes the processes of one service: exclusive queues are named after it, so a program that connects
 	// twice for one service gives each connection its own. Default: host/pid.
 	Instance string
 	// Version is the program's, for the management UI. Optional.
@@ -61,11 +61,10 @@ type ConnConfig struct {
 	OnFailure func(error)
 	// Logger logs what no caller learns: connections lost and made, failed messages. Default slog.Default().
 	Logger *slog.Logger
-	// TracerProvider, MeterProvider and Propagator are OpenTelemetry's. Default: no spans, no metrics, and the W3C
-	// propagator, so that a trace that passes through is carried on.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through is
+	// carried on all the same.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
-	Propagator     propagation.TextMapPropagator
 }
 
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker in need stops
@@ -84,7 +83,7 @@ type Conn struct {
 
 // Connect blocks until both connections are there, or ctx ends. An unreachable broker is tried again while ctx lives;
 // a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
-// connections are made again for ever; [Conn.Ready] tells how they are. Close ends them.
+// connections are made again forever; [Conn.Ready] says how they are. Close ends them.
 func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -118,7 +117,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		if err != nil {
 			host = "localhost"
 		}
-		c.Instance = cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
+		c.Instance = wire.Cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -128,9 +127,6 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	}
 	if c.MeterProvider == nil {
 		c.MeterProvider = noopmetric.NewMeterProvider()
-	}
-	if c.Propagator == nil {
-		c.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 	}
 	c.RequestQueueType, c.Layout = cmp.Or(c.RequestQueueType, topology.Classic), cmp.Or(c.Layout, topology.Shared)
 	if c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum {
@@ -195,8 +191,8 @@ func cmpErr(err error) error {
 	return err
 }
 
-// Server returns the broker that the connection leads to now, without its password, and the broker's version.
-func (c *Conn) Server() (address, version string) {
+// Broker returns the address that the connection leads to now, without its password, and the broker's version.
+func (c *Conn) Broker() (address, version string) {
 	s := c.consume.State()
 	return s.Address, s.Version
 }

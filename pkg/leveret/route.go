@@ -10,7 +10,7 @@ import (
 
 // Route returns where the messages of a contract are published. An exchange without a name is the broker's default one,
 // which takes the name of a queue as its routing key.
-func (s *Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey string) {
+func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey string) {
 	switch s.Kind {
 	case KindCommand:
 		exchange = topology.Exchange{Name: n.CommandExchange(s.Owner()), Type: topology.Direct}

@@ -193,11 +193,11 @@ func (s *Service) serves() []use {
 	return slices.DeleteFunc(slices.Clone(s.uses), func(u use) bool { return !u.role.serves() })
 }
 
-// err returns all that is wrong with the service and with the contracts that it uses.
-func (s *Service) err() error {
+// Err returns all that is wrong with the service and with the contracts that it uses, in plain words; nil if nothing is.
+func (s *Service) Err() error {
 	errs := []error{s.ownErr()}
 	for _, c := range distinct(s.uses) {
-		errs = append(errs, contractErr(c))
+		errs = append(errs, contractErr(c), exampleErr(c))
 	}
 	errs = append(errs, checkQueues(s)...)
 	return errors.Join(errs...)
@@ -211,6 +211,13 @@ func (s *Service) ownErr() error {
 func contractErr(c Contract) error {
 	if c, ok := c.(checked); ok {
 		return c.err()
+	}
+	return nil
+}
+
+func exampleErr(c Contract) error {
+	if c, ok := c.(checked); ok {
+		return c.exampleErr()
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func TestCodesAreDocumented(t *testing.T) {
 		require.Equal(t, "`"+c.String()+"`", row[0])
 		require.Equal(t, strconv.Itoa(c.HTTPStatus()), row[1], "%v", c)
 		then := "dead letter"
-		if o := judge(t.Context(), &Message{Contract: NewCommand[int]("a.do"), Attempt: 1}, c); o.Verdict == VerdictRetry {
+		if o := judge(t.Context(), &Message{Contract: NewCommand[int]("a.do"), Received: Received{Attempt: 1}}, c); o.Verdict == VerdictRetry {
 			then = "tried again"
 		}
 		require.Equal(t, then, row[2], "%v", c)
@@ -106,7 +106,7 @@ func TestCodesAreDocumented(t *testing.T) {
 	_, example, ok := strings.Cut(wirePage(t), "```json\n")
 	require.True(t, ok)
 	example, _, _ = strings.Cut(example, "```")
-	require.JSONEq(t, example, string(fault(NewError(NotFound, "order_unknown", "no such order"))))
+	require.JSONEq(t, example, string(EncodeProblem(NewError(NotFound, "order_unknown", "no such order"))))
 }
 
 // TestTopologyIsDocumented compares the exchanges of both layouts, and the arguments of queues.
@@ -171,8 +171,8 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"contract names": fmt.Sprintf("| contract's name | %d bytes: `%s` |", maxName, strings.Trim(contractName.String(), "^$")),
 		"service names":  fmt.Sprintf("| service's name, namespace | %d bytes |", maxSegment),
 		"skew":           fmt.Sprintf("%d s after it, the request is never handled", clockSkew/time.Second),
-		"messages":       fmt.Sprintf("the last failure, cut at %d KiB", maxErrorMessage>>10),
-		"stacks":         fmt.Sprintf("cut at %d KiB", maxStack>>10),
+		"messages":       fmt.Sprintf("the last failure, cut at %d KiB", wire.MaxMessage>>10),
+		"stacks":         fmt.Sprintf("cut at %d KiB", wire.MaxStack>>10),
 		"expiry":         fmt.Sprintf("`x-expires` %d", topology.RequestQueueExpiry.Milliseconds()),
 		"attempts":       map[int]string{5: "five by default"}[DefaultRetryPolicy().Attempts],
 	} {

@@ -25,9 +25,17 @@ var (
 	ErrNacked     = errors.New("the broker did not take the message")
 	ErrRefused    = errors.New("the broker refused access")
 
-	// Unknown: bytes were written, and no answer came.
-	ErrUnconfirmed = errors.New("unconfirmed")
+	// Unknown: bytes were written, and no answer came. It is an ErrOutcomeUnknown.
+	ErrUnconfirmed error = unconfirmed{}
 )
+
+// ErrOutcomeUnknown is found by errors.Is in every error after which the message may have been handled.
+var ErrOutcomeUnknown = errors.New("outcome unknown")
+
+type unconfirmed struct{}
+
+func (unconfirmed) Error() string        { return "unconfirmed" }
+func (unconfirmed) Is(target error) bool { return target == ErrOutcomeUnknown }
 
 // ErrException is wrapped by an ErrUnconfirmed of a call for which, or beside which, the broker has closed the channel.
 var ErrException = errors.New("the broker closed the channel")

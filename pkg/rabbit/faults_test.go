@@ -64,10 +64,11 @@ func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop fu
 		all.Go(func() {
 			l := p.Pipeline()
 			publish(fmt.Sprint("pipeline/", g), func(m *rabbit.Publication) error {
-				return l.Publish(ctx, m, func(err error) {
+				return l.Publish(ctx, m, func(err error) error {
 					if err == nil {
 						books.confirm(m.MessageId)
 					}
+					return err
 				})
 			})
 			if err := l.Flush(ctx); err != nil {

@@ -287,17 +287,18 @@ func TestPipelineOutcomesAndOrder(t *testing.T) {
 		if i%10 == 0 {
 			m.RoutingKey = "nobody"
 		}
-		require.NoError(t, l.Publish(ctx, m, func(err error) {
+		require.NoError(t, l.Publish(ctx, m, func(err error) error {
 			outcomes[m.MessageId] = err
 			order = append(order, m.MessageId)
+			return err
 		}))
 	}
 	large := to("q", "large")
 	large.Body = make([]byte, rabbit.DefaultMaxBody+1)
-	require.ErrorIs(t, l.Publish(ctx, large, func(error) { require.Fail(t, "it was told already") }), rabbit.ErrTooLarge)
+	require.ErrorIs(t, l.Publish(ctx, large, func(err error) error { require.Fail(t, "Publish has returned it"); return err }), rabbit.ErrTooLarge)
 	err := l.Flush(ctx)
 	require.ErrorIs(t, err, rabbit.ErrUnroutable)
-	require.NoError(t, l.Flush(ctx), "told once")
+	require.NoError(t, l.Flush(ctx), "reported once")
 	require.Len(t, outcomes, 500)
 	for i := range 500 {
 		require.Equal(t, strconv.Itoa(i), order[i])
@@ -342,7 +343,7 @@ func TestPipelineEndsWithItsContext(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	outcomes := []error{}
-	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) { outcomes = append(outcomes, err) }))
+	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) error { outcomes = append(outcomes, err); return err }))
 	require.NoError(t, l.Publish(short, to("q", "2"), nil))
 	require.ErrorIs(t, l.Publish(short, to("q", "3"), nil), context.DeadlineExceeded)
 	require.Empty(t, outcomes, "what ended was the context of another message")
@@ -369,10 +370,11 @@ func TestPipelineOutlivesAnImpatientMessage(t *testing.T) {
 	network.stall(true) // no confirms
 	confirmed := 0
 	for i := range 50 {
-		require.NoError(t, l.Publish(ctx, to("q", strconv.Itoa(i)), func(err error) {
+		require.NoError(t, l.Publish(ctx, to("q", strconv.Itoa(i)), func(err error) error {
 			if err == nil {
 				confirmed++
 			}
+			return err
 		}))
 	}
 	network.refuse(true)

@@ -54,8 +54,9 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
-// unique; reply-to is set here, and the expiration, where there is one, to what is left of ctx's time. Requests are not confirmed: what is lost on the way ends with ctx. A connection that is
-// lost after the request was written is ErrUnconfirmed at once: it may have been handled.
+// unique; reply-to is set here, and the expiration, where there is one, to what is left of ctx's time. Requests are not
+// confirmed: what is lost on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so,
+// at once, is a connection that is lost then: the request may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 			return a.reply, a.err
 		case <-ctx.Done():
 			ch.forget(m.CorrelationId)
-			return nil, ended(ctx)
+			return nil, fmt.Errorf("%w: %w", ErrUnconfirmed, ended(ctx))
 		}
 	}
 }

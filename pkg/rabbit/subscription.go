@@ -27,8 +27,8 @@ type subscription struct {
 	stamped    chan stamped // instead of deliveries, in Requests
 
 	ended <-chan struct{} // closed when the channel is no more
-	drop  chan struct{} // closed when no further delivery may begin
-	gone  chan struct{} // closed when the broker does not answer: deliveries may then never end
+	drop  chan struct{}   // closed when no further delivery may begin
+	gone  chan struct{}   // closed when the broker does not answer: deliveries may then never end
 
 	handlers sync.WaitGroup
 	started  atomic.Int64 // goroutines that handle

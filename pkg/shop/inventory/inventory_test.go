@@ -22,9 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bundle is a service with its own store.
 type bundle struct {
 	*Service
-	path   string
-	sent   *leverettest.Recorder
-	worker *leveret.Worker
+	path     string
+	sent     *leverettest.Recorder
+	handlers *leveret.Handlers
 }
 
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
@@ -41,10 +41,9 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, b.sent)
-	w, err := leveret.NewWorker(nil, queues.Inventory, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	b.Register(w)
-	b.worker = w
+	h := leveret.NewHandlers(queues.Inventory, leveret.HandlersConfig{})
+	b.Register(h)
+	b.handlers = h
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -160,8 +159,8 @@ func TestInterrupted(t *testing.T) {
 				b := setup(t, r)
 				q := reservation(queues.StockLine{SKU: tc.sku, Quantity: 1})
 				return shoptest.Case{
-					Handle: func(options ...leveret.SendOption) leverettest.Delivered {
-						return leverettest.Deliver(t.Context(), b.worker, queues.ReserveStock, q, options...)
+					Handle: func(options ...leverettest.Option) leverettest.Delivered {
+						return leverettest.Deliver(t.Context(), b.handlers, queues.ReserveStock, q, options...)
 					},
 					Restart: func() { b.restart(t) },
 					Check:   func() { require.Len(t, b.audit(t).Movements, tc.want) },

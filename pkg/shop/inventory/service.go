@@ -21,8 +21,8 @@ func New(s *Store, sender leveret.Sender) *Service {
 }
 
 // Register makes the service the handler of everything that queues.Inventory serves.
-func (s *Service) Register(w *leveret.Worker) {
-	queues.ReserveStock.Handle(w, s.Reserve)
+func (s *Service) Register(h *leveret.Handlers) {
+	queues.ReserveStock.Handle(h, s.Reserve)
 }
 
 // Reserve sets the goods of an order aside and publishes StockReserved, or StockRejected if some are out of stock.

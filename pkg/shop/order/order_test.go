@@ -21,16 +21,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bundle is a service with its own store and a stub of the payment service.
 type bundle struct {
 	*Service
-	path    string
-	sent    *leverettest.Recorder
-	payment *leverettest.Replier
-	worker  *leveret.Worker
+	path     string
+	sent     *leverettest.Recorder
+	payment  *leverettest.StubCaller
+	handlers *leveret.Handlers
 }
 
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
 	r.Service = queues.Order
-	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, payment: &leverettest.Replier{Service: queues.Order}}
+	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, payment: &leverettest.StubCaller{Service: queues.Order}}
 	b.answer(authorize)
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
@@ -42,10 +42,9 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, b.sent, b.payment)
-	w, err := leveret.NewWorker(nil, queues.Order, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	b.Register(w)
-	b.worker = w
+	h := leveret.NewHandlers(queues.Order, leveret.HandlersConfig{})
+	b.Register(h)
+	b.handlers = h
 }
 
 // answer sets the payment service's answer.
@@ -158,10 +157,10 @@ func TestOutOfStock(t *testing.T) {
 }
 
 // deliver delivers a message to the current service, which may have been restarted.
-func deliver[T any](t *testing.T, b *bundle, c leverettest.Contract[T], payload T) func(...leveret.SendOption) leverettest.Delivered {
+func deliver[T any](t *testing.T, b *bundle, c leverettest.Contract[T], payload T) func(...leverettest.Option) leverettest.Delivered {
 	t.Helper()
-	return func(options ...leveret.SendOption) leverettest.Delivered {
-		return leverettest.Deliver(t.Context(), b.worker, c, payload, options...)
+	return func(options ...leverettest.Option) leverettest.Delivered {
+		return leverettest.Deliver(t.Context(), b.handlers, c, payload, options...)
 	}
 }
 

@@ -23,12 +23,12 @@ func New(s *Store, sender leveret.Sender, caller leveret.Caller) *Service {
 }
 
 // Register makes the service the handler of everything that queues.Order serves.
-func (s *Service) Register(w *leveret.Worker) {
-	queues.PlaceOrder.Handle(w, s.Place)
-	queues.ShowOrder.Answer(w, s.Show)
-	queues.PaymentCaptured.Subscribe(w, s.OnPaymentCaptured)
-	queues.StockReserved.Subscribe(w, s.OnStockReserved)
-	queues.StockRejected.Subscribe(w, s.OnStockRejected)
+func (s *Service) Register(h *leveret.Handlers) {
+	queues.PlaceOrder.Handle(h, s.Place)
+	queues.ShowOrder.Answer(h, s.Show)
+	queues.PaymentCaptured.Subscribe(h, s.OnPaymentCaptured)
+	queues.StockReserved.Subscribe(h, s.OnStockReserved)
+	queues.StockRejected.Subscribe(h, s.OnStockRejected)
 }
 
 // Place stores an order and asks for its payment to be authorised. If the payment is authorised, Place asks payment to

@@ -24,9 +24,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // bundle is a service with its own store.
 type bundle struct {
 	*Service
-	path   string
-	sent   *leverettest.Recorder
-	worker *leveret.Worker
+	path     string
+	sent     *leverettest.Recorder
+	handlers *leveret.Handlers
 }
 
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
@@ -43,10 +43,9 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, Processor{}, b.sent)
-	w, err := leveret.NewWorker(nil, queues.Payment, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	b.Register(w)
-	b.worker = w
+	h := leveret.NewHandlers(queues.Payment, leveret.HandlersConfig{})
+	b.Register(h)
+	b.handlers = h
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -161,10 +160,10 @@ func TestAuthorizeAtOnce(t *testing.T) {
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		name string
+		name   string
 		events []Event
-		sent []string
-		want Account
+		sent   []string
+		want   Account
 	}{
 		{"placed", []Event{EventOrderPlaced}, []string{"payment.captured"}, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
 		{
@@ -247,11 +246,11 @@ func TestInterrupted(t *testing.T) {
 					require.NoError(t, err)
 				}
 				return shoptest.Case{
-					Handle: func(options ...leveret.SendOption) leverettest.Delivered {
+					Handle: func(options ...leverettest.Option) leverettest.Delivered {
 						if tc.handle == EventOrderPlaced {
-							return leverettest.Deliver(t.Context(), b.worker, queues.OrderPlaced, placed(a), options...)
+							return leverettest.Deliver(t.Context(), b.handlers, queues.OrderPlaced, placed(a), options...)
 						}
-						return leverettest.Deliver(t.Context(), b.worker, queues.OrderCancelled, cancelled(a), options...)
+						return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(a), options...)
 					},
 					Restart: func() { b.restart(t) },
 					Check:   func() { require.Equal(t, tc.want, b.account(t, a.OrderID)) },

@@ -23,10 +23,10 @@ func New(s *Store, processor Processor, sender leveret.Sender) *Service {
 }
 
 // Register makes the service the handler of everything that queues.Payment serves.
-func (s *Service) Register(w *leveret.Worker) {
-	queues.AuthorizePayment.Answer(w, s.Authorize)
-	queues.OrderPlaced.Subscribe(w, s.OnOrderPlaced)
-	queues.OrderCancelled.Subscribe(w, s.OnOrderCancelled)
+func (s *Service) Register(h *leveret.Handlers) {
+	queues.AuthorizePayment.Answer(h, s.Authorize)
+	queues.OrderPlaced.Subscribe(h, s.OnOrderPlaced)
+	queues.OrderCancelled.Subscribe(h, s.OnOrderCancelled)
 }
 
 // Authorize reports whether a card pays, and holds the amount if it does. The same request always gets the same reply.

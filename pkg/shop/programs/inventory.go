@@ -21,7 +21,7 @@ func Inventory() service.Program {
 				return err
 			}
 			keep(rt, s.Store)
-			inventory.New(s, rt.Client).Register(rt.Worker)
+			inventory.New(s, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

@@ -21,7 +21,7 @@ func Order() service.Program {
 				return err
 			}
 			keep(rt, s.Store)
-			order.New(s, rt.Client, rt.Client).Register(rt.Worker)
+			order.New(s, rt.Client, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

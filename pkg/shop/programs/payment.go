@@ -30,7 +30,7 @@ func Payment() service.Program {
 				return err
 			}
 			keep(rt, s.Store)
-			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Worker)
+			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

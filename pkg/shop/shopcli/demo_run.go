@@ -40,12 +40,12 @@ func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Cl
 
 // send sends the orders, through one pipeline, and returns the ids of those that the broker has confirmed.
 func (d *demonstration) send(ctx context.Context, client *leveret.Client, orders []placement) ([]string, error) {
-	pipeline := client.Pipeline()
+	pipeline := client.Pipeline(nil)
 	ids := make([]string, 0, len(orders))
 	for _, o := range orders {
 		m := leveret.NewMessage(ctx, queues.PlaceOrder, o.body, leveret.MessageID(o.id))
 		sending, cancel := d.answering(ctx) // it waits for confirms of earlier ones
-		err := pipeline.Send(sending, m)
+		err := pipeline.Write(sending, m)
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("send the orders: %w", err)

@@ -13,7 +13,7 @@ import (
 // A Case handles one message, with its own state.
 type Case struct {
 	// Handle delivers the message. After a failure it is called again, as the broker and the retry policy would do.
-	Handle func(options ...leveret.SendOption) leverettest.Delivered
+	Handle func(options ...leverettest.Option) leverettest.Delivered
 	// Restart does what a new process would do between the two deliveries: it reopens the store.
 	Restart func()
 	// Check checks that the effect has happened exactly once.
@@ -46,7 +46,7 @@ func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder)
 				before := r.Messages()
 				r.Reset()
 				c.Restart()
-				again := []leveret.SendOption{leveret.MessageID(broken.Message.ID), leverettest.Redelivered()}
+				again := []leverettest.Option{leverettest.With(leveret.MessageID(broken.Message.ID)), leverettest.Redelivered()}
 				require.NoError(t, c.Handle(again...).Err)
 				require.Equal(t, want, Names(r))
 				requireSame(t, before, r.Messages()[:len(before)])
