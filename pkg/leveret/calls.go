@@ -70,7 +70,7 @@ func (w *Worker) control(endpoints []*endpoint) *rabbit.Consumer {
 	t := n.Control(w.service.name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.service.name, instance), Tag: w.tag(), NoAck: true, Exclusive: true, Logger: w.log,
-		Setup: func(ctx context.Context) error { return w.conn.declareExclusive(ctx, t) },
+		Setup: w.conn.setup(w.conn.publish, w.conn.exclusive, t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.MessageId)
 			return rabbit.Ack

@@ -210,12 +210,32 @@ func (c *Conn) Close(ctx context.Context) error {
 	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
 }
 
-// declare makes sure that what t describes exists, unless that is left to others.
+// declare makes sure that what t describes has been declared, unless that is left to others.
 func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	if c.config.NoDeclare {
 		return nil
 	}
 	return c.declarer.Declare(ctx, t)
+}
+
+// redeclare is declare after some of t was found missing.
+func (c *Conn) redeclare(ctx context.Context, t topology.Topology) error {
+	c.declarer.Forget(t)
+	return c.declare(ctx, t)
+}
+
+// setup returns what a consumer calls before it registers. It declares t, and declares it again where the consumer
+// registered before on the same connection: then something is missing.
+func (c *Conn) setup(conn *rabbit.Conn, d *rabbit.Declarer, t topology.Topology) func(context.Context) error {
+	life := -1
+	return func(ctx context.Context) error {
+		if now := conn.State().Lost; now == life {
+			d.Forget(t)
+		} else {
+			life = now
+		}
+		return d.Declare(ctx, t)
+	}
 }
 
 // instanceFor returns the instance, with a number where the purpose has been given out before: a program may have
@@ -231,9 +251,4 @@ func (c *Conn) instanceFor(purpose string) string {
 		return c.config.Instance + "#" + strconv.Itoa(n)
 	}
 	return c.config.Instance
-}
-
-// declareExclusive is declare over the publishing connection, for queues that are exclusive to it.
-func (c *Conn) declareExclusive(ctx context.Context, t topology.Topology) error {
-	return c.exclusive.Declare(ctx, t)
 }

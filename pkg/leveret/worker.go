@@ -69,11 +69,9 @@ type Worker struct {
 	endpoints []*endpoint
 	errs      []error
 	running   bool
-	declared  int // the life of the connection, counted from 1, that has everything declared
 
-	stuck     chan error
-	stuckNow  atomic.Pointer[error]
-	declaring sync.Mutex
+	stuck    chan error
+	stuckNow atomic.Pointer[error]
 }
 
 // NewWorker makes a worker for a service. It does not block or connect. Register a handler for everything that the
@@ -252,7 +250,10 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	if request {
 		conn = w.conn.publish
 	}
-	first := true
+	setup := func(context.Context) error { return nil }
+	if !w.conn.config.NoDeclare {
+		setup = w.conn.setup(conn, w.conn.declarer, e.topology)
+	}
 	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
 		Tag:          w.tag(),
@@ -265,33 +266,8 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Finish:       request, // a request that came back would count as one that somebody has begun
 		Logger:       w.log,
 		Handle:       e.handle,
-		Setup: func(ctx context.Context) error {
-			if err := w.declareAll(ctx); err != nil || first {
-				first = false
-				return err
-			}
-			return w.conn.declare(ctx, e.topology) // the queue may be gone though the connection is not
-		},
+		Setup:        setup,
 	})
-}
-
-// declareAll declares everything once in each life of the connection.
-func (w *Worker) declareAll(ctx context.Context) error {
-	w.declaring.Lock()
-	defer w.declaring.Unlock()
-	life := w.conn.consume.State().Lost + 1
-	if w.declared == life {
-		return nil
-	}
-	var t topology.Topology
-	for _, e := range w.endpoints {
-		t.Add(e.topology)
-	}
-	if err := w.conn.declare(ctx, t); err != nil {
-		return err
-	}
-	w.declared = life
-	return nil
 }
 
 // Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says what

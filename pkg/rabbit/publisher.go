@@ -18,9 +18,6 @@ type PublisherConfig struct {
 	// MaxBody is the size in bytes over which a message is refused without being sent. Default 16 MiB, which is what
 	// RabbitMQ 4 accepts; over the broker's own limit it closes the channel.
 	MaxBody int
-	// Setup is called before anything is published on a new connection, and after an exchange was found missing: to
-	// declare what is needed. If it fails, the publish that caused it fails.
-	Setup func(ctx context.Context) error
 }
 
 // A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It is safe for concurrent
@@ -37,7 +34,6 @@ type Publisher struct {
 	shared   lane
 	suspects lane
 	trial    chan struct{} // held by the one suspect that is in flight
-	prepared atomic.Pointer[session]
 
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when Close stops waiting
@@ -266,9 +262,6 @@ func (p *Publisher) outcome(f *flight) (again bool, err error) {
 		return false, fmt.Errorf("%w: it was nacked, as a full queue does, or one without a majority of its nodes", ErrNacked)
 	}
 	if reason := f.channel.exception(); reason != nil {
-		if reason.Code == amqp.NotFound {
-			p.prepared.Store(nil)
-		}
 		if err := exception(reason, f.Publication); err != nil {
 			return false, err
 		}
@@ -330,7 +323,7 @@ func (p *Publisher) current(ctx context.Context, l *lane) (*confirmChannel, erro
 		if err != nil {
 			return nil, err
 		}
-		opened, err := p.prepare(ctx, ch)
+		opened, err := callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) })
 		if err == nil {
 			l.channel.Store(opened)
 			return opened, nil
@@ -343,17 +336,6 @@ func (p *Publisher) current(ctx context.Context, l *lane) (*confirmChannel, erro
 			return nil, err
 		}
 	}
-}
-
-// prepare makes a channel ready for publishing. One that it fails on is of no use.
-func (p *Publisher) prepare(ctx context.Context, ch *Channel) (*confirmChannel, error) {
-	if p.config.Setup != nil && p.prepared.Load() != ch.session {
-		if err := p.config.Setup(ctx); err != nil {
-			return nil, err
-		}
-		p.prepared.Store(ch.session)
-	}
-	return callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) })
 }
 
 // Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not

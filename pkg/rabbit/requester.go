@@ -23,8 +23,6 @@ type RequesterConfig struct {
 	Tag string
 	// MaxBody is as in PublisherConfig.
 	MaxBody int
-	// Setup is as in PublisherConfig.
-	Setup func(ctx context.Context) error
 	// OnLate is called with replies that nobody waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
 }
@@ -34,12 +32,11 @@ type Requester struct {
 	conn   *Conn
 	config RequesterConfig
 
-	channel  atomic.Pointer[replyChannel]
-	opening  chan struct{} // held by whoever opens the channel
-	prepared *session      // what Setup has been called for; belongs to who holds opening
-	closed   chan struct{}
-	once     sync.Once
-	readers  sync.WaitGroup
+	channel atomic.Pointer[replyChannel]
+	opening chan struct{} // held by whoever opens the channel
+	closed  chan struct{}
+	once    sync.Once
+	readers sync.WaitGroup
 }
 
 // NewRequester makes a requester. It does not connect or block; Close ends it.
@@ -163,14 +160,6 @@ func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
 
 // open makes a channel ready for requests and replies, or closes it.
 func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (*replyChannel, error) {
-	missing := last != nil && last.missing.Load()
-	if r.config.Setup != nil && (r.prepared != ch.session || missing) {
-		if err := r.config.Setup(ctx); err != nil {
-			ch.close(ctx)
-			return nil, err
-		}
-		r.prepared = ch.session
-	}
 	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
 	if err == nil && last != nil && last.session == ch.session {
 		c.hints = last.hints // as it is: what the broker closed it for is still so
@@ -202,7 +191,6 @@ func (r *Requester) read(c *replyChannel) {
 		}
 	}
 	reason := c.exception()
-	c.missing.Store(reason != nil && reason.Code == amqp.NotFound)
 	c.fail(func(m *Publication) error {
 		if reason == nil {
 			return fmt.Errorf("%w: the connection or the reply queue was lost before the reply came", ErrUnconfirmed)
@@ -259,8 +247,7 @@ type replyChannel struct {
 	replyTo    string
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
-	missing    atomic.Bool // the broker closed it because an exchange did not exist
-	hints      *Channel    // what Tell publishes on
+	hints      *Channel // what Tell publishes on
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended
