@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -29,12 +28,10 @@ type RequesterConfig struct {
 
 // A Requester publishes requests and hands replies to those who wait for them. It is safe for concurrent use.
 type Requester struct {
-	conn   *Conn
-	config RequesterConfig
-
-	channel atomic.Pointer[replyChannel]
-	opening chan struct{} // held by whoever opens the channel
-	closed  chan struct{}
+	conn    *Conn
+	config  RequesterConfig
+	channel reopened[replyChannel, *replyChannel]
+	close   context.CancelFunc // ends the life of channel
 	once    sync.Once
 	readers sync.WaitGroup
 }
@@ -47,7 +44,10 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 	if config.OnLate == nil {
 		config.OnLate = func(*Delivery) {}
 	}
-	return &Requester{conn: conn, config: config, opening: make(chan struct{}, 1), closed: make(chan struct{})}
+	life, end := context.WithCancel(context.Background())
+	r := &Requester{conn: conn, config: config, close: end}
+	r.channel = reopened[replyChannel, *replyChannel]{conn: conn, life: life, over: errRequesterClosed, turn: make(chan struct{}, 1), open: r.open}
+	return r
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
@@ -62,7 +62,7 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 	request := *m
 	for {
-		ch, err := r.ready(ctx, len(m.Body))
+		ch, err := r.channel.ready(ctx, len(m.Body))
 		if err != nil {
 			return nil, err
 		}
@@ -87,78 +87,9 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 }
 
-// Waiting returns how many calls wait for their replies.
-func (r *Requester) Waiting() int {
-	ch := r.channel.Load()
-	if ch == nil {
-		return 0
-	}
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return len(ch.waiting)
-}
-
 var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
-// ready returns an open channel on which n bytes may be written now.
-func (r *Requester) ready(ctx context.Context, n int) (*replyChannel, error) {
-	if ctx.Err() != nil {
-		return nil, r.conn.notSent(ctx)
-	}
-	if ch := r.channel.Load(); ch != nil && ch.usable() && r.conn.trySendable(ch.session, n) {
-		return ch, nil
-	}
-	living, stop := until(ctx, r.closed)
-	defer stop()
-	ch, err := r.current(living)
-	if err == nil {
-		err = r.conn.sendable(living, ch.session, n)
-	}
-	if err != nil && living.Err() != nil && ctx.Err() == nil {
-		err = errRequesterClosed
-	}
-	return ch, err
-}
-
-// current returns the open channel, or opens one.
-func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
-	select {
-	case r.opening <- struct{}{}:
-		defer func() { <-r.opening }()
-	case <-ctx.Done():
-		return nil, r.conn.notSent(ctx)
-	}
-	last := r.channel.Load()
-	if last != nil && last.usable() {
-		return last, nil
-	}
-	for failures := 0; ; failures++ {
-		ch, err := r.conn.Channel(ctx)
-		if err != nil {
-			return nil, err
-		}
-		opened, err := r.open(ctx, ch, last)
-		if err == nil {
-			r.channel.Store(opened)
-			return opened, nil
-		}
-		if ctx.Err() != nil {
-			return nil, r.conn.notSent(ctx)
-		}
-		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.ResourceLocked {
-			// The reply queue still belongs to the connection that was lost, for as long as the broker does not know it.
-			if r.conn.pause(ctx, failures) != nil {
-				return nil, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
-			}
-			continue
-		}
-		if ch.session.alive() {
-			return nil, err
-		}
-	}
-}
-
-// open makes a channel ready for requests and replies, or closes it.
+// open makes a channel ready for requests and replies.
 func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (*replyChannel, error) {
 	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
 	if err == nil && last != nil && last.session == ch.session {
@@ -171,7 +102,6 @@ func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (
 		err = amqp.ErrClosed
 	}
 	if err != nil {
-		ch.close(ctx)
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
 	r.readers.Go(func() {
@@ -207,12 +137,11 @@ func (r *Requester) read(c *replyChannel) {
 // until all has ended, while ctx lives. Close is safe to call twice.
 func (r *Requester) Close(ctx context.Context) error {
 	first := false
-	r.once.Do(func() { first = true; close(r.closed) })
+	r.once.Do(func() { first = true; r.close() })
 	if !first {
 		return nil
 	}
-	r.opening <- struct{}{} // nobody opens another from here on
-	ch := r.channel.Load()
+	ch := r.channel.shut()
 	if ch == nil {
 		return nil
 	}
