@@ -70,7 +70,7 @@ func (w *Worker) control() *rabbit.Consumer {
 	t := n.Control(w.Service().name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
-		Setup: func(ctx context.Context, _ bool) error { return w.conn.declareExclusive(ctx, t) },
+		Setup: setup(w.conn.exclusive, t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.MessageId)
 			return rabbit.Ack

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -45,9 +46,12 @@ type sending struct {
 	spec                 Spec
 	exchange, routingKey string
 	signals              *signals
+	topology             topology.Topology // what this service declares for it
+
+	declared atomic.Pointer[bool] // nil until that was declared; another pointer after it was declared again
 }
 
-// NewClient makes a client. It does not block; what the service sends to is declared with the first message. Mistakes
+// NewClient makes a client. It does not block; what a contract needs is declared with its first message. Mistakes
 // in the service and its contracts are errors here. Close ends the client.
 func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, error) {
 	if conn == nil || service == nil {
@@ -57,24 +61,20 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
-	var parts []topology.Topology
 	for _, u := range service.uses {
 		if u.role.serves() {
 			continue
 		}
 		spec := u.contract.Spec()
 		exchange, key := spec.Route(conn.names)
-		c.routes[u.contract] = &sending{spec, exchange.Name, key, conn.tel.sending(spec, exchange.Name, key)}
-		parts = append(parts, u.topology(conn.names, service.name, conn.config.RequestQueueType))
+		c.routes[u.contract] = &sending{
+			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.sending(spec, exchange.Name, key),
+			topology: u.topology(conn.names, service.name, conn.config.RequestQueueType),
+		}
 	}
-	var t topology.Topology
-	t.Add(parts...)
-	setup := func(ctx context.Context) error { return conn.declare(ctx, t) }
-	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{
-		MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody, Setup: setup,
-	})
+	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody})
 	requests := rabbit.RequesterConfig{
-		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, Setup: setup, OnLate: conn.tel.lateReply,
+		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
 	}
 	if config.ReplyQueue {
 		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.instanceFor("reply."+service.name))
@@ -160,8 +160,51 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 	return p
 }
 
+// declared calls publish once what the contract needs has been declared. Where publish finds some of it missing, that is
+// declared again, and publish is called once more.
+func (c *Client) declared(ctx context.Context, r *sending, publish func() error) error {
+	for again := false; ; again = true {
+		seen, err := c.prepare(ctx, r)
+		if err == nil {
+			err = publish()
+		}
+		if again || !c.forget(r, seen, err) {
+			return err
+		}
+	}
+}
+
+// prepare declares what the contract needs, unless that has been done. The result is for forget.
+func (c *Client) prepare(ctx context.Context, r *sending) (*bool, error) {
+	if seen := r.declared.Load(); seen != nil {
+		return seen, nil
+	}
+	if err := c.conn.declare(ctx, r.topology); err != nil {
+		return nil, err
+	}
+	r.declared.CompareAndSwap(nil, new(bool))
+	return r.declared.Load(), nil
+}
+
+// forget reports whether err says that something is missing that can be declared. Then the next prepare declares it,
+// unless another caller has found out the same and has declared it since prepare returned seen.
+func (c *Client) forget(r *sending, seen *bool, err error) bool {
+	missing := rabbit.ErrUnroutable
+	if r.spec.Kind == KindRequest { // its queue is for others to declare
+		missing = rabbit.ErrNotFound
+	}
+	if c.conn.config.NoDeclare || len(r.topology.Exchanges) == 0 || !errors.Is(err, missing) {
+		return false
+	}
+	if r.declared.CompareAndSwap(seen, nil) {
+		c.conn.declarer.Forget(r.topology)
+	}
+	return true
+}
+
 func (c *Client) publish(ctx context.Context, m *Message) error {
-	if err := c.publisher.Publish(ctx, c.publication(ctx, m)); err != nil {
+	err := c.declared(ctx, c.routes[m.Contract], func() error { return c.publisher.Publish(ctx, c.publication(ctx, m)) })
+	if err != nil {
 		return withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 	}
 	return nil
@@ -175,7 +218,11 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	}
 	var lost error // an earlier try that may have been handled
 	for exceptions := 0; ; {
-		d, err := c.requester.Call(ctx, c.publication(ctx, m))
+		var d *rabbit.Delivery
+		err := c.declared(ctx, c.routes[m.Contract], func() (err error) {
+			d, err = c.requester.Call(ctx, c.publication(ctx, m))
+			return err
+		})
 		if errors.Is(err, rabbit.ErrException) {
 			exceptions++
 		}
@@ -265,7 +312,8 @@ func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 }
 
 func (p *Pipeline) publish(ctx context.Context, m *Message) error {
-	ctx, done := p.client.routes[m.Contract].signals.beginSending(ctx, m)
+	r := p.client.routes[m.Contract]
+	ctx, done := r.signals.beginSending(ctx, m)
 	outcome := func(err error) error {
 		if err != nil {
 			err = withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
@@ -273,7 +321,12 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 		done(err, true)
 		return err
 	}
+	seen, err := p.client.prepare(ctx, r)
+	if err != nil {
+		return outcome(err)
+	}
 	if err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
+		p.client.forget(r, seen, err) // a later message declares it again
 		err = outcome(err)
 		p.onOutcome(m, err)
 		return err

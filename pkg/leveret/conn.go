@@ -210,12 +210,28 @@ func (c *Conn) Close(ctx context.Context) error {
 	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
 }
 
-// declare makes sure that what t describes exists, unless that is left to others.
+// declare makes sure that what t describes has been declared, unless that is left to others.
 func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	if c.config.NoDeclare {
 		return nil
 	}
 	return c.declarer.Declare(ctx, t)
+}
+
+// redeclare is declare after some of t was found missing.
+func (c *Conn) redeclare(ctx context.Context, t topology.Topology) error {
+	c.declarer.Forget(t)
+	return c.declare(ctx, t)
+}
+
+// setup returns what a consumer calls before it registers: it declares t, once more if some of it is missing.
+func setup(d *rabbit.Declarer, t topology.Topology) func(context.Context, bool) error {
+	return func(ctx context.Context, missing bool) error {
+		if missing {
+			d.Forget(t)
+		}
+		return d.Declare(ctx, t)
+	}
 }
 
 // instanceFor returns the instance, with a number where the purpose has been given out before: a program may have
@@ -231,9 +247,4 @@ func (c *Conn) instanceFor(purpose string) string {
 		return c.config.Instance + "#" + strconv.Itoa(n)
 	}
 	return c.config.Instance
-}
-
-// declareExclusive is declare over the publishing connection, for queues that are exclusive to it.
-func (c *Conn) declareExclusive(ctx context.Context, t topology.Topology) error {
-	return c.exclusive.Declare(ctx, t)
 }

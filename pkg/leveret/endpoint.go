@@ -53,6 +53,10 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	if request {
 		conn = w.conn.publish
 	}
+	declare := func(context.Context, bool) error { return nil }
+	if !w.conn.config.NoDeclare {
+		declare = setup(w.conn.declarer, e.topology)
+	}
 	mode := rabbit.Work
 	if request {
 		mode = rabbit.Requests
@@ -68,12 +72,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Logger:       w.log,
 		Handle:       e.handle,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup: func(ctx context.Context, missing bool) error {
-			if err := w.declareAll(ctx); err != nil || !missing {
-				return err
-			}
-			return w.conn.declare(ctx, e.topology) // the queue may be gone though the connection is not
-		},
+		Setup:        declare,
 	})
 }
 

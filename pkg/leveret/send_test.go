@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // quick retries at once, for tests.
@@ -240,4 +241,49 @@ func TestConversation(t *testing.T) {
 	for id, n := range ids {
 		require.Equal(t, 2, n, id)
 	}
+}
+
+// What a contract needs is declared with its own first message, and once more where it has gone since.
+func TestAContractIsDeclaredWithItsOwnMessages(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := leveret.NewCommand[thing]("a.first"), leveret.NewCommand[thing]("a.second")
+	happened := leveret.NewEvent[thing]("tester.happened")
+	ask := leveret.NewRequest[thing, thing]("a.ask", leveret.Timeout(30*time.Second))
+	conn := b.connect(leveret.ConnConfig{})
+	client := b.client(conn, leveret.NewService("tester", leveret.Sends(first, second), leveret.Publishes(happened), leveret.Calls(ask)), leveret.ClientConfig{})
+	require.NoError(t, first.Send(b.ctx, client, thing{N: 1}))
+	_, err := conn.Rabbit().Inspect(b.ctx, "a.second")
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.NoError(t, second.Send(b.ctx, client, thing{N: 2}))
+	require.NoError(t, happened.Publish(b.ctx, client, thing{N: 3}))
+
+	foreign := b.peer()
+	_, err = foreign.QueueDelete("a.first", false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, first.Send(b.ctx, client, thing{N: 4}))
+	require.JSONEq(t, `{"n":4}`, string(foreign.take("a.first").Body))
+
+	require.NoError(t, foreign.ExchangeDelete("events", false, false))
+	require.NoError(t, happened.Publish(b.ctx, client, thing{N: 5}))
+
+	_, err = foreign.QueueDelete("a.second", false, false, false)
+	require.NoError(t, err)
+	pipeline := client.Pipeline(nil)
+	write := func(n int) error {
+		m, err := second.Message(b.ctx, thing{N: n})
+		require.NoError(t, err)
+		return pipeline.Write(b.ctx, m)
+	}
+	require.NoError(t, write(6))
+	require.ErrorIs(t, pipeline.Flush(b.ctx), leveret.ErrUnroutable)
+	require.NoError(t, write(7))
+	require.NoError(t, pipeline.Flush(b.ctx))
+
+	_, err = ask.Call(b.ctx, client, thing{N: 8})
+	require.ErrorIs(t, err, leveret.ErrUnroutable, "nobody answers")
+	require.NoError(t, foreign.ExchangeDelete("requests", false, false))
+	_, err = ask.Call(b.ctx, client, thing{N: 9})
+	require.ErrorIs(t, err, leveret.ErrUnroutable)
+	require.NotErrorIs(t, err, rabbit.ErrNotFound, "the exchange is there again")
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
-	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // WorkerConfig says how a worker serves. The zero value of a field is its default.
@@ -64,10 +63,8 @@ type Worker struct {
 	endpoints []*endpoint
 	calls     calls
 
-	running   atomic.Bool
-	silent    atomic.Int64 // endpoints that were never consumed yet
-	declaring sync.Mutex
-	declared  int // the life of the connection, counted from 1, that has everything declared
+	running atomic.Bool
+	silent  atomic.Int64 // endpoints that were never consumed yet
 
 	stuck    chan error
 	stuckNow atomic.Pointer[error]
@@ -172,27 +169,6 @@ func (w *Worker) consuming() {
 	if w.silent.Add(-1) == 0 {
 		w.config.OnReady()
 	}
-}
-
-// declareAll declares everything once in each life of the connection.
-func (w *Worker) declareAll(ctx context.Context) error {
-	w.declaring.Lock()
-	defer w.declaring.Unlock()
-	life := w.conn.consume.State().Lost + 1
-	if w.declared == life {
-		return nil
-	}
-	parts := make([]topology.Topology, len(w.endpoints))
-	for i, e := range w.endpoints {
-		parts[i] = e.topology
-	}
-	var t topology.Topology
-	t.Add(parts...)
-	if err := w.conn.declare(ctx, t); err != nil {
-		return err
-	}
-	w.declared = life
-	return nil
 }
 
 // Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says what

@@ -8,3 +8,17 @@ func NewSlowBackoff(limit time.Duration) *Backoff {
 	b.first = limit
 	return b
 }
+
+// InFlight returns how many publishes have begun and have no outcome yet.
+func (p *Publisher) InFlight() int { return len(p.slots) }
+
+// Waiting returns how many calls wait for their replies.
+func (r *Requester) Waiting() int {
+	ch := r.channel.current.Load()
+	if ch == nil {
+		return 0
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return len(ch.waiting)
+}

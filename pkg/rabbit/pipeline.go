@@ -44,9 +44,9 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 	if err := l.acquire(ctx); err != nil {
 		return err
 	}
-	f := &flight{Publication: m, lane: &p.shared}
-	if err := p.start(ctx, f); err != nil {
-		p.release(f)
+	f := &flight{Publication: m}
+	if err := p.start(ctx, &p.channel, f); err != nil {
+		p.release()
 		return err
 	}
 	l.flights = append(l.flights, pipelined{f, done})
@@ -93,7 +93,7 @@ func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
 	settled, err := p.follow(ctx, oldest.flight)
 	switch {
 	case settled:
-		p.release(oldest.flight)
+		p.release()
 	case !giveUp && p.refuses() == nil:
 		return false
 	default:

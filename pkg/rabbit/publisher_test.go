@@ -138,37 +138,30 @@ func TestOneBadMessageIsNobodyElsesError(t *testing.T) {
 	}
 }
 
-func TestSetupRunsForEachConnectionAndForAMissingExchange(t *testing.T) {
+func TestPublishToAMissingExchange(t *testing.T) {
 	t.Parallel()
 	address := leverettest.Broker(t)
-	network, through := proxied(t, address)
-	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
-	var setups atomic.Int64
-	exchange := topology.Topology{
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), within(t)
+	d, exchange := rabbit.NewDeclarer(conn), topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "e", Type: topology.Fanout}},
 		Queues:    []topology.Queue{{Name: "q"}},
 		Bindings:  []topology.Binding{{Exchange: "e", Queue: "q"}},
 	}
-	p := publishing(t, conn, rabbit.PublisherConfig{Setup: func(ctx context.Context) error {
-		setups.Add(1)
-		return rabbit.NewDeclarer(conn).Declare(ctx, exchange)
-	}})
+	require.NoError(t, d.Declare(ctx, exchange))
+	p := publishing(t, conn, rabbit.PublisherConfig{})
 	m := &rabbit.Publication{Exchange: "e", Mandatory: true, Publishing: rabbit.Publishing{MessageId: "1"}}
 	require.NoError(t, p.Publish(ctx, m))
-	require.NoError(t, p.Publish(ctx, m))
-	require.EqualValues(t, 1, setups.Load())
-	network.cut()
-	require.NoError(t, p.Publish(ctx, m))
-	require.EqualValues(t, 2, setups.Load())
 
 	vhost := leverettest.VHost(t, address)
 	manage(t, leverettest.Node(t), http.MethodDelete, nil, "exchanges", vhost, "e")
-	require.ErrorIs(t, p.Publish(ctx, m), rabbit.ErrUnroutable)
-	require.NoError(t, p.Publish(ctx, m), "it was declared again")
-	require.EqualValues(t, 3, setups.Load())
-
-	failing := publishing(t, conn, rabbit.PublisherConfig{Setup: func(context.Context) error { return errors.New("no such luck") }})
-	require.EqualError(t, failing.Publish(ctx, m), "no such luck")
+	err := p.Publish(ctx, m)
+	require.ErrorIs(t, err, rabbit.ErrUnroutable)
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.NoError(t, d.Declare(ctx, exchange))
+	require.ErrorIs(t, p.Publish(ctx, m), rabbit.ErrNotFound, "it is remembered as declared")
+	d.Forget(exchange)
+	require.NoError(t, d.Declare(ctx, exchange))
+	require.NoError(t, p.Publish(ctx, m))
 }
 
 func TestPublishEndsWithItsContextInEveryPhase(t *testing.T) {
