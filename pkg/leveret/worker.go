@@ -82,11 +82,11 @@ func NewWorker(conn *Conn, service *Service, config WorkerConfig) (*Worker, erro
 	if service == nil {
 		return nil, Errorf(InvalidArgument, "a worker needs a service")
 	}
-	names, requestQueues := topology.Names{}, topology.Classic
+	var names topology.Names
 	if conn != nil {
-		names, requestQueues = conn.names, conn.config.RequestQueueType
+		names = conn.names
 	}
-	if err := errors.Join(service.err(), checkNames(service.Topology(names, requestQueues))); err != nil {
+	if err := errors.Join(service.err(), service.checkNames(names)); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	config, err := config.withDefaults()

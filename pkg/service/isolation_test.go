@@ -14,7 +14,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// inventory is somebody whom the order service may send commands to; restricted is the payment service, whom it may not.
+// inventory is the service that order may send commands to; restricted, the payment service, is what it may not reach.
 var (
 	reserve   = leveret.NewCommand[unit]("inventory.reserve")
 	inventory = leveret.NewService("inventory", leveret.Handles(reserve))

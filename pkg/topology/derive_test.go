@@ -88,7 +88,7 @@ func TestIsolatedServicesDoNotMeet(t *testing.T) {
 	require.Equal(t, 2, crossed, "the two subscriptions")
 }
 
-// Queues have the same names in both layouts, so that programs need not be told which queue is meant.
+// Work queues and their dead letters have the same names in both layouts.
 func TestWorkQueuesHaveOneName(t *testing.T) {
 	t.Parallel()
 	shared, isolated := derivations(topology.Names{}), derivations(topology.Names{Layout: topology.Isolated})
