@@ -25,7 +25,7 @@ func Keys() []Key {
 		},
 		{
 			Name: "broker.layout", Type: String, Default: "shared", OneOf: []string{"shared", "isolated"},
-			Usage: "shared, or isolated: each service has its own exchanges and retry tiers; the same for all services of a system",
+			Usage: "whether services share exchanges and retry tiers, or each has its own; the same for all services of a system",
 		},
 		{Name: "broker.declare", Type: Bool, Default: "true", Usage: "declare exchanges, queues and bindings; false for a user without the right to"},
 		{

@@ -78,8 +78,8 @@ func declareCommand(ts *testscript.TestScript, _ bool, _ []string) {
 func declareAll(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 	tb.Helper()
 	d := rabbit.NewDeclarer(conn)
-	require.NoError(tb, d.Declare(ctx, oven.Topology(topology.Names{}, "classic")))
-	require.NoError(tb, d.Declare(ctx, waiter.Topology(topology.Names{}, "classic")))
+	require.NoError(tb, d.Declare(ctx, oven.Topology(topology.Names{}, topology.Classic)))
+	require.NoError(tb, d.Declare(ctx, waiter.Topology(topology.Names{}, topology.Classic)))
 }
 
 // buryCommand makes dead letters as a worker does: bury queue count code [payload]. The first failed 90 minutes ago.

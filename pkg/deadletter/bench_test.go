@@ -64,6 +64,12 @@ func (b *bench) declare(t topology.Topology) {
 // bury makes n dead letters of a work queue, as a worker does.
 func (b *bench) bury(queue string, n int, headers rabbit.Table) {
 	b.t.Helper()
+	exchange := names.DeadLetterExchange("inventory") // in the shared layout it takes everybody's
+	b.buryAt(exchange, queue, n, headers)
+}
+
+func (b *bench) buryAt(exchange, queue string, n int, headers rabbit.Table) {
+	b.t.Helper()
 	pipeline := b.publisher.Pipeline()
 	for i := range n {
 		h := rabbit.Table{
@@ -74,7 +80,7 @@ func (b *bench) bury(queue string, n int, headers rabbit.Table) {
 		}
 		maps.Copy(h, headers)
 		require.NoError(b.t, pipeline.Publish(b.ctx, &rabbit.Publication{
-			Exchange: names.DeadLetterExchange("inventory"), RoutingKey: queue, Mandatory: true,
+			Exchange: exchange, RoutingKey: queue, Mandatory: true,
 			Publishing: rabbit.Publishing{MessageId: id(i), Type: queue, Headers: h, DeliveryMode: 2, Body: fmt.Appendf(nil, `{"n":%d}`, i)},
 		}, nil))
 	}

@@ -139,6 +139,33 @@ func TestReplayWithoutTheDefaultExchange(t *testing.T) {
 	b.waitFor(names.DeadLetterQueue(queue), 5)
 }
 
+// In the isolated layout such a user needs the way back of the queue's service, and reaches no other service's queues.
+// The service is the one that the queue's name begins with, unless the caller knows better.
+func TestReplayWithoutTheDefaultExchangeInTheIsolatedLayout(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	n := topology.Names{Namespace: "blue", Layout: topology.Isolated}
+	commands := topology.Exchange{Name: n.CommandExchange("inventory"), Type: topology.Direct}
+	release := n.ContractQueue("inventory.release")
+	b.declare(n.Work("inventory", commands, release, release))
+	b.declare(n.Work("inventory", commands, "legacy", "LegacyQueue"))
+	letters := deadletter.New(b.dial(b.user("^blue\\.retry\\.inventory\\.return$")), n)
+	for queue, service := range map[string]string{release: "", "LegacyQueue": "inventory"} {
+		b.buryAt(n.DeadLetterExchange("inventory"), queue, 5, nil)
+		result, err := letters.Replay(b.ctx, queue, deadletter.Replay{Service: service})
+		require.NoError(t, err)
+		require.Equal(t, 5, result.Replayed)
+		require.Equal(t, ids(5), idsOf(b.take(queue)))
+	}
+
+	b.buryAt(n.DeadLetterExchange("inventory"), release, 5, nil)
+	letters = deadletter.New(b.dial(b.user("^blue\\.retry\\.payment\\.return$")), n)
+	result, err := letters.Replay(b.ctx, release, deadletter.Replay{})
+	require.ErrorIs(t, err, rabbit.ErrRefused)
+	require.Equal(t, deadletter.Result{Queue: release, Seen: 1, Matched: 1, Failed: 1}, result)
+	b.waitFor(n.DeadLetterQueue(release), 5)
+}
+
 // user makes one who may configure and read everything, and write to what the pattern names.
 func (b *bench) user(write string) string {
 	b.t.Helper()

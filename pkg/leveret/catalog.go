@@ -83,16 +83,12 @@ func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
 
 func (c *Catalog) check() []error {
 	var errs []error
-	parts := make([]topology.Topology, len(c.services))
 	for i, s := range c.services {
 		errs = append(errs, s.ownErr())
-		parts[i] = s.Topology(topology.Names{}, topology.Classic)
 		if i > 0 && c.services[i-1].name == s.name {
 			errs = append(errs, fmt.Errorf("two services are named %q", s.name))
 		}
 	}
-	var all topology.Topology
-	all.Add(parts...)
 	for i, contract := range c.contracts {
 		spec := contract.Spec()
 		if i > 0 && c.contracts[i-1].Spec().Name == spec.Name {
@@ -102,7 +98,10 @@ func (c *Catalog) check() []error {
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
 	errs = append(errs, checkQueues(c.services...)...)
-	return append(errs, checkNames(all))
+	for _, s := range c.services {
+		errs = append(errs, s.checkNames(topology.Names{}))
+	}
+	return errs
 }
 
 // checkServed finds contracts that nobody serves, or that somebody else than their owner does.

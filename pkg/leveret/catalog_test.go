@@ -3,6 +3,7 @@ package leveret
 import (
 	"flag"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,10 @@ func TestMistakes(t *testing.T) {
 		{"a queue for two events", NewCatalog(NewService("a", Publishes(happened), SubscribesTo(happened), Handles(NewCommand[int]("a.on.a.happened"))))},
 		{"a queue and its dead letters", NewCatalog(NewService("a", Handles(fine, NewCommand[int]("a.do.dlq"))))},
 		{"a retry tier's queue", NewCatalog(NewService("retry", Handles(NewCommand[int]("retry.1s"), NewCommand[int]("retry.lost"))))},
+		{"a retry tier's queue in the other layout", NewCatalog(one(fine), NewService("retry",
+			Handles(NewCommand[int]("retry.a.1s"), NewCommand[int]("retry.a.lost"), NewCommand[int]("retry.b.1s"))))},
+		{"a quarantine's queue", NewCatalog(one(fine), NewService("quarantine", Handles(NewCommand[int]("quarantine.a")),
+			Answers(NewRequest[int, int]("quarantine.quarantine"))))},
 		{"an event with one queue for two subscribers", func() *Catalog {
 			e := NewEvent[int]("a.happened", At(Address{Queue: "shared"}))
 			return NewCatalog(NewService("a", Publishes(e)), NewService("b", SubscribesTo(e)), NewService("c", SubscribesTo(e), SubscribesAs("more", e)))
@@ -184,4 +189,28 @@ func TestAddresses(t *testing.T) {
 		require.True(t, dlq, "its failures are ours: %+v", test.address)
 		require.Contains(t, top.Bindings, topology.Binding{Exchange: "ns.retry.return", RoutingKey: test.queue, Queue: test.queue}, "and the way back from a tier")
 	}
+}
+
+// TestLargeCatalog: what is asked of a catalog does not search through all of it. With a search for each contract, this
+// test would take minutes.
+func TestLargeCatalog(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	contracts := make([]Contract, n)
+	for i := range contracts {
+		contracts[i] = NewCommand[int]("a.do-" + strconv.Itoa(i))
+	}
+	a, b := NewService("a", Handles(contracts...)), NewService("b", Sends(contracts...))
+	catalog := NewCatalog(a, b)
+	require.NoError(t, catalog.Err())
+	require.NoError(t, b.Err())
+	require.Len(t, b.Contracts(RoleSends), n)
+	for _, c := range catalog.Contracts() {
+		found, _ := catalog.Lookup(c.Spec().Name)
+		if users := catalog.ServicesWith(c, RoleHandles); found != c || len(users) != 1 || users[0] != a {
+			require.Fail(t, "not found", "%s: %v, %v", c.Spec().Name, found, users)
+		}
+	}
+	require.Len(t, a.Topology(topology.Names{}, topology.Classic).Queues, 2*n+len(DefaultRetryPolicy().Delays)+2)
+	require.ErrorContains(t, NewService("c", Sends(append(contracts, contracts...)...)).Err(), "sends a.do-0 twice")
 }

@@ -57,7 +57,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 	if conn == nil || service == nil {
 		return nil, Errorf(InvalidArgument, "a client needs a connection and a service")
 	}
-	if err := errors.Join(service.Err(), checkNames(service.Topology(conn.names, conn.config.RequestQueueType))); err != nil {
+	if err := errors.Join(service.Err(), service.checkNames(conn.names)); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}

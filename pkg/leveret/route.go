@@ -119,8 +119,8 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	return t
 }
 
-// checkNames finds names that AMQP cannot carry.
-func checkNames(t topology.Topology) error {
+// checkNames finds names that AMQP cannot carry. The names that are not looked at are short enough whatever they hold.
+func (s *Service) checkNames(n topology.Names) error {
 	var errs []error
 	seen := map[string]bool{}
 	check := func(what, name string) {
@@ -129,14 +129,16 @@ func checkNames(t topology.Topology) error {
 			errs = append(errs, fmt.Errorf("the %s %q has %d bytes; AMQP allows %d", what, name, len(name), maxShortString))
 		}
 	}
-	for _, e := range t.Exchanges {
-		check("exchange", e.Name)
-	}
-	for _, q := range t.Queues {
-		check("queue", q.Name)
-	}
-	for _, b := range t.Bindings {
-		check("routing key", b.RoutingKey)
+	for _, u := range s.uses {
+		_, routingKey := u.contract.Spec().Route(n)
+		check("routing key", routingKey)
+		queue := Queue(n, u.contract, s.name, u.name)
+		if u.role.serves() || u.role == RoleSends {
+			check("queue", queue)
+		}
+		if u.role == RoleHandles || u.role == RoleSubscribes || u.role == RoleSends {
+			check("queue", n.DeadLetterQueue(queue))
+		}
 	}
 	return errors.Join(errs...)
 }

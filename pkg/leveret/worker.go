@@ -81,7 +81,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	service := handlers.service
-	if err := checkNames(service.Topology(conn.names, conn.config.RequestQueueType)); err != nil {
+	if err := service.checkNames(conn.names); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	config, err := config.withDefaults()

@@ -151,6 +151,7 @@ func TestConnConfig(t *testing.T) {
 	t.Parallel()
 	for _, config := range []leveret.ConnConfig{
 		{RequestQueueType: "stream"},
+		{Layout: "separate"},
 		{Namespace: "No"},
 		{Namespace: "a..b"},
 		{Namespace: "amq"},

@@ -19,11 +19,23 @@ import (
 )
 
 // The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to send,
-// to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without.
+// to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without; in both
+// layouts.
 func TestThePermissionsOfTheDocumentation(t *testing.T) {
 	t.Parallel()
+	for layout, rows := range map[string][2]string{
+		"shared": {"declares", "serves"}, "isolated": {"declares, isolated", "serves, isolated"},
+	} {
+		t.Run(layout, func(t *testing.T) {
+			t.Parallel()
+			permitted(t, layout, documented(t, rows[0]), documented(t, rows[1]))
+		})
+	}
+}
+
+func permitted(t *testing.T, layout string, declares, serves map[string]string) {
+	t.Helper()
 	broker := leverettest.Broker(t)
-	declares, serves := documented(t, "declares"), documented(t, "serves")
 	// The second user depends on what the first one has declared.
 	for _, c := range []struct {
 		declare     string
@@ -60,7 +72,7 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 				return u, nil
 			})
 			return nil
-		}}, map[string]string{"broker.url": restrictedUser(t, broker, c.permissions), "broker.declare": c.declare})
+		}}, map[string]string{"broker.url": restrictedUser(t, broker, c.permissions), "broker.declare": c.declare, "broker.layout": layout})
 		r.log.await(t, "ready")
 		require.NoError(t, pay.Send(t.Context(), rt.Client, unit{1}))
 		require.NoError(t, pay.Send(t.Context(), rt.Client, unit{2}))

@@ -51,27 +51,25 @@ type Topology struct {
 // Add puts everything of others into t, each thing once: of two exchanges or two queues with one name the first stays.
 // Its cost is that of all that is in t and others, so many others are better added in one call.
 func (t *Topology) Add(others ...Topology) {
-	exchanges, queues, bindings := make(map[string]bool), make(map[string]bool), make(map[Binding]bool)
-	for i, o := range append([]Topology{*t}, others...) {
-		for _, e := range o.Exchanges {
-			if !exchanges[e.Name] && i > 0 {
-				t.Exchanges = append(t.Exchanges, e)
+	all := append([]Topology{*t}, others...)
+	t.Exchanges = distinct(all, func(t Topology) []Exchange { return t.Exchanges }, func(e Exchange) string { return e.Name })
+	t.Queues = distinct(all, func(t Topology) []Queue { return t.Queues }, func(q Queue) string { return q.Name })
+	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) Binding { return b })
+}
+
+// distinct returns a part of all, without those whose key an earlier one has.
+func distinct[T any, K comparable](all []Topology, part func(Topology) []T, key func(T) K) []T {
+	var found []T
+	seen := make(map[K]bool)
+	for _, t := range all {
+		for _, one := range part(t) {
+			if k := key(one); !seen[k] {
+				seen[k] = true
+				found = append(found, one)
 			}
-			exchanges[e.Name] = true
-		}
-		for _, q := range o.Queues {
-			if !queues[q.Name] && i > 0 {
-				t.Queues = append(t.Queues, q)
-			}
-			queues[q.Name] = true
-		}
-		for _, b := range o.Bindings {
-			if !bindings[b] && i > 0 {
-				t.Bindings = append(t.Bindings, b)
-			}
-			bindings[b] = true
 		}
 	}
+	return found
 }
 
 // Queue returns the queue with the given name.

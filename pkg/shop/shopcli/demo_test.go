@@ -112,7 +112,7 @@ func (c *commandLine) exitCode(t *testing.T) int {
 // On a node of its own, which it leaves running.
 func TestDemoBalancesAndKeeps(t *testing.T) {
 	t.Parallel()
-	c := command(t, "demo", "--orders", "300", "--keep", "-o", "json")
+	c := command(t, "demo", "--orders", "300", "--keep", "-o", "json", "--broker-layout", "isolated")
 	require.NoError(t, c.Start())
 	code := c.exitCode(t)
 	stop := regexp.MustCompile(`to end it +(.+)`).FindStringSubmatch(c.err.String())
@@ -135,6 +135,7 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	look := command(t, "--config", file[1], "queues", "-o", "jsonl")
 	require.NoError(t, look.Run(), look.err.String())
 	require.Contains(t, look.out.String(), `"order.place"`)
+	require.Regexp(t, `"name":"retry\.payment\.1s".*"declared":true`, look.out.String(), "the services have the layout, and so have the hints")
 	ask := command(t, "--config", file[1], "call", "order.show", `{"order_id": "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41"}`)
 	require.Error(t, ask.Run())
 	require.Equal(t, 6, ask.ProcessState.ExitCode(), ask.err.String())
