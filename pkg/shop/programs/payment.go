@@ -39,6 +39,6 @@ func Payment() service.Program {
 func paymentKeys() []config.Key {
 	return []config.Key{{
 		Name: "payment.delay", Type: config.Duration, Default: "0s",
-		Usage: "how long the simulated card processor takes for each answer",
+		Usage: "how long the simulated card processor takes to answer",
 	}}
 }
