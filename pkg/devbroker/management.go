@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// management calls the management API: one request, one connection, so that
-// nothing of it outlives the call. Statuses in accept are not errors.
+// management calls the management API, on a new connection so that nothing outlives
+// the call. The statuses in accept are not errors.
 func (a address) management(ctx context.Context, method, path string, body, into any, accept ...int) error {
 	if a.Management == "" {
 		return errors.New("no management API is known for this broker: set " + EnvManagementURL)
