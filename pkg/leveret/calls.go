@@ -66,7 +66,7 @@ func (w *Worker) control(endpoints []*endpoint) *rabbit.Consumer {
 	if len(requests) == 0 || w.conn.config.NoDeclare {
 		return nil
 	}
-	n, instance := w.names(), w.conn.instanceFor("control."+w.service.name)
+	n, instance := w.names(), w.conn.uniqueInstance()
 	t := n.Control(w.service.name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.service.name, instance), Tag: w.tag(), NoAck: true, Exclusive: true, Logger: w.log,
