@@ -16,7 +16,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// life is one run of a program: the way up, the serving, and the way down, whatever it began with.
+// life is one run of a program, from startup to shutdown.
 type life struct {
 	program   Program
 	loaded    *config.Loaded
@@ -29,14 +29,14 @@ type life struct {
 	opened    []closer
 }
 
-// closer is what is closed on the way down.
+// closer is something to close on shutdown.
 type closer struct {
 	name  string
-	own   bool // the program's: then its error is the program's
+	own   bool // registered by the program, which then fails if close does
 	close func(context.Context) error
 }
 
-// closeLimit is how long each closer has.
+// closeLimit is the time limit for each closer.
 const closeLimit = 10 * time.Second
 
 // live runs the program until ctx ends or something fails. When it returns, everything is closed.
@@ -54,7 +54,7 @@ func (p Program) live(ctx context.Context, loaded *config.Loaded, stderr io.Writ
 	if err == nil {
 		err = l.serve(ctx)
 	} else if _, broken := errors.AsType[*panicked](err); ctx.Err() != nil && !broken {
-		l.log.InfoContext(ctx, "told to end before the start was complete", "reason", reason(ctx), "error", err)
+		l.log.InfoContext(ctx, "stopped before startup was complete", "reason", reason(ctx), "error", err)
 		err = nil
 	}
 	l.ready.drain()
@@ -62,7 +62,7 @@ func (p Program) live(ctx context.Context, loaded *config.Loaded, stderr io.Writ
 	return l.end(ctx, err, time.Since(began))
 }
 
-// end tells the log how the program ended.
+// end logs how the program ended.
 func (l *life) end(ctx context.Context, err error, took time.Duration) error {
 	if err == nil {
 		l.log.InfoContext(ctx, "ended", "after", took.String())
@@ -77,7 +77,7 @@ func (l *life) end(ctx context.Context, err error, took time.Duration) error {
 	return &exitError{code: code, err: err, logged: true}
 }
 
-// up takes the program to where it can serve. What it opened is closed by down, also where it fails.
+// up starts the program's parts. What it has opened is closed by down, even if up fails.
 func (l *life) up(ctx context.Context) error {
 	l.ready.wait("the program's parts")
 	var err error
@@ -114,7 +114,8 @@ func (l *life) opens(name string, end func(context.Context) error) {
 	l.opened = append(l.opened, closer{name: name, close: end})
 }
 
-// folders makes those that the service's files are in. The default ones may be missing where nothing can be written.
+// folders creates the folders for the service's files. If a default folder cannot be created, it only logs a warning: a
+// service without files runs on a read-only file system.
 func (l *life) folders(ctx context.Context) error {
 	for _, f := range []struct{ key, path string }{
 		{"data.dir", l.settings.dataDir}, {"database.url", filepath.Dir(l.settings.databasePath)},
@@ -126,15 +127,15 @@ func (l *life) folders(ctx context.Context) error {
 		if v, _ := l.loaded.Value(f.key); v.Origin.Source != config.FromDefault {
 			return exit(exitUsage, "%s: %w (set by %s)", f.key, err, v.Origin.Where)
 		}
-		l.log.WarnContext(ctx, "there is no folder for files", "key", f.key, "error", err)
+		l.log.WarnContext(ctx, "cannot create the folder for files", "key", f.key, "error", err)
 	}
 	return nil
 }
 
-// theBroker is what the way up waits for first.
+// theBroker is what startup waits for first.
 const theBroker = "the broker"
 
-// connect waits for the broker: as long as it takes, or for broker.connect_timeout.
+// connect waits for the broker, up to broker.connect_timeout if that is set.
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	config := l.settings.conn
 	config.Logger = l.log
@@ -158,9 +159,9 @@ func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	case errors.Is(err, leveret.ErrRefused):
 		return nil, exit(exitUnreachable, "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
-		return nil, exit(exitUnreachable, "the broker was not reached within broker.connect_timeout, which is %v: %w", l.settings.connectTimeout, err)
+		return nil, exit(exitUnreachable, "the broker was not reached within broker.connect_timeout (%v): %w", l.settings.connectTimeout, err)
 	case leveret.CodeOf(err) == leveret.InvalidArgument:
-		return nil, exit(exitUsage, "the keys of the section broker: %w", err)
+		return nil, exit(exitUsage, "the section broker: %w", err)
 	default:
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -171,7 +172,7 @@ func (l *life) shownBroker() string {
 	return v.String()
 }
 
-// runtime makes what Setup is given.
+// runtime creates the Runtime for Setup.
 func (l *life) runtime(conn *leveret.Conn) error {
 	service := l.program.Service
 	client, err := leveret.NewClient(conn, service, l.settings.client)
@@ -199,21 +200,22 @@ func (l *life) setup(ctx context.Context) error {
 	return err
 }
 
-// complete looks whether Setup has done what the service needs.
+// complete checks that Setup has registered what the service needs.
 func (l *life) complete() error {
 	if err := l.rt.Worker.Check(); err != nil {
-		return fmt.Errorf("what Setup registered and the service %q do not fit: %w", l.program.Service.Name(), err)
+		return fmt.Errorf("the handlers registered by Setup do not match the service %q: %w", l.program.Service.Name(), err)
 	}
-	if !l.serves() && len(l.rt.edges)+len(l.rt.beside) == 0 {
-		return fmt.Errorf("the service %q serves nothing, and Setup started nothing by Edge or Go", l.program.Service.Name())
+	if !l.serves() && len(l.rt.servers)+len(l.rt.beside) == 0 {
+		return fmt.Errorf("the service %q serves nothing, and Setup registered nothing with Go or Serve", l.program.Service.Name())
 	}
 	return nil
 }
 
-// serves tells whether the worker has anything to do.
+// serves reports whether the service consumes any queues.
 func (l *life) serves() bool { return len(l.rt.Worker.Queues()) > 0 }
 
-// down closes what was opened, the last first. An error of what the program itself registered is the program's.
+// down closes everything that was opened, in reverse order. It returns the errors of what the program itself registered,
+// and logs the others.
 func (l *life) down(ctx context.Context) error {
 	var errs []error
 	for _, c := range slices.Backward(l.opened) {
@@ -225,13 +227,13 @@ func (l *life) down(ctx context.Context) error {
 		if c.own {
 			errs = append(errs, err)
 		} else {
-			l.log.WarnContext(ctx, "not closed in order", "error", err)
+			l.log.WarnContext(ctx, "not closed cleanly", "error", err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// run closes, for a limited time.
+// run calls close with a time limit.
 func (c closer) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
@@ -241,9 +243,9 @@ func (c closer) run(ctx context.Context) error {
 	case err := <-done:
 		return err
 	case <-time.After(closeLimit + time.Second):
-		return fmt.Errorf("not done within %v, and left behind", closeLimit)
+		return fmt.Errorf("not done within %v, and abandoned", closeLimit)
 	}
 }
 
-// reason says what ended ctx.
+// reason returns why ctx ended.
 func reason(ctx context.Context) string { return context.Cause(ctx).Error() }

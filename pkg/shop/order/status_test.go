@@ -86,7 +86,7 @@ func TestOrderOfEvents(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		events [2]Event
-		end   Status
+		end    Status
 	}{
 		{[2]Event{EventCaptured, EventReserved}, Status{State: StateConfirmed}},
 		{[2]Event{EventCaptured, EventRejected}, Status{StateCancelled, queues.CancelOutOfStock}},

@@ -161,10 +161,10 @@ func TestAuthorizeAtOnce(t *testing.T) {
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		name string
+		name   string
 		events []Event
-		sent []string
-		want Account
+		sent   []string
+		want   Account
 	}{
 		{"placed", []Event{EventOrderPlaced}, []string{"payment.captured"}, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
 		{
