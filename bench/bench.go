@@ -327,8 +327,8 @@ func (p *plan) budgetOfRounds() time.Duration {
 	return max(p.budget-p.budgetBesides(), p.budget/3)
 }
 
-// A measurement is as long as the budget allows, within these limits. In less than shortest, a library that takes half a
-// second per request would hardly have begun.
+// A measurement is as long as the budget allows, within these limits. In less than shortest, a library that takes half
+// a second per request would hardly have begun.
 const (
 	shortest = 750 * time.Millisecond
 	longest  = 3 * time.Second

@@ -33,8 +33,8 @@ type TLS struct {
 	Insecure   bool   `config:"insecure"`
 }
 
-// Addresses returns the broker's URLs, with the separately configured user and password filled in. They contain secrets:
-// use [RedactURL] before showing them.
+// Addresses returns the broker's URLs, with the separately configured user and password filled in. They contain
+// secrets: use [RedactURL] before showing them.
 func (b Broker) Addresses() []string {
 	addresses := make([]string, 0, len(b.URLs))
 	for _, raw := range b.URLs {
@@ -63,8 +63,8 @@ func (b Broker) Addresses() []string {
 	return addresses
 }
 
-// ClientConfig reads the certificate files and returns the TLS configuration. It returns nil if no TLS setting is set; an
-// amqps URL needs none.
+// ClientConfig reads the certificate files and returns the TLS configuration. It returns nil if no TLS setting is set;
+// an amqps URL needs none.
 func (t TLS) ClientConfig() (*tls.Config, error) {
 	if t == (TLS{}) {
 		return nil, nil //nolint:nilnil // nil is the zero value of the field that the caller sets

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Config holds the settings common to all of Leveret's programs. For the meaning of its fields, see their keys in [Keys].
+// Config holds the settings common to all of Leveret's programs. For the meaning of its fields, see their keys in
+// [Keys].
 type Config struct {
 	Broker    Broker    `config:"broker"`
 	Client    Client    `config:"client"`

@@ -10,8 +10,8 @@ import (
 // A Validator is a configuration struct that checks its values in combination.
 type Validator interface{ Validate() error }
 
-// Decode reads the keys of a section, "payment" for example, into the struct that into points to. Each field has the rest
-// of its key's name as a tag, `config:"decline_above"`, and the Go type of its key. A field that is a struct is a
+// Decode reads the keys of a section, "payment" for example, into the struct that into points to. Each field has the
+// rest of its key's name as a tag, `config:"decline_above"`, and the Go type of its key. A field that is a struct is a
 // subsection. If a field has no key, or a key has no field, Decode returns an error, so that neither is forgotten. If
 // into is a [Validator], Decode calls Validate.
 func (l *Loaded) Decode(section string, into any) error {

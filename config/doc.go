@@ -1,5 +1,5 @@
-// Package config reads settings from flags, environment variables, a file and defaults, in this order of precedence. It is
-// the only package that uses viper.
+// Package config reads settings from flags, environment variables, a file and defaults, in this order of precedence. It
+// is the only package that uses viper.
 //
 // Everything follows from a table of keys (see [Keys]): flags, variables, places in the file, defaults, checks and the
 // documentation. A program adds its own keys to the table and reads them into its own struct:

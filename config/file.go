@@ -90,7 +90,8 @@ func readFile(path string) (file, error) {
 	return f, nil
 }
 
-// withoutValues keeps the position of a YAML error and drops what the error quotes from the file, which may be a secret.
+// withoutValues keeps the position of a YAML error and drops what the error quotes from the file, which may be a
+// secret.
 func withoutValues(err error) error {
 	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "`")
 	return errors.New("it is not YAML: " + strings.TrimSpace(text))
@@ -134,8 +135,8 @@ func resolve(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// check checks the file itself for unknown keys, duplicate keys, and strings that YAML reads as another type. The values
-// are checked by their keys.
+// check checks the file itself for unknown keys, duplicate keys, and strings that YAML reads as another type. The
+// values are checked by their keys.
 func (f file) check(keys []Key) []error {
 	if f.root == nil {
 		return nil

@@ -11,8 +11,8 @@ import (
 // configFlag is the flag that names the file to read.
 const configFlag = "config"
 
-// AddFlags defines --config and the flags of the keys in fs. If sections are given, it defines only their flags; "broker"
-// includes "broker.tls". It does not touch flags that fs already has. After parsing, pass fs to [Schema.Load].
+// AddFlags defines --config and the flags of the keys in fs. If sections are given, it defines only their flags;
+// "broker" includes "broker.tls". It does not touch flags that fs already has. After parsing, pass fs to [Schema.Load].
 func (s *Schema) AddFlags(fs *pflag.FlagSet, sections ...string) {
 	if fs.Lookup(configFlag) == nil {
 		fs.String(configFlag, "", "the `file` to read settings from (default ./leveret.yaml, ~/.config/leveret/leveret.yaml)")
@@ -69,8 +69,8 @@ func (f *flagValue) Set(text string) error {
 // Type returns the type's name, as shown in the help.
 func (f *flagValue) Type() string { return f.key.Type.String() }
 
-// asWritten presents every flag to viper as a string. Given the real type, viper would read an invalid number or boolean
-// as zero.
+// asWritten presents every flag to viper as a string. Given the real type, viper would read an invalid number or
+// boolean as zero.
 type asWritten struct{ flag *pflag.Flag }
 
 func (a asWritten) HasChanged() bool    { return a.flag.Changed }

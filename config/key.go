@@ -13,8 +13,8 @@ const EnvPrefix = "LEVERET_"
 
 // A Key describes one setting.
 type Key struct {
-	// Name is the key's path in the file, in lowercase words: "broker.tls.ca_file". It consists of at least a section and a
-	// name, and is not the section of another key.
+	// Name is the key's path in the file, in lowercase words: "broker.tls.ca_file". It consists of at least a section and
+	// a name, and is not the section of another key.
 	Name string
 	// Type is the type of the value.
 	Type Type

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Keys returns the keys common to all of Leveret's programs, in the order in which they are documented. They are read into
-// [Config].
+// Keys returns the keys common to all of Leveret's programs, in the order in which they are documented. They are read
+// into [Config].
 func Keys() []Key {
 	return expand([]Key{
 		{

@@ -96,8 +96,8 @@ func (l *Loaded) Settings() []Setting {
 	return settings
 }
 
-// readSecrets reads the secrets that are kept in separate files. If both a secret and its twin are set, the one from the
-// stronger source wins.
+// readSecrets reads the secrets that are kept in separate files. If both a secret and its twin are set, the one from
+// the stronger source wins.
 func (l *Loaded) readSecrets(keys []Key) error {
 	for _, k := range keys {
 		if k.fileOf == "" {

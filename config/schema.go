@@ -43,9 +43,9 @@ type Options struct {
 	File string
 }
 
-// Load reads all sources once: the flags set in fs, the environment, the file, and the defaults. fs may be nil or lack some
-// of the flags. An empty variable counts as unset. Load's error lists all mistakes, each with the key, the value (unless
-// it is a secret) and where it was set.
+// Load reads all sources once: the flags set in fs, the environment, the file, and the defaults. fs may be nil or lack
+// some of the flags. An empty variable counts as unset. Load's error lists all mistakes, each with the key, the value
+// (unless it is a secret) and where it was set.
 func (s *Schema) Load(fs *pflag.FlagSet, options Options) (*Loaded, error) {
 	if s.err != nil {
 		return nil, s.err

@@ -99,8 +99,8 @@ func own() []config.Key {
 	}
 }
 
-// Every key, including the program's own, follows the precedence flag > variable > file > default, and reports where its
-// value came from.
+// Every key, including the program's own, follows the precedence flag > variable > file > default, and reports where
+// its value came from.
 func TestEverySourceOfEveryKey(t *testing.T) {
 	s := config.New(own()...)
 	require.NoError(t, s.Err())

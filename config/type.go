@@ -230,8 +230,8 @@ func empty(value any) bool {
 	}
 }
 
-// RedactURL hides the password in a URL. If raw is not a URL, or may contain a password in the wrong place, RedactURL hides
-// all of it.
+// RedactURL hides the password in a URL. If raw is not a URL, or may contain a password in the wrong place, RedactURL
+// hides all of it.
 func RedactURL(raw string) string {
 	if raw == "" {
 		return ""

@@ -1,5 +1,5 @@
-// Package hello is a first service on Leveret: it greets people, announces each greeting, and reports how often somebody
-// was greeted.
+// Package hello is a first service on Leveret: it greets people, announces each greeting, and reports how often
+// somebody was greeted.
 package hello
 
 import (

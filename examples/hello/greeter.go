@@ -29,8 +29,9 @@ func (g *Greeter) Register(w *leveret.Worker) {
 	CountGreetings.Answer(w, g.Count)
 }
 
-// Greet greets somebody and publishes PersonGreeted. Its result decides what happens to the command: after nil it is done,
-// after a temporary error (the broker is down, for example) it is retried, and after a permanent error it is dead-lettered.
+// Greet greets somebody and publishes PersonGreeted. Its result decides what happens to the command: after nil it is
+// done, after a temporary error (the broker is down, for example) it is retried, and after a permanent error it is
+// dead-lettered.
 func (g *Greeter) Greet(ctx context.Context, greeting Greeting) error {
 	if greeting.Name == "nobody" {
 		return leveret.Errorf(leveret.FailedPrecondition, "there is nobody to greet")

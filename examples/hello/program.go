@@ -7,8 +7,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// Program returns the service as a program, to be run as hellod or in a test. Package service adds the connection, logging,
-// health checks, metrics, signals and graceful shutdown.
+// Program returns the service as a program, to be run as hellod or in a test. Package service adds the connection,
+// logging, health checks, metrics, signals and graceful shutdown.
 func Program() service.Program {
 	return service.Program{
 		Service: Service,

@@ -15,7 +15,8 @@ import (
 	"github.com/leveretmq/leveret/examples/hello"
 )
 
-// start runs the whole service on a real broker. When the test ends, the service is stopped and must shut down gracefully.
+// start runs the whole service on a real broker. When the test ends, the service is stopped and must shut down
+// gracefully.
 func start(t *testing.T, url string) {
 	t.Helper()
 	program := hello.Program()

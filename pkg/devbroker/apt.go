@@ -132,8 +132,8 @@ func (a apt) fetch(ctx context.Context) (Source, error) {
 	if s, ok := a.unpacked(); ok { // by the process that we waited for
 		return s, nil
 	}
-	// Remove what killed processes left behind. The lock ensures that nobody is using it; each release of a distribution has
-	// its own prefix and lock.
+	// Remove what killed processes left behind. The lock ensures that nobody is using it; each release of a distribution
+	// has its own prefix and lock.
 	prefix := "fetch-" + filepath.Base(a.folder) + "-"
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(a.folder), prefix+"*"))
 	for _, dir := range left {

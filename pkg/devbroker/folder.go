@@ -143,8 +143,8 @@ func (f folder) explain(cause error) error {
 	return fmt.Errorf("%w; its log, %s, says:\n%s", cause, f.sub("log"), said)
 }
 
-// portTaken reports whether a log shows that a port was taken by another process. A duplicate node name means that another
-// node's epmd got our epmd's port, since each of our epmds serves only one node.
+// portTaken reports whether a log shows that a port was taken by another process. A duplicate node name means that
+// another node's epmd got our epmd's port, since each of our epmds serves only one node.
 func portTaken(log string) bool {
 	for _, sign := range []string{"eaddrinuse", "already in use", "in use by another", "duplicate_name", "duplicate_node_name"} {
 		if strings.Contains(log, sign) {

@@ -209,8 +209,8 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	return c.declarer.Declare(ctx, t)
 }
 
-// uniqueInstance returns the instance with a random suffix, for the name of an exclusive queue. Programs may have several
-// clients and workers of one service, and in containers every process has the same id.
+// uniqueInstance returns the instance with a random suffix, for the name of an exclusive queue. Programs may have
+// several clients and workers of one service, and in containers every process has the same id.
 func (c *Conn) uniqueInstance() string {
 	return c.config.Instance + "-" + strings.ToLower(rand.Text()[:8])
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-// Command returns the program as a command, including its subcommand healthcheck, to be mounted under another command. To
-// get the exit code for the error that it returns, use [ExitCode].
+// Command returns the program as a command, including its subcommand healthcheck, to be mounted under another command.
+// To get the exit code for the error that it returns, use [ExitCode].
 func (p Program) Command() *cobra.Command {
 	p = p.withDefaults()
 	schema := p.schema()

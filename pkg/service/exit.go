@@ -29,8 +29,8 @@ func exit(code int, format string, args ...any) error {
 	return &exitError{code: code, err: fmt.Errorf(format, args...)}
 }
 
-// ExitCode returns the exit code for an error returned by [Program.Command]. It is 0 for nil, and 1 for any error without
-// an exit code.
+// ExitCode returns the exit code for an error returned by [Program.Command]. It is 0 for nil, and 1 for any error
+// without an exit code.
 func ExitCode(err error) int {
 	if err == nil {
 		return exitOK

@@ -15,8 +15,8 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-// healthcheckCommand returns the command that asks a running program for its health. Containers without a shell use it as
-// their probe.
+// healthcheckCommand returns the command that asks a running program for its health. Containers without a shell use it
+// as their probe.
 func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -46,7 +46,8 @@ func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 	return cmd
 }
 
-// askReady requests /readyz from the program that listens at address. If it is not ready, the error contains the reasons.
+// askReady requests /readyz from the program that listens at address. If it is not ready, the error contains the
+// reasons.
 func askReady(ctx context.Context, address string) (string, error) {
 	hosts, err := dialable(address)
 	if err != nil {

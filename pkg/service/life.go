@@ -214,8 +214,8 @@ func (l *life) complete() error {
 // serves reports whether the service consumes any queues.
 func (l *life) serves() bool { return len(l.rt.Worker.Queues()) > 0 }
 
-// down closes everything that was opened, in reverse order. It returns the errors of what the program itself registered,
-// and logs the others.
+// down closes everything that was opened, in reverse order. It returns the errors of what the program itself
+// registered, and logs the others.
 func (l *life) down(ctx context.Context) error {
 	var errs []error
 	for _, c := range slices.Backward(l.opened) {

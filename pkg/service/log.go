@@ -29,8 +29,8 @@ func isTerminal(w io.Writer) bool {
 }
 
 // contextual adds to each record the ids of the message and the span in the record's context. They are always added at
-// the top level, even inside a group. It also drops duplicate attributes at the top level, because a program's logger and
-// the library's both add the service.
+// the top level, even inside a group. It also drops duplicate attributes at the top level, because a program's logger
+// and the library's both add the service.
 type contextual struct {
 	next slog.Handler // with everything added by With and WithGroup
 	top  slog.Handler // with everything added before the first group

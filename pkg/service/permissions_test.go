@@ -19,8 +19,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to send,
-// to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without.
+// The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to
+// send, to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without.
 func TestThePermissionsOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	broker := leverettest.Broker(t)

@@ -50,7 +50,8 @@ type process struct {
 	health string // its address
 }
 
-// launch starts a program in its own process, configured only by environment variables. It is killed when the test ends.
+// launch starts a program in its own process, configured only by environment variables. It is killed when the test
+// ends.
 func launch(t *testing.T, env ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0]), log: &log{}, health: freeAddress(t)}

@@ -12,8 +12,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Program is a service that can be run: as a process by [Main], as a command of another program by [Program.Command], or
-// in a test by [Program.Run].
+// A Program is a service that can be run: as a process by [Main], as a command of another program by [Program.Command],
+// or in a test by [Program.Run].
 type Program struct {
 	// Service declares what the program sends and serves. Required.
 	Service *leveret.Service
@@ -35,8 +35,8 @@ type Program struct {
 	// itself.
 	Overrides map[string]string
 
-	// Client and Worker hold what cannot be configured, such as middleware, and the program's own defaults. Values set by a
-	// flag, a variable, the file, Defaults or Overrides take precedence.
+	// Client and Worker hold what cannot be configured, such as middleware, and the program's own defaults. Values set by
+	// a flag, a variable, the file, Defaults or Overrides take precedence.
 	Client leveret.ClientConfig
 	Worker leveret.WorkerConfig
 
@@ -45,9 +45,9 @@ type Program struct {
 	Setup func(ctx context.Context, rt *Runtime) error
 }
 
-// Run runs the program in this process. It parses args (without the binary's name), blocks until ctx ends and everything
-// is drained, and returns the exit code. Logs and errors go to stderr, help and version to stdout. Run is safe for
-// concurrent use; several programs may run in one process.
+// Run runs the program in this process. It parses args (without the binary's name), blocks until ctx ends and
+// everything is drained, and returns the exit code. Logs and errors go to stderr, help and version to stdout. Run is
+// safe for concurrent use; several programs may run in one process.
 func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd := p.Command()
 	cmd.SetArgs(append([]string{}, args...)) // nil would mean the process's own arguments

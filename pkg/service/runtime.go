@@ -60,8 +60,8 @@ type function struct {
 // Decode reads the program's own keys of a section into a struct with `config:"…"` tags: see [config.Loaded.Decode].
 func (rt *Runtime) Decode(section string, into any) error { return rt.loaded.Decode(section, into) }
 
-// Use wraps every handler of rt.Worker in middleware, the first being the outermost, but inside Program.Worker.Middleware.
-// It is meant for middleware that depends on what Setup opens.
+// Use wraps every handler of rt.Worker in middleware, the first being the outermost, but inside
+// Program.Worker.Middleware. It is meant for middleware that depends on what Setup opens.
 func (rt *Runtime) Use(middleware ...leveret.Middleware) {
 	rt.change("Use", func() { rt.middleware = append(rt.middleware, middleware...) })
 }
@@ -89,8 +89,8 @@ func (rt *Runtime) Close(name string, end func() error) {
 	})
 }
 
-// Ready adds a check to /readyz. The check returns nil, or why the program is not ready. It must be safe for concurrent use
-// and return quickly.
+// Ready adds a check to /readyz. The check returns nil, or why the program is not ready. It must be safe for concurrent
+// use and return quickly.
 func (rt *Runtime) Ready(name string, check func() error) {
 	rt.change("Ready", func() { rt.ready.add(name, check) })
 }
@@ -112,8 +112,8 @@ func (rt *Runtime) seal() {
 	rt.sealed = true
 }
 
-// used applies the middleware of Use to a handler. It builds the chain when the first message arrives, because Setup may
-// call Use after registering handlers.
+// used applies the middleware of Use to a handler. It builds the chain when the first message arrives, because Setup
+// may call Use after registering handlers.
 func (rt *Runtime) used(next leveret.Handler) leveret.Handler {
 	chain := sync.OnceValue(func() leveret.Handler {
 		rt.mu.Lock()

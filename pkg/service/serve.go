@@ -44,14 +44,14 @@ func (l *life) serve(ctx context.Context) error {
 	return errors.Join(servers.end(limit), worker.end(l.drainLimit()), beside.end(limit))
 }
 
-// drainLimit is how long the worker may take to end: the drain time, the time after which a handler counts as stuck, and a
-// margin for the broker to answer.
+// drainLimit is how long the worker may take to end: the drain time, the time after which a handler counts as stuck,
+// and a margin for the broker to answer.
 func (l *life) drainLimit() time.Duration {
 	return l.settings.worker.DrainTimeout + l.settings.worker.StuckAfter + 15*time.Second
 }
 
-// announce waits until the program is ready and logs that once. Do not change the record's message and attributes: other
-// programs read it.
+// announce waits until the program is ready and logs that once. Do not change the record's message and attributes:
+// other programs read it.
 func (l *life) announce(ctx context.Context) error {
 	for pause := 10 * time.Millisecond; len(l.ready.reasons()) > 0; pause = min(2*pause, 250*time.Millisecond) {
 		timer := time.NewTimer(pause)

@@ -84,8 +84,8 @@ func unlessSet[T comparable](p Program, loaded *config.Loaded, key string, own, 
 	return cmp.Or(own, configured)
 }
 
-// instance identifies this run of a program in logs and telemetry. Host and process id alone would not be unique: several
-// programs may run in one process, and in containers every process has the same id.
+// instance identifies this run of a program in logs and telemetry. Host and process id alone would not be unique:
+// several programs may run in one process, and in containers every process has the same id.
 func instance() string {
 	host, err := os.Hostname()
 	if err != nil {

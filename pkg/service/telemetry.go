@@ -84,7 +84,8 @@ func (t *telemetry) trace(ctx context.Context, what *resource.Resource, endpoint
 	return nil
 }
 
-// tracesURL returns the URL for traces: the endpoint with OpenTelemetry's standard path, unless it has that path already.
+// tracesURL returns the URL for traces: the endpoint with OpenTelemetry's standard path, unless it has that path
+// already.
 func tracesURL(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {

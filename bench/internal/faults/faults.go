@@ -1,5 +1,5 @@
-// Package faults finds out whether a peer can lose messages, by provoking typical causes of loss: a deleted queue, a killed
-// broker, and a killed worker.
+// Package faults finds out whether a peer can lose messages, by provoking typical causes of loss: a deleted queue, a
+// killed broker, and a killed worker.
 package faults
 
 import (
@@ -228,8 +228,8 @@ func broker(ctx context.Context, t *trial) (Finding, error) {
 	if !t.grows(ctx, child, 1000, 20*time.Second) {
 		return f, errors.New("too little was sent before the broker was to be killed")
 	}
-	// RabbitMQ 3.10 takes up to two seconds to persist a new queue. Until then the queue does not survive a kill, whichever
-	// peer has sent to it.
+	// RabbitMQ 3.10 takes up to two seconds to persist a new queue. Until then the queue does not survive a kill,
+	// whichever peer has sent to it.
 	sleep(ctx, 3*time.Second)
 	if err := t.node.Kill(); err != nil {
 		return f, err

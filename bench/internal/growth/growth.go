@@ -156,7 +156,8 @@ func (r *Row) handled(m measure.Result) {
 	r.Handled, r.RSS, r.CPU = m.Rate(), m.PeakRSS, m.PerMessage(m.CPU)
 }
 
-// toDrain is for how long there are messages, at the rate of the row before, of which the start of all workers takes most.
+// toDrain is for how long there are messages, at the rate of the row before, of which the start of all workers takes
+// most.
 const toDrain = 6
 
 // workers: processes on one queue, with a handler of 1 ms.
@@ -221,7 +222,8 @@ func (g *grower) workers(ctx context.Context, until time.Time) {
 	})
 }
 
-// BodiesInFlight is the maximum of body bytes that wait for their confirm, and Prefetch the number of messages a worker has.
+// BodiesInFlight is the maximum of body bytes that wait for their confirm, and Prefetch the number of messages a worker
+// has.
 const (
 	BodiesInFlight = 16 << 20
 	Prefetch       = 64

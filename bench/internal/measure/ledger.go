@@ -87,7 +87,7 @@ func (o *outlet) batches(body int) func() (batch []*peers.Payload, sum int) {
 
 // unroutable sends a message, deletes the queue, and sends more. Any message that is now reported as sent is lost.
 func (r *run) unroutable(ctx context.Context) (err error) {
-	out, err := r.outlet(ctx, 4, 1) // an error of a batch would not tell of how many
+	out, err := r.outlet(ctx, 4, 1) // for a batch, an error would not say how many failed
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 		return err
 	}
 	var tried, told, hung atomic.Int64
-	giveUp := time.Now().Add(20 * time.Second) // a peer that tries for ever tells after a context each
+	giveUp := time.Now().Add(20 * time.Second) // a peer that retries forever takes one context per message
 	var reason atomic.Pointer[string]
 	var all sync.WaitGroup
 	for range out.goroutines {

@@ -62,8 +62,8 @@ func cpuTime() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// peakRSS returns the peak memory of the process, in bytes. It uses the system's high-water mark if available, because the
-// maximum reported by getrusage is inherited from the parent process.
+// peakRSS returns the peak memory of the process, in bytes. It uses the system's high-water mark if available, because
+// the maximum reported by getrusage is inherited from the parent process.
 func peakRSS() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err == nil {

@@ -162,8 +162,8 @@ func (r *run) serve(ctx context.Context) error {
 	return errors.Join(r.working(ctx, serve, nil, nil), r.end(answered.Load()))
 }
 
-// drain handles messages until the child is stopped, and measures from the mark on. "before" counts the messages handled
-// until the mark.
+// drain handles messages until the child is stopped, and measures from the mark on. "before" counts the messages
+// handled until the mark.
 func (r *run) drain(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered

@@ -14,7 +14,8 @@ import (
 // firstID is the id of the message sent before the measurement. Receivers do not count it.
 const firstID = "first"
 
-// first is sent before the measurement, so that it does not include what a peer opens or declares with its first message.
+// first is sent before the measurement, so that it does not include what a peer opens or declares with its first
+// message.
 func first(size int) *peers.Payload {
 	p := peers.Payloads(size)(0)
 	p.ID = firstID
@@ -91,8 +92,8 @@ func (r *run) call(ctx context.Context) (err error) {
 	})
 }
 
-// A window is extended, up to longestWindow, until it contains this many operations per goroutine and at least fewest in
-// total. At most N of them were begun before the window.
+// A window is extended, up to longestWindow, until it contains this many operations per goroutine and at least fewest
+// in total. At most N of them were begun before the window.
 const (
 	perGoroutine  = 2
 	fewest        = 32

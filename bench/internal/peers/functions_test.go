@@ -72,7 +72,8 @@ func BenchmarkContractSend(b *testing.B) {
 	}
 }
 
-// What a worker does with a message beside the broker: middleware, deadline, telemetry without an SDK, decoding, verdict.
+// What a worker does with a message beside the broker: middleware, deadline, telemetry without an SDK, decoding,
+// verdict.
 func BenchmarkWorkerProcess(b *testing.B) {
 	command := leveret.NewCommand[peers.Payload]("bench.work")
 	w, err := leveret.NewWorker(nil, leveret.NewService("bench", leveret.Handles(command)), leveret.WorkerConfig{})

@@ -81,7 +81,7 @@ func (p page) about() {
 	}
 }
 
-// missing names what a full run has and this one has not.
+// missing names the parts of a full run that this run lacks.
 func (p page) missing() []string {
 	var names []string
 	for _, s := range runner.Scenarios() {
@@ -124,7 +124,7 @@ func (p page) targets() {
 	p.line("")
 }
 
-// rule says how verdicts come about.
+// rule explains the verdicts.
 const rule = "A target is reached or missed if the 95 % confidence interval of the median, computed from the order of the rounds' ratios, lies " +
 	"entirely on one side of it. Otherwise it is undecided, as it always is with fewer than six rounds."
 
@@ -265,7 +265,7 @@ func (p page) toRaw(scenario, name string) string {
 // variants are peers with which nothing was tried where they are the same as another.
 var variants = map[string]string{peers.RawBatched: peers.Raw, peers.Telemetry: peers.Leveret}
 
-// loses says in a few words what the experiments found that use a peer as the scenario does.
+// loses summarises the experiments that use a peer as the scenario does.
 func (p page) loses(s runner.Scenario, name string) string {
 	if words := p.found(s, name); words != "" {
 		return words
@@ -278,7 +278,7 @@ func (p page) loses(s runner.Scenario, name string) string {
 	return "not tried"
 }
 
-// tells are the experiments that use a peer as the scenario does; none for retries and requests.
+// tells returns the experiments that use a peer as the scenario does. There are none for retries and requests.
 func (p page) tells(s runner.Scenario, name string) []faults.Experiment {
 	switch s.Kind {
 	case measure.Publish:
@@ -297,7 +297,7 @@ func (p page) tells(s runner.Scenario, name string) []faults.Experiment {
 	}
 }
 
-// found says what the experiments found that tell of the scenario with a peer; "" where there were none.
+// found returns the outcome of the experiments that are relevant for a scenario with a peer, or "" if there were none.
 func (p page) found(s runner.Scenario, name string) string {
 	tried := false
 	var lost, hangs, stops []string
@@ -332,7 +332,8 @@ func (p page) found(s runner.Scenario, name string) string {
 	return strings.Join(words, "; ")
 }
 
-// ofUnroutable tells whether an experiment has nothing to go on after.
+// ofUnroutable reports whether an experiment is about unroutable messages, after which there is nothing to recover
+// from.
 func ofUnroutable(e faults.Experiment) bool {
 	return e == faults.Unroutable || e == faults.UnroutablePipelined
 }

@@ -22,7 +22,8 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/runner"
 )
 
-// run is a run of six rounds in which the machine halves its speed each time and begins again: Leveret is 1.1 times as quick as raw.
+// run is a run of six rounds in which the machine halves its speed each time and begins again: Leveret is 1.1 times as
+// quick as raw.
 func run() *results.Run {
 	r := &results.Run{
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run .", Rounds: 6, Scenarios: []string{"publish", "call-16"},

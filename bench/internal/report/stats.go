@@ -28,9 +28,9 @@ func spreadOf(values []float64) spread {
 	return spread{median, sorted[0], sorted[len(sorted)-1], low, high}
 }
 
-// interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to the k-th
-// largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or less. Fewer than
-// six numbers tell nothing.
+// interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to
+// the k-th largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or
+// less. Fewer than six numbers tell nothing.
 func interval(sorted []float64) (low, high float64) {
 	n, k := len(sorted), 0
 	low, high = 0, math.Inf(1)
@@ -68,8 +68,8 @@ func over(run *results.Run, scenario, peer string, q quantity) spread {
 	return spreadOf(values)
 }
 
-// ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds' ratios.
-// To nothing at all it is infinite.
+// ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds'
+// ratios. To nothing at all it is infinite.
 func ratio(run *results.Run, scenario, peer, to string, q quantity) spread {
 	theirs := run.Of(scenario, to)
 	var values []float64

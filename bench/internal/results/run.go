@@ -33,7 +33,8 @@ type Run struct {
 	Broker string
 	// Driver is the version of the driver below all peers.
 	Driver string
-	// Window is how many publishes could wait for their confirm, Prefetch how many deliveries a receiver got ahead, at least.
+	// Window is how many publishes could wait for their confirm, Prefetch how many deliveries a receiver got ahead, at
+	// least.
 	Window, Prefetch int
 	Peers            []Peer
 	// Scenarios are the names of those that were measured.

@@ -45,7 +45,8 @@ const overhead = 300 * time.Millisecond
 // shortestWarm is the minimum length of a warm-up.
 const shortestWarm = 300 * time.Millisecond
 
-// Run measures everything. Failed measurements are reported in the samples; an error means that the run cannot continue.
+// Run measures everything. Failed measurements are reported in the samples; an error means that the run cannot
+// continue.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error) {
 	r := newRounds(node, c)
 	began := time.Now()

@@ -138,8 +138,8 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 
 var errNodeEnded = errors.New("RabbitMQ has ended")
 
-// watched plays the demo while watching the node. If the node ends, it returns errNodeEnded, whatever failed first because
-// of that.
+// watched plays the demo while watching the node. If the node ends, it returns errNodeEnded, whatever failed first
+// because of that.
 func (d *demonstration) watched(ctx context.Context) (*result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -158,8 +158,8 @@ func (d *demonstration) watched(ctx context.Context) (*result, error) {
 	return r, err
 }
 
-// play starts the services, sends the orders, kills and restarts the payment service, waits until all orders are finished,
-// and draws up the ledger.
+// play starts the services, sends the orders, kills and restarts the payment service, waits until all orders are
+// finished, and draws up the ledger.
 func (d *demonstration) play(ctx context.Context) (*result, error) {
 	orders, err := placements(d.orders)
 	if err != nil {

@@ -25,8 +25,8 @@ type placement struct {
 // malformed reports whether the message must be dead-lettered.
 func (p placement) malformed() bool { return p.want == order.Status{} }
 
-// placements returns n orders. Of every thirty, twenty-seven will be confirmed, one is out of stock, one has a card that is
-// declined, and one is malformed.
+// placements returns n orders. Of every thirty, twenty-seven will be confirmed, one is out of stock, one has a card
+// that is declined, and one is malformed.
 func placements(n int) ([]placement, error) {
 	all := make([]placement, 0, n)
 	for i := range n {

@@ -22,8 +22,8 @@ import (
 // A result is the ledger of a demo. Its JSON form is a stable interface.
 type result struct {
 	OK bool `json:"ok"`
-	// Sent is the number of messages confirmed by the broker. Each of them is confirmed, cancelled, dead-lettered, undecided
-	// or lost.
+	// Sent is the number of messages confirmed by the broker. Each of them is confirmed, cancelled, dead-lettered,
+	// undecided or lost.
 	Sent      int            `json:"sent"`
 	Confirmed int            `json:"confirmed"`
 	Cancelled map[string]int `json:"cancelled"`

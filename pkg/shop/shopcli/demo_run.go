@@ -65,8 +65,8 @@ func (d *demonstration) answering(ctx context.Context) (context.Context, context
 // killAt is the share of finished orders at which the payment service is killed.
 const killAt = 0.4
 
-// await waits until every order is finished or dead-lettered, and kills the payment service on the way. A timeout is not
-// an error here; it shows up in the ledger.
+// await waits until every order is finished or dead-lettered, and kills the payment service on the way. A timeout is
+// not an error here; it shows up in the ledger.
 func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []placement) error {
 	waiting, cancel := context.WithTimeoutCause(ctx, d.timeout, errTooSlow)
 	defer cancel()

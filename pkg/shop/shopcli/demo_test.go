@@ -56,7 +56,7 @@ func (c *commandLine) onSharedNode(t *testing.T) {
 	c.Env = append(c.Env, "LEVERET_BROKER_URL="+leverettest.Broker(t), "LEVERET_BROKER_MANAGEMENT_URL="+node.ManagementURL())
 }
 
-// command makes the CLI, with a folder for temporary files of its own.
+// command runs the CLI with its own folder for temporary files.
 func command(t *testing.T, args ...string) *commandLine {
 	t.Helper()
 	temp, err := os.MkdirTemp("", "leveret-test-") // short, and seen by tools in a chroot
@@ -109,7 +109,7 @@ func (c *commandLine) exitCode(t *testing.T) int {
 	return 0
 }
 
-// On a node of its own, which it leaves running.
+// The demo runs on its own node and leaves it running.
 func TestDemoBalancesAndKeeps(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "300", "--keep", "-o", "json")
@@ -245,7 +245,7 @@ func TestDemoWhoseServiceEnds(t *testing.T) {
 	c.requireEvidence(t, "order.log", "order.db")
 }
 
-// What did not happen is not told, and is no success.
+// A demo that runs out of time reports that and fails.
 func TestDemoWithoutTheTime(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "300", "--timeout", "1ms")
@@ -260,7 +260,7 @@ func TestDemoWithoutTheTime(t *testing.T) {
 	c.requireEvidence(t, "order.log")
 }
 
-// On a broker that runs already, the demo works in a virtual host of its own, and takes it away.
+// On a broker that is already running, the demo uses a separate virtual host and deletes it afterwards.
 func TestDemoOnARunningBroker(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "30", "-o", "json")

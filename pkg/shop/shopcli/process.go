@@ -16,8 +16,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 )
 
-// A process is a service running in its own process. It runs this very binary as `serve NAME`, which does the same as the
-// service's own binary.
+// A process is a service running in its own process. It runs this very binary as `serve NAME`, which does the same as
+// the service's own binary.
 type process struct {
 	name  string
 	cmd   *exec.Cmd
@@ -25,8 +25,8 @@ type process struct {
 	err   error // from cmd.Wait; set before ended is closed
 }
 
-// startProcess starts a service that writes its output to out. Besides being stopped, it ends when the system's folder is
-// removed and, unless the system is to outlive this process, when this process ends for whatever reason.
+// startProcess starts a service that writes its output to out. Besides being stopped, it ends when the system's folder
+// is removed and, unless the system is to outlive this process, when this process ends for whatever reason.
 func startProcess(s *system, name string, out io.Writer) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -58,7 +58,8 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// stop ends the process with SIGTERM and waits until it has drained. If ctx ends first, stop kills it and returns an error.
+// stop ends the process with SIGTERM and waits until it has drained. If ctx ends first, stop kills it and returns an
+// error.
 func (p *process) stop(ctx context.Context) error {
 	terminate(p.cmd.Process)
 	select {
@@ -116,7 +117,8 @@ func invocation(app *cli.App) string {
 	return app.Name
 }
 
-// cleanEnvironment returns this process's environment without Leveret's settings, which the services read from their file.
+// cleanEnvironment returns this process's environment without Leveret's settings, which the services read from their
+// file.
 func cleanEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		return strings.HasPrefix(entry, config.EnvPrefix)

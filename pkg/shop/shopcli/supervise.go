@@ -63,8 +63,8 @@ func keepNodeRunning(ctx context.Context, app *cli.App, s *system) error {
 	}
 }
 
-// keepRunning runs one service, restarting it after each crash, until ctx ends. It returns an error if restarting makes no
-// sense, because the service rejects its settings.
+// keepRunning runs one service, restarting it after each crash, until ctx ends. It returns an error if restarting makes
+// no sense, because the service rejects its settings.
 func keepRunning(ctx context.Context, s *system, name string, out *prefixed) error {
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		p, err := startProcess(s, name, out)

@@ -50,8 +50,8 @@ func configured(app *cli.App) bool {
 	return ok && v.Origin.Source != config.FromDefault
 }
 
-// openSystem finds or starts a broker and creates the folder. If the broker is not ours and isolated is true, it creates a
-// virtual host for the shop. The folder is created in data and kept, or is temporary if data is empty.
+// openSystem finds or starts a broker and creates the folder. If the broker is not ours and isolated is true, it
+// creates a virtual host for the shop. The folder is created in data and kept, or is temporary if data is empty.
 func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolated bool, data string) (*system, error) {
 	if configured(app) {
 		b := app.Config().Config().Broker
@@ -122,8 +122,8 @@ func (s *system) close(ctx context.Context) error {
 	return errors.Join(append(errs, s.broker.Close(ctx))...)
 }
 
-// rescue moves the folder and the node's log out of the node's folder, so that they survive the node, and returns the new
-// path.
+// rescue moves the folder and the node's log out of the node's folder, so that they survive the node, and returns the
+// new path.
 func (s *system) rescue() (string, error) {
 	kept, err := os.MkdirTemp("", "leveret-kept-")
 	if err != nil {
