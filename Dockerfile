@@ -1,7 +1,7 @@
-# One file for every binary. Each is a target: docker build --target orderd .
+# One file for all binaries. Each is a target: docker build --target orderd .
 #
-# The final images hold the binary, CA certificates, and the folders /data and /tmp: no shell, no package, no root.
-# It builds with BuildKit and without; a proxy for modules is --build-arg GOPROXY=….
+# The final images contain the binary, CA certificates, and the folders /data and /tmp: no shell, no packages, no root.
+# They can be built with or without BuildKit. To use a module proxy, pass --build-arg GOPROXY=….
 
 FROM golang:1.26 AS build
 ARG GOPROXY
@@ -9,11 +9,11 @@ ENV CGO_ENABLED=0
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-# The largest dependencies are most of the compiling. In a layer of their own that is done once, not with every change.
+# Compile the largest dependencies, which take most of the time, in a separate layer, so that not every change repeats it.
 RUN go build -trimpath modernc.org/sqlite github.com/pressly/goose/v3 github.com/spf13/viper github.com/expr-lang/expr \
     go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp go.opentelemetry.io/otel/exporters/prometheus
 COPY . .
-# With git's folder in the context the binaries know their version; without it they say "devel".
+# If the context contains the .git folder, the binaries know their version; otherwise it is "devel".
 RUN git status >/dev/null 2>&1 && stamp=true || stamp=false; mkdir -p /out/bin /out/root/data /out/root/tmp && \
     chmod 1777 /out/root/tmp && \
     go build -trimpath -buildvcs=$stamp -ldflags="-s -w" -o /out/bin/ ./cmd/...

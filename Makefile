@@ -1,4 +1,4 @@
-# Everything here is one command that also works without make: what a target runs is what stands under it.
+# Every target is a short command that also works without make: run the lines below it.
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test race lint fmt bench cover tools build docker ci clean
 
@@ -8,7 +8,7 @@ help: ## list the targets
 demo: ## the shop under load, a worker killed in the middle, and the ledger at the end
 	go run ./cmd/leveret demo
 
-dev: ## RabbitMQ and all services here, until Ctrl-C
+dev: ## RabbitMQ and all services on this machine, until Ctrl-C
 	go run ./cmd/leveret dev
 
 test: ## every test, against a real RabbitMQ
@@ -17,31 +17,31 @@ test: ## every test, against a real RabbitMQ
 race: ## the same under the race detector (needs a C compiler)
 	go test -race -timeout 15m ./...
 
-lint: ## golangci-lint; the first time it is built from source
+lint: ## golangci-lint; the first run builds it from source
 	.ci/lint
 
 fmt: ## format the code, and tidy go.mod
 	.ci/lint fmt
 	go mod tidy
 
-bench: ## Leveret beside the raw driver and other libraries: writes docs/benchmarks.md (about an hour; ARGS=-short: a minute)
+bench: ## Leveret against the raw driver and other libraries: writes docs/benchmarks.md (about an hour; ARGS=-short: a minute)
 	cd bench && go run . $(ARGS)
 
-cover: ## test coverage, package by package and in coverage.out
+cover: ## test coverage, by package and in coverage.out
 	go test -coverpkg=./... -coverprofile=coverage.out ./...
 	go tool cover -func=coverage.out | tail -n 1
 
-tools: ## build the linter, in its pinned version, into Go's cache (two minutes, once)
+tools: ## build the pinned version of the linter into Go's cache (two minutes, once)
 	.ci/lint version
 
 build: ## leveret and the services into bin/, static
 	CGO_ENABLED=0 go build -o bin/ ./cmd/...
 
-docker: ## RabbitMQ and all services in containers, until they are ready
+docker: ## start RabbitMQ and all services in containers, and wait until they are ready
 	docker compose up --build --wait
 
 ci: ## everything that must hold before a change is merged
 	.ci/run
 
-clean: ## remove what the targets above have made
+clean: ## remove what the targets above have created
 	rm -rf bin coverage.out

@@ -31,7 +31,7 @@ fewer rounds, prints instead, and writes only the files that are named by their 
 
 `
 
-// options are the flags.
+// options are the values of the flags.
 type options struct {
 	short            bool
 	rounds, trials   int
@@ -42,10 +42,10 @@ type options struct {
 	list             bool
 }
 
-// fullRounds is how many rounds a run has that is fit to be published.
+// fullRounds is the number of rounds in a run whose results can be published.
 const fullRounds = 10
 
-// The parts of a run that are no scenarios, as --only names them.
+// The parts of a run besides scenarios, as named by --only.
 var parts = []string{"faults", "growth", "profiles"}
 
 func bench(ctx context.Context, args []string) error {
@@ -55,23 +55,23 @@ func bench(ctx context.Context, args []string) error {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
-	flags.BoolVar(&o.short, "short", false, "a few scenarios, raw driver and Leveret alone, about a minute: prints the ratios, and fails on errors only")
-	flags.IntVar(&o.rounds, "rounds", fullRounds, "how often everything is measured")
-	flags.IntVar(&o.trials, "trials", 2, "how often each fault is tried, that of unroutable messages five times or more; the worst is shown")
-	flags.StringVar(&o.only, "only", "", "comma-separated scenarios, by name or as call-*, and of faults, growth, profiles; default: all")
+	flags.BoolVar(&o.short, "short", false, "a few scenarios with only the raw driver and Leveret, in about a minute; prints the ratios and fails only on errors")
+	flags.IntVar(&o.rounds, "rounds", fullRounds, "how often to measure everything")
+	flags.IntVar(&o.trials, "trials", 2, "how often to try each fault (unroutable messages at least five times); the worst outcome is shown")
+	flags.StringVar(&o.only, "only", "", "comma-separated names of scenarios, such as call-*, or faults, growth, profiles; default: all")
 	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
 	flags.StringVar(&o.out, "out", "../docs/benchmarks.md", "the page to write")
 	flags.StringVar(&o.chart, "chart", "../docs/benchmarks.svg", "the chart to write")
-	flags.StringVar(&o.keep, "results", "results.json", "what was found, as JSON; written after each round")
-	flags.StringVar(&o.from, "from", "", "measure nothing: write page and chart from this JSON")
+	flags.StringVar(&o.keep, "results", "results.json", "the file for the results as JSON, written after each round")
+	flags.StringVar(&o.from, "from", "", "do not measure, but write page and chart from this JSON file")
 	flags.StringVar(&o.profiles, "profile", "profiles", "folder for pprof profiles of Leveret")
-	flags.DurationVar(&o.budget, "budget", time.Hour, "about how long all may take: it scales the measurements, down to "+shortest.String()+", not the rounds")
-	flags.BoolVar(&o.list, "list", false, "print the scenarios and the peers, and end")
+	flags.DurationVar(&o.budget, "budget", time.Hour, "approximate time for everything; scales the measurements, down to "+shortest.String()+", but not the number of rounds")
+	flags.BoolVar(&o.list, "list", false, "print the scenarios and the peers, and exit")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("what is %q? see --help", flags.Arg(0))
+		return fmt.Errorf("unknown argument %q; see --help", flags.Arg(0))
 	}
 	given := make(map[string]bool)
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
@@ -103,7 +103,7 @@ func bench(ctx context.Context, args []string) error {
 	return failures(run)
 }
 
-// plan is what a run does.
+// plan describes what a run does.
 type plan struct {
 	options
 	scenarios []runner.Scenario
@@ -149,7 +149,7 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 	return p, nil
 }
 
-// narrow reduces the plan to what fits into a minute.
+// narrow reduces the plan to what can be done in a minute.
 func (p *plan) narrow(given map[string]bool) {
 	p.scenarios = slices.DeleteFunc(p.scenarios, func(s runner.Scenario) bool { return !s.Short })
 	p.peers = slices.DeleteFunc(p.peers, func(peer peers.Peer) bool {
@@ -164,7 +164,7 @@ func (p *plan) narrow(given map[string]bool) {
 	}
 }
 
-// keepNamed has a narrowed run leave alone what a full run has published.
+// keepNamed prevents a narrowed run from overwriting the published results of a full run.
 func (p *plan) keepNamed(given map[string]bool) {
 	for flag, path := range map[string]*string{"out": &p.out, "chart": &p.chart, "results": &p.keep} {
 		if !given[flag] {
@@ -173,7 +173,7 @@ func (p *plan) keepNamed(given map[string]bool) {
 	}
 }
 
-// check finds out before anything is measured whether it can be written.
+// check checks before measuring that the results can be written.
 func (p *plan) check() error {
 	for _, path := range []string{p.out, p.chart, p.keep} {
 		if path == "" {
@@ -187,7 +187,7 @@ func (p *plan) check() error {
 		if err := file.Close(); err != nil {
 			return err
 		}
-		if missing != nil { // a run that is given up leaves no empty file
+		if missing != nil { // an aborted run must not leave an empty file
 			if err := os.Remove(path); err != nil {
 				return err
 			}
@@ -197,7 +197,7 @@ func (p *plan) check() error {
 	return err
 }
 
-// chartFromPage is the chart's path as the page names it; empty without either.
+// chartFromPage returns the chart's path relative to the page. It is empty if either is not written.
 func (p *plan) chartFromPage() (string, error) {
 	if p.out == "" || p.chart == "" {
 		return "", nil
@@ -226,10 +226,10 @@ func (p *plan) list(w io.Writer) {
 
 func (p *plan) has(part string) bool { return slices.Contains(p.parts, part) }
 
-// measure does all that is planned on one node, and the faults on one of their own.
+// measure carries out the plan on one node, except for the faults, which have a separate node.
 func (p *plan) measure(ctx context.Context, command string) (*results.Run, error) {
 	if least := p.atLeast(); least > p.budget {
-		fmt.Fprintf(os.Stderr, "This takes about %v, more than the budget of %v: no measurement is shorter than %v.\n",
+		fmt.Fprintf(os.Stderr, "This will take about %v, more than the budget of %v, because no measurement is shorter than %v.\n",
 			least.Round(time.Second), p.budget, p.ofRounds().Shortest)
 	}
 	began := time.Now()
@@ -293,7 +293,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 	return run, nil
 }
 
-// The faults take what they take; growth has a fifth of the rest, and the rounds have what is left.
+// Faults take a fixed time. Growth gets a fifth of the remaining budget, and the rounds get the rest.
 func (p *plan) budgetOfFaults() time.Duration {
 	if !p.has("faults") {
 		return 0
@@ -327,14 +327,14 @@ func (p *plan) budgetOfRounds() time.Duration {
 	return max(p.budget-p.budgetBesides(), p.budget/3)
 }
 
-// Each measurement of a round is as long as the budget allows, between these. In less than the shortest, a library that takes
-// half a second for a request has hardly begun.
+// A measurement is as long as the budget allows, within these limits. In less than shortest, a library that takes half
+// a second per request would hardly have begun.
 const (
 	shortest = 750 * time.Millisecond
 	longest  = 3 * time.Second
 )
 
-// inMinute is the shortest of the short form, which looks for errors.
+// inMinute replaces shortest in the short form, which only looks for errors.
 const inMinute = 400 * time.Millisecond
 
 func (p *plan) ofRounds() runner.Config {
@@ -347,12 +347,12 @@ func (p *plan) ofRounds() runner.Config {
 	return c
 }
 
-// atLeast is about how long everything takes, whatever the budget.
+// atLeast returns approximately how long everything takes at least, whatever the budget.
 func (p *plan) atLeast() time.Duration {
 	return p.budgetBesides() + runner.AtLeast(p.ofRounds())
 }
 
-// budgetBesides is about what all but the rounds takes.
+// budgetBesides returns approximately how long everything but the rounds takes.
 func (p *plan) budgetBesides() time.Duration {
 	return p.budgetOfFaults() + p.budgetOfGrowth() + p.budgetOfProfiles()
 }
@@ -379,7 +379,7 @@ func (p *plan) tryFaults(ctx context.Context) (_ []faults.Finding, err error) {
 	return faults.Run(ctx, node, faults.Config{Peers: p.peers, Rounds: p.trials, Dir: dir, Progress: os.Stderr})
 }
 
-// write builds page and chart, then writes those that have a path; a run without a page is printed.
+// write builds page and chart and writes those that have a path. Without a path, the page is printed.
 func (p *plan) write(run *results.Run) error {
 	fmt.Print(report.Ratios(run))
 	relative, err := p.chartFromPage()
@@ -409,7 +409,7 @@ func (p *plan) write(run *results.Run) error {
 	return nil
 }
 
-// failures are the errors of Leveret and of the raw driver. Those of other libraries stand on the page.
+// failures returns the errors of Leveret and the raw driver. The errors of other libraries are shown on the page.
 func failures(run *results.Run) error {
 	var errs []error
 	for _, s := range run.Samples {
@@ -425,10 +425,10 @@ func failures(run *results.Run) error {
 	return errors.Join(errs...)
 }
 
-// plain is what a shell takes as it is.
+// plain matches words that need no quoting in a shell.
 var plain = regexp.MustCompile(`^[\w./,:=+-]+$`)
 
-// command is what was typed, such that it can be typed again.
+// command returns the command line in a form that can be typed again.
 func command(args []string) string {
 	words := []string{"go run ."}
 	for _, arg := range args {

@@ -20,7 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) == 2 && os.Args[1] == process.Argument {
-		signal.Ignore(os.Interrupt) // a Ctrl-C reaches the parent too, which ends this process
+		signal.Ignore(os.Interrupt) // Ctrl-C also reaches the parent, which ends this process
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		if err := measure.Child(context.Background(), os.Stdin, os.Stdout, log); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Broker says which RabbitMQ, and as whom.
+// Broker holds the settings for connecting to RabbitMQ.
 type Broker struct {
 	URLs             []string      `config:"url"`
 	Username         string        `config:"username"`
@@ -26,7 +26,7 @@ type Broker struct {
 	TLS              TLS           `config:"tls"`
 }
 
-// TLS says how to trust the broker, and how to be trusted by it.
+// TLS holds the TLS settings of the connection to the broker.
 type TLS struct {
 	CAFile     string `config:"ca_file"`
 	CertFile   string `config:"cert_file"`
@@ -35,13 +35,13 @@ type TLS struct {
 	Insecure   bool   `config:"insecure"`
 }
 
-// Addresses returns the broker's URLs with the user and the password that were given apart from them. They are to connect
-// with, not to show: see [RedactURL].
+// Addresses returns the broker's URLs, with the separately configured user and password filled in. They contain
+// secrets: use [RedactURL] before showing them.
 func (b Broker) Addresses() []string {
 	addresses := make([]string, 0, len(b.URLs))
 	for _, raw := range b.URLs {
 		u, err := url.Parse(raw)
-		if err != nil { // Load has checked it
+		if err != nil { // cannot happen: Load has checked it
 			continue
 		}
 		username, password := u.User.Username(), b.Password
@@ -65,12 +65,13 @@ func (b Broker) Addresses() []string {
 	return addresses
 }
 
-// ClientConfig reads the files and returns what to connect with; nil where nothing was asked for beyond an amqps URL.
+// ClientConfig reads the certificate files and returns the TLS configuration. It returns nil if no TLS setting is set;
+// an amqps URL needs none.
 func (t TLS) ClientConfig() (*tls.Config, error) {
 	if t == (TLS{}) {
-		return nil, nil //nolint:nilnil // the zero value of what the caller fills
+		return nil, nil //nolint:nilnil // nil is the zero value of the field that the caller sets
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.Insecure} //nolint:gosec // asked for
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.Insecure} //nolint:gosec // requested by the user
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
@@ -78,7 +79,7 @@ func (t TLS) ClientConfig() (*tls.Config, error) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("broker.tls.ca_file: %s holds no certificate in PEM", t.CAFile)
+			return nil, fmt.Errorf("broker.tls.ca_file: %s contains no PEM certificate", t.CAFile)
 		}
 	}
 	if t.CertFile != "" {
@@ -91,19 +92,19 @@ func (t TLS) ClientConfig() (*tls.Config, error) {
 	return c, nil
 }
 
-// err tells what is wrong with the settings taken together.
+// err checks the settings in combination.
 func (b Broker) err() error {
 	var errs []error
 	if len(b.URLs) == 0 {
-		errs = append(errs, errors.New("broker.url: no URL is given"))
+		errs = append(errs, errors.New("broker.url: is required"))
 	}
 	if (b.TLS.CertFile == "") != (b.TLS.KeyFile == "") {
-		errs = append(errs, errors.New("broker.tls.cert_file and broker.tls.key_file: only one of the two is given"))
+		errs = append(errs, errors.New("broker.tls.cert_file and broker.tls.key_file: set both or neither"))
 	}
 	if b.TLS != (TLS{}) {
 		for _, raw := range b.URLs {
 			if u, err := url.Parse(raw); err == nil && u.Scheme != "amqps" {
-				errs = append(errs, fmt.Errorf("broker.tls is set, but %s would be spoken to in the clear: write amqps://", RedactURL(raw)))
+				errs = append(errs, fmt.Errorf("broker.tls is set, but %s is not encrypted; use amqps://", RedactURL(raw)))
 			}
 		}
 	}

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Config is what every program of Leveret's is configured by. Its fields are documented by their keys: see [Keys].
+// Config holds the settings common to all of Leveret's programs. For the meaning of its fields, see their keys in
+// [Keys].
 type Config struct {
 	Broker    Broker    `config:"broker"`
 	Client    Client    `config:"client"`
@@ -17,14 +18,14 @@ type Config struct {
 	Database  Database  `config:"database"`
 }
 
-// Client says how messages are sent.
+// Client holds the settings for sending messages.
 type Client struct {
 	MaxInFlight int  `config:"max_in_flight"`
 	MaxBody     int  `config:"max_body"`
 	ReplyQueue  bool `config:"reply_queue"`
 }
 
-// Worker says how messages are handled.
+// Worker holds the settings for handling messages.
 type Worker struct {
 	Concurrency    int           `config:"concurrency"`
 	Prefetch       int           `config:"prefetch"`
@@ -41,23 +42,23 @@ func (w Worker) err() error {
 	return nil
 }
 
-// Log says what is logged, and how.
+// Log holds the settings for logging.
 type Log struct {
 	Level  string `config:"level"`
 	Format string `config:"format"`
 }
 
-// Telemetry says where traces go.
+// Telemetry holds the settings for tracing.
 type Telemetry struct {
 	OTLPEndpoint string `config:"otlp_endpoint"`
 }
 
-// Health says where a program answers for its health.
+// Health holds the settings of the health server.
 type Health struct {
 	Address string `config:"address"`
 }
 
-// Data says where files are kept.
+// Data holds the settings for files.
 type Data struct {
 	Dir string `config:"dir"`
 }

@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// Database says where state is kept.
+// Database holds the settings for a service's state.
 type Database struct {
 	URL string `config:"url"`
 }
 
-// DatabasePath returns the SQLite file that a service keeps its state in: what database.url names, or <service>.db in the data
-// folder. Nothing is created.
+// DatabasePath returns the path of the SQLite file for a service's state: the one named by database.url, or else
+// <service>.db in the data folder. It does not create the file.
 func (c Config) DatabasePath(service string) string {
 	if c.Database.URL == "" {
 		return filepath.Join(c.DataDir(), service+".db")
 	}
-	path, _ := sqlitePath(c.Database.URL) // Load has checked it
+	path, _ := sqlitePath(c.Database.URL) // no error: Load has checked it
 	return path
 }
 
-// DataDir returns the folder for files: data.dir, or the user's own folder for data.
+// DataDir returns the folder for files: data.dir, or else leveret in the user's data folder.
 func (c Config) DataDir() string {
 	if c.Data.Dir != "" {
 		return c.Data.Dir
@@ -37,7 +37,7 @@ func (c Config) DataDir() string {
 	return "data"
 }
 
-// sqlitePath takes sqlite:path, sqlite:///absolute/path, file:path, or a path.
+// sqlitePath accepts sqlite:path, sqlite:///absolute/path, file:path, or a plain path.
 func sqlitePath(raw string) (string, error) {
 	scheme, rest, found := strings.Cut(raw, ":")
 	switch {
@@ -46,10 +46,10 @@ func sqlitePath(raw string) (string, error) {
 	case scheme == "postgres" || scheme == "postgresql":
 		return "", errors.New("PostgreSQL is not supported yet; use an SQLite file: sqlite:/path/to/file.db")
 	case scheme != "sqlite" && scheme != "file":
-		return "", errors.New("it is no database that is supported; use an SQLite file: sqlite:/path/to/file.db")
+		return "", errors.New("this kind of database is not supported; use an SQLite file: sqlite:/path/to/file.db")
 	}
 	if strings.ContainsAny(rest, "?#") {
-		return "", errors.New("parameters for SQLite are not supported; give the file alone")
+		return "", errors.New("SQLite parameters are not supported; give only the file")
 	}
 	path, err := url.PathUnescape(strings.TrimPrefix(rest, "//"))
 	if err != nil || path == "" {

@@ -27,7 +27,7 @@ func TestDatabasePath(t *testing.T) {
 	}
 	for url, want := range map[string]string{
 		"postgres://u:hunter2@h/db": "PostgreSQL is not supported yet",
-		"mysql://u:hunter2@h/db":    "no database that is supported",
+		"mysql://u:hunter2@h/db":    "kind of database is not supported",
 		"sqlite:":                   "names no file",
 		"sqlite:x.db?mode=ro":       "parameters",
 	} {

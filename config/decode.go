@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Validator is implemented by a configuration that checks its values taken together.
+// A Validator is a configuration struct that checks its values in combination.
 type Validator interface{ Validate() error }
 
-// Decode reads the keys of a section, "payment" for instance, into the struct that into points to. Its fields carry the
-// rest of the keys' names as tags, `config:"decline_above"`, and are of the types that the keys say; a field that is a
-// struct is a section of its own. Decode fails where a field has no key and where a key has no field, so that neither is
-// forgotten. Where into is a [Validator], it is validated.
+// Decode reads the keys of a section, "payment" for example, into the struct that into points to. Each field has the
+// rest of its key's name as a tag, `config:"decline_above"`, and the Go type of its key. A field that is a struct is a
+// subsection. If a field has no key, or a key has no field, Decode returns an error, so that neither is forgotten. If
+// into is a [Validator], Decode calls Validate.
 func (l *Loaded) Decode(section string, into any) error {
 	target := reflect.ValueOf(into)
 	if target.Kind() != reflect.Pointer || target.IsNil() || target.Elem().Kind() != reflect.Struct {
-		return fmt.Errorf("config: Decode(%q) wants a pointer to a struct, not a %T", section, into)
+		return fmt.Errorf("config: Decode(%q) needs a pointer to a struct, not a %T", section, into)
 	}
 	seen, err := l.decode(section, target.Elem())
 	if err != nil {
@@ -25,7 +25,7 @@ func (l *Loaded) Decode(section string, into any) error {
 	}
 	for _, name := range l.order {
 		if strings.HasPrefix(name, section+".") && !slices.Contains(seen, name) && l.values[name].Key.fileOf == "" {
-			return fmt.Errorf("config: Decode(%q): no field of %v takes the key %s", section, target.Elem().Type(), name)
+			return fmt.Errorf("config: Decode(%q): no field of %v is tagged with the key %s", section, target.Elem().Type(), name)
 		}
 	}
 	if v, ok := into.(Validator); ok {
@@ -36,13 +36,13 @@ func (l *Loaded) Decode(section string, into any) error {
 	return nil
 }
 
-// decodeAll reads the sections of a struct of sections.
+// decodeAll reads all common sections.
 func (l *Loaded) decodeAll(into *Config) error {
 	_, err := l.decode("", reflect.ValueOf(into).Elem())
 	return err
 }
 
-// decode returns the names of the keys that it read.
+// decode reads a section into target and returns the names of the keys that it read.
 func (l *Loaded) decode(section string, target reflect.Value) ([]string, error) {
 	var seen []string
 	for i := range target.NumField() {
@@ -65,7 +65,7 @@ func (l *Loaded) decode(section string, target reflect.Value) ([]string, error) 
 		}
 		v, ok := l.values[name]
 		if !ok {
-			return nil, fmt.Errorf("config: the field %s.%s wants the key %s, which is not in the table", target.Type(), kind.Name, name)
+			return nil, fmt.Errorf("config: the field %s.%s has the key %s, which is not in the table", target.Type(), kind.Name, name)
 		}
 		value := reflect.ValueOf(v.value)
 		if !value.Type().AssignableTo(field.Type()) && !convertible(value, field) {
@@ -77,10 +77,10 @@ func (l *Loaded) decode(section string, target reflect.Value) ([]string, error) 
 	return seen, nil
 }
 
-// convertible allows another name for the same kind of value, and the other sizes of a signed number that hold it.
+// convertible allows a named type of the same kind, and any signed integer that can hold the value.
 func convertible(value, field reflect.Value) bool {
 	if value.CanInt() && field.CanInt() && value.Type() != reflect.TypeFor[int]() {
-		return false // a duration is no number
+		return false // a duration is not a number
 	}
 	if value.CanInt() && field.CanInt() {
 		return field.Type().PkgPath() != "time" && !field.OverflowInt(value.Int())

@@ -45,13 +45,13 @@ func TestDecodeForgetsNothing(t *testing.T) {
 	t.Parallel()
 	l, err := config.New(own()...).Load(nil, config.Options{})
 	require.NoError(t, err)
-	require.ErrorContains(t, l.Decode("payment", payment{}), "wants a pointer to a struct")
+	require.ErrorContains(t, l.Decode("payment", payment{}), "needs a pointer to a struct")
 	require.ErrorContains(t, l.Decode("payment", &struct {
 		A int `config:"decline_above"`
 	}{}), "no field of")
 	require.ErrorContains(t, l.Decode("payment", &struct {
 		A int `config:"decline"`
-	}{}), "wants the key payment.decline, which is not in the table")
+	}{}), "has the key payment.decline, which is not in the table")
 	require.ErrorContains(t, l.Decode("payment", &struct {
 		A string `config:"decline_above"`
 	}{}), "is a string, but the key payment.decline_above is a int")

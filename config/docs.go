@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Markdown returns a table of keys for people: what the documentation holds.
+// Markdown returns the keys as a Markdown table, as used in the documentation.
 func Markdown(keys []Key) string {
 	var b strings.Builder
 	b.WriteString("| key | variable | flag | type | default | what it does |\n| --- | --- | --- | --- | --- | --- |\n")

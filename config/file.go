@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// EnvFile is the variable that names the file to read.
+	// EnvFile is the environment variable that names the file to read.
 	EnvFile = EnvPrefix + "CONFIG"
-	// FileName is the file that is looked for where none is named: here, then in the folder leveret of the user's
-	// folder for configuration.
+	// FileName is the name of the file that is read by default, from the working directory or else from the folder leveret
+	// in the user's configuration folder.
 	FileName = "leveret.yaml"
 )
 
-// file is a file with settings as it was read: its bytes for viper, its tree for the lines.
+// file is a settings file: its bytes for viper, and its tree for line numbers.
 type file struct {
-	path    string // empty where there is none
+	path    string // empty if there is no file
 	content []byte
-	root    *yaml.Node // a mapping; nil where the file is empty
+	root    *yaml.Node // a mapping; nil if the file is empty
 }
 
-// openFile finds and reads the file. A file that is named must exist, one that is looked for need not.
+// openFile finds and reads the file. A file that is named explicitly must exist.
 func openFile(flags *pflag.FlagSet, named string) (file, error) {
 	by := ""
 	if flags != nil && named == "" {
@@ -58,7 +58,7 @@ func openFile(flags *pflag.FlagSet, named string) (file, error) {
 	return file{}, nil
 }
 
-// searched returns where a file is looked for.
+// searched returns the paths at which a file is looked for, in order.
 func searched() []string {
 	paths := []string{FileName}
 	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
@@ -85,12 +85,13 @@ func readFile(path string) (file, error) {
 	}
 	f.root = document.Content[0]
 	if f.root.Kind != yaml.MappingNode && f.root.Tag != "!!null" {
-		return file{}, fmt.Errorf("%s: it holds no sections such as\nbroker:\n  url: amqp://localhost:5672/", path)
+		return file{}, fmt.Errorf("%s: it must consist of sections such as\nbroker:\n  url: amqp://localhost:5672/", path)
 	}
 	return f, nil
 }
 
-// withoutValues keeps the place of a YAML error, and drops what it quotes of the file: that may be a secret.
+// withoutValues keeps the position of a YAML error and drops what the error quotes from the file, which may be a
+// secret.
 func withoutValues(err error) error {
 	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), "`")
 	return errors.New("it is not YAML: " + strings.TrimSpace(text))
@@ -98,7 +99,7 @@ func withoutValues(err error) error {
 
 func (f file) reader() io.Reader { return bytes.NewReader(f.content) }
 
-// at returns the file and the line where a key is set.
+// at returns where a key is set, as file:line.
 func (f file) at(name string) (string, bool) {
 	node := f.root
 	for word := range strings.SplitSeq(name, ".") {
@@ -134,8 +135,8 @@ func resolve(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// check returns what is wrong with the file itself: keys that nobody knows, twice the same, values that YAML reads as
-// something else than they were meant as. What is wrong with values, their keys say.
+// check checks the file itself for unknown keys, duplicate keys, and strings that YAML reads as another type. The
+// values are checked by their keys.
 func (f file) check(keys []Key) []error {
 	if f.root == nil {
 		return nil
@@ -150,7 +151,7 @@ func (f file) checkSection(section string, node *yaml.Node, keys []Key) []error 
 		key, value := node.Content[i], resolve(node.Content[i+1])
 		name := strings.TrimPrefix(section+"."+key.Value, ".")
 		if seen[name] {
-			errs = append(errs, fmt.Errorf("%s: the key %s is there twice", f.line(key), name))
+			errs = append(errs, fmt.Errorf("%s: duplicate key %s", f.line(key), name))
 		}
 		seen[name] = true
 		if err := f.checkKey(name, key, value, keys); err != nil {
@@ -162,7 +163,7 @@ func (f file) checkSection(section string, node *yaml.Node, keys []Key) []error 
 
 func (f file) checkKey(name string, key, value *yaml.Node, keys []Key) []error {
 	if strings.Contains(key.Value, ".") {
-		return []error{fmt.Errorf("%s: the key %s is written with a dot; write its section, and in it the name", f.line(key), name)}
+		return []error{fmt.Errorf("%s: the key %s contains a dot; write it as a section and a name", f.line(key), name)}
 	}
 	known := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })
 	section := slices.ContainsFunc(keys, func(k Key) bool { return strings.HasPrefix(k.Name, name+".") })
@@ -179,14 +180,14 @@ func (f file) checkKey(name string, key, value *yaml.Node, keys []Key) []error {
 	return f.checkQuoted(keys[known], value)
 }
 
-// checkQuoted finds text that YAML takes for a number or the like, and so would change: 0123 is 83.
+// checkQuoted reports strings that YAML would read as another type, and so change: 0123 becomes 83.
 func (f file) checkQuoted(k Key, value *yaml.Node) []error {
 	if k.Type != String && k.Type != Strings {
 		return nil
 	}
 	for _, node := range append([]*yaml.Node{value}, value.Content...) {
 		if node = resolve(node); node.Kind == yaml.ScalarNode && node.Tag != "!!str" && node.Tag != "!!null" {
-			return []error{fmt.Errorf("%s: %s is text, but YAML reads what is there as something else; put it between quotes", f.line(node), k.Name)}
+			return []error{fmt.Errorf("%s: %s is a string, but YAML reads this value as another type; put it in quotes", f.line(node), k.Name)}
 		}
 	}
 	return nil

@@ -8,12 +8,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// configFlag names the file to read.
+// configFlag is the flag that names the file to read.
 const configFlag = "config"
 
-// AddFlags defines the flags of the keys in fs, and --config. Where sections are named, only the flags of those are
-// defined: "broker" stands for "broker.tls" too. Flags that fs has already are left alone. Give fs to [Schema.Load] once
-// it is parsed.
+// AddFlags defines --config and the flags of the keys in fs. If sections are given, it defines only their flags;
+// "broker" includes "broker.tls". It does not touch flags that fs already has. After parsing, pass fs to [Schema.Load].
 func (s *Schema) AddFlags(fs *pflag.FlagSet, sections ...string) {
 	if fs.Lookup(configFlag) == nil {
 		fs.String(configFlag, "", "the `file` to read settings from (default ./leveret.yaml, ~/.config/leveret/leveret.yaml)")
@@ -52,25 +51,26 @@ func lookup(fs *pflag.FlagSet, k Key) *pflag.Flag {
 	return fs.Lookup(k.FlagName())
 }
 
-// flagValue keeps what was written until Load reads it through viper.
+// flagValue keeps the flag's text until Load reads it through viper.
 type flagValue struct {
 	key  Key
 	text string
 }
 
-// String returns what was written.
+// String returns the flag's text.
 func (f *flagValue) String() string { return f.text }
 
-// Set takes anything: Load says what is wrong with it, along with what is wrong elsewhere.
+// Set accepts any text. Load checks it, so that all mistakes are reported together.
 func (f *flagValue) Set(text string) error {
 	f.text = text
 	return nil
 }
 
-// Type returns the name of the type for the help.
+// Type returns the type's name, as shown in the help.
 func (f *flagValue) Type() string { return f.key.Type.String() }
 
-// asWritten is a flag for viper, which would take a number or a truth that it cannot read for zero.
+// asWritten presents every flag to viper as a string. Given the real type, viper would read an invalid number or
+// boolean as zero.
 type asWritten struct{ flag *pflag.Flag }
 
 func (a asWritten) HasChanged() bool    { return a.flag.Changed }

@@ -8,32 +8,33 @@ import (
 	"strings"
 )
 
-// EnvPrefix begins the name of every variable that follows from a key's name.
+// EnvPrefix is the prefix of the environment variables derived from keys.
 const EnvPrefix = "LEVERET_"
 
-// A Key is one setting: where it can be set, what it may be, and what it means.
+// A Key describes one setting.
 type Key struct {
-	// Name is the key's path in the file, in lower-case words: "broker.tls.ca_file". It has at least a section and a
-	// name. No key's name is the section of another.
+	// Name is the key's path in the file, in lowercase words: "broker.tls.ca_file". It consists of at least a section and
+	// a name, and is not the section of another key.
 	Name string
-	// Type is what the value is.
+	// Type is the type of the value.
 	Type Type
-	// Default is the value where nothing sets the key, written as in a variable: "5m", "a,b". Empty is the type's zero.
+	// Default is the value if nothing sets the key, written as in an environment variable: "5m", "a,b". If empty, it is
+	// the type's zero value.
 	Default string
-	// Usage says in a few words what the key does: one line, no full stop.
+	// Usage describes the key in a few words: one line, no full stop.
 	Usage string
-	// Secret says that the value is never shown and cannot be given by a flag. A secret key has a twin that names a file
-	// which holds the value, with "_file" after its name.
+	// Secret marks a value that is never shown and has no flag. A secret key automatically has a twin, with the suffix
+	// "_file", that names a file containing the value.
 	Secret bool
-	// OneOf lists the values that are allowed; empty means any.
+	// OneOf lists the allowed values. If empty, any value is allowed.
 	OneOf []string
-	// Check tells what is wrong with a value of the key's [Type], beyond its type. Its error must not hold the value of
-	// a secret. Optional.
+	// Check validates a value, which has the Go type of the key's [Type]. Its error must not contain the value of a
+	// secret. Optional.
 	Check func(value any) error
-	// Env is the variable's name where it does not follow from the key's.
+	// Env is the name of the environment variable. Defaults to the name derived from Name.
 	Env string
 
-	fileOf string // the secret key that this is the twin of
+	fileOf string // the secret key whose twin this is
 }
 
 // EnvName returns the environment variable that sets the key: LEVERET_BROKER_TLS_CA_FILE.
@@ -44,8 +45,8 @@ func (k Key) EnvName() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "_"))
 }
 
-// FlagName returns the flag that sets the key, without its hyphens in front: broker-tls-ca-file. It is empty for a
-// secret, which the machine's other users would see in the list of processes.
+// FlagName returns the name of the flag that sets the key: broker-tls-ca-file. It is empty for a secret, because other
+// users of the machine can see flags in the list of processes.
 func (k Key) FlagName() string {
 	if k.Secret {
 		return ""
@@ -56,9 +57,9 @@ func (k Key) FlagName() string {
 // Section returns the key's name up to its last dot.
 func (k Key) Section() string { return k.Name[:max(strings.LastIndexByte(k.Name, '.'), 0)] }
 
-// twin returns the key that names the file in which a secret stands.
+// twin returns the key that names the file containing a secret.
 func (k Key) twin() Key {
-	t := Key{Name: k.Name + fileSuffix, Type: String, Usage: "a file that holds " + k.Name, fileOf: k.Name}
+	t := Key{Name: k.Name + fileSuffix, Type: String, Usage: "a file containing " + k.Name, fileOf: k.Name}
 	if k.Env != "" {
 		t.Env = k.Env + "_FILE"
 	}
@@ -69,27 +70,27 @@ const fileSuffix = "_file"
 
 var keyName = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$`)
 
-// err tells what is wrong with the key itself.
+// err checks the key itself.
 func (k Key) err() error {
 	switch {
 	case !keyName.MatchString(k.Name):
-		return fmt.Errorf("the key %q is not named like section.name, in lower-case words", k.Name)
+		return fmt.Errorf("the key %q must be named like section.name, in lowercase words", k.Name)
 	case k.Type < String || k.Type > URLs:
 		return fmt.Errorf("the key %s has no type", k.Name)
 	case k.Secret && k.Type != String:
-		return fmt.Errorf("the key %s is a secret, and not a string", k.Name)
+		return fmt.Errorf("the key %s is a secret, so its type must be String", k.Name)
 	case k.Secret && k.Default != "":
-		return fmt.Errorf("the key %s is a secret with a default", k.Name)
+		return fmt.Errorf("the key %s is a secret, so it cannot have a default", k.Name)
 	case k.Usage == "":
-		return fmt.Errorf("the key %s says nothing of what it does", k.Name)
+		return fmt.Errorf("the key %s has no usage text", k.Name)
 	}
 	if _, err := k.parse(k.Default); err != nil {
-		return fmt.Errorf("the key %s has a wrong default: %w", k.Name, err)
+		return fmt.Errorf("the key %s has an invalid default: %w", k.Name, err)
 	}
 	return nil
 }
 
-// expand puts the twins of the secrets into the table, each behind its secret.
+// expand inserts the twin of each secret after it.
 func expand(keys []Key) []Key {
 	all := make([]Key, 0, len(keys)+1)
 	for _, k := range keys {
@@ -101,7 +102,7 @@ func expand(keys []Key) []Key {
 	return all
 }
 
-// checkKeys tells what is wrong with a table of keys.
+// checkKeys checks a table of keys.
 func checkKeys(keys []Key) error {
 	var errs []error
 	for i, k := range keys {
@@ -119,7 +120,7 @@ func checkKeys(keys []Key) error {
 			}
 		}
 		if reserved := []string{configFlag, "help", "version"}; slices.Contains(reserved, k.FlagName()) {
-			errs = append(errs, fmt.Errorf("the key %s takes the flag --%s, which is taken", k.Name, k.FlagName()))
+			errs = append(errs, fmt.Errorf("the key %s has the flag --%s, which is reserved", k.Name, k.FlagName()))
 		}
 	}
 	return errors.Join(errs...)

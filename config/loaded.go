@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// A Source is a kind of place that values come from. Of two, the lower number wins.
+// A Source is a kind of place that values come from. Lower numbers take precedence.
 type Source uint8
 
 // The sources.
@@ -28,17 +28,17 @@ func (s Source) String() string {
 	return names[s]
 }
 
-// MarshalText writes the source's name.
+// MarshalText returns the source's name.
 func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // An Origin is where a value came from.
 type Origin struct {
 	Source Source
-	// Where is the flag, the variable, or the file and the line in it.
+	// Where is the flag, the variable, or the file and line.
 	Where string
 }
 
-// A Value is what one key was set to.
+// A Value is the value of one key.
 type Value struct {
 	Key    Key
 	Origin Origin
@@ -46,13 +46,13 @@ type Value struct {
 	value any
 }
 
-// String returns the value as it may be shown: secrets are hidden, and so are the passwords in URLs.
+// String returns the value in a form safe to show: secrets and the passwords in URLs are hidden.
 func (v Value) String() string { return v.Key.format(v.value) }
 
-// Any returns the value itself, of the Go type that the key's [Type] says. It may be a secret.
+// Any returns the value itself, in the Go type of the key's [Type]. It may be a secret.
 func (v Value) Any() any { return v.value }
 
-// Loaded is what all sources together say. It is immutable and safe for concurrent use.
+// Loaded is the configuration read from all sources. It is immutable and safe for concurrent use.
 type Loaded struct {
 	config Config
 	file   string
@@ -60,29 +60,29 @@ type Loaded struct {
 	values map[string]Value
 }
 
-// Config returns what every program is configured by.
+// Config returns the settings common to all programs.
 func (l *Loaded) Config() Config { return l.config }
 
-// File returns the file that was read; empty where there was none.
+// File returns the path of the file that was read. It is empty if there was none.
 func (l *Loaded) File() string { return l.file }
 
-// Value returns what a key was set to.
+// Value returns the value of a key. It returns false if there is no such key.
 func (l *Loaded) Value(name string) (Value, bool) {
 	v, ok := l.values[name]
 	return v, ok
 }
 
-// Setting is one line of what a program is configured by, to be shown.
+// A Setting is a key and its value in a form safe to show.
 type Setting struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"`
 	Source Source `json:"source"`
-	// Where is the flag, the variable, or the file with the line; empty for a default.
+	// Where is the flag, the variable, or the file and line. It is empty for a default.
 	Where string `json:"where,omitempty"`
 }
 
-// Settings returns every key with its value and where it came from, in the order of the table. Secrets are hidden, and so
-// are the passwords in URLs.
+// Settings returns all keys with their values and origins, in the order of the table. Secrets and the passwords in URLs
+// are hidden.
 func (l *Loaded) Settings() []Setting {
 	settings := make([]Setting, 0, len(l.order))
 	for _, name := range l.order {
@@ -96,8 +96,8 @@ func (l *Loaded) Settings() []Setting {
 	return settings
 }
 
-// readSecrets puts the secrets that stand in files of their own into their keys. Of a secret and its twin, the one from
-// the stronger source counts.
+// readSecrets reads the secrets that are kept in separate files. If both a secret and its twin are set, the one from
+// the stronger source wins.
 func (l *Loaded) readSecrets(keys []Key) error {
 	for _, k := range keys {
 		if k.fileOf == "" {
@@ -108,7 +108,7 @@ func (l *Loaded) readSecrets(keys []Key) error {
 			continue
 		}
 		if !empty(secret.value) && secret.Origin.Source == twin.Origin.Source {
-			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is set too, by %s; give one of the two", k.fileOf, secret.Origin.Where)}
+			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is set too, by %s; set only one of the two", k.fileOf, secret.Origin.Where)}
 		}
 		path := twin.value.(string) //nolint:forcetypeassert // a twin's type is String
 		content, err := os.ReadFile(path)
@@ -133,7 +133,7 @@ func checkSecret(v Value) error {
 	return err
 }
 
-// fill makes the typed configuration.
+// fill fills in the typed configuration.
 func (l *Loaded) fill() error {
 	if err := l.decodeAll(&l.config); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-// TestMain takes the settings of whoever runs the tests out of their environment.
+// TestMain removes the developer's own settings from the environment.
 func TestMain(m *testing.M) {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, config.EnvPrefix) || name == "XDG_CONFIG_HOME" {

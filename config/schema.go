@@ -17,35 +17,35 @@ type Schema struct {
 	err  error
 }
 
-// New makes the table of a program: [Keys], and the program's own. It never fails; what is wrong with the keys is
-// reported by [Schema.Err] and [Schema.Load].
+// New returns the table of a program: [Keys] and the program's own keys. Mistakes in the keys are reported by
+// [Schema.Err] and [Schema.Load].
 //
-// Programs that share a file share a table too, since a key that a program does not know is an error.
+// An unknown key in a file is an error, so programs that share a file must know each other's keys.
 func New(extra ...Key) *Schema {
 	s := &Schema{keys: slices.Concat(Keys(), expand(extra))}
 	s.err = checkKeys(s.keys)
 	return s
 }
 
-// Err returns all that is wrong with the table.
+// Err returns all mistakes in the table, or nil.
 func (s *Schema) Err() error { return s.err }
 
-// Keys returns the table, the twins of secrets included.
+// Keys returns the table, including the twins of secrets.
 func (s *Schema) Keys() []Key { return slices.Clone(s.keys) }
 
-// Options say what a program brings along, beside its table.
+// Options are a program's own inputs to [Schema.Load].
 type Options struct {
-	// Defaults replace the defaults of keys, by the keys' names.
+	// Defaults replaces the defaults of keys, by name.
 	Defaults map[string]string
-	// Overrides win over every other source, by the keys' names: for a program that runs another one inside itself.
+	// Overrides takes precedence over all other sources, by name. Use it in a program that runs another one inside itself.
 	Overrides map[string]string
-	// File is the file to read, instead of the one that --config or LEVERET_CONFIG names or that is found.
+	// File is the file to read, in place of the one named by --config or LEVERET_CONFIG or found by default.
 	File string
 }
 
-// Load reads all sources once: the flags in fs that were given (fs may be nil, and need not have all of the keys' flags),
-// the process's environment, the file, the defaults. An empty variable counts as unset. Load returns everything that is
-// wrong, each with the key, the value (never a secret) and where it was set.
+// Load reads all sources once: the flags set in fs, the environment, the file, and the defaults. fs may be nil or lack
+// some of the flags. An empty variable counts as unset. Load's error lists all mistakes, each with the key, the value
+// (unless it is a secret) and where it was set.
 func (s *Schema) Load(fs *pflag.FlagSet, options Options) (*Loaded, error) {
 	if s.err != nil {
 		return nil, s.err
@@ -64,7 +64,7 @@ func (s *Schema) Load(fs *pflag.FlagSet, options Options) (*Loaded, error) {
 		origin := s.origin(k, fs, f, options)
 		value, err := s.value(v, k, origin)
 		if err != nil {
-			if origin.Source != FromDefault || len(errs) == 0 { // else viper took it from a key that f.check refused
+			if origin.Source != FromDefault || len(errs) == 0 { // otherwise, viper took it from a key already reported by f.check
 				errs = append(errs, err)
 			}
 			continue
@@ -81,7 +81,7 @@ func (s *Schema) Load(fs *pflag.FlagSet, options Options) (*Loaded, error) {
 	return l, l.fill()
 }
 
-// bind tells viper of every key's sources.
+// bind registers the sources of every key with viper.
 func (s *Schema) bind(v *viper.Viper, fs *pflag.FlagSet, f file, options Options) error {
 	for _, k := range s.keys {
 		v.SetDefault(k.Name, k.Default)
@@ -122,7 +122,7 @@ func (s *Schema) known(name string) error {
 	return unknownKey(name, s.keys)
 }
 
-// origin tells which source viper takes a key from, by viper's own order.
+// origin returns the source that viper takes a key from, following viper's precedence.
 func (s *Schema) origin(k Key, fs *pflag.FlagSet, f file, options Options) Origin {
 	if _, ok := options.Overrides[k.Name]; ok {
 		return Origin{Source: FromProgram, Where: "the program"}
@@ -143,9 +143,9 @@ func (s *Schema) origin(k Key, fs *pflag.FlagSet, f file, options Options) Origi
 func (s *Schema) value(v *viper.Viper, k Key, origin Origin) (Value, error) {
 	value, err := k.parse(v.Get(k.Name))
 	if err == nil && origin.Source == FromFlag && (k.Type == URL || k.Type == URLs) && slices.ContainsFunc(k.words(value), hasPassword) {
-		err = fmt.Errorf("a flag's value is seen by the machine's other users; give a URL with a password by %s", k.EnvName())
+		err = fmt.Errorf("other users of this machine can see the values of flags; set a URL with a password by %s", k.EnvName())
 		if strings.HasPrefix(k.Name, "broker.") {
-			err = fmt.Errorf("%w, or the password alone by LEVERET_BROKER_PASSWORD or LEVERET_BROKER_PASSWORD_FILE", err)
+			err = fmt.Errorf("%w, or only the password by LEVERET_BROKER_PASSWORD or LEVERET_BROKER_PASSWORD_FILE", err)
 		}
 	}
 	if err != nil {
@@ -154,14 +154,14 @@ func (s *Schema) value(v *viper.Viper, k Key, origin Origin) (Value, error) {
 	return Value{Key: k, Origin: origin, value: value}, nil
 }
 
-// An Error says what is wrong with a value.
+// An Error reports an invalid value.
 type Error struct {
 	Key    string
 	Origin Origin
 	Err    error
 }
 
-// Error returns "key: what is wrong (set by …)".
+// Error returns the message in the form "key: problem (set by …)".
 func (e *Error) Error() string {
 	if e.Origin.Where == "" {
 		return fmt.Sprintf("%s: %v", e.Key, e.Err)
@@ -169,5 +169,5 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %v (set by %s)", e.Key, e.Err, e.Origin.Where)
 }
 
-// Unwrap returns what is wrong.
+// Unwrap returns the problem.
 func (e *Error) Unwrap() error { return e.Err }

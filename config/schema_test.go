@@ -15,7 +15,7 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-// parse returns flags that were given on a command line.
+// parse returns the flags of a command line.
 func parse(t *testing.T, s *config.Schema, args ...string) *pflag.FlagSet {
 	t.Helper()
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -31,7 +31,7 @@ func write(t *testing.T, content string) string {
 	return path
 }
 
-// sample returns values for a key that are right, different from each other and from the default.
+// sample returns valid values for a key, different from each other and from the default.
 func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 	t.Helper()
 	switch k.Name {
@@ -66,7 +66,7 @@ func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 	}
 }
 
-// yamlOf writes one key as a file.
+// yamlOf returns a file that sets one key.
 func yamlOf(name, value string, quoted bool) string {
 	var b strings.Builder
 	words := strings.Split(name, ".")
@@ -82,7 +82,7 @@ func yamlOf(name, value string, quoted bool) string {
 	return b.String() + " " + value + "\n"
 }
 
-// raw reads a key of any type as it would be written.
+// raw formats the value of a key of any type.
 func raw(t *testing.T, l *config.Loaded, name string) string {
 	t.Helper()
 	v, ok := l.Value(name)
@@ -101,7 +101,8 @@ func own() []config.Key {
 	}
 }
 
-// Every key, the program's own included, obeys flag > variable > file > default, and knows where its value came from.
+// Every key, including the program's own, follows the precedence flag > variable > file > default, and reports where
+// its value came from.
 func TestEverySourceOfEveryKey(t *testing.T) {
 	s := config.New(own()...)
 	require.NoError(t, s.Err())
@@ -186,7 +187,7 @@ func TestConfigIsTyped(t *testing.T) {
 	require.Nil(t, tls)
 }
 
-func TestWrongValuesAreAllTold(t *testing.T) {
+func TestAllInvalidValuesAreReported(t *testing.T) {
 	s := config.New(own()...)
 	path := write(t, `
 broker:
@@ -208,20 +209,20 @@ broker.namespace: x
 	require.Error(t, err)
 	for _, want := range []string{
 		path + ":4: the key broker.conect_timeout is unknown; did you mean broker.connect_timeout?",
-		path + ":5: broker.password is text, but YAML reads what is there as something else; put it between quotes",
+		path + ":5: broker.password is a string, but YAML reads this value as another type; put it in quotes",
 		`worker.concurrency: "many" is not a whole number (set by ` + path + ":7)",
 		`worker.drain_timeout: "5" is not a duration such as 500ms, 5s or 1m30s (set by ` + path + ":8)",
 		path + ":9: the key logs is unknown; did you mean log?",
 		path + ":11: log is a section, not a value",
-		"payment.decline_above: one value is wanted (int), not a list or a section (set by " + path + ":13)",
-		path + ":14: the key broker.namespace is written with a dot; write its section, and in it the name",
+		"payment.decline_above: it must be a single value (int), not a list or a section (set by " + path + ":13)",
+		path + ":14: the key broker.namespace contains a dot; write it as a section and a name",
 		`log.level: "loud" is not one of debug, info, warn, error (set by LEVERET_LOG_LEVEL)`,
 		"worker.prefetch: -1 is not between 0 and 65535 (set by --worker-prefetch)",
-		`client.max_in_flight: "99999999999999999999" is too large a number (set by --client-max-in-flight)`,
-		`broker.url: "amqp://u@localhost:99999/" has a port that there is not; they go from 1 to 65535 (set by --broker-url)`,
+		`client.max_in_flight: "99999999999999999999" is out of range (set by --client-max-in-flight)`,
+		`broker.url: "amqp://u@localhost:99999/" has a port out of range (1-65535) (set by --broker-url)`,
 		`client.max_body: "much" is not a whole number (set by --client-max-body)`,
 		`worker.stacks: "maybe" is neither true nor false (set by --worker-stacks)`,
-		`broker.management_url: "ftp://u:xxxxx@x/" does not begin with http:// or https:// (set by --broker-management-url)`,
+		`broker.management_url: "ftp://u:xxxxx@x/" must begin with http:// or https:// (set by --broker-management-url)`,
 	} {
 		require.ErrorContains(t, err, want)
 	}
@@ -236,9 +237,9 @@ func TestBrokenFiles(t *testing.T) {
 	for name, c := range map[string]struct{ content, want string }{
 		"not yaml":    {"broker: [hunter2", "it is not YAML"},
 		"tab":         {"broker:\n\turl: hunter2", "it is not YAML"},
-		"a list":      {"- hunter2", "it holds no sections"},
-		"a word":      {"hunter2", "it holds no sections"},
-		"twice":       {"log:\n  level: info\n  level: debug", ":3: the key log.level is there twice"},
+		"a list":      {"- hunter2", "it must consist of sections"},
+		"a word":      {"hunter2", "it must consist of sections"},
+		"twice":       {"log:\n  level: info\n  level: debug", ":3: duplicate key log.level"},
 		"upper case":  {"Broker:\n  url: hunter2", "the key Broker is unknown; did you mean broker?"},
 		"list of map": {"broker:\n  url:\n    - a: hunter2", "not a list or a section"},
 	} {
@@ -370,14 +371,14 @@ func TestWrongTables(t *testing.T) {
 	t.Parallel()
 	key := func(name string) config.Key { return config.Key{Name: name, Type: config.String, Usage: "u"} }
 	for want, keys := range map[string][]config.Key{
-		"is not named like section.name":       {key("payment")},
+		"must be named like section.name":      {key("payment")},
 		"two keys are named broker.url":        {key("broker.url")},
 		"one is the section of the other":      {key("broker.url.x")},
 		"has no type":                          {{Name: "a.b", Usage: "u"}},
-		"a secret, and not a string":           {{Name: "a.b", Usage: "u", Type: config.Int, Secret: true}},
-		"a secret with a default":              {{Name: "a.b", Usage: "u", Type: config.String, Secret: true, Default: "x"}},
-		"says nothing":                         {{Name: "a.b", Type: config.String}},
-		"wrong default":                        {{Name: "a.b", Usage: "u", Type: config.Int, Default: "x"}},
+		"a secret, so its type must be String": {{Name: "a.b", Usage: "u", Type: config.Int, Secret: true}},
+		"cannot have a default":                {{Name: "a.b", Usage: "u", Type: config.String, Secret: true, Default: "x"}},
+		"has no usage text":                    {{Name: "a.b", Type: config.String}},
+		"invalid default":                      {{Name: "a.b", Usage: "u", Type: config.Int, Default: "x"}},
 		"share the flag --a-b-c":               {key("a.b_c"), {Name: "a_b.c", Usage: "u", Type: config.String, Env: "OTHER"}},
 		"share the variable LEVERET_LOG_LEVEL": {{Name: "a.b", Usage: "u", Type: config.String, Env: "LEVERET_LOG_LEVEL"}},
 	} {
@@ -395,9 +396,9 @@ func TestWrongTables(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	_, err := config.New().Load(nil, config.Options{Overrides: map[string]string{"broker.tls.insecure": "true"}})
-	require.ErrorContains(t, err, "in the clear")
+	require.ErrorContains(t, err, "is not encrypted")
 	_, err = config.New().Load(nil, config.Options{Overrides: map[string]string{"broker.url": "amqps://x/", "broker.tls.cert_file": "c"}})
-	require.ErrorContains(t, err, "only one of the two")
+	require.ErrorContains(t, err, "set both or neither")
 
 	l, err := config.New().Load(nil, config.Options{Overrides: map[string]string{"broker.url": "amqps://x/", "broker.tls.server_name": "rabbit"}})
 	require.NoError(t, err)
@@ -405,7 +406,7 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "rabbit", c.ServerName)
 	_, err = config.TLS{CAFile: write(t, "no pem")}.ClientConfig()
-	require.ErrorContains(t, err, "holds no certificate in PEM")
+	require.ErrorContains(t, err, "contains no PEM certificate")
 }
 
 func TestExampleFile(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// unknownKey is the error for a key that is not in the table.
+// unknownKey returns the error for a key that is not in the table, with a suggestion if there is a similar key.
 func unknownKey(name string, keys []Key) error {
 	best, distance := "", len(name)/3+1
 	for _, k := range keys {
@@ -20,7 +20,7 @@ func unknownKey(name string, keys []Key) error {
 	return fmt.Errorf("the key %s is unknown; did you mean %s?", name, best)
 }
 
-// editDistance counts the letters to insert, remove or replace to get from a to b (Levenshtein).
+// editDistance returns the Levenshtein distance between a and b.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

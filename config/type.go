@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Type is what a key's value is, and so which Go type it is read into.
+// A Type is the type of a key's value. It determines the Go type of the value.
 type Type uint8
 
 // The types.
@@ -24,7 +24,7 @@ const (
 	URLs                     // []string: URLs, each shown without its password
 )
 
-// String returns the type's name for people: "duration".
+// String returns the type's name, as shown to users: "duration".
 func (t Type) String() string {
 	names := [...]string{"?", "string", "list", "int", "bool", "duration", "url", "urls"}
 	if int(t) >= len(names) {
@@ -33,8 +33,8 @@ func (t Type) String() string {
 	return names[t]
 }
 
-// parse makes a value of the key's type out of what a source holds: a string, or what YAML made of it. Its error holds
-// neither a secret nor a URL with its password, and does not name the key.
+// parse converts a source's value, which is a string or a decoded YAML value, to the key's type. Its error contains
+// neither a secret nor the password of a URL, and does not name the key.
 func (k Key) parse(raw any) (any, error) {
 	value, err := k.convert(raw)
 	if err != nil {
@@ -74,7 +74,7 @@ func (k Key) convert(raw any) (any, error) {
 	}
 }
 
-// scalar reads what is written in one word.
+// scalar parses a number, a boolean or a duration.
 func (k Key) scalar(s string) (any, error) {
 	switch k.Type {
 	case Int:
@@ -83,7 +83,7 @@ func (k Key) scalar(s string) (any, error) {
 		}
 		n, err := strconv.Atoi(s)
 		if errors.Is(err, strconv.ErrRange) {
-			return nil, fmt.Errorf("%s is too large a number", k.quote(s))
+			return nil, fmt.Errorf("%s is out of range", k.quote(s))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s is not a whole number", k.quote(s))
@@ -112,7 +112,7 @@ func (k Key) scalar(s string) (any, error) {
 	}
 }
 
-// text returns a scalar as it is written.
+// text returns a scalar as text.
 func (k Key) text(raw any) (string, error) {
 	switch v := raw.(type) {
 	case nil:
@@ -124,15 +124,15 @@ func (k Key) text(raw any) (string, error) {
 			return "", fmt.Errorf("%s is neither true nor false", k.quote(fmt.Sprint(v)))
 		}
 		if f, is := v.(float64); is {
-			return strconv.FormatFloat(f, 'f', -1, 64), nil // as people write it
+			return strconv.FormatFloat(f, 'f', -1, 64), nil // without an exponent
 		}
 		return fmt.Sprint(v), nil
 	default:
-		return "", fmt.Errorf("one value is wanted (%s), not a list or a section", k.Type)
+		return "", fmt.Errorf("it must be a single value (%s), not a list or a section", k.Type)
 	}
 }
 
-// list takes a list, or one string with commas.
+// list accepts a list, or a string with commas.
 func (k Key) list(raw any) (any, error) {
 	var words []string
 	switch v := raw.(type) {
@@ -179,7 +179,7 @@ func (k Key) words(value any) []string {
 	}
 }
 
-// quote returns a wrong value for an error, or what may be shown of it.
+// quote returns an invalid value for use in an error, without anything that must not be shown.
 func (k Key) quote(s string) string {
 	switch {
 	case k.Secret:
@@ -191,7 +191,7 @@ func (k Key) quote(s string) string {
 	}
 }
 
-// format writes a value as it would be written in a variable, with nothing in it that must not be shown.
+// format formats a value as in an environment variable, without anything that must not be shown.
 func (k Key) format(value any) string {
 	if k.Secret && !empty(value) {
 		return hidden
@@ -230,8 +230,8 @@ func empty(value any) bool {
 	}
 }
 
-// RedactURL hides the password in a URL. Text that is no URL, or that may hold a password where none belongs, is hidden
-// altogether.
+// RedactURL hides the password in a URL. If raw is not a URL, or may contain a password in the wrong place, RedactURL
+// hides all of it.
 func RedactURL(raw string) string {
 	if raw == "" {
 		return ""
@@ -250,22 +250,22 @@ func RedactURL(raw string) string {
 
 const notURL = "(not a URL)"
 
-// checkURL says nothing of the URL: the parts that url.Parse quotes may be parts of a password.
+// checkURL does not quote what it cannot parse, since that may be part of a password.
 func checkURL(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return errors.New("it is not a URL such as scheme://user:password@host:port/path; " +
-			"special characters in a user or a password are written as %XX")
+			"special characters in a user name or password must be written as %XX")
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("%q has a port that there is not; they go from 1 to 65535", RedactURL(raw))
+			return fmt.Errorf("%q has a port out of range (1-65535)", RedactURL(raw))
 		}
 	}
 	return nil
 }
 
-// hasPassword tells whether a URL carries a password that is worth hiding: the one that every fresh RabbitMQ has is not.
+// hasPassword reports whether a URL contains a password worth hiding, which RabbitMQ's default guest:guest is not.
 func hasPassword(raw string) bool {
 	u, err := url.Parse(raw)
 	if err != nil || u.User == nil {

@@ -28,7 +28,7 @@ func TestRedactURL(t *testing.T) {
 	}
 }
 
-// Whatever is given as the broker's URL, a password in the place of one is not shown, neither as a value nor in an error.
+// Whatever is given as the broker's URL, its password never appears, neither in the shown value nor in an error.
 func FuzzNoPasswordIsShown(f *testing.F) {
 	for _, seed := range []string{"amqp://u:%s@h/", "u:%s@h", ":%s@", "amqp://u:%s@h:port", "amqps://a:%s@h/v,amqp://b:%s@i/v", "http://u:%s@[::1"} {
 		f.Add(seed, "hunter2")

@@ -1,10 +1,10 @@
 // Command inventoryd is the inventory service of the reference system: it keeps the stock and sets goods aside.
 //
-//	inventoryd                run until SIGTERM or SIGINT, then finish what runs, and end
-//	inventoryd healthcheck    ask the one that runs whether it is ready
-//	inventoryd --help         all settings, each also a LEVERET_ variable and a line in a file
+//	inventoryd                run until SIGTERM or SIGINT, then finish running handlers and exit
+//	inventoryd healthcheck    check whether the running inventoryd is ready
+//	inventoryd --help         list all settings
 //
-// Its exit codes are those of package service.
+// For its exit codes, see package service.
 package main
 
 import (

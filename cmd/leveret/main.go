@@ -1,4 +1,5 @@
-// Command leveret sends commands, asks, and looks at what goes through RabbitMQ; and it runs the reference system.
+// Command leveret is the command line of the reference system: it sends commands and requests, inspects queues and dead
+// letters, and runs the services.
 package main
 
 import (

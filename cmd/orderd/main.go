@@ -1,10 +1,10 @@
 // Command orderd is the order service of the reference system: it accepts orders and sees each one through.
 //
-//	orderd                run until SIGTERM or SIGINT, then finish what runs, and end
-//	orderd healthcheck    ask the one that runs whether it is ready
-//	orderd --help         all settings, each also a LEVERET_ variable and a line in a file
+//	orderd                run until SIGTERM or SIGINT, then finish running handlers and exit
+//	orderd healthcheck    check whether the running orderd is ready
+//	orderd --help         list all settings
 //
-// Its exit codes are those of package service.
+// For its exit codes, see package service.
 package main
 
 import (

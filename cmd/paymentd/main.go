@@ -1,10 +1,10 @@
-// Command paymentd is the payment service of the reference system: it holds, charges and gives back money.
+// Command paymentd is the payment service of the reference system: it authorises, captures, voids and refunds payments.
 //
-//	paymentd                run until SIGTERM or SIGINT, then finish what runs, and end
-//	paymentd healthcheck    ask the one that runs whether it is ready
-//	paymentd --help         all settings, each also a LEVERET_ variable and a line in a file
+//	paymentd                run until SIGTERM or SIGINT, then finish running handlers and exit
+//	paymentd healthcheck    check whether the running paymentd is ready
+//	paymentd --help         list all settings
 //
-// Its exit codes are those of package service.
+// For its exit codes, see package service.
 package main
 
 import (

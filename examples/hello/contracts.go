@@ -1,4 +1,5 @@
-// Package hello is a first service on Leveret: it greets people, tells that it did, and answers how often.
+// Package hello is a first service on Leveret: it greets people, announces each greeting, and reports how often
+// somebody was greeted.
 package hello
 
 import (
@@ -8,42 +9,42 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// What may be sent.
+// The contracts: everything that can be sent.
 var (
-	// Greet asks the service to greet somebody. Who sends it does not wait for it.
+	// Greet asks the service to greet somebody. The sender does not wait for it to be done.
 	Greet = leveret.NewCommand[Greeting]("hello.greet",
 		leveret.Example(Greeting{GreetingID: "g-1", Name: "Ada"}))
 
-	// PersonGreeted tells whoever listens that somebody was greeted.
+	// PersonGreeted announces that somebody was greeted.
 	PersonGreeted = leveret.NewEvent[GreetedPerson]("hello.greeted",
 		leveret.Example(GreetedPerson{GreetingID: "g-1", Name: "Ada", Text: "Hello, Ada!"}))
 
-	// CountGreetings asks how often somebody was greeted. Of somebody who never was, the answer is NotFound.
+	// CountGreetings asks how often somebody was greeted. It fails with NotFound if they never were.
 	CountGreetings = leveret.NewRequest[CountQuery, CountReply]("hello.count",
 		leveret.Timeout(2*time.Second), leveret.Idempotent(), leveret.Example(CountQuery{Name: "Ada"}))
 )
 
-// Who talks with whom.
+// The services, and what each sends and serves.
 var (
-	// Service is the one service there is. It listens to its own event; usually others do.
+	// Service is the only service here. It subscribes to its own event; usually, other services do.
 	Service = leveret.NewService("hello",
 		leveret.Handles(Greet),
 		leveret.Publishes(PersonGreeted),
 		leveret.SubscribesTo(PersonGreeted),
 		leveret.Answers(CountGreetings))
 
-	// Catalog is the whole system. Its CLI, its queues and its documents follow from it.
+	// Catalog is the whole system. Its command line, queues and documentation follow from it.
 	Catalog = leveret.NewCatalog(Service)
 )
 
-// Greeting is whom to greet.
+// Greeting names the person to greet.
 type Greeting struct {
-	// GreetingID is made by the sender. A greeting that arrives twice is counted once.
+	// GreetingID is created by the sender. A greeting that arrives twice is counted once.
 	GreetingID string `json:"greeting_id"`
 	Name       string `json:"name"`
 }
 
-// Validate is asked before a greeting is sent, and after one was received.
+// Validate is called before a greeting is sent and after one is received.
 func (g Greeting) Validate() error {
 	if g.GreetingID == "" {
 		return errors.New("greeting_id: is required")
@@ -54,19 +55,19 @@ func (g Greeting) Validate() error {
 	return nil
 }
 
-// GreetedPerson is somebody who was greeted, and how.
+// GreetedPerson is a person who was greeted, with the text of the greeting.
 type GreetedPerson struct {
 	GreetingID string `json:"greeting_id"`
 	Name       string `json:"name"`
 	Text       string `json:"text"`
 }
 
-// CountQuery names somebody.
+// CountQuery names a person.
 type CountQuery struct {
 	Name string `json:"name"`
 }
 
-// CountReply is how often somebody was greeted.
+// CountReply is the number of times that a person was greeted.
 type CountReply struct {
 	Greetings int `json:"greetings"`
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Greeter does the service's work. It knows nothing of RabbitMQ. It is safe for concurrent use.
+// A Greeter does the service's work and knows nothing about RabbitMQ. It is safe for concurrent use.
 type Greeter struct {
 	salutation string
 	sender     leveret.Sender
@@ -29,8 +29,9 @@ func (g *Greeter) Register(h *leveret.Handlers) {
 	CountGreetings.Answer(h, g.Count)
 }
 
-// Greet greets somebody, and tells so. What it returns decides what becomes of the command: nil and it is done, an error
-// that may pass (the broker is away) and it is tried again, one that will not and it becomes a dead letter.
+// Greet greets somebody and publishes PersonGreeted. Its result decides what happens to the command: after nil it is
+// done, after a temporary error (the broker is down, for example) it is retried, and after a permanent error it is
+// dead-lettered.
 func (g *Greeter) Greet(ctx context.Context, greeting Greeting) error {
 	if greeting.Name == "nobody" {
 		return leveret.Errorf(leveret.FailedPrecondition, "there is nobody to greet")
@@ -42,7 +43,7 @@ func (g *Greeter) Greet(ctx context.Context, greeting Greeting) error {
 	})
 }
 
-// OnPersonGreeted counts. Messages may come twice: the id of the greeting makes them count once.
+// OnPersonGreeted counts the greeting. A message may arrive twice, so it is counted by the greeting's id.
 func (g *Greeter) OnPersonGreeted(_ context.Context, p GreetedPerson) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,7 +54,7 @@ func (g *Greeter) OnPersonGreeted(_ context.Context, p GreetedPerson) error {
 	return nil
 }
 
-// Count answers how often somebody was greeted. The caller gets the error, with its code.
+// Count returns how often somebody was greeted. The caller receives the error with its code.
 func (g *Greeter) Count(_ context.Context, q CountQuery) (CountReply, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

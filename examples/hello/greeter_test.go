@@ -44,7 +44,7 @@ func TestNobodyIsADeadLetter(t *testing.T) {
 	require.Empty(t, rec.Messages())
 }
 
-// TestBrokerIsAway: the command is tried again, and the event then goes out under the same id.
+// TestBrokerIsAway: the command is retried, and the event is then sent under the same id.
 func TestBrokerIsAway(t *testing.T) {
 	t.Parallel()
 	h, rec := setup(t)

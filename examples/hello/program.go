@@ -7,14 +7,14 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// Program is the service as something to run: hellod, or a part of a test. Connection, log, health, metrics, signals and
-// draining come with it.
+// Program returns the service as a program, to be run as hellod or in a test. Package service adds the connection,
+// logging, health checks, metrics, signals and graceful shutdown.
 func Program() service.Program {
 	return service.Program{
 		Service: Service,
 		About:   "hellod greets people.",
 		Keys: []config.Key{{
-			Name: "hello.salutation", Type: config.String, Default: "Hello", Usage: "what it says before the name",
+			Name: "hello.salutation", Type: config.String, Default: "Hello", Usage: "the word before the name",
 		}},
 		Setup: func(_ context.Context, rt *service.Runtime) error {
 			var own struct {

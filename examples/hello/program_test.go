@@ -15,7 +15,8 @@ import (
 	"github.com/leveretmq/leveret/examples/hello"
 )
 
-// start runs the whole service on a broker. When the test ends, it is told to, and must drain in order.
+// start runs the whole service on a real broker. When the test ends, the service is stopped and must shut down
+// gracefully.
 func start(t *testing.T, url string) {
 	t.Helper()
 	program := hello.Program()
@@ -30,7 +31,7 @@ func start(t *testing.T, url string) {
 	})
 }
 
-// TestProgram: a command goes in, and the answer to a request comes out.
+// TestProgram sends a command, and then sees its effect in the reply to a request.
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

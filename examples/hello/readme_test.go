@@ -17,13 +17,13 @@ import (
 	"github.com/leveretmq/leveret/examples/hello"
 )
 
-// step is a command of the command line, and the lines that it is said to print; an … in them stands for anything.
+// step is a command of the command line, with the lines that it should print. In these, … stands for anything.
 type step struct {
 	args  []string
 	lines []*regexp.Regexp
 }
 
-// TestReadme runs the commands that README.md shows, and compares what they print.
+// TestReadme runs the commands shown in README.md and compares their output.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
@@ -36,7 +36,7 @@ func TestReadme(t *testing.T) {
 			require.True(t, s.shownIn(printed), "%q printed %s", s.args, printed)
 			continue
 		}
-		// What was sent takes its time to be handled.
+		// It takes a while until a message has been handled.
 		require.Eventually(t, func() bool { return s.shownIn(run(t, url, s.args)) }, 30*time.Second, 50*time.Millisecond,
 			"%q does not print what README.md shows", s.args)
 	}
@@ -75,7 +75,7 @@ func steps(t *testing.T) []step {
 	return all
 }
 
-// run runs the command line in this process, and returns all that it prints.
+// run runs the command line in this process and returns its output.
 func run(t *testing.T, url string, args []string) string {
 	t.Helper()
 	var printed bytes.Buffer

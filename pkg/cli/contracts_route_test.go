@@ -47,7 +47,7 @@ func TestContractsShowTheRealRoute(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var options []leveret.Option
+			var options []leveret.ContractOption
 			if test.address != nil {
 				options = append(options, leveret.At(*test.address))
 			}

@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// apt unpacks RabbitMQ and Erlang from the machine's own apt sources into a folder
-// of the user's. It needs no root and leaves apt's and dpkg's state alone; apt
-// checks signatures and hashes as it always does.
+// apt downloads RabbitMQ and Erlang from the machine's own apt sources and unpacks
+// them into a folder of the user. It needs no root and does not touch the state of
+// apt and dpkg. Signatures and hashes are checked by apt as usual.
 type apt struct {
-	// folder is where the packages end up.
+	// folder is where the packages are unpacked.
 	folder string
-	// status is what dpkg knows to be installed: what is not, is fetched too.
+	// status is dpkg's list of installed packages. Missing dependencies are fetched too.
 	status string
 	say    func(format string, args ...any)
 }
 
-// hasApt says whether this machine can do it.
+// hasApt reports whether this machine has apt.
 func hasApt() bool {
 	for _, tool := range []string{"apt-get", "dpkg-deb"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -36,8 +36,8 @@ func hasApt() bool {
 	return runtime.GOOS == "linux"
 }
 
-// newApt finds the folder for the packages: below the user's cache folder, or below
-// the temporary one where that cannot be written.
+// newApt finds the folder for the packages: in the user's cache folder or, if that
+// is not writable, in the temporary folder.
 func newApt(cfg Config) (apt, error) {
 	a := apt{status: "/var/lib/dpkg/status", say: cfg.say}
 	base, err := cacheFolder()
@@ -54,7 +54,7 @@ func cacheFolder() (string, error) {
 	if cache, err := os.UserCacheDir(); err != nil {
 		problems = err // HOME is unset
 	} else if folder := filepath.Join(cache, "leveret"); strings.ContainsAny(folder, " \t'\"\\$`&;|") {
-		problems = fmt.Errorf("RabbitMQ's scripts cannot live in %s", folder)
+		problems = fmt.Errorf("RabbitMQ's scripts do not work in %s", folder)
 	} else if problems = writable(folder); problems == nil {
 		return folder, nil
 	}
@@ -62,9 +62,9 @@ func cacheFolder() (string, error) {
 	if err := writable(folder); err != nil {
 		return "", fmt.Errorf("neither the cache folder (%w) nor the temporary folder can be used: %w", problems, err)
 	}
-	// Below a folder that everybody may write, it must be ours.
+	// Everyone can write to the temporary folder, so check the owner.
 	if info, err := os.Lstat(folder); err != nil || !info.IsDir() || !ownedByUs(info) || info.Mode().Perm()&0o022 != 0 {
-		return "", fmt.Errorf("neither the cache folder (%w) nor %s can be used: it is somebody else's", problems, folder)
+		return "", fmt.Errorf("neither the cache folder (%w) nor %s can be used: it belongs to another user", problems, folder)
 	}
 	return folder, nil
 }
@@ -80,7 +80,7 @@ func writable(folder string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// distribution names the system whose packages these are, such as debian-12.
+// distribution returns the name of the distribution that the packages are for, such as debian-12.
 func distribution() string {
 	text, _ := os.ReadFile("/etc/os-release")
 	name, version := "linux", ""
@@ -98,7 +98,7 @@ func distribution() string {
 
 func (a apt) bin() string { return filepath.Join(a.folder, "usr/lib/rabbitmq/bin") }
 
-// unpacked returns what an earlier fetch has left.
+// unpacked returns the packages if they have been unpacked before.
 func (a apt) unpacked() (Source, bool) {
 	if _, err := toolsIn(a.bin()); err != nil {
 		return Source{}, false
@@ -118,8 +118,8 @@ func (a apt) unpacked() (Source, bool) {
 	return Source{Kind: Packages, Path: a.bin(), env: env}, true
 }
 
-// fetch downloads and unpacks the packages where that has not been done. Several
-// processes may call it at once: one works, the others wait for it.
+// fetch downloads and unpacks the packages unless that was done before. Several
+// processes may call it at once: one does the work and the others wait.
 func (a apt) fetch(ctx context.Context) (Source, error) {
 	if s, ok := a.unpacked(); ok {
 		return s, nil
@@ -129,11 +129,11 @@ func (a apt) fetch(ctx context.Context) (Source, error) {
 		return Source{}, err
 	}
 	defer unlock()
-	if s, ok := a.unpacked(); ok { // by whom we waited for
+	if s, ok := a.unpacked(); ok { // by the process that we waited for
 		return s, nil
 	}
-	// What others have left that were killed here: who has the lock is alone. Two releases of a system that share the folder
-	// have a lock each.
+	// Remove what killed processes left behind. The lock ensures that nobody is using it; each release of a distribution
+	// has its own prefix and lock.
 	prefix := "fetch-" + filepath.Base(a.folder) + "-"
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(a.folder), prefix+"*"))
 	for _, dir := range left {
@@ -163,7 +163,7 @@ func (a apt) fetch(ctx context.Context) (Source, error) {
 	if err := a.correct(root); err != nil {
 		return Source{}, err
 	}
-	if err := os.RemoveAll(a.folder); err != nil { // what somebody broke
+	if err := os.RemoveAll(a.folder); err != nil { // an incomplete one
 		return Source{}, err
 	}
 	if err := os.Rename(root, a.folder); err != nil {
@@ -177,15 +177,15 @@ func (a apt) fetch(ctx context.Context) (Source, error) {
 	return s, nil
 }
 
-// download asks apt for rabbitmq-server and what this machine lacks of what it
-// depends on, and returns the package files.
+// download downloads rabbitmq-server and its missing dependencies with apt, and
+// returns the package files.
 func (a apt) download(ctx context.Context, work string) ([]string, error) {
 	for _, sub := range []string{"state", "lists/partial", "cache/archives/partial", "debs", "root"} {
 		if err := os.MkdirAll(filepath.Join(work, sub), 0o700); err != nil {
 			return nil, err
 		}
 	}
-	// Without the machine's Erlang: releases must fit each other.
+	// Pretend that Erlang is not installed, so that a matching release is fetched.
 	known, err := os.ReadFile(a.status)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -209,7 +209,7 @@ func (a apt) download(ctx context.Context, work string) ([]string, error) {
 	}
 	names, version := toInstall(plan.String())
 	if tooOld(version) {
-		return nil, fmt.Errorf("apt offers rabbitmq-server %s here; 3.10 is needed", version)
+		return nil, fmt.Errorf("apt offers rabbitmq-server %s, but 3.10 or later is required", version)
 	}
 	if err := get(nil, append([]string{"download"}, names...)...); err != nil {
 		return nil, err
@@ -217,8 +217,8 @@ func (a apt) download(ctx context.Context, work string) ([]string, error) {
 	return filepath.Glob(filepath.Join(work, "debs", "*.deb"))
 }
 
-// aptConf moves everything that apt writes into the work folder, and drops the
-// hooks that would touch the system. It is read after the system's own.
+// aptConf redirects everything that apt writes to the work folder and drops the
+// hooks that would touch the system. It is read after the system's own configuration.
 func aptConf(work string) string {
 	return strings.ReplaceAll(`Dir::State "@/state";
 Dir::State::lists "@/lists";
@@ -250,8 +250,8 @@ func withoutErlang(status []byte) []byte {
 	return bytes.Join(kept, []byte("\n\n"))
 }
 
-// toInstall reads the simulation: "Inst name (version …)". What the machine has in
-// an older version, "Inst name [old] (new …)", is good enough.
+// toInstall parses apt's simulation, with lines such as "Inst name (version …)". A
+// package installed in an older version, "Inst name [old] (new …)", is good enough.
 func toInstall(plan string) (names []string, version string) {
 	for line := range strings.Lines(plan) {
 		fields := strings.Fields(line)
@@ -266,8 +266,8 @@ func toInstall(plan string) (names []string, version string) {
 	return names, version
 }
 
-// correct makes Debian's Erlang find itself where it is going to be: its scripts
-// name /usr/lib/erlang and take no other word for it.
+// correct replaces the hard-coded path /usr/lib/erlang in Debian's Erlang scripts by
+// the path in our folder.
 func (a apt) correct(root string) error {
 	erlang := filepath.Join(root, "usr/lib/erlang")
 	scripts, _ := filepath.Glob(filepath.Join(erlang, "bin/*"))
@@ -295,7 +295,7 @@ func (a apt) correct(root string) error {
 	return nil
 }
 
-// run runs a program that asks nothing; its error tells what the program said.
+// run runs a program non-interactively. Its error includes the last lines of output.
 func run(ctx context.Context, dir string, out *bytes.Buffer, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

@@ -10,33 +10,34 @@ import (
 	"time"
 )
 
-// ErrFolder: the node's folder cannot be made, or is not the node's to take.
-var ErrFolder = errors.New("this cannot be a node's folder")
+// ErrFolder means that the node's folder cannot be created, or that its content
+// belongs to something else.
+var ErrFolder = errors.New("this folder cannot be used for a node")
 
-// The errors of a broker whose life is not the caller's to change.
+// Errors returned when the caller may not start or stop a broker.
 var (
-	// ErrNotOurs: the broker ran before (LEVERET_BROKER_URL); it is only used.
-	ErrNotOurs = errors.New("this broker was running already, devbroker only uses it")
-	// ErrShared: the node serves other test binaries too.
+	// ErrNotOurs means that the broker was already running (LEVERET_BROKER_URL) and is not managed by devbroker.
+	ErrNotOurs = errors.New("this broker was already running and is not managed by devbroker")
+	// ErrShared means that the node also serves other test binaries.
 	ErrShared = errors.New("this node is shared with other processes; a test that stops it needs devbroker.Start(ctx, devbroker.Config{Private: true})")
-	// ErrClosed: Close was called.
+	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("the broker was closed")
 )
 
-// Broker is a RabbitMQ node, or a broker that ran already. Its methods are safe
-// for concurrent use; those that change the node's life wait for each other.
+// Broker is a RabbitMQ node, or a broker that was already running. Its methods are
+// safe for concurrent use; those that start or stop the node run one at a time.
 type Broker struct {
 	source  Source
 	address address
 	engine  engine
-	node    *node // nil for a broker that ran already
+	node    *node // nil for a broker that was already running
 
-	mu     sync.Mutex // held while the node's life changes
+	mu     sync.Mutex // held while the node is started or stopped
 	shared bool
 	closed atomic.Bool
 }
 
-// address is how a broker is reached. It stays the same over restarts.
+// address is where a broker is reached. It does not change across restarts.
 type address struct {
 	AMQP       string // host and port
 	TLS        bool
@@ -49,39 +50,39 @@ type address struct {
 	Version         string
 }
 
-// engine is the way a node is run: processes of our own, a container, or not at
-// all. Broker calls one method at a time.
+// engine runs a node: as processes, in a container, or not at all. Broker calls one
+// method at a time.
 type engine interface {
-	// start brings the node up and returns when it answers. No-op while it runs.
+	// start starts the node and returns when it answers. It is a no-op if the node runs.
 	start(context.Context) error
 	stop(context.Context) error
 	kill(context.Context) error
-	// down tells whether the node is known not to run.
+	// down reports whether the node is known not to run.
 	down(context.Context) bool
 	pause() error
 	resume() error
 	ctl(ctx context.Context, args ...string) ([]byte, error)
-	// detach lets the node outlive this process and says how to end it.
+	// detach lets the node outlive this process and returns the command that ends it.
 	detach() (string, error)
-	// close ends the node and removes what it left. Called once.
+	// close ends the node and cleans up after it. It is called once.
 	close(context.Context) error
 	about() About
 }
 
-// About says where a node lives, for people and for debugging.
+// About describes where a node lives, for users and for debugging.
 type About struct {
-	Dir     string // the node's folder; empty for a broker that ran already
-	LogFile string // empty where there is none
-	// Container is the name of the container, where there is one.
+	Dir     string // the node's folder; empty for a broker that was already running
+	LogFile string // empty if there is none
+	// Container is the name of the container, if there is one.
 	Container string
-	PID       int // of the Erlang VM; 0 where it is not a process of this machine's, or is down
+	PID       int // of the Erlang VM; 0 if it is down or not a process of this machine
 }
 
 // Start finds a broker, starts it, and returns when AMQP and the management API
-// answer: after 4 to 8 s for a node from installed scripts, later where packages
-// or an image have to be fetched first. Ending ctx ends the start, not a started
-// node. On an error nothing is left running; the node's folder is kept where its
-// log tells why.
+// answer. That takes 4 to 8 s with installed scripts, and longer if packages or an
+// image have to be fetched first. Cancelling ctx aborts the start but does not affect
+// a started node. On error, nothing is left running; the node's folder is kept if its
+// log explains the error.
 func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -90,8 +91,8 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	return start(ctx, cfg, guard{})
 }
 
-// start takes the first way that works. Where packages or an image cannot be
-// fetched, the next way may do; a node that does not start is an error.
+// start uses the first source that works. If packages or an image cannot be fetched,
+// it tries the next source; a node that does not start is an error.
 func start(ctx context.Context, cfg Config, g guard) (*Broker, error) {
 	var tried []error
 	for _, look := range ways(cfg) {
@@ -131,19 +132,19 @@ func (b *Broker) Password() string { return b.address.Password }
 // Version returns RabbitMQ's version, such as 4.3.6.
 func (b *Broker) Version() string { return b.address.Version }
 
-// Source says where the broker came from.
+// Source returns where the broker came from.
 func (b *Broker) Source() Source { return b.source }
 
-// About says where the node lives.
+// About describes where the node lives.
 func (b *Broker) About() About {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.engine.about()
 }
 
-// VHost creates a virtual host, gives the broker's user full permissions on it,
-// and returns its AMQP URL. One that exists already is not an error. It goes
-// through the management API.
+// VHost creates a virtual host through the management API, gives the broker's user
+// full permissions on it, and returns its AMQP URL. It is not an error if the virtual
+// host already exists.
 func (b *Broker) VHost(ctx context.Context, name string) (string, error) {
 	if name == "" {
 		return "", errors.New("devbroker: a virtual host needs a name")
@@ -154,8 +155,8 @@ func (b *Broker) VHost(ctx context.Context, name string) (string, error) {
 	return b.address.url(name), nil
 }
 
-// DeleteVHost deletes a virtual host with everything in it. One that does not
-// exist is not an error.
+// DeleteVHost deletes a virtual host with everything in it. It is not an error if the
+// virtual host does not exist.
 func (b *Broker) DeleteVHost(ctx context.Context, name string) error {
 	if err := b.address.deleteVHost(ctx, name); err != nil {
 		return fmt.Errorf("devbroker: delete virtual host %q: %w", name, err)
@@ -164,24 +165,24 @@ func (b *Broker) DeleteVHost(ctx context.Context, name string) error {
 }
 
 // Kill ends the node's Erlang VM with SIGKILL, as a crash would, and returns when
-// it is gone. Data and ports stay; Start brings the node back.
+// it is gone. Data and ports are kept; Start brings the node back.
 //
-// A node writes down that it has a new quorum queue up to a second after it was
-// declared, confirms or not. Killed before that, it comes back with the queue empty
+// A node may take up to a second to persist a newly declared quorum queue, even after
+// it has confirmed messages. If killed before that, it comes back with the queue empty
 // (RabbitMQ 4.3.6) or stuck (3.10.8).
 func (b *Broker) Kill() error {
 	return b.change("kill", func() error { return b.engine.kill(context.Background()) })
 }
 
-// Stop shuts the node down in order, and returns when it is gone. Data and ports
-// stay; Start brings the node back. Kill is much faster.
+// Stop shuts the node down gracefully and returns when it is gone. Data and ports
+// are kept; Start brings the node back. Kill is much faster.
 func (b *Broker) Stop(ctx context.Context) error {
 	return b.change("stop", func() error { return b.engine.stop(ctx) })
 }
 
-// Start brings a node that is down back, with the same ports and data, and returns
-// when it answers. Nothing happens where the node runs. After a start that failed,
-// Close keeps the node's folder, since its log tells why.
+// Start restarts a node that is down, with the same ports and data, and returns when
+// it answers. It does nothing if the node is running. If Start fails, Close keeps the
+// node's folder, since its log explains why.
 func (b *Broker) Start(ctx context.Context) error {
 	return b.change("start", func() error { return b.bringBack(ctx) })
 }
@@ -189,15 +190,15 @@ func (b *Broker) Start(ctx context.Context) error {
 func (b *Broker) bringBack(ctx context.Context) error {
 	err := b.engine.start(ctx)
 	if b.node != nil {
-		b.node.failed = err != nil && ctx.Err() == nil // the caller's end is no riddle
+		b.node.failed = err != nil && ctx.Err() == nil // a cancelled start needs no log
 	}
 	return err
 }
 
-// AwaitEnd returns nil when the node is down, whoever ended it, and at once where
-// it is: after a crash, Start brings it back. Until then it looks once a second,
-// and when ctx ends, a last time; then it returns ctx's cause. A broker that ran
-// before is not looked at.
+// AwaitEnd blocks until the node is down, for whatever reason, and then returns nil.
+// After a crash, Start brings the node back. AwaitEnd checks once a second. When ctx
+// ends, it checks a last time and then returns ctx's cause. A broker that was already
+// running before Start never counts as down.
 func (b *Broker) AwaitEnd(ctx context.Context) error {
 	for {
 		stopped := context.Cause(ctx)
@@ -217,7 +218,7 @@ func (b *Broker) down(ctx context.Context) bool {
 	return b.engine.down(ctx)
 }
 
-// Restart is Stop, then Start.
+// Restart calls Stop and then Start.
 func (b *Broker) Restart(ctx context.Context) error {
 	return b.change("restart", func() error {
 		if err := b.engine.stop(ctx); err != nil {
@@ -227,15 +228,15 @@ func (b *Broker) Restart(ctx context.Context) error {
 	})
 }
 
-// Pause stops the node's process with SIGSTOP: connections stay open and nothing
-// answers, as when a machine hangs. Resume lets it go on.
+// Pause suspends the node's process with SIGSTOP. Connections stay open but nothing
+// answers, as when a machine hangs. Resume ends the pause.
 func (b *Broker) Pause() error { return b.change("pause", b.engine.pause) }
 
 // Resume ends a Pause.
 func (b *Broker) Resume() error { return b.change("resume", b.engine.resume) }
 
-// Ctl runs rabbitmqctl against the node and returns its standard output. It boots
-// an Erlang VM, which takes about a second; the management API is faster.
+// Ctl runs rabbitmqctl on the node and returns its standard output. It boots an Erlang
+// VM, which takes about a second; the management API is faster.
 func (b *Broker) Ctl(ctx context.Context, args ...string) ([]byte, error) {
 	if b.closed.Load() {
 		return nil, fmt.Errorf("devbroker: rabbitmqctl: %w", ErrClosed)
@@ -247,8 +248,8 @@ func (b *Broker) Ctl(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// Detach lets the node live on when its owner ends, and returns the command that
-// ends it. Close after Detach does nothing.
+// Detach lets the node outlive this process and returns the shell command that ends
+// it. After Detach, Close does nothing.
 func (b *Broker) Detach() (stop string, err error) {
 	err = b.change("detach", func() error {
 		stop, err = b.engine.detach()
@@ -258,10 +259,10 @@ func (b *Broker) Detach() (stop string, err error) {
 	return stop, err
 }
 
-// Close ends the node at once and removes its folder (unless KeepData, or its last
-// start failed), its epmd and its guardian. It returns when all of them are gone. A
-// second Close does nothing, and so does the Close of a broker that was running
-// already or is shared: that one ends with the last release.
+// Close ends the node at once, together with its epmd and its guardian, and removes
+// its folder unless KeepData is set or the last start failed. It returns when all of
+// them are gone. A second Close does nothing, nor does closing a broker that was
+// already running, or one that is shared, which ends with its last release.
 func (b *Broker) Close(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -274,7 +275,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	return nil
 }
 
-// change runs one operation on the node's life.
+// change runs an operation that starts or stops the node.
 func (b *Broker) change(verb string, op func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

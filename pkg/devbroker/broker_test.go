@@ -27,8 +27,8 @@ func dial(t *testing.T, url string) *amqp.Channel {
 	return channel
 }
 
-// One node, its whole life: starting it again and again would cost a test of its
-// own five seconds each.
+// One node goes through its whole life in a single test, since every start takes five
+// seconds.
 func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -76,13 +76,13 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.NoError(t, syscall.Kill(before.PID, 0))
 	require.NoError(t, b.Kill())
 	require.Zero(t, b.About().PID)
-	require.NoError(t, b.Kill(), "killing a dead node is nothing")
+	require.NoError(t, b.Kill(), "killing a dead node does nothing")
 	require.Error(t, b.Pause())
 	_, err = amqp.Dial(url)
 	require.Error(t, err)
 
 	require.NoError(t, b.Start(ctx))
-	require.NoError(t, b.Start(ctx), "starting a running node is nothing")
+	require.NoError(t, b.Start(ctx), "starting a running node does nothing")
 	require.NotEqual(t, before.PID, b.About().PID)
 	channel = dial(t, url)
 	require.Eventually(t, func() bool {
@@ -99,7 +99,7 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.NoError(t, b.Resume())
 
 	require.NoError(t, b.DeleteVHost(ctx, name))
-	require.NoError(t, b.DeleteVHost(ctx, name), "deleting what is gone is nothing")
+	require.NoError(t, b.DeleteVHost(ctx, name), "deleting a missing virtual host does nothing")
 	_, err = b.VHost(ctx, "")
 	require.ErrorContains(t, err, "needs a name")
 	_, err = b.Ctl(ctx, "no_such_command")
@@ -108,7 +108,7 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	// Stopping in order is possible, and nothing remains in the end.
 	require.NoError(t, b.Stop(ctx))
 	require.Zero(t, b.About().PID)
-	require.NoError(t, b.Stop(ctx), "stopping a stopped node is nothing")
+	require.NoError(t, b.Stop(ctx), "stopping a stopped node does nothing")
 	mark := markOf(t, before.Dir)
 	require.NotEmpty(t, processes(t, mark, before.Dir), "epmd and the guardian")
 	require.NoError(t, b.Close(ctx))
@@ -119,7 +119,7 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.ErrorIs(t, err, devbroker.ErrClosed)
 }
 
-// requireRemembered waits until a node has written down that it has a quorum queue: see Broker.Kill.
+// requireRemembered waits until a node has persisted a quorum queue: see Broker.Kill.
 func requireRemembered(t *testing.T, dir, queue string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -179,7 +179,7 @@ func TestFailedStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 }
 
-// A crash is noticed, and mended by Start. Where that fails, the log that its error names outlives the node.
+// A crash is noticed, and Start recovers from it. If that fails, the log named by its error outlives the node.
 func TestNodeThatEndsUnasked(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -10,71 +10,72 @@ import (
 	"time"
 )
 
-// The environment that Start and Find obey.
+// Environment variables read by Start and Find.
 const (
-	// EnvBrokerURL names a broker that runs already.
+	// EnvBrokerURL is the URL of a broker that is already running.
 	EnvBrokerURL = "LEVERET_BROKER_URL"
 	// EnvManagementURL names the management API of that broker.
 	EnvManagementURL = "LEVERET_BROKER_MANAGEMENT_URL"
-	// EnvBin names a folder that holds rabbitmq-server and rabbitmqctl.
+	// EnvBin is a folder that contains rabbitmq-server and rabbitmqctl.
 	EnvBin = "LEVERET_RABBITMQ_BIN"
 )
 
-// Config says what kind of broker Start makes. The zero value is a throw-away
-// node with the management API, from whatever the machine offers.
+// Config configures a broker. The zero value is a throw-away node with the
+// management API, from whatever source the machine offers.
 type Config struct {
-	// URL is a broker that runs already, to be used instead of a node of our
-	// own. Default: LEVERET_BROKER_URL.
+	// URL is a broker that is already running, to be used instead of starting one.
+	// Defaults to LEVERET_BROKER_URL.
 	URL string
 	// ManagementURL is the management API of that broker. Default:
 	// LEVERET_BROKER_MANAGEMENT_URL, and where that is unset port 15672 of the same host.
 	ManagementURL string
-	// Private demands a node of our own even where LEVERET_BROKER_URL is set: for
-	// callers that are going to kill or stop it. It excludes URL.
+	// Private requires a new node even if LEVERET_BROKER_URL is set. Use it if you are
+	// going to kill or stop the node. It cannot be combined with URL.
 	Private bool
 	// Bin is a folder with rabbitmq-server and rabbitmqctl.
-	// Default: LEVERET_RABBITMQ_BIN, and where that is unset whatever Find finds.
+	// Defaults to LEVERET_RABBITMQ_BIN, or else to what Find finds.
 	Bin string
-	// Image is what Docker or Podman runs, where it comes to that.
-	// Default: docker.io/library/rabbitmq:4.3-management.
+	// Image is the image used with Docker or Podman.
+	// Defaults to docker.io/library/rabbitmq:4.3-management.
 	Image string
 
-	// Dir is the node's folder: data, logs, configuration. It is created where it
-	// is missing; one that exists must be empty or an earlier node's.
-	// Default: a fresh folder below os.TempDir. The path should be short.
+	// Dir is the node's folder, with its data, logs and configuration. It is created
+	// if missing; an existing folder must be empty or left by an earlier node. The
+	// path should be short. Defaults to a new folder in os.TempDir.
 	Dir string
-	// KeepData leaves Dir in place when the node ends, so that a later Start with
-	// the same Dir finds its queues and messages again. It needs Dir, and tools: a
-	// container's data end with it.
+	// KeepData keeps Dir when the node ends, so that a later Start with the same Dir
+	// finds its queues and messages again. It requires Dir. It has no effect on a
+	// container, whose data are lost with it.
 	KeepData bool
-	// Conf holds further lines of rabbitmq.conf. They come last, so they win.
+	// Conf contains further lines of rabbitmq.conf. They come last, so they override
+	// the others.
 	Conf string
 	// Plugins are enabled in addition to rabbitmq_management.
 	Plugins []string
-	// Schedulers is the number of the VM's schedulers, that is how many cores it
-	// can use. Default: two, or the machine's one.
+	// Schedulers is the number of the VM's schedulers, and so of the cores it can use.
+	// Defaults to two, or one on a machine with a single core.
 	Schedulers int
-	// DefaultPorts takes RabbitMQ's usual ports, 5672 for AMQP and 15672 for the
-	// management API, each where nobody listens on it.
+	// DefaultPorts uses RabbitMQ's usual ports, 5672 for AMQP and 15672 for the
+	// management API, if they are free.
 	DefaultPorts bool
-	// Detach lets the node outlive its owner: see Broker.Detach.
+	// Detach lets the node outlive this process: see Broker.Detach.
 	Detach bool
-	// StartTimeout bounds one start of the node, the download of packages or
-	// images not included. Default: two minutes.
+	// StartTimeout limits how long the node may take to start, not including the
+	// download of packages or images. Defaults to two minutes.
 	StartTimeout time.Duration
 
-	// Output receives progress for people, one line per step: where the broker
-	// comes from, what is fetched and where it is put. Default: nothing is said.
+	// Output receives progress messages, one line per step: where the broker comes
+	// from, what is fetched, and where it is stored. Defaults to none.
 	Output io.Writer
 }
 
-// withDefaults reads the environment and checks what was given.
+// withDefaults fills in the environment and the defaults, and validates the result.
 func (c Config) withDefaults() (Config, error) {
 	if c.Private && c.URL != "" {
 		return c, fmt.Errorf("devbroker: Config.Private excludes Config.URL (%s)", redact(c.URL))
 	}
 	if c.KeepData && c.Dir == "" {
-		return c, fmt.Errorf("devbroker: Config.KeepData needs Config.Dir: a fresh temporary folder would never be found again")
+		return c, fmt.Errorf("devbroker: Config.KeepData requires Config.Dir: a new temporary folder would never be found again")
 	}
 	if c.StartTimeout < 0 {
 		return c, fmt.Errorf("devbroker: Config.StartTimeout is %s; it must be positive, or 0 for two minutes", c.StartTimeout)
@@ -103,7 +104,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// erlangArgs keeps an idle node from spinning and a busy one to its schedulers.
+// erlangArgs stops an idle node from spinning and limits a busy one to its schedulers.
 func (c Config) erlangArgs() string {
 	return fmt.Sprintf("+S %d:%d +sbwt none +sbwtdcpu none +sbwtdio none +B i", c.Schedulers, c.Schedulers)
 }
@@ -112,7 +113,7 @@ func (c Config) say(format string, args ...any) {
 	fmt.Fprintf(c.Output, format+"\n", args...)
 }
 
-// redact hides the password of a URL; text that is no URL is hidden altogether.
+// redact hides the password of a URL. If raw is not a URL, it hides all of it.
 func redact(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// container is a node that Docker or Podman runs. Its data are the container's, so
-// it is not removed when it is killed, but when the node ends.
+// container is a node run by Docker or Podman. Its data live in the container, which
+// is therefore removed only when the node ends, not when it is killed.
 type container struct {
 	*node
 }
 
-// containerTool finds a program that runs containers and whose daemon answers.
+// containerTool finds Docker or Podman with a daemon that answers.
 func containerTool(ctx context.Context) (Source, error) {
 	var problems []error
 	for _, tool := range []string{"docker", "podman"} {
@@ -36,7 +36,7 @@ func containerTool(ctx context.Context) (Source, error) {
 	return Source{}, errors.Join(problems...)
 }
 
-// fetchImage pulls the image where the machine does not have it.
+// fetchImage pulls the image if the machine does not have it.
 func fetchImage(ctx context.Context, cfg Config, tool string) error {
 	if _, err := output(exec.CommandContext(ctx, tool, "image", "inspect", cfg.Image)); err == nil {
 		return nil
@@ -55,7 +55,7 @@ func (c *container) name() string { return "leveret-" + strings.ToLower(c.folder
 
 func (c *container) tool(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.source.Path, args...)
-	cmd.SysProcAttr = ownSession() // a Ctrl-C must not end docker's half of a conversation
+	cmd.SysProcAttr = ownSession() // a Ctrl-C must not interrupt a docker command
 	return output(cmd)
 }
 
@@ -67,8 +67,8 @@ func (c *container) stopScript() string {
 	return script
 }
 
-// configure creates the container. Nothing of this machine is mounted into it: the
-// daemon may live elsewhere.
+// configure creates the container. It mounts nothing from this machine, since the
+// daemon may run elsewhere.
 func (c *container) configure(ctx context.Context) error {
 	if err := c.folder.configure(c.cfg, "loopback_users = none"); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (c *container) start(ctx context.Context) error {
 	}
 	looked := time.Now()
 	err := c.awaitReady(ctx, func() error {
-		if time.Since(looked) < time.Second { // each look starts a program
+		if time.Since(looked) < time.Second { // each check starts a program
 			return nil
 		}
 		looked = time.Now()
@@ -117,8 +117,8 @@ func (c *container) start(ctx context.Context) error {
 	return nil
 }
 
-// errContainerEnded is what running returns for a container that is there, and is down.
-var errContainerEnded = errors.New("its container ended")
+// errContainerEnded is returned by running if the container exists but is down.
+var errContainerEnded = errors.New("its container has exited")
 
 func (c *container) running(ctx context.Context) error {
 	out, err := c.tool(ctx, "inspect", "--format", "{{.State.Running}}", c.name())
@@ -134,7 +134,7 @@ func (c *container) down(ctx context.Context) bool {
 
 func (c *container) kill(ctx context.Context) error {
 	if c.running(ctx) != nil {
-		return nil //nolint:nilerr // it does not run: it need not be killed
+		return nil //nolint:nilerr // it does not run, so there is nothing to kill
 	}
 	_, err := c.tool(ctx, "kill", "--signal", "KILL", c.name())
 	return err

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// external is a broker that ran before: it is used and left as it is.
+// external is a broker that was already running. It is used, but never changed.
 type external struct{}
 
-// useExternal looks whether the broker that the caller or the environment names answers.
+// useExternal checks that the broker named by the caller or the environment answers.
 func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error) {
 	a, err := parseAddress(cfg.URL, cfg.ManagementURL)
 	if err != nil {
@@ -28,7 +28,7 @@ func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error
 	return &Broker{source: source, address: a, engine: external{}}, nil
 }
 
-// parseAddress reads an AMQP URL with the defaults of AMQP clients.
+// parseAddress parses an AMQP URL, with the usual defaults of AMQP clients.
 func parseAddress(raw, management string) (address, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -52,7 +52,7 @@ func parseAddress(raw, management string) (address, error) {
 	if vhost := strings.TrimPrefix(u.Path, "/"); vhost != "" {
 		a.VHost = vhost
 	}
-	if m, err := url.Parse(management); err == nil && m.User != nil { // shown without it
+	if m, err := url.Parse(management); err == nil && m.User != nil { // keep the login apart, so that it is never shown
 		a.managementLogin, m.User = m.User, nil
 		management = m.String()
 	}
@@ -74,5 +74,5 @@ func (external) close(context.Context) error { return nil }
 func (external) about() About                { return About{} }
 
 func (external) ctl(context.Context, ...string) ([]byte, error) {
-	return nil, fmt.Errorf("%w; rabbitmqctl has to run where that broker lives", ErrNotOurs)
+	return nil, fmt.Errorf("%w; run rabbitmqctl on the broker's own machine", ErrNotOurs)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// AMQP clients take guest's password where a URL names a user alone.
+// AMQP clients use guest's password if a URL has only a user.
 func TestAddressWithoutAPassword(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
@@ -21,7 +21,7 @@ func TestAddressWithoutAPassword(t *testing.T) {
 	}
 }
 
-// What is wrong with a URL is blamed on the environment only where that gave it.
+// A bad URL is blamed on the environment only if it came from there.
 func TestDeadBroker(t *testing.T) {
 	const dead = "amqp://guest:hunter2@127.0.0.1:1/"
 	t.Setenv(EnvBrokerURL, "amqp://127.0.0.1:2/")

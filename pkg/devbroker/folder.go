@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// nodeName is the same for every node: each has an epmd of its own, and data
-	// belong to a node's name.
+	// nodeName is the same for every node. It can be, because each node has its own
+	// epmd; and it must be, because data belong to a node's name.
 	nodeName = "leveret@localhost"
-	// markVariable marks every process of a node in its environment, so that they
-	// are found whatever their parents were.
+	// markVariable is set in the environment of every process of a node, so that all
+	// of them can be found regardless of their parents.
 	markVariable = "LEVERET_DEVBROKER"
-	// identityFile makes a folder a node's.
+	// identityFile marks a folder as belonging to a node.
 	identityFile = "node-id"
 )
 
-// folder is where one node keeps everything.
+// folder is where a node keeps everything.
 type folder struct {
 	path string
-	id   string // random, for as long as the folder lives
+	id   string // random, and constant for the life of the folder
 	keep bool
 }
 
-// makeFolder makes or takes over the folder of a node.
+// makeFolder creates or takes over the folder of a node.
 func makeFolder(cfg Config) (folder, error) {
 	f := folder{path: cfg.Dir, id: rand.Text(), keep: cfg.KeepData}
 	var err error
@@ -52,7 +52,7 @@ func makeFolder(cfg Config) (folder, error) {
 	return f, os.WriteFile(f.sub(identityFile), []byte(f.id+"\n"), 0o600)
 }
 
-// takeOver checks a folder that the caller chose.
+// takeOver checks a folder chosen by the caller.
 func (f *folder) takeOver() error {
 	if err := os.MkdirAll(f.path, 0o700); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (f *folder) takeOver() error {
 	if err == nil {
 		f.id = strings.TrimSpace(string(id))
 		if pid := f.pid(); pid != 0 {
-			return fmt.Errorf("a node runs in %s already (pid %d); to end it: sh %s", f.path, pid, f.sub("stop"))
+			return fmt.Errorf("a node is already running in %s (pid %d); to end it: sh %s", f.path, pid, f.sub("stop"))
 		}
 		return nil
 	}
@@ -70,7 +70,7 @@ func (f *folder) takeOver() error {
 	}
 	entries, err := os.ReadDir(f.path)
 	if err == nil && len(entries) > 0 {
-		err = fmt.Errorf("%s holds other things (%s, …); a node's folder must be empty, missing, or an earlier node's", f.path, entries[0].Name())
+		err = fmt.Errorf("%s contains other files (%s, …); a node's folder must be missing, empty, or left by an earlier node", f.path, entries[0].Name())
 	}
 	return err
 }
@@ -82,8 +82,8 @@ func (f folder) console() string        { return f.sub("log/console.log") }
 func (f folder) mark() string           { return markVariable + "=" + f.id }
 func (f folder) clusterName() string    { return "leveret-" + f.id }
 
-// pid is what the Erlang VM has written into its pid file, or 0 where that VM is
-// gone. A killed VM leaves the file, and its number may be another's by now.
+// pid returns the process id in the Erlang VM's pid file, or 0 if that VM is gone. A
+// killed VM leaves the file behind, and its id may have been reused since.
 func (f folder) pid() int {
 	text, err := os.ReadFile(f.pidFile())
 	if err != nil {
@@ -96,7 +96,7 @@ func (f folder) pid() int {
 	return pid
 }
 
-// marked says whether a process belongs to the node; where the system does not show
+// marked reports whether a process belongs to the node or, if the system does not show
 // environments, whether it is an Erlang VM.
 func (f folder) marked(pid int) bool {
 	if env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ"); err == nil {
@@ -106,8 +106,8 @@ func (f folder) marked(pid int) bool {
 	return err == nil && strings.Contains(string(command), "beam")
 }
 
-// configure writes the node's configuration; extra are the lines that its engine
-// needs. Others may read the files: in a container the user rabbitmq does.
+// configure writes the node's configuration, including extra lines for its engine.
+// The files are world-readable because in a container the user rabbitmq reads them.
 func (f folder) configure(cfg Config, extra ...string) error {
 	plugins := strings.Join(append([]string{"rabbitmq_management"}, cfg.Plugins...), ",")
 	if err := os.WriteFile(f.sub("enabled_plugins"), []byte("["+plugins+"].\n"), 0o644); err != nil {
@@ -118,15 +118,15 @@ func (f folder) configure(cfg Config, extra ...string) error {
 	return os.WriteFile(f.sub("rabbitmq.conf"), []byte(conf), 0o644)
 }
 
-// standardConf: little disk is enough, and rates are there within a second or two,
-// for people and tests that watch.
+// standardConf lets the node run with little free disk space, and makes rates available
+// within a second or two.
 const standardConf = `disk_free_limit.absolute = 50MB
 collect_statistics_interval = 1000
 management.sample_retention_policies.global.minute = 1
 management.sample_retention_policies.basic.minute = 1
 management.sample_retention_policies.detailed.minute = 1`
 
-// explain adds to a failed start what the node's log says about it.
+// explain adds the relevant lines of the node's log to the error of a failed start.
 func (f folder) explain(cause error) error {
 	var text string
 	for _, path := range []string{f.log(), f.console()} {
@@ -143,8 +143,8 @@ func (f folder) explain(cause error) error {
 	return fmt.Errorf("%w; its log, %s, says:\n%s", cause, f.sub("log"), said)
 }
 
-// portTaken tells whether a log shows a lost port. A name that is there already means that the epmd's port was lost to
-// another node's epmd, since every node of ours is alone at its own.
+// portTaken reports whether a log shows that a port was taken by another process. A duplicate node name means that
+// another node's epmd got our epmd's port, since each of our epmds serves only one node.
 func portTaken(log string) bool {
 	for _, sign := range []string{"eaddrinuse", "already in use", "in use by another", "duplicate_name", "duplicate_node_name"} {
 		if strings.Contains(log, sign) {
@@ -154,7 +154,7 @@ func portTaken(log string) bool {
 	return false
 }
 
-// reasons picks the lines of a log that tell why a start failed.
+// reasons returns the lines of a log that explain why a start failed.
 func reasons(log string) string {
 	var telling, all []string
 	seen := map[string]bool{}

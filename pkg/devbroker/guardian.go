@@ -15,25 +15,24 @@ import (
 //go:embed guardian.sh
 var guardianScript string
 
-// guard says whom the guardian serves. The zero value: one owner, and the node
+// guard configures the guardian. With the zero value there is one owner, and the node
 // ends with it.
 type guard struct {
-	state   string        // the file by which others find a shared node
-	lock    string        // the lock file beside it
-	linger  time.Duration // how long a shared node stays without a user
-	longest time.Duration // the same while run lives
+	state   string        // the file by which other processes find a shared node
+	lock    string        // the lock for that file
+	linger  time.Duration // how long a shared node stays up without a user
+	longest time.Duration // the same while the process run is alive
 	run     int           // the process that may start more users, or 0
 }
 
 // guardian ends a node when its owners are gone.
 type guardian struct {
 	pid  int
-	pipe *os.File // closing it, which the kernel does when we die, ends the node
+	pipe *os.File // closing it ends the node; if we die, the kernel closes it
 }
 
-// held has every open pipe to a guardian. A program may forget its Broker and still
-// mean to have the node until it ends; without this the garbage collector would
-// close the pipe, and so end the node.
+// held holds every open pipe to a guardian. Otherwise, if a program no longer referred
+// to its Broker, the garbage collector would close the pipe and so end the node.
 var held sync.Map // of *os.File
 
 func hold(pipe *os.File) *os.File {
@@ -46,8 +45,8 @@ func letGo(pipe *os.File) error {
 	return pipe.Close()
 }
 
-// startGuardian starts the guardian of the node in dir, where a stop script has
-// been written. A shared node's pipe is a FIFO in dir, which others open too.
+// startGuardian starts the guardian of the node in dir, which must contain the stop
+// script. The pipe of a shared node is a FIFO in dir, so that others can open it too.
 func startGuardian(dir string, g guard) (*guardian, error) {
 	read, write, err := guardianPipe(dir, g.state != "")
 	if err != nil {
@@ -59,7 +58,7 @@ func startGuardian(dir string, g guard) (*guardian, error) {
 	cmd.Dir = "/"
 	cmd.Stdin = read
 	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, markVariable+"=") { // it would end itself
+		if !strings.HasPrefix(entry, markVariable+"=") { // or the guardian would kill itself
 			cmd.Env = append(cmd.Env, entry)
 		}
 	}
@@ -73,9 +72,8 @@ func startGuardian(dir string, g guard) (*guardian, error) {
 	return guarded, cmd.Process.Release()
 }
 
-// tell gives the guardian a word (end, keep, detach), on which it exits, and waits
-// for that.
-func (g *guardian) tell(ctx context.Context, word string) error {
+// order sends the guardian a command (end, keep or detach) and waits for it to exit.
+func (g *guardian) order(ctx context.Context, word string) error {
 	_, err := g.pipe.WriteString(word + "\n")
 	_ = letGo(g.pipe)
 	if err != nil {

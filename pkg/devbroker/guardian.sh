@@ -1,9 +1,9 @@
-# The guardian of a node: it waits on standard input, a pipe whose other end the
-# node's owner holds, and ends the node when the last owner is gone, however it
-# went. Arguments: the node's folder; how many seconds the node stays without an
-# owner; how many while process $4 (a "go test" that may start more test
-# binaries) lives; that process or 0; the file that makes the node known to
-# others, and the lock beside it, or "".
+# The guardian of a node. It waits on standard input, a pipe whose other end is held
+# by the node's owners, and ends the node when the last owner is gone for whatever
+# reason. Arguments: the node's folder; how many seconds the node stays up without
+# an owner; how many while process $4 is alive; that process (a "go test" that may
+# start more test binaries) or 0; the file that makes the node known to others, and
+# its lock file, or "".
 dir=$1 linger=$2 longest=$3 run=$4 state=$5 lock=$6
 
 trap '' HUP INT QUIT
@@ -20,7 +20,7 @@ listen() {
 	done
 }
 
-# Says whether others can find this node, not one that took its place.
+# Succeeds if others can find this node, and not one that took its place.
 known() { [ -n "$state" ] && grep -qsF -- "\"$dir\"" "$state"; }
 
 while :; do
@@ -30,10 +30,11 @@ while :; do
 	while [ "$alone" -lt "$linger" ] || { [ "$run" != 0 ] && [ "$alone" -lt "$longest" ] && kill -0 "$run" 2>/dev/null; }; do
 		sleep 1
 		alone=$((alone + 1))
-		if read -r word; then continue 2; fi # a new owner says "join"
+		if read -r word; then continue 2; fi # a new owner has sent "join"
 	done
 	known || break
-	# From here on nobody finds the node any more; who found it just before has said so.
+	# From here on, nobody can find the node. An owner that found it just before has sent
+	# "join" by now.
 	mv "$state" "$state.ending"
 	if read -r word; then
 		mv "$state.ending" "$state"
@@ -43,5 +44,5 @@ while :; do
 	break
 done
 exec </dev/null
-sleep 0.1 # what the owner was just starting
+sleep 0.1 # for a process that the owner was just starting
 exec /bin/sh "$dir/stop"

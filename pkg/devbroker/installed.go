@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Where installations put the scripts that run as whoever calls them. (Debian's
-// and Red Hat's /usr/sbin hold wrappers that change to the user rabbitmq.)
+// installFolders are the usual folders of the scripts that run as the calling user.
+// (The scripts in /usr/sbin on Debian and Red Hat switch to the user rabbitmq.)
 var installFolders = []string{
 	"/usr/lib/rabbitmq/bin",                            // Debian, Ubuntu, RPM
 	"/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",     // RPM
@@ -24,12 +24,12 @@ var installFolders = []string{
 	"/usr/local/lib/erlang/lib/rabbitmq_server-*/sbin", // FreeBSD
 }
 
-// toolsIn checks the folder that LEVERET_RABBITMQ_BIN or Config.Bin names.
+// toolsIn checks the folder named by LEVERET_RABBITMQ_BIN or Config.Bin.
 func toolsIn(folder string) (Source, error) {
 	for _, tool := range []string{"rabbitmq-server", "rabbitmqctl"} {
 		if err := runnable(filepath.Join(folder, tool)); err != nil {
-			return Source{}, fmt.Errorf("%s (or Config.Bin) must name a folder that holds rabbitmq-server and rabbitmqctl: %w; "+
-				"to take what is installed instead: unset %s", EnvBin, err, EnvBin)
+			return Source{}, fmt.Errorf("%s (or Config.Bin) must name a folder that contains rabbitmq-server and rabbitmqctl: %w; "+
+				"to use an installed RabbitMQ instead: unset %s", EnvBin, err, EnvBin)
 		}
 	}
 	absolute, err := filepath.Abs(folder)
@@ -45,14 +45,14 @@ func runnable(path string) error {
 	case err != nil:
 		return err
 	case info.IsDir() || info.Mode()&0o111 == 0:
-		return fmt.Errorf("%s is not a program", path)
+		return fmt.Errorf("%s is not executable", path)
 	}
 	return nil
 }
 
-// installed looks where packages put RabbitMQ, then along PATH.
+// installed looks for RabbitMQ in the usual folders and in PATH.
 func installed() (Source, error) {
-	problem := fmt.Errorf("%s: none in the usual folders or along PATH", Installed)
+	problem := fmt.Errorf("%s: none in the usual folders or in PATH", Installed)
 	var folders []string
 	for _, pattern := range installFolders {
 		found, _ := filepath.Glob(pattern)
@@ -70,7 +70,7 @@ func installed() (Source, error) {
 			continue
 		}
 		if version := versionIn(s.Path); tooOld(version) {
-			problem = fmt.Errorf("%s: %s holds RabbitMQ %s; 3.10 is needed", Installed, s.Path, version)
+			problem = fmt.Errorf("%s: %s contains RabbitMQ %s, but 3.10 or later is required", Installed, s.Path, version)
 			continue
 		}
 		return Source{Kind: Installed, Path: s.Path}, nil
@@ -78,8 +78,8 @@ func installed() (Source, error) {
 	return Source{}, problem
 }
 
-// versionIn reads the version from where the scripts really are,
-// …/rabbitmq_server-3.10.8/sbin, or returns "".
+// versionIn returns the version in the real path of the scripts,
+// …/rabbitmq_server-3.10.8/sbin, or "" if there is none.
 func versionIn(folder string) string {
 	script, err := filepath.EvalSymlinks(filepath.Join(folder, "rabbitmq-server"))
 	if err != nil {
@@ -89,7 +89,7 @@ func versionIn(folder string) string {
 	return version
 }
 
-// changesUser recognises the wrappers of Debian and Red Hat.
+// changesUser reports whether a script is one of Debian's or Red Hat's wrappers.
 func changesUser(script string) bool {
 	text, err := os.ReadFile(script)
 	return err != nil || bytes.Contains(text, []byte("su rabbitmq")) || bytes.Contains(text, []byte("runuser")) || bytes.Contains(text, []byte("setpriv"))

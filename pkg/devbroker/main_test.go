@@ -40,14 +40,14 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// owned is what an owner tells of its node.
+// owned is what an owner reports about its node.
 type owned struct {
 	URL, Management string
 	devbroker.About
 }
 
-// own gets a node, forgets its Broker, which must not end it, tells of it on
-// standard output, and holds it until standard input ends.
+// own gets a node, drops its Broker (which must not end the node), reports the node on
+// standard output, and keeps it until standard input ends.
 func own(how string) error {
 	told, release, err := get(how)
 	if err != nil {
@@ -87,7 +87,7 @@ type owner struct {
 	out   *bufio.Reader
 }
 
-// startOwner starts an owner in a process group of its own; tell waits for its node.
+// startOwner starts an owner in its own process group; tell waits for its node.
 func startOwner(t *testing.T, how string, env ...string) *owner {
 	t.Helper()
 	o := &owner{cmd: exec.Command(os.Args[0]), said: &bytes.Buffer{}}
@@ -117,7 +117,7 @@ func (o *owner) tell(t *testing.T) {
 	require.NoError(t, json.Unmarshal(line, &o.owned))
 }
 
-// requireAnswers looks whether somebody listens where a URL says.
+// requireAnswers checks that something listens at a URL.
 func requireAnswers(t *testing.T, raw string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", hostPort(t, raw))
@@ -132,7 +132,7 @@ func hostPort(t *testing.T, raw string) string {
 	return u.Host
 }
 
-// markOf reads what marks a node's processes, while its folder is there.
+// markOf returns the mark of a node's processes. The node's folder must exist.
 func markOf(t *testing.T, dir string) string {
 	t.Helper()
 	id, err := os.ReadFile(filepath.Join(dir, "node-id"))
@@ -153,8 +153,8 @@ func requireNothingLeft(t *testing.T, dir, mark string, within time.Duration) {
 	require.Eventually(t, nothing, within, 20*time.Millisecond, "%s is there, or processes are: %v", dir, processes(t, mark, dir))
 }
 
-// processes lists those that bear the mark in their environment, and guardians of
-// the folder.
+// processes lists the processes with the mark in their environment, and the folder's
+// guardians.
 func processes(t *testing.T, mark, dir string) (found []string) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*")

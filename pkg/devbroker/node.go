@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// node is what every node of ours has, however it runs.
+// node is what all nodes have in common, however they run.
 type node struct {
 	cfg      Config
 	source   Source
 	folder   folder
 	ports    ports
 	address  *address  // the Broker's
-	guardian *guardian // nil for who joined a shared node
-	failed   bool      // the last start did; its log is to be kept
+	guardian *guardian // nil if we joined a shared node
+	failed   bool      // the last start failed, so keep its log
 }
 
-// nodeEngine is an engine whose node we make ourselves.
+// nodeEngine is an engine for nodes that we create.
 type nodeEngine interface {
 	engine
-	// stopScript is the shell script that ends the node, whoever runs it.
+	// stopScript returns a shell script that ends the node and works for any caller.
 	stopScript() string
-	// configure writes the configuration for the node's ports. The node is down.
+	// configure writes the configuration for the node's ports. The node must be down.
 	configure(context.Context) error
-	// discard ends what a failed start has left, except for the folder.
+	// discard cleans up after a failed start, but keeps the folder.
 	discard(context.Context)
 }
 
@@ -38,10 +38,10 @@ func (n *node) engine() nodeEngine {
 	return &process{node: n}
 }
 
-// startNode makes a node of our own and returns when it answers.
+// startNode creates a node, starts it, and returns when it answers.
 func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker, error) {
 	if !nodesPossible {
-		return nil, errors.New("devbroker: a node of our own needs Unix processes; let RabbitMQ run elsewhere and set " + EnvBrokerURL)
+		return nil, errors.New("devbroker: a private node requires Unix processes; run RabbitMQ elsewhere and set " + EnvBrokerURL)
 	}
 	f, err := makeFolder(cfg)
 	if err != nil {
@@ -60,31 +60,32 @@ func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker
 	began := time.Now()
 	if err := b.node.firstStart(ctx, e); err != nil {
 		err = fmt.Errorf("devbroker: RabbitMQ (%s) does not start: %w", source, err)
-		if ctx.Err() != nil { // the caller's end is no riddle: nothing to be read in a log
+		if ctx.Err() != nil { // the caller cancelled the start, so nobody needs the log
 			return nil, errors.Join(err, e.close(context.WithoutCancel(ctx)))
 		}
 		e.discard(context.WithoutCancel(ctx))
-		return nil, errors.Join(err, b.node.guardian.tell(context.WithoutCancel(ctx), "keep"))
+		return nil, errors.Join(err, b.node.guardian.order(context.WithoutCancel(ctx), "keep"))
 	}
 	cfg.say("RabbitMQ %s answers after %.1f s: AMQP %s, management %s (guest, guest), folder %s",
 		b.address.Version, time.Since(began).Seconds(), b.address.AMQP, b.address.Management, f.path)
 	if tooOld(b.address.Version) {
-		cfg.say("RabbitMQ %s is older than 3.10, the oldest that leveret is tested with", b.address.Version)
+		cfg.say("RabbitMQ %s is older than 3.10, the oldest version that Leveret is tested with", b.address.Version)
 	}
 	if cfg.Detach {
 		stop, err := b.Detach()
 		if err != nil {
 			return nil, err
 		}
-		cfg.say("it stays when this program ends; to end it: %s", stop)
+		cfg.say("it keeps running when this program ends; to end it: %s", stop)
 	}
 	return b, nil
 }
 
-// errPortTaken: between our look and the node's start, somebody took a port.
+// errPortTaken means that another process took a port between our check and the node's start.
 var errPortTaken = errors.New("a port was taken in the meantime")
 
-// firstStart finds ports for the node, and others where one got lost.
+// firstStart finds ports for the node and starts it. If a port is taken in the
+// meantime, it tries again with other ports.
 func (n *node) firstStart(ctx context.Context, e nodeEngine) error {
 	for tries := 1; ; tries++ {
 		var err error
@@ -107,18 +108,18 @@ func (n *node) firstStart(ctx context.Context, e nodeEngine) error {
 			return err
 		}
 		e.discard(context.WithoutCancel(ctx))
-		n.cfg.say("a port was taken before RabbitMQ had it; trying others")
+		n.cfg.say("a port was taken before RabbitMQ could bind it; trying others")
 	}
 }
 
-// limited bounds one start.
+// limited limits the time for one start.
 func (n *node) limited(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := n.cfg.StartTimeout
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
 }
 
-// awaitReady returns when AMQP and the management API answer, and it is this node
-// that does; or when running says that it never will.
+// awaitReady returns when AMQP and the management API of this very node answer, or
+// when running returns an error.
 func (n *node) awaitReady(ctx context.Context, running func() error) error {
 	for {
 		if err := running(); err != nil {
@@ -135,8 +136,7 @@ func (n *node) awaitReady(ctx context.Context, running func() error) error {
 	}
 }
 
-// ready asks once whether the broker answers and bears the cluster name that its
-// configuration gives it.
+// ready checks once whether the broker answers and has the configured cluster name.
 func (a address) ready(ctx context.Context, clusterName string) (version string, err error) {
 	if _, err := a.probe(ctx); err != nil {
 		return "", err
@@ -149,7 +149,7 @@ func (a address) ready(ctx context.Context, clusterName string) (version string,
 }
 
 func (n *node) detach() (string, error) {
-	if err := n.guardian.tell(context.Background(), "detach"); err != nil {
+	if err := n.guardian.order(context.Background(), "detach"); err != nil {
 		return "", err
 	}
 	return "sh " + quoteIfNeeded(n.folder.sub("stop")), nil
@@ -157,15 +157,15 @@ func (n *node) detach() (string, error) {
 
 func (n *node) close(ctx context.Context) error {
 	if n.failed {
-		return n.guardian.tell(ctx, "keep")
+		return n.guardian.order(ctx, "keep")
 	}
-	return n.guardian.tell(ctx, "end")
+	return n.guardian.order(ctx, "end")
 }
 
-// quote makes one word of a shell's command line.
+// quote quotes a word for a shell.
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
-// quoteIfNeeded does so where people would.
+// quoteIfNeeded quotes a word for a shell only if it contains special characters.
 func quoteIfNeeded(word string) string {
 	if strings.ContainsAny(word, " \t'\"\\$`*?;&|<>()") {
 		return quote(word)

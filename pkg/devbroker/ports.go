@@ -9,20 +9,20 @@ import (
 	"strconv"
 )
 
-// ports of one node, all on 127.0.0.1. They stay the same over restarts.
+// ports are the ports of a node, all on 127.0.0.1. They do not change across restarts.
 type ports struct {
 	AMQP, Management, Dist, Epmd int
 }
 
-// Ports are taken from below the range that Linux (32768 and up) and macOS (49152
-// and up) hand out to outgoing connections: those would take a killed node's port
-// before it is back.
+// Ports are chosen below the range that Linux (from 32768) and macOS (from 49152) use
+// for outgoing connections. Otherwise, one of those could take a killed node's port
+// before the node is back.
 const (
 	firstPort = 20000
 	lastPort  = 31999
 )
 
-// usualPorts are RabbitMQ's own, as far as nobody listens on them now.
+// usualPorts returns RabbitMQ's default ports, replacing those that are in use.
 func usualPorts() (ports, error) {
 	p, err := freePorts()
 	if portFree(5672) {
@@ -34,8 +34,8 @@ func usualPorts() (ports, error) {
 	return p, err
 }
 
-// freePorts picks four ports at random that nobody listens on now. Somebody may
-// take one before the node does: Start then tries others.
+// freePorts picks four free ports at random. If one of them is taken before the node
+// starts, Start tries others.
 func freePorts() (ports, error) {
 	var found []int
 	for tries := 0; len(found) < 4; tries++ {

@@ -12,8 +12,8 @@ import (
 )
 
 // probe opens a connection as an AMQP 0-9-1 client would and reads the broker's
-// connection.start: an open port alone does not mean that the broker answers.
-// It returns the version that the broker tells, if it does.
+// connection.start, since an open port alone does not mean that the broker answers.
+// It returns the broker's version, or "" if the broker does not send it.
 func (a address) probe(ctx context.Context) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -40,7 +40,7 @@ func (a address) probe(ctx context.Context) (version string, err error) {
 	}
 	size := binary.BigEndian.Uint32(header[3:])
 	if header[0] != 1 || size > 1<<16 {
-		return "", fmt.Errorf("no AMQP 0-9-1 answer from %s: it begins with % x", a.AMQP, header)
+		return "", fmt.Errorf("no AMQP 0-9-1 answer from %s: the answer begins with % x", a.AMQP, header)
 	}
 	frame := make([]byte, size)
 	if _, err := io.ReadFull(conn, frame); err != nil {
@@ -85,7 +85,7 @@ func startVersion(frame []byte) (string, error) {
 	return "", nil
 }
 
-// cut takes a text with its length, of width bytes, before it.
+// cut cuts off a text that is preceded by its length in width bytes.
 func cut(from []byte, width int) (text, rest []byte, ok bool) {
 	if len(from) < width {
 		return nil, nil, false

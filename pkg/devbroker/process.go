@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// process is a node whose Erlang VM is a process of this machine.
+// process is a node whose Erlang VM is a process on this machine.
 type process struct {
 	*node
-	child int // the last VM that this process started, or 0
+	child int // the last VM that we started, or 0
 }
 
 //go:embed stop.sh
@@ -38,13 +38,13 @@ func (p *process) configure(context.Context) error {
 func (p *process) start(ctx context.Context) error {
 	ctx, cancel := p.limited(ctx)
 	defer cancel()
-	if p.vm() != 0 { // unless it is on its way down
+	if p.vm() != 0 { // running already, unless it is shutting down
 		if err := p.awaitReady(ctx, p.running); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	os.Remove(p.folder.pidFile()) // a killed node's
-	os.Remove(p.folder.log())     // a failed start is told from this start's log
+	os.Remove(p.folder.pidFile()) // left by a killed node
+	os.Remove(p.folder.log())     // so that a failure is explained by the log of this start
 	console, err := os.Create(p.folder.console())
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p *process) start(ctx context.Context) error {
 		return err
 	}
 	p.child = cmd.Process.Pid
-	if err := cmd.Process.Release(); err != nil { // we look after it by its id: see alive
+	if err := cmd.Process.Release(); err != nil { // we track it by its id: see alive
 		return err
 	}
 	if err := p.awaitReady(ctx, p.running); err != nil {
@@ -71,13 +71,13 @@ func (p *process) start(ctx context.Context) error {
 
 func (p *process) running() error {
 	if p.vm() == 0 {
-		return errors.New("its Erlang VM ended")
+		return errors.New("its Erlang VM has exited")
 	}
 	return nil
 }
 
-// env is the environment of everything that belongs to the node. Of ours it keeps
-// what does not speak to RabbitMQ or Erlang.
+// env returns the environment of the node's processes: our own, without the variables
+// that affect RabbitMQ or Erlang, plus the node's settings.
 func (p *process) env() []string {
 	var env []string
 	for _, entry := range os.Environ() {
@@ -94,7 +94,7 @@ func (p *process) env() []string {
 		f.mark(),
 		"HOME="+f.sub("home"), // the Erlang cookie lives there
 		"LANG=C.UTF-8", "LC_ALL=C.UTF-8",
-		"RUNNING_UNDER_SYSTEMD=true", // the script becomes the VM instead of watching over it
+		"RUNNING_UNDER_SYSTEMD=true", // makes the script exec the VM instead of supervising it
 		"RABBITMQ_NODENAME="+nodeName,
 		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODE_PORT="+strconv.Itoa(p.ports.AMQP),
@@ -105,7 +105,7 @@ func (p *process) env() []string {
 		"RABBITMQ_LOG_BASE="+f.sub("log"),
 		"RABBITMQ_LOGS="+f.log(),
 		"RABBITMQ_PID_FILE="+f.pidFile(),
-		// Nothing of an installed node's configuration counts.
+		// Ignore the configuration of an installed node.
 		"RABBITMQ_CONF_ENV_FILE=/dev/null",
 		"RABBITMQ_CONFIG_FILE="+f.sub("rabbitmq.conf"),
 		"RABBITMQ_CONFIG_FILES="+f.sub("conf.d"),
@@ -119,11 +119,11 @@ func (p *process) env() []string {
 	return append(env, p.source.env...)
 }
 
-// vm is the process id of the living Erlang VM, as it has written it itself, or
-// else the child's; 0 where the node is down.
+// vm returns the process id of the running Erlang VM: the one in its pid file, or else
+// the child's. It returns 0 if the node is down.
 func (p *process) vm() int {
 	if p.child != 0 && !alive(p.child) {
-		p.child = 0 // reaped: the number may be another's from now on
+		p.child = 0 // reaped, so the id may be reused from now on
 	}
 	if pid := p.folder.pid(); pid != 0 {
 		return pid
@@ -132,7 +132,7 @@ func (p *process) vm() int {
 }
 
 func (p *process) kill(ctx context.Context) error {
-	for pid := p.vm(); pid != 0; pid = p.vm() { // the VM, and a child that is not the VM
+	for pid := p.vm(); pid != 0; pid = p.vm() { // the VM, and then a child that is not the VM
 		if err := signalProcess(pid, sigKill); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("end the Erlang VM (pid %d): %w", pid, err)
 		}
@@ -148,8 +148,8 @@ func (p *process) kill(ctx context.Context) error {
 
 func (p *process) discard(ctx context.Context) { _ = p.kill(ctx) } // the guardian does it again
 
-// stop sends SIGTERM, on which RabbitMQ shuts down in order: 0.1 s on 4.3; on 3.10
-// it takes five seconds more, which its event manager waits for itself.
+// stop sends SIGTERM, on which RabbitMQ shuts down gracefully. That takes 0.1 s on 4.3,
+// and five seconds longer on 3.10, whose event manager waits for itself.
 func (p *process) stop(ctx context.Context) error {
 	pid := p.vm()
 	if pid == 0 {
@@ -161,7 +161,7 @@ func (p *process) stop(ctx context.Context) error {
 		}
 	}
 	if err := awaitEnd(ctx, pid); err != nil {
-		return fmt.Errorf("the Erlang VM (pid %d) does not stop (Kill ends it): %w", pid, err)
+		return fmt.Errorf("the Erlang VM (pid %d) does not stop (Kill would end it): %w", pid, err)
 	}
 	if pid == p.child {
 		p.child = 0
@@ -189,7 +189,8 @@ func (p *process) ctl(ctx context.Context, args ...string) ([]byte, error) {
 	return output(cmd)
 }
 
-// output runs a command and returns its standard output; the error tells the rest.
+// output runs a command and returns its standard output. Its error includes the last
+// lines of all output.
 func output(cmd *exec.Cmd) ([]byte, error) {
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
@@ -201,7 +202,7 @@ func output(cmd *exec.Cmd) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// close ends the VM here, where its parent may be waiting for it, and leaves the
+// close ends the VM itself, since this process may be the VM's parent, and leaves the
 // rest to the guardian.
 func (p *process) close(ctx context.Context) error {
 	return errors.Join(p.kill(ctx), p.node.close(ctx))

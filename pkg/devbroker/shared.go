@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// sharedLinger is how long a shared node stays without a user.
+	// sharedLinger is how long a shared node stays up without a user.
 	sharedLinger = 3 * time.Second
-	// sharedLongest is the same while the `go test` runs that may start more test
-	// binaries: packages are compiled between them.
+	// sharedLongest is the same while `go test` is still running and may start more test
+	// binaries after compiling their packages.
 	sharedLongest = 2 * time.Minute
 )
 
-// state is what a shared node's first user leaves for the others.
+// state describes a shared node. Its first user writes it to a file for the others.
 type state struct {
 	Kind    Kind
 	Path    string
@@ -35,18 +35,18 @@ type state struct {
 	Address address
 }
 
-// Shared returns the node that all test binaries of one `go test` share: the first
-// one starts it, which takes as long as Start; the others wait for that and join.
-// Where LEVERET_BROKER_URL is set, it is that broker.
+// Shared returns the node that all test binaries of one `go test` share. The first
+// caller starts it, which takes as long as Start; the others wait for that and join.
+// If LEVERET_BROKER_URL is set, Shared returns that broker.
 //
-// Keep apart by virtual hosts of random names (Broker.VHost). Everything that
-// changes the node's life returns ErrShared; what changes it as a whole, such as a
-// memory alarm through Ctl, disturbs the others: tests of that kind start a node of
-// their own.
+// Use separate virtual hosts with random names (Broker.VHost). Methods that start or
+// stop the node return ErrShared. Do not change the node as a whole, by a memory alarm
+// through Ctl for example, since that disturbs the others; start a private node for
+// such tests.
 //
-// Call release when done; it may be called again. It does not wait: the node ends
-// some seconds after its last user has released it or died, and after that
-// `go test` has ended.
+// Call release when done; calling it again does nothing. It does not block: the node
+// ends a few seconds after its last user has released it or died and `go test` has
+// ended.
 func Shared(ctx context.Context) (b *Broker, release func(), err error) {
 	cfg, err := Config{}.withDefaults()
 	if err != nil {
@@ -74,22 +74,22 @@ func Shared(ctx context.Context) (b *Broker, release func(), err error) {
 	return b, func() { once.Do(func() { _ = letGo(user) }) }, nil
 }
 
-// sharedRun returns the process whose end ends the sharing (0 where that is not
-// known), and the path, without its ending, of the files by which its test
-// binaries find each other.
+// sharedRun returns the `go test` process that may start more users, or 0 if it is not
+// known, and the path, without extension, of the files by which its test binaries find
+// each other.
 func sharedRun(cfg Config) (run int, path string) {
 	parent := os.Getppid()
 	comm, stat := procStat(parent)
 	if comm == "go" {
 		run = parent
 	}
-	// stat: a later process of the same id is another run.
+	// The start time tells apart runs whose process ids happen to be equal.
 	key := sha256.Sum256([]byte(strings.Join([]string{cfg.Bin, stat, os.Getenv("PATH")}, "\n")))
 	name := fmt.Sprintf("leveret-run-%d-%d-%s", os.Geteuid(), parent, hex.EncodeToString(key[:4]))
 	return run, filepath.Join(os.TempDir(), name)
 }
 
-// procStat returns a process's name and start time, where the system has /proc.
+// procStat returns a process's name and start time, if the system has /proc.
 func procStat(pid int) (comm, start string) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -106,22 +106,22 @@ func procStat(pid int) (comm, start string) {
 	return rest[:at], start
 }
 
-// join makes this process a user of the node that the state file tells of.
+// join makes this process a user of the node described by the state file.
 func join(ctx context.Context, path string) (*Broker, *os.File, error) {
 	s, err := readState(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	user, err := openFIFO(s.Dir)
-	if err != nil { // nobody guards it: what is left of it must go
+	if err != nil { // its guardian is gone, so remove what is left of it
 		_ = exec.CommandContext(ctx, "/bin/sh", filepath.Join(s.Dir, "stop")).Run()
 		return nil, nil, err
 	}
 	if _, err := user.WriteString("join\n"); err != nil {
 		return nil, nil, errors.Join(err, user.Close())
 	}
-	// The guardian may be about to end the node. It takes the state file away, and
-	// having seen our word, puts it back.
+	// The guardian may be about to end the node. In that case it has moved the state file
+	// away, and moves it back once it has read our message.
 	for deadline := time.Now().Add(3 * time.Second); ; {
 		if _, err = os.Lstat(path); err == nil {
 			break
@@ -145,7 +145,7 @@ func readState(path string) (s state, err error) {
 		return s, err
 	}
 	if !info.Mode().IsRegular() || !ownedByUs(info) {
-		return s, fmt.Errorf("%s is somebody else's: %w", path, fs.ErrPermission)
+		return s, fmt.Errorf("%s belongs to another user: %w", path, fs.ErrPermission)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -154,11 +154,11 @@ func readState(path string) (s state, err error) {
 	return s, json.Unmarshal(text, &s)
 }
 
-// startShared starts the node and lets the others know. The guardian is told of
-// the state file that this writes last: until then the node ends with us.
+// startShared starts the node and makes it known to the others. It writes the state
+// file last; until then, the node ends with this process.
 func startShared(ctx context.Context, cfg Config, run int, path string) (*Broker, *os.File, error) {
 	g := guard{state: path + ".json", lock: path + ".lock", linger: sharedLinger, longest: sharedLongest, run: run}
-	os.Remove(g.state) // a dead node's
+	os.Remove(g.state) // left by a dead node
 	b, err := start(ctx, cfg, g)
 	if err != nil {
 		return nil, nil, err

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// sleep waits between two looks at something that tells nobody when it changes.
+// sleep waits for d, or until ctx ends and then returns its cause. It is used to poll
+// what gives no notice of changes.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Kind is a way to get at a broker.
+// Kind is a kind of source for a broker.
 type Kind string
 
 // The kinds, in the order in which they are tried.
@@ -19,17 +19,17 @@ const (
 	Container Kind = "container"
 )
 
-// Source is what was found: which way, and where.
+// Source is where a broker comes from.
 type Source struct {
 	Kind Kind
 	// Path is the URL of a running broker (without its password), the folder of
 	// the tools, or the program that runs containers.
 	Path string
-	// env is what the tools need in their environment, as key=value.
+	// env is the additional environment of the tools, as key=value.
 	env []string
 }
 
-// String says it for people: "installed scripts, /usr/lib/rabbitmq/bin".
+// String returns a readable form: "installed scripts, /usr/lib/rabbitmq/bin".
 func (s Source) String() string {
 	if s.Path == "" {
 		return string(s.Kind)
@@ -37,8 +37,8 @@ func (s Source) String() string {
 	return fmt.Sprintf("%s, %s", s.Kind, s.Path)
 }
 
-// Find says what Start would take, and fetches nothing. Its error is the one that
-// Start would return where nothing is found.
+// Find returns the source that Start would use, without fetching anything. If there is
+// none, it returns the error that Start would return.
 func Find(ctx context.Context, cfg Config) (Source, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -55,8 +55,8 @@ func Find(ctx context.Context, cfg Config) (Source, error) {
 	return Source{}, notFound(cfg, tried)
 }
 
-// ways are the ways to look for a broker, in their order. What the caller or the
-// environment names is the only one.
+// ways returns the functions that look for a broker, in order. If the caller or the
+// environment names a source, it is the only one.
 func ways(cfg Config) []func(context.Context) (Source, error) {
 	type looks = []func(context.Context) (Source, error)
 	switch {
@@ -72,7 +72,7 @@ func ways(cfg Config) []func(context.Context) (Source, error) {
 	}
 }
 
-// fetched returns the source with everything on this machine.
+// fetched downloads what the source needs, if anything, and returns the source.
 func (s Source) fetched(ctx context.Context, cfg Config) (Source, error) {
 	switch {
 	case s.Kind == Packages && s.env == nil:
@@ -91,8 +91,8 @@ func (s Source) fetched(ctx context.Context, cfg Config) (Source, error) {
 	return s, nil
 }
 
-// aptSource returns the packages that an earlier start has fetched, or where they
-// are going to be.
+// aptSource returns the packages fetched by an earlier start, or the place where they
+// will be.
 func aptSource(cfg Config) (Source, error) {
 	if !hasApt() {
 		return Source{}, fmt.Errorf("%s: no apt-get on this machine", Packages)
@@ -107,16 +107,16 @@ func aptSource(cfg Config) (Source, error) {
 	return Source{Kind: Packages, Path: a.bin()}, nil
 }
 
-// ErrNotFound: there is no RabbitMQ on this machine, and none could be fetched.
+// ErrNotFound means that this machine has no RabbitMQ and none could be fetched.
 var ErrNotFound = errors.New("no RabbitMQ found, and none could be fetched")
 
-// notFound tells every way out, each with its command.
+// notFound lists all remedies, each with its command, and the sources that were tried.
 func notFound(cfg Config, tried []error) error {
-	if cfg.Bin != "" { // the caller's wish, and its own reason
+	if cfg.Bin != "" { // only this folder was tried
 		return fmt.Errorf("devbroker: %w", errors.Join(tried...))
 	}
 	text := `Any one of these helps:
-  a broker that runs already   export ` + EnvBrokerURL + `=amqp://guest:guest@localhost:5672/
+  a broker already running     export ` + EnvBrokerURL + `=amqp://guest:guest@localhost:5672/
   a folder with its tools      export ` + EnvBin + `=/path/to/rabbitmq/sbin
   Debian, Ubuntu               sudo apt-get install --no-install-recommends rabbitmq-server
   Fedora, RHEL                 sudo dnf install rabbitmq-server

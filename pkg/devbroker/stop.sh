@@ -1,13 +1,13 @@
 #!/bin/sh
-# Ends the RabbitMQ node of this folder: its Erlang VM, its epmd, and the folder.
-# "sh stop keep" leaves the folder.
+# Ends the RabbitMQ node of this folder: kills its Erlang VM and epmd, and removes
+# the folder. "sh stop keep" keeps the folder.
 dir=@dir@
 mark=@mark@
 remove=@remove@
 [ "$1" = keep ] && remove=no
 trap '' HUP INT QUIT TERM
 
-# Every process of the node has the mark in its environment.
+# Lists the node's processes, all of which have the mark in their environment.
 marked() {
 	if [ -r /proc/self/environ ]; then
 		grep -lsF -- "$mark" /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do echo "$pid"; done

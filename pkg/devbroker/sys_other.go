@@ -9,8 +9,7 @@ import (
 	"syscall"
 )
 
-// On systems without Unix processes a broker that runs already can be used, and
-// that is all.
+// On systems without Unix processes, only a broker that is already running can be used.
 const nodesPossible = false
 
 type signal = syscall.Signal

@@ -15,11 +15,11 @@ import (
 
 const nodesPossible = true
 
-// ownSession takes a child out of the terminal's reach: no Ctrl-C, no hangup.
+// ownSession runs a child in its own session, so that Ctrl-C and hangups do not reach it.
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// alive says whether a process runs; one that has ended and waits for its parent
-// does not. A child of ours that ended is reaped on the way.
+// alive reports whether a process is running. A zombie is not. If the process is a child
+// of ours that has ended, alive reaps it.
 func alive(pid int) bool {
 	if pid <= 0 {
 		return false
@@ -39,7 +39,7 @@ func alive(pid int) bool {
 	return !bytes.HasPrefix(state, []byte("Z")) && !bytes.HasPrefix(state, []byte("X"))
 }
 
-// awaitEnd returns when a process has ended.
+// awaitEnd waits until a process has ended.
 func awaitEnd(ctx context.Context, pid int) error {
 	for pause := time.Millisecond; alive(pid); pause = min(2*pause, 50*time.Millisecond) {
 		if err := sleep(ctx, pause); err != nil {
@@ -69,8 +69,8 @@ const (
 	sigCont = syscall.SIGCONT
 )
 
-// guardianPipe makes the pipe between owner and guardian. Both ends are closed on
-// exec, so that no other child of ours holds them.
+// guardianPipe creates the pipe between owner and guardian. Both ends are closed on
+// exec, so that no other child inherits them.
 func guardianPipe(dir string, fifo bool) (read, write *os.File, err error) {
 	if !fifo {
 		return os.Pipe()
@@ -79,7 +79,7 @@ func guardianPipe(dir string, fifo bool) (read, write *os.File, err error) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		return nil, nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
 	}
-	// Opened for reading first, and without waiting: then the writer need not wait either.
+	// Open for reading first, in non-blocking mode, so that opening for writing does not block.
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, &os.PathError{Op: "open", Path: path, Err: err}
@@ -96,8 +96,7 @@ func guardianPipe(dir string, fifo bool) (read, write *os.File, err error) {
 	return os.NewFile(uintptr(fd), path), write, nil
 }
 
-// openFIFO makes this process one of a shared node's users. It fails where no
-// guardian reads.
+// openFIFO makes this process a user of a shared node. It fails if no guardian is reading.
 func openFIFO(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "users")
 	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
@@ -111,8 +110,8 @@ func openFIFO(dir string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// lock takes the lock file at path, waiting for whoever holds it, and returns how
-// to give it back. The kernel gives it back when we die.
+// lock acquires the lock file at path, waiting for its holder if necessary, and returns
+// a function that releases it. If this process dies, the kernel releases it.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	for {
 		fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
@@ -136,11 +135,11 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		if syscall.Fstat(fd, &held) == nil && syscall.Lstat(path, &now) == nil && held.Ino == now.Ino {
 			return func() { syscall.Close(fd) }, nil
 		}
-		syscall.Close(fd) // removed by its last holder in between
+		syscall.Close(fd) // its last holder removed it in the meantime
 	}
 }
 
-// ownedByUs says whether a file was made by this user.
+// ownedByUs reports whether a file belongs to this user.
 func ownedByUs(info os.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == os.Geteuid()

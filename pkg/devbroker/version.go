@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// tooOld says whether a version is known to be below 3.10, the first that leveret
-// works with. What cannot be read is not.
+// tooOld reports whether a version is below 3.10, the first that Leveret works with. It
+// returns false if the version cannot be parsed.
 func tooOld(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")

@@ -66,7 +66,7 @@ func (w *Worker) control() *rabbit.Consumer {
 	if len(requests) == 0 || w.conn.config.NoDeclare {
 		return nil
 	}
-	n, instance := w.conn.names, w.conn.instanceFor("control."+w.Service().name)
+	n, instance := w.conn.names, w.conn.uniqueInstance()
 	t := n.Control(w.Service().name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,

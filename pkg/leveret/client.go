@@ -23,7 +23,7 @@ type ClientConfig struct {
 	// MaxBody is the size in bytes over which a message is refused, with [ErrTooLarge]. Default 16 MiB: over the broker's
 	// own limit, which is that for RabbitMQ 4, it closes the channel.
 	MaxBody int
-	// ReplyQueue collects replies in an exclusive queue, reply.<service>.<instance>, instead of RabbitMQ's direct
+	// ReplyQueue collects replies in an exclusive queue, reply.<service>.<instance>-<random>, instead of RabbitMQ's direct
 	// reply-to: visible in the management UI, and about as quick.
 	ReplyQueue bool
 }
@@ -77,7 +77,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
 	}
 	if config.ReplyQueue {
-		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.instanceFor("reply."+service.name))
+		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.uniqueInstance())
 	}
 	c.requester = rabbit.NewRequester(conn.publish, requests)
 	c.send = chain(c.observed(c.publish), config.Middleware)

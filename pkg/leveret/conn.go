@@ -3,6 +3,7 @@ package leveret
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -34,8 +34,8 @@ type ConnConfig struct {
 	TLS *tls.Config
 	// Name is what the connections are called in the management UI. Default: the name of the executable.
 	Name string
-	// Instance distinguishes the processes of one service: exclusive queues are named after it, so a program that connects
-	// twice for one service gives each connection its own. Default: host/pid.
+	// Instance identifies the process among those of its service, in logs, messages and the names of exclusive queues. It
+	// need not be unique. Default: host/pid.
 	Instance string
 	// Version is the program's, for the management UI. Optional.
 	Version string
@@ -76,9 +76,6 @@ type Conn struct {
 	declarer, exclusive *rabbit.Declarer
 	names               topology.Names
 	tel                 *telemetry
-
-	mu    sync.Mutex
-	taken map[string]int // exclusive queues, by purpose
 }
 
 // Connect blocks until both connections are there, or ctx ends. An unreachable broker is tried again while ctx lives;
@@ -234,17 +231,8 @@ func setup(d *rabbit.Declarer, t topology.Topology) func(context.Context, bool) 
 	}
 }
 
-// instanceFor returns the instance, with a number where the purpose has been given out before: a program may have
-// several clients and workers of one service, and an exclusive queue has one of them.
-func (c *Conn) instanceFor(purpose string) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.taken == nil {
-		c.taken = make(map[string]int)
-	}
-	c.taken[purpose]++
-	if n := c.taken[purpose]; n > 1 {
-		return c.config.Instance + "#" + strconv.Itoa(n)
-	}
-	return c.config.Instance
+// uniqueInstance returns the instance with a random suffix, for the name of an exclusive queue. Programs may have
+// several clients and workers of one service, and in containers every process has the same id.
+func (c *Conn) uniqueInstance() string {
+	return c.config.Instance + "-" + strings.ToLower(rand.Text()[:8])
 }

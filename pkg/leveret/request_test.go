@@ -382,10 +382,10 @@ func TestLate(t *testing.T) {
 	meter := newMeter()
 	conn := b.connect(leveret.ConnConfig{MeterProvider: meter.provider, Instance: "here/1"})
 	client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true})
-	started, release := make(chan struct{}, 1), make(chan struct{})
-	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
+	started, release := make(chan string, 1), make(chan struct{})
+	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, v thing) (answer, error) {
 		if v.N == 1 {
-			started <- struct{}{}
+			started <- leveret.MessageFrom(ctx).ReplyTo
 			<-release
 		}
 		return answer{}, nil
@@ -396,10 +396,11 @@ func TestLate(t *testing.T) {
 	defer cancel()
 	_, err = b.ask.Call(ctx, client, thing{N: 1})
 	require.ErrorIs(t, err, leveret.DeadlineExceeded)
-	receive(t, started)
+	replyTo := receive(t, started)
+	require.Contains(t, replyTo, "reply.tester.here/1-")
 	close(release)
 	b.eventually(func() bool { return meter.sum(t, "leveret.late.replies") == 1 }, "the late one")
-	b.peer().publish("", "reply.tester.here/1", amqp.Publishing{CorrelationId: "guessed", Body: []byte(`{}`)})
+	b.peer().publish("", replyTo, amqp.Publishing{CorrelationId: "guessed", Body: []byte(`{}`)})
 	b.eventually(func() bool { return meter.sum(t, "leveret.late.replies") == 2 }, "the one that was never asked for")
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// certificate is one of an authority that has just been made up, in PEM.
+// certificate returns a PEM certificate of a new authority.
 func certificate(t *testing.T) []byte {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)

@@ -11,8 +11,8 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-// Command returns the program as a command to mount under another one; its subcommand healthcheck comes with it. Its error
-// tells the exit code: see [ExitCode].
+// Command returns the program as a command, including its subcommand healthcheck, to be mounted under another command.
+// To get the exit code for the error that it returns, use [ExitCode].
 func (p Program) Command() *cobra.Command {
 	p = p.withDefaults()
 	schema := p.schema()
@@ -50,7 +50,7 @@ func (p Program) short() string {
 		return p.About
 	}
 	if p.Service != nil {
-		return "The service " + p.Service.Name() + "."
+		return "Runs the service " + p.Service.Name() + "."
 	}
 	return ""
 }
@@ -58,27 +58,27 @@ func (p Program) short() string {
 func (p Program) long() string {
 	return strings.TrimSpace(p.short() + `
 
-It runs until SIGTERM or SIGINT, then lets its handlers finish, and ends; a second signal ends it at once.
+It runs until SIGTERM or SIGINT, then lets its handlers finish and exits. A second signal ends it at once.
 
-Each setting is a flag, a variable (--broker-url is LEVERET_BROKER_URL), and a line in a file; a flag wins over a variable,
-a variable over the file. Secrets have no flag: LEVERET_BROKER_PASSWORD, or LEVERET_BROKER_PASSWORD_FILE for a file that
-holds it.
+Every setting can be given as a flag, as an environment variable (LEVERET_BROKER_URL for --broker-url), or in a file. A
+flag takes precedence over a variable, and a variable over the file. Secrets have no flag: set LEVERET_BROKER_PASSWORD, or
+LEVERET_BROKER_PASSWORD_FILE to the name of a file containing the password.
 
-Exit codes: 0 drained in order, 1 an error, 2 wrong usage or configuration, 7 broker unreachable or access refused, 130 the
+Exit codes: 0 shut down gracefully, 1 error, 2 wrong usage or configuration, 7 broker unreachable or access refused, 130
 second signal.`)
 }
 
-// schema is the table of keys that the program knows.
+// schema returns the table of the keys that the program knows.
 func (p Program) schema() *config.Schema {
-	shared := slices.DeleteFunc(slices.Clone(p.Shared), func(k config.Key) bool {
+	others := slices.DeleteFunc(slices.Clone(p.OtherKeys), func(k config.Key) bool {
 		return slices.ContainsFunc(p.Keys, func(own config.Key) bool { return own.Name == k.Name })
 	})
-	return config.New(slices.Concat(p.Keys, shared)...)
+	return config.New(slices.Concat(p.Keys, others)...)
 }
 
-// sections are those of the keys that have flags here; none means all.
+// sections returns the sections whose keys have flags. None means all sections.
 func (p Program) sections() []string {
-	if len(p.Shared) == 0 {
+	if len(p.OtherKeys) == 0 {
 		return nil
 	}
 	var sections []string
@@ -91,7 +91,7 @@ func (p Program) sections() []string {
 	return sections
 }
 
-// addFlags defines the flags of some sections, and shows the program's own defaults with them.
+// addFlags defines the flags of some sections, showing the program's own defaults.
 func (p Program) addFlags(schema *config.Schema, flags *pflag.FlagSet, sections ...string) {
 	schema.AddFlags(flags, sections...)
 	for _, k := range schema.Keys() {
@@ -108,7 +108,7 @@ func (p Program) load(schema *config.Schema, flags *pflag.FlagSet) (*config.Load
 		return nil, err
 	}
 	if err := schema.Err(); err != nil {
-		return nil, fmt.Errorf("the program's table of settings is wrong: %w", err)
+		return nil, fmt.Errorf("the program's table of settings is invalid: %w", err)
 	}
 	loaded, err := schema.Load(flags, config.Options{Defaults: p.Defaults, Overrides: p.Overrides})
 	if err != nil {
@@ -121,5 +121,5 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return exit(exitUsage, "%q is neither a flag nor a command; see %s --help", args[0], cmd.CommandPath())
+	return exit(exitUsage, "unknown argument %q; see %s --help", args[0], cmd.CommandPath())
 }

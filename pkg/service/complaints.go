@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// complaints tells the log that the broker cannot be reached: at once, and then now and again, since attempts are many.
+// complaints logs that the broker cannot be reached, but not for every attempt: the first time, and then once per
+// complaintsEvery.
 type complaints struct {
 	log *slog.Logger
 

@@ -1,5 +1,5 @@
-// Package service is what every program that serves with Leveret shares: configuration, log, telemetry, health, the way
-// up and the way down. A program says what is its own:
+// Package service provides what all services built on Leveret have in common: configuration, logging, telemetry, health
+// checks, startup and graceful shutdown. A program defines only what is its own:
 //
 //	func main() { service.Main(program()) }
 //
@@ -25,19 +25,21 @@
 //		}
 //	}
 //
-// # The way up
+// # Startup
 //
-// Configuration, log, telemetry, health server (from here on /healthz answers, and /readyz says what is waited for),
-// connection (waited for: see broker.connect_timeout), Setup, worker, and when every queue is consumed one line in the log
-// that says so.
+// A program starts its parts in this order: configuration, logging, telemetry, the health server, the connection,
+// Setup, and the worker. Once the health server runs, /healthz answers and /readyz reports what the program is waiting
+// for. The program waits for the connection up to broker.connect_timeout. When every queue is being consumed, it logs
+// "ready".
 //
-// # The way down
+// # Shutdown
 //
-// The context's end (SIGTERM or SIGINT under [Main]) makes /readyz say no, drains the worker, ends what [Runtime.Go]
-// started, closes what [Runtime.Close] was told of in reverse, then client, connection and telemetry, and the health server
-// last. A second signal ends the process at once, with exit code 130. Whatever else ends (a stuck handler, a function of
-// [Runtime.Go] that fails) ends the program in the same order, with exit code 1.
+// Shutdown begins when the context ends, which under [Main] happens on SIGTERM or SIGINT. From then on /readyz reports
+// "draining". The program ends the functions of [Runtime.Serve], drains the worker, ends the functions of [Runtime.Go],
+// calls the functions of [Runtime.Close] in reverse order, and closes the client, the connection, telemetry, and last
+// the health server. A second signal ends the process at once, with exit code 130. If the worker or a function of
+// [Runtime.Go] fails, the program shuts down in the same order, with exit code 1.
 //
-// Exit codes: 0 drained in order; 1 an error; 2 wrong usage or configuration; 7 the broker was not reached in time, or
-// refused access; 130 the second signal.
+// Exit codes: 0 shut down gracefully; 1 error; 2 wrong usage or configuration; 7 the broker was not reached in time, or
+// refused access; 130 second signal.
 package service

@@ -45,7 +45,7 @@ func hello() service.Program {
 	}
 }
 
-// A program is a value: its process is service.Main, and a test or another program runs it with arguments of its own.
+// A program is a value. service.Main runs it as a process; a test or another program can run it with its own arguments.
 func ExampleProgram() {
 	code := hello().Run(context.Background(), []string{"--version"}, os.Stdout, os.Stderr)
 	fmt.Println("exit code", code)

@@ -14,23 +14,23 @@ const (
 	exitAtOnce      = 130
 )
 
-// exitError is an error with the exit code that it stands for.
+// exitError is an error with an exit code.
 type exitError struct {
 	code   int
 	err    error
-	logged bool // it is in the log already
+	logged bool // the error has been logged
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// exit makes an error with an exit code. The format takes %w.
+// exit returns an error with an exit code. The format may contain %w.
 func exit(code int, format string, args ...any) error {
 	return &exitError{code: code, err: fmt.Errorf(format, args...)}
 }
 
-// ExitCode returns the exit code that an error of [Program.Command] stands for: 0 for nil, 1 for an error that knows no
-// better.
+// ExitCode returns the exit code for an error returned by [Program.Command]. It is 0 for nil, and 1 for any error
+// without an exit code.
 func ExitCode(err error) int {
 	if err == nil {
 		return exitOK

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// functions run together, until they are told to end.
+// functions are functions that run concurrently until they are stopped.
 type functions struct {
 	stop context.CancelFunc
 	done chan struct{} // closed when all have returned
@@ -22,7 +22,8 @@ type functions struct {
 	errs    []error
 }
 
-// start runs functions in goroutines of their own. What ends by itself is told to ended, which must not block.
+// start runs each function in its own goroutine. If one returns before it is stopped, start calls ended, which must not
+// block.
 func start(ctx context.Context, all []function, ended func(error)) *functions {
 	ctx, stop := context.WithCancel(ctx)
 	f := &functions{stop: stop, done: make(chan struct{})}
@@ -47,7 +48,7 @@ func start(ctx context.Context, all []function, ended func(error)) *functions {
 	return f
 }
 
-// call runs the function, and takes a panic for an error.
+// call runs the function and turns a panic into an error.
 func (f function) call(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -57,7 +58,7 @@ func (f function) call(ctx context.Context) (err error) {
 	return f.run(ctx)
 }
 
-// note takes a function off the list, and returns what was wrong with its end.
+// note removes a function from the list of running ones. It returns an error if the function failed or ended early.
 func (f *functions) note(name string, err error, asked bool) error {
 	switch {
 	case asked && (errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed)):
@@ -65,7 +66,7 @@ func (f *functions) note(name string, err error, asked bool) error {
 	case err != nil:
 		err = fmt.Errorf("%s: %w", name, err)
 	case !asked:
-		err = fmt.Errorf("%s ended, though nothing told it to", name)
+		err = fmt.Errorf("%s ended unexpectedly", name)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,7 +78,7 @@ func (f *functions) note(name string, err error, asked bool) error {
 	return err
 }
 
-// end tells the functions to end, waits until they have, for a limited time, and returns what went wrong with them.
+// end stops the functions, waits for them up to limit, and returns their errors.
 func (f *functions) end(limit time.Duration) error {
 	f.stop()
 	timer := time.NewTimer(limit)
@@ -89,12 +90,12 @@ func (f *functions) end(limit time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.running) > 0 {
-		f.errs = append(f.errs, fmt.Errorf("%s did not end within %v and was left behind", strings.Join(f.running, ", "), limit))
+		f.errs = append(f.errs, fmt.Errorf("%s did not end within %v and was abandoned", strings.Join(f.running, ", "), limit))
 	}
 	return errors.Join(f.errs...)
 }
 
-// panicError is a panic as an error that tells where it came from.
+// panicError returns a recovered panic as an error with the stack.
 func panicError(v any) error {
 	return &panicked{value: v, stack: debug.Stack()}
 }

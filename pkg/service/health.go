@@ -16,19 +16,19 @@ import (
 
 func (s settings) healthOff() bool { return s.health == config.HealthOff }
 
-// health is the server that others ask how the program is.
+// health serves /healthz, /readyz and /metrics.
 type health struct {
 	listener net.Listener
 	server   *http.Server
 	done     chan struct{}
 }
 
-// listen answers at an address until close.
+// listen starts the health server, which runs until close.
 func listen(ctx context.Context, address string, ready *readiness, metrics http.Handler, log *slog.Logger) (*health, error) {
 	var c net.ListenConfig
 	listener, err := c.Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("health.address: %w; port 0 takes a free one, off takes none", err)
+		return nil, fmt.Errorf("health.address: %w; use port 0 for a free port, or off to disable", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
@@ -56,13 +56,13 @@ func listen(ctx context.Context, address string, ready *readiness, metrics http.
 	go func() {
 		defer close(h.done)
 		if err := h.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.ErrorContext(ctx, "nobody can ask for the program's health any more", "error", err)
+			log.ErrorContext(ctx, "the health server has failed", "error", err)
 		}
 	}()
 	return h, nil
 }
 
-// say answers in plain text, a line each.
+// say writes a plain-text response.
 func say(w http.ResponseWriter, status int, lines ...string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -70,7 +70,7 @@ func say(w http.ResponseWriter, status int, lines ...string) {
 	_, _ = io.WriteString(w, strings.Join(lines, "\n")+"\n")
 }
 
-// address is where the server really is, whatever port was asked for.
+// address returns the address that the server listens on, with its actual port.
 func (h *health) address() string {
 	if h == nil {
 		return config.HealthOff
@@ -78,7 +78,7 @@ func (h *health) address() string {
 	return h.listener.Addr().String()
 }
 
-// close answers what is being asked, while ctx lives, and ends.
+// close stops the server. It waits for requests in progress until ctx ends.
 func (h *health) close(ctx context.Context) error {
 	err := h.server.Shutdown(ctx)
 	if err != nil {

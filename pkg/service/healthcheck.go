@@ -15,20 +15,21 @@ import (
 	"github.com/leveretmq/leveret/config"
 )
 
-// healthcheckCommand asks the program that runs already. It is what a container without a shell has for a probe.
+// healthcheckCommand returns the command that asks a running program for its health. Containers without a shell use it
+// as their probe.
 func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
-		Short: "Ask the one that runs whether it is ready",
-		Long: "Ask the one that runs, at health.address, whether it is ready. The address comes from where the running one has it:\n" +
-			"flags, variables, file.\n\n" +
-			"Exit codes: 0 it is ready; 1 it is not, or does not answer.",
+		Short: "Check whether the running program is ready",
+		Long: "Check whether the program running at health.address is ready. Give the same flags, variables and file as to the\n" +
+			"running program, so that the address is the same.\n\n" +
+			"Exit codes: 0 ready; 1 not ready, or no answer.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			loaded, err := p.load(schema, cmd.Flags())
 			if err != nil {
-				return exit(exitFailed, "%w", err) // 2 is reserved for health checks of containers
+				return exit(exitFailed, "%w", err) // Docker reserves exit code 2 of a health check
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
@@ -41,11 +42,12 @@ func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 		},
 	}
 	p.addFlags(schema, cmd.Flags(), "health")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for an answer")
 	return cmd
 }
 
-// askReady asks /readyz of the program at a listening address. The error says why it is not ready.
+// askReady requests /readyz from the program that listens at address. If it is not ready, the error contains the
+// reasons.
 func askReady(ctx context.Context, address string) (string, error) {
 	hosts, err := dialable(address)
 	if err != nil {
@@ -63,10 +65,10 @@ func askReady(ctx context.Context, address string) (string, error) {
 		case status == http.StatusServiceUnavailable:
 			return "", fmt.Errorf("not ready:\n%s", answer)
 		default:
-			return "", fmt.Errorf("%s answers /readyz with %d: something else is listening there", host, status)
+			return "", fmt.Errorf("%s answers /readyz with %d: another program is listening there", host, status)
 		}
 	}
-	return "", fmt.Errorf("no answer at %s: it does not run, or its health.address is another: %w", address, errors.Join(errs...))
+	return "", fmt.Errorf("no answer at %s: the program is not running, or has a different health.address: %w", address, errors.Join(errs...))
 }
 
 func get(ctx context.Context, client *http.Client, url string) (text string, status int, err error) {
@@ -83,17 +85,18 @@ func get(ctx context.Context, client *http.Client, url string) (text string, sta
 	return strings.TrimSpace(string(body)), response.StatusCode, err
 }
 
-// dialable returns where to reach what listens at an address: one that listens everywhere is asked at home.
+// dialable returns the addresses at which to reach a listening address. For an unspecified host, that is the loopback
+// address.
 func dialable(address string) ([]string, error) {
 	if address == config.HealthOff {
-		return nil, errors.New("health.address is off: there is nobody to ask")
+		return nil, errors.New("health.address is off, so the program cannot be asked")
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("health.address: %w", err)
 	}
 	if port == "0" {
-		return nil, fmt.Errorf("health.address is %s: the port is known only to the one that runs, which logs it; configure one to ask", address)
+		return nil, fmt.Errorf("health.address is %s, so only the log of the running program has its port; configure a fixed port", address)
 	}
 	switch ip := net.ParseIP(host); {
 	case host == "", ip != nil && ip.IsUnspecified() && ip.To4() == nil:

@@ -9,10 +9,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpWidth is where the lines of the help end.
+// helpWidth is the line length of the help.
 const helpWidth = 110
 
-// usage writes how a command is used, its flags by the sections of their keys.
+// usage prints a command's usage, with its flags grouped by the sections of their keys.
 func usage(cmd *cobra.Command) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage:\n  %s\n", cmd.UseLine())
@@ -34,7 +34,7 @@ func usage(cmd *cobra.Command) error {
 		}
 		shown := *f
 		if f.Value.Type() == "bool" {
-			shown.Value = struct{ pflag.Value }{f.Value} // else --help[=true|false]
+			shown.Value = struct{ pflag.Value }{f.Value} // otherwise the help would show --help[=true|false]
 		}
 		sections[title].AddFlag(&shown)
 	})
@@ -46,7 +46,7 @@ func usage(cmd *cobra.Command) error {
 	return err
 }
 
-// rank puts what is not a setting at the end.
+// rank sorts the flags that are not settings last.
 func rank(title string) int {
 	if title == "other" {
 		return 1

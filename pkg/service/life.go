@@ -16,7 +16,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// life is one run of a program: the way up, the serving, and the way down, whatever it began with.
+// life is one run of a program, from startup to shutdown.
 type life struct {
 	program   Program
 	loaded    *config.Loaded
@@ -30,14 +30,14 @@ type life struct {
 	opened    []closer
 }
 
-// closer is what is closed on the way down.
+// closer is something to close on shutdown.
 type closer struct {
 	name  string
-	own   bool // the program's: then its error is the program's
+	own   bool // registered by the program, which then fails if close does
 	close func(context.Context) error
 }
 
-// closeLimit is how long each closer has.
+// closeLimit is the time limit for each closer.
 const closeLimit = 10 * time.Second
 
 // live runs the program until ctx ends or something fails. When it returns, everything is closed.
@@ -55,7 +55,7 @@ func (p Program) live(ctx context.Context, loaded *config.Loaded, stderr io.Writ
 	if err == nil {
 		err = l.serve(ctx)
 	} else if _, broken := errors.AsType[*panicked](err); ctx.Err() != nil && !broken {
-		l.log.InfoContext(ctx, "told to end before the start was complete", "reason", reason(ctx), "error", err)
+		l.log.InfoContext(ctx, "stopped before startup was complete", "reason", reason(ctx), "error", err)
 		err = nil
 	}
 	l.ready.drain()
@@ -63,7 +63,7 @@ func (p Program) live(ctx context.Context, loaded *config.Loaded, stderr io.Writ
 	return l.end(ctx, err, time.Since(began))
 }
 
-// end tells the log how the program ended.
+// end logs how the program ended.
 func (l *life) end(ctx context.Context, err error, took time.Duration) error {
 	if err == nil {
 		l.log.InfoContext(ctx, "ended", "after", took.String())
@@ -78,7 +78,7 @@ func (l *life) end(ctx context.Context, err error, took time.Duration) error {
 	return &exitError{code: code, err: err, logged: true}
 }
 
-// up takes the program to where it can serve. What it opened is closed by down, also where it fails.
+// up starts the program's parts. What it has opened is closed by down, even if up fails.
 func (l *life) up(ctx context.Context) error {
 	l.ready.wait("the program's parts")
 	var err error
@@ -115,7 +115,8 @@ func (l *life) opens(name string, end func(context.Context) error) {
 	l.opened = append(l.opened, closer{name: name, close: end})
 }
 
-// folders makes those that the service's files are in. The default ones may be missing where nothing can be written.
+// folders creates the folders for the service's files. If a default folder cannot be created, it only logs a warning: a
+// service without files runs on a read-only file system.
 func (l *life) folders(ctx context.Context) error {
 	for _, f := range []struct{ key, path string }{
 		{"data.dir", l.settings.dataDir}, {"database.url", filepath.Dir(l.settings.databasePath)},
@@ -127,15 +128,15 @@ func (l *life) folders(ctx context.Context) error {
 		if v, _ := l.loaded.Value(f.key); v.Origin.Source != config.FromDefault {
 			return exit(exitUsage, "%s: %w (set by %s)", f.key, err, v.Origin.Where)
 		}
-		l.log.WarnContext(ctx, "there is no folder for files", "key", f.key, "error", err)
+		l.log.WarnContext(ctx, "cannot create the folder for files", "key", f.key, "error", err)
 	}
 	return nil
 }
 
-// theBroker is what the way up waits for first.
+// theBroker is what startup waits for first.
 const theBroker = "the broker"
 
-// connect waits for the broker: as long as it takes, or for broker.connect_timeout.
+// connect waits for the broker, up to broker.connect_timeout if that is set.
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	config := l.settings.conn
 	config.Logger = l.log
@@ -159,9 +160,9 @@ func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	case errors.Is(err, leveret.ErrRefused):
 		return nil, exit(exitUnreachable, "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
-		return nil, exit(exitUnreachable, "the broker was not reached within broker.connect_timeout, which is %v: %w", l.settings.connectTimeout, err)
+		return nil, exit(exitUnreachable, "the broker was not reached within broker.connect_timeout (%v): %w", l.settings.connectTimeout, err)
 	case leveret.CodeOf(err) == leveret.InvalidArgument:
-		return nil, exit(exitUsage, "the keys of the section broker: %w", err)
+		return nil, exit(exitUsage, "the section broker: %w", err)
 	default:
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -172,7 +173,7 @@ func (l *life) shownBroker() string {
 	return v.String()
 }
 
-// runtime makes what Setup is given.
+// runtime creates the Runtime for Setup.
 func (l *life) runtime(conn *leveret.Conn) error {
 	service := l.program.Service
 	client, err := leveret.NewClient(conn, service, l.settings.client)
@@ -200,26 +201,27 @@ func (l *life) setup(ctx context.Context) error {
 	return err
 }
 
-// complete makes the worker, and finds out whether Setup has done what the service needs.
+// complete makes the worker, and checks that Setup has registered what the service needs.
 func (l *life) complete() (err error) {
 	if err := l.rt.Handlers.Err(); err != nil {
-		return fmt.Errorf("what Setup registered and the service %q do not fit: %w", l.program.Service.Name(), err)
+		return fmt.Errorf("the handlers registered by Setup do not match the service %q: %w", l.program.Service.Name(), err)
 	}
 	if l.serves() {
 		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {
 			return exit(exitUsage, "%w", err)
 		}
 	}
-	if !l.serves() && len(l.rt.edges)+len(l.rt.beside) == 0 {
-		return fmt.Errorf("the service %q serves nothing, and Setup started nothing by Edge or Go", l.program.Service.Name())
+	if !l.serves() && len(l.rt.servers)+len(l.rt.beside) == 0 {
+		return fmt.Errorf("the service %q serves nothing, and Setup registered nothing with Go or Serve", l.program.Service.Name())
 	}
 	return nil
 }
 
-// serves reports whether there is anything for a worker to do.
+// serves reports whether the service consumes any queues.
 func (l *life) serves() bool { return len(l.program.Service.WorkQueues(l.rt.Conn.Names())) > 0 }
 
-// down closes what was opened, the last first. An error of what the program itself registered is the program's.
+// down closes everything that was opened, in reverse order. It returns the errors of what the program itself
+// registered, and logs the others.
 func (l *life) down(ctx context.Context) error {
 	var errs []error
 	for _, c := range slices.Backward(l.opened) {
@@ -231,13 +233,13 @@ func (l *life) down(ctx context.Context) error {
 		if c.own {
 			errs = append(errs, err)
 		} else {
-			l.log.WarnContext(ctx, "not closed in order", "error", err)
+			l.log.WarnContext(ctx, "not closed cleanly", "error", err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// run closes, for a limited time.
+// run calls close with a time limit.
 func (c closer) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, closeLimit)
 	defer cancel()
@@ -247,9 +249,9 @@ func (c closer) run(ctx context.Context) error {
 	case err := <-done:
 		return err
 	case <-time.After(closeLimit + time.Second):
-		return fmt.Errorf("not done within %v, and left behind", closeLimit)
+		return fmt.Errorf("not done within %v, and abandoned", closeLimit)
 	}
 }
 
-// reason says what ended ctx.
+// reason returns why ctx ended.
 func reason(ctx context.Context) string { return context.Cause(ctx).Error() }

@@ -13,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// newLogger makes a logger that knows what its contexts belong to. The format is that of log.format.
+// newLogger returns a logger that adds the ids found in the context of each record. The format is that of log.format.
 func newLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
@@ -28,13 +28,13 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// contextual adds to each record the ids of the message and of the span that the record's context belongs to. They stand
-// at the top, whatever groups are open. No attribute stands at the top twice: a program's logger and the library's both
-// say which service it is.
+// contextual adds to each record the ids of the message and the span in the record's context. They are always added at
+// the top level, even inside a group. It also drops duplicate attributes at the top level, because a program's logger
+// and the library's both add the service.
 type contextual struct {
-	next slog.Handler // with everything that With and WithGroup added
-	top  slog.Handler // with what was added before the first group
-	// attrs are those that top has, groups what was added from the first group on.
+	next slog.Handler // with everything added by With and WithGroup
+	top  slog.Handler // with everything added before the first group
+	// attrs are the attributes of top, groups everything added from the first group on.
 	attrs  []slog.Attr
 	groups []func(slog.Handler) slog.Handler
 }
@@ -106,7 +106,7 @@ func sameText(a, b slog.Attr) bool {
 	return a.Key == b.Key && a.Value.Kind() == slog.KindString && b.Value.Kind() == slog.KindString && a.Value.String() == b.Value.String()
 }
 
-// idsOf returns the ids that ctx knows of.
+// idsOf returns the ids in ctx.
 func idsOf(ctx context.Context) []slog.Attr {
 	if ctx == nil {
 		return nil

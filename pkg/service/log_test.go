@@ -18,7 +18,7 @@ import (
 
 type nothing struct{}
 
-// inHandler calls f with the context that a handler has.
+// inHandler calls f with the context of a handler.
 func inHandler(t *testing.T, f func(context.Context)) {
 	t.Helper()
 	do := leveret.NewCommand[nothing]("log.it")
@@ -42,7 +42,7 @@ func TestRecordsHoldTheIDsOfTheirContext(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		write func(context.Context, *slog.Logger)
-		want  map[string]any // beside the ids
+		want  map[string]any // in addition to the ids
 	}{
 		"plain":      {func(ctx context.Context, l *slog.Logger) { l.InfoContext(ctx, "m", "a", "b") }, map[string]any{"a": "b"}},
 		"with":       {func(ctx context.Context, l *slog.Logger) { l.With("a", "b").InfoContext(ctx, "m") }, map[string]any{"a": "b"}},
@@ -94,7 +94,7 @@ func TestOutsideOfAnythingNothingIsAdded(t *testing.T) {
 	require.Regexp(t, `^time=\S+ level=WARN msg=m a="b c"\n$`, out.String())
 }
 
-// noKeyTwice finds an object with a key that is there twice, which json.Unmarshal does not mind.
+// noKeyTwice reports duplicate keys in an object, which json.Unmarshal accepts.
 func noKeyTwice(text []byte) error {
 	d := json.NewDecoder(bytes.NewReader(text))
 	var open []map[string]bool
@@ -131,7 +131,7 @@ func TestSpansThatOnlyHaveIDs(t *testing.T) {
 	ctx, root := tracer.Start(t.Context(), "root")
 	defer root.End()
 	require.True(t, root.SpanContext().IsValid())
-	require.True(t, root.SpanContext().IsSampled()) // so that services further on decide by it as by any other
+	require.True(t, root.SpanContext().IsSampled()) // so that services downstream sample it as usual
 	require.False(t, root.IsRecording())
 	require.Equal(t, root.SpanContext(), trace.SpanContextFromContext(ctx))
 

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Main runs a program as a process of its own, and does not return. SIGTERM and SIGINT end the program's context; a second
-// one ends the process at once.
+// Main runs a program and exits the process with its exit code; it does not return. SIGTERM and SIGINT end the
+// program's context. A second signal ends the process at once.
 func Main(p Program) { os.Exit(run(p)) }
 
 func run(p Program) int {

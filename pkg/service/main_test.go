@@ -21,10 +21,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// asProgram makes this test binary a program, by its name.
+// asProgram makes this test binary run the program of that name.
 const asProgram = "TEST_AS_PROGRAM"
 
-// TestMain takes the settings of whoever runs the tests out of their environment, but for those that say which RabbitMQ.
+// TestMain removes the developer's own settings from the environment, except for those that select the RabbitMQ.
 func TestMain(m *testing.M) {
 	if name := os.Getenv(asProgram); name != "" {
 		service.Main(processes[name])
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// A unit of work, and what there is to send and to serve.
+// A unit of work, and the contracts and services of these tests.
 type unit struct {
 	N int `json:"n"`
 }
@@ -51,11 +51,11 @@ var (
 	happened = leveret.NewEvent[unit]("unit.happened")
 	units    = leveret.NewService("unit", leveret.Handles(do), leveret.Answers(ask),
 		leveret.Sends(do), leveret.Publishes(happened), leveret.Calls(ask))
-	// front serves nothing: it only sends.
+	// front only sends, and serves nothing.
 	front = leveret.NewService("front", leveret.Sends(do))
 )
 
-// log is what a program writes to standard error. It is safe for concurrent use.
+// log collects a program's standard error. It is safe for concurrent use.
 type log struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -73,7 +73,7 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// records returns the records with a message, decoded.
+// records returns the decoded records with the given message.
 func (l *log) records(t *testing.T, msg string) []map[string]any {
 	t.Helper()
 	var found []map[string]any
@@ -88,7 +88,7 @@ func (l *log) records(t *testing.T, msg string) []map[string]any {
 	return found
 }
 
-// await waits for the first record with a message.
+// await waits for the first record with the given message.
 func (l *log) await(t *testing.T, msg string) map[string]any {
 	t.Helper()
 	var found []map[string]any
@@ -99,14 +99,14 @@ func (l *log) await(t *testing.T, msg string) map[string]any {
 	return found[0]
 }
 
-// running is a program in this process.
+// running is a program running in this process.
 type running struct {
 	log   *log
 	stop  context.CancelFunc
 	ended chan int
 }
 
-// start runs a program with settings that win over all others. It is ended with the test.
+// start runs a program with settings that override all others, until the test ends.
 func start(t *testing.T, p service.Program, settings map[string]string) *running {
 	t.Helper()
 	p.Overrides = map[string]string{
@@ -131,14 +131,14 @@ func start(t *testing.T, p service.Program, settings map[string]string) *running
 	return r
 }
 
-// end tells the program to end and returns its exit code.
+// end stops the program and returns its exit code.
 func (r *running) end(t *testing.T) int {
 	t.Helper()
 	r.stop()
 	return r.code(t)
 }
 
-// code waits for the program's end.
+// code waits for the program to end and returns its exit code.
 func (r *running) code(t *testing.T) int {
 	t.Helper()
 	select {
@@ -150,7 +150,7 @@ func (r *running) code(t *testing.T) int {
 	}
 }
 
-// get asks the program's health server.
+// get sends a request to the program's health server.
 func (r *running) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	address, _ := r.log.await(t, "health")["address"].(string)
@@ -174,7 +174,7 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 	return response.StatusCode, string(text), err
 }
 
-// handlers registers handlers that do nothing for what units serves.
+// handlers registers handlers that do nothing for everything that units serves.
 func handlers(rt *service.Runtime) {
 	do.Handle(rt.Handlers, func(context.Context, unit) error { return nil })
 	ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })

@@ -81,7 +81,7 @@ func permitted(t *testing.T, layout string, declares, serves map[string]string) 
 		require.NoError(t, err)
 		require.Equal(t, unit{4}, answer)
 
-		// A caller that gives up says so over the channel on which others wait for their replies.
+		// A caller that gives up cancels its request on the channel on which others wait for their replies.
 		patient := make(chan error, 1)
 		go func() {
 			_, err := quote.Call(t.Context(), rt.Client, unit{5})
@@ -97,7 +97,7 @@ func permitted(t *testing.T, layout string, declares, serves map[string]string) 
 		<-asked
 		giveUp()
 		require.ErrorIs(t, <-impatient, leveret.Canceled)
-		if c.declare == "true" { // else there is no queue to hear it from
+		if c.declare == "true" { // otherwise there is no queue to receive it from
 			<-told
 		}
 		_, err = quote.Call(t.Context(), rt.Client, unit{4})
@@ -123,7 +123,7 @@ var (
 		leveret.Handles(pay), leveret.Sends(pay), leveret.SubscribesTo(paid), leveret.Publishes(paid), leveret.Answers(quote), leveret.Calls(quote))
 )
 
-// documented reads a row of the table of permissions in the documentation.
+// documented returns a row of the table of permissions in the documentation.
 func documented(t *testing.T, row string) map[string]string {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/operations.md")

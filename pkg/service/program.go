@@ -12,45 +12,46 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Program is one service as something to run: its own process by [Main], a command of another program by
-// [Program.Command], or part of a test by [Program.Run].
+// A Program is a service that can be run: as a process by [Main], as a command of another program by [Program.Command],
+// or in a test by [Program.Run].
 type Program struct {
-	// Service says what the program sends and serves. Required.
+	// Service declares what the program sends and serves. Required.
 	Service *leveret.Service
-	// Name is the binary's name, for help and logs. Default: the service's name with a d behind it.
+	// Name is the binary's name, for help and logs. Defaults to the service's name followed by d: "orderd".
 	Name string
-	// Version is shown by --version, in logs and in the management UI. Default: what the build knows of itself.
+	// Version is shown by --version, in logs and in the management UI. Defaults to the version recorded in the build.
 	Version string
-	// About is one sentence for the help.
+	// About describes the program in one sentence, for the help.
 	About string
 
-	// Keys are the program's own settings, beside [config.Keys]. Read them with [Runtime.Decode].
+	// Keys are the program's own settings, in addition to [config.Keys]. Read them with [Runtime.Decode].
 	Keys []config.Key
-	// Shared are the settings of other programs that read the same file. They are known, so that they are no mistakes
-	// there, and have no flags here. Those that Keys has too are passed over.
-	Shared []config.Key
-	// Defaults replace the defaults of keys, by name: "health.address" for instance.
+	// OtherKeys are the settings of other programs that use the same file. They are accepted in the file but have no
+	// flags. It may include keys that are also in Keys.
+	OtherKeys []config.Key
+	// Defaults replaces the defaults of keys, by name: "health.address", for example.
 	Defaults map[string]string
-	// Overrides win over flags, environment and file, by name: for a program that runs this one inside itself.
+	// Overrides takes precedence over flags, environment and file, by name. Use it in a program that runs this one inside
+	// itself.
 	Overrides map[string]string
 
-	// Client, Handlers and Worker are what configuration does not set: middleware, for instance, and the program's own
-	// defaults. What a flag, a variable, the file, Defaults or Overrides set, wins.
+	// Client, Handlers and Worker hold what cannot be configured, such as middleware, and the program's own defaults. Values
+	// set by a flag, a variable, the file, Defaults or Overrides take precedence.
 	Client   leveret.ClientConfig
 	Handlers leveret.HandlersConfig
 	Worker   leveret.WorkerConfig
 
-	// Setup builds the service: handlers in rt.Handlers, and whatever rt.Go runs. It may block, and should end when ctx does:
-	// ctx ends when the program is told to. An error ends the program, and so does a panic. Required.
+	// Setup builds the service: it registers handlers with rt.Handlers, and functions with rt.Go. It may block, but must
+	// return when ctx ends, which means that the program is shutting down. An error or a panic ends the program. Required.
 	Setup func(ctx context.Context, rt *Runtime) error
 }
 
-// Run is the program without the process: it reads args (without the binary's name), runs until ctx ends and all is
-// drained, and returns the exit code. It writes logs and errors to stderr, and what was asked for (help, version) to
-// stdout. Safe for concurrent use, several programs to a process.
+// Run runs the program in this process. It parses args (without the binary's name), blocks until ctx ends and
+// everything is drained, and returns the exit code. Logs and errors go to stderr, help and version to stdout. Run is
+// safe for concurrent use; several programs may run in one process.
 func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd := p.Command()
-	cmd.SetArgs(append([]string{}, args...)) // nil would be the process's own
+	cmd.SetArgs(append([]string{}, args...)) // nil would mean the process's own arguments
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
@@ -60,7 +61,7 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	return ExitCode(err)
 }
 
-// withDefaults fills in what the program left out.
+// withDefaults fills in defaults.
 func (p Program) withDefaults() Program {
 	switch {
 	case p.Name != "":
@@ -75,13 +76,13 @@ func (p Program) withDefaults() Program {
 	return p
 }
 
-// err returns what is wrong with the program itself.
+// err checks the program itself.
 func (p Program) err() error {
 	switch {
 	case p.Service == nil:
-		return errors.New("service.Program has no Service: it says what the program sends and serves")
+		return errors.New("service.Program.Service is required: it declares what the program sends and serves")
 	case p.Setup == nil:
-		return errors.New("service.Program has no Setup: it registers the handlers")
+		return errors.New("service.Program.Setup is required: it registers the handlers")
 	}
 	return p.Service.Err()
 }

@@ -8,28 +8,28 @@ import (
 	"sync"
 )
 
-// readiness is what /readyz says: nothing while all is well, else every reason why not. It is safe for concurrent use.
+// readiness collects the reasons why the program is not ready, for /readyz. It is safe for concurrent use.
 type readiness struct {
 	mu       sync.Mutex
-	waiting  string // what the way up waits for; empty when it is behind
-	trouble  string // why that takes time, where it is known
+	waiting  string // what startup is waiting for; empty after startup
+	trouble  string // why it is waiting, if known
 	draining bool
 	checks   []check
 }
 
 type check struct {
-	name string // empty for what says itself what it is about
+	name string // empty if the check's errors name their subject themselves
 	ask  func() error
 }
 
-// wait says that the program is on its way up, and what it waits for.
+// wait records that the program is starting up, and what it is waiting for.
 func (r *readiness) wait(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting, r.trouble = what, ""
 }
 
-// explain says why what the way up waits for has not come yet. What is not waited for any more is passed over.
+// explain records why the program is still waiting for what. If it no longer is, explain does nothing.
 func (r *readiness) explain(what string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -38,14 +38,14 @@ func (r *readiness) explain(what string, err error) {
 	}
 }
 
-// serve ends the way up: from here on the checks say how it is.
+// serve ends startup. From here on, readiness is determined by the checks.
 func (r *readiness) serve() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.waiting, r.trouble = "", ""
 }
 
-// drain begins the way down.
+// drain begins shutdown.
 func (r *readiness) drain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +58,7 @@ func (r *readiness) add(name string, ask func() error) {
 	r.checks = append(r.checks, check{name, ask})
 }
 
-// reasons returns why the program is not ready, a line each; none if it is.
+// reasons returns why the program is not ready, one line per reason. It returns none if the program is ready.
 func (r *readiness) reasons() []string {
 	r.mu.Lock()
 	waiting, draining, checks := r.waiting+r.trouble, r.draining, slices.Clone(r.checks)
@@ -88,7 +88,7 @@ func (r *readiness) reasons() []string {
 	return reasons
 }
 
-// run asks, and takes a panic for a no.
+// run runs the check and turns a panic into an error.
 func (c check) run() (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -15,15 +15,15 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Runtime is what a program finds when its Setup is called: everything is configured and connected. Its fields must not
-// be changed. Its methods are for Setup and the goroutines that Setup waits for; after Setup they panic.
+// A Runtime is passed to a program's Setup. Everything in it is configured and connected. Do not change its fields. Its
+// methods may be called only by Setup and the goroutines that Setup waits for; after Setup has returned, they panic.
 type Runtime struct {
-	// Config is what every program is configured by. For the program's own keys, see [Runtime.Decode].
+	// Config holds the settings common to all programs. For the program's own keys, see [Runtime.Decode].
 	Config config.Config
-	// Logger adds the ids of the message that a context belongs to.
+	// Logger adds the ids of the message in a record's context.
 	Logger *slog.Logger
 	Conn   *leveret.Conn
-	// Client sends what the service declared.
+	// Client sends what the service declares.
 	Client *leveret.Client
 	// Handlers takes the handlers of what the service declared. A worker serves them once Setup has returned.
 	Handlers *leveret.Handlers
@@ -32,11 +32,11 @@ type Runtime struct {
 	MeterProvider  metric.MeterProvider
 	Propagator     propagation.TextMapPropagator
 
-	// DataDir is the folder for the service's files. It exists, unless it is the default one and cannot be made: then the
-	// log says so, and a service without files does without.
+	// DataDir is the folder for the service's files. It exists, unless it is the default folder and could not be created,
+	// which is logged.
 	DataDir string
-	// DatabasePath is the SQLite file for the service's state: what database.url says, else <service>.db in DataDir. For
-	// its folder the same holds.
+	// DatabasePath is the path of the SQLite file for the service's state: the one named by database.url, or else
+	// <service>.db in DataDir. Its folder exists under the same condition as DataDir.
 	DatabasePath string
 
 	loaded *config.Loaded
@@ -46,11 +46,11 @@ type Runtime struct {
 	sealed     bool
 	middleware []leveret.Middleware
 	beside     []function
-	edges      []function
+	servers    []function
 	closers    []closer
 }
 
-// function is what runs beside the worker.
+// function is a named function that runs alongside the worker.
 type function struct {
 	name string
 	run  func(context.Context) error
@@ -59,42 +59,42 @@ type function struct {
 // Decode reads the program's own keys of a section into a struct with `config:"…"` tags: see [config.Loaded.Decode].
 func (rt *Runtime) Decode(section string, into any) error { return rt.loaded.Decode(section, into) }
 
-// Use puts middleware around every handler, the first outermost, inside of Program.Handlers.Middleware. For middleware that
-// needs what Setup opens; call it in Setup.
+// Use wraps every handler of rt.Handlers in middleware, the first being the outermost, but inside
+// Program.Handlers.Middleware. It is meant for middleware that depends on what Setup opens.
 func (rt *Runtime) Use(middleware ...leveret.Middleware) {
 	rt.change("Use", func() { rt.middleware = append(rt.middleware, middleware...) })
 }
 
-// Go runs run beside the worker, once Setup has returned. Its ctx ends when the worker has drained, so that what runs here
-// still serves handlers until the last of them is done. Where run returns before that, with an error or without, the
-// program ends; a run that may end early blocks on ctx. Call it in Setup.
+// Go runs a function alongside the worker, once Setup has returned. Its ctx ends after the worker has drained, so that
+// handlers can rely on it until the last of them is done. If run returns before that, with an error or without, the
+// program shuts down; a function that is done early must wait for ctx.
 //
-// On the way down run has worker.drain_timeout to return; one that does not is left behind, and the exit code is 1.
+// On shutdown, run has worker.drain_timeout to return. If it does not, it is abandoned and the exit code is 1.
 func (rt *Runtime) Go(name string, run func(ctx context.Context) error) {
 	rt.change("Go", func() { rt.beside = append(rt.beside, function{name, run}) })
 }
 
-// Edge is Go for what brings work in, an HTTP server for instance: its ctx ends first, at the very beginning of the way
-// down, and the worker drains when run has returned. Call it in Setup.
-func (rt *Runtime) Edge(name string, run func(ctx context.Context) error) {
-	rt.change("Edge", func() { rt.edges = append(rt.edges, function{name, run}) })
+// Serve is like Go, but for functions that bring work in, such as an HTTP server. On shutdown, its ctx is the first to
+// end, and the worker drains only after run has returned.
+func (rt *Runtime) Serve(name string, run func(ctx context.Context) error) {
+	rt.change("Serve", func() { rt.servers = append(rt.servers, function{name, run}) })
 }
 
-// Close registers what is closed on the way down, after worker and Go, the last one first; also where Setup fails. Each
-// has ten seconds. Call it in Setup.
+// Close registers a function to call on shutdown, after the worker and the functions of Go have ended, even if Setup
+// fails. Functions are called in reverse order; each has ten seconds.
 func (rt *Runtime) Close(name string, end func() error) {
 	rt.change("Close", func() {
 		rt.closers = append(rt.closers, closer{name: name, own: true, close: func(context.Context) error { return end() }})
 	})
 }
 
-// Ready adds a check to /readyz: nil, or why the program is not ready. It is called by many goroutines at once and must
-// answer at once. Call it in Setup.
+// Ready adds a check to /readyz. The check returns nil, or why the program is not ready. It must be safe for concurrent
+// use and return quickly.
 func (rt *Runtime) Ready(name string, check func() error) {
 	rt.change("Ready", func() { rt.ready.add(name, check) })
 }
 
-// change takes what Setup registers.
+// change registers something, unless Setup has returned.
 func (rt *Runtime) change(method string, do func()) {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
@@ -104,15 +104,15 @@ func (rt *Runtime) change(method string, do func()) {
 	do()
 }
 
-// seal ends what Setup may register.
+// seal ends registration.
 func (rt *Runtime) seal() {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	rt.sealed = true
 }
 
-// used is the middleware that puts those of Use around a handler. Handlers are registered while Setup runs, which may call
-// Use later; so the chain is made with the first message.
+// used applies the middleware of Use to a handler. It builds the chain when the first message arrives, because Setup
+// may call Use after registering handlers.
 func (rt *Runtime) used(next leveret.Handler) leveret.Handler {
 	chain := sync.OnceValue(func() leveret.Handler {
 		rt.mu.Lock()

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// serve runs worker, edges and what runs beside them until ctx ends or one of them does, and then ends them in order:
-// edges, worker, the rest.
+// serve runs the worker and the program's functions until ctx ends or one of them does. Then it ends them in order: the
+// functions of Serve, the worker, and the functions of Go.
 func (l *life) serve(ctx context.Context) error {
 	kept := context.WithoutCancel(ctx)
 	failed := make(chan error, 1)
 	fail := func(err error) {
 		select {
 		case failed <- err:
-		default: // not the first
+		default: // only the first failure counts
 		}
 	}
 
@@ -28,7 +28,7 @@ func (l *life) serve(ctx context.Context) error {
 	l.ready.serve()
 	beside := start(kept, l.rt.beside, fail)
 	worker := start(kept, consuming, fail)
-	edges := start(kept, l.rt.edges, fail)
+	servers := start(kept, l.rt.servers, fail)
 	announcing := start(kept, []function{{"announce", l.announce}}, func(error) {})
 
 	select {
@@ -41,17 +41,17 @@ func (l *life) serve(ctx context.Context) error {
 	}
 	limit := l.settings.worker.DrainTimeout
 	_ = announcing.end(limit)
-	return errors.Join(edges.end(limit), worker.end(l.drainLimit()), beside.end(limit))
+	return errors.Join(servers.end(limit), worker.end(l.drainLimit()), beside.end(limit))
 }
 
-// drainLimit is how long the worker may take: the drain time, the time after which a handler is stuck, and some for the
-// broker to answer.
+// drainLimit is how long the worker may take to end: the drain time, the time after which a handler counts as stuck,
+// and a margin for the broker to answer.
 func (l *life) drainLimit() time.Duration {
 	return l.settings.worker.DrainTimeout + l.settings.worker.StuckAfter + 15*time.Second
 }
 
-// announce waits until the program is ready and says so, once. Other programs read that record: its message and
-// attributes stay as they are.
+// announce waits until the program is ready and logs that once. Do not change the record's message and attributes:
+// other programs read it.
 func (l *life) announce(ctx context.Context) error {
 	for pause := 10 * time.Millisecond; len(l.ready.reasons()) > 0; pause = min(2*pause, 250*time.Millisecond) {
 		timer := time.NewTimer(pause)

@@ -15,14 +15,14 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// settings is the configuration as the parts of a program take it. This file is the one place where a key becomes a field
-// of something else.
+// settings is the configuration in the form that the parts of a program need. Keys are mapped to the fields of other
+// packages only in this file.
 type settings struct {
-	conn           leveret.ConnConfig // without what is made at run time: logger, telemetry
+	conn           leveret.ConnConfig // without the logger and telemetry, which are created later
 	client         leveret.ClientConfig
 	handlers       leveret.HandlersConfig
 	worker         leveret.WorkerConfig
-	connectTimeout time.Duration // 0 is for ever
+	connectTimeout time.Duration // 0 means forever
 	logLevel       slog.Level
 	logFormat      string
 	otlpEndpoint   string
@@ -83,7 +83,7 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 	return s, nil
 }
 
-// unlessSet returns the program's own value for a key that nothing sets, if it has one, and else the configured one.
+// unlessSet returns the configured value of a key or, if no source sets the key, the program's own value if it has one.
 func unlessSet[T comparable](p Program, loaded *config.Loaded, key string, own, configured T) T {
 	v, _ := loaded.Value(key)
 	if _, set := p.Defaults[key]; set || v.Origin.Source != config.FromDefault {
@@ -92,8 +92,8 @@ func unlessSet[T comparable](p Program, loaded *config.Loaded, key string, own, 
 	return cmp.Or(own, configured)
 }
 
-// instance tells this life of a program apart from all others. Host and process id do not: several programs may live in one
-// process, and in containers every process is the first.
+// instance identifies this run of a program in logs and telemetry. Host and process id alone would not be unique:
+// several programs may run in one process, and in containers every process has the same id.
 func instance() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -18,13 +18,14 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// mapped says, for a key, a value that is not its default, and what it changes; nil where a program does not use the key.
+// mapped holds, for a key, a value that is not the default, and the change it makes to settings. The change is nil if a
+// service does not use the key.
 type mapped struct {
 	value  string
 	change func(*settings)
 }
 
-// Every key of the table has its place, whatever source it comes from. A key that is added later has to be added here.
+// Every key is mapped to its place in settings, whatever its source. A new key has to be added here.
 func TestEveryKeyTakesEffect(t *testing.T) {
 	authority, password := authorityFile(t), filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(password, []byte("hunter2\n"), 0o600))
@@ -40,7 +41,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"broker.connect_timeout":    {"7s", func(s *settings) { s.connectTimeout = 7 * time.Second }},
 		"broker.heartbeat":          {"7s", func(s *settings) { s.conn.Heartbeat = 7 * time.Second }},
 		"broker.max_backoff":        {"7s", func(s *settings) { s.conn.MaxBackoff = 7 * time.Second }},
-		"broker.management_url":     {"http://x:1/", nil}, // services do without
+		"broker.management_url":     {"http://x:1/", nil}, // services do not need it
 		"broker.tls.ca_file":        {authority, func(s *settings) { s.conn.TLS = &tls.Config{} }},
 		"broker.tls.server_name":    {"rabbit", func(s *settings) { s.conn.TLS = &tls.Config{ServerName: "rabbit"} }},
 		"broker.tls.insecure":       {"true", func(s *settings) { s.conn.TLS = &tls.Config{InsecureSkipVerify: true} }}, //nolint:gosec // connects to nothing
@@ -65,7 +66,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"database.url": {"sqlite:/srv/x.db", func(s *settings) { s.databasePath = "/srv/x.db" }},
 	}
 	p := Program{Name: "unitd", Version: "1.2.3", Service: leveret.NewService("unit"), Defaults: map[string]string{"broker.url": "amqps://rabbit/"}}
-	t.Setenv("LEVERET_BROKER_URL", "") // that of whoever runs the tests; empty is unset
+	t.Setenv("LEVERET_BROKER_URL", "") // remove the developer's own setting; empty means unset
 	schema := p.schema()
 	read := func(t *testing.T, args ...string) settings {
 		t.Helper()
@@ -90,7 +91,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 			want.change(&expected)
 			check := func(source string, got settings) {
 				t.Helper()
-				if strings.HasPrefix(k.Name, "broker.tls.") { // compared by what matters: it holds pools and functions
+				if strings.HasPrefix(k.Name, "broker.tls.") { // it contains pools and functions, so compare what matters
 					require.NotNil(t, got.conn.TLS, source)
 					require.Equal(t, expected.conn.TLS.ServerName, got.conn.TLS.ServerName, source)
 					require.Equal(t, expected.conn.TLS.InsecureSkipVerify, got.conn.TLS.InsecureSkipVerify, source)
@@ -112,7 +113,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 	}
 }
 
-// inFile writes a key as a file.
+// inFile returns a file that sets a key.
 func inFile(k config.Key, value string) string {
 	if k.Type == config.String {
 		value = fmt.Sprintf("%q", value)
@@ -125,7 +126,7 @@ func inFile(k config.Key, value string) string {
 	return strings.TrimSuffix(text, "\n") + " " + value + "\n"
 }
 
-// authorityFile is one of some certificate authority, whatever it is.
+// authorityFile returns a file with the certificate of some authority.
 func authorityFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ca.pem")
@@ -133,7 +134,7 @@ func authorityFile(t *testing.T) string {
 	return path
 }
 
-// What the program says itself holds until something configures it.
+// The program's own values apply unless the configuration sets them.
 func TestTheProgramsOwnSettings(t *testing.T) {
 	t.Parallel()
 	p := Program{
@@ -173,11 +174,11 @@ func TestInstancesAreApart(t *testing.T) {
 	require.LessOrEqual(t, len(one), 127)
 }
 
-func TestSharedKeys(t *testing.T) {
+func TestOtherKeys(t *testing.T) {
 	t.Parallel()
 	own := config.Key{Name: "unit.own", Type: config.Int, Usage: "u"}
 	other := config.Key{Name: "other.key", Type: config.Int, Usage: "u"}
-	p := Program{Service: leveret.NewService("unit"), Keys: []config.Key{own}, Shared: []config.Key{own, other}}
+	p := Program{Service: leveret.NewService("unit"), Keys: []config.Key{own}, OtherKeys: []config.Key{own, other}}
 	require.NoError(t, p.schema().Err())
 	flags := p.Command().PersistentFlags()
 	require.NotNil(t, flags.Lookup("unit-own"))

@@ -25,17 +25,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// telemetry is what a program measures and traces with: OpenTelemetry, given in and not global.
+// telemetry holds a program's OpenTelemetry providers. They are passed on explicitly and never set globally.
 type telemetry struct {
 	tracer     trace.TracerProvider
 	meter      metric.MeterProvider
 	propagator propagation.TextMapPropagator
-	// metrics answers with all metrics, as Prometheus reads them; nil where nobody can ask.
+	// metrics serves all metrics in Prometheus's format. It is nil if the health server is off.
 	metrics http.Handler
 	ends    []func(context.Context) error
 }
 
-// newTelemetry makes the providers. It does not block: exporters connect when they have something to tell.
+// newTelemetry creates the providers. It does not block, because exporters connect only when they have data.
 func newTelemetry(ctx context.Context, p Program, s settings, ready *readiness, log *slog.Logger) (*telemetry, error) {
 	what, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.name", p.Service.Name()),
@@ -43,7 +43,7 @@ func newTelemetry(ctx context.Context, p Program, s settings, ready *readiness, 
 		attribute.String("service.instance.id", s.conn.Instance),
 	), resource.WithFromEnv())
 	if err != nil {
-		log.WarnContext(ctx, "some of OTEL_RESOURCE_ATTRIBUTES is not understood", "error", err)
+		log.WarnContext(ctx, "OTEL_RESOURCE_ATTRIBUTES is partly invalid", "error", err)
 	}
 	t := &telemetry{
 		meter:      noopmetric.NewMeterProvider(),
@@ -61,7 +61,7 @@ func newTelemetry(ctx context.Context, p Program, s settings, ready *readiness, 
 	return t, t.measureReadiness(ready)
 }
 
-// trace sends spans to a collector if one is configured, by the key or by OpenTelemetry's own variables.
+// trace sends spans to a collector if one is configured, by its key or by OpenTelemetry's own variables.
 func (t *telemetry) trace(ctx context.Context, what *resource.Resource, endpoint string, log *slog.Logger) error {
 	var options []otlptracehttp.Option
 	switch {
@@ -79,12 +79,13 @@ func (t *telemetry) trace(ctx context.Context, what *resource.Resource, endpoint
 	if err != nil {
 		return exit(exitUsage, "telemetry.otlp_endpoint: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(toldExporter{exporter, log}), sdktrace.WithResource(what))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(what))
 	t.tracer, t.ends = provider, append(t.ends, provider.Shutdown)
 	return nil
 }
 
-// tracesURL is where a collector takes traces: OpenTelemetry's path below the endpoint, unless it stands there already.
+// tracesURL returns the URL for traces: the endpoint with OpenTelemetry's standard path, unless it has that path
+// already.
 func tracesURL(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -96,7 +97,7 @@ func tracesURL(endpoint string) (string, error) {
 	return u.String(), nil
 }
 
-// measure keeps metrics for Prometheus to fetch, in a registry of the program's own.
+// measure collects metrics for Prometheus in the program's own registry.
 func (t *telemetry) measure(what *resource.Resource, log *slog.Logger) error {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -113,10 +114,10 @@ func (t *telemetry) measure(what *resource.Resource, log *slog.Logger) error {
 	return nil
 }
 
-// measureReadiness makes a metric of what /readyz says.
+// measureReadiness exports readiness as a metric.
 func (t *telemetry) measureReadiness(ready *readiness) error {
 	_, err := t.meter.Meter(scope).Int64ObservableGauge("leveret.service.ready",
-		metric.WithDescription("1 while /readyz says that the program is ready."),
+		metric.WithDescription("1 if /readyz reports that the program is ready, else 0."),
 		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
 			var is int64
 			if len(ready.reasons()) == 0 {
@@ -130,7 +131,7 @@ func (t *telemetry) measureReadiness(ready *readiness) error {
 
 const scope = "github.com/leveretmq/leveret/pkg/service"
 
-// close sends what is left, while ctx lives.
+// close exports what is left, until ctx ends.
 func (t *telemetry) close(ctx context.Context) error {
 	var errs []error
 	for _, end := range t.ends {
@@ -139,15 +140,15 @@ func (t *telemetry) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// toldExporter tells the log when spans are lost, which otherwise OpenTelemetry's global error handler would.
-type toldExporter struct {
+// loggedExporter logs when spans are lost. Otherwise OpenTelemetry's global error handler would report it.
+type loggedExporter struct {
 	sdktrace.SpanExporter
 
 	log *slog.Logger
 }
 
 // ExportSpans implements sdktrace.SpanExporter.
-func (e toldExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+func (e loggedExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		e.log.WarnContext(context.WithoutCancel(ctx), "spans were not exported; they are lost", "spans", len(spans), "error", err)
 	}

@@ -2,7 +2,7 @@ package service
 
 import "runtime/debug"
 
-// buildVersion is what the build knows of the program's version: the module's, else the revision, else "devel".
+// buildVersion returns the version recorded in the build: the module's version, or else the revision, or else "devel".
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

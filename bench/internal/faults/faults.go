@@ -1,5 +1,5 @@
-// Package faults finds out whether a peer can lose messages, by doing to it what makes others lose them: a queue that is
-// gone, a broker that is killed, a worker that is killed.
+// Package faults finds out whether a peer can lose messages, by provoking typical causes of loss: a deleted queue, a
+// killed broker, and a killed worker.
 package faults
 
 import (
@@ -25,7 +25,7 @@ import (
 // An Experiment is one kind of fault.
 type Experiment string
 
-// The experiments. What is lost may depend on how a peer is used: some are tried in two ways.
+// The experiments. Some are done in two ways, because a loss may depend on how a peer is used.
 const (
 	Unroutable          Experiment = "unroutable"
 	UnroutablePipelined Experiment = "unroutable-pipelined"
@@ -35,37 +35,37 @@ const (
 	WorkerInBatches     Experiment = "worker-in-batches"
 )
 
-// A Finding is what one experiment showed of one peer, in the worst of its repetitions.
+// A Finding is the outcome of one experiment with one peer, in its worst repetition.
 type Finding struct {
 	Peer       string
 	Experiment Experiment
-	// Offered is false where the peer has nothing to try.
+	// Offered is false if the peer lacks what the experiment needs.
 	Offered bool
-	// Trials is how often it was tried.
+	// Trials is the number of repetitions.
 	Trials int
-	// Reported is how many messages the peer reported as sent, or, of the workers' experiment, how many it was given.
+	// Reported is the number of messages that the peer reported as sent or, in the experiments with workers, was given.
 	Reported int
-	// Lost is how many of these were nowhere afterwards.
+	// Lost is the number of these that had disappeared afterwards.
 	Lost int
-	// Twice is how many came, or were handled, more than once.
+	// Twice is the number of messages that were received or handled more than once.
 	Twice int
-	// Hung says that a call did not return.
+	// Hung reports whether a call did not return.
 	Hung bool
-	// Recovered says that the peer went on by itself after the broker was back.
+	// Recovered reports whether the peer continued by itself after the broker was back.
 	Recovered bool
 	// After is how long that took, in seconds.
 	After float64
-	// Note is an error that was seen.
+	// Note is an error that was observed.
 	Note string
-	// Err is why the experiment could not be done.
+	// Err is the reason why the experiment could not be done.
 	Err string
 }
 
-// Config says what to try.
+// Config configures the experiments.
 type Config struct {
 	Peers []peers.Peer
-	// Rounds is how often each experiment is repeated; that with unroutable messages, which takes little, leastUnroutable
-	// times or more.
+	// Rounds is the number of repetitions of each experiment. The quick one with unroutable messages is repeated at least
+	// leastUnroutable times.
 	Rounds int
 	// Dir is for ledgers.
 	Dir      string
@@ -81,7 +81,7 @@ const (
 	toHandle = 3000
 )
 
-// experiments are the experiments, in their order.
+// experiments lists the experiments in order.
 var experiments = []struct {
 	Experiment
 	offered func(peers.Peer) bool
@@ -101,10 +101,10 @@ func sends(p peers.Peer) bool     { return p.Sender != nil }
 func pipelines(p peers.Peer) bool { return p.Pipeline != nil }
 func works(p peers.Peer) bool     { return (p.Sender != nil || p.FilledBy != "") && p.Work != nil }
 
-// tried tells whether there are experiments with a peer: its variants behave as it does.
+// tried reports whether there are experiments with a peer. Variants behave like their peer and are not tried.
 func tried(p peers.Peer) bool { return !p.Variant && (p.Sender != nil || p.Work != nil) }
 
-// Takes is about how long all experiments with a peer take.
+// Takes returns approximately how long all experiments with a peer take.
 func Takes(p peers.Peer, rounds int) (all time.Duration) {
 	for _, e := range experiments {
 		if tried(p) && e.offered(p) {
@@ -114,7 +114,7 @@ func Takes(p peers.Peer, rounds int) (all time.Duration) {
 	return all
 }
 
-// Run does every experiment with every peer on a node that it kills again and again.
+// Run does every experiment with every peer, on a node that it kills repeatedly.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, error) {
 	var findings []Finding
 	for _, p := range c.Peers {
@@ -149,7 +149,7 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Finding, erro
 	return findings, nil
 }
 
-// worse tells whether a is to be shown rather than b.
+// worse reports whether a is worse than b.
 func worse(a, b Finding) bool {
 	flag := func(yes bool) int {
 		if yes {
@@ -194,7 +194,7 @@ func (t *trial) task(kind measure.Kind) measure.Task {
 	return task
 }
 
-// unroutable: does whoever sends to a queue that is gone learn of it?
+// unroutable: does a sender notice that the queue is gone?
 func unroutable(ctx context.Context, t *trial) (Finding, error) {
 	task := t.task(measure.Unroutable)
 	task.Messages = 200
@@ -214,7 +214,7 @@ func unroutable(ctx context.Context, t *trial) (Finding, error) {
 	return f, nil
 }
 
-// broker: is what was reported as sent still there after the broker was killed under load?
+// broker: are messages reported as sent still there after the broker was killed under load?
 func broker(ctx context.Context, t *trial) (Finding, error) {
 	var f Finding
 	child, err := process.Start(ctx, t.task(measure.Record))
@@ -228,8 +228,8 @@ func broker(ctx context.Context, t *trial) (Finding, error) {
 	if !t.grows(ctx, child, 1000, 20*time.Second) {
 		return f, errors.New("too little was sent before the broker was to be killed")
 	}
-	// RabbitMQ 3.10 writes down within two seconds that there is a new queue; until then a queue does not survive, whoever
-	// has sent to it.
+	// RabbitMQ 3.10 takes up to two seconds to persist a new queue. Until then the queue does not survive a kill,
+	// whichever peer has sent to it.
 	sleep(ctx, 3*time.Second)
 	if err := t.node.Kill(); err != nil {
 		return f, err
@@ -271,7 +271,7 @@ func broker(ctx context.Context, t *trial) (Finding, error) {
 	return f, nil
 }
 
-// worker: is every message handled to its end though the worker is killed in the middle?
+// worker: is every message handled completely although a worker is killed in the middle?
 func worker(ctx context.Context, t *trial) (Finding, error) {
 	var f Finding
 	filling := t.task(measure.Fill)
@@ -314,7 +314,7 @@ func worker(ctx context.Context, t *trial) (Finding, error) {
 	return f, err
 }
 
-// grows waits until the ledger has so many lines.
+// grows waits until the ledger has the given number of lines.
 func (t *trial) grows(ctx context.Context, child *process.Child, to int, limit time.Duration) bool {
 	for until := time.Now().Add(limit); time.Now().Before(until) && ctx.Err() == nil; sleep(ctx, 20*time.Millisecond) {
 		if lines(t.ledger) >= to {
@@ -329,7 +329,7 @@ func (t *trial) grows(ctx context.Context, child *process.Child, to int, limit t
 	return false
 }
 
-// lines tells how long the ledger is. All ids have the same length.
+// lines returns the number of lines in the ledger. All ids have the same length.
 func lines(path string) int {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -355,10 +355,10 @@ func read(path string) (ids map[string]int, twice int, err error) {
 	return ids, twice, lines.Err()
 }
 
-// idIn finds a payload's id in a body, whatever a peer wraps it in: as a field, or as an argument of that name.
+// idIn finds a payload's id in a body, whether the peer encodes it as a field or as an argument of that name.
 var idIn = regexp.MustCompile(`id\W+(?:Type\W+string\W+Value\W+)?(\d{12})`)
 
-// empty takes everything out of the queue and counts the ids.
+// empty empties the queue and counts the ids.
 func (t *trial) empty(ctx context.Context) (map[string]int, error) {
 	conn, err := amqp.Dial(t.url)
 	if err != nil {

@@ -14,36 +14,36 @@ import (
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
-// A Row is one size of one thing.
+// A Row is the measurement of one size.
 type Row struct {
 	// What grows: "contracts", "workers", "backlog", "body".
 	What string
 	Size int
 	// Sent and Handled are in messages a second; 0 where not measured.
 	Sent, Handled float64 `json:",omitempty"`
-	// First and Again are how long a worker took from nothing to consuming, in seconds: when it declared everything, and
-	// when all was there.
+	// First and Again are how long a worker took until it consumed, in seconds: First when it had to declare everything,
+	// Again when everything existed.
 	First, Again float64 `json:",omitempty"`
-	// RSS is the most memory of the process that handles, in bytes.
+	// RSS is the peak memory of the handling process, in bytes.
 	RSS int64 `json:",omitempty"`
-	// CPU is what the process that handles took for each message, in seconds.
+	// CPU is the CPU time of the handling process per message, in seconds.
 	CPU float64 `json:",omitempty"`
-	// Skipped says that there was no time for it.
+	// Skipped reports whether there was no time for this size.
 	Skipped bool   `json:",omitempty"`
 	Err     string `json:",omitempty"`
 }
 
-// Config says how much to measure.
+// Config configures the measurements.
 type Config struct {
-	// Budget bounds the time. Sizes that do not fit are skipped, except for the largest of contracts, bodies and the
-	// backlog, which are measured however long they take.
+	// Budget limits the time. Sizes that do not fit are skipped, except for the largest number of contracts, the largest
+	// body and the largest backlog.
 	Budget   time.Duration
 	Progress io.Writer
 }
 
 const queue = "bench.work"
 
-// Run measures. What fails is in its row.
+// Run measures all rows. Errors are reported in the rows.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Row, error) {
 	g := &grower{Config: c, node: node, until: time.Now().Add(c.Budget)}
 	for _, series := range []struct {
@@ -67,7 +67,7 @@ type grower struct {
 	serial int
 }
 
-// host makes a virtual host for one row.
+// host creates a virtual host for one row.
 func (g *grower) host(ctx context.Context, do func(url string) error) error {
 	g.serial++
 	name := fmt.Sprintf("growth-%d", g.serial)
@@ -78,14 +78,14 @@ func (g *grower) host(ctx context.Context, do func(url string) error) error {
 	return errors.Join(do(url), g.node.DeleteVHost(ctx, name))
 }
 
-// The largest sizes, which are measured in any case.
+// The largest sizes, which are always measured.
 const (
 	mostContracts = 200
 	mostBacklog   = 1_000_000
 	largestBody   = 1 << 20
 )
 
-// each measures one size after another, if it is likely to be done in time or has to be measured.
+// each measures one size after another, skipping those that are likely to take too long unless they must be measured.
 func (g *grower) each(ctx context.Context, what string, sizes []int, must int, until time.Time, do func(row *Row) error) {
 	var last time.Duration
 	for i, size := range sizes {
@@ -131,7 +131,7 @@ func do(ctx context.Context, t measure.Task, limit time.Duration) (measure.Resul
 	return child.Wait(limit)
 }
 
-// contracts: start-up, declaring, and throughput over so many queues.
+// contracts: startup, declaring, and throughput, by the number of queues.
 func (g *grower) contracts(ctx context.Context, until time.Time) {
 	g.each(ctx, "contracts", []int{1, 10, 50, 100, mostContracts}, mostContracts, until, func(row *Row) error {
 		return g.host(ctx, func(url string) error {
@@ -156,10 +156,11 @@ func (r *Row) handled(m measure.Result) {
 	r.Handled, r.RSS, r.CPU = m.Rate(), m.PeakRSS, m.PerMessage(m.CPU)
 }
 
-// toDrain is for how long there are messages, at the rate of the row before, of which the start of all workers takes most.
+// toDrain is for how long there are messages, at the rate of the row before, of which the start of all workers takes
+// most.
 const toDrain = 6
 
-// workers: so many processes on one queue, with a handler of 1 ms.
+// workers: processes on one queue, with a handler of 1 ms.
 func (g *grower) workers(ctx context.Context, until time.Time) {
 	last := 10_000.0
 	g.each(ctx, "workers", []int{1, 2, 4, 8}, 0, until, func(row *Row) error {
@@ -221,13 +222,14 @@ func (g *grower) workers(ctx context.Context, until time.Time) {
 	})
 }
 
-// BodiesInFlight is how many bytes of bodies wait for their confirm at most, and Prefetch how many messages a worker has.
+// BodiesInFlight is the maximum of body bytes that wait for their confirm, and Prefetch the number of messages a worker
+// has.
 const (
 	BodiesInFlight = 16 << 20
 	Prefetch       = 64
 )
 
-// bodies: publishing and consuming of messages of so many bytes.
+// bodies: publishing and consuming, by the size of the message.
 func (g *grower) bodies(ctx context.Context, until time.Time) {
 	g.each(ctx, "body", []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, largestBody}, largestBody, until, func(row *Row) error {
 		return g.host(ctx, func(url string) error {
@@ -250,10 +252,10 @@ func (g *grower) bodies(ctx context.Context, until time.Time) {
 	})
 }
 
-// Taken is how many messages of a backlog a worker takes, or all where there are fewer.
+// Taken is the number of messages that a worker takes from a backlog, or all if there are fewer.
 const Taken = 100_000
 
-// backlog: one queue that grows, and what consuming from it takes.
+// backlog: the cost of consuming from a queue, by its length.
 func (g *grower) backlog(ctx context.Context, until time.Time) {
 	_ = g.host(ctx, func(url string) error {
 		filled := 0

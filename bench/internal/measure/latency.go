@@ -15,8 +15,8 @@ import (
 // latencySenders is how many publishes can wait for their confirms at once.
 const latencySenders = 256
 
-// latency sends at a fixed rate and measures until each message is handled, from the moment at which it should have been
-// sent: a sender that falls behind is charged for that (coordinated omission).
+// latency sends at a fixed rate and measures until each message is handled, from the moment at which it should have
+// been sent: a sender that falls behind is charged for that (coordinated omission).
 func (r *run) latency(ctx context.Context) (err error) {
 	if r.peer.Sender == nil || r.peer.Work == nil {
 		return errNotOffered
@@ -68,8 +68,8 @@ func (r *run) latency(ctx context.Context) (err error) {
 	return times.into(&r.result)
 }
 
-// sendAtRate hands messages to senders, each at its time. When all of them wait, messages are sent late, with the time at
-// which they should have been.
+// sendAtRate hands messages to senders, each at its time. When all of them wait, messages are sent late, with the time
+// at which they should have been.
 func (r *run) sendAtRate(ctx context.Context, total int64) (err error) {
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {

@@ -15,10 +15,10 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/peers"
 )
 
-// patience is how long a peer may take to tell what became of a message before it counts as hanging.
+// patience is how long a peer may take to report the outcome of a message before it counts as hanging.
 const patience = 5 * time.Second
 
-// A ledger is a file that holds an id in each line, written at once: it outlives the process, however that ends.
+// A ledger is a file with one id per line, written immediately, so that it survives any end of the process.
 type ledger struct{ file *os.File }
 
 func openLedger(path string) (ledger, error) {
@@ -26,13 +26,13 @@ func openLedger(path string) (ledger, error) {
 	return ledger{f}, err
 }
 
-// write appends a line for each id. It is one write: lines do not mix.
+// write appends a line per id, with a single write so that lines do not mix.
 func (l ledger) write(ids ...string) error {
 	_, err := l.file.WriteString(strings.Join(ids, "\n") + "\n")
 	return err
 }
 
-// An outlet sends some payloads and waits until the peer has said what became of them: nil means that all are safe.
+// An outlet sends payloads and waits until the peer has reported their outcome. A nil error means that all are safe.
 type outlet struct {
 	send  func(ctx context.Context, batch []*peers.Payload) error
 	close func(ctx context.Context) error
@@ -40,7 +40,7 @@ type outlet struct {
 	goroutines, batch int
 }
 
-// outlet opens one: a Sender takes one payload from each of so many goroutines, a Pipeline so many from one.
+// outlet opens an outlet: a Sender takes one payload from each of several goroutines, a Pipeline several from one.
 func (r *run) outlet(ctx context.Context, goroutines, batch int) (*outlet, error) {
 	if !r.Pipelined {
 		if r.peer.Sender == nil {
@@ -71,7 +71,7 @@ func (r *run) outlet(ctx context.Context, goroutines, batch int) (*outlet, error
 	return &outlet{send, p.Close, 1, batch}, nil
 }
 
-// batches returns what makes the next batch of payloads, numbered from 1, and tells how many there are by then.
+// batches returns a function that makes the next batch of payloads, numbered from 1, and returns their total number.
 func (o *outlet) batches(body int) func() (batch []*peers.Payload, sum int) {
 	payload := peers.Payloads(body)
 	var next atomic.Int64
@@ -85,9 +85,9 @@ func (o *outlet) batches(body int) func() (batch []*peers.Payload, sum int) {
 	}
 }
 
-// unroutable sends a message, takes the queue away, and sends more: whatever is reported as sent now is lost.
+// unroutable sends a message, deletes the queue, and sends more. Any message that is now reported as sent is lost.
 func (r *run) unroutable(ctx context.Context) (err error) {
-	out, err := r.outlet(ctx, 4, 1) // an error of a batch would not tell of how many
+	out, err := r.outlet(ctx, 4, 1) // for a batch, an error would not say how many failed
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 		return err
 	}
 	var tried, told, hung atomic.Int64
-	giveUp := time.Now().Add(20 * time.Second) // a peer that tries for ever tells after a context each
+	giveUp := time.Now().Add(20 * time.Second) // a peer that retries forever takes one context per message
 	var reason atomic.Pointer[string]
 	var all sync.WaitGroup
 	for range out.goroutines {
@@ -136,7 +136,7 @@ func (r *run) unroutable(ctx context.Context) (err error) {
 	return nil
 }
 
-// within runs f, and tells whether it returned in time, or a second after its context had ended.
+// within runs f and reports whether it returned in time, or at least within a second after its context had ended.
 func within(ctx context.Context, f func(context.Context) error) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -170,7 +170,7 @@ func (r *run) deleteQueue() error {
 	})
 }
 
-// depth is how many messages the queue holds; none where it does not exist.
+// depth returns the number of messages in the queue, or 0 if the queue does not exist.
 func (r *run) depth() (n int, err error) {
 	err = r.onChannel(func(ch *amqp.Channel) error {
 		q, err := ch.QueueDeclarePassive(r.Setting.Queue, true, false, false, false, nil)
@@ -183,7 +183,7 @@ func (r *run) depth() (n int, err error) {
 	return n, err
 }
 
-// record sends until told to stop, and writes the ids of all that were reported as sent.
+// record sends messages until the child is stopped, and writes the ids of those reported as sent.
 func (r *run) record(ctx context.Context) error {
 	ledger, err := openLedger(r.Ledger)
 	if err != nil {
@@ -231,7 +231,7 @@ func (r *run) record(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// handle handles until told to stop, and writes the ids of all that were handled to their end.
+// handle handles messages until the child is stopped, and writes the ids of those handled completely.
 func (r *run) handle(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered

@@ -14,7 +14,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// meter measures what the process uses between begin and end.
+// meter measures the resources used by the process between begin and end.
 type meter struct {
 	profile string
 	result  Result
@@ -39,7 +39,7 @@ func (m *meter) begin() error {
 	return nil
 }
 
-// end closes the measurement of so many messages.
+// end ends the measurement of the given number of messages.
 func (m *meter) end(messages int64) error {
 	seconds, cpu := time.Since(m.started).Seconds(), cpuTime()-m.cpu
 	var now runtime.MemStats
@@ -53,7 +53,7 @@ func (m *meter) end(messages int64) error {
 	return nil
 }
 
-// cpuTime is what this process has used, in seconds.
+// cpuTime returns the CPU time used by this process, in seconds.
 func cpuTime() float64 {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -62,8 +62,8 @@ func cpuTime() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// peakRSS is the most memory that the process had, in bytes: its high-water mark where the system tells it, since the
-// maximum of getrusage is inherited from the process that started this one.
+// peakRSS returns the peak memory of the process, in bytes. It uses the system's high-water mark if available, because
+// the maximum reported by getrusage is inherited from the parent process.
 func peakRSS() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err == nil {
@@ -83,13 +83,13 @@ func peakRSS() int64 {
 	return u.Maxrss // bytes on macOS
 }
 
-// histogram collects waiting times, of several goroutines.
+// histogram collects waiting times from several goroutines.
 type histogram struct {
 	mu sync.Mutex
 	h  *hdrhistogram.Histogram
 }
 
-// newHistogram holds from a microsecond to ten minutes, with three digits.
+// newHistogram returns a histogram from a microsecond to ten minutes, with three significant digits.
 func newHistogram() *histogram {
 	return &histogram{h: hdrhistogram.New(1, (10 * time.Minute).Microseconds(), 3)}
 }
@@ -114,10 +114,10 @@ func (h *histogram) into(r *Result) error {
 	return err
 }
 
-// Waits are the waiting times of several measurements together.
+// Waits are the combined waiting times of several measurements.
 type Waits struct{ h *hdrhistogram.Histogram }
 
-// Pool puts together what several measurements waited. It is nil where one of them kept no times, or there are none.
+// Pool combines the waiting times of several results. It returns nil if there are none, or if one of them has no times.
 func Pool(results []Result) *Waits {
 	var all *hdrhistogram.Histogram
 	for _, r := range results {
@@ -137,8 +137,8 @@ func Pool(results []Result) *Waits {
 	return &Waits{all}
 }
 
-// Count is how many there are.
+// Count returns the number of waiting times.
 func (w *Waits) Count() int64 { return w.h.TotalCount() }
 
-// At is the time, in seconds, that so many percent did not exceed.
+// At returns the given percentile in seconds.
 func (w *Waits) At(percent float64) float64 { return float64(w.h.ValueAtQuantile(percent)) / 1e6 }

@@ -15,7 +15,7 @@ import (
 
 type worker func(ctx context.Context, s peers.Setting, ready func(), h peers.Handler) error
 
-// consume takes messages out of a queue that was filled before.
+// consume consumes messages from a queue that was filled before.
 func (r *run) consume(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered
@@ -42,10 +42,10 @@ func (r *run) consume(ctx context.Context) error {
 	return r.settled(ctx)
 }
 
-// lastAcks is how long a worker has to ack what was handled last, before it is told to end: not all wait for that.
+// lastAcks is how long a worker has to ack its last messages before it is stopped, since not all peers wait for that.
 const lastAcks = 200 * time.Millisecond
 
-// working runs a worker until done is closed or the child is told to stop.
+// working runs a worker until done is closed or the child is stopped.
 func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h peers.Handler) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -71,7 +71,7 @@ func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h 
 		}
 		return err
 	case <-time.After(15 * time.Second):
-		if finished { // what was measured holds; the process ends now, and the worker with it
+		if finished { // the measurement is valid, and the worker ends with the process
 			r.result.Note = "the worker did not end within 15 s"
 			return nil
 		}
@@ -79,7 +79,7 @@ func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h 
 	}
 }
 
-// settled makes sure that what was handled was acked: nothing may be left in the queue.
+// settled checks that handled messages were acked, so that none are left in the queue.
 func (r *run) settled(ctx context.Context) error {
 	conn, err := amqp.Dial(r.Setting.URL)
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *run) settled(ctx context.Context) error {
 	}
 }
 
-// retry fails each message once, and measures until all have come back.
+// retry fails each message once and measures until all have come back.
 func (r *run) retry(ctx context.Context) error {
 	if r.peer.Retry == nil {
 		return errNotOffered
@@ -144,7 +144,7 @@ func (r *run) retry(ctx context.Context) error {
 	return times.into(&r.result)
 }
 
-// serve answers requests until the child is told to stop.
+// serve answers requests until the child is stopped.
 func (r *run) serve(ctx context.Context) error {
 	if r.peer.Serve == nil {
 		return errNotOffered
@@ -162,8 +162,8 @@ func (r *run) serve(ctx context.Context) error {
 	return errors.Join(r.working(ctx, serve, nil, nil), r.end(answered.Load()))
 }
 
-// drain handles what comes until the child is told to stop, and measures from the mark on. "before" is what was handled until
-// then.
+// drain handles messages until the child is stopped, and measures from the mark on. "before" counts the messages
+// handled until the mark.
 func (r *run) drain(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered

@@ -11,10 +11,11 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/peers"
 )
 
-// firstID is the id of what is sent before anything is measured: no receiver counts it.
+// firstID is the id of the message sent before the measurement. Receivers do not count it.
 const firstID = "first"
 
-// first is sent once everything is open, so that what a peer opens or declares with its first message is not measured.
+// first is sent before the measurement, so that it does not include what a peer opens or declares with its first
+// message.
 func first(size int) *peers.Payload {
 	p := peers.Payloads(size)(0)
 	p.ID = firstID
@@ -91,15 +92,15 @@ func (r *run) call(ctx context.Context) (err error) {
 	})
 }
 
-// A window ends no sooner than this many times per goroutine something was done in it, and fewest times in all: at most N of
-// them were begun before it. It is not extended beyond longestWindow.
+// A window is extended, up to longestWindow, until it contains this many operations per goroutine and at least fewest
+// in total. At most N of them were begun before the window.
 const (
 	perGoroutine  = 2
 	fewest        = 32
 	longestWindow = 10 * time.Second
 )
 
-// closedLoop has N goroutines do the same again and again, and measures after the warm-up.
+// closedLoop has N goroutines repeat an operation, and measures after the warm-up.
 func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Payload) error) error {
 	const warming, measuring, over = 0, 1, 2
 	var phase atomic.Int32
@@ -150,7 +151,7 @@ func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Pa
 	return times.into(&r.result)
 }
 
-// fill puts messages into the queue, with whatever of the peer is quickest. All but the first are measured.
+// fill fills the queue by the peer's fastest method. All messages but the first are measured.
 func (r *run) fill(ctx context.Context) (err error) {
 	payload := peers.Payloads(r.Body)
 	if r.Setting.RetryDelay > 0 && r.peer.PrepareRetry != nil {
@@ -202,7 +203,7 @@ func (r *run) fill(ctx context.Context) (err error) {
 	return errors.Join(append(errs, r.end(int64(r.Messages-1)), s.Close(ctx))...)
 }
 
-// pause waits, or for the end of ctx.
+// pause waits until the time is over or ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

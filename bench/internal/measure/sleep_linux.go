@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// exactly has the thread sleep: it wakes more exactly by itself than by Go's timers. A signal may end it early.
+// exactly puts the thread to sleep, which is more precise than Go's timers. A signal may end the sleep early.
 func exactly(d time.Duration) {
 	t := syscall.NsecToTimespec(d.Nanoseconds())
 	_ = syscall.Nanosleep(&t, nil)

@@ -4,5 +4,5 @@ package measure
 
 import "time"
 
-// exactly sleeps as exactly as Go does where its syscall package has no nanosleep.
+// exactly sleeps by Go's timers on systems whose syscall package has no nanosleep.
 func exactly(d time.Duration) { time.Sleep(d) }

@@ -13,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/peers"
 )
 
-// A Kind is what a child process is to do.
+// A Kind is a kind of task for a child process.
 type Kind string
 
 // The kinds of task.
@@ -24,18 +24,18 @@ const (
 	Consume Kind = "consume" // take Messages out of it
 	Retry   Kind = "retry"   // the same, each failing once
 	Call    Kind = "call"    // N requests in flight
-	Serve   Kind = "serve"   // answer requests until told to stop
+	Serve   Kind = "serve"   // answer requests until stopped
 	Latency Kind = "latency" // end to end, at Rate messages a second
 	Startup Kind = "startup" // how long N contracts take until their worker is ready
 	Through Kind = "through" // send and handle Messages, over N contracts
-	Drain   Kind = "drain"   // handle until told to stop, and tell how many
+	Drain   Kind = "drain"   // handle until stopped, and report how many
 
 	Unroutable Kind = "unroutable" // send Messages to a queue that is gone
-	Record     Kind = "record"     // send from N goroutines until told to stop, writing each outcome to Ledger
-	Handle     Kind = "handle"     // handle until told to stop, writing what was handled to Ledger
+	Record     Kind = "record"     // send from N goroutines until stopped, writing each outcome to Ledger
+	Handle     Kind = "handle"     // handle until stopped, writing what was handled to Ledger
 )
 
-// A Task is what a child process reads from its standard input, as one line. See signals for what follows.
+// A Task is read by a child process from its standard input, as one line. For what follows it, see signals.
 type Task struct {
 	Kind    Kind
 	Peer    string
@@ -48,21 +48,21 @@ type Task struct {
 	Rate int
 	// Messages is how many are to be handled, the first Skip of which are not measured.
 	Messages, Skip int
-	// Warm comes before Duration, in which is measured.
+	// Warm is the length of the warm-up, Duration that of the measurement after it.
 	Warm, Duration time.Duration
 	// Work is how long a handler takes.
 	Work time.Duration
 	// Profile is where to write a CPU profile of the measured time; empty: none.
 	Profile string
-	// Ledger is the file that ids are written to, one a line.
+	// Ledger is the file for ids, one per line.
 	Ledger string
-	// Pipelined says that Unroutable and Record send through a Pipeline.
+	// Pipelined makes Unroutable and Record send through a Pipeline.
 	Pipelined bool
-	// Leave says that messages may stay in the queue.
+	// Leave allows messages to be left in the queue.
 	Leave bool
 }
 
-// A Result is what a measurement found. Durations are in seconds.
+// A Result is the result of a measurement. Durations are in seconds.
 type Result struct {
 	Messages int64
 	Seconds  float64
@@ -70,15 +70,15 @@ type Result struct {
 	CPU float64
 	// Allocs and Bytes count what was allocated on the heap.
 	Allocs, Bytes uint64
-	// PeakRSS is the most memory that the process ever had, in bytes.
+	// PeakRSS is the peak memory of the process, in bytes.
 	PeakRSS int64
-	// P50, P99 and Max are of what the scenario waits for; 0 where it does not wait.
+	// P50, P99 and Max describe the waiting times. They are 0 if the scenario does not wait for anything.
 	P50, P99, Max float64
 	// Times are all of these as an HdrHistogram in microseconds, compressed and in base 64; see Pool.
 	Times string `json:",omitempty"`
-	// Extra holds what only some scenarios know.
+	// Extra holds values that only some scenarios have.
 	Extra map[string]float64 `json:",omitempty"`
-	// Note is a text that goes with them.
+	// Note is a remark on them.
 	Note string `json:",omitempty"`
 }
 
@@ -90,7 +90,7 @@ func (r Result) Rate() float64 {
 	return float64(r.Messages) / r.Seconds
 }
 
-// PerMessage divides what was used by what was done.
+// PerMessage divides a resource by the number of messages.
 func (r Result) PerMessage(used float64) float64 {
 	if r.Messages == 0 {
 		return 0
@@ -136,14 +136,14 @@ func Child(ctx context.Context, in io.Reader, out io.Writer, log *slog.Logger) e
 
 var errNotOffered = errors.New("not offered")
 
-// signals are what a child is told while it runs.
+// signals control a child while it runs.
 type signals struct {
-	stop <-chan struct{} // closed by the end of its input
+	stop <-chan struct{} // closed at the end of its input
 	mark <-chan struct{} // closed by an empty line: measure from now on
 }
 
-// Do does one task. It calls ready when it has begun to consume. Peers log where a ledger is written, that is in
-// experiments with faults, and nowhere else: what is measured must not depend on how much a library says.
+// Do performs one task. It calls ready when it has begun to consume. Peers log only if a ledger is written, that is in
+// experiments with faults: a measurement must not depend on how much a library logs.
 func Do(ctx context.Context, t Task, told signals, ready func(), log *slog.Logger) (Result, error) {
 	peer, ok := peers.Find(t.Peer)
 	if !ok {
@@ -169,7 +169,7 @@ func Do(ctx context.Context, t Task, told signals, ready func(), log *slog.Logge
 	return r.result, err
 }
 
-// run is a task being done.
+// run is a task in progress.
 type run struct {
 	Task
 	meter

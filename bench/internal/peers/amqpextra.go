@@ -16,8 +16,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// amqpextraPeer is makasim/amqpextra. Its strongest: WithConfirmation, persistent, mandatory. It knows no returns, but its
-// init function hands out the channel, so that a careful user can listen to them: that is done here.
+// amqpextraPeer is makasim/amqpextra. Its strongest: WithConfirmation, persistent, mandatory. It knows no returns, but
+// its init function hands out the channel, so that a careful user can listen to them: that is done here.
 func amqpextraPeer() Peer {
 	return Peer{
 		Name: "amqpextra", Module: "github.com/makasim/amqpextra",
@@ -113,7 +113,7 @@ func (e *extra) publish(ctx context.Context, p *Payload) (outcome func() error, 
 	}, nil
 }
 
-// cameBack tells whether a confirmed message was returned. The driver hands on a return before its confirm.
+// cameBack reports whether a confirmed message was returned. The driver delivers a return before its confirm.
 func (e *extra) cameBack(id string) bool {
 	for {
 		select {

@@ -10,9 +10,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// amqpRPC is 0x4b53/amqp-rpc. Its strongest: confirm mode and mandatory, which are its defaults, persistent messages where
-// they are no requests, and deliveries that are acked after the handler instead of when they are sent. It starts a goroutine for
-// each delivery: the prefetch is its only bound, so handlers are limited here.
+// amqpRPC is 0x4b53/amqp-rpc. Its strongest: confirm mode and mandatory, which are its defaults, persistent messages
+// where they are no requests, and deliveries that are acked after the handler instead of when they are sent. It starts
+// a goroutine for each delivery: the prefetch is its only bound, so handlers are limited here.
 func amqpRPC() Peer {
 	return Peer{
 		Name: "amqp-rpc", Module: "github.com/0x4b53/amqp-rpc/v5",

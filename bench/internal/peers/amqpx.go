@@ -14,10 +14,11 @@ import (
 	"github.com/jxsl13/amqpx/types"
 )
 
-// amqpxPeer is jxsl13/amqpx. Its strongest: sessions with confirms, persistent, mandatory. It waits for confirm or return in
-// one select, whichever comes first. A consumer is one goroutine with a channel of its own, so concurrency is as many
-// consumers. One that takes single messages sets no prefetch; one that takes batches has one batch as its prefetch, acks
-// it with one frame, and gives back all of it when one message of it fails: it is used where a backlog is worked off.
+// amqpxPeer is jxsl13/amqpx. Its strongest: sessions with confirms, persistent, mandatory. It waits for confirm or
+// return in one select, whichever comes first. A consumer is one goroutine with a channel of its own, so concurrency is
+// as many consumers. One that takes single messages sets no prefetch; one that takes batches has one batch as its
+// prefetch, acks it with one frame, and gives back all of it when one message of it fails: it is used where a backlog
+// is worked off.
 func amqpxPeer() Peer {
 	return Peer{
 		Name: "amqpx", Module: "github.com/jxsl13/amqpx",
@@ -92,7 +93,7 @@ func (a *amqpx) Close(context.Context) error {
 	return nil
 }
 
-// amqpxFlights is how many batches are published or wait for their confirms at once, each on a session of its own.
+// amqpxFlights is how many batches are published or wait for their confirms at once, each on its own session.
 const amqpxFlights = 2
 
 // amqpxBatch is a Pipeline: while batches are on their way, the next is gathered.

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// counter counts what a channel is told.
+// counter counts the acks sent to a channel.
 type counter struct {
 	acks, nacks int
 	last        uint64

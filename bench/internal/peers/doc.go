@@ -1,4 +1,4 @@
-// Package peers holds the ways to talk to RabbitMQ that are compared, one file for each: the raw driver, Leveret, and
-// other libraries, every one at the strongest guarantee that it offers. All carry the same payload, as JSON, over a
-// quorum queue with the same arguments, with persistent messages, and with the same limits on what is in flight.
+// Package peers holds the libraries that are compared, one file for each: the raw driver, Leveret, and others, each
+// with the strongest guarantee that it offers. All carry the same payload, as JSON, over a quorum queue with the same
+// arguments, with persistent messages, and with the same limits on what is in flight.
 package peers

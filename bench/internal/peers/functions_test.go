@@ -72,7 +72,8 @@ func BenchmarkContractSend(b *testing.B) {
 	}
 }
 
-// What a worker does with a message beside the broker: middleware, deadline, telemetry without an SDK, decoding, verdict.
+// What a worker does with a message beside the broker: middleware, deadline, telemetry without an SDK, decoding,
+// verdict.
 func BenchmarkProcess(b *testing.B) {
 	command := leveret.NewCommand[peers.Payload]("bench.work")
 	h := leveret.NewHandlers(leveret.NewService("bench", leveret.Handles(command)), leveret.HandlersConfig{})

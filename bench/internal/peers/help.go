@@ -11,9 +11,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// retryByHand says what Retry is for libraries that know no retries but let one reject a delivery.
-const retryByHand = "not the library's own: rejected deliveries are dead-lettered by the broker into a tier that was declared by hand, and come back " +
-	"from it; nothing counts the attempts."
+// retryByHand describes Retry for libraries that have no retries but can reject a delivery.
+const retryByHand = "not the library's own: the broker dead-letters rejected deliveries into a tier declared by hand, from which they come " +
+	"back; nothing counts the attempts."
 
 // declareRetryByHand declares a work queue whose rejected messages wait in the tier.
 func declareRetryByHand(ch *amqp.Channel, s Setting) error {
@@ -28,7 +28,7 @@ func declareRetryByHand(ch *amqp.Channel, s Setting) error {
 	return declareRetry(ch, s)
 }
 
-// returned are the ids of messages that came back, for libraries that tell of them apart from the confirm.
+// returned holds the ids of returned messages, for libraries that report returns separately from confirms.
 type returned struct {
 	mu  sync.Mutex
 	ids map[string]bool
@@ -43,7 +43,7 @@ func (r *returned) add(id string) {
 	r.ids[id] = true
 }
 
-// take tells whether a message came back, and forgets it.
+// take reports whether a message was returned, and forgets it.
 func (r *returned) take(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,7 +52,7 @@ func (r *returned) take(id string) bool {
 	return was
 }
 
-// ring is a Pipeline of whatever gives an outcome later.
+// ring is a Pipeline over operations whose outcome arrives later.
 type ring struct {
 	outcomes    []func() error
 	first, used int
@@ -61,7 +61,7 @@ type ring struct {
 
 func newRing(window int) *ring { return &ring{outcomes: make([]func() error, window)} }
 
-// add takes what waits for an outcome; when the ring is full, it waits for the oldest.
+// add adds an operation. If the ring is full, it waits for the oldest one.
 func (r *ring) add(outcome func() error) {
 	if r.used == len(r.outcomes) {
 		r.finishOldest()
@@ -87,7 +87,7 @@ func (r *ring) flush() error {
 	return err
 }
 
-// awaitConsumers calls ready when the queue has a consumer: for libraries that do not say when they consume.
+// awaitConsumers calls ready when the queue has a consumer, for libraries that do not report when they consume.
 func awaitConsumers(ctx context.Context, s Setting, ready func()) error {
 	conn, err := amqp.Dial(s.URL)
 	if err != nil {

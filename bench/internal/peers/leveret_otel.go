@@ -9,8 +9,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// leveretOtel is Leveret with OpenTelemetry's SDK behind it: every message in metrics, and in a span that is recorded on
-// both sides and handed to an exporter in batches.
+// leveretOtel is Leveret with OpenTelemetry's SDK behind it: every message in metrics, and in a span that is recorded
+// on both sides and handed to an exporter in batches.
 func leveretOtel() Peer {
 	f := flavour(func(c *leveret.ConnConfig) {
 		c.MeterProvider = sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))

@@ -20,9 +20,10 @@ import (
 	"github.com/RichardKnop/machinery/v2/tasks"
 )
 
-// machineryPeer is RichardKnop/machinery. It is persistent and waits for a confirm after each publish, on one channel that all
-// goroutines share without telling whose confirm it is; it is never mandatory, and has nothing to choose there. A
-// result is a queue for each task in its AMQP backend, which is asked again and again; where nothing is asked it has none.
+// machineryPeer is RichardKnop/machinery. It is persistent and waits for a confirm after each publish, on one channel
+// that all goroutines share without telling whose confirm it is; it is never mandatory, and has nothing to choose
+// there. A result is a queue for each task in its AMQP backend, which is asked again and again; where nothing is asked
+// it has none.
 func machineryPeer() Peer {
 	return Peer{
 		Name: "machinery", Module: "github.com/RichardKnop/machinery/v2",

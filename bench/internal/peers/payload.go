@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A Payload is what every peer carries, encoded and decoded by encoding/json on both sides: a service would do that too.
+// A Payload is what every peer carries, encoded and decoded by encoding/json on both sides: a service would do that
+// too.
 type Payload struct {
 	ID string `json:"id"`
 	// At is when the message should have been sent, in nanoseconds since 1970.

@@ -8,32 +8,32 @@ import (
 	"time"
 )
 
-// A Setting is what every peer is given alike.
+// A Setting is the same for all peers.
 type Setting struct {
-	// URL leads to a virtual host that is empty at first and belongs to one measurement.
+	// URL is the address of an initially empty virtual host used for a single measurement.
 	URL string
 	// Queue is the name of the work queue or request queue, and of the contract: "bench.work".
 	Queue string
-	// Queues are several of them, where growth with their number is measured; else nil, and Queue counts.
+	// Queues replaces Queue where growth with the number of queues is measured. Otherwise it is nil.
 	Queues []string
-	// Window bounds the publishes that wait for their confirm.
+	// Window limits the number of publishes that wait for their confirm.
 	Window int
 	// Prefetch and Concurrency are of the receiving side.
 	Prefetch, Concurrency int
-	// Batch is how many deliveries a receiver may take together, where a backlog is worked off and nobody waits for a
-	// message of it; 0: each by itself.
+	// Batch is how many deliveries a receiver may take together when it works off a backlog, where nobody waits for a
+	// particular message. 0 means one at a time.
 	Batch int
 	// Senders is how many goroutines publish at once.
 	Senders int
-	// Declared says that the queue was declared before, with arguments of its own.
+	// Declared reports whether the queue was already declared, with its own arguments.
 	Declared bool
 	// RetryDelay is how long a failed message waits before it is handled again.
 	RetryDelay time.Duration
-	// Log is told of what goes wrong.
+	// Log receives errors.
 	Log *slog.Logger
 }
 
-// A Handler is what a message ends in. An error means that it is to be tried again.
+// A Handler handles a message. After an error, the message is to be retried.
 type Handler func(ctx context.Context, p *Payload) error
 
 // A Responder answers a request.
@@ -58,40 +58,40 @@ type Caller interface {
 	Close(ctx context.Context) error
 }
 
-// A Peer is one way to talk to RabbitMQ. A function that is nil is not offered by it.
+// A Peer is a library to be measured. A nil function means that the library does not offer this.
 type Peer struct {
 	// Name is short: "raw".
 	Name string
 	// Module is the Go module, whose version is read from the binary; With is another that belongs to it.
 	Module, With string
-	// Variant says that it is another form of a peer, measured in a few scenarios only.
+	// Variant marks a variant of another peer, which is measured in a few scenarios only.
 	Variant bool
-	// About says what its strongest guarantee is and how that is configured.
+	// About describes its strongest guarantee and how it is configured.
 	About string
-	// FilledBy names the peer that fills the queue for this one; empty: it does so itself.
+	// FilledBy names the peer that fills the queue for this one. If empty, this one does so itself.
 	FilledBy string
-	// Batches says that Work does otherwise where Setting.Batch is set.
+	// Batches reports whether Work makes use of Setting.Batch.
 	Batches bool
-	// RetryAbout says how a failed message comes back, where that is not the peer's own doing.
+	// RetryAbout describes how a failed message comes back, if the library does not do that itself.
 	RetryAbout string
 
-	// Sender opens what publishes; it declares what it needs.
+	// Sender opens a Sender and declares what it needs.
 	Sender func(ctx context.Context, s Setting) (Sender, error)
 	// Pipeline is the same for one goroutine.
 	Pipeline func(ctx context.Context, s Setting) (Pipeline, error)
-	// Work handles messages until ctx ends, and returns when all has ended. It calls ready when it consumes.
+	// Work handles messages until ctx ends, and returns when everything has ended. It calls ready when it consumes.
 	Work func(ctx context.Context, s Setting, ready func(), h Handler) error
 	// Retry is Work where failed messages come back after Setting.RetryDelay.
 	Retry func(ctx context.Context, s Setting, ready func(), h Handler) error
 	// PrepareRetry declares what Retry needs before the queue is filled, where that is not what Sender declares.
 	PrepareRetry func(s Setting) error
-	// Caller opens what makes requests.
+	// Caller opens a Caller.
 	Caller func(ctx context.Context, s Setting) (Caller, error)
 	// Serve answers requests until ctx ends. It calls ready when it consumes.
 	Serve func(ctx context.Context, s Setting, ready func(), r Responder) error
 }
 
-// Names of the peers that others are compared with.
+// Names of the peers with which others are compared.
 const (
 	Raw        = "raw"
 	RawBatched = "raw-batched"
@@ -99,12 +99,12 @@ const (
 	Telemetry  = "leveret-otel"
 )
 
-// All returns the peers, in the order in which they are shown.
+// All returns the peers, in display order.
 func All() []Peer {
 	return append([]Peer{raw(), rawBatched(), leveretPeer(), leveretOtel()}, others()...)
 }
 
-// Find returns the peer of a name.
+// Find returns the peer with the given name.
 func Find(name string) (Peer, bool) {
 	all := All()
 	i := slices.IndexFunc(all, func(p Peer) bool { return p.Name == name })
@@ -114,7 +114,7 @@ func Find(name string) (Peer, bool) {
 	return all[i], true
 }
 
-// Driver is the module below all peers: one version of it can be linked into a binary.
+// Driver is the module used by all peers. Only one version of it can be linked into a binary.
 const Driver = driver
 
 // DriverVersion returns its version.

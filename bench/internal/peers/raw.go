@@ -97,7 +97,7 @@ func rawPublisherOn(conn *amqp.Connection, s Setting) (*rawPublisher, error) {
 	}, nil
 }
 
-// prepare declares what is published to, on a channel of its own.
+// prepare declares the publisher's targets on a separate channel.
 func (p *rawPublisher) prepare(s Setting) error {
 	ch, err := p.conn.Channel()
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// callTimeout is how long a call may take, in every peer that lets one say so.
+// callTimeout is how long a call may take, for every peer that has such a setting.
 const callTimeout = 10 * time.Second
 
-// rawCaller publishes requests with direct reply-to over one channel, and hands replies to those who wait.
+// rawCaller publishes requests with direct reply-to over one channel and passes replies to the waiting callers.
 type rawCaller struct {
 	conn *amqp.Connection
 	ch   *amqp.Channel
@@ -126,8 +126,9 @@ func (c *rawCaller) Call(ctx context.Context, p *Payload) (*Payload, error) {
 
 func (c *rawCaller) Close(context.Context) error { return c.conn.Close() }
 
-// rawAcks acks deliveries of one channel, many with one frame: the prefix of delivery tags that are all finished, when it is a
-// batch, or when the oldest of it has waited long enough. One that is slow holds up the acks of those behind it.
+// rawAcks acks deliveries of one channel, many with one frame: the prefix of delivery tags that are all finished, when
+// it is a batch, or when the oldest of it has waited long enough. One that is slow holds up the acks of those behind
+// it.
 type rawAcks struct {
 	ch    amqp.Acknowledger
 	batch uint64

@@ -76,7 +76,7 @@ func rawWork(ctx context.Context, s Setting, ready func(), h Handler, retry bool
 	defer c.conn.Close()
 	var copies *rawPublisher
 	if retry {
-		conn, err := amqp.Dial(s.URL) // publishing has a connection of its own, as in Leveret
+		conn, err := amqp.Dial(s.URL) // publish on a separate connection, as Leveret does
 		if err != nil {
 			return err
 		}

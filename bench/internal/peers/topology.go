@@ -14,7 +14,7 @@ const (
 	retryTier   = "retry.tier"
 )
 
-// WorkArgs are the arguments of every work queue, whoever declares it: those of Leveret.
+// WorkArgs are the arguments of every work queue, the same as Leveret's.
 func WorkArgs(queue string) amqp.Table {
 	return amqp.Table{
 		"x-queue-type":              "quorum",
@@ -86,7 +86,7 @@ func declareBound(ch *amqp.Channel, exchange, key, queue string, args amqp.Table
 	return ch.QueueBind(queue, key, exchange, false, nil)
 }
 
-// declareOver makes declarations over a connection of their own: for peers that declare less than is needed.
+// declareOver declares over a separate connection, for peers that declare less than is needed.
 func declareOver(url string, s Setting, declare ...func(*amqp.Channel, Setting) error) error {
 	conn, err := amqp.Dial(url)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// watermillPeer is ThreeDotsLabs/watermill with watermill-amqp. Its strongest: persistent, ConfirmDelivery, and a pool of
-// channels, since each publish holds one until its confirm; mandatory is set, but nothing listens to returns. A
+// watermillPeer is ThreeDotsLabs/watermill with watermill-amqp. Its strongest: persistent, ConfirmDelivery, and a pool
+// of channels, since each publish holds one until its confirm; mandatory is set, but nothing listens to returns. A
 // subscription handles one message at a time, so concurrency is as many subscriptions, which share the prefetch.
 //
 // Its marshaler refuses headers that are no strings, such as the delivery count of a quorum queue: a message that came

@@ -18,8 +18,8 @@ import (
 // replyTo is the metadata of a request that names the queue of its reply.
 const replyTo = "reply_to"
 
-// millSide is what both sides of watermill's requests need: a way to send commands and a backend for replies, which wait
-// in one queue for each process that asks.
+// millSide is what both sides of watermill's requests need: a way to send commands and a backend for replies, which
+// wait in one queue for each process that asks.
 type millSide struct {
 	commands *wamqp.Publisher
 	replies  *wamqp.Publisher
@@ -96,7 +96,7 @@ func (m *millReplies) forget(operation string) {
 	delete(m.waiting, operation)
 }
 
-// handOn gives replies to those who wait for them. A reply is acked at once: it is worth nothing to another process.
+// handOn passes replies to the waiting callers. A reply is acked at once, since it is useless to other processes.
 func (m *millReplies) handOn(replies <-chan *message.Message) {
 	for reply := range replies {
 		operation := reply.Metadata.Get(requestreply.OperationIDMetadataKey)

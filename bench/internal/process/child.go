@@ -1,4 +1,4 @@
-// Package process runs measurements in processes of their own: this binary, started again.
+// Package process runs measurements in child processes, which are instances of this same binary.
 package process
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/measure"
 )
 
-// Argument is what the binary is started with to become a child.
+// Argument is the argument with which the binary runs as a child.
 const Argument = "child"
 
-// A Child is a process that does one task.
+// A Child is a process that performs one task.
 type Child struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
@@ -60,7 +60,7 @@ func Start(ctx context.Context, task any) (*Child, error) {
 	go c.follow(stdout)
 	if _, err := c.stdin.Write(append(line, '\n')); err != nil {
 		c.Kill()
-		return nil, fmt.Errorf("hand over the task: %w", errors.Join(err, c.err))
+		return nil, fmt.Errorf("send the task: %w", errors.Join(err, c.err))
 	}
 	return c, nil
 }
@@ -88,11 +88,11 @@ func (c *Child) follow(stdout io.Reader) {
 	}
 	err := c.cmd.Wait()
 	if !told {
-		c.err = fmt.Errorf("the child process told nothing (%v): %s", err, strings.TrimSpace(c.stderr.String()))
+		c.err = fmt.Errorf("the child process reported no result (%v): %s", err, strings.TrimSpace(c.stderr.String()))
 	}
 }
 
-// Ready waits until the child consumes. An error is the child's end.
+// Ready waits until the child consumes. It returns an error if the child ends before that.
 func (c *Child) Ready(ctx context.Context) error {
 	select {
 	case <-c.ready:
@@ -110,7 +110,7 @@ func (c *Child) Ready(ctx context.Context) error {
 // Stop asks the child to end.
 func (c *Child) Stop() { _ = c.stdin.Close() }
 
-// Mark tells the child to measure from now on.
+// Mark makes the child measure from now on.
 func (c *Child) Mark() error {
 	_, err := c.stdin.Write([]byte("\n"))
 	return err
@@ -136,7 +136,7 @@ func (c *Child) Wait(limit time.Duration) (measure.Result, error) {
 // Done is closed when the child has ended.
 func (c *Child) Done() <-chan struct{} { return c.done }
 
-// tail keeps the last bytes that were written to it.
+// tail keeps the last bytes written to it.
 type tail struct {
 	limit int
 	mu    sync.Mutex
@@ -153,7 +153,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// last is the last line.
+// last returns the last line.
 func (t *tail) last() string {
 	text := strings.TrimSpace(t.String())
 	return text[strings.LastIndexByte(text, '\n')+1:]

@@ -8,11 +8,11 @@ import (
 )
 
 var series = []struct{ what, title, about string }{
-	{"contracts", "Growth: contracts", "One service with so many commands, each with its queues: from nothing until its worker consumes them all, " +
+	{"contracts", "Growth: contracts", "One service with this many commands, each with its queues: the time until its worker consumes them all, " +
 		"when everything has to be declared and when it is there; then sending from 64 goroutines and handling, all in one process."},
-	{"workers", "Growth: workers", "So many worker processes on one queue, 16 handlers of 1 ms each; the sum of what they handle. The broker and a quorum " +
+	{"workers", "Growth: workers", "This many worker processes on one queue, 16 handlers of 1 ms each; the sum of what they handle. The broker and a quorum " +
 		"queue, which uses one core, are the limit."},
-	{"backlog", "Growth: backlog", fmt.Sprintf("A queue that holds so many messages: filling it, and a worker that takes %d of them, or all where there are "+
+	{"backlog", "Growth: backlog", fmt.Sprintf("A queue with this many messages: filling it, and a worker that takes %d of them, or all if there are "+
 		"fewer, with the most memory that it had.", growth.Taken)},
 	{"body", "Growth: body", fmt.Sprintf("Publishing with pipelined confirms, 512 at once or as many as are %d MiB; then consuming, with a prefetch of %d: of "+
 		"bodies of 1 MiB, the worker may hold %d MiB that wait for it, beside the copies that are handled.",

@@ -40,7 +40,7 @@ func Markdown(w io.Writer, run *results.Run, chart string) {
 	p.line("<!-- Written by `bench`; run it again instead of editing. -->\n")
 	p.about()
 	if chart != "" {
-		p.line("![Throughput of Leveret, of the raw driver and of other libraries](%s)\n", filepath.ToSlash(chart))
+		p.line("![Throughput of Leveret, the raw driver and other libraries](%s)\n", filepath.ToSlash(chart))
 	}
 	p.targets()
 	p.against()
@@ -61,27 +61,27 @@ func (p page) about() {
 	p.line("```console\n$ %s\n```\n", r.Command)
 	p.line("| | |\n| --- | --- |")
 	p.row("machine", fmt.Sprintf("%s, %d cores, %.0f GiB; %s", m.CPU, m.Cores, float64(m.Memory)/(1<<30), m.System))
-	p.row("broker", "RabbitMQ "+r.Broker+", one node on the same machine, quorum queues, messages persistent (requests and replies are not: nobody wants them after their deadline)")
+	p.row("broker", "RabbitMQ "+r.Broker+", one node on the same machine, quorum queues, persistent messages (except requests and replies, which are useless after their deadline)")
 	p.row("Leveret", "commit "+r.Commit)
 	p.row("Go", m.Go)
 	p.row("driver", peers.Driver+" "+r.Driver+", the same for all")
 	p.row("rounds", fmt.Sprint(r.Rounds))
 	p.line("")
-	p.line("Each number is the median of %d rounds; in brackets the smallest and the largest. A round measures every scenario with every", r.Rounds)
-	p.line("peer once, the peers in an order of its own. Each measurement is a process of its own, on a virtual host of its own, after a first")
-	p.line("message and a warm-up, and as long as the column \"measured s\" says: where a peer is slow, until every goroutine has done")
-	p.line("something twice, or for 10 s. p50 and p99 are of the waiting times of all rounds together; p99 is left out where these are fewer than")
-	p.line("%d. A ratio, also one of waiting times, is the median of the rounds' ratios. CPU, allocations and memory are the client", leastForP99)
-	p.line("process's alone; CPU is user and system time. The broker shares the machine, so what a client saves, the broker has. One")
-	p.line("binary links all peers, and takes some 20 MiB before it does anything. No peer logs while it is measured.\n")
-	p.line("Payloads are a Go value, encoded and decoded as JSON on both sides by all, 256 bytes or 16 KiB long. Publishes in flight: %d", r.Window)
-	p.line("at most; prefetch: %d, or four for each handler where that is more.\n", r.Prefetch)
+	p.line("Each number is the median of %d rounds, with the smallest and the largest in brackets. A round measures every scenario once with", r.Rounds)
+	p.line("every peer, in random order. Each measurement has its own process and its own virtual host, and begins after a first message and")
+	p.line("a warm-up. The column \"measured s\" shows its length; if a peer is slow, it lasts until every goroutine has done its work twice, or")
+	p.line("for 10 s. p50 and p99 are computed from the waiting times of all rounds together; p99 is omitted if there are fewer than")
+	p.line("%d. A ratio, also of waiting times, is the median of the rounds' ratios. CPU, allocations and memory are those of the client's", leastForP99)
+	p.line("process only; CPU is user and system time. The broker runs on the same machine, so it gets what a client saves. All peers are")
+	p.line("linked into one binary, which takes about 20 MiB before it does anything. Peers do not log while they are measured.\n")
+	p.line("The payload is a Go value of 256 bytes or 16 KiB, which every peer encodes and decodes as JSON. Publishes in flight: %d", r.Window)
+	p.line("at most; prefetch: %d, or four per handler if that is more.\n", r.Prefetch)
 	if missing := p.missing(); len(missing) > 0 {
 		p.line("**Not measured in this run**, which was narrowed: %s.\n", strings.Join(missing, ", "))
 	}
 }
 
-// missing names what a full run has and this one has not.
+// missing names the parts of a full run that this run lacks.
 func (p page) missing() []string {
 	var names []string
 	for _, s := range runner.Scenarios() {
@@ -116,17 +116,17 @@ func (p page) targets() {
 	}
 	p.line("\n%s.", verdicts)
 	if verdicts[None] > 0 {
-		p.line("What has no target informs of what OpenTelemetry's SDK takes.")
+		p.line("Rows without a target show the cost of OpenTelemetry's SDK.")
 	}
 	if verdicts[Missed]+verdicts[Undecided] > 0 {
-		p.line("What was tried for those that are not reached: [decision 0012](decisions/0012-what-was-tried-for-speed.md).")
+		p.line("For what was tried for the others, see [decision 0012](decisions/0012-what-was-tried-for-speed.md).")
 	}
 	p.line("")
 }
 
-// rule says how verdicts come about.
-const rule = "A target is reached, or missed, where the whole interval in which the true median lies with 95 % certainty, by the order of the " +
-	"rounds' ratios, is on one side of it; else it is undecided, as it always is with fewer than six rounds."
+// rule explains the verdicts.
+const rule = "A target is reached or missed if the 95 % confidence interval of the median, computed from the order of the rounds' ratios, lies " +
+	"entirely on one side of it. Otherwise it is undecided, as it always is with fewer than six rounds."
 
 // A tally counts verdicts.
 type tally map[Verdict]int
@@ -141,9 +141,9 @@ func (p page) against() {
 		return
 	}
 	p.line("## Leveret to other libraries, each at its strongest guarantee\n")
-	p.line("The ratio of the rates; at a fixed rate, those of the waiting times (p50 and p99), where less is better. The target is to be ahead")
-	p.line("in every row, twice or more in publishing that waits and in requests. `–`: not offered; `✗`: failed, as its table says; `∞`: the")
-	p.line("other did nothing; **bold**: missed; `?`: undecided, by the same rule as above.\n")
+	p.line("The ratio of the rates or, at a fixed rate, of the waiting times (p50 and p99), where less is better. The target is to be ahead in")
+	p.line("every row, and twice as fast in publishing that waits and in requests. `–`: not offered; `✗`: failed, see its table; `∞`: the other")
+	p.line("did nothing; **bold**: missed; `?`: undecided, by the same rule as above.\n")
 	var others []string
 	for _, o := range p.run.Peers {
 		if !isOurs(o.Name) {
@@ -265,7 +265,7 @@ func (p page) toRaw(scenario, name string) string {
 // variants are peers with which nothing was tried where they are the same as another.
 var variants = map[string]string{peers.RawBatched: peers.Raw, peers.Telemetry: peers.Leveret}
 
-// loses says in a few words what the experiments found that use a peer as the scenario does.
+// loses summarises the experiments that use a peer as the scenario does.
 func (p page) loses(s runner.Scenario, name string) string {
 	if words := p.found(s, name); words != "" {
 		return words
@@ -278,7 +278,7 @@ func (p page) loses(s runner.Scenario, name string) string {
 	return "not tried"
 }
 
-// tells are the experiments that use a peer as the scenario does; none for retries and requests.
+// tells returns the experiments that use a peer as the scenario does. There are none for retries and requests.
 func (p page) tells(s runner.Scenario, name string) []faults.Experiment {
 	switch s.Kind {
 	case measure.Publish:
@@ -297,7 +297,7 @@ func (p page) tells(s runner.Scenario, name string) []faults.Experiment {
 	}
 }
 
-// found says what the experiments found that tell of the scenario with a peer; "" where there were none.
+// found returns the outcome of the experiments that are relevant for a scenario with a peer, or "" if there were none.
 func (p page) found(s runner.Scenario, name string) string {
 	tried := false
 	var lost, hangs, stops []string
@@ -332,7 +332,8 @@ func (p page) found(s runner.Scenario, name string) string {
 	return strings.Join(words, "; ")
 }
 
-// ofUnroutable tells whether an experiment has nothing to go on after.
+// ofUnroutable reports whether an experiment is about unroutable messages, after which there is nothing to recover
+// from.
 func ofUnroutable(e faults.Experiment) bool {
 	return e == faults.Unroutable || e == faults.UnroutablePipelined
 }
@@ -342,18 +343,18 @@ func (p page) faults() {
 		return
 	}
 	p.line("## Can it lose?\n")
-	p.line("Found out, not claimed. **unroutable**: 200 messages are sent after their queue was deleted; lost is what was reported as sent")
-	p.line("and is nowhere. **broker**: the broker is killed with SIGKILL while 32 goroutines publish, and started again; lost is what was")
-	p.line("reported as sent and is not in the queue afterwards, by ids. Both again with pipelined confirms, from one goroutine; reported as")
-	p.line("sent is then what was flushed without an error, each unroutable message by itself: the easiest case where a library learns of")
-	p.line("returns beside their confirms. **worker**: a process that handles 3000 messages is killed with SIGKILL in the middle and another")
-	p.line("takes over; lost is what nobody handled to its end, by ids in a file; again with a batch of the whole prefetch for a library that")
-	p.line("takes batches where it consumes a backlog. Each was tried as often as the table says; the worst is shown. Sent or handled twice")
-	p.line("is not lost: everything here is at least once.\n")
-	p.line("The tables of the scenarios show what was found in the way in which they use a library: publishing with pipelined confirms,")
-	p.line("publishing that waits, consuming, or the latter two end to end. With retries and requests nothing was tried. \"Hangs\" means that")
-	p.line("a call did not return, \"stops\" that the peer did not go on by itself.\n")
-	p.head("peer", "experiment", "trials", "lost of reported", "twice", "went on by itself", "what was seen")
+	p.line("Observed, not claimed. **unroutable**: 200 messages are sent after their queue was deleted; lost are those reported as sent.")
+	p.line("**broker**: the broker is killed with SIGKILL while 32 goroutines publish, and restarted; lost are the messages reported as sent")
+	p.line("whose ids are not in the queue afterwards. Both are repeated with pipelined confirms from one goroutine. Then messages count as")
+	p.line("reported when they were flushed without an error; unroutable ones are flushed one by one, the easiest case for libraries that")
+	p.line("receive returns separately from confirms. **worker**: a process that handles 3000 messages is killed with SIGKILL in the middle,")
+	p.line("and another takes over; lost are the messages that were never handled completely, by their ids in a file. For libraries that")
+	p.line("consume a backlog in batches, this is repeated with a batch of the whole prefetch. The table shows the number of trials and the")
+	p.line("worst outcome. A message sent or handled twice is not lost: every peer here delivers at least once.\n")
+	p.line("The table of each scenario shows the outcome for the way in which it uses a library: publishing with pipelined confirms,")
+	p.line("publishing that waits, consuming, or the latter two end to end. Retries and requests were not tried. \"Hangs\" means that a call")
+	p.line("did not return, \"stops\" that the peer did not continue by itself.\n")
+	p.head("peer", "experiment", "trials", "lost of reported", "twice", "continued by itself", "what was observed")
 	for _, f := range p.run.Faults {
 		experiment := string(f.Experiment)
 		switch {
@@ -361,7 +362,7 @@ func (p page) faults() {
 			p.row(f.Peer, experiment, "", "not offered", "", "", "")
 			continue
 		case f.Err != "":
-			p.row(f.Peer, experiment, fmt.Sprint(f.Trials), "not found out", "", "", oneLine(f.Err))
+			p.row(f.Peer, experiment, fmt.Sprint(f.Trials), "not determined", "", "", oneLine(f.Err))
 			continue
 		}
 		lost := fmt.Sprintf("%d of %d", f.Lost, f.Reported)
@@ -387,7 +388,7 @@ func (p page) faults() {
 }
 
 func (p page) who() {
-	p.line("## Who takes part, and how\n")
+	p.line("## The peers\n")
 	p.head("peer", "modules", "at its strongest")
 	for _, peer := range p.run.Peers {
 		about := peer.About
@@ -404,7 +405,7 @@ func (p page) hot() {
 		return
 	}
 	p.line("## Where Leveret's time goes\n")
-	p.line("From a CPU profile of one more measurement each: the three functions with the most time of their own, and the packages.\n")
+	p.line("From a CPU profile of one additional measurement each: the three functions and packages in which most time was spent.\n")
 	p.head("scenario", "hottest functions", "hottest packages")
 	for _, h := range p.run.Hot {
 		p.row(h.Scenario, places(h.Places), places(h.Packages))
@@ -421,10 +422,10 @@ func places(all []runner.Place) string {
 }
 
 func (p page) how() {
-	p.line("## Again\n")
+	p.line("## Run it yourself\n")
 	p.line("```console\n$ make bench                  # everything, about an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call-* --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
-	p.line("It starts a RabbitMQ node of its own (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` chooses another) and needs nothing else.")
-	p.line("Machines are noisy: believe ratios, not rates, and only from one run.")
+	p.line("It starts a private RabbitMQ node (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` selects another) and needs nothing else.")
+	p.line("Machines are noisy: trust ratios rather than rates, and compare only within one run.")
 }
 
 // oneLine makes text fit into a cell.

@@ -22,7 +22,8 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/runner"
 )
 
-// run is a run of six rounds in which the machine halves its speed each time and begins again: Leveret is 1.1 times as quick as raw.
+// run is a run of six rounds in which the machine halves its speed each time and begins again: Leveret is 1.1 times as
+// quick as raw.
 func run() *results.Run {
 	r := &results.Run{
 		Began: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Command: "go run .", Rounds: 6, Scenarios: []string{"publish", "call-16"},
@@ -127,7 +128,7 @@ func TestMarkdown(t *testing.T) {
 	var page bytes.Buffer
 	report.Markdown(&page, run(), "benchmarks.svg")
 	for _, want := range []string{
-		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret, of the raw driver and of other libraries](benchmarks.svg)",
+		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret, the raw driver and other libraries](benchmarks.svg)",
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
 		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable-pipelined (7 of 10); **hangs**: broker-pipelined |",
 		"| leveret | broker-pipelined | 3 | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable-pipelined | 5 | **7 of 10** |",
@@ -202,7 +203,7 @@ func TestSavedAndLoaded(t *testing.T) {
 	require.Error(t, err)
 	require.NoError(t, os.WriteFile(path, []byte("{}"), 0o600))
 	_, err = results.Load(path)
-	require.ErrorContains(t, err, "nothing")
+	require.ErrorContains(t, err, "no measurements")
 }
 
 func TestWaitingTimesAreOfAllRounds(t *testing.T) {

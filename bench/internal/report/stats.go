@@ -1,4 +1,4 @@
-// Package report writes what a run found, for people: docs/benchmarks.md and a chart.
+// Package report writes the results of a run as docs/benchmarks.md and a chart.
 package report
 
 import (
@@ -28,9 +28,9 @@ func spreadOf(values []float64) spread {
 	return spread{median, sorted[0], sorted[len(sorted)-1], low, high}
 }
 
-// interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to the k-th
-// largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or less. Fewer than
-// six numbers tell nothing.
+// interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to
+// the k-th largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or
+// less. Fewer than six numbers tell nothing.
 func interval(sorted []float64) (low, high float64) {
 	n, k := len(sorted), 0
 	low, high = 0, math.Inf(1)
@@ -68,8 +68,8 @@ func over(run *results.Run, scenario, peer string, q quantity) spread {
 	return spreadOf(values)
 }
 
-// ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds' ratios.
-// To nothing at all it is infinite.
+// ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds'
+// ratios. To nothing at all it is infinite.
 func ratio(run *results.Run, scenario, peer, to string, q quantity) spread {
 	theirs := run.Of(scenario, to)
 	var values []float64
@@ -81,10 +81,10 @@ func ratio(run *results.Run, scenario, peer, to string, q quantity) spread {
 	return spreadOf(values)
 }
 
-// known tells whether a number is one, be it infinite.
+// known reports whether v is a number, possibly infinite.
 func known(v float64) bool { return !math.IsNaN(v) }
 
-// times writes a ratio.
+// times formats a ratio.
 func times(v float64) string {
 	if math.IsInf(v, 1) {
 		return "∞"
@@ -92,10 +92,10 @@ func times(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// between writes the ends of ratios.
+// between formats the smallest and largest of some ratios.
 func (s spread) between() string { return times(s.Min) + "–" + times(s.Max) }
 
-// within writes the interval of a ratio; a dash where there is none.
+// within formats the interval of a ratio, or a dash if there is none.
 func (s spread) within() string {
 	if s.Low == 0 && math.IsInf(s.High, 1) {
 		return "–"
@@ -103,7 +103,7 @@ func (s spread) within() string {
 	return times(s.Low) + "–" + times(s.High)
 }
 
-// leastForP99 is how many waiting times there must be for their 99th percentile to say something.
+// leastForP99 is the number of waiting times required for a meaningful 99th percentile.
 const leastForP99 = 1000
 
 // waits returns p50 and p99 of a scenario with a peer, in seconds, of all rounds together: where only each round's are
@@ -128,7 +128,7 @@ func waits(run *results.Run, scenario, peer string) (middle, high float64) {
 	return middle, high
 }
 
-// rounds returns in how many rounds a scenario was measured with any peer.
+// rounds returns the number of rounds in which a scenario was measured with any peer.
 func rounds(run *results.Run, scenario string) int {
 	seen := make(map[int]bool)
 	for _, s := range run.Samples {

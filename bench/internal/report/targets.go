@@ -20,13 +20,13 @@ type Target struct {
 	// Want is the least for a rate, and the most for the others.
 	Want float64
 	Got  spread
-	// Most says that Want is the most.
+	// Most reports whether Want is an upper limit.
 	Most bool
-	// Informs says that there is no target: the ratio is shown, and Want means nothing.
+	// Informs marks a ratio without a target. It is shown for information, and Want is ignored.
 	Informs bool
 }
 
-// A Verdict says whether a target is kept.
+// A Verdict is whether a target was reached.
 type Verdict string
 
 // The verdicts.
@@ -37,7 +37,7 @@ const (
 	None      Verdict = "–" // there is no target
 )
 
-// Verdict is Undecided where the interval of the median has the target within it.
+// Verdict returns Undecided if the interval of the median contains the target.
 func (t Target) Verdict() Verdict {
 	worst, best := t.Got.Low, t.Got.High
 	keeps := func(v float64) bool { return v >= t.Want }
@@ -142,7 +142,7 @@ func AgainstPeers(run *results.Run) []Target {
 	return found
 }
 
-// isOurs tells whether a peer is no other library.
+// isOurs reports whether a peer is not another library.
 func isOurs(name string) bool {
 	return name == peers.Leveret || name == peers.Telemetry || name == peers.Raw || name == peers.RawBatched
 }
@@ -160,7 +160,7 @@ func measured(run *results.Run) []runner.Scenario {
 	return found
 }
 
-// Ratios is the short form's result: a line for each target.
+// Ratios writes the result of the short form, one line per target.
 func Ratios(run *results.Run) string {
 	var b strings.Builder
 	for _, t := range append(Targets(run), AgainstPeers(run)...) {

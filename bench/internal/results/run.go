@@ -1,4 +1,4 @@
-// Package results is what one run of the benchmarks found, as a file.
+// Package results stores the results of a run of the benchmarks in a file.
 package results
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/runner"
 )
 
-// A Run is everything that one run found.
+// A Run holds all results of a run.
 type Run struct {
 	Began   time.Time
 	Took    time.Duration
@@ -33,7 +33,8 @@ type Run struct {
 	Broker string
 	// Driver is the version of the driver below all peers.
 	Driver string
-	// Window is how many publishes could wait for their confirm, Prefetch how many deliveries a receiver got ahead, at least.
+	// Window is how many publishes could wait for their confirm, Prefetch how many deliveries a receiver got ahead, at
+	// least.
 	Window, Prefetch int
 	Peers            []Peer
 	// Scenarios are the names of those that were measured.
@@ -54,7 +55,7 @@ type Machine struct {
 	Go     string
 }
 
-// A Peer is who took part.
+// A Peer describes a peer that took part.
 type Peer struct{ Name, Modules, About, RetryAbout string }
 
 // PeersOf describes the peers that take part.
@@ -66,7 +67,7 @@ func PeersOf(all []peers.Peer) []Peer {
 	return found
 }
 
-// ThisMachine describes the machine. What cannot be found out is "unknown" or 0.
+// ThisMachine describes the machine. Unknown values are "unknown" or 0.
 func ThisMachine(ctx context.Context) Machine {
 	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), CPU: "unknown", System: runtime.GOOS + "/" + runtime.GOARCH}
 	if release := output(ctx, "uname", "-sr"); release != "" {
@@ -83,7 +84,7 @@ func ThisMachine(ctx context.Context) Machine {
 	return m
 }
 
-// Commit tells which commit of Leveret is measured; "unknown" outside its repository.
+// Commit returns the commit of Leveret that is measured, or "unknown" outside its repository.
 func Commit(ctx context.Context) string {
 	return cmp.Or(output(ctx, "git", "describe", "--always", "--dirty"), "unknown")
 }
@@ -133,7 +134,7 @@ func Load(path string) (*Run, error) {
 		return nil, fmt.Errorf("%s is not a result of this version: %w", path, err)
 	}
 	if len(r.Samples)+len(r.Faults)+len(r.Growth)+len(r.Hot) == 0 {
-		return nil, fmt.Errorf("%s holds nothing that was measured", path)
+		return nil, fmt.Errorf("%s contains no measurements", path)
 	}
 	return &r, nil
 }
@@ -162,7 +163,7 @@ func (r *Run) Failure(scenario, peer string) string {
 	return ""
 }
 
-// Finding returns what an experiment showed of a peer.
+// Finding returns the outcome of an experiment with a peer.
 func (r *Run) Finding(peer string, e faults.Experiment) (faults.Finding, bool) {
 	i := slices.IndexFunc(r.Faults, func(f faults.Finding) bool { return f.Peer == peer && f.Experiment == e })
 	if i < 0 {

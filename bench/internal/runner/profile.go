@@ -38,7 +38,7 @@ type Place struct {
 // Profiled are the scenarios of which profiles are taken.
 func Profiled() []string { return []string{"publish", "waiters-50", "consume", "call-64"} }
 
-// Profile measures each scenario once more, with Leveret and with a profile, which stays in dir.
+// Profile measures each scenario once more with Leveret, and writes CPU profiles to dir.
 func Profile(ctx context.Context, node *devbroker.Broker, scenarios []Scenario, dir string, length time.Duration, progress io.Writer) ([]Hot, error) {
 	p, _ := peers.Find(peers.Leveret)
 	r := &rounds{node: node, rates: make(map[key]float64), failed: make(map[key]int), serial: 1 << 20}
@@ -77,7 +77,7 @@ func top(ctx context.Context, path string, functions, packages int) (f, p []Plac
 
 func first(all []Place, n int) []Place { return all[:min(n, len(all))] }
 
-// typeArguments are left out of names: they may be whole structs.
+// typeArguments are removed from names, because they may be whole structs.
 var typeArguments = regexp.MustCompile(`\[go\.shape\..*\]`)
 
 // placesIn reads lines like "0.15s 12.50% 12.50% 0.40s 33.33%  runtime.mallocgc".
@@ -113,7 +113,7 @@ func byPackage(places []Place) []Place {
 	return all
 }
 
-// packageOf is what stands before the first dot after the last slash.
+// packageOf returns the part before the first dot after the last slash.
 func packageOf(function string) string {
 	slash := strings.LastIndexByte(function, '/') + 1
 	name, _, _ := strings.Cut(function[slash:], ".")

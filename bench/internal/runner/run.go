@@ -1,4 +1,4 @@
-// Package runner measures scenarios with peers in interleaved rounds, one process for each measurement.
+// Package runner measures scenarios with peers in interleaved rounds, with one process per measurement.
 package runner
 
 import (
@@ -24,7 +24,7 @@ type Sample struct {
 	Err            string `json:",omitempty"`
 }
 
-// Config says what to measure.
+// Config configures a run.
 type Config struct {
 	Scenarios []Scenario
 	Peers     []peers.Peer
@@ -33,19 +33,20 @@ type Config struct {
 	Budget time.Duration
 	// Shortest and Longest bound the length of one measurement.
 	Shortest, Longest time.Duration
-	// Progress is told what happens, for people.
+	// Progress receives progress messages.
 	Progress io.Writer
 	// Save is called after each round with all samples so far.
 	Save func([]Sample) error
 }
 
-// overhead is what a measurement takes beside its length: processes, connections, a fresh virtual host.
+// overhead is the additional time per measurement, for processes, connections and a new virtual host.
 const overhead = 300 * time.Millisecond
 
-// shortestWarm is the least time for which is done what is then measured.
+// shortestWarm is the minimum length of a warm-up.
 const shortestWarm = 300 * time.Millisecond
 
-// Run measures. What fails is in the samples; an error means that there is no going on.
+// Run measures everything. Failed measurements are reported in the samples; an error means that the run cannot
+// continue.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error) {
 	r := newRounds(node, c)
 	began := time.Now()
@@ -68,7 +69,7 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Sample, error
 	return r.samples, nil
 }
 
-// AtLeast is about how long all rounds take when each measurement is as short as it may be.
+// AtLeast returns approximately how long all rounds take with measurements of the shortest length.
 func AtLeast(c Config) time.Duration {
 	return time.Duration(c.Rounds*newRounds(nil, c).count()) * (overhead + warmFor(c.Shortest) + c.Shortest)
 }
@@ -77,7 +78,7 @@ func newRounds(node *devbroker.Broker, c Config) *rounds {
 	return &rounds{Config: c, node: node, rates: make(map[key]float64), failed: make(map[key]int)}
 }
 
-// warmFor is how long is done what is then measured for so long.
+// warmFor returns the length of the warm-up for a measurement of the given length.
 func warmFor(length time.Duration) time.Duration {
 	return min(max(length/3, shortestWarm), time.Second)
 }
@@ -93,7 +94,7 @@ type rounds struct {
 	serial  int
 }
 
-// count is how many measurements a round has.
+// count returns the number of measurements in a round.
 func (r *rounds) count() int {
 	n := 0
 	for _, s := range r.Scenarios {
@@ -108,13 +109,13 @@ func (r *rounds) count() int {
 
 func (r *rounds) fixed() time.Duration { return time.Duration(r.count()) * overhead }
 
-// first is the length of the first round's measurements. Filling a queue takes about as long as emptying it.
+// first returns the length of a measurement in the first round. Filling a queue takes about as long as emptying it.
 func (r *rounds) first() time.Duration {
 	per := r.Budget/time.Duration(r.Rounds) - r.fixed()
 	return r.within(per / time.Duration(max(r.count(), 1)) * 2 / 3)
 }
 
-// next is the length of a measurement such that a round takes what is left for it.
+// next returns the length of a measurement for which a round takes its share of the remaining time.
 func (r *rounds) next(last, took, left time.Duration) time.Duration {
 	variable := max(took-r.fixed(), took/4)
 	wanted := left - (took - variable)
@@ -124,7 +125,7 @@ func (r *rounds) next(last, took, left time.Duration) time.Duration {
 
 func (r *rounds) within(d time.Duration) time.Duration { return min(max(d, r.Shortest), r.Longest) }
 
-// round measures each scenario with each peer once. The peers come in an order of their own each time.
+// round measures each scenario with each peer once, with the peers in a different order each time.
 func (r *rounds) round(ctx context.Context, n int, length time.Duration) error {
 	for _, s := range r.Scenarios {
 		order := make([]peers.Peer, 0, len(r.Peers))
@@ -136,7 +137,7 @@ func (r *rounds) round(ctx context.Context, n int, length time.Duration) error {
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, p := range order {
 			k := key{s.Name, p.Name}
-			if r.failed[k] >= 2 { // it would only cost time
+			if r.failed[k] >= 2 { // trying again would only cost time
 				continue
 			}
 			result, err := r.measure(ctx, s, p, length, "")
@@ -159,7 +160,7 @@ func (r *rounds) round(ctx context.Context, n int, length time.Duration) error {
 	return nil
 }
 
-// measure does one measurement in a virtual host of its own.
+// measure does one measurement in a separate virtual host.
 func (r *rounds) measure(ctx context.Context, s Scenario, p peers.Peer, length time.Duration, profile string) (measure.Result, error) {
 	r.serial++
 	name := fmt.Sprintf("bench-%d", r.serial)
@@ -227,7 +228,7 @@ func (r *rounds) task(ctx context.Context, s Scenario, p peers.Peer, url string,
 	return result, errors.Join(err, serverErr)
 }
 
-// once does a task in a process of its own.
+// once performs a task in a separate process.
 func once(ctx context.Context, t measure.Task, limit time.Duration) (measure.Result, error) {
 	child, err := process.Start(ctx, t)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/peers"
 )
 
-// A Scenario is one thing that is measured with every peer that offers it.
+// A Scenario is measured with every peer that offers it.
 type Scenario struct {
 	Name, Title string
 	Kind        measure.Kind
@@ -22,9 +22,9 @@ type Scenario struct {
 	Work time.Duration
 	// Rate is in messages a second.
 	Rate int
-	// Waits names what p50 and p99 are of; empty where nothing waits.
+	// Waits names the end of the waiting time that p50 and p99 describe. It is empty if nothing waits.
 	Waits string
-	// Short says that it is part of the short form, and that variants of peers are measured too.
+	// Short includes the scenario in the short form, and measures it with variants of peers too.
 	Short bool
 }
 
@@ -82,7 +82,7 @@ func Scenarios() []Scenario {
 	)
 }
 
-// Choose returns the scenarios whose names are given, or begin with what is given before an asterisk; all without names.
+// Choose returns the scenarios with the given names, which may end in an asterisk. Without names it returns all.
 func Choose(all []Scenario, names []string) ([]Scenario, error) {
 	if len(names) == 0 {
 		return all, nil
@@ -110,7 +110,7 @@ func Choose(all []Scenario, names []string) ([]Scenario, error) {
 	return chosen, nil
 }
 
-// Offers tells whether a peer can do the scenario.
+// Offers reports whether a peer can do the scenario.
 func (s Scenario) Offers(p peers.Peer) bool {
 	if p.Variant && !s.Short {
 		return false
@@ -121,7 +121,7 @@ func (s Scenario) Offers(p peers.Peer) bool {
 	case measure.Waiters:
 		return p.Sender != nil
 	case measure.Consume:
-		// Batches that hold one goroutine say nothing of handlers that work at the same time.
+		// A peer that handles batches in one goroutine cannot be compared with concurrent handlers.
 		return p.Work != nil && (s.Work == 0 || s.N == 1 || p.Name != peers.RawBatched)
 	case measure.Retry:
 		return p.Retry != nil
@@ -134,10 +134,10 @@ func (s Scenario) Offers(p peers.Peer) bool {
 	}
 }
 
-// filled tells whether the queue is filled by another process before.
+// filled reports whether another process fills the queue first.
 func (s Scenario) filled() bool { return s.Kind == measure.Consume || s.Kind == measure.Retry }
 
-// guess is how many messages a second one may expect, before anything was measured.
+// guess returns the expected number of messages per second, for use before anything was measured.
 func (s Scenario) guess() float64 {
 	rate := 8000.0
 	if s.Body > small {
@@ -152,7 +152,7 @@ func (s Scenario) guess() float64 {
 	return rate
 }
 
-// setting is what peers are given.
+// setting returns the Setting for the peers.
 func (s Scenario) setting(url string) peers.Setting {
 	n := concurrency
 	if s.Kind == measure.Consume {

@@ -34,7 +34,8 @@ type Ledger struct {
 	// Lost holds the ids of orders that were sent but are unknown to the order service. That includes dead-lettered
 	// orders, which are not lost; the caller removes them.
 	Lost []string `json:"lost"`
-	// ChargedTwice and ReservedTwice hold the ids of orders whose effect happened more than once, according to the raw rows.
+	// ChargedTwice and ReservedTwice hold the ids of orders whose effect happened more than once, according to the raw
+	// rows.
 	ChargedTwice  []string `json:"charged_twice"`
 	ReservedTwice []string `json:"reserved_twice"`
 	// Wrong lists all other inconsistencies, one sentence each.
@@ -61,8 +62,8 @@ func (l Ledger) OK() bool {
 	return len(l.Undecided)+len(l.Lost)+len(l.ChargedTwice)+len(l.ReservedTwice)+len(l.Wrong) == 0
 }
 
-// Read reads the three stores and checks them; sent holds the ids of the orders that must be there. Workers may have the
-// stores open, but since the three are not read at the same moment, work in progress may then show up in Wrong.
+// Read reads the three stores and checks them; sent holds the ids of the orders that must be there. Workers may have
+// the stores open, but since the three are not read at the same moment, work in progress may then show up in Wrong.
 func Read(ctx context.Context, p Paths, sent []string) (Ledger, error) {
 	// Orders first: whatever they say about money and goods is already in the stores read after them.
 	orders, err := order.ReadAudit(ctx, p.Order)

@@ -72,7 +72,8 @@ type Update struct {
 	AuthorizationID string
 }
 
-// Apply applies an update to its order and returns the updated order. It returns [ErrEarly] if the order does not exist.
+// Apply applies an update to its order and returns the updated order. It returns [ErrEarly] if the order does not
+// exist.
 func (s *Store) Apply(ctx context.Context, u Update, now time.Time) (*Order, error) {
 	var o *Order
 	err := s.InTx(ctx, func(tx *sql.Tx) error {

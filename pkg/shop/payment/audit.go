@@ -41,8 +41,8 @@ type Account struct {
 	Held, Charged, Returned                int64 // how much: authorised, captured, refunded
 }
 
-// Accounts adds up the raw ledger entries by order, and looks at nothing else. If Captured is above one, the customer was
-// charged twice.
+// Accounts adds up the raw ledger entries by order, and looks at nothing else. If Captured is above one, the customer
+// was charged twice.
 func (a Audit) Accounts() map[string]Account {
 	accounts := make(map[string]Account, len(a.Payments))
 	for _, e := range a.Ledger {

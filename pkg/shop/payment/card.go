@@ -58,8 +58,8 @@ func (p Processor) Authorize(ctx context.Context, token string, amount queues.Mo
 	return Decide(token, amount), p.wait(ctx)
 }
 
-// Settle captures, voids or refunds a payment. A real processor would be given the authorisation's id, so that repeating
-// the call does no harm; this one has nothing to do. It blocks for Delay, or until ctx ends.
+// Settle captures, voids or refunds a payment. A real processor would be given the authorisation's id, so that
+// repeating the call does no harm; this one has nothing to do. It blocks for Delay, or until ctx ends.
 func (p Processor) Settle(ctx context.Context) error { return p.wait(ctx) }
 
 func (p Processor) wait(ctx context.Context) error {

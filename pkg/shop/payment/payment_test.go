@@ -260,8 +260,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestCancelledWhileCapturing cancels the order while the processor is busy capturing. The first of the two in the store
-// wins, and the customer is not charged.
+// TestCancelledWhileCapturing cancels the order while the processor is busy capturing. The first of the two in the
+// store wins, and the customer is not charged.
 func TestCancelledWhileCapturing(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})

@@ -46,8 +46,8 @@ func (s *Service) Authorize(ctx context.Context, r queues.AuthorizePaymentReques
 	return p.authorization(), nil
 }
 
-// OnOrderPlaced captures the authorised amount and publishes PaymentCaptured, unless the order has been cancelled in the
-// meantime.
+// OnOrderPlaced captures the authorised amount and publishes PaymentCaptured, unless the order has been cancelled in
+// the meantime.
 func (s *Service) OnOrderPlaced(ctx context.Context, o queues.OrderPlacedEvent) error {
 	p, err := s.settle(ctx, o.OrderID, EventOrderPlaced, o.Total)
 	if err != nil || p.CapturedAt.IsZero() {

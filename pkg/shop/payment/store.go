@@ -29,8 +29,8 @@ func OpenStore(ctx context.Context, path string) (*Store, error) {
 	return &Store{s}, nil
 }
 
-// Authorize stores the card's answer and returns the payment. If the order already has a payment, Authorize returns that
-// one, whatever the card answered this time, or [ErrOther] if it differs from r.
+// Authorize stores the card's answer and returns the payment. If the order already has a payment, Authorize returns
+// that one, whatever the card answered this time, or [ErrOther] if it differs from r.
 func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest, declineReason string, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
@@ -56,8 +56,8 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 }
 
 // Apply applies an event to the payment of an order, moves the money, and returns the updated payment. It returns
-// [ErrUnknown] if the order has no payment, and [ErrContradiction] if total is not the authorised amount. A zero total is
-// not compared.
+// [ErrUnknown] if the order has no payment, and [ErrContradiction] if total is not the authorised amount. A zero total
+// is not compared.
 func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {

@@ -11,10 +11,10 @@ import (
 // Inventory returns inventoryd, which keeps the stock and sets goods aside.
 func Inventory() service.Program {
 	return service.Program{
-		Service:  queues.Inventory,
-		About:    "inventoryd keeps the stock and sets the goods of an order aside, either all or none.",
-		Defaults: map[string]string{"health.address": "127.0.0.1:8092"},
-		Shared:   Keys(),
+		Service:   queues.Inventory,
+		About:     "inventoryd keeps the stock and sets the goods of an order aside, either all or none.",
+		Defaults:  map[string]string{"health.address": "127.0.0.1:8092"},
+		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			s, err := inventory.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {

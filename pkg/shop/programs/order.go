@@ -11,10 +11,10 @@ import (
 // Order returns orderd, which accepts orders and sees each one through.
 func Order() service.Program {
 	return service.Program{
-		Service:  queues.Order,
-		About:    "orderd accepts orders and sees each one through to confirmation or cancellation.",
-		Defaults: map[string]string{"health.address": "127.0.0.1:8091"},
-		Shared:   Keys(),
+		Service:   queues.Order,
+		About:     "orderd accepts orders and sees each one through to confirmation or cancellation.",
+		Defaults:  map[string]string{"health.address": "127.0.0.1:8091"},
+		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			s, err := order.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {

@@ -13,11 +13,11 @@ import (
 // Payment returns paymentd, which authorises, captures, voids and refunds payments. Its own setting is payment.delay.
 func Payment() service.Program {
 	return service.Program{
-		Service:  queues.Payment,
-		About:    "paymentd authorises, captures, voids and refunds payments.",
-		Defaults: map[string]string{"health.address": "127.0.0.1:8093"},
-		Keys:     paymentKeys(),
-		Shared:   Keys(),
+		Service:   queues.Payment,
+		About:     "paymentd authorises, captures, voids and refunds payments.",
+		Defaults:  map[string]string{"health.address": "127.0.0.1:8093"},
+		Keys:      paymentKeys(),
+		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
 				Delay time.Duration `config:"delay"`
@@ -39,6 +39,6 @@ func Payment() service.Program {
 func paymentKeys() []config.Key {
 	return []config.Key{{
 		Name: "payment.delay", Type: config.Duration, Default: "0s",
-		Usage: "how long the simulated card processor takes for each answer",
+		Usage: "how long the simulated card processor takes to answer",
 	}}
 }

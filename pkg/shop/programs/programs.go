@@ -16,8 +16,8 @@ func All() []service.Program {
 	return []service.Program{Inventory(), Order(), Payment()}
 }
 
-// Keys returns the settings that these programs have in addition to the common ones. Each program accepts the keys of the
-// others, so that all can read the same file.
+// Keys returns the settings that these programs have in addition to the common ones. Each program accepts the keys of
+// the others, so that all can read the same file.
 func Keys() []config.Key { return paymentKeys() }
 
 // keep closes a store when the program shuts down, and includes it in /readyz.

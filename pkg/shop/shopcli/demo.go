@@ -21,13 +21,13 @@ type demoOptions struct {
 	verbose bool
 }
 
-// How many orders there may be: some of each kind are needed.
+// The permitted number of orders. Fewer would not include some of each kind.
 const (
 	fewestOrders = 30
 	mostOrders   = 1_000_000
 )
 
-// Demo makes the command that shows the whole system at work, kills a worker in the middle, and proves the outcome.
+// Demo returns the command that runs the whole system, kills a worker in the middle, and proves the outcome.
 func Demo(app *cli.App) *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
@@ -36,22 +36,23 @@ func Demo(app *cli.App) *cobra.Command {
 		Short:   "See it work and prove it: orders under load, a worker killed in the middle, and the ledger",
 		Long: `See it work and prove it.
 
-Starts a private RabbitMQ (or uses the one that is configured, in a virtual host of its own) and the three services as
-processes of their own, sends orders as commands, kills the payment service with SIGKILL in the middle of them and
-starts it again. Some of the orders are out of stock, some are declined, some are malformed. When all of them have come
-to their end, the services' own stores and the dead-letter queues are read, and the ledger is printed: what was sent,
-what became of it, and what is lost, charged twice or reserved twice. Any of the last three, an order that did not end as
-it had to or within --timeout, or a crash that could not be made ends the command with 1; a RabbitMQ that ends, with 7.
-The stores and logs are kept then.`,
+Starts a private RabbitMQ (or uses the configured one, in a separate virtual host) and the three services in separate
+processes, sends orders as commands, kills the payment service with SIGKILL halfway through, and restarts it. Some of the
+orders are out of stock, some are declined, and some are malformed. When all orders are finished, the demo reads the
+services' own stores and the dead-letter queues, and prints the ledger: what was sent, how it ended, and whether anything
+was lost, charged twice or reserved twice.
+
+Exit codes: 1 if anything was lost or doubled, if an order did not end as expected or within --timeout, or if the payment
+service was not killed; 7 if RabbitMQ ended. In these cases, the stores and logs are kept.`,
 		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
 	}
 	f := cmd.Flags()
 	f.IntVarP(&o.orders, "orders", "n", 500, fmt.Sprintf("how many orders, %d to %d", fewestOrders, mostOrders))
-	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and say where the management UI is")
-	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long the orders may take to come to their end")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "say where the broker comes from, and what is fetched")
+	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and print where the management UI is")
+	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long the orders may take to finish")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print where the broker comes from, and what is fetched")
 	return cmd
 }
 
@@ -71,10 +72,10 @@ func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 		return err
 	}
 	if !result.OK {
-		return cli.Fail(cli.ExitError, d.hint, "the ledger is not what it has to be")
+		return cli.Fail(cli.ExitError, d.hint, "the ledger does not balance")
 	}
 	if o.keep {
-		d.tellKept()
+		d.printKept()
 	}
 	return nil
 }
@@ -86,14 +87,14 @@ type demonstration struct {
 	app     *cli.App
 	system  *system
 	workers map[string]*process
-	hint    string // where to look when it went wrong
-	// patience bounds the wait for one answer of the broker's.
+	hint    string // what to do next, or where to look after a failure
+	// patience limits the wait for a single answer of the broker.
 	patience time.Duration
 
-	crashed, tooSlow bool // what came of it
+	crashed, tooSlow bool
 }
 
-// paymentDelay is how long the simulated card processor takes: long enough for a crash to hit something.
+// paymentDelay is the delay of the simulated card processor. It is long enough for a crash to interrupt something.
 const paymentDelay = "25ms"
 
 func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
@@ -117,7 +118,7 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 		s.broker.Username(), shownPassword(s))
 	result, err := d.watched(ctx)
 	switch {
-	case err != nil && ctx.Err() != nil: // interrupted: nothing to be looked at
+	case err != nil && ctx.Err() != nil: // interrupted, so there is nothing to look into
 		return nil, err
 	case errors.Is(err, errNodeEnded):
 		d.keepEvidence()
@@ -137,7 +138,8 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 
 var errNodeEnded = errors.New("RabbitMQ has ended")
 
-// watched is the demo itself. It ends with errNodeEnded when the node does, whatever failed first for that reason.
+// watched plays the demo while watching the node. If the node ends, it returns errNodeEnded, whatever failed first
+// because of that.
 func (d *demonstration) watched(ctx context.Context) (*result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -156,8 +158,8 @@ func (d *demonstration) watched(ctx context.Context) (*result, error) {
 	return r, err
 }
 
-// play starts the services, sends the orders, kills and restarts the payment service, waits for the end, and draws the
-// ledger.
+// play starts the services, sends the orders, kills and restarts the payment service, waits until all orders are
+// finished, and draws up the ledger.
 func (d *demonstration) play(ctx context.Context) (*result, error) {
 	orders, err := placements(d.orders)
 	if err != nil {
@@ -176,7 +178,7 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		_ = client.Close(ctx) // nothing is in flight, unless it went wrong
+		_ = client.Close(ctx) // nothing is in flight, unless play has failed
 		_ = conn.Close(ctx)
 	}()
 	begun := time.Now()
@@ -188,7 +190,7 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 	if err := d.await(ctx, conn, orders); err != nil {
 		return nil, err
 	}
-	// Drained, so that what the stores and the queues say now is the last word.
+	// Drain first, so that the stores and queues are final when they are read.
 	d.app.Note("draining the services, and reading their stores …")
 	left, err := d.drain(ctx, conn)
 	if err != nil {
@@ -197,7 +199,7 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 	return d.judge(ctx, conn, orders, sent, left)
 }
 
-// start starts services and returns when they are ready.
+// start starts services and waits until they are ready.
 func (d *demonstration) start(ctx context.Context, names ...string) error {
 	if d.workers == nil {
 		d.workers = make(map[string]*process)
@@ -219,10 +221,9 @@ func (d *demonstration) start(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// drain ends the services, and returns how many messages are left in their queues. A queue that has nothing to hand out
-// may have handed out something that is still being handled, and whose answer then comes to a service that has ended: as
-// what was delivered again after the crash does, whose effects are long there. So whoever has something left is started
-// again, some times at most, to do it.
+// drain ends the services and returns how many messages are left in their queues. An empty queue may have delivered a
+// message that is still being handled, a redelivery after the crash for example, and whose outcome is sent to a service
+// that has ended by then. So drain restarts the services to handle what is left, a limited number of times.
 func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int, err error) {
 	services := []string{"order", "inventory", "payment"}
 	for round := 0; ; round++ {
@@ -247,7 +248,7 @@ func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int
 	}
 }
 
-// terminate ends services by SIGTERM, and returns when they have drained.
+// terminate ends services with SIGTERM and waits until they have drained.
 func (d *demonstration) terminate(ctx context.Context, services []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -259,7 +260,7 @@ func (d *demonstration) terminate(ctx context.Context, services []string) error 
 	return nil
 }
 
-// stop ends whatever runs, whatever happened.
+// stop ends all services that are still running.
 func (d *demonstration) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -275,24 +276,24 @@ func (d *demonstration) stop(ctx context.Context) {
 	}
 }
 
-// keepEvidence saves the stores and the logs from the end of the node.
+// keepEvidence moves the stores and logs to where they survive the end of the node.
 func (d *demonstration) keepEvidence() {
 	at, err := d.system.rescue()
 	if err != nil {
 		d.app.Warn("the stores and logs could not be kept: %v", err)
 		return
 	}
-	d.hint = "look at the services' stores and logs, which are kept in " + at
+	d.hint = "look at the services' stores and logs, kept in " + at
 }
 
-// leave starts the services again and lets them and the node go on without this process.
+// leave restarts the services and lets them and the node outlive this process.
 func (d *demonstration) leave(ctx context.Context) error {
 	d.system.outlive = true
 	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
 		return err
 	}
-	if d.system.broker.About().Dir == "" { // it ran before
-		d.hint = "rm -r " + d.system.dir + ", which the services notice, and delete the virtual host " + d.system.vhost
+	if d.system.broker.About().Dir == "" { // a broker that was already running
+		d.hint = "rm -r " + d.system.dir + ", which also ends the services, and delete the virtual host " + d.system.vhost
 		return nil
 	}
 	stop, err := d.system.broker.Detach()
@@ -300,10 +301,10 @@ func (d *demonstration) leave(ctx context.Context) error {
 	return err
 }
 
-func (d *demonstration) tellKept() {
+func (d *demonstration) printKept() {
 	s, name := d.system, invocation(d.app)
 	d.app.Note(`
-Everything goes on running:
+Everything is still running:
   management UI   %s   user %s, password %s
   AMQP            %s
   try             %s --config %s queues

@@ -13,20 +13,20 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A placement is one order of the demo: what is sent, and what must become of it.
+// A placement is one order of the demo, with its expected outcome.
 type placement struct {
-	// id is the message's id, and, where the body is an order, the order's.
+	// id is the id of the message and, if the body is an order, of the order.
 	id   string
 	body []byte
-	// want is what the order must come to; the zero status for a body that is no order and must be dead-lettered.
+	// want is the expected status. The zero status means that the body is malformed and must be dead-lettered.
 	want order.Status
 }
 
-// malformed tells whether the message must become a dead letter.
+// malformed reports whether the message must be dead-lettered.
 func (p placement) malformed() bool { return p.want == order.Status{} }
 
-// placements makes n orders. Of every thirty, twenty-seven will be confirmed, one asks for what is sold out, one pays
-// with a card that is declined, and one is no order at all.
+// placements returns n orders. Of every thirty, twenty-seven will be confirmed, one is out of stock, one has a card
+// that is declined, and one is malformed.
 func placements(n int) ([]placement, error) {
 	all := make([]placement, 0, n)
 	for i := range n {
@@ -54,7 +54,7 @@ func placements(n int) ([]placement, error) {
 		}
 		all = append(all, p)
 	}
-	// Not in blocks, and the same in every run.
+	// Shuffle, but in the same way in every run.
 	rand.New(rand.NewPCG(1, uint64(n))).Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
 	return all, nil
 }
@@ -65,7 +65,7 @@ func line(sku string, quantity int, price int64) queues.OrderLine {
 
 var declined = []string{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
 
-// malformed are the ways in which a body is no order.
+// malformed are the kinds of malformed bodies.
 var malformed = []func(queues.PlaceOrderCommand) []byte{
 	func(r queues.PlaceOrderCommand) []byte { return encoded(r)[:40] },                                       // cut off
 	func(r queues.PlaceOrderCommand) []byte { r.Lines[0].UnitPrice.Amount = -490; return encoded(r) },        // a negative price

@@ -20,10 +20,11 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A result is the ledger of a demo. Its JSON is an interface, and stable.
+// A result is the ledger of a demo. Its JSON form is a stable interface.
 type result struct {
 	OK bool `json:"ok"`
-	// Sent is how many messages the broker confirmed. Each is confirmed, cancelled, dead-lettered, undecided or lost.
+	// Sent is the number of messages confirmed by the broker. Each of them is confirmed, cancelled, dead-lettered,
+	// undecided or lost.
 	Sent      int            `json:"sent"`
 	Confirmed int            `json:"confirmed"`
 	Cancelled map[string]int `json:"cancelled"`
@@ -34,14 +35,14 @@ type result struct {
 	// ChargedTwice and ReservedTwice count orders.
 	ChargedTwice  int `json:"charged_twice"`
 	ReservedTwice int `json:"reserved_twice"`
-	// Crashed tells whether the payment service was killed in the middle, as it had to be.
+	// Crashed reports whether the payment service was killed, as it should be.
 	Crashed bool `json:"crashed"`
 	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back.
 	Redelivered int `json:"redelivered"`
 	Retried     int `json:"retried"`
-	// LeftInQueues counts messages that stand in a queue though all should be done.
+	// LeftInQueues counts messages left in queues, where there should be none.
 	LeftInQueues int `json:"left_in_queues"`
-	// Wrong says in sentences what else does not fit.
+	// Wrong lists all other inconsistencies, one sentence each.
 	Wrong     []string      `json:"wrong"`
 	Latency   resultLatency `json:"latency"`
 	ElapsedMS int64         `json:"elapsed_ms"`
@@ -50,7 +51,7 @@ type result struct {
 	IDs       resultIDs     `json:"ids"`
 }
 
-// resultLatency is from the sending of an order to its end.
+// resultLatency is measured from sending an order to its decision.
 type resultLatency struct {
 	P50MS float64 `json:"p50_ms"`
 	P95MS float64 `json:"p95_ms"`
@@ -58,7 +59,7 @@ type resultLatency struct {
 	MaxMS float64 `json:"max_ms"`
 }
 
-// resultIDs names the orders behind the counts that should be zero.
+// resultIDs lists the orders behind the counts that should be zero.
 type resultIDs struct {
 	Lost          []string `json:"lost"`
 	Undecided     []string `json:"undecided"`
@@ -67,9 +68,9 @@ type resultIDs struct {
 }
 
 const checked = "recomputed from the three services' own stores and the dead-letter queues, after all services had drained; " +
-	"no counter of the sender's was used"
+	"without using any of the sender's counters"
 
-// judge draws the ledger. The services have drained, and have left so many messages in their queues.
+// judge draws up the ledger. The services must have drained; left is the number of messages left in their queues.
 func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []placement, sent []string, left int) (*result, error) {
 	s := d.system
 	dead, codes, err := d.deadLetters(ctx, conn)
@@ -106,10 +107,10 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []
 		r.ElapsedMS = max(r.ElapsedMS, o.DecidedAt.Sub(audit.Orders[0].SentAt).Milliseconds())
 	}
 	if d.tooSlow {
-		r.Wrong = append(r.Wrong, fmt.Sprintf("the orders had not come to their end within %v", d.timeout))
+		r.Wrong = append(r.Wrong, fmt.Sprintf("the orders were not finished within %v", d.timeout))
 	}
 	if !d.crashed {
-		r.Wrong = append(r.Wrong, "paymentd was not killed in the middle of them: they did not come so far in time")
+		r.Wrong = append(r.Wrong, "paymentd was not killed, because too few orders were finished in time")
 	}
 	if r.Wrong == nil {
 		r.Wrong = []string{}
@@ -122,7 +123,7 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func list(ids []string) []string { return append([]string{}, ids...) }
 
-// deadLetters reads all dead-letter queues: the ids in them, and how many for each error code.
+// deadLetters reads all dead-letter queues and returns the ids in them and the count for each error code.
 func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (ids map[string]bool, codes map[string]int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*d.patience, errNoAnswer) // there may be many
 	defer cancel()
@@ -152,7 +153,7 @@ func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (id
 	return ids, codes, nil
 }
 
-// leftInQueues counts the messages in all queues but those of dead letters.
+// leftInQueues counts the messages in all queues except dead-letter queues.
 func (d *demonstration) leftInQueues(ctx context.Context, conn *leveret.Conn) (int, error) {
 	ctx, cancel := d.answering(ctx)
 	defer cancel()
@@ -183,7 +184,7 @@ func everyQueue(n topology.Names) []topology.Queue {
 	return all.Queues
 }
 
-// unexpected finds orders that came to another end than they had to, and bodies that were no orders and became one.
+// unexpected reports orders that did not end as expected, and malformed bodies that became orders.
 func unexpected(orders []placement, audit order.Audit, dead map[string]bool) []string {
 	ends := make(map[string]order.Status, len(audit.Orders))
 	for _, o := range audit.Orders {
@@ -194,11 +195,11 @@ func unexpected(orders []placement, audit order.Audit, dead map[string]bool) []s
 		end, known := ends[o.id]
 		switch {
 		case o.malformed() && known:
-			wrong = append(wrong, fmt.Sprintf("message %s is no order, and is %s", o.id, end))
+			wrong = append(wrong, fmt.Sprintf("message %s is malformed, but became an order that is %s", o.id, end))
 		case !o.malformed() && dead[o.id]:
-			wrong = append(wrong, fmt.Sprintf("order %s is a dead letter, and had to be %s", o.id, o.want))
+			wrong = append(wrong, fmt.Sprintf("order %s was dead-lettered, but should be %s", o.id, o.want))
 		case !o.malformed() && known && end.Final() && end != o.want:
-			wrong = append(wrong, fmt.Sprintf("order %s is %s, and had to be %s", o.id, end, o.want))
+			wrong = append(wrong, fmt.Sprintf("order %s is %s, but should be %s", o.id, end, o.want))
 		}
 		delete(ends, o.id)
 	}
@@ -208,7 +209,7 @@ func unexpected(orders []placement, audit order.Audit, dead map[string]bool) []s
 	return wrong
 }
 
-// print writes the ledger: as a table, or as JSON.
+// print prints the ledger as a table or as JSON.
 func (r *result) print(app *cli.App) error {
 	if app.Format() != cli.FormatText {
 		return app.PrintJSON(r)
@@ -232,13 +233,13 @@ func (r *result) print(app *cli.App) error {
 	for _, code := range slices.Sorted(maps.Keys(r.DeadLettered)) {
 		row("dead-lettered", r.DeadLettered[code], code)
 	}
-	redelivered := "messages that came again"
+	redelivered := "messages delivered again"
 	if r.Crashed {
 		redelivered += " after the crash"
 	}
 	row("redelivered", r.Redelivered, redelivered)
 	if r.Retried > 0 {
-		row("retried", r.Retried, "messages that came back by the retry policy")
+		row("retried", r.Retried, "messages brought back by the retry policy")
 	}
 	zero("undecided", r.Undecided, r.IDs.Undecided)
 	zero("lost", r.Lost, r.IDs.Lost)
@@ -255,6 +256,6 @@ func (r *result) print(app *cli.App) error {
 			return err
 		}
 	}
-	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from the sending of an order to its end\nchecked   %s\n",
+	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\nchecked   %s\n",
 		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, r.Checked)
 }

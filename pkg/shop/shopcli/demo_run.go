@@ -1,14 +1,11 @@
 package shopcli
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -19,7 +16,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// gateway is who places the demo's orders.
+// gateway is the service that places the demo's orders.
 var gateway = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
@@ -38,13 +35,13 @@ func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Cl
 	return conn, client, nil
 }
 
-// send sends the orders, through one pipeline, and returns the ids of those that the broker has confirmed.
+// send sends the orders through one pipeline and returns their ids once the broker has confirmed all of them.
 func (d *demonstration) send(ctx context.Context, client *leveret.Client, orders []placement) ([]string, error) {
 	pipeline := client.Pipeline(nil)
 	ids := make([]string, 0, len(orders))
 	for _, o := range orders {
 		m := leveret.NewMessage(ctx, queues.PlaceOrder, o.body, leveret.MessageID(o.id))
-		sending, cancel := d.answering(ctx) // it waits for confirms of earlier ones
+		sending, cancel := d.answering(ctx) // may wait for earlier confirms
 		err := pipeline.Write(sending, m)
 		cancel()
 		if err != nil {
@@ -62,16 +59,16 @@ func (d *demonstration) send(ctx context.Context, client *leveret.Client, orders
 
 var errNoAnswer = errors.New("the broker does not answer")
 
-// answering bounds what waits for one answer of the broker's.
+// answering limits the wait for a single answer of the broker.
 func (d *demonstration) answering(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, d.patience, errNoAnswer)
 }
 
-// killAt is after how much of the orders the payment service is killed.
+// killAt is the share of finished orders at which the payment service is killed.
 const killAt = 0.4
 
-// await waits until every order has come to its end or is a dead letter, and kills the payment service on the way. That
-// some have not in time is no error here: the ledger tells.
+// await waits until every order is finished or dead-lettered, and kills the payment service on the way. A timeout is
+// not an error here; it shows up in the ledger.
 func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []placement) error {
 	waiting, cancel := context.WithTimeoutCause(ctx, d.timeout, errTooSlow)
 	defer cancel()
@@ -93,7 +90,7 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 		return settled >= len(orders), d.allRun()
 	})
 	if err == nil {
-		// What follows from the orders' ends happens a little later: what was captured for a cancelled order is given back.
+		// The consequences of a finished order follow a little later: the payment of a cancelled order is refunded.
 		err = until(waiting, 50*time.Millisecond, func() (bool, error) {
 			l, err := ledger.Read(waiting, d.system.paths(), nil)
 			if err != nil || !l.OK() {
@@ -105,7 +102,7 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 	}
 	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
 		d.tooSlow = true
-		d.app.Warn("the orders have not come to their end within %v", d.timeout)
+		d.app.Warn("the orders are not finished within %v", d.timeout)
 		return nil
 	}
 	return err
@@ -113,15 +110,15 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 
 var errTooSlow = errors.New("the time for the orders is over")
 
-// crash kills the payment service and starts it again.
+// crash kills the payment service and restarts it.
 func (d *demonstration) crash(ctx context.Context, settled int) error {
 	p := d.workers["payment"]
 	p.kill()
-	d.app.Note("killed paymentd (process %d) with SIGKILL when %d orders were settled; starting it again", p.cmd.Process.Pid, settled)
+	d.app.Note("killed paymentd (process %d) with SIGKILL after %d orders; restarting it", p.cmd.Process.Pid, settled)
 	return d.start(ctx, "payment")
 }
 
-// allRun returns an error where a service has ended unasked.
+// allRun returns an error if a service has ended unexpectedly.
 func (d *demonstration) allRun() error {
 	for _, p := range d.workers {
 		if !p.running() {
@@ -131,7 +128,7 @@ func (d *demonstration) allRun() error {
 	return nil
 }
 
-// settled counts the orders that are decided, and those that are dead letters.
+// settled counts the orders that are finished or dead-lettered.
 func (d *demonstration) settled(ctx context.Context, letters *deadletter.Letters) (int, error) {
 	decided, err := order.CountDecided(ctx, d.system.paths().Order)
 	if err != nil {
@@ -141,89 +138,7 @@ func (d *demonstration) settled(ctx context.Context, letters *deadletter.Letters
 	return decided + dead, err
 }
 
-// startLogged starts a service whose log goes to its file.
-func startLogged(s *system, name string) (*process, error) {
-	log, err := os.OpenFile(s.logFile(name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	if _, err := fmt.Fprintln(log, startMark); err != nil {
-		return nil, err
-	}
-	return startProcess(s, name, log)
-}
-
-// startMark begins what one process has written into a log that several share.
-const startMark = "--- started ---"
-
-// awaitReady waits until a service says in its log that it is ready.
-func awaitReady(ctx context.Context, s *system, p *process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("it is not ready after a minute"))
-	defer cancel()
-	err := until(ctx, 20*time.Millisecond, func() (bool, error) {
-		if ready, err := saidReady(s.logFile(p.name)); ready || err != nil {
-			return ready, err
-		}
-		if !p.running() {
-			return false, reasonOf(p.err)
-		}
-		return false, nil
-	})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%sd does not start: %w\n%s", p.name, err, lastLines(s.logFile(p.name)))
-	}
-	return err
-}
-
-// reasonOf is why a process ended that should not have: it may have thought that all was well.
-func reasonOf(err error) error {
-	if err == nil {
-		return errors.New("it ended with 0")
-	}
-	return err
-}
-
-// saidReady looks for the record of readiness behind the last start.
-func saidReady(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	ready := false
-	lines := bufio.NewReader(f)
-	for {
-		text, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return ready, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		var record struct {
-			Msg string `json:"msg"`
-		}
-		switch {
-		case strings.TrimSpace(string(text)) == startMark:
-			ready = false
-		case json.Unmarshal(text, &record) == nil && record.Msg == "ready":
-			ready = true
-		}
-	}
-}
-
-// lastLines is the end of a log.
-func lastLines(path string) string {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	return strings.Join(lines[max(0, len(lines)-10):], "\n")
-}
-
-// hostOf is a URL without its password.
+// hostOf returns a URL without user and password.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -233,7 +148,7 @@ func hostOf(raw string) string {
 	return u.String()
 }
 
-// shownPassword is the password of a node that we made, which is everybody's; that of another is not shown.
+// shownPassword returns the password of a node that we started, which is well known, but not that of another broker.
 func shownPassword(s *system) string {
 	if s.broker.About().Dir == "" {
 		return "as configured"
@@ -241,7 +156,7 @@ func shownPassword(s *system) string {
 	return s.broker.Password()
 }
 
-// notes is where the broker's start tells what it does.
+// notes returns where devbroker prints its progress.
 func (d *demonstration) notes() io.Writer {
 	if d.verbose {
 		return d.app.IO.Err
@@ -249,7 +164,7 @@ func (d *demonstration) notes() io.Writer {
 	return &fetchNotes{d.app.IO.Err}
 }
 
-// fetchNotes lets through only what takes a person's time and disk: what is fetched.
+// fetchNotes passes on only the messages about downloads, which take time and disk space.
 type fetchNotes struct{ out io.Writer }
 
 func (n *fetchNotes) Write(p []byte) (int, error) {

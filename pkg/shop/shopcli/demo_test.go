@@ -56,7 +56,7 @@ func (c *commandLine) onSharedNode(t *testing.T) {
 	c.Env = append(c.Env, "LEVERET_BROKER_URL="+leverettest.Broker(t), "LEVERET_BROKER_MANAGEMENT_URL="+node.ManagementURL())
 }
 
-// command makes the CLI, with a folder for temporary files of its own.
+// command runs the CLI with its own folder for temporary files.
 func command(t *testing.T, args ...string) *commandLine {
 	t.Helper()
 	temp, err := os.MkdirTemp("", "leveret-test-") // short, and seen by tools in a chroot
@@ -109,7 +109,7 @@ func (c *commandLine) exitCode(t *testing.T) int {
 	return 0
 }
 
-// On a node of its own, which it leaves running.
+// The demo runs on its own node and leaves it running.
 func TestDemoBalancesAndKeeps(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "300", "--keep", "-o", "json", "--broker-layout", "isolated")
@@ -246,22 +246,22 @@ func TestDemoWhoseServiceEnds(t *testing.T) {
 	c.requireEvidence(t, "order.log", "order.db")
 }
 
-// What did not happen is not told, and is no success.
+// A demo that runs out of time reports that and fails.
 func TestDemoWithoutTheTime(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "300", "--timeout", "1ms")
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
 	require.Equal(t, 1, c.exitCode(t), c.err.String())
-	require.Contains(t, c.err.String(), "warning: the orders have not come to their end within 1ms\n")
-	require.Contains(t, c.err.String(), "error: the ledger is not what it has to be\n")
-	require.Contains(t, c.out.String(), "wrong: the orders had not come to their end within 1ms\n")
+	require.Contains(t, c.err.String(), "warning: the orders are not finished within 1ms\n")
+	require.Contains(t, c.err.String(), "error: the ledger does not balance\n")
+	require.Contains(t, c.out.String(), "wrong: the orders were not finished within 1ms\n")
 	require.Contains(t, c.out.String(), "wrong: paymentd was not killed")
 	require.NotContains(t, c.out.String(), "after the crash")
 	c.requireEvidence(t, "order.log")
 }
 
-// On a broker that runs already, the demo works in a virtual host of its own, and takes it away.
+// On a broker that is already running, the demo uses a separate virtual host and deletes it afterwards.
 func TestDemoOnARunningBroker(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "30", "-o", "json")
@@ -374,7 +374,7 @@ func TestDev(t *testing.T) {
 	require.NotZero(t, pid)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	require.Eventually(t, func() bool { return len(ready.FindAllString(c.out.String(), -1)) == 2 }, 30*time.Second, 10*time.Millisecond, "%s", c.out)
-	require.Contains(t, c.out.String(), "ended (signal: killed); starting it again")
+	require.Contains(t, c.out.String(), "ended (signal: killed); restarting it")
 
 	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
 	require.Equal(t, 0, c.exitCode(t), c.err.String())
@@ -408,7 +408,7 @@ func TestDevWhoseNodeDies(t *testing.T) {
 	connected := regexp.MustCompile(`(?m)^order +\| .*msg=connected`)
 	before := len(connected.FindAllString(c.out.String(), -1))
 	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "RabbitMQ answers again") }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
-	require.Contains(t, c.err.String(), "RabbitMQ has ended; starting it again")
+	require.Contains(t, c.err.String(), "RabbitMQ has ended; restarting it")
 	require.Eventually(t, func() bool { return len(connected.FindAllString(c.out.String(), -1)) >= before+2 }, time.Minute, 10*time.Millisecond, "%s", c.out)
 
 	folders, err := filepath.Glob(filepath.Join(c.temp, "leveret-*"))

@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,25 +18,25 @@ import (
 
 type devOptions struct{ data string }
 
-// Dev makes the command that runs everything here.
+// Dev returns the command that runs the whole system.
 func Dev(app *cli.App) *cobra.Command {
 	var o devOptions
 	cmd := &cobra.Command{
 		Use:     "dev",
 		GroupID: "run",
-		Short:   "Run everything here: RabbitMQ and all services, until Ctrl-C",
-		Long: `Run everything here, until Ctrl-C.
+		Short:   "Run everything on this machine: RabbitMQ and all services, until Ctrl-C",
+		Long: `Run everything on this machine, until Ctrl-C.
 
-Starts a private RabbitMQ, on its usual ports where those are free, or uses the one that is configured, and all services
-as processes of their own. Their logs go to standard output, with their names in front; what the command itself tells goes
-to standard error. A service that crashes is started again, and so is the RabbitMQ that was started here. Ctrl-C lets the
-services finish what they do, and ends the broker; a second one ends everything at once. Nothing is kept, unless --data
-says where.`,
+Starts a private RabbitMQ, on its usual ports if they are free, or uses the configured one, and runs all services in
+separate processes. Their logs go to standard output, each line prefixed with the service's name; the command's own
+messages go to standard error. A service that crashes is restarted, and so is a RabbitMQ started by the command. Ctrl-C
+lets the services finish their work and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless
+--data is given.`,
 		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672/", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), app, o) },
 	}
-	cmd.Flags().StringVar(&o.data, "data", "", "keep queues and stores in this `folder`, for the next time")
+	cmd.Flags().StringVar(&o.data, "data", "", "keep queues and stores in this `folder` for the next run")
 	_ = cmd.MarkFlagDirname("data")
 	return cmd
 }
@@ -65,11 +61,11 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 	if err := s.writeConfig(); err != nil {
 		return err
 	}
-	tellDev(app, s)
+	printDev(app, s)
 	return supervise(ctx, app, s)
 }
 
-func tellDev(app *cli.App, s *system) {
+func printDev(app *cli.App, s *system) {
 	app.Note(`
   management UI   %s   user %s, password %s
   AMQP            %s
@@ -81,106 +77,18 @@ func tellDev(app *cli.App, s *system) {
 	app.Note("  %[1]s contracts show order.place --example | %[1]s send order.place -f -\n  %[1]s queues --watch\n", name)
 }
 
-// colours tell the services' lines apart.
+// colours distinguish the services' lines.
 var colours = []term.Paint{term.Green, term.Yellow, term.Bold}
 
-// healthAddresses are the services' usual ones, where those are free.
+// healthAddresses returns the services' default addresses, as far as they are free.
 func healthAddresses() map[string]string {
 	addresses := make(map[string]string)
 	for _, p := range programs.All() {
 		usual := p.Defaults["health.address"]
-		if l, err := net.Listen("tcp", usual); err == nil { //nolint:noctx // it does not block
+		if l, err := net.Listen("tcp", usual); err == nil { //nolint:noctx // does not block
 			_ = l.Close()
 			addresses[p.Service.Name()] = usual
 		}
 	}
 	return addresses
-}
-
-// supervise runs the services until ctx ends, and ends them in order then.
-func supervise(ctx context.Context, app *cli.App, s *system) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var lines sync.Mutex
-	var running sync.WaitGroup
-	width := 0
-	for _, p := range programs.All() {
-		width = max(width, len(p.Service.Name()))
-	}
-	for i, p := range programs.All() {
-		name := p.Service.Name()
-		out := &prefixed{out: app.IO.Out, lines: &lines, prefix: app.Paint(colours[i%len(colours)], fmt.Sprintf("%-*s | ", width, name))}
-		running.Go(func() {
-			if err := keepRunning(ctx, s, name, out); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	running.Go(func() {
-		if err := keepNodeRunning(ctx, app, s); err != nil {
-			cancel(err)
-		}
-	})
-	running.Wait()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
-}
-
-// keepNodeRunning starts the node again whenever it has ended, until ctx ends. Its data and its ports are as they were.
-func keepNodeRunning(ctx context.Context, app *cli.App, s *system) error {
-	for {
-		if s.broker.AwaitEnd(ctx) != nil {
-			return nil //nolint:nilerr // ctx has ended
-		}
-		note := ""
-		if log := s.broker.About().LogFile; log != "" {
-			_ = os.Rename(log, log+".ended") // the next start begins another
-			note = ". Its log is " + log + ".ended"
-		}
-		app.Warn("RabbitMQ has ended; starting it again%s", note)
-		if err := s.broker.Start(ctx); err != nil {
-			return cli.Fail(cli.ExitUnreachable, "", "%w", err)
-		}
-		app.Note("RabbitMQ answers again")
-	}
-}
-
-// keepRunning runs one service, again after each crash, until ctx ends. It returns an error where that makes no sense:
-// the service does not take its settings.
-func keepRunning(ctx context.Context, s *system, name string, out *prefixed) error {
-	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
-		p, err := startProcess(s, name, out)
-		if err != nil {
-			return err
-		}
-		begun := time.Now()
-		select {
-		case <-ctx.Done():
-			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-			defer cancel()
-			return p.stop(stopping)
-		case <-p.ended:
-		}
-		exited, ok := errors.AsType[*exec.ExitError](p.err)
-		if ok && exited.ExitCode() == int(cli.ExitUsage) && !out.ready.Load() { // a crash of Go's ends with the same
-			if !s.anyHealthAddress(name) {
-				return fmt.Errorf("%sd does not take its settings", name)
-			}
-			out.say("its health address may have been taken meanwhile; starting it again with a free one")
-			continue
-		}
-		if time.Since(begun) > time.Minute {
-			pause = time.Second
-		}
-		out.say(fmt.Sprintf("ended (%v); starting it again in %v", reasonOf(p.err), pause))
-		wait := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			wait.Stop()
-			return nil
-		case <-wait.C:
-		}
-	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
-// Nothing waits for ever for a broker that holds its connections and says nothing.
+// Nothing waits forever for a broker that keeps connections open and does not answer.
 func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// until asks again and again until it is true. It returns an error of ask, or why ctx ended.
+// until calls ask repeatedly until it returns true. It returns ask's error, or why ctx ended.
 func until(ctx context.Context, every time.Duration, ask func() (bool, error)) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

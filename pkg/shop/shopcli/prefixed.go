@@ -7,17 +7,17 @@ import (
 	"sync/atomic"
 )
 
-// prefixed writes whole lines, each with a name in front. Several share one mutex, so that their lines do not mix.
+// prefixed writes whole lines, each with a prefix. Several writers share one mutex, so that their lines do not mix.
 type prefixed struct {
 	out    io.Writer
 	lines  *sync.Mutex
 	prefix string
 
-	ready atomic.Bool // a line has said that the service is
-	rest  []byte      // a line that has not ended
+	ready atomic.Bool // the service has logged that it is ready
+	rest  []byte      // an unfinished line
 }
 
-// Write implements io.Writer. One goroutine at a time may call it.
+// Write implements io.Writer. It is not safe for concurrent use.
 func (w *prefixed) Write(p []byte) (int, error) {
 	w.rest = append(w.rest, p...)
 	for {
@@ -35,8 +35,8 @@ func (w *prefixed) Write(p []byte) (int, error) {
 	}
 }
 
-// say writes a line of our own.
-func (w *prefixed) say(text string) { _ = w.write([]byte(text)) } // nobody is there to be told
+// say writes a message of the supervisor.
+func (w *prefixed) say(text string) { _ = w.write([]byte(text)) } // there is nowhere else to report an error
 
 func (w *prefixed) write(line []byte) error {
 	w.lines.Lock()

@@ -16,17 +16,17 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 )
 
-// A process is one service as a process of its own: this very binary, as `serve NAME`, which is the main of the
-// service's own binary.
+// A process is a service running in its own process. It runs this very binary as `serve NAME`, which does the same as
+// the service's own binary.
 type process struct {
 	name  string
 	cmd   *exec.Cmd
 	ended chan struct{}
-	err   error // of the process's end; set before ended is closed
+	err   error // from cmd.Wait; set before ended is closed
 }
 
-// startProcess starts a service. It ends when it is told to, when dir is no longer there, or, unless it is to outlive
-// this process, when this process has ended, however that came about. Its output goes to out.
+// startProcess starts a service that writes its output to out. Besides being stopped, it ends when the system's folder
+// is removed and, unless the system is to outlive this process, when this process ends for whatever reason.
 func startProcess(s *system, name string, out io.Writer) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -36,11 +36,11 @@ func startProcess(s *system, name string, out io.Writer) (*process, error) {
 	if !s.outlive {
 		args = append(args, "--leash-pid", strconv.Itoa(os.Getpid()))
 	}
-	// Not exec.CommandContext: a service is ended by SIGTERM, and drains.
+	// Not exec.CommandContext, which kills: a service is ended by SIGTERM, so that it drains.
 	cmd := exec.Command(self, args...) //nolint:noctx // see above
 	cmd.Env = s.environment(name)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = ownGroup() // a Ctrl-C reaches this process alone, which then ends the services in order
+	cmd.SysProcAttr = ownGroup() // Ctrl-C reaches only this process, which then shuts the services down
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -52,13 +52,14 @@ func startProcess(s *system, name string, out io.Writer) (*process, error) {
 	return p, nil
 }
 
-// kill ends the process with SIGKILL, as a crash would, and returns when it is gone.
+// kill ends the process with SIGKILL, as a crash would, and waits until it is gone.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // an error says that it is gone already
+	_ = p.cmd.Process.Kill() // an error means that it is already gone
 	<-p.ended
 }
 
-// stop ends the process with SIGTERM, and waits until it has drained. When ctx ends before that, it is killed.
+// stop ends the process with SIGTERM and waits until it has drained. If ctx ends first, stop kills it and returns an
+// error.
 func (p *process) stop(ctx context.Context) error {
 	terminate(p.cmd.Process)
 	select {
@@ -73,7 +74,7 @@ func (p *process) stop(ctx context.Context) error {
 	}
 }
 
-// running tells whether the process has not ended yet.
+// running reports whether the process is still running.
 func (p *process) running() bool {
 	select {
 	case <-p.ended:
@@ -83,8 +84,8 @@ func (p *process) running() bool {
 	}
 }
 
-// leash returns a context that ends when dir is no longer there, or when the process pid is no longer the parent of
-// this one. An empty dir and a pid of 0 are not looked at.
+// leash returns a context that ends when dir no longer exists, or when pid is no longer the parent of this process. An
+// empty dir and a pid of 0 are ignored.
 func leash(ctx context.Context, dir string, pid int) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	if dir == "" && pid == 0 {
@@ -108,7 +109,7 @@ func leash(ctx context.Context, dir string, pid int) (context.Context, context.C
 	return ctx, cancel
 }
 
-// invocation is how a person calls this program: what `go run` has built is gone when it has ended.
+// invocation returns how to call this program. A binary built by `go run` is gone when it has ended.
 func invocation(app *cli.App) string {
 	if self, err := os.Executable(); err == nil && strings.Contains(filepath.ToSlash(self), "/go-build") && strings.Contains(self, "exe") {
 		return "go run ./cmd/" + app.Name
@@ -116,7 +117,8 @@ func invocation(app *cli.App) string {
 	return app.Name
 }
 
-// cleanEnvironment is this process's environment without Leveret's settings: the services' come from their file.
+// cleanEnvironment returns this process's environment without Leveret's settings, which the services read from their
+// file.
 func cleanEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		return strings.HasPrefix(entry, config.EnvPrefix)

@@ -11,15 +11,15 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
-// Serve makes the command that runs one of the services: `serve payment` is the main of paymentd.
+// Serve returns the command that runs one of the services: `serve payment` does the same as paymentd.
 func Serve(app *cli.App) *cobra.Command {
-	app.AddKeys(programs.Keys()...) // every command may read the file that the services read
+	app.AddKeys(programs.Keys()...) // every command may read the services' file
 	var names []string
 	cmd := &cobra.Command{
 		Use:     "serve SERVICE",
 		GroupID: "run",
 		Short:   "Run one of the services, as its own binary does",
-		Long:    "Run one of the services until SIGTERM or Ctrl-C, then let it finish what it does.",
+		Long:    "Run one of the services until SIGTERM or Ctrl-C, then let it finish its work.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -29,8 +29,8 @@ func Serve(app *cli.App) *cobra.Command {
 	}
 	var dir string
 	var pid int
-	// By these the programs that start services here make sure that none stays behind.
-	cmd.PersistentFlags().StringVar(&dir, "leash-dir", "", "end when this folder is no longer there")
+	// The commands that start services use these flags so that none is left running.
+	cmd.PersistentFlags().StringVar(&dir, "leash-dir", "", "end when this folder no longer exists")
 	cmd.PersistentFlags().IntVar(&pid, "leash-pid", 0, "end when this is no longer the parent process")
 	_ = cmd.PersistentFlags().MarkHidden("leash-dir")
 	_ = cmd.PersistentFlags().MarkHidden("leash-pid")
@@ -38,7 +38,7 @@ func Serve(app *cli.App) *cobra.Command {
 		one := p.Command()
 		one.Use = p.Service.Name()
 		names = append(names, one.Use)
-		cli.NeedsNothing(one) // it has settings of its own
+		cli.NeedsNothing(one) // it reads its own settings
 		for _, sub := range one.Commands() {
 			cli.NeedsNothing(sub)
 		}
@@ -54,7 +54,7 @@ func Serve(app *cli.App) *cobra.Command {
 	return cmd
 }
 
-// exit gives the error of a service the exit code that its own binary would end with.
+// exit gives a service's error the exit code of its own binary.
 func exit(err error) error {
 	if err == nil {
 		return nil

@@ -9,5 +9,5 @@ import (
 
 func ownGroup() *syscall.SysProcAttr { return nil }
 
-// terminate ends a process: there is no way to ask it.
+// terminate kills a process, since there is no way to ask it to end.
 func terminate(p *os.Process) { _ = p.Kill() }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// ownGroup keeps a terminal's signals away from a child.
+// ownGroup keeps the terminal's signals away from a child.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // terminate asks a process to end.
-func terminate(p *os.Process) { _ = p.Signal(syscall.SIGTERM) } // an error says that it has
+func terminate(p *os.Process) { _ = p.Signal(syscall.SIGTERM) } // an error means that it is already gone

@@ -21,39 +21,40 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A system is the shop running: a broker, a folder with the services' stores, logs and settings, and their processes.
+// A system is the running shop: a broker, a folder with the services' stores, logs and settings, and their processes.
 type system struct {
 	broker *devbroker.Broker
-	// url is the AMQP URL of the shop's virtual host, with its password.
+	// url is the AMQP URL of the shop's virtual host, including the password.
 	url string
-	// vhost is the virtual host that was made for the shop, where the broker is not ours; else empty.
+	// vhost is the virtual host created for the shop on a broker that is not ours. Otherwise it is empty.
 	vhost string
 	dir   string
-	// keep leaves dir where it is at the end.
+	// keep prevents dir from being removed at the end.
 	keep bool
 	// layout is which exchanges and retry tiers the services share.
 	layout topology.Layout
-	// management is the management API's URL as it was configured, with its login if it has one; empty: the broker's.
+	// management is the configured URL of the management API, including its login if it has one. If empty, the broker's is
+	// used.
 	management string
-	// health is where each service answers for its health; by name, else a free port.
+	// health holds the health addresses by service. A service that is not in it uses a free port.
 	health   map[string]string
 	healthMu sync.Mutex
-	// logFormat and logLevel are the services'.
+	// logFormat and logLevel are the log settings of the services.
 	logFormat, logLevel string
-	// outlive lets the services go on when this process ends.
+	// outlive lets the services keep running when this process ends.
 	outlive bool
-	// extra is what a service has in its environment beside its settings.
+	// extra holds additional environment variables by service.
 	extra map[string][]string
 }
 
-// configured tells whether somebody named a broker: by flag, variable or file.
+// configured reports whether a broker was configured by a flag, a variable or the file.
 func configured(app *cli.App) bool {
 	v, ok := app.Config().Value("broker.url")
 	return ok && v.Origin.Source != config.FromDefault
 }
 
-// openSystem finds or starts a broker, and makes the folder. Where the broker is not ours, the shop gets a virtual host
-// of its own if isolated says so. The folder is temporary where data is empty, and else kept, below data.
+// openSystem finds or starts a broker and creates the folder. If the broker is not ours and isolated is true, it
+// creates a virtual host for the shop. The folder is created in data and kept, or is temporary if data is empty.
 func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolated bool, data string) (*system, error) {
 	if configured(app) {
 		b := app.Config().Config().Broker
@@ -71,7 +72,7 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		}
 		next := ""
 		if node.URL != "" {
-			next = app.Name + " config show --origin tells who names this broker"
+			next = app.Name + " config show --origin shows where this broker is configured"
 		}
 		return nil, cli.Fail(cli.ExitUnreachable, next, "%w", err)
 	}
@@ -95,7 +96,7 @@ func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data 
 		return nil
 	}
 	if node := s.broker.About().Dir; node != "" {
-		s.dir = filepath.Join(node, "shop") // what ends the node takes it along
+		s.dir = filepath.Join(node, "shop") // removed together with the node
 		return os.MkdirAll(s.dir, 0o700)
 	}
 	var err error
@@ -105,13 +106,13 @@ func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data 
 	name := "leveret-demo-" + strings.ToLower(rand.Text()[:8])
 	if s.url, err = s.broker.VHost(ctx, name); err != nil {
 		return cli.Fail(cli.ExitUnreachable, app.Name+" config show --origin, for broker.management_url, the user and the password",
-			"a virtual host of the demo's own is made through the management API: %w", err)
+			"the demo could not create its virtual host through the management API: %w", err)
 	}
 	s.vhost = name
 	return nil
 }
 
-// close ends the broker, where it is ours, and removes the folder. The services must have ended.
+// close ends the broker if it is ours, and removes the folder. The services must have ended.
 func (s *system) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
@@ -125,8 +126,8 @@ func (s *system) close(ctx context.Context) error {
 	return errors.Join(append(errs, s.broker.Close(ctx))...)
 }
 
-// rescue moves the folder out of the node's, so that it is there when the node is gone, and returns where it is. The node's
-// log goes along.
+// rescue moves the folder and the node's log out of the node's folder, so that they survive the node, and returns the
+// new path.
 func (s *system) rescue() (string, error) {
 	kept, err := os.MkdirTemp("", "leveret-kept-")
 	if err != nil {
@@ -147,13 +148,13 @@ func (s *system) configFile() string { return filepath.Join(s.dir, config.FileNa
 
 func (s *system) logFile(name string) string { return filepath.Join(s.dir, name+".log") }
 
-// paths are the services' stores.
+// paths returns the paths of the services' stores.
 func (s *system) paths() ledger.Paths {
 	at := func(name string) string { return filepath.Join(s.dir, name+".db") }
 	return ledger.Paths{Order: at("order"), Inventory: at("inventory"), Payment: at("payment")}
 }
 
-// writeConfig writes the file that services and people use to reach the system. It holds the broker's password.
+// writeConfig writes the file with which services and users reach the system. It contains the broker's password.
 func (s *system) writeConfig() error {
 	broker := map[string]any{"url": []string{s.url}, "layout": string(s.layout), "connect_timeout": "30s"}
 	if management := cmp.Or(s.management, s.broker.ManagementURL()); management != "" {
@@ -171,7 +172,8 @@ func (s *system) writeConfig() error {
 	return os.WriteFile(s.configFile(), content, 0o600)
 }
 
-// anyHealthAddress lets a service take a free port the next time, and tells whether it had a certain one until now.
+// anyHealthAddress makes a service use a free port from its next start on. It returns whether the service had a fixed
+// address until now.
 func (s *system) anyHealthAddress(name string) bool {
 	s.healthMu.Lock()
 	defer s.healthMu.Unlock()
@@ -180,7 +182,7 @@ func (s *system) anyHealthAddress(name string) bool {
 	return certain
 }
 
-// environment is what a service is started with: no setting of this process's, but those that are its own.
+// environment returns the environment of a service. It does not include this process's settings.
 func (s *system) environment(name string) []string {
 	s.healthMu.Lock()
 	address := cmp.Or(s.health[name], "127.0.0.1:0")

@@ -22,6 +22,6 @@ func Time(us sql.NullInt64) time.Time {
 	return time.UnixMicro(us.Int64).UTC()
 }
 
-// Moment returns t as the store would return it. A handler sends such times only, so that handling a message again sends
-// exactly the same content.
+// Moment returns t as the store would return it. A handler sends such times only, so that handling a message again
+// sends exactly the same content.
 func Moment(t time.Time) time.Time { return Time(Micros(t)) }

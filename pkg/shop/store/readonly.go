@@ -15,8 +15,8 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// View opens the file read-only and runs f on a single snapshot of it. It may be called while a worker has the file open;
-// neither waits for the other. If the file does not exist, View returns an error and does not create it.
+// View opens the file read-only and runs f on a single snapshot of it. It may be called while a worker has the file
+// open; neither waits for the other. If the file does not exist, View returns an error and does not create it.
 func View(ctx context.Context, path string, f func(q Querier) error) (err error) {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("the store: %w", err)

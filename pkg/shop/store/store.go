@@ -27,9 +27,9 @@ type Store struct {
 	db *sql.DB
 }
 
-// Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The migrations are
-// goose's, in files named migrations/NNNNN_what.sql; the table of deliveries is created by Open itself. The caller closes
-// the store.
+// Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The migrations
+// are goose's, in files named migrations/NNNNN_what.sql; the table of deliveries is created by Open itself. The caller
+// closes the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("the store's folder: %w", err)
@@ -65,9 +65,9 @@ func (s *Store) Ping(ctx context.Context) error {
 // Reader reads committed data without a lock. Do not base a write on what it returns; use InTx for that.
 func (s *Store) Reader() Querier { return s.db }
 
-// InTx runs f in a transaction that holds the file's write lock from the start, so that whatever f reads stays true until
-// its writes are committed. If f returns nil, InTx commits; otherwise it rolls back and returns f's error. A failure to
-// lock or commit has the code Unavailable.
+// InTx runs f in a transaction that holds the file's write lock from the start, so that whatever f reads stays true
+// until its writes are committed. If f returns nil, InTx commits; otherwise it rolls back and returns f's error. A
+// failure to lock or commit has the code Unavailable.
 func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -83,8 +83,8 @@ func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// migrate brings the tables up to date. Several processes may do so at once: the one that loses the race tries again and
-// finds the work done.
+// migrate brings the tables up to date. Several processes may do so at once: the one that loses the race tries again
+// and finds the work done.
 func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

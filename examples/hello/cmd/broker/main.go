@@ -1,4 +1,4 @@
-// Command broker runs a RabbitMQ of its own until Ctrl-C, for machines that have none running.
+// Command broker runs a private RabbitMQ until Ctrl-C, for machines where none is running.
 package main
 
 import (

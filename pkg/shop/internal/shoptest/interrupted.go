@@ -20,9 +20,9 @@ type Case struct {
 	Check func()
 }
 
-// Interrupted interrupts a handler at each of its sends, both before and after the message got through, and delivers the
-// message again to a new process. That process must send everything that an undisturbed handler sends, beginning with
-// what was already sent, under the same ids.
+// Interrupted interrupts a handler at each of its sends, both before and after the message got through, and delivers
+// the message again to a new process. That process must send everything that an undisturbed handler sends, beginning
+// with what was already sent, under the same ids.
 func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder) Case) {
 	t.Helper()
 	undisturbed := &leverettest.Recorder{}

@@ -1,0 +1,102 @@
+package shopcli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/shop/programs"
+)
+
+// supervise runs the services until ctx ends and then shuts them down.
+func supervise(ctx context.Context, app *cli.App, s *system) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var lines sync.Mutex
+	var running sync.WaitGroup
+	width := 0
+	for _, p := range programs.All() {
+		width = max(width, len(p.Service.Name()))
+	}
+	for i, p := range programs.All() {
+		name := p.Service.Name()
+		out := &prefixed{out: app.IO.Out, lines: &lines, prefix: app.Paint(colours[i%len(colours)], fmt.Sprintf("%-*s | ", width, name))}
+		running.Go(func() {
+			if err := keepRunning(ctx, s, name, out); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	running.Go(func() {
+		if err := keepNodeRunning(ctx, app, s); err != nil {
+			cancel(err)
+		}
+	})
+	running.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// keepNodeRunning restarts the node whenever it has ended, with the same data and ports, until ctx ends.
+func keepNodeRunning(ctx context.Context, app *cli.App, s *system) error {
+	for {
+		if s.broker.AwaitEnd(ctx) != nil {
+			return nil //nolint:nilerr // ctx has ended
+		}
+		note := ""
+		if log := s.broker.About().LogFile; log != "" {
+			_ = os.Rename(log, log+".ended") // or the next start would overwrite it
+			note = ". Its log is " + log + ".ended"
+		}
+		app.Warn("RabbitMQ has ended; restarting it%s", note)
+		if err := s.broker.Start(ctx); err != nil {
+			return cli.Fail(cli.ExitUnreachable, "", "%w", err)
+		}
+		app.Note("RabbitMQ answers again")
+	}
+}
+
+// keepRunning runs one service, restarting it after each crash, until ctx ends. It returns an error if restarting makes
+// no sense, because the service rejects its settings.
+func keepRunning(ctx context.Context, s *system, name string, out *prefixed) error {
+	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
+		p, err := startProcess(s, name, out)
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		select {
+		case <-ctx.Done():
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			return p.stop(stopping)
+		case <-p.ended:
+		}
+		exited, ok := errors.AsType[*exec.ExitError](p.err)
+		if ok && exited.ExitCode() == int(cli.ExitUsage) && !out.ready.Load() { // a Go panic also exits with 2
+			if !s.anyHealthAddress(name) {
+				return fmt.Errorf("%sd rejects its settings", name)
+			}
+			out.say("its health address may be taken by now; restarting it with a free one")
+			continue
+		}
+		if time.Since(begun) > time.Minute {
+			pause = time.Second
+		}
+		out.say(fmt.Sprintf("ended (%v); restarting it in %v", reasonOf(p.err), pause))
+		wait := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return nil
+		case <-wait.C:
+		}
+	}
+}
