@@ -23,7 +23,7 @@ func (a *App) dlqCommand() *cobra.Command {
 }
 
 // readAtOnce is how many dead letters of a queue a command looks at where it is not told: enough for people, and a second
-// or so. It is the same for all of them, so that a letter keeps its number: see [deadletter.Letters.Peek].
+// or so. It is the same for all of them, so that a letter keeps its number: see [deadletter.Store.Peek].
 const readAtOnce = 1000
 
 // completeDeadLetters completes the first argument with queues that have dead letters.
@@ -38,12 +38,12 @@ func (a *App) completeDeadLetters() cobra.CompletionFunc {
 }
 
 // letters connects to look at dead letters.
-func (a *App) letters(ctx context.Context) (*leveret.Conn, *deadletter.Letters, error) {
+func (a *App) letters(ctx context.Context) (*leveret.Conn, *deadletter.Store, error) {
 	conn, err := a.Connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, deadletter.New(conn.Rabbit(), conn.Names()), nil
+	return conn, deadletter.New(conn), nil
 }
 
 // failingQueue is the work queue that a person means: by its own name, by that of its dead-letter queue, or without the

@@ -41,7 +41,7 @@ const placeSize = 64
 
 // readLetters reads up to most dead letters of a queue, and numbers them in the order of their failures: that of a quorum
 // queue changes when messages go back to it.
-func (a *App) readLetters(ctx context.Context, letters *deadletter.Letters, queue string, most int, r *reading) error {
+func (a *App) readLetters(ctx context.Context, letters *deadletter.Store, queue string, most int, r *reading) error {
 	bar := a.StartProgress("looked at", 0)
 	defer bar.End()
 	total, err := letters.Peek(ctx, queue, most, func(l *deadletter.Letter) bool {

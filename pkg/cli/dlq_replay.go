@@ -26,7 +26,7 @@ type replayed struct {
 	Matched  int      `json:"matched"`
 	Replayed int      `json:"replayed"`
 	Failed   int      `json:"failed"`
-	Twice    int      `json:"possibly_twice"`
+	Unsure   int      `json:"unsure"` // perhaps both in the queue and still dead letters
 	IDs      []string `json:"ids"` // of those replayed; on a dry run, of those that would be
 }
 
@@ -91,7 +91,7 @@ func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 type replaying struct {
 	dlqReplayOptions
 	app     *App
-	letters *deadletter.Letters
+	letters *deadletter.Store
 	pick    *where
 	ids     []string
 	total   int   // when it began
@@ -207,7 +207,7 @@ func (r *replaying) print(result deadletter.Result) error {
 	switch r.app.Format() {
 	case FormatJSON:
 		return r.app.PrintJSON(replayed{
-			result.Queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Twice, r.ids,
+			result.Queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Unsure, r.ids,
 		})
 	case FormatJSONL:
 		return r.written
@@ -216,8 +216,8 @@ func (r *replaying) print(result deadletter.Result) error {
 		if result.Failed > 0 {
 			text += fmt.Sprintf("; %d were not taken and are dead letters still", result.Failed)
 		}
-		if result.Twice > 0 {
-			text += fmt.Sprintf("; %d may be in both queues now", result.Twice)
+		if result.Unsure > 0 {
+			text += fmt.Sprintf("; %d may be in both queues now", result.Unsure)
 		}
 		return r.app.Printf("%s\n", text)
 	}

@@ -85,7 +85,7 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 }
 
 // showOne shows the letter with an id, or else that with a number.
-func (a *App) showOne(ctx context.Context, letters *deadletter.Letters, o dlqShowOptions) error {
+func (a *App) showOne(ctx context.Context, letters *deadletter.Store, o dlqShowOptions) error {
 	n, err := strconv.Atoi(o.which)
 	isNumber := err == nil
 	found, most := &reading{limit: 1, pick: func(l *deadletter.Letter) bool { return l.ID == o.which }}, everyLetter

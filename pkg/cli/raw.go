@@ -74,7 +74,7 @@ func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) (failed
 		return err
 	}
 	defer a.close(ctx, conn.Close)
-	publisher := rabbit.NewPublisher(conn.Rabbit(), rabbit.PublisherConfig{MaxInFlight: a.settings.maxInFlight, MaxBody: a.settings.maxBody})
+	publisher := rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{MaxInFlight: a.settings.maxInFlight, MaxBody: a.settings.maxBody})
 	defer a.close(ctx, publisher.Close)
 	var m leveret.Message
 	for _, option := range options {
