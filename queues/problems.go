@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -61,7 +62,7 @@ func (p *problems) id(path, s string) {
 	}
 }
 
-// maxText is how long a text may be, in bytes.
+// maxText is how long a text may be, in characters (Unicode code points), as JSON Schema's maxLength counts.
 const maxText = 64
 
 // text checks a required string of limited length without control characters.
@@ -69,8 +70,8 @@ func (p *problems) text(path, s string) {
 	switch {
 	case s == "":
 		p.add(path, "is required")
-	case len(s) > maxText:
-		p.add(path, "must be at most %d bytes long", maxText)
+	case utf8.RuneCountInString(s) > maxText:
+		p.add(path, "must be at most %d characters long", maxText)
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		p.add(path, "must not hold control characters")
 	}

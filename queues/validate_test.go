@@ -1,13 +1,16 @@
 package queues_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/schema"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -44,7 +47,7 @@ func TestOrderRequestRefuses(t *testing.T) {
 		{"an id in capitals", func(r *queues.OrderRequest) { r.OrderID = strings.ToUpper(orderID) }, "order_id: must be a UUID in lower case"},
 		{"an id in braces", func(r *queues.OrderRequest) { r.OrderID = "{" + orderID + "}" }, "order_id: must be a UUID in lower case"},
 		{"no customer", func(r *queues.OrderRequest) { r.CustomerID = "" }, "customer_id: is required"},
-		{"a long customer", func(r *queues.OrderRequest) { r.CustomerID = strings.Repeat("x", 65) }, "customer_id: must be at most 64 bytes long"},
+		{"a long customer", func(r *queues.OrderRequest) { r.CustomerID = strings.Repeat("x", 65) }, "customer_id: must be at most 64 characters long"},
 		{"a customer of two lines", func(r *queues.OrderRequest) { r.CustomerID = "a\nb" }, "customer_id: must not hold control characters"},
 		{"no card", func(r *queues.OrderRequest) { r.CardToken = "" }, "card_token: is required"},
 		{"a card's number", func(r *queues.OrderRequest) { r.CardToken = "4111111111111111" }, "card_token: must be a token"},
@@ -73,6 +76,33 @@ func TestOrderRequestRefuses(t *testing.T) {
 			require.Error(t, err)
 			require.True(t, strings.HasPrefix(err.Error(), tc.want), "%s", err)
 		})
+	}
+}
+
+// A limit counts the same in Validate and in the JSON Schema, which counts characters, not bytes.
+func TestLimitsCountCharacters(t *testing.T) {
+	t.Parallel()
+	s, err := schema.Of(reflect.TypeFor[queues.OrderRequest]())
+	require.NoError(t, err)
+	for _, c := range []struct {
+		customer string
+		fits     bool
+	}{
+		{strings.Repeat("ä", 64), true},
+		{strings.Repeat("😀", 64), true},
+		{strings.Repeat("ä", 65), false},
+		{strings.Repeat("x", 65), false},
+	} {
+		r := validOrder()
+		r.CustomerID = c.customer
+		require.Equal(t, c.fits, r.Validate() == nil, "Validate: %v", r.Validate())
+		body, err := json.Marshal(r)
+		require.NoError(t, err)
+		_, err = s.Check(body)
+		require.Equal(t, c.fits, err == nil, "the schema: %v", err)
+		if !c.fits {
+			require.ErrorContains(t, err, "must be at most 64 characters long, is 65")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -32,6 +33,7 @@ type App struct {
 
 	out, err term.Style
 	started  bool // a command has begun: what fails now is no mistake of its flags
+	noHelp   error // --help was asked of a command that does not exist
 	status   *term.Status
 	settings settings
 
@@ -96,7 +98,8 @@ func Run(ctx context.Context, c Config) ExitCode {
 		plainUsages(root)
 	}
 	root.SetArgs(c.Args)
-	err := a.finish(ctx, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	err = a.finish(ctx, cmp.Or(err, a.noHelp))
 	a.report(err)
 	return exitOf(err)
 }

@@ -62,7 +62,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	if o.timeout == 0 {
 		o.timeout = spec.Timeout
 	}
-	options, err := headers(o.headers)
+	headers, err := parseHeaders(o.headers)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 		return err
 	}
 	defer closeClient()
-	m := leveret.NewMessage(ctx, c, payload, options...)
+	m := leveret.NewMessage(ctx, c, payload, headerOptions(headers)...)
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	begun := time.Now()

@@ -27,7 +27,7 @@ type replayed struct {
 	Replayed int      `json:"replayed"`
 	Failed   int      `json:"failed"`
 	Unsure   int      `json:"unsure"` // perhaps both in the queue and still dead letters
-	IDs      []string `json:"ids"` // of those replayed; on a dry run, of those that would be
+	IDs      []string `json:"ids"`    // of those replayed; on a dry run, of those that would be
 }
 
 // replayedLetter is a line of -o jsonl.

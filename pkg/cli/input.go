@@ -211,18 +211,26 @@ func compact(text []byte) string {
 	return b.String()
 }
 
-// headers reads -H name=value.
-func headers(given []string) ([]leveret.SendOption, error) {
-	var options []leveret.SendOption
+// parseHeaders reads -H name=value.
+func parseHeaders(given []string) (map[string]string, error) {
+	headers := map[string]string{}
 	for _, h := range given {
 		name, value, ok := strings.Cut(h, "=")
 		if !ok || name == "" {
 			return nil, usage("", "--header is %q; it must be name=value", h)
 		}
 		if strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "leveret-") {
-			return nil, usage("", "the header %q cannot be set: names with x- belong to RabbitMQ, those with leveret- to Leveret", name)
+			return nil, usage("", "the header %q cannot be set: RabbitMQ owns names that begin with x-, Leveret those that begin with leveret-", name)
 		}
+		headers[name] = value
+	}
+	return headers, nil
+}
+
+func headerOptions(headers map[string]string) []leveret.SendOption {
+	var options []leveret.SendOption
+	for name, value := range headers {
 		options = append(options, leveret.Header(name, value))
 	}
-	return options, nil
+	return options
 }

@@ -41,6 +41,15 @@ func (a *App) root() *cobra.Command {
 	root.SetErr(a.IO.Err)
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetUsageFunc(writeUsage)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd.HasAvailableSubCommands() { // --help of a command that does not exist arrives here
+			if a.noHelp = noSuchCommand(cmd, cmd.Flags().Args()); a.noHelp != nil {
+				return
+			}
+		}
+		help(cmd, args)
+	})
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // cobra's own is in no group, and takes a wrong name for no error
 	a.globalFlags(root)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 
 // sendOptions are the options of send and publish.
 type sendOptions struct {
-	contract string
 	payloadOptions
 	headers []string
 	id      string
@@ -46,7 +46,7 @@ func (a *App) sendCommand() *cobra.Command {
 		ValidArgsFunction: a.completeContract(leveret.KindCommand),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.raw.on {
-				return a.sendRaw(cmd.Context(), o, args)
+				return a.sendRaw(cmd, o, args)
 			}
 			if err := o.raw.unused(cmd); err != nil {
 				return err
@@ -88,28 +88,8 @@ func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind levere
 	if err != nil {
 		return err
 	}
-	o.contract = args[0]
 	o.take(args[1:])
-	if err := o.check(fmt.Sprintf("%s contracts show %s --example", a.Name, o.contract)); err != nil {
-		return err
-	}
-	if o.id == "" && cmd.Flags().Changed("id") {
-		return usage("", "--id is empty; leave it out for a new id")
-	}
-	if o.id != "" && o.total() != 1 {
-		return usage("", "--id and many messages do not go together: every message has an id of its own")
-	}
-	if o.timeout <= 0 {
-		return usage("", "--timeout is %v; it must be positive", o.timeout)
-	}
-	options, err := headers(o.headers)
-	if err != nil {
-		return err
-	}
-	if o.id != "" {
-		options = append(options, leveret.MessageID(o.id))
-	}
-	pace, err := parsePace(o.rate)
+	s, err := a.sending(cmd, &o, fmt.Sprintf("%s contracts show %s --example", a.Name, args[0]), pastTense(kind))
 	if err != nil {
 		return err
 	}
@@ -121,7 +101,14 @@ func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind levere
 	if err != nil {
 		return err
 	}
-	s := &sending{app: a, contract: c, via: via, options: options, pace: pace, check: check, timeout: o.timeout, verb: pastTense(kind)}
+	options := headerOptions(s.headers)
+	if o.id != "" {
+		options = append(options, leveret.MessageID(o.id))
+	}
+	s.target, s.check = target{Contract: c.Spec().Name}, check.check
+	s.open = func(ctx context.Context, conn *leveret.Conn) (outlet, error) {
+		return a.contractOutlet(ctx, conn, c, via, options)
+	}
 	return s.run(cmd.Context(), &o.payloadOptions)
 }
 

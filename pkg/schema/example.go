@@ -113,11 +113,12 @@ func exampleString(at *jsonschema.Schema, name string) string {
 	case name == "":
 		text = "text"
 	}
-	if at.MinLength != nil && uint64(len(text)) < *at.MinLength {
-		text += strings.Repeat("x", int(*at.MinLength)-len(text))
+	runes := []rune(text) // JSON Schema counts code points
+	if at.MinLength != nil && uint64(len(runes)) < *at.MinLength {
+		text += strings.Repeat("x", int(*at.MinLength)-len(runes))
 	}
-	if at.MaxLength != nil && uint64(len(text)) > *at.MaxLength {
-		text = text[:*at.MaxLength]
+	if at.MaxLength != nil && uint64(len(runes)) > *at.MaxLength {
+		text = string(runes[:*at.MaxLength])
 	}
 	return text
 }
