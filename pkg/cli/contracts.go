@@ -22,7 +22,7 @@ func (a *App) contractsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:         "contracts",
 		Aliases:     []string{"contract"},
-		Short:       "What can be sent, and who serves it",
+		Short:       "List the contracts: what can be sent, and which service serves it",
 		Args:        noSuchCommand,
 		Annotations: map[string]string{runsAlone: "true"},
 		RunE:        func(*cobra.Command, []string) error { return a.listContracts() },
@@ -61,7 +61,7 @@ func (a *App) summary(c leveret.Contract) contractSummary {
 	return s
 }
 
-// serverRole is what a service does that takes the contract's messages.
+// serverRole is the role of a service that receives the contract's messages.
 func serverRole(k leveret.Kind) leveret.Role {
 	switch k {
 	case leveret.KindCommand:
@@ -73,7 +73,7 @@ func serverRole(k leveret.Kind) leveret.Role {
 	}
 }
 
-// clientRole is what a service does that makes the contract's messages.
+// clientRole is the role of a service that sends the contract's messages.
 func clientRole(k leveret.Kind) leveret.Role {
 	switch k {
 	case leveret.KindCommand:
@@ -93,5 +93,5 @@ func names(services []*leveret.Service) []string {
 	return all
 }
 
-// names makes exchange and queue names as the configuration has them.
+// names makes the names of exchanges and queues in the configured namespace.
 func (a *App) names() topology.Names { return topology.Names{Namespace: a.settings.namespace} }

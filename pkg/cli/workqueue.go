@@ -10,13 +10,13 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A workQueue is a queue from which a service of the catalog takes the messages of a contract.
+// A workQueue is a queue from which a service of the catalog consumes the messages of a contract.
 type workQueue struct {
 	name, contract, service string
 	kind                    leveret.Kind
 }
 
-// workQueues returns the work queues of the catalog, with their names as the configured namespace makes them, in order.
+// workQueues returns the work queues of the catalog in the configured namespace, sorted by name.
 func (a *App) workQueues() []workQueue {
 	var all []workQueue
 	for _, s := range a.Catalog.Services() {
@@ -29,13 +29,13 @@ func (a *App) workQueues() []workQueue {
 	return all
 }
 
-// deadLetterQueues returns the work queues that have dead letters: those of commands and of events.
+// deadLetterQueues returns the work queues that can have dead letters: those of commands and events.
 func (a *App) deadLetterQueues() []workQueue {
 	all := slices.DeleteFunc(a.workQueues(), func(q workQueue) bool { return q.kind == leveret.KindRequest })
 	return slices.CompactFunc(all, func(x, y workQueue) bool { return x.name == y.name })
 }
 
-// delays returns the delays of all retry tiers, the shortest first.
+// delays returns the delays of all retry tiers, shortest first.
 func (a *App) delays() []time.Duration {
 	all := map[time.Duration]bool{}
 	for _, s := range a.Catalog.Services() {

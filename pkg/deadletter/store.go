@@ -21,7 +21,7 @@ type Store struct {
 }
 
 // New makes a Store on a connection, which stays the caller's. It reads over the consuming connection and replays over the
-// publishing one: a broker that is short of memory or disk stops reading from whoever publishes.
+// publishing one: a broker that is short of memory or disk stops reading from connections that publish.
 func New(conn *leveret.Conn) *Store {
 	return &Store{consume: conn.Rabbit(), publish: conn.Publishing(), names: conn.Names()}
 }
