@@ -37,7 +37,7 @@ type settings struct {
 var defaults = map[string]string{"log.level": "warn", "broker.connect_timeout": "5s"}
 
 // shownFlags are the flags of settings in the help of every command. The others work too; `config show` lists them.
-var shownFlags = map[string]bool{"config": true, "broker-url": true, "output": true, "color": true}
+var shownFlags = map[string]bool{"help": true, "config": true, "broker-url": true, "output": true, "color": true}
 
 // AddKeys adds a program's own settings. An [Extra] calls it while it makes its command.
 func (a *App) AddKeys(keys ...config.Key) { a.keys = append(a.keys, keys...) }
