@@ -16,10 +16,12 @@ type Broker struct {
 	Username         string        `config:"username"`
 	Password         string        `config:"password"`
 	Namespace        string        `config:"namespace"`
+	Layout           string        `config:"layout"`
 	Declare          bool          `config:"declare"`
 	RequestQueueType string        `config:"request_queue_type"`
 	ConnectTimeout   time.Duration `config:"connect_timeout"`
 	Heartbeat        time.Duration `config:"heartbeat"`
+	MaxBackoff       time.Duration `config:"max_backoff"`
 	ManagementURL    string        `config:"management_url"`
 	TLS              TLS           `config:"tls"`
 }

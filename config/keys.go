@@ -15,13 +15,17 @@ func Keys() []Key {
 	return expand([]Key{
 		{
 			Name: "broker.url", Type: URLs, Default: "amqp://localhost:5672/", Check: schemes("amqp", "amqps"),
-			Usage: "RabbitMQ, as amqp://user@host:port/vhost or amqps://…; several are tried in turn. user:password is not for a flag",
+			Usage: "RabbitMQ's address, amqp://user@host:port/vhost or amqps://…; several are tried in turn. A flag must not contain a password",
 		},
 		{Name: "broker.username", Type: String, Usage: "the user, instead of the URL's"},
 		{Name: "broker.password", Type: String, Secret: true, Usage: "the password, instead of the URL's"},
 		{
 			Name: "broker.namespace", Type: String, Check: matches(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`, "lower-case letters, digits, hyphens and dots"),
 			Usage: "put before the names of exchanges, queues and routing keys, so that two systems share a virtual host",
+		},
+		{
+			Name: "broker.layout", Type: String, Default: "shared", OneOf: []string{"shared", "isolated"},
+			Usage: "shared, or isolated: each service has its own exchanges and retry tiers; the same for all services of a system",
 		},
 		{Name: "broker.declare", Type: Bool, Default: "true", Usage: "declare exchanges, queues and bindings; false for a user without the right to"},
 		{
@@ -30,6 +34,7 @@ func Keys() []Key {
 		},
 		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at the start; 0s tries for ever"},
 		{Name: "broker.heartbeat", Type: Duration, Default: "10s", Check: atLeast(time.Second), Usage: "how often each side shows that it lives"},
+		{Name: "broker.max_backoff", Type: Duration, Default: "1s", Check: atLeast(time.Millisecond), Usage: "the longest random wait before the next attempt to connect"},
 		{
 			Name: "broker.management_url", Type: URL, Check: schemes("http", "https"),
 			Usage: "the management API; default: port 15672 of the broker's host. Services do without it",

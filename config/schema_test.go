@@ -41,6 +41,8 @@ func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 		return "sqlite:/file.db", "sqlite:/env.db", "sqlite:/flag.db"
 	case "broker.request_queue_type":
 		return "quorum", "classic", "quorum"
+	case "broker.layout":
+		return "isolated", "shared", "isolated"
 	case "log.level":
 		return "debug", "warn", "error"
 	case "log.format":

@@ -58,11 +58,12 @@ func explain(err error) string {
 }
 
 func consume(ctx context.Context, conn *leveret.Conn, charge func(context.Context, Charge) error) error {
-	w, err := leveret.NewWorker(conn, leveret.NewService("billing", leveret.Handles(ChargeCard)), leveret.WorkerConfig{})
+	h := leveret.NewHandlers(leveret.NewService("billing", leveret.Handles(ChargeCard)), leveret.HandlersConfig{})
+	ChargeCard.Handle(h, charge)
+	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
 	if err != nil {
 		return err
 	}
-	ChargeCard.Handle(w, charge)
 	return w.Run(ctx)
 }
 
@@ -86,8 +87,8 @@ func call(ctx context.Context, client *leveret.Client, account string) (BalanceR
 	return GetBalance.Call(ctx, client, BalanceQuery{Account: account})
 }
 
-func answer(w *leveret.Worker) {
-	GetBalance.Answer(w, func(_ context.Context, q BalanceQuery) (BalanceReply, error) {
+func answer(h *leveret.Handlers) {
+	GetBalance.Answer(h, func(_ context.Context, q BalanceQuery) (BalanceReply, error) {
 		if q.Account == "" {
 			return BalanceReply{}, leveret.Errorf(leveret.NotFound, "no such account")
 		}
@@ -95,17 +96,18 @@ func answer(w *leveret.Worker) {
 	})
 }
 
-func concurrent(conn *leveret.Conn) (*leveret.Worker, error) {
-	return leveret.NewWorker(conn, Billing, leveret.WorkerConfig{Concurrency: 16, Prefetch: 50})
+func concurrent(conn *leveret.Conn, h *leveret.Handlers) (*leveret.Worker, error) {
+	return leveret.NewWorker(conn, h, leveret.WorkerConfig{Concurrency: 16, Prefetch: 50})
 }
 
 func shutdown(ctx context.Context, conn *leveret.Conn) (*leveret.Worker, error) {
-	w, err := leveret.NewWorker(conn, Billing, leveret.WorkerConfig{DrainTimeout: 20 * time.Second})
+	h := leveret.NewHandlers(Billing, leveret.HandlersConfig{})
+	ChargeCard.Handle(h, charge)
+	answer(h)
+	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{DrainTimeout: 20 * time.Second})
 	if err != nil {
 		return nil, err
 	}
-	ChargeCard.Handle(w, charge)
-	answer(w)
 	return w, w.Run(ctx) // until ctx ends, and what runs then has finished
 }
 

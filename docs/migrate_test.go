@@ -78,9 +78,12 @@ func (b *bench) client(t *testing.T, s *leveret.Service) *leveret.Client {
 	return client
 }
 
-// run runs a worker until the test ends, and returns when it consumes.
-func run(t *testing.T, w *leveret.Worker) {
+// run runs a worker of handlers until the test ends, and returns when it consumes.
+func (b *bench) run(t *testing.T, h *leveret.Handlers) {
 	t.Helper()
+	ready := make(chan struct{})
+	w, err := leveret.NewWorker(b.conn, h, leveret.WorkerConfig{OnReady: func() { close(ready) }})
+	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
@@ -88,16 +91,19 @@ func run(t *testing.T, w *leveret.Worker) {
 		stop()
 		require.NoError(t, <-ended)
 	})
-	require.Eventually(t, func() bool { return w.Ready() == nil }, 30*time.Second, 5*time.Millisecond)
+	select {
+	case <-ready:
+	case <-time.After(30 * time.Second):
+		require.FailNow(t, "the worker is not ready")
+	}
 }
 
 // worker is a worker that runs, with a handler for a command.
-func (b *bench) worker(t *testing.T, c *leveret.Command[Charge], h func(context.Context, Charge) error) {
+func (b *bench) worker(t *testing.T, c *leveret.Command[Charge], f func(context.Context, Charge) error) {
 	t.Helper()
-	w, err := leveret.NewWorker(b.conn, leveret.NewService("billing", leveret.Handles(c)), leveret.WorkerConfig{})
-	require.NoError(t, err)
-	c.Handle(w, h)
-	run(t, w)
+	h := leveret.NewHandlers(leveret.NewService("billing", leveret.Handles(c)), leveret.HandlersConfig{})
+	c.Handle(h, f)
+	b.run(t, h)
 }
 
 func (b *bench) count(t *testing.T, queue string) int {
@@ -332,10 +338,9 @@ func TestCallNobodyAnswers(t *testing.T) {
 	_, err = call(within(t, 30*time.Second), client, "a")
 	require.ErrorIs(t, err, leveret.ErrUnroutable)
 
-	w, err := leveret.NewWorker(b.conn, leveret.NewService("billing", leveret.Answers(GetBalance)), leveret.WorkerConfig{})
-	require.NoError(t, err)
-	answer(w)
-	run(t, w)
+	h := leveret.NewHandlers(leveret.NewService("billing", leveret.Answers(GetBalance)), leveret.HandlersConfig{})
+	answer(h)
+	b.run(t, h)
 	reply, err := call(within(t, 30*time.Second), client, "a")
 	require.NoError(t, err)
 	require.Equal(t, BalanceReply{Amount: 42}, reply)
@@ -415,7 +420,10 @@ func TestConcurrency(t *testing.T) {
 	require.NoError(t, b.raw.Close())
 	require.NoError(t, <-ended)
 
-	w, err := concurrent(b.conn)
+	h := leveret.NewHandlers(Billing, leveret.HandlersConfig{})
+	ChargeCard.Handle(h, charge)
+	answer(h)
+	w, err := concurrent(b.conn, h)
 	require.NoError(t, err)
 	require.Same(t, Billing, w.Service())
 }
@@ -451,13 +459,12 @@ func TestForeignPeers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	handled := make(chan Charge, 1)
-	w, err := leveret.NewWorker(b.conn, Billing, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	ChargeCard.Handle(w, func(_ context.Context, c Charge) error { handled <- c; return nil })
-	answer(w)
-	run(t, w)
+	h := leveret.NewHandlers(Billing, leveret.HandlersConfig{})
+	ChargeCard.Handle(h, func(_ context.Context, c Charge) error { handled <- c; return nil })
+	answer(h)
+	b.run(t, h)
 
-	err = b.ch.PublishWithContext(t.Context(), "commands", "billing.charge", true, false, amqp.Publishing{Body: []byte(`{"charge_id":"c-1"}`)})
+	err := b.ch.PublishWithContext(t.Context(), "commands", "billing.charge", true, false, amqp.Publishing{Body: []byte(`{"charge_id":"c-1"}`)})
 	require.NoError(t, err)
 	require.Equal(t, Charge{ChargeID: "c-1"}, <-handled)
 

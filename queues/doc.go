@@ -1,7 +1,10 @@
-// Package queues is what the services of the reference system say to each other: the contracts, the types of their
-// payloads, and the services, one file per owning service. It holds no logic beyond the validation of payloads.
+// Package queues defines the messages of the reference system: its contracts, their payloads, and the services that use
+// them, with one file per owning service. It holds no logic beyond the validation of payloads.
 //
-// Ids are UUIDs made by the sender, best of version 7, so that they sort by time. An order_id names one order in every
-// service, and it is what makes an effect happen once though messages come at least once. Unknown fields of a payload
-// are accepted and ignored: a sender may be newer than a receiver.
+// A payload's type is named after its contract and kind: the event OrderPlaced carries an OrderPlacedEvent, the command
+// PlaceOrder a PlaceOrderCommand, and the request ShowOrder a ShowOrderRequest, answered by a ShowOrderReply.
+//
+// Senders create the ids, which are UUIDs, preferably of version 7 so that they sort by time. An order_id identifies the
+// same order in every service; it is the key by which an effect happens once although messages arrive at least once.
+// Receivers ignore unknown fields, since a sender may be newer than a receiver.
 package queues

@@ -2,7 +2,7 @@ package queues
 
 import "time"
 
-// What the examples of the contracts share: one order, all the way through.
+// Values shared by the contracts' examples, which follow one order all the way through.
 const (
 	exampleOrderID         = "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41"
 	exampleAuthorizationID = "0197a6c4-5a10-7b44-9f0e-2c6d1e8a7b93"

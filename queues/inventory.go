@@ -9,54 +9,54 @@ import (
 
 // The contracts of the inventory service.
 var (
-	// ReserveStock asks the inventory service to set the goods of an order aside: all of them, or none. Fire and forget:
-	// the answer is an event. Asking again for the same order sets nothing aside twice; asking for other goods under the
-	// same order_id is AlreadyExists.
-	ReserveStock = leveret.NewCommand[StockReservation]("inventory.reserve", leveret.Example(StockReservation{
+	// ReserveStock asks the inventory service to set the goods of an order aside, either all or none. The outcome is
+	// published as an event. Sending the command again for the same order has no further effect; sending it with different
+	// goods under the same order_id fails with AlreadyExists.
+	ReserveStock = leveret.NewCommand[ReserveStockCommand]("inventory.reserve", leveret.Example(ReserveStockCommand{
 		OrderID: exampleOrderID, Lines: exampleStock,
 	}))
 
-	// StockReserved tells that the goods of an order are set aside.
-	StockReserved = leveret.NewEvent[ReservedStock]("inventory.reserved", leveret.RetryOn(leveret.NotFound), leveret.Example(ReservedStock{
+	// StockReserved announces that the goods of an order are set aside.
+	StockReserved = leveret.NewEvent[StockReservedEvent]("inventory.reserved", leveret.Example(StockReservedEvent{
 		OrderID: exampleOrderID, Lines: exampleStock, ReservedAt: exampleTime,
 	}))
 
-	// StockRejected tells that some of an order's goods are not there, so that none were set aside.
-	StockRejected = leveret.NewEvent[RejectedStock]("inventory.rejected", leveret.RetryOn(leveret.NotFound), leveret.Example(RejectedStock{
+	// StockRejected announces that some of an order's goods are out of stock, so that none were set aside.
+	StockRejected = leveret.NewEvent[StockRejectedEvent]("inventory.rejected", leveret.Example(StockRejectedEvent{
 		OrderID: exampleOrderID, RejectedAt: exampleTime,
 		Shortages: []Shortage{{SKU: "MUG-SOLDOUT", Requested: 1, Available: 0}},
 	}))
 )
 
-// StockReservation is what an order needs from the shelves.
-type StockReservation struct {
+// ReserveStockCommand lists the goods that an order needs.
+type ReserveStockCommand struct {
 	OrderID string      `json:"order_id" jsonschema:"format=uuid"`
 	Lines   []StockLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
 }
 
-// StockLine is so many of an article.
+// StockLine is a quantity of one article.
 type StockLine struct {
 	SKU      string `json:"sku" jsonschema:"minLength=1,maxLength=64,example=TEA-GREEN"`
 	Quantity int    `json:"quantity" jsonschema:"minimum=1,maximum=10000"`
 }
 
 // Validate reports every field that is wrong.
-func (r StockReservation) Validate() error {
+func (r ReserveStockCommand) Validate() error {
 	var p problems
 	p.id("order_id", r.OrderID)
 	checkStockLines(&p, r.Lines)
 	return p.err()
 }
 
-// ReservedStock is what was set aside for an order.
-type ReservedStock struct {
+// StockReservedEvent lists the goods that were set aside for an order.
+type StockReservedEvent struct {
 	OrderID    string      `json:"order_id" jsonschema:"format=uuid"`
 	Lines      []StockLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
 	ReservedAt time.Time   `json:"reserved_at"`
 }
 
 // Validate reports every field that is wrong.
-func (r ReservedStock) Validate() error {
+func (r StockReservedEvent) Validate() error {
 	var p problems
 	p.id("order_id", r.OrderID)
 	checkStockLines(&p, r.Lines)
@@ -64,14 +64,14 @@ func (r ReservedStock) Validate() error {
 	return p.err()
 }
 
-// RejectedStock says what was missing.
-type RejectedStock struct {
+// StockRejectedEvent lists the articles that were out of stock.
+type StockRejectedEvent struct {
 	OrderID    string     `json:"order_id" jsonschema:"format=uuid"`
 	Shortages  []Shortage `json:"shortages" jsonschema:"minItems=1,maxItems=100"`
 	RejectedAt time.Time  `json:"rejected_at"`
 }
 
-// Shortage is an article of which there was too little. An article that nobody knows has none available.
+// Shortage is an article of which too little was available. Of an unknown article, none is available.
 type Shortage struct {
 	SKU       string `json:"sku"`
 	Requested int    `json:"requested" jsonschema:"minimum=1"`
@@ -79,7 +79,7 @@ type Shortage struct {
 }
 
 // Validate reports every field that is wrong.
-func (r RejectedStock) Validate() error {
+func (r StockRejectedEvent) Validate() error {
 	var p problems
 	p.id("order_id", r.OrderID)
 	if checkCount(&p, "shortages", len(r.Shortages)) {

@@ -2,7 +2,7 @@ package queues
 
 import "strings"
 
-// MaxAmount is the largest amount that a message may carry, in minor units: a billion euros.
+// MaxAmount is the largest amount in a message, in minor units: a billion euros.
 const MaxAmount = 100_000_000_000
 
 // Money is an amount in a currency.
@@ -13,15 +13,15 @@ type Money struct {
 	Currency string `json:"currency" jsonschema:"pattern=^[A-Z]{3}$,description=ISO 4217 code,example=EUR"`
 }
 
-// check reports what is wrong with an amount that somebody is to pay: zero is as wrong as less.
+// check checks an amount to be paid, which must be positive.
 func (m Money) check(p *problems, path string) {
 	p.between(path+".amount", m.Amount, 1, MaxAmount)
 	if !knownCurrency(m.Currency) {
-		p.add(path+".currency", "must be an ISO 4217 code in capitals, such as EUR")
+		p.add(path+".currency", "must be an uppercase ISO 4217 code such as EUR")
 	}
 }
 
-// currencies are the codes of ISO 4217 that are legal tender somewhere.
+// currencies are the ISO 4217 codes of currencies that are legal tender somewhere.
 const currencies = " AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD " +
 	"CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD " +
 	"HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD " +

@@ -9,69 +9,69 @@ import (
 
 // The contracts of the order service.
 var (
-	// PlaceOrder asks the order service to take an order. The same order may be placed any number of times; another one
-	// under the same order_id is dead-lettered with AlreadyExists.
-	PlaceOrder = leveret.NewCommand[OrderRequest]("order.place", leveret.Example(OrderRequest{
+	// PlaceOrder asks the order service to place an order. The same order may be placed any number of times; a different
+	// one under the same order_id is dead-lettered with AlreadyExists.
+	PlaceOrder = leveret.NewCommand[PlaceOrderCommand]("order.place", leveret.Example(PlaceOrderCommand{
 		OrderID: exampleOrderID, CustomerID: "customer-7", CardToken: "tok_visa", Lines: exampleLines,
 	}))
 
-	// ShowOrder asks what became of an order. An order that the service does not know is NotFound.
-	ShowOrder = leveret.NewRequest[OrderQuery, OrderStatus]("order.show", leveret.Timeout(5*time.Second), leveret.Idempotent(),
-		leveret.Example(OrderQuery{OrderID: exampleOrderID}))
+	// ShowOrder asks for the status of an order. It fails with NotFound if the order is unknown.
+	ShowOrder = leveret.NewRequest[ShowOrderRequest, ShowOrderReply]("order.show", leveret.Timeout(5*time.Second), leveret.Idempotent(),
+		leveret.Example(ShowOrderRequest{OrderID: exampleOrderID}))
 
-	// OrderPlaced tells that an order was taken and its payment authorised.
-	OrderPlaced = leveret.NewEvent[PlacedOrder]("order.placed", leveret.RetryOn(leveret.NotFound), leveret.Example(PlacedOrder{
+	// OrderPlaced announces that an order was placed and its payment authorised.
+	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.Example(OrderPlacedEvent{
 		OrderID: exampleOrderID, CustomerID: "customer-7", Lines: exampleLines, Total: exampleTotal,
 		AuthorizationID: exampleAuthorizationID, PlacedAt: exampleTime,
 	}))
 
-	// OrderConfirmed tells that an order is paid and its goods are set aside. It is one of the two ends of an order.
-	OrderConfirmed = leveret.NewEvent[ConfirmedOrder]("order.confirmed", leveret.RetryOn(leveret.NotFound), leveret.Example(ConfirmedOrder{
+	// OrderConfirmed announces that an order is paid and its goods are set aside. The order is then finished.
+	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", leveret.Example(OrderConfirmedEvent{
 		OrderID: exampleOrderID, Total: exampleTotal, ConfirmedAt: exampleTime,
 	}))
 
-	// OrderCancelled tells that nothing will come of an order, and why. It is the other end.
-	OrderCancelled = leveret.NewEvent[CancelledOrder]("order.cancelled", leveret.RetryOn(leveret.NotFound), leveret.Example(CancelledOrder{
+	// OrderCancelled announces that an order is cancelled, and why. The order is then finished.
+	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", leveret.Example(OrderCancelledEvent{
 		OrderID: exampleOrderID, Reason: CancelOutOfStock, CancelledAt: exampleTime,
 	}))
 )
 
-// Why an order was cancelled.
+// Reasons for cancelling an order.
 const (
-	CancelDeclined   = "declined"     // the payment was not authorised
-	CancelOutOfStock = "out_of_stock" // some of the goods are not there
+	CancelDeclined   = "declined"     // the payment was declined
+	CancelOutOfStock = "out_of_stock" // some of the goods are out of stock
 )
 
-// Limits of an order.
+// Limits of an order. A test keeps the limits in the payloads' jsonschema tags equal to these.
 const (
 	MaxLines    = 100
 	MaxQuantity = 10_000
 )
 
-// OrderRequest is an order as the customer places it.
-type OrderRequest struct {
-	// OrderID is made by the sender, and names the order everywhere.
-	OrderID string `json:"order_id" jsonschema:"format=uuid,description=Made by the sender; best a UUIDv7"`
-	// CustomerID is whatever the sender knows its customer by.
+// PlaceOrderCommand is an order as the customer places it.
+type PlaceOrderCommand struct {
+	// OrderID is created by the sender and identifies the order in every service.
+	OrderID string `json:"order_id" jsonschema:"format=uuid,description=Created by the sender; preferably a UUIDv7"`
+	// CustomerID is the sender's own identifier for the customer.
 	CustomerID string `json:"customer_id" jsonschema:"minLength=1,maxLength=64"`
-	// CardToken stands for the card: see the test tokens of the payment service.
+	// CardToken represents the card. For test tokens, see package payment.
 	CardToken string `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,example=tok_visa"`
-	// Lines is what is ordered: at least one line, every article once, all prices in one currency.
+	// Lines are the ordered articles: at least one line, each article once, all prices in one currency.
 	Lines []OrderLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
 }
 
-// OrderLine is an article in an order, with the price that the customer was shown.
+// OrderLine is an article in an order, with the price shown to the customer.
 type OrderLine struct {
 	SKU       string `json:"sku" jsonschema:"minLength=1,maxLength=64,example=TEA-GREEN"`
 	Quantity  int    `json:"quantity" jsonschema:"minimum=1,maximum=10000"`
 	UnitPrice Money  `json:"unit_price"`
 }
 
-// Total returns what a valid order costs.
-func (r OrderRequest) Total() Money { return total(r.Lines) }
+// Total returns the price of a valid order.
+func (r PlaceOrderCommand) Total() Money { return total(r.Lines) }
 
 // Validate reports every field that is wrong.
-func (r OrderRequest) Validate() error {
+func (r PlaceOrderCommand) Validate() error {
 	var p problems
 	p.id("order_id", r.OrderID)
 	p.text("customer_id", r.CustomerID)
@@ -80,45 +80,45 @@ func (r OrderRequest) Validate() error {
 	return p.err()
 }
 
-// OrderQuery names an order.
-type OrderQuery struct {
+// ShowOrderRequest identifies an order.
+type ShowOrderRequest struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 }
 
 // Validate reports every field that is wrong.
-func (q OrderQuery) Validate() error {
+func (q ShowOrderRequest) Validate() error {
 	var p problems
 	p.id("order_id", q.OrderID)
 	return p.err()
 }
 
-// OrderStatus is what the order service knows of an order.
-type OrderStatus struct {
+// ShowOrderReply is the status of an order.
+type ShowOrderReply struct {
 	OrderID    string `json:"order_id"`
 	CustomerID string `json:"customer_id"`
 	// State is pending, placed, captured, reserved, confirmed or cancelled; the last two are final.
 	State string `json:"state"`
-	// Reason says why the order was cancelled.
+	// Reason is set if the order was cancelled.
 	Reason string      `json:"reason,omitempty"`
 	Lines  []OrderLine `json:"lines"`
 	Total  Money       `json:"total"`
-	// DecidedAt is when the order was confirmed or cancelled.
+	// DecidedAt is when the order was confirmed or cancelled. It is nil until then.
 	DecidedAt *time.Time `json:"decided_at,omitempty"`
 }
 
-// PlacedOrder is an order whose payment is authorised.
-type PlacedOrder struct {
+// OrderPlacedEvent is an order with an authorised payment.
+type OrderPlacedEvent struct {
 	OrderID    string      `json:"order_id" jsonschema:"format=uuid"`
 	CustomerID string      `json:"customer_id" jsonschema:"minLength=1,maxLength=64"`
 	Lines      []OrderLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
-	// Total is what the lines cost together, and what was authorised.
+	// Total is the price of all lines, which is the authorised amount.
 	Total           Money     `json:"total"`
 	AuthorizationID string    `json:"authorization_id" jsonschema:"format=uuid"`
 	PlacedAt        time.Time `json:"placed_at"`
 }
 
 // Validate reports every field that is wrong.
-func (o PlacedOrder) Validate() error {
+func (o OrderPlacedEvent) Validate() error {
 	var p problems
 	p.id("order_id", o.OrderID)
 	p.text("customer_id", o.CustomerID)
@@ -127,20 +127,20 @@ func (o PlacedOrder) Validate() error {
 	p.id("authorization_id", o.AuthorizationID)
 	p.time("placed_at", o.PlacedAt)
 	if p.err() == nil && o.Total != total(o.Lines) {
-		p.add("total", "is not what the lines cost together")
+		p.add("total", "must be the sum of the lines")
 	}
 	return p.err()
 }
 
-// ConfirmedOrder is an order that is paid and whose goods are set aside.
-type ConfirmedOrder struct {
+// OrderConfirmedEvent is an order that is paid and whose goods are set aside.
+type OrderConfirmedEvent struct {
 	OrderID     string    `json:"order_id" jsonschema:"format=uuid"`
 	Total       Money     `json:"total"`
 	ConfirmedAt time.Time `json:"confirmed_at"`
 }
 
 // Validate reports every field that is wrong.
-func (o ConfirmedOrder) Validate() error {
+func (o OrderConfirmedEvent) Validate() error {
 	var p problems
 	p.id("order_id", o.OrderID)
 	o.Total.check(&p, "total")
@@ -148,15 +148,15 @@ func (o ConfirmedOrder) Validate() error {
 	return p.err()
 }
 
-// CancelledOrder is an order of which nothing will come.
-type CancelledOrder struct {
+// OrderCancelledEvent is an order that was cancelled.
+type OrderCancelledEvent struct {
 	OrderID     string    `json:"order_id" jsonschema:"format=uuid"`
 	Reason      string    `json:"reason" jsonschema:"enum=declined,enum=out_of_stock"`
 	CancelledAt time.Time `json:"cancelled_at"`
 }
 
 // Validate reports every field that is wrong.
-func (o CancelledOrder) Validate() error {
+func (o OrderCancelledEvent) Validate() error {
 	var p problems
 	p.id("order_id", o.OrderID)
 	p.oneOf("reason", o.Reason, CancelDeclined, CancelOutOfStock)
@@ -164,7 +164,7 @@ func (o CancelledOrder) Validate() error {
 	return p.err()
 }
 
-// total adds up lines that are valid: within the limits, the sum of them all is far from overflowing.
+// total adds up valid lines. Within the limits, the sum cannot overflow.
 func total(lines []OrderLine) Money {
 	var sum Money
 	for _, l := range lines {
@@ -189,11 +189,11 @@ func checkOrderLines(p *problems, lines []OrderLine) {
 		}
 	}
 	if len(p.found) == before && total(lines).Amount > MaxAmount {
-		p.add("lines", "must cost at most %d together", int64(MaxAmount))
+		p.add("lines", "must cost at most %d in total", int64(MaxAmount))
 	}
 }
 
-// checkCount reports whether there are so many lines that looking at each makes sense.
+// checkCount checks the number of lines. It returns false if the lines themselves should not be checked.
 func checkCount(p *problems, path string, n int) bool {
 	switch {
 	case n == 0:
@@ -209,7 +209,7 @@ func checkCount(p *problems, path string, n int) bool {
 func checkLine(p *problems, path, sku string, quantity int, seen map[string]bool) {
 	p.text(path+".sku", sku)
 	if sku != "" && seen[sku] {
-		p.add(path+".sku", "appears twice; put the quantities together")
+		p.add(path+".sku", "appears twice; combine the quantities")
 	}
 	seen[sku] = true
 	p.between(path+".quantity", int64(quantity), 1, MaxQuantity)

@@ -9,45 +9,45 @@ import (
 
 // The contracts of the payment service.
 var (
-	// AuthorizePayment asks whether a card will pay, and holds the amount. A decline is an answer, not an error. Asking
-	// again for the same order gets the same answer; asking for another amount under the same order_id is AlreadyExists.
-	AuthorizePayment = leveret.NewRequest[PaymentRequest, Authorization]("payment.authorize",
-		leveret.Timeout(5*time.Second), leveret.Idempotent(), leveret.Example(PaymentRequest{
+	// AuthorizePayment asks whether a card will pay, and holds the amount if so. A decline is a reply, not an error. A
+	// repeated request gets the same reply; one for another amount under the same order_id fails with AlreadyExists.
+	AuthorizePayment = leveret.NewRequest[AuthorizePaymentRequest, AuthorizePaymentReply]("payment.authorize",
+		leveret.Timeout(5*time.Second), leveret.Idempotent(), leveret.Example(AuthorizePaymentRequest{
 			OrderID: exampleOrderID, CardToken: "tok_visa", Amount: exampleTotal,
 		}))
 
-	// PaymentCaptured tells that the customer was charged what was authorised.
-	PaymentCaptured = leveret.NewEvent[CapturedPayment]("payment.captured", leveret.RetryOn(leveret.NotFound), leveret.Example(CapturedPayment{
+	// PaymentCaptured announces that the customer was charged the authorised amount.
+	PaymentCaptured = leveret.NewEvent[PaymentCapturedEvent]("payment.captured", leveret.Example(PaymentCapturedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, CapturedAt: exampleTime,
 	}))
 
-	// PaymentVoided tells that an authorisation was given up before the customer was charged.
-	PaymentVoided = leveret.NewEvent[VoidedPayment]("payment.voided", leveret.RetryOn(leveret.NotFound), leveret.Example(VoidedPayment{
+	// PaymentVoided announces that an authorisation was released before the customer was charged.
+	PaymentVoided = leveret.NewEvent[PaymentVoidedEvent]("payment.voided", leveret.Example(PaymentVoidedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, VoidedAt: exampleTime,
 	}))
 
-	// PaymentRefunded tells that the customer got back what had been captured.
-	PaymentRefunded = leveret.NewEvent[RefundedPayment]("payment.refunded", leveret.RetryOn(leveret.NotFound), leveret.Example(RefundedPayment{
+	// PaymentRefunded announces that the customer was paid back the captured amount.
+	PaymentRefunded = leveret.NewEvent[PaymentRefundedEvent]("payment.refunded", leveret.Example(PaymentRefundedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, RefundedAt: exampleTime,
 	}))
 )
 
-// What a card's answer can be.
+// The possible answers of a card.
 const (
 	PaymentAuthorized = "authorized"
 	PaymentDeclined   = "declined"
 )
 
-// PaymentRequest asks to hold an amount on a card.
-type PaymentRequest struct {
+// AuthorizePaymentRequest asks to hold an amount on a card.
+type AuthorizePaymentRequest struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
-	// CardToken stands for the card: see the test tokens of the payment service.
+	// CardToken represents the card. For test tokens, see package payment.
 	CardToken string `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,example=tok_visa"`
 	Amount    Money  `json:"amount"`
 }
 
 // Validate reports every field that is wrong.
-func (r PaymentRequest) Validate() error {
+func (r AuthorizePaymentRequest) Validate() error {
 	var p problems
 	p.id("order_id", r.OrderID)
 	checkToken(&p, "card_token", r.CardToken)
@@ -56,18 +56,18 @@ func (r PaymentRequest) Validate() error {
 }
 
 // Authorization is the card's answer.
-type Authorization struct {
+type AuthorizePaymentReply struct {
 	OrderID         string `json:"order_id" jsonschema:"format=uuid"`
 	AuthorizationID string `json:"authorization_id" jsonschema:"format=uuid"`
 	Status          string `json:"status" jsonschema:"enum=authorized,enum=declined"`
-	// DeclineReason says why the card was declined: "insufficient_funds".
+	// DeclineReason is set if the card was declined: "insufficient_funds", for example.
 	DeclineReason string    `json:"decline_reason,omitempty"`
 	Amount        Money     `json:"amount"`
 	DecidedAt     time.Time `json:"decided_at"`
 }
 
 // Validate reports every field that is wrong.
-func (a Authorization) Validate() error {
+func (a AuthorizePaymentReply) Validate() error {
 	var p problems
 	p.id("order_id", a.OrderID)
 	p.id("authorization_id", a.AuthorizationID)
@@ -77,8 +77,8 @@ func (a Authorization) Validate() error {
 	return p.err()
 }
 
-// CapturedPayment is an authorisation that the customer was charged for.
-type CapturedPayment struct {
+// PaymentCapturedEvent is a payment that the customer was charged for.
+type PaymentCapturedEvent struct {
 	OrderID         string    `json:"order_id" jsonschema:"format=uuid"`
 	AuthorizationID string    `json:"authorization_id" jsonschema:"format=uuid"`
 	Amount          Money     `json:"amount"`
@@ -86,12 +86,12 @@ type CapturedPayment struct {
 }
 
 // Validate reports every field that is wrong.
-func (c CapturedPayment) Validate() error {
+func (c PaymentCapturedEvent) Validate() error {
 	return checkPayment(c.OrderID, c.AuthorizationID, c.Amount, "captured_at", c.CapturedAt)
 }
 
-// VoidedPayment is an authorisation that was given up.
-type VoidedPayment struct {
+// PaymentVoidedEvent is an authorisation that was released.
+type PaymentVoidedEvent struct {
 	OrderID         string    `json:"order_id" jsonschema:"format=uuid"`
 	AuthorizationID string    `json:"authorization_id" jsonschema:"format=uuid"`
 	Amount          Money     `json:"amount"`
@@ -99,12 +99,12 @@ type VoidedPayment struct {
 }
 
 // Validate reports every field that is wrong.
-func (v VoidedPayment) Validate() error {
+func (v PaymentVoidedEvent) Validate() error {
 	return checkPayment(v.OrderID, v.AuthorizationID, v.Amount, "voided_at", v.VoidedAt)
 }
 
-// RefundedPayment is a captured payment that was given back.
-type RefundedPayment struct {
+// PaymentRefundedEvent is a captured payment that was paid back.
+type PaymentRefundedEvent struct {
 	OrderID         string    `json:"order_id" jsonschema:"format=uuid"`
 	AuthorizationID string    `json:"authorization_id" jsonschema:"format=uuid"`
 	Amount          Money     `json:"amount"`
@@ -112,7 +112,7 @@ type RefundedPayment struct {
 }
 
 // Validate reports every field that is wrong.
-func (r RefundedPayment) Validate() error {
+func (r PaymentRefundedEvent) Validate() error {
 	return checkPayment(r.OrderID, r.AuthorizationID, r.Amount, "refunded_at", r.RefundedAt)
 }
 
@@ -125,13 +125,13 @@ func checkPayment(orderID, authorizationID string, amount Money, path string, at
 	return p.err()
 }
 
-var cardToken = regexp.MustCompile(`^tok_[a-z0-9_]{1,60}$`)
+var cardToken = regexp.MustCompile(`^tok_[a-z0-9_]+$`)
 
-// checkToken never repeats what was sent: it may be a card's number, put there by mistake.
+// checkToken never repeats the value in its message, because it may be a card number put there by mistake.
 func checkToken(p *problems, path, token string) {
 	if token == "" {
 		p.add(path, "is required")
-	} else if !cardToken.MatchString(token) {
-		p.add(path, "must be a token such as tok_visa, 64 bytes at most; never the number of a card")
+	} else if !cardToken.MatchString(token) || len(token) > maxText {
+		p.add(path, "must be a token such as tok_visa, at most %d characters long; never a card number", maxText)
 	}
 }

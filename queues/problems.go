@@ -11,10 +11,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxProblems is how many problems one error tells: it travels in a header.
+// maxProblems limits the problems listed in one error, because the error travels in a header.
 const maxProblems = 8
 
-// problems collects what is wrong with a payload. Each begins with the JSON path of the field: "lines[0].quantity: …".
+// problems collects the problems of a payload. Each begins with the JSON path of its field: "lines[0].quantity: …".
 type problems struct {
 	found   []string
 	skipped int
@@ -28,7 +28,7 @@ func (p *problems) add(path, format string, args ...any) {
 	p.found = append(p.found, path+": "+fmt.Sprintf(format, args...))
 }
 
-// err returns all problems as one error on one line; nil if there are none.
+// err returns all problems as one error on a single line, or nil if there are none.
 func (p *problems) err() error {
 	if len(p.found) == 0 {
 		return nil
@@ -40,7 +40,7 @@ func (p *problems) err() error {
 	return errors.New(s)
 }
 
-// between checks a number against limits that are themselves allowed.
+// between checks that a number is within inclusive limits.
 func (p *problems) between(path string, n, low, high int64) {
 	switch {
 	case n < low:
@@ -50,7 +50,7 @@ func (p *problems) between(path string, n, low, high int64) {
 	}
 }
 
-// id checks that s is a UUID in the one form that compares equal as text.
+// id checks that s is a UUID in canonical form, so that equal ids are equal strings.
 func (p *problems) id(path, s string) {
 	if s == "" {
 		p.add(path, "is required")
@@ -58,11 +58,11 @@ func (p *problems) id(path, s string) {
 	}
 	u, err := uuid.Parse(s)
 	if err != nil || u.String() != s || u == uuid.Nil {
-		p.add(path, "must be a UUID in lower case, such as 0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41")
+		p.add(path, "must be a lowercase UUID such as 0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41")
 	}
 }
 
-// maxText is how long a text may be, in characters (Unicode code points), as JSON Schema's maxLength counts.
+// maxText is the longest permitted text, in characters (Unicode code points), as JSON Schema counts them.
 const maxText = 64
 
 // text checks a required string of limited length without control characters.
@@ -73,18 +73,18 @@ func (p *problems) text(path, s string) {
 	case utf8.RuneCountInString(s) > maxText:
 		p.add(path, "must be at most %d characters long", maxText)
 	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		p.add(path, "must not hold control characters")
+		p.add(path, "must not contain control characters")
 	}
 }
 
-// time checks that a moment was given.
+// time checks that a time is set.
 func (p *problems) time(path string, t time.Time) {
 	if t.IsZero() {
 		p.add(path, "is required")
 	}
 }
 
-// oneOf checks a string against the words that it may be.
+// oneOf checks that s is one of the given words.
 func (p *problems) oneOf(path, s string, words ...string) {
 	if !slices.Contains(words, s) {
 		p.add(path, "must be one of %s", strings.Join(words, ", "))

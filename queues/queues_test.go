@@ -27,7 +27,7 @@ func TestExamples(t *testing.T) {
 		t.Run(c.Spec().Name, func(t *testing.T) {
 			t.Parallel()
 			example := c.Spec().Example
-			require.NotNil(t, example, "a person who asks what to send gets no example")
+			require.NotNil(t, example, "the contract has no example")
 			v, ok := example.(interface{ Validate() error })
 			require.True(t, ok, "the payload has no Validate")
 			require.NoError(t, v.Validate())
@@ -41,7 +41,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestFieldsAreSnakeCase also keeps a field without a name of its own from reaching the wire.
+// TestFieldsAreSnakeCase also fails for a field without an explicit JSON name.
 func TestFieldsAreSnakeCase(t *testing.T) {
 	t.Parallel()
 	seen := map[reflect.Type]bool{}

@@ -2,9 +2,9 @@ package queues
 
 import "github.com/leveretmq/leveret/pkg/leveret"
 
-// Who talks with whom.
+// The services of the system.
 var (
-	// Order takes orders and leads each to its end.
+	// Order accepts orders and sees each one through to confirmation or cancellation.
 	Order = leveret.NewService("order",
 		leveret.Handles(PlaceOrder),
 		leveret.Answers(ShowOrder),
@@ -18,7 +18,7 @@ var (
 		leveret.Handles(ReserveStock),
 		leveret.Publishes(StockReserved, StockRejected))
 
-	// Payment holds, charges and gives back money.
+	// Payment authorises, captures, voids and refunds payments.
 	Payment = leveret.NewService("payment",
 		leveret.Answers(AuthorizePayment),
 		leveret.SubscribesTo(OrderPlaced, OrderCancelled),

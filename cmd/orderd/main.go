@@ -1,4 +1,4 @@
-// Command orderd is the order service of the reference system: it takes orders and leads each to its end.
+// Command orderd is the order service of the reference system: it accepts orders and sees each one through.
 //
 //	orderd                run until SIGTERM or SIGINT, then finish what runs, and end
 //	orderd healthcheck    ask the one that runs whether it is ready

@@ -23,10 +23,10 @@ func NewGreeter(salutation string, sender leveret.Sender) *Greeter {
 }
 
 // Register makes the greeter the handler of everything that Service serves.
-func (g *Greeter) Register(w *leveret.Worker) {
-	Greet.Handle(w, g.Greet)
-	PersonGreeted.Subscribe(w, g.OnPersonGreeted)
-	CountGreetings.Answer(w, g.Count)
+func (g *Greeter) Register(h *leveret.Handlers) {
+	Greet.Handle(h, g.Greet)
+	PersonGreeted.Subscribe(h, g.OnPersonGreeted)
+	CountGreetings.Answer(h, g.Count)
 }
 
 // Greet greets somebody, and tells so. What it returns decides what becomes of the command: nil and it is done, an error

@@ -11,14 +11,13 @@ import (
 	"github.com/leveretmq/leveret/examples/hello"
 )
 
-// setup makes a worker without a broker that has the greeter's handlers, and a recorder for what they send.
-func setup(t *testing.T) (*leveret.Worker, *leverettest.Recorder) {
+// setup makes the greeter's handlers, and a recorder for what they send.
+func setup(t *testing.T) (*leveret.Handlers, *leverettest.Recorder) {
 	t.Helper()
 	rec := &leverettest.Recorder{Service: hello.Service}
-	w, err := leveret.NewWorker(nil, hello.Service, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	hello.NewGreeter("Hello", rec).Register(w)
-	return w, rec
+	h := leveret.NewHandlers(hello.Service, leveret.HandlersConfig{})
+	hello.NewGreeter("Hello", rec).Register(h)
+	return h, rec
 }
 
 func TestCatalog(t *testing.T) {
@@ -28,8 +27,8 @@ func TestCatalog(t *testing.T) {
 
 func TestGreet(t *testing.T) {
 	t.Parallel()
-	w, rec := setup(t)
-	got := leverettest.Deliver(t.Context(), w, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "Ada"})
+	h, rec := setup(t)
+	got := leverettest.Deliver(t.Context(), h, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "Ada"})
 	require.NoError(t, got.Err)
 	require.Equal(t, leveret.VerdictAck, got.Verdict)
 	require.Equal(t, []hello.GreetedPerson{{GreetingID: "g-1", Name: "Ada", Text: "Hello, Ada!"}},
@@ -38,8 +37,8 @@ func TestGreet(t *testing.T) {
 
 func TestNobodyIsADeadLetter(t *testing.T) {
 	t.Parallel()
-	w, rec := setup(t)
-	got := leverettest.Deliver(t.Context(), w, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "nobody"})
+	h, rec := setup(t)
+	got := leverettest.Deliver(t.Context(), h, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "nobody"})
 	require.Equal(t, leveret.VerdictDeadLetter, got.Verdict)
 	require.ErrorIs(t, got.Err, leveret.FailedPrecondition)
 	require.Empty(t, rec.Messages())
@@ -48,9 +47,9 @@ func TestNobodyIsADeadLetter(t *testing.T) {
 // TestBrokerIsAway: the command is tried again, and the event then goes out under the same id.
 func TestBrokerIsAway(t *testing.T) {
 	t.Parallel()
-	w, rec := setup(t)
+	h, rec := setup(t)
 	rec.FailAfter(1, leveret.ErrUnconfirmed)
-	got := leverettest.Deliver(t.Context(), w, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "Ada"})
+	got := leverettest.Deliver(t.Context(), h, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "Ada"})
 	require.Equal(t, leveret.VerdictRetry, got.Verdict)
 	got = got.Again(t.Context())
 	require.Equal(t, leveret.VerdictAck, got.Verdict)
@@ -61,14 +60,14 @@ func TestBrokerIsAway(t *testing.T) {
 
 func TestCount(t *testing.T) {
 	t.Parallel()
-	w, _ := setup(t)
-	count := leverettest.Call(t.Context(), w, hello.CountGreetings, hello.CountQuery{Name: "Ada"})
+	h, _ := setup(t)
+	count := leverettest.Call(t.Context(), h, hello.CountGreetings, hello.CountQuery{Name: "Ada"})
 	require.ErrorIs(t, count.Err, leveret.NotFound)
 
-	got := leverettest.Deliver(t.Context(), w, hello.PersonGreeted, hello.GreetedPerson{GreetingID: "g-1", Name: "Ada"})
+	got := leverettest.Deliver(t.Context(), h, hello.PersonGreeted, hello.GreetedPerson{GreetingID: "g-1", Name: "Ada"})
 	require.NoError(t, got.Err)
 	require.NoError(t, got.Again(t.Context()).Err, "the same event, delivered twice")
-	count = leverettest.Call(t.Context(), w, hello.CountGreetings, hello.CountQuery{Name: "Ada"})
+	count = leverettest.Call(t.Context(), h, hello.CountGreetings, hello.CountQuery{Name: "Ada"})
 	require.NoError(t, count.Err)
 	require.Equal(t, 1, count.Reply.Greetings)
 }

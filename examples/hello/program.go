@@ -23,7 +23,7 @@ func Program() service.Program {
 			if err := rt.Decode("hello", &own); err != nil {
 				return err
 			}
-			NewGreeter(own.Salutation, rt.Client).Register(rt.Worker)
+			NewGreeter(own.Salutation, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

@@ -90,14 +90,14 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	err = client.Call(waiting, m)
 	elapsed := time.Since(begun)
 	if err != nil {
-		return a.explainCall(spec, o.timeout, elapsed, m.From, err)
+		return a.explainCall(spec, o.timeout, elapsed, m.AnsweredBy, err)
 	}
 	return a.printReply(spec, m, elapsed)
 }
 
 // printReply prints the reply. It may be anything: the service need not be one of ours.
-func (a *App) printReply(spec *leveret.Spec, m *leveret.Message, elapsed time.Duration) error {
-	from := term.OneLine(cmp.Or(m.From, "an unnamed service"))
+func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration) error {
+	from := term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service"))
 	reply, err := schema.Of(spec.Reply)
 	if err != nil {
 		return err
@@ -125,20 +125,25 @@ func (a *App) printReply(spec *leveret.Spec, m *leveret.Message, elapsed time.Du
 }
 
 // explainCall distinguishes the ways a call can fail.
-func (a *App) explainCall(spec *leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
-	answer, coded := errors.AsType[*leveret.Error](err)
-	coded = coded && answer.Unwrap() == nil                                            // a cause does not travel, so an error without one came from the other side
-	late := coded && answer.Code == leveret.DeadlineExceeded && elapsed > timeout*9/10 // the other side gave up when this side did
+func (a *App) explainCall(spec leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
+	unknown := ""
+	if errors.Is(err, leveret.ErrOutcomeUnknown) {
+		unknown = "; outcome unknown: it may have been handled"
+	}
+	remote := leveret.IsRemote(err)
+	late := remote && errors.Is(err, leveret.DeadlineExceeded) && elapsed > timeout*9/10 // the other side gave up when this side did
 	switch {
 	case errors.Is(err, leveret.ErrUnroutable):
-		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which serves it", spec.Owner()), "%w", err)
-	case coded && !late:
-		from, said := term.OneLine(cmp.Or(from, spec.Name)), worded{term.OneLine(answer.Error()), answer}
-		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w", from, short(elapsed), said)
+		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which serves it", spec.Owner()), "%w%s", err, unknown)
+	case remote && !late:
+		answer, _ := errors.AsType[*leveret.Error](err)
+		from, said := term.OneLine(cmp.Or(from, spec.Name)), worded{term.OneLine(answer.Error()), err}
+		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w%s", from, short(elapsed), said, unknown)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s is consuming %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
-			"no reply to %s within %s", spec.Name, short(timeout))
+			"no reply to %s within %s%s", spec.Name, short(timeout), unknown)
 	default:
-		return a.explain(err)
+		err = a.explain(err)
+		return Fail(exitOf(err), nextOf(err), "%w%s", err, unknown)
 	}
 }

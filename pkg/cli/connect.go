@@ -58,10 +58,12 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 		TLS:              a.settings.tls,
 		Name:             a.serviceName(),
 		Version:          a.Version,
-		Namespace:        a.settings.namespace,
+		Namespace:        a.settings.names.Namespace,
+		Layout:           a.settings.names.Layout,
 		NoDeclare:        a.settings.noDeclare,
 		RequestQueueType: a.settings.requestQueueType,
 		Heartbeat:        a.settings.heartbeat,
+		MaxBackoff:       a.settings.maxBackoff,
 		Logger:           a.Logger(),
 		OnFailure:        wait.note,
 	})

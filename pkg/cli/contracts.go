@@ -53,36 +53,12 @@ func (a *App) summary(c leveret.Contract) contractSummary {
 	spec := c.Spec()
 	s := contractSummary{
 		Name: spec.Name, Kind: spec.Kind.String(), Owner: spec.Owner(), Payload: spec.Payload.String(),
-		Servers: names(a.Catalog.Users(c, serverRole(spec.Kind))),
+		Servers: names(a.Catalog.ServicesWith(c, spec.Kind.ServerRole())),
 	}
 	if spec.Reply != nil {
 		s.Reply = spec.Reply.String()
 	}
 	return s
-}
-
-// serverRole is the role of a service that receives the contract's messages.
-func serverRole(k leveret.Kind) leveret.Role {
-	switch k {
-	case leveret.KindCommand:
-		return leveret.RoleHandles
-	case leveret.KindEvent:
-		return leveret.RoleSubscribes
-	default:
-		return leveret.RoleAnswers
-	}
-}
-
-// clientRole is the role of a service that sends the contract's messages.
-func clientRole(k leveret.Kind) leveret.Role {
-	switch k {
-	case leveret.KindCommand:
-		return leveret.RoleSends
-	case leveret.KindEvent:
-		return leveret.RolePublishes
-	default:
-		return leveret.RoleCalls
-	}
 }
 
 func names(services []*leveret.Service) []string {
@@ -93,5 +69,5 @@ func names(services []*leveret.Service) []string {
 	return all
 }
 
-// names makes the names of exchanges and queues in the configured namespace.
-func (a *App) names() topology.Names { return topology.Names{Namespace: a.settings.namespace} }
+// names makes the names of exchanges and queues in the configured layout and namespace.
+func (a *App) names() topology.Names { return a.settings.names }

@@ -30,7 +30,7 @@ type contractDetails struct {
 	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
 	Example    json.RawMessage `json:"example"`
 
-	spec *leveret.Spec
+	spec leveret.Spec
 }
 
 type contractsShowOptions struct {
@@ -84,12 +84,13 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 	spec := c.Spec()
 	d := &contractDetails{
 		contractSummary: a.summary(c),
-		Clients:         names(a.Catalog.Users(c, clientRole(spec.Kind))),
+		Clients:         names(a.Catalog.ServicesWith(c, spec.Kind.SenderRole())),
 		Idempotent:      spec.Idempotent,
 		TimeoutMS:       spec.Timeout.Milliseconds(),
 		spec:            spec,
 	}
-	d.Exchange, d.RoutingKey, d.External = a.address(spec)
+	exchange, routingKey := spec.Route(a.names())
+	d.Exchange, d.RoutingKey, d.External = exchange.Name, routingKey, spec.Address != nil && spec.Address.External
 	for _, q := range a.workQueues() {
 		if q.contract == spec.Name {
 			d.Queues = append(d.Queues, q.name)
@@ -122,27 +123,6 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 		d.ReplyShape = reply.JSON()
 	}
 	return d, nil
-}
-
-// address is where the messages of a contract are published.
-func (a *App) address(spec *leveret.Spec) (exchange, routingKey string, external bool) {
-	if at := spec.Address; at != nil {
-		routingKey = at.RoutingKey
-		if routingKey == "" {
-			routingKey = at.Queue
-		}
-		return at.Exchange, routingKey, at.External
-	}
-	names := a.names()
-	switch spec.Kind {
-	case leveret.KindCommand:
-		exchange = names.CommandExchange()
-	case leveret.KindEvent:
-		exchange = names.EventExchange()
-	default:
-		exchange = names.RequestExchange()
-	}
-	return exchange, names.RoutingKey(spec.Name), false
 }
 
 func (a *App) printDetails(d *contractDetails) error {

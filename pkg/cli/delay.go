@@ -31,7 +31,7 @@ func (a *App) completeDelay(_ *cobra.Command, args []string, _ string) ([]cobra.
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
-func delaysOf(spec *leveret.Spec) []string {
+func delaysOf(spec leveret.Spec) []string {
 	var delays []string
 	for _, d := range spec.Retry.Delays {
 		delays = append(delays, short(d))
@@ -53,7 +53,7 @@ func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract
 	}
 	names := a.names()
 	return leveret.NewCommand[json.RawMessage](spec.Name, leveret.At(leveret.Address{
-		Exchange:   names.RetryTier(after),
+		Exchange:   names.RetryTier(spec.Owner(), after),
 		RoutingKey: leveret.Queue(names, c, spec.Owner(), ""),
 		External:   true,
 	})), nil

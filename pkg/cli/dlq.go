@@ -58,6 +58,16 @@ func (a *App) failingQueue(name string) string {
 	return deadletter.WorkQueue(name)
 }
 
+// consumer returns the service of the catalog that consumes a work queue, or "" for other queues.
+func (a *App) consumer(queue string) string {
+	for _, q := range a.deadLetterQueues() {
+		if q.name == queue {
+			return q.service
+		}
+	}
+	return ""
+}
+
 // explainLetters adds to an error of a dead-letter queue what to do about it.
 func (a *App) explainLetters(queue string, err error) error {
 	switch {

@@ -149,7 +149,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	bar := a.StartProgress("replayed", total)
 	defer bar.End()
 	replay := deadletter.Replay{
-		Select: r.pick.picks, Limit: r.limit,
+		Service: a.consumer(r.queue), Select: r.pick.picks, Limit: r.limit,
 		Done: func(l *deadletter.Letter, err error) {
 			bar.Add(1)
 			r.done(l, err)

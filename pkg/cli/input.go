@@ -165,12 +165,12 @@ func atLine(number int, err error) error { return fmt.Errorf("line %d: %w", numb
 // A checker checks payloads before they are sent.
 type checker struct {
 	app    *App
-	spec   *leveret.Spec
+	spec   leveret.Spec
 	schema *schema.Schema
 	warned map[string]bool
 }
 
-func (a *App) checker(spec *leveret.Spec) (*checker, error) {
+func (a *App) checker(spec leveret.Spec) (*checker, error) {
 	s, err := schema.Of(spec.Payload)
 	if err != nil {
 		return nil, err

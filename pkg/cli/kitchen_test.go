@@ -108,22 +108,28 @@ func serveAnd(tb testing.TB, url string, asked func()) (stop func()) {
 	require.NoError(tb, err)
 	var workers sync.WaitGroup
 	for _, s := range []*leveret.Service{oven, waiter} {
-		w, err := leveret.NewWorker(conn, s, leveret.WorkerConfig{Concurrency: 4})
-		require.NoError(tb, err)
+		h := leveret.NewHandlers(s, leveret.HandlersConfig{})
 		switch s {
 		case oven:
-			ovenBake.Handle(w, bakeIt)
-			ovenClean.Handle(w, func(context.Context, string) error { return nil })
-			ovenPrice.Answer(w, func(ctx context.Context, q priceQuery) (price, error) {
+			ovenBake.Handle(h, bakeIt)
+			ovenClean.Handle(h, func(context.Context, string) error { return nil })
+			ovenPrice.Answer(h, func(ctx context.Context, q priceQuery) (price, error) {
 				asked()
 				return priceOf(ctx, q)
 			})
 		case waiter:
-			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil })
-			ovenBaked.Subscribe(w, func(context.Context, baked) error { return nil }, leveret.As("bell"))
+			ovenBaked.Subscribe(h, func(context.Context, baked) error { return nil })
+			ovenBaked.Subscribe(h, func(context.Context, baked) error { return nil }, leveret.As("bell"))
 		}
+		ready := make(chan struct{})
+		w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{Concurrency: 4, OnReady: func() { close(ready) }})
+		require.NoError(tb, err)
 		workers.Go(func() { _ = w.Run(ctx) })
-		require.Eventually(tb, func() bool { return w.Ready() == nil }, patience, 5*time.Millisecond)
+		select {
+		case <-ready:
+		case <-time.After(patience):
+			require.FailNow(tb, "the worker is not ready")
+		}
 	}
 	return sync.OnceFunc(func() {
 		cancel()

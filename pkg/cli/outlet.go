@@ -22,7 +22,7 @@ type outlet interface {
 // contractOutlet sends the messages of a contract.
 type contractOutlet struct {
 	app      *App
-	spec     *leveret.Spec
+	name     string
 	via      leveret.Contract // the contract, or what leads to it through a retry tier
 	options  []leveret.SendOption
 	client   *leveret.Client
@@ -41,18 +41,18 @@ func (a *App) contractOutlet(ctx context.Context, conn *leveret.Conn, c, via lev
 	if err != nil {
 		return nil, err
 	}
-	o := &contractOutlet{app: a, spec: c.Spec(), via: via, options: options, client: client, pipeline: client.Pipeline()}
-	o.pipeline.OnOutcome = func(_ *leveret.Message, err error) {
+	o := &contractOutlet{app: a, name: c.Spec().Name, via: via, options: options, client: client}
+	o.pipeline = client.Pipeline(func(_ *leveret.Message, err error) {
 		done := o.pending[0]
 		o.pending = o.pending[1:]
 		done(err)
-	}
+	})
 	return o, nil
 }
 
 func (o *contractOutlet) write(ctx context.Context, payload []byte, done func(error)) (string, error) {
 	m := leveret.NewMessage(ctx, o.via, payload, o.options...)
-	if err := o.pipeline.Send(ctx, m); err != nil {
+	if err := o.pipeline.Write(ctx, m); err != nil {
 		return m.ID, err
 	}
 	o.pending = append(o.pending, done)
@@ -65,7 +65,7 @@ func (o *contractOutlet) flush(ctx context.Context) {
 
 func (o *contractOutlet) explain(err error) error {
 	if errors.Is(err, leveret.ErrUnroutable) {
-		return Fail(ExitNotFound, o.app.Name+" queues", "no queue takes %s: %w", o.spec.Name, err)
+		return Fail(ExitNotFound, o.app.Name+" queues", "no queue takes %s: %w", o.name, err)
 	}
 	return o.app.explain(err)
 }

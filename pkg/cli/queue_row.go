@@ -91,7 +91,7 @@ func (r *queueRow) paintReady() term.Paint {
 		return ""
 	case r.Kind == kindDeadLetters, r.Kind == kindLost:
 		return term.Red
-	case r.Kind == kindWork && r.Consumers != nil && *r.Consumers == 0:
+	case (r.Kind == kindWork || r.Kind == kindQuarantine) && r.Consumers != nil && *r.Consumers == 0:
 		return term.Yellow
 	default:
 		return ""

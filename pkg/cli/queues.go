@@ -219,6 +219,7 @@ const (
 	kindDeadLetters = "dead_letters"
 	kindRetry       = "retry"
 	kindLost        = "lost"
+	kindQuarantine  = "quarantine"
 	kindOther       = "other"
 )
 
@@ -230,12 +231,14 @@ func (q shownQueue) describe() string {
 		return "dead letters of " + q.service
 	case kindRetry:
 		return "retry tier"
+	case kindQuarantine:
+		return "messages that may have crashed " + q.service
 	default:
 		return "messages whose queue was deleted"
 	}
 }
 
-// shownQueues returns the queues of the catalog: each work queue and its dead-letter queue, then the retry tiers.
+// shownQueues returns the queues of the catalog: each work queue and its dead-letter queue, then those of [App.retryTiers].
 func (a *App) shownQueues() []shownQueue {
 	var all []shownQueue
 	seen := map[string]bool{}
@@ -252,11 +255,8 @@ func (a *App) shownQueues() []shownQueue {
 			add(shownQueue{names.DeadLetterQueue(q.name), kindDeadLetters, q.contract, q.service})
 		}
 	}
-	for _, delay := range a.delays() {
-		add(shownQueue{names.RetryTier(delay), kindRetry, "", ""})
-	}
-	if len(a.deadLetterQueues()) > 0 {
-		add(shownQueue{names.RetryLost(), kindLost, "", ""})
+	for _, q := range a.retryTiers() {
+		add(q)
 	}
 	return all
 }

@@ -92,7 +92,7 @@ func (o *rawOutlet) write(ctx context.Context, payload []byte, done func(error))
 			Headers: headers, Body: payload, MessageId: id, ContentType: contentType, Type: o.messageType,
 			DeliveryMode: 2, Timestamp: time.Now(), AppId: o.app.serviceName(),
 		},
-	}, done)
+	}, func(err error) error { done(err); return err })
 }
 
 func (o *rawOutlet) flush(ctx context.Context) {

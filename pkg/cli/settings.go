@@ -15,17 +15,19 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/management"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // settings are the parts of the configuration that commands use.
 type settings struct {
 	urls             []string // with passwords; never printed
 	tls              *tls.Config
-	namespace        string
+	names            topology.Names
 	noDeclare        bool
-	requestQueueType string
+	requestQueueType topology.QueueType
 	connectTimeout   time.Duration
 	heartbeat        time.Duration
+	maxBackoff       time.Duration
 	managementURL    string
 	maxInFlight      int
 	maxBody          int
@@ -82,9 +84,10 @@ func (a *App) load(cmd *cobra.Command) error {
 	a.loaded = loaded
 	c := loaded.Config()
 	a.settings = settings{
-		urls: c.Broker.Addresses(), namespace: c.Broker.Namespace, noDeclare: !c.Broker.Declare,
-		requestQueueType: c.Broker.RequestQueueType, connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
-		heartbeat: c.Broker.Heartbeat, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
+		urls: c.Broker.Addresses(), noDeclare: !c.Broker.Declare,
+		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
+		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
+		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
 		managementURL: c.Broker.ManagementURL,
 	}
 	if a.settings.tls, err = c.Broker.TLS.ClientConfig(); err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A workQueue is a queue from which a service of the catalog consumes the messages of a contract.
@@ -35,17 +34,29 @@ func (a *App) deadLetterQueues() []workQueue {
 	return slices.CompactFunc(all, func(x, y workQueue) bool { return x.name == y.name })
 }
 
-// delays returns the delays of all retry tiers, shortest first.
-func (a *App) delays() []time.Duration {
-	all := map[time.Duration]bool{}
+// retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose queue
+// was deleted, or that may have crashed a service.
+func (a *App) retryTiers() []shownQueue {
+	n := a.names()
+	delays, lost, quarantines := map[time.Duration][]shownQueue{}, []shownQueue(nil), []shownQueue(nil)
 	for _, s := range a.Catalog.Services() {
-		for _, q := range s.WorkQueues(topology.Names{}) {
-			if spec := q.Contract.Spec(); spec.Kind != leveret.KindRequest {
-				for _, delay := range spec.Retry.Delays {
-					all[delay] = true
+		failing := false
+		for _, role := range []leveret.Role{leveret.RoleHandles, leveret.RoleSubscribes} {
+			for _, c := range s.Contracts(role) {
+				failing = true
+				for _, d := range c.Spec().Retry.Delays {
+					delays[d] = append(delays[d], shownQueue{name: n.RetryTier(s.Name(), d), kind: kindRetry})
 				}
 			}
 		}
+		if failing {
+			lost = append(lost, shownQueue{name: n.RetryLost(s.Name()), kind: kindLost})
+			quarantines = append(quarantines, shownQueue{name: n.Quarantine(s.Name()), kind: kindQuarantine, service: s.Name()})
+		}
 	}
-	return slices.Sorted(maps.Keys(all))
+	var all []shownQueue
+	for _, d := range slices.Sorted(maps.Keys(delays)) {
+		all = append(all, delays[d]...)
+	}
+	return append(append(all, lost...), quarantines...)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A broker with a memory alarm stops reading from connections that publish. A replay then waits; reading dead letters and
@@ -23,7 +24,7 @@ func TestAlarmStopsOnlyTheReplay(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
 	b := on(t, node.URL())
 	const other = "order.place"
-	b.declare(names.Command(other))
+	b.declare(names.Work("order", topology.Exchange{Name: names.CommandExchange("order"), Type: topology.Direct}, other, other))
 	b.bury(queue, 20, nil)
 	b.bury(other, 5, nil)
 	require.NoError(t, b.publisher.Publish(ctx, &rabbit.Publication{RoutingKey: other, Mandatory: true, Publishing: rabbit.Publishing{MessageId: "work"}}))

@@ -41,7 +41,7 @@ func on(t *testing.T, url string) *bench {
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, url: url}
 	b.conn = b.dial(url)
-	b.declare(names.Command(queue))
+	b.declare(names.Work("inventory", topology.Exchange{Name: names.CommandExchange("inventory"), Type: topology.Direct}, queue, queue))
 	b.publisher = rabbit.NewPublisher(b.conn.Publishing(), rabbit.PublisherConfig{})
 	t.Cleanup(func() { require.NoError(t, b.publisher.Close(context.WithoutCancel(ctx))) })
 	b.store = deadletter.New(b.conn)
@@ -75,7 +75,7 @@ func (b *bench) bury(queue string, n int, headers rabbit.Table) {
 		}
 		maps.Copy(h, headers)
 		require.NoError(b.t, pipeline.Publish(b.ctx, &rabbit.Publication{
-			Exchange: names.DeadLetterExchange(), RoutingKey: queue, Mandatory: true,
+			Exchange: names.DeadLetterExchange("inventory"), RoutingKey: queue, Mandatory: true,
 			Publishing: rabbit.Publishing{MessageId: id(i), Type: queue, Headers: h, DeliveryMode: 2, Body: fmt.Appendf(nil, `{"n":%d}`, i)},
 		}, nil))
 	}

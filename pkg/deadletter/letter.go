@@ -36,24 +36,21 @@ type Letter struct {
 	rabbit.Delivery
 }
 
-// letter reads the headers of a dead letter.
+// letter makes a Letter of a message in the dead-letter queue of a work queue.
 func letter(queue string, d rabbit.Delivery) *Letter {
-	h := d.Headers
+	h, f := d.Headers, wire.FailureOf(d.Headers)
 	l := &Letter{
-		ID: d.MessageId, Queue: queue, Contract: d.Type,
-		Attempts: cmp.Or(wire.Count(h, wire.Attempts), wire.Count(h, wire.Attempt)), Replayed: wire.Count(h, wire.Replayed),
-		FirstFailedAt: wire.Time(h, wire.FirstFailedAt), SentAt: wire.Time(h, wire.SentAt), Delivery: d,
+		ID: d.MessageId, Queue: queue, Contract: d.Type, Attempts: f.Attempts, Replayed: wire.Count(h, wire.Replayed),
+		FirstFailedAt: f.FirstAt, SentAt: wire.Time(h, wire.SentAt), Delivery: d,
 	}
 	if l.SentAt.IsZero() {
 		l.SentAt = d.Timestamp
 	}
-	if reason, at, ok := brokersReason(queue, h); ok || wire.Text(h, wire.ErrorCode) == "" {
+	if reason, at, ok := brokersReason(queue, h); ok || f.Code == "" {
 		l.Reason, l.FailedAt = reason, at
 		return l
 	}
-	l.Code, l.Reason, l.Error = wire.Text(h, wire.ErrorCode), wire.Text(h, wire.ErrorReason), wire.Text(h, wire.ErrorMessage)
-	l.FailedAt = wire.Time(h, wire.FailedAt)
-	l.Service, l.Host = wire.Text(h, wire.Service), wire.Text(h, wire.Host)
+	l.Code, l.Reason, l.Error, l.FailedAt, l.Service, l.Host = f.Code, f.Reason, f.Message, f.At, f.Service, f.Host
 	return l
 }
 
@@ -70,19 +67,11 @@ func brokersReason(queue string, h rabbit.Table) (reason string, at time.Time, s
 	return cmp.Or(wire.Text(h, "x-last-death-reason"), wire.Text(h, "x-first-death-reason")), time.Time{}, false
 }
 
-// failureHeaders are what a worker writes into a failed message. FirstFailedAt is missing: it survives replays.
-var failureHeaders = [...]string{
-	wire.Attempt, wire.Attempts, wire.FailedQueue, wire.FailedAt, wire.ErrorCode, wire.ErrorReason, wire.ErrorMessage,
-	wire.Service, wire.Host, wire.Stack,
-}
-
 // revived returns the message as it goes back to its queue: the same body, ids and properties, without the failure headers,
 // so that its attempts count from one. When it first failed stays, and so does how often it was replayed.
 func (l *Letter) revived() rabbit.Publishing {
 	p := wire.Copy(&l.Delivery)
-	for _, name := range failureHeaders {
-		delete(p.Headers, name)
-	}
+	wire.ClearFailure(p.Headers)
 	p.Headers[wire.Replayed] = int64(l.Replayed) + 1
 	return p
 }

@@ -19,6 +19,9 @@ const (
 
 // A Replay says which dead letters to replay. The zero value replays all that are in the queue when it begins.
 type Replay struct {
+	// Service is the service that consumes the queue. It matters only in the isolated layout, to a user who may not write to
+	// the default exchange. Default: the service with which the queue's name begins.
+	Service string
 	// Select returns whether to replay a letter; nil selects all.
 	Select func(*Letter) bool
 	// Limit is the most letters to replay; 0 is no limit.
@@ -63,11 +66,11 @@ func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, err
 	if err != nil {
 		return Result{Queue: queue}, err
 	}
-	taking, stopTaking := getter.While(ctx)
+	taking, stopTaking := getter.Context(ctx)
 	defer stopTaking()
 	outliving, stopOutliving := outlive(ctx, grace)
 	defer stopOutliving()
-	publishing, stopPublishing := getter.While(outliving)
+	publishing, stopPublishing := getter.Context(outliving)
 	defer stopPublishing()
 
 	publisher := rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
@@ -162,7 +165,7 @@ func (p *replaying) one(l *Letter) {
 		p.settle(l, p.alone(m))
 		return
 	}
-	if err := p.pipeline.Publish(p.publishing, m, func(err error) { p.settle(l, err) }); err != nil {
+	if err := p.pipeline.Publish(p.publishing, m, func(err error) error { p.settle(l, err); return err }); err != nil {
 		p.settle(l, err)
 	}
 }
@@ -174,7 +177,7 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 		if _, gone := p.store.consume.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
 			return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
 		}
-		p.exchange = p.store.names.RetryReturnExchange()
+		p.exchange = p.store.names.RetryReturnExchange(cmp.Or(p.Service, p.store.names.Consumer(p.result.Queue)))
 		m.Exchange = p.exchange
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
 			return errors.Join(err, again)

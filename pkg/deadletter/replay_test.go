@@ -20,6 +20,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 func TestReplayGivesBackAll(t *testing.T) {
@@ -47,9 +48,10 @@ func TestReplayGivesBackAll(t *testing.T) {
 func TestReplayReachesOneSubscriberOnly(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.declare(names.Subscription("payment", "", "order.placed"))
-	b.declare(names.Subscription("fraud", "", "order.placed"))
+	events := topology.Exchange{Name: names.EventExchange("order"), Type: topology.Topic}
 	failed, other := names.SubscriptionQueue("payment", "", "order.placed"), names.SubscriptionQueue("fraud", "", "order.placed")
+	b.declare(names.Work("payment", events, "order.placed", failed))
+	b.declare(names.Work("fraud", events, "order.placed", other))
 	b.bury(failed, 3, nil)
 	result, err := b.store.Replay(b.ctx, failed, deadletter.Replay{})
 	require.NoError(t, err)
@@ -92,7 +94,7 @@ func TestReplayTakesNoLetterTwice(t *testing.T) {
 	fails := func(l *deadletter.Letter, err error) { // again, at once, while the replay runs
 		require.NoError(t, err)
 		require.NoError(t, b.publisher.Publish(b.ctx, &rabbit.Publication{
-			Exchange: names.DeadLetterExchange(), RoutingKey: queue, Mandatory: true,
+			Exchange: names.DeadLetterExchange("inventory"), RoutingKey: queue, Mandatory: true,
 			Publishing: rabbit.Publishing{MessageId: "again-" + l.ID},
 		}))
 	}

@@ -101,7 +101,7 @@ func TestGroups(t *testing.T) {
 	pipeline := b.publisher.Pipeline()
 	for _, at := range []string{"2026-01-02T16:00:00Z", "2026-01-02T14:00:00Z", "not a time"} {
 		require.NoError(t, pipeline.Publish(b.ctx, &rabbit.Publication{
-			Exchange: names.DeadLetterExchange(), RoutingKey: queue,
+			Exchange: names.DeadLetterExchange("inventory"), RoutingKey: queue,
 			Publishing: rabbit.Publishing{Headers: rabbit.Table{"leveret-error-code": "internal", "leveret-failed-at": at, "leveret-error-message": at}},
 		}, nil))
 	}
@@ -131,7 +131,7 @@ func TestLetterThatTheBrokerMade(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.publisher.Publish(b.ctx, &rabbit.Publication{
-		Exchange: names.CommandExchange(), RoutingKey: queue, Mandatory: true,
+		Exchange: names.CommandExchange("inventory"), RoutingKey: queue, Mandatory: true,
 		Publishing: rabbit.Publishing{MessageId: id(0), Type: queue, Body: []byte(`{"n":0}`), DeliveryMode: 2, Headers: rabbit.Table{
 			"leveret-attempt": int64(3), "leveret-error-code": "unavailable", "leveret-error-message": "an earlier failure",
 		}},

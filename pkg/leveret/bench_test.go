@@ -109,10 +109,19 @@ func (b *bench) sender(options ...leveret.ServiceOption) *leveret.Client {
 	return b.client(b.connect(leveret.ConnConfig{}), leveret.NewService("tester", options...), leveret.ClientConfig{})
 }
 
-func (b *bench) worker(conn *leveret.Conn, service *leveret.Service, config leveret.WorkerConfig) *leveret.Worker {
+// worker is a set of handlers, and the worker that serves them once it is started.
+type worker struct {
+	*leveret.Handlers
+	*leveret.Worker
+	conn   *leveret.Conn
+	config leveret.WorkerConfig
+	ready  chan struct{}
+}
+
+func (b *bench) worker(conn *leveret.Conn, service *leveret.Service, config leveret.WorkerConfig, handlers ...leveret.HandlersConfig) *worker {
 	b.t.Helper()
-	w, err := leveret.NewWorker(conn, service, config)
-	require.NoError(b.t, err)
+	w := &worker{Handlers: leveret.NewHandlers(service, append(handlers, leveret.HandlersConfig{})[0]), conn: conn, config: config, ready: make(chan struct{})}
+	w.config.OnReady = func() { close(w.ready) }
 	return w
 }
 
@@ -126,17 +135,21 @@ type running struct {
 }
 
 // run runs a worker until it is stopped or the test ends, and waits until it is ready.
-func (b *bench) run(w *leveret.Worker) *running {
+func (b *bench) run(w *worker) *running {
 	b.t.Helper()
 	r := b.start(w)
-	b.eventually(func() bool { return w.Ready() == nil }, "the worker is not ready")
+	receive(b.t, w.ready)
 	return r
 }
 
 // start is run without waiting.
-func (b *bench) start(w *leveret.Worker) *running {
+func (b *bench) start(w *worker) *running {
+	b.t.Helper()
+	var err error
+	w.Worker, err = leveret.NewWorker(w.conn, w.Handlers, w.config)
+	require.NoError(b.t, err)
 	ctx, stop := context.WithCancel(b.ctx)
-	r := &running{Worker: w, stop: stop, ended: make(chan error, 1)}
+	r := &running{Worker: w.Worker, stop: stop, ended: make(chan error, 1)}
 	go func() { r.ended <- w.Run(ctx) }()
 	b.t.Cleanup(func() { _ = r.halt() })
 	return r
@@ -151,6 +164,15 @@ func (r *running) halt() error {
 func (r *running) wait() error {
 	r.once.Do(func() { r.err = <-r.ended })
 	return r.err
+}
+
+// write writes a command with a pipeline.
+func write[T any](ctx context.Context, p *leveret.Pipeline, c *leveret.Command[T], payload T) error {
+	m, err := c.Message(ctx, payload)
+	if err != nil {
+		return err
+	}
+	return p.Write(ctx, m)
 }
 
 func (b *bench) eventually(condition func() bool, because ...any) {

@@ -54,11 +54,11 @@ func (c *calls) cancel(id string) {
 	}
 }
 
-// control consumes what this process is told by callers of its requests, from a queue of its own; nil where there is
-// nobody to listen to.
-func (w *Worker) control(endpoints []*endpoint) *rabbit.Consumer {
+// control returns the consumer of this process's control queue, where callers cancel requests. It is nil if the worker
+// serves no requests.
+func (w *Worker) control() *rabbit.Consumer {
 	var requests []string
-	for _, e := range endpoints {
+	for _, e := range w.endpoints {
 		if e.spec.Kind == KindRequest {
 			requests = append(requests, e.spec.Name)
 		}
@@ -66,11 +66,11 @@ func (w *Worker) control(endpoints []*endpoint) *rabbit.Consumer {
 	if len(requests) == 0 || w.conn.config.NoDeclare {
 		return nil
 	}
-	n, instance := w.names(), w.conn.instanceFor("control."+w.service.name)
-	t := n.Control(w.service.name, instance, requests...)
+	n, instance := w.conn.names, w.conn.instanceFor("control."+w.Service().name)
+	t := n.Control(w.Service().name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
-		Queue: n.ControlQueue(w.service.name, instance), Tag: w.tag(), NoAck: true, Exclusive: true, Logger: w.log,
-		Setup: func(ctx context.Context) error { return w.conn.declareExclusive(ctx, t) },
+		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
+		Setup: setup(w.conn.exclusive, t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.MessageId)
 			return rabbit.Ack

@@ -14,21 +14,38 @@ import (
 type Catalog struct {
 	services  []*Service
 	contracts []Contract
+	byName    map[string]Contract
+	users     map[usage][]*Service
 	err       error
 }
 
-// NewCatalog puts services together. It never fails; [Catalog.Err] tells what is wrong with them.
+// usage is a contract in a role.
+type usage struct {
+	contract Contract
+	role     Role
+}
+
+// NewCatalog puts services together. It never fails; [Catalog.Err] reports what is wrong with them.
 func NewCatalog(services ...*Service) *Catalog {
-	c := &Catalog{services: slices.DeleteFunc(slices.Clone(services), func(s *Service) bool { return s == nil })}
+	c := &Catalog{
+		services: slices.DeleteFunc(slices.Clone(services), func(s *Service) bool { return s == nil }),
+		byName:   make(map[string]Contract), users: make(map[usage][]*Service),
+	}
 	slices.SortStableFunc(c.services, func(a, b *Service) int { return cmp.Compare(a.name, b.name) })
+	var uses []use
 	for _, s := range c.services {
+		uses = append(uses, s.uses...)
 		for _, u := range s.uses {
-			if !slices.Contains(c.contracts, u.contract) {
-				c.contracts = append(c.contracts, u.contract)
+			at := usage{u.contract, u.role}
+			if users := c.users[at]; len(users) == 0 || users[len(users)-1] != s { // it may have several subscriptions
+				c.users[at] = append(users, s)
 			}
 		}
 	}
-	slices.SortStableFunc(c.contracts, func(a, b Contract) int { return cmp.Compare(a.Spec().Name, b.Spec().Name) })
+	c.contracts = sorted(distinct(uses))
+	for _, contract := range slices.Backward(c.contracts) { // of two with one name, the first is found
+		c.byName[contract.Spec().Name] = contract
+	}
 	errs := c.check()
 	if len(c.services) < len(services) {
 		errs = append(errs, errors.New("a service is nil"))
@@ -37,8 +54,15 @@ func NewCatalog(services ...*Service) *Catalog {
 	return c
 }
 
-// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is.
-func (c *Catalog) Err() error { return c.err }
+// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is. It
+// validates the contracts' examples.
+func (c *Catalog) Err() error {
+	errs := []error{c.err}
+	for _, contract := range c.contracts {
+		errs = append(errs, exampleErr(contract))
+	}
+	return errors.Join(errs...)
+}
 
 // Services returns the services in the order of their names.
 func (c *Catalog) Services() []*Service { return slices.Clone(c.services) }
@@ -48,30 +72,27 @@ func (c *Catalog) Contracts() []Contract { return slices.Clone(c.contracts) }
 
 // Lookup finds a contract by its name.
 func (c *Catalog) Lookup(name string) (Contract, bool) {
-	i := slices.IndexFunc(c.contracts, func(have Contract) bool { return have.Spec().Name == name })
-	if i < 0 {
-		return nil, false
-	}
-	return c.contracts[i], true
+	found, ok := c.byName[name]
+	return found, ok
 }
 
-// Users returns the services that declared a contract in a role.
-func (c *Catalog) Users(contract Contract, role Role) []*Service {
-	return slices.DeleteFunc(slices.Clone(c.services), func(s *Service) bool {
-		return !slices.ContainsFunc(s.uses, func(u use) bool { return u.contract == contract && u.role == role })
-	})
+// ServicesWith returns the services that declared a contract in a role, in the order of their names.
+func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
+	return slices.Clone(c.users[usage{contract, role}])
 }
 
 func (c *Catalog) check() []error {
 	var errs []error
-	var all topology.Topology
+	parts := make([]topology.Topology, len(c.services))
 	for i, s := range c.services {
 		errs = append(errs, s.ownErr())
-		all.Add(s.Topology(topology.Names{}, "classic"))
+		parts[i] = s.Topology(topology.Names{}, topology.Classic)
 		if i > 0 && c.services[i-1].name == s.name {
 			errs = append(errs, fmt.Errorf("two services are named %q", s.name))
 		}
 	}
+	var all topology.Topology
+	all.Add(parts...)
 	for i, contract := range c.contracts {
 		spec := contract.Spec()
 		if i > 0 && c.contracts[i-1].Spec().Name == spec.Name {
@@ -85,7 +106,7 @@ func (c *Catalog) check() []error {
 }
 
 // checkServed finds contracts that nobody serves, or that somebody else than their owner does.
-func (c *Catalog) checkServed(contract Contract, spec *Spec) []error {
+func (c *Catalog) checkServed(contract Contract, spec Spec) []error {
 	role, verb := RoleHandles, "handles"
 	switch spec.Kind {
 	case KindEvent:
@@ -95,13 +116,12 @@ func (c *Catalog) checkServed(contract Contract, spec *Spec) []error {
 	case KindCommand:
 	}
 	var errs []error
-	servers := c.Users(contract, role)
-	external := spec.Address != nil && spec.Address.External
-	if len(servers) == 0 && !external {
+	servers := c.users[usage{contract, role}]
+	if len(servers) == 0 && !spec.external() {
 		errs = append(errs, fmt.Errorf("no service %s the %s %q", verb, spec.Kind, spec.Name))
 	}
 	for _, s := range servers {
-		if s.name != spec.Owner() && !external {
+		if s.name != spec.Owner() && !spec.external() {
 			errs = append(errs, fmt.Errorf("the service %q %s the %s %q, which belongs to the service %q by its name",
 				s.name, verb, spec.Kind, spec.Name, spec.Owner()))
 		}

@@ -124,8 +124,8 @@ func TestCatalog(t *testing.T) {
 	require.NoError(t, c.Err())
 	require.Equal(t, []*Service{a, b}, c.Services())
 	require.Equal(t, []Contract{ask, happened, do}, c.Contracts())
-	require.Equal(t, []*Service{b}, c.Users(happened, RoleSubscribes))
-	require.Empty(t, c.Users(do, RoleCalls))
+	require.Equal(t, []*Service{b}, c.ServicesWith(happened, RoleSubscribes))
+	require.Empty(t, c.ServicesWith(do, RoleCalls))
 	require.Equal(t, []Contract{happened}, b.Contracts(RoleSubscribes), "once, though it subscribes twice")
 	found, ok := c.Lookup("a.happened")
 	require.True(t, ok)
@@ -165,7 +165,7 @@ func TestAddresses(t *testing.T) {
 		{&Address{Exchange: "e", Queue: "q", External: true}, "e", "", "q", false},
 		{&Address{Exchange: "e", RoutingKey: "k", Queue: "q", External: true}, "e", "k", "q", false},
 	} {
-		var options []Option
+		var options []ContractOption
 		if test.address != nil {
 			options = append(options, At(*test.address))
 		}
@@ -173,7 +173,7 @@ func TestAddresses(t *testing.T) {
 		s := NewService("a", Handles(c), Sends(c))
 		require.NoError(t, NewCatalog(s).Err(), "%+v", test.address)
 		n := topology.Names{Namespace: "ns"}
-		exchange, key := route(n, c.Spec())
+		exchange, key := c.Spec().Route(n)
 		require.Equal(t, test.exchange, exchange.Name, "%+v", test.address)
 		require.Equal(t, test.key, key, "%+v", test.address)
 		require.Equal(t, test.queue, Queue(n, c, "a", ""), "%+v", test.address)

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -40,37 +43,38 @@ type Client struct {
 
 // sending is what is known of a contract before its first message.
 type sending struct {
-	spec                 *Spec
+	spec                 Spec
 	exchange, routingKey string
 	signals              *signals
+	topology             topology.Topology // what this service declares for it
+
+	declared atomic.Pointer[bool] // nil until that was declared; another pointer after it was declared again
 }
 
-// NewClient makes a client. It does not block; what the service sends to is declared with the first message. Mistakes
+// NewClient makes a client. It does not block; what a contract needs is declared with its first message. Mistakes
 // in the service and its contracts are errors here. Close ends the client.
 func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, error) {
 	if conn == nil || service == nil {
 		return nil, Errorf(InvalidArgument, "a client needs a connection and a service")
 	}
-	if err := errors.Join(service.err(), checkNames(service.Topology(conn.names, conn.config.RequestQueueType))); err != nil {
+	if err := errors.Join(service.Err(), checkNames(service.Topology(conn.names, conn.config.RequestQueueType))); err != nil {
 		return nil, Errorf(InvalidArgument, "%w", err)
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
-	var t topology.Topology
 	for _, u := range service.uses {
 		if u.role.serves() {
 			continue
 		}
 		spec := u.contract.Spec()
-		exchange, key := route(conn.names, spec)
-		c.routes[u.contract] = &sending{spec, exchange.Name, key, conn.tel.sending(spec, exchange.Name, key)}
-		t.Add(u.topology(conn.names, service.name, conn.config.RequestQueueType))
+		exchange, key := spec.Route(conn.names)
+		c.routes[u.contract] = &sending{
+			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.sending(spec, exchange.Name, key),
+			topology: u.topology(conn.names, service.name, conn.config.RequestQueueType),
+		}
 	}
-	setup := func(ctx context.Context) error { return conn.declare(ctx, t) }
-	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{
-		MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody, Setup: setup,
-	})
+	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody})
 	requests := rabbit.RequesterConfig{
-		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, Setup: setup, OnLate: conn.tel.lateReply,
+		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
 	}
 	if config.ReplyQueue {
 		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.instanceFor("reply."+service.name))
@@ -90,7 +94,7 @@ func (c *Client) Send(ctx context.Context, m *Message) error {
 	return c.send(ctx, m)
 }
 
-// sendable tells why a message cannot be sent without waiting for an answer.
+// sendable returns why a message cannot be sent without waiting for an answer.
 func (c *Client) sendable(m *Message) error {
 	r, err := c.route(m, "send or publish")
 	if err == nil && r.spec.Kind == KindRequest {
@@ -150,12 +154,57 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
 		Publishing: m.publishing(r.spec, c.service.name),
 	}
-	c.conn.tel.inject(ctx, p.Headers)
+	if carried := m.carried(); !carried.IsValid() || carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
+		w3c.Inject(ctx, carrier(p.Headers))
+	}
 	return p
 }
 
+// declared calls publish once what the contract needs has been declared. Where publish finds some of it missing, that is
+// declared again, and publish is called once more.
+func (c *Client) declared(ctx context.Context, r *sending, publish func() error) error {
+	for again := false; ; again = true {
+		seen, err := c.prepare(ctx, r)
+		if err == nil {
+			err = publish()
+		}
+		if again || !c.forget(r, seen, err) {
+			return err
+		}
+	}
+}
+
+// prepare declares what the contract needs, unless that has been done. The result is for forget.
+func (c *Client) prepare(ctx context.Context, r *sending) (*bool, error) {
+	if seen := r.declared.Load(); seen != nil {
+		return seen, nil
+	}
+	if err := c.conn.declare(ctx, r.topology); err != nil {
+		return nil, err
+	}
+	r.declared.CompareAndSwap(nil, new(bool))
+	return r.declared.Load(), nil
+}
+
+// forget reports whether err says that something is missing that can be declared. Then the next prepare declares it,
+// unless another caller has found out the same and has declared it since prepare returned seen.
+func (c *Client) forget(r *sending, seen *bool, err error) bool {
+	missing := rabbit.ErrUnroutable
+	if r.spec.Kind == KindRequest { // its queue is for others to declare
+		missing = rabbit.ErrNotFound
+	}
+	if c.conn.config.NoDeclare || len(r.topology.Exchanges) == 0 || !errors.Is(err, missing) {
+		return false
+	}
+	if r.declared.CompareAndSwap(seen, nil) {
+		c.conn.declarer.Forget(r.topology)
+	}
+	return true
+}
+
 func (c *Client) publish(ctx context.Context, m *Message) error {
-	if err := c.publisher.Publish(ctx, c.publication(ctx, m)); err != nil {
+	err := c.declared(ctx, c.routes[m.Contract], func() error { return c.publisher.Publish(ctx, c.publication(ctx, m)) })
+	if err != nil {
 		return withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 	}
 	return nil
@@ -167,111 +216,126 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	if d, ok := ctx.Deadline(); ok && d.Before(m.Deadline) { // middleware may have made it sooner
 		m.Deadline = d
 	}
+	var lost error // an earlier try that may have been handled
 	for exceptions := 0; ; {
-		d, err := c.requester.Call(ctx, c.publication(ctx, m))
+		var d *rabbit.Delivery
+		err := c.declared(ctx, c.routes[m.Contract], func() (err error) {
+			d, err = c.requester.Call(ctx, c.publication(ctx, m))
+			return err
+		})
 		if errors.Is(err, rabbit.ErrException) {
 			exceptions++
 		}
 		switch {
 		case err == nil:
-			return c.reply(m, d)
-		case ctx.Err() != nil:
-			return c.unanswered(ctx, m, err)
+			err = c.reply(m, d)
+		case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+			err = c.unanswered(ctx, m, err, lost != nil)
 		case errors.Is(err, ErrUnconfirmed) && spec.Idempotent && exceptions < 2: // a second is likely its own fault
 			c.conn.config.Logger.InfoContext(ctx, "the connection was lost during a call; calling again", "contract", spec.Name, "message_id", m.ID)
+			lost = err
+			continue
 		case errors.Is(err, ErrUnroutable):
-			return withCode("%s: no service answers it now: %w", spec.Name, err)
+			err = withCode("%s: no service answers it now: %w", spec.Name, err)
 		default:
-			return withCode("%s %s: %w", spec.Name, m.ID, err)
+			err = withCode("%s %s: %w", spec.Name, m.ID, err)
 		}
+		if err != nil && lost != nil && !errors.Is(err, ErrOutcomeUnknown) {
+			err = fmt.Errorf("%w (an earlier try: %w)", err, lost)
+		}
+		return err
 	}
 }
 
-// unanswered is the error of a call whose context ended; a cancelled one is taken back, if anybody handles it.
-func (c *Client) unanswered(ctx context.Context, m *Message, err error) error {
+// unanswered is the error of a call whose context ended. One that was cancelled after it was written is called off, in case
+// it is being handled.
+func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenBefore bool) error {
 	spec := m.Contract.Spec()
-	if errors.Is(ctx.Err(), context.Canceled) {
+	written := writtenBefore || errors.Is(err, ErrUnconfirmed)
+	switch canceled := errors.Is(ctx.Err(), context.Canceled); {
+	case canceled && written:
 		c.requester.Tell(&rabbit.Publication{
-			Exchange: c.conn.names.ControlExchange(), RoutingKey: c.conn.names.CancelKey(spec.Name),
+			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
 		})
 		return Errorf(Canceled, "%s %s: the call was cancelled: %w", spec.Name, m.ID, err)
+	case canceled:
+		return Errorf(Canceled, "%s %s: the call was cancelled before it was sent: %w", spec.Name, m.ID, err)
+	case written:
+		return Errorf(DeadlineExceeded, "%s %s: no reply in time: %w", spec.Name, m.ID, err)
+	default:
+		return Errorf(DeadlineExceeded, "%s %s: not sent in time: %w", spec.Name, m.ID, err)
 	}
-	return Errorf(DeadlineExceeded, "%s %s: no reply in time: %w", spec.Name, m.ID, err)
 }
 
 func (c *Client) reply(m *Message, d *rabbit.Delivery) error {
-	m.From = d.AppId
+	m.AnsweredBy = d.AppId
 	if instance := wire.Text(d.Headers, wire.Instance); instance != "" {
-		m.From += "@" + instance
+		m.AnsweredBy += "@" + instance
 	}
-	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeFault {
-		return faultFrom(d)
+	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeProblem {
+		return DecodeProblem(d.Body)
 	}
 	m.Reply = d.Body
 	return nil
 }
 
-// A Pipeline is a [Sender] for one goroutine that sends many messages: it does not wait for each one's confirm. It is
-// not safe for concurrent use.
+// A Pipeline writes many messages from one goroutine without waiting for each one's confirm. It is no [Sender], since a
+// message that was only written may yet be lost. It is not safe for concurrent use.
 type Pipeline struct {
-	// OnOutcome is called, if it is set, with what became of each message that Send has taken: nil where it is confirmed.
-	// The calls come from a later Send, or from Flush.
-	OnOutcome func(m *Message, err error)
-
-	client   *Client
-	rabbit   *rabbit.Pipeline
-	send     Handler
-	failed   []error // the first of them
-	failures int
+	client    *Client
+	rabbit    *rabbit.Pipeline
+	write     Handler
+	onOutcome func(*Message, error)
 }
 
-// maxFailed is how many errors Flush returns.
-const maxFailed = 100
-
-// Pipeline makes a pipeline, which shares the client's limit of messages in flight.
-func (c *Client) Pipeline() *Pipeline {
-	p := &Pipeline{client: c, rabbit: c.publisher.Pipeline()}
-	p.send = chain(c.observed(p.publish), c.config.Middleware)
+// Pipeline makes a pipeline, which shares the client's limit of messages in flight. Each message that Write has taken is
+// handed to onOutcome, which may be nil, with what became of it: nil if it was confirmed. The calls come from a later Write
+// or from Flush.
+func (c *Client) Pipeline(onOutcome func(m *Message, err error)) *Pipeline {
+	if onOutcome == nil {
+		onOutcome = func(*Message, error) {}
+	}
+	p := &Pipeline{client: c, rabbit: c.publisher.Pipeline(), onOutcome: onOutcome}
+	p.write = chain(p.publish, c.config.Middleware)
 	return p
 }
 
-// Send writes a message and returns. It blocks while the connection is down, or too many messages wait for their
-// confirm. An error means that this message was not sent; what becomes of the others is told by Flush.
-func (p *Pipeline) Send(ctx context.Context, m *Message) error {
+// Write writes a message and returns. It blocks while the connection is down, or too many messages wait for their confirm.
+// An error means that this message was not sent; what becomes of it otherwise, onOutcome and Flush report. Middleware sees
+// the writing only.
+func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 	if err := p.client.sendable(m); err != nil {
 		return err
 	}
-	return p.send(ctx, m)
+	return p.write(ctx, m)
 }
 
 func (p *Pipeline) publish(ctx context.Context, m *Message) error {
-	name, id := m.Contract.Spec().Name, m.ID
-	err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) {
+	r := p.client.routes[m.Contract]
+	ctx, done := r.signals.beginSending(ctx, m)
+	outcome := func(err error) error {
 		if err != nil {
-			err = withCode("%s %s: %w", name, id, err)
-			if p.failures++; p.failures <= maxFailed {
-				p.failed = append(p.failed, err)
-			}
+			err = withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 		}
-		if p.OnOutcome != nil {
-			p.OnOutcome(m, err)
-		}
-	})
+		done(err, true)
+		return err
+	}
+	seen, err := p.client.prepare(ctx, r)
 	if err != nil {
-		return withCode("%s %s: %w", name, id, err)
+		return outcome(err)
+	}
+	if err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
+		p.client.forget(r, seen, err) // a later message declares it again
+		err = outcome(err)
+		p.onOutcome(m, err)
+		return err
+	}); err != nil {
+		return outcome(err)
 	}
 	return nil
 }
 
-// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were sent since
+// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were written since
 // the last Flush are confirmed; else the errors of the others, joined: of the first hundred, and how many more there are.
-func (p *Pipeline) Flush(ctx context.Context) error {
-	_ = p.rabbit.Flush(ctx) // the same errors, without the messages they are of
-	if more := p.failures - len(p.failed); more > 0 {
-		p.failed = append(p.failed, fmt.Errorf("and %d more", more))
-	}
-	err := errors.Join(p.failed...)
-	p.failed, p.failures = nil, 0
-	return err
-}
+func (p *Pipeline) Flush(ctx context.Context) error { return p.rabbit.Flush(ctx) }

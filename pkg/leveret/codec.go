@@ -10,11 +10,13 @@ import (
 	"reflect"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
 
 const (
-	contentTypeJSON  = "application/json"
-	contentTypeFault = "application/problem+json"
+	contentTypeJSON    = "application/json"
+	contentTypeProblem = "application/problem+json"
 )
 
 // validator is what a payload may implement: it is asked before sending and after decoding.
@@ -107,7 +109,7 @@ func describeJSON(err error) string {
 		return fmt.Sprintf("the body is not JSON: %s (at byte %d)", e.Error(), e.Offset)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		found := article(cut(e.Value, 80)) // which holds a number as it is written
+		found := article(wire.Cut(e.Value, 80)) // which holds a number as it is written
 		if e.Field == "" {
 			return fmt.Sprintf("the body must be a JSON %s, not %s", jsonType(e.Type), found)
 		}

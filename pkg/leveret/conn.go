@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,10 +16,10 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -33,7 +34,7 @@ type ConnConfig struct {
 	TLS *tls.Config
 	// Name is what the connections are called in the management UI. Default: the name of the executable.
 	Name string
-	// Instance tells the processes of one service apart: exclusive queues are named after it, so a program that connects
+	// Instance distinguishes the processes of one service: exclusive queues are named after it, so a program that connects
 	// twice for one service gives each connection its own. Default: host/pid.
 	Instance string
 	// Version is the program's, for the management UI. Optional.
@@ -41,23 +42,29 @@ type ConnConfig struct {
 	// Namespace prefixes the names of all exchanges, queues and routing keys, so that two systems can share a virtual
 	// host. Default: none.
 	Namespace string
+	// Layout is which exchanges and retry tiers services share: all those of one system use the same. Default
+	// topology.Shared.
+	Layout topology.Layout
 	// NoDeclare leaves exchanges and queues to whoever may declare them; nothing is declared then.
 	NoDeclare bool
-	// RequestQueueType is "classic", the default and the quicker one, or "quorum": a classic queue is unusable while the
-	// node of a cluster that holds it is down.
-	RequestQueueType string
+	// RequestQueueType is topology.Classic, the default and the quicker one, or topology.Quorum: a classic queue is
+	// unusable while the node of a cluster that holds it is down.
+	RequestQueueType topology.QueueType
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
+	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the two
+	// connections is made, the other is tried at once. Default 1 s.
+	MaxBackoff time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
-	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Optional.
+	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
+	// logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
-	// Logger is told what no caller learns: connections lost and made, failed messages. Default: nothing is logged.
+	// Logger logs what no caller learns: connections lost and made, failed messages. Default slog.Default().
 	Logger *slog.Logger
-	// TracerProvider, MeterProvider and Propagator are OpenTelemetry's. Default: no spans, no metrics, and the W3C
-	// propagator, so that a trace that passes through is carried on.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through is
+	// carried on all the same.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
-	Propagator     propagation.TextMapPropagator
 }
 
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker in need stops
@@ -76,7 +83,7 @@ type Conn struct {
 
 // Connect blocks until both connections are there, or ctx ends. An unreachable broker is tried again while ctx lives;
 // a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
-// connections are made again for ever; [Conn.Ready] tells how they are. Close ends them.
+// connections are made again forever; [Conn.Ready] says how they are. Close ends them.
 func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -86,11 +93,12 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace}, tel: tel}
-	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish")); err != nil {
+	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
+	backoff := rabbit.NewBackoff(config.MaxBackoff)
+	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish", backoff)); err != nil {
 		return nil, err
 	}
-	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume")); err != nil {
+	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
 		return nil, errors.Join(err, c.publish.Close(ctx))
 	}
 	c.declarer, c.exclusive = rabbit.NewDeclarer(c.consume), rabbit.NewDeclarer(c.publish)
@@ -109,10 +117,10 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		if err != nil {
 			host = "localhost"
 		}
-		c.Instance = cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
+		c.Instance = wire.Cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	if c.TracerProvider == nil {
 		c.TracerProvider = nooptrace.NewTracerProvider()
@@ -120,15 +128,12 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	if c.MeterProvider == nil {
 		c.MeterProvider = noopmetric.NewMeterProvider()
 	}
-	if c.Propagator == nil {
-		c.Propagator = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
-	}
-	switch c.RequestQueueType {
-	case "":
-		c.RequestQueueType = "classic"
-	case "classic", "quorum":
-	default:
+	c.RequestQueueType, c.Layout = cmp.Or(c.RequestQueueType, topology.Classic), cmp.Or(c.Layout, topology.Shared)
+	if c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum {
 		return c, Errorf(InvalidArgument, "RequestQueueType is %q; it must be classic or quorum", c.RequestQueueType)
+	}
+	if c.Layout != topology.Shared && c.Layout != topology.Isolated {
+		return c, Errorf(InvalidArgument, "Layout is %q; it must be shared or isolated", c.Layout)
 	}
 	if c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace) {
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
@@ -147,7 +152,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	return c, nil
 }
 
-func (c *Conn) rabbitConfig(purpose string) rabbit.Config {
+func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Config {
 	properties := map[string]any{"product": "Leveret", "instance": c.config.Instance, "purpose": purpose}
 	if c.config.Version != "" {
 		properties["version"] = c.config.Version
@@ -158,6 +163,7 @@ func (c *Conn) rabbitConfig(purpose string) rabbit.Config {
 		Name:       fmt.Sprintf("%s %s (%s)", c.config.Name, c.config.Instance, purpose),
 		Properties: properties,
 		Heartbeat:  c.config.Heartbeat,
+		Backoff:    backoff,
 		OnFailure:  c.config.OnFailure,
 		Logger:     c.config.Logger.With("connection", purpose),
 	}
@@ -185,8 +191,8 @@ func cmpErr(err error) error {
 	return err
 }
 
-// Server returns the broker that the connection leads to now, without its password, and the broker's version.
-func (c *Conn) Server() (address, version string) {
+// Broker returns the address that the connection leads to now, without its password, and the broker's version.
+func (c *Conn) Broker() (address, version string) {
 	s := c.consume.State()
 	return s.Address, s.Version
 }
@@ -208,12 +214,28 @@ func (c *Conn) Close(ctx context.Context) error {
 	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
 }
 
-// declare makes sure that what t describes exists, unless that is left to others.
+// declare makes sure that what t describes has been declared, unless that is left to others.
 func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	if c.config.NoDeclare {
 		return nil
 	}
 	return c.declarer.Declare(ctx, t)
+}
+
+// redeclare is declare after some of t was found missing.
+func (c *Conn) redeclare(ctx context.Context, t topology.Topology) error {
+	c.declarer.Forget(t)
+	return c.declare(ctx, t)
+}
+
+// setup returns what a consumer calls before it registers: it declares t, once more if some of it is missing.
+func setup(d *rabbit.Declarer, t topology.Topology) func(context.Context, bool) error {
+	return func(ctx context.Context, missing bool) error {
+		if missing {
+			d.Forget(t)
+		}
+		return d.Declare(ctx, t)
+	}
 }
 
 // instanceFor returns the instance, with a number where the purpose has been given out before: a program may have
@@ -229,9 +251,4 @@ func (c *Conn) instanceFor(purpose string) string {
 		return c.config.Instance + "#" + strconv.Itoa(n)
 	}
 	return c.config.Instance
-}
-
-// declareExclusive is declare over the publishing connection, for queues that are exclusive to it.
-func (c *Conn) declareExclusive(ctx context.Context, t topology.Topology) error {
-	return c.exclusive.Declare(ctx, t)
 }

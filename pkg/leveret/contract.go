@@ -36,10 +36,20 @@ func (k Kind) String() string {
 	}
 }
 
+// SenderRole returns what a service does with a contract of this kind that it sends: it sends, publishes or calls it.
+func (k Kind) SenderRole() Role {
+	return map[Kind]Role{KindCommand: RoleSends, KindEvent: RolePublishes, KindRequest: RoleCalls}[k]
+}
+
+// ServerRole returns what a service does with a contract of this kind that it serves: it handles, subscribes to or answers it.
+func (k Kind) ServerRole() Role {
+	return map[Kind]Role{KindCommand: RoleHandles, KindEvent: RoleSubscribes, KindRequest: RoleAnswers}[k]
+}
+
 // A Contract is a [Command], an [Event] or a [Request]. A contract is immutable and safe for concurrent use.
 type Contract interface {
-	// Spec returns all that is known of the contract. It must not be changed.
-	Spec() *Spec
+	// Spec returns all that is known of the contract.
+	Spec() Spec
 }
 
 // A Spec describes a contract.
@@ -52,7 +62,8 @@ type Spec struct {
 	Payload, Reply reflect.Type
 	// Retry says how failed messages are tried again. Requests are not.
 	Retry RetryPolicy
-	// RetryOn lists codes that are tried again though they would be dead-lettered at once otherwise.
+	// RetryOn lists codes that are tried again though they would be dead-lettered at once otherwise: for an event NotFound,
+	// since events overtake each other, and those given with [RetryOn].
 	RetryOn []Code
 	// Timeout is how long a caller waits for the reply if its context has no sooner end. Requests only.
 	Timeout time.Duration
@@ -65,7 +76,7 @@ type Spec struct {
 }
 
 // Owner returns the service that owns the contract: the first segment of its name.
-func (s *Spec) Owner() string {
+func (s Spec) Owner() string {
 	owner, _, _ := strings.Cut(s.Name, ".")
 	return owner
 }
@@ -100,12 +111,12 @@ type Address struct {
 	External bool
 }
 
-// An Option changes how a contract is carried. Each says which kinds of contract it is for; the catalog reports one
-// that is used on another.
-type Option func(*Spec) error
+// A ContractOption changes how a contract is carried. Each says which kinds of contract it is for; the catalog reports
+// one that is used on another.
+type ContractOption func(*Spec) error
 
 // Retry sets the retry policy of a command, or of an event for all its subscribers. What is zero in it is the default.
-func Retry(p RetryPolicy) Option {
+func Retry(p RetryPolicy) ContractOption {
 	return func(s *Spec) error {
 		if s.Kind == KindRequest {
 			return errors.New("Retry is for commands and events: a caller that gets Unavailable calls again itself")
@@ -128,8 +139,9 @@ func Retry(p RetryPolicy) Option {
 	}
 }
 
-// RetryOn makes errors of these codes be tried again. Events overtake each other: a NotFound may be early, not wrong.
-func RetryOn(codes ...Code) Option {
+// RetryOn makes errors of these codes be tried again. An event's [NotFound] is anyway: events overtake each other, so that
+// it may be early, not wrong.
+func RetryOn(codes ...Code) ContractOption {
 	return func(s *Spec) error {
 		if s.Kind == KindRequest {
 			return errors.New("RetryOn is for commands and events")
@@ -138,14 +150,16 @@ func RetryOn(codes ...Code) Option {
 			if c != c.known() {
 				return fmt.Errorf("RetryOn: %s is none of the codes", c.String())
 			}
+			if !slices.Contains(s.RetryOn, c) {
+				s.RetryOn = append(s.RetryOn, c)
+			}
 		}
-		s.RetryOn = append(s.RetryOn, codes...)
 		return nil
 	}
 }
 
 // Timeout is how long a caller waits for the reply where its context has no sooner end. Default [DefaultTimeout].
-func Timeout(d time.Duration) Option {
+func Timeout(d time.Duration) ContractOption {
 	return func(s *Spec) error {
 		if s.Kind != KindRequest {
 			return errors.New("Timeout is for requests: a command or an event has no deadline")
@@ -161,7 +175,7 @@ func Timeout(d time.Duration) Option {
 // Idempotent says that handling the same request twice does no harm. A caller that loses its connection calls again
 // under the same message id, and once more after the broker has closed the channel that it shares with other calls; and a
 // worker handles a redelivered request again instead of answering [Aborted].
-func Idempotent() Option {
+func Idempotent() ContractOption {
 	return func(s *Spec) error {
 		if s.Kind != KindRequest {
 			return errors.New("Idempotent is for requests: commands and events are delivered at least once anyway")
@@ -172,7 +186,7 @@ func Idempotent() Option {
 }
 
 // At carries the contract over an exchange and a queue that do not follow from its name.
-func At(a Address) Option {
+func At(a Address) ContractOption {
 	return func(s *Spec) error {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("At: %w", err)
@@ -200,9 +214,9 @@ func (a Address) check() error {
 }
 
 // Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type, and
-// valid; its Validate is not called here, since contracts are made while packages are initialised, when a variable that
-// Validate uses may not be there yet.
-func Example(payload any) Option {
+// valid. Its Validate is not called while packages are initialised, when a variable that Validate uses may not be there
+// yet: [Catalog.Err], [Handlers.Err] and [NewClient] report an example that it refuses.
+func Example(payload any) ContractOption {
 	return func(s *Spec) error {
 		if reflect.TypeOf(payload) != s.Payload {
 			return fmt.Errorf("Example is of type %T, not %v", payload, s.Payload)
@@ -223,12 +237,15 @@ const (
 )
 
 // newSpec never fails: what is wrong is kept in errs, and reported by the catalog and by whoever uses the contract.
-func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Option) *contractBase {
+func newSpec(kind Kind, name string, payload, reply reflect.Type, options []ContractOption) *contractBase {
 	s := &Spec{Kind: kind, Name: name, Payload: payload, Reply: reply}
 	if kind == KindRequest {
 		s.Timeout = DefaultTimeout
 	} else {
 		s.Retry = DefaultRetryPolicy()
+	}
+	if kind == KindEvent {
+		s.RetryOn = []Code{NotFound}
 	}
 	b := &contractBase{spec: s}
 	if !contractName.MatchString(name) || len(name) > maxName {
@@ -266,11 +283,11 @@ type contractBase struct {
 	errs []error
 }
 
-func (b *contractBase) Spec() *Spec {
+func (b *contractBase) Spec() Spec {
 	if b == nil {
-		return &Spec{Name: "(none)"}
+		return Spec{Name: "(none)"}
 	}
-	return b.spec
+	return *b.spec
 }
 
 // err returns all that is wrong with the contract itself.
@@ -279,6 +296,21 @@ func (b *contractBase) err() error {
 		return errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest")
 	}
 	return about(fmt.Sprintf("%s %q", b.spec.Kind, b.spec.Name), b.errs)
+}
+
+// exampleErr returns why the payload's Validate refuses the contract's example.
+func (b *contractBase) exampleErr() error {
+	if b == nil || b.spec.Example == nil {
+		return nil
+	}
+	pointer := reflect.New(b.spec.Payload)
+	pointer.Elem().Set(reflect.ValueOf(b.spec.Example))
+	for _, payload := range []any{pointer.Interface(), b.spec.Example} { // Validate may have either as its receiver
+		if err := validate(&payload); err != nil {
+			return fmt.Errorf("%s %q: the example is not valid: %w", b.spec.Kind, b.spec.Name, err)
+		}
+	}
+	return nil
 }
 
 // about joins errors, each of which then says what it is about.
@@ -291,4 +323,7 @@ func about(what string, errs []error) error {
 }
 
 // checked is implemented by every contract of this package.
-type checked interface{ err() error }
+type checked interface {
+	err() error
+	exampleErr() error
+}

@@ -45,18 +45,19 @@ func crashingWorker(url string) (code int) { //nolint:unparam // a worker that e
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	w, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	do.Handle(w, func(_ context.Context, v thing) error {
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	do.Handle(h, func(_ context.Context, v thing) error {
 		if v.N%10 == 3 {
 			return errors.New("retried, and then dead-lettered")
 		}
 		_, err := effects.WriteString(strconv.Itoa(v.N) + "\n")
 		return err
 	})
+	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	fmt.Fprintln(os.Stderr, w.Run(ctx))
 	return 1
 }
@@ -90,9 +91,9 @@ func TestKilled(t *testing.T) {
 
 	sent := make(chan error, 1)
 	go func() {
-		p := client.Pipeline()
+		p := client.Pipeline(nil)
 		for i := range n {
-			if err := do.Send(b.ctx, p, thing{N: i}); err != nil {
+			if err := write(b.ctx, p, do, thing{N: i}); err != nil {
 				sent <- err
 				return
 			}

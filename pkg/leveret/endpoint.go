@@ -3,8 +3,8 @@ package leveret
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -15,15 +15,13 @@ import (
 
 // endpoint is one queue of a worker, and the handler of what comes from it.
 type endpoint struct {
+	*handler
+
 	worker   *Worker
-	use      use
-	contract Contract
-	spec     *Spec
 	queue    string
 	topology topology.Topology
-	handler  Handler // middleware, decoding, and the user's handler
 	signals  *signals
-	verdicts [VerdictExpired + 1]metric.MeasurementOption
+	verdicts [len(verdictNames)]metric.MeasurementOption
 	consumer *rabbit.Consumer
 
 	// troubled counts the failed messages whose copies cannot be published now, trouble is why; see settle.go.
@@ -31,77 +29,82 @@ type endpoint struct {
 	trouble  atomic.Pointer[error]
 }
 
-func newEndpoint(w *Worker, u use, handler Handler) *endpoint {
-	spec := u.contract.Spec()
-	n := w.names()
-	exchange, key := route(n, spec)
+func newEndpoint(w *Worker, h *handler) *endpoint {
+	n, service := w.conn.names, h.handlers.service.name
+	exchange, key := h.spec.Route(n)
 	e := &endpoint{
-		worker: w, use: u, contract: u.contract, spec: spec,
-		queue:    Queue(n, u.contract, w.service.name, u.name),
-		topology: u.topology(n, w.service.name, w.requestQueueType()),
+		handler: h, worker: w,
+		queue:    Queue(n, h.use.contract, service, h.use.name),
+		topology: h.use.topology(n, service, w.conn.config.RequestQueueType),
 	}
-	e.signals = w.tel.processing(exchange.Name, key, e.queue)
-	for v := VerdictAck; v <= VerdictExpired; v++ {
+	e.signals = w.conn.tel.processing(exchange.Name, key, e.queue)
+	for v := range e.verdicts {
 		e.verdicts[v] = metric.WithAttributes(
-			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", v.String()))
+			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", Verdict(v).String()))
 	}
-	own := []Middleware{e.signals.observed, limited(w.config.HandlerTimeout), recovered}
-	e.handler = chain(handler, append(own, w.config.Middleware...))
+	e.consumer = w.consumer(e)
 	return e
 }
 
-// process handles one message and returns the verdict. It needs no broker.
-func (e *endpoint) process(ctx context.Context, m *Message) Outcome {
-	if o, ok := e.refuse(m); ok {
-		e.signals.consumed.Add(ctx, 1, e.signals.with(o.Err))
-		return o
+// consumer makes the consumer of an endpoint. Requests come over the publishing connection, on which they are answered.
+func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
+	request := e.spec.Kind == KindRequest
+	conn := w.conn.consume
+	if request {
+		conn = w.conn.publish
 	}
-	err := e.handler(handlingContext{Context: ctx, handling: &handling{message: m}}, m)
-	return judge(ctx, m, err)
+	declare := func(context.Context, bool) error { return nil }
+	if !w.conn.config.NoDeclare {
+		declare = setup(w.conn.declarer, e.topology)
+	}
+	mode := rabbit.Work
+	if request {
+		mode = rabbit.Requests
+	}
+	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue:        e.queue,
+		Mode:         mode,
+		Tag:          w.tag(),
+		Concurrency:  w.config.Concurrency,
+		Prefetch:     w.config.Prefetch,
+		DrainTimeout: w.config.DrainTimeout,
+		StopTimeout:  w.config.StuckAfter,
+		Logger:       w.log,
+		Handle:       e.handle,
+		OnReady:      sync.OnceFunc(w.consuming),
+		Setup:        declare,
+	})
 }
 
-// refuse finds messages that must not be handled.
-func (e *endpoint) refuse(m *Message) (Outcome, bool) {
-	if e.spec.Kind != KindRequest {
-		return Outcome{}, false
-	}
-	if time.Now().After(m.Deadline) {
-		return Outcome{Verdict: VerdictExpired, Err: Errorf(DeadlineExceeded, "the request expired before it was handled")}, true
-	}
-	if m.Redelivered && !e.spec.Idempotent {
-		return Outcome{Verdict: VerdictAck, Err: Errorf(Aborted,
-			"outcome unknown: a worker that had this request is gone, and %s is not idempotent", e.spec.Name)}, true
-	}
-	return Outcome{}, false
-}
-
-// handle is the whole way of one delivery: from bytes to its settlement.
-func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-	m := received(&d.Delivery, e.contract, e.queue, d.At)
+// handle takes one delivery all the way, from its bytes to its settlement.
+func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) (settlement rabbit.Settlement) {
+	tel := e.worker.conn.tel
+	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
 	if m.Redelivered {
-		e.worker.tel.redelivered.Add(ctx, 1, e.signals.ok)
+		tel.redelivered.Add(ctx, 1, e.signals.ok)
 	}
-	watch := e.worker.watch(e.queue, m)
+	watch := e.worker.watch(e, m)
 	if e.spec.Kind == KindRequest {
 		var done func()
 		ctx, done = e.worker.calls.begin(ctx, m.ID)
 		defer done()
 	}
-	o := e.process(ctx, m)
-	watch.Stop()
-	settlement := e.settle(ctx, d, m, o)
-	e.worker.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
+	ctx, done := e.signals.beginProcessing(ctx, m)
+	o := e.process(ctx, m, func(ctx context.Context, o Outcome) (err error) {
+		watch.Stop()
+		done(o.Err, o.Verdict != VerdictExpired && o.Verdict != VerdictRefused)
+		settlement, err = e.settle(ctx, d, m, o)
+		return err
+	})
+	tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
 	return settlement
 }
 
-// external tells whether the queue belongs to somebody else.
+// external reports whether the queue belongs to somebody else.
 func (e *endpoint) external() bool { return e.spec.Address != nil && e.spec.Address.External }
 
 // ready returns nil while the endpoint takes messages, and can put those that fail where they belong.
 func (e *endpoint) ready() error {
-	if e.consumer == nil {
-		return fmt.Errorf("the queue %s is not consumed yet", e.queue)
-	}
 	if err := e.consumer.Ready(); err != nil {
 		return fmt.Errorf("the queue %s is not consumed: %w", e.queue, err)
 	}

@@ -23,16 +23,27 @@ var (
 	ErrNacked     = rabbit.ErrNacked     // ResourceExhausted: the queue does not take it
 	ErrRefused    = rabbit.ErrRefused    // PermissionDenied: this user may not publish there
 
-	// Unknown: bytes were written and no confirm came. The message may or may not be in its queue.
+	// Unknown: bytes were written and no confirm came. The message may or may not be in its queue. An ErrUnconfirmed is
+	// always an ErrOutcomeUnknown.
 	ErrUnconfirmed = rabbit.ErrUnconfirmed // Unavailable
+
+	// ErrOutcomeUnknown says, beside the error's code, that the message may have been handled, or may still be: errors.Is
+	// finds it in the error of a call whose connection was lost, whose deadline passed or whose context was cancelled after
+	// the request was written; of one that was redelivered and refused, or interrupted in its handler by the deadline; of
+	// one whose handler got it from a call or a send of its own; and of an unconfirmed publish. [Unavailable] and
+	// [DeadlineExceeded] without it mean that the message was certainly not handled. It travels as [ReasonOutcomeUnknown].
+	ErrOutcomeUnknown = rabbit.ErrOutcomeUnknown
 
 	// ErrStuck is what [Worker.Run] returns when a handler did not end after its context was cancelled. The process
 	// should exit, so that the broker gives the message to another.
 	ErrStuck = errors.New("a handler is stuck")
 
-	// ErrUndeclared: the service did not declare this use of the contract, or the worker has no handler for it.
+	// ErrUndeclared: the service did not declare this use of the contract, or has no handler for it.
 	ErrUndeclared = errors.New("not declared")
 )
+
+// ReasonOutcomeUnknown is the reason of an error that is an [ErrOutcomeUnknown], on every transport.
+const ReasonOutcomeUnknown = "outcome_unknown"
 
 // An Error is an error with a code: what a handler returns to say what became of the message, and what a caller gets
 // when the other side answered with an error.
@@ -43,8 +54,9 @@ type Error struct {
 	// Message is for people. It travels to the caller and into dead letters: put no secrets into it.
 	Message string
 
-	cause error
-	after time.Duration // where RetryAfter asked for it
+	cause  error
+	after  time.Duration // where RetryAfter asked for it
+	remote bool
 }
 
 // Errorf makes an error with a code. The format takes %w as fmt.Errorf does; what it wraps stays on this side.
@@ -76,7 +88,8 @@ func (e *Error) Error() string {
 // Unwrap returns what Errorf wrapped; nil for an error that came from the other side.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is matches the error's [Code], the error of package context that means the same, and any *Error with the same code and the same non-empty reason.
+// Is matches the error's [Code], the error of package context that means the same, any *Error with the same code and the
+// same non-empty reason, and, where that reason is [ReasonOutcomeUnknown], [ErrOutcomeUnknown].
 func (e *Error) Is(target error) bool {
 	switch t := target.(type) {
 	case Code:
@@ -84,9 +97,17 @@ func (e *Error) Is(target error) bool {
 	case *Error:
 		return t.Reason != "" && e.Code == t.Code && e.Reason == t.Reason
 	default:
-		// Who asked too late hears it from the other side or from its own context, whichever is sooner.
-		return e.Code == DeadlineExceeded && target == context.DeadlineExceeded || e.Code == Canceled && target == context.Canceled
+		// A caller learns from the other side or from its own context that it is too late, whichever is sooner.
+		return e.Code == DeadlineExceeded && target == context.DeadlineExceeded || e.Code == Canceled && target == context.Canceled ||
+			e.Reason == ReasonOutcomeUnknown && target == ErrOutcomeUnknown
 	}
+}
+
+// IsRemote reports whether err is the other side's answer, which came over a transport, rather than one of this side's.
+// An error that this side has made of such an answer, with a code of its own, is this side's.
+func IsRemote(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.remote
 }
 
 // CodeOf returns the code of an error: its own, that of the first coded error it wraps, or the one that the sentinels of
@@ -109,18 +130,18 @@ func CodeOf(err error) Code {
 	return Unknown
 }
 
-// notSent is an error of this side, which errors.Is finds by its code too.
-type notSent struct{ error }
+// coded is an error of this side, which errors.Is finds by its code too.
+type coded struct{ error }
 
-func (n notSent) Unwrap() error { return n.error }
+func (c coded) Unwrap() error { return c.error }
 
-func (n notSent) Is(target error) bool {
+func (c coded) Is(target error) bool {
 	code, ok := target.(Code)
-	return ok && code == CodeOf(n.error)
+	return ok && code == CodeOf(c.error)
 }
 
 // withCode lets errors.Is find an error by its code.
-func withCode(format string, args ...any) error { return notSent{fmt.Errorf(format, args...)} }
+func withCode(format string, args ...any) error { return coded{fmt.Errorf(format, args...)} }
 
 var sentinelCodes = [...]struct {
 	err  error

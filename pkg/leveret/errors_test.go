@@ -90,20 +90,3 @@ func TestAskedDelay(t *testing.T) {
 	require.Zero(t, askedDelay(nil))
 	require.ErrorIs(t, inner, io.EOF)
 }
-
-func TestCut(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, "short", cut("short", 10))
-	require.Equal(t, "1234567…", cut("1234567890ab", 10))
-	require.Equal(t, "éé…", cut("ééééé", 8), "no half characters")
-	require.Equal(t, "a�b", cut("a\xff\xfeb", 10))
-	for range 3 {
-		long := cut(string(make([]byte, 5000))+"\xff\xff", maxErrorMessage)
-		require.LessOrEqual(t, len(long), maxErrorMessage)
-	}
-	bad := make([]byte, 0, 4000)
-	for range 2000 {
-		bad = append(bad, 'a', 0xff)
-	}
-	require.LessOrEqual(t, len(cut(string(bad), maxErrorMessage)), maxErrorMessage)
-}

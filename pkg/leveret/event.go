@@ -5,33 +5,42 @@ import (
 	"reflect"
 )
 
-// An Event tells whoever listens that something has happened. It belongs to the service that publishes it.
+// An Event announces to all who subscribe that something has happened. It belongs to the service that publishes it.
 type Event[T any] struct{ *contractBase }
 
 // NewEvent declares an event that carries a T. The name's first segment is the service that publishes it.
 // NewEvent never fails: a wrong name or option is reported by [NewCatalog], and by whoever uses the event.
-func NewEvent[T any](name string, options ...Option) *Event[T] {
+func NewEvent[T any](name string, options ...ContractOption) *Event[T] {
 	return &Event[T]{newSpec(KindEvent, name, reflect.TypeFor[T](), nil, options)}
 }
 
 // Publish validates and encodes the payload and hands it to s. With a [Client] it returns nil once the broker has
 // confirmed it: every queue that is bound holds it. An event that nobody listens to is confirmed too.
 func (e *Event[T]) Publish(ctx context.Context, s Sender, payload T, options ...SendOption) error {
-	return send(ctx, s, e, e.contractBase, payload, options)
+	m, err := e.Message(ctx, payload, options...)
+	if err != nil {
+		return err
+	}
+	return s.Send(ctx, m)
+}
+
+// Message validates and encodes the payload and returns the message that Publish would hand over, for a [Pipeline].
+func (e *Event[T]) Message(ctx context.Context, payload T, options ...SendOption) (*Message, error) {
+	return outgoing(ctx, e, e.contractBase, payload, options)
 }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
 func (e *Event[T]) Decode(body []byte) (T, error) { return decoded[T](body) }
 
-// Subscribe makes h the handler of the event in w. Every subscribing service has a queue of its own, which its
-// processes share. The error that h returns is the verdict on the message. Call it before w.Run.
-func (e *Event[T]) Subscribe(w *Worker, h func(ctx context.Context, payload T) error, options ...SubscribeOption) {
+// Subscribe makes f the handler of the event in h. Every subscribing service has its own queue, which its processes
+// share. The error that f returns is the verdict on the message. Mistakes are reported by [Handlers.Err].
+func (e *Event[T]) Subscribe(h *Handlers, f func(ctx context.Context, payload T) error, options ...SubscribeOption) {
 	var o subscribeOptions
 	for _, option := range options {
 		option(&o)
 	}
-	w.register(e, e.contractBase, o.name, handlerOf(h))
+	h.register(e, o.name, handlerOf(f))
 }
 
 // A SubscribeOption changes one subscription.
@@ -39,7 +48,7 @@ type SubscribeOption func(*subscribeOptions)
 
 type subscribeOptions struct{ name string }
 
-// As names a subscription, so that one service can have several to one event, each with a queue of its own. The service
+// As names a subscription, so that one service can have several to one event, each with its own queue. The service
 // declares it with [SubscribesAs].
 func As(name string) SubscribeOption {
 	return func(o *subscribeOptions) { o.name = name }

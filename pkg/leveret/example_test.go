@@ -74,18 +74,19 @@ func Example() {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 
-	w, err := leveret.NewWorker(conn, MailService, leveret.WorkerConfig{})
+	h := leveret.NewHandlers(MailService, leveret.HandlersConfig{})
+	SendMail.Handle(h, func(_ context.Context, m Mail) error {
+		fmt.Println("to", m.To)
+		return nil
+	})
+	CheckAddress.Answer(h, func(_ context.Context, q AddressQuery) (AddressReport, error) {
+		return AddressReport{Deliverable: strings.HasSuffix(q.Address, "@example.com")}, nil
+	})
+	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
 	if err != nil {
 		log.Print(err)
 		return
 	}
-	SendMail.Handle(w, func(_ context.Context, m Mail) error {
-		fmt.Println("to", m.To)
-		return nil
-	})
-	CheckAddress.Answer(w, func(_ context.Context, q AddressQuery) (AddressReport, error) {
-		return AddressReport{Deliverable: strings.HasSuffix(q.Address, "@example.com")}, nil
-	})
 	if err := w.Run(ctx); err != nil { // until Ctrl-C; what runs then is finished and settled
 		log.Print(err)
 	}
@@ -123,7 +124,7 @@ func ExampleCommand_Send() {
 	case err == nil:
 		fmt.Println("confirmed")
 	case errors.Is(err, leveret.ErrUnconfirmed):
-		fmt.Println("perhaps sent: send it again under the same id, and who receives it can tell")
+		fmt.Println("perhaps sent: send it again under the same id, and its receiver can recognise it")
 	case errors.Is(err, leveret.InvalidArgument):
 		fmt.Println("wrong, and always will be:", err)
 	default:
@@ -131,7 +132,7 @@ func ExampleCommand_Send() {
 	}
 }
 
-// An event goes to every service that subscribes to it, each with a queue of its own.
+// An event goes to every service that subscribes to it, each with its own queue.
 func ExampleEvent_Publish() {
 	publish := func(ctx context.Context, client *leveret.Client, b Bounce) error {
 		return MailBounced.Publish(ctx, client, b, leveret.MessageID("bounce-"+b.MailID), leveret.Header("tenant", "blue"))
@@ -140,16 +141,13 @@ func ExampleEvent_Publish() {
 }
 
 func ExampleEvent_Subscribe() {
-	w, err := leveret.NewWorker(nil, Signup, leveret.WorkerConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	MailBounced.Subscribe(w, func(ctx context.Context, b Bounce) error {
+	h := leveret.NewHandlers(Signup, leveret.HandlersConfig{})
+	MailBounced.Subscribe(h, func(ctx context.Context, b Bounce) error {
 		m := leveret.MessageFrom(ctx) // what accompanies the payload
 		fmt.Println(b.MailID, b.Reason, "from the queue", m.Queue, "attempt", m.Attempt)
 		return nil
 	})
-	leverettest.Deliver(context.Background(), w, MailBounced, Bounce{MailID: "m-1", Reason: "no such user"})
+	leverettest.Deliver(context.Background(), h, MailBounced, Bounce{MailID: "m-1", Reason: "no such user"})
 
 	// Output:
 	// m-1 no such user from the queue signup.on.mail.bounced attempt 1
@@ -174,11 +172,8 @@ func ExampleRequest_Call() {
 }
 
 func ExampleRequest_Answer() {
-	w, err := leveret.NewWorker(nil, MailService, leveret.WorkerConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	CheckAddress.Answer(w, func(_ context.Context, q AddressQuery) (AddressReport, error) {
+	h := leveret.NewHandlers(MailService, leveret.HandlersConfig{})
+	CheckAddress.Answer(h, func(_ context.Context, q AddressQuery) (AddressReport, error) {
 		user, host, ok := strings.Cut(q.Address, "@")
 		if !ok || user == "" {
 			return AddressReport{}, leveret.Errorf(leveret.InvalidArgument, "%q is no address", q.Address)
@@ -186,7 +181,7 @@ func ExampleRequest_Answer() {
 		return AddressReport{Deliverable: host == "example.com"}, nil
 	})
 	for _, address := range []string{"ada@example.com", "ada@nowhere", "ada"} {
-		got := leverettest.Call(context.Background(), w, CheckAddress, AddressQuery{Address: address})
+		got := leverettest.Call(context.Background(), h, CheckAddress, AddressQuery{Address: address})
 		fmt.Println(got.Reply, got.Err)
 	}
 
@@ -197,15 +192,12 @@ func ExampleRequest_Answer() {
 }
 
 // The error is the verdict: its code decides whether the message is tried again.
-func ExampleWorker() {
+func ExampleHandlers() {
 	send := leveret.NewCommand[Mail]("mail.send", leveret.Retry(leveret.RetryPolicy{
 		Attempts: 3, Delays: []time.Duration{time.Second, time.Minute},
 	}))
-	w, err := leveret.NewWorker(nil, leveret.NewService("mail", leveret.Handles(send)), leveret.WorkerConfig{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	send.Handle(w, func(_ context.Context, m Mail) error {
+	h := leveret.NewHandlers(leveret.NewService("mail", leveret.Handles(send)), leveret.HandlersConfig{})
+	send.Handle(h, func(_ context.Context, m Mail) error {
 		switch m.Text {
 		case "busy":
 			return leveret.Errorf(leveret.Unavailable, "%s is busy", m.To)
@@ -222,10 +214,10 @@ func ExampleWorker() {
 		}
 	})
 	for _, text := range []string{"hello", "busy", "blocked", "old", "quota", "broken"} {
-		got := leverettest.Deliver(context.Background(), w, send, Mail{To: "ada@example.com", Text: text})
+		got := leverettest.Deliver(context.Background(), h, send, Mail{To: "ada@example.com", Text: text})
 		fmt.Printf("%-8s %s %v\n", text, got.Verdict, got.Delay)
 	}
-	got := leverettest.Deliver(context.Background(), w, send, Mail{To: "ada@example.com", Text: "busy"}, leverettest.Attempt(3))
+	got := leverettest.Deliver(context.Background(), h, send, Mail{To: "ada@example.com", Text: "busy"}, leverettest.Attempt(3))
 	fmt.Println("busy for the third time:", got.Verdict)
 
 	// Output:
@@ -238,7 +230,7 @@ func ExampleWorker() {
 	// busy for the third time: dead_letter
 }
 
-// A reason tells two errors of one code apart, on both sides of the broker.
+// A reason distinguishes two errors of one code, on both sides of the broker.
 func ExampleNewError() {
 	errBlocked := leveret.NewError(leveret.PermissionDenied, "blocked", "the recipient does not want our mail")
 
@@ -266,16 +258,13 @@ func ExampleMiddleware() {
 			return next(ctx, m)
 		}
 	}
-	w, err := leveret.NewWorker(nil, MailService, leveret.WorkerConfig{Middleware: []leveret.Middleware{logged, forTenant}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	SendMail.Handle(w, func(context.Context, Mail) error { return nil })
+	h := leveret.NewHandlers(MailService, leveret.HandlersConfig{Middleware: []leveret.Middleware{logged, forTenant}})
+	SendMail.Handle(h, func(context.Context, Mail) error { return nil })
 
 	mail := Mail{MailID: "m-1", To: "ada@example.com"}
-	got := leverettest.Deliver(context.Background(), w, SendMail, mail, leveret.Header("tenant", "blue"))
+	got := leverettest.Deliver(context.Background(), h, SendMail, mail, leverettest.With(leveret.Header("tenant", "blue")))
 	fmt.Println(got.Verdict)
-	got = leverettest.Deliver(context.Background(), w, SendMail, mail)
+	got = leverettest.Deliver(context.Background(), h, SendMail, mail)
 	fmt.Println(got.Verdict, got.Err)
 
 	// Output:
@@ -286,9 +275,13 @@ func ExampleMiddleware() {
 // Thousands of messages from one goroutine: none waits for the confirm of the one before.
 func ExampleClient_Pipeline() {
 	sendAll := func(ctx context.Context, client *leveret.Client, mails []Mail) error {
-		pipeline := client.Pipeline()
-		for _, m := range mails {
-			if err := SendMail.Send(ctx, pipeline, m); err != nil {
+		pipeline := client.Pipeline(nil)
+		for _, mail := range mails {
+			m, err := SendMail.Message(ctx, mail)
+			if err != nil {
+				return err
+			}
+			if err := pipeline.Write(ctx, m); err != nil {
 				return err // this one was not sent
 			}
 		}
@@ -305,7 +298,7 @@ func ExampleAt() {
 	service := leveret.NewService("mail", leveret.Handles(legacy))
 	names := topology.Names{}
 	fmt.Println("takes from", leveret.Queue(names, legacy, "mail", ""))
-	for _, q := range service.Topology(names, "classic").Queues {
+	for _, q := range service.Topology(names, topology.Classic).Queues {
 		fmt.Println("declares", q.Name)
 	}
 
@@ -317,4 +310,5 @@ func ExampleAt() {
 	// declares retry.10s
 	// declares retry.1m
 	// declares retry.10m
+	// declares quarantine.mail
 }

@@ -23,16 +23,16 @@ type handling struct {
 	service *leveret.Service
 }
 
-func setupHandling(t *testing.T, options ...leveret.Option) *handling {
+func setupHandling(t *testing.T, options ...leveret.ContractOption) *handling {
 	t.Helper()
 	do := leveret.NewCommand[thing]("a.do", options...)
 	return &handling{setup(t), do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))}
 }
 
-func (h *handling) handle(config leveret.WorkerConfig, f func(context.Context, thing) error) *running {
+func (h *handling) handle(config leveret.WorkerConfig, f func(context.Context, thing) error, handlers ...leveret.HandlersConfig) *running {
 	h.t.Helper()
-	w := h.worker(h.connect(leveret.ConnConfig{Instance: "here/1"}), h.service, config)
-	h.do.Handle(w, f)
+	w := h.worker(h.connect(leveret.ConnConfig{Instance: "here/1"}), h.service, config, handlers...)
+	h.do.Handle(w.Handlers, f)
 	return h.run(w)
 }
 
@@ -170,7 +170,7 @@ func TestVerdictsOfHandlers(t *testing.T) {
 	}
 	attempts := make(chan attempt, 99)
 	w := h.worker(h.connect(leveret.ConnConfig{MeterProvider: meter.provider}), h.service, leveret.WorkerConfig{})
-	h.do.Handle(w, func(ctx context.Context, v thing) error {
+	h.do.Handle(w.Handlers, func(ctx context.Context, v thing) error {
 		m := leveret.MessageFrom(ctx)
 		attempts <- attempt{v.N, m.Attempt, time.Now()}
 		switch {
@@ -230,7 +230,7 @@ func TestBadBodies(t *testing.T) {
 	var handled atomic.Int64
 	h.handle(leveret.WorkerConfig{}, func(context.Context, thing) error { handled.Add(1); return nil })
 	w := h.worker(h.connect(leveret.ConnConfig{}), leveret.NewService("b", leveret.Answers(ask)), leveret.WorkerConfig{})
-	ask.Answer(w, func(context.Context, thing) (answer, error) { return answer{N: 1}, nil })
+	ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) { return answer{N: 1}, nil })
 	h.run(w)
 	foreign := h.peer()
 	for _, bad := range badBodies {
@@ -335,7 +335,7 @@ func TestHostileHeaders(t *testing.T) {
 	client := h.client(conn, h.service, leveret.ClientConfig{})
 	w := h.worker(conn, h.service, leveret.WorkerConfig{})
 	handled := make(chan *leveret.Message, 1000)
-	h.do.Handle(w, func(ctx context.Context, v thing) error {
+	h.do.Handle(w.Handlers, func(ctx context.Context, v thing) error {
 		handled <- leveret.MessageFrom(ctx)
 		if err := follow.Publish(ctx, client, v); err != nil { // what came in is inherited
 			return leveret.Discard(err)

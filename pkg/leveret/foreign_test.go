@@ -19,7 +19,7 @@ func TestForeignCaller(t *testing.T) {
 	b := setupAsking(t)
 	conn := b.connect(leveret.ConnConfig{Instance: "here/1"})
 	w := b.worker(conn, b.service, leveret.WorkerConfig{})
-	b.ask.Answer(w, func(ctx context.Context, v thing) (answer, error) {
+	b.ask.Answer(w.Handlers, func(ctx context.Context, v thing) (answer, error) {
 		if v.N == 0 {
 			return answer{}, errDeclined
 		}
@@ -153,7 +153,7 @@ func TestForeignWorker(t *testing.T) {
 
 	m := leveret.NewMessage(b.ctx, b.ask, []byte(`{"n":1}`))
 	require.NoError(t, client.Call(b.ctx, m))
-	require.Empty(t, m.From, "it did not say")
+	require.Empty(t, m.AnsweredBy, "it did not say")
 }
 
 // TestExternal: what somebody else owns is used as it is; what fails there is ours.
@@ -172,7 +172,7 @@ func TestExternal(t *testing.T) {
 	conn := b.connect(leveret.ConnConfig{})
 	attempts := make(chan int, 9)
 	w := b.worker(conn, service, leveret.WorkerConfig{})
-	old.Subscribe(w, func(ctx context.Context, _ thing) error {
+	old.Subscribe(w.Handlers, func(ctx context.Context, _ thing) error {
 		attempts <- leveret.MessageFrom(ctx).Attempt
 		return errors.New("no")
 	})
@@ -186,7 +186,7 @@ func TestExternal(t *testing.T) {
 	require.Equal(t, "OldQueue", d.Headers["leveret-failed-queue"])
 
 	broken := b.worker(conn, leveret.NewService("b", leveret.Handles(missing)), leveret.WorkerConfig{})
-	missing.Handle(broken, func(context.Context, thing) error { return nil })
+	missing.Handle(broken.Handlers, func(context.Context, thing) error { return nil })
 	r := b.start(broken)
 	b.eventually(func() bool {
 		err := broken.Ready()
@@ -214,9 +214,9 @@ func TestNamespaces(t *testing.T) {
 		conn := b.connect(leveret.ConnConfig{Namespace: namespace})
 		s.client = b.client(conn, service, leveret.ClientConfig{ReplyQueue: true})
 		w := b.worker(conn, service, leveret.WorkerConfig{})
-		do.Handle(w, func(_ context.Context, v thing) error { s.messages <- "do " + v.Text; return errors.New("no") })
-		happened.Subscribe(w, func(_ context.Context, v thing) error { s.messages <- "happened " + v.Text; return nil })
-		ask.Answer(w, func(context.Context, thing) (answer, error) { return answer{Text: namespace}, nil })
+		do.Handle(w.Handlers, func(_ context.Context, v thing) error { s.messages <- "do " + v.Text; return errors.New("no") })
+		happened.Subscribe(w.Handlers, func(_ context.Context, v thing) error { s.messages <- "happened " + v.Text; return nil })
+		ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) { return answer{Text: namespace}, nil })
 		b.run(w)
 		systems[namespace] = s
 	}
@@ -253,8 +253,8 @@ func TestDeclaresNothing(t *testing.T) {
 	conn := h.connect(leveret.ConnConfig{NoDeclare: true})
 	handled := make(chan thing, 9)
 	w := h.worker(conn, service, leveret.WorkerConfig{})
-	h.do.Handle(w, func(_ context.Context, v thing) error { handled <- v; return nil })
-	ask.Answer(w, func(_ context.Context, v thing) (answer, error) { return answer(v), nil })
+	h.do.Handle(w.Handlers, func(_ context.Context, v thing) error { handled <- v; return nil })
+	ask.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer(v), nil })
 	h.start(w)
 	h.eventually(func() bool {
 		err := w.Ready()
@@ -267,8 +267,8 @@ func TestDeclaresNothing(t *testing.T) {
 	require.ErrorIs(t, err, leveret.ErrUnroutable)
 
 	other := h.worker(h.connect(leveret.ConnConfig{}), service, leveret.WorkerConfig{})
-	h.do.Handle(other, func(context.Context, thing) error { return nil })
-	ask.Answer(other, func(context.Context, thing) (answer, error) { return answer{}, nil })
+	h.do.Handle(other.Handlers, func(context.Context, thing) error { return nil })
+	ask.Answer(other.Handlers, func(context.Context, thing) (answer, error) { return answer{}, nil })
 	declaring := h.run(other)
 	require.NoError(t, declaring.halt())
 	h.eventually(func() bool { return w.Ready() == nil }, "what it needs is there by now: %v", w.Ready())

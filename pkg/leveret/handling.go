@@ -8,14 +8,16 @@ import (
 // handling is what a handler's context knows of the message that is being handled.
 type handling struct {
 	message *Message
+	scope   string // what handles it: the service and its subscription
 
 	mu   sync.Mutex
 	sent map[string]int // by contract
 }
 
 // nextID returns the id of the next message of a contract that this handling sends: the same again when the handler
-// runs again and sends in the same order. A message that came without an id gives no ids that could be the same. Safe for concurrent use, but handlers that send one contract from several
-// goroutines at once give up the order, and with it the sameness.
+// runs again and sends in the same order. A message that came without an id gives no ids that could be the same. It is
+// safe for concurrent use, but a handler that sends one contract from several goroutines at once gives up the order, and
+// with it the sameness.
 func (h *handling) nextID(contract string) string {
 	if h.message.ID == "" {
 		return newID()
@@ -26,7 +28,7 @@ func (h *handling) nextID(contract string) string {
 		h.sent = make(map[string]int)
 	}
 	h.sent[contract]++
-	return derivedID(h.message.ID, h.message.Queue, contract, h.sent[contract])
+	return derivedID(h.message.ID, h.scope, contract, h.sent[contract])
 }
 
 type handlingKey struct{}

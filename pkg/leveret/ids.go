@@ -13,11 +13,12 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 // newCorrelationID returns a random UUID: nobody can guess it and answer in another's place.
 func newCorrelationID() string { return uuid.NewString() }
 
-// derivedID returns the UUIDv8 of the n-th message of a contract that the handling of one message from one queue sends.
-// The queue is part of it: two subscribers to one event that send the same contract send two messages, not one twice.
-func derivedID(handledID, queue, contract string, n int) string {
+// derivedID returns the UUIDv8 of the n-th message of a contract that the handling of one message sends. The scope, which
+// is what handles it, is part of it: two subscribers to one event that send the same contract send two messages, not one
+// twice.
+func derivedID(handledID, scope, contract string, n int) string {
 	h := sha256.New()
-	for _, part := range []string{handledID, queue, contract, strconv.Itoa(n)} {
+	for _, part := range []string{handledID, scope, contract, strconv.Itoa(n)} {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}

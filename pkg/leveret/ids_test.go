@@ -32,14 +32,14 @@ func TestIDs(t *testing.T) {
 
 // handled is the context of the handling of a message.
 func handled(ctx context.Context, m *Message) context.Context {
-	return handlingContext{Context: ctx, handling: &handling{message: m}}
+	return handlingContext{Context: ctx, handling: &handling{message: m, scope: m.Queue}}
 }
 
 // TestSentWhileHandling: ids, conversation and cause follow from the message that is handled.
 func TestSentWhileHandling(t *testing.T) {
 	t.Parallel()
 	do, tell := NewCommand[int]("a.do"), NewEvent[int]("a.told")
-	parent := &Message{Contract: do, ID: "parent", ConversationID: "talk", CausationID: "grandparent", Queue: "a.do"}
+	parent := &Message{Contract: do, ID: "parent", ConversationID: "talk", CausationID: "grandparent", Received: Received{Queue: "a.do"}}
 	run := func(m *Message) []*Message {
 		ctx := handled(t.Context(), m)
 		return []*Message{

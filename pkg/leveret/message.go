@@ -2,7 +2,6 @@ package leveret
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"time"
 )
@@ -36,11 +35,19 @@ type Message struct {
 	Body []byte
 	// Reply is the answer to a request as it travels: set by the handler, and on the way back, for the caller.
 	Reply []byte
+	// AnsweredBy is the service instance that answered a call: "payment@host/pid". It is empty where the other side did not
+	// say, and on all other messages.
+	AnsweredBy string
 
-	// The rest is known of received messages only.
+	Received
+}
 
-	// Queue is the queue that the message came from.
+// Received is what is known of a received message only.
+type Received struct {
+	// Queue is the queue that the message came from; empty where it came over another transport.
 	Queue string
+	// Subscription is the name of the subscription that an event is handled for, as given to [As]; empty for the plain one.
+	Subscription string
 	// Attempt counts how often the message was tried by the retry policy: 1 the first time. Redeliveries by the broker
 	// after a crash do not count.
 	Attempt int
@@ -48,20 +55,24 @@ type Message struct {
 	Redelivered bool
 	// ReplyTo is where the answer goes; empty where nobody asked for one.
 	ReplyTo string
-	// From is the service instance that answered a call: "payment@host/pid"; empty otherwise.
-	From string
 }
 
-// A Sender takes messages that need no answer. [Client] and [Pipeline] are senders, and so is the recorder of package
-// leverettest.
+// A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of package
+// leverettest, whose TestSender checks others. A Sender is safe for concurrent use.
 type Sender interface {
-	// Send hands over a command or an event, and returns what became of it.
+	// Send hands over a command or an event and blocks until it has an outcome. It returns nil if and only if the sender
+	// has taken responsibility for the message: it is stored where it survives this process. Any other end is an error with
+	// a [Code], which wraps that of ctx where ctx ended it: after an [ErrOutcomeUnknown] the message may have been taken all
+	// the same, after any other it was not. Send does not change m.
 	Send(ctx context.Context, m *Message) error
 }
 
-// A Caller takes requests. [Client] is one, and so is the replier of package leverettest.
+// A Caller makes requests. [Client] is a caller, and so is the stub of package leverettest, whose TestCaller checks others.
+// A Caller is safe for concurrent use.
 type Caller interface {
-	// Call sends the request and blocks until its end. On success it has set m.Reply.
+	// Call sends the request and blocks until its end. It returns nil if and only if the other side answered without an
+	// error; m.Reply then is its answer. An error has a [Code]: it is the other side's ([IsRemote]) or this side's, which
+	// wraps that of ctx where ctx ended the call. Where the request may have been handled, it is an [ErrOutcomeUnknown].
 	Call(ctx context.Context, m *Message) error
 }
 
@@ -79,29 +90,31 @@ func chain(h Handler, middleware []Middleware) Handler {
 	return h
 }
 
-// A SendOption shapes one message.
-type SendOption func(*Message)
+// A SendOption shapes one message: [MessageID], [Conversation] and [Header] make them.
+type SendOption struct{ apply func(*Message) }
 
 // MessageID sets the message's id instead of a new one: to send the very same message again, or to let a business key
 // identify it.
 func MessageID(id string) SendOption {
-	return func(m *Message) { m.ID = id }
+	return SendOption{func(m *Message) { m.ID = id }}
 }
 
 // Conversation makes the message part of a conversation that its context knows nothing of.
 func Conversation(id string) SendOption {
-	return func(m *Message) { m.ConversationID = id }
+	return SendOption{func(m *Message) { m.ConversationID = id }}
 }
 
 // Header adds a header. Names that begin with "x-" belong to RabbitMQ, those that begin with "leveret-" to Leveret.
 func Header(name string, value any) SendOption {
-	return func(m *Message) {
-		m.Headers = maps.Clone(m.Headers)
-		if m.Headers == nil {
-			m.Headers = make(map[string]any, 1)
-		}
-		m.Headers[name] = value
+	return SendOption{func(m *Message) { m.setHeader(name, value) }}
+}
+
+// setHeader adds a header to a message that is being made, whose headers are its own.
+func (m *Message) setHeader(name string, value any) {
+	if m.Headers == nil {
+		m.Headers = make(map[string]any, 3)
 	}
+	m.Headers[name] = value
 }
 
 // MessageFrom returns the message whose handling ctx belongs to; nil outside a handler. It must not be changed.

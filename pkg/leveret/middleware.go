@@ -40,11 +40,20 @@ func recovered(next Handler) Handler {
 	}
 }
 
-// errHandlerTimeout is the cause of a handler's context that ends because the handler took too long.
-var errHandlerTimeout = errors.New("the handler took longer than its limit")
+// doubt is why nobody knows what a request has done: it is [ErrOutcomeUnknown].
+type doubt string
 
-// errDeadline is the cause of a handler's context that ends with its request's deadline.
-var errDeadline = errors.New("the caller's deadline has passed")
+func (d doubt) Error() string        { return string(d) }
+func (d doubt) Is(target error) bool { return target == ErrOutcomeUnknown }
+
+const (
+	// errHandlerTimeout is the cause of a handler's context that ends because the handler took too long.
+	errHandlerTimeout doubt = "the handler took longer than its limit"
+	// errDeadline is the cause of a handler's context that ends with its request's deadline.
+	errDeadline doubt = "the caller's deadline has passed"
+	// errHandledBefore is wrapped by the error of an idempotent request that was delivered before.
+	errHandledBefore doubt = "an earlier worker that had this request is gone"
+)
 
 // limited ends the handler's context after limit, or at the request's deadline if that is sooner.
 func limited(limit time.Duration) Middleware {
@@ -57,7 +66,8 @@ func limited(limit time.Duration) Middleware {
 			ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 			defer cancel()
 			err := next(ctx, m)
-			if errors.Is(context.Cause(ctx), cause) && errors.Is(err, context.DeadlineExceeded) {
+			// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
+			if err != nil && errors.Is(context.Cause(ctx), cause) && CodeOf(err).retryable() {
 				err = fmt.Errorf("%w: %w", cause, err)
 			}
 			return err

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
 
 // problem is an error on the wire: RFC 9457 problem details, with the code and the reason as extensions.
@@ -19,12 +19,17 @@ type problem struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// fault is what a caller is told of an error. A panic's value stays here: it may hold anything.
-func fault(err error) []byte {
-	code := CodeOf(err)
-	p := problem{Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code, Detail: cut(messageOf(err), maxErrorMessage)}
+// EncodeProblem returns an error as it travels to a caller over any transport: as application/problem+json (RFC 9457),
+// with its code, its reason and its message, but nothing that it wraps. An [ErrOutcomeUnknown] has the reason
+// [ReasonOutcomeUnknown], whatever its own. The value of a handler's panic stays on this side: it may hold anything.
+func EncodeProblem(err error) []byte {
+	code := CodeOf(err).known()
+	p := problem{Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code, Detail: wire.Cut(messageOf(err), wire.MaxMessage)}
 	if e, ok := errors.AsType[*Error](err); ok {
-		p.Reason = e.Reason
+		p.Reason = wire.Cut(e.Reason, maxShortString)
+	}
+	if errors.Is(err, ErrOutcomeUnknown) {
+		p.Reason = ReasonOutcomeUnknown
 	}
 	if _, ok := errors.AsType[*panicked](err); ok {
 		p.Detail = "the handler panicked"
@@ -36,17 +41,21 @@ func fault(err error) []byte {
 	return body
 }
 
-// faultFrom reads the error that the other side answered with. What is not as it should be counts as left out.
-func faultFrom(d *rabbit.Delivery) error {
+// DecodeProblem returns the error that the other side answered with: an [*Error] for which [IsRemote] holds. A member
+// that is missing or of a wrong type counts as left out, and a code that is not known as [Unknown]: the other side may be
+// newer, or foreign.
+func DecodeProblem(body []byte) error {
+	e := &Error{Code: Unknown, remote: true}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(d.Body, &members); err != nil {
-		return &Error{Code: Unknown, Message: fmt.Sprintf("the other side answered with an error that cannot be read: %v", err)}
+	if err := json.Unmarshal(body, &members); err != nil {
+		e.Message = fmt.Sprintf("the other side answered with an error that cannot be read: %v", err)
+		return e
 	}
 	text := func(member string) (s string) {
 		_ = json.Unmarshal(members[member], &s)
 		return s
 	}
-	e := &Error{Code: Unknown, Reason: text("reason"), Message: cmp.Or(text("detail"), text("title"))}
+	e.Reason, e.Message = text("reason"), cmp.Or(text("detail"), text("title"))
 	if code := text("code"); code != "" {
 		_ = e.Code.UnmarshalText([]byte(code)) // what it does not know is Unknown
 	}

@@ -9,10 +9,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
 
-func TestFaults(t *testing.T) {
+func TestProblems(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{
 		`{"type":"about:blank","title":"not_found","status":404,"detail":"no order 7","code":"not_found"}`: Errorf(NotFound, "no order 7"),
@@ -24,16 +24,16 @@ func TestFaults(t *testing.T) {
 		`{"type":"about:blank","title":"unknown","status":500,"detail":"discarded","code":"unknown"}`:                  Discard(nil),
 		`{"type":"about:blank","title":"not_found","status":404,"detail":"order: not_found: no 7","code":"not_found"}`: fmt.Errorf("order: %w", Errorf(NotFound, "no 7")),
 	} {
-		require.JSONEq(t, want, string(fault(err)))
-		back := faultFrom(&rabbit.Delivery{Body: fault(err)})
+		require.JSONEq(t, want, string(EncodeProblem(err)))
+		back := DecodeProblem(EncodeProblem(err))
 		require.Equal(t, CodeOf(err), CodeOf(back))
 	}
-	long := faultFrom(&rabbit.Delivery{Body: fault(errors.New(strings.Repeat("ü", 5000)))})
-	require.LessOrEqual(t, len(messageOf(long)), maxErrorMessage)
+	long := DecodeProblem(EncodeProblem(errors.New(strings.Repeat("ü", 5000))))
+	require.LessOrEqual(t, len(messageOf(long)), wire.MaxMessage)
 }
 
-// TestForeignFaults: RFC 9457 has members of a wrong type ignored, and so are unknown ones.
-func TestForeignFaults(t *testing.T) {
+// TestForeignProblems: RFC 9457 has members of a wrong type ignored, and so are unknown ones.
+func TestForeignProblems(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
 		`{"code":"not_found","detail":"no 7"}`:                            "not_found: no 7",
@@ -45,24 +45,24 @@ func TestForeignFaults(t *testing.T) {
 		`[]`:   "unknown: the other side answered with an error that cannot be read: json: cannot unmarshal array into Go value of type map[string]json.RawMessage",
 		``:     "unknown: the other side answered with an error that cannot be read: unexpected end of JSON input",
 	} {
-		require.EqualError(t, faultFrom(&rabbit.Delivery{Body: []byte(body)}), want, body)
+		require.EqualError(t, DecodeProblem([]byte(body)), want, body)
 	}
 	declined := NewError(FailedPrecondition, "card_declined", "")
-	require.ErrorIs(t, faultFrom(&rabbit.Delivery{Body: []byte(`{"code":"failed_precondition","reason":"card_declined"}`)}), declined)
+	require.ErrorIs(t, DecodeProblem([]byte(`{"code":"failed_precondition","reason":"card_declined"}`)), declined)
 }
 
-// FuzzFault: whatever the other side answers, the caller gets an error with a code that can travel on.
-func FuzzFault(f *testing.F) {
+// FuzzProblem: whatever the other side answers, the caller gets an error with a code that can travel on.
+func FuzzProblem(f *testing.F) {
 	for _, seed := range []string{``, `{}`, `null`, `{"code":"not_found","detail":"x","reason":"y"}`, `{"code":5}`, "{\"detail\":\"\xff\"}", `[[`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		err := faultFrom(&rabbit.Delivery{Body: body})
+		err := DecodeProblem(body)
 		require.Error(t, err)
 		code := CodeOf(err)
 		require.Equal(t, code.known(), code)
-		again := fault(err)
+		again := EncodeProblem(err)
 		require.True(t, json.Valid(again))
-		require.Equal(t, code, CodeOf(faultFrom(&rabbit.Delivery{Body: again})))
+		require.Equal(t, code, CodeOf(DecodeProblem(again)))
 	})
 }

@@ -11,7 +11,7 @@ type Request[Q, R any] struct{ *contractBase }
 // NewRequest declares a request that carries a Q and is answered with an R. The name's first segment is the service
 // that answers. NewRequest never fails: a wrong name or option is reported by [NewCatalog], and by whoever uses the
 // request.
-func NewRequest[Q, R any](name string, options ...Option) *Request[Q, R] {
+func NewRequest[Q, R any](name string, options ...ContractOption) *Request[Q, R] {
 	return &Request[Q, R]{newSpec(KindRequest, name, reflect.TypeFor[Q](), reflect.TypeFor[R](), options)}
 }
 
@@ -21,7 +21,7 @@ func NewRequest[Q, R any](name string, options ...Option) *Request[Q, R] {
 // already. A request that no service serves is [ErrUnroutable].
 func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options ...SendOption) (R, error) {
 	var reply R
-	m, err := outgoing(ctx, r, r.contractBase, request, options)
+	m, err := r.Message(ctx, request, options...)
 	if err != nil {
 		return reply, err
 	}
@@ -40,15 +40,19 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 // [InvalidArgument], or what Validate returned where that has a code.
 func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decoded[Q](body) }
 
-// Answer makes h answer the request in w. What h returns goes to the caller: the reply, or the error with its code.
-// Call it before w.Run, once for a request; mistakes are reported by Run.
-func (r *Request[Q, R]) Answer(w *Worker, h func(ctx context.Context, request Q) (R, error)) {
-	w.register(r, r.contractBase, "", func(ctx context.Context, m *Message) error {
+// Answer makes f answer the request in h. What f returns goes to the caller: the reply, or the error with its code.
+// Mistakes are reported by [Handlers.Err].
+func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request Q) (R, error)) {
+	if f == nil {
+		h.register(r, "", nil)
+		return
+	}
+	h.register(r, "", func(ctx context.Context, m *Message) error {
 		var request Q
 		if err := decodePayload(m.Body, &request); err != nil {
 			return err
 		}
-		reply, err := h(ctx, request)
+		reply, err := f(ctx, request)
 		if err != nil {
 			return err
 		}
@@ -57,4 +61,9 @@ func (r *Request[Q, R]) Answer(w *Worker, h func(ctx context.Context, request Q)
 		}
 		return nil
 	})
+}
+
+// Message validates and encodes the request and returns the message that Call would hand to a [Caller].
+func (r *Request[Q, R]) Message(ctx context.Context, request Q, options ...SendOption) (*Message, error) {
+	return outgoing(ctx, r, r.contractBase, request, options)
 }

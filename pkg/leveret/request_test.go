@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // asking is a request, the service that answers it, and a client that makes it.
@@ -23,17 +24,17 @@ type asking struct {
 	caller  *leveret.Service
 }
 
-func setupAsking(t *testing.T, options ...leveret.Option) *asking {
+func setupAsking(t *testing.T, options ...leveret.ContractOption) *asking {
 	t.Helper()
 	ask := leveret.NewRequest[thing, answer]("a.ask", options...)
 	return &asking{setup(t), ask, leveret.NewService("a", leveret.Answers(ask)), leveret.NewService("tester", leveret.Calls(ask))}
 }
 
 // answering runs a worker with its own connections.
-func (a *asking) answering(config leveret.WorkerConfig, h func(context.Context, thing) (answer, error)) *running {
+func (a *asking) answering(config leveret.WorkerConfig, h func(context.Context, thing) (answer, error), handlers ...leveret.HandlersConfig) *running {
 	a.t.Helper()
-	w := a.worker(a.connect(leveret.ConnConfig{}), a.service, config)
-	a.ask.Answer(w, h)
+	w := a.worker(a.connect(leveret.ConnConfig{}), a.service, config, handlers...)
+	a.ask.Answer(w.Handlers, h)
 	return a.run(w)
 }
 
@@ -62,7 +63,7 @@ func TestCall(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]struct {
 		replyQueue bool
-		queueType  string
+		queueType  topology.QueueType
 	}{"direct reply-to": {}, "reply queue": {replyQueue: true}, "quorum": {queueType: "quorum"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,7 +75,7 @@ func TestCall(t *testing.T) {
 			require.ErrorContains(t, err, "a.ask: no service answers it now")
 
 			w := b.worker(conn, b.service, leveret.WorkerConfig{})
-			b.ask.Answer(w, func(ctx context.Context, v thing) (answer, error) {
+			b.ask.Answer(w.Handlers, func(ctx context.Context, v thing) (answer, error) {
 				switch m := leveret.MessageFrom(ctx); v.N {
 				case 1:
 					return answer{}, errDeclined
@@ -101,7 +102,7 @@ func TestCall(t *testing.T) {
 			m := leveret.NewMessage(b.ctx, b.ask, []byte(`{"n":21}`))
 			require.NoError(t, client.Call(b.ctx, m))
 			require.JSONEq(t, `{"n":42}`, string(m.Reply))
-			require.Equal(t, "a@here/1", m.From)
+			require.Equal(t, "a@here/1", m.AnsweredBy)
 
 			_, err = b.ask.Call(b.ctx, client, thing{N: 1})
 			require.ErrorIs(t, err, errDeclined)
@@ -217,7 +218,7 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t)
 	started, causes, release := make(chan int, 2), make(chan error, 1), make(chan struct{})
-	b.answering(leveret.WorkerConfig{HandlerTimeout: time.Second}, func(ctx context.Context, v thing) (answer, error) {
+	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, v thing) (answer, error) {
 		started <- v.N
 		if v.N == 1 {
 			<-ctx.Done()
@@ -226,7 +227,7 @@ func TestCancel(t *testing.T) {
 		}
 		<-release
 		return answer{N: v.N}, nil
-	})
+	}, leveret.HandlersConfig{HandlerTimeout: time.Second})
 	client := b.newCaller()
 	replies := make(chan answer, 1)
 	go func() { reply, _ := b.ask.Call(b.ctx, client, thing{N: 2}); replies <- reply }()
@@ -252,7 +253,7 @@ func TestCancel(t *testing.T) {
 // TestRedelivered: a request that a worker had before is handled again only where that does no harm.
 func TestRedelivered(t *testing.T) {
 	t.Parallel()
-	for name, options := range map[string][]leveret.Option{"not idempotent": nil, "idempotent": {leveret.Idempotent()}} {
+	for name, options := range map[string][]leveret.ContractOption{"not idempotent": nil, "idempotent": {leveret.Idempotent()}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupAsking(t, options...)
@@ -292,7 +293,7 @@ func TestRedelivered(t *testing.T) {
 // TestCallerLosesConnection: a pending call fails at once, or is made again.
 func TestCallerLosesConnection(t *testing.T) {
 	t.Parallel()
-	for name, options := range map[string][]leveret.Option{"not idempotent": nil, "idempotent": {leveret.Idempotent()}} {
+	for name, options := range map[string][]leveret.ContractOption{"not idempotent": nil, "idempotent": {leveret.Idempotent()}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setupAsking(t, append(options, leveret.Timeout(patience))...)
@@ -412,7 +413,7 @@ func TestTwoOfOneService(t *testing.T) {
 	config := leveret.WorkerConfig{Concurrency: 1, Prefetch: 1}
 	for range 2 {
 		w := b.worker(conn, b.service, config)
-		b.ask.Answer(w, func(ctx context.Context, v thing) (answer, error) {
+		b.ask.Answer(w.Handlers, func(ctx context.Context, v thing) (answer, error) {
 			if v.N > 0 {
 				return answer{N: v.N}, nil
 			}
@@ -466,8 +467,9 @@ func TestMiddlewareOfBothSides(t *testing.T) {
 			}
 		}
 	}
-	w := b.worker(b.connect(leveret.ConnConfig{}), b.service, leveret.WorkerConfig{Middleware: []leveret.Middleware{note("worker outer"), note("worker inner")}})
-	b.ask.Answer(w, func(_ context.Context, v thing) (answer, error) {
+	w := b.worker(b.connect(leveret.ConnConfig{}), b.service, leveret.WorkerConfig{},
+		leveret.HandlersConfig{Middleware: []leveret.Middleware{note("worker outer"), note("worker inner")}})
+	b.ask.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) {
 		if v.N == 0 {
 			panic("within middleware")
 		}
@@ -518,7 +520,7 @@ func TestReplyThatCannotBeSent(t *testing.T) {
 	b := setup(t)
 	ask := leveret.NewRequest[thing, *answer]("a.ask")
 	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Answers(ask)), leveret.WorkerConfig{})
-	ask.Answer(w, func(context.Context, thing) (*answer, error) { return nil, nil }) //nolint:nilnil // the mistake
+	ask.Answer(w.Handlers, func(context.Context, thing) (*answer, error) { return nil, nil }) //nolint:nilnil // the mistake
 	b.run(w)
 	_, err := ask.Call(b.ctx, b.sender(leveret.Calls(ask)), thing{})
 	require.ErrorIs(t, err, leveret.Internal)

@@ -8,16 +8,16 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// route is where the messages of a contract are published. An exchange without a name is the broker's default one,
+// Route returns where the messages of a contract are published. An exchange without a name is the broker's default one,
 // which takes the name of a queue as its routing key.
-func route(n topology.Names, s *Spec) (exchange topology.Exchange, routingKey string) {
+func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey string) {
 	switch s.Kind {
 	case KindCommand:
-		exchange = topology.Exchange{Name: n.CommandExchange(), Type: topology.Direct}
+		exchange = topology.Exchange{Name: n.CommandExchange(s.Owner()), Type: topology.Direct}
 	case KindEvent:
-		exchange = topology.Exchange{Name: n.EventExchange(), Type: topology.Topic}
+		exchange = topology.Exchange{Name: n.EventExchange(s.Owner()), Type: topology.Topic}
 	case KindRequest:
-		exchange = topology.Exchange{Name: n.RequestExchange(), Type: topology.Direct}
+		exchange = topology.Exchange{Name: n.RequestExchange(s.Owner()), Type: topology.Direct}
 	}
 	routingKey = n.RoutingKey(s.Name)
 	switch a := s.Address; {
@@ -32,6 +32,9 @@ func route(n topology.Names, s *Spec) (exchange topology.Exchange, routingKey st
 	}
 	return exchange, routingKey
 }
+
+// external reports whether the exchange and the queue belong to somebody else.
+func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 
 // Queue returns the queue from which a service takes the messages of a contract. For an event, service is the
 // subscriber, and subscription the name given with [As], or "".
@@ -67,46 +70,51 @@ func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
 }
 
 // Topology returns everything that must exist on a broker for the service to run: exchanges, queues and bindings.
-// The queues of its requests are of the given type, "classic" or "quorum".
-func (s *Service) Topology(n topology.Names, requestQueueType string) topology.Topology {
-	var t topology.Topology
+// The queues of its requests are of the given type.
+func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) topology.Topology {
+	parts := make([]topology.Topology, 0, len(s.uses))
 	for _, u := range s.uses {
-		t.Add(u.topology(n, s.name, requestQueueType))
+		parts = append(parts, u.topology(n, s.name, requestQueues))
 	}
+	var t topology.Topology
+	t.Add(parts...)
 	return t
 }
 
-// topology is what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
-// command sent before the first worker ever ran waits; a caller declares no request's queue, so that a request nobody
-// serves comes back. What is external is never declared; its failures are ours all the same.
-func (u use) topology(n topology.Names, service, requestQueueType string) topology.Topology {
+// topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
+// command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
+// that nobody serves comes back. What is external is never declared; its failures are ours all the same.
+func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
-	exchange, routingKey := route(n, s)
+	exchange, routingKey := s.Route(n)
 	queue := Queue(n, u.contract, service, u.name)
-	external := s.Address != nil && s.Address.External
 	var t topology.Topology
 	switch u.role {
 	case RoleHandles, RoleSubscribes:
-		if external {
-			t = n.Failing(queue)
+		if s.external() {
+			t = n.Failing(service, queue)
 		} else {
-			t = n.Work(exchange, routingKey, queue)
+			t = n.Work(service, exchange, routingKey, queue)
 		}
-		t.Add(n.RetryTiers(s.Retry.Delays...))
+		t.Add(n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service), n.Serving(service))
 	case RoleAnswers:
-		if !external {
-			t = n.Request(exchange, routingKey, queue, requestQueueType)
+		if !s.external() {
+			t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
 		}
+		t.Add(n.Serving(service))
 	case RoleSends:
-		if !external {
-			t = n.Work(exchange, routingKey, queue)
+		if !s.external() {
+			t = n.Work(s.Owner(), exchange, routingKey, queue)
 		}
 	case RolePublishes:
-		if !external {
-			t = topology.Topology{Exchanges: []topology.Exchange{exchange}}
+		if !s.external() {
+			t.Exchanges = []topology.Exchange{exchange}
 		}
 	case RoleCalls:
-		t = n.Requests() // for what is external too: a call that is cancelled says so on the exchange for control
+		if s.external() { // a call that is cancelled says so on the exchange for control all the same
+			exchange = topology.Exchange{}
+		}
+		t = n.Calling(s.Owner(), exchange)
 	}
 	return t
 }

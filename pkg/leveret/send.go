@@ -6,15 +6,6 @@ import (
 	"time"
 )
 
-// send is what Send and Publish do: the way from a payload to a sender.
-func send[T any](ctx context.Context, s Sender, c Contract, b *contractBase, payload T, options []SendOption) error {
-	m, err := outgoing(ctx, c, b, payload, options)
-	if err != nil {
-		return err
-	}
-	return s.Send(ctx, m)
-}
-
 // outgoing makes the message that carries a payload.
 func outgoing[T any](ctx context.Context, c Contract, b *contractBase, payload T, options []SendOption) (*Message, error) {
 	if err := b.err(); err != nil {
@@ -30,13 +21,16 @@ func outgoing[T any](ctx context.Context, c Contract, b *contractBase, payload T
 	return NewMessage(ctx, c, body, options...), nil
 }
 
-// NewMessage makes the message that carries an encoded payload, with its ids, as the verbs of a contract do. It is for
-// tools that have no Go value: they are not helped by types, and not stopped by Validate.
+// NewMessage makes the message that carries an encoded payload, with its ids and the trace of ctx, as the verbs of a
+// contract do. It is for tools that have no Go value: they are not helped by types, and not stopped by Validate.
 func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOption) *Message {
 	m := &Message{Contract: c, Body: body, SentAt: time.Now()}
 	for _, o := range options {
-		o(m)
+		if o.apply != nil {
+			o.apply(m)
+		}
 	}
+	m.trace(ctx)
 	spec := c.Spec()
 	parent := handlingFrom(ctx)
 	if m.ID == "" {
@@ -63,8 +57,11 @@ func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOpt
 	return m
 }
 
-// handlerOf decodes the payload and hands it to h.
+// handlerOf decodes the payload and hands it to h. Of nil it is nil.
 func handlerOf[T any](h func(context.Context, T) error) Handler {
+	if h == nil {
+		return nil
+	}
 	return func(ctx context.Context, m *Message) error {
 		var payload T
 		if err := decodePayload(m.Body, &payload); err != nil {

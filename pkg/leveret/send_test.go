@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // quick retries at once, for tests.
@@ -136,28 +137,43 @@ func TestPipeline(t *testing.T) {
 	lost := leveret.NewCommand[thing]("a.lost", leveret.At(leveret.Address{Exchange: "amq.direct", RoutingKey: "nowhere", External: true}))
 	client := b.sender(leveret.Sends(do, lost), leveret.Publishes(happened), leveret.Calls(ask))
 	foreign := b.peer()
-	p := client.Pipeline()
+	var outcomes, failures int
+	p := client.Pipeline(func(_ *leveret.Message, err error) {
+		outcomes++
+		if err != nil {
+			failures++
+		}
+	})
 	require.NoError(t, p.Flush(b.ctx), "nothing was sent")
-	require.NoError(t, happened.Publish(b.ctx, p, thing{}))
+	tell := func(v thing) error {
+		m, err := happened.Message(b.ctx, v)
+		require.NoError(t, err)
+		return p.Write(b.ctx, m)
+	}
+	require.NoError(t, tell(thing{}))
 	require.NoError(t, p.Flush(b.ctx))
 	foreign.queue("listener", "events", "tester.happened")
 	for i := range 1000 {
-		require.NoError(t, do.Send(b.ctx, p, thing{N: i}))
-		require.NoError(t, happened.Publish(b.ctx, p, thing{N: i}))
+		require.NoError(t, write(b.ctx, p, do, thing{N: i}))
+		require.NoError(t, tell(thing{N: i}))
 	}
 	require.NoError(t, p.Flush(b.ctx))
 	require.Equal(t, 1000, foreign.count("a.do"))
 	require.Equal(t, 1000, foreign.count("listener"))
 
-	require.ErrorIs(t, do.Send(b.ctx, p, thing{Text: strings.Repeat("x", 20<<20)}), leveret.ErrTooLarge)
-	require.ErrorIs(t, p.Send(b.ctx, leveret.NewMessage(b.ctx, ask, nil)), leveret.InvalidArgument)
-	require.NoError(t, lost.Send(b.ctx, p, thing{}, leveret.MessageID("the lost one")), "it was sent")
-	require.NoError(t, do.Send(b.ctx, p, thing{}))
-	err := p.Flush(b.ctx)
+	require.ErrorIs(t, write(b.ctx, p, do, thing{Text: strings.Repeat("x", 20<<20)}), leveret.ErrTooLarge)
+	require.ErrorIs(t, p.Write(b.ctx, leveret.NewMessage(b.ctx, ask, nil)), leveret.InvalidArgument)
+	nowhere, err := lost.Message(b.ctx, thing{}, leveret.MessageID("the lost one"))
+	require.NoError(t, err)
+	require.NoError(t, p.Write(b.ctx, nowhere), "it was written")
+	require.NoError(t, write(b.ctx, p, do, thing{}))
+	err = p.Flush(b.ctx)
 	require.ErrorIs(t, err, leveret.ErrUnroutable)
 	require.ErrorContains(t, err, "a.lost the lost one", "which one it was")
 	require.Equal(t, 1001, foreign.count("a.do"))
-	require.NoError(t, p.Flush(b.ctx), "told once")
+	require.NoError(t, p.Flush(b.ctx), "reported once")
+	require.Equal(t, 2003, outcomes, "one for each that was written")
+	require.Equal(t, 1, failures)
 }
 
 // TestConversation follows three hops: command, event, request. Whoever handles a message again sends the same ids again.
@@ -177,7 +193,7 @@ func TestConversation(t *testing.T) {
 	note := func(ctx context.Context) { seen <- leveret.MessageFrom(ctx) }
 
 	wa := b.worker(conn, a, leveret.WorkerConfig{})
-	start.Handle(wa, func(ctx context.Context, v thing) error {
+	start.Handle(wa.Handlers, func(ctx context.Context, v thing) error {
 		if err := happened.Publish(ctx, clientA, v); err != nil {
 			return err
 		}
@@ -192,10 +208,10 @@ func TestConversation(t *testing.T) {
 		_, err := ask.Call(ctx, clientB, v)
 		return err
 	}
-	happened.Subscribe(wb, relay)
-	happened.Subscribe(wb, relay, leveret.As("too"))
+	happened.Subscribe(wb.Handlers, relay)
+	happened.Subscribe(wb.Handlers, relay, leveret.As("too"))
 	wc := b.worker(conn, c, leveret.WorkerConfig{})
-	ask.Answer(wc, func(ctx context.Context, v thing) (answer, error) {
+	ask.Answer(wc.Handlers, func(ctx context.Context, v thing) (answer, error) {
 		note(ctx)
 		return answer{N: v.N}, nil
 	})
@@ -225,4 +241,49 @@ func TestConversation(t *testing.T) {
 	for id, n := range ids {
 		require.Equal(t, 2, n, id)
 	}
+}
+
+// What a contract needs is declared with its own first message, and once more where it has gone since.
+func TestAContractIsDeclaredWithItsOwnMessages(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, second := leveret.NewCommand[thing]("a.first"), leveret.NewCommand[thing]("a.second")
+	happened := leveret.NewEvent[thing]("tester.happened")
+	ask := leveret.NewRequest[thing, thing]("a.ask", leveret.Timeout(30*time.Second))
+	conn := b.connect(leveret.ConnConfig{})
+	client := b.client(conn, leveret.NewService("tester", leveret.Sends(first, second), leveret.Publishes(happened), leveret.Calls(ask)), leveret.ClientConfig{})
+	require.NoError(t, first.Send(b.ctx, client, thing{N: 1}))
+	_, err := conn.Rabbit().Inspect(b.ctx, "a.second")
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.NoError(t, second.Send(b.ctx, client, thing{N: 2}))
+	require.NoError(t, happened.Publish(b.ctx, client, thing{N: 3}))
+
+	foreign := b.peer()
+	_, err = foreign.QueueDelete("a.first", false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, first.Send(b.ctx, client, thing{N: 4}))
+	require.JSONEq(t, `{"n":4}`, string(foreign.take("a.first").Body))
+
+	require.NoError(t, foreign.ExchangeDelete("events", false, false))
+	require.NoError(t, happened.Publish(b.ctx, client, thing{N: 5}))
+
+	_, err = foreign.QueueDelete("a.second", false, false, false)
+	require.NoError(t, err)
+	pipeline := client.Pipeline(nil)
+	write := func(n int) error {
+		m, err := second.Message(b.ctx, thing{N: n})
+		require.NoError(t, err)
+		return pipeline.Write(b.ctx, m)
+	}
+	require.NoError(t, write(6))
+	require.ErrorIs(t, pipeline.Flush(b.ctx), leveret.ErrUnroutable)
+	require.NoError(t, write(7))
+	require.NoError(t, pipeline.Flush(b.ctx))
+
+	_, err = ask.Call(b.ctx, client, thing{N: 8})
+	require.ErrorIs(t, err, leveret.ErrUnroutable, "nobody answers")
+	require.NoError(t, foreign.ExchangeDelete("requests", false, false))
+	_, err = ask.Call(b.ctx, client, thing{N: 9})
+	require.ErrorIs(t, err, leveret.ErrUnroutable)
+	require.NotErrorIs(t, err, rabbit.ErrNotFound, "the exchange is there again")
 }

@@ -14,9 +14,10 @@ import (
 // A Service says who talks with whom: which contracts a service sends, and which it serves. From services and their
 // contracts follow topology, permissions and documents. A Service is immutable and safe for concurrent use.
 type Service struct {
-	name string
-	uses []use
-	errs []error
+	name     string
+	uses     []use
+	declared map[declaration]bool
+	errs     []error
 }
 
 // A Role is what a service does with a contract.
@@ -60,13 +61,19 @@ type use struct {
 	name     string // of the subscription, where a service has several to one event
 }
 
+// declaration is what a service can declare once only.
+type declaration struct {
+	role           Role
+	contract, name string
+}
+
 // A ServiceOption declares some of what a service does.
 type ServiceOption func(*Service)
 
 // NewService declares a service. The name is one segment: lower-case letters, digits and hyphens. NewService never
 // fails: mistakes are reported by [NewCatalog], [NewClient] and [NewWorker].
 func NewService(name string, options ...ServiceOption) *Service {
-	s := &Service{name: name}
+	s := &Service{name: name, declared: make(map[declaration]bool)}
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
@@ -132,16 +139,16 @@ func (s *Service) add(u use) {
 			u.role, spec.Name, u.name, maxSegment))
 		return
 	}
-	if slices.ContainsFunc(s.uses, func(have use) bool {
-		return have.role == u.role && have.name == u.name && have.contract.Spec().Name == spec.Name
-	}) {
+	this := declaration{u.role, spec.Name, u.name}
+	if s.declared[this] {
 		s.errs = append(s.errs, fmt.Errorf("%s %s twice", u.role, spec.Name))
 		return
 	}
-	if a := spec.Address; a != nil && a.External && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == "") {
+	if a := spec.Address; spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == "") {
 		s.errs = append(s.errs, fmt.Errorf("%s %s, whose address names no queue to take it from", u.role, spec.Name))
 		return
 	}
+	s.declared[this] = true
 	s.uses = append(s.uses, u)
 }
 
@@ -159,14 +166,26 @@ func (s *Service) Name() string { return s.name }
 
 // Contracts returns the contracts that the service declared in a role, in the order of their names.
 func (s *Service) Contracts(role Role) []Contract {
+	return sorted(distinct(slices.DeleteFunc(slices.Clone(s.uses), func(u use) bool { return u.role != role })))
+}
+
+// distinct returns the contracts of uses, each once.
+func distinct(uses []use) []Contract {
 	var found []Contract
-	for _, u := range s.uses {
-		if u.role == role && !slices.Contains(found, u.contract) {
+	seen := make(map[Contract]bool, len(uses))
+	for _, u := range uses {
+		if !seen[u.contract] {
+			seen[u.contract] = true
 			found = append(found, u.contract)
 		}
 	}
-	slices.SortFunc(found, func(a, b Contract) int { return cmp.Compare(a.Spec().Name, b.Spec().Name) })
 	return found
+}
+
+// sorted sorts contracts by their names.
+func sorted(contracts []Contract) []Contract {
+	slices.SortStableFunc(contracts, func(a, b Contract) int { return cmp.Compare(a.Spec().Name, b.Spec().Name) })
+	return contracts
 }
 
 // serves returns the uses that need a handler.
@@ -174,11 +193,11 @@ func (s *Service) serves() []use {
 	return slices.DeleteFunc(slices.Clone(s.uses), func(u use) bool { return !u.role.serves() })
 }
 
-// err returns all that is wrong with the service and with the contracts that it uses.
-func (s *Service) err() error {
+// Err returns all that is wrong with the service and with the contracts that it uses, in plain words; nil if nothing is.
+func (s *Service) Err() error {
 	errs := []error{s.ownErr()}
-	for _, c := range s.contracts() {
-		errs = append(errs, contractErr(c))
+	for _, c := range distinct(s.uses) {
+		errs = append(errs, contractErr(c), exampleErr(c))
 	}
 	errs = append(errs, checkQueues(s)...)
 	return errors.Join(errs...)
@@ -189,17 +208,6 @@ func (s *Service) ownErr() error {
 	return about(fmt.Sprintf("service %q", s.name), s.errs)
 }
 
-// contracts returns every contract that the service uses, once.
-func (s *Service) contracts() []Contract {
-	var found []Contract
-	for _, u := range s.uses {
-		if !slices.Contains(found, u.contract) {
-			found = append(found, u.contract)
-		}
-	}
-	return found
-}
-
 func contractErr(c Contract) error {
 	if c, ok := c.(checked); ok {
 		return c.err()
@@ -207,11 +215,21 @@ func contractErr(c Contract) error {
 	return nil
 }
 
-// checkQueues finds queues that would be two things at once: each of two consumers would get a part of the messages.
+func exampleErr(c Contract) error {
+	if c, ok := c.(checked); ok {
+		return c.exampleErr()
+	}
+	return nil
+}
+
+// checkQueues finds queues that would be two things at once: each of two consumers would get a part of the messages. It
+// looks at both layouts, so that a system can change to the other one.
 func checkQueues(services ...*Service) []error {
 	var errs []error
 	var n topology.Names
-	taken := map[string]string{n.RetryLost(): "retries that found no queue"}
+	layouts := []topology.Names{n, {Layout: topology.Isolated}}
+	const lost = "retries that found no queue"
+	taken := map[string]string{n.RetryLost(""): lost}
 	take := func(queue, what string) (free bool) {
 		other, ok := taken[queue]
 		if ok && other != what {
@@ -223,8 +241,15 @@ func checkQueues(services ...*Service) []error {
 	}
 	for _, s := range services {
 		for _, u := range s.serves() {
-			for _, d := range u.contract.Spec().Retry.Delays {
-				take(n.RetryTier(d), "retries after "+d.String())
+			if u.role == RoleAnswers {
+				continue
+			}
+			take(n.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))
+			for _, n := range layouts {
+				take(n.RetryLost(s.name), lost)
+				for _, d := range u.contract.Spec().Retry.Delays {
+					take(n.RetryTier(s.name, d), "retries after "+d.String())
+				}
 			}
 		}
 	}
@@ -232,7 +257,7 @@ func checkQueues(services ...*Service) []error {
 		for _, u := range s.serves() {
 			spec := u.contract.Spec()
 			what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
-			if spec.Kind == KindEvent || spec.Address != nil && spec.Address.External {
+			if spec.Kind == KindEvent || spec.external() {
 				what += fmt.Sprintf(" to the service %q", s.name)
 				if u.name != "" {
 					what += fmt.Sprintf(" as %q", u.name)

@@ -3,8 +3,8 @@ package leveret
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -12,87 +12,78 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// settle does what the verdict says. The copy of a message that is retried or dead-lettered is confirmed and routed
-// before the original is acked: nothing is lost in between, though a crash there leaves two.
-func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) rabbit.Settlement {
-	w := e.worker
+// errLost is why a message could not be settled.
+var errLost = withCode("%w: the channel that the message came on was lost", ErrNotConnected)
+
+// settle does what the verdict says, and returns why it could not. The copy of a message that is retried or dead-lettered
+// is confirmed and routed before the original is acked: nothing is lost in between, though a crash there leaves two.
+func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
 	if o.Verdict == VerdictAck && o.Err == nil && e.spec.Kind != KindRequest {
-		return rabbit.Ack // nothing to tell and nothing to send: the way of nearly all messages
+		return rabbit.Ack, lost(d) // the way of nearly all messages
 	}
-	if o.Err != nil { // what is logged belongs to the message and its trace
-		ctx = handlingContext{Context: e.signals.extract(ctx, m.Headers), handling: &handling{message: m}}
-	}
-	log := w.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", m.ID, "attempt", m.Attempt)
+	n := e.worker.conn.names
+	log := e.worker.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", m.ID, "attempt", m.Attempt)
 	switch o.Verdict {
-	case VerdictAck:
-		if e.spec.Kind == KindRequest {
-			e.answer(ctx, d, m, o.Err, log)
-		}
-		return rabbit.Ack
 	case VerdictRequeue:
-		return rabbit.Requeue
-	case VerdictDiscard:
-		log.InfoContext(ctx, "message discarded", "error", o.Err)
-		if e.spec.Kind == KindRequest {
-			e.answer(ctx, d, m, o.Err, log)
-		}
-		return rabbit.Ack
+		return rabbit.Requeue, nil
 	case VerdictExpired:
 		log.DebugContext(ctx, "request expired before it was handled")
-		return rabbit.Ack
+		return rabbit.Ack, lost(d)
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
-		p := e.failed(d, o.Err)
-		p.Exchange = w.names().RetryTier(o.Delay)
-		p.Headers[wire.Attempt] = int64(m.Attempt + 1)
+		p := e.copied(d, n.RetryTier(e.worker.Service().name, o.Delay))
+		e.failure(m, o.Err).PutRetry(p.Headers)
 		return e.putAside(ctx, d, p, log)
-	default:
+	case VerdictDeadLetter:
 		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
-		p := e.failed(d, o.Err)
-		p.Exchange = w.names().DeadLetterExchange()
-		e.explain(p.Headers, m, o.Err)
+		p := e.copied(d, n.DeadLetterExchange(e.worker.Service().name))
+		e.failure(m, o.Err).PutLetter(p.Headers)
 		return e.putAside(ctx, d, p, log)
+	case VerdictDiscard:
+		log.InfoContext(ctx, "message discarded", "error", o.Err)
+	default:
 	}
+	if e.spec.Kind != KindRequest {
+		return rabbit.Ack, lost(d)
+	}
+	return rabbit.Ack, e.answer(ctx, d, m, o.Err, log)
 }
 
-// failed is a copy of a failed message that is addressed to its queue: on a retry tier's exchange or on that of dead
-// letters, the routing key is the queue it belongs to.
-func (e *endpoint) failed(d *rabbit.Incoming, err error) *rabbit.Publication {
-	p := &rabbit.Publication{RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
-	if wire.Time(p.Headers, wire.FirstFailedAt).IsZero() {
-		p.Headers[wire.FirstFailedAt] = wire.FormatTime(time.Now())
+// lost returns errLost if the channel of a delivery has ended.
+func lost(d *rabbit.Incoming) error {
+	if d.Lost() {
+		return errLost
 	}
-	p.Headers[wire.ErrorCode] = CodeOf(err).String()
-	p.Headers[wire.ErrorMessage] = cut(messageOf(err), maxErrorMessage)
-	return p
+	return nil
 }
 
-// explain writes into a dead letter why it is one.
-func (e *endpoint) explain(headers rabbit.Table, m *Message, err error) {
+// copied returns the copy of a failed message for the exchange of a retry tier or that of dead letters, where the routing
+// key is the queue that it belongs to.
+func (e *endpoint) copied(d *rabbit.Incoming, exchange string) *rabbit.Publication {
+	return &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
+}
+
+// failure is what the copy of a failed message says of its failure.
+func (e *endpoint) failure(m *Message, err error) wire.Failure {
 	w := e.worker
-	maps.Copy(headers, rabbit.Table{
-		wire.FailedQueue: e.queue,
-		wire.FailedAt:    wire.FormatTime(time.Now()),
-		wire.Attempts:    int64(m.Attempt),
-		wire.Service:     w.service.name,
-		wire.Host:        w.instance(),
-	})
-	for _, past := range []string{wire.Attempt, wire.ErrorReason, wire.Stack} { // of an earlier failure
-		delete(headers, past)
+	f := wire.Failure{
+		Queue: e.queue, Service: w.Service().name, Host: w.conn.config.Instance,
+		Code: CodeOf(err).String(), Message: messageOf(err), Attempts: m.Attempt, At: time.Now(),
 	}
-	if coded, ok := errors.AsType[*Error](err); ok && coded.Reason != "" {
-		headers[wire.ErrorReason] = cut(coded.Reason, 255)
+	if coded, ok := errors.AsType[*Error](err); ok {
+		f.Reason = coded.Reason
 	}
 	if p, ok := errors.AsType[*panicked](err); ok && w.config.Stacks {
-		headers[wire.Stack] = cut(string(p.stack), maxStack)
+		f.Stack = string(p.stack)
 	}
+	return f
 }
 
 // putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While
 // it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once.
-func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.Publication, log *slog.Logger) rabbit.Settlement {
+func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.Publication, log *slog.Logger) (rabbit.Settlement, error) {
 	// A message whose connection is lost comes again: a copy would be one too many.
-	ctx, stop := d.While(ctx)
+	ctx, stop := d.Context(ctx)
 	defer stop()
 	bare, troubled := false, false
 	defer func() {
@@ -105,15 +96,15 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 		tooLarge := errors.Is(err, ErrTooLarge)
 		switch {
 		case err == nil:
-			return rabbit.Ack
+			return rabbit.Ack, nil
 		case ctx.Err() != nil:
-			return rabbit.Requeue
+			return rabbit.Requeue, unsettled(ctx, d)
 		case !bare && (tooLarge || errors.Is(err, rabbit.ErrInvalid)): // it has headers that arrived but cannot be sent
 			p.Headers, bare = wire.Own(p.Headers), true
 			continue
 		case tooLarge && !e.external():
-			log.ErrorContext(ctx, "a failed message is larger than the broker takes by now; it dead-letters it itself", "error", err)
-			return rabbit.Reject
+			log.ErrorContext(ctx, "message exceeds the broker's current size limit; rejecting it so that the broker dead-letters it", "error", err)
+			return rabbit.Reject, nil
 		}
 		e.trouble.Store(&err)
 		if !troubled {
@@ -121,7 +112,7 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 			e.troubled.Add(1)
 		}
 		log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
-		if err := e.worker.conn.declare(ctx, e.topology); err != nil {
+		if err := e.worker.conn.redeclare(ctx, e.topology); err != nil {
 			log.WarnContext(ctx, "cannot declare", "error", err)
 		}
 		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second)) + time.Millisecond)
@@ -129,19 +120,27 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return rabbit.Requeue
+			return rabbit.Requeue, unsettled(ctx, d)
 		}
 	}
 }
 
+// unsettled is why a failed message goes back to its queue instead of being put aside.
+func unsettled(ctx context.Context, d *rabbit.Incoming) error {
+	if err := lost(d); err != nil {
+		return err
+	}
+	return fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
+}
+
 // answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with
 // its caller's deadline.
-func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, err error, log *slog.Logger) {
+func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, err error, log *slog.Logger) error {
 	if err != nil {
 		log.WarnContext(ctx, "request answered with an error", "error", err, "code", CodeOf(err), "asked", m.ReplyTo != "")
 	}
 	if m.ReplyTo == "" || errors.Is(context.Cause(ctx), errCallerGone) {
-		return
+		return nil
 	}
 	correlation := m.CorrelationID
 	if correlation == "" {
@@ -154,8 +153,8 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		ContentType:   contentTypeJSON,
 		DeliveryMode:  transient,
 		Timestamp:     time.Now(),
-		AppId:         e.worker.service.name,
-		Headers:       rabbit.Table{wire.Instance: e.worker.instance()},
+		AppId:         e.worker.Service().name,
+		Headers:       rabbit.Table{wire.Instance: e.worker.conn.config.Instance},
 		Body:          m.Reply,
 	}}
 	if m.ConversationID != "" { // foreign callers may have none
@@ -166,12 +165,14 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		log.ErrorContext(ctx, "the reply is too large", "error", err)
 	}
 	if err != nil {
-		p.ContentType, p.Body = contentTypeFault, fault(err)
+		p.ContentType, p.Body = contentTypeProblem, EncodeProblem(err)
 	}
 	if m.Redelivered {
 		d.AckNow() // what ended the channel last time may have been the reply: not a third time
 	}
 	if err := d.Reply(ctx, p); err != nil {
 		log.WarnContext(ctx, "the reply was not sent", "error", err)
+		return fmt.Errorf("the reply was not sent: %w", err)
 	}
+	return nil
 }

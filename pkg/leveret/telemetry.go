@@ -23,9 +23,8 @@ const scope = "github.com/leveretmq/leveret"
 
 // telemetry is OpenTelemetry's part: names and attributes follow its conventions for messaging, ours begin with "leveret".
 type telemetry struct {
-	tracer     trace.Tracer
-	propagator propagation.TextMapPropagator
-	meter      metric.Meter
+	tracer trace.Tracer
+	meter  metric.Meter
 
 	operation   metric.Float64Histogram
 	process     metric.Float64Histogram
@@ -41,9 +40,8 @@ type telemetry struct {
 
 func newTelemetry(config ConnConfig) (*telemetry, error) {
 	t := &telemetry{
-		tracer:     config.TracerProvider.Tracer(scope),
-		meter:      config.MeterProvider.Meter(scope),
-		propagator: config.Propagator,
+		tracer: config.TracerProvider.Tracer(scope),
+		meter:  config.MeterProvider.Meter(scope),
 	}
 	seconds := metric.WithUnit("s")
 	buckets := metric.WithExplicitBucketBoundaries(.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 300)
@@ -57,7 +55,7 @@ func newTelemetry(config ConnConfig) (*telemetry, error) {
 	t.consumed, errs[3] = t.meter.Int64Counter("messaging.client.consumed.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages received."))
 	t.verdicts, errs[4] = t.meter.Int64Counter("leveret.verdicts", metric.WithUnit("{message}"),
-		metric.WithDescription("What became of received messages: ack, retry, dead_letter, discard, requeue, expired."))
+		metric.WithDescription("What became of received messages: ack, retry, dead_letter, discard, requeue, expired, refused."))
 	t.redelivered, errs[5] = t.meter.Int64Counter("leveret.redelivered.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages that the broker had delivered before to a worker that did not settle them."))
 	t.late, errs[6] = t.meter.Int64Counter("leveret.late.replies", metric.WithUnit("{message}"),
@@ -68,10 +66,10 @@ func newTelemetry(config ConnConfig) (*telemetry, error) {
 	return t, nil
 }
 
-// observe reports what a connection knows of itself.
+// observe reports the state of a connection.
 func (t *telemetry) observe(c *Conn) error {
-	// Which one it is of several may change, and attributes are made once.
-	address, _ := c.Server()
+	// With several addresses it may change, and attributes are made once.
+	address, _ := c.Broker()
 	if u, err := url.Parse(address); err == nil && len(c.config.URLs) == 1 {
 		t.server = append(t.server, attribute.String("server.address", u.Hostname()))
 		if port, err := strconv.Atoi(u.Port()); err == nil {
@@ -116,13 +114,28 @@ func (t *telemetry) close() {
 
 func (t *telemetry) lateReply(*rabbit.Delivery) { t.late.Add(context.Background(), 1) }
 
-// inject puts the trace and the baggage of ctx into headers.
-func (t *telemetry) inject(ctx context.Context, headers rabbit.Table) {
-	t.propagator.Inject(ctx, carrier(headers))
+// w3c reads and writes a trace and its baggage as docs/wire.md has them.
+var w3c = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+
+// trace puts the trace and the baggage of ctx into a message that is being made, unless it carries a trace already.
+func (m *Message) trace(ctx context.Context) {
+	if _, carries := m.Headers["traceparent"]; carries {
+		return
+	}
+	if trace.SpanContextFromContext(ctx).IsValid() || baggage.FromContext(ctx).Len() > 0 {
+		if m.Headers == nil {
+			m.Headers = make(map[string]any, 3)
+		}
+		w3c.Inject(ctx, carrier(m.Headers))
+	}
 }
 
-func (t *telemetry) extract(ctx context.Context, headers rabbit.Table) context.Context {
-	return t.propagator.Extract(ctx, carrier(headers))
+// carried returns the span in whose trace a message travels; an invalid one where it carries none.
+func (m *Message) carried() trace.SpanContext {
+	if _, carries := m.Headers["traceparent"]; !carries {
+		return trace.SpanContext{}
+	}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier(m.Headers)))
 }
 
 // carrier lets a propagator read and write headers.
@@ -156,10 +169,15 @@ type signals struct {
 	start      []trace.SpanStartOption
 	attributes []attribute.KeyValue
 	ok         metric.MeasurementOption
+	duration   metric.Float64Histogram
+	count      metric.Int64Counter
 }
 
 func (t *telemetry) signals(operation, kind, destination, routingKey string, spanKind trace.SpanKind) *signals {
-	s := &signals{telemetry: t, span: operation + " " + destination}
+	s := &signals{telemetry: t, span: operation + " " + destination, duration: t.operation, count: t.sent}
+	if spanKind == trace.SpanKindConsumer {
+		s.duration, s.count = t.process, t.consumed
+	}
 	s.attributes = append([]attribute.KeyValue{
 		attribute.String("messaging.system", "rabbitmq"),
 		attribute.String("messaging.operation.name", operation),
@@ -176,7 +194,7 @@ func (t *telemetry) signals(operation, kind, destination, routingKey string, spa
 }
 
 // sending makes the signals of a contract's sender.
-func (t *telemetry) sending(spec *Spec, exchange, routingKey string) *signals {
+func (t *telemetry) sending(spec Spec, exchange, routingKey string) *signals {
 	if exchange == "" {
 		exchange = "amq.default"
 	}
@@ -207,53 +225,60 @@ func (s *signals) with(err error) metric.MeasurementOption {
 		attribute.String("error.type", CodeOf(err).String()))...)
 }
 
-// end closes a span with its outcome.
-func end(span trace.Span, m *Message, err error) {
-	if span.IsRecording() {
-		span.SetAttributes(
-			attribute.String("messaging.message.id", m.ID),
-			attribute.String("messaging.message.conversation_id", m.ConversationID),
-			attribute.Int("messaging.message.body.size", len(m.Body)),
-		)
-		if err != nil {
-			span.SetStatus(codes.Error, messageOf(err))
-			span.SetAttributes(attribute.String("error.type", CodeOf(err).String()))
-		}
+// begin starts the span of an operation on a message, with a link to another span where that is valid. The function that
+// it returns ends the span and measures the operation; its duration only if the
+// operation took place.
+func (s *signals) begin(ctx context.Context, m *Message, link trace.SpanContext) (context.Context, func(err error, tookPlace bool)) {
+	options := s.start
+	if link.IsValid() {
+		options = append(slices.Clip(options), trace.WithLinks(trace.Link{SpanContext: link}))
 	}
-	span.End()
+	ctx, span := s.tracer.Start(ctx, s.span, options...)
+	began := time.Now()
+	return ctx, func(err error, tookPlace bool) {
+		option := s.with(err)
+		if tookPlace {
+			s.duration.Record(ctx, time.Since(began).Seconds(), option)
+		}
+		s.count.Add(ctx, 1, option)
+		if span.IsRecording() {
+			span.SetAttributes(
+				attribute.String("messaging.message.id", m.ID),
+				attribute.String("messaging.message.conversation_id", m.ConversationID),
+				attribute.Int("messaging.message.body.size", len(m.Body)),
+			)
+			if err != nil {
+				span.SetStatus(codes.Error, messageOf(err))
+				span.SetAttributes(attribute.String("error.type", CodeOf(err).String()))
+			}
+		}
+		span.End()
+	}
+}
+
+// beginSending is begin for a message that a client sends. One that was made in the trace of ctx takes the span along; one
+// that carries another trace, as in a relay, keeps it, and the span links to that.
+func (s *signals) beginSending(ctx context.Context, m *Message) (context.Context, func(error, bool)) {
+	carried := m.carried()
+	if carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
+		carried = trace.SpanContext{}
+	}
+	return s.begin(ctx, m, carried)
+}
+
+// beginProcessing is begin for a message that a worker received. The sender's span is a link, and the parent: a request's
+// trace goes through, and a message that fans out still leads back.
+func (s *signals) beginProcessing(ctx context.Context, m *Message) (context.Context, func(error, bool)) {
+	ctx = w3c.Extract(ctx, carrier(m.Headers))
+	return s.begin(ctx, m, trace.SpanContextFromContext(ctx))
 }
 
 // observed is the middleware that measures what a client sends.
 func (c *Client) observed(next Handler) Handler {
 	return func(ctx context.Context, m *Message) error {
-		s := c.routes[m.Contract].signals
-		ctx, span := s.tracer.Start(ctx, s.span, s.start...)
-		began := time.Now()
+		ctx, done := c.routes[m.Contract].signals.beginSending(ctx, m)
 		err := next(ctx, m)
-		option := s.with(err)
-		s.operation.Record(ctx, time.Since(began).Seconds(), option)
-		s.sent.Add(ctx, 1, option)
-		end(span, m, err)
-		return err
-	}
-}
-
-// observed is the middleware that measures what a worker handles. The sender's span is a link, and the parent: a
-// request's trace goes through, and a message that fans out still leads back.
-func (s *signals) observed(next Handler) Handler {
-	return func(ctx context.Context, m *Message) error {
-		ctx = s.extract(ctx, m.Headers)
-		options := s.start
-		if sender := trace.SpanContextFromContext(ctx); sender.IsValid() {
-			options = append(slices.Clip(options), trace.WithLinks(trace.Link{SpanContext: sender}))
-		}
-		ctx, span := s.tracer.Start(ctx, s.span, options...)
-		began := time.Now()
-		err := next(ctx, m)
-		option := s.with(err)
-		s.process.Record(ctx, time.Since(began).Seconds(), option)
-		s.consumed.Add(ctx, 1, option)
-		end(span, m, err)
+		done(err, true)
 		return err
 	}
 }

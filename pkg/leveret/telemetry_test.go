@@ -94,7 +94,7 @@ func TestSpans(t *testing.T) {
 	client := b.client(conn, a, leveret.ClientConfig{})
 	carried := make(chan string, 9)
 	wa := b.worker(conn, a, leveret.WorkerConfig{})
-	do.Handle(wa, func(ctx context.Context, v thing) error {
+	do.Handle(wa.Handlers, func(ctx context.Context, v thing) error {
 		if err := happened.Publish(ctx, client, v, leveret.MessageID("event")); err != nil {
 			return err
 		}
@@ -103,11 +103,11 @@ func TestSpans(t *testing.T) {
 	})
 	b.run(wa)
 	wb := b.worker(conn, other, leveret.WorkerConfig{})
-	happened.Subscribe(wb, func(ctx context.Context, _ thing) error {
+	happened.Subscribe(wb.Handlers, func(ctx context.Context, _ thing) error {
 		carried <- baggage.FromContext(ctx).Member("tenant").Value() + " " + trace.SpanContextFromContext(ctx).TraceID().String()
 		return nil
 	})
-	ask.Answer(wb, func(context.Context, thing) (answer, error) { return answer{}, leveret.Errorf(leveret.NotFound, "no") })
+	ask.Answer(wb.Handlers, func(context.Context, thing) (answer, error) { return answer{}, leveret.Errorf(leveret.NotFound, "no") })
 	b.run(wb)
 
 	foreign := b.peer()
@@ -191,13 +191,13 @@ func TestMetrics(t *testing.T) {
 	conn := b.connect(leveret.ConnConfig{MeterProvider: meter.provider})
 	client := b.client(conn, service, leveret.ClientConfig{})
 	w := b.worker(conn, service, leveret.WorkerConfig{})
-	do.Handle(w, func(_ context.Context, v thing) error {
+	do.Handle(w.Handlers, func(_ context.Context, v thing) error {
 		if v.N == 1 {
 			return errors.New("no")
 		}
 		return nil
 	})
-	ask.Answer(w, func(context.Context, thing) (answer, error) { return answer{}, nil })
+	ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) { return answer{}, nil })
 	b.run(w)
 	for i := range 3 {
 		require.NoError(t, do.Send(b.ctx, client, thing{N: i}))

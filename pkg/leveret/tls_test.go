@@ -30,7 +30,7 @@ func TestTLS(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t)
 	w := b.worker(b.connect(leveret.ConnConfig{}), b.service, leveret.WorkerConfig{})
-	b.ask.Answer(w, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N}, nil })
+	b.ask.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N}, nil })
 	b.run(w)
 
 	certificate, authority := certificates(t)
@@ -80,7 +80,7 @@ func TestTLS(t *testing.T) {
 		service := leveret.NewService("s", leveret.Handles(do))
 		texts := make(chan int, 9)
 		secured := b.worker(conn, service, leveret.WorkerConfig{})
-		do.Handle(secured, func(_ context.Context, v thing) error { texts <- len(v.Text); return nil })
+		do.Handle(secured.Handlers, func(_ context.Context, v thing) error { texts <- len(v.Text); return nil })
 		r := b.run(secured)
 		var deep any = "end"
 		for range 50 {

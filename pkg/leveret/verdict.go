@@ -20,29 +20,37 @@ const (
 	VerdictRetry
 	// VerdictDeadLetter: kept in the queue's dead-letter queue, with the reason in its headers.
 	VerdictDeadLetter
-	// VerdictDiscard: dropped, by [Discard]. Who asked, if somebody did, is told the error.
+	// VerdictDiscard: dropped, by [Discard]. The caller of a request gets the error.
 	VerdictDiscard
 	// VerdictRequeue: back to the queue, because the worker stops.
 	VerdictRequeue
 	// VerdictExpired: a request whose caller had given up before it was handled; dropped.
 	VerdictExpired
+	// VerdictRefused: a request that is not idempotent and was delivered before, so that it may have been handled; it was
+	// not handled again, but answered with [Aborted] and [ErrOutcomeUnknown].
+	VerdictRefused
 )
 
-// String returns "ack", "retry", "dead_letter", "discard", "requeue" or "expired".
+var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused"}
+
+// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired" or "refused".
 func (v Verdict) String() string {
-	if v > VerdictExpired {
+	if int(v) >= len(verdictNames) {
 		return "unknown"
 	}
-	return [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired"}[v]
+	return verdictNames[v]
 }
 
-// An Outcome is a verdict with its reason.
+// An Outcome is what became of a message: a verdict, its reason, and whether it could be carried out.
 type Outcome struct {
 	Verdict Verdict
 	// Err is what the handler returned, or why it was not called; nil if all went well.
 	Err error
 	// Delay is how long a message to be retried waits.
 	Delay time.Duration
+	// SettleErr is why the verdict could not be carried out: the message comes again, or its caller has no answer. It is
+	// nil if it was. Over RabbitMQ an ack can still be lost with its connection afterwards, and the message comes again.
+	SettleErr error
 }
 
 // judge turns the error of a handling into a verdict. The context is the one that the handler had.
@@ -57,7 +65,7 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) && endedBy(err):
 		o.Verdict = VerdictRequeue
 	case spec.Kind == KindRequest:
-		// The caller is told.
+		// The caller gets the error.
 	default:
 		o.Verdict, o.Delay = retryOrNot(spec, m.Attempt, err)
 	}
@@ -69,7 +77,7 @@ func endedBy(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || CodeOf(err) == Canceled
 }
 
-func retryOrNot(spec *Spec, attempt int, err error) (Verdict, time.Duration) {
+func retryOrNot(spec Spec, attempt int, err error) (Verdict, time.Duration) {
 	code := CodeOf(err)
 	after := askedDelay(err)
 	if after == 0 && !code.retryable() && !slices.Contains(spec.RetryOn, code) {

@@ -14,8 +14,11 @@ const (
 	persistent = 2
 )
 
-// publishing is a message as it travels. Headers that depend on the context, such as the trace, are added to it later.
-func (m *Message) publishing(spec *Spec, service string) rabbit.Publishing {
+// clockSkew is how far the clocks of two machines may be apart before a deadline is believed to have passed.
+const clockSkew = 2 * time.Second
+
+// publishing returns a message as it travels.
+func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 	headers := make(rabbit.Table, len(m.Headers)+6)
 	maps.Copy(headers, m.Headers)
 	headers[wire.Conversation] = m.ConversationID
@@ -44,10 +47,11 @@ func (m *Message) publishing(spec *Spec, service string) rabbit.Publishing {
 	return p
 }
 
-// received is a delivery that came at a time as a message. A foreign sender may have left out anything but the body.
-func received(d *rabbit.Delivery, c Contract, queue string, at time.Time) *Message {
+// received converts a delivery that arrived at the time at into a message for a handler. A foreign sender may have left out
+// anything but the body.
+func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) *Message {
 	m := &Message{
-		Contract:       c,
+		Contract:       u.contract,
 		ID:             d.MessageId,
 		CorrelationID:  d.CorrelationId,
 		ConversationID: wire.Text(d.Headers, wire.Conversation),
@@ -56,12 +60,15 @@ func received(d *rabbit.Delivery, c Contract, queue string, at time.Time) *Messa
 		SentAt:         wire.Time(d.Headers, wire.SentAt),
 		Headers:        d.Headers,
 		Body:           d.Body,
-		Queue:          queue,
-		Attempt:        max(wire.Count(d.Headers, wire.Attempt), 1),
-		Redelivered:    d.Redelivered,
-		ReplyTo:        d.ReplyTo,
+		Received: Received{
+			Queue:        queue,
+			Subscription: u.name,
+			Attempt:      max(wire.Count(d.Headers, wire.Attempt), 1),
+			Redelivered:  d.Redelivered,
+			ReplyTo:      d.ReplyTo,
+		},
 	}
-	if c.Spec().Kind != KindRequest && m.ConversationID == "" {
+	if spec.Kind != KindRequest && m.ConversationID == "" {
 		m.ConversationID = m.CorrelationID
 	}
 	if m.ConversationID == "" || len(m.ConversationID) > maxShortString { // it becomes a correlation id
@@ -70,15 +77,15 @@ func received(d *rabbit.Delivery, c Contract, queue string, at time.Time) *Messa
 	if m.SentAt.IsZero() {
 		m.SentAt = d.Timestamp
 	}
-	if spec := c.Spec(); spec.Kind == KindRequest {
+	if spec.Kind == KindRequest {
 		m.Deadline = deadline(d, spec, at)
 	}
 	return m
 }
 
-// deadline is when the caller of a request that came at a time stops waiting: as it says, or as its expiration lets one
-// suppose, or as the contract has it.
-func deadline(d *rabbit.Delivery, spec *Spec, at time.Time) time.Time {
+// deadline returns when the caller of a request that arrived at the time at gives up: the leveret-deadline header if it is
+// set, else the arrival plus the expiration, else the arrival plus the contract's timeout.
+func deadline(d *rabbit.Delivery, spec Spec, at time.Time) time.Time {
 	if t := wire.Time(d.Headers, wire.Deadline); !t.IsZero() {
 		if t.Before(at) { // the broker would not have delivered it expired: our clock may be ahead of the caller's
 			return t.Add(clockSkew)

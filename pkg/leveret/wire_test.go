@@ -39,21 +39,21 @@ func TestThereAndBack(t *testing.T) {
 			Headers: p.Headers, ContentType: p.ContentType, CorrelationId: p.CorrelationId, MessageId: p.MessageId,
 			Expiration: p.Expiration, Timestamp: p.Timestamp, AppId: p.AppId, Body: p.Body, ReplyTo: "back",
 		}
-		got := received(d, c, "queue", now)
+		got := received(d, use{contract: c}, c.Spec(), "queue", now)
 		want := *m
 		want.AppID, want.Queue, want.Attempt, want.ReplyTo, want.Headers = "sender", "queue", 1, "back", p.Headers
 		require.Equal(t, &want, got)
 	}
 }
 
-// TestAnotherMapIsMade: the tables of two messages made with the same options are not one.
+// TestHeaderOption: the tables of two messages made with the same options are not one.
 func TestHeaderOption(t *testing.T) {
 	t.Parallel()
 	e := NewEvent[int]("a.told")
-	one := NewMessage(t.Context(), e, nil, Header("a", 1), Header("b", "2"))
-	require.Equal(t, map[string]any{"a": 1, "b": "2"}, one.Headers)
-	two := *one
-	Header("a", 3)(&two)
+	require.Equal(t, map[string]any{"a": 1, "b": "2"}, NewMessage(t.Context(), e, nil, Header("a", 1), Header("b", "2")).Headers)
+	options := []SendOption{Header("a", 1)}
+	one, two := NewMessage(t.Context(), e, nil, options...), NewMessage(t.Context(), e, nil, options...)
+	two.Headers["a"] = 3
 	require.Equal(t, 1, one.Headers["a"])
 }
 
@@ -63,18 +63,18 @@ func TestForeignMessages(t *testing.T) {
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	do, ask := NewCommand[int]("a.do"), NewRequest[int, int]("a.ask", Timeout(7*time.Second))
 
-	m := received(&rabbit.Delivery{Body: []byte("7")}, do, "q", now)
-	require.Equal(t, &Message{Contract: do, Body: []byte("7"), Queue: "q", Attempt: 1}, m)
+	m := received(&rabbit.Delivery{Body: []byte("7")}, use{contract: do}, do.Spec(), "q", now)
+	require.Equal(t, &Message{Contract: do, Body: []byte("7"), Received: Received{Queue: "q", Attempt: 1}}, m)
 
-	require.Equal(t, "id", received(&rabbit.Delivery{MessageId: "id"}, do, "q", now).ConversationID)
-	require.Equal(t, "correlation", received(&rabbit.Delivery{MessageId: "id", CorrelationId: "correlation"}, do, "q", now).ConversationID,
+	require.Equal(t, "id", received(&rabbit.Delivery{MessageId: "id"}, use{contract: do}, do.Spec(), "q", now).ConversationID)
+	require.Equal(t, "correlation", received(&rabbit.Delivery{MessageId: "id", CorrelationId: "correlation"}, use{contract: do}, do.Spec(), "q", now).ConversationID,
 		"a foreign sender's correlation id is its conversation")
-	require.Equal(t, "id", received(&rabbit.Delivery{MessageId: "id", CorrelationId: "correlation"}, ask, "q", now).ConversationID,
+	require.Equal(t, "id", received(&rabbit.Delivery{MessageId: "id", CorrelationId: "correlation"}, use{contract: ask}, ask.Spec(), "q", now).ConversationID,
 		"but that of a request is the call's")
 	long := strings.Repeat("x", 256)
-	require.Equal(t, "id", received(&rabbit.Delivery{MessageId: "id", Headers: rabbit.Table{"leveret-conversation-id": long}}, do, "q", now).ConversationID,
+	require.Equal(t, "id", received(&rabbit.Delivery{MessageId: "id", Headers: rabbit.Table{"leveret-conversation-id": long}}, use{contract: do}, do.Spec(), "q", now).ConversationID,
 		"one that no message could carry on is none")
-	require.Equal(t, now, received(&rabbit.Delivery{Timestamp: now}, do, "q", now).SentAt)
+	require.Equal(t, now, received(&rabbit.Delivery{Timestamp: now}, use{contract: do}, do.Spec(), "q", now).SentAt)
 
 	for _, test := range []struct {
 		delivery rabbit.Delivery
@@ -92,7 +92,7 @@ func TestForeignMessages(t *testing.T) {
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": int64(17)}}, now.Add(7 * time.Second)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": "0001-01-01T00:00:00Z"}}, now.Add(7 * time.Second)},
 	} {
-		got := received(&test.delivery, ask, "q", now).Deadline
+		got := received(&test.delivery, use{contract: ask}, ask.Spec(), "q", now).Deadline
 		require.True(t, test.want.Equal(got), "%+v: %v", test.delivery, got)
 	}
 
@@ -100,7 +100,7 @@ func TestForeignMessages(t *testing.T) {
 		int64(3): 3, int32(3): 3, int16(3): 3, int8(3): 3, uint8(3): 3, "3": 3, int64(-1): 1, int64(0): 1, "x": 1, "-7": 1, nil: 1, true: 1,
 		int64(1) << 60: 1_000_000, "99999999999999999999999": 1_000_000, 2.5: 1,
 	} {
-		m := received(&rabbit.Delivery{Headers: rabbit.Table{"leveret-attempt": value}}, do, "q", now)
+		m := received(&rabbit.Delivery{Headers: rabbit.Table{"leveret-attempt": value}}, use{contract: do}, do.Spec(), "q", now)
 		require.Equal(t, want, m.Attempt, "%T %v", value, value)
 	}
 }
@@ -123,7 +123,7 @@ func FuzzReceived(f *testing.F) {
 		} {
 			for _, c := range []Contract{do, ask} {
 				before := maps.Clone(headers)
-				m := received(&rabbit.Delivery{MessageId: id, CorrelationId: correlation, Expiration: expiration, Headers: headers}, c, "q", now)
+				m := received(&rabbit.Delivery{MessageId: id, CorrelationId: correlation, Expiration: expiration, Headers: headers}, use{contract: c}, c.Spec(), "q", now)
 				require.Equal(t, before, headers)
 				require.GreaterOrEqual(t, m.Attempt, 1)
 				require.LessOrEqual(t, m.Attempt, 1_000_000)

@@ -96,7 +96,7 @@ func TestCodesAreDocumented(t *testing.T) {
 		require.Equal(t, "`"+c.String()+"`", row[0])
 		require.Equal(t, strconv.Itoa(c.HTTPStatus()), row[1], "%v", c)
 		then := "dead letter"
-		if o := judge(t.Context(), &Message{Contract: NewCommand[int]("a.do"), Attempt: 1}, c); o.Verdict == VerdictRetry {
+		if o := judge(t.Context(), &Message{Contract: NewCommand[int]("a.do"), Received: Received{Attempt: 1}}, c); o.Verdict == VerdictRetry {
 			then = "tried again"
 		}
 		require.Equal(t, then, row[2], "%v", c)
@@ -106,37 +106,40 @@ func TestCodesAreDocumented(t *testing.T) {
 	_, example, ok := strings.Cut(wirePage(t), "```json\n")
 	require.True(t, ok)
 	example, _, _ = strings.Cut(example, "```")
-	require.JSONEq(t, example, string(fault(NewError(NotFound, "order_unknown", "no such order"))))
+	require.JSONEq(t, example, string(EncodeProblem(NewError(NotFound, "order_unknown", "no such order"))))
 }
 
-// TestTopologyIsDocumented compares exchanges, and the arguments of queues.
+// TestTopologyIsDocumented compares the exchanges of both layouts, and the arguments of queues.
 func TestTopologyIsDocumented(t *testing.T) {
 	t.Parallel()
-	var n topology.Names
-	var all topology.Topology
-	all.Add(n.Command("inventory.reserve"), n.Subscription("payment", "", "order.placed"), n.RetryTiers(10*time.Second),
-		n.Request(topology.Exchange{Name: n.RequestExchange(), Type: topology.Direct}, "payment.authorize", "payment.authorize", "classic"),
-		n.Control("payment", "here", "payment.authorize"))
-
-	documented := map[string]string{}
-	for _, row := range wireTable(t, "kind", "exchange") {
-		name, kind, ok := strings.Cut(row[1], ", ")
-		if ok {
-			documented[strings.ReplaceAll(strings.Trim(name, "`"), "DELAY", "10s")] = kind
+	delays := RetryPolicy{Delays: []time.Duration{10 * time.Second}}
+	payment := NewService("payment", Answers(NewRequest[int, int]("payment.authorize")),
+		Handles(NewCommand[int]("payment.capture", Retry(delays))), SubscribesTo(NewEvent[int]("payment.captured", Retry(delays))))
+	example := strings.NewReplacer("`", "", "DELAY", "10s", "SERVICE", "payment")
+	for column, layout := range []topology.Layout{topology.Shared, topology.Isolated} {
+		documented := map[string]string{}
+		for _, row := range wireTable(t, "kind", "exchange", "in the isolated layout") {
+			shared, kind, ok := strings.Cut(row[1], ", ")
+			if ok {
+				documented[example.Replace([]string{shared, row[2]}[column])] = kind
+			}
 		}
+		declared := map[string]string{}
+		for _, e := range payment.Topology(topology.Names{Layout: layout}, topology.Classic).Exchanges {
+			declared[e.Name] = e.Type
+		}
+		require.Equal(t, declared, documented, layout)
 	}
-	declared := map[string]string{}
-	for _, e := range all.Exchanges {
-		declared[e.Name] = e.Type
-	}
-	require.Equal(t, declared, documented)
-	require.Contains(t, wirePage(t), "`"+n.RetryReturnExchange()+"` has the alternate exchange `"+n.RetryLost()+"`")
+	var n topology.Names
+	all := payment.Topology(n, topology.Classic)
+	require.Contains(t, wirePage(t), "`"+n.RetryReturnExchange("")+"` has the alternate exchange `"+n.RetryLost("")+"`")
 	for _, d := range DefaultRetryPolicy().Delays {
-		require.Contains(t, wirePage(t), "`"+n.RetryTier(d)+"`")
+		require.Contains(t, wirePage(t), "`"+n.RetryTier("", d)+"`")
 	}
 
 	for kind, queue := range map[string]string{
-		"work queue": "inventory.reserve", "request": "payment.authorize", "retry tier": "retry.10s", "dead letters": "inventory.reserve.dlq", "retry.lost": "retry.lost",
+		"work queue": "payment.capture", "request": "payment.authorize", "retry tier": "retry.10s", "dead letters": "payment.capture.dlq",
+		"retry.lost": "retry.lost", "quarantine": "quarantine.payment",
 	} {
 		rows := slices.DeleteFunc(wireTable(t, "queue", "arguments"), func(row []string) bool { return !strings.HasPrefix(row[0], kind) })
 		require.Len(t, rows, 1, kind)
@@ -168,8 +171,8 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"contract names": fmt.Sprintf("| contract's name | %d bytes: `%s` |", maxName, strings.Trim(contractName.String(), "^$")),
 		"service names":  fmt.Sprintf("| service's name, namespace | %d bytes |", maxSegment),
 		"skew":           fmt.Sprintf("%d s after it, the request is never handled", clockSkew/time.Second),
-		"messages":       fmt.Sprintf("the last failure, cut at %d KiB", maxErrorMessage>>10),
-		"stacks":         fmt.Sprintf("cut at %d KiB", maxStack>>10),
+		"messages":       fmt.Sprintf("the last failure, cut at %d KiB", wire.MaxMessage>>10),
+		"stacks":         fmt.Sprintf("cut at %d KiB", wire.MaxStack>>10),
 		"expiry":         fmt.Sprintf("`x-expires` %d", topology.RequestQueueExpiry.Milliseconds()),
 		"attempts":       map[int]string{5: "five by default"}[DefaultRetryPolicy().Attempts],
 	} {

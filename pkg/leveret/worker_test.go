@@ -21,69 +21,129 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// TestRunRefuses: handlers and service must match.
-func TestRunRefuses(t *testing.T) {
+// TestHandlersErr: what is wrong with handlers and their service is reported, all at once, and by every way to use them.
+func TestHandlersErr(t *testing.T) {
 	t.Parallel()
 	do, happened := leveret.NewCommand[thing]("a.do"), leveret.NewEvent[thing]("a.happened")
+	ask := leveret.NewRequest[thing, answer]("a.ask")
 	service := leveret.NewService("a", leveret.Handles(do), leveret.SubscribesTo(happened), leveret.SubscribesAs("too", happened))
 	handler := func(context.Context, thing) error { return nil }
-	offline := func(service *leveret.Service) *leveret.Worker {
-		w, err := leveret.NewWorker(nil, service, leveret.WorkerConfig{})
-		require.NoError(t, err)
-		return w
+	process := func(h *leveret.Handlers) error {
+		return h.Process(t.Context(), &leveret.Message{Contract: do, Body: []byte(`{}`)}, nil).Err
 	}
-	process := func(w *leveret.Worker) error {
-		o := w.Process(t.Context(), &leveret.Message{Contract: do, Body: []byte(`{}`)})
-		return o.Err
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	require.EqualError(t, process(h), `not declared: the service "a" has no handler for the command "a.do"`)
+	require.EqualError(t, h.Err(), `not declared: the service "a" handles a.do, but has no handler for it`+"\n"+
+		`not declared: the service "a" subscribes to a.happened, but has no handler for it`+"\n"+
+		`not declared: the service "a" subscribes to a.happened as "too", but has no handler for it`)
+	do.Handle(h, handler)
+	require.NoError(t, process(h))
+	happened.Subscribe(h, handler)
+	happened.Subscribe(h, handler, leveret.As("too"))
+	require.NoError(t, h.Err())
+
+	do.Handle(h, handler)
+	require.EqualError(t, process(h), `the command "a.do" has two handlers`)
+	require.EqualError(t, h.Err(), `the command "a.do" has two handlers`)
+
+	service = leveret.NewService("a", leveret.Handles(do), leveret.Answers(ask), leveret.SubscribesTo(happened))
+	h = leveret.NewHandlers(service, leveret.HandlersConfig{HandlerTimeout: -1})
+	leveret.NewCommand[thing]("a.do").Handle(h, handler)
+	do.Handle(h, nil)
+	ask.Answer(h, nil)
+	happened.Subscribe(h, nil)
+	for _, wrong := range []string{
+		"HandlerTimeout is -1ns; it must be positive",
+		`the service "a" has a handler for the command "a.do", but does not say that it serves it`,
+		`the handler for the command "a.do" is nil`, `the handler for the request "a.ask" is nil`, `the handler for the event "a.happened" is nil`,
+		`the service "a" answers a.ask, but has no handler for it`,
+	} {
+		require.ErrorContains(t, h.Err(), wrong)
 	}
-	w := offline(service)
-	require.EqualError(t, process(w), `not declared: the worker has no handler for the command "a.do"`)
-	do.Handle(w, handler)
-	require.NoError(t, process(w))
-	require.ErrorIs(t, w.Run(t.Context()), leveret.FailedPrecondition, "a worker without a connection")
-	require.EqualError(t, w.Ready(), "the worker does not run yet")
 
-	do.Handle(w, handler)
-	require.EqualError(t, process(w), `the command "a.do" has two handlers`)
+	for _, none := range []*leveret.Handlers{nil, {}, leveret.NewHandlers(nil, leveret.HandlersConfig{})} {
+		do.Handle(none, handler)
+		require.ErrorContains(t, none.Err(), "there are no handlers")
+		require.ErrorContains(t, process(none), "there are no handlers")
+	}
+	require.ErrorContains(t, leveret.NewHandlers(leveret.NewService("NO"), leveret.HandlersConfig{}).Err(), `service "NO"`)
 
-	w = offline(service)
-	leveret.NewCommand[thing]("a.do").Handle(w, handler)
-	require.EqualError(t, process(w), `not declared: the service "a" has a handler for the command "a.do", but does not say that it serves it`)
+	refused := leveret.NewCommand[thing]("a.do", leveret.Example(thing{N: -1}))
+	service = leveret.NewService("a", leveret.Handles(refused))
+	h = leveret.NewHandlers(service, leveret.HandlersConfig{})
+	refused.Handle(h, handler)
+	const wrong = `command "a.do": the example is not valid: invalid_argument: n: must not be negative`
+	require.EqualError(t, h.Err(), wrong)
+	require.EqualError(t, leveret.NewCatalog(service).Err(), wrong)
+}
 
-	_, err := leveret.NewWorker(nil, nil, leveret.WorkerConfig{})
+// TestNewWorkerRefuses: what cannot run is not made.
+func TestNewWorkerRefuses(t *testing.T) {
+	t.Parallel()
+	do := leveret.NewCommand[thing]("a.do")
+	handlers := func() *leveret.Handlers {
+		h := leveret.NewHandlers(leveret.NewService("a", leveret.Handles(do)), leveret.HandlersConfig{})
+		do.Handle(h, func(context.Context, thing) error { return nil })
+		return h
+	}
+	_, err := leveret.NewWorker(nil, handlers(), leveret.WorkerConfig{})
 	require.ErrorIs(t, err, leveret.InvalidArgument)
-	_, err = leveret.NewWorker(nil, leveret.NewService("NO"), leveret.WorkerConfig{})
-	require.ErrorIs(t, err, leveret.InvalidArgument)
+	require.ErrorContains(t, err, "a worker needs a connection")
+	b := setup(t)
+	conn := b.connect(leveret.ConnConfig{})
+	for _, none := range []*leveret.Handlers{
+		nil, leveret.NewHandlers(nil, leveret.HandlersConfig{}), leveret.NewHandlers(leveret.NewService("NO"), leveret.HandlersConfig{}),
+		leveret.NewHandlers(leveret.NewService("a", leveret.Handles(do)), leveret.HandlersConfig{}),
+	} {
+		_, err = leveret.NewWorker(conn, none, leveret.WorkerConfig{})
+		require.ErrorIs(t, err, leveret.InvalidArgument)
+	}
+	_, err = leveret.NewWorker(conn, leveret.NewHandlers(leveret.NewService("b"), leveret.HandlersConfig{}), leveret.WorkerConfig{})
+	require.EqualError(t, err, `not declared: the service "b" serves nothing`)
 	for _, config := range []leveret.WorkerConfig{
 		{Concurrency: -1},
 		{Concurrency: 10_001},
 		{Prefetch: -1},
 		{Concurrency: 8, Prefetch: 7},
 		{Prefetch: 70_000},
-		{HandlerTimeout: -1},
 		{StuckAfter: -1},
 		{DrainTimeout: -1},
 	} {
-		_, err := leveret.NewWorker(nil, service, config)
+		_, err := leveret.NewWorker(conn, handlers(), config)
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
 	}
 
-	b := setup(t)
-	conn := b.connect(leveret.ConnConfig{})
-	w = b.worker(conn, service, leveret.WorkerConfig{})
-	require.EqualError(t, w.Run(b.ctx), `not declared: the service "a" handles a.do, but has no handler for it`+"\n"+
-		`not declared: the service "a" subscribes to a.happened, but has no handler for it`+"\n"+
-		`not declared: the service "a" subscribes to a.happened as "too", but has no handler for it`)
-	w = b.worker(conn, leveret.NewService("b"), leveret.WorkerConfig{})
-	require.EqualError(t, w.Run(b.ctx), `not declared: the service "b" serves nothing`)
-
-	w = b.worker(conn, leveret.NewService("a", leveret.Handles(do)), leveret.WorkerConfig{})
-	do.Handle(w, handler)
-	r := b.run(w)
-	require.ErrorIs(t, w.Run(b.ctx), leveret.FailedPrecondition, "twice")
+	w, err := leveret.NewWorker(conn, handlers(), leveret.WorkerConfig{})
+	require.NoError(t, err)
+	require.EqualError(t, w.Ready(), "the worker does not run yet")
 	require.Equal(t, []string{"a.do"}, w.Queues())
+}
+
+// TestLateHandlers: once a worker has taken the handlers, one more is a mistake that cannot be missed.
+func TestLateHandlers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	do := leveret.NewCommand[thing]("a.do")
+	handler := func(context.Context, thing) error { return nil }
+	const late = `a handler for the command "a.do" was registered after the handlers had been given to a worker`
+	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Handles(do)), leveret.WorkerConfig{})
+	do.Handle(w.Handlers, handler)
+	r := b.run(w)
+	require.NoError(t, w.Ready())
+	require.ErrorIs(t, w.Run(b.ctx), leveret.FailedPrecondition, "twice")
+	do.Handle(w.Handlers, handler)
+	require.EqualError(t, w.Ready(), late)
+	require.EqualError(t, w.Err(), late)
+	require.NoError(t, w.Process(b.ctx, &leveret.Message{Contract: do, Body: []byte(`{}`)}, nil).Err, "those that were there in time serve on")
 	require.NoError(t, r.halt())
 	require.Error(t, w.Ready(), "it has stopped")
+
+	again := b.worker(w.conn, leveret.NewService("a", leveret.Handles(do)), leveret.WorkerConfig{})
+	do.Handle(again.Handlers, handler)
+	notRun, err := leveret.NewWorker(again.conn, again.Handlers, leveret.WorkerConfig{})
+	require.NoError(t, err)
+	do.Handle(again.Handlers, handler)
+	require.ErrorContains(t, notRun.Run(b.ctx), late)
 }
 
 // TestConnConfig: what is wrong is named.
@@ -106,7 +166,9 @@ func TestConnConfig(t *testing.T) {
 	conn := b.connect(leveret.ConnConfig{Namespace: strings.Repeat("n", 63)})
 	long := leveret.NewEvent[thing]("a." + strings.Repeat("e", 125))
 	service := leveret.NewService(strings.Repeat("s", 63), leveret.SubscribesTo(long))
-	_, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{})
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	long.Subscribe(h, func(context.Context, thing) error { return nil })
+	_, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
 	require.ErrorContains(t, err, "AMQP allows 255", "with this namespace, names grow too long")
 	_, err = leveret.NewClient(nil, service, leveret.ClientConfig{})
 	require.ErrorIs(t, err, leveret.InvalidArgument)
@@ -123,8 +185,8 @@ func TestTwoSubscriptions(t *testing.T) {
 	conn := b.connect(leveret.ConnConfig{})
 	seen := make(chan string, 9)
 	w := b.worker(conn, service, leveret.WorkerConfig{})
-	happened.Subscribe(w, func(ctx context.Context, _ thing) error { seen <- leveret.MessageFrom(ctx).Queue; return nil })
-	happened.Subscribe(w, func(ctx context.Context, _ thing) error {
+	happened.Subscribe(w.Handlers, func(ctx context.Context, _ thing) error { seen <- leveret.MessageFrom(ctx).Queue; return nil })
+	happened.Subscribe(w.Handlers, func(ctx context.Context, _ thing) error {
 		seen <- leveret.MessageFrom(ctx).Queue
 		return leveret.Errorf(leveret.PermissionDenied, "suspicious")
 	}, leveret.As("fraud"))
@@ -141,11 +203,11 @@ func TestHandlerLimit(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t, quick)
 	causes := make(chan error, 9)
-	h.handle(leveret.WorkerConfig{HandlerTimeout: 50 * time.Millisecond}, func(ctx context.Context, _ thing) error {
+	h.handle(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) error {
 		<-ctx.Done()
 		causes <- context.Cause(ctx)
 		return ctx.Err()
-	})
+	}, leveret.HandlersConfig{HandlerTimeout: 50 * time.Millisecond})
 	h.send(thing{N: 1})
 	for range 3 {
 		require.EqualError(t, receive(t, causes), "the handler took longer than its limit")
@@ -164,8 +226,9 @@ func TestStuck(t *testing.T) {
 	var letGo sync.Once
 	defer letGo.Do(func() { close(release) })
 	conn := h.connect(leveret.ConnConfig{})
-	w := h.worker(conn, h.service, leveret.WorkerConfig{HandlerTimeout: 50 * time.Millisecond, StuckAfter: 100 * time.Millisecond, DrainTimeout: 50 * time.Millisecond})
-	h.do.Handle(w, func(context.Context, thing) error {
+	w := h.worker(conn, h.service, leveret.WorkerConfig{StuckAfter: 100 * time.Millisecond, DrainTimeout: 50 * time.Millisecond},
+		leveret.HandlersConfig{HandlerTimeout: 50 * time.Millisecond})
+	h.do.Handle(w.Handlers, func(context.Context, thing) error {
 		stuck <- struct{}{}
 		<-release
 		return nil
@@ -292,7 +355,7 @@ func TestCannotBePutAside(t *testing.T) {
 			conn := h.connect(leveret.ConnConfig{NoDeclare: true, Logger: slog.New(counting{errors: &failures})})
 			w := h.worker(conn, h.service, leveret.WorkerConfig{Concurrency: 2, DrainTimeout: 100 * time.Millisecond})
 			fail := test.err
-			h.do.Handle(w, func(ctx context.Context, v thing) error {
+			h.do.Handle(w.Handlers, func(ctx context.Context, v thing) error {
 				handled.Add(1)
 				if v.N == 0 && leveret.MessageFrom(ctx).Attempt == 1 {
 					return fail
@@ -311,7 +374,7 @@ func TestCannotBePutAside(t *testing.T) {
 			h.eventually(func() bool { return foreign.count("a.do") == 1 }, "it went back when the worker stopped")
 
 			again := h.worker(conn, h.service, leveret.WorkerConfig{})
-			h.do.Handle(again, func(ctx context.Context, _ thing) error {
+			h.do.Handle(again.Handlers, func(ctx context.Context, _ thing) error {
 				if leveret.MessageFrom(ctx).Attempt == 1 {
 					return fail
 				}
@@ -412,7 +475,7 @@ func TestReplyForbidden(t *testing.T) {
 	var handled atomic.Int64
 	conn := b.connect(leveret.ConnConfig{URLs: []string{b.user(".*", "^(requests|control|a[.]ask|control[.].*)$", ".*")}})
 	w := b.worker(conn, b.service, leveret.WorkerConfig{})
-	b.ask.Answer(w, func(context.Context, thing) (answer, error) { handled.Add(1); return answer{}, nil })
+	b.ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) { handled.Add(1); return answer{}, nil })
 	b.start(w)
 	foreign := b.peer()
 	foreign.publish("requests", "a.ask", amqp.Publishing{ReplyTo: "a.ask", CorrelationId: "c", Body: []byte(`{}`)})
@@ -431,7 +494,7 @@ func TestReconnect(t *testing.T) {
 	var seen sync.Map
 	var distinct, handled atomic.Int64
 	w := h.worker(conn, h.service, leveret.WorkerConfig{})
-	h.do.Handle(w, func(_ context.Context, v thing) error {
+	h.do.Handle(w.Handlers, func(_ context.Context, v thing) error {
 		if _, again := seen.LoadOrStore(v.N, true); !again {
 			distinct.Add(1)
 		}
@@ -442,9 +505,9 @@ func TestReconnect(t *testing.T) {
 	sender := h.client(h.connect(leveret.ConnConfig{URLs: []string{way.url}}), h.service, leveret.ClientConfig{})
 	sent := make(chan error, 1)
 	go func() {
-		p := sender.Pipeline()
+		p := sender.Pipeline(nil)
 		for i := range n {
-			if err := h.do.Send(h.ctx, p, thing{N: i}); err != nil {
+			if err := write(h.ctx, p, h.do, thing{N: i}); err != nil {
 				sent <- err
 				return
 			}
@@ -489,7 +552,7 @@ func TestTheBrokersLimitShrinks(t *testing.T) {
 	_, err = node.Ctl(ctx, "eval", "application:set_env(rabbit, max_message_size, 50000), persistent_term:put(max_message_size, 50000).")
 	require.NoError(t, err)
 	w := h.worker(conn, h.service, leveret.WorkerConfig{})
-	do.Handle(w, func(context.Context, thing) error { return leveret.Errorf(leveret.NotFound, "no") })
+	do.Handle(w.Handlers, func(context.Context, thing) error { return leveret.Errorf(leveret.NotFound, "no") })
 	r := h.run(w)
 	d := h.peer().take("a.do.dlq")
 	require.Greater(t, len(d.Body), 100_000)
@@ -504,7 +567,7 @@ func TestRunEndsWithItsConnection(t *testing.T) {
 	h := setupHandling(t)
 	conn := h.connect(leveret.ConnConfig{})
 	w := h.worker(conn, h.service, leveret.WorkerConfig{})
-	h.do.Handle(w, func(context.Context, thing) error { return nil })
+	h.do.Handle(w.Handlers, func(context.Context, thing) error { return nil })
 	r := h.run(w)
 	require.NoError(t, conn.Close(h.ctx))
 	require.ErrorIs(t, r.wait(), leveret.ErrClosed)

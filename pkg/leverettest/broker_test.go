@@ -39,11 +39,12 @@ func TestBrokersAreApart(t *testing.T) {
 		require.NoError(t, client.Close(ctx))
 	}
 	for i, conn := range slices.Backward(conns) { // were it one queue, the message of the first would come first
-		w, err := leveret.NewWorker(conn, printer, leveret.WorkerConfig{})
-		require.NoError(t, err)
 		var got []string
 		running, stop := context.WithCancel(ctx)
-		printPage.Handle(w, func(_ context.Context, p page) error { got = append(got, p.Text); stop(); return nil })
+		h := leveret.NewHandlers(printer, leveret.HandlersConfig{})
+		printPage.Handle(h, func(_ context.Context, p page) error { got = append(got, p.Text); stop(); return nil })
+		w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
+		require.NoError(t, err)
 		require.NoError(t, w.Run(running))
 		require.Equal(t, []string{fmt.Sprint(i)}, got)
 	}

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -44,17 +43,9 @@ type quote struct {
 	Cents int `json:"cents"`
 }
 
-func worker(tb testing.TB, config leveret.WorkerConfig) *leveret.Worker {
-	tb.Helper()
-	w, err := leveret.NewWorker(nil, press, config)
-	require.NoError(tb, err)
-	return w
-}
-
-// handler is a worker with one handler for press.print.
-func handler(tb testing.TB, h func(context.Context, page) error) *leveret.Worker {
-	tb.Helper()
-	w := worker(tb, leveret.WorkerConfig{})
-	printPage.Handle(w, h)
-	return w
+// handler is a set with one handler, for press.print.
+func handler(f func(context.Context, page) error) *leveret.Handlers {
+	h := leveret.NewHandlers(press, leveret.HandlersConfig{})
+	printPage.Handle(h, f)
+	return h
 }

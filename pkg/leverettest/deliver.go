@@ -19,7 +19,7 @@ type Delivered struct {
 	// Message is what the handler found with leveret.MessageFrom: its id, its attempt, its queue.
 	Message *leveret.Message
 
-	worker *leveret.Worker
+	handlers *leveret.Handlers
 }
 
 // Answered is what became of a request.
@@ -29,29 +29,32 @@ type Answered[R any] struct {
 	Reply R
 }
 
-// Deliver hands a payload to the handler that w has for a command or an event, as a running worker does with what comes
-// from the queue, and returns when the handler has. w needs no connection:
-//
-//	w, err := leveret.NewWorker(nil, service, leveret.WorkerConfig{})
-//
-// The payload is not validated before: what Validate says to it, the handler's side finds out. The options are those of
-// sending, leveret.MessageID and leveret.Header among them, and those of this package: [Attempt], [Redelivered], [Body],
-// [Subscription]. Any other function of the message does too.
-func Deliver[T any](ctx context.Context, w *leveret.Worker, c Contract[T], payload T, options ...leveret.SendOption) Delivered {
-	d := Delivered{worker: w}
+// Deliver hands a payload to the handler that h has for a command or an event, as a transport does with what it brings, and
+// returns when the handler has. The payload is not validated first: that is up to the handler's side.
+func Deliver[T any](ctx context.Context, h *leveret.Handlers, c Contract[T], payload T, options ...Option) Delivered {
+	d := Delivered{handlers: h}
 	body, err := json.Marshal(payload)
 	if err != nil {
 		d.Err = fmt.Errorf("leverettest: the payload of %s cannot be encoded: %w", c.Spec().Name, err)
 		return d
 	}
-	d.Message = leveret.NewMessage(ctx, c, body, options...)
+	var send []leveret.SendOption
+	for _, o := range options {
+		send = append(send, o.send...)
+	}
+	d.Message = leveret.NewMessage(ctx, c, body, send...)
+	for _, o := range options {
+		if o.change != nil {
+			o.change(d.Message)
+		}
+	}
 	return d.process(ctx)
 }
 
 // Call is [Deliver] for a request, and returns its reply. An error is the handler's own; on its way to a caller it would
 // lose what it wraps, and keep its code, its reason and its message.
-func Call[Q, R any](ctx context.Context, w *leveret.Worker, c *leveret.Request[Q, R], request Q, options ...leveret.SendOption) Answered[R] {
-	return answered[R](Deliver(ctx, w, c, request, options...))
+func Call[Q, R any](ctx context.Context, h *leveret.Handlers, c *leveret.Request[Q, R], request Q, options ...Option) Answered[R] {
+	return answered[R](Deliver(ctx, h, c, request, options...))
 }
 
 // Again hands the same message to the handler once more: after [leveret.VerdictRetry] as the next attempt, and else as a
@@ -88,22 +91,26 @@ func (d Delivered) process(ctx context.Context) Delivered {
 			m.Deadline = sooner
 		}
 	}
-	d.Outcome = d.worker.Process(ctx, m)
+	d.Outcome = d.handlers.Process(ctx, m, nil)
 	return d
 }
 
-// address turns the name of a subscription, which [Subscription] has put there, into that of its queue.
+// address finds the queue from which a worker would have taken the message.
 func (d Delivered) address() error {
-	m, name := d.Message, d.Message.Queue
-	for _, q := range d.worker.Service().WorkQueues(topology.Names{}) {
-		if q.Contract == m.Contract && (q.Subscription == name || q.Name == name) {
+	m := d.Message
+	if d.handlers == nil {
+		return nil
+	}
+	service := d.handlers.Service()
+	for _, q := range service.WorkQueues(topology.Names{}) {
+		if q.Contract == m.Contract && q.Subscription == m.Subscription {
 			m.Queue = q.Name
 			return nil
 		}
 	}
-	if name != "" {
+	if m.Subscription != "" {
 		return fmt.Errorf("leverettest: the service %q has no subscription to %s as %q",
-			d.worker.Service().Name(), m.Contract.Spec().Name, name)
+			service.Name(), m.Contract.Spec().Name, m.Subscription)
 	}
 	return nil
 }
@@ -119,22 +126,34 @@ func answered[R any](d Delivered) Answered[R] {
 	return a
 }
 
+// An Option changes the message that [Deliver] and [Call] deliver.
+type Option struct {
+	send   []leveret.SendOption
+	change func(*leveret.Message)
+}
+
+// With sends the message with options such as leveret.MessageID and leveret.Header.
+func With(options ...leveret.SendOption) Option { return Option{send: options} }
+
+// Change changes the message in any other way.
+func Change(change func(*leveret.Message)) Option { return Option{change: change} }
+
 // Attempt says which attempt of the retry policy the delivery is. Default 1, the first.
-func Attempt(n int) leveret.SendOption {
-	return func(m *leveret.Message) { m.Attempt = n }
+func Attempt(n int) Option {
+	return Change(func(m *leveret.Message) { m.Attempt = n })
 }
 
 // Redelivered says that the broker has delivered the message before, to a worker that is gone.
-func Redelivered() leveret.SendOption {
-	return func(m *leveret.Message) { m.Redelivered = true }
+func Redelivered() Option {
+	return Change(func(m *leveret.Message) { m.Redelivered = true })
 }
 
 // Body replaces the payload by the bytes that a foreign or broken sender might send.
-func Body(body string) leveret.SendOption {
-	return func(m *leveret.Message) { m.Body = []byte(body) }
+func Body(body string) Option {
+	return Change(func(m *leveret.Message) { m.Body = []byte(body) })
 }
 
 // Subscription delivers an event to the handler that was registered with leveret.As(name), instead of the plain one.
-func Subscription(name string) leveret.SendOption {
-	return func(m *leveret.Message) { m.Queue = name }
+func Subscription(name string) Option {
+	return Change(func(m *leveret.Message) { m.Subscription = name })
 }

@@ -32,8 +32,8 @@ func TestVerdicts(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			w := handler(t, func(context.Context, page) error { return tc.err })
-			got := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+			h := handler(func(context.Context, page) error { return tc.err })
+			got := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 			require.Equal(t, tc.verdict, got.Verdict)
 			require.Equal(t, tc.delay, got.Delay)
 			require.ErrorIs(t, got.Err, tc.err)
@@ -43,8 +43,8 @@ func TestVerdicts(t *testing.T) {
 
 func TestPanicIsARetry(t *testing.T) {
 	t.Parallel()
-	w := handler(t, func(context.Context, page) error { panic("paper jam") })
-	got := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+	h := handler(func(context.Context, page) error { panic("paper jam") })
+	got := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 	require.Equal(t, leveret.VerdictRetry, got.Verdict)
 	require.ErrorIs(t, got.Err, leveret.Internal)
 	require.ErrorContains(t, got.Err, "paper jam")
@@ -66,8 +66,8 @@ func TestBodies(t *testing.T) {
 		t.Run(body, func(t *testing.T) {
 			t.Parallel()
 			called := false
-			w := handler(t, func(context.Context, page) error { called = true; return nil })
-			got := leverettest.Deliver(t.Context(), w, printPage, page{}, leverettest.Body(body))
+			h := handler(func(context.Context, page) error { called = true; return nil })
+			got := leverettest.Deliver(t.Context(), h, printPage, page{}, leverettest.Body(body))
 			if want == "" {
 				require.NoError(t, got.Err)
 				require.True(t, called)
@@ -84,8 +84,8 @@ func TestBodies(t *testing.T) {
 // TestPayloadIsValidatedWhereItArrives: the test decides what is sent, the handler's side what is taken.
 func TestPayloadIsValidatedWhereItArrives(t *testing.T) {
 	t.Parallel()
-	w := handler(t, func(context.Context, page) error { return nil })
-	got := leverettest.Deliver(t.Context(), w, printPage, page{})
+	h := handler(func(context.Context, page) error { return nil })
+	got := leverettest.Deliver(t.Context(), h, printPage, page{})
 	require.Equal(t, leveret.VerdictDeadLetter, got.Verdict)
 	require.EqualError(t, got.Err, "invalid_argument: text: is required")
 }
@@ -93,17 +93,18 @@ func TestPayloadIsValidatedWhereItArrives(t *testing.T) {
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	var found leveret.Message
-	w := handler(t, func(ctx context.Context, _ page) error { found = *leveret.MessageFrom(ctx); return nil })
-	got := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+	h := handler(func(ctx context.Context, _ page) error { found = *leveret.MessageFrom(ctx); return nil })
+	got := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 	require.NoError(t, got.Err)
 	require.NotEmpty(t, found.ID)
 	require.Equal(t, "press.print", found.Queue)
 	require.Equal(t, 1, found.Attempt)
 	require.False(t, found.Redelivered)
 
-	got = leverettest.Deliver(t.Context(), w, printPage, page{"a"},
-		leverettest.Attempt(2), leverettest.Redelivered(), leveret.MessageID("id-1"), leveret.Header("tenant", "blue"),
-		func(m *leveret.Message) { m.AppID = "editor" })
+	got = leverettest.Deliver(t.Context(), h, printPage, page{"a"},
+		leverettest.Attempt(2), leverettest.Redelivered(),
+		leverettest.With(leveret.MessageID("id-1"), leveret.Header("tenant", "blue")),
+		leverettest.Change(func(m *leveret.Message) { m.AppID = "editor" }))
 	require.NoError(t, got.Err)
 	require.Equal(t, *got.Message, found)
 	require.Equal(t, 2, found.Attempt)
@@ -117,7 +118,7 @@ func TestOptions(t *testing.T) {
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	attempts, redelivered := []int{}, 0
-	w := handler(t, func(ctx context.Context, _ page) error {
+	h := handler(func(ctx context.Context, _ page) error {
 		m := leveret.MessageFrom(ctx)
 		attempts = append(attempts, m.Attempt)
 		if m.Redelivered {
@@ -125,7 +126,7 @@ func TestAgain(t *testing.T) {
 		}
 		return leveret.Unavailable
 	})
-	first := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+	first := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 	got := first
 	for got.Verdict == leveret.VerdictRetry {
 		got = got.Again(t.Context())
@@ -147,14 +148,14 @@ func TestSubscriptions(t *testing.T) {
 	hear := func(who string) func(context.Context, page) error {
 		return func(context.Context, page) error { heard = append(heard, who); return nil }
 	}
-	w := worker(t, leveret.WorkerConfig{})
-	printed.Subscribe(w, hear("archive"), leveret.As("archive"))
-	printed.Subscribe(w, hear("plain"))
-	require.NoError(t, leverettest.Deliver(t.Context(), w, printed, page{"a"}).Err)
-	require.NoError(t, leverettest.Deliver(t.Context(), w, printed, page{"a"}, leverettest.Subscription("archive")).Err)
+	h := leveret.NewHandlers(press, leveret.HandlersConfig{})
+	printed.Subscribe(h, hear("archive"), leveret.As("archive"))
+	printed.Subscribe(h, hear("plain"))
+	require.NoError(t, leverettest.Deliver(t.Context(), h, printed, page{"a"}).Err)
+	require.NoError(t, leverettest.Deliver(t.Context(), h, printed, page{"a"}, leverettest.Subscription("archive")).Err)
 	require.Equal(t, []string{"plain", "archive"}, heard)
 
-	got := leverettest.Deliver(t.Context(), w, printed, page{"a"}, leverettest.Subscription("fraud"))
+	got := leverettest.Deliver(t.Context(), h, printed, page{"a"}, leverettest.Subscription("fraud"))
 	require.EqualError(t, got.Err, `leverettest: the service "press" has no subscription to press.printed as "fraud"`)
 	require.Zero(t, got.Verdict)
 }
@@ -162,22 +163,22 @@ func TestSubscriptions(t *testing.T) {
 // TestWrongTests: a mistake of the test is no verdict.
 func TestWrongTests(t *testing.T) {
 	t.Parallel()
-	w := worker(t, leveret.WorkerConfig{})
-	got := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+	h := leveret.NewHandlers(press, leveret.HandlersConfig{})
+	got := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 	require.ErrorIs(t, got.Err, leveret.ErrUndeclared)
 	require.ErrorContains(t, got.Err, `no handler for the command "press.print"`)
 	require.Zero(t, got.Verdict)
 	require.Zero(t, got.Again(t.Context()).Verdict)
 
 	wrong := leveret.NewCommand[chan int]("press.wrong")
-	got = leverettest.Deliver(t.Context(), w, wrong, make(chan int))
+	got = leverettest.Deliver(t.Context(), h, wrong, make(chan int))
 	require.ErrorContains(t, got.Err, "the payload of press.wrong cannot be encoded")
 	require.Zero(t, got.Verdict)
 	require.Equal(t, got, got.Again(t.Context()))
 
-	printPage.Handle(w, func(context.Context, page) error { return nil })
-	printPage.Handle(w, func(context.Context, page) error { return nil })
-	got = leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+	printPage.Handle(h, func(context.Context, page) error { return nil })
+	printPage.Handle(h, func(context.Context, page) error { return nil })
+	got = leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 	require.ErrorContains(t, got.Err, `the command "press.print" has two handlers`)
 	require.Zero(t, got.Verdict)
 }
@@ -185,14 +186,14 @@ func TestWrongTests(t *testing.T) {
 func TestMiddleware(t *testing.T) {
 	t.Parallel()
 	var trail []string
-	w := worker(t, leveret.WorkerConfig{Middleware: []leveret.Middleware{func(next leveret.Handler) leveret.Handler {
+	h := leveret.NewHandlers(press, leveret.HandlersConfig{Middleware: []leveret.Middleware{func(next leveret.Handler) leveret.Handler {
 		return func(ctx context.Context, m *leveret.Message) error {
 			trail = append(trail, string(m.Body))
 			return next(ctx, m)
 		}
 	}}})
-	printPage.Handle(w, func(_ context.Context, p page) error { trail = append(trail, p.Text); return nil })
-	require.NoError(t, leverettest.Deliver(t.Context(), w, printPage, page{"a"}).Err)
+	printPage.Handle(h, func(_ context.Context, p page) error { trail = append(trail, p.Text); return nil })
+	require.NoError(t, leverettest.Deliver(t.Context(), h, printPage, page{"a"}).Err)
 	require.Equal(t, []string{`{"text":"a"}`, "a"}, trail)
 }
 
@@ -200,10 +201,10 @@ func TestMiddleware(t *testing.T) {
 func TestTimeLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := worker(t, leveret.WorkerConfig{HandlerTimeout: time.Hour})
-		printPage.Handle(w, func(ctx context.Context, _ page) error { <-ctx.Done(); return ctx.Err() })
+		h := leveret.NewHandlers(press, leveret.HandlersConfig{HandlerTimeout: time.Hour})
+		printPage.Handle(h, func(ctx context.Context, _ page) error { <-ctx.Done(); return ctx.Err() })
 		start := time.Now()
-		got := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+		got := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 		require.Equal(t, time.Hour, time.Since(start))
 		require.Equal(t, leveret.VerdictRetry, got.Verdict)
 		require.Equal(t, leveret.DeadlineExceeded, leveret.CodeOf(got.Err))
@@ -213,24 +214,24 @@ func TestTimeLimit(t *testing.T) {
 func TestCall(t *testing.T) {
 	t.Parallel()
 	declined := leveret.NewError(leveret.FailedPrecondition, "out_of_ink", "no ink")
-	w := worker(t, leveret.WorkerConfig{})
-	price.Answer(w, func(_ context.Context, p page) (quote, error) {
+	h := leveret.NewHandlers(press, leveret.HandlersConfig{})
+	price.Answer(h, func(_ context.Context, p page) (quote, error) {
 		if p.Text == "black" {
 			return quote{}, fmt.Errorf("the black press: %w", declined)
 		}
 		return quote{Cents: len(p.Text)}, nil
 	})
-	got := leverettest.Call(t.Context(), w, price, page{"abc"})
+	got := leverettest.Call(t.Context(), h, price, page{"abc"})
 	require.NoError(t, got.Err)
 	require.Equal(t, quote{Cents: 3}, got.Reply)
 	require.Equal(t, leveret.VerdictAck, got.Verdict)
 
-	got = leverettest.Call(t.Context(), w, price, page{"black"})
+	got = leverettest.Call(t.Context(), h, price, page{"black"})
 	require.ErrorIs(t, got.Err, declined)
 	require.Equal(t, leveret.VerdictAck, got.Verdict, "the caller is told, and nothing is retried")
 	require.Zero(t, got.Reply)
 
-	got = leverettest.Call(t.Context(), w, price, page{}, leverettest.Body(`{"text":1}`))
+	got = leverettest.Call(t.Context(), h, price, page{}, leverettest.Body(`{"text":1}`))
 	require.ErrorIs(t, got.Err, leveret.InvalidArgument)
 	require.Equal(t, leveret.VerdictAck, got.Verdict)
 }
@@ -239,9 +240,9 @@ func TestCall(t *testing.T) {
 func TestCallAgain(t *testing.T) {
 	t.Parallel()
 	calls := 0
-	w := worker(t, leveret.WorkerConfig{})
-	price.Answer(w, func(context.Context, page) (quote, error) { calls++; return quote{Cents: calls}, nil })
-	got := leverettest.Call(t.Context(), w, price, page{"a"})
+	h := leveret.NewHandlers(press, leveret.HandlersConfig{})
+	price.Answer(h, func(context.Context, page) (quote, error) { calls++; return quote{Cents: calls}, nil })
+	got := leverettest.Call(t.Context(), h, price, page{"a"})
 	require.NoError(t, got.Err)
 	again := got.Again(t.Context())
 	require.ErrorIs(t, again.Err, leveret.Aborted)
@@ -253,23 +254,24 @@ func TestCallAgain(t *testing.T) {
 func TestDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := worker(t, leveret.WorkerConfig{})
+		h := leveret.NewHandlers(press, leveret.HandlersConfig{})
 		var left time.Duration
-		price.Answer(w, func(ctx context.Context, _ page) (quote, error) {
+		price.Answer(h, func(ctx context.Context, _ page) (quote, error) {
 			deadline, _ := ctx.Deadline()
 			left = time.Until(deadline)
 			return quote{}, nil
 		})
-		require.NoError(t, leverettest.Call(t.Context(), w, price, page{"a"}).Err)
+		require.NoError(t, leverettest.Call(t.Context(), h, price, page{"a"}).Err)
 		require.Equal(t, time.Minute, left)
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		require.NoError(t, leverettest.Call(ctx, w, price, page{"a"}).Err)
+		require.NoError(t, leverettest.Call(ctx, h, price, page{"a"}).Err)
 		require.Equal(t, time.Second, left)
 
 		left = 0
-		late := leverettest.Call(t.Context(), w, price, page{"a"}, func(m *leveret.Message) { m.Deadline = time.Now().Add(-time.Hour) })
+		late := leverettest.Call(t.Context(), h, price, page{"a"},
+			leverettest.Change(func(m *leveret.Message) { m.Deadline = time.Now().Add(-time.Hour) }))
 		require.Equal(t, leveret.VerdictExpired, late.Verdict)
 		require.ErrorIs(t, late.Err, leveret.DeadlineExceeded)
 		require.Zero(t, left, "it was handled")
@@ -279,20 +281,20 @@ func TestDeadlines(t *testing.T) {
 // TestDeliveryTakesUnderAMillisecond: on average, on any machine that is not starved.
 func TestDeliveryTakesUnderAMillisecond(t *testing.T) {
 	t.Parallel()
-	w := handler(t, func(context.Context, page) error { return nil })
+	h := handler(func(context.Context, page) error { return nil })
 	const n = 1000
 	start := time.Now()
 	for range n {
-		require.NoError(t, leverettest.Deliver(t.Context(), w, printPage, page{"a"}).Err)
+		require.NoError(t, leverettest.Deliver(t.Context(), h, printPage, page{"a"}).Err)
 	}
 	require.Less(t, time.Since(start), n*time.Millisecond)
 }
 
 func BenchmarkDeliver(b *testing.B) {
-	w := handler(b, func(context.Context, page) error { return nil })
+	h := handler(func(context.Context, page) error { return nil })
 	b.ReportAllocs()
 	for b.Loop() {
-		if got := leverettest.Deliver(b.Context(), w, printPage, page{"a"}); got.Err != nil {
+		if got := leverettest.Deliver(b.Context(), h, printPage, page{"a"}); got.Err != nil {
 			b.Fatal(got.Err)
 		}
 	}

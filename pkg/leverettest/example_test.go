@@ -46,7 +46,7 @@ type Shipping struct {
 	caller leveret.Caller
 }
 
-func (s Shipping) Register(w *leveret.Worker) { OrderPlaced.Subscribe(w, s.OnOrderPlaced) }
+func (s Shipping) Register(h *leveret.Handlers) { OrderPlaced.Subscribe(h, s.OnOrderPlaced) }
 
 func (s Shipping) OnOrderPlaced(ctx context.Context, o Order) error {
 	parcel := Parcel{OrderID: o.ID, Grams: o.Grams}
@@ -64,25 +64,21 @@ func (s Shipping) OnOrderPlaced(ctx context.Context, o Order) error {
 func Example() {
 	ctx := context.Background()
 
-	rec := &leverettest.Recorder{Service: Service} // takes what the handler sends
-	rep := &leverettest.Replier{Service: Service}  // answers what the handler asks
+	rec := &leverettest.Recorder{Service: Service}   // takes what the handler sends
+	rep := &leverettest.StubCaller{Service: Service} // answers what the handler asks
 	leverettest.Answer(rep, GetRate, func(_ context.Context, p Parcel) (Rate, error) {
 		return Rate{Cents: p.Grams}, nil
 	})
 
-	w, err := leveret.NewWorker(nil, Service, leveret.WorkerConfig{}) // a worker without a connection
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	Shipping{sender: rec, caller: rep}.Register(w) // as the program does
+	h := leveret.NewHandlers(Service, leveret.HandlersConfig{})
+	Shipping{sender: rec, caller: rep}.Register(h) // as the program does
 
-	got := leverettest.Deliver(ctx, w, OrderPlaced, Order{ID: "o-1", Grams: 500})
+	got := leverettest.Deliver(ctx, h, OrderPlaced, Order{ID: "o-1", Grams: 500})
 	fmt.Println(got.Verdict, got.Err)
 	fmt.Println("asked", leverettest.Sent(rep, GetRate))
 	fmt.Println("sent", leverettest.Sent(rec, ParcelSent))
 
-	got = leverettest.Deliver(ctx, w, OrderPlaced, Order{ID: "o-2", Grams: 20_000})
+	got = leverettest.Deliver(ctx, h, OrderPlaced, Order{ID: "o-2", Grams: 20_000})
 	fmt.Println(got.Verdict, got.Err)
 
 	// Output:
@@ -92,34 +88,31 @@ func Example() {
 	// dead_letter failed_precondition: order o-2 is too dear to ship
 }
 
-// newWorker is what a test's setup does.
-func newWorker(s Shipping) *leveret.Worker {
-	w, err := leveret.NewWorker(nil, Service, leveret.WorkerConfig{})
-	if err != nil {
-		panic(err)
-	}
-	s.Register(w)
-	return w
+// handlers is what a test's setup does.
+func handlers(s Shipping) *leveret.Handlers {
+	h := leveret.NewHandlers(Service, leveret.HandlersConfig{})
+	s.Register(h)
+	return h
 }
 
 func cheap(context.Context, Parcel) (Rate, error) { return Rate{Cents: 1}, nil }
 
 func ExampleDeliver() {
 	ctx := context.Background()
-	rec, rep := &leverettest.Recorder{}, &leverettest.Replier{}
+	rec, rep := &leverettest.Recorder{}, &leverettest.StubCaller{}
 	leverettest.Answer(rep, GetRate, cheap)
-	w := newWorker(Shipping{rec, rep})
+	h := handlers(Shipping{rec, rep})
 
 	// What Validate refuses, and what is not even JSON, never reaches the handler.
-	got := leverettest.Deliver(ctx, w, OrderPlaced, Order{ID: "o-1", Grams: -1})
+	got := leverettest.Deliver(ctx, h, OrderPlaced, Order{ID: "o-1", Grams: -1})
 	fmt.Println(got.Verdict, got.Err)
-	got = leverettest.Deliver(ctx, w, OrderPlaced, Order{}, leverettest.Body(`{"order_id":"o-1","grams":"heavy"}`))
+	got = leverettest.Deliver(ctx, h, OrderPlaced, Order{}, leverettest.Body(`{"order_id":"o-1","grams":"heavy"}`))
 	fmt.Println(got.Verdict, got.Err)
 
 	// The last attempt that the retry policy allows, while the other service is down.
 	leverettest.Answer(rep, GetRate, func(context.Context, Parcel) (Rate, error) { return Rate{}, leveret.ErrUnroutable })
 	order := Order{ID: "o-1", Grams: 500}
-	got = leverettest.Deliver(ctx, w, OrderPlaced, order, leverettest.Attempt(4))
+	got = leverettest.Deliver(ctx, h, OrderPlaced, order, leverettest.Attempt(4))
 	fmt.Println("attempt", got.Message.Attempt, got.Verdict, "after", got.Delay)
 	got = got.Again(ctx)
 	fmt.Println("attempt", got.Message.Attempt, got.Verdict)
@@ -132,21 +125,17 @@ func ExampleDeliver() {
 }
 
 func ExampleCall() {
-	w, err := leveret.NewWorker(nil, leveret.NewService("carrier", leveret.Answers(GetRate)), leveret.WorkerConfig{})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	GetRate.Answer(w, func(_ context.Context, p Parcel) (Rate, error) {
+	h := leveret.NewHandlers(leveret.NewService("carrier", leveret.Answers(GetRate)), leveret.HandlersConfig{})
+	GetRate.Answer(h, func(_ context.Context, p Parcel) (Rate, error) {
 		if p.Grams > 30_000 {
 			return Rate{}, leveret.Errorf(leveret.OutOfRange, "%d g is too heavy", p.Grams)
 		}
 		return Rate{Cents: 300 + p.Grams/10}, nil
 	})
 
-	got := leverettest.Call(context.Background(), w, GetRate, Parcel{Grams: 500})
+	got := leverettest.Call(context.Background(), h, GetRate, Parcel{Grams: 500})
 	fmt.Println(got.Reply.Cents, got.Err)
-	got = leverettest.Call(context.Background(), w, GetRate, Parcel{Grams: 50_000})
+	got = leverettest.Call(context.Background(), h, GetRate, Parcel{Grams: 50_000})
 	fmt.Println(got.Err)
 
 	// Output:
@@ -154,15 +143,15 @@ func ExampleCall() {
 	// out_of_range: 50000 g is too heavy
 }
 
-// A message whose confirm is lost is sent again, under the same id: who receives it can tell.
+// A message whose confirm is lost is sent again, under the same id, by which its receiver recognises it.
 func ExampleRecorder() {
 	ctx := context.Background()
-	rec, rep := &leverettest.Recorder{}, &leverettest.Replier{}
+	rec, rep := &leverettest.Recorder{}, &leverettest.StubCaller{}
 	leverettest.Answer(rep, GetRate, cheap)
-	w := newWorker(Shipping{rec, rep})
+	h := handlers(Shipping{rec, rep})
 
 	rec.FailAfter(1, leveret.ErrUnconfirmed)
-	got := leverettest.Deliver(ctx, w, OrderPlaced, Order{ID: "o-1", Grams: 500})
+	got := leverettest.Deliver(ctx, h, OrderPlaced, Order{ID: "o-1", Grams: 500})
 	fmt.Println(got.Verdict)
 	got = got.Again(ctx)
 	fmt.Println(got.Verdict)
@@ -177,13 +166,13 @@ func ExampleRecorder() {
 	// the same id: true
 }
 
-func ExampleReplier() {
-	rep := &leverettest.Replier{}
+func ExampleStubCaller() {
+	rep := &leverettest.StubCaller{}
 	leverettest.Answer(rep, GetRate, func(context.Context, Parcel) (Rate, error) {
 		return Rate{}, leveret.Errorf(leveret.Unavailable, "the scales are broken")
 	})
 
-	got := leverettest.Deliver(context.Background(), newWorker(Shipping{caller: rep}), OrderPlaced, Order{ID: "o-1", Grams: 500})
+	got := leverettest.Deliver(context.Background(), handlers(Shipping{caller: rep}), OrderPlaced, Order{ID: "o-1", Grams: 500})
 	fmt.Println(got.Verdict, got.Delay)
 	fmt.Println(got.Err)
 	fmt.Println(leverettest.Sent(rep, GetRate))

@@ -92,14 +92,7 @@ func (r *Recorder) Reset() {
 // declared returns the error of a client whose service did not declare that it sends the contract.
 func declared(s *leveret.Service, c leveret.Contract) error {
 	spec := c.Spec()
-	role := leveret.RoleSends
-	switch spec.Kind {
-	case leveret.KindEvent:
-		role = leveret.RolePublishes
-	case leveret.KindRequest:
-		role = leveret.RoleCalls
-	case leveret.KindCommand:
-	}
+	role := spec.Kind.SenderRole()
 	if s == nil || slices.Contains(s.Contracts(role), c) {
 		return nil
 	}

@@ -73,7 +73,7 @@ func TestRecorderFails(t *testing.T) {
 func TestSameIDsAgain(t *testing.T) {
 	t.Parallel()
 	var rec leverettest.Recorder
-	w := handler(t, func(ctx context.Context, p page) error {
+	h := handler(func(ctx context.Context, p page) error {
 		for range 2 {
 			if err := printed.Publish(ctx, &rec, p); err != nil {
 				return err
@@ -82,7 +82,7 @@ func TestSameIDsAgain(t *testing.T) {
 		return nil
 	})
 	rec.FailAfter(2, leveret.ErrUnconfirmed)
-	got := leverettest.Deliver(t.Context(), w, printPage, page{"a"})
+	got := leverettest.Deliver(t.Context(), h, printPage, page{"a"})
 	require.Equal(t, leveret.VerdictRetry, got.Verdict)
 	got = got.Again(t.Context())
 	require.Equal(t, leveret.VerdictAck, got.Verdict)
@@ -93,7 +93,7 @@ func TestSameIDsAgain(t *testing.T) {
 	require.NotEqual(t, m[0].ID, m[1].ID)
 	require.Equal(t, got.Message.ID, m[0].CausationID)
 
-	require.Equal(t, leveret.VerdictAck, leverettest.Deliver(t.Context(), w, printPage, page{"a"}).Verdict)
+	require.Equal(t, leveret.VerdictAck, leverettest.Deliver(t.Context(), h, printPage, page{"a"}).Verdict)
 	require.NotEqual(t, m[0].ID, rec.Messages()[4].ID, "another message")
 }
 

@@ -32,14 +32,17 @@ type Config struct {
 	Heartbeat time.Duration
 	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s.
 	DialTimeout time.Duration
-	// MaxBackoff bounds the random wait between two rounds over all addresses. Default 10 s.
+	// MaxBackoff bounds the random wait between two rounds over all addresses. Default 1 s.
 	MaxBackoff time.Duration
+	// Backoff is shared by connections that lead to the same broker; MaxBackoff does not count then. Default: the
+	// connection's own, up to MaxBackoff.
+	Backoff *Backoff
 	// OnState is called, one call at a time, when the state changes. It must not block, and it must not call Close.
 	OnState func(State)
 	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
-	// reason. It must not block.
+	// reason. It must not block. Default: a warning is logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
-	// Logger is told of connections made, lost and blocked. Default: nothing is logged.
+	// Logger logs connections that are made, lost or blocked. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -62,11 +65,12 @@ func (c Config) withDefaults() Config {
 	if c.DialTimeout == 0 {
 		c.DialTimeout = 10 * time.Second
 	}
-	if c.MaxBackoff == 0 {
-		c.MaxBackoff = 10 * time.Second
+	if c.Backoff == nil {
+		c.Backoff = NewBackoff(c.MaxBackoff)
 	}
+	c.MaxBackoff = c.Backoff.limit
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	return c
 }
@@ -84,7 +88,7 @@ func (c Config) addresses() ([]address, error) {
 		return nil, fmt.Errorf("%w: Heartbeat is %v; it must be 1 s or more", ErrInvalid, c.Heartbeat)
 	}
 	if c.DialTimeout < 0 || c.MaxBackoff < 0 {
-		return nil, fmt.Errorf("%w: DialTimeout and MaxBackoff must be positive", ErrInvalid)
+		return nil, fmt.Errorf("%w: DialTimeout and MaxBackoff must not be negative", ErrInvalid)
 	}
 	return all, nil
 }

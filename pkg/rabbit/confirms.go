@@ -12,7 +12,6 @@ import (
 // flight is one publish on its way.
 type flight struct {
 	*Publication
-	lane    *lane
 	channel *confirmChannel
 	confirm *amqp.DeferredConfirmation
 	// returned is set, under the channel's lock, when the broker could not route the message.
@@ -21,8 +20,6 @@ type flight struct {
 	written bool
 	// suspect says that the flight was there when the broker closed a channel because of some message.
 	suspect bool
-	// onTrial says that it is the only one on its channel: what happens there, it has caused.
-	onTrial bool
 }
 
 // interrupted is the error of a flight that did not get to be written (again).

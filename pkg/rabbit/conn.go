@@ -55,6 +55,7 @@ type State struct {
 type Conn struct {
 	config    Config
 	addresses []address
+	backoff   *Backoff
 	blocked   atomic.Bool
 
 	mu      sync.Mutex
@@ -99,7 +100,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{
-		config: config, addresses: addresses,
+		config: config, addresses: addresses, backoff: config.Backoff,
 		changed: make(chan struct{}), done: make(chan struct{}),
 		state: State{Since: time.Now()},
 	}
@@ -275,7 +276,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 		}
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
 		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1})
-		// Connections that are made and lost at once, again and again, must not be a hot loop.
+		// Connections that are made and lost at once, again and again, must not be a hot loop: nothing cuts this wait short.
 		if c.pause(life, short) != nil {
 			return
 		}
@@ -286,18 +287,9 @@ func (c *Conn) supervise(life context.Context, s *session) {
 	}
 }
 
-// pause waits before the next try after some that failed. Full jitter: processes that lost the same broker do not come
-// back all at once.
+// pause waits before the next try after a number of failures in a row, or until ctx ends: see [Backoff].
 func (c *Conn) pause(ctx context.Context, failures int) error {
-	limit := min(100*time.Millisecond<<min(failures, 20), c.config.MaxBackoff)
-	timer := time.NewTimer(rand.N(limit) + time.Millisecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return c.backoff.wait(ctx, failures, nil)
 }
 
 // watch returns nil when the connection was closed as asked, and else why it was lost.
@@ -342,6 +334,7 @@ func (c *Conn) setBlocked(s *session, b amqp.Blocking) {
 func (c *Conn) established(s *session) {
 	c.config.Logger.Info("connected", "address", s.address, "broker", s.version())
 	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: s.version()})
+	c.backoff.wake()
 }
 
 // change sets session and state, and wakes all who wait for a change.
@@ -368,6 +361,7 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 		order = slices.Clone(c.addresses)
 	}
 	for round := 0; ; round++ {
+		woken := c.backoff.woken() // before the attempt, which may fail just before another connection is made
 		for _, a := range order {
 			s, err := c.open(ctx, a)
 			if err == nil {
@@ -385,9 +379,11 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			}
 			if c.config.OnFailure != nil {
 				c.config.OnFailure(err)
+			} else if c.backoff.warns() {
+				c.config.Logger.Warn("cannot connect to the broker; trying again", "error", err)
 			}
 		}
-		if c.pause(ctx, round) != nil {
+		if c.backoff.wait(ctx, round, woken) != nil {
 			return nil, c.notSent(ctx)
 		}
 	}

@@ -165,6 +165,27 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	require.Less(t, time.Since(began), 5*time.Second)
 }
 
+// Of two connections that cannot be made, one finds that the broker is there: the other does not wait for its own turn.
+func TestConnectionsThatShareABackoffComeBackTogether(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	network, through := proxied(t, address)
+	network.refuse(true)
+	backoff, failed, dialed := rabbit.NewSlowBackoff(1000*time.Hour), make(chan error, 1), make(chan error, 1)
+	ctx := within(t)
+	go func() {
+		conn, err := rabbit.Dial(ctx, rabbit.Config{URLs: []string{through}, Backoff: backoff, OnFailure: func(err error) { failed <- err }})
+		if err == nil {
+			err = conn.Close(ctx)
+		}
+		dialed <- err
+	}()
+	require.Error(t, <-failed)
+	network.refuse(false)
+	dial(t, rabbit.Config{URLs: []string{address}, Backoff: backoff})
+	require.NoError(t, <-dialed)
+}
+
 // A connection that is made and lost at once, again and again, is no hot loop.
 func TestReconnectingBacksOff(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // A Settlement is what becomes of a delivery.
@@ -18,6 +20,7 @@ const (
 	Ack     Settlement = iota + 1 // done with
 	Requeue                       // back to the queue
 	Reject                        // dead-lettered by the broker, if the queue says where to
+	ackNow                        // Ack, without waiting for others to travel with it
 )
 
 // ErrDraining is the cause of a handler's context that ends because the consumer was stopped and the handler did not
@@ -27,87 +30,139 @@ var ErrDraining = errors.New("the worker is stopping")
 // ErrAbandoned is what Run returns when handlers still ran after their contexts had been cancelled for a while.
 var ErrAbandoned = errors.New("handlers did not end")
 
+// A Mode is how a consumer takes deliveries and settles them.
+type Mode uint8
+
+// The modes.
+const (
+	// Work settles each delivery as its handler says. When the consumer stops, deliveries that were not begun go back to
+	// the queue.
+	Work Mode = iota
+	// Requests notes when each delivery arrives, though all handlers may be busy. When the consumer stops, deliveries
+	// that are here already are still handled, within the drain time: the next consumer could not tell that they were not
+	// begun.
+	Requests
+	// Broadcast is for a queue of this process only: it consumes without acks and refuses other consumers. What the
+	// handler returns is ignored, and deliveries that were not begun when the consumer stops are lost.
+	Broadcast
+)
+
 // ConsumerConfig says how to consume. The zero value of a field is its default.
 type ConsumerConfig struct {
 	Queue string
+	// Mode says how deliveries are taken and settled. Default Work.
+	Mode Mode
 	// Tag begins the consumer tag, which is shown in the management UI.
 	Tag string
+	// Args are the arguments of basic.consume, such as x-stream-offset. Default none.
+	Args Table
 	// Concurrency is how many deliveries are handled at once, those of lost connections included. Default 1.
 	Concurrency int
 	// Prefetch is how many unsettled deliveries the broker hands out ahead. Default 4 for each of Concurrency.
 	Prefetch int
-	// Careful starts with one delivery at a time, and widens after the first that was not delivered before, or after a
-	// second of idleness: after a crash, the message that caused it then has no neighbours to take along.
-	Careful bool
-	// NoAck takes deliveries as settled when they are sent; what the handler returns is of no account. Those not yet
-	// begun when the consumer is stopped are lost.
-	NoAck bool
-	// Stamp notes when each delivery came, though all handlers may be busy then, in Incoming.At. Not with NoAck.
-	Stamp bool
-	// Finish has deliveries that were not yet begun when Run's context ends handled too, for as long as the drain time
-	// lasts, instead of given back to the queue: for a queue whose next consumer could not tell that they were not begun.
-	Finish bool
-	// Exclusive refuses other consumers of the queue.
-	Exclusive bool
-	// Setup is called before each registering: to declare what is needed.
-	Setup func(ctx context.Context) error
-	// Handle is called with each delivery, by several goroutines at once. It must return: it alone knows how long that
-	// may take. Its context ends when the consumer was stopped and the drain time is over, with the cause ErrDraining.
+	// Setup is called before each registration, to declare what is needed. After the broker said that the queue does not
+	// exist, or cancelled the consumer, missing is true.
+	Setup func(ctx context.Context, missing bool) error
+	// OnReady is called each time the consumer is registered at the broker. It must not block. Optional.
+	OnReady func()
+	// Handle is called with each delivery, by several goroutines at once. Its context ends when the consumer was stopped
+	// and the drain time is over, with the cause ErrDraining. The delivery is settled as it returns; 0 leaves that to
+	// [Incoming.Abandon].
 	Handle func(ctx context.Context, d *Incoming) Settlement
 	// DrainTimeout is how long handlers may finish after Run's context has ended. Default 30 s.
 	DrainTimeout time.Duration
-	// Grace is how long a handler may take to return after its context has ended. Default 5 s.
-	Grace time.Duration
-	// Logger is told when consuming fails and works again. Default: nothing is logged.
+	// StopTimeout is how long a handler may take to return after its context has ended. Default 5 s.
+	StopTimeout time.Duration
+	// Logger logs when consuming fails. Default slog.Default().
 	Logger *slog.Logger
 }
 
 // Incoming is a delivery, and a way to answer it.
 type Incoming struct {
 	Delivery
-	// At is when the delivery came, where the consumer stamps them, and else when its handler began.
+	// At is when the delivery arrived, in Requests, and otherwise when its handler began.
 	At time.Time
 
-	subscription *subscription
-	acks         *acks // nil where nothing is acked
-	settled      bool
+	channel   *Channel
+	ended     <-chan struct{}          // closed when the channel is no more
+	settle    func(uint64, Settlement) // by delivery tag
+	settled   atomic.Bool
+	abandoned atomic.Bool
+	release   func() // nothing waits any more for the goroutine that handles it
 }
 
-// While returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
-// settled any more, and comes again. The function that it returns must be called.
-func (d *Incoming) While(ctx context.Context) (context.Context, func()) {
-	return until(ctx, d.subscription.ended)
-}
+// Returns returns how often the message came back to its queue unsettled: its worker crashed or lost its connection.
+// Before RabbitMQ 4.3 messages that a worker gave back count, too. Classic queues only know whether it was delivered
+// before.
+func (d *Incoming) Returns() int { return Returns(&d.Delivery) }
 
-// AckNow settles the delivery before its handler returns, whose settlement is of no account then. The broker hears of it
-// before anything that is published on the channel after. Only the handler may call it, once.
-func (d *Incoming) AckNow() {
-	if d.acks == nil {
-		return
+// Returns is [Incoming.Returns] for a delivery.
+func Returns(d *Delivery) int {
+	switch n := d.Headers["x-delivery-count"].(type) {
+	case int64:
+		return int(n)
+	case int32:
+		return int(n)
+	case nil:
+	default:
+		return 0
 	}
-	d.settled = true
-	d.acks.Ack(d.DeliveryTag)
-	d.acks.Flush()
+	if _, counted := d.Headers["x-acquired-count"]; d.Redelivered && !counted {
+		return 1
+	}
+	return 0
 }
 
-// Reply publishes m on the channel that the delivery came on, without a confirm: a reply is worth nothing to anybody
-// but the caller that waits for it. It blocks, while ctx lives, only while the broker takes nothing, or does not answer what
-// the consumer asks of it. A body over DefaultMaxBody is
-// ErrTooLarge: the broker would close the channel, with everything that is being handled on it.
+// Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
+// settled, and comes again. The function that it returns must be called.
+func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
+	return until(ctx, d.ended)
+}
+
+// Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
+func (d *Incoming) Lost() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may run
+// forever. Any goroutine may call it, once, if Handle returns 0 from then on.
+func (d *Incoming) Abandon(settlement Settlement) {
+	d.abandoned.Store(true)
+	d.settled.Store(true)
+	d.settle(d.DeliveryTag, settlement)
+	d.release()
+}
+
+// AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker before
+// anything that is published on the channel later. Only the handler may call it, once.
+func (d *Incoming) AckNow() {
+	if d.settled.CompareAndSwap(false, true) {
+		d.settle(d.DeliveryTag, ackNow)
+	}
+}
+
+// Reply publishes m on the channel that the delivery came on, without a confirm: a reply is only worth something to the
+// caller that waits for it. While ctx lives, it blocks as long as the broker reads nothing, or does not answer a method of
+// the consumer. A body over DefaultMaxBody is ErrTooLarge: the broker would close the channel, with everything that is
+// being handled on it.
 func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err
 	}
-	channel := d.subscription.channel
-	if err := channel.fits(m); err != nil {
+	if err := d.channel.fits(m); err != nil {
 		return err
 	}
-	w := channel.session.wire
+	w := d.channel.session.wire
 	if err := w.reserve(ctx, len(m.Body)); err != nil {
 		return err
 	}
 	defer w.release(len(m.Body))
-	_, err := channel.write(ctx, m)
+	_, err := d.channel.write(ctx, m)
 	return err
 }
 
@@ -121,8 +176,9 @@ type Consumer struct {
 	// What Run waits for, of this and of earlier channels: the goroutines that handle, and the closing of channels.
 	handlers, closers sync.WaitGroup
 
-	running atomic.Int64
-	status  atomic.Pointer[error] // of nil: consuming
+	handling atomic.Int64          // goroutines that handle deliveries or wait for one
+	running  atomic.Int64          // those of them that run a handler
+	status   atomic.Pointer[error] // of nil: consuming
 }
 
 // maxTag is how many bytes of a consumer tag are ours to choose. AMQP allows 255.
@@ -139,11 +195,11 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	if config.DrainTimeout <= 0 {
 		config.DrainTimeout = 30 * time.Second
 	}
-	if config.Grace <= 0 {
-		config.Grace = 5 * time.Second
+	if config.StopTimeout <= 0 {
+		config.StopTimeout = 5 * time.Second
 	}
 	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
+		config.Logger = slog.Default()
 	}
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
 	c := &Consumer{conn: conn, config: config, slots: make(chan struct{}, config.Concurrency)}
@@ -160,8 +216,8 @@ func (c *Consumer) note(err error) { c.status.Store(&err) }
 func (c *Consumer) Running() int { return int(c.running.Load()) }
 
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
-// the running handlers, tells the broker what they did, and returns nil. Handlers that outlast the drain time have
-// their contexts ended; if one does not return even then, Run returns ErrAbandoned, and that goroutine lives on. A
+// the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time are
+// cancelled; if one does not return within StopTimeout either, Run returns ErrAbandoned, and that goroutine lives on. A
 // connection that is closed for good ends Run in the same way, with ErrClosed.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := checkShort("name of the queue", c.config.Queue); err != nil {
@@ -170,9 +226,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
 	var closed error
+	missing := false
 	for failures := 0; ctx.Err() == nil; failures++ {
 		began := time.Now()
-		registered, err := c.serve(ctx, work)
+		registered, err := c.serve(ctx, work, missing)
 		if ctx.Err() != nil {
 			break
 		}
@@ -184,11 +241,17 @@ func (c *Consumer) Run(ctx context.Context) error {
 			failures = 0
 		}
 		c.note(err)
+		if errors.Is(err, errConnectionLost) {
+			failures = -1 // the connection has waited already
+			continue
+		}
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
 		_ = c.conn.pause(ctx, failures)
+		e, _ := errors.AsType[*amqp.Error](err)
+		missing = errors.Is(err, errCancelled) || e != nil && e.Code == amqp.NotFound
 		if errors.Is(err, errCancelled) {
 			// A queue that is declared and consumed again while the broker is still deleting it is lost to both: the broker
-			// confirms it all, and forgets the consumer without a word (seen on 3.10).
+			// confirms it all, and forgets the consumer silently (seen on 3.10).
 			wait(ctx, deletionTime)
 		}
 	}
@@ -208,7 +271,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// drain waits for the handlers: for the drain time, and then for the grace.
+// drain waits for the handlers: for the drain time, and then for the stop timeout.
 func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
 	ended := make(chan struct{})
 	go func() {
@@ -220,7 +283,7 @@ func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
 		then func()
 	}{
 		{c.config.DrainTimeout, func() { stopWork(ErrDraining) }},
-		{c.config.Grace, func() {}},
+		{c.config.StopTimeout, func() {}},
 	} {
 		timer := time.NewTimer(step.wait)
 		select {
@@ -237,9 +300,9 @@ func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
 
 // serve consumes over one channel, and returns when that has ended, or ctx has. Handlers may still run then: they have
 // the channel until they are done.
-func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error) {
+func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bool, err error) {
 	if c.config.Setup != nil {
-		if err := c.config.Setup(ctx); err != nil {
+		if err := c.config.Setup(ctx, missing); err != nil {
 			return false, err
 		}
 	}
@@ -249,24 +312,12 @@ func (c *Consumer) serve(ctx, work context.Context) (registered bool, err error)
 	}
 	s := newSubscription(work, c, ch)
 	defer s.retire()
-	if c.config.Careful {
-		if err := s.careful(ctx); err != nil || ctx.Err() != nil {
-			return s.registered, err
-		}
+	if err := s.register(ctx); err != nil {
+		return false, s.ofConnection(err)
 	}
-	if err := s.consume(ctx, c.config.Prefetch, c.config.Concurrency); err != nil {
-		return s.registered, err
+	c.note(nil)
+	if c.config.OnReady != nil {
+		c.config.OnReady()
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return true, s.cancel(!c.config.Finish)
-		case <-s.ended:
-			return true, s.lost("")
-		case tag := <-s.cancelled:
-			if s.concerns(tag) {
-				return true, s.lost(tag)
-			}
-		}
-	}
+	return true, s.wait(ctx)
 }

@@ -2,7 +2,6 @@ package rabbit_test
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
@@ -43,7 +42,7 @@ func TestConsumerHandlesAndAcksEverythingOnce(t *testing.T) {
 		now.Add(-1)
 		return rabbit.Ack
 	})
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 8, Prefetch: 64, Careful: true, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 8, Prefetch: 64, Handle: handle})
 	require.ErrorContains(t, c.Ready(), "not started")
 	stop := running(t, c)
 	require.Eventually(t, func() bool { return handled.Load() == n }, 60*time.Second, time.Millisecond)
@@ -99,14 +98,14 @@ func TestStoppingGivesBackWhatWasNotBegun(t *testing.T) {
 	}
 }
 
-func TestFinishHandlesWhatWasNotBegun(t *testing.T) {
+func TestRequestsHandleWhatWasNotBegun(t *testing.T) {
 	t.Parallel()
 	conn := connected(t)
 	declare(t, conn, queue("q", "classic"))
 	fill(t, conn, "q", 50)
 	release := make(chan struct{})
 	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 20, Finish: true, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 20, Mode: rabbit.Requests, Handle: handle})
 	stop := running(t, c)
 	require.Eventually(t, func() bool { return handled.Load() == 1 }, 30*time.Second, time.Millisecond)
 	requireReady(t, conn, "q", 30)
@@ -153,7 +152,7 @@ func TestStuckHandlersAreAbandoned(t *testing.T) {
 	fill(t, conn, "q", 3)
 	release, causes := make(chan struct{}), make(chan error, 1)
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
-		Queue: "q", Concurrency: 2, DrainTimeout: 50 * time.Millisecond, Grace: 50 * time.Millisecond,
+		Queue: "q", Concurrency: 2, DrainTimeout: 50 * time.Millisecond, StopTimeout: 50 * time.Millisecond,
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			if d.MessageId == "0" { // obeys its context
 				<-ctx.Done()
@@ -181,7 +180,7 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 	conn := dial(t, rabbit.Config{URLs: []string{address}})
 	declare(t, conn, queue("q", "quorum"))
 	handle, handled := handler(ack)
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Careful: true, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Handle: handle})
 	running(t, c)
 	fill(t, conn, "q", 1)
 	require.Eventually(t, func() bool { return handled.Load() == 1 }, 30*time.Second, time.Millisecond)
@@ -196,116 +195,6 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	fill(t, conn, "q", 1)
 	require.Eventually(t, func() bool { return handled.Load() == 2 }, 30*time.Second, time.Millisecond)
-}
-
-// After crashes, nothing but the message that was there before is in the worker's hands, until something clean comes.
-func TestCarefulStart(t *testing.T) {
-	t.Parallel()
-	for _, kind := range []string{"quorum", "classic"} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			address := leverettest.Broker(t)
-			conn := dial(t, rabbit.Config{URLs: []string{address}})
-			declare(t, conn, queue("q", kind))
-			fill(t, conn, "q", 10)
-
-			// A worker takes five and crashes: its connection is cut.
-			network, through := proxied(t, address)
-			other := dial(t, rabbit.Config{URLs: []string{through}})
-			never := make(chan struct{})
-			defer close(never)
-			hold, held := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-never; return rabbit.Ack })
-			running(t, rabbit.NewConsumer(other, rabbit.ConsumerConfig{Queue: "q", Concurrency: 5, Prefetch: 5, Handle: hold, DrainTimeout: 1, Grace: 1}))
-			require.Eventually(t, func() bool { return held.Load() == 5 }, 30*time.Second, time.Millisecond)
-			network.refuse(true)
-			network.cut()
-			requireReady(t, conn, "q", 10)
-
-			begun, let := make(chan *rabbit.Incoming), make(chan struct{})
-			handle, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement { begun <- d; <-let; return rabbit.Ack })
-			running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 4, Prefetch: 4, Careful: true, Handle: handle}))
-			// The five that were delivered come first, one at a time: there is none beside them that could be harmed.
-			for i := range 5 {
-				d := <-begun
-				require.True(t, d.Redelivered, d.MessageId)
-				requireReady(t, conn, "q", 9-i)
-				let <- struct{}{}
-			}
-			// The first clean one widens.
-			for range 4 {
-				d := <-begun
-				require.False(t, d.Redelivered, d.MessageId)
-			}
-			close(let)
-			<-begun
-			requireReady(t, conn, "q", 0)
-		})
-	}
-}
-
-// Where nothing comes for a second, there is nothing to be careful about.
-func TestCarefulStartWidensWhenIdle(t *testing.T) {
-	t.Parallel()
-	address := leverettest.Broker(t)
-	conn := dial(t, rabbit.Config{URLs: []string{address}})
-	declare(t, conn, queue("q", "quorum"))
-	handle, _ := handler(ack)
-	running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Tag: "idle", Prefetch: 40, Careful: true, Handle: handle}))
-	var registered []struct {
-		Tag      string `json:"consumer_tag"`
-		Prefetch int    `json:"prefetch_count"`
-	}
-	require.Eventually(t, func() bool {
-		said := manage(t, leverettest.Node(t), http.MethodGet, nil, "consumers", leverettest.VHost(t, address))
-		require.NoError(t, json.Unmarshal(said, &registered))
-		return len(registered) == 1 && registered[0].Prefetch == 40
-	}, 20*time.Second, 20*time.Millisecond)
-	require.Equal(t, "idle#2", registered[0].Tag)
-}
-
-// What a worker gave back, stopping, counts as a failure before RabbitMQ 4.3, and not from then on.
-func TestCarefulStartKnowsWhatWasMerelyGivenBack(t *testing.T) {
-	t.Parallel()
-	conn := connected(t)
-	declare(t, conn, queue("q", "quorum"))
-	fill(t, conn, "q", 4)
-	handle, handled := handler(func(n int64, _ *rabbit.Incoming) rabbit.Settlement {
-		if n <= 4 {
-			return rabbit.Requeue
-		}
-		return rabbit.Ack
-	})
-	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Handle: handle}))
-	require.Eventually(t, func() bool { return handled.Load() == 8 }, 30*time.Second, time.Millisecond)
-	require.NoError(t, stop())
-	requireReady(t, conn, "q", 0)
-
-	fill(t, conn, "q", 4)
-	back, came := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { return rabbit.Requeue })
-	stop = running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 4, Handle: back}))
-	require.Eventually(t, func() bool { return came.Load() >= 4 }, 30*time.Second, time.Millisecond)
-	require.NoError(t, stop())
-	requireReady(t, conn, "q", 4)
-
-	begun, release := make(chan *rabbit.Incoming, 4), make(chan struct{})
-	hold, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement { begun <- d; <-release; return rabbit.Ack })
-	running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 4, Prefetch: 4, Careful: true, Handle: hold}))
-	want := 3 // ready, while the first is handled
-	if !before(leverettest.Node(t).Version(), 4, 3) {
-		want = 0
-	}
-	<-begun
-	requireReady(t, conn, "q", want)
-	close(release)
-	requireReady(t, conn, "q", 0)
-}
-
-// before tells whether a version is older than major.minor.
-func before(version string, major, minor int) bool {
-	parts := strings.Split(version, ".")
-	have, _ := strconv.Atoi(parts[0])
-	lesser, _ := strconv.Atoi(parts[1])
-	return have < major || have == major && lesser < minor
 }
 
 // A connection that is lost under handlers that still run must not let more run at once than were asked for.
@@ -339,7 +228,7 @@ func TestStoppingDoesNotWaitForABrokerThatDoesNotAnswer(t *testing.T) {
 	conn := dial(t, rabbit.Config{URLs: []string{through}})
 	declare(t, conn, queue("q", "classic"))
 	handle, _ := handler(ack)
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, Grace: time.Second, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, StopTimeout: time.Second, Handle: handle})
 	stop := running(t, c)
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	network.stall(true)

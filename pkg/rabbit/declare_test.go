@@ -2,11 +2,14 @@ package rabbit_test
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -17,7 +20,7 @@ func TestDeclareTwiceAndDifferently(t *testing.T) {
 	t.Parallel()
 	conn, ctx := connected(t), within(t)
 	d := rabbit.NewDeclarer(conn)
-	work := topology.Names{}.Command("a.b")
+	work := topology.Names{}.Work("a", topology.Exchange{Name: "commands", Type: topology.Direct}, "a.b", "a.b")
 	require.NoError(t, d.Declare(ctx, work))
 	require.NoError(t, d.Declare(ctx, work))
 	require.Zero(t, d.Mismatches())
@@ -138,4 +141,129 @@ func TestDeclareWaitsThroughLostConnections(t *testing.T) {
 			}
 		}
 	}
+}
+
+var declarations = []method{declareExchange, declareQueue, bindQueue}
+
+// command is what a command needs.
+func command(name string) topology.Topology {
+	var n topology.Names
+	service, _, _ := strings.Cut(name, ".")
+	exchange := topology.Exchange{Name: n.CommandExchange(service), Type: topology.Direct}
+	return n.Work(service, exchange, n.RoutingKey(name), n.ContractQueue(name))
+}
+
+// Declaring costs what there is to declare, however many ask for it, and nothing after that; a reconnect costs nothing.
+func TestDeclarationsGrowWithWhatThereIsToDeclare(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
+	d, all := rabbit.NewDeclarer(conn), topology.Topology{}
+	for _, n := range []int{1, 5, 20} {
+		var parts []topology.Topology
+		for i := range n {
+			parts = append(parts, command(fmt.Sprintf("svc%d.do%d", n, i)))
+		}
+		all.Add(parts...)
+		everybody := func() {
+			var asking errgroup.Group
+			for _, part := range parts {
+				for range 3 {
+					asking.Go(func() error { return d.Declare(ctx, part) })
+				}
+			}
+			require.NoError(t, asking.Wait())
+		}
+		everybody()
+		require.Equal(t, len(all.Exchanges)+len(all.Queues)+len(all.Bindings), network.sent(declarations...))
+
+		opened := network.sent(openChannel)
+		everybody()
+		lose(t, network, conn)
+		everybody()
+		require.Equal(t, len(all.Exchanges)+len(all.Queues)+len(all.Bindings), network.sent(declarations...))
+		require.Equal(t, opened, network.sent(openChannel))
+	}
+	require.LessOrEqual(t, network.sent(openChannel), 3, "one channel for each life of the connection")
+
+	// What is missing is declared again, with what belongs to it, and no more.
+	before, part := network.sent(declarations...), command("svc20.do7")
+	deleteQueue(t, conn, "svc20.do7")
+	d.Forget(part)
+	require.NoError(t, d.Declare(ctx, all))
+	require.Equal(t, before+len(part.Exchanges)+len(part.Queues)+len(part.Bindings), network.sent(declarations...))
+	_, err := conn.Inspect(ctx, "svc20.do7")
+	require.NoError(t, err)
+}
+
+// What is exclusive goes with its connection, and so does the memory of it.
+func TestExclusiveQueuesAreDeclaredOnEachConnection(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
+	d, control := rabbit.NewDeclarer(conn), topology.Names{}.Control("svc", "1", "svc.ask")
+	require.NoError(t, d.Declare(ctx, control))
+	require.NoError(t, d.Declare(ctx, control))
+	require.Equal(t, 3, network.sent(declarations...))
+	lose(t, network, conn)
+	require.Eventually(t, func() bool { return d.Declare(ctx, control) == nil }, 30*time.Second, 10*time.Millisecond)
+	_, err := conn.Inspect(ctx, topology.Names{}.ControlQueue("svc", "1"))
+	require.NoError(t, err)
+	require.Equal(t, 1, network.sent(declareExchange))
+	require.Equal(t, 2, network.sent(bindQueue))
+}
+
+// One queue among many cannot be declared: it fails alone, and is asked for now and again, whoever asks.
+func TestAQueueThatCannotBeDeclaredFailsAlone(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	network, through := proxied(t, address)
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
+	owner := dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, owner, topology.Topology{Queues: []topology.Queue{{Name: "bad", Exclusive: true}}})
+
+	d := rabbit.NewDeclarer(conn)
+	exchange := topology.Exchange{Name: "e", Type: topology.Direct}
+	bad := topology.Topology{
+		Exchanges: []topology.Exchange{exchange},
+		Queues:    []topology.Queue{{Name: "bad"}, {Name: "beside"}},
+		Bindings:  []topology.Binding{{Exchange: "e", Queue: "bad"}, {Exchange: "e", Queue: "beside"}},
+	}
+	const n, asked = 50, 20
+	var asking errgroup.Group
+	for i := range n {
+		asking.Go(func() error {
+			for range asked {
+				if err := d.Declare(ctx, bad); err == nil || !strings.Contains(err.Error(), "declare the queue bad") {
+					return fmt.Errorf("bad: %w", err)
+				}
+				if err := d.Declare(ctx, queue("good"+strconv.Itoa(i), "classic")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, asking.Wait())
+	_, err := conn.Inspect(ctx, "beside")
+	require.NoError(t, err)
+	tries := network.sent(declareQueue) - n - 1 - 1 // without the others, and the look at one
+	require.Positive(t, tries)
+	require.Less(t, tries, asked, "not one for each that asked")
+	require.Equal(t, 1, network.sent(bindQueue), "nothing can be bound to what is not there")
+	require.Zero(t, d.Mismatches())
+
+	closing(t, owner)
+	require.Eventually(t, func() bool { return d.Declare(ctx, bad) == nil }, 30*time.Second, 10*time.Millisecond)
+}
+
+// lose cuts a connection, and returns when it has been made again.
+func lose(t *testing.T, network *proxy, conn *rabbit.Conn) {
+	t.Helper()
+	lost := conn.State().Lost
+	network.cut()
+	require.Eventually(t, func() bool {
+		s := conn.State()
+		return s.Lost > lost && s.Phase == rabbit.Connected
+	}, 30*time.Second, time.Millisecond)
 }

@@ -25,14 +25,23 @@ var (
 	ErrNacked     = errors.New("the broker did not take the message")
 	ErrRefused    = errors.New("the broker refused access")
 
-	// Unknown: bytes were written, and no answer came.
-	ErrUnconfirmed = errors.New("unconfirmed")
+	// Unknown: bytes were written, and no answer came. It is an ErrOutcomeUnknown.
+	ErrUnconfirmed error = unconfirmed{}
 )
+
+// ErrOutcomeUnknown is found by errors.Is in every error after which the message may have been handled.
+var ErrOutcomeUnknown = errors.New("outcome unknown")
+
+type unconfirmed struct{}
+
+func (unconfirmed) Error() string        { return "unconfirmed" }
+func (unconfirmed) Is(target error) bool { return target == ErrOutcomeUnknown }
 
 // ErrException is wrapped by an ErrUnconfirmed of a call for which, or beside which, the broker has closed the channel.
 var ErrException = errors.New("the broker closed the channel")
 
-// ErrNotFound is the error of a queue that does not exist.
+// ErrNotFound is the error of a queue that does not exist, and is wrapped by the ErrUnroutable of a message to an exchange
+// that does not.
 var ErrNotFound = errors.New("it does not exist")
 
 // because joins what happened with the reason, both visible to errors.Is.
@@ -65,7 +74,7 @@ func exception(reason *amqp.Error, p *Publication) error {
 	switch reason.Code {
 	case amqp.NotFound: // no exchange 'commands' in vhost '/'
 		if strings.Contains(reason.Reason, "no exchange "+quoted(p.Exchange)+" in") {
-			return fmt.Errorf("%w: the exchange %q does not exist", ErrUnroutable, p.Exchange)
+			return fmt.Errorf("%w: the exchange %q: %w", ErrUnroutable, p.Exchange, ErrNotFound)
 		}
 	case amqp.AccessRefused:
 		// write access to exchange 'commands' in vhost '/' refused for user 'x' (3.10 leaves the first word out)
@@ -87,7 +96,7 @@ func exception(reason *amqp.Error, p *Publication) error {
 func blamed(reason *amqp.Error) error {
 	switch reason.Code {
 	case amqp.NotFound:
-		return fmt.Errorf("%w: %s", ErrUnroutable, reason.Reason)
+		return fmt.Errorf("%w: %w: %s", ErrUnroutable, ErrNotFound, reason.Reason)
 	case amqp.AccessRefused:
 		return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
 	default:

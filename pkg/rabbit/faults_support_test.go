@@ -3,6 +3,7 @@ package rabbit_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"net"
@@ -76,6 +77,7 @@ type proxy struct {
 
 	mu      sync.Mutex
 	pairs   map[net.Conn]net.Conn
+	methods map[method]int // that clients have sent
 	refuses bool
 	gate    chan struct{} // closed while bytes pass
 	open    bool
@@ -88,7 +90,7 @@ func proxied(t *testing.T, address string) (*proxy, string) {
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: listener, upstream: u.Host, pairs: map[net.Conn]net.Conn{}, gate: make(chan struct{}), open: true}
+	p := &proxy{listener: listener, upstream: u.Host, pairs: map[net.Conn]net.Conn{}, methods: map[method]int{}, gate: make(chan struct{}), open: true}
 	close(p.gate)
 	p.ended.Go(p.accept)
 	t.Cleanup(func() {
@@ -121,7 +123,7 @@ func (p *proxy) accept() {
 		p.mu.Lock()
 		p.pairs[near] = far
 		p.mu.Unlock()
-		p.ended.Go(func() { p.pass(far, near) })
+		p.ended.Go(func() { p.pass(&counting{Conn: far, proxy: p, skip: len("AMQP0091")}, near) })
 		p.ended.Go(func() { p.pass(near, far) })
 	}
 }
@@ -140,6 +142,58 @@ func (p *proxy) pass(to, from net.Conn) {
 			return
 		}
 	}
+}
+
+// method is a method of AMQP, by the numbers of its class and its own.
+type method [2]uint16
+
+var (
+	openChannel     = method{20, 10}
+	declareExchange = method{40, 10}
+	declareQueue    = method{50, 10}
+	bindQueue       = method{50, 20}
+)
+
+// sent returns how many methods of these kinds clients have sent.
+func (p *proxy) sent(kinds ...method) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range kinds {
+		n += p.methods[m]
+	}
+	return n
+}
+
+// counting counts the methods that pass.
+type counting struct {
+	net.Conn
+	proxy *proxy
+	skip  int    // bytes until the next frame begins
+	begun []byte // of that frame
+}
+
+func (c *counting) Write(b []byte) (int, error) {
+	for _, octet := range b {
+		if c.skip > 0 {
+			c.skip--
+			continue
+		}
+		c.begun = append(c.begun, octet)
+		if len(c.begun) < 8 {
+			continue
+		}
+		size := int(binary.BigEndian.Uint32(c.begun[3:]))
+		switch isMethod := c.begun[0] == 1; {
+		case isMethod && len(c.begun) < 11:
+			continue
+		case isMethod:
+			c.proxy.mu.Lock()
+			c.proxy.methods[method{binary.BigEndian.Uint16(c.begun[7:]), binary.BigEndian.Uint16(c.begun[9:])}]++
+			c.proxy.mu.Unlock()
+		}
+		c.skip, c.begun = 7+size+1-len(c.begun), c.begun[:0]
+	}
+	return c.Conn.Write(b)
 }
 
 // cut resets all connections.

@@ -26,7 +26,7 @@ func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop fu
 	declare(t, conn, queue("q", "quorum"))
 	books = newBook()
 	running(t, rabbit.NewConsumer(dial(t, config), rabbit.ConsumerConfig{
-		Queue: "q", Concurrency: 8, Prefetch: 32, Careful: true,
+		Queue: "q", Concurrency: 8, Prefetch: 32,
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			books.receive(d.MessageId)
 			return rabbit.Ack
@@ -64,10 +64,11 @@ func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop fu
 		all.Go(func() {
 			l := p.Pipeline()
 			publish(fmt.Sprint("pipeline/", g), func(m *rabbit.Publication) error {
-				return l.Publish(ctx, m, func(err error) {
+				return l.Publish(ctx, m, func(err error) error {
 					if err == nil {
 						books.confirm(m.MessageId)
 					}
+					return err
 				})
 			})
 			if err := l.Flush(ctx); err != nil {

@@ -69,18 +69,26 @@ type Getter struct {
 	channel *Channel
 	queue   string
 	first   QueueState
+	ended   <-chan struct{} // closed when the channel is no more
 
-	held atomic.Int64  // taken and not acked
-	busy chan struct{} // closed when the last Get has ended, though its caller may have gone
+	held  atomic.Int64  // taken and not acked
+	busy  chan struct{} // closed when the last Get has ended, though its caller may have gone
+	fresh int           // acks sent since the last Get
+	acked []uint64      // acks that wait for the next Get
 }
 
-// Getter begins to take messages of a queue. Its errors are those of [Conn.Inspect]. Whoever asked for it closes it.
+// ackAhead is how many acks are sent without a Get between them. Each is a command of its own to a quorum queue, and of
+// those a channel sends some 32 ahead; what it keeps beyond them is lost when the channel is closed (rabbit_fifo_client,
+// 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
+const ackAhead = 16
+
+// Getter begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
 func (c *Conn) Getter(ctx context.Context, queue string) (*Getter, error) {
 	channel, state, err := c.inspect(ctx, queue)
 	if err != nil {
 		return nil, err
 	}
-	return &Getter{channel: channel, queue: queue, first: state}, nil
+	return &Getter{channel: channel, queue: queue, first: state, ended: ending(channel)}, nil
 }
 
 // State is how the queue was when the Getter began.
@@ -108,29 +116,63 @@ func (g *Getter) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 	case err != nil:
 		return Delivery{}, false, denied(err, g.queue)
 	}
-	return r.delivery, r.ok, nil
+	return r.delivery, r.ok, g.ackMore()
 }
 
-// Ack removes a message that Get returned from the queue. The broker has seen it once a later Get or Close has
-// succeeded; before that, a lost connection may bring the message back.
+// Ack removes a message that Get returned from the queue. It is certain once Close has succeeded; before that, a lost
+// connection may bring the message back.
 func (g *Getter) Ack(d Delivery) error {
-	if err := g.channel.Ack(d.DeliveryTag, false); err != nil {
-		return fmt.Errorf("ack a message of the queue %s: %w", g.queue, err)
-	}
 	g.held.Add(-1)
+	g.acked = append(g.acked, d.DeliveryTag)
+	return g.ack()
+}
+
+// ack sends acks that wait, as many as may be sent now.
+func (g *Getter) ack() error {
+	for ; len(g.acked) > 0 && g.fresh < ackAhead; g.fresh++ {
+		if err := g.channel.Ack(g.acked[0], false); err != nil {
+			return fmt.Errorf("ack a message of the queue %s: %w", g.queue, err)
+		}
+		g.acked = g.acked[1:]
+	}
 	return nil
 }
 
-// While returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its cause
-// is [ErrNotConnected] then. The function that it returns frees what the context holds.
-func (g *Getter) While(ctx context.Context) (context.Context, context.CancelFunc) {
+// ackMore sends acks that wait for a Get, after one.
+func (g *Getter) ackMore() error {
+	g.fresh = 0
+	return g.ack()
+}
+
+// Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
+// delivery was abandoned. Ack is carried out; whatever else it returns leaves the delivery to Close.
+func (g *Getter) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
+	settled := make(chan Settlement, 2)
+	in := &Incoming{
+		Delivery: d, At: time.Now(), channel: g.channel, ended: g.ended, release: func() {},
+		settle: func(_ uint64, s Settlement) { settled <- s },
+	}
+	go func() {
+		if s := handle(ctx, in); s != 0 {
+			settled <- s
+		}
+	}()
+	settlement := <-settled
+	if settlement != Ack {
+		return settlement, nil
+	}
+	return settlement, g.Ack(d)
+}
+
+// Context returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its
+// cause is [ErrNotConnected] then. The function that it returns must be called.
+func (g *Getter) Context(ctx context.Context) (context.Context, context.CancelFunc) {
 	living, cancel := context.WithCancelCause(ctx)
-	closed := g.channel.NotifyClose(make(chan *amqp.Error, 1))
 	go func() {
 		select {
-		case reason := <-closed:
+		case <-g.ended:
 			lost := fmt.Errorf("the queue %s: %w", g.queue, ErrNotConnected)
-			if reason != nil {
+			if reason := g.channel.exception(); reason != nil {
 				lost = fmt.Errorf("%w: %w", lost, reason)
 			}
 			cancel(lost)
@@ -141,7 +183,7 @@ func (g *Getter) While(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
-// some seconds, though ctx has ended. Who looks at the queue then finds what was given back.
+// some seconds, though ctx has ended. The next look at the queue finds what was given back.
 //
 // It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what was
 // not acked is back by then, if there is a queue, and of acks since the last Get nobody knows. Giving back counts as a
@@ -160,11 +202,28 @@ func (g *Getter) Close(ctx context.Context) error {
 			}
 			return struct{}{}, ErrNotConnected
 		}
-		err := g.giveBack(ctx)
+		err := errors.Join(g.ackAll(), g.giveBack(ctx))
 		return struct{}{}, errors.Join(err, g.channel.Close())
 	}, func(struct{}) {})
 	if err != nil {
 		return fmt.Errorf("give back messages of the queue %s: %w", g.queue, err)
+	}
+	return nil
+}
+
+// ackAll sends the acks that wait. What it has to take for that goes back with the rest.
+func (g *Getter) ackAll() error {
+	for len(g.acked) > 0 {
+		_, ok, err := g.channel.Get(g.queue, false)
+		if err != nil {
+			return err
+		}
+		if ok {
+			g.held.Add(1)
+		}
+		if err := g.ackMore(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

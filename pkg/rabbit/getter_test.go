@@ -21,7 +21,7 @@ func TestGetter(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) }()
 	require.NoError(t, rabbit.NewDeclarer(conn).Declare(ctx, topology.Topology{Queues: []topology.Queue{
-		{Name: "q", Args: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(topology.DeadLetterDeliveryLimit)}},
+		{Name: "q", Args: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(topology.KeptDeliveryLimit)}},
 	}}))
 	publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	for _, body := range []string{"a", "b", "c"} {
@@ -33,7 +33,7 @@ func TestGetter(t *testing.T) {
 	getter, err := conn.Getter(ctx, "q")
 	require.NoError(t, err)
 	require.Equal(t, rabbit.QueueState{Ready: 3}, getter.State())
-	living, stop := getter.While(ctx)
+	living, stop := getter.Context(ctx)
 	defer stop()
 	for _, want := range []string{"a", "b", "c"} {
 		d, ok, err := getter.Get(ctx)
@@ -64,4 +64,33 @@ func TestGetter(t *testing.T) {
 	end()
 	_, err = conn.Inspect(ended, "q")
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// Many acks in a row, right before the end, all arrive.
+func TestGetterLosesNoAcks(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []int{0, 40} {
+		conn := connected(t)
+		declare(t, conn, queue("q", "quorum"), queue("beside", "quorum"))
+		fill(t, conn, "q", 200+kept)
+		getter, err := conn.Getter(within(t), "q")
+		require.NoError(t, err)
+		var taken []rabbit.Delivery
+		for range 200 {
+			d, ok, err := getter.Get(within(t))
+			require.NoError(t, err)
+			require.True(t, ok)
+			taken = append(taken, d)
+		}
+		for _, d := range taken {
+			require.NoError(t, getter.Ack(d))
+		}
+		require.NoError(t, getter.Close(within(t)))
+		for range 50 { // what was lost comes back once the queue has noticed the end of the channel
+			fill(t, conn, "beside", 1)
+			state, err := conn.Inspect(within(t), "q")
+			require.NoError(t, err)
+			require.Equal(t, kept, state.Ready)
+		}
+	}
 }

@@ -21,28 +21,6 @@ func watched(t *testing.T) (network *proxy, conn, beside *rabbit.Conn) {
 	return network, dial(t, rabbit.Config{URLs: []string{through}}), dial(t, rabbit.Config{URLs: []string{address}})
 }
 
-// The broker cancels the first, careful consumer since its queue is gone, while that is cancelled here anyway. That is no
-// word about the next consumer.
-func TestALateCancelIsNotForTheNextConsumer(t *testing.T) {
-	t.Parallel()
-	network, conn, beside := watched(t)
-	q := queue("q", "quorum", "x-delivery-limit", int64(20))
-	declare(t, beside, q)
-	handle, handled := handler(ack)
-	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Careful: true, Concurrency: 1, Prefetch: 1, Handle: handle}))
-	requireConsumers(t, beside, "q", 1)
-	network.stall(true)
-	deleteQueue(t, beside, "q")
-	<-time.NewTimer(1200 * time.Millisecond).C // after a second without a delivery it consumes for good
-	declare(t, beside, q)
-	network.stall(false)
-	requireConsumers(t, beside, "q", 1)
-	fill(t, beside, "q", 50)
-	require.Eventually(t, func() bool { return handled.Load() == 50 }, 30*time.Second, time.Millisecond)
-	require.Equal(t, 1, consumers(t, beside, "q"))
-	require.NoError(t, stop())
-}
-
 // A reply that is ready after the drain time, within the grace, is still sent: its request is acked.
 func TestAReplyWithinTheGraceIsSent(t *testing.T) {
 	t.Parallel()
@@ -50,7 +28,7 @@ func TestAReplyWithinTheGraceIsSent(t *testing.T) {
 	declare(t, conn, queue("q", "classic"), queue("replies", "classic"))
 	begun := make(chan struct{})
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
-		Queue: "q", DrainTimeout: time.Millisecond, Grace: 10 * time.Second,
+		Queue: "q", DrainTimeout: time.Millisecond, StopTimeout: 10 * time.Second,
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			close(begun)
 			<-ctx.Done()
@@ -67,8 +45,8 @@ func TestAReplyWithinTheGraceIsSent(t *testing.T) {
 	requireReady(t, conn, "q", 0)
 }
 
-// While ends with the channel whenever that ends: here when the consumer has been stopped already.
-func TestWhileEndsWithItsChannelInADrain(t *testing.T) {
+// The context ends with the channel whenever that ends: here when the consumer has been stopped already.
+func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	t.Parallel()
 	network, conn, beside := watched(t)
 	declare(t, beside, queue("q", "classic"))
@@ -77,13 +55,13 @@ func TestWhileEndsWithItsChannelInADrain(t *testing.T) {
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue: "q", DrainTimeout: time.Minute,
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-			living, done := d.While(ctx)
+			living, done := d.Context(ctx)
 			defer done()
 			once.Do(func() { close(begun) })
 			<-living.Done()
 			drained <- ctx.Err()
 
-			late, done := d.While(ctx)
+			late, done := d.Context(ctx)
 			defer done()
 			if late.Err() == nil {
 				t.Error("the channel is gone")
@@ -110,7 +88,7 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	var handled atomic.Int64
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
-		Queue: "q", Concurrency: 1, Prefetch: 20, Stamp: true, Finish: true,
+		Queue: "q", Concurrency: 1, Prefetch: 20, Mode: rabbit.Requests,
 		Handle: func(context.Context, *rabbit.Incoming) rabbit.Settlement {
 			if handled.Add(1) == 1 {
 				close(begun)
@@ -137,7 +115,7 @@ func TestAClosedChannelIsNoAnswer(t *testing.T) {
 	network, conn, _ := watched(t)
 	declare(t, conn, queue("q", "classic"))
 	handle, _ := handler(ack)
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, Grace: time.Second, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, StopTimeout: time.Second, Handle: handle})
 	stop := running(t, c)
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	p := publishing(t, conn, rabbit.PublisherConfig{})

@@ -21,7 +21,7 @@ type Pipeline struct {
 
 type pipelined struct {
 	*flight
-	done func(error)
+	done func(error) error
 }
 
 // Pipeline makes a pipeline on the publisher, whose limit of publishes in flight it shares.
@@ -29,9 +29,9 @@ func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
 
 // Publish writes m and returns. It blocks while the connection is down, or too many publishes are in flight. An error
 // means that this message was not sent or was refused; outcomes that come later go to done, which may be nil and is
-// called from a later Publish or Flush, and to Flush. The end of ctx is of no account to the messages before this one:
-// how long those are waited for, Flush is told.
-func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)) error {
+// called from a later Publish or Flush; what it returns is what Flush returns for this message. Cancelling ctx affects only
+// this message: the context of Flush bounds the wait for those before it.
+func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error) error) error {
 	p := l.publisher
 	if err := m.check(p.config.MaxBody); err != nil {
 		return err
@@ -44,9 +44,9 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 	if err := l.acquire(ctx); err != nil {
 		return err
 	}
-	f := &flight{Publication: m, lane: &p.shared}
-	if err := p.start(ctx, f); err != nil {
-		p.release(f)
+	f := &flight{Publication: m}
+	if err := p.start(ctx, &p.channel, f); err != nil {
+		p.release()
 		return err
 	}
 	l.flights = append(l.flights, pipelined{f, done})
@@ -93,7 +93,7 @@ func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
 	settled, err := p.follow(ctx, oldest.flight)
 	switch {
 	case settled:
-		p.release(oldest.flight)
+		p.release()
 	case !giveUp && p.refuses() == nil:
 		return false
 	default:
@@ -101,13 +101,13 @@ func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
 	}
 	l.flights[0] = pipelined{}
 	l.flights = l.flights[1:]
+	if oldest.done != nil {
+		err = oldest.done(err)
+	}
 	if err != nil {
 		if l.failures++; l.failures <= maxFailed {
 			l.failed = append(l.failed, err)
 		}
-	}
-	if oldest.done != nil {
-		oldest.done(err)
 	}
 	return true
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -18,9 +17,6 @@ type PublisherConfig struct {
 	// MaxBody is the size in bytes over which a message is refused without being sent. Default 16 MiB, which is what
 	// RabbitMQ 4 accepts; over the broker's own limit it closes the channel.
 	MaxBody int
-	// Setup is called before anything is published on a new connection, and after an exchange was found missing: to
-	// declare what is needed. If it fails, the publish that caused it fails.
-	Setup func(ctx context.Context) error
 }
 
 // A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It is safe for concurrent
@@ -28,27 +24,23 @@ type PublisherConfig struct {
 //
 // The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
 // that were in flight are published again. Where it is not clear which message it was, those that may have been are
-// published one at a time, on another channel: so one bad message is nobody else's error.
+// published one at a time, each on a channel of its own: so one bad message is nobody else's error.
 type Publisher struct {
-	conn   *Conn
-	config PublisherConfig
+	conn    *Conn
+	config  PublisherConfig
+	channel publishing
 
-	slots    chan struct{} // one for each publish in flight
-	shared   lane
-	suspects lane
-	trial    chan struct{} // held by the one suspect that is in flight
-	prepared atomic.Pointer[session]
+	slots chan struct{} // one for each publish in flight
+	trial chan struct{} // held by the one suspect that is published again
 
-	closing chan struct{} // closed when Close begins
-	closed  chan struct{} // closed when Close stops waiting
+	closing chan struct{}   // closed when Close begins
+	closed  context.Context //nolint:containedctx // it ends when Close stops waiting
+	close   context.CancelFunc
 	once    sync.Once
 }
 
-// lane is a channel, opened again when it is gone.
-type lane struct {
-	channel atomic.Pointer[confirmChannel]
-	opening chan struct{} // held by whoever opens the channel
-}
+// publishing is the channel that flights go over.
+type publishing = reopened[confirmChannel, *confirmChannel]
 
 // NewPublisher makes a publisher. It does not connect or block; Close ends it.
 func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
@@ -58,14 +50,23 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 	if config.MaxBody <= 0 {
 		config.MaxBody = DefaultMaxBody
 	}
-	return &Publisher{
+	p := &Publisher{
 		conn: conn, config: config,
-		slots:    make(chan struct{}, config.MaxInFlight),
-		shared:   lane{opening: make(chan struct{}, 1)},
-		suspects: lane{opening: make(chan struct{}, 1)},
-		trial:    make(chan struct{}, 1),
-		closing:  make(chan struct{}),
-		closed:   make(chan struct{}),
+		slots:   make(chan struct{}, config.MaxInFlight),
+		trial:   make(chan struct{}, 1),
+		closing: make(chan struct{}),
+	}
+	p.closed, p.close = context.WithCancel(context.Background())
+	p.channel = p.publishing(config.MaxInFlight)
+	return p
+}
+
+func (p *Publisher) publishing(maxInFlight int) publishing {
+	return publishing{
+		conn: p.conn, life: p.closed, over: errPublisherClosed, turn: make(chan struct{}, 1),
+		open: func(ctx context.Context, ch *Channel, _ *confirmChannel) (*confirmChannel, error) {
+			return callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, maxInFlight) })
+		},
 	}
 }
 
@@ -79,16 +80,19 @@ func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
 	if err := p.acquire(ctx); err != nil {
 		return err
 	}
-	f := &flight{Publication: m, lane: &p.shared}
-	if err := p.start(ctx, f); err != nil {
-		p.release(f)
+	f := &flight{Publication: m}
+	if err := p.start(ctx, &p.channel, f); err != nil {
+		p.release()
 		return err
 	}
-	return p.finish(ctx, f)
+	settled, err := p.follow(ctx, f)
+	if settled {
+		p.release()
+	} else {
+		p.abandon(f)
+	}
+	return err
 }
-
-// InFlight returns how many publishes have begun and have no outcome yet.
-func (p *Publisher) InFlight() int { return len(p.slots) }
 
 // acquire takes a slot.
 func (p *Publisher) acquire(ctx context.Context) error {
@@ -123,27 +127,13 @@ func (p *Publisher) refuses() error {
 	}
 }
 
-// release frees what the flight holds.
-func (p *Publisher) release(f *flight) {
-	p.leaveTrial(f)
-	<-p.slots
-}
-
-// leaveTrial lets the next suspect have its turn.
-func (p *Publisher) leaveTrial(f *flight) {
-	if f.onTrial {
-		f.onTrial = false
-		<-p.trial
-	}
-}
+// release frees a slot.
+func (p *Publisher) release() { <-p.slots }
 
 // start writes the message, waiting through lost connections. An error is the end of the publish.
-func (p *Publisher) start(ctx context.Context, f *flight) error {
+func (p *Publisher) start(ctx context.Context, channel *publishing, f *flight) error {
 	for {
-		if ctx.Err() != nil {
-			return f.interrupted(ctx, p.conn.notSent(ctx))
-		}
-		ch, err := p.ready(ctx, f)
+		ch, err := channel.ready(ctx, len(f.Body))
 		if err != nil {
 			return f.interrupted(ctx, err)
 		}
@@ -165,71 +155,51 @@ func (p *Publisher) start(ctx context.Context, f *flight) error {
 	}
 }
 
-// ready returns an open channel on which the flight may be written now.
-func (p *Publisher) ready(ctx context.Context, f *flight) (*confirmChannel, error) {
-	if ch := f.lane.channel.Load(); ch != nil && ch.alive() && p.conn.trySendable(ch.session, len(f.Body)) {
-		return ch, nil
-	}
-	living, stop := until(ctx, p.closed)
-	defer stop()
-	ch, err := p.current(living, f.lane)
-	if err == nil {
-		err = p.conn.sendable(living, ch.session, len(f.Body))
-	}
-	if err != nil && living.Err() != nil && ctx.Err() == nil {
-		err = errPublisherClosed
-	}
-	return ch, err
-}
-
-// until returns a context that ends with ctx, or when closed is closed. The function that it returns must be called.
-func until(ctx context.Context, closed <-chan struct{}) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	select {
-	case <-closed:
-		cancel() // before anybody uses it
-	default:
-	}
-	go func() {
-		defer close(ended)
-		select {
-		case <-closed:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(); <-ended }
-}
-
-// finish waits for the outcome of what start has written, and frees what the flight holds.
-func (p *Publisher) finish(ctx context.Context, f *flight) error {
-	settled, err := p.follow(ctx, f)
-	if settled {
-		p.release(f)
-	} else {
-		p.abandon(f)
-	}
-	return err
-}
-
 // follow waits for the outcome of what start has written, and starts it again where that is needed. A flight that is not
 // settled when it returns, because ctx has ended or the publisher was closed, can be followed again.
 func (p *Publisher) follow(ctx context.Context, f *flight) (settled bool, err error) {
-	for {
+	for !f.suspect {
 		if err := p.await(ctx, f); err != nil {
 			return false, err
 		}
-		again, err := p.outcome(f)
+		again, err := p.outcome(f, false)
 		if !again {
 			return true, err
 		}
-		if err := p.again(ctx, f); err != nil {
-			if ctx.Err() == nil {
-				return true, err
+		if !f.suspect {
+			if err := p.again(ctx, &p.channel, f); err != nil {
+				return ctx.Err() == nil, err
 			}
-			p.leaveTrial(f)
+		}
+	}
+	return p.alone(ctx, f)
+}
+
+// alone publishes a suspect on a channel that is opened for it. What happens there, it has caused.
+func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err error) {
+	select {
+	case p.trial <- struct{}{}:
+		defer func() { <-p.trial }()
+	case <-ctx.Done():
+		return false, because(ErrUnconfirmed, ended(ctx))
+	case <-p.closing:
+		return true, errUnconfirmedAtClose
+	}
+	channel := p.publishing(1)
+	defer func() {
+		if ch := channel.shut(); ch != nil {
+			ch.close(ctx)
+		}
+	}()
+	for {
+		if err := p.again(ctx, &channel, f); err != nil {
+			return ctx.Err() == nil, err
+		}
+		if err := p.await(ctx, f); err != nil {
 			return false, err
+		}
+		if again, err := p.outcome(f, true); !again {
+			return true, err
 		}
 	}
 }
@@ -246,15 +216,15 @@ func (p *Publisher) await(ctx context.Context, f *flight) error {
 		return nil
 	case <-ctx.Done():
 		return because(ErrUnconfirmed, ended(ctx))
-	case <-p.closed:
+	case <-p.closed.Done():
 		return errUnconfirmedAtClose
 	}
 }
 
 var errUnconfirmedAtClose = fmt.Errorf("%w when the publisher was closed", ErrUnconfirmed)
 
-// outcome judges a flight whose confirm has come, or whose channel has closed.
-func (p *Publisher) outcome(f *flight) (again bool, err error) {
+// outcome judges a flight whose confirm has come, or whose channel has closed; one that was alone there, or not.
+func (p *Publisher) outcome(f *flight, alone bool) (again bool, err error) {
 	confirmed := f.confirm.Acked()
 	returned := f.channel.settle(f)
 	switch {
@@ -266,13 +236,10 @@ func (p *Publisher) outcome(f *flight) (again bool, err error) {
 		return false, fmt.Errorf("%w: it was nacked, as a full queue does, or one without a majority of its nodes", ErrNacked)
 	}
 	if reason := f.channel.exception(); reason != nil {
-		if reason.Code == amqp.NotFound {
-			p.prepared.Store(nil)
-		}
 		if err := exception(reason, f.Publication); err != nil {
 			return false, err
 		}
-		if f.onTrial {
+		if alone {
 			return false, blamed(reason)
 		}
 		f.suspect = true
@@ -280,25 +247,12 @@ func (p *Publisher) outcome(f *flight) (again bool, err error) {
 	return true, nil
 }
 
-// again starts a flight once more, a suspect one when it is its turn.
-func (p *Publisher) again(ctx context.Context, f *flight) error {
-	if ctx.Err() != nil {
-		return because(ErrUnconfirmed, ended(ctx))
-	}
+// again starts a flight once more.
+func (p *Publisher) again(ctx context.Context, channel *publishing, f *flight) error {
 	if p.refuses() != nil {
 		return errUnconfirmedAtClose
 	}
-	if f.suspect && !f.onTrial {
-		select {
-		case p.trial <- struct{}{}:
-			f.onTrial, f.lane = true, &p.suspects
-		case <-ctx.Done():
-			return because(ErrUnconfirmed, ended(ctx))
-		case <-p.closing:
-			return errUnconfirmedAtClose
-		}
-	}
-	return p.start(ctx, f)
+	return p.start(ctx, channel, f)
 }
 
 // abandon leaves a flight whose caller has given up. Its slot stays taken until the broker has answered or the channel
@@ -307,53 +261,8 @@ func (p *Publisher) abandon(f *flight) {
 	go func() {
 		<-f.confirm.Done()
 		f.channel.settle(f)
-		p.release(f)
+		p.release()
 	}()
-}
-
-// current returns the open channel of a lane, or opens one.
-func (p *Publisher) current(ctx context.Context, l *lane) (*confirmChannel, error) {
-	if ch := l.channel.Load(); ch != nil && ch.alive() {
-		return ch, nil
-	}
-	select {
-	case l.opening <- struct{}{}:
-		defer func() { <-l.opening }()
-	case <-ctx.Done():
-		return nil, p.conn.notSent(ctx)
-	}
-	if ch := l.channel.Load(); ch != nil && ch.alive() {
-		return ch, nil
-	}
-	for {
-		ch, err := p.conn.Channel(ctx)
-		if err != nil {
-			return nil, err
-		}
-		opened, err := p.prepare(ctx, ch)
-		if err == nil {
-			l.channel.Store(opened)
-			return opened, nil
-		}
-		ch.close(ctx)
-		if ctx.Err() != nil {
-			return nil, p.conn.notSent(ctx)
-		}
-		if ch.session.alive() {
-			return nil, err
-		}
-	}
-}
-
-// prepare makes a channel ready for publishing. One that it fails on is of no use.
-func (p *Publisher) prepare(ctx context.Context, ch *Channel) (*confirmChannel, error) {
-	if p.config.Setup != nil && p.prepared.Load() != ch.session {
-		if err := p.config.Setup(ctx); err != nil {
-			return nil, err
-		}
-		p.prepared.Store(ch.session)
-	}
-	return callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, p.config.MaxInFlight) })
 }
 
 // Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not
@@ -365,12 +274,9 @@ func (p *Publisher) Close(ctx context.Context) error {
 		return nil
 	}
 	err := p.drain(ctx)
-	close(p.closed)
-	for _, l := range []*lane{&p.shared, &p.suspects} {
-		l.opening <- struct{}{} // nobody opens another from here on
-		if ch := l.channel.Load(); ch != nil {
-			ch.close(ctx)
-		}
+	p.close()
+	if ch := p.channel.shut(); ch != nil {
+		ch.close(ctx)
 	}
 	return err
 }

@@ -138,37 +138,30 @@ func TestOneBadMessageIsNobodyElsesError(t *testing.T) {
 	}
 }
 
-func TestSetupRunsForEachConnectionAndForAMissingExchange(t *testing.T) {
+func TestPublishToAMissingExchange(t *testing.T) {
 	t.Parallel()
 	address := leverettest.Broker(t)
-	network, through := proxied(t, address)
-	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
-	var setups atomic.Int64
-	exchange := topology.Topology{
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), within(t)
+	d, exchange := rabbit.NewDeclarer(conn), topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "e", Type: topology.Fanout}},
 		Queues:    []topology.Queue{{Name: "q"}},
 		Bindings:  []topology.Binding{{Exchange: "e", Queue: "q"}},
 	}
-	p := publishing(t, conn, rabbit.PublisherConfig{Setup: func(ctx context.Context) error {
-		setups.Add(1)
-		return rabbit.NewDeclarer(conn).Declare(ctx, exchange)
-	}})
+	require.NoError(t, d.Declare(ctx, exchange))
+	p := publishing(t, conn, rabbit.PublisherConfig{})
 	m := &rabbit.Publication{Exchange: "e", Mandatory: true, Publishing: rabbit.Publishing{MessageId: "1"}}
 	require.NoError(t, p.Publish(ctx, m))
-	require.NoError(t, p.Publish(ctx, m))
-	require.EqualValues(t, 1, setups.Load())
-	network.cut()
-	require.NoError(t, p.Publish(ctx, m))
-	require.EqualValues(t, 2, setups.Load())
 
 	vhost := leverettest.VHost(t, address)
 	manage(t, leverettest.Node(t), http.MethodDelete, nil, "exchanges", vhost, "e")
-	require.ErrorIs(t, p.Publish(ctx, m), rabbit.ErrUnroutable)
-	require.NoError(t, p.Publish(ctx, m), "it was declared again")
-	require.EqualValues(t, 3, setups.Load())
-
-	failing := publishing(t, conn, rabbit.PublisherConfig{Setup: func(context.Context) error { return errors.New("no such luck") }})
-	require.EqualError(t, failing.Publish(ctx, m), "no such luck")
+	err := p.Publish(ctx, m)
+	require.ErrorIs(t, err, rabbit.ErrUnroutable)
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.NoError(t, d.Declare(ctx, exchange))
+	require.ErrorIs(t, p.Publish(ctx, m), rabbit.ErrNotFound, "it is remembered as declared")
+	d.Forget(exchange)
+	require.NoError(t, d.Declare(ctx, exchange))
+	require.NoError(t, p.Publish(ctx, m))
 }
 
 func TestPublishEndsWithItsContextInEveryPhase(t *testing.T) {
@@ -287,17 +280,18 @@ func TestPipelineOutcomesAndOrder(t *testing.T) {
 		if i%10 == 0 {
 			m.RoutingKey = "nobody"
 		}
-		require.NoError(t, l.Publish(ctx, m, func(err error) {
+		require.NoError(t, l.Publish(ctx, m, func(err error) error {
 			outcomes[m.MessageId] = err
 			order = append(order, m.MessageId)
+			return err
 		}))
 	}
 	large := to("q", "large")
 	large.Body = make([]byte, rabbit.DefaultMaxBody+1)
-	require.ErrorIs(t, l.Publish(ctx, large, func(error) { require.Fail(t, "it was told already") }), rabbit.ErrTooLarge)
+	require.ErrorIs(t, l.Publish(ctx, large, func(err error) error { require.Fail(t, "Publish has returned it"); return err }), rabbit.ErrTooLarge)
 	err := l.Flush(ctx)
 	require.ErrorIs(t, err, rabbit.ErrUnroutable)
-	require.NoError(t, l.Flush(ctx), "told once")
+	require.NoError(t, l.Flush(ctx), "reported once")
 	require.Len(t, outcomes, 500)
 	for i := range 500 {
 		require.Equal(t, strconv.Itoa(i), order[i])
@@ -342,7 +336,7 @@ func TestPipelineEndsWithItsContext(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	outcomes := []error{}
-	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) { outcomes = append(outcomes, err) }))
+	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) error { outcomes = append(outcomes, err); return err }))
 	require.NoError(t, l.Publish(short, to("q", "2"), nil))
 	require.ErrorIs(t, l.Publish(short, to("q", "3"), nil), context.DeadlineExceeded)
 	require.Empty(t, outcomes, "what ended was the context of another message")
@@ -369,10 +363,11 @@ func TestPipelineOutlivesAnImpatientMessage(t *testing.T) {
 	network.stall(true) // no confirms
 	confirmed := 0
 	for i := range 50 {
-		require.NoError(t, l.Publish(ctx, to("q", strconv.Itoa(i)), func(err error) {
+		require.NoError(t, l.Publish(ctx, to("q", strconv.Itoa(i)), func(err error) error {
 			if err == nil {
 				confirmed++
 			}
+			return err
 		}))
 	}
 	network.refuse(true)

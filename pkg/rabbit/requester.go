@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -23,23 +22,18 @@ type RequesterConfig struct {
 	Tag string
 	// MaxBody is as in PublisherConfig.
 	MaxBody int
-	// Setup is as in PublisherConfig.
-	Setup func(ctx context.Context) error
 	// OnLate is called with replies that nobody waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
 }
 
 // A Requester publishes requests and hands replies to those who wait for them. It is safe for concurrent use.
 type Requester struct {
-	conn   *Conn
-	config RequesterConfig
-
-	channel  atomic.Pointer[replyChannel]
-	opening  chan struct{} // held by whoever opens the channel
-	prepared *session      // what Setup has been called for; belongs to who holds opening
-	closed   chan struct{}
-	once     sync.Once
-	readers  sync.WaitGroup
+	conn    *Conn
+	config  RequesterConfig
+	channel reopened[replyChannel, *replyChannel]
+	close   context.CancelFunc // ends the life of channel
+	once    sync.Once
+	readers sync.WaitGroup
 }
 
 // NewRequester makes a requester. It does not connect or block; Close ends it.
@@ -50,12 +44,16 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 	if config.OnLate == nil {
 		config.OnLate = func(*Delivery) {}
 	}
-	return &Requester{conn: conn, config: config, opening: make(chan struct{}, 1), closed: make(chan struct{})}
+	life, end := context.WithCancel(context.Background())
+	r := &Requester{conn: conn, config: config, close: end}
+	r.channel = reopened[replyChannel, *replyChannel]{conn: conn, life: life, over: errRequesterClosed, turn: make(chan struct{}, 1), open: r.open}
+	return r
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
-// unique; reply-to is set here, and the expiration, where there is one, to what is left of ctx's time. Requests are not confirmed: what is lost on the way ends with ctx. A connection that is
-// lost after the request was written is ErrUnconfirmed at once: it may have been handled.
+// unique; reply-to is set here, and the expiration, where there is one, to what is left of ctx's time. Requests are not
+// confirmed: what is lost on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so,
+// at once, is a connection that is lost then: the request may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
@@ -65,7 +63,7 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 	request := *m
 	for {
-		ch, err := r.ready(ctx, len(m.Body))
+		ch, err := r.channel.ready(ctx, len(m.Body))
 		if err != nil {
 			return nil, err
 		}
@@ -85,92 +83,15 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 			return a.reply, a.err
 		case <-ctx.Done():
 			ch.forget(m.CorrelationId)
-			return nil, ended(ctx)
+			return nil, fmt.Errorf("%w: %w", ErrUnconfirmed, ended(ctx))
 		}
 	}
-}
-
-// Waiting returns how many calls wait for their replies.
-func (r *Requester) Waiting() int {
-	ch := r.channel.Load()
-	if ch == nil {
-		return 0
-	}
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return len(ch.waiting)
 }
 
 var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
-// ready returns an open channel on which n bytes may be written now.
-func (r *Requester) ready(ctx context.Context, n int) (*replyChannel, error) {
-	if ctx.Err() != nil {
-		return nil, r.conn.notSent(ctx)
-	}
-	if ch := r.channel.Load(); ch != nil && ch.usable() && r.conn.trySendable(ch.session, n) {
-		return ch, nil
-	}
-	living, stop := until(ctx, r.closed)
-	defer stop()
-	ch, err := r.current(living)
-	if err == nil {
-		err = r.conn.sendable(living, ch.session, n)
-	}
-	if err != nil && living.Err() != nil && ctx.Err() == nil {
-		err = errRequesterClosed
-	}
-	return ch, err
-}
-
-// current returns the open channel, or opens one.
-func (r *Requester) current(ctx context.Context) (*replyChannel, error) {
-	select {
-	case r.opening <- struct{}{}:
-		defer func() { <-r.opening }()
-	case <-ctx.Done():
-		return nil, r.conn.notSent(ctx)
-	}
-	last := r.channel.Load()
-	if last != nil && last.usable() {
-		return last, nil
-	}
-	for failures := 0; ; failures++ {
-		ch, err := r.conn.Channel(ctx)
-		if err != nil {
-			return nil, err
-		}
-		opened, err := r.open(ctx, ch, last)
-		if err == nil {
-			r.channel.Store(opened)
-			return opened, nil
-		}
-		if ctx.Err() != nil {
-			return nil, r.conn.notSent(ctx)
-		}
-		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.ResourceLocked {
-			// The reply queue still belongs to the connection that was lost, for as long as the broker does not know it.
-			if r.conn.pause(ctx, failures) != nil {
-				return nil, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
-			}
-			continue
-		}
-		if ch.session.alive() {
-			return nil, err
-		}
-	}
-}
-
-// open makes a channel ready for requests and replies, or closes it.
+// open makes a channel ready for requests and replies.
 func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (*replyChannel, error) {
-	missing := last != nil && last.missing.Load()
-	if r.config.Setup != nil && (r.prepared != ch.session || missing) {
-		if err := r.config.Setup(ctx); err != nil {
-			ch.close(ctx)
-			return nil, err
-		}
-		r.prepared = ch.session
-	}
 	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
 	if err == nil && last != nil && last.session == ch.session {
 		c.hints = last.hints // as it is: what the broker closed it for is still so
@@ -182,7 +103,6 @@ func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (
 		err = amqp.ErrClosed
 	}
 	if err != nil {
-		ch.close(ctx)
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
 	r.readers.Go(func() {
@@ -202,7 +122,6 @@ func (r *Requester) read(c *replyChannel) {
 		}
 	}
 	reason := c.exception()
-	c.missing.Store(reason != nil && reason.Code == amqp.NotFound)
 	c.fail(func(m *Publication) error {
 		if reason == nil {
 			return fmt.Errorf("%w: the connection or the reply queue was lost before the reply came", ErrUnconfirmed)
@@ -219,12 +138,11 @@ func (r *Requester) read(c *replyChannel) {
 // until all has ended, while ctx lives. Close is safe to call twice.
 func (r *Requester) Close(ctx context.Context) error {
 	first := false
-	r.once.Do(func() { first = true; close(r.closed) })
+	r.once.Do(func() { first = true; r.close() })
 	if !first {
 		return nil
 	}
-	r.opening <- struct{}{} // nobody opens another from here on
-	ch := r.channel.Load()
+	ch := r.channel.shut()
 	if ch == nil {
 		return nil
 	}
@@ -259,8 +177,7 @@ type replyChannel struct {
 	replyTo    string
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
-	missing    atomic.Bool // the broker closed it because an exchange did not exist
-	hints      *Channel    // what Tell publishes on
+	hints      *Channel // what Tell publishes on
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended

@@ -2,9 +2,7 @@ package rabbit_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -234,34 +232,27 @@ func TestRequesterClose(t *testing.T) {
 	network.refuse(false)
 }
 
-func TestRequesterSetupAndMissingExchange(t *testing.T) {
+func TestCallThroughAMissingExchange(t *testing.T) {
 	t.Parallel()
-	address := leverettest.Broker(t)
-	conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), within(t)
+	conn, ctx := connected(t), within(t)
 	answering(t, conn, nil)
-	var setups atomic.Int64
-	r := requesting(t, conn, rabbit.RequesterConfig{Setup: func(ctx context.Context) error {
-		setups.Add(1)
-		return rabbit.NewDeclarer(conn).Declare(ctx, topology.Topology{
-			Exchanges: []topology.Exchange{{Name: "requests", Type: topology.Direct}},
-			Bindings:  []topology.Binding{{Exchange: "requests", RoutingKey: "k", Queue: "ask"}},
-		})
-	}})
+	r := requesting(t, conn, rabbit.RequesterConfig{})
 	ask := func() error {
 		m := request("1")
 		m.Exchange, m.RoutingKey = "requests", "k"
 		_, err := r.Call(ctx, m)
 		return err
 	}
+	err := ask()
+	require.ErrorIs(t, err, rabbit.ErrUnroutable)
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	exchange := topology.Topology{Exchanges: []topology.Exchange{{Name: "requests", Type: topology.Direct}}}
+	declare(t, conn, exchange)
+	err = ask()
+	require.ErrorIs(t, err, rabbit.ErrUnroutable)
+	require.NotErrorIs(t, err, rabbit.ErrNotFound, "nothing is bound to it")
+	declare(t, conn, exchange, topology.Topology{Bindings: []topology.Binding{{Exchange: "requests", RoutingKey: "k", Queue: "ask"}}})
 	require.NoError(t, ask())
-	manage(t, leverettest.Node(t), http.MethodDelete, nil, "exchanges", leverettest.VHost(t, address), "requests")
-	require.ErrorIs(t, ask(), rabbit.ErrUnroutable)
-	require.NoError(t, ask())
-	require.EqualValues(t, 2, setups.Load())
-
-	failing := requesting(t, conn, rabbit.RequesterConfig{Setup: func(context.Context) error { return errors.New("no such luck") }})
-	_, err := failing.Call(ctx, request("1"))
-	require.EqualError(t, err, "no such luck")
 }
 
 func TestRepliesThatWouldCloseTheChannelAreNotSent(t *testing.T) {

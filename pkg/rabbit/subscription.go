@@ -9,35 +9,33 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/pkg/rabbit/internal/acks"
 )
 
-// subscription is the consuming of one consumer over one channel: one registering at the broker after another, since a
-// prefetch holds for the registering it came before.
+// subscription is one registration of a consumer at the broker, over a channel of its own. It lives until the consumer
+// stops, the broker cancels it, or the channel ends.
 type subscription struct {
 	consumer  *Consumer
 	channel   *Channel
 	work      context.Context //nolint:containedctx // the life of the handlers, which is the run's
-	acks      *acks
-	cancelled chan string   // by the broker
-	ended     chan struct{} // closed when the channel is no more
+	acks      *acks.Batch     // unused in Broadcast
+	tag       string
+	cancelled chan string // by the broker
 
-	latest     *registration
-	registered bool
-	received   atomic.Uint64
-	clean      chan struct{} // a delivery came that was never delivered before
-	gone       chan struct{} // closed when the broker does not answer: deliveries may then never end
-	handlers   sync.WaitGroup
-}
-
-// registration is one consumer tag.
-type registration struct {
-	tag        string
 	deliveries <-chan Delivery
-	stamped    chan stamped  // instead of deliveries, where they are stamped
-	drop       chan struct{} // closed when what was not begun goes back to the queue, or has gone
+	stamped    chan stamped // instead of deliveries, in Requests
+
+	ended <-chan struct{} // closed when the channel is no more
+	drop  chan struct{}   // closed when no further delivery may begin
+	gone  chan struct{}   // closed when the broker does not answer: deliveries may then never end
+
+	handlers sync.WaitGroup
+	started  atomic.Int64 // goroutines that handle
+	idle     atomic.Int64 // those of them that wait for a delivery
 }
 
-// stamped is a delivery and when it came.
+// stamped is a delivery with the time of its arrival.
 type stamped struct {
 	Delivery
 
@@ -46,58 +44,50 @@ type stamped struct {
 
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
 	s := &subscription{
-		consumer: c, channel: ch, work: work,
-		acks:      newAcks(ch.Channel, c.config.Prefetch, c.config.Concurrency),
+		consumer: c, channel: ch, work: work, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
+		acks:      acks.New(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
-		clean:     make(chan struct{}, 1),
+		ended:     ending(ch),
+		drop:      make(chan struct{}),
 		gone:      make(chan struct{}),
-		ended:     make(chan struct{}),
 	}
-	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-	go func() {
-		<-closed //nolint:errcheck // lost asks the channel why
-		close(s.ended)
-	}()
 	return s
 }
 
-// concerns tells whether the broker's cancel of a tag is about the registration that there is: one of another that was
-// cancelled here at the same time may come late. The tag of a channel that has ended is empty.
-func (s *subscription) concerns(tag string) bool { return tag == s.latest.tag || tag == "" }
+// ending returns a channel that is closed when ch is no more.
+func ending(ch *Channel) <-chan struct{} {
+	ended, closed := make(chan struct{}), ch.NotifyClose(make(chan *amqp.Error, 1))
+	go func() {
+		<-closed //nolint:errcheck // the reason is asked for with exception
+		close(ended)
+	}()
+	return ended
+}
 
-// consume registers with a prefetch, and has n goroutines handle what comes. When ctx ends, it still waits some seconds
-// for the broker's answer: to go in order then, and not to leave deliveries to a channel that just closes.
-func (s *subscription) consume(ctx context.Context, prefetch, n int) error {
+// register begins to consume. When ctx ends, it still waits some seconds for the broker's answer, so that the consumer
+// can be cancelled in an orderly way.
+func (s *subscription) register(ctx context.Context) error {
 	c := s.consumer
-	r := &registration{tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)), drop: make(chan struct{})}
 	ctx, stop := outlasting(ctx)
 	defer stop()
-	if !c.config.NoAck {
-		if err := doOn(ctx, s.channel, func() error { return s.channel.Qos(prefetch, 0, false) }); err != nil {
+	noAck := c.config.Mode == Broadcast
+	if !noAck {
+		if err := doOn(ctx, s.channel, func() error { return s.channel.Qos(c.config.Prefetch, 0, false) }); err != nil {
 			return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 		}
 	}
 	var err error
-	r.deliveries, err = callOn(ctx, s.channel, func() (<-chan Delivery, error) {
-		return s.channel.Consume(c.config.Queue, r.tag, c.config.NoAck, c.config.Exclusive, false, false, nil)
+	s.deliveries, err = callOn(ctx, s.channel, func() (<-chan Delivery, error) {
+		return s.channel.Consume(c.config.Queue, s.tag, noAck, noAck, false, false, c.config.Args)
 	})
 	if err != nil {
 		return fmt.Errorf("consume from %s: %w", c.config.Queue, err)
 	}
-	s.latest, s.registered = r, true
-	s.acks.size(prefetch, n)
-	c.note(nil)
-	if c.config.Stamp {
-		r.stamped = make(chan stamped, prefetch)
-		s.handlers.Go(func() { s.stamp(r) })
+	if c.config.Mode == Requests {
+		s.stamped = make(chan stamped, c.config.Prefetch)
+		s.handlers.Go(s.stamp)
 	}
-	for range n {
-		c.handlers.Add(1)
-		s.handlers.Go(func() {
-			defer c.handlers.Done()
-			s.handle(r)
-		})
-	}
+	s.start()
 	return nil
 }
 
@@ -111,135 +101,113 @@ func outlasting(ctx context.Context) (context.Context, func()) {
 	return longer, func() { stop(); cancel() }
 }
 
-// careful consumes one delivery at a time, until a clean one came or nothing has come for a second, or ctx has ended.
-// On success no consumer is registered, and the last delivery is perhaps still being handled.
-func (s *subscription) careful(ctx context.Context) error {
-	if err := s.consume(ctx, 1, 1); err != nil {
-		return err
-	}
-	idle := time.NewTicker(time.Second)
-	defer idle.Stop()
-	for seen := uint64(0); ; {
-		select {
-		case <-ctx.Done():
-			return s.cancel(true)
-		case <-s.ended:
-			return s.lost("")
-		case tag := <-s.cancelled:
-			if s.concerns(tag) {
-				return s.lost(tag)
-			}
-		case <-s.clean:
-			return s.cancel(false)
-		case <-idle.C:
-			now := s.received.Load()
-			if now == seen && s.consumer.Running() == 0 {
-				return s.cancel(false)
-			}
-			seen = now
-		}
-	}
-}
-
-// cancel ends the registration. What is here already and not begun is handled all the same, or, with drop, given back.
-func (s *subscription) cancel(drop bool) error {
-	if drop {
-		close(s.latest.drop)
-	}
-	session := s.channel.session
-	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), session.patience())
-	defer stop()
-	if err := doOn(ctx, s.channel, func() error { return s.channel.Cancel(s.latest.tag, false) }); err != nil {
-		if ctx.Err() != nil {
-			session.silent.Store(true)
-		}
-		close(s.gone)
-		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
-	}
-	if drop {
-		s.handle(s.latest) // those whose work it is may all be busy
-	}
-	return nil
-}
-
-// stamp notes when deliveries come. It never waits: there is room for as many as the broker hands out.
-func (s *subscription) stamp(r *registration) {
-	defer close(r.stamped)
+// stamp notes when deliveries arrive. It never waits: there is room for as many as the broker hands out.
+func (s *subscription) stamp() {
+	defer close(s.stamped)
 	for {
 		select {
-		case d, ok := <-r.deliveries:
+		case d, ok := <-s.deliveries:
 			if !ok {
 				return
 			}
-			r.stamped <- stamped{d, time.Now()}
+			s.stamped <- stamped{d, time.Now()}
 		case <-s.gone:
 			return
 		}
 	}
 }
 
-// handle is one goroutine's work: one delivery after another, until there are no more.
-func (s *subscription) handle(r *registration) {
-	if r.stamped != nil {
-		for d := range r.stamped {
-			s.deliver(r, &d.Delivery, d.at)
-		}
+// start starts one more goroutine that handles deliveries, if there may be one. Goroutines are started as they are needed:
+// the last idle one starts the next before it begins to work. So an idle queue holds one.
+func (s *subscription) start() {
+	if s.started.Add(1) > int64(s.consumer.config.Concurrency) {
+		s.started.Add(-1)
 		return
 	}
+	s.idle.Add(1)
+	s.handlers.Add(1)
+	s.consumer.handlers.Add(1)
+	s.consumer.handling.Add(1)
+	go s.handle(sync.OnceFunc(func() {
+		s.consumer.handling.Add(-1)
+		s.handlers.Done()
+		s.consumer.handlers.Done()
+	}))
+}
+
+// handle is one goroutine's work: one delivery after another, until there are no more or it was abandoned.
+func (s *subscription) handle(release func()) {
+	defer release()
 	for {
-		select {
-		case d, ok := <-r.deliveries:
-			if !ok {
-				return
-			}
-			s.deliver(r, &d, time.Time{})
-		case <-s.gone:
+		in := &Incoming{channel: s.channel, ended: s.ended, settle: s.settle, release: release}
+		if !s.next(in) {
 			return
 		}
+		if s.idle.Add(-1) == 0 {
+			s.start()
+		}
+		s.deliver(in)
+		s.idle.Add(1)
+		if in.abandoned.Load() {
+			return
+		}
+	}
+}
+
+// next waits for a delivery. It returns false when there will be none.
+func (s *subscription) next(in *Incoming) (ok bool) {
+	if s.stamped != nil {
+		var next stamped
+		next, ok = <-s.stamped
+		in.Delivery, in.At = next.Delivery, next.at
+		return ok
+	}
+	select {
+	case in.Delivery, ok = <-s.deliveries:
+		return ok
+	case <-s.gone:
+		return false
 	}
 }
 
 // deliver has one delivery handled, and settles it.
-func (s *subscription) deliver(r *registration, d *Delivery, at time.Time) {
+func (s *subscription) deliver(in *Incoming) {
 	c := s.consumer
-	if !s.begin(r) {
-		if !c.config.NoAck {
-			s.acks.Nack(d.DeliveryTag, true)
-		}
+	if !s.begin() {
+		s.acks.GiveBack(in.DeliveryTag)
 		return
 	}
-	s.received.Add(1)
-	if !deliveredBefore(d) {
-		select {
-		case s.clean <- struct{}{}:
-		default:
-		}
-	}
-	if at.IsZero() {
-		at = time.Now()
-	}
-	in := &Incoming{Delivery: *d, At: at, subscription: s}
-	if !c.config.NoAck {
-		in.acks = s.acks
+	if in.At.IsZero() {
+		in.At = time.Now()
 	}
 	settlement := c.config.Handle(s.work, in)
-	c.end()
-	switch {
-	case c.config.NoAck, in.settled:
-	case settlement == Ack:
-		s.acks.Ack(d.DeliveryTag)
-	default:
-		s.acks.Nack(d.DeliveryTag, settlement != Reject)
+	c.running.Add(-1)
+	<-c.slots
+	if settlement != 0 && in.settled.CompareAndSwap(false, true) {
+		s.settle(in.DeliveryTag, settlement)
 	}
 }
 
-// begin waits for the turn of a handler, and tells whether it may run: not when deliveries go back to the queue, or have
-// gone there with the channel.
-func (s *subscription) begin(r *registration) bool {
+func (s *subscription) settle(tag uint64, settlement Settlement) {
+	switch {
+	case s.consumer.config.Mode == Broadcast:
+	case settlement == Ack:
+		s.acks.Ack(tag)
+	case settlement == ackNow:
+		s.acks.Ack(tag)
+		s.acks.Flush()
+	default:
+		s.acks.Nack(tag, settlement != Reject)
+	}
+}
+
+// begin waits for a free handler slot. It returns false if the delivery must go back to the queue, or went back with its
+// channel.
+func (s *subscription) begin() bool {
 	c := s.consumer
-	// Selects of one channel each: one of several takes the locks of all of them, which all handlers share.
+	// Selects of one channel each: a select of several takes the locks of all of them, which all handlers share.
 	select {
-	case <-r.drop:
+	case <-s.drop:
 		return false
 	default:
 	}
@@ -261,7 +229,7 @@ func (s *subscription) begin(r *registration) bool {
 	case c.slots <- struct{}{}:
 		c.running.Add(1)
 		return true
-	case <-r.drop:
+	case <-s.drop:
 		return false
 	case <-s.ended:
 		return false
@@ -270,38 +238,90 @@ func (s *subscription) begin(r *registration) bool {
 	}
 }
 
-func (c *Consumer) end() {
-	c.running.Add(-1)
-	<-c.slots
-}
-
-// deliveredBefore tells whether a worker had the message before and failed with it. Quorum queues count that; what was
-// merely given back is not counted from RabbitMQ 4.3 on, which counts both apart. Classic queues only know that there
-// was a delivery before.
-func deliveredBefore(d *Delivery) bool {
-	if count, ok := d.Headers["x-delivery-count"]; ok {
-		return !isZero(count)
-	}
-	if _, ok := d.Headers["x-acquired-count"]; ok {
-		return false
-	}
-	return d.Redelivered
-}
-
-func isZero(number any) bool {
-	switch number {
-	case int64(0), int32(0), int16(0), int8(0), uint8(0), uint16(0), uint32(0):
-		return true
-	default:
-		return false
+// wait returns when the subscription has ended, or ctx has; in that case nil, if the broker has confirmed the end.
+func (s *subscription) wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return s.cancel()
+	case <-s.ended:
+		return s.lost()
+	case tag := <-s.cancelled:
+		if tag == "" { // closed with the channel
+			<-s.ended
+			return s.lost()
+		}
+		close(s.drop)
+		return errCancelled
 	}
 }
 
-// retire lets the handlers that still run finish, tells the broker what they did, and closes the channel; in the
-// background, as part of what Run waits for.
+// errCancelled is why deliveries ended though connection and channel live.
+var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")
+
+// lost returns why the channel ended. What was not begun must not be, since it comes again.
+func (s *subscription) lost() error {
+	close(s.drop)
+	if e := s.channel.exception(); e != nil {
+		return fmt.Errorf("the broker closed the channel: %w", e)
+	}
+	return s.ofConnection(errors.New("the channel was closed"))
+}
+
+// ofConnection returns errConnectionLost instead of err if the connection is lost, and with it all consumers.
+func (s *subscription) ofConnection(err error) error {
+	if s.channel.session.alive() {
+		return err
+	}
+	return errConnectionLost
+}
+
+// errConnectionLost is why consuming ends where the connection logs the reason.
+var errConnectionLost = errors.New("the connection was lost")
+
+// cancel ends the registration. What is here and not begun goes back to the queue, or, in Requests, is handled all the
+// same.
+func (s *subscription) cancel() error {
+	s.acks.Stop() // before the consumer is cancelled, which makes a quorum queue take in all acks
+	if s.consumer.config.Mode != Requests {
+		close(s.drop)
+	}
+	session := s.channel.session
+	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), session.patience())
+	defer stop()
+	if err := doOn(ctx, s.channel, func() error { return s.channel.Cancel(s.tag, false) }); err != nil {
+		if ctx.Err() != nil {
+			session.silent.Store(true)
+		}
+		close(s.gone)
+		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
+	}
+	if s.consumer.config.Mode == Work {
+		for d := range s.deliveries { // the handlers may all be busy
+			s.acks.GiveBack(d.DeliveryTag)
+		}
+	}
+	return nil
+}
+
+const (
+	// heldBack is how long running handlers may take before deliveries that were not begun go back to the queue ahead of
+	// them: one by one, since a frame for several would take the running ones along.
+	heldBack = 250 * time.Millisecond
+	// returnEach is how many of those go back every returnEvery: see [acks.Batch.Close] for the broker's limit.
+	returnEach  = 16
+	returnEvery = 100 * time.Millisecond
+)
+
+// retire waits for the handlers that still run, settles what they did, gives back what was not begun, and closes the
+// channel; in the background, as part of what Run waits for.
 func (s *subscription) retire() {
-	s.consumer.closers.Go(func() {
+	done := make(chan struct{})
+	go func() {
 		s.handlers.Wait()
+		close(done)
+	}()
+	s.consumer.closers.Go(func() {
+		s.giveBack(done)
 		if err := s.acks.Close(); err != nil {
 			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
 		}
@@ -309,18 +329,22 @@ func (s *subscription) retire() {
 	})
 }
 
-// lost says why deliveries have ended unasked: because the broker cancelled a tag, or, where there is none, because the
-// channel has ended. What was not begun must not be, since it comes again.
-func (s *subscription) lost(tag string) error {
-	close(s.latest.drop)
-	if tag != "" {
-		return errCancelled
+// giveBack returns when done is closed, that is when the last handler has ended. Until then it gives back what was not
+// begun, if the handlers take their time.
+func (s *subscription) giveBack(done <-chan struct{}) {
+	timer := time.NewTimer(heldBack)
+	defer timer.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-s.ended:
+			<-done
+			return
+		case <-timer.C:
+			if s.acks.Return(returnEach) > 0 {
+				timer.Reset(returnEvery)
+			}
+		}
 	}
-	if e := s.channel.exception(); e != nil {
-		return fmt.Errorf("the broker closed the channel: %w", e)
-	}
-	return errors.New("the connection was lost")
 }
-
-// errCancelled is why deliveries ended though connection and channel live.
-var errCancelled = errors.New("the broker cancelled the consumer: its queue was deleted, or a handler took longer than the consumer timeout")

@@ -6,7 +6,7 @@ import "context"
 // own, which lasts as long as the connection: where the hint may not be published, or its exchange does not exist, the
 // broker closes that one, and no call is any the worse.
 func (r *Requester) Tell(m *Publication) {
-	calls := r.channel.Load()
+	calls := r.channel.current.Load()
 	if calls == nil {
 		return
 	}

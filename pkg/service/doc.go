@@ -19,7 +19,7 @@
 //				}
 //				rt.Close("database", db.Close)
 //				p := payment.New(own, db, rt.Client)
-//				queues.AuthorizePayment.Answer(rt.Worker, p.Authorize)
+//				queues.AuthorizePayment.Answer(rt.Handlers, p.Authorize)
 //				return nil
 //			},
 //		}

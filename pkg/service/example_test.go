@@ -36,7 +36,7 @@ func hello() service.Program {
 			if own.Word == "" {
 				return errors.New("hello.word is empty")
 			}
-			greet.Handle(rt.Worker, func(ctx context.Context, g Greeting) error {
+			greet.Handle(rt.Handlers, func(ctx context.Context, g Greeting) error {
 				rt.Logger.InfoContext(ctx, own.Word, "name", g.Name)
 				return nil
 			})

@@ -26,6 +26,7 @@ type life struct {
 	health    *health
 	telemetry *telemetry
 	rt        *Runtime
+	worker    *leveret.Worker // nil where the service serves nothing
 	opened    []closer
 }
 
@@ -138,7 +139,7 @@ const theBroker = "the broker"
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	config := l.settings.conn
 	config.Logger = l.log
-	config.TracerProvider, config.MeterProvider, config.Propagator = l.telemetry.tracer, l.telemetry.meter, l.telemetry.propagator
+	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
 	complaints := &complaints{log: l.log}
 	config.OnFailure = func(err error) {
 		l.ready.explain(theBroker, err)
@@ -185,10 +186,10 @@ func (l *life) runtime(conn *leveret.Conn) error {
 		DataDir: l.settings.dataDir, DatabasePath: l.settings.databasePath,
 		loaded: l.loaded, ready: l.ready,
 	}
-	config := l.settings.worker
+	config := l.settings.handlers
 	config.Middleware = append(slices.Clone(config.Middleware), l.rt.used)
-	l.rt.Worker, err = leveret.NewWorker(conn, service, config)
-	return err
+	l.rt.Handlers = leveret.NewHandlers(service, config)
+	return nil
 }
 
 // setup calls the program's Setup.
@@ -199,10 +200,15 @@ func (l *life) setup(ctx context.Context) error {
 	return err
 }
 
-// complete looks whether Setup has done what the service needs.
-func (l *life) complete() error {
-	if err := l.rt.Worker.Check(); err != nil {
+// complete makes the worker, and finds out whether Setup has done what the service needs.
+func (l *life) complete() (err error) {
+	if err := l.rt.Handlers.Err(); err != nil {
 		return fmt.Errorf("what Setup registered and the service %q do not fit: %w", l.program.Service.Name(), err)
+	}
+	if l.serves() {
+		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {
+			return exit(exitUsage, "%w", err)
+		}
 	}
 	if !l.serves() && len(l.rt.edges)+len(l.rt.beside) == 0 {
 		return fmt.Errorf("the service %q serves nothing, and Setup started nothing by Edge or Go", l.program.Service.Name())
@@ -210,8 +216,8 @@ func (l *life) complete() error {
 	return nil
 }
 
-// serves tells whether the worker has anything to do.
-func (l *life) serves() bool { return len(l.rt.Worker.Queues()) > 0 }
+// serves reports whether there is anything for a worker to do.
+func (l *life) serves() bool { return len(l.program.Service.WorkQueues(l.rt.Conn.Names())) > 0 }
 
 // down closes what was opened, the last first. An error of what the program itself registered is the program's.
 func (l *life) down(ctx context.Context) error {

@@ -29,7 +29,7 @@ func TestAWholeLife(t *testing.T) {
 		Service: units, Version: "1.2.3",
 		Setup: func(ctx context.Context, given *service.Runtime) error {
 			rt = given
-			do.Handle(rt.Worker, func(ctx context.Context, u unit) error {
+			do.Handle(rt.Handlers, func(ctx context.Context, u unit) error {
 				rt.Logger.InfoContext(ctx, "doing", "n", u.N)
 				switch u.N {
 				case 2:
@@ -40,7 +40,7 @@ func TestAWholeLife(t *testing.T) {
 				}
 				return happened.Publish(ctx, rt.Client, u)
 			})
-			ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return unit{u.N + 1}, nil })
+			ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return unit{u.N + 1}, nil })
 			<-setUp
 			return ctx.Err()
 		},
@@ -262,7 +262,7 @@ func TestWrongPrograms(t *testing.T) {
 			`the service "unit" handles unit.do, but has no handler for it`,
 		},
 		"a handler too many": {service.Program{Service: front, Setup: func(_ context.Context, rt *service.Runtime) error {
-			do.Handle(rt.Worker, func(context.Context, unit) error { return nil })
+			do.Handle(rt.Handlers, func(context.Context, unit) error { return nil })
 			return nil
 		}}, `has a handler for the command "unit.do", but does not say that it serves it`},
 		"nothing to do": {
@@ -391,8 +391,8 @@ func TestAStuckHandlerEndsTheProgram(t *testing.T) {
 	t.Cleanup(func() { close(release) })
 	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, given *service.Runtime) error {
 		rt = given
-		do.Handle(rt.Worker, func(context.Context, unit) error { <-release; return nil })
-		ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+		do.Handle(rt.Handlers, func(context.Context, unit) error { <-release; return nil })
+		ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })
 		return nil
 	}}, map[string]string{
 		"broker.url": leverettest.Broker(t), "worker.handler_timeout": "50ms", "worker.stuck_after": "50ms", "worker.drain_timeout": "50ms",
@@ -530,9 +530,9 @@ func TestWhatTheProgramSaysAndWhatIsConfigured(t *testing.T) {
 	tooLarge := make(chan error, 1)
 	var rt *service.Runtime
 	r := start(t, service.Program{
-		Service: units,
-		Client:  leveret.ClientConfig{Middleware: []leveret.Middleware{around("client")}, MaxBody: 8},
-		Worker:  leveret.WorkerConfig{Middleware: []leveret.Middleware{around("program")}},
+		Service:  units,
+		Client:   leveret.ClientConfig{Middleware: []leveret.Middleware{around("client")}, MaxBody: 8},
+		Handlers: leveret.HandlersConfig{Middleware: []leveret.Middleware{around("program")}},
 		Setup: func(_ context.Context, given *service.Runtime) error {
 			rt = given
 			handlers(rt)
@@ -569,8 +569,8 @@ func TestAQueueWithOtherArgumentsIsUsed(t *testing.T) {
 	var rt *service.Runtime
 	r := start(t, service.Program{Service: units, Setup: func(_ context.Context, given *service.Runtime) error {
 		rt = given
-		do.Handle(rt.Worker, func(context.Context, unit) error { close(handled); return nil })
-		ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+		do.Handle(rt.Handlers, func(context.Context, unit) error { close(handled); return nil })
+		ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })
 		return nil
 	}}, map[string]string{"broker.url": broker})
 	r.log.await(t, "ready")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -21,13 +22,15 @@ type nothing struct{}
 func inHandler(t *testing.T, f func(context.Context)) {
 	t.Helper()
 	do := leveret.NewCommand[nothing]("log.it")
-	w, err := leveret.NewWorker(nil, leveret.NewService("log", leveret.Handles(do)), leveret.WorkerConfig{})
-	require.NoError(t, err)
-	do.Handle(w, func(ctx context.Context, _ nothing) error { f(ctx); return nil })
-	o := w.Process(t.Context(), &leveret.Message{
+	h := leveret.NewHandlers(leveret.NewService("log", leveret.Handles(do)), leveret.HandlersConfig{})
+	do.Handle(h, func(ctx context.Context, _ nothing) error { f(ctx); return nil })
+	m := &leveret.Message{
 		Contract: do, ID: "m-1", CorrelationID: "c-1", ConversationID: "v-1", Body: []byte(`{}`),
-		Headers: map[string]any{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+	}
+	ctx := propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{
+		"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	})
+	o := h.Process(ctx, m, nil)
 	require.NoError(t, o.Err)
 }
 

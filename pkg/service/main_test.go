@@ -176,6 +176,6 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 
 // handlers registers handlers that do nothing for what units serves.
 func handlers(rt *service.Runtime) {
-	do.Handle(rt.Worker, func(context.Context, unit) error { return nil })
-	ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+	do.Handle(rt.Handlers, func(context.Context, unit) error { return nil })
+	ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })
 }

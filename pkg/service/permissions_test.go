@@ -34,7 +34,7 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 		var rt *service.Runtime
 		r := start(t, service.Program{Service: restricted, Setup: func(_ context.Context, given *service.Runtime) error {
 			rt = given
-			pay.Handle(rt.Worker, func(ctx context.Context, u unit) error {
+			pay.Handle(rt.Handlers, func(ctx context.Context, u unit) error {
 				m := leveret.MessageFrom(ctx)
 				switch {
 				case u.N == 1 && m.Attempt == 1:
@@ -47,8 +47,8 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 				}
 				return nil
 			})
-			paid.Subscribe(rt.Worker, func(context.Context, unit) error { return nil })
-			quote.Answer(rt.Worker, func(ctx context.Context, u unit) (unit, error) {
+			paid.Subscribe(rt.Handlers, func(context.Context, unit) error { return nil })
+			quote.Answer(rt.Handlers, func(ctx context.Context, u unit) (unit, error) {
 				if u.N > 4 {
 					asked <- struct{}{}
 					select {

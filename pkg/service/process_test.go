@@ -28,7 +28,7 @@ var processes = map[string]service.Program{
 
 // setUpProcess handles units that take as long as the file in TEST_HOLD exists.
 func setUpProcess(_ context.Context, rt *service.Runtime) error {
-	do.Handle(rt.Worker, func(ctx context.Context, u unit) error {
+	do.Handle(rt.Handlers, func(ctx context.Context, u unit) error {
 		rt.Logger.InfoContext(ctx, "begun", "n", u.N)
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
@@ -39,7 +39,7 @@ func setUpProcess(_ context.Context, rt *service.Runtime) error {
 		}
 		return nil
 	})
-	ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+	ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })
 	return nil
 }
 

@@ -34,12 +34,13 @@ type Program struct {
 	// Overrides win over flags, environment and file, by name: for a program that runs this one inside itself.
 	Overrides map[string]string
 
-	// Client and Worker are what configuration does not set: middleware, for instance, and the program's own defaults.
-	// What a flag, a variable, the file, Defaults or Overrides set, wins.
-	Client leveret.ClientConfig
-	Worker leveret.WorkerConfig
+	// Client, Handlers and Worker are what configuration does not set: middleware, for instance, and the program's own
+	// defaults. What a flag, a variable, the file, Defaults or Overrides set, wins.
+	Client   leveret.ClientConfig
+	Handlers leveret.HandlersConfig
+	Worker   leveret.WorkerConfig
 
-	// Setup builds the service: handlers on rt.Worker, and whatever rt.Go runs. It may block, and should end when ctx does:
+	// Setup builds the service: handlers in rt.Handlers, and whatever rt.Go runs. It may block, and should end when ctx does:
 	// ctx ends when the program is told to. An error ends the program, and so does a panic. Required.
 	Setup func(ctx context.Context, rt *Runtime) error
 }
@@ -74,7 +75,7 @@ func (p Program) withDefaults() Program {
 	return p
 }
 
-// err tells what is wrong with the program itself.
+// err returns what is wrong with the program itself.
 func (p Program) err() error {
 	switch {
 	case p.Service == nil:
@@ -82,6 +83,5 @@ func (p Program) err() error {
 	case p.Setup == nil:
 		return errors.New("service.Program has no Setup: it registers the handlers")
 	}
-	_, err := leveret.NewWorker(nil, p.Service, leveret.WorkerConfig{}) // looks at the service and its contracts
-	return err
+	return p.Service.Err()
 }

@@ -25,9 +25,8 @@ type Runtime struct {
 	Conn   *leveret.Conn
 	// Client sends what the service declared.
 	Client *leveret.Client
-	// Worker takes the handlers of what the service declared. It runs once Setup has returned; do not run it. Of a service
-	// that serves nothing it never runs.
-	Worker *leveret.Worker
+	// Handlers takes the handlers of what the service declared. A worker serves them once Setup has returned.
+	Handlers *leveret.Handlers
 
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
@@ -60,8 +59,8 @@ type function struct {
 // Decode reads the program's own keys of a section into a struct with `config:"…"` tags: see [config.Loaded.Decode].
 func (rt *Runtime) Decode(section string, into any) error { return rt.loaded.Decode(section, into) }
 
-// Use puts middleware around every handler of rt.Worker, the first outermost, inside of Program.Worker.Middleware. For
-// middleware that needs what Setup opens; call it in Setup.
+// Use puts middleware around every handler, the first outermost, inside of Program.Handlers.Middleware. For middleware that
+// needs what Setup opens; call it in Setup.
 func (rt *Runtime) Use(middleware ...leveret.Middleware) {
 	rt.change("Use", func() { rt.middleware = append(rt.middleware, middleware...) })
 }

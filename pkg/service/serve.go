@@ -20,8 +20,8 @@ func (l *life) serve(ctx context.Context) error {
 
 	var consuming []function
 	if l.serves() {
-		consuming = append(consuming, function{"worker", l.rt.Worker.Run})
-		l.ready.add("", l.rt.Worker.Ready)
+		consuming = append(consuming, function{"worker", l.worker.Run})
+		l.ready.add("", l.worker.Ready)
 	} else {
 		l.ready.add("", l.rt.Conn.Ready)
 	}
@@ -62,10 +62,10 @@ func (l *life) announce(ctx context.Context) error {
 			return nil
 		}
 	}
-	broker, version := l.rt.Conn.Server()
-	queues := l.rt.Worker.Queues()
-	if queues == nil {
-		queues = []string{}
+	broker, version := l.rt.Conn.Broker()
+	queues := []string{}
+	if l.worker != nil {
+		queues = l.worker.Queues()
 	}
 	l.log.InfoContext(ctx, "ready", "health", l.health.address(), "queues", queues, "broker", broker,
 		"broker_version", version, "version", l.program.Version)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // settings is the configuration as the parts of a program take it. This file is the one place where a key becomes a field
@@ -19,6 +20,7 @@ import (
 type settings struct {
 	conn           leveret.ConnConfig // without what is made at run time: logger, telemetry
 	client         leveret.ClientConfig
+	handlers       leveret.HandlersConfig
 	worker         leveret.WorkerConfig
 	connectTimeout time.Duration // 0 is for ever
 	logLevel       slog.Level
@@ -43,9 +45,11 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			Instance:         instance(),
 			Version:          p.Version,
 			Namespace:        c.Broker.Namespace,
+			Layout:           topology.Layout(c.Broker.Layout),
 			NoDeclare:        !c.Broker.Declare,
-			RequestQueueType: c.Broker.RequestQueueType,
+			RequestQueueType: topology.QueueType(c.Broker.RequestQueueType),
 			Heartbeat:        c.Broker.Heartbeat,
+			MaxBackoff:       c.Broker.MaxBackoff,
 		},
 		client: leveret.ClientConfig{
 			Middleware:  p.Client.Middleware,
@@ -53,14 +57,18 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			MaxBody:     unlessSet(p, loaded, "client.max_body", p.Client.MaxBody, c.Client.MaxBody),
 			ReplyQueue:  unlessSet(p, loaded, "client.reply_queue", p.Client.ReplyQueue, c.Client.ReplyQueue),
 		},
+		handlers: leveret.HandlersConfig{
+			Middleware:     p.Handlers.Middleware,
+			HandlerTimeout: unlessSet(p, loaded, "worker.handler_timeout", p.Handlers.HandlerTimeout, c.Worker.HandlerTimeout),
+			OnOutcome:      p.Handlers.OnOutcome,
+		},
 		worker: leveret.WorkerConfig{
-			Middleware:     p.Worker.Middleware,
-			Concurrency:    unlessSet(p, loaded, "worker.concurrency", p.Worker.Concurrency, c.Worker.Concurrency),
-			Prefetch:       unlessSet(p, loaded, "worker.prefetch", p.Worker.Prefetch, c.Worker.Prefetch),
-			HandlerTimeout: unlessSet(p, loaded, "worker.handler_timeout", p.Worker.HandlerTimeout, c.Worker.HandlerTimeout),
-			StuckAfter:     unlessSet(p, loaded, "worker.stuck_after", p.Worker.StuckAfter, c.Worker.StuckAfter),
-			DrainTimeout:   unlessSet(p, loaded, "worker.drain_timeout", p.Worker.DrainTimeout, c.Worker.DrainTimeout),
-			Stacks:         unlessSet(p, loaded, "worker.stacks", p.Worker.Stacks, c.Worker.Stacks),
+			Concurrency:  unlessSet(p, loaded, "worker.concurrency", p.Worker.Concurrency, c.Worker.Concurrency),
+			Prefetch:     unlessSet(p, loaded, "worker.prefetch", p.Worker.Prefetch, c.Worker.Prefetch),
+			StuckAfter:   unlessSet(p, loaded, "worker.stuck_after", p.Worker.StuckAfter, c.Worker.StuckAfter),
+			DrainTimeout: unlessSet(p, loaded, "worker.drain_timeout", p.Worker.DrainTimeout, c.Worker.DrainTimeout),
+			Stacks:       unlessSet(p, loaded, "worker.stacks", p.Worker.Stacks, c.Worker.Stacks),
+			OnReady:      p.Worker.OnReady,
 		},
 		connectTimeout: c.Broker.ConnectTimeout,
 		logFormat:      c.Log.Format,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // mapped says, for a key, a value that is not its default, and what it changes; nil where a program does not use the key.
@@ -33,10 +34,12 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"broker.password":           {"hunter2", func(s *settings) { s.conn.URLs = []string{"amqps://guest:hunter2@rabbit/"} }},
 		"broker.password_file":      {password, func(s *settings) { s.conn.URLs = []string{"amqps://guest:hunter2@rabbit/"} }},
 		"broker.namespace":          {"stage", func(s *settings) { s.conn.Namespace = "stage" }},
+		"broker.layout":             {"isolated", func(s *settings) { s.conn.Layout = topology.Isolated }},
 		"broker.declare":            {"false", func(s *settings) { s.conn.NoDeclare = true }},
 		"broker.request_queue_type": {"quorum", func(s *settings) { s.conn.RequestQueueType = "quorum" }},
 		"broker.connect_timeout":    {"7s", func(s *settings) { s.connectTimeout = 7 * time.Second }},
 		"broker.heartbeat":          {"7s", func(s *settings) { s.conn.Heartbeat = 7 * time.Second }},
+		"broker.max_backoff":        {"7s", func(s *settings) { s.conn.MaxBackoff = 7 * time.Second }},
 		"broker.management_url":     {"http://x:1/", nil}, // services do without
 		"broker.tls.ca_file":        {authority, func(s *settings) { s.conn.TLS = &tls.Config{} }},
 		"broker.tls.server_name":    {"rabbit", func(s *settings) { s.conn.TLS = &tls.Config{ServerName: "rabbit"} }},
@@ -48,7 +51,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"client.reply_queue":        {"true", func(s *settings) { s.client.ReplyQueue = true }},
 		"worker.concurrency":        {"7", func(s *settings) { s.worker.Concurrency = 7 }},
 		"worker.prefetch":           {"77", func(s *settings) { s.worker.Prefetch = 77 }},
-		"worker.handler_timeout":    {"7s", func(s *settings) { s.worker.HandlerTimeout = 7 * time.Second }},
+		"worker.handler_timeout":    {"7s", func(s *settings) { s.handlers.HandlerTimeout = 7 * time.Second }},
 		"worker.stuck_after":        {"7s", func(s *settings) { s.worker.StuckAfter = 7 * time.Second }},
 		"worker.drain_timeout":      {"7s", func(s *settings) { s.worker.DrainTimeout = 7 * time.Second }},
 		"worker.stacks":             {"true", func(s *settings) { s.worker.Stacks = true }},
@@ -134,9 +137,10 @@ func authorityFile(t *testing.T) string {
 func TestTheProgramsOwnSettings(t *testing.T) {
 	t.Parallel()
 	p := Program{
-		Service: leveret.NewService("unit"),
-		Client:  leveret.ClientConfig{MaxBody: 5, ReplyQueue: true, MaxInFlight: 6},
-		Worker:  leveret.WorkerConfig{Concurrency: 5, Prefetch: 50, HandlerTimeout: time.Second, Stacks: true},
+		Service:  leveret.NewService("unit"),
+		Client:   leveret.ClientConfig{MaxBody: 5, ReplyQueue: true, MaxInFlight: 6},
+		Worker:   leveret.WorkerConfig{Concurrency: 5, Prefetch: 50, Stacks: true},
+		Handlers: leveret.HandlersConfig{HandlerTimeout: time.Second},
 	}
 	read := func(o config.Options) settings {
 		loaded, err := p.schema().Load(nil, o)
@@ -148,8 +152,9 @@ func TestTheProgramsOwnSettings(t *testing.T) {
 	s := read(config.Options{})
 	require.Equal(t, leveret.ClientConfig{MaxBody: 5, ReplyQueue: true, MaxInFlight: 6}, s.client)
 	require.Equal(t, leveret.WorkerConfig{
-		Concurrency: 5, Prefetch: 50, HandlerTimeout: time.Second, StuckAfter: 30 * time.Second, DrainTimeout: 30 * time.Second, Stacks: true,
+		Concurrency: 5, Prefetch: 50, StuckAfter: 30 * time.Second, DrainTimeout: 30 * time.Second, Stacks: true,
 	}, s.worker)
+	require.Equal(t, leveret.HandlersConfig{HandlerTimeout: time.Second}, s.handlers)
 	s = read(config.Options{Overrides: map[string]string{
 		"client.max_body": "16777216", "client.reply_queue": "false", "worker.concurrency": "3", "worker.stacks": "no",
 	}})

@@ -56,11 +56,11 @@ func TestTracesGoThroughAndOut(t *testing.T) {
 	t.Cleanup(endpoint.Close)
 	broker := leverettest.Broker(t)
 	r := start(t, service.Program{Service: units, Version: "1.2.3", Setup: func(_ context.Context, rt *service.Runtime) error {
-		do.Handle(rt.Worker, func(ctx context.Context, u unit) error {
+		do.Handle(rt.Handlers, func(ctx context.Context, u unit) error {
 			rt.Logger.InfoContext(ctx, "doing")
 			return happened.Publish(ctx, rt.Client, u)
 		})
-		ask.Answer(rt.Worker, func(_ context.Context, u unit) (unit, error) { return u, nil })
+		ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })
 		return nil
 	}}, map[string]string{"broker.url": broker, "telemetry.otlp_endpoint": endpoint.URL})
 	r.log.await(t, "ready")

@@ -7,136 +7,137 @@ import (
 
 // Limits that the queues carry as arguments. An argument of a queue cannot be changed once the queue exists.
 const (
-	// DeliveryLimit is how often a work queue delivers a message before it dead-letters it on its own: the net under
-	// crashes. RabbitMQ before 4.0 has none by default, 4.0 and later drop at the 21st return where it is unset.
-	DeliveryLimit = 20
-	// DeadLetterDeliveryLimit lets dead letters be looked at as often as anybody likes.
-	DeadLetterDeliveryLimit = 1_000_000
+	// DeliveryLimit is how often a work queue delivers a message before it dead-letters it itself: the last net, since
+	// a restart of the worker or of the broker may count as well. RabbitMQ before 4.0 has no limit by default; 4.0 and
+	// later drop a message at its 21st return.
+	DeliveryLimit = 1000
+	// KeptDeliveryLimit is the limit of queues that keep messages for later. Looking at them counts as a delivery on
+	// some versions, and a queue without a limit reorders what it gets back (RabbitMQ 3.10).
+	KeptDeliveryLimit = 1_000_000
 	// RequestQueueExpiry is how long a request queue outlives its last worker. Until then a call waits for a worker;
-	// after it, a call is told that nobody serves it.
+	// after it, a call fails as unroutable.
 	RequestQueueExpiry = 60 * time.Second
 )
 
-// Command is where a command travels: the exchange, its durable quorum queue, and what failing needs.
-func (n Names) Command(contract string) Topology {
-	return n.Work(Exchange{Name: n.CommandExchange(), Type: Direct}, n.RoutingKey(contract), n.ContractQueue(contract))
+// Serving returns the exchange on which operators reach the workers of a service.
+func (n Names) Serving(service string) Topology {
+	return Topology{Exchanges: []Exchange{{Name: n.OperatorExchange(service), Type: Direct}}}
 }
 
-// Subscription is where an event travels to one subscriber.
-func (n Names) Subscription(service, name, event string) Topology {
-	return n.Work(Exchange{Name: n.EventExchange(), Type: Topic}, n.RoutingKey(event), n.SubscriptionQueue(service, name, event))
-}
-
-// Event is what a publisher of events needs: the exchange alone.
-func (n Names) Event() Topology {
-	return Topology{Exchanges: []Exchange{{Name: n.EventExchange(), Type: Topic}}}
-}
-
-// Requests is what a caller needs: the exchanges alone. A caller never declares a request's queue, so that a request
-// nobody serves is returned to it as unroutable.
-func (n Names) Requests() Topology {
-	return Topology{Exchanges: []Exchange{
-		{Name: n.RequestExchange(), Type: Direct},
-		{Name: n.ControlExchange(), Type: Direct},
-	}}
-}
-
-// Request is where a request travels. The queueType is "classic" or "quorum".
-func (n Names) Request(exchange Exchange, routingKey, queue, queueType string) Topology {
-	t := n.Requests()
-	t.bind(exchange, routingKey, Queue{Name: queue, Args: map[string]any{
-		"x-queue-type": queueType,
-		"x-expires":    RequestQueueExpiry.Milliseconds(),
-	}})
+// Calling returns what a caller of a request needs: the exchanges alone. A caller never declares a request's queue, so
+// that a request that nobody serves is returned to it as unroutable.
+func (n Names) Calling(owner string, exchange Exchange) Topology {
+	t := Topology{Exchanges: []Exchange{{Name: n.ControlExchange(owner), Type: Direct}}}
+	if exchange.Name != "" {
+		t.Exchanges = append(t.Exchanges, exchange)
+	}
 	return t
 }
 
-// Control is the exclusive queue in which one process hears that requests of these contracts were cancelled.
+// Request returns the way of a request to the service that answers it.
+func (n Names) Request(owner string, exchange Exchange, routingKey, queue string, queueType QueueType) Topology {
+	var t Topology
+	t.bind(exchange, routingKey, Queue{Name: queue, Args: map[string]any{
+		"x-queue-type": string(queueType),
+		"x-expires":    RequestQueueExpiry.Milliseconds(),
+	}})
+	t.Add(n.Calling(owner, exchange))
+	return t
+}
+
+// Control returns the exclusive queue in which one process of a service learns that requests of these contracts were
+// cancelled.
 func (n Names) Control(service, instance string, contracts ...string) Topology {
-	queue := n.ControlQueue(service, instance)
+	queue, exchange := n.ControlQueue(service, instance), n.ControlExchange(service)
 	t := Topology{
-		Exchanges: []Exchange{{Name: n.ControlExchange(), Type: Direct}},
+		Exchanges: []Exchange{{Name: exchange, Type: Direct}},
 		Queues:    []Queue{{Name: queue, Exclusive: true}},
 	}
 	for _, c := range contracts {
-		t.Bindings = append(t.Bindings, Binding{Exchange: n.ControlExchange(), RoutingKey: n.CancelKey(c), Queue: queue})
+		t.Bindings = append(t.Bindings, Binding{Exchange: exchange, RoutingKey: n.CancelKey(c), Queue: queue})
 	}
 	return t
 }
 
-// Failing is what the failures of a work queue need, whoever owns the queue: its dead-letter queue, and the way back
-// from the retry tiers.
-func (n Names) Failing(queue string) Topology {
-	t := Topology{
-		Exchanges: []Exchange{{Name: n.DeadLetterExchange(), Type: Direct}},
-		Queues: []Queue{{Name: n.DeadLetterQueue(queue), Args: map[string]any{
-			"x-queue-type":     "quorum",
-			"x-delivery-limit": int64(DeadLetterDeliveryLimit),
-		}}},
-		Bindings: []Binding{{Exchange: n.DeadLetterExchange(), RoutingKey: queue, Queue: n.DeadLetterQueue(queue)}},
-	}
-	t.Add(n.retryReturn())
-	t.Bindings = append(t.Bindings, Binding{Exchange: n.RetryReturnExchange(), RoutingKey: queue, Queue: queue})
-	return t
-}
-
-// RetryTiers are the queues in which failed messages wait for the given delays. A message goes back through a direct
-// exchange with an alternate: dead-lettering to the default exchange, some 32 messages for a queue that is gone would
-// stall the tier for everybody.
-func (n Names) RetryTiers(delays ...time.Duration) Topology {
-	t := n.retryReturn()
-	for _, d := range slices.Sorted(slices.Values(delays)) {
-		name := n.RetryTier(d)
-		t.Add(Topology{
-			Exchanges: []Exchange{{Name: name, Type: Fanout}},
-			Queues: []Queue{{Name: name, Args: map[string]any{
-				"x-queue-type":           "quorum",
-				"x-message-ttl":          d.Milliseconds(),
-				"x-dead-letter-exchange": n.RetryReturnExchange(),
-				"x-dead-letter-strategy": "at-least-once",
-				"x-overflow":             "reject-publish",
-			}}},
-			Bindings: []Binding{{Exchange: name, Queue: name}},
-		})
-	}
-	return t
-}
-
-// Work is a work queue, what is bound to it, and what failing needs. An exchange without a name is the default one:
-// it exists, and every queue is bound to it.
-func (n Names) Work(exchange Exchange, routingKey, queue string) Topology {
+// Work returns the queue from which a service takes commands or events, what is bound to it, and what failing needs.
+// An exchange without a name is the default one: it exists, and every queue is bound to it.
+func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string) Topology {
 	var t Topology
 	t.bind(exchange, routingKey, Queue{Name: queue, Args: map[string]any{
-		"x-queue-type":           "quorum",
+		"x-queue-type":           string(Quorum),
 		"x-delivery-limit":       int64(DeliveryLimit),
-		"x-dead-letter-exchange": n.DeadLetterExchange(),
+		"x-dead-letter-exchange": n.DeadLetterExchange(consumer),
 		// Without it the routing key of the publish would be used, which several queues may share.
 		"x-dead-letter-routing-key": queue,
 		"x-dead-letter-strategy":    "at-least-once",
 		"x-overflow":                "reject-publish",
 	}})
-	t.Add(n.Failing(queue))
+	t.Add(n.Failing(consumer, queue))
+	return t
+}
+
+// Failing returns what the failures of a work queue need, whoever declares the queue: its dead-letter queue, and the way
+// back from the retry tiers.
+func (n Names) Failing(consumer, queue string) Topology {
+	var t Topology
+	t.bind(Exchange{Name: n.DeadLetterExchange(consumer), Type: Direct}, queue, kept(n.DeadLetterQueue(queue)))
+	t.Add(n.retryReturn(consumer))
+	t.Bindings = append(t.Bindings, Binding{Exchange: n.RetryReturnExchange(consumer), RoutingKey: queue, Queue: queue})
+	return t
+}
+
+// RetryTiers returns the queues in which failed messages wait for the given delays. A message goes back through a direct
+// exchange with an alternate: dead-lettering to the default exchange, some 32 messages for a queue that is gone would
+// stall the tier for all queues.
+func (n Names) RetryTiers(consumer string, delays ...time.Duration) Topology {
+	t := n.retryReturn(consumer)
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(delays))) {
+		name := n.RetryTier(consumer, d)
+		t.bind(Exchange{Name: name, Type: Fanout}, "", Queue{Name: name, Args: map[string]any{
+			"x-queue-type":           string(Quorum),
+			"x-delivery-limit":       int64(KeptDeliveryLimit),
+			"x-message-ttl":          d.Milliseconds(),
+			"x-dead-letter-exchange": n.RetryReturnExchange(consumer),
+			"x-dead-letter-strategy": "at-least-once",
+			"x-overflow":             "reject-publish",
+		}})
+	}
+	return t
+}
+
+// QuarantineQueue returns where a service keeps messages that may have crashed it, until it has tried them one by one.
+// They are published with their work queue as the routing key.
+func (n Names) QuarantineQueue(consumer string) Topology {
+	var t Topology
+	t.bind(Exchange{Name: n.Quarantine(consumer), Type: Fanout}, "", kept(n.Quarantine(consumer)))
+	return t
+}
+
+// kept is a queue that keeps messages until somebody decides. With reject-publish, a policy that limits its length
+// refuses further messages, where it would drop confirmed ones otherwise.
+func kept(name string) Queue {
+	return Queue{Name: name, Args: map[string]any{
+		"x-queue-type":     string(Quorum),
+		"x-delivery-limit": int64(KeptDeliveryLimit),
+		"x-overflow":       "reject-publish",
+	}}
+}
+
+func (n Names) retryReturn(consumer string) Topology {
+	lost := n.RetryLost(consumer)
+	var t Topology
+	t.bind(Exchange{Name: lost, Type: Fanout}, "", kept(lost))
+	t.Exchanges = append(t.Exchanges, Exchange{
+		Name: n.RetryReturnExchange(consumer), Type: Direct, Args: map[string]any{"alternate-exchange": lost},
+	})
 	return t
 }
 
 // bind adds a queue, and its binding to an exchange.
 func (t *Topology) bind(exchange Exchange, routingKey string, queue Queue) {
-	one := Topology{Queues: []Queue{queue}}
+	t.Queues = append(t.Queues, queue)
 	if exchange.Name != "" {
-		one.Exchanges = []Exchange{exchange}
-		one.Bindings = []Binding{{Exchange: exchange.Name, RoutingKey: routingKey, Queue: queue.Name}}
-	}
-	t.Add(one)
-}
-
-func (n Names) retryReturn() Topology {
-	lost := n.RetryLost()
-	return Topology{
-		Exchanges: []Exchange{
-			{Name: lost, Type: Fanout},
-			{Name: n.RetryReturnExchange(), Type: Direct, Args: map[string]any{"alternate-exchange": lost}},
-		},
-		Queues:   []Queue{{Name: lost, Args: map[string]any{"x-queue-type": "quorum", "x-delivery-limit": int64(DeadLetterDeliveryLimit)}}},
-		Bindings: []Binding{{Exchange: lost, Queue: lost}},
+		t.Exchanges = append(t.Exchanges, exchange)
+		t.Bindings = append(t.Bindings, Binding{Exchange: exchange.Name, RoutingKey: routingKey, Queue: queue.Name})
 	}
 }

@@ -6,10 +6,30 @@ import (
 	"time"
 )
 
-// Names makes the names of exchanges, queues and routing keys. Its zero value is the default namespace.
+// A Layout says which exchanges and retry tiers the services of a system share. Every service, tool and client of one
+// system must use the same layout.
+type Layout string
+
+// The layouts. Queues have the same names in both.
+const (
+	// Shared is the default, and what the zero value means: all services share one exchange per kind of message, the
+	// retry tiers, and the way back from them. A user who may write to an exchange reaches every queue that is bound to
+	// it.
+	Shared Layout = "shared"
+	// Isolated gives each service its own exchanges, retry tiers and way back, so that the right to write to one
+	// service's exchange reaches the queues of that service alone.
+	Isolated Layout = "isolated"
+)
+
+// Names makes the names of exchanges, queues and routing keys. Its zero value has no namespace, and the [Shared] layout.
+//
+// The methods take the service that a name belongs to, which the shared layout ignores: for what is sent, the owner of
+// the contract; for what fails, the service that takes messages from the queue.
 type Names struct {
 	// Namespace prefixes every name, so that two systems can share a virtual host. Empty by default.
 	Namespace string
+	// Layout is the layout of the system. Default [Shared].
+	Layout Layout
 }
 
 func (n Names) in(name string) string {
@@ -19,29 +39,48 @@ func (n Names) in(name string) string {
 	return n.Namespace + "." + name
 }
 
-// CommandExchange is the direct exchange that all commands go through.
-func (n Names) CommandExchange() string { return n.in("commands") }
+// of returns a name that belongs to one service in the isolated layout. The kind comes first, so that names sort by it.
+func (n Names) of(kind, service string) string {
+	if n.Layout == Isolated {
+		kind += "." + service
+	}
+	return n.in(kind)
+}
 
-// EventExchange is the topic exchange that all events go through.
-func (n Names) EventExchange() string { return n.in("events") }
+// CommandExchange is the direct exchange of the owner's commands.
+func (n Names) CommandExchange(owner string) string { return n.of("commands", owner) }
 
-// RequestExchange is the direct exchange that all requests go through.
-func (n Names) RequestExchange() string { return n.in("requests") }
+// EventExchange is the topic exchange of the owner's events.
+func (n Names) EventExchange(owner string) string { return n.of("events", owner) }
+
+// RequestExchange is the direct exchange of the requests that the owner answers.
+func (n Names) RequestExchange(owner string) string { return n.of("requests", owner) }
+
+// ControlExchange is the direct exchange on which callers reach the workers of the owner, to cancel a request.
+func (n Names) ControlExchange(owner string) string { return n.of("control", owner) }
+
+// OperatorExchange is the direct exchange on which operators reach the workers of a service. Callers need no right to it.
+func (n Names) OperatorExchange(service string) string { return n.of("operators", service) }
 
 // DeadLetterExchange is the direct exchange that takes a failed message to the dead-letter queue of its work queue.
-func (n Names) DeadLetterExchange() string { return n.in("dead-letters") }
-
-// ControlExchange is the direct exchange of the messages that workers tell each other, such as "cancel this request".
-func (n Names) ControlExchange() string { return n.in("control") }
+func (n Names) DeadLetterExchange(consumer string) string { return n.of("dead-letters", consumer) }
 
 // RetryReturnExchange is the direct exchange that takes a message from a retry tier back to its work queue.
-func (n Names) RetryReturnExchange() string { return n.in("retry.return") }
+func (n Names) RetryReturnExchange(consumer string) string {
+	return n.of("retry", consumer) + ".return"
+}
 
 // RetryLost is the fanout exchange, and the queue, of messages whose work queue was gone when their retry was due.
-func (n Names) RetryLost() string { return n.in("retry.lost") }
+func (n Names) RetryLost(consumer string) string { return n.of("retry", consumer) + ".lost" }
 
 // RetryTier is the fanout exchange, and the queue, where messages wait for d before they are tried again.
-func (n Names) RetryTier(d time.Duration) string { return n.in("retry." + duration(d)) }
+func (n Names) RetryTier(consumer string, d time.Duration) string {
+	return n.of("retry", consumer) + "." + duration(d)
+}
+
+// Quarantine is the fanout exchange, and the queue, of messages that may have crashed the service that took them. Each
+// service has its own in both layouts.
+func (n Names) Quarantine(consumer string) string { return n.in("quarantine." + consumer) }
 
 // RoutingKey is the key a contract's messages are published with.
 func (n Names) RoutingKey(contract string) string { return n.in(contract) }
@@ -56,6 +95,13 @@ func (n Names) SubscriptionQueue(service, name, event string) string {
 		service += "." + name
 	}
 	return n.in(service + ".on." + event)
+}
+
+// Consumer returns the service that takes messages from a queue whose name [Names.ContractQueue] or
+// [Names.SubscriptionQueue] made. The name of any other queue does not say.
+func (n Names) Consumer(queue string) string {
+	service, _, _ := strings.Cut(strings.TrimPrefix(queue, n.in("")), ".")
+	return service
 }
 
 // DeadLetterQueue is the queue that keeps the failed messages of a work queue.

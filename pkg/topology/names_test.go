@@ -27,7 +27,7 @@ func TestRetryTierNames(t *testing.T) {
 		3630 * time.Second:      "retry.1h0m30s",
 		10 * time.Hour:          "retry.10h",
 	} {
-		require.Equal(t, want, topology.Names{}.RetryTier(d))
-		require.Equal(t, "shop."+want, topology.Names{Namespace: "shop"}.RetryTier(d))
+		require.Equal(t, want, topology.Names{}.RetryTier("payment", d))
+		require.Equal(t, "shop."+want, topology.Names{Namespace: "shop"}.RetryTier("payment", d))
 	}
 }

@@ -1,15 +1,21 @@
 package topology
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // The exchange types of AMQP 0-9-1 that Leveret uses.
 const (
 	Direct = "direct"
 	Topic  = "topic"
 	Fanout = "fanout"
+)
+
+// A QueueType is what a queue is made of, as its x-queue-type says.
+type QueueType string
+
+// The types of queue that Leveret declares.
+const (
+	Classic QueueType = "classic"
+	Quorum  QueueType = "quorum"
 )
 
 // An Exchange is where messages are published. It is durable, always: RabbitMQ 4.3 refuses transient ones in places.
@@ -28,14 +34,6 @@ type Queue struct {
 	Args map[string]any
 }
 
-// Type returns the queue's type as its arguments have it: "quorum", "classic", "stream".
-func (q Queue) Type() string {
-	if t, ok := q.Args["x-queue-type"].(string); ok {
-		return t
-	}
-	return "classic"
-}
-
 // A Binding takes messages from an exchange to a queue.
 type Binding struct {
 	Exchange   string
@@ -51,22 +49,27 @@ type Topology struct {
 }
 
 // Add puts everything of others into t, each thing once: of two exchanges or two queues with one name the first stays.
+// Its cost is that of all that is in t and others, so many others are better added in one call.
 func (t *Topology) Add(others ...Topology) {
-	for _, o := range others {
+	exchanges, queues, bindings := make(map[string]bool), make(map[string]bool), make(map[Binding]bool)
+	for i, o := range append([]Topology{*t}, others...) {
 		for _, e := range o.Exchanges {
-			if !slices.ContainsFunc(t.Exchanges, func(have Exchange) bool { return have.Name == e.Name }) {
+			if !exchanges[e.Name] && i > 0 {
 				t.Exchanges = append(t.Exchanges, e)
 			}
+			exchanges[e.Name] = true
 		}
 		for _, q := range o.Queues {
-			if !slices.ContainsFunc(t.Queues, func(have Queue) bool { return have.Name == q.Name }) {
+			if !queues[q.Name] && i > 0 {
 				t.Queues = append(t.Queues, q)
 			}
+			queues[q.Name] = true
 		}
 		for _, b := range o.Bindings {
-			if !slices.Contains(t.Bindings, b) {
+			if !bindings[b] && i > 0 {
 				t.Bindings = append(t.Bindings, b)
 			}
+			bindings[b] = true
 		}
 	}
 }
@@ -78,25 +81,4 @@ func (t *Topology) Queue(name string) (Queue, bool) {
 		return Queue{}, false
 	}
 	return t.Queues[i], true
-}
-
-// Equal reports whether two sets of arguments mean the same to a broker. Whole numbers are equal whatever their Go type.
-func Equal(a, b map[string]any) bool {
-	return maps.EqualFunc(a, b, func(x, y any) bool { return number(x) == number(y) })
-}
-
-func number(v any) any {
-	switch n := v.(type) {
-	case int:
-		return int64(n)
-	case int32:
-		return int64(n)
-	case int16:
-		return int64(n)
-	case float64: // as JSON gives them
-		if n == float64(int64(n)) {
-			return int64(n)
-		}
-	}
-	return v
 }

@@ -73,20 +73,17 @@ func BenchmarkContractSend(b *testing.B) {
 }
 
 // What a worker does with a message beside the broker: middleware, deadline, telemetry without an SDK, decoding, verdict.
-func BenchmarkWorkerProcess(b *testing.B) {
+func BenchmarkProcess(b *testing.B) {
 	command := leveret.NewCommand[peers.Payload]("bench.work")
-	w, err := leveret.NewWorker(nil, leveret.NewService("bench", leveret.Handles(command)), leveret.WorkerConfig{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	command.Handle(w, func(context.Context, peers.Payload) error { return nil })
+	h := leveret.NewHandlers(leveret.NewService("bench", leveret.Handles(command)), leveret.HandlersConfig{})
+	command.Handle(h, func(context.Context, peers.Payload) error { return nil })
 	body, err := json.Marshal(peers.Payloads(256)(1))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if o := w.Process(b.Context(), leveret.NewMessage(b.Context(), command, body)); o.Verdict != leveret.VerdictAck {
+		if o := h.Process(b.Context(), leveret.NewMessage(b.Context(), command, body), nil); o.Verdict != leveret.VerdictAck {
 			b.Fatal(o.Err)
 		}
 	}

@@ -35,7 +35,7 @@ func (f flavour) peer(p Peer) Peer {
 }
 
 func leveretCommand(s Setting, name string) *leveret.Command[Payload] {
-	var options []leveret.Option
+	var options []leveret.ContractOption
 	if s.RetryDelay > 0 {
 		options = append(options, leveret.Retry(leveret.RetryPolicy{Delays: []time.Duration{s.RetryDelay}}))
 	}
@@ -74,7 +74,6 @@ func (c *leveretClient) Close(ctx context.Context) error {
 
 type leveretSends struct {
 	*leveretClient
-	sender   leveret.Sender
 	commands []*leveret.Command[Payload]
 	next     func() int
 }
@@ -85,18 +84,27 @@ func (f flavour) sends(ctx context.Context, s Setting) (*leveretSends, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &leveretSends{c, c.client, commands, roundRobin(len(commands))}, nil
+	return &leveretSends{c, commands, roundRobin(len(commands))}, nil
 }
 
 func (f flavour) sender(ctx context.Context, s Setting) (Sender, error) { return f.sends(ctx, s) }
 
 func (l *leveretSends) Send(ctx context.Context, p *Payload) error {
-	return l.commands[l.next()].Send(ctx, l.sender, *p)
+	return l.commands[l.next()].Send(ctx, l.client, *p)
 }
 
+// leveretPipe is a pipeline as a sender.
 type leveretPipe struct {
 	*leveretSends
 	pipeline *leveret.Pipeline
+}
+
+func (l leveretPipe) Send(ctx context.Context, p *Payload) error {
+	m, err := l.commands[l.next()].Message(ctx, *p)
+	if err != nil {
+		return err
+	}
+	return l.pipeline.Write(ctx, m)
 }
 
 func (f flavour) pipeline(ctx context.Context, s Setting) (Pipeline, error) {
@@ -104,46 +112,33 @@ func (f flavour) pipeline(ctx context.Context, s Setting) (Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := sends.client.Pipeline()
-	sends.sender = p
-	return leveretPipe{sends, p}, nil
+	return leveretPipe{sends, sends.client.Pipeline(nil)}, nil
 }
 
 func (l leveretPipe) Flush(ctx context.Context) error { return l.pipeline.Flush(ctx) }
 
 func (f flavour) work(ctx context.Context, s Setting, ready func(), h Handler) error {
 	commands, contracts := leveretCommands(s)
-	return f.run(ctx, s, leveret.NewService("bench", leveret.Handles(contracts...)), ready, func(w *leveret.Worker) {
+	return f.run(ctx, s, leveret.NewService("bench", leveret.Handles(contracts...)), ready, func(handlers *leveret.Handlers) {
 		for _, c := range commands {
-			c.Handle(w, func(ctx context.Context, p Payload) error { return h(ctx, &p) })
+			c.Handle(handlers, func(ctx context.Context, p Payload) error { return h(ctx, &p) })
 		}
 	})
 }
 
 // run runs a worker, and says when it is ready.
-func (f flavour) run(ctx context.Context, s Setting, service *leveret.Service, ready func(), register func(*leveret.Worker)) error {
+func (f flavour) run(ctx context.Context, s Setting, service *leveret.Service, ready func(), register func(*leveret.Handlers)) error {
 	conn, err := f.connect(ctx, s)
 	if err != nil {
 		return err
 	}
 	closing := context.WithoutCancel(ctx)
-	w, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{Concurrency: s.Concurrency, Prefetch: s.Prefetch})
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	register(h)
+	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{Concurrency: s.Concurrency, Prefetch: s.Prefetch, OnReady: ready})
 	if err != nil {
 		return errors.Join(err, conn.Close(closing))
 	}
-	register(w)
-	go func() {
-		poll := time.NewTicker(time.Millisecond)
-		defer poll.Stop()
-		for w.Ready() != nil {
-			select {
-			case <-poll.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-		ready()
-	}()
 	err = w.Run(ctx)
 	return errors.Join(err, conn.Close(closing))
 }
@@ -170,8 +165,8 @@ func (l leveretCalls) Call(ctx context.Context, p *Payload) (*Payload, error) {
 
 func (f flavour) serve(ctx context.Context, s Setting, ready func(), r Responder) error {
 	request := leveretRequest(s)
-	return f.run(ctx, s, leveret.NewService("bench", leveret.Answers(request)), ready, func(w *leveret.Worker) {
-		request.Answer(w, func(ctx context.Context, p Payload) (Payload, error) {
+	return f.run(ctx, s, leveret.NewService("bench", leveret.Answers(request)), ready, func(h *leveret.Handlers) {
+		request.Answer(h, func(ctx context.Context, p Payload) (Payload, error) {
 			reply, err := r(ctx, &p)
 			if err != nil {
 				return Payload{}, err

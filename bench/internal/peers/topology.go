@@ -18,7 +18,7 @@ const (
 func WorkArgs(queue string) amqp.Table {
 	return amqp.Table{
 		"x-queue-type":              "quorum",
-		"x-delivery-limit":          int64(20),
+		"x-delivery-limit":          int64(1000),
 		"x-dead-letter-exchange":    deadLetters,
 		"x-dead-letter-routing-key": queue,
 		"x-dead-letter-strategy":    "at-least-once",
@@ -35,7 +35,9 @@ func declareWork(ch *amqp.Channel, s Setting) error {
 	}
 	for _, queue := range s.queues() {
 		dlq := queue + ".dlq"
-		if err := declareBound(ch, deadLetters, queue, dlq, amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(1_000_000)}); err != nil {
+		if err := declareBound(ch, deadLetters, queue, dlq, amqp.Table{
+			"x-queue-type": "quorum", "x-delivery-limit": int64(1_000_000), "x-overflow": "reject-publish",
+		}); err != nil {
 			return err
 		}
 		if err := declareBound(ch, commands, queue, queue, WorkArgs(queue)); err != nil {

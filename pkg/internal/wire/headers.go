@@ -92,11 +92,20 @@ func Count(h rabbit.Table, name string) int {
 	return int(min(max(n, 0), maxCount))
 }
 
+// Cut shortens s to n bytes without cutting a character.
+func Cut(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\ufffd")
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
+}
+
 // FormatTime writes a time as headers carry it.
 func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// Carried returns the headers that a copy of a message takes along, in a table of its own: without those that tell of a
-// past that is not the copy's, or would send it elsewhere; and, where they are too many, none.
+// Carried returns the headers that a copy of a message takes along, in its own table: without those about a
+// past that is not the copy's, and those that would send it elsewhere; and, where they are too many, none.
 func Carried(h rabbit.Table) rabbit.Table {
 	out := maps.Clone(h)
 	if out == nil {
@@ -109,7 +118,7 @@ func Carried(h rabbit.Table) rabbit.Table {
 	return out
 }
 
-// brokers tells whether a header is written by RabbitMQ, or obeyed by it.
+// brokers reports whether a header is written by RabbitMQ, or obeyed by it.
 func brokers(name string) bool {
 	switch name {
 	case "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count":

@@ -76,3 +76,20 @@ func TestCopyTakesOffWhatWouldEndItEarly(t *testing.T) {
 		ReplyTo: "r", MessageId: "m", Timestamp: now, Type: "ty", AppId: "app", Body: []byte("body"),
 	}, wire.Copy(d))
 }
+
+func TestCut(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "short", wire.Cut("short", 10))
+	require.Equal(t, "1234567…", wire.Cut("1234567890ab", 10))
+	require.Equal(t, "éé…", wire.Cut("ééééé", 8), "no half characters")
+	require.Equal(t, "a�b", wire.Cut("a\xff\xfeb", 10))
+	for range 3 {
+		long := wire.Cut(string(make([]byte, 5000))+"\xff\xff", 2<<10)
+		require.LessOrEqual(t, len(long), 2<<10)
+	}
+	bad := make([]byte, 0, 4000)
+	for range 2000 {
+		bad = append(bad, 'a', 0xff)
+	}
+	require.LessOrEqual(t, len(wire.Cut(string(bad), 2<<10)), 2<<10)
+}

@@ -7,7 +7,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// An Audit is what the inventory service's store says, for whoever wants to check the system from its stores.
+// An Audit is the content of the inventory service's store, for checking the system from outside.
 type Audit struct {
 	Stock        []Shelf              `json:"stock"`
 	Reservations []AuditedReservation `json:"reservations"`
@@ -28,7 +28,7 @@ type AuditedReservation struct {
 	Rejected bool   `json:"rejected"`
 }
 
-// A Movement is what was taken from a shelf for an order.
+// A Movement is a quantity of one article taken off the shelf for an order.
 type Movement struct {
 	OrderID   string `json:"order_id"`
 	SKU       string `json:"sku"`
@@ -36,8 +36,8 @@ type Movement struct {
 	MessageID string `json:"message_id"`
 }
 
-// Taken counts, from the raw movements, how often goods were taken for each order: the most that it is for one of its
-// articles. Goods were reserved twice where it is above one.
+// Taken returns how often goods were taken for each order, counted from the raw movements: the highest count among its
+// articles. More than one means that goods were reserved twice.
 func (a Audit) Taken() map[string]int {
 	type line struct{ orderID, sku string }
 	times := make(map[line]int, len(a.Movements))
@@ -50,7 +50,7 @@ func (a Audit) Taken() map[string]int {
 	return taken
 }
 
-// Misplaced returns the articles of which another number is reserved than the movements add up to. There are none.
+// Misplaced returns the articles whose reserved quantity differs from the sum of their movements. There should be none.
 func (a Audit) Misplaced() []string {
 	sum := map[string]int64{}
 	for _, m := range a.Movements {
@@ -65,7 +65,7 @@ func (a Audit) Misplaced() []string {
 	return wrong
 }
 
-// ReadAudit reads the store at path, without writing to it and without disturbing a worker that has it open.
+// ReadAudit reads the store at path. It writes nothing and does not block a worker that has the store open.
 func ReadAudit(ctx context.Context, path string) (Audit, error) {
 	var a Audit
 	err := store.View(ctx, path, func(q store.Querier) error {

@@ -1,3 +1,3 @@
-// Package inventory keeps the stock and sets goods aside: all that an order needs, or none of it. What was decided for an
-// order stays decided, however often it is asked again.
+// Package inventory keeps the stock and sets goods aside: everything that an order needs, or nothing. The first decision
+// for an order is final, however often the command arrives.
 package inventory

@@ -19,12 +19,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bundle is a service with a store of its own.
+// bundle is a service with its own store.
 type bundle struct {
 	*Service
-	path   string
-	sent   *leverettest.Recorder
-	worker *leveret.Worker
+	path     string
+	sent     *leverettest.Recorder
+	handlers *leveret.Handlers
 }
 
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
@@ -41,10 +41,9 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, b.sent)
-	w, err := leveret.NewWorker(nil, queues.Inventory, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	b.Register(w)
-	b.worker = w
+	h := leveret.NewHandlers(queues.Inventory, leveret.HandlersConfig{})
+	b.Register(h)
+	b.handlers = h
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -69,8 +68,8 @@ func (b *bundle) exec(t *testing.T, query string, args ...any) error {
 	})
 }
 
-func reservation(lines ...queues.StockLine) queues.StockReservation {
-	return queues.StockReservation{OrderID: uuid.Must(uuid.NewV7()).String(), Lines: lines}
+func reservation(lines ...queues.StockLine) queues.ReserveStockCommand {
+	return queues.ReserveStockCommand{OrderID: uuid.Must(uuid.NewV7()).String(), Lines: lines}
 }
 
 func TestDecide(t *testing.T) {
@@ -116,7 +115,7 @@ func TestReserve(t *testing.T) {
 func TestRejectTakesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
-	for _, q := range []queues.StockReservation{
+	for _, q := range []queues.ReserveStockCommand{
 		reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 1}, queues.StockLine{SKU: SKUSoldOut, Quantity: 1}),
 		reservation(queues.StockLine{SKU: "NO-SUCH", Quantity: 1}),
 		reservation(queues.StockLine{SKU: SKUScarce, Quantity: 26}),
@@ -132,7 +131,7 @@ func TestRejectTakesNothing(t *testing.T) {
 	}
 }
 
-// TestRejectedStaysRejected: who heard of it has cancelled the order; goods that come later are for others.
+// TestRejectedStaysRejected: the order has been cancelled by then, so goods that arrive later are for other orders.
 func TestRejectedStaysRejected(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
@@ -160,8 +159,8 @@ func TestInterrupted(t *testing.T) {
 				b := setup(t, r)
 				q := reservation(queues.StockLine{SKU: tc.sku, Quantity: 1})
 				return shoptest.Case{
-					Handle: func(options ...leveret.SendOption) leverettest.Delivered {
-						return leverettest.Deliver(t.Context(), b.worker, queues.ReserveStock, q, options...)
+					Handle: func(options ...leverettest.Option) leverettest.Delivered {
+						return leverettest.Deliver(t.Context(), b.handlers, queues.ReserveStock, q, options...)
 					},
 					Restart: func() { b.restart(t) },
 					Check:   func() { require.Len(t, b.audit(t).Movements, tc.want) },
@@ -171,7 +170,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestScarceGoodsGoToAsManyAsThereAre: many ask at once, some of them twice.
+// TestScarceGoodsGoToAsManyAsThereAre sends many commands at once, some of them twice.
 func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})

@@ -8,18 +8,18 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Some of the articles that the migrations put on the shelves, for demonstrations and tests. Of the first there is
-// plenty; of the second a little; of the third none.
+// Articles that the migrations create, for demonstrations and tests: plenty of the first, a few of the second, none of
+// the third.
 const (
 	SKUPlenty  = "TEA-GREEN"
 	SKUScarce  = "MUG-LIMITED"
 	SKUSoldOut = "MUG-SOLDOUT"
 )
 
-// ErrOther: other goods are asked for than were decided on under the same order_id.
+// ErrOther means that the same order_id was already decided for different goods.
 var ErrOther = leveret.NewError(leveret.AlreadyExists, "reservation_exists", "another reservation has this order_id")
 
-// A Reservation is what was decided for an order: its goods were set aside, or, where there are shortages, none were.
+// A Reservation is the decision for an order: all goods are set aside or, if there are shortages, none.
 type Reservation struct {
 	OrderID   string
 	Lines     []queues.StockLine
@@ -27,16 +27,17 @@ type Reservation struct {
 	DecidedAt time.Time
 }
 
-// Rejected reports whether the goods were not there.
+// Rejected reports whether some of the goods were out of stock.
 func (r *Reservation) Rejected() bool { return len(r.Shortages) > 0 }
 
-func (r *Reservation) asks(q queues.StockReservation) bool {
+// matches reports whether the reservation is the one that q asks for.
+func (r *Reservation) matches(q queues.ReserveStockCommand) bool {
 	return r.OrderID == q.OrderID && slices.Equal(r.Lines, q.Lines)
 }
 
-// Decide makes the decision on what is asked for, where available holds how many of each article are free. An article
-// that it does not hold has none. It is a pure function.
-func Decide(q queues.StockReservation, available map[string]int64, now time.Time) Reservation {
+// Decide decides on q, given the available quantity of each article. An article missing from the map is out of stock.
+// It is a pure function.
+func Decide(q queues.ReserveStockCommand, available map[string]int64, now time.Time) Reservation {
 	r := Reservation{OrderID: q.OrderID, Lines: q.Lines, DecidedAt: now}
 	for _, l := range q.Lines {
 		if free := available[l.SKU]; free < int64(l.Quantity) {

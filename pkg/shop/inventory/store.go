@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -21,23 +20,19 @@ var migrations embed.FS
 // A Store keeps the stock and the reservations. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path, and makes it, with goods on the shelves, where there is none. The caller
-// closes it.
+// OpenStore opens the SQLite file at path. If it does not exist, OpenStore creates it with goods on the shelves. The
+// caller closes the store.
 func OpenStore(ctx context.Context, path string) (*Store, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it cannot happen: the folder is embedded
-	}
-	s, err := store.Open(ctx, path, files)
+	s, err := store.Open(ctx, path, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
 	return &Store{s}, nil
 }
 
-// Reserve sets the goods of an order aside, or decides that they are not there, and returns the decision. Where there is
-// one for the order already, it returns that; or [ErrOther], where it is not on what q asks for.
-func (s *Store) Reserve(ctx context.Context, q queues.StockReservation, now time.Time) (*Reservation, error) {
+// Reserve decides whether the goods of an order can be set aside, sets them aside if so, and returns the decision. If
+// the order was decided before, Reserve returns that decision, or [ErrOther] if it was for different goods.
+func (s *Store) Reserve(ctx context.Context, q queues.ReserveStockCommand, now time.Time) (*Reservation, error) {
 	var r *Reservation
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		if err := store.RecordDelivery(ctx, tx, now); err != nil {
@@ -50,7 +45,7 @@ func (s *Store) Reserve(ctx context.Context, q queues.StockReservation, now time
 		if err != nil {
 			return err
 		}
-		if !r.asks(q) {
+		if !r.matches(q) {
 			return ErrOther
 		}
 		return nil
@@ -61,13 +56,13 @@ func (s *Store) Reserve(ctx context.Context, q queues.StockReservation, now time
 	return r, nil
 }
 
-// Available returns how many of an article are neither sold nor set aside; none of one that nobody knows.
+// Available returns the quantity of an article that is not set aside. It is zero for an unknown article.
 func (s *Store) Available(ctx context.Context, sku string) (int64, error) {
 	free, err := available(ctx, s.Reader(), []queues.StockLine{{SKU: sku}})
 	return free[sku], err
 }
 
-// find returns sql.ErrNoRows where nothing was decided for the order.
+// find returns sql.ErrNoRows if nothing was decided for the order.
 func find(ctx context.Context, q store.Querier, orderID string) (*Reservation, error) {
 	r := Reservation{OrderID: orderID}
 	var lines, shortages string
@@ -90,14 +85,14 @@ func available(ctx context.Context, q store.Querier, lines []queues.StockLine) (
 		var n int64
 		err := q.QueryRowContext(ctx, "SELECT on_hand - reserved FROM stock WHERE sku = ?", l.SKU).Scan(&n)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, fmt.Errorf("look at the stock: %w", err)
+			return nil, fmt.Errorf("read the stock: %w", err)
 		}
 		free[l.SKU] = n
 	}
 	return free, nil
 }
 
-func decide(ctx context.Context, tx *sql.Tx, q queues.StockReservation, now time.Time) (*Reservation, error) {
+func decide(ctx context.Context, tx *sql.Tx, q queues.ReserveStockCommand, now time.Time) (*Reservation, error) {
 	free, err := available(ctx, tx, q.Lines)
 	if err != nil {
 		return nil, err
@@ -126,7 +121,7 @@ func decide(ctx context.Context, tx *sql.Tx, q queues.StockReservation, now time
 	return &r, nil
 }
 
-// take moves the goods from the free stock to the reserved one.
+// take moves the goods from the free stock to the reserved stock.
 func take(ctx context.Context, tx *sql.Tx, r *Reservation) error {
 	for _, l := range r.Lines {
 		if _, err := tx.ExecContext(ctx, "UPDATE stock SET reserved = reserved + ? WHERE sku = ?", l.Quantity, l.SKU); err != nil {
@@ -135,7 +130,7 @@ func take(ctx context.Context, tx *sql.Tx, r *Reservation) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO movements (order_id, sku, quantity, message_id, at) VALUES (?, ?, ?, ?, ?)",
 			r.OrderID, l.SKU, l.Quantity, store.MessageID(ctx), store.Micros(r.DecidedAt))
 		if err != nil {
-			return fmt.Errorf("write down what was taken: %w", err)
+			return fmt.Errorf("record the movement: %w", err)
 		}
 	}
 	return nil

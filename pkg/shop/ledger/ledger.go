@@ -1,5 +1,5 @@
-// Package ledger checks the shop from its services' own stores: what became of every order, and whether money and goods
-// moved as they should have. It trusts no counter of anybody who sent.
+// Package ledger audits the shop from its services' own stores: how each order ended, and whether money and goods moved
+// as they should have. It does not rely on any counter kept by a sender.
 package ledger
 
 import (
@@ -17,37 +17,37 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// Paths are the files of the three stores.
+// Paths are the paths of the three stores.
 type Paths struct {
 	Order, Inventory, Payment string
 }
 
-// A Ledger is what the three stores say together.
+// A Ledger is the combined result of the three stores.
 type Ledger struct {
-	// Orders is how many orders the order service took.
+	// Orders is the number of orders that the order service stored.
 	Orders    int `json:"orders"`
 	Confirmed int `json:"confirmed"`
-	// Cancelled counts by reason.
+	// Cancelled counts cancelled orders by reason.
 	Cancelled map[string]int `json:"cancelled"`
-	// Undecided are the orders that have not come to their end.
+	// Undecided holds the ids of unfinished orders.
 	Undecided []string `json:"undecided"`
-	// Lost are the orders that somebody says to have sent, and that the order service does not know. An order that was
-	// dead-lettered is not lost: whoever asks takes those off.
+	// Lost holds the ids of orders that were sent but are unknown to the order service. That includes dead-lettered
+	// orders, which are not lost; the caller removes them.
 	Lost []string `json:"lost"`
-	// ChargedTwice and ReservedTwice are orders whose effect happened more than once, by the raw rows.
+	// ChargedTwice and ReservedTwice hold the ids of orders whose effect happened more than once, according to the raw rows.
 	ChargedTwice  []string `json:"charged_twice"`
 	ReservedTwice []string `json:"reserved_twice"`
-	// Wrong says what else does not fit together, a sentence for each.
+	// Wrong lists all other inconsistencies, one sentence each.
 	Wrong []string `json:"wrong"`
-	// Redelivered counts the messages that the broker had to deliver again, Retried those that the retry policy brought
-	// back, in all three services.
+	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back, in
+	// all three services.
 	Redelivered int `json:"redelivered"`
 	Retried     int `json:"retried"`
-	// Latency is from the sending of an order to its end.
+	// Latency is measured from sending an order to its decision.
 	Latency Latency `json:"latency"`
 }
 
-// Latency are quantiles: so many of the measured orders took no longer.
+// Latency holds quantiles of the measured orders.
 type Latency struct {
 	Measured int           `json:"measured"`
 	P50      time.Duration `json:"p50_ns"`
@@ -56,15 +56,15 @@ type Latency struct {
 	Max      time.Duration `json:"max_ns"`
 }
 
-// OK reports whether every order came to its end, and nothing is lost, doubled or wrong.
+// OK reports whether every order is finished and nothing is lost, doubled or wrong.
 func (l Ledger) OK() bool {
 	return len(l.Undecided)+len(l.Lost)+len(l.ChargedTwice)+len(l.ReservedTwice)+len(l.Wrong) == 0
 }
 
-// Read reads the three stores and checks them. Workers may have them open: what is on its way between two services then
-// shows as Wrong, since the three are not read at the same moment. sent are the ids of orders that must be there.
+// Read reads the three stores and checks them; sent holds the ids of the orders that must be there. Workers may have the
+// stores open, but since the three are not read at the same moment, work in progress may then show up in Wrong.
 func Read(ctx context.Context, p Paths, sent []string) (Ledger, error) {
-	// In the order of cause and effect reversed: what the first one read knows, the later ones know as well.
+	// Orders first: whatever they say about money and goods is already in the stores read after them.
 	orders, err := order.ReadAudit(ctx, p.Order)
 	if err != nil {
 		return Ledger{}, fmt.Errorf("order: %w", err)
@@ -80,7 +80,7 @@ func Read(ctx context.Context, p Paths, sent []string) (Ledger, error) {
 	return Check(orders, stock, payments, sent), nil
 }
 
-// Check compares what the three stores say. It is a pure function.
+// Check compares the three stores. It is a pure function.
 func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, sent []string) Ledger {
 	l := Ledger{Orders: len(orders.Orders), Cancelled: map[string]int{}}
 	accounts, taken := payments.Accounts(), stock.Taken()
@@ -117,7 +117,7 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 		}
 	}
 	for _, sku := range stock.Misplaced() {
-		l.Wrong = append(l.Wrong, fmt.Sprintf("the stock of %s is not what the movements add up to", sku))
+		l.Wrong = append(l.Wrong, fmt.Sprintf("the reserved stock of %s differs from the sum of its movements", sku))
 	}
 	for _, d := range slices.Concat(orders.Deliveries, stock.Deliveries, payments.Deliveries) {
 		l.add(d)
@@ -131,7 +131,7 @@ func (l *Ledger) add(d store.Deliveries) {
 	l.Retried += d.Retried
 }
 
-// checkOrder says what does not fit between an order, its money and its goods. Doubles are counted elsewhere.
+// checkOrder returns the inconsistencies between an order, its money and its goods. Doubles are counted elsewhere.
 func checkOrder(o order.AuditedOrder, a payment.Account, taken int) []string {
 	var wrong []string
 	complain := func(format string, args ...any) {
@@ -139,22 +139,22 @@ func checkOrder(o order.AuditedOrder, a payment.Account, taken int) []string {
 	}
 	net := a.Charged - a.Returned
 	if a.Authorized > 1 {
-		complain("was authorised %d times", a.Authorized)
+		complain("it was authorised %d times", a.Authorized)
 	}
 	if a.Refunded > a.Captured {
-		complain("was refunded more often than charged")
+		complain("it was refunded more often than charged")
 	}
 	switch o.State {
 	case order.StateConfirmed:
 		if net != o.Total {
-			complain("%d were charged for it, not %d", net, o.Total)
+			complain("%d was charged for it instead of %d", net, o.Total)
 		}
 		if taken == 0 {
 			complain("no goods were set aside for it")
 		}
 	case order.StateCancelled:
 		if net != 0 {
-			complain("%d were charged for it and not given back", net)
+			complain("%d was charged for it and not refunded", net)
 		}
 		if a.Authorized > 0 && a.Voided == 0 && a.Refunded == 0 {
 			complain("its authorisation still holds money")
@@ -172,7 +172,7 @@ func latencyOf(d []time.Duration) Latency {
 		return Latency{}
 	}
 	slices.SortFunc(d, cmp.Compare[time.Duration])
-	// The nearest-rank quantile: one of the measured values.
+	// The nearest-rank quantile, which is always one of the measured values.
 	at := func(q float64) time.Duration { return d[max(int(math.Ceil(q*float64(len(d)))), 1)-1] }
 	return Latency{Measured: len(d), P50: at(0.50), P95: at(0.95), P99: at(0.99), Max: d[len(d)-1]}
 }

@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 		}},
 		{"charged twice", confirmed, entries("a", authorized, captured, captured), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"a"}, l.ChargedTwice)
-			require.Equal(t, []string{"order a is confirmed, but 200 were charged for it, not 100"}, l.Wrong)
+			require.Equal(t, []string{"order a is confirmed, but 200 was charged for it instead of 100"}, l.Wrong)
 		}},
 		{"charged twice, given back once", confirmed, entries("a", authorized, captured, captured, refunded), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"a"}, l.ChargedTwice)
@@ -78,7 +78,7 @@ func TestCheck(t *testing.T) {
 			require.Equal(t, []string{"a"}, l.ReservedTwice)
 		}},
 		{"confirmed for nothing", confirmed, entries("a", authorized), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
-			require.Equal(t, []string{"order a is confirmed, but 0 were charged for it, not 100"}, l.Wrong)
+			require.Equal(t, []string{"order a is confirmed, but 0 was charged for it instead of 100"}, l.Wrong)
 		}},
 		{"confirmed without goods", confirmed, entries("a", authorized, captured), nil, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"order a is confirmed, but no goods were set aside for it"}, l.Wrong)
@@ -88,7 +88,7 @@ func TestCheck(t *testing.T) {
 		}},
 		{"cancelled, and charged", cancelled, entries("a", authorized, captured), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{
-				"order a is cancelled, but 100 were charged for it and not given back",
+				"order a is cancelled, but 100 was charged for it and not refunded",
 				"order a is cancelled, but its authorisation still holds money",
 				"order a is cancelled, but goods were set aside for it",
 			}, l.Wrong)
@@ -112,7 +112,7 @@ func TestLostAndCounted(t *testing.T) {
 			SentAt: sent, DecidedAt: sent.Add(time.Duration(100-i) * time.Millisecond),
 		})
 	}
-	orders.Orders[0].SentAt = time.Time{} // a foreign sender, the slowest
+	orders.Orders[0].SentAt = time.Time{} // the slowest order, from a foreign sender
 	orders.Deliveries = []store.Deliveries{{Redelivered: 2, Retried: 1}}
 	stock := inventory.Audit{
 		Stock:      []inventory.Shelf{{SKU: "X", OnHand: 2, Reserved: 1}},
@@ -120,7 +120,7 @@ func TestLostAndCounted(t *testing.T) {
 	}
 	l := Check(orders, stock, payment.Audit{}, []string{"a", "missing"})
 	require.Equal(t, []string{"missing"}, l.Lost)
-	require.Equal(t, []string{"the stock of X is not what the movements add up to"}, l.Wrong)
+	require.Equal(t, []string{"the reserved stock of X differs from the sum of its movements"}, l.Wrong)
 	require.Equal(t, 5, l.Redelivered)
 	require.Equal(t, 1, l.Retried)
 	require.Equal(t, Latency{

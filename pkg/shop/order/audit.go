@@ -8,7 +8,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// An Audit is what the order service's store says, for whoever wants to check the system from its stores.
+// An Audit is the content of the order service's store, for checking the system from outside.
 type Audit struct {
 	Orders     []AuditedOrder     `json:"orders"`
 	Deliveries []store.Deliveries `json:"deliveries"`
@@ -21,12 +21,12 @@ type AuditedOrder struct {
 	Reason   string `json:"reason,omitempty"`
 	Total    int64  `json:"total"`
 	Currency string `json:"currency"`
-	// SentAt is zero where the sender did not say; DecidedAt while the order has not come to its end.
+	// SentAt is zero if the sender did not set it, DecidedAt while the order is unfinished.
 	SentAt    time.Time `json:"sent_at,omitzero"`
 	DecidedAt time.Time `json:"decided_at,omitzero"`
 }
 
-// Latency is how long it took from the sending of the order to its end; false where one of the two is not known.
+// Latency returns the time from sending the order to its decision. It returns false if either is unknown.
 func (o AuditedOrder) Latency() (time.Duration, bool) {
 	if o.SentAt.IsZero() || o.DecidedAt.IsZero() {
 		return 0, false
@@ -34,7 +34,7 @@ func (o AuditedOrder) Latency() (time.Duration, bool) {
 	return o.DecidedAt.Sub(o.SentAt), true
 }
 
-// ReadAudit reads the store at path, without writing to it and without disturbing a worker that has it open.
+// ReadAudit reads the store at path. It writes nothing and does not block a worker that has the store open.
 func ReadAudit(ctx context.Context, path string) (Audit, error) {
 	var a Audit
 	err := store.View(ctx, path, func(q store.Querier) error {
@@ -60,7 +60,7 @@ func ReadAudit(ctx context.Context, path string) (Audit, error) {
 	return a, err
 }
 
-// CountDecided returns how many orders of the store at path have come to their end. It reads as [ReadAudit] does.
+// CountDecided returns the number of finished orders in the store at path. Like [ReadAudit], it only reads.
 func CountDecided(ctx context.Context, path string) (n int, err error) {
 	err = store.View(ctx, path, func(q store.Querier) error {
 		return q.QueryRowContext(ctx, "SELECT count(*) FROM orders WHERE state IN (?, ?)", StateConfirmed, StateCancelled).Scan(&n)

@@ -1,7 +1,7 @@
-// Package order takes orders and leads each to its end: confirmed once it is paid and its goods are set aside, or
-// cancelled. What may follow what stands in docs/orders.md, and in [Status.After].
+// Package order accepts orders and sees each one through: to confirmed, once it is paid and its goods are set aside, or
+// to cancelled. [Status.Next] and docs/orders.md list the possible transitions.
 //
-// Every message may come more than once, and events overtake each other. State is committed first, then messages are
-// sent; a process that dies in between gets its message again, finds its own effect in the store, and sends the same
-// messages again under the same ids.
+// A message may arrive more than once, and events may overtake each other. A handler commits its state before it sends
+// anything. If the process dies in between, the broker redelivers the message; the handler then finds its own effect in
+// the store and sends the same messages again, under the same ids.
 package order

@@ -7,7 +7,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// An Order is what the store holds of an order.
+// An Order is an order as it is stored.
 type Order struct {
 	ID         string
 	CustomerID string
@@ -15,42 +15,43 @@ type Order struct {
 	Lines      []queues.OrderLine
 	Total      queues.Money
 	Status     Status
-	// AuthorizationID names the payment; empty while the order is pending.
+	// AuthorizationID identifies the payment. It is empty while the order is pending.
 	AuthorizationID string
-	// SentAt is when the customer's order was sent, by the sender's clock; zero where that is not known.
+	// SentAt is when the customer's order was sent, by the sender's clock. It is zero if unknown.
 	SentAt time.Time
-	// ReceivedAt, PlacedAt and DecidedAt are when the order was stored, authorised, and confirmed or cancelled.
+	// ReceivedAt, PlacedAt and DecidedAt are when the order was stored, authorised, and confirmed or cancelled. They are
+	// zero until then.
 	ReceivedAt, PlacedAt, DecidedAt time.Time
-	// PlacedBy and DecidedBy are the ids of the messages whose handling made it so: that message, delivered again, sends
-	// again what followed from it, and no other does.
+	// PlacedBy and DecidedBy are the ids of the messages that placed and decided the order. Only a redelivery of that
+	// message sends its follow-up messages again.
 	PlacedBy, DecidedBy string
 }
 
-// asks reports whether the order is what r asks for.
-func (o *Order) asks(r queues.OrderRequest) bool {
+// matches reports whether the order is the one that r asks for.
+func (o *Order) matches(r queues.PlaceOrderCommand) bool {
 	return o.ID == r.OrderID && o.CustomerID == r.CustomerID && o.CardToken == r.CardToken && slices.Equal(o.Lines, r.Lines)
 }
 
-// stock returns what the order needs from the shelves.
-func (o *Order) stock() queues.StockReservation {
-	r := queues.StockReservation{OrderID: o.ID, Lines: make([]queues.StockLine, len(o.Lines))}
+// stock returns the goods that the order needs.
+func (o *Order) stock() queues.ReserveStockCommand {
+	r := queues.ReserveStockCommand{OrderID: o.ID, Lines: make([]queues.StockLine, len(o.Lines))}
 	for i, l := range o.Lines {
 		r.Lines[i] = queues.StockLine{SKU: l.SKU, Quantity: l.Quantity}
 	}
 	return r
 }
 
-// placed returns the news that the order was placed.
-func (o *Order) placed() queues.PlacedOrder {
-	return queues.PlacedOrder{
+// placed returns the event that the order was placed.
+func (o *Order) placed() queues.OrderPlacedEvent {
+	return queues.OrderPlacedEvent{
 		OrderID: o.ID, CustomerID: o.CustomerID, Lines: o.Lines, Total: o.Total,
 		AuthorizationID: o.AuthorizationID, PlacedAt: o.PlacedAt,
 	}
 }
 
-// status returns the answer to who asks what became of the order.
-func (o *Order) status() queues.OrderStatus {
-	s := queues.OrderStatus{
+// status returns the order as callers of ShowOrder see it.
+func (o *Order) status() queues.ShowOrderReply {
+	s := queues.ShowOrderReply{
 		OrderID: o.ID, CustomerID: o.CustomerID, State: string(o.Status.State), Reason: o.Status.Reason,
 		Lines: o.Lines, Total: o.Total,
 	}

@@ -18,19 +18,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bundle is a service with a store of its own, and a payment service that answers as it is told.
+// bundle is a service with its own store and a stub of the payment service.
 type bundle struct {
 	*Service
-	path    string
-	sent    *leverettest.Recorder
-	payment *leverettest.Replier
-	worker  *leveret.Worker
+	path     string
+	sent     *leverettest.Recorder
+	payment  *leverettest.StubCaller
+	handlers *leveret.Handlers
 }
 
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
 	r.Service = queues.Order
-	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, payment: &leverettest.Replier{Service: queues.Order}}
+	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, payment: &leverettest.StubCaller{Service: queues.Order}}
 	b.answer(authorize)
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
@@ -42,20 +42,19 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, b.sent, b.payment)
-	w, err := leveret.NewWorker(nil, queues.Order, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	b.Register(w)
-	b.worker = w
+	h := leveret.NewHandlers(queues.Order, leveret.HandlersConfig{})
+	b.Register(h)
+	b.handlers = h
 }
 
-// answer makes the payment service answer with f.
-func (b *bundle) answer(f func(queues.PaymentRequest) (queues.Authorization, error)) {
-	leverettest.Answer(b.payment, queues.AuthorizePayment, func(_ context.Context, q queues.PaymentRequest) (queues.Authorization, error) {
+// answer sets the payment service's answer.
+func (b *bundle) answer(f func(queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error)) {
+	leverettest.Answer(b.payment, queues.AuthorizePayment, func(_ context.Context, q queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
 		return f(q)
 	})
 }
 
-// asked is how often the payment service was asked.
+// asked returns how often the payment service was called.
 func (b *bundle) asked() int { return len(b.payment.Messages()) }
 
 func (b *bundle) restart(t *testing.T) {
@@ -64,27 +63,27 @@ func (b *bundle) restart(t *testing.T) {
 	b.open(t)
 }
 
-func authorize(q queues.PaymentRequest) (queues.Authorization, error) {
-	return queues.Authorization{
+func authorize(q queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
+	return queues.AuthorizePaymentReply{
 		OrderID: q.OrderID, AuthorizationID: uuid.NewSHA1(uuid.NameSpaceOID, []byte(q.OrderID)).String(),
 		Status: queues.PaymentAuthorized, Amount: q.Amount, DecidedAt: time.Now(),
 	}, nil
 }
 
-func decline(q queues.PaymentRequest) (queues.Authorization, error) {
+func decline(q queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
 	a, err := authorize(q)
 	a.Status, a.DeclineReason = queues.PaymentDeclined, "card_declined"
 	return a, err
 }
 
-func request() queues.OrderRequest {
-	return queues.OrderRequest{
+func request() queues.PlaceOrderCommand {
+	return queues.PlaceOrderCommand{
 		OrderID: uuid.Must(uuid.NewV7()).String(), CustomerID: "c-1", CardToken: "tok_visa",
 		Lines: []queues.OrderLine{{SKU: "TEA-GREEN", Quantity: 2, UnitPrice: queues.Money{Amount: 999, Currency: "EUR"}}},
 	}
 }
 
-func (b *bundle) status(t *testing.T, r queues.OrderRequest) Status {
+func (b *bundle) status(t *testing.T, r queues.PlaceOrderCommand) Status {
 	t.Helper()
 	a, err := ReadAudit(t.Context(), b.path)
 	require.NoError(t, err)
@@ -96,16 +95,16 @@ func (b *bundle) status(t *testing.T, r queues.OrderRequest) Status {
 	return Status{}
 }
 
-func captured(r queues.OrderRequest) queues.CapturedPayment {
-	return queues.CapturedPayment{OrderID: r.OrderID, AuthorizationID: uuid.NewString(), Amount: r.Total(), CapturedAt: time.Now()}
+func captured(r queues.PlaceOrderCommand) queues.PaymentCapturedEvent {
+	return queues.PaymentCapturedEvent{OrderID: r.OrderID, AuthorizationID: uuid.NewString(), Amount: r.Total(), CapturedAt: time.Now()}
 }
 
-func reserved(r queues.OrderRequest) queues.ReservedStock {
-	return queues.ReservedStock{OrderID: r.OrderID, Lines: []queues.StockLine{{SKU: "TEA-GREEN", Quantity: 2}}, ReservedAt: time.Now()}
+func reserved(r queues.PlaceOrderCommand) queues.StockReservedEvent {
+	return queues.StockReservedEvent{OrderID: r.OrderID, Lines: []queues.StockLine{{SKU: "TEA-GREEN", Quantity: 2}}, ReservedAt: time.Now()}
 }
 
-func rejected(r queues.OrderRequest) queues.RejectedStock {
-	return queues.RejectedStock{OrderID: r.OrderID, Shortages: []queues.Shortage{{SKU: "TEA-GREEN", Requested: 2}}, RejectedAt: time.Now()}
+func rejected(r queues.PlaceOrderCommand) queues.StockRejectedEvent {
+	return queues.StockRejectedEvent{OrderID: r.OrderID, Shortages: []queues.Shortage{{SKU: "TEA-GREEN", Requested: 2}}, RejectedAt: time.Now()}
 }
 
 func TestConfirmed(t *testing.T) {
@@ -128,7 +127,7 @@ func TestConfirmed(t *testing.T) {
 		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, shoptest.Names(b.sent))
 		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
 
-		shown, err := b.Show(t.Context(), queues.OrderQuery{OrderID: r.OrderID})
+		shown, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID})
 		require.NoError(t, err)
 		require.Equal(t, "confirmed", shown.State)
 		require.NotNil(t, shown.DecidedAt)
@@ -157,17 +156,17 @@ func TestOutOfStock(t *testing.T) {
 	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
 }
 
-// deliver delivers a message to the service as it is now: it may have been started again.
-func deliver[T any](t *testing.T, b *bundle, c leverettest.Contract[T], payload T) func(...leveret.SendOption) leverettest.Delivered {
+// deliver delivers a message to the current service, which may have been restarted.
+func deliver[T any](t *testing.T, b *bundle, c leverettest.Contract[T], payload T) func(...leverettest.Option) leverettest.Delivered {
 	t.Helper()
-	return func(options ...leveret.SendOption) leverettest.Delivered {
-		return leverettest.Deliver(t.Context(), b.worker, c, payload, options...)
+	return func(options ...leverettest.Option) leverettest.Delivered {
+		return leverettest.Deliver(t.Context(), b.handlers, c, payload, options...)
 	}
 }
 
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	check := func(t *testing.T, b *bundle, r queues.OrderRequest, want Status) func() {
+	check := func(t *testing.T, b *bundle, r queues.PlaceOrderCommand, want Status) func() {
 		t.Helper()
 		return func() { require.Equal(t, want, b.status(t, r)) }
 	}
@@ -223,13 +222,15 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestPaymentDoesNotAnswer: the order waits as it is, and goes on when the message comes again.
+// TestPaymentDoesNotAnswer: the order stays pending and continues when the message is delivered again.
 func TestPaymentDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []error{leveret.ErrUnroutable, context.DeadlineExceeded, leveret.NewError(leveret.Unavailable, "maintenance", "later")} {
 		b := setup(t, &leverettest.Recorder{})
 		r := request()
-		b.answer(func(queues.PaymentRequest) (queues.Authorization, error) { return queues.Authorization{}, failure })
+		b.answer(func(queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
+			return queues.AuthorizePaymentReply{}, failure
+		})
 		require.ErrorIs(t, b.Place(t.Context(), r), failure)
 		require.Equal(t, Status{State: StatePending}, b.status(t, r))
 		require.Empty(t, b.sent.Messages())
@@ -241,20 +242,20 @@ func TestPaymentDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// TestPaymentAnswersNonsense: what was not authorised is not placed.
+// TestPaymentAnswersNonsense: an order whose authorisation does not match is not placed.
 func TestPaymentAnswersNonsense(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*queues.Authorization){
-		"another order":  func(a *queues.Authorization) { a.OrderID = uuid.NewString() },
-		"another amount": func(a *queues.Authorization) { a.Amount.Amount = 1 },
-		"no status":      func(a *queues.Authorization) { a.Status = "" },
-		"no id":          func(a *queues.Authorization) { a.AuthorizationID = "" },
+	for name, change := range map[string]func(*queues.AuthorizePaymentReply){
+		"another order":  func(a *queues.AuthorizePaymentReply) { a.OrderID = uuid.NewString() },
+		"another amount": func(a *queues.AuthorizePaymentReply) { a.Amount.Amount = 1 },
+		"no status":      func(a *queues.AuthorizePaymentReply) { a.Status = "" },
+		"no id":          func(a *queues.AuthorizePaymentReply) { a.AuthorizationID = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t, &leverettest.Recorder{})
 			r := request()
-			b.answer(func(q queues.PaymentRequest) (queues.Authorization, error) {
+			b.answer(func(q queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
 				a, err := authorize(q)
 				change(&a)
 				return a, err
@@ -271,11 +272,11 @@ func TestTheSameIDForAnotherOrder(t *testing.T) {
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
 	b.sent.Reset()
-	for _, change := range []func(*queues.OrderRequest){
-		func(r *queues.OrderRequest) { r.CustomerID = "c-2" },
-		func(r *queues.OrderRequest) { r.CardToken = "tok_other" },
-		func(r *queues.OrderRequest) { r.Lines[0].Quantity++ },
-		func(r *queues.OrderRequest) { r.Lines[0].UnitPrice.Amount++ },
+	for _, change := range []func(*queues.PlaceOrderCommand){
+		func(r *queues.PlaceOrderCommand) { r.CustomerID = "c-2" },
+		func(r *queues.PlaceOrderCommand) { r.CardToken = "tok_other" },
+		func(r *queues.PlaceOrderCommand) { r.Lines[0].Quantity++ },
+		func(r *queues.PlaceOrderCommand) { r.Lines[0].UnitPrice.Amount++ },
 	} {
 		other := r
 		other.Lines = []queues.OrderLine{r.Lines[0]}
@@ -288,14 +289,14 @@ func TestTheSameIDForAnotherOrder(t *testing.T) {
 	require.Equal(t, 1, b.asked())
 }
 
-func TestNewsThatDoNotFit(t *testing.T) {
+func TestEventsThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
 	r := request()
 	require.ErrorIs(t, b.OnPaymentCaptured(t.Context(), captured(r)), leveret.NotFound)
 	require.ErrorIs(t, b.OnStockReserved(t.Context(), reserved(r)), leveret.NotFound)
 	require.ErrorIs(t, b.OnStockRejected(t.Context(), rejected(r)), leveret.NotFound)
-	_, err := b.Show(t.Context(), queues.OrderQuery{OrderID: r.OrderID})
+	_, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID})
 	require.ErrorIs(t, err, leveret.NotFound)
 
 	require.NoError(t, b.Place(t.Context(), r))

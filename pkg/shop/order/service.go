@@ -9,7 +9,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A Service handles what the order service is asked and told. It is safe for concurrent use.
+// A Service handles the order service's messages. It is safe for concurrent use.
 type Service struct {
 	store  *Store
 	sender leveret.Sender
@@ -17,23 +17,24 @@ type Service struct {
 	now    func() time.Time
 }
 
-// New makes a service that keeps its orders in s, and sends and asks through the two, which may be one client.
+// New returns a service that keeps its orders in s. The sender and the caller may be the same client.
 func New(s *Store, sender leveret.Sender, caller leveret.Caller) *Service {
 	return &Service{store: s, sender: sender, caller: caller, now: time.Now}
 }
 
 // Register makes the service the handler of everything that queues.Order serves.
-func (s *Service) Register(w *leveret.Worker) {
-	queues.PlaceOrder.Handle(w, s.Place)
-	queues.ShowOrder.Answer(w, s.Show)
-	queues.PaymentCaptured.Subscribe(w, s.OnPaymentCaptured)
-	queues.StockReserved.Subscribe(w, s.OnStockReserved)
-	queues.StockRejected.Subscribe(w, s.OnStockRejected)
+func (s *Service) Register(h *leveret.Handlers) {
+	queues.PlaceOrder.Handle(h, s.Place)
+	queues.ShowOrder.Answer(h, s.Show)
+	queues.PaymentCaptured.Subscribe(h, s.OnPaymentCaptured)
+	queues.StockReserved.Subscribe(h, s.OnStockReserved)
+	queues.StockRejected.Subscribe(h, s.OnStockRejected)
 }
 
-// Place takes an order, has its payment authorised, and tells payment and inventory, or that the card was declined.
-func (s *Service) Place(ctx context.Context, r queues.OrderRequest) error {
-	o, err := s.store.Take(ctx, r, s.now())
+// Place stores an order and asks for its payment to be authorised. If the payment is authorised, Place asks payment to
+// capture it and inventory to reserve the goods; if the card is declined, it cancels the order.
+func (s *Service) Place(ctx context.Context, r queues.PlaceOrderCommand) error {
+	o, err := s.store.Place(ctx, r, s.now())
 	if err != nil {
 		return err
 	}
@@ -46,19 +47,19 @@ func (s *Service) Place(ctx context.Context, r queues.OrderRequest) error {
 	case o.Status == Status{StateCancelled, queues.CancelDeclined}:
 		return s.announceEnd(ctx, o)
 	case o.PlacedBy == store.MessageID(ctx), !o.Status.Final():
-		// The second: another message for the same order, while nothing has come of the first. Perhaps it was
-		// dead-lettered before it could tell anybody. Telling twice does no harm.
+		// The second case is another message for an order that is still open. The first message may have been
+		// dead-lettered before it announced anything, and announcing the order twice does no harm.
 		return s.announcePlaced(ctx, o)
 	default:
 		return nil
 	}
 }
 
-// authorize asks payment and brings the answer into the order. A payment service that does not answer, or answers with
-// an error, leaves the order pending; the message is tried again, or dead-lettered, by the error's code.
+// authorize asks the payment service and applies its answer to the order. If the payment service fails or does not
+// answer, the order stays pending, and the error's code decides whether the message is retried or dead-lettered.
 func (s *Service) authorize(ctx context.Context, o *Order) (*Order, error) {
 	a, err := queues.AuthorizePayment.Call(ctx, s.caller,
-		queues.PaymentRequest{OrderID: o.ID, CardToken: o.CardToken, Amount: o.Total})
+		queues.AuthorizePaymentRequest{OrderID: o.ID, CardToken: o.CardToken, Amount: o.Total})
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +69,11 @@ func (s *Service) authorize(ctx context.Context, o *Order) (*Order, error) {
 	if a.OrderID != o.ID || a.Amount != o.Total {
 		return nil, leveret.Errorf(leveret.Internal, "the authorization is for another order or amount")
 	}
-	n := News{OrderID: o.ID, Fact: FactDeclined}
+	u := Update{OrderID: o.ID, Event: EventDeclined}
 	if a.Status == queues.PaymentAuthorized {
-		n.Fact, n.AuthorizationID = FactAuthorized, a.AuthorizationID
+		u.Event, u.AuthorizationID = EventAuthorized, a.AuthorizationID
 	}
-	return s.store.Learn(ctx, n, s.now())
+	return s.store.Apply(ctx, u, s.now())
 }
 
 func (s *Service) announcePlaced(ctx context.Context, o *Order) error {
@@ -82,48 +83,48 @@ func (s *Service) announcePlaced(ctx context.Context, o *Order) error {
 	return queues.ReserveStock.Send(ctx, s.sender, o.stock())
 }
 
-// Show answers what became of an order.
-func (s *Service) Show(ctx context.Context, q queues.OrderQuery) (queues.OrderStatus, error) {
+// Show returns the current status of an order.
+func (s *Service) Show(ctx context.Context, q queues.ShowOrderRequest) (queues.ShowOrderReply, error) {
 	o, err := s.store.Find(ctx, q.OrderID)
 	if err != nil {
-		return queues.OrderStatus{}, err
+		return queues.ShowOrderReply{}, err
 	}
 	return o.status(), nil
 }
 
-// OnPaymentCaptured learns that the customer was charged.
-func (s *Service) OnPaymentCaptured(ctx context.Context, c queues.CapturedPayment) error {
-	return s.learn(ctx, News{OrderID: c.OrderID, Fact: FactCaptured, Amount: c.Amount})
+// OnPaymentCaptured records that the customer was charged.
+func (s *Service) OnPaymentCaptured(ctx context.Context, c queues.PaymentCapturedEvent) error {
+	return s.apply(ctx, Update{OrderID: c.OrderID, Event: EventCaptured, Amount: c.Amount})
 }
 
-// OnStockReserved learns that the goods are set aside.
-func (s *Service) OnStockReserved(ctx context.Context, r queues.ReservedStock) error {
-	return s.learn(ctx, News{OrderID: r.OrderID, Fact: FactReserved})
+// OnStockReserved records that the goods are set aside.
+func (s *Service) OnStockReserved(ctx context.Context, r queues.StockReservedEvent) error {
+	return s.apply(ctx, Update{OrderID: r.OrderID, Event: EventReserved})
 }
 
-// OnStockRejected learns that the goods are not there.
-func (s *Service) OnStockRejected(ctx context.Context, r queues.RejectedStock) error {
-	return s.learn(ctx, News{OrderID: r.OrderID, Fact: FactRejected})
+// OnStockRejected cancels the order, because some of its goods are out of stock.
+func (s *Service) OnStockRejected(ctx context.Context, r queues.StockRejectedEvent) error {
+	return s.apply(ctx, Update{OrderID: r.OrderID, Event: EventRejected})
 }
 
-func (s *Service) learn(ctx context.Context, n News) error {
-	o, err := s.store.Learn(ctx, n, s.now())
+func (s *Service) apply(ctx context.Context, u Update) error {
+	o, err := s.store.Apply(ctx, u, s.now())
 	if err != nil {
 		return err
 	}
 	return s.announceEnd(ctx, o)
 }
 
-// announceEnd tells the end of an order, if the message that is being handled brought it about: now, or when it was
-// delivered before.
+// announceEnd publishes the outcome of a finished order, but only while handling the message that finished it: on its
+// first delivery, and on every redelivery.
 func (s *Service) announceEnd(ctx context.Context, o *Order) error {
 	if !o.Status.Final() || o.DecidedBy != store.MessageID(ctx) {
 		return nil
 	}
 	if o.Status.State == StateConfirmed {
 		return queues.OrderConfirmed.Publish(ctx, s.sender,
-			queues.ConfirmedOrder{OrderID: o.ID, Total: o.Total, ConfirmedAt: o.DecidedAt})
+			queues.OrderConfirmedEvent{OrderID: o.ID, Total: o.Total, ConfirmedAt: o.DecidedAt})
 	}
 	return queues.OrderCancelled.Publish(ctx, s.sender,
-		queues.CancelledOrder{OrderID: o.ID, Reason: o.Status.Reason, CancelledAt: o.DecidedAt})
+		queues.OrderCancelledEvent{OrderID: o.ID, Reason: o.Status.Reason, CancelledAt: o.DecidedAt})
 }

@@ -5,29 +5,29 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A State is where an order stands.
+// A State is the state of an order.
 type State string
 
 // The states. Every order ends in one of the last two.
 const (
-	StatePending   State = "pending"  // taken, its payment not authorised yet
-	StatePlaced    State = "placed"   // authorised; neither captured nor reserved
-	StateCaptured  State = "captured" // paid; goods not reserved yet
-	StateReserved  State = "reserved" // goods reserved; not paid yet
+	StatePending   State = "pending"  // stored; payment not yet authorised
+	StatePlaced    State = "placed"   // payment authorised; neither captured nor reserved yet
+	StateCaptured  State = "captured" // paid; goods not yet reserved
+	StateReserved  State = "reserved" // goods reserved; not yet paid
 	StateConfirmed State = "confirmed"
 	StateCancelled State = "cancelled"
 )
 
-// A Status is an order's state, and the reason where it is cancelled.
+// A Status is an order's state and, if the order is cancelled, the reason.
 type Status struct {
 	State  State
 	Reason string
 }
 
-// Final reports whether the order has come to its end.
+// Final reports whether the order is finished: confirmed or cancelled.
 func (s Status) Final() bool { return s.State == StateConfirmed || s.State == StateCancelled }
 
-// String returns the state, with the reason where there is one: "cancelled (declined)".
+// String returns the state, followed by the reason if there is one: "cancelled (declined)".
 func (s Status) String() string {
 	if s.Reason == "" {
 		return string(s.State)
@@ -35,63 +35,64 @@ func (s Status) String() string {
 	return string(s.State) + " (" + s.Reason + ")"
 }
 
-// A Fact is what another service told about an order.
-type Fact string
+// An Event is something that happened to an order in another service.
+type Event string
 
-// The facts.
+// The events.
 const (
-	FactAuthorized Fact = "authorized" // payment: the card will pay
-	FactDeclined   Fact = "declined"   // payment: it will not
-	FactCaptured   Fact = "captured"   // payment: the customer was charged
-	FactReserved   Fact = "reserved"   // inventory: the goods are set aside
-	FactRejected   Fact = "rejected"   // inventory: they are not there
+	EventAuthorized Event = "authorized" // payment: the card was accepted
+	EventDeclined   Event = "declined"   // payment: the card was declined
+	EventCaptured   Event = "captured"   // payment: the customer was charged
+	EventReserved   Event = "reserved"   // inventory: the goods are set aside
+	EventRejected   Event = "rejected"   // inventory: some of the goods are out of stock
 )
 
-// What a fact about an order can run into.
+// Errors of applying an event to an order.
 var (
-	// ErrEarly: the fact came before what it builds on. It is tried again.
-	ErrEarly = leveret.NewError(leveret.NotFound, "order_not_placed", "no such order was placed, or not yet")
-	// ErrContradiction: two facts cannot both be true. Trying again changes nothing: somebody has to look.
+	// ErrEarly means that the event arrived before the order was placed. The message is retried.
+	ErrEarly = leveret.NewError(leveret.NotFound, "order_not_placed", "this order has not been placed (yet)")
+	// ErrContradiction means that the event and the order's status cannot both be true. Retrying does not help; a person
+	// has to look into it.
 	ErrContradiction = leveret.NewError(leveret.FailedPrecondition, "order_contradiction", "contradicts what is known of the order")
 )
 
-// After returns where an order stands once a fact is known: the same status where it is known already or changes nothing
-// any more. It returns [ErrEarly] or [ErrContradiction], and the old status, where the fact does not fit.
+// Next returns the status of an order after an event. An event that is already known, or no longer matters, leaves the
+// status unchanged. If the event does not fit, Next returns the old status and [ErrEarly] or [ErrContradiction].
 //
-// It is a pure function, and the only place that knows which transitions there are.
-func (s Status) After(f Fact) (Status, error) {
+// It is a pure function and the only place that knows the transitions.
+func (s Status) Next(f Event) (Status, error) {
 	switch s {
 	case Status{State: StatePending}:
 		switch f {
-		case FactAuthorized:
+		case EventAuthorized:
 			return Status{State: StatePlaced}, nil
-		case FactDeclined:
+		case EventDeclined:
 			return Status{StateCancelled, queues.CancelDeclined}, nil
 		default:
 			return s, ErrEarly
 		}
 	case Status{StateCancelled, queues.CancelDeclined}:
-		if f == FactDeclined {
+		if f == EventDeclined {
 			return s, nil
 		}
 		return s, ErrContradiction
 	}
-	// From here on the payment was authorised.
+	// The payment is authorised in all remaining states.
 	switch f {
-	case FactAuthorized:
+	case EventAuthorized:
 		return s, nil
-	case FactDeclined:
+	case EventDeclined:
 		return s, ErrContradiction
-	case FactCaptured:
+	case EventCaptured:
 		switch s.State {
 		case StatePlaced:
 			return Status{State: StateCaptured}, nil
 		case StateReserved:
 			return Status{State: StateConfirmed}, nil
-		default: // known; or, cancelled for want of stock, refunded on the news of that
+		default: // already known; if the order is out of stock, payment refunds once it learns of the cancellation
 			return s, nil
 		}
-	case FactReserved:
+	case EventReserved:
 		switch s.State {
 		case StatePlaced:
 			return Status{State: StateReserved}, nil
@@ -102,7 +103,7 @@ func (s Status) After(f Fact) (Status, error) {
 		default:
 			return s, nil
 		}
-	case FactRejected:
+	case EventRejected:
 		switch s.State {
 		case StatePlaced, StateCaptured, StateCancelled:
 			return Status{StateCancelled, queues.CancelOutOfStock}, nil

@@ -22,8 +22,8 @@ func statuses() []Status {
 	}
 }
 
-func facts() []Fact {
-	return []Fact{FactAuthorized, FactDeclined, FactCaptured, FactReserved, FactRejected}
+func events() []Event {
+	return []Event{EventAuthorized, EventDeclined, EventCaptured, EventReserved, EventRejected}
 }
 
 // TestTransitionsAreAsDocumented compares every cell of the table in docs/orders.md with the code.
@@ -32,9 +32,9 @@ func TestTransitionsAreAsDocumented(t *testing.T) {
 	table := shoptest.Table(t, "../../../docs/orders.md", "order")
 	require.Len(t, table, len(statuses()))
 	for _, s := range statuses() {
-		require.Len(t, table[s.String()], len(facts()), "%s", s)
-		for _, f := range facts() {
-			next, err := s.After(f)
+		require.Len(t, table[s.String()], len(events()), "%s", s)
+		for _, f := range events() {
+			next, err := s.Next(f)
 			got := next.String()
 			switch {
 			case errors.Is(err, ErrEarly):
@@ -53,9 +53,9 @@ func TestTransitionsAreAsDocumented(t *testing.T) {
 func TestFactsAreIdempotent(t *testing.T) {
 	t.Parallel()
 	for _, s := range statuses() {
-		for _, f := range facts() {
-			if once, err := s.After(f); err == nil {
-				twice, err := once.After(f)
+		for _, f := range events() {
+			if once, err := s.Next(f); err == nil {
+				twice, err := once.Next(f)
 				require.NoError(t, err, "%s, then %s twice", s, f)
 				require.Equal(t, once, twice)
 			}
@@ -66,37 +66,37 @@ func TestFactsAreIdempotent(t *testing.T) {
 func TestFinalIsFinal(t *testing.T) {
 	t.Parallel()
 	for _, s := range statuses() {
-		for _, f := range facts() {
-			if next, _ := s.After(f); s.Final() {
+		for _, f := range events() {
+			if next, _ := s.Next(f); s.Final() {
 				require.Equal(t, s, next, "%s, then %s", s, f)
 			}
 		}
 	}
 }
 
-// TestUnknownIsRefused: what is in no table is an error, not a transition.
+// TestUnknownIsRefused: an event outside the table is an error, not a transition.
 func TestUnknownIsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := Status{State: StatePlaced}.After("stolen")
+	_, err := Status{State: StatePlaced}.Next("stolen")
 	require.ErrorIs(t, err, ErrContradiction)
 }
 
-// TestOrderOfNews: whichever comes first, and however often, the end is the same.
-func TestOrderOfNews(t *testing.T) {
+// TestOrderOfEvents: whichever event arrives first, and however often, the outcome is the same.
+func TestOrderOfEvents(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		facts [2]Fact
-		end   Status
+		events [2]Event
+		end    Status
 	}{
-		{[2]Fact{FactCaptured, FactReserved}, Status{State: StateConfirmed}},
-		{[2]Fact{FactCaptured, FactRejected}, Status{StateCancelled, queues.CancelOutOfStock}},
+		{[2]Event{EventCaptured, EventReserved}, Status{State: StateConfirmed}},
+		{[2]Event{EventCaptured, EventRejected}, Status{StateCancelled, queues.CancelOutOfStock}},
 	} {
-		a, b := tc.facts[0], tc.facts[1]
-		for _, sequence := range [][]Fact{{a, b}, {b, a}, {a, a, b}, {b, a, b}, {b, b, a, a}, {a, b, a, b}, {a, b, FactAuthorized}} {
+		a, b := tc.events[0], tc.events[1]
+		for _, sequence := range [][]Event{{a, b}, {b, a}, {a, a, b}, {b, a, b}, {b, b, a, a}, {a, b, a, b}, {a, b, EventAuthorized}} {
 			s := Status{State: StatePlaced}
 			for _, f := range sequence {
 				var err error
-				s, err = s.After(f)
+				s, err = s.Next(f)
 				require.NoError(t, err, "%v", sequence)
 			}
 			require.Equal(t, tc.end, s, "%v", sequence)

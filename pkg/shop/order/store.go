@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -18,7 +17,7 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// What a question or a request can run into.
+// Errors of looking up and placing orders.
 var (
 	ErrUnknown = leveret.NewError(leveret.NotFound, "order_unknown", "no such order")
 	ErrOther   = leveret.NewError(leveret.AlreadyExists, "order_exists", "another order has this order_id")
@@ -27,22 +26,18 @@ var (
 // A Store keeps orders. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path, and makes it where there is none. The caller closes it.
+// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
 func OpenStore(ctx context.Context, path string) (*Store, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it cannot happen: the folder is embedded
-	}
-	s, err := store.Open(ctx, path, files)
+	s, err := store.Open(ctx, path, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("order: %w", err)
 	}
 	return &Store{s}, nil
 }
 
-// Take stores an order as pending and returns it, or returns the order that is there already, which is [ErrOther] where
-// it is not what r asks for.
-func (s *Store) Take(ctx context.Context, r queues.OrderRequest, now time.Time) (*Order, error) {
+// Place stores a new order as pending and returns it. If the order already exists, Place returns it unchanged, or
+// [ErrOther] if it differs from r.
+func (s *Store) Place(ctx context.Context, r queues.PlaceOrderCommand, now time.Time) (*Order, error) {
 	var o *Order
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		if err := store.RecordDelivery(ctx, tx, now); err != nil {
@@ -56,7 +51,7 @@ func (s *Store) Take(ctx context.Context, r queues.OrderRequest, now time.Time) 
 		if err != nil {
 			return err
 		}
-		if !o.asks(r) {
+		if !o.matches(r) {
 			return ErrOther
 		}
 		return nil
@@ -67,38 +62,38 @@ func (s *Store) Take(ctx context.Context, r queues.OrderRequest, now time.Time) 
 	return o, nil
 }
 
-// News is a fact about an order, as a message told it.
-type News struct {
+// An Update is an event together with the order that it happened to.
+type Update struct {
 	OrderID string
-	Fact    Fact
-	// Amount is what was captured; zero where the fact is about something else.
+	Event   Event
+	// Amount is the amount captured. It is set for EventCaptured only.
 	Amount queues.Money
-	// AuthorizationID is set where the payment was authorised.
+	// AuthorizationID is set for EventAuthorized only.
 	AuthorizationID string
 }
 
-// Learn brings a fact into an order and returns the order as it is then. An order that is not there is [ErrEarly].
-func (s *Store) Learn(ctx context.Context, n News, now time.Time) (*Order, error) {
+// Apply applies an update to its order and returns the updated order. It returns [ErrEarly] if the order does not exist.
+func (s *Store) Apply(ctx context.Context, u Update, now time.Time) (*Order, error) {
 	var o *Order
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		var err error
-		if o, err = find(ctx, tx, n.OrderID); errors.Is(err, ErrUnknown) {
-			return fmt.Errorf("%s: %w", n.Fact, ErrEarly)
+		if o, err = find(ctx, tx, u.OrderID); errors.Is(err, ErrUnknown) {
+			return fmt.Errorf("%s: %w", u.Event, ErrEarly)
 		} else if err != nil {
 			return err
 		}
-		if n.Fact != FactAuthorized && n.Fact != FactDeclined { // those are answers: Take has recorded the message
+		if u.Event != EventAuthorized && u.Event != EventDeclined { // replies to a request: Place has recorded the message
 			if err := store.RecordDelivery(ctx, tx, now); err != nil {
 				return err
 			}
 		}
-		if n.Amount != (queues.Money{}) && n.Amount != o.Total {
+		if u.Amount != (queues.Money{}) && u.Amount != o.Total {
 			return fmt.Errorf("%s %d %s instead of %d %s: %w",
-				n.Fact, n.Amount.Amount, n.Amount.Currency, o.Total.Amount, o.Total.Currency, ErrContradiction)
+				u.Event, u.Amount.Amount, u.Amount.Currency, o.Total.Amount, o.Total.Currency, ErrContradiction)
 		}
-		next, err := o.Status.After(n.Fact)
+		next, err := o.Status.Next(u.Event)
 		if err != nil {
-			return fmt.Errorf("%s while the order is %s: %w", n.Fact, o.Status, err)
+			return fmt.Errorf("%s while the order is %s: %w", u.Event, o.Status, err)
 		}
 		if next == o.Status {
 			return nil
@@ -106,7 +101,7 @@ func (s *Store) Learn(ctx context.Context, n News, now time.Time) (*Order, error
 		o.Status = next
 		switch by := store.MessageID(ctx); {
 		case next.State == StatePlaced:
-			o.PlacedAt, o.PlacedBy, o.AuthorizationID = store.Moment(now), by, n.AuthorizationID
+			o.PlacedAt, o.PlacedBy, o.AuthorizationID = store.Moment(now), by, u.AuthorizationID
 		case next.Final():
 			o.DecidedAt, o.DecidedBy = store.Moment(now), by
 		}
@@ -118,7 +113,7 @@ func (s *Store) Learn(ctx context.Context, n News, now time.Time) (*Order, error
 	return o, nil
 }
 
-// Find returns an order; [ErrUnknown] where there is none.
+// Find returns the order with the given id, or [ErrUnknown].
 func (s *Store) Find(ctx context.Context, id string) (*Order, error) {
 	return find(ctx, s.Reader(), id)
 }
@@ -146,7 +141,7 @@ func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 	return &o, nil
 }
 
-func insert(ctx context.Context, tx *sql.Tx, r queues.OrderRequest, now time.Time) (*Order, error) {
+func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now time.Time) (*Order, error) {
 	o := &Order{
 		ID: r.OrderID, CustomerID: r.CustomerID, CardToken: r.CardToken, Lines: r.Lines, Total: r.Total(),
 		Status: Status{State: StatePending}, ReceivedAt: store.Moment(now),

@@ -8,7 +8,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// An Audit is what the payment service's store says, for whoever wants to check the system from its stores.
+// An Audit is the content of the payment service's store, for checking the system from outside.
 type Audit struct {
 	Payments   []AuditedPayment   `json:"payments"`
 	Ledger     []Entry            `json:"ledger"`
@@ -35,14 +35,14 @@ type Entry struct {
 	At        time.Time `json:"at"`
 }
 
-// An Account is what the entries of one order add up to.
+// An Account is the sum of the ledger entries of one order.
 type Account struct {
 	Authorized, Captured, Voided, Refunded int   // how often
 	Held, Charged, Returned                int64 // how much: authorised, captured, refunded
 }
 
-// Accounts adds up the ledger's raw entries, by order. It looks at nothing else: a customer was charged twice where
-// Captured is above one.
+// Accounts adds up the raw ledger entries by order, and looks at nothing else. If Captured is above one, the customer was
+// charged twice.
 func (a Audit) Accounts() map[string]Account {
 	accounts := make(map[string]Account, len(a.Payments))
 	for _, e := range a.Ledger {
@@ -66,7 +66,7 @@ func (a Audit) Accounts() map[string]Account {
 	return accounts
 }
 
-// ReadAudit reads the store at path, without writing to it and without disturbing a worker that has it open.
+// ReadAudit reads the store at path. It writes nothing and does not block a worker that has the store open.
 func ReadAudit(ctx context.Context, path string) (Audit, error) {
 	var a Audit
 	err := store.View(ctx, path, func(q store.Querier) error {

@@ -7,7 +7,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// The tokens of test cards, which always answer the same. Any other token is a card that pays.
+// Tokens of test cards, whose answer is fixed. Any other token is a card that pays.
 const (
 	TokenVisa              = "tok_visa"
 	TokenMastercard        = "tok_mastercard"
@@ -20,7 +20,7 @@ const (
 // CardLimit is the most that a card pays at once, in minor units of any currency.
 const CardLimit = 1_000_000
 
-// Why a card is declined.
+// Reasons for declining a card.
 const (
 	DeclineByIssuer          = "card_declined"
 	DeclineInsufficientFunds = "insufficient_funds"
@@ -29,7 +29,7 @@ const (
 	DeclineOverLimit         = "amount_over_limit"
 )
 
-// Decide returns why a card does not pay an amount; "" if it does.
+// Decide returns the reason why a card is declined for an amount, or "" if it pays.
 func Decide(token string, amount queues.Money) string {
 	switch token {
 	case TokenDeclined:
@@ -47,19 +47,19 @@ func Decide(token string, amount queues.Money) string {
 	return ""
 }
 
-// A Processor stands for the card processor that a real payment service talks to: it takes its time.
+// A Processor simulates the card processor that a real payment service would talk to.
 type Processor struct {
-	// Delay is how long each answer takes. Default: none.
+	// Delay is how long each answer takes. Defaults to none.
 	Delay time.Duration
 }
 
-// Authorize returns why the card does not pay; "" if it does. It blocks for the processor's delay, or until ctx ends.
+// Authorize returns the reason why the card is declined, or "" if it pays. It blocks for Delay, or until ctx ends.
 func (p Processor) Authorize(ctx context.Context, token string, amount queues.Money) (string, error) {
 	return Decide(token, amount), p.wait(ctx)
 }
 
-// Settle captures, voids or refunds. A real processor is given the authorisation's id, so that doing it again does no
-// harm; this one has nothing to do. It blocks for the processor's delay, or until ctx ends.
+// Settle captures, voids or refunds a payment. A real processor would be given the authorisation's id, so that repeating
+// the call does no harm; this one has nothing to do. It blocks for Delay, or until ctx ends.
 func (p Processor) Settle(ctx context.Context) error { return p.wait(ctx) }
 
 func (p Processor) wait(ctx context.Context) error {

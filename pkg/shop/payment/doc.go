@@ -1,7 +1,7 @@
-// Package payment holds, charges and gives back money. An authorisation holds an amount on a card; an order that is
-// placed captures it, and one that is cancelled voids it, or refunds what was captured. Whatever the order in which the
-// news comes, and however often: nobody is charged twice, nor for an order that was cancelled.
+// Package payment authorises, captures, voids and refunds payments. An authorisation holds an amount on a card. Placing
+// the order captures the amount; cancelling it voids the authorisation, or refunds what was captured. In whatever order
+// these events arrive, and however often, no customer is charged twice or for a cancelled order.
 //
-// The money moves in a ledger that is only ever appended to. That an effect happens once is guarded by the state of the
-// payment, of which there is one for an order; the ledger has no such guard, so that it can be checked against.
+// Each order has one payment, and the payment's state makes sure that each effect happens once. Every movement of money
+// is also appended to a ledger, which has no such guard and so can be used to check the result.
 package payment

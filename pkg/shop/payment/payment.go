@@ -6,7 +6,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A Payment is what the store holds of a payment. There is one for an order.
+// A Payment is a payment as it is stored. Each order has one.
 type Payment struct {
 	OrderID         string
 	AuthorizationID string
@@ -15,13 +15,13 @@ type Payment struct {
 	State           State
 	// DeclineReason says why the card was declined.
 	DeclineReason string
-	// DecidedAt is when the card answered; the others, when the customer was charged, and the payment given up or given
-	// back. They are zero where it has not happened.
+	// DecidedAt is when the card answered, CapturedAt when the customer was charged; VoidedAt and RefundedAt are when the
+	// payment was released or paid back. They are zero until then.
 	DecidedAt, CapturedAt, VoidedAt, RefundedAt time.Time
 }
 
-func (p *Payment) authorization() queues.Authorization {
-	a := queues.Authorization{
+func (p *Payment) authorization() queues.AuthorizePaymentReply {
+	a := queues.AuthorizePaymentReply{
 		OrderID: p.OrderID, AuthorizationID: p.AuthorizationID, Status: queues.PaymentAuthorized,
 		DeclineReason: p.DeclineReason, Amount: p.Amount, DecidedAt: p.DecidedAt,
 	}
@@ -31,20 +31,20 @@ func (p *Payment) authorization() queues.Authorization {
 	return a
 }
 
-func (p *Payment) captured() queues.CapturedPayment {
-	return queues.CapturedPayment{
+func (p *Payment) captured() queues.PaymentCapturedEvent {
+	return queues.PaymentCapturedEvent{
 		OrderID: p.OrderID, AuthorizationID: p.AuthorizationID, Amount: p.Amount, CapturedAt: p.CapturedAt,
 	}
 }
 
-func (p *Payment) voided() queues.VoidedPayment {
-	return queues.VoidedPayment{
+func (p *Payment) voided() queues.PaymentVoidedEvent {
+	return queues.PaymentVoidedEvent{
 		OrderID: p.OrderID, AuthorizationID: p.AuthorizationID, Amount: p.Amount, VoidedAt: p.VoidedAt,
 	}
 }
 
-func (p *Payment) refunded() queues.RefundedPayment {
-	return queues.RefundedPayment{
+func (p *Payment) refunded() queues.PaymentRefundedEvent {
+	return queues.PaymentRefundedEvent{
 		OrderID: p.OrderID, AuthorizationID: p.AuthorizationID, Amount: p.Amount, RefundedAt: p.RefundedAt,
 	}
 }

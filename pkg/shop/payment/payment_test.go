@@ -21,12 +21,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bundle is a service with a store of its own.
+// bundle is a service with its own store.
 type bundle struct {
 	*Service
-	path   string
-	sent   *leverettest.Recorder
-	worker *leveret.Worker
+	path     string
+	sent     *leverettest.Recorder
+	handlers *leveret.Handlers
 }
 
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
@@ -43,10 +43,9 @@ func (b *bundle) open(t *testing.T) {
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
 	b.Service = New(s, Processor{}, b.sent)
-	w, err := leveret.NewWorker(nil, queues.Payment, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	b.Register(w)
-	b.worker = w
+	h := leveret.NewHandlers(queues.Payment, leveret.HandlersConfig{})
+	b.Register(h)
+	b.handlers = h
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -72,31 +71,31 @@ func (b *bundle) exec(t *testing.T, query string) error {
 
 var price = queues.Money{Amount: 1998, Currency: "EUR"}
 
-func request(token string) queues.PaymentRequest {
-	return queues.PaymentRequest{OrderID: uuid.Must(uuid.NewV7()).String(), CardToken: token, Amount: price}
+func request(token string) queues.AuthorizePaymentRequest {
+	return queues.AuthorizePaymentRequest{OrderID: uuid.Must(uuid.NewV7()).String(), CardToken: token, Amount: price}
 }
 
-func (b *bundle) authorized(t *testing.T) queues.Authorization {
+func (b *bundle) authorized(t *testing.T) queues.AuthorizePaymentReply {
 	t.Helper()
 	a, err := b.Authorize(t.Context(), request(TokenVisa))
 	require.NoError(t, err)
 	return a
 }
 
-func placed(a queues.Authorization) queues.PlacedOrder {
-	return queues.PlacedOrder{
+func placed(a queues.AuthorizePaymentReply) queues.OrderPlacedEvent {
+	return queues.OrderPlacedEvent{
 		OrderID: a.OrderID, CustomerID: "c-1", Total: a.Amount, AuthorizationID: a.AuthorizationID, PlacedAt: a.DecidedAt,
 		Lines: []queues.OrderLine{{SKU: "TEA-GREEN", Quantity: 1, UnitPrice: a.Amount}},
 	}
 }
 
-func cancelled(a queues.Authorization) queues.CancelledOrder {
-	return queues.CancelledOrder{OrderID: a.OrderID, Reason: queues.CancelOutOfStock, CancelledAt: a.DecidedAt}
+func cancelled(a queues.AuthorizePaymentReply) queues.OrderCancelledEvent {
+	return queues.OrderCancelledEvent{OrderID: a.OrderID, Reason: queues.CancelOutOfStock, CancelledAt: a.DecidedAt}
 }
 
 func TestAuthorize(t *testing.T) {
 	t.Parallel()
-	for token, want := range map[string]queues.Authorization{
+	for token, want := range map[string]queues.AuthorizePaymentReply{
 		TokenVisa:              {Status: queues.PaymentAuthorized},
 		TokenDeclined:          {Status: queues.PaymentDeclined, DeclineReason: DeclineByIssuer},
 		TokenInsufficientFunds: {Status: queues.PaymentDeclined, DeclineReason: DeclineInsufficientFunds},
@@ -121,10 +120,10 @@ func TestAuthorize(t *testing.T) {
 			}
 			require.Equal(t, held, b.account(t, r.OrderID))
 
-			for _, change := range []func(*queues.PaymentRequest){
-				func(r *queues.PaymentRequest) { r.Amount.Amount++ },
-				func(r *queues.PaymentRequest) { r.Amount.Currency = "USD" },
-				func(r *queues.PaymentRequest) { r.CardToken = "tok_other" },
+			for _, change := range []func(*queues.AuthorizePaymentRequest){
+				func(r *queues.AuthorizePaymentRequest) { r.Amount.Amount++ },
+				func(r *queues.AuthorizePaymentRequest) { r.Amount.Currency = "USD" },
+				func(r *queues.AuthorizePaymentRequest) { r.CardToken = "tok_other" },
 			} {
 				other := r
 				change(&other)
@@ -140,7 +139,7 @@ func TestAuthorizeAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
 	r := request(TokenVisa)
-	answers := make([]queues.Authorization, 10)
+	answers := make([]queues.AuthorizePaymentReply, 10)
 	var wg sync.WaitGroup
 	for i := range answers {
 		wg.Go(func() {
@@ -157,33 +156,33 @@ func TestAuthorizeAtOnce(t *testing.T) {
 	require.Equal(t, 1, b.account(t, r.OrderID).Authorized)
 }
 
-// TestNews goes through the sequences in which the news of an order can come.
-func TestNews(t *testing.T) {
+// TestEvents goes through the sequences in which the events of an order can arrive.
+func TestEvents(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		name string
-		news []News
-		sent []string
-		want Account
+		name   string
+		events []Event
+		sent   []string
+		want   Account
 	}{
-		{"placed", []News{NewsPlaced}, []string{"payment.captured"}, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
+		{"placed", []Event{EventOrderPlaced}, []string{"payment.captured"}, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
 		{
 			"placed twice",
-			[]News{NewsPlaced, NewsPlaced},
+			[]Event{EventOrderPlaced, EventOrderPlaced},
 			[]string{"payment.captured", "payment.captured"},
 			Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998},
 		},
-		{"cancelled", []News{NewsCancelled, NewsCancelled}, []string{"payment.voided", "payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
-		{"cancelled before placed", []News{NewsCancelled, NewsPlaced}, []string{"payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
+		{"cancelled", []Event{EventOrderCancelled, EventOrderCancelled}, []string{"payment.voided", "payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
+		{"cancelled before placed", []Event{EventOrderCancelled, EventOrderPlaced}, []string{"payment.voided"}, Account{Authorized: 1, Voided: 1, Held: 1998}},
 		{
 			"placed, cancelled",
-			[]News{NewsPlaced, NewsCancelled, NewsCancelled},
+			[]Event{EventOrderPlaced, EventOrderCancelled, EventOrderCancelled},
 			[]string{"payment.captured", "payment.refunded", "payment.refunded"},
 			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998},
 		},
 		{
 			"placed, cancelled, placed",
-			[]News{NewsPlaced, NewsCancelled, NewsPlaced},
+			[]Event{EventOrderPlaced, EventOrderCancelled, EventOrderPlaced},
 			[]string{"payment.captured", "payment.refunded", "payment.captured"},
 			Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998},
 		},
@@ -192,8 +191,8 @@ func TestNews(t *testing.T) {
 			t.Parallel()
 			b := setup(t, &leverettest.Recorder{})
 			a := b.authorized(t)
-			for _, n := range tc.news {
-				if n == NewsPlaced {
+			for _, n := range tc.events {
+				if n == EventOrderPlaced {
 					require.NoError(t, b.OnOrderPlaced(t.Context(), placed(a)))
 				} else {
 					require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(a)))
@@ -205,10 +204,10 @@ func TestNews(t *testing.T) {
 	}
 }
 
-func TestNewsThatDoNotFit(t *testing.T) {
+func TestEventsThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})
-	unknown := queues.Authorization{OrderID: uuid.NewString(), Amount: price}
+	unknown := queues.AuthorizePaymentReply{OrderID: uuid.NewString(), Amount: price}
 	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), placed(unknown)), leveret.NotFound)
 	require.ErrorIs(t, b.OnOrderCancelled(t.Context(), cancelled(unknown)), leveret.NotFound)
 
@@ -228,13 +227,13 @@ func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name   string
-		before []News
-		handle News
+		before []Event
+		handle Event
 		want   Account
 	}{
-		{"capture", nil, NewsPlaced, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
-		{"void", nil, NewsCancelled, Account{Authorized: 1, Voided: 1, Held: 1998}},
-		{"refund", []News{NewsPlaced}, NewsCancelled, Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
+		{"capture", nil, EventOrderPlaced, Account{Authorized: 1, Captured: 1, Held: 1998, Charged: 1998}},
+		{"void", nil, EventOrderCancelled, Account{Authorized: 1, Voided: 1, Held: 1998}},
+		{"refund", []Event{EventOrderPlaced}, EventOrderCancelled, Account{Authorized: 1, Captured: 1, Refunded: 1, Held: 1998, Charged: 1998, Returned: 1998}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -243,15 +242,15 @@ func TestInterrupted(t *testing.T) {
 				b := setup(t, r)
 				a := b.authorized(t)
 				for _, n := range tc.before {
-					_, err := b.store.Learn(t.Context(), a.OrderID, n, queues.Money{}, time.Now())
+					_, err := b.store.Apply(t.Context(), a.OrderID, n, queues.Money{}, time.Now())
 					require.NoError(t, err)
 				}
 				return shoptest.Case{
-					Handle: func(options ...leveret.SendOption) leverettest.Delivered {
-						if tc.handle == NewsPlaced {
-							return leverettest.Deliver(t.Context(), b.worker, queues.OrderPlaced, placed(a), options...)
+					Handle: func(options ...leverettest.Option) leverettest.Delivered {
+						if tc.handle == EventOrderPlaced {
+							return leverettest.Deliver(t.Context(), b.handlers, queues.OrderPlaced, placed(a), options...)
 						}
-						return leverettest.Deliver(t.Context(), b.worker, queues.OrderCancelled, cancelled(a), options...)
+						return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(a), options...)
 					},
 					Restart: func() { b.restart(t) },
 					Check:   func() { require.Equal(t, tc.want, b.account(t, a.OrderID)) },
@@ -261,8 +260,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestCancelledWhileCapturing: the processor is at it when the cancellation comes. Whoever is first in the store wins,
-// and nobody is charged.
+// TestCancelledWhileCapturing cancels the order while the processor is busy capturing. The first of the two in the store
+// wins, and the customer is not charged.
 func TestCancelledWhileCapturing(t *testing.T) {
 	t.Parallel()
 	b := setup(t, &leverettest.Recorder{})

@@ -2,7 +2,7 @@ package payment
 
 import "github.com/leveretmq/leveret/pkg/leveret"
 
-// A State is where a payment stands.
+// A State is the state of a payment.
 type State string
 
 // The states.
@@ -10,35 +10,36 @@ const (
 	StateDeclined   State = "declined"
 	StateAuthorized State = "authorized" // the amount is held
 	StateCaptured   State = "captured"   // the customer was charged
-	StateVoided     State = "voided"     // given up before the customer was charged
-	StateRefunded   State = "refunded"   // charged, and given back
+	StateVoided     State = "voided"     // released before the customer was charged
+	StateRefunded   State = "refunded"   // charged, then paid back
 )
 
-// News is what the order service told about the order that a payment is for.
-type News string
+// An Event is something that happened to the order that a payment is for.
+type Event string
 
-// The news.
+// The events.
 const (
-	NewsPlaced    News = "placed"
-	NewsCancelled News = "cancelled"
+	EventOrderPlaced    Event = "placed"
+	EventOrderCancelled Event = "cancelled"
 )
 
-// What news about an order can run into.
+// Errors of finding a payment and applying events to it.
 var (
-	// ErrUnknown: there is no payment for the order, or not yet. It is tried again.
-	ErrUnknown = leveret.NewError(leveret.NotFound, "payment_unknown", "no payment was asked for this order, or not yet")
-	// ErrOther: an amount or a card that is not the one that was authorised under the same order_id.
+	// ErrUnknown means that the order has no payment, or none yet. The message is retried.
+	ErrUnknown = leveret.NewError(leveret.NotFound, "payment_unknown", "this order has no payment (yet)")
+	// ErrOther means that the same order_id was already used for another amount or card.
 	ErrOther = leveret.NewError(leveret.AlreadyExists, "payment_exists", "another payment has this order_id")
-	// ErrContradiction: somebody placed an order whose payment was declined, or for another amount.
+	// ErrContradiction means that an order was placed although its payment was declined, or for another amount.
 	ErrContradiction = leveret.NewError(leveret.FailedPrecondition, "payment_contradiction", "contradicts what is known of the payment")
 )
 
-// After returns where a payment stands once the news is known: the same state where it is known already or changes
-// nothing any more. A cancelled order is never charged, even where the news of its placing comes after that of its
-// cancelling. It is a pure function, and the only place that knows which transitions there are.
-func (s State) After(n News) (State, error) {
-	switch n {
-	case NewsPlaced:
+// Next returns the state of a payment after an event. An event that is already known, or no longer matters, leaves the
+// state unchanged. A cancelled order is never charged, even if its placing becomes known after its cancellation.
+//
+// It is a pure function and the only place that knows the transitions.
+func (s State) Next(e Event) (State, error) {
+	switch e {
+	case EventOrderPlaced:
 		switch s {
 		case StateAuthorized:
 			return StateCaptured, nil
@@ -47,7 +48,7 @@ func (s State) After(n News) (State, error) {
 		default:
 			return s, nil
 		}
-	case NewsCancelled:
+	case EventOrderCancelled:
 		switch s {
 		case StateAuthorized:
 			return StateVoided, nil

@@ -17,21 +17,21 @@ func TestTransitionsAreAsDocumented(t *testing.T) {
 	require.Len(t, table, len(states))
 	for _, s := range states {
 		require.Len(t, table[string(s)], 2)
-		for _, n := range []News{NewsPlaced, NewsCancelled} {
-			next, err := s.After(n)
+		for _, n := range []Event{EventOrderPlaced, EventOrderCancelled} {
+			next, err := s.Next(n)
 			got := string(next)
 			if err != nil {
 				require.ErrorIs(t, err, ErrContradiction)
 				require.Equal(t, s, next, "an error must not change the state")
 				got = "contradiction"
 			} else {
-				again, err := next.After(n)
+				again, err := next.Next(n)
 				require.NoError(t, err)
-				require.Equal(t, next, again, "news are idempotent")
+				require.Equal(t, next, again, "events are idempotent")
 			}
 			require.Equal(t, table[string(s)][string(n)], got, "%s, then %s", s, n)
 		}
-		_, err := s.After("stolen")
+		_, err := s.Next("stolen")
 		require.ErrorIs(t, err, ErrContradiction)
 	}
 }

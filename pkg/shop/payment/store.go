@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,22 +20,18 @@ var migrations embed.FS
 // A Store keeps payments and the ledger. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path, and makes it where there is none. The caller closes it.
+// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
 func OpenStore(ctx context.Context, path string) (*Store, error) {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err //nolint:wrapcheck // it cannot happen: the folder is embedded
-	}
-	s, err := store.Open(ctx, path, files)
+	s, err := store.Open(ctx, path, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("payment: %w", err)
 	}
 	return &Store{s}, nil
 }
 
-// Authorize stores the card's answer and returns the payment. Where there is one for the order already, it returns that,
-// whatever the card says now; or [ErrOther], where it is not what r asks for.
-func (s *Store) Authorize(ctx context.Context, r queues.PaymentRequest, declineReason string, now time.Time) (*Payment, error) {
+// Authorize stores the card's answer and returns the payment. If the order already has a payment, Authorize returns that
+// one, whatever the card answered this time, or [ErrOther] if it differs from r.
+func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest, declineReason string, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		if err := store.RecordDelivery(ctx, tx, now); err != nil {
@@ -60,10 +55,10 @@ func (s *Store) Authorize(ctx context.Context, r queues.PaymentRequest, declineR
 	return p, nil
 }
 
-// Learn brings the news of an order into its payment, moves the money that it moves, and returns the payment as it is
-// then. An order without a payment is [ErrUnknown]; one that was placed for another total than was authorised is
-// [ErrContradiction]. A zero total is not compared.
-func (s *Store) Learn(ctx context.Context, orderID string, n News, total queues.Money, now time.Time) (*Payment, error) {
+// Apply applies an event to the payment of an order, moves the money, and returns the updated payment. It returns
+// [ErrUnknown] if the order has no payment, and [ErrContradiction] if total is not the authorised amount. A zero total is
+// not compared.
+func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		if err := store.RecordDelivery(ctx, tx, now); err != nil {
@@ -75,11 +70,11 @@ func (s *Store) Learn(ctx context.Context, orderID string, n News, total queues.
 		}
 		if total != (queues.Money{}) && total != p.Amount {
 			return fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
-				n, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
+				e, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
 		}
-		next, err := p.State.After(n)
+		next, err := p.State.Next(e)
 		if err != nil {
-			return fmt.Errorf("order %s while the payment is %s: %w", n, p.State, err)
+			return fmt.Errorf("order %s while the payment is %s: %w", e, p.State, err)
 		}
 		if next == p.State {
 			return nil
@@ -105,7 +100,7 @@ func (s *Store) Learn(ctx context.Context, orderID string, n News, total queues.
 	return p, nil
 }
 
-// Find returns the payment for an order; [ErrUnknown] where there is none.
+// Find returns the payment for an order, or [ErrUnknown].
 func (s *Store) Find(ctx context.Context, orderID string) (*Payment, error) {
 	return find(ctx, s.Reader(), orderID)
 }
@@ -128,7 +123,7 @@ func find(ctx context.Context, q store.Querier, orderID string) (*Payment, error
 	return &p, nil
 }
 
-func insert(ctx context.Context, tx *sql.Tx, r queues.PaymentRequest, declineReason string, now time.Time) (*Payment, error) {
+func insert(ctx context.Context, tx *sql.Tx, r queues.AuthorizePaymentRequest, declineReason string, now time.Time) (*Payment, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("make an id: %w", err)
@@ -163,7 +158,7 @@ func update(ctx context.Context, tx *sql.Tx, p *Payment) error {
 	return nil
 }
 
-// book appends to the ledger what brought the payment into its state.
+// book appends the payment's latest change of state to the ledger.
 func book(ctx context.Context, tx *sql.Tx, p *Payment, now time.Time) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO ledger (order_id, authorization_id, kind, amount, currency, message_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,

@@ -8,11 +8,11 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Inventory is inventoryd: it keeps the stock and sets goods aside.
+// Inventory returns inventoryd, which keeps the stock and sets goods aside.
 func Inventory() service.Program {
 	return service.Program{
 		Service:  queues.Inventory,
-		About:    "inventoryd keeps the stock and sets the goods of an order aside, all or none.",
+		About:    "inventoryd keeps the stock and sets the goods of an order aside, either all or none.",
 		Defaults: map[string]string{"health.address": "127.0.0.1:8092"},
 		Shared:   Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
@@ -21,7 +21,7 @@ func Inventory() service.Program {
 				return err
 			}
 			keep(rt, s.Store)
-			inventory.New(s, rt.Client).Register(rt.Worker)
+			inventory.New(s, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

@@ -8,11 +8,11 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Order is orderd: it takes orders and leads each to its end.
+// Order returns orderd, which accepts orders and sees each one through.
 func Order() service.Program {
 	return service.Program{
 		Service:  queues.Order,
-		About:    "orderd takes orders and leads each to its end: confirmed or cancelled.",
+		About:    "orderd accepts orders and sees each one through to confirmation or cancellation.",
 		Defaults: map[string]string{"health.address": "127.0.0.1:8091"},
 		Shared:   Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
@@ -21,7 +21,7 @@ func Order() service.Program {
 				return err
 			}
 			keep(rt, s.Store)
-			order.New(s, rt.Client, rt.Client).Register(rt.Worker)
+			order.New(s, rt.Client, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

@@ -10,11 +10,11 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Payment is paymentd: it holds, charges and gives back money. Its own setting is payment.delay.
+// Payment returns paymentd, which authorises, captures, voids and refunds payments. Its own setting is payment.delay.
 func Payment() service.Program {
 	return service.Program{
 		Service:  queues.Payment,
-		About:    "paymentd authorises cards, and captures or gives back what they hold.",
+		About:    "paymentd authorises, captures, voids and refunds payments.",
 		Defaults: map[string]string{"health.address": "127.0.0.1:8093"},
 		Keys:     paymentKeys(),
 		Shared:   Keys(),
@@ -30,7 +30,7 @@ func Payment() service.Program {
 				return err
 			}
 			keep(rt, s.Store)
-			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Worker)
+			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Handlers)
 			return nil
 		},
 	}

@@ -1,5 +1,5 @@
-// Package programs puts the shop's services together with what every binary shares. A program is the whole of its binary:
-// orderd is programs.Order, and so is the command that runs it from elsewhere.
+// Package programs assembles the shop's services into programs. Each program is the whole of a binary: orderd, for
+// example, is programs.Order, and the CLI's command `serve order` runs the same program.
 package programs
 
 import (
@@ -11,16 +11,16 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// All returns the shop's programs, in the order of their names.
+// All returns the shop's programs, sorted by name.
 func All() []service.Program {
 	return []service.Program{Inventory(), Order(), Payment()}
 }
 
-// Keys returns the settings that these programs have beside everybody's. A program knows those of the others, so that all
-// may read one file.
+// Keys returns the settings that these programs have in addition to the common ones. Each program accepts the keys of the
+// others, so that all can read the same file.
 func Keys() []config.Key { return paymentKeys() }
 
-// keep closes a store on the way down, and makes /readyz look whether it can be read.
+// keep closes a store when the program shuts down, and includes it in /readyz.
 func keep(rt *service.Runtime, s *store.Store) {
 	rt.Close("store", s.Close)
 	rt.Ready("store", func() error {

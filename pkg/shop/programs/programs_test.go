@@ -23,7 +23,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
-// asProgram makes this test binary one of the shop's programs: its main is that of the binary of the same name.
+// asProgram makes this test binary run one of the shop's programs, as the binary of that name would.
 const asProgram = "TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// Each program starts as a process of its own on one file that all share, is ready, and drains.
+// Each program starts in its own process, with a configuration file that all share, becomes ready, and drains.
 func TestProgramsAreProcesses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -94,7 +94,7 @@ func TestWrongOwnSettings(t *testing.T) {
 	}
 }
 
-// The flags of a program are those that it uses.
+// A program has flags for the settings that it uses, and no others.
 func TestOwnFlags(t *testing.T) {
 	t.Parallel()
 	for _, p := range programs.All() {

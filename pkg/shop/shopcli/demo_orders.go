@@ -35,7 +35,7 @@ func placements(n int) ([]placement, error) {
 			return nil, fmt.Errorf("make an id: %w", err)
 		}
 		p := placement{id: id.String()}
-		r := queues.OrderRequest{
+		r := queues.PlaceOrderCommand{
 			OrderID: p.id, CustomerID: fmt.Sprintf("customer-%d", i%40+1), CardToken: payment.TokenVisa,
 			Lines: []queues.OrderLine{line(inventory.SKUPlenty, 1+i%3, 490), line("MUG-BLUE", 1, 1250)},
 		}
@@ -66,16 +66,16 @@ func line(sku string, quantity int, price int64) queues.OrderLine {
 var declined = []string{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
 
 // malformed are the ways in which a body is no order.
-var malformed = []func(queues.OrderRequest) []byte{
-	func(r queues.OrderRequest) []byte { return encoded(r)[:40] },                                       // cut off
-	func(r queues.OrderRequest) []byte { r.Lines[0].UnitPrice.Amount = -490; return encoded(r) },        // a negative price
-	func(queues.OrderRequest) []byte { return []byte(`{"order_id": 7, "lines": "two of everything"}`) }, // wrong types
-	func(queues.OrderRequest) []byte { return nil },                                                     // nothing
-	func(r queues.OrderRequest) []byte { r.CustomerID = ""; return encoded(r) },                         // a missing field
-	func(queues.OrderRequest) []byte { return []byte("null") },
+var malformed = []func(queues.PlaceOrderCommand) []byte{
+	func(r queues.PlaceOrderCommand) []byte { return encoded(r)[:40] },                                       // cut off
+	func(r queues.PlaceOrderCommand) []byte { r.Lines[0].UnitPrice.Amount = -490; return encoded(r) },        // a negative price
+	func(queues.PlaceOrderCommand) []byte { return []byte(`{"order_id": 7, "lines": "two of everything"}`) }, // wrong types
+	func(queues.PlaceOrderCommand) []byte { return nil },                                                     // nothing
+	func(r queues.PlaceOrderCommand) []byte { r.CustomerID = ""; return encoded(r) },                         // a missing field
+	func(queues.PlaceOrderCommand) []byte { return []byte("null") },
 }
 
-func encoded(r queues.OrderRequest) []byte {
+func encoded(r queues.PlaceOrderCommand) []byte {
 	body, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // an order is text and numbers

@@ -174,11 +174,13 @@ func (d *demonstration) leftInQueues(ctx context.Context, conn *leveret.Conn) (i
 }
 
 func everyQueue(n topology.Names) []topology.Queue {
-	var t topology.Topology
+	var parts []topology.Topology
 	for _, s := range queues.Catalog.Services() {
-		t.Add(s.Topology(n, "classic"))
+		parts = append(parts, s.Topology(n, topology.Classic))
 	}
-	return t.Queues
+	var all topology.Topology
+	all.Add(parts...)
+	return all.Queues
 }
 
 // unexpected finds orders that came to another end than they had to, and bodies that were no orders and became one.

@@ -25,7 +25,9 @@ var gateway = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
 	connecting, cancel := d.answering(ctx)
 	defer cancel()
-	conn, err := leveret.Connect(connecting, leveret.ConnConfig{URLs: []string{d.system.url}, Name: "demo", Logger: d.app.Logger()})
+	conn, err := leveret.Connect(connecting, leveret.ConnConfig{
+		URLs: []string{d.system.url}, Layout: d.system.layout, Name: "demo", Logger: d.app.Logger(),
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,12 +40,12 @@ func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Cl
 
 // send sends the orders, through one pipeline, and returns the ids of those that the broker has confirmed.
 func (d *demonstration) send(ctx context.Context, client *leveret.Client, orders []placement) ([]string, error) {
-	pipeline := client.Pipeline()
+	pipeline := client.Pipeline(nil)
 	ids := make([]string, 0, len(orders))
 	for _, o := range orders {
 		m := leveret.NewMessage(ctx, queues.PlaceOrder, o.body, leveret.MessageID(o.id))
 		sending, cancel := d.answering(ctx) // it waits for confirms of earlier ones
-		err := pipeline.Send(sending, m)
+		err := pipeline.Write(sending, m)
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("send the orders: %w", err)

@@ -20,14 +20,13 @@ func TestPlacementsAreWhatTheyAreMeantToBe(t *testing.T) {
 	all, err := placements(600)
 	require.NoError(t, err)
 	service := leveret.NewService("order", leveret.Handles(queues.PlaceOrder))
-	w, err := leveret.NewWorker(nil, service, leveret.WorkerConfig{})
-	require.NoError(t, err)
-	queues.PlaceOrder.Handle(w, func(context.Context, queues.OrderRequest) error { return nil })
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	queues.PlaceOrder.Handle(h, func(context.Context, queues.PlaceOrderCommand) error { return nil })
 	wants, seen := map[string]int{}, map[string]bool{}
 	for _, p := range all {
 		require.False(t, seen[p.id])
 		seen[p.id] = true
-		o := w.Process(t.Context(), &leveret.Message{Contract: queues.PlaceOrder, ID: p.id, Body: p.body})
+		o := h.Process(t.Context(), &leveret.Message{Contract: queues.PlaceOrder, ID: p.id, Body: p.body}, nil)
 		if p.malformed() {
 			wants["malformed"]++
 			require.Equal(t, leveret.VerdictDeadLetter, o.Verdict, string(p.body))

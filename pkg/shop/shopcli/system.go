@@ -18,6 +18,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/shop/ledger"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A system is the shop running: a broker, a folder with the services' stores, logs and settings, and their processes.
@@ -30,6 +31,8 @@ type system struct {
 	dir   string
 	// keep leaves dir where it is at the end.
 	keep bool
+	// layout is which exchanges and retry tiers the services share.
+	layout topology.Layout
 	// management is the management API's URL as it was configured, with its login if it has one; empty: the broker's.
 	management string
 	// health is where each service answers for its health; by name, else a free port.
@@ -74,6 +77,7 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 	}
 	s := &system{
 		broker: broker, url: broker.URL(), management: node.ManagementURL, extra: map[string][]string{},
+		layout:    topology.Layout(app.Config().Config().Broker.Layout),
 		logFormat: "json", logLevel: "info",
 	}
 	if err := s.furnish(ctx, app, isolated, data); err != nil {
@@ -151,7 +155,7 @@ func (s *system) paths() ledger.Paths {
 
 // writeConfig writes the file that services and people use to reach the system. It holds the broker's password.
 func (s *system) writeConfig() error {
-	broker := map[string]any{"url": []string{s.url}, "connect_timeout": "30s"}
+	broker := map[string]any{"url": []string{s.url}, "layout": string(s.layout), "connect_timeout": "30s"}
 	if management := cmp.Or(s.management, s.broker.ManagementURL()); management != "" {
 		broker["management_url"] = management
 	}

@@ -9,9 +9,21 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// RecordDelivery writes down, in the transaction of its effect, that the message which ctx belongs to was handled. A
-// message that is handled again is written down again: from the rows follows how often the broker had to redeliver.
-// The migrations of the store must have made the table deliveries. Outside a handler it does nothing.
+// createDeliveries creates the table that has one row for every time a message was handled.
+const createDeliveries = `
+CREATE TABLE IF NOT EXISTS deliveries (
+    id          INTEGER PRIMARY KEY,
+    message_id  TEXT NOT NULL,
+    contract    TEXT NOT NULL,
+    queue       TEXT NOT NULL,
+    attempt     INTEGER NOT NULL,
+    redelivered INTEGER NOT NULL,
+    handled_at  INTEGER NOT NULL
+) STRICT`
+
+// RecordDelivery records in tx, the transaction of its effect, that the message in ctx was handled. A message that is
+// handled again is recorded again, so that the rows show how often messages were redelivered. Outside a handler,
+// RecordDelivery does nothing.
 func RecordDelivery(ctx context.Context, tx *sql.Tx, at time.Time) error {
 	m := leveret.MessageFrom(ctx)
 	if m == nil {
@@ -26,8 +38,7 @@ func RecordDelivery(ctx context.Context, tx *sql.Tx, at time.Time) error {
 	return nil
 }
 
-// MessageID returns the id of the message that is being handled; "" outside a handler, or where a foreign sender gave
-// none.
+// MessageID returns the id of the message being handled. It is empty outside a handler, or if the sender set no id.
 func MessageID(ctx context.Context) string {
 	if m := leveret.MessageFrom(ctx); m != nil {
 		return m.ID
@@ -35,20 +46,20 @@ func MessageID(ctx context.Context) string {
 	return ""
 }
 
-// Deliveries counts the messages that a service handled.
+// Deliveries counts the handled messages of one contract.
 type Deliveries struct {
-	// Contract is what was handled.
+	// Contract is the contract's name.
 	Contract string `json:"contract"`
-	// Handled counts every time that a handler finished; Messages the different messages.
+	// Handled counts handled deliveries, Messages distinct messages.
 	Handled  int `json:"handled"`
 	Messages int `json:"messages"`
-	// Redelivered counts how often the broker delivered a message again that a worker had taken and not settled; Retried
-	// how often the retry policy brought one back.
+	// Redelivered counts deliveries that the broker repeated because a worker had not settled the message, Retried those
+	// that the retry policy brought back.
 	Redelivered int `json:"redelivered"`
 	Retried     int `json:"retried"`
 }
 
-// ReadDeliveries counts the deliveries of a store, by contract.
+// ReadDeliveries returns the counts of a store, sorted by contract.
 func ReadDeliveries(ctx context.Context, db Querier) ([]Deliveries, error) {
 	rows, err := db.QueryContext(ctx, `
 		SELECT contract, count(*), count(DISTINCT message_id), coalesce(sum(redelivered), 0), coalesce(sum(attempt > 1), 0)

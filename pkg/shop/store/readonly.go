@@ -15,8 +15,8 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// View opens the file for reading and runs f on one snapshot of it. It can be called while a worker has the file open:
-// neither waits for the other. Nothing is written, and a file that does not exist is not made.
+// View opens the file read-only and runs f on a single snapshot of it. It may be called while a worker has the file open;
+// neither waits for the other. If the file does not exist, View returns an error and does not create it.
 func View(ctx context.Context, path string, f func(q Querier) error) (err error) {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("the store: %w", err)
@@ -33,14 +33,14 @@ func View(ctx context.Context, path string, f func(q Querier) error) (err error)
 	if err != nil {
 		return fmt.Errorf("the store %s: %w", path, err)
 	}
-	defer func() { _ = tx.Rollback() }() // it read only
+	defer func() { _ = tx.Rollback() }() // nothing was written
 	if err := f(tx); err != nil {
 		return fmt.Errorf("the store %s: %w", path, err)
 	}
 	return nil
 }
 
-// Collect scans all rows and closes them.
+// Collect scans and closes rows.
 func Collect[T any](rows *sql.Rows, scan func(*sql.Rows, *T) error) (all []T, err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {

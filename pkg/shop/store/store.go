@@ -1,10 +1,9 @@
-// Package store is what the services of the shop keep their state in: a SQLite file each, with its migrations, one
-// writer at a time, and a log of the messages that were handled.
+// Package store keeps the state of a shop service in a SQLite file: migrations, one writer at a time, and a log of the
+// messages that were handled.
 //
-// A committed transaction survives the death of the process at any moment: it is in the write-ahead log, which the
-// operating system holds. synchronous=NORMAL gives up one thing, that the last commits survive a loss of power too: they
-// may be gone then, the file is sound all the same. A service that must not even lose those sets FULL, and pays an fsync
-// for every transaction.
+// A committed transaction survives the death of the process at any moment, because the operating system holds the
+// write-ahead log. With synchronous=NORMAL, a power failure may lose the last commits but never corrupts the file. A
+// service that must not lose even those sets FULL and pays for an fsync per transaction.
 package store
 
 import (
@@ -23,19 +22,20 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Store is an open SQLite file. It is safe for concurrent use, also by several processes of one service.
+// A Store is an open SQLite file. It is safe for concurrent use, and several processes may open the same file.
 type Store struct {
 	db *sql.DB
 }
 
-// Open opens the file, makes it and its folder where they do not exist, and brings its tables up to date with the
-// migrations, which are goose's, in files named NNNNN_what.sql. The caller closes the store.
+// Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The migrations are
+// goose's, in files named migrations/NNNNN_what.sql; the table of deliveries is created by Open itself. The caller closes
+// the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("the store's folder: %w", err)
 	}
-	// One connection: SQLite has one writer at a time, and waiting in a queue of ours is fair where its busy handler is
-	// not. Between processes the busy handler it is.
+	// SQLite allows one writer at a time. With a single connection, writers in this process queue fairly, which SQLite's
+	// busy handler does not guarantee; the busy handler serves only between processes.
 	db, err := sql.Open("sqlite", source(path, url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)", "cache_size(-16000)"},
@@ -50,10 +50,10 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	return &Store{db}, nil
 }
 
-// Close writes what the write-ahead log holds into the file and closes it.
+// Close checkpoints the write-ahead log and closes the file.
 func (s *Store) Close() error { return s.db.Close() }
 
-// Ping reports whether the file can be read. It is a readiness check.
+// Ping returns an error if the file cannot be read. Use it as a readiness check.
 func (s *Store) Ping(ctx context.Context) error {
 	var n int
 	if err := s.db.QueryRowContext(ctx, "SELECT 1 FROM sqlite_master LIMIT 1").Scan(&n); err != nil {
@@ -62,18 +62,18 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Reader reads what is committed, without a lock: for questions whose answer nothing is built on.
+// Reader reads committed data without a lock. Do not base a write on what it returns; use InTx for that.
 func (s *Store) Reader() Querier { return s.db }
 
-// InTx runs f in a transaction, which holds the file's write lock from its start: what f reads stays true until its
-// writes are committed. It commits if f returns nil, and returns what f returned otherwise. A lock or a disk that fails
-// is Unavailable.
+// InTx runs f in a transaction that holds the file's write lock from the start, so that whatever f reads stays true until
+// its writes are committed. If f returns nil, InTx commits; otherwise it rolls back and returns f's error. A failure to
+// lock or commit has the code Unavailable.
 func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return leveret.Errorf(leveret.Unavailable, "the store: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // no-op after a commit
 	if err := f(tx); err != nil {
 		return err
 	}
@@ -83,10 +83,18 @@ func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// migrate brings the tables up to date. Several processes may do so at once: the loser of the race finds it done.
+// migrate brings the tables up to date. Several processes may do so at once: the one that loses the race tries again and
+// finds the work done.
 func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if _, err := db.ExecContext(ctx, createDeliveries); err != nil {
+		return fmt.Errorf("deliveries: %w", err)
+	}
 	for attempt := 1; ; attempt++ {
-		p, err := goose.NewProvider(goose.DialectSQLite3, db, migrations, goose.WithDisableGlobalRegistry(true))
+		p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
 		if err != nil {
 			return fmt.Errorf("migrations: %w", err)
 		}

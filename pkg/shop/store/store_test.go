@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func migrations() fstest.MapFS {
-	return fstest.MapFS{"00001_first.sql": {Data: []byte(`-- +goose Up
+	return fstest.MapFS{"migrations/00001_first.sql": {Data: []byte(`-- +goose Up
 CREATE TABLE counts (n INTEGER NOT NULL) STRICT;
 INSERT INTO counts VALUES (0);
 -- +goose Down
@@ -56,8 +56,8 @@ func count(t *testing.T, path string) (n int) {
 	return n
 }
 
-// Two stores on one file are what two processes of one service are: what one reads in a transaction stays true until it
-// has written.
+// Two stores on one file behave like two processes of one service: what one of them reads in a transaction stays true
+// until it has written.
 func TestTransactionsOfTwoStoresDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "new folder", "with ?#% in it", "count.db")
@@ -140,7 +140,7 @@ func TestViewWritesNothing(t *testing.T) {
 
 	path := filepath.Join(dir, "count.db")
 	s := open(t, path)
-	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error { // while a writer is at it
+	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error { // while a writer is active
 		require.Equal(t, 0, count(t, path))
 		_, err := tx.ExecContext(t.Context(), "UPDATE counts SET n = 1")
 		require.NoError(t, err)
@@ -160,7 +160,7 @@ func TestViewWritesNothing(t *testing.T) {
 	require.Equal(t, 1, count(t, path))
 }
 
-// TestViewOfAKilledWorker: the write-ahead log was left behind, and holds all there is.
+// TestViewOfAKilledWorker: all of the data is in the write-ahead log that was left behind.
 func TestViewOfAKilledWorker(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "count.db")

@@ -1,2 +1,2 @@
-// Package shoptest is what the tests of the shop's services share.
+// Package shoptest holds what the tests of the shop's services share.
 package shoptest

@@ -10,19 +10,19 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
-// A Case is one handling of one message, on a state of its own.
+// A Case handles one message, with its own state.
 type Case struct {
-	// Handle delivers the message. It is called again where it fails, as the broker and the retry policy do.
-	Handle func(options ...leveret.SendOption) leverettest.Delivered
-	// Restart is what a new process does between the two: it opens the store again.
+	// Handle delivers the message. After a failure it is called again, as the broker and the retry policy would do.
+	Handle func(options ...leverettest.Option) leverettest.Delivered
+	// Restart does what a new process would do between the two deliveries: it reopens the store.
 	Restart func()
-	// Check looks at the effect, which must have happened once.
+	// Check checks that the effect has happened exactly once.
 	Check func()
 }
 
-// Interrupted breaks a handler off at each of its sends, before and after the message got through, and lets it handle
-// its message again in a new process: what it sends then must be all that it sends undisturbed, beginning with what it
-// had sent already, under the same ids.
+// Interrupted interrupts a handler at each of its sends, both before and after the message got through, and delivers the
+// message again to a new process. That process must send everything that an undisturbed handler sends, beginning with
+// what was already sent, under the same ids.
 func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder) Case) {
 	t.Helper()
 	undisturbed := &leverettest.Recorder{}
@@ -46,7 +46,7 @@ func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder)
 				before := r.Messages()
 				r.Reset()
 				c.Restart()
-				again := []leveret.SendOption{leveret.MessageID(broken.Message.ID), leverettest.Redelivered()}
+				again := []leverettest.Option{leverettest.With(leveret.MessageID(broken.Message.ID)), leverettest.Redelivered()}
 				require.NoError(t, c.Handle(again...).Err)
 				require.Equal(t, want, Names(r))
 				requireSame(t, before, r.Messages()[:len(before)])

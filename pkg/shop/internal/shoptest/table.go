@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Table reads the table of a Markdown file whose first column has a heading: cells by row and column.
+// Table reads the table of a Markdown file whose first column has the given heading. It returns the cells by row and
+// column.
 func Table(t *testing.T, path, heading string) map[string]map[string]string {
 	t.Helper()
 	file, err := os.ReadFile(path)
@@ -26,7 +27,7 @@ func Table(t *testing.T, path, heading string) map[string]map[string]string {
 		case columns != nil && len(cells) != len(columns):
 			return table
 		case columns != nil && !strings.HasPrefix(cells[0], "---"):
-			require.NotContains(t, table, cells[0], "a row stands there twice")
+			require.NotContains(t, table, cells[0], "the table has this row twice")
 			table[cells[0]] = map[string]string{}
 			for i, c := range columns[1:] {
 				table[cells[0]][c] = cells[i+1]

@@ -6,22 +6,22 @@ CREATE TABLE stock (
     reserved INTEGER NOT NULL DEFAULT 0 CHECK (reserved BETWEEN 0 AND on_hand)
 ) STRICT;
 
--- One decision for an order.
+-- One decision per order.
 CREATE TABLE reservations (
     order_id   TEXT PRIMARY KEY,
     lines      TEXT NOT NULL, -- JSON, as in the contract
-    shortages  TEXT NOT NULL, -- JSON, as in the contract; [] where the goods were set aside
+    shortages  TEXT NOT NULL, -- JSON, as in the contract; [] if the goods were set aside
     decided_at INTEGER NOT NULL
 ) STRICT;
 
--- What was taken from the shelves. Deliberately without a unique key but its own: that nothing is taken twice is the work
--- of reservations, and this is what that work is checked against.
+-- What was taken off the shelves. The table reservations makes sure that nothing is taken twice; this table exists to
+-- check that, so it deliberately has no unique key besides its own.
 CREATE TABLE movements (
     id         INTEGER PRIMARY KEY,
     order_id   TEXT NOT NULL,
     sku        TEXT NOT NULL REFERENCES stock (sku),
     quantity   INTEGER NOT NULL CHECK (quantity > 0),
-    message_id TEXT NOT NULL, -- the message that made it happen
+    message_id TEXT NOT NULL, -- the message that caused it
     at         INTEGER NOT NULL
 ) STRICT;
 
@@ -37,19 +37,7 @@ CREATE TRIGGER movements_are_not_deleted BEFORE DELETE ON movements BEGIN
 END;
 -- +goose StatementEnd
 
--- Every message that was handled, once for every time that it was.
-CREATE TABLE deliveries (
-    id          INTEGER PRIMARY KEY,
-    message_id  TEXT NOT NULL,
-    contract    TEXT NOT NULL,
-    queue       TEXT NOT NULL,
-    attempt     INTEGER NOT NULL,
-    redelivered INTEGER NOT NULL,
-    handled_at  INTEGER NOT NULL
-) STRICT;
-
 -- +goose Down
-DROP TABLE deliveries;
 DROP TABLE movements;
 DROP TABLE reservations;
 DROP TABLE stock;

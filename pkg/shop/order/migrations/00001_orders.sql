@@ -10,7 +10,7 @@ CREATE TABLE orders (
     state            TEXT NOT NULL CHECK (state IN ('pending', 'placed', 'captured', 'reserved', 'confirmed', 'cancelled')),
     reason           TEXT NOT NULL DEFAULT '',
     authorization_id TEXT NOT NULL DEFAULT '',
-    sent_at          INTEGER,          -- by the sender's clock; NULL where a foreign sender did not say
+    sent_at          INTEGER,          -- by the sender's clock; NULL if a foreign sender did not set it
     received_at      INTEGER NOT NULL,
     placed_at        INTEGER,
     placed_by        TEXT NOT NULL DEFAULT '', -- a message's id
@@ -20,17 +20,5 @@ CREATE TABLE orders (
     CHECK ((state IN ('confirmed', 'cancelled')) = (decided_at IS NOT NULL))
 ) STRICT;
 
--- Every message that was handled, once for every time that it was.
-CREATE TABLE deliveries (
-    id          INTEGER PRIMARY KEY,
-    message_id  TEXT NOT NULL,
-    contract    TEXT NOT NULL,
-    queue       TEXT NOT NULL,
-    attempt     INTEGER NOT NULL,
-    redelivered INTEGER NOT NULL,
-    handled_at  INTEGER NOT NULL
-) STRICT;
-
 -- +goose Down
-DROP TABLE deliveries;
 DROP TABLE orders;

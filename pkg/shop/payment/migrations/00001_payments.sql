@@ -18,8 +18,8 @@ CREATE TABLE payments (
     CHECK ((state = 'refunded') = (refunded_at IS NOT NULL))
 ) STRICT;
 
--- What happened to the money. Deliberately without a unique key but its own: that nothing happens twice is the work of
--- the state in payments, and this is what that work is checked against.
+-- What happened to the money. The state in payments makes sure that nothing happens twice; this table exists to check
+-- that, so it deliberately has no unique key besides its own.
 CREATE TABLE ledger (
     id               INTEGER PRIMARY KEY,
     order_id         TEXT NOT NULL,
@@ -27,7 +27,7 @@ CREATE TABLE ledger (
     kind             TEXT NOT NULL CHECK (kind IN ('authorized', 'captured', 'voided', 'refunded')),
     amount           INTEGER NOT NULL,
     currency         TEXT NOT NULL,
-    message_id       TEXT NOT NULL, -- the message that made it happen
+    message_id       TEXT NOT NULL, -- the message that caused it
     at               INTEGER NOT NULL
 ) STRICT;
 
@@ -43,18 +43,6 @@ CREATE TRIGGER ledger_is_not_deleted BEFORE DELETE ON ledger BEGIN
 END;
 -- +goose StatementEnd
 
--- Every message that was handled, once for every time that it was.
-CREATE TABLE deliveries (
-    id          INTEGER PRIMARY KEY,
-    message_id  TEXT NOT NULL,
-    contract    TEXT NOT NULL,
-    queue       TEXT NOT NULL,
-    attempt     INTEGER NOT NULL,
-    redelivered INTEGER NOT NULL,
-    handled_at  INTEGER NOT NULL
-) STRICT;
-
 -- +goose Down
-DROP TABLE deliveries;
 DROP TABLE ledger;
 DROP TABLE payments;

@@ -1,4 +1,4 @@
-package rabbit
+package acks
 
 import (
 	"fmt"
@@ -69,42 +69,60 @@ func (l *ledger) Nack(tag uint64, multiple, requeue bool) error {
 	return l.settle(tag, multiple, func(tag uint64) { l.nacked[tag] = requeue })
 }
 
-// settling plays one history: each byte is a step. It ends with everything settled that handlers had settled, in the way
-// that they had, and nothing else.
+// settling plays one history: each byte is a step. It ends with everything settled as the handlers had, and what was not
+// begun given back.
 func settling(t *testing.T, prefetch, handlers int, history []byte) {
 	t.Helper()
 	broker := newLedger()
-	a := newAcks(broker, prefetch, handlers)
+	b := New(broker, prefetch, handlers)
 	acked, nacked := map[uint64]bool{}, map[uint64]bool{}
 	var running []uint64
+	take := func(i int) uint64 {
+		i %= len(running)
+		tag := running[i]
+		running = append(running[:i], running[i+1:]...)
+		return tag
+	}
 	next := uint64(1)
 	for _, step := range history {
-		switch i := int(step >> 3); {
-		case step&7 < 3 && len(running) < prefetch, len(running) == 0:
+		i, stopping := int(step>>3), b.stopping
+		switch {
+		case !stopping && (step&7 < 3 && len(running) < prefetch || len(running) == 0):
 			broker.deliver(next)
 			running = append(running, next)
 			next++
+		case len(running) == 0:
+		case step == 0xff:
+			b.Stop()
 		case step&7 == 7:
-			a.Flush()
-		default:
-			i %= len(running)
-			tag := running[i]
-			running = append(running[:i], running[i+1:]...)
-			if step&7 == 6 {
-				requeue := step&8 != 0
-				nacked[tag] = requeue
-				a.Nack(tag, requeue)
-			} else {
-				acked[tag] = true
-				a.Ack(tag)
+			b.Flush()
+			if stopping {
+				b.Return(2)
 			}
+		case step&7 == 6:
+			tag, requeue := take(i), step&8 != 0
+			nacked[tag] = requeue
+			b.Nack(tag, requeue)
+		case stopping && step&1 == 0:
+			tag := take(i)
+			nacked[tag] = true
+			b.GiveBack(tag)
+		default:
+			tag := take(i)
+			acked[tag] = true
+			b.Ack(tag)
 		}
 	}
-	require.NoError(t, a.Close())
+	for len(running) > 0 {
+		tag := take(0)
+		nacked[tag] = true
+		b.GiveBack(tag)
+	}
+	require.NoError(t, b.Close())
 	require.NoError(t, broker.refused)
 	require.Equal(t, acked, broker.acked)
 	require.Equal(t, nacked, broker.nacked)
-	require.ElementsMatch(t, running, broker.open)
+	require.Empty(t, broker.open)
 }
 
 func TestAcksSettleWhatWasHandledAndNothingElse(t *testing.T) {
@@ -121,6 +139,7 @@ func TestAcksSettleWhatWasHandledAndNothingElse(t *testing.T) {
 
 func FuzzAcks(f *testing.F) {
 	f.Add(uint8(64), uint8(16), []byte{0, 0, 0, 3, 11, 19, 7, 6, 14})
+	f.Add(uint8(64), uint8(16), []byte{0, 0, 0, 0, 0, 11, 0xff, 3, 8, 5, 7})
 	f.Fuzz(func(t *testing.T, prefetch, handlers uint8, history []byte) {
 		settling(t, 1+int(prefetch), 1+int(handlers), history)
 	})
@@ -129,7 +148,7 @@ func FuzzAcks(f *testing.F) {
 func TestAcksOfAPrefixTravelTogether(t *testing.T) {
 	t.Parallel()
 	broker := newLedger()
-	a := newAcks(broker, 400, 10)
+	a := New(broker, 400, 10)
 	for tag := range uint64(1000) {
 		broker.deliver(tag + 1)
 		a.Ack(tag + 1)
@@ -144,7 +163,7 @@ func TestAcksWaitForTheirPrefix(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := newLedger()
-		a := newAcks(broker, 400, 10)
+		a := New(broker, 400, 10)
 		deliverAndAck := func(from, to uint64) {
 			for tag := from; tag <= to; tag++ {
 				broker.deliver(tag)
@@ -167,11 +186,38 @@ func TestAcksWaitForTheirPrefix(t *testing.T) {
 	})
 }
 
+// A broker forgets acks that come in many frames right before a channel's end.
+func TestCloseNeedsFewFrames(t *testing.T) {
+	t.Parallel()
+	for _, prefetch := range []int{1, 64, 300, 5000} {
+		broker := newLedger()
+		b := New(broker, prefetch, min(prefetch, 16))
+		running := min(prefetch, 16)
+		for tag := range uint64(prefetch) {
+			broker.deliver(tag + 1)
+		}
+		b.Stop()
+		for tag := range uint64(running) { // the last to begin is the first to end
+			b.Ack(uint64(running) - tag)
+			b.Flush()
+		}
+		before := broker.frames
+		for tag := uint64(running); tag < uint64(prefetch); tag++ {
+			b.GiveBack(tag + 1)
+		}
+		require.NoError(t, b.Close())
+		require.Len(t, broker.acked, running)
+		require.Len(t, broker.nacked, prefetch-running)
+		require.LessOrEqual(t, broker.frames-before, 1+maxChunks)
+		require.LessOrEqual(t, broker.frames, 2+maxChunks, "after Stop no ack travels alone")
+	}
+}
+
 func TestAnAckWaitsMillisecondsAndForNoSlowHandler(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := newLedger()
-		a := newAcks(broker, 400, 10)
+		a := New(broker, 400, 10)
 		for tag := range uint64(10) {
 			broker.deliver(tag + 1) // 1 is slow
 		}
@@ -180,13 +226,13 @@ func TestAnAckWaitsMillisecondsAndForNoSlowHandler(t *testing.T) {
 		}
 		_, acked := broker.left()
 		require.Zero(t, acked)
-		time.Sleep(ackFlush)
+		time.Sleep(flushAfter)
 		synctest.Wait()
 		open, acked := broker.left()
 		require.Equal(t, 9, acked)
 		require.Equal(t, []uint64{1}, open)
 		a.Ack(1)
-		time.Sleep(ackFlush)
+		time.Sleep(flushAfter)
 		synctest.Wait()
 		open, _ = broker.left()
 		require.Empty(t, open)

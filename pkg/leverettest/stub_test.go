@@ -14,9 +14,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
-func TestReplier(t *testing.T) {
+func TestStubCaller(t *testing.T) {
 	t.Parallel()
-	var rep leverettest.Replier
+	var rep leverettest.StubCaller
 	leverettest.Answer(&rep, ink, func(_ context.Context, p page) (quote, error) { return quote{Cents: len(p.Text)}, nil })
 	reply, err := ink.Call(t.Context(), &rep, page{"abc"})
 	require.NoError(t, err)
@@ -35,9 +35,9 @@ func TestReplier(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestReplierWithoutAnAnswer(t *testing.T) {
+func TestStubCallerWithoutAnAnswer(t *testing.T) {
 	t.Parallel()
-	rep := leverettest.Replier{Service: press}
+	rep := leverettest.StubCaller{Service: press}
 	_, err := ink.Call(t.Context(), &rep, page{"a"})
 	require.ErrorIs(t, err, leveret.Unimplemented)
 	require.ErrorContains(t, err, `this test has no answer to the request "ink.price"; give it one with leverettest.Answer`)
@@ -51,10 +51,10 @@ func TestReplierWithoutAnAnswer(t *testing.T) {
 	require.Equal(t, []page{{"a"}}, leverettest.Sent(&rep, ink))
 }
 
-// TestReplierErrors: what was on the other side stays there; what the call itself ended in is seen.
-func TestReplierErrors(t *testing.T) {
+// TestStubCallerErrors: what was on the other side stays there; what the call itself ended in is seen.
+func TestStubCallerErrors(t *testing.T) {
 	t.Parallel()
-	var rep leverettest.Replier
+	var rep leverettest.StubCaller
 	answer := func(err error) error {
 		leverettest.Answer(&rep, ink, func(context.Context, page) (quote, error) { return quote{}, err })
 		_, err = ink.Call(t.Context(), &rep, page{"a"})
@@ -72,11 +72,11 @@ func TestReplierErrors(t *testing.T) {
 	require.ErrorIs(t, answer(leveret.ErrUnroutable), leveret.ErrUnroutable)
 }
 
-// TestReplierKeepsTheDeadline: a service that does not answer in time.
-func TestReplierKeepsTheDeadline(t *testing.T) {
+// TestStubCallerKeepsTheDeadline: a service that does not answer in time.
+func TestStubCallerKeepsTheDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var rep leverettest.Replier
+		var rep leverettest.StubCaller
 		leverettest.Answer(&rep, ink, func(ctx context.Context, _ page) (quote, error) {
 			<-ctx.Done()
 			return quote{Cents: 1}, nil

@@ -1,0 +1,212 @@
+package leveret
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// HandlersConfig says how messages are handled. The zero value of a field is its default.
+type HandlersConfig struct {
+	// Middleware is put around every handler, the first outermost. It sees the message before it is decoded.
+	Middleware []Middleware
+	// HandlerTimeout ends the context of a handler that takes longer. Default 5 min; over RabbitMQ it must stay below the
+	// broker's consumer timeout, which is 30 min by default.
+	HandlerTimeout time.Duration
+	// OnOutcome is called once for each message, after it was settled or could not be: see [Outcome]. It runs in the
+	// message's goroutine, several at once, and should return quickly. Optional.
+	OnOutcome func(ctx context.Context, m *Message, o Outcome)
+}
+
+// Handlers are what a service does with the messages that it serves, whatever transport brings them: a [Worker] brings
+// those of RabbitMQ, package leverettest those of a test. Make them with [NewHandlers], register a handler for everything
+// that the service serves, then hand them to the transports. Handlers are safe for concurrent use.
+type Handlers struct {
+	service *Service
+	config  HandlersConfig
+
+	mu     sync.RWMutex
+	set    map[served]*handler
+	errs   []error // wrong registrations
+	sealed bool
+	late   []error // registrations after a transport took the set
+}
+
+// served is what a handler is for.
+type served struct {
+	contract     Contract
+	subscription string
+}
+
+// handler is one registered handler.
+type handler struct {
+	handlers *Handlers
+	use      use
+	spec     Spec
+	scope    string  // what ids derived from a message depend on beside its id
+	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
+}
+
+// NewHandlers makes an empty set of handlers for a service. It never fails: mistakes are kept for [Handlers.Err], which
+// NewWorker asks.
+func NewHandlers(service *Service, config HandlersConfig) *Handlers {
+	h := &Handlers{service: service, config: config, set: make(map[served]*handler)}
+	h.config.HandlerTimeout = cmp.Or(config.HandlerTimeout, 5*time.Minute)
+	if config.HandlerTimeout < 0 {
+		h.errs = append(h.errs, Errorf(InvalidArgument, "HandlerTimeout is %v; it must be positive", config.HandlerTimeout))
+	}
+	return h
+}
+
+var errNoHandlers = errors.New("there are no handlers: make them with NewHandlers, for a service")
+
+// register keeps a handler, or what is wrong with it. On nil Handlers it does nothing: those are refused by every transport.
+func (h *Handlers) register(c Contract, name string, run Handler) {
+	if h == nil || h.service == nil {
+		return
+	}
+	spec := c.Spec()
+	what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
+	if name != "" {
+		what += fmt.Sprintf(" as %q", name)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fail := func(format string, args ...any) { h.errs = append(h.errs, fmt.Errorf(format, args...)) }
+	i := slices.IndexFunc(h.service.uses, func(u use) bool { return u.contract == c && u.name == name && u.role.serves() })
+	key := served{c, name}
+	switch {
+	case h.sealed:
+		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
+	case i < 0:
+		fail("%w: the service %q has a handler for %s, but does not say that it serves it", ErrUndeclared, h.service.name, what)
+	case run == nil:
+		fail("the handler for %s is nil", what)
+	case h.set[key] != nil:
+		fail("%s has two handlers", what)
+	default:
+		own := []Middleware{limited(h.config.HandlerTimeout), recovered}
+		h.set[key] = &handler{
+			handlers: h, use: h.service.uses[i], spec: spec,
+			scope: fmt.Sprintf("%s %s as %q", h.service.name, spec.Name, name),
+			run:   chain(run, append(own, h.config.Middleware...)),
+		}
+	}
+}
+
+// Service returns the service that the handlers are for.
+func (h *Handlers) Service() *Service { return h.service }
+
+// Err returns all that is wrong with the service, its contracts and their handlers, in plain words: what is declared and
+// has no handler, a handler for what is not declared, two for one, one that came too late. It returns nil if nothing is.
+func (h *Handlers) Err() error {
+	if h == nil || h.service == nil {
+		return errNoHandlers
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	errs := slices.Concat([]error{h.service.Err()}, h.errs, h.late)
+	for _, u := range h.service.serves() {
+		if h.set[served{u.contract, u.name}] == nil {
+			what := u.contract.Spec().Name
+			if u.name != "" {
+				what += fmt.Sprintf(" as %q", u.name)
+			}
+			errs = append(errs, fmt.Errorf("%w: the service %q %s %s, but has no handler for it", ErrUndeclared, h.service.name, u.role, what))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// seal lets no more handlers in, and returns them in the order in which the service declares what they are for.
+func (h *Handlers) seal() []*handler {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sealed = true
+	var all []*handler
+	for _, u := range h.service.serves() {
+		all = append(all, h.set[served{u.contract, u.name}])
+	}
+	return all
+}
+
+// lateErr returns the registrations that came after seal.
+func (h *Handlers) lateErr() error {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return errors.Join(h.late...)
+}
+
+// Process handles one message, whatever brought it: it finds the handler by m.Contract and m.Subscription, runs it behind
+// deadline, recovery, middleware and decoding, and judges the error. The reply to a request is in m.Reply. A request that
+// has expired, or was delivered before and is not idempotent, reaches no handler. Then settle, unless it is nil, does what
+// the verdict says and returns why it could not; and OnOutcome is called. Process returns when all of that has.
+//
+// Where h has no handler for the message, or handlers were registered wrongly, the outcome has no verdict, only an error,
+// and neither settle nor OnOutcome is called. Process sets what m leaves out of Attempt and, for a request, of Deadline.
+func (h *Handlers) Process(ctx context.Context, m *Message, settle func(context.Context, Outcome) error) Outcome {
+	found, err := h.find(m)
+	if err != nil {
+		return Outcome{Err: err}
+	}
+	m.Attempt = max(m.Attempt, 1)
+	if found.spec.Kind == KindRequest && m.Deadline.IsZero() {
+		m.Deadline = time.Now().Add(found.spec.Timeout)
+	}
+	return found.process(ctx, m, settle)
+}
+
+func (h *Handlers) find(m *Message) (*handler, error) {
+	if h == nil || h.service == nil {
+		return nil, errNoHandlers
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	found := h.set[served{m.Contract, m.Subscription}]
+	switch {
+	case len(h.errs) > 0:
+		return nil, errors.Join(h.errs...)
+	case found == nil:
+		return nil, fmt.Errorf("%w: the service %q has no handler for %s", ErrUndeclared, h.service.name, nameOf(m.Contract))
+	default:
+		return found, nil
+	}
+}
+
+func (h *handler) process(ctx context.Context, m *Message, settle func(context.Context, Outcome) error) Outcome {
+	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope}}
+	o := h.refuse(m)
+	if o.Verdict == 0 {
+		err := h.run(ctx, m)
+		if err != nil && m.Redelivered && h.spec.Kind == KindRequest && CodeOf(err).retryable() {
+			err = fmt.Errorf("%w: %w", errHandledBefore, err)
+		}
+		o = judge(ctx, m, err)
+	}
+	if settle != nil {
+		o.SettleErr = settle(ctx, o)
+	}
+	if report := h.handlers.config.OnOutcome; report != nil {
+		report(ctx, m, o)
+	}
+	return o
+}
+
+// refuse returns the outcome of a request that must not be handled, and none for all other messages.
+func (h *handler) refuse(m *Message) Outcome {
+	switch {
+	case h.spec.Kind != KindRequest:
+		return Outcome{}
+	case time.Now().After(m.Deadline):
+		return Outcome{Verdict: VerdictExpired, Err: Errorf(DeadlineExceeded, "the request expired before it was handled")}
+	case m.Redelivered && !h.spec.Idempotent:
+		return Outcome{Verdict: VerdictRefused, Err: &Error{Code: Aborted, Reason: ReasonOutcomeUnknown, Message: fmt.Sprintf(
+			"outcome unknown: a worker that had this request is gone, and %s is not idempotent", h.spec.Name)}}
+	default:
+		return Outcome{}
+	}
+}

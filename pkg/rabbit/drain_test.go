@@ -1,0 +1,156 @@
+package rabbit_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// before reports whether a version is older than major.minor.
+func before(version string, major, minor int) bool {
+	parts := strings.Split(version, ".")
+	have, _ := strconv.Atoi(parts[0])
+	lesser, _ := strconv.Atoi(parts[1])
+	return have < major || have == major && lesser < minor
+}
+
+// drains is how often each queue's consumer is stopped in the middle of its work.
+const drains = 10
+
+// A consumer that stops in the middle of its work makes no duplicates: every ack reaches the queue before the channel ends,
+// and what was not begun is handled once, by the next.
+func TestStoppingMakesNoDuplicates(t *testing.T) {
+	t.Parallel()
+	for _, prefetch := range []int{1, 64, 300} {
+		t.Run(strconv.Itoa(prefetch), func(t *testing.T) {
+			t.Parallel()
+			conn := connected(t)
+			declare(t, conn, queue("q", "quorum"))
+			concurrency := min(prefetch, 16)
+			each := 2 * concurrency
+			n := drains*(each+prefetch) + prefetch
+			fill(t, conn, "q", n)
+			books := newBook()
+			var handled atomic.Int64
+			for life := range drains + 1 {
+				c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+					Queue: "q", Concurrency: concurrency, Prefetch: prefetch,
+					Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
+						<-time.NewTimer(rand.N(10 * time.Millisecond)).C // work of different lengths
+						books.receive(d.MessageId)
+						handled.Add(1)
+						return rabbit.Ack
+					},
+				})
+				want := int64(min((life+1)*each, n))
+				if life == drains {
+					want = int64(n)
+				}
+				stop := running(t, c)
+				require.Eventually(t, func() bool { return handled.Load() >= want }, 60*time.Second, time.Millisecond)
+				require.NoError(t, stop())
+			}
+			_, received, twice := books.counts()
+			require.Equal(t, n, received)
+			require.Zero(t, twice)
+			requireReady(t, conn, "q", 0)
+		})
+	}
+}
+
+// Handlers that take long keep nothing that was not begun from other consumers, and the acks of what they did arrive.
+func TestStoppingGivesBackAheadOfLongHandlers(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	fill(t, conn, "q", 100)
+	release := make(chan struct{})
+	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 40, Prefetch: 100, Handle: handle}))
+	require.Eventually(t, func() bool { return handled.Load() == 40 }, 30*time.Second, time.Millisecond)
+	requireReady(t, conn, "q", 0)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	requireReady(t, conn, "q", 60)
+	close(release)
+	require.NoError(t, <-stopped)
+	requireReady(t, conn, "q", 60)
+	require.EqualValues(t, 40, handled.Load())
+}
+
+// A queue without messages holds one goroutine that handles, whatever its concurrency; they come as they are needed.
+func TestHandlersStartOnDemand(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "classic"))
+	release := make(chan struct{})
+	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 16, Handle: handle})
+	stop := running(t, c)
+	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
+	require.EqualValues(t, 1, c.Handlers())
+	fill(t, conn, "q", 3)
+	require.Eventually(t, func() bool { return handled.Load() == 3 && c.Handlers() == 4 }, 30*time.Second, time.Millisecond)
+	fill(t, conn, "q", 60)
+	require.Eventually(t, func() bool { return handled.Load() == 16 && c.Handlers() == 16 }, 30*time.Second, time.Millisecond)
+	close(release)
+	require.Eventually(t, func() bool { return handled.Load() == 63 }, 30*time.Second, time.Millisecond)
+	require.EqualValues(t, 16, c.Handlers())
+	require.NoError(t, stop())
+}
+
+// A delivery whose handler does not return is settled by somebody else, and Run does not wait for that goroutine.
+func TestAbandonedDelivery(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	fill(t, conn, "q", 2)
+	stuck, other, release, ended := make(chan *rabbit.Incoming, 1), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "q", Concurrency: 2,
+		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			if d.MessageId == "0" {
+				defer close(ended)
+				stuck <- d
+				<-release
+				return 0
+			}
+			close(other)
+			return rabbit.Ack
+		},
+	})
+	stop := running(t, c)
+	<-other
+	(<-stuck).Abandon(rabbit.Ack)
+	require.NoError(t, stop())
+	requireReady(t, conn, "q", 0)
+	require.Equal(t, 1, c.Running())
+	close(release)
+	<-ended
+	require.Eventually(t, func() bool { return c.Running() == 0 }, 30*time.Second, time.Millisecond)
+}
+
+// The arguments of basic.consume reach the broker: a stream is read from the place that they say.
+func TestConsumeArguments(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("s", "stream"))
+	fill(t, conn, "s", 5)
+	offsets := make(chan any, 5)
+	handle, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+		offsets <- d.Headers["x-stream-offset"]
+		return rabbit.Ack
+	})
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "s", Args: rabbit.Table{"x-stream-offset": int64(3)}, Handle: handle}))
+	require.Equal(t, int64(3), <-offsets)
+	require.Equal(t, int64(4), <-offsets)
+	require.NoError(t, stop())
+}

@@ -1,0 +1,24 @@
+package rabbit
+
+import "time"
+
+// NewSlowBackoff makes a backoff whose first wait may already take as long as its limit.
+func NewSlowBackoff(limit time.Duration) *Backoff {
+	b := NewBackoff(limit)
+	b.first = limit
+	return b
+}
+
+// InFlight returns how many publishes have begun and have no outcome yet.
+func (p *Publisher) InFlight() int { return len(p.slots) }
+
+// Waiting returns how many calls wait for their replies.
+func (r *Requester) Waiting() int {
+	ch := r.channel.current.Load()
+	if ch == nil {
+		return 0
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return len(ch.waiting)
+}

@@ -1,0 +1,201 @@
+// Package acks settles the deliveries of one channel with few frames. It knows no connection: it decides what to send, and
+// sends it through an interface.
+package acks
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// flushAfter is how long an ack may wait for others to travel with it.
+	flushAfter = 5 * time.Millisecond
+	// chunk is how many deliveries one frame gives back. RabbitMQ 3.10 returns more than that out of order.
+	chunk = 32
+	// maxChunks bounds the frames that Close needs, whatever the prefetch: see [Batch.Close].
+	maxChunks = 16
+)
+
+// A Channel sends acks: a channel of the driver.
+type Channel interface {
+	Ack(tag uint64, multiple bool) error
+	Nack(tag uint64, multiple, requeue bool) error
+}
+
+// A Batch settles the deliveries of one channel, many with one frame where it can: one multiple ack for the prefix of
+// delivery tags that are all settled. Acks beyond the prefix wait for it to reach them. If it does not within a few
+// milliseconds, or too many wait, they are sent one by one: a slow handler holds nobody's ack back.
+//
+// Delivery tags of a channel are 1, 2, 3, …. A multiple ack must name a tag that is still unsettled at the broker, or the
+// broker closes the channel: so it never names one that was nacked, or acked alone.
+//
+// A Batch is safe for concurrent use. Its methods block only while a frame is written.
+type Batch struct {
+	channel Channel
+
+	mu       sync.Mutex
+	size     int      // the prefix is acked once this many acks wait
+	most     int      // all are acked once this many wait
+	settled  bitset   // acked or nacked
+	seen     uint64   // the prefix when it was last acked
+	waiting  []uint64 // acked by their handlers, not yet at the broker
+	unbegun  []uint64 // to be given back
+	stopping bool
+	timer    *time.Timer
+	err      error // of the first frame that could not be sent
+}
+
+// New makes a Batch for a channel with a prefetch and a number of handlers. What waits is missing from the prefetch, so
+// enough of it is left to keep all handlers busy.
+func New(channel Channel, prefetch, handlers int) *Batch {
+	b := &Batch{channel: channel, size: max(prefetch/4, 1)}
+	b.most = max(min(3*b.size, prefetch-handlers), b.size)
+	b.timer = time.AfterFunc(time.Hour, b.Flush)
+	b.timer.Stop()
+	return b
+}
+
+// Ack settles a delivery for good, now or in a few milliseconds.
+func (b *Batch) Ack(tag uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.settled.set(tag)
+	b.waiting = append(b.waiting, tag)
+	if len(b.waiting) == 1 {
+		b.timer.Reset(flushAfter)
+	}
+	switch n := len(b.waiting); {
+	case n >= b.most:
+		b.flush()
+	case n >= b.size:
+		b.ackPrefix()
+	}
+}
+
+// Nack gives a delivery back to its queue or, without requeue, has the broker dead-letter it; at once.
+func (b *Batch) Nack(tag uint64, requeue bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nack(tag, requeue)
+}
+
+func (b *Batch) nack(tag uint64, requeue bool) {
+	b.settled.set(tag)
+	b.note(b.channel.Nack(tag, false, requeue))
+}
+
+// GiveBack keeps a delivery that no handler will begin, until Close or [Batch.Return] gives it back to its queue.
+func (b *Batch) GiveBack(tag uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unbegun = append(b.unbegun, tag)
+}
+
+// Return gives back up to n of the deliveries that wait for it, the oldest first, and returns how many still wait.
+func (b *Batch) Return(n int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	slices.Sort(b.unbegun)
+	n = min(n, len(b.unbegun))
+	for _, tag := range b.unbegun[:n] {
+		b.nack(tag, true)
+	}
+	b.unbegun = b.unbegun[n:]
+	return len(b.unbegun)
+}
+
+// Flush sends the acks that wait.
+func (b *Batch) Flush() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flush()
+}
+
+// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close: the fewer frames precede the
+// end of a channel, the better.
+func (b *Batch) Stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flush()
+	b.stopping = true
+}
+
+// Close sends all that waits, acks and what is given back, and returns the first error of any frame. By then every
+// delivery must have been passed to Ack, Nack or GiveBack.
+//
+// A quorum queue sends at most some 32 commands of a channel ahead and keeps the rest in the channel's process, which
+// forgets them when the channel is closed (rabbit_fifo_client, 3.10 to 4.3). So Close settles runs of deliveries with
+// one frame each, in the order of their tags.
+func (b *Batch) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.timer.Stop()
+	slices.Sort(b.waiting)
+	slices.Sort(b.unbegun)
+	together := max(chunk, (len(b.unbegun)+maxChunks-1)/maxChunks)
+	for len(b.waiting) > 0 || len(b.unbegun) > 0 {
+		if n := before(b.waiting, b.unbegun); n > 0 {
+			b.note(b.channel.Ack(b.waiting[n-1], true))
+			b.waiting = b.waiting[n:]
+			continue
+		}
+		n := min(before(b.unbegun, b.waiting), together)
+		b.note(b.channel.Nack(b.unbegun[n-1], true, true))
+		b.unbegun = b.unbegun[n:]
+	}
+	return b.err
+}
+
+// before returns how many of the sorted tags come before all of the others.
+func before(tags, others []uint64) int {
+	if len(others) == 0 {
+		return len(tags)
+	}
+	n, _ := slices.BinarySearch(tags, others[0])
+	return n
+}
+
+func (b *Batch) flush() {
+	b.ackPrefix()
+	if b.stopping {
+		return
+	}
+	for _, tag := range b.waiting {
+		b.note(b.channel.Ack(tag, false))
+	}
+	b.waiting = b.waiting[:0]
+	b.timer.Stop()
+}
+
+// ackPrefix acks what waits up to the first delivery that is not settled. The rest goes on waiting.
+func (b *Batch) ackPrefix() {
+	prefix := b.settled.prefix()
+	if prefix == b.seen {
+		return
+	}
+	b.seen = prefix
+	var upTo uint64
+	rest := b.waiting[:0]
+	for _, tag := range b.waiting {
+		if tag > prefix {
+			rest = append(rest, tag)
+		} else {
+			upTo = max(upTo, tag)
+		}
+	}
+	b.waiting = rest
+	if upTo > 0 {
+		b.note(b.channel.Ack(upTo, true))
+	}
+	if len(rest) == 0 {
+		b.timer.Stop()
+	}
+}
+
+// note keeps the first error. A channel that is gone takes its unsettled deliveries with it, and they come again.
+func (b *Batch) note(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}

@@ -1,0 +1,52 @@
+package queues
+
+import (
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// TestTagsHaveTheLimitsOfTheCode keeps the limits that the schemas publish equal to those that Validate enforces.
+func TestTagsHaveTheLimitsOfTheCode(t *testing.T) {
+	t.Parallel()
+	limits := map[string]string{
+		"Lines maxItems": strconv.Itoa(MaxLines), "Shortages maxItems": strconv.Itoa(MaxLines),
+		"Quantity maximum": strconv.Itoa(MaxQuantity), "Amount maximum": strconv.Itoa(MaxAmount),
+		"CustomerID maxLength": strconv.Itoa(maxText), "SKU maxLength": strconv.Itoa(maxText),
+		"CardToken maxLength": strconv.Itoa(maxText), "CardToken pattern": cardToken.String(),
+	}
+	limit := regexp.MustCompile(`(maxItems|maximum|maxLength|pattern)=([^,]+)`)
+	seen := map[string]bool{}
+	var check func(typ reflect.Type)
+	check = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || !strings.HasSuffix(typ.PkgPath(), "/queues") {
+			return
+		}
+		for f := range typ.Fields() {
+			for _, m := range limit.FindAllStringSubmatch(f.Tag.Get("jsonschema"), -1) {
+				key := f.Name + " " + m[1]
+				if want, ok := limits[key]; ok {
+					require.Equal(t, want, m[2], "%s.%s", typ, f.Name)
+					seen[key] = true
+				}
+			}
+			check(f.Type)
+		}
+	}
+	for _, c := range Catalog.Contracts() {
+		check(c.Spec().Payload)
+		if c.Spec().Kind == leveret.KindRequest {
+			check(c.Spec().Reply)
+		}
+	}
+	require.Len(t, seen, len(limits), "a limit is not in any tag: %v", seen)
+}
