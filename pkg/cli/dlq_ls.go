@@ -102,7 +102,8 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	return PrintList(a, all, func() *term.Table {
 		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
 		for _, g := range all {
-			t.Add(term.Painted(g.Queue, term.Bold), term.Plain(strconv.Itoa(g.Total)), term.Plain(strconv.Itoa(g.Count)), term.Painted(why(g.Code, g.Reason), term.Red), term.Plain(agePointer(g.Newest)), term.Plain(agePointer(g.Oldest)), term.Plain(g.Error))
+			t.Add(term.Painted(g.Queue, term.Bold), term.Plain(strconv.Itoa(g.Total)), term.Plain(strconv.Itoa(g.Count)),
+				term.Painted(why(g.Code, g.Reason), term.Red), term.Plain(agePointer(g.Newest)), term.Plain(agePointer(g.Oldest)), term.Plain(g.Error))
 		}
 		return t
 	})
