@@ -62,7 +62,7 @@ func (p *problems) id(path, s string) {
 	}
 }
 
-// maxText is the longest permitted text, in characters.
+// maxText is the longest permitted text, in characters (Unicode code points), as JSON Schema counts them.
 const maxText = 64
 
 // text checks a required string of limited length without control characters.

@@ -1,13 +1,16 @@
 package queues_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/schema"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -73,6 +76,33 @@ func TestOrderRequestRefuses(t *testing.T) {
 			require.Error(t, err)
 			require.True(t, strings.HasPrefix(err.Error(), tc.want), "%s", err)
 		})
+	}
+}
+
+// A limit counts the same in Validate and in the JSON Schema, which counts characters, not bytes.
+func TestLimitsCountCharacters(t *testing.T) {
+	t.Parallel()
+	s, err := schema.Of(reflect.TypeFor[queues.PlaceOrderCommand]())
+	require.NoError(t, err)
+	for _, c := range []struct {
+		customer string
+		fits     bool
+	}{
+		{strings.Repeat("ä", 64), true},
+		{strings.Repeat("😀", 64), true},
+		{strings.Repeat("ä", 65), false},
+		{strings.Repeat("x", 65), false},
+	} {
+		r := validOrder()
+		r.CustomerID = c.customer
+		require.Equal(t, c.fits, r.Validate() == nil, "Validate: %v", r.Validate())
+		body, err := json.Marshal(r)
+		require.NoError(t, err)
+		_, err = s.Check(body)
+		require.Equal(t, c.fits, err == nil, "the schema: %v", err)
+		if !c.fits {
+			require.ErrorContains(t, err, "must be at most 64 characters long, is 65")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -18,7 +19,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
-// An App is one run of a command line: what its commands share.
+// An App is one run of a command line; its commands share it.
 type App struct {
 	// Name is the binary's name, as help and hints show it.
 	Name    string
@@ -31,7 +32,8 @@ type App struct {
 	color  string
 
 	out, err term.Style
-	started  bool // a command has begun: what fails now is no mistake of its flags
+	started  bool  // a command has begun, so an error from here on is not a mistake in its flags
+	noHelp   error // --help was asked of a command that does not exist
 	status   *term.Status
 	settings settings
 
@@ -41,31 +43,31 @@ type App struct {
 	loaded    *config.Loaded
 }
 
-// An Extra makes a further command. Its RunE returns errors as those of the package do: see [Fail]. Help lists it in the
-// group that its GroupID names: "talk", "look" or "setup", which are there, or another, which is made: "run" is "Run:".
+// An Extra makes a command of the program's own. Its RunE should return errors made by [Fail]. Help lists it in the group
+// that its GroupID names: "talk", "look" or "setup", or a new one: "run" becomes "Run:".
 type Extra func(*App) *cobra.Command
 
-// Config says what to run. Args and Catalog are needed; the rest has defaults.
+// Config says what to run. Catalog and Args are required.
 type Config struct {
 	Catalog *leveret.Catalog
-	// Args are the arguments without the program's name.
+	// Args are the arguments, without the program's name.
 	Args []string
-	// Name is the binary's name. Default: that of the running program.
+	// Name is the binary's name. Default: the name of the running program.
 	Name string
-	// Version is shown by --version and in the management UI. Default: what the build knows of itself.
+	// Version appears in --version and in the management UI. Default: the version that Go recorded in the build.
 	Version string
-	// Streams default to those of the process.
+	// Streams default to the streams of the process.
 	Streams *term.Streams
 	Extra   []Extra
 }
 
-// Main runs the command line of the process on a catalog and returns its exit code. It ends when the command does, or
-// soon after ctx: then with 130.
+// Main runs the process's command line on a catalog, and returns its exit code. It blocks until the command is done; when
+// ctx ends, the command stops soon, with 130.
 func Main(ctx context.Context, catalog *leveret.Catalog, extra ...Extra) int {
 	return int(Run(ctx, Config{Catalog: catalog, Args: os.Args[1:], Extra: extra}))
 }
 
-// Run runs one command line and returns its exit code. An error has been written to the streams by then.
+// Run runs one command line and returns its exit code. It has written any error to the streams.
 func Run(ctx context.Context, c Config) ExitCode {
 	a := &App{
 		Name: c.Name, Version: c.Version, Catalog: c.Catalog, IO: c.Streams, extra: c.Extra,
@@ -87,7 +89,7 @@ func Run(ctx context.Context, c Config) ExitCode {
 	a.IO = &streams
 	a.paint()
 	if err := a.Catalog.Err(); err != nil {
-		err = Fail(ExitError, "mend the contracts: they are Go values, so this is a change to the program", "the catalog is wrong:\n%w", err)
+		err = Fail(ExitError, "fix the contracts, which are Go values, and rebuild the program", "the catalog is invalid:\n%w", err)
 		a.report(err)
 		return exitOf(err)
 	}
@@ -96,12 +98,13 @@ func Run(ctx context.Context, c Config) ExitCode {
 		plainUsages(root)
 	}
 	root.SetArgs(c.Args)
-	err := a.finish(ctx, root.ExecuteContext(ctx))
+	err := root.ExecuteContext(ctx)
+	err = a.finish(ctx, cmp.Or(err, a.noHelp))
 	a.report(err)
 	return exitOf(err)
 }
 
-// finish gives an error that has none its exit code.
+// finish gives an exit code to an error that has none.
 func (a *App) finish(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -121,7 +124,7 @@ func (a *App) finish(ctx context.Context, err error) error {
 	}
 }
 
-// report tells of an error, on standard error.
+// report writes an error to standard error.
 func (a *App) report(err error) {
 	if err == nil {
 		return
@@ -144,20 +147,20 @@ func (a *App) report(err error) {
 	_, _ = a.IO.Err.Write([]byte(text))
 }
 
-// paint decides on colours, once --color is known.
+// paint decides about colours; it needs --color.
 func (a *App) paint() {
 	a.out = term.StyleFor(a.IO, a.color, a.IO.OutTerminal)
 	a.err = term.StyleFor(a.IO, a.color, a.IO.ErrTerminal)
 }
 
-// Logger returns a logger to standard error, at the level of log.level; by default it tells of warnings and errors.
+// Logger returns a logger to standard error at the level of log.level, by default warn.
 func (a *App) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.IO.Err, &slog.HandlerOptions{Level: a.settings.logLevel}))
 }
 
 var notInServiceName = regexp.MustCompile(`[^a-z0-9-]+`)
 
-// serviceName is what the CLI calls itself in the messages that it sends.
+// serviceName is the name of the CLI in the messages that it sends: the binary's, made a valid service name.
 func (a *App) serviceName() string {
 	name := strings.Trim(notInServiceName.ReplaceAllString(strings.ToLower(a.Name), "-"), "-")
 	if name == "" {

@@ -63,7 +63,7 @@ func TestQueuesOfAUserWhoMayOnlyRead(t *testing.T) {
 	watch(t, kitchenAt(t, url, args...), func(w watched) bool { return w.Ready != nil && *w.Ready == 3 })
 }
 
-// Who may not use the management API is told so, and not that it is elsewhere.
+// A user who may not use the management API gets that error, and not that it is elsewhere.
 func TestQueuesOfAUserWithoutATag(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
@@ -71,7 +71,7 @@ func TestQueuesOfAUserWithoutATag(t *testing.T) {
 	args := append([]string{"queues", "--all", "--broker-management-url", leverettest.Node(t).ManagementURL()}, userWith(t, url, "")...)
 	c := kitchenAt(t, url, args...)
 	require.Equal(t, cli.ExitError, c.run(t.Context()))
-	require.Regexp(t, `refuses the user reader-\S+, who needs the tag monitoring or management\nnext:  rabbitmqctl set_user_tags gives it\n$`, c.err.String())
+	require.Regexp(t, `refuses the user reader-\S+, who needs the tag monitoring or management\nnext:  grant the tag with rabbitmqctl set_user_tags\n$`, c.err.String())
 }
 
 // A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown by
@@ -124,8 +124,8 @@ func TestReplayEndsWithALostConnection(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Count(c.out.String(), "replayed") >= 3 }, patience, tick)
 	ctl(t, "close_all_connections", "--vhost", leverettest.VHost(t, url), "a test")
 	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
-	require.Contains(t, c.err.String(), "the connection was lost; nothing is lost")
-	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake, for the rest"`)
+	require.Contains(t, c.err.String(), "the connection was lost, but no message was")
+	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake replays the rest"`)
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper() // the broker gives back what the lost connection held a moment later
 		left := 500 - strings.Count(c.out.String(), "replayed")

@@ -26,10 +26,10 @@ func (a *App) callCommand() *cobra.Command {
 	var o callOptions
 	cmd := &cobra.Command{
 		Use:   "call REQUEST [PAYLOAD]",
-		Short: "Ask a service and print its reply",
-		Long: "Ask a service and print its reply. The payload is checked against the request's JSON Schema first. The reply goes to\n" +
-			"standard output; who answered and how fast goes to standard error. An error of the other side ends with 6, no reply in\n" +
-			"time with 4, a request that nobody serves with 5.",
+		Short: "Send a request and print the reply",
+		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" +
+			"The reply goes to standard output; who answered, and how fast, goes to standard error. The exit code is 6 if the\n" +
+			"service answered with an error, 4 if no reply came in time, and 5 if no service serves the request.",
 		Example:           fmt.Sprintf("  %[1]s call %[2]s '{…}' --timeout 5s\n  %[1]s call %[2]s -f request.json -o json | jq .", a.Name, a.some(leveret.KindRequest)),
 		Args:              Arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindRequest),
@@ -42,8 +42,8 @@ func (a *App) callCommand() *cobra.Command {
 	}
 	o.payloadOptions.flags(cmd, false)
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.headers, "header", "H", nil, "a header, as `name=value`; may be given again")
-	f.DurationVar(&o.timeout, "timeout", 0, "how long to wait for the reply; default: the contract's timeout")
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "set a header, as `name=value`; repeatable")
+	f.DurationVar(&o.timeout, "timeout", 0, "how long to wait for the reply (default: the contract's timeout)")
 	return cmd
 }
 
@@ -62,7 +62,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	if o.timeout == 0 {
 		o.timeout = spec.Timeout
 	}
-	options, err := headers(o.headers)
+	headers, err := parseHeaders(o.headers)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 		return err
 	}
 	defer closeClient()
-	m := leveret.NewMessage(ctx, c, payload, options...)
+	m := leveret.NewMessage(ctx, c, payload, headerOptions(headers)...)
 	waiting, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	begun := time.Now()
@@ -95,7 +95,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	return a.printReply(spec, m, elapsed)
 }
 
-// printReply prints the reply, which may be anything: a service of somebody else's may have answered.
+// printReply prints the reply. It may be anything: the service need not be one of ours.
 func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration) error {
 	from := term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service"))
 	reply, err := schema.Of(spec.Reply)
@@ -103,7 +103,7 @@ func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Dur
 		return err
 	}
 	if _, err = reply.Check(m.Reply); err != nil {
-		err = fmt.Errorf("%s answered with what is no reply of %s: %w", from, spec.Name, err)
+		err = fmt.Errorf("%s sent a reply that does not fit %s: %w", from, spec.Name, err)
 	}
 	if !json.Valid(m.Reply) {
 		if a.Format() == FormatText {
@@ -124,23 +124,23 @@ func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Dur
 	return nil
 }
 
-// explainCall returns the error of a command for each way in which a call can end.
+// explainCall distinguishes the ways a call can fail.
 func (a *App) explainCall(spec leveret.Spec, timeout, elapsed time.Duration, from string, err error) error {
 	unknown := ""
 	if errors.Is(err, leveret.ErrOutcomeUnknown) {
 		unknown = "; outcome unknown: it may have been handled"
 	}
 	remote := leveret.IsRemote(err)
-	late := remote && errors.Is(err, leveret.DeadlineExceeded) && elapsed > timeout*9/10 // it gave up when this side did
+	late := remote && errors.Is(err, leveret.DeadlineExceeded) && elapsed > timeout*9/10 // the other side gave up when this side did
 	switch {
 	case errors.Is(err, leveret.ErrUnroutable):
-		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which answers it", spec.Owner()), "%w%s", err, unknown)
+		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which serves it", spec.Owner()), "%w%s", err, unknown)
 	case remote && !late:
 		answer, _ := errors.AsType[*leveret.Error](err)
 		from, said := term.OneLine(cmp.Or(from, spec.Name)), worded{term.OneLine(answer.Error()), err}
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w%s", from, short(elapsed), said, unknown)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
-		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s consumes %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
+		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s is consuming %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
 			"no reply to %s within %s%s", spec.Name, short(timeout), unknown)
 	default:
 		err = a.explain(err)

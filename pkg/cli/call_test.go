@@ -38,11 +38,11 @@ func TestForeignAnswers(t *testing.T) {
 		"of another kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":-1,"currency":"EUR"}}`), AppId: "app"},
 			"json", cli.ExitOK, "{\n  \"price\": {\n    \"amount\": -1,\n    \"currency\": \"EUR\"\n  }\n}\n",
-			`^{"warning":"app answered with what is no reply of oven.price: price.amount: must be >= 0, is -1"}` + "\n$",
+			`^{"warning":"app sent a reply that does not fit oven.price: price.amount: must be >= 0, is -1"}` + "\n$",
 		},
-		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitOK, "null\n", "no reply of oven.price"},
-		"no JSON":          {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "json", cli.ExitAnswered, "", `"exit":6,.*no reply of oven.price: the payload is not JSON`},
-		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, "gar�[31mbage", `^error: .*no reply of oven.price: the payload is not JSON`},
+		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitOK, "null\n", "a reply that does not fit oven.price"},
+		"no JSON":          {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "json", cli.ExitAnswered, "", `"exit":6,.*a reply that does not fit oven.price: the payload is not JSON`},
+		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, "gar�[31mbage", `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
 		"nothing":          {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
 	} {
 		answered := make(chan error, 1)

@@ -11,8 +11,8 @@ func (a *App) completionCommand() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	return &cobra.Command{
 		Use:   "completion bash|zsh|fish|powershell",
-		Short: "A script that completes commands, contracts and queues in a shell",
-		Long: fmt.Sprintf(`A script that completes commands, contracts and queues in a shell.
+		Short: "Print a shell script that completes commands, contracts and queues",
+		Long: fmt.Sprintf(`Print a shell script that completes commands, contracts and queues. Load it in your shell:
 
   bash         source <(%[1]s completion bash)       # in ~/.bashrc; needs the package bash-completion
   zsh          source <(%[1]s completion zsh)        # in ~/.zshrc, after compinit
@@ -34,13 +34,13 @@ func (a *App) completionCommand() *cobra.Command {
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(out)
 			default:
-				return usage(cmd.CommandPath()+" --help", "%q is not a shell that completion knows; it must be one of %s", args[0], list(shells))
+				return usage(cmd.CommandPath()+" --help", "there is no completion for the shell %q, only for %s", args[0], list(shells))
 			}
 		},
 	}
 }
 
-// plainUsages takes the quotes by which help finds the name of a flag's value out of what a shell shows of the flag.
+// plainUsages removes the quotes that mark the name of a flag's value in its usage, for shells that show the usage.
 func plainUsages(cmd *cobra.Command) {
 	plain := func(f *pflag.Flag) { _, f.Usage = pflag.UnquoteUsage(f) }
 	cmd.Flags().VisitAll(plain)

@@ -13,17 +13,17 @@ func (a *App) configCommand() *cobra.Command {
 	var origin bool
 	show := &cobra.Command{
 		Use:   "show",
-		Short: "Every setting with its value",
-		Long: "Every setting with its value; secrets are hidden. A setting comes from a flag, else from an environment variable,\n" +
-			"else from the file, else it is the default.",
+		Short: "List every setting and its value",
+		Long: "List every setting and its value; secrets are hidden. A flag overrides an environment variable, which overrides the\n" +
+			"configuration file, which overrides the default.",
 		Args: Arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error { return a.showConfig(origin) },
 	}
-	show.Flags().BoolVar(&origin, "origin", false, "where each value came from, and which flag and variable set it")
-	return group("config", "What the commands are configured by", "", show)
+	show.Flags().BoolVar(&origin, "origin", false, "also show where each value comes from, and its flag and environment variable")
+	return group("config", "Show the configuration", "", show)
 }
 
-// configLine is a setting as `config show` prints it.
+// configLine is a setting in `config show`.
 type configLine struct {
 	config.Setting
 	Flag string `json:"flag,omitempty"`
@@ -53,7 +53,7 @@ func (a *App) showConfig(origin bool) error {
 			for _, l := range lines {
 				t.Add(term.Plain(l.Key), a.settingValue(l))
 			}
-			a.Note("%s", a.err.Paint(term.Dim, "--origin tells where each value came from, and which flag and variable set it"))
+			a.Note("%s", a.err.Paint(term.Dim, "--origin shows where each value comes from, and its flag and environment variable"))
 			return t
 		}
 		t := term.NewTable("KEY", "VALUE", "SOURCE", "WHERE", "VARIABLE", "FLAG")
@@ -64,7 +64,7 @@ func (a *App) showConfig(origin bool) error {
 	})
 }
 
-// settingValue shows what somebody has set brighter than what is a default.
+// settingValue dims defaults, so that what was set stands out.
 func (a *App) settingValue(l configLine) term.Cell {
 	c := term.Plain(cmp.Or(l.Value, "-"))
 	if l.Source == config.FromDefault {

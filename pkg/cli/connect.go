@@ -10,10 +10,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// patience is how long a command waits for the broker before it tells.
+// patience is how long a command waits for the broker before it says so.
 const patience = 2 * time.Second
 
-// waiting is a wait for the broker.
+// waiting warns about a long wait for the broker.
 type waiting struct {
 	app   *App
 	mu    sync.Mutex
@@ -33,26 +33,25 @@ func (w *waiting) end() {
 	w.ended = true
 }
 
-// tell says why it takes so long, unless it has ended.
-func (w *waiting) tell() {
+// warn says why the wait is long, unless it is over.
+func (w *waiting) warn() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.ended:
 	case w.last == nil:
-		w.app.Warn("the broker does not answer yet")
+		w.app.Warn("still waiting for the broker")
 	default:
-		w.app.Warn("the broker does not answer yet, and is tried again: %v", w.last)
+		w.app.Warn("still trying to reach the broker: %v", w.last)
 	}
 }
 
-// Connect connects to the configured broker. It fails when that takes longer than broker.connect_timeout. Whoever called
-// it closes the connection.
+// Connect connects to the configured broker, or fails after broker.connect_timeout. The caller closes the connection.
 func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 	dialing, cancel := context.WithTimeout(ctx, a.settings.connectTimeout)
 	defer cancel()
 	wait := &waiting{app: a}
-	timer := time.AfterFunc(patience, wait.tell)
+	timer := time.AfterFunc(patience, wait.warn)
 	defer timer.Stop()
 	conn, err := leveret.Connect(dialing, leveret.ConnConfig{
 		URLs:             a.settings.urls,
@@ -72,14 +71,14 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 	switch {
 	case err == nil:
 		return conn, nil
-	case ctx.Err() != nil: // what it met by then is nobody's fault
+	case ctx.Err() != nil: // the interruption is the reason, not what failed before it
 		return nil, ctx.Err()
 	default:
 		return nil, a.explain(err)
 	}
 }
 
-// client connects, and makes a client that may use one contract: what is not used is not declared.
+// client connects, and makes a client for one contract, so that nothing else is declared.
 func (a *App) client(ctx context.Context, c leveret.Contract) (*leveret.Client, func(), error) {
 	conn, err := a.Connect(ctx)
 	if err != nil {
@@ -109,7 +108,7 @@ func (a *App) clientOn(conn *leveret.Conn, c leveret.Contract) (*leveret.Client,
 	return client, nil
 }
 
-// close closes something, though ctx may have ended.
+// close closes something, even if ctx has ended.
 func (a *App) close(ctx context.Context, closer func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 	defer cancel()
@@ -118,7 +117,7 @@ func (a *App) close(ctx context.Context, closer func(context.Context) error) {
 	}
 }
 
-// explain says what to do about an error that any command may meet.
+// explain adds to an error that any command can meet what to do about it.
 func (a *App) explain(err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
@@ -129,12 +128,12 @@ func (a *App) explain(err error) error {
 	case errors.Is(err, leveret.ErrRefused):
 		return Fail(ExitUnreachable, a.Name+" config show --origin", "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
-		return Fail(ExitUnreachable, fmt.Sprintf("%s config show --origin, then --broker-url or LEVERET_BROKER_URL to name another broker", a.Name),
+		return Fail(ExitUnreachable, fmt.Sprintf("check the address with %s config show --origin; --broker-url and LEVERET_BROKER_URL change it", a.Name),
 			"the broker cannot be reached: %w", err)
 	case errors.Is(err, leveret.ErrTooLarge):
-		return Fail(exitOf(err), "store it elsewhere and send where it is, or raise the limit: --client-max-body here, max_message_size in the broker", "%w", err)
-	case errors.Is(err, leveret.ErrBlocked): // by an alarm, by what waits for its confirm, or for want of any time at all
-		return Fail(exitOf(err), "give it more time; if the broker has an alarm, which its management UI shows, free memory or disk there", "%w", err)
+		return Fail(exitOf(err), "send a reference to the data, or raise the limit: --client-max-body here, max_message_size in the broker", "%w", err)
+	case errors.Is(err, leveret.ErrBlocked): // by an alarm, by too many outstanding confirms, or because there was no time at all
+		return Fail(exitOf(err), "allow more time; if the management UI shows an alarm, free memory or disk on the broker", "%w", err)
 	default:
 		return err
 	}

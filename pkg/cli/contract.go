@@ -9,10 +9,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
-// verbs are the commands for each kind of contract.
+// verbs are the commands that send each kind of contract.
 var verbs = map[leveret.Kind]string{leveret.KindCommand: "send", leveret.KindEvent: "publish", leveret.KindRequest: "call"}
 
-// contract finds a contract of one kind, or of any where kind is 0.
+// contract finds a contract of one kind, or of any kind if that is 0.
 func (a *App) contract(name string, kind leveret.Kind) (leveret.Contract, error) {
 	c, ok := a.Catalog.Lookup(name)
 	if !ok {
@@ -41,7 +41,7 @@ func (a *App) contractNames(kind leveret.Kind) []string {
 	return names
 }
 
-// some returns the name of a contract of a kind, for the examples in help: one of the catalog, if it has any.
+// some returns the name of a contract of a kind for the examples in help, from the catalog if possible.
 func (a *App) some(kind leveret.Kind) string {
 	if names := a.contractNames(kind); len(names) > 0 {
 		return names[0]
@@ -49,7 +49,7 @@ func (a *App) some(kind leveret.Kind) string {
 	return "service.verb"
 }
 
-// someQueue returns a queue that has dead letters, for the same.
+// someQueue returns a queue that can have dead letters, for the same purpose.
 func (a *App) someQueue() string {
 	if queues := a.deadLetterQueues(); len(queues) > 0 {
 		return queues[0].name
@@ -57,7 +57,7 @@ func (a *App) someQueue() string {
 	return "service.verb"
 }
 
-// completeContract completes the first argument with the contracts of a kind, or of all.
+// completeContract completes the first argument with the contracts of a kind, or of all kinds if that is 0.
 func (a *App) completeContract(kind leveret.Kind) cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		var found []cobra.Completion

@@ -22,7 +22,7 @@ func (a *App) contractsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:         "contracts",
 		Aliases:     []string{"contract"},
-		Short:       "What can be sent, and who serves it",
+		Short:       "List the contracts: what can be sent, and which service serves it",
 		Args:        noSuchCommand,
 		Annotations: map[string]string{runsAlone: "true"},
 		RunE:        func(*cobra.Command, []string) error { return a.listContracts() },
@@ -69,5 +69,5 @@ func names(services []*leveret.Service) []string {
 	return all
 }
 
-// names makes exchange and queue names as the configuration has them.
+// names makes the names of exchanges and queues in the configured layout and namespace.
 func (a *App) names() topology.Names { return a.settings.names }

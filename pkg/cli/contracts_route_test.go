@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -57,7 +58,7 @@ func TestContractsShowTheRealRoute(t *testing.T) {
 				exit := cli.Run(t.Context(), cli.Config{
 					Catalog: leveret.NewCatalog(service), Name: "kitchen",
 					Args:    []string{"contracts", "show", "x.do", "-o", "json", "--broker-layout", string(layout)},
-					Streams: &cli.Streams{Out: &out, Err: &errs, Env: func(string) string { return "" }},
+					Streams: &term.Streams{Out: &out, Err: &errs, Env: func(string) string { return "" }},
 				})
 				require.Zero(t, exit, errs.String())
 				var shown struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
-// contractDetails is all that `contracts show` knows of a contract.
+// contractDetails is what `contracts show` prints.
 type contractDetails struct {
 	contractSummary
 	Clients    []string        `json:"clients"`
@@ -42,7 +42,7 @@ func (a *App) contractsShowCommand() *cobra.Command {
 	var o contractsShowOptions
 	cmd := &cobra.Command{
 		Use:   "show NAME",
-		Short: "All that is known of one contract, its JSON Schema and an example payload",
+		Short: "Show a contract: its route, retries, JSON Schema and an example payload",
 		Example: fmt.Sprintf("  %[1]s contracts show %[2]s\n"+
 			"  %[1]s contracts show %[2]s --example | %[1]s send %[2]s -f -", a.Name, a.some(leveret.KindCommand)),
 		Args:              Arguments(1, 1),
@@ -52,14 +52,14 @@ func (a *App) contractsShowCommand() *cobra.Command {
 			return a.showContract(o)
 		},
 	}
-	cmd.Flags().BoolVar(&o.schema, "schema", false, "print the JSON Schema alone")
-	cmd.Flags().BoolVar(&o.example, "example", false, "print the example payload alone")
+	cmd.Flags().BoolVar(&o.schema, "schema", false, "print only the JSON Schema")
+	cmd.Flags().BoolVar(&o.example, "example", false, "print only the example payload")
 	return cmd
 }
 
 func (a *App) showContract(o contractsShowOptions) error {
 	if o.schema && o.example {
-		return usage("", "--schema and --example do not go together: either is printed alone")
+		return usage("", "--schema and --example exclude each other")
 	}
 	c, err := a.contract(o.name, 0)
 	if err != nil {
@@ -142,7 +142,7 @@ func (a *App) printDetails(d *contractDetails) error {
 	line("exchange", "%s, routing key %s", exchange, d.RoutingKey)
 	line("queue", "%s", list(d.Queues))
 	if d.External {
-		line("external", "yes: made by somebody else, never declared here")
+		line("external", "yes: owned by someone else, never declared here")
 	}
 	a.printPolicy(line, d)
 	payload := d.Payload
@@ -166,18 +166,18 @@ func (a *App) printPolicy(line func(label, format string, args ...any), d *contr
 	if d.spec.Kind == leveret.KindRequest {
 		line("timeout", "%s", short(d.spec.Timeout))
 		if d.Idempotent {
-			line("idempotent", "yes: handled again, and called again, after a lost connection")
+			line("idempotent", "yes: repeated after a lost connection")
 		}
 		return
 	}
-	line("retry", "%d attempts, after %s", d.Attempts, strings.Join(d.Delays, ", "))
+	line("retry", "%d attempts, with delays of %s", d.Attempts, strings.Join(d.Delays, ", "))
 	if len(d.RetryOn) > 0 {
-		line("retry on", "%s, too", strings.Join(d.RetryOn, ", "))
+		line("also retry", "%s", strings.Join(d.RetryOn, ", "))
 	}
 }
 
 func servedLabel(k leveret.Kind) string {
-	return map[leveret.Kind]string{leveret.KindCommand: "handled by", leveret.KindEvent: "heard by", leveret.KindRequest: "answered by"}[k]
+	return map[leveret.Kind]string{leveret.KindCommand: "handled by", leveret.KindEvent: "subscribers", leveret.KindRequest: "answered by"}[k]
 }
 
 func madeLabel(k leveret.Kind) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// letterView is a dead letter as it is written under -o json.
+// letterView is a dead letter under -o json.
 type letterView struct {
 	Number        int        `json:"n"` // in `dlq show QUEUE`, from 1
 	ID            string     `json:"id"`
@@ -35,7 +35,7 @@ type letterView struct {
 	ContentType   string     `json:"content_type,omitempty"`
 	Correlation   string     `json:"correlation_id,omitempty"`
 	Headers       any        `json:"headers"`
-	// One of these: the payload where it is JSON, its text where it is text, and else its bytes.
+	// One of these: the payload if it is JSON, else its text if it is UTF-8, else its bytes.
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadText   *string         `json:"payload_text,omitempty"`
 	PayloadBase64 *string         `json:"payload_base64,omitempty"`
@@ -46,7 +46,7 @@ func viewOf(number int, l *deadletter.Letter) letterView {
 		Number: number, ID: l.ID, Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
 		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
 		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
-		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(told(l.Headers)),
+		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers)),
 	}
 	switch text := string(l.Body); {
 	case json.Valid(l.Body):
@@ -68,15 +68,15 @@ func momentOf(t time.Time) *time.Time {
 	return &t
 }
 
-// told returns the headers without those that count how often the letter was looked at.
-func told(h rabbit.Table) rabbit.Table {
+// ownHeaders returns the headers without those that count how often the letter was read.
+func ownHeaders(h rabbit.Table) rabbit.Table {
 	h = maps.Clone(h)
 	delete(h, "x-delivery-count")
 	delete(h, "x-acquired-count")
 	return h
 }
 
-// plainHeaders writes what AMQP can carry as what JSON can.
+// plainHeaders converts AMQP values to what JSON can hold.
 func plainHeaders(v any) any {
 	switch v := v.(type) {
 	case rabbit.Table:
@@ -105,7 +105,7 @@ func plainHeaders(v any) any {
 	}
 }
 
-// why says in a word what a letter failed of.
+// why is the reason of a failure in a word.
 func why(code, reason string) string {
 	switch {
 	case code == "":
@@ -117,7 +117,7 @@ func why(code, reason string) string {
 	}
 }
 
-// letterTable lists letters, one a line.
+// letterTable lists letters, one per line.
 func letterTable(letters []numbered) *term.Table {
 	t := term.NewTable("N#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
 	for _, l := range letters {
@@ -127,7 +127,7 @@ func letterTable(letters []numbered) *term.Table {
 	return t
 }
 
-// numbered is a letter with its number in the list of its queue.
+// numbered is a letter with its number in the list of its queue, from 1; 0 if it has none.
 type numbered struct {
 	*deadletter.Letter
 	number int
@@ -148,7 +148,7 @@ func countText(n int) string {
 	return strconv.Itoa(n)
 }
 
-// printLetter shows all of one letter to a person.
+// printLetter prints one letter in full, for a person.
 func (a *App) printLetter(l numbered) error {
 	v := viewOf(l.number, l.Letter)
 	var b strings.Builder
@@ -200,6 +200,6 @@ func (a *App) printLetter(l numbered) error {
 	case v.PayloadText != nil:
 		return a.Printf("%s\n", term.Printable(*v.PayloadText))
 	default:
-		return a.Printf("%d bytes that are no text; -o json has them in base64\n", len(l.Body))
+		return a.Printf("%d bytes that are not text; -o json prints them in base64\n", len(l.Body))
 	}
 }

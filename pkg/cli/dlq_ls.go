@@ -23,9 +23,9 @@ type letterGroup struct {
 	Queue  string     `json:"queue"`
 	Code   string     `json:"code"`
 	Reason string     `json:"reason"`
-	Count  int        `json:"count"` // of those looked at
+	Count  int        `json:"count"` // of those read
 	Looked int        `json:"looked_at"`
-	Total  int        `json:"total"` // dead letters of the queue
+	Total  int        `json:"total"` // in the queue
 	Oldest *time.Time `json:"oldest,omitempty"`
 	Newest *time.Time `json:"newest,omitempty"`
 	Error  string     `json:"error"`
@@ -36,9 +36,9 @@ func (a *App) dlqListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls [QUEUE]",
 		Aliases: []string{"list"},
-		Short:   "How many failed where, and why",
-		Long: "How many failed where, and why: dead letters by queue and error, with what the newest of each says.\n" +
-			"TOTAL is how many the queue has, COUNT how many of those looked at failed so.\n\n" + whereHelp,
+		Short:   "Count dead letters by queue and error",
+		Long: "Count dead letters by queue and error, with the newest message of each error. TOTAL is the number of dead letters in\n" +
+			"the queue; COUNT is how many of those that were read have this error.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls %[2]s --where 'age < duration(\"1h\")'", a.Name, a.someQueue()),
 		Args:    Arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -48,8 +48,8 @@ func (a *App) dlqListCommand() *cobra.Command {
 			return a.listLetters(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.where, "where", "", "count only those that this `expression` is true for")
-	cmd.Flags().IntVar(&o.limit, "limit", readAtOnce, "look at so many dead letters of each queue at most")
+	cmd.Flags().StringVar(&o.where, "where", "", "count only dead letters that match this `expression`")
+	cmd.Flags().IntVar(&o.limit, "limit", readAtOnce, "read at most this many dead letters per queue")
 	return cmd
 }
 
@@ -79,21 +79,21 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		groups, total, err := letters.Groups(ctx, queue, o.limit, pick.picks)
 		switch {
 		case errors.Is(err, deadletter.ErrNoQueue) && o.queue == "":
-			continue // its service never ran
+			continue // its service has never run
 		case err != nil:
 			return a.explainLetters(queue, err)
 		case total > o.limit:
-			a.Warn("%s has %d dead letters; all but TOTAL is of the first %d. --limit looks at more", queue, total, o.limit)
+			a.Warn("%s has %d dead letters; only the first %d were read. --limit reads more", queue, total, o.limit)
 		}
 		there += total
 		for _, g := range groups {
 			all = append(all, letterGroup{g.Queue, g.Code, g.Reason, g.Count, min(total, o.limit), total, momentOf(g.Oldest), momentOf(g.Newest), g.Error})
 		}
 	}
-	pick.tell(a)
+	pick.warn(a)
 	if len(all) == 0 && a.Format() == FormatText {
 		if there > 0 {
-			a.Note("--where picks none of those looked at")
+			a.Note("no dead letter that was read matches --where")
 			return nil
 		}
 		a.Note("no dead letters")
@@ -102,7 +102,8 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	return PrintList(a, all, func() *term.Table {
 		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
 		for _, g := range all {
-			t.Add(term.Painted(g.Queue, term.Bold), term.Plain(strconv.Itoa(g.Total)), term.Plain(strconv.Itoa(g.Count)), term.Painted(why(g.Code, g.Reason), term.Red), term.Plain(agePointer(g.Newest)), term.Plain(agePointer(g.Oldest)), term.Plain(g.Error))
+			t.Add(term.Painted(g.Queue, term.Bold), term.Plain(strconv.Itoa(g.Total)), term.Plain(strconv.Itoa(g.Count)),
+				term.Painted(why(g.Code, g.Reason), term.Red), term.Plain(agePointer(g.Newest)), term.Plain(agePointer(g.Oldest)), term.Plain(g.Error))
 		}
 		return t
 	})

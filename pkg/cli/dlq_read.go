@@ -10,39 +10,39 @@ import (
 	"github.com/leveretmq/leveret/pkg/deadletter"
 )
 
-// maxHeld is how many bytes of dead letters are kept to be shown.
+// maxHeld is how many bytes of dead letters are kept in memory.
 const maxHeld = 256 << 20
 
-// everyLetter is how many dead letters to read at most where all are wanted.
+// everyLetter is the limit that reads all dead letters.
 const everyLetter = math.MaxInt
 
-// reading is a look at the dead letters of a queue. It keeps the first limit of those that pick wants; of the others only
-// what they are numbered by.
+// reading reads the dead letters of a queue. It keeps the first limit letters that pick selects; of the others it keeps only
+// what determines their numbers.
 type reading struct {
 	limit int
-	pick  func(*deadletter.Letter) bool // nil wants all
+	pick  func(*deadletter.Letter) bool // nil selects all
 
-	letters []numbered // in the order of their failures, once all are read; numbered by their place in the queue until then
-	matched int        // how many were picked
+	letters []numbered // in the order of their failures once all are read; until then numbered by their place in the queue
+	matched int        // how many pick selected
 	seen    int
 	places  []place
 	held    int // bytes
 }
 
-// place is what a letter's number depends on.
+// place is what determines a letter's number.
 type place struct {
 	failedAt time.Time
 	id       string
 	inQueue  int
 }
 
-// placeSize is the size of a place without its id.
+// placeSize is the size of a place without its id, in bytes.
 const placeSize = 64
 
-// readLetters reads up to most dead letters of a queue, and numbers them in the order of their failures: that of a quorum
-// queue changes when messages go back to it.
-func (a *App) readLetters(ctx context.Context, letters *deadletter.Letters, queue string, most int, r *reading) error {
-	bar := a.StartProgress("looked at", 0)
+// readLetters reads up to most dead letters of a queue, and numbers them in the order of their failures: the order of a quorum
+// queue changes when messages are returned to it.
+func (a *App) readLetters(ctx context.Context, letters *deadletter.Store, queue string, most int, r *reading) error {
+	bar := a.StartProgress("read", 0)
 	defer bar.End()
 	total, err := letters.Peek(ctx, queue, most, func(l *deadletter.Letter) bool {
 		bar.Add(1)
@@ -55,20 +55,21 @@ func (a *App) readLetters(ctx context.Context, letters *deadletter.Letters, queu
 	r.number()
 	switch {
 	case r.held >= maxHeld:
-		a.Warn("%s has %d dead letters; the first %d were looked at: no more are kept than %d MiB. A lower --limit keeps fewer", queue, total, r.seen, maxHeld>>20)
+		a.Warn("%s has %d dead letters; only the first %d were read, which fill the limit of %d MiB. A lower --limit needs less", queue, total, r.seen, maxHeld>>20)
 	case r.seen < total:
-		a.Warn("%s has %d dead letters; the first %d were looked at. --limit looks at more, --where at all", queue, total, r.seen)
+		a.Warn("%s has %d dead letters; only the first %d were read. --limit reads more, --where reads all", queue, total, r.seen)
 	}
 	return nil
 }
 
-// take reads a letter, and tells whether there is room for another.
+// take takes a letter, and returns whether there is room for another.
 func (r *reading) take(l *deadletter.Letter) bool {
-	r.places = append(r.places, place{l.FailedAt, l.ID, r.seen})
+	here := numbered{l, r.seen}
+	r.places = append(r.places, here.place())
 	r.held += placeSize + len(l.ID)
 	if r.pick == nil || r.pick(l) {
 		r.matched++
-		r.letters = append(r.letters, numbered{l, r.seen})
+		r.letters = append(r.letters, here)
 		r.held += len(l.Body)
 	}
 	r.seen++
@@ -78,7 +79,7 @@ func (r *reading) take(l *deadletter.Letter) bool {
 	return r.held < maxHeld
 }
 
-// cut forgets the letters that are over the limit.
+// cut drops the letters over the limit.
 func (r *reading) cut() {
 	sortLetters(r.letters)
 	for i := min(r.limit, len(r.letters)); i < len(r.letters); i++ {
@@ -88,12 +89,10 @@ func (r *reading) cut() {
 	r.letters = r.letters[:min(r.limit, len(r.letters))]
 }
 
-// number gives each letter that is kept its number among all.
+// number gives each kept letter its number among all.
 func (r *reading) number() {
 	r.cut()
-	slices.SortFunc(r.places, func(x, y place) int {
-		return cmp.Or(x.failedAt.Compare(y.failedAt), cmp.Compare(x.id, y.id), cmp.Compare(x.inQueue, y.inQueue))
-	})
+	slices.SortFunc(r.places, place.compare)
 	next := 0
 	for i, p := range r.places {
 		if next < len(r.letters) && r.letters[next].number == p.inQueue {
@@ -103,9 +102,14 @@ func (r *reading) number() {
 	}
 }
 
-// sortLetters sorts by the time of the failure; those that cannot be told apart stay as they are.
-func sortLetters(all []numbered) {
-	slices.SortStableFunc(all, func(x, y numbered) int {
-		return cmp.Or(x.FailedAt.Compare(y.FailedAt), cmp.Compare(x.ID, y.ID))
-	})
+// compare orders by the time of the failure, then by id, then by the place in the queue.
+func (p place) compare(other place) int {
+	return cmp.Or(p.failedAt.Compare(other.failedAt), cmp.Compare(p.id, other.id), cmp.Compare(p.inQueue, other.inQueue))
 }
+
+// sortLetters sorts letters that are numbered by their place in the queue, or not at all.
+func sortLetters(all []numbered) {
+	slices.SortStableFunc(all, func(x, y numbered) int { return x.place().compare(y.place()) })
+}
+
+func (n numbered) place() place { return place{n.FailedAt, n.ID, n.number} }

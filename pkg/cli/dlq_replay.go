@@ -18,7 +18,7 @@ type dlqReplayOptions struct {
 	dryRun, yes  bool
 }
 
-// replayed is what replay writes under -o json.
+// replayed is what `dlq replay` prints under -o json.
 type replayed struct {
 	Queue    string   `json:"queue"`
 	DryRun   bool     `json:"dry_run"`
@@ -26,11 +26,11 @@ type replayed struct {
 	Matched  int      `json:"matched"`
 	Replayed int      `json:"replayed"`
 	Failed   int      `json:"failed"`
-	Twice    int      `json:"possibly_twice"`
-	IDs      []string `json:"ids"` // of those replayed; on a dry run, of those that would be
+	Unsure   int      `json:"unsure"` // perhaps both in the queue and still dead letters
+	IDs      []string `json:"ids"`    // of the letters replayed; on a dry run, of those that would be
 }
 
-// replayedLetter is a line of -o jsonl.
+// replayedLetter is a line of `dlq replay` under -o jsonl.
 type replayedLetter struct {
 	Queue  string `json:"queue"`
 	ID     string `json:"id"`
@@ -42,11 +42,12 @@ func (a *App) dlqReplayCommand() *cobra.Command {
 	var o dlqReplayOptions
 	cmd := &cobra.Command{
 		Use:   "replay QUEUE",
-		Short: "Give dead letters back to the queue where they failed",
-		Long: "Give dead letters back to the queue where they failed, and to no other: other subscribers to an event did not fail. Each\n" +
-			"is confirmed to be in its queue before it stops being a dead letter, so that nothing is lost, however this ends; a replay\n" +
-			"that is killed in between leaves a message in both, and the next delivers it again. Those that fail again meanwhile are\n" +
-			"not replayed again.\n\n" + whereHelp,
+		Short: "Return dead letters to the queue where they failed",
+		Long: "Return dead letters to the queue where they failed. Other subscribers to an event, which did not fail, do not get them\n" +
+			"again.\n\n" +
+			"Nothing is lost, however a replay ends: a message stays a dead letter until the broker has confirmed that it is in its\n" +
+			"queue. A replay that is killed in between may leave a message in both, and the next one then delivers it again. Messages\n" +
+			"that fail again during a replay are not replayed a second time.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq replay %[2]s --dry-run\n  %[1]s dlq replay %[2]s --where 'code == \"unavailable\"' --rate 50/s --yes", a.Name, a.someQueue()),
 		Args:    Arguments(1, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -55,17 +56,17 @@ func (a *App) dlqReplayCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.where, "where", "", "replay only those that this `expression` is true for")
-	f.IntVar(&o.limit, "limit", 0, "replay so many at most; 0 is no limit")
-	f.StringVar(&o.rate, "rate", "", "so many at most, such as `50/s`")
-	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be replayed, and change nothing")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.StringVar(&o.where, "where", "", "replay only dead letters that match this `expression`")
+	f.IntVar(&o.limit, "limit", 0, "replay at most this many (default: all)")
+	f.StringVar(&o.rate, "rate", "", "replay no faster than this, such as `50/s`")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be replayed, without replaying it")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
 	return cmd
 }
 
 func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 	if o.limit < 0 {
-		return usage("", "--limit is %d; it must be positive", o.limit)
+		return usage("", "--limit is %d; it must be 0 or more", o.limit)
 	}
 	pick, err := parseWhere(o.where)
 	if err != nil {
@@ -91,7 +92,7 @@ func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 type replaying struct {
 	dlqReplayOptions
 	app     *App
-	letters *deadletter.Letters
+	letters *deadletter.Store
 	pick    *where
 	ids     []string
 	total   int   // when it began
@@ -106,11 +107,11 @@ func (r *replaying) dry(ctx context.Context) error {
 		Done: func(l *deadletter.Letter, _ error) {
 			r.ids = append(r.ids, l.ID)
 			r.line(l.ID, "would_replay", nil)
-			l.Body = nil                                 // it is not shown
-			picked = append(picked, numbered{Letter: l}) // without numbers: those are of `dlq show`
+			l.Body = nil                                 // not printed
+			picked = append(picked, numbered{Letter: l}) // without a number: numbers are for `dlq show`
 		},
 	})
-	r.pick.tell(r.app)
+	r.pick.warn(r.app)
 	if err != nil {
 		return r.app.explainLetters(r.queue, err)
 	}
@@ -159,7 +160,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	}
 	result, err := r.letters.Replay(ctx, r.queue, replay)
 	bar.End()
-	r.pick.tell(a)
+	r.pick.warn(a)
 	if printed := r.print(result); err == nil && r.failed == nil {
 		return printed
 	}
@@ -170,9 +171,9 @@ func (r *replaying) question(total int) string {
 	what := deadLetters(total)
 	switch {
 	case r.where != "" && r.limit > 0:
-		what = fmt.Sprintf("up to %d of %s, those for which %s,", r.limit, what, r.where)
+		what = fmt.Sprintf("up to %d of %s, those that match %s,", r.limit, what, r.where)
 	case r.where != "":
-		what = fmt.Sprintf("those of %s for which %s", what, r.where)
+		what = fmt.Sprintf("those of %s that match %s", what, r.where)
 	case r.limit > 0 && r.limit < total:
 		what = fmt.Sprintf("%d of %s", r.limit, what)
 	}
@@ -191,7 +192,7 @@ func (r *replaying) done(l *deadletter.Letter, err error) {
 	r.line(l.ID, "failed", err)
 }
 
-// line writes a letter's end under -o jsonl.
+// line prints a letter's outcome under -o jsonl.
 func (r *replaying) line(id, result string, err error) {
 	if r.app.Format() != FormatJSONL || r.written != nil {
 		return
@@ -207,23 +208,23 @@ func (r *replaying) print(result deadletter.Result) error {
 	switch r.app.Format() {
 	case FormatJSON:
 		return r.app.PrintJSON(replayed{
-			result.Queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Twice, r.ids,
+			result.Queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Unsure, r.ids,
 		})
 	case FormatJSONL:
 		return r.written
 	default:
 		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, deadLetters(max(r.total, result.Seen)), result.Queue)
 		if result.Failed > 0 {
-			text += fmt.Sprintf("; %d were not taken and are dead letters still", result.Failed)
+			text += fmt.Sprintf("; %d failed and are still dead letters", result.Failed)
 		}
-		if result.Twice > 0 {
-			text += fmt.Sprintf("; %d may be in both queues now", result.Twice)
+		if result.Unsure > 0 {
+			text += fmt.Sprintf("; %d may be in both queues", result.Unsure)
 		}
 		return r.app.Printf("%s\n", text)
 	}
 }
 
-// explain ends a replay that is not all that was asked for.
+// explain is the error of a replay that did not replay everything.
 func (r *replaying) explain(ctx context.Context, result deadletter.Result, err error) error {
 	a := r.app
 	again := fmt.Sprintf("%s dlq replay %s", a.Name, r.queue)
@@ -233,16 +234,16 @@ func (r *replaying) explain(ctx context.Context, result deadletter.Result, err e
 	}
 	switch {
 	case ctx.Err() != nil:
-		return Fail(ExitInterrupted, again+", for the rest", "%d were replayed; nothing is lost: %w", result.Replayed, context.Cause(ctx))
+		return Fail(ExitInterrupted, again+" replays the rest", "%d were replayed; nothing is lost: %w", result.Replayed, context.Cause(ctx))
 	case errors.Is(cause, rabbit.ErrUnroutable):
-		cause = Fail(ExitNotFound, "start the service once: it declares its queue", "the queue %s is gone: %w", r.queue, cause)
+		cause = Fail(ExitNotFound, "start the service once; it declares its queue", "the queue %s is gone: %w", r.queue, cause)
 	case errors.Is(cause, rabbit.ErrNotConnected):
-		cause = Fail(ExitUnreachable, again+", for the rest", "the connection was lost; nothing is lost: %w", cause)
+		cause = Fail(ExitUnreachable, again+" replays the rest", "the connection was lost, but no message was: %w", cause)
 	default:
 		cause = a.explainLetters(r.queue, cause)
 	}
 	if result.Replayed == 0 {
 		return cause
 	}
-	return Fail(ExitPartial, nextOf(cause), "%d were replayed, %d not: %w", result.Replayed, result.Matched-result.Replayed, cause)
+	return Fail(ExitPartial, nextOf(cause), "%d were replayed, %d were not: %w", result.Replayed, result.Matched-result.Replayed, cause)
 }

@@ -21,8 +21,8 @@ func (a *App) dlqShowCommand() *cobra.Command {
 	var o dlqShowOptions
 	cmd := &cobra.Command{
 		Use:     "show QUEUE [N|ID]",
-		Short:   "The dead letters of a queue, or all of one: headers, error, payload",
-		Long:    "The dead letters of a queue, those that failed first at the top, or all of one: headers, error, payload. N is the\nnumber in the list, ID the message's.\n\n" + whereHelp,
+		Short:   "Show the dead letters of a queue, or one in full",
+		Long:    "Show the dead letters of a queue, oldest failure first; or one in full, with its error, headers and payload. N is its\nnumber in the list, ID its message id.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq show %[2]s\n  %[1]s dlq show %[2]s 1\n  %[1]s dlq show %[2]s -o jsonl --where 'code == \"not_found\"' | jq .payload", a.Name, a.someQueue()),
 		Args:    Arguments(1, 2), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,8 +33,8 @@ func (a *App) dlqShowCommand() *cobra.Command {
 			return a.showLetters(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.where, "where", "", "show only those that this `expression` is true for")
-	cmd.Flags().IntVar(&o.limit, "limit", 50, "show so many at most")
+	cmd.Flags().StringVar(&o.where, "where", "", "show only dead letters that match this `expression`")
+	cmd.Flags().IntVar(&o.limit, "limit", 50, "show at most this many")
 	return cmd
 }
 
@@ -62,10 +62,10 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	if err := a.readLetters(ctx, letters, o.queue, most, found); err != nil {
 		return err
 	}
-	pick.tell(a)
+	pick.warn(a)
 	if found.matched == 0 && a.Format() == FormatText {
 		if o.where != "" && found.seen > 0 {
-			a.Note("--where picks none of %s", deadLetters(found.seen))
+			a.Note("none of %s matches --where", deadLetters(found.seen))
 			return nil
 		}
 		a.Note("no dead letters")
@@ -79,18 +79,18 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 		return err
 	}
 	if shown := len(found.letters); found.matched > shown {
-		a.Note("%s", a.err.Paint(term.Dim, fmt.Sprintf("%d of %d are shown; --limit shows more", shown, found.matched)))
+		a.Note("%s", a.err.Paint(term.Dim, fmt.Sprintf("showing %d of %d; --limit shows more", shown, found.matched)))
 	}
 	return nil
 }
 
-// showOne shows the letter with an id, or else that with a number.
-func (a *App) showOne(ctx context.Context, letters *deadletter.Letters, o dlqShowOptions) error {
+// showOne shows the letter with an id, else the one with that number.
+func (a *App) showOne(ctx context.Context, letters *deadletter.Store, o dlqShowOptions) error {
 	n, err := strconv.Atoi(o.which)
 	isNumber := err == nil
 	found, most := &reading{limit: 1, pick: func(l *deadletter.Letter) bool { return l.ID == o.which }}, everyLetter
 	if isNumber && n <= readAtOnce {
-		found, most = &reading{limit: readAtOnce}, readAtOnce // those that the list has numbered
+		found, most = &reading{limit: readAtOnce}, readAtOnce // the ones that the list numbers
 	} else if isNumber {
 		found = &reading{limit: n}
 	}

@@ -17,7 +17,7 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 	bury(t, url, "oven.bake", 1300, "not_found", `{"n":%d}`)
 	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl", "--where", "payload.n in [3, 1200, 1250]", "--limit", "2")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-	require.Equal(t, "2 of 3 are shown; --limit shows more\n", c.err.String())
+	require.Equal(t, "showing 2 of 3; --limit shows more\n", c.err.String())
 	lines := c.out.lines()
 	require.Len(t, lines, 2)
 	for i, n := range []int{3, 1200} {
@@ -36,10 +36,10 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 	}
 	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--where", "payload.n > 1300")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
-	require.Equal(t, "--where picks none of 1300 dead letters\n", c.err.String())
+	require.Equal(t, "none of 1300 dead letters matches --where\n", c.err.String())
 	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--limit", "1")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
-	require.Contains(t, c.err.String(), "oven.bake has 1300 dead letters; the first 1000 were looked at. --limit looks at more, --where at all\n")
+	require.Contains(t, c.err.String(), "oven.bake has 1300 dead letters; only the first 1000 were read. --limit reads more, --where reads all\n")
 	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "1301")
 	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
 	require.Contains(t, c.err.String(), `oven.bake has no dead letter "1301"; it has 1300`)

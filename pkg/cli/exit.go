@@ -12,23 +12,23 @@ import (
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
-// An ExitCode is what the process ends with.
+// An ExitCode is the exit code of the process.
 type ExitCode int
 
 // The exit codes.
 const (
 	ExitOK          ExitCode = 0
-	ExitError       ExitCode = 1   // anything that has no code of its own
-	ExitUsage       ExitCode = 2   // wrong flags, wrong arguments, a payload that does not fit its contract
-	ExitPartial     ExitCode = 3   // some of it is done, some failed
-	ExitTimeout     ExitCode = 4   // no answer, or no confirm, in time
+	ExitError       ExitCode = 1   // any other error
+	ExitUsage       ExitCode = 2   // wrong flags or arguments, or a payload that does not fit its contract
+	ExitPartial     ExitCode = 3   // some of it was done, some failed
+	ExitTimeout     ExitCode = 4   // no reply or no confirm in time
 	ExitNotFound    ExitCode = 5   // unroutable, or not found
-	ExitAnswered    ExitCode = 6   // the other side answered with an error
+	ExitAnswered    ExitCode = 6   // the service answered with an error
 	ExitUnreachable ExitCode = 7   // the broker cannot be reached, or refuses access
-	ExitInterrupted ExitCode = 130 // Ctrl-C, or SIGTERM
+	ExitInterrupted ExitCode = 130 // Ctrl-C or SIGTERM
 )
 
-// String names the code for programs: "usage", "timeout" and so on.
+// String returns the code's name for programs: "usage", "timeout" and so on.
 func (c ExitCode) String() string {
 	switch c {
 	case ExitOK:
@@ -52,12 +52,12 @@ func (c ExitCode) String() string {
 	}
 }
 
-// An Error ends a command: with an exit code, and with what to do next.
+// An Error is why a command failed, with its exit code and what to do next.
 type Error struct {
 	Exit ExitCode
 	// Err is the cause, in plain words.
 	Err error
-	// Next is the next command to run, or what to do; empty where nothing helps.
+	// Next is the next command to run, or what to do; empty if nothing helps.
 	Next string
 }
 
@@ -67,12 +67,12 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Fail makes an [Error]. The format takes %w.
+// Fail makes an [Error]; format may contain %w.
 func Fail(exit ExitCode, next, format string, args ...any) error {
 	return &Error{Exit: exit, Err: fmt.Errorf(format, args...), Next: next}
 }
 
-// worded is an error in other words than its own.
+// worded replaces the text of an error.
 type worded struct {
 	text  string
 	error error
@@ -81,16 +81,15 @@ type worded struct {
 func (w worded) Error() string { return w.text }
 func (w worded) Unwrap() error { return w.error }
 
-// interruption is what a command that was interrupted ended with, in a person's words: Go's own for it, "context canceled",
-// are none.
+// interruption words the error of a command that was interrupted for people: "interrupted", not "context canceled".
 func interruption(err error) error {
 	return worded{"interrupted" + strings.ReplaceAll(": "+err.Error(), ": "+context.Canceled.Error(), ""), err}
 }
 
-// usage makes the error of a wrong command line.
+// usage is the error of a wrong command line.
 func usage(next, format string, args ...any) error { return Fail(ExitUsage, next, format, args...) }
 
-// exitOf returns the exit code of an error that a command ended with.
+// exitOf returns the exit code of a command's error.
 func exitOf(err error) ExitCode {
 	if err == nil {
 		return ExitOK
@@ -109,7 +108,7 @@ func exitOf(err error) ExitCode {
 	return ExitError
 }
 
-// exitCodes is in the order of precedence: an error may wrap several of these.
+// exitCodes is in order of precedence: an error may wrap several of these.
 var exitCodes = [...]struct {
 	err  error
 	exit ExitCode
@@ -120,12 +119,12 @@ var exitCodes = [...]struct {
 	{leveret.ErrRefused, ExitUnreachable},
 	{leveret.ErrNotConnected, ExitUnreachable},
 	{leveret.ErrTooLarge, ExitUsage},
-	{rabbit.ErrInvalid, ExitUsage}, // an id that is too long, for instance
-	{syscall.EISDIR, ExitUsage},    // a folder where a file was to be named
+	{rabbit.ErrInvalid, ExitUsage}, // such as an id that is too long
+	{syscall.EISDIR, ExitUsage},    // a folder instead of a file
 	{context.DeadlineExceeded, ExitTimeout},
 }
 
-// failure is an error as it is written under -o json.
+// failure is an error under -o json.
 type failure struct {
 	Error failureDetails `json:"error"`
 }

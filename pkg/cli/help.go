@@ -9,11 +9,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpCommand makes the command that is --help by another name.
+// helpCommand makes `help COMMAND`, which is COMMAND --help.
 func helpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "help [COMMAND]",
-		Short: "What a command does, as its --help tells it",
+		Short: "Show the help of a command",
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			var names []cobra.Completion
 			if about, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
@@ -42,7 +42,7 @@ func helpCommand() *cobra.Command {
 	return cmd
 }
 
-// writeUsage writes how a command is used: below its description in help.
+// writeUsage writes how to use a command, below its description in help.
 func writeUsage(cmd *cobra.Command) error {
 	var b strings.Builder
 	b.WriteString("Usage:\n")
@@ -64,18 +64,18 @@ func writeUsage(cmd *cobra.Command) error {
 	writeCommands(&b, cmd)
 	writeFlags(&b, "Flags:", cmd.LocalFlags())
 	writeFlags(&b, "Global flags:", cmd.InheritedFlags())
-	fmt.Fprintf(&b, "\nSettings of the broker, the client and the log have flags, too: %s config show --origin lists them.\n", cmd.Root().Name())
+	fmt.Fprintf(&b, "\nAll settings of the broker, the client and the log have flags too: %s config show --origin lists them.\n", cmd.Root().Name())
 	if cmd.HasAvailableSubCommands() {
-		fmt.Fprintf(&b, "%s COMMAND --help tells more of a command.\n", cmd.CommandPath())
+		fmt.Fprintf(&b, "Run %s COMMAND --help for more about a command.\n", cmd.CommandPath())
 	}
 	_, err := cmd.OutOrStderr().Write([]byte(b.String()))
 	return err
 }
 
-// runsAlone marks a command that holds others and does something of its own, too.
+// runsAlone marks a command that has subcommands and also runs by itself.
 const runsAlone = "runs-alone"
 
-// writeCommands lists the commands below one, by their groups.
+// writeCommands lists the subcommands by group.
 func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 	width := 0
 	byGroup := map[string][]*cobra.Command{}
@@ -130,6 +130,26 @@ func writeFlags(b *strings.Builder, title string, flags *pflag.FlagSet) {
 	}
 	fmt.Fprintf(b, "\n%s\n", title)
 	for _, l := range lines {
-		fmt.Fprintf(b, "%-*s   %s\n", width, l.flag, l.usage)
+		fmt.Fprintf(b, "%-*s   %s\n", width, l.flag, strings.Join(wrap(l.usage, helpWidth-width-3), "\n"+strings.Repeat(" ", width+3)))
 	}
+}
+
+// helpWidth is how wide help is, in characters.
+const helpWidth = 120
+
+// wrap breaks a text into lines of at most width characters, at spaces.
+func wrap(text string, width int) []string {
+	lines := []string{""}
+	for word := range strings.FieldsSeq(text) {
+		line := &lines[len(lines)-1]
+		switch {
+		case *line == "":
+			*line = word
+		case utf8.RuneCountInString(*line)+1+utf8.RuneCountInString(word) <= width:
+			*line += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
 }

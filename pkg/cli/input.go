@@ -19,29 +19,29 @@ import (
 // payloadOptions say where payloads come from.
 type payloadOptions struct {
 	arg     string
-	given   bool // arg was
+	given   bool // arg was given
 	file    string
 	lines   bool
 	count   int
 	literal bool
 }
 
-// maxPayload is more than any broker takes by default; a file of that size is read by mistake.
+// maxPayload is more than any broker accepts by default; a larger file was named by mistake.
 const maxPayload = 64 << 20
 
 func (o *payloadOptions) flags(cmd *cobra.Command, many bool) {
 	f := cmd.Flags()
-	f.StringVarP(&o.file, "file", "f", "", "read the payload from a `file`, or from standard input (-)")
+	f.StringVarP(&o.file, "file", "f", "", "read the payload from a `file`, or - for standard input")
 	o.count = 1
 	if !many {
 		return
 	}
-	f.BoolVar(&o.lines, "lines", false, "each line of the file is a payload; so it is for .jsonl and .ndjson")
-	f.IntVarP(&o.count, "count", "n", 1, "send so many, each with an id of its own")
-	f.BoolVar(&o.literal, "literal", false, "the payload has no placeholders")
+	f.BoolVar(&o.lines, "lines", false, "send each line of the file as a message; the default for .jsonl and .ndjson")
+	f.IntVarP(&o.count, "count", "n", 1, "send this many messages, each with its own id")
+	f.BoolVar(&o.literal, "literal", false, "send {{…}} in the payload literally, not as placeholders")
 }
 
-// take takes the payload that stands on the command line.
+// take takes the payload from the command line.
 func (o *payloadOptions) take(args []string) {
 	if len(args) > 0 {
 		o.arg, o.given = args[0], true
@@ -50,24 +50,24 @@ func (o *payloadOptions) take(args []string) {
 	o.lines = o.lines || ext == "jsonl" || ext == "ndjson"
 }
 
-// check finds options that do not go together. The next command is for somebody who gave no payload.
+// check refuses options that exclude each other. The next command is for a person who gave no payload.
 func (o *payloadOptions) check(next string) error {
 	switch {
 	case !o.given && o.file == "":
-		return usage(next, "the payload is missing: give it as JSON in single quotes, or with -f file, or with -f - from standard input")
+		return usage(next, "the payload is missing: give it as JSON in single quotes, from a file with -f FILE, or from standard input with -f -")
 	case o.given && o.file != "":
-		return usage("", "the payload is given twice: on the command line and with --file")
+		return usage("", "there are two payloads: one on the command line, one from --file")
 	case o.count < 1:
 		return usage("", "--count is %d; it must be 1 or more", o.count)
 	case o.lines && o.file == "":
 		return usage("", "--lines needs --file")
 	case o.lines && o.count != 1:
-		return usage("", "--count and --lines do not go together: every line is one message")
+		return usage("", "--count and --lines exclude each other: each line is one message")
 	}
 	return nil
 }
 
-// total is how many payloads there will be; 0 where nobody knows before the end.
+// total is the number of payloads; 0 if it is unknown before the end.
 func (o *payloadOptions) total() int {
 	if o.lines {
 		return 0
@@ -125,7 +125,7 @@ func (o *payloadOptions) read(in io.Reader) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("read %s: %w", describeSource(o.file), err)
 	case len(body) > maxPayload:
-		return "", usage("--lines sends one message for each line", "%s is larger than %d MiB, which is too large for one message", describeSource(o.file), maxPayload>>20)
+		return "", usage("--lines sends each line as a message", "%s is larger than %d MiB, too large for one message", describeSource(o.file), maxPayload>>20)
 	}
 	return string(body), nil
 }
@@ -162,7 +162,7 @@ func (o *payloadOptions) eachLine(in io.Reader, yield func([]byte, error) bool) 
 
 func atLine(number int, err error) error { return fmt.Errorf("line %d: %w", number, err) }
 
-// A checker judges payloads before they are sent.
+// A checker checks payloads before they are sent.
 type checker struct {
 	app    *App
 	spec   leveret.Spec
@@ -178,11 +178,11 @@ func (a *App) checker(spec leveret.Spec) (*checker, error) {
 	return &checker{app: a, spec: spec, schema: s, warned: map[string]bool{}}, nil
 }
 
-// check returns the payload as it will travel: without white space around its values. Fields that the contract does not
-// know are warned about, once each.
+// check returns the payload as it travels, without insignificant white space. It warns once about each field that the
+// contract does not know.
 func (c *checker) check(payload []byte) ([]byte, error) {
 	unknown, err := c.schema.Check(payload)
-	accepted := " (accepted all the same)" // not yet sent, which may fail
+	accepted := " (accepted anyway)" // not "sent": that may fail
 	if err != nil {
 		accepted = ""
 	}
@@ -195,14 +195,14 @@ func (c *checker) check(payload []byte) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{
 			Exit: ExitUsage,
-			Err:  fmt.Errorf("this is no %s: %w", c.spec.Name, err),
+			Err:  fmt.Errorf("the payload does not fit %s: %w", c.spec.Name, err),
 			Next: fmt.Sprintf("%s contracts show %s", c.app.Name, c.spec.Name),
 		}
 	}
 	return []byte(compact(payload)), nil
 }
 
-// compact takes the white space out of JSON.
+// compact removes the white space from JSON.
 func compact(text []byte) string {
 	var b bytes.Buffer
 	if err := json.Compact(&b, text); err != nil {
@@ -211,28 +211,26 @@ func compact(text []byte) string {
 	return b.String()
 }
 
-// headers reads -H name=value, as options of a message.
-func headers(given []string) ([]leveret.SendOption, error) {
-	table, err := headerTable(given)
-	var options []leveret.SendOption
-	for name, value := range table {
-		options = append(options, leveret.Header(name, value))
-	}
-	return options, err
-}
-
-// headerTable reads -H name=value.
-func headerTable(given []string) (map[string]any, error) {
-	table := make(map[string]any, len(given))
+// parseHeaders reads -H name=value.
+func parseHeaders(given []string) (map[string]string, error) {
+	headers := map[string]string{}
 	for _, h := range given {
 		name, value, ok := strings.Cut(h, "=")
 		if !ok || name == "" {
 			return nil, usage("", "--header is %q; it must be name=value", h)
 		}
 		if strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "leveret-") {
-			return nil, usage("", "the header %q cannot be set: names with x- belong to RabbitMQ, those with leveret- to Leveret", name)
+			return nil, usage("", "the header %q cannot be set: RabbitMQ owns names that begin with x-, Leveret those that begin with leveret-", name)
 		}
-		table[name] = value
+		headers[name] = value
 	}
-	return table, nil
+	return headers, nil
+}
+
+func headerOptions(headers map[string]string) []leveret.SendOption {
+	var options []leveret.SendOption
+	for name, value := range headers {
+		options = append(options, leveret.Header(name, value))
+	}
+	return options
 }

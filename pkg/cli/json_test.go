@@ -23,7 +23,6 @@ func TestEveryJSONFieldIsDocumented(t *testing.T) {
 		contractDetails{},
 		contractSummary{},
 		sent{},
-		rawSent{},
 		queueRow{},
 		letterGroup{},
 		letterView{},

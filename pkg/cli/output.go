@@ -28,12 +28,12 @@ func (a *App) Printf(format string, args ...any) error {
 	return err
 }
 
-// Note writes a line for the person at the terminal, to standard error.
+// Note writes a line for people, to standard error.
 func (a *App) Note(format string, args ...any) {
 	fmt.Fprintf(a.IO.Err, format+"\n", args...)
 }
 
-// Warn is Note for what is probably a mistake. Under -o json it is a JSON line.
+// Warn writes a warning to standard error, as a JSON line unless the format is text.
 func (a *App) Warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if a.Format() == FormatText {
@@ -66,7 +66,7 @@ func (a *App) PrintJSON(v any) error {
 	return writeJSON(a.IO.Out, v, a.Format() != FormatJSONL)
 }
 
-// PrintList writes a list: as one array, as lines, or as the table that text returns.
+// PrintList writes a list: as one array, as JSON Lines, or as the table that text returns.
 func PrintList[T any](a *App, items []T, text func() *term.Table) error {
 	switch a.Format() {
 	case FormatJSON:
@@ -86,8 +86,8 @@ func PrintList[T any](a *App, items []T, text func() *term.Table) error {
 	}
 }
 
-// writeRaw writes a body that may be JSON, as it came: the order of its fields and the digits of its numbers stay. What is
-// not JSON is written byte for byte.
+// writeRaw writes a body that may be JSON, keeping the order of its fields and the digits of its numbers. Anything else is
+// written byte for byte.
 func writeRaw(w io.Writer, body []byte, indent bool) error {
 	if !json.Valid(body) {
 		_, err := w.Write(body)

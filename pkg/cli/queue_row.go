@@ -10,7 +10,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/management"
 )
 
-// queueRow is one queue as `queues` shows it. What nobody knows is nil.
+// queueRow is one queue in `queues`. Unknown values are nil.
 type queueRow struct {
 	shownQueue
 
@@ -38,12 +38,12 @@ func newQueueRow(q shownQueue, m management.Queue, now time.Time) queueRow {
 	}
 }
 
-// estimate says how long what waits will last: from the rates, or from how it has changed since the sample before.
+// estimate sets how long the messages that wait will last, from the rates, or else from the change since the last sample.
 func (r *queueRow) estimate(before map[string]int, elapsed time.Duration) {
 	if r.Kind != kindWork || r.Ready == nil || *r.Ready == 0 {
 		return
 	}
-	var pace float64 // how many fewer there are each second
+	var pace float64 // by how much Ready falls per second
 	was, sampled := before[r.Name]
 	switch {
 	case r.In != nil && r.Out != nil:
@@ -84,7 +84,7 @@ func (r *queueRow) paintName() term.Paint {
 	return ""
 }
 
-// paintReady shows what wants somebody: failed messages, and messages that nobody takes.
+// paintReady highlights what needs attention: failed messages, and messages that nobody consumes.
 func (r *queueRow) paintReady() term.Paint {
 	switch {
 	case r.Ready == nil || *r.Ready == 0:
@@ -119,7 +119,7 @@ func rateText(r *float64) string {
 	return term.Count(*r)
 }
 
-// secondsText writes seconds roughly: 87s, 90m, 13h, 5d.
+// secondsText rounds seconds for people: 87s, 90m, 13h, 5d.
 func secondsText(s *float64) string {
 	switch {
 	case s == nil:

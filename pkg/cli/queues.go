@@ -29,11 +29,12 @@ func (a *App) queuesCommand() *cobra.Command {
 	var o queuesOptions
 	cmd := &cobra.Command{
 		Use:   "queues [FILTER]",
-		Short: "What waits in the queues, who takes it, and how fast",
-		Long: "What waits in the queues, who takes it, and how fast: the work queues of all services, their dead letters, the retry\n" +
-			"tiers. FILTER is a name, or a pattern such as '*.dlq'.\n\n" +
-			"READY and CONSUMERS are asked of the broker itself; the rest comes from its management API, some seconds late. OUT is\n" +
-			"what consumers have done with; CLEARS IN is how long what waits will last at that pace. What nobody knows is -.",
+		Short: "Show the queues: how much waits, who consumes it, and how fast",
+		Long: "Show the work queues of all services, their dead-letter queues, and the retry tiers: how much waits, who consumes it,\n" +
+			"and how fast. FILTER is a name, or a pattern such as '*.dlq'.\n\n" +
+			"READY and CONSUMERS come from the broker itself; the rest comes from its management API, a few seconds late. IN/s counts\n" +
+			"messages published, OUT/s messages acked. CLEARS IN is how long the waiting messages will last at that rate. Unknown\n" +
+			"values are shown as -.",
 		Example:           fmt.Sprintf("  %[1]s queues\n  %[1]s queues '*.dlq' --watch\n  %[1]s queues --watch=10s -o jsonl", a.Name),
 		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeQueue(a.shownQueues),
@@ -54,18 +55,18 @@ func (a *App) queuesCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVarP(&o.every, "watch", "w", watchEvery, "show them again and again, at this `interval`, until Ctrl-C")
+	f.DurationVarP(&o.every, "watch", "w", watchEvery, "refresh at this `interval` until Ctrl-C")
 	f.Lookup("watch").NoOptDefVal = watchEvery.String()
-	f.BoolVar(&o.all, "all", false, "all queues of the virtual host, those of others too; needs the management API")
+	f.BoolVar(&o.all, "all", false, "show all queues of the virtual host, not only the catalog's; needs the management API")
 	return cmd
 }
 
-// watchEvery is how often --watch looks where it is not told.
+// watchEvery is the default interval of --watch.
 const watchEvery = 2 * time.Second
 
 func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	if _, err := path.Match(o.filter, ""); err != nil {
-		return usage("", "%q is not a pattern: * stands for any text, ? for one character, [abc] for one of those", o.filter)
+		return usage("", "%q is not a valid pattern: * matches any text, ? one character, [abc] one of these", o.filter)
 	}
 	if o.every < 100*time.Millisecond {
 		return usage("", "--watch is %v; it must be 100ms or more", o.every)
@@ -98,32 +99,32 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	if err != nil {
 		return a.explain(err)
 	}
-	l.tellTrouble()
+	l.warnOfTrouble()
 	return PrintList(a, rows, func() *term.Table { return queueTable(rows) })
 }
 
-// tellTrouble warns of what the last sample lacks.
-func (l *look) tellTrouble() {
+// warnOfTrouble warns about what the last sample lacks.
+func (l *look) warnOfTrouble() {
 	if l.trouble != nil {
-		l.app.Warn("%v; unacked messages and rates are not known. %s", l.trouble, hint(l.trouble))
+		l.app.Warn("%v; unacked messages and rates are unknown; %s", l.trouble, hint(l.trouble))
 	}
 }
 
-// hint says what to do about trouble with the management API.
+// hint says what to do about an error of the management API.
 func hint(trouble error) string {
 	if errors.Is(trouble, management.ErrRefused) {
-		return "rabbitmqctl set_user_tags gives it"
+		return "grant the tag with rabbitmqctl set_user_tags"
 	}
-	return "Set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to where it is"
+	return "set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to its address"
 }
 
-// noQueue is the error of a queue that is none of the catalog's.
+// noQueue is the error of a queue that the catalog does not have.
 func (a *App) noQueue(name string, among []shownQueue) error {
 	var names []string
 	for _, q := range among {
 		names = append(names, q.name)
 	}
-	return Fail(ExitNotFound, a.Name+" queues", "no queue of the catalog is %q%s", name, schema.DidYouMean(name, names))
+	return Fail(ExitNotFound, a.Name+" queues", "the catalog has no queue %q%s", name, schema.DidYouMean(name, names))
 }
 
 func matching(queues []shownQueue, pattern string) []shownQueue {
@@ -151,20 +152,20 @@ func (a *App) completeQueue(queues func() []shownQueue) cobra.CompletionFunc {
 	}
 }
 
-// look is one run of queues.
+// look is one run of `queues`.
 type look struct {
 	queuesOptions
 	app     *App
 	conn    *rabbit.Conn
 	api     *management.Client
 	queues  []shownQueue
-	trouble error // why the management API does not help
+	trouble error // of the management API
 
-	last     map[string]int // READY of the sample before
+	last     map[string]int // READY in the last sample
 	lastTime time.Time
 }
 
-// sample looks once. It fails only where the broker itself does not answer.
+// sample reads the queues once. It fails only if the broker itself does not answer.
 func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	managed, err := l.api.Queues(ctx, l.app.settings.vhost())
 	if ctx.Err() != nil {
@@ -191,7 +192,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 		case errors.Is(err, rabbit.ErrNotFound):
 			row = queueRow{shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service}
 		case errors.Is(err, rabbit.ErrRefused) && l.trouble == nil:
-			row.Declared = known // what the management API knows is some seconds old
+			row.Declared = known // the management API is a few seconds late
 		case errors.Is(err, rabbit.ErrRefused):
 			return nil, Fail(ExitUnreachable, hint(l.trouble), "%w; and %w", err, l.trouble)
 		default:
@@ -233,11 +234,11 @@ func (q shownQueue) describe() string {
 	case kindQuarantine:
 		return "messages that may have crashed " + q.service
 	default:
-		return "messages whose queue was gone"
+		return "messages whose queue was deleted"
 	}
 }
 
-// shownQueues returns the queues of the catalog: work queues, each with its dead letters, then those of [App.retryTiers].
+// shownQueues returns the queues of the catalog: each work queue and its dead-letter queue, then those of [App.retryTiers].
 func (a *App) shownQueues() []shownQueue {
 	var all []shownQueue
 	seen := map[string]bool{}
@@ -260,7 +261,7 @@ func (a *App) shownQueues() []shownQueue {
 	return all
 }
 
-// withOthers adds the queues that are not the catalog's, and takes those that match.
+// withOthers adds the queues that the catalog does not have, and keeps those that match.
 func withOthers(queues []shownQueue, managed map[string]management.Queue, pattern string) []shownQueue {
 	known := map[string]bool{}
 	var all []shownQueue

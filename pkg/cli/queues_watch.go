@@ -18,8 +18,8 @@ const (
 	eraseRight  = "\x1b[K"
 )
 
-// watch shows the queues again and again. On a terminal it draws over what it drew; elsewhere one table follows the
-// other. It ends with ctx, which is how it is meant to end.
+// watch refreshes the queues until ctx ends, which is not an error. On a terminal each table replaces the last; elsewhere one
+// follows the other.
 func (l *look) watch(ctx context.Context) error {
 	every := time.NewTicker(l.every)
 	defer every.Stop()
@@ -35,7 +35,7 @@ func (l *look) watch(ctx context.Context) error {
 			l.app.Warn("the broker does not answer: %v", l.app.explain(err))
 		default:
 			if first {
-				l.tellTrouble()
+				l.warnOfTrouble()
 			}
 			if err := l.show(rows, first); err != nil {
 				return err
@@ -50,7 +50,7 @@ func (l *look) watch(ctx context.Context) error {
 	}
 }
 
-// patiently takes a sample, but does not wait for ever for a connection that is lost.
+// patiently takes a sample, with a limit on the wait for a lost connection.
 func (l *look) patiently(ctx context.Context) ([]queueRow, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(l.app.settings.connectTimeout, time.Second))
 	defer cancel()
@@ -59,7 +59,7 @@ func (l *look) patiently(ctx context.Context) ([]queueRow, error) {
 
 func (l *look) show(rows []queueRow, first bool) error {
 	a, now := l.app, time.Now()
-	if a.Format() != FormatText { // a stream is JSON Lines, whatever was asked for
+	if a.Format() != FormatText { // a stream is JSON Lines, even under -o json
 		for i := range rows {
 			rows[i].At = &now
 			if err := writeJSON(a.IO.Out, rows[i], false); err != nil {
@@ -68,7 +68,7 @@ func (l *look) show(rows []queueRow, first bool) error {
 		}
 		return nil
 	}
-	title := now.Format(time.TimeOnly) + ", every " + short(l.every) + ", Ctrl-C ends"
+	title := now.Format(time.TimeOnly) + ", every " + short(l.every) + ", Ctrl-C to stop"
 	var b strings.Builder
 	if a.IO.OutInteractive() {
 		if err := l.screen(&b, title, rows); err != nil {
@@ -87,7 +87,7 @@ func (l *look) show(rows []queueRow, first bool) error {
 	return a.Printf("%s\n", b.String())
 }
 
-// screen writes what fits the terminal: a line that wraps, or one too many, would move what is drawn over next.
+// screen writes what fits the terminal: a line that wraps, or one too many, would move the lines to replace next time.
 func (l *look) screen(b *strings.Builder, title string, rows []queueRow) error {
 	a, width, more := l.app, l.app.IO.Width(), 0
 	if height := a.IO.Height(); height > 0 {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A pace spreads messages over time. Nil does not.
+// A pace spreads messages over time. A nil pace does not.
 type pace struct{ limiter *rate.Limiter }
 
 // parsePace reads --rate: 50/s, 50 (the same), 3000/m, 10/h.
@@ -26,7 +26,7 @@ func parsePace(text string) (*pace, error) {
 	return &pace{rate.NewLimiter(rate.Limit(n/per.Seconds()), 1)}, nil
 }
 
-// wait blocks until the next message may go, or ctx ends.
+// wait blocks until the next message may be sent, or ctx ends.
 func (p *pace) wait(ctx context.Context) error {
 	if p == nil {
 		return ctx.Err()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,10 +10,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// rawOptions send anything anywhere.
+// rawOptions say where --raw sends to.
 type rawOptions struct {
 	on                   bool
 	exchange, routingKey string
@@ -22,10 +24,10 @@ type rawOptions struct {
 
 func (o *rawOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.BoolVar(&o.on, "raw", false, "send anything anywhere: no contract, no check; needs --routing-key or --exchange")
-	f.StringVar(&o.exchange, "exchange", "", "with --raw: the exchange; empty is the default one, whose routing keys are queues")
+	f.BoolVar(&o.on, "raw", false, "send any payload to any exchange or queue, unchecked and without a contract")
+	f.StringVar(&o.exchange, "exchange", "", "with --raw: the exchange; empty is the default exchange, where routing keys are queues")
 	f.StringVar(&o.routingKey, "routing-key", "", "with --raw: the routing key")
-	f.StringVar(&o.contentType, "content-type", "", "with --raw: default application/json where the payload is JSON")
+	f.StringVar(&o.contentType, "content-type", "", "with --raw: the content type; default application/json if the payload is JSON")
 	f.StringVar(&o.messageType, "type", "", "with --raw: the type property, a contract's name")
 }
 
@@ -35,129 +37,77 @@ var rawFlags = []string{"exchange", "routing-key", "content-type", "type"}
 func (o *rawOptions) unused(cmd *cobra.Command) error {
 	for _, name := range rawFlags {
 		if cmd.Flags().Changed(name) {
-			return usage("", "--%s goes with --raw: a contract knows where it travels", name)
+			return usage("", "--%s needs --raw: a contract has its own route", name)
 		}
 	}
 	return nil
 }
 
-func (a *App) sendRaw(ctx context.Context, o sendOptions, args []string) (failed error) {
+func (a *App) sendRaw(cmd *cobra.Command, o sendOptions, args []string) error {
 	o.take(args)
 	switch {
 	case len(args) > 1:
-		return usage("", "--raw takes no contract: give the payload alone")
+		return usage("", "--raw takes no contract: give only the payload")
 	case o.raw.exchange == "" && o.raw.routingKey == "":
 		return usage("", "--raw needs --routing-key, --exchange, or both")
 	case o.after != 0:
-		return usage("", "--after goes with a contract, not with --raw")
+		return usage("", "--after needs a contract; it does not work with --raw")
 	}
-	if err := o.check(""); err != nil {
-		return err
-	}
-	if o.id != "" && o.total() != 1 {
-		return usage("", "--id and many messages do not go together: every message has an id of its own")
-	}
-	if o.timeout <= 0 {
-		return usage("", "--timeout is %v; it must be positive", o.timeout)
-	}
-	headers, err := headerTable(o.headers)
+	s, err := a.sending(cmd, &o, "", "sent")
 	if err != nil {
 		return err
 	}
-	pace, err := parsePace(o.rate)
-	if err != nil {
-		return err
+	s.target = target{Exchange: &o.raw.exchange, RoutingKey: &o.raw.routingKey}
+	s.check = func(payload []byte) ([]byte, error) { return payload, nil }
+	s.open = func(_ context.Context, conn *leveret.Conn) (outlet, error) {
+		publisher := rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{MaxInFlight: a.settings.maxInFlight, MaxBody: a.settings.maxBody})
+		return &rawOutlet{app: a, rawOptions: o.raw, id: o.id, headers: s.headers, publisher: publisher, pipeline: publisher.Pipeline()}, nil
 	}
-	conn, err := a.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer a.close(ctx, conn.Close)
-	publisher := rabbit.NewPublisher(conn.Rabbit(), rabbit.PublisherConfig{MaxInFlight: a.settings.maxInFlight, MaxBody: a.settings.maxBody})
-	defer a.close(ctx, publisher.Close)
-	var all []rawSent
-	for payload, err := range o.payloads(a.IO.In) {
-		if err == nil {
-			err = pace.wait(ctx)
-		}
-		var one rawSent
-		if err == nil {
-			one, err = a.publishRaw(ctx, publisher, o, headers, payload)
-		}
-		if err != nil {
-			failed = err
-			break
-		}
-		all = append(all, one)
-		if err := a.printRaw(one, o.total()); err != nil {
-			return err
-		}
-	}
-	if a.Format() == FormatJSON && o.total() != 1 {
-		if err := PrintList(a, all, nil); err != nil {
-			return err
-		}
-	}
-	if failed != nil && len(all) > 0 && ctx.Err() == nil {
-		return Fail(ExitPartial, nextOf(failed), "%d sent and confirmed, then: %w", len(all), failed)
-	}
-	return failed
+	return s.run(cmd.Context(), &o.payloadOptions)
 }
 
-// printRaw tells of one message; a JSON list of several is written at the end.
-func (a *App) printRaw(one rawSent, total int) error {
-	switch a.Format() {
-	case FormatJSON:
-		if total != 1 {
-			return nil
-		}
-		return writeJSON(a.IO.Out, one, false)
-	case FormatJSONL:
-		return writeJSON(a.IO.Out, one, false)
-	default:
-		exchange := one.Exchange
-		if exchange == "" {
-			exchange = "(default)"
-		}
-		return a.Printf("sent to %s, routing key %q, id=%s confirmed %s\n", exchange, one.RoutingKey, one.ID,
-			short(time.Duration(one.ElapsedMS*float64(time.Millisecond))))
-	}
+// rawOutlet sends anything to one exchange, under one routing key.
+type rawOutlet struct {
+	rawOptions
+	app       *App
+	id        string // of the only message; empty for new ones
+	headers   map[string]string
+	publisher *rabbit.Publisher
+	pipeline  *rabbit.Pipeline
 }
 
-func (a *App) publishRaw(ctx context.Context, publisher *rabbit.Publisher, o sendOptions, headers map[string]any, payload []byte) (rawSent, error) {
-	contentType := o.raw.contentType
+func (o *rawOutlet) write(ctx context.Context, payload []byte, done func(error)) (string, error) {
+	contentType := o.contentType
 	if contentType == "" && json.Valid(payload) {
 		contentType = "application/json"
 	}
-	id := o.id
-	if id == "" {
-		id = uuid.Must(uuid.NewV7()).String()
+	headers := rabbit.Table{}
+	for name, value := range o.headers {
+		headers[name] = value
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	defer cancel()
-	begun := time.Now()
-	err := publisher.Publish(ctx, &rabbit.Publication{
-		Exchange: o.raw.exchange, RoutingKey: o.raw.routingKey, Mandatory: true,
+	id := cmp.Or(o.id, uuid.Must(uuid.NewV7()).String())
+	return id, o.pipeline.Publish(ctx, &rabbit.Publication{
+		Exchange: o.exchange, RoutingKey: o.routingKey, Mandatory: true,
 		Publishing: rabbit.Publishing{
-			Headers: headers, Body: payload, MessageId: id, ContentType: contentType, Type: o.raw.messageType,
-			DeliveryMode: 2, Timestamp: begun, AppId: a.serviceName(),
+			Headers: headers, Body: payload, MessageId: id, ContentType: contentType, Type: o.messageType,
+			DeliveryMode: 2, Timestamp: time.Now(), AppId: o.app.serviceName(),
 		},
-	})
-	elapsed := time.Since(begun)
-	switch {
-	case errors.Is(err, rabbit.ErrUnroutable) && o.raw.exchange == "":
-		return rawSent{}, Fail(ExitNotFound, a.Name+" queues --all", "%w: there is no queue %q", rabbit.ErrUnroutable, o.raw.routingKey)
-	case errors.Is(err, rabbit.ErrUnroutable):
-		return rawSent{}, Fail(ExitNotFound, a.Name+" queues --all", "%w", err)
-	case err != nil:
-		return rawSent{}, a.explain(err)
-	}
-	return rawSent{o.raw.exchange, o.raw.routingKey, id, milliseconds(elapsed)}, nil
+	}, func(err error) error { done(err); return err })
 }
 
-type rawSent struct {
-	Exchange   string  `json:"exchange"`
-	RoutingKey string  `json:"routing_key"`
-	ID         string  `json:"id"`
-	ElapsedMS  float64 `json:"elapsed_ms"`
+func (o *rawOutlet) flush(ctx context.Context) {
+	_ = o.pipeline.Flush(ctx) // its errors are those of the outcomes
 }
+
+func (o *rawOutlet) explain(err error) error {
+	switch {
+	case errors.Is(err, rabbit.ErrUnroutable) && o.exchange == "":
+		return Fail(ExitNotFound, o.app.Name+" queues --all", "%w: there is no queue %q", rabbit.ErrUnroutable, o.routingKey)
+	case errors.Is(err, rabbit.ErrUnroutable):
+		return Fail(ExitNotFound, o.app.Name+" queues --all", "%w", err)
+	default:
+		return o.app.explain(err)
+	}
+}
+
+func (o *rawOutlet) close(ctx context.Context) error { return o.publisher.Close(ctx) }

@@ -23,11 +23,11 @@ const (
 func (a *App) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   a.Name,
-		Short: "Send, ask, and look at what goes through RabbitMQ",
-		Long: "Send, ask, and look at what goes through RabbitMQ.\n\n" +
-			"Data goes to standard output, all else to standard error. Exit codes: 0 ok, 1 error, 2 usage, 3 partly done,\n" +
-			"4 timeout, 5 unroutable or not found, 6 the other side answered with an error, 7 broker unreachable or access\n" +
-			"refused, 130 interrupted.",
+		Short: "Send messages through RabbitMQ, and see what becomes of them",
+		Long: "Send messages through RabbitMQ, and see what becomes of them.\n\n" +
+			"Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 error, 2 usage, 3 partly done,\n" +
+			"4 timeout, 5 unroutable or not found, 6 the service answered with an error, 7 broker unreachable or access refused,\n" +
+			"130 interrupted.",
 		Version:           a.Version,
 		Args:              noSuchCommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -41,9 +41,19 @@ func (a *App) root() *cobra.Command {
 	root.SetErr(a.IO.Err)
 	root.SetFlagErrorFunc(wrongFlag)
 	root.SetUsageFunc(writeUsage)
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if cmd.HasAvailableSubCommands() { // --help of a command that does not exist arrives here
+			if a.noHelp = noSuchCommand(cmd, cmd.Flags().Args()); a.noHelp != nil {
+				return
+			}
+		}
+		help(cmd, args)
+	})
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetHelpCommand(&cobra.Command{Hidden: true}) // cobra's own is in no group, and takes a wrong name for no error
+	root.SetHelpCommand(&cobra.Command{Hidden: true}) // cobra's own has no group, and ignores a wrong name
 	a.globalFlags(root)
+	root.Flags().BoolP("version", "v", false, "show the version")
 	var extra []*cobra.Command
 	for _, e := range a.extra {
 		if cmd := e(a); cmd != nil {
@@ -52,8 +62,8 @@ func (a *App) root() *cobra.Command {
 		}
 	}
 	root.AddGroup(
-		&cobra.Group{ID: groupTalk, Title: "Talk:"},
-		&cobra.Group{ID: groupLook, Title: "Look:"},
+		&cobra.Group{ID: groupTalk, Title: "Send:"},
+		&cobra.Group{ID: groupLook, Title: "Inspect:"},
 		&cobra.Group{ID: groupSetup, Title: "Set up:"},
 	)
 	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
@@ -73,7 +83,7 @@ func add(root *cobra.Command, group string, commands ...*cobra.Command) {
 	}
 }
 
-// addGroup makes the help group of an [Extra]: "run" has the title "Run:". Those that every program has come after it.
+// addGroup makes the help group of an [Extra]: "run" gets the title "Run:". It comes before the groups of every program.
 func addGroup(root *cobra.Command, id string) {
 	if id != "" && !slices.Contains([]string{groupTalk, groupLook, groupSetup}, id) && !root.ContainsGroup(id) {
 		root.AddGroup(&cobra.Group{ID: id, Title: strings.ToUpper(id[:1]) + id[1:] + ":"})
@@ -82,8 +92,9 @@ func addGroup(root *cobra.Command, id string) {
 
 func (a *App) globalFlags(root *cobra.Command) {
 	flags := root.PersistentFlags()
-	flags.StringVarP(&a.output, "output", "o", a.output, "write data as `text|json|jsonl`")
-	flags.StringVar(&a.color, "color", a.color, "colour: `auto|always|never`")
+	flags.StringVarP(&a.output, "output", "o", a.output, "format of the data: `text|json|jsonl`")
+	flags.StringVar(&a.color, "color", a.color, "use colour: `auto|always|never`")
+	flags.BoolP("help", "h", false, "show help")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json", "jsonl"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{term.ColorAuto, term.ColorAlways, term.ColorNever}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -108,10 +119,10 @@ func (a *App) begin(cmd *cobra.Command) error {
 	return nil
 }
 
-// needsNothing marks a command that needs no configuration, and so runs with a wrong one.
+// needsNothing marks a command that needs no configuration, and so runs with an invalid one.
 const needsNothing = "needs-nothing"
 
-// NeedsNothing marks a command that does not read the configuration of the command line, and so runs with a wrong one.
+// NeedsNothing marks a command that needs no configuration, and so runs with an invalid one.
 func NeedsNothing(cmd *cobra.Command) {
 	if cmd.Annotations == nil {
 		cmd.Annotations = make(map[string]string, 1)
@@ -119,7 +130,7 @@ func NeedsNothing(cmd *cobra.Command) {
 	cmd.Annotations[needsNothing] = "true"
 }
 
-// group makes a command that only holds others.
+// group makes a command that only has subcommands.
 func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long, Args: noSuchCommand,
@@ -129,7 +140,7 @@ func group(use, short, long string, commands ...*cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// noSuchCommand refuses arguments of a command that only holds others.
+// noSuchCommand refuses arguments of a command that only has subcommands.
 func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -143,7 +154,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	return usage(cmd.CommandPath()+" --help", "%s has no command %q%s", cmd.CommandPath(), args[0], schema.DidYouMean(args[0], names))
 }
 
-// wrongFlag is the error of a flag that is not there, or whose value cannot be read.
+// wrongFlag is the error of a flag that does not exist, or whose value is invalid.
 func wrongFlag(cmd *cobra.Command, err error) error {
 	next := cmd.CommandPath() + " --help"
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
@@ -158,18 +169,17 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 	return usage(next, "%w", err)
 }
 
-// Arguments checks the number of arguments, and says how the command is used where it is wrong; with a negative most, any
-// number is allowed.
+// Arguments checks the number of arguments; its errors show the usage of the command. A negative most allows any number.
 func Arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least {
 			return usage(cmd.CommandPath()+" --help", "too few arguments; usage: %s", cmd.UseLine())
 		}
 		if most == 0 && len(args) > 0 {
-			return usage(cmd.CommandPath()+" --help", "%s takes no arguments, and there is %q", cmd.CommandPath(), args[0])
+			return usage(cmd.CommandPath()+" --help", "%s takes no arguments, but got %q", cmd.CommandPath(), args[0])
 		}
 		if most > 0 && len(args) > most {
-			return usage(cmd.CommandPath()+" --help", "too many arguments (%q); usage: %s. A payload is one argument: put it in single quotes", args[most], cmd.UseLine())
+			return usage(cmd.CommandPath()+" --help", "too many arguments (%q); usage: %s. Quote a payload with single quotes, so that it is one argument", args[most], cmd.UseLine())
 		}
 		return nil
 	}

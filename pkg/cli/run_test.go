@@ -136,12 +136,12 @@ func TestInterruptedWhileConnecting(t *testing.T) {
 	require.NotContains(t, c.err.String(), "context canceled")
 }
 
-// Whoever waits is told for what.
+// A long wait says what it is waiting for.
 func TestWaitingForTheBroker(t *testing.T) {
 	t.Parallel()
 	c := &command{args: []string{"dlq", "ls", "--broker-url", "amqp://127.0.0.1:1/", "--broker-connect-timeout", "3s"}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
-	require.Regexp(t, `^warning: the broker does not answer yet, and is tried again: .*connection refused\n(.*\n)?error: the broker cannot be reached`, c.err.String())
+	require.Regexp(t, `^warning: still trying to reach the broker: .*connection refused\n(.*\n)?error: the broker cannot be reached`, c.err.String())
 }
 
 // A broker that takes the connection and says nothing is as good as none.
@@ -191,9 +191,9 @@ func TestWrongCatalog(t *testing.T) {
 	wrong := leveret.NewCatalog(leveret.NewService("a b", leveret.Sends(ovenBake)))
 	code := cli.Run(t.Context(), cli.Config{Catalog: wrong, Name: "x", Args: []string{"contracts"}, Streams: &term.Streams{Out: io.Discard, Err: &stderr}})
 	require.Equal(t, cli.ExitError, code)
-	require.Contains(t, stderr.String(), "error: the catalog is wrong:\n")
+	require.Contains(t, stderr.String(), "error: the catalog is invalid:\n")
 	require.Contains(t, stderr.String(), `no service handles the command "oven.bake"`)
-	require.Contains(t, stderr.String(), `next:  mend the contracts`)
+	require.Contains(t, stderr.String(), `next:  fix the contracts`)
 }
 
 // brokenPipe is standard output whose reader has gone.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 
 // sendOptions are the options of send and publish.
 type sendOptions struct {
-	contract string
 	payloadOptions
 	headers []string
 	id      string
@@ -24,10 +24,10 @@ type sendOptions struct {
 func (o *sendOptions) flags(cmd *cobra.Command) {
 	o.payloadOptions.flags(cmd, true)
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.headers, "header", "H", nil, "a header, as `name=value`; may be given again")
-	f.StringVar(&o.id, "id", "", "the message id, instead of a new one: receivers dedupe on it")
-	f.StringVar(&o.rate, "rate", "", "so many at most, such as `50/s`")
-	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait for the broker to confirm a message")
+	f.StringArrayVarP(&o.headers, "header", "H", nil, "set a header, as `name=value`; repeatable")
+	f.StringVar(&o.id, "id", "", "use this message id instead of a new one; receivers recognise duplicates by it")
+	f.StringVar(&o.rate, "rate", "", "send no faster than this, such as `50/s`")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait until the broker confirms a message")
 	o.count = 1
 }
 
@@ -35,9 +35,9 @@ func (a *App) sendCommand() *cobra.Command {
 	var o sendOptions
 	cmd := &cobra.Command{
 		Use:   "send COMMAND [PAYLOAD]",
-		Short: "Send a command to the queue of the service that does it",
-		Long: "Send a command to the queue of the service that does it. The payload is checked against the command's JSON Schema\n" +
-			"first. It is sent when the broker has confirmed that a queue holds it.\n\n" + templateHelp,
+		Short: "Send a command to the service that handles it",
+		Long: "Send a command to the service that handles it. The payload is first checked against the command's JSON Schema. The\n" +
+			"command counts as sent once the broker has confirmed that it is in the service's queue.\n\n" + templateHelp,
 		Example: fmt.Sprintf(`  %[1]s send %[2]s '{…}'
   %[1]s send %[2]s -f payload.json -n 100 --rate 50/s
   %[1]s send %[2]s -f payloads.jsonl
@@ -46,7 +46,7 @@ func (a *App) sendCommand() *cobra.Command {
 		ValidArgsFunction: a.completeContract(leveret.KindCommand),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.raw.on {
-				return a.sendRaw(cmd.Context(), o, args)
+				return a.sendRaw(cmd, o, args)
 			}
 			if err := o.raw.unused(cmd); err != nil {
 				return err
@@ -56,7 +56,7 @@ func (a *App) sendCommand() *cobra.Command {
 	}
 	o.flags(cmd)
 	o.raw.flags(cmd)
-	cmd.Flags().DurationVar(&o.after, "after", 0, "let the message wait so long in a retry tier first; it must be one of the command's retry delays")
+	cmd.Flags().DurationVar(&o.after, "after", 0, "deliver the command after this delay, which must be one of its retry delays")
 	_ = cmd.RegisterFlagCompletionFunc("after", a.completeDelay)
 	return cmd
 }
@@ -65,9 +65,9 @@ func (a *App) publishCommand() *cobra.Command {
 	var o sendOptions
 	cmd := &cobra.Command{
 		Use:   "publish EVENT [PAYLOAD]",
-		Short: "Publish an event to all who subscribe to it",
-		Long: "Publish an event to all who subscribe to it. The payload is checked against the event's JSON Schema first. It is\n" +
-			"published when the broker has confirmed it; an event that nobody subscribes to is confirmed, too.\n\n" + templateHelp,
+		Short: "Publish an event to the services that subscribe to it",
+		Long: "Publish an event to the services that subscribe to it. The payload is first checked against the event's JSON Schema.\n" +
+			"The event counts as published once the broker has confirmed it, even if no service subscribes to it.\n\n" + templateHelp,
 		Example:           fmt.Sprintf("  %[1]s publish %[2]s '{…}'\n  %[1]s publish %[2]s -f payloads.jsonl", a.Name, a.some(leveret.KindEvent)),
 		Args:              Arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindEvent),
@@ -88,28 +88,8 @@ func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind levere
 	if err != nil {
 		return err
 	}
-	o.contract = args[0]
 	o.take(args[1:])
-	if err := o.check(fmt.Sprintf("%s contracts show %s --example", a.Name, o.contract)); err != nil {
-		return err
-	}
-	if o.id == "" && cmd.Flags().Changed("id") {
-		return usage("", "--id is empty; leave it out for a new id")
-	}
-	if o.id != "" && o.total() != 1 {
-		return usage("", "--id and many messages do not go together: every message has an id of its own")
-	}
-	if o.timeout <= 0 {
-		return usage("", "--timeout is %v; it must be positive", o.timeout)
-	}
-	options, err := headers(o.headers)
-	if err != nil {
-		return err
-	}
-	if o.id != "" {
-		options = append(options, leveret.MessageID(o.id))
-	}
-	pace, err := parsePace(o.rate)
+	s, err := a.sending(cmd, &o, fmt.Sprintf("%s contracts show %s --example", a.Name, args[0]), pastTense(kind))
 	if err != nil {
 		return err
 	}
@@ -121,7 +101,14 @@ func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind levere
 	if err != nil {
 		return err
 	}
-	s := &sending{app: a, contract: c, via: via, options: options, pace: pace, check: check, timeout: o.timeout, verb: pastTense(kind)}
+	options := headerOptions(s.headers)
+	if o.id != "" {
+		options = append(options, leveret.MessageID(o.id))
+	}
+	s.target, s.check = target{Contract: c.Spec().Name}, check.check
+	s.open = func(ctx context.Context, conn *leveret.Conn) (outlet, error) {
+		return a.contractOutlet(ctx, conn, c, via, options)
+	}
 	return s.run(cmd.Context(), &o.payloadOptions)
 }
 

@@ -10,45 +10,92 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// sending is one run of send or publish.
+// sending is one run of send or publish, of a contract's messages or of raw ones.
 type sending struct {
-	app      *App
-	contract leveret.Contract
-	via      leveret.Contract // the same, or what takes it through a retry tier
-	options  []leveret.SendOption
-	pace     *pace
-	check    *checker
-	timeout  time.Duration
-	verb     string
-	oneByOne bool // the next message may be long in coming: what became of the one before is told first
+	app     *App
+	target  target
+	headers map[string]string
+	pace    *pace
+	timeout time.Duration
+	verb    string // sent or published
+	// check returns the payload as it travels, or what is wrong with it.
+	check func(payload []byte) ([]byte, error)
+	open  func(ctx context.Context, conn *leveret.Conn) (outlet, error)
 
-	begun   []time.Time // when those began that have no outcome yet, oldest first
-	total   sent        // of all that has an outcome; IDs for -o json alone
-	first   error       // of the first that was not confirmed
-	written error       // of standard output
+	outlet   outlet
+	oneByOne bool        // flush after each message: the next one may be long in coming
+	begun    []time.Time // of the messages without an outcome, oldest first
+	total    sent        // of all that have an outcome; IDs for -o json alone
+	first    error       // of the first that was not confirmed
+	written  error       // of standard output
 }
 
-// sent is what send and publish print under -o json, and a line of under -o jsonl.
+// target is where messages go: to a contract, or with --raw to an exchange.
+type target struct {
+	Contract   string  `json:"contract,omitempty"`
+	Exchange   *string `json:"exchange,omitempty"`
+	RoutingKey *string `json:"routing_key,omitempty"`
+}
+
+func (t target) String() string {
+	switch {
+	case t.Exchange == nil:
+		return t.Contract
+	case *t.Exchange == "":
+		return "to the queue " + *t.RoutingKey
+	default:
+		return fmt.Sprintf("to the exchange %s, routing key %q,", *t.Exchange, *t.RoutingKey)
+	}
+}
+
+// sent is what send and publish print under -o json, and for each message under -o jsonl.
 type sent struct {
-	Contract    string   `json:"contract"`
+	target
+
 	Sent        int      `json:"sent"`
 	Failed      int      `json:"failed"`      // certainly not sent
-	Unconfirmed int      `json:"unconfirmed"` // sent or not, nobody knows
+	Unconfirmed int      `json:"unconfirmed"` // perhaps sent
 	IDs         []string `json:"ids"`         // of what is confirmed
 	ElapsedMS   float64  `json:"elapsed_ms"`
-	Error       string   `json:"error,omitempty"` // of a line
+	Error       string   `json:"error,omitempty"` // of one message
 }
 
-// outcome takes down what became of one message, and tells it under -o jsonl.
-func (s *sending) outcome(m *leveret.Message, begun time.Time, err error) {
-	one := sent{Contract: s.total.Contract, IDs: []string{}, ElapsedMS: milliseconds(time.Since(begun))}
+// sending checks the options that raw and contract sending share. The next command is for a person who gave no payload.
+func (a *App) sending(cmd *cobra.Command, o *sendOptions, next, verb string) (*sending, error) {
+	if err := o.check(next); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.id == "" && cmd.Flags().Changed("id"):
+		return nil, usage("", "--id is empty; leave it out for a new id")
+	case o.id != "" && o.total() != 1:
+		return nil, usage("", "--id is for one message: each message needs its own id")
+	case o.timeout <= 0:
+		return nil, usage("", "--timeout is %v; it must be positive", o.timeout)
+	}
+	headers, err := parseHeaders(o.headers)
+	if err != nil {
+		return nil, err
+	}
+	pace, err := parsePace(o.rate)
+	if err != nil {
+		return nil, err
+	}
+	return &sending{app: a, headers: headers, pace: pace, timeout: o.timeout, verb: verb}, nil
+}
+
+// outcome counts what became of one message, and prints it under -o jsonl.
+func (s *sending) outcome(id string, begun time.Time, err error) {
+	one := sent{target: s.target, IDs: []string{}, ElapsedMS: milliseconds(time.Since(begun))}
 	switch {
 	case err == nil:
-		one.Sent, one.IDs = 1, []string{m.ID}
+		one.Sent, one.IDs = 1, []string{id}
 	case errors.Is(err, leveret.ErrUnconfirmed):
 		one.Unconfirmed = 1
 	default:
@@ -61,14 +108,10 @@ func (s *sending) outcome(m *leveret.Message, begun time.Time, err error) {
 	s.total.Sent += one.Sent
 	s.total.Failed += one.Failed
 	s.total.Unconfirmed += one.Unconfirmed
-	switch s.app.Format() {
-	case FormatJSON:
+	if s.app.Format() != FormatJSONL {
 		s.total.IDs = append(s.total.IDs, one.IDs...)
-	case FormatJSONL:
-		if s.written == nil {
-			s.written = s.app.PrintJSON(one)
-		}
-	case FormatText: // has a summary
+	} else if s.written == nil {
+		s.written = s.app.PrintJSON(one)
 	}
 }
 
@@ -86,25 +129,20 @@ func (s *sending) run(ctx context.Context, source *payloadOptions) error {
 		return err
 	}
 	defer s.app.close(ctx, conn.Close)
-	if s.via != s.contract {
-		if err := s.app.declareDelay(ctx, conn, s.contract); err != nil {
-			return s.app.explain(err)
-		}
-	}
-	client, err := s.app.clientOn(conn, s.via)
-	if err != nil {
+	if s.outlet, err = s.open(ctx, conn); err != nil {
 		return err
 	}
-	defer s.app.close(ctx, client.Close)
+	defer s.app.close(ctx, s.outlet.close)
+	s.total = sent{target: s.target, IDs: []string{}}
 	if source.total() == 1 {
-		return s.one(ctx, client, payloads)
+		return s.one(ctx, payloads)
 	}
 	s.oneByOne = s.app.Format() == FormatJSONL && (s.pace != nil || source.file == "-")
-	return s.many(ctx, client, payloads, source)
+	return s.many(ctx, payloads, source)
 }
 
 // checked returns the payloads as they will travel. A file is read and checked to its end before anything is sent;
-// standard input is checked as it comes, the first payload at once.
+// standard input is checked as it arrives, its first payload at once.
 func (s *sending) checked(ctx context.Context, source *payloadOptions) (next func() ([]byte, error, bool), stop func(), err error) {
 	if source.lines && source.file != "-" {
 		if err := s.checkAll(ctx, source); err != nil {
@@ -114,7 +152,7 @@ func (s *sending) checked(ctx context.Context, source *payloadOptions) (next fun
 	all := func(yield func([]byte, error) bool) {
 		for payload, err := range source.payloads(s.app.IO.In) {
 			if err == nil {
-				payload, err = s.check.check(payload)
+				payload, err = s.check(payload)
 			}
 			if !yield(payload, err) || err != nil {
 				return
@@ -129,7 +167,7 @@ func (s *sending) checked(ctx context.Context, source *payloadOptions) (next fun
 	}
 	if !ok {
 		stop()
-		return nil, nil, usage("", "%s holds no payload", describeSource(source.file))
+		return nil, nil, usage("", "%s has no payload", describeSource(source.file))
 	}
 	first := true
 	return func() ([]byte, error, bool) {
@@ -149,51 +187,50 @@ func (s *sending) checkAll(ctx context.Context, source *payloadOptions) error {
 			return fmt.Errorf("nothing was sent: %w", ctx.Err())
 		}
 		if err == nil {
-			_, err = s.check.check(payload)
+			_, err = s.check(payload)
 		}
 		if err != nil {
-			return fmt.Errorf("message %d of %s, nothing was sent: %w", n, describeSource(source.file), err)
+			return fmt.Errorf("nothing was sent: message %d of %s: %w", n, describeSource(source.file), err)
 		}
 	}
 	return nil
 }
 
-func (s *sending) one(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool)) error {
+// one sends one message, and prints its id and how long the confirm took.
+func (s *sending) one(ctx context.Context, next func() ([]byte, error, bool)) error {
 	payload, _, _ := next()
-	m := leveret.NewMessage(ctx, s.via, payload, s.options...)
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	waiting, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	begun := time.Now()
-	if err := client.Send(ctx, m); err != nil {
-		return s.explain(err)
-	}
-	elapsed := time.Since(begun)
-	name := s.contract.Spec().Name
-	var err error
-	if s.app.Format() != FormatText {
-		err = s.app.PrintJSON(sent{Contract: name, Sent: 1, IDs: []string{m.ID}, ElapsedMS: milliseconds(elapsed)})
-	} else {
-		err = s.app.Printf("%s %s id=%s confirmed %s\n", s.verb, name, m.ID, short(elapsed))
+	var elapsed time.Duration
+	var failed error
+	id, err := s.outlet.write(waiting, payload, func(err error) { elapsed, failed = time.Since(begun), err })
+	if err == nil {
+		s.outlet.flush(waiting)
+		err = failed
 	}
 	if err != nil {
-		return fmt.Errorf("%s is %s and confirmed, but to say so fails: %w", m.ID, s.verb, err)
+		return s.outlet.explain(err)
+	}
+	s.total.Sent, s.total.IDs, s.total.ElapsedMS = 1, []string{id}, milliseconds(elapsed)
+	if s.app.Format() != FormatText {
+		err = s.app.PrintJSON(s.total)
+	} else {
+		err = s.app.Printf("%s %s id=%s confirmed %s\n", s.verb, s.target, id, short(elapsed))
+	}
+	if err != nil {
+		return fmt.Errorf("%s was %s and confirmed, but printing that failed: %w", id, s.verb, err)
 	}
 	return nil
 }
 
-// many sends through a pipeline: the next message does not wait for the confirm of the one before.
-func (s *sending) many(ctx context.Context, client *leveret.Client, next func() ([]byte, error, bool), source *payloadOptions) error {
-	s.total = sent{Contract: s.contract.Spec().Name, IDs: []string{}}
-	pipeline := client.Pipeline(func(m *leveret.Message, err error) {
-		begun := s.begun[0]
-		s.begun = s.begun[1:]
-		s.outcome(m, begun, err)
-	})
+// many sends messages without waiting for the confirm of each.
+func (s *sending) many(ctx context.Context, next func() ([]byte, error, bool), source *payloadOptions) error {
 	bar := s.app.StartProgress(s.verb, source.total())
 	defer bar.End()
 	begun := time.Now()
-	n, stopped := s.feed(ctx, pipeline, next, bar)
-	s.flush(ctx, pipeline)
+	n, stopped := s.feed(ctx, next, bar)
+	s.flush(ctx)
 	bar.End()
 	elapsed := time.Since(begun)
 	s.total.ElapsedMS = milliseconds(elapsed)
@@ -205,22 +242,21 @@ func (s *sending) many(ctx context.Context, client *leveret.Client, next func() 
 		if !source.lines {
 			of = strconv.Itoa(source.total())
 		}
-		stopped = fmt.Errorf("it ended at message %d of %s: %w", n, of, s.explain(stopped))
+		stopped = fmt.Errorf("stopped at message %d of %s: %w", n, of, s.outlet.explain(stopped))
 	}
 	return s.verdict(ctx, stopped)
 }
 
-// flush waits for what was handed over, though ctx has ended: the summary tells what is known.
-func (s *sending) flush(ctx context.Context, pipeline *leveret.Pipeline) {
+// flush waits for the outcomes of what was written, even if ctx has ended: the summary reports what is known.
+func (s *sending) flush(ctx context.Context) {
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(s.timeout, lastWait))
 	defer cancel()
-	_ = pipeline.Flush(waiting) // its errors are those of the outcomes
+	s.outlet.flush(waiting)
 }
 
-// feed hands messages over until there are no more, and returns how many it came to. A message that the broker does not
-// take is counted, and does not keep the others. What keeps them is returned: no connection, no confirm in time, an end of
-// ctx, a payload that is wrong.
-func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next func() ([]byte, error, bool), bar *term.Progress) (int, error) {
+// feed writes messages until there are no more, and returns the number of the last. A message that the broker refuses is
+// counted and does not stop the others. An error did: no connection, no confirm in time, the end of ctx, a wrong payload.
+func (s *sending) feed(ctx context.Context, next func() ([]byte, error, bool), bar *term.Progress) (int, error) {
 	for n := 1; ; n++ {
 		payload, err, ok := next()
 		if !ok || err != nil {
@@ -230,19 +266,13 @@ func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next fun
 			return n, err
 		}
 		if s.written != nil {
-			return n, s.written // nobody hears of more
+			return n, s.written // nobody reads the outcomes
 		}
-		m, begun := leveret.NewMessage(ctx, s.via, payload, s.options...), time.Now()
-		if err := s.handOver(ctx, pipeline, m); err != nil {
-			if ctx.Err() != nil || exitOf(err) == ExitUnreachable || exitOf(err) == ExitTimeout {
-				return n, err
-			}
-			s.outcome(m, begun, err)
-			continue
+		if err := s.write(ctx, payload); err != nil {
+			return n, err
 		}
-		s.begun = append(s.begun, begun)
 		if s.oneByOne {
-			s.flush(ctx, pipeline)
+			s.flush(ctx)
 		}
 		if len(s.begun) > 0 && time.Since(s.begun[0]) > s.timeout {
 			return n + 1, fmt.Errorf("%w within %v: %w", leveret.ErrUnconfirmed, s.timeout, context.DeadlineExceeded)
@@ -251,13 +281,29 @@ func (s *sending) feed(ctx context.Context, pipeline *leveret.Pipeline, next fun
 	}
 }
 
-func (s *sending) handOver(ctx context.Context, pipeline *leveret.Pipeline, m *leveret.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+// write writes one message. An error means that the others cannot be sent either.
+func (s *sending) write(ctx context.Context, payload []byte) error {
+	waiting, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return pipeline.Write(ctx, m)
+	var id string
+	begun := time.Now()
+	id, err := s.outlet.write(waiting, payload, func(err error) {
+		s.begun = s.begun[1:]
+		s.outcome(id, begun, err)
+	})
+	switch {
+	case err == nil:
+		s.begun = append(s.begun, begun)
+		return nil
+	case ctx.Err() != nil, exitOf(err) == ExitUnreachable, exitOf(err) == ExitTimeout:
+		return err
+	default:
+		s.outcome(id, begun, err)
+		return nil
+	}
 }
 
-// verdict is what the command ends with. What stopped it says why there are no more than these.
+// verdict is the error of the command. stopped says why no more messages were sent.
 func (s *sending) verdict(ctx context.Context, stopped error) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d %s and confirmed", s.total.Sent, s.verb)
@@ -267,7 +313,10 @@ func (s *sending) verdict(ctx context.Context, stopped error) error {
 	if s.total.Failed > 0 {
 		fmt.Fprintf(&text, ", %d not", s.total.Failed)
 	}
-	first := s.explain(s.first) // nil where there is none
+	var first error
+	if s.first != nil {
+		first = s.outlet.explain(s.first)
+	}
 	cause := cmp.Or(first, stopped)
 	switch {
 	case ctx.Err() != nil:
@@ -285,9 +334,9 @@ func (s *sending) verdict(ctx context.Context, stopped error) error {
 	case first == nil:
 		return Fail(code, nextOf(cause), "%s; %w", &text, stopped)
 	case stopped == nil:
-		return Fail(code, nextOf(cause), "%s; the first of those: %w", &text, first)
+		return Fail(code, nextOf(cause), "%s; first failure: %w", &text, first)
 	default:
-		return Fail(code, nextOf(cause), "%s; the first of those: %w; %w", &text, first, stopped)
+		return Fail(code, nextOf(cause), "%s; first failure: %w; %w", &text, first, stopped)
 	}
 }
 
@@ -296,10 +345,10 @@ func (s *sending) print(elapsed time.Duration) error {
 	case FormatJSON:
 		return s.app.PrintJSON(s.total)
 	case FormatJSONL:
-		return s.written // a line for each outcome
+		return s.written // each outcome has its line
 	default:
 		ok := s.total.Sent
-		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, s.total.Contract, short(elapsed), term.Count(float64(ok)/elapsed.Seconds()))
+		text := fmt.Sprintf("%s %d %s confirmed in %s, %s/s", s.verb, ok, s.target, short(elapsed), term.Count(float64(ok)/elapsed.Seconds()))
 		if n := s.total.Unconfirmed; n > 0 {
 			text += fmt.Sprintf("; %d perhaps %s", n, s.verb)
 		}
@@ -307,17 +356,6 @@ func (s *sending) print(elapsed time.Duration) error {
 			text += fmt.Sprintf("; %d not %s", n, s.verb)
 		}
 		return s.app.Printf("%s\n", text)
-	}
-}
-
-// explain says what to do about an error.
-func (s *sending) explain(err error) error {
-	spec := s.contract.Spec()
-	switch {
-	case errors.Is(err, leveret.ErrUnroutable):
-		return Fail(ExitNotFound, s.app.Name+" queues", "no queue takes %s: %w", spec.Name, err)
-	default:
-		return s.app.explain(err)
 	}
 }
 

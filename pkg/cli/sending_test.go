@@ -122,7 +122,7 @@ func TestSendWithoutConfirms(t *testing.T) {
 	require.Len(t, total.IDs, total.Sent)
 	require.Positive(t, total.Unconfirmed)
 	require.Zero(t, total.Failed)
-	require.Regexp(t, fmt.Sprintf(`"message":"%d sent and confirmed, %d perhaps \(unconfirmed\); the first of those: .*unconfirmed.*; it ended at message %d of 1000000: unconfirmed within 1s`,
+	require.Regexp(t, fmt.Sprintf(`"message":"%d sent and confirmed, %d perhaps \(unconfirmed\); first failure: .*unconfirmed.*; stopped at message %d of 1000000: unconfirmed within 1s`,
 		total.Sent, total.Unconfirmed, total.Sent+total.Unconfirmed+1), c.err.String())
 	require.Less(t, total.Unconfirmed, 500, "as if all had been handed over")
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
@@ -142,7 +142,7 @@ func TestSendThatCannotBeTold(t *testing.T) {
 	c := kitchenAt(t, url, "send", "oven.bake", aPie, "--id", "mine")
 	c.stdout = &brokenPipe{0}
 	require.Equal(t, cli.ExitError, c.run(t.Context()))
-	require.Contains(t, c.err.String(), "error: mine is sent and confirmed, but to say so fails: ")
+	require.Contains(t, c.err.String(), "error: mine was sent and confirmed, but printing that failed: ")
 }
 
 func TestSendEndsWhereNobodyReads(t *testing.T) {

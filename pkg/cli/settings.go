@@ -18,9 +18,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// settings is what the commands use of the configuration.
+// settings are the parts of the configuration that commands use.
 type settings struct {
-	urls             []string // with passwords: to connect with, never to show
+	urls             []string // with passwords; never printed
 	tls              *tls.Config
 	names            topology.Names
 	noDeclare        bool
@@ -35,29 +35,28 @@ type settings struct {
 	logLevel         slog.Level
 }
 
-// defaults are the CLI's own, where they differ from a service's: a person does not wait for ever, and does not read
-// that all is well.
+// defaults are the CLI's own, different from a service's: a person does not wait forever, and does not read logs of success.
 var defaults = map[string]string{"log.level": "warn", "broker.connect_timeout": "5s"}
 
-// shownFlags are the flags of settings that every command's help lists. All the others work too; `config show` has them.
-var shownFlags = map[string]bool{"config": true, "broker-url": true, "output": true, "color": true}
+// shownFlags are the flags of settings in the help of every command. The others work too; `config show` lists them.
+var shownFlags = map[string]bool{"help": true, "config": true, "broker-url": true, "output": true, "color": true}
 
-// AddKeys adds settings of a program's own to the table of settings. An [Extra] calls it while it makes its command.
+// AddKeys adds a program's own settings. An [Extra] calls it while it makes its command.
 func (a *App) AddKeys(keys ...config.Key) { a.keys = append(a.keys, keys...) }
 
-// AddFlags gives a command the flags of further sections of settings, those of the broker, the log and the client being
-// there already. An [Extra] calls it while it makes its command.
+// AddFlags gives a command the flags of further sections of settings; every command has those of the broker, the log and the
+// client. An [Extra] calls it while it makes its command.
 func (a *App) AddFlags(cmd *cobra.Command, sections ...string) {
 	a.moreFlags = append(a.moreFlags, func() { a.schema.AddFlags(cmd.Flags(), sections...) })
 }
 
-// Config returns the configuration. It is there once a command runs, unless the command needs none.
+// Config returns the configuration: nil until a command runs, and in a command that needs none.
 func (a *App) Config() *config.Loaded { return a.loaded }
 
-// Schema returns the table of settings, those that were added with AddKeys included. It is there once a command runs.
+// Schema returns the table of settings, with those that AddKeys added. It is nil until a command runs.
 func (a *App) Schema() *config.Schema { return a.schema }
 
-// settingFlags makes the table of settings, and the flags of those that commands here use.
+// settingFlags makes the table of settings, and the flags that every command has.
 func (a *App) settingFlags(root *cobra.Command) {
 	a.schema = config.New(a.keys...)
 	flags := root.PersistentFlags()
@@ -80,7 +79,7 @@ func (a *App) settingFlags(root *cobra.Command) {
 func (a *App) load(cmd *cobra.Command) error {
 	loaded, err := a.schema.Load(cmd.Flags(), config.Options{Defaults: defaults})
 	if err != nil {
-		return usage(a.Name+" config show --origin, once that is mended, lists all settings", "the configuration is wrong: %w", err)
+		return usage("fix it; then "+a.Name+" config show --origin lists all settings", "the configuration is invalid: %w", err)
 	}
 	a.loaded = loaded
 	c := loaded.Config()
@@ -100,7 +99,7 @@ func (a *App) load(cmd *cobra.Command) error {
 	return nil
 }
 
-// managementTimeout bounds a request: the management API is a help, and a person waits.
+// managementTimeout bounds a request: a person waits, and the management API is optional.
 const managementTimeout = 5 * time.Second
 
 // management returns a client of the management API. Where that is not configured, it is at port 15672 of the broker's

@@ -11,15 +11,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// templateHelp is the whole of the placeholders, as the help of send and publish shows them.
-const templateHelp = `Placeholders in the payload make every copy its own:
+// templateHelp explains placeholders in the help of send and publish.
+const templateHelp = `Placeholders in the payload make each message different:
 
-  {{uuid}}          a new UUIDv7; in quotes, since it is a string
-  {{n}}             1, 2, 3, … the number of the message
-  {{random 1 100}}  a whole number between the two, both included
-  {{now}}           the time, RFC 3339; in quotes
+  {{uuid}}          a new UUIDv7; put it in quotes, since it is a string
+  {{n}}             the number of the message: 1, 2, 3, …
+  {{random 1 100}}  a random integer from 1 to 100
+  {{now}}           the time in RFC 3339; put it in quotes
 
---literal sends a payload that holds {{ as it is.`
+With --literal, {{ is sent unchanged.`
 
 // A template is a payload with placeholders.
 type template struct {
@@ -28,7 +28,7 @@ type template struct {
 
 var placeholder = regexp.MustCompile(`\{\{\s*([a-zA-Z_]+)((?:\s+-?[0-9]+)*)\s*\}\}`)
 
-// parseTemplate fails for a placeholder that does not exist.
+// parseTemplate fails if a placeholder does not exist.
 func parseTemplate(text string, literal bool) (*template, error) {
 	t := &template{}
 	constant := func(s string) {
@@ -66,19 +66,19 @@ func parsePlaceholder(name string, args []string) (func(b *strings.Builder, n in
 		low, err1 := strconv.ParseInt(args[0], 10, 64)
 		high, err2 := strconv.ParseInt(args[1], 10, 64)
 		if err1 != nil || err2 != nil || low > high || high-low < 0 || high-low+1 <= 0 {
-			return nil, usage("", "the placeholder {{random %s %s}} needs two whole numbers, the smaller first", args[0], args[1])
+			return nil, usage("", "{{random %s %s}} needs two integers, the smaller first", args[0], args[1])
 		}
 		return func(b *strings.Builder, _ int) {
 			b.WriteString(strconv.FormatInt(low+rand.Int64N(high-low+1), 10))
 		}, nil
 	default:
 		given := strings.Join(append([]string{name}, args...), " ")
-		return nil, usage("use one of those, or --literal to send {{ as it is",
-			"there is no placeholder {{%s}}; there are %s", given, "{{uuid}}, {{n}}, {{random LOW HIGH}}, {{now}}")
+		return nil, usage("use one of these, or --literal to send {{ unchanged",
+			"there is no placeholder {{%s}}, only %s", given, "{{uuid}}, {{n}}, {{random LOW HIGH}}, {{now}}")
 	}
 }
 
-// render makes the payload of the n-th message.
+// render returns the payload of the n-th message.
 func (t *template) render(n int) []byte {
 	var b strings.Builder
 	for _, part := range t.parts {

@@ -56,8 +56,8 @@ func TestTemplateMistakes(t *testing.T) {
 		"{{random}}":                        "there is no placeholder {{random}}",
 		"{{random 1 2 3}}":                  "there is no placeholder {{random 1 2 3}}",
 		"{{random 2 1}}":                    "the smaller first",
-		"{{random 1 99999999999999999999}}": "needs two whole numbers",
-		"{{random -9223372036854775808 9223372036854775807}}": "needs two whole numbers",
+		"{{random 1 99999999999999999999}}": "needs two integers",
+		"{{random -9223372036854775808 9223372036854775807}}": "needs two integers",
 	} {
 		_, err := parseTemplate(text, false)
 		require.ErrorContains(t, err, want)

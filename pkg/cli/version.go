@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is what `version` writes under -o json.
+// version is what `version` prints under -o json.
 type version struct {
 	Version string `json:"version"`
 	Go      string `json:"go"`
@@ -16,7 +16,7 @@ type version struct {
 func (a *App) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "The version of this program, and of the Go that built it",
+		Short: "Show the version of this program and of Go",
 		Args:  Arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			v := version{a.Version, runtime.Version()}
@@ -30,8 +30,7 @@ func (a *App) versionCommand() *cobra.Command {
 	return cmd
 }
 
-// buildVersion is what the build knows of the program's version: the module's, which Go makes from the revision where
-// there is no tag, else "devel".
+// buildVersion returns the version of the module, which Go derives from the revision if there is no tag; else "devel".
 func buildVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version

@@ -15,18 +15,18 @@ import (
 	"github.com/leveretmq/leveret/pkg/deadletter"
 )
 
-// whereHelp is what can be asked of a dead letter, as the help of the commands shows it.
-const whereHelp = `--where picks dead letters by an expression (see expr-lang.org) over
+// whereHelp explains --where in the help of commands.
+const whereHelp = `--where selects dead letters with an expression (see expr-lang.org) over these fields:
 
-  code, reason, error        what went wrong; code is empty where the broker gave up, not a worker
-  id, contract               of the message
-  attempts, replayed         how often it was handled, and replayed before
-  age                        since it failed: age > duration("1h")
-  payload                    the payload as JSON: payload.total.amount > 100
-  headers                    headers["mine"] == "x"
-  service, host              who gave up`
+  code, reason, error        why it failed; code is empty if the broker gave up, not a worker
+  id, contract               its message id and contract
+  attempts, replayed         how often it was handled, and how often replayed
+  age                        how long ago it failed: age > duration("1h")
+  payload                    its payload as JSON: payload.total.amount > 100
+  headers                    its headers: headers["mine"] == "x"
+  service, host              which service gave up, and where`
 
-// whereLetter is a dead letter as an expression sees it.
+// whereLetter is a dead letter for an expression.
 type whereLetter struct {
 	Code     string         `expr:"code"`
 	Reason   string         `expr:"reason"`
@@ -42,31 +42,31 @@ type whereLetter struct {
 	Host     string         `expr:"host"`
 }
 
-// A where picks dead letters. Nil picks all.
+// A where selects dead letters. A nil where selects all.
 type where struct {
 	program *vm.Program
-	payload bool // the expression asks for it
+	payload bool // the expression may use it
 	failed  int
-	first   error // of those that it could not be asked of
+	first   error // of evaluating it
 }
 
 // parseWhere reads --where.
 func parseWhere(text string) (*where, error) {
 	if strings.TrimSpace(text) == "" {
-		return nil, nil //nolint:nilnil // nil picks all
+		return nil, nil //nolint:nilnil // nil selects all
 	}
 	program, err := expr.Compile(text, expr.Env(whereLetter{}), expr.AsBool())
 	if err != nil {
 		if e, ok := errors.AsType[*file.Error](err); ok {
 			return nil, usage("", "--where: %s at line %d, column %d%s", e.Message, e.Line, e.Column+1, e.Snippet)
 		}
-		return nil, usage("", "--where must be true or false: %w", err)
+		return nil, usage("", "--where must be a condition: %w", err)
 	}
 	return &where{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env")}, nil
 }
 
-// picks tells whether a letter is wanted. One that the expression cannot be asked of, such as one whose payload is no
-// object, is not, and is counted.
+// picks returns whether the expression selects a letter. If evaluating it fails, because the payload is not an object for
+// example, the letter is not selected, and the failure is counted.
 func (w *where) picks(l *deadletter.Letter) bool {
 	if w == nil {
 		return true
@@ -93,8 +93,8 @@ func (w *where) picks(l *deadletter.Letter) bool {
 	return picked
 }
 
-// tell warns of letters that the expression could not be asked of.
-func (w *where) tell(a *App) {
+// warn warns about letters for which evaluating the expression failed.
+func (w *where) warn(a *App) {
 	if w == nil || w.failed == 0 {
 		return
 	}
@@ -102,10 +102,10 @@ func (w *where) tell(a *App) {
 	if e, ok := errors.AsType[*file.Error](w.first); ok {
 		text = e.Message
 	}
-	a.Warn("--where fails for %s, not picked: %s", deadLetters(w.failed), text)
+	a.Warn("--where failed for %s, which are left out: %s", deadLetters(w.failed), text)
 }
 
-// age is how long ago a letter failed; 0 where nobody said.
+// age is how long ago a letter failed; 0 if unknown.
 func age(l *deadletter.Letter) time.Duration {
 	if l.FailedAt.IsZero() {
 		return 0
@@ -113,7 +113,7 @@ func age(l *deadletter.Letter) time.Duration {
 	return max(time.Since(l.FailedAt), 0)
 }
 
-// deadLetters counts them in words.
+// deadLetters counts dead letters in words.
 func deadLetters(n int) string {
 	if n == 1 {
 		return "1 dead letter"

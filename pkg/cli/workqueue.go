@@ -9,13 +9,13 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A workQueue is a queue from which a service of the catalog takes the messages of a contract.
+// A workQueue is a queue from which a service of the catalog consumes the messages of a contract.
 type workQueue struct {
 	name, contract, service string
 	kind                    leveret.Kind
 }
 
-// workQueues returns the work queues of the catalog, with their names as the configured namespace makes them, in order.
+// workQueues returns the work queues of the catalog in the configured namespace, sorted by name.
 func (a *App) workQueues() []workQueue {
 	var all []workQueue
 	for _, s := range a.Catalog.Services() {
@@ -28,14 +28,14 @@ func (a *App) workQueues() []workQueue {
 	return all
 }
 
-// deadLetterQueues returns the work queues that have dead letters: those of commands and of events.
+// deadLetterQueues returns the work queues that can have dead letters: those of commands and events.
 func (a *App) deadLetterQueues() []workQueue {
 	all := slices.DeleteFunc(a.workQueues(), func(q workQueue) bool { return q.kind == leveret.KindRequest })
 	return slices.CompactFunc(all, func(x, y workQueue) bool { return x.name == y.name })
 }
 
-// retryTiers returns the retry tiers of the catalog's services, the shortest delay first, and then where messages are kept
-// whose queue was gone, or that may have crashed a service.
+// retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose queue
+// was deleted, or that may have crashed a service.
 func (a *App) retryTiers() []shownQueue {
 	n := a.names()
 	delays, lost, quarantines := map[time.Duration][]shownQueue{}, []shownQueue(nil), []shownQueue(nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -23,9 +24,9 @@ type bench struct {
 	t         *testing.T
 	ctx       context.Context
 	url       string
-	conn      *rabbit.Conn
+	conn      *leveret.Conn
 	publisher *rabbit.Publisher
-	letters   *deadletter.Letters
+	store     *deadletter.Store
 }
 
 const queue = "inventory.reserve"
@@ -41,16 +42,21 @@ func on(t *testing.T, url string) *bench {
 	b := &bench{t: t, ctx: ctx, url: url}
 	b.conn = b.dial(url)
 	b.declare(names.Work("inventory", topology.Exchange{Name: names.CommandExchange("inventory"), Type: topology.Direct}, queue, queue))
-	b.publisher = rabbit.NewPublisher(b.conn, rabbit.PublisherConfig{})
+	b.publisher = rabbit.NewPublisher(b.conn.Publishing(), rabbit.PublisherConfig{})
 	t.Cleanup(func() { require.NoError(t, b.publisher.Close(context.WithoutCancel(ctx))) })
-	b.letters = deadletter.New(b.conn, names)
+	b.store = deadletter.New(b.conn)
 	return b
 }
 
 // dial connects for as long as the test lasts.
-func (b *bench) dial(url string) *rabbit.Conn {
+// dial connects, with the namespace and the layout of the names, if there are any.
+func (b *bench) dial(url string, names ...topology.Names) *leveret.Conn {
 	b.t.Helper()
-	conn, err := rabbit.Dial(b.ctx, rabbit.Config{URLs: []string{url}, MaxBackoff: 100 * time.Millisecond})
+	config := leveret.ConnConfig{URLs: []string{url}}
+	for _, n := range names {
+		config.Namespace, config.Layout = n.Namespace, n.Layout
+	}
+	conn, err := leveret.Connect(b.ctx, config)
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { require.NoError(b.t, conn.Close(context.WithoutCancel(b.ctx))) })
 	return conn
@@ -58,7 +64,7 @@ func (b *bench) dial(url string) *rabbit.Conn {
 
 func (b *bench) declare(t topology.Topology) {
 	b.t.Helper()
-	require.NoError(b.t, rabbit.NewDeclarer(b.conn).Declare(b.ctx, t))
+	require.NoError(b.t, rabbit.NewDeclarer(b.conn.Rabbit()).Declare(b.ctx, t))
 }
 
 // bury makes n dead letters of a work queue, as a worker does.
@@ -103,7 +109,7 @@ func (b *bench) waitFor(queue string, ready int) {
 	b.t.Helper()
 	last := -1
 	require.Eventually(b.t, func() bool {
-		state, err := b.conn.Inspect(b.ctx, queue)
+		state, err := b.conn.Rabbit().Inspect(b.ctx, queue)
 		if err == nil {
 			last = state.Ready
 		}
@@ -114,7 +120,7 @@ func (b *bench) waitFor(queue string, ready int) {
 // take empties a queue.
 func (b *bench) take(queue string) []rabbit.Delivery {
 	b.t.Helper()
-	getter, err := b.conn.Getter(b.ctx, queue)
+	getter, err := b.conn.Rabbit().Getter(b.ctx, queue)
 	require.NoError(b.t, err)
 	var all []rabbit.Delivery
 	for {
@@ -143,7 +149,7 @@ func idsOf(all []rabbit.Delivery) []string {
 func (b *bench) peek(limit int) []string {
 	b.t.Helper()
 	var found []string
-	_, err := b.letters.Peek(b.ctx, queue, limit, func(l *deadletter.Letter) bool {
+	_, err := b.store.Peek(b.ctx, queue, limit, func(l *deadletter.Letter) bool {
 		found = append(found, l.ID)
 		return true
 	})

@@ -12,16 +12,16 @@ type Group struct {
 	Queue        string
 	Code, Reason string
 	Count        int
-	// Oldest and Newest are when the first and the last of them was dead-lettered; zero where nobody said.
+	// Oldest and Newest are when the first and the last of them was dead-lettered; zero if unknown.
 	Oldest, Newest time.Time
-	// Error is what the newest of them says.
+	// Error is the error message of the newest.
 	Error string
 }
 
-// Groups sorts the first limit dead letters of a work queue by why they failed, the largest group first, and returns how
-// many dead letters there are in all. Only those that pick wants count; nil wants all.
-func (l *Letters) Groups(ctx context.Context, queue string, limit int, pick func(*Letter) bool) (groups []Group, total int, err error) {
-	total, err = l.Peek(ctx, queue, limit, func(letter *Letter) bool {
+// Groups groups the first limit dead letters of a work queue by why they failed, the largest group first, and returns how
+// many dead letters there are in all. It counts only letters for which pick returns true; a nil pick counts all.
+func (s *Store) Groups(ctx context.Context, queue string, limit int, pick func(*Letter) bool) (groups []Group, total int, err error) {
+	total, err = s.Peek(ctx, queue, limit, func(letter *Letter) bool {
 		if pick != nil && !pick(letter) {
 			return true
 		}

@@ -10,25 +10,24 @@ import (
 
 // A Letter is one dead letter.
 type Letter struct {
-	// ID is the message id; empty where its sender gave none.
+	// ID is the message id; empty if the sender set none.
 	ID string
 	// Queue is the work queue in which the message failed.
 	Queue string
 	// Contract is the message's type.
 	Contract string
-	// Code and Reason name the error that the handler returned. Of a message that the broker dead-lettered on its own,
-	// Code is empty and Reason is the broker's: delivery_limit (its handler crashed, again and again), rejected, expired,
-	// maxlen.
+	// Code and Reason name the error that the handler returned. If the broker dead-lettered the message itself, Code is
+	// empty and Reason is the broker's: delivery_limit (its handler crashed repeatedly), rejected, expired, maxlen.
 	Code, Reason string
-	// Error says in words what went wrong; empty where the broker did it.
+	// Error is the error message; empty if the broker dead-lettered the message itself.
 	Error string
-	// Attempts is how often it was handled, crashes not counted; 0 where nobody counted.
+	// Attempts is how often the message was handled, without crashes; 0 if unknown.
 	Attempts int
-	// Replayed is how often it was replayed before.
+	// Replayed is how often it was replayed.
 	Replayed int
-	// FailedAt is when it was dead-lettered, FirstFailedAt when it failed for the first time. Zero where nobody said.
+	// FailedAt is when it was dead-lettered, FirstFailedAt when it first failed. Zero if unknown.
 	FailedAt, FirstFailedAt time.Time
-	// Service and Host say who gave up.
+	// Service and Host name the worker that gave up.
 	Service, Host string
 	// SentAt is when it was sent, by its sender's clock.
 	SentAt time.Time
@@ -47,7 +46,7 @@ func letter(queue string, d rabbit.Delivery) *Letter {
 	if l.SentAt.IsZero() {
 		l.SentAt = d.Timestamp
 	}
-	if reason, at, ok := brokersWord(queue, h); ok || f.Code == "" {
+	if reason, at, ok := brokersReason(queue, h); ok || f.Code == "" {
 		l.Reason, l.FailedAt = reason, at
 		return l
 	}
@@ -55,10 +54,9 @@ func letter(queue string, d rabbit.Delivery) *Letter {
 	return l
 }
 
-// brokersWord is what RabbitMQ says about a message that it dead-lettered on its own. It is sure where it names the
-// queue: a worker takes such entries off, so that it was RabbitMQ who had the last word, whatever an earlier failure left
-// in the headers.
-func brokersWord(queue string, h rabbit.Table) (reason string, at time.Time, sure bool) {
+// brokersReason returns why RabbitMQ dead-lettered a message itself. It is sure if x-death names the queue: a worker removes
+// such entries, so RabbitMQ came last, whatever an earlier failure left in the headers.
+func brokersReason(queue string, h rabbit.Table) (reason string, at time.Time, sure bool) {
 	deaths, _ := h["x-death"].([]any)
 	for _, entry := range deaths {
 		death, _ := entry.(rabbit.Table)
@@ -69,9 +67,8 @@ func brokersWord(queue string, h rabbit.Table) (reason string, at time.Time, sur
 	return cmp.Or(wire.Text(h, "x-last-death-reason"), wire.Text(h, "x-first-death-reason")), time.Time{}, false
 }
 
-// revived returns the message as it goes back to its queue: body, ids and properties as they were, the story of its
-// failure taken off, so that its attempts count from one. What stays is when it failed first and how often it was
-// replayed.
+// revived returns the message as it goes back to its queue: the same body, ids and properties, without the failure headers,
+// so that its attempts count from one. When it first failed stays, and so does how often it was replayed.
 func (l *Letter) revived() rabbit.Publishing {
 	p := wire.Copy(&l.Delivery)
 	wire.ClearFailure(p.Headers)

@@ -11,57 +11,58 @@ import (
 )
 
 const (
-	// window is how many replayed messages wait for their confirm at once: what may come twice if this process is killed.
+	// window bounds the replayed messages that await their confirm: those may arrive twice if this process is killed.
 	window = 32
-	// grace is how long an interrupted replay waits for the confirms of what is in flight.
+	// grace is how long an interrupted replay waits for outstanding confirms.
 	grace = 5 * time.Second
 )
 
-// A Replay says which dead letters go back to their queue. The zero value replays all that are there when it begins.
+// A Replay says which dead letters to replay. The zero value replays all that are in the queue when it begins.
 type Replay struct {
-	// Service is the one that takes messages from the queue. It matters in the isolated layout alone, to a user who may
-	// not write to the default exchange. Default: the service that the queue's name begins with.
+	// Service is the service that consumes the queue. It matters only in the isolated layout, to a user who may not write to
+	// the default exchange. Default: the service with which the queue's name begins.
 	Service string
-	// Select picks; nil picks all.
+	// Select returns whether to replay a letter; nil selects all.
 	Select func(*Letter) bool
-	// Limit is how many are replayed at most; 0 is no limit.
+	// Limit is the most letters to replay; 0 is no limit.
 	Limit int
-	// DryRun shows what would be replayed, and leaves everything as it is.
+	// DryRun calls Done for the letters that would be replayed, and changes nothing.
 	DryRun bool
-	// Wait is called before each publish, to hold it back; its error ends the replay. Each message is confirmed before the
-	// next one waits. A replay that takes longer than the broker's consumer timeout (30 min) while it holds letters that
-	// it did not pick is ended by the broker. Optional.
+	// Wait is called before each publish, to pace the replay; its error ends it. Each message is confirmed before the next
+	// Wait. The broker ends a replay that holds letters which it did not select for longer than the consumer timeout
+	// (30 min). Optional.
 	Wait func(context.Context) error
-	// Done is told of each letter's end: replayed, or why not. Optional.
+	// Done is called with each selected letter once its outcome is known: nil if it was replayed. Optional.
 	Done func(*Letter, error)
 }
 
-// A Result counts what a replay did. Matched is the sum of Replayed, Failed and Twice, but for a dry run.
+// A Result counts what a replay did. Except for a dry run, Matched is the sum of Replayed, Failed and Unsure.
 type Result struct {
 	// Queue is the work queue that the letters went to.
 	Queue string
-	// Seen is how many dead letters were looked at, Matched how many of them were picked.
+	// Seen is how many dead letters were read, Matched how many of them were selected.
 	Seen, Matched int
-	// Replayed is how many are in their queue again and no dead letters any more.
+	// Replayed is how many are back in their queue and no longer dead letters.
 	Replayed int
-	// Failed is how many were not taken; they are dead letters still.
+	// Failed is how many the queue did not take; they are still dead letters.
 	Failed int
-	// Twice is how many may be in their queue again and be dead letters still, since the connection was lost, or the
-	// replay interrupted, before the broker had said.
-	Twice int
+	// Unsure is how many may be back in their queue and still dead letters, because the connection was lost, or the replay
+	// interrupted, before the broker had answered.
+	Unsure int
 }
 
-// Replay gives dead letters of a work queue back to it. Those that fail again while it runs are not taken again.
+// Replay puts dead letters of a work queue back into it. A letter that fails again meanwhile is not replayed again.
 //
-// They go through the default exchange under the queue's name, which reaches this queue and no other, and refuses a
-// message for a queue that is gone. For a user who may not write there, they go through the exchange by which messages
-// come back from the retry tiers; a message for a queue that is gone then ends in retry.lost.
+// Letters go through the default exchange under the queue's name, which reaches this queue only and reports if it is gone.
+// A user who may not write there goes through the exchange of the retry tiers; a message whose queue is gone then ends in
+// retry.lost.
 //
-// When ctx ends, nothing more is published, what is in flight is settled, and the error is the cause of ctx. When the
-// connection is lost, the replay ends with rabbit.ErrNotConnected: begin it again for the rest. The other errors are those
-// of [Letters.Count], and that of the first letter that the queue did not take. Result holds what was done in any case.
-func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
-	getter, err := l.conn.Getter(ctx, l.names.DeadLetterQueue(queue))
+// While the broker blocks publishers, because it is short of memory or disk, Replay waits. When ctx ends it publishes
+// nothing more, waits up to 5 s for outstanding confirms, and returns the cause of ctx. When the consuming connection is
+// lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with the error
+// of the first letter that the queue did not take. The Result is valid in every case.
+func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
+	getter, err := s.consume.Getter(ctx, s.names.DeadLetterQueue(queue))
 	if err != nil {
 		return Result{Queue: queue}, err
 	}
@@ -72,15 +73,15 @@ func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, e
 	publishing, stopPublishing := getter.Context(outliving)
 	defer stopPublishing()
 
-	publisher := rabbit.NewPublisher(l.conn, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
+	publisher := rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
 	p := &replaying{
-		Replay: r, letters: l, getter: getter, publisher: publisher, pipeline: publisher.Pipeline(),
+		Replay: r, store: s, getter: getter, publisher: publisher, pipeline: publisher.Pipeline(),
 		taking: taking, publishing: publishing, result: Result{Queue: queue},
 	}
 	err = p.run()
-	_ = p.pipeline.Flush(publishing) // settle sees each of them
+	_ = p.pipeline.Flush(publishing) // settle gets each outcome
 	_ = publisher.Close(publishing)
-	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the getter is closed; either may be first to know
+	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the getter is closed; either may notice first
 	closing := p.close(ctx)
 	switch {
 	case ended != nil:
@@ -94,7 +95,7 @@ func (l *Letters) Replay(ctx context.Context, queue string, r Replay) (Result, e
 	}
 }
 
-// outlive returns a context that ends some time after another one.
+// outlive returns a context that ends d after ctx does.
 func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
@@ -112,21 +113,21 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 	}
 }
 
-// replaying is one replay. What it takes and does not ack goes back when its getter is closed.
+// replaying is one replay. Letters that it takes and does not ack go back when its getter is closed.
 type replaying struct {
 	Replay
-	letters   *Letters
+	store     *Store
 	getter    *rabbit.Getter
 	publisher *rabbit.Publisher
 	pipeline  *rabbit.Pipeline
 
-	// Both end when the getter has lost its channel, since nothing can be acked from then on: what is published later
-	// would come twice. Publishing outlives the caller's context for a while, taking ends with it.
+	// Both end when the getter loses its channel: nothing can be acked from then on, so a later publish would arrive twice.
+	// Taking ends with the caller's context, publishing outlives it by grace.
 	taking, publishing context.Context //nolint:containedctx // of one call
 
 	exchange string
 	tried    bool  // the exchange takes messages for this queue
-	unsure   int   // acks that the broker may not have seen
+	acked    int   // since the last Get; the broker may not have seen these acks
 	stopped  error // why no more may be published
 	result   Result
 }
@@ -137,7 +138,7 @@ func (p *replaying) run() error {
 		if err != nil || !ok {
 			return err
 		}
-		p.unsure = 0
+		p.acked = 0
 		p.result.Seen++
 		l := letter(p.result.Queue, d)
 		if p.Select != nil && !p.Select(l) {
@@ -156,11 +157,11 @@ func (p *replaying) run() error {
 
 func (p *replaying) one(l *Letter) {
 	if p.DryRun {
-		p.tell(l, nil)
+		p.report(l, nil)
 		return
 	}
 	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.result.Queue, Mandatory: true, Publishing: l.revived()}
-	if !p.tried || p.Wait != nil { // a refusal closes the channel, and what else is on it would be in doubt
+	if !p.tried || p.Wait != nil { // a refusal closes the channel, which would leave the others on it in doubt
 		p.settle(l, p.alone(m))
 		return
 	}
@@ -169,15 +170,14 @@ func (p *replaying) one(l *Letter) {
 	}
 }
 
-// alone publishes a message and waits for its confirm. The first time it finds the exchange that this user may publish
-// to.
+// alone publishes a message and waits for its confirm. The first call finds the exchange to which this user may publish.
 func (p *replaying) alone(m *rabbit.Publication) error {
 	err := p.publisher.Publish(p.publishing, m)
 	if errors.Is(err, rabbit.ErrRefused) && !p.tried && p.exchange == "" {
-		if _, gone := p.letters.conn.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
+		if _, gone := p.store.consume.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
 			return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
 		}
-		p.exchange = p.letters.names.RetryReturnExchange(cmp.Or(p.Service, p.letters.names.Consumer(p.result.Queue)))
+		p.exchange = p.store.names.RetryReturnExchange(cmp.Or(p.Service, p.store.names.Consumer(p.result.Queue)))
 		m.Exchange = p.exchange
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
 			return errors.Join(err, again)
@@ -188,45 +188,45 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 	return err
 }
 
-// settle ends one letter, once it is known what became of its copy.
+// settle acks a letter whose copy was confirmed, and counts the outcome.
 func (p *replaying) settle(l *Letter, err error) {
 	if err == nil {
 		err = p.getter.Ack(l.Delivery)
 		if err == nil {
-			p.unsure++
+			p.acked++
 			p.result.Replayed++
 		} else {
-			p.result.Twice++
+			p.result.Unsure++
 			p.stopped = err
 		}
-		p.tell(l, err)
+		p.report(l, err)
 		return
 	}
 	switch {
 	case errors.Is(err, rabbit.ErrUnconfirmed):
-		p.result.Twice++
+		p.result.Unsure++
 		p.stopped = err
 	case errors.Is(err, rabbit.ErrTooLarge), errors.Is(err, rabbit.ErrInvalid):
 		p.result.Failed++
 	default:
 		p.result.Failed++
-		p.stopped = err // what goes for this one goes for the next
+		p.stopped = err // the next would fail the same way
 	}
-	p.tell(l, err)
+	p.report(l, err)
 }
 
-func (p *replaying) tell(l *Letter, err error) {
+func (p *replaying) report(l *Letter, err error) {
 	if p.Done != nil {
 		p.Done(l, err)
 	}
 }
 
-// close gives back what was not replayed. Where that fails, nobody knows of the last acks whether the broker has them.
+// close puts back what was not replayed. If that fails, the broker may not have seen the latest acks.
 func (p *replaying) close(ctx context.Context) error {
 	err := p.getter.Close(ctx)
 	if err != nil {
-		p.result.Replayed -= p.unsure
-		p.result.Twice += p.unsure
+		p.result.Replayed -= p.acked
+		p.result.Unsure += p.acked
 	}
 	return err
 }

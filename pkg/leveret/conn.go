@@ -197,8 +197,12 @@ func (c *Conn) Broker() (address, version string) {
 // Names returns what makes the names of exchanges and queues on this connection.
 func (c *Conn) Names() topology.Names { return c.names }
 
-// Rabbit returns the connection for consuming, for tools that look at queues. It belongs to c.
+// Rabbit returns the connection for consuming, for tools that look at queues. It belongs to c. Never publish on it: a
+// broker that is short of memory or disk stops reading from a connection that publishes, acks included.
 func (c *Conn) Rabbit() *rabbit.Conn { return c.consume }
+
+// Publishing returns the connection for publishing, for tools that publish what no contract describes. It belongs to c.
+func (c *Conn) Publishing() *rabbit.Conn { return c.publish }
 
 // Close closes both connections, and cuts them when ctx ends. Close clients and stop workers first. Closing twice is
 // allowed.

@@ -134,7 +134,9 @@ func (c *Client) refusal(response *http.Response, answer io.Reader) error {
 	case http.StatusNotFound:
 		return fmt.Errorf("the management API at %s %w: %s", c.base, ErrNotFound, response.Request.URL.Path)
 	}
-	var said struct{ Reason string }
+	var said struct {
+		Reason string `json:"reason"`
+	}
 	text := response.Status
 	if json.NewDecoder(answer).Decode(&said) == nil && said.Reason != "" {
 		text += ": " + said.Reason

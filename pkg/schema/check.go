@@ -21,11 +21,11 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Problem is one thing that is wrong with a payload.
+// A Problem is one fault of a payload.
 type Problem struct {
 	// Path is the field: "lines[0].quantity". Empty for the payload as a whole.
 	Path string `json:"path"`
-	// Message says what is wrong with it: "must be >= 1".
+	// Message says what is wrong: "must be >= 1".
 	Message string `json:"message"`
 }
 
@@ -37,7 +37,7 @@ func (p Problem) String() string {
 	return p.Path + ": " + p.Message
 }
 
-// An Invalid is the error of a payload that does not fit. It holds at least one problem, in the order of their paths.
+// An Invalid is the error of a payload that does not fit. It has at least one problem, sorted by path.
 type Invalid struct{ Problems []Problem }
 
 // Error lists the problems, separated by "; ".
@@ -53,11 +53,11 @@ func invalid(path, format string, args ...any) error {
 	return &Invalid{[]Problem{{path, fmt.Sprintf(format, args...)}}}
 }
 
-// Check judges a payload as its receiver will: it must be one JSON value in UTF-8 that is not null, fit the schema, decode into
-// the Go type, and satisfy the type's Validate method. The error is an [*Invalid].
+// Check checks a payload as its receiver does: it must be one JSON value in UTF-8, not null, that fits the schema, decodes
+// into the Go type, and satisfies the type's Validate method. The error is an [*Invalid].
 //
-// Unknown holds the fields that the type does not know. They are accepted (a sender may be newer than who checks), but
-// in what a person typed they are mistakes, mostly.
+// Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this program,
+// but in a payload that a person typed they are usually mistakes.
 func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("", "the payload is empty; it must be a JSON value")
@@ -86,7 +86,7 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	return unknown, s.decode(value, body)
 }
 
-// firstInvalid returns where text ends to be UTF-8; its length where all of it is.
+// firstInvalid returns the offset of the first byte that is not UTF-8, or the length of text.
 func firstInvalid(text []byte) int {
 	i := 0
 	for i < len(text) {
@@ -99,8 +99,7 @@ func firstInvalid(text []byte) int {
 	return i
 }
 
-// decode finds what only Go knows: how numbers are written, those that are too large for their type, and what Validate
-// says.
+// decode finds what only Go can: numbers in a form or size that their type does not accept, and the errors of Validate.
 func (s *Schema) decode(value any, body []byte) error {
 	target := reflect.New(s.goType)
 	if err := json.Unmarshal(body, target.Interface()); err != nil {
@@ -123,20 +122,20 @@ func (s *Schema) decode(value any, body []byte) error {
 	return nil
 }
 
-// messageOf returns what an error says without its code: that of a payload that does not fit is known.
+// messageOf returns the message of an error without its code, which is always that of an invalid argument.
 func messageOf(err error) string {
-	if e, ok := err.(*leveret.Error); ok && e.Message != "" { //nolint:errorlint // a wrapping error says more
+	if e, ok := err.(*leveret.Error); ok && e.Message != "" { //nolint:errorlint // a wrapping error has a fuller message
 		return e.Message
 	}
 	return err.Error()
 }
 
-// where says at which line and column of a body JSON ends to be JSON.
+// where describes a syntax error with its line and column.
 func where(body []byte, err error) string {
 	syntax, ok := errors.AsType[*json.SyntaxError](err)
 	if !ok {
 		if strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "unexpected end") {
-			return "it ends in the middle"
+			return "it ends too early"
 		}
 		return err.Error()
 	}
@@ -146,7 +145,7 @@ func where(body []byte, err error) string {
 	return fmt.Sprintf("%s at line %d, column %d", syntax.Error(), line, column)
 }
 
-// collect gathers the leaves of a validation error.
+// collect collects the leaves of a validation error.
 func (e *Invalid) collect(root any, v *validator.ValidationError) {
 	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
 		e.collect(root, v.Causes[0]) // the other is null; see nullable
@@ -227,10 +226,10 @@ func number(r *big.Rat) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
-// longest is how much of a value a message holds.
+// longest is how many characters of a value a message quotes.
 const longest = 60
 
-// display writes a value as JSON, the beginning of one that is long.
+// display writes a value as JSON, shortened if it is long.
 func display(v any) string {
 	if text, ok := v.(string); ok {
 		v = beginning(text)
@@ -251,7 +250,7 @@ func beginning(text string) string {
 	return string([]rune(text[:min(len(text), utf8.UTFMax*longest)])[:longest]) + "…"
 }
 
-// pathOf writes the place of a value inside root as people do: lines[0].quantity.
+// pathOf writes the place of a value in root as people do: lines[0].quantity.
 func pathOf(root any, location []string) string {
 	path := ""
 	for _, part := range location {
@@ -270,7 +269,7 @@ func pathOf(root any, location []string) string {
 	return path
 }
 
-// valueAt returns the value at a place inside root.
+// valueAt returns the value at a place in root.
 func valueAt(root any, location []string) any {
 	for _, part := range location {
 		switch at := root.(type) {

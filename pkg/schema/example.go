@@ -9,8 +9,8 @@ import (
 	orderedmap "github.com/pb33f/ordered-map/v2"
 )
 
-// Example returns a payload that fits the schema, for people to start from: every field is there, with values that
-// examples, defaults, enums, formats and limits suggest. It may still displease the type's Validate method.
+// Example returns a payload that fits the schema, as a start for people: it has every field, with values from examples,
+// defaults, enums, formats and limits. The type's Validate method may still refuse it.
 func (s *Schema) Example() json.RawMessage {
 	body, err := json.MarshalIndent(s.example(s.tree, "", map[*jsonschema.Schema]bool{}), "", "  ")
 	if err != nil {
@@ -113,16 +113,17 @@ func exampleString(at *jsonschema.Schema, name string) string {
 	case name == "":
 		text = "text"
 	}
-	if at.MinLength != nil && uint64(len(text)) < *at.MinLength {
-		text += strings.Repeat("x", int(*at.MinLength)-len(text))
+	runes := []rune(text) // JSON Schema counts code points
+	if at.MinLength != nil && uint64(len(runes)) < *at.MinLength {
+		text += strings.Repeat("x", int(*at.MinLength)-len(runes))
 	}
-	if at.MaxLength != nil && uint64(len(text)) > *at.MaxLength {
-		text = text[:*at.MaxLength]
+	if at.MaxLength != nil && uint64(len(runes)) > *at.MaxLength {
+		text = string(runes[:*at.MaxLength])
 	}
 	return text
 }
 
-// exampleNumber returns 1 where that fits, and else a bound.
+// exampleNumber returns 1 if that fits, else a bound.
 func exampleNumber(at *jsonschema.Schema) any {
 	switch {
 	case at.MultipleOf != "":

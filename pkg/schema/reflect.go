@@ -14,8 +14,7 @@ import (
 
 const defsPrefix = "#/$defs/"
 
-// reflectType makes the schema of a type. The root stands at the top, and again among the definitions only where
-// something refers back to it.
+// reflectType makes the schema of a type. The root type is at the top; it is also a definition only if something refers to it.
 func reflectType(t reflect.Type) *jsonschema.Schema {
 	names := &namer{byName: map[string]reflect.Type{}}
 	r := jsonschema.Reflector{Anonymous: true, AllowAdditionalProperties: true, Namer: names.name, Mapper: mapType}
@@ -32,7 +31,7 @@ func reflectType(t reflect.Type) *jsonschema.Schema {
 	return root
 }
 
-// mapType corrects what the reflector would say of types that encode themselves.
+// mapType corrects the reflector for types that encode themselves.
 func mapType(t reflect.Type) *jsonschema.Schema {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
@@ -56,7 +55,7 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 	}
 }
 
-// sized is the schema of whole numbers that have bounds which a person may miss; nil for all else.
+// sized is the schema of integers with bounds that a person may exceed; nil for other kinds.
 func sized(k reflect.Kind) *jsonschema.Schema {
 	bounds := map[reflect.Kind][2]json.Number{
 		reflect.Int8: {"-128", "127"}, reflect.Int16: {"-32768", "32767"}, reflect.Int32: {"-2147483648", "2147483647"},
@@ -73,7 +72,7 @@ func implements[I any](t reflect.Type) bool {
 	return t.Implements(reflect.TypeFor[I]()) || reflect.PointerTo(t).Implements(reflect.TypeFor[I]())
 }
 
-// namer names definitions: by the type's name, and by its package too where two types share one.
+// namer names definitions by the type's name, with its package if two types have the same name.
 type namer struct{ byName map[string]reflect.Type }
 
 // pathInName is the package of a type's argument: Page[example.com/shop.Order].
@@ -95,7 +94,7 @@ func (n *namer) name(t reflect.Type) string {
 	return short
 }
 
-// correct makes a schema say what encoding/json does: pointers may be null, and the keys of a map may be negative numbers.
+// correct makes a schema match encoding/json: pointers may be null, and the keys of a map may be negative numbers.
 func correct(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -154,7 +153,7 @@ func correctFields(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definit
 
 func isWhole(k reflect.Kind) bool { return k >= reflect.Int && k <= reflect.Uint64 }
 
-// nullable lets a value be null where it is a pointer in Go.
+// nullable allows null if the Go type is a pointer.
 func nullable(t reflect.Type, s *jsonschema.Schema) *jsonschema.Schema {
 	if t.Kind() != reflect.Pointer {
 		return s

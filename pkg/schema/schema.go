@@ -1,9 +1,9 @@
-// Package schema describes the payloads of a Go type as JSON Schema, and checks payloads against it: what a person typed
-// is judged field by field before it is sent.
+// Package schema describes the payloads of a Go type as JSON Schema, makes examples, and checks payloads field by field.
 //
-// The schema follows encoding/json: names from json tags, required unless omitempty or omitzero, null for pointers only,
-// fields that are not known accepted. What a type says in jsonschema tags (minimum=1, enum=EUR, format=uuid, …) is
-// checked too, and so is its Validate method.
+// The schema follows encoding/json: names come from json tags, a field is required unless it has omitempty or omitzero, only
+// pointers may be null, and unknown fields are accepted. Check also applies the type's jsonschema tags (minimum=1, enum=EUR,
+// format=uuid, …) and its Validate method. As JSON Schema prescribes, minLength and maxLength count characters (Unicode code
+// points), not bytes; a Validate method that repeats a limit should use utf8.RuneCountInString.
 package schema
 
 import (
@@ -24,7 +24,7 @@ type Schema struct {
 	compiled *validator.Schema
 }
 
-// Of makes the schema of a type. It fails for types that JSON cannot carry, and for malformed jsonschema tags.
+// Of makes the schema of a type. It fails if JSON cannot hold the type, or if a jsonschema tag is malformed.
 func Of(t reflect.Type) (*Schema, error) {
 	s := &Schema{goType: t, tree: reflectType(t)}
 	document, err := json.MarshalIndent(s.tree, "", "  ")

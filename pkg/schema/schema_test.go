@@ -68,7 +68,7 @@ func TestCheck(t *testing.T) {
 		{"null", `null`, "the payload is null; it must be a JSON value"},
 		{"no UTF-8", "{\"order_id\":\"Z\xfcrich\"}", "the payload is not valid UTF-8: byte 15 is 0xfc"},
 		{"no UTF-8 at its end", "{\"order_id\":\"\xe2\x82", "the payload is not valid UTF-8: byte 14 is 0xe2"},
-		{"cut off", `{"order_id":`, "the payload is not JSON: it ends in the middle"},
+		{"cut off", `{"order_id":`, "the payload is not JSON: it ends too early"},
 		{"no JSON", "{\n  order_id: 1}", "the payload is not JSON: invalid character 'o' looking for beginning of object key string at line 2, column 3"},
 		{"trailing", `{} {}`, "the payload is not JSON: invalid character after top-level value"},
 		{"another type", `[]`, "must be an object, is an array"},

@@ -23,7 +23,7 @@ func (s *Schema) unknown(value any) []Problem {
 	return found
 }
 
-// notWhole finds the integers of a value that are written as 1.0 or 1e3: integers to JSON Schema, but not to Go.
+// notWhole finds integers written as 1.0 or 1e3, which are integers to JSON Schema but not to Go.
 func (s *Schema) notWhole(value any) []Problem {
 	var found []Problem
 	s.walk(s.tree, value, "", &walker{number: func(at *jsonschema.Schema, n json.Number, path string) {
@@ -42,9 +42,9 @@ func (s *Schema) notWhole(value any) []Problem {
 	return found
 }
 
-// walker is told what a walk through a value comes by; nil is told nothing.
+// walker has functions to call during a walk through a value; either may be nil.
 type walker struct {
-	field  func(of *jsonschema.Schema, path, name string) // one that an object's schema does not have
+	field  func(of *jsonschema.Schema, path, name string) // for a field that the schema does not have
 	number func(at *jsonschema.Schema, n json.Number, path string)
 }
 
@@ -83,7 +83,7 @@ func (s *Schema) walkField(at *jsonschema.Schema, value any, path, name string, 
 	}
 }
 
-// resolve follows references, and looks past the null of a pointer.
+// resolve follows references, and skips the null alternative of a pointer.
 func (s *Schema) resolve(at *jsonschema.Schema) *jsonschema.Schema {
 	for {
 		if len(at.AnyOf) > 0 && at.Ref == "" {
@@ -98,7 +98,7 @@ func (s *Schema) resolve(at *jsonschema.Schema) *jsonschema.Schema {
 	}
 }
 
-// Nearest returns the name that a person who typed it probably meant; empty if none is near.
+// Nearest returns the name that a person probably meant; empty if none is similar.
 func Nearest(typed string, names []string) string {
 	best, bestDistance := "", len(typed)/3+2
 	for _, name := range names {
@@ -113,7 +113,7 @@ func Nearest(typed string, names []string) string {
 	return best
 }
 
-// DidYouMean is Nearest as the end of a sentence about what was typed: "; did you mean total?"; empty if none is near.
+// DidYouMean returns "; did you mean total?" for the end of an error message, or nothing if no name is similar.
 func DidYouMean(typed string, names []string) string {
 	if near := Nearest(typed, names); near != "" {
 		return "; did you mean " + near + "?"
@@ -125,7 +125,7 @@ var separators = strings.NewReplacer("_", "", "-", "", ".", "")
 
 func squash(s string) string { return separators.Replace(strings.ToLower(s)) }
 
-// distance is Levenshtein's, in bytes, with two neighbours swapped counting once.
+// distance is the edit distance in bytes, in which swapping two neighbours counts as one edit.
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// A Table is rows under a header, columns apart by two spaces, without borders: a person reads it, and so does awk.
+// A Table has a header and rows, in columns separated by two spaces and without borders, for people and for awk.
 type Table struct {
 	header []string
 	right  []bool // columns of numbers
 	rows   [][]Cell
 }
 
-// A Cell is a text and how it is painted. An empty text is written as "-", so that every row has all its columns.
+// A Cell is a text and its paint. An empty text is written as "-", so that every row has all columns.
 type Cell struct {
 	Text  string
 	Paint Paint
@@ -26,7 +26,7 @@ func Plain(text string) Cell { return Cell{Text: text} }
 // Painted makes a cell with paint.
 func Painted(text string, paint Paint) Cell { return Cell{Text: text, Paint: paint} }
 
-// NewTable makes a table with these columns. A column whose name ends in # holds numbers, which stand to the right.
+// NewTable makes a table with these columns. A column whose name ends in # is aligned right, for numbers.
 func NewTable(columns ...string) *Table {
 	t := &Table{}
 	for _, c := range columns {
@@ -37,7 +37,7 @@ func NewTable(columns ...string) *Table {
 	return t
 }
 
-// Add adds a row: one cell for each column. Cells that are missing are empty, cells that are too many are not shown.
+// Add adds a row, a cell for each column. Missing cells are empty; cells beyond the last column are ignored.
 func (t *Table) Add(cells ...Cell) {
 	row := make([]Cell, len(t.header))
 	copy(row, cells)
@@ -59,11 +59,11 @@ func (t *Table) widths() []int {
 	return widths
 }
 
-// legible is how much of the names in the first column is worth more than another column.
+// legible is how much of the first column's names Fit keeps before it drops another column.
 const legible = 24
 
-// Fit makes the table no wider than width. Columns are dropped, in this order, as long as too little of the names in the
-// first column would be left; then the names are cut.
+// Fit makes the table no wider than width: it drops the given columns, in order, while too little of the first column would
+// be left, and then cuts the first column.
 func (t *Table) Fit(width int, drop ...string) {
 	for {
 		widths := t.widths()
@@ -92,7 +92,7 @@ func (t *Table) drop(column string) {
 	}
 }
 
-// Write writes the table. Where width is not 0, the last column is cut to it.
+// Write writes the table. If width is not 0, it cuts the last column to fit.
 func (t *Table) Write(w io.Writer, s Style, width int) error {
 	widths := t.widths()
 	var b strings.Builder

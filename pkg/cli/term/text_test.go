@@ -22,7 +22,7 @@ func TestCount(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	t.Parallel()
-	for answer, want := range map[string]bool{"y\n": true, " YES \n": true, "n\n": false, "": false, "yesterday\n": false} {
+	for answer, want := range map[string]bool{"y\n": true, "YES\n": true, "n\n": false, "": false, "yesterday\n": false} {
 		var asked strings.Builder
 		yes, err := (&Streams{In: strings.NewReader(answer), Err: &asked}).Ask(t.Context(), "go on?")
 		require.NoError(t, err)

@@ -128,7 +128,7 @@ func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (id
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*d.patience, errNoAnswer) // there may be many
 	defer cancel()
 	ids, codes = map[string]bool{}, map[string]int{}
-	letters := deadletter.New(conn.Rabbit(), conn.Names())
+	letters := deadletter.New(conn)
 	for _, q := range everyQueue(conn.Names()) {
 		work, isDLQ := strings.CutSuffix(q.Name, topology.DeadLetterSuffix)
 		if !isDLQ {

@@ -74,7 +74,7 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 	defer cancel()
 	bar := d.app.StartProgress("settled", len(orders))
 	defer bar.End()
-	letters := deadletter.New(conn.Rabbit(), conn.Names())
+	letters := deadletter.New(conn)
 	err := until(waiting, 50*time.Millisecond, func() (bool, error) {
 		settled, err := d.settled(waiting, letters)
 		if err != nil {
@@ -129,7 +129,7 @@ func (d *demonstration) allRun() error {
 }
 
 // settled counts the orders that are finished or dead-lettered.
-func (d *demonstration) settled(ctx context.Context, letters *deadletter.Letters) (int, error) {
+func (d *demonstration) settled(ctx context.Context, letters *deadletter.Store) (int, error) {
 	decided, err := order.CountDecided(ctx, d.system.paths().Order)
 	if err != nil {
 		return 0, err

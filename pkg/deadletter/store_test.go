@@ -17,7 +17,7 @@ func TestPeekShowsWhatTheWorkerWrote(t *testing.T) {
 	b := setup(t)
 	b.bury(queue, 1, rabbit.Table{"leveret-replayed": int64(2)})
 	var l *deadletter.Letter
-	total, err := b.letters.Peek(b.ctx, queue, 10, func(found *deadletter.Letter) bool {
+	total, err := b.store.Peek(b.ctx, queue, 10, func(found *deadletter.Letter) bool {
 		l = found
 		return true
 	})
@@ -54,7 +54,7 @@ func TestPeekStopsWhenToldTo(t *testing.T) {
 	b := setup(t)
 	b.bury(queue, 5, nil)
 	seen := 0
-	total, err := b.letters.Peek(b.ctx, queue, 5, func(*deadletter.Letter) bool {
+	total, err := b.store.Peek(b.ctx, queue, 5, func(*deadletter.Letter) bool {
 		seen++
 		return seen < 2
 	})
@@ -70,7 +70,7 @@ func TestInterruptedPeekGivesBack(t *testing.T) {
 	cause := errors.New("Ctrl-C")
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	seen := 0
-	_, err := b.letters.Peek(ctx, queue, 20, func(*deadletter.Letter) bool {
+	_, err := b.store.Peek(ctx, queue, 20, func(*deadletter.Letter) bool {
 		if seen++; seen == 7 {
 			cancel(cause)
 		}
@@ -84,12 +84,12 @@ func TestInterruptedPeekGivesBack(t *testing.T) {
 func TestNoSuchQueue(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	_, err := b.letters.Count(b.ctx, "order.place")
+	_, err := b.store.Count(b.ctx, "order.place")
 	require.ErrorIs(t, err, deadletter.ErrNoQueue)
-	_, err = b.letters.Peek(b.ctx, "order.place", 1, nil)
+	_, err = b.store.Peek(b.ctx, "order.place", 1, nil)
 	require.ErrorIs(t, err, deadletter.ErrNoQueue)
 	require.EqualError(t, err, "the queue order.place.dlq: it does not exist")
-	_, err = b.letters.Replay(b.ctx, "order.place", deadletter.Replay{})
+	_, err = b.store.Replay(b.ctx, "order.place", deadletter.Replay{})
 	require.ErrorIs(t, err, deadletter.ErrNoQueue)
 }
 
@@ -107,7 +107,7 @@ func TestGroups(t *testing.T) {
 	}
 	require.NoError(t, pipeline.Flush(b.ctx))
 	b.waitFor(names.DeadLetterQueue(queue), 5)
-	groups, total, err := b.letters.Groups(b.ctx, queue, 100, nil)
+	groups, total, err := b.store.Groups(b.ctx, queue, 100, nil)
 	require.NoError(t, err)
 	require.Equal(t, 5, total)
 	require.Equal(t, []deadletter.Group{
@@ -121,7 +121,7 @@ func TestGroups(t *testing.T) {
 		},
 	}, groups)
 
-	groups, total, err = b.letters.Groups(b.ctx, queue, 100, func(l *deadletter.Letter) bool { return l.Code == "internal" && !l.FailedAt.IsZero() })
+	groups, total, err = b.store.Groups(b.ctx, queue, 100, func(l *deadletter.Letter) bool { return l.Code == "internal" && !l.FailedAt.IsZero() })
 	require.NoError(t, err)
 	require.Equal(t, []int{5, 1, 2}, []int{total, len(groups), groups[0].Count})
 }
@@ -136,7 +136,7 @@ func TestLetterThatTheBrokerMade(t *testing.T) {
 			"leveret-attempt": int64(3), "leveret-error-code": "unavailable", "leveret-error-message": "an earlier failure",
 		}},
 	}))
-	channel, err := b.conn.Channel(b.ctx)
+	channel, err := b.conn.Rabbit().Channel(b.ctx)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { // reject counts against the limit on every version
 		d, ok, err := channel.Get(queue, false)
@@ -144,20 +144,20 @@ func TestLetterThatTheBrokerMade(t *testing.T) {
 		if ok {
 			require.NoError(t, d.Reject(true))
 		}
-		state, err := b.conn.Inspect(b.ctx, names.DeadLetterQueue(queue))
+		state, err := b.conn.Rabbit().Inspect(b.ctx, names.DeadLetterQueue(queue))
 		require.NoError(t, err)
 		return state.Ready == 1
 	}, patience, time.Millisecond)
 	require.NoError(t, channel.Close())
 
-	groups, _, err := b.letters.Groups(b.ctx, queue, 10, nil)
+	groups, _, err := b.store.Groups(b.ctx, queue, 10, nil)
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
 	require.Equal(t, "delivery_limit", groups[0].Reason)
 	require.Empty(t, groups[0].Code)
 	require.WithinDuration(t, time.Now(), groups[0].Oldest, time.Minute)
 
-	result, err := b.letters.Replay(b.ctx, queue, deadletter.Replay{})
+	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{})
 	require.NoError(t, err)
 	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1, Matched: 1, Replayed: 1}, result)
 	got := b.take(queue)

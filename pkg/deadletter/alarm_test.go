@@ -1,0 +1,70 @@
+package deadletter_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// A broker with a memory alarm stops reading from connections that publish. A replay then waits; reading dead letters and
+// consuming over the same leveret.Conn go on.
+func TestAlarmStopsOnlyTheReplay(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
+	b := on(t, node.URL())
+	const other = "order.place"
+	b.declare(names.Work("order", topology.Exchange{Name: names.CommandExchange("order"), Type: topology.Direct}, other, other))
+	b.bury(queue, 20, nil)
+	b.bury(other, 5, nil)
+	require.NoError(t, b.publisher.Publish(ctx, &rabbit.Publication{RoutingKey: other, Mandatory: true, Publishing: rabbit.Publishing{MessageId: "work"}}))
+
+	_, err = node.Ctl(ctx, "set_vm_memory_high_watermark", "0.0001")
+	require.NoError(t, err)
+	conn := b.dial(node.URL())
+	store := deadletter.New(conn)
+	type outcome struct {
+		deadletter.Result
+		err error
+	}
+	replayed := make(chan outcome, 1)
+	go func() {
+		r, err := store.Replay(ctx, queue, deadletter.Replay{})
+		replayed <- outcome{r, err}
+	}()
+	require.Eventually(t, func() bool { return conn.Publishing().State().Phase == rabbit.Blocked }, patience, time.Millisecond)
+
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	found := 0
+	_, err = store.Peek(soon, other, 100, func(*deadletter.Letter) bool { found++; return true })
+	require.NoError(t, err)
+	require.Equal(t, 5, found)
+	getter, err := conn.Rabbit().Getter(soon, other)
+	require.NoError(t, err)
+	d, ok, err := getter.Get(soon)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.NoError(t, getter.Ack(d))
+	require.NoError(t, getter.Close(soon))
+	b.waitFor(other, 0) // the broker has read the ack
+	require.Empty(t, replayed, "the replay waits for the alarm to end")
+
+	_, err = node.Ctl(ctx, "set_vm_memory_high_watermark", "0.6")
+	require.NoError(t, err)
+	done := <-replayed
+	require.NoError(t, done.err)
+	require.Equal(t, 20, done.Replayed)
+	b.waitFor(queue, 20)
+	b.waitFor(names.DeadLetterQueue(queue), 0)
+}
