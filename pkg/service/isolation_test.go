@@ -43,7 +43,9 @@ func TestIsolation(t *testing.T) {
 		_, err := ch.QueueDeclare("order.mine", true, false, false, false, nil)
 		return err
 	})
-	s.may(func(ch *amqp.Channel) error { return ch.ExchangeDeclare("order.mine", "fanout", true, false, false, false, nil) })
+	s.may(func(ch *amqp.Channel) error {
+		return ch.ExchangeDeclare("order.mine", "fanout", true, false, false, false, nil)
+	})
 	s.may(func(ch *amqp.Channel) error { return ch.QueueBind("order.mine", "", "order.mine", false, nil) })
 	// One's own exchange in front of what one may write to leads there, and a dead letter of one's own too: no further.
 	s.may(func(ch *amqp.Channel) error { return ch.ExchangeBind(allowed, "", "order.mine", false, nil) })
