@@ -3,6 +3,7 @@ package leveret
 import (
 	"flag"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -212,5 +213,5 @@ func TestLargeCatalog(t *testing.T) {
 		}
 	}
 	require.Len(t, a.Topology(topology.Names{}, topology.Classic).Queues, 2*n+len(DefaultRetryPolicy().Delays)+2)
-	require.ErrorContains(t, NewService("c", Sends(append(contracts, contracts...)...)).Err(), "sends a.do-0 twice")
+	require.ErrorContains(t, NewService("c", Sends(slices.Concat(contracts, contracts)...)).Err(), "sends a.do-0 twice")
 }

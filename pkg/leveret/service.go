@@ -222,14 +222,11 @@ func exampleErr(c Contract) error {
 	return nil
 }
 
-// checkQueues finds queues that would be two things at once: each of two consumers would get a part of the messages. It
-// looks at both layouts, so that a system can change to the other one.
+// checkQueues finds queues that would be two things at once: each of two consumers would get a part of the messages.
 func checkQueues(services ...*Service) []error {
 	var errs []error
 	var n topology.Names
-	layouts := []topology.Names{n, {Layout: topology.Isolated}}
-	const lost = "retries that found no queue"
-	taken := map[string]string{n.RetryLost(""): lost}
+	taken := make(map[string]string)
 	take := func(queue, what string) (free bool) {
 		other, ok := taken[queue]
 		if ok && other != what {
@@ -239,20 +236,7 @@ func checkQueues(services ...*Service) []error {
 		taken[queue] = what
 		return true
 	}
-	for _, s := range services {
-		for _, u := range s.serves() {
-			if u.role == RoleAnswers {
-				continue
-			}
-			take(n.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))
-			for _, n := range layouts {
-				take(n.RetryLost(s.name), lost)
-				for _, d := range u.contract.Spec().Retry.Delays {
-					take(n.RetryTier(s.name, d), "retries after "+d.String())
-				}
-			}
-		}
-	}
+	takeFailing(take, services)
 	for _, s := range services {
 		for _, u := range s.serves() {
 			spec := u.contract.Spec()
@@ -270,4 +254,25 @@ func checkQueues(services ...*Service) []error {
 		}
 	}
 	return errs
+}
+
+// takeFailing takes the queues that services need for what fails, in both layouts, so that a system can change to the
+// other one.
+func takeFailing(take func(queue, what string) bool, services []*Service) {
+	const lost = "retries that found no queue"
+	take(topology.Names{}.RetryLost(""), lost)
+	for _, s := range services {
+		for _, u := range s.serves() {
+			if u.role == RoleAnswers {
+				continue
+			}
+			take(topology.Names{}.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))
+			for _, n := range []topology.Names{{Layout: topology.Shared}, {Layout: topology.Isolated}} {
+				take(n.RetryLost(s.name), lost)
+				for _, d := range u.contract.Spec().Retry.Delays {
+					take(n.RetryTier(s.name, d), "retries after "+d.String())
+				}
+			}
+		}
+	}
 }
