@@ -150,8 +150,10 @@ func RetryOn(codes ...Code) ContractOption {
 			if c != c.known() {
 				return fmt.Errorf("RetryOn: %s is none of the codes", c.String())
 			}
+			if !slices.Contains(s.RetryOn, c) {
+				s.RetryOn = append(s.RetryOn, c)
+			}
 		}
-		s.RetryOn = append(s.RetryOn, codes...)
 		return nil
 	}
 }
