@@ -23,7 +23,7 @@ import (
 // serve runs the handlers of a suite.
 func (b *bench) serve(h *leveret.Handlers) {
 	b.t.Helper()
-	w := b.worker(b.connect(leveret.ConnConfig{}), h.Service(), leveret.WorkerConfig{Concurrency: 4})
+	w := b.worker(b.connect(leveret.ConnConfig{}), h.Service(), leveret.WorkerConfig{DrainTimeout: 100 * time.Millisecond})
 	w.Handlers = h
 	b.run(w)
 }
@@ -188,7 +188,7 @@ func TestCalledAgainIsUnknown(t *testing.T) {
 	b := setupAsking(t, leveret.Idempotent(), leveret.Timeout(patience))
 	way := b.proxy()
 	began := make(chan struct{}, 9)
-	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) (answer, error) {
+	b.answering(leveret.WorkerConfig{DrainTimeout: 100 * time.Millisecond}, func(ctx context.Context, _ thing) (answer, error) {
 		began <- struct{}{}
 		<-ctx.Done()
 		return answer{}, ctx.Err()
