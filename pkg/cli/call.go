@@ -141,7 +141,7 @@ func (a *App) explainCall(spec leveret.Spec, timeout, elapsed time.Duration, fro
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w%s", from, short(elapsed), said, unknown)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s is consuming %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
-			"no reply to %s within %s%s", spec.Name, short(timeout), unknown)
+			"%w", worded{fmt.Sprintf("no reply to %s within %s%s", spec.Name, short(timeout), unknown), err})
 	default:
 		err = a.explain(err)
 		return Fail(exitOf(err), nextOf(err), "%w%s", err, unknown)

@@ -154,5 +154,8 @@ func failureOf(err error) failure {
 	if e, ok := errors.AsType[*leveret.Error](err); ok {
 		d.Code, d.Reason = e.Code.String(), e.Reason
 	}
+	if errors.Is(err, leveret.ErrOutcomeUnknown) {
+		d.Reason = leveret.ReasonOutcomeUnknown
+	}
 	return failure{d}
 }

@@ -106,23 +106,19 @@ func (c *Catalog) check() []error {
 
 // checkServed finds contracts that nobody serves, or that somebody else than their owner does.
 func (c *Catalog) checkServed(contract Contract, spec Spec) []error {
-	role, verb := RoleHandles, "handles"
-	switch spec.Kind {
-	case KindEvent:
-		role, verb = RolePublishes, "publishes"
-	case KindRequest:
-		role, verb = RoleAnswers, "answers"
-	case KindCommand:
+	role := spec.Kind.ServerRole()
+	if spec.Kind == KindEvent { // belongs to the service that publishes it
+		role = spec.Kind.SenderRole()
 	}
 	var errs []error
 	servers := c.users[usage{contract, role}]
 	if len(servers) == 0 && !spec.external() {
-		errs = append(errs, fmt.Errorf("no service %s the %s %q", verb, spec.Kind, spec.Name))
+		errs = append(errs, fmt.Errorf("no service %s the %s %q", role, spec.Kind, spec.Name))
 	}
 	for _, s := range servers {
 		if s.name != spec.Owner() && !spec.external() {
 			errs = append(errs, fmt.Errorf("the service %q %s the %s %q, which belongs to the service %q by its name",
-				s.name, verb, spec.Kind, spec.Name, spec.Owner()))
+				s.name, role, spec.Kind, spec.Name, spec.Owner()))
 		}
 	}
 	return errs

@@ -175,17 +175,10 @@ func (c *Conn) Ready() error {
 	}{{"publishing", c.publish}, {"consuming", c.consume}} {
 		if s := conn.State(); s.Phase != rabbit.Connected {
 			errs = append(errs, fmt.Errorf("the connection for %s is %s since %s: %w",
-				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmpErr(s.Err)))
+				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmp.Or(s.Err, errors.New("no further reason"))))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func cmpErr(err error) error {
-	if err == nil {
-		return errors.New("no further reason")
-	}
-	return err
 }
 
 // Broker returns the address that the connection leads to now, without its password, and the broker's version.

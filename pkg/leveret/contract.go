@@ -36,15 +36,11 @@ func (k Kind) String() string {
 	}
 }
 
-// SenderRole returns what a service does with a contract of this kind that it sends: it sends, publishes or calls it.
-func (k Kind) SenderRole() Role {
-	return map[Kind]Role{KindCommand: RoleSends, KindEvent: RolePublishes, KindRequest: RoleCalls}[k]
-}
+// SenderRole returns what a service does that sends contracts of this kind: it sends, publishes or calls them.
+func (k Kind) SenderRole() Role { return [...]Role{0, RoleSends, RolePublishes, RoleCalls}[k] }
 
-// ServerRole returns what a service does with a contract of this kind that it serves: it handles, subscribes to or answers it.
-func (k Kind) ServerRole() Role {
-	return map[Kind]Role{KindCommand: RoleHandles, KindEvent: RoleSubscribes, KindRequest: RoleAnswers}[k]
-}
+// ServerRole returns what a service does that serves contracts of this kind: it handles, subscribes to or answers them.
+func (k Kind) ServerRole() Role { return [...]Role{0, RoleHandles, RoleSubscribes, RoleAnswers}[k] }
 
 // A Contract is a [Command], an [Event] or a [Request]. A contract is immutable and safe for concurrent use.
 type Contract interface {

@@ -69,11 +69,7 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 	if h == nil || h.service == nil {
 		return
 	}
-	spec := c.Spec()
-	what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
-	if name != "" {
-		what += fmt.Sprintf(" as %q", name)
-	}
+	what := nameOf(c) + as(name)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fail := func(format string, args ...any) { h.errs = append(h.errs, fmt.Errorf(format, args...)) }
@@ -91,11 +87,18 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 	default:
 		own := []Middleware{limited(h.config.HandlerTimeout), recovered}
 		h.set[key] = &handler{
-			handlers: h, use: h.service.uses[i], spec: spec,
-			scope: fmt.Sprintf("%s %s as %q", h.service.name, spec.Name, name),
-			run:   chain(run, append(own, h.config.Middleware...)),
+			handlers: h, use: h.service.uses[i], spec: c.Spec(), scope: h.service.name + " " + what,
+			run: chain(run, append(own, h.config.Middleware...)),
 		}
 	}
+}
+
+// as names a subscription in a sentence; the plain one needs no name.
+func as(name string) string {
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf(" as %q", name)
 }
 
 // Service returns the service that the handlers are for.
@@ -112,11 +115,8 @@ func (h *Handlers) Err() error {
 	errs := slices.Concat([]error{h.service.Err()}, h.errs, h.late)
 	for _, u := range h.service.serves() {
 		if h.set[served{u.contract, u.name}] == nil {
-			what := u.contract.Spec().Name
-			if u.name != "" {
-				what += fmt.Sprintf(" as %q", u.name)
-			}
-			errs = append(errs, fmt.Errorf("%w: the service %q %s %s, but has no handler for it", ErrUndeclared, h.service.name, u.role, what))
+			errs = append(errs, fmt.Errorf("%w: the service %q %s %s%s, but has no handler for it",
+				ErrUndeclared, h.service.name, u.role, u.contract.Spec().Name, as(u.name)))
 		}
 	}
 	return errors.Join(errs...)

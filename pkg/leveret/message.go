@@ -58,7 +58,7 @@ type Received struct {
 }
 
 // A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of package
-// leverettest, whose TestSender checks others. A Sender is safe for concurrent use.
+// leverettest, whose Suite checks others. A Sender is safe for concurrent use.
 type Sender interface {
 	// Send hands over a command or an event and blocks until it has an outcome. It returns nil if and only if the sender
 	// has taken responsibility for the message: it is stored where it survives this process. Any other end is an error with
@@ -67,7 +67,7 @@ type Sender interface {
 	Send(ctx context.Context, m *Message) error
 }
 
-// A Caller makes requests. [Client] is a caller, and so is the stub of package leverettest, whose TestCaller checks others.
+// A Caller makes requests. [Client] is a caller, and so is the stub of package leverettest, whose Suite checks others.
 // A Caller is safe for concurrent use.
 type Caller interface {
 	// Call sends the request and blocks until its end. It returns nil if and only if the other side answered without an

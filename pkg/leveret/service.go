@@ -43,16 +43,7 @@ func (r Role) String() string {
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
-func (r Role) kind() Kind {
-	switch r {
-	case RoleHandles, RoleSends:
-		return KindCommand
-	case RoleSubscribes, RolePublishes:
-		return KindEvent
-	default:
-		return KindRequest
-	}
-}
+func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
 
 // use is one contract in one role.
 type use struct {
@@ -242,10 +233,7 @@ func checkQueues(services ...*Service) []error {
 			spec := u.contract.Spec()
 			what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
 			if spec.Kind == KindEvent || spec.external() {
-				what += fmt.Sprintf(" to the service %q", s.name)
-				if u.name != "" {
-					what += fmt.Sprintf(" as %q", u.name)
-				}
+				what += fmt.Sprintf(" to the service %q", s.name) + as(u.name)
 			}
 			queue := Queue(n, u.contract, s.name, u.name)
 			if take(queue, what) && spec.Kind != KindRequest {

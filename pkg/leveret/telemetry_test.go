@@ -181,6 +181,95 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// TestRelayedTrace: a message carries the trace in which it was made. Sent in the same one, it carries the publish span on;
+// sent in another, as by a relay or an outbox, or in none, it keeps its own, and the publish span links to that.
+func TestRelayedTrace(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	spans := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
+	tracer := provider.Tracer("test")
+	happened := leveret.NewEvent[thing]("a.happened")
+	client := b.client(b.connect(leveret.ConnConfig{TracerProvider: provider}), leveret.NewService("a", leveret.Publishes(happened)), leveret.ClientConfig{})
+	foreign := b.peer()
+	require.NoError(t, foreign.ExchangeDeclare("events", "topic", true, false, false, false, nil))
+	foreign.queue("listener", "events", "a.happened")
+
+	member, err := baggage.NewMember("tenant", "blue")
+	require.NoError(t, err)
+	bag, err := baggage.New(member)
+	require.NoError(t, err)
+	making, made := tracer.Start(baggage.ContextWithBaggage(b.ctx, bag), "make")
+	m, err := happened.Message(making, thing{})
+	require.NoError(t, err)
+	require.Contains(t, m.Headers["traceparent"], made.SpanContext().TraceID().String()+"-"+made.SpanContext().SpanID().String())
+	require.Equal(t, "tenant=blue", m.Headers["baggage"])
+	own := m.Headers["traceparent"]
+	relaying, relay := tracer.Start(b.ctx, "relay")
+
+	pipeline := client.Pipeline(nil)
+	for name, test := range map[string]struct {
+		send func() error
+		kept bool
+	}{
+		"in the same trace": {func() error { return client.Send(making, m) }, false},
+		"in another":        {func() error { return client.Send(relaying, m) }, true},
+		"in none":           {func() error { return client.Send(b.ctx, m) }, true},
+		"by a pipeline": {func() error {
+			require.NoError(t, pipeline.Write(relaying, m))
+			return pipeline.Flush(b.ctx)
+		}, true},
+	} {
+		before := len(spans.Ended())
+		require.NoError(t, test.send())
+		require.Len(t, spans.Ended(), before+1, name)
+		publish := spans.Ended()[before]
+		d := foreign.take("listener")
+		require.Equal(t, own, m.Headers["traceparent"], "%s: the message itself is left alone", name)
+		require.Equal(t, "tenant=blue", d.Headers["baggage"], name)
+		if test.kept {
+			require.Equal(t, own, d.Headers["traceparent"], name)
+			require.Len(t, publish.Links(), 1, name)
+			require.Equal(t, made.SpanContext().SpanID(), publish.Links()[0].SpanContext.SpanID(), name)
+			continue
+		}
+		require.Contains(t, d.Headers["traceparent"], publish.SpanContext().TraceID().String()+"-"+publish.SpanContext().SpanID().String(), name)
+		require.Equal(t, made.SpanContext().SpanID(), publish.Parent().SpanID(), name)
+		require.Empty(t, publish.Links(), name)
+	}
+	made.End()
+	relay.End()
+
+	by, err := happened.Message(making, thing{}, leveret.Header("traceparent", own))
+	require.NoError(t, err)
+	require.Equal(t, own, by.Headers["traceparent"])
+	plain, err := happened.Message(b.ctx, thing{})
+	require.NoError(t, err)
+	require.NotContains(t, plain.Headers, "traceparent")
+}
+
+// TestPipelineIsObserved: span and measurement of a message in a pipeline end with its outcome, and hold it.
+func TestPipelineIsObserved(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	spans, meter := tracetest.NewSpanRecorder(), newMeter()
+	conn := b.connect(leveret.ConnConfig{TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)), MeterProvider: meter.provider})
+	do := leveret.NewCommand[thing]("a.do")
+	lost := leveret.NewCommand[thing]("a.lost", leveret.At(leveret.Address{Exchange: "amq.direct", RoutingKey: "nowhere", External: true}))
+	client := b.client(conn, leveret.NewService("a", leveret.Sends(do, lost)), leveret.ClientConfig{})
+	p := client.Pipeline(nil)
+	require.NoError(t, write(b.ctx, p, do, thing{}))
+	require.NoError(t, write(b.ctx, p, lost, thing{}))
+	require.ErrorIs(t, write(b.ctx, p, do, thing{Text: strings.Repeat("x", 20<<20)}), leveret.ErrTooLarge)
+	require.ErrorIs(t, p.Flush(b.ctx), leveret.ErrUnroutable)
+	require.Equal(t, map[string]int64{"": 1, "unavailable": 1, "invalid_argument": 1}, meter.by(t, "messaging.client.sent.messages", "error.type"))
+	failed := map[string]codes.Code{}
+	for _, s := range spans.Ended() {
+		failed[attributes(s)["error.type"]] = s.Status().Code
+	}
+	require.Equal(t, map[string]codes.Code{"": codes.Unset, "unavailable": codes.Error, "invalid_argument": codes.Error}, failed)
+}
+
 // TestMetrics: what is counted and measured, under the conventions' names, with nothing in the attributes that grows.
 func TestMetrics(t *testing.T) {
 	t.Parallel()

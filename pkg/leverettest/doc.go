@@ -14,6 +14,6 @@
 //	    validation and verdict that a transport goes through.
 //	  - [Recorder] stands in for the client where the handler sends. It remembers, and fails where the test wants it to.
 //	  - [StubCaller] stands in for the client where the handler calls. Functions of the test answer.
-//	  - [TestSender] and [TestCaller] check another sender or caller for what the handlers rely on.
+//	  - [Suite] checks another sender or caller for what handlers rely on.
 //	  - [Broker] is the test's own virtual host on a real RabbitMQ, for all that only a broker can show.
 package leverettest

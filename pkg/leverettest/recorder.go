@@ -33,7 +33,7 @@ func (r *Recorder) Send(ctx context.Context, m *leveret.Message) error {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("%s %s: %w: %w", m.Contract.Spec().Name, m.ID, leveret.ErrNotConnected, err)
+		return coded{fmt.Errorf("%s %s: %w: %w", m.Contract.Spec().Name, m.ID, leveret.ErrNotConnected, err)}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,7 +43,7 @@ func (r *Recorder) Send(ctx context.Context, m *leveret.Message) error {
 		r.messages = append(r.messages, &recorded)
 	}
 	if f.err != nil {
-		return fmt.Errorf("%s %s: %w", m.Contract.Spec().Name, m.ID, f.err)
+		return coded{fmt.Errorf("%s %s: %w", m.Contract.Spec().Name, m.ID, f.err)}
 	}
 	return nil
 }
@@ -96,5 +96,15 @@ func declared(s *leveret.Service, c leveret.Contract) error {
 	if s == nil || slices.Contains(s.Contracts(role), c) {
 		return nil
 	}
-	return fmt.Errorf("%w: the service %q does not say that it %s the %s %q", leveret.ErrUndeclared, s.Name(), role, spec.Kind, spec.Name)
+	return coded{fmt.Errorf("%w: the service %q does not say that it %s the %s %q", leveret.ErrUndeclared, s.Name(), role, spec.Kind, spec.Name)}
+}
+
+// coded lets errors.Is find an error by its code, as in those of a client.
+type coded struct{ error }
+
+func (c coded) Unwrap() error { return c.error }
+
+func (c coded) Is(target error) bool {
+	code, ok := target.(leveret.Code)
+	return ok && code == leveret.CodeOf(c.error)
 }

@@ -11,13 +11,14 @@ import (
 )
 
 // A StubCaller is a caller whose requests are answered by functions, for code that takes a leveret.Caller. Give each
-// contract its answers with [Answer]; [Sent] returns the requests with their types. The zero value is ready to use. A
+// contract its answers with [Answer], or all of them those of handlers with [StubCaller.Serve]; [Sent] returns the requests with their types. The zero value is ready to use. A
 // StubCaller is safe for concurrent use.
 type StubCaller struct {
 	// Service, where set, refuses what the service did not declare that it calls, as a client does.
 	Service *leveret.Service
 
 	mu       sync.Mutex
+	handlers *leveret.Handlers
 	answers  map[leveret.Contract]leveret.Handler
 	messages []*leveret.Message
 }
@@ -48,6 +49,27 @@ func Answer[Q, R any](s *StubCaller, c *leveret.Request[Q, R], f func(ctx contex
 	}
 }
 
+// Serve makes another service's handlers the other side of all requests that [Answer] was not called for: two services
+// together, without a broker.
+func (s *StubCaller) Serve(h *leveret.Handlers) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handlers = h
+}
+
+// served has the handlers answer, on a copy of the message as they would have received it.
+func served(h *leveret.Handlers) leveret.Handler {
+	return func(ctx context.Context, m *leveret.Message) error {
+		received := *m
+		o := h.Process(ctx, &received, nil)
+		m.Reply = received.Reply
+		if o.Err != nil && o.Verdict != 0 {
+			return leveret.DecodeProblem(leveret.EncodeProblem(o.Err))
+		}
+		return o.Err
+	}
+}
+
 // Call implements [leveret.Caller]. A request without an answer is Unimplemented, and the error names it. A context that
 // has ended by the time the answer is there ends the call as it does with a client: with Canceled or DeadlineExceeded, and
 // leveret.ErrOutcomeUnknown.
@@ -63,6 +85,9 @@ func (s *StubCaller) Call(ctx context.Context, m *leveret.Message) error {
 	recorded := *m
 	s.mu.Lock()
 	answer := s.answers[m.Contract]
+	if answer == nil && s.handlers != nil {
+		answer = served(s.handlers)
+	}
 	s.messages = append(s.messages, &recorded)
 	s.mu.Unlock()
 	if answer == nil {
