@@ -240,7 +240,7 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 func (c *Client) unanswered(ctx context.Context, m *Message, err error) error {
 	spec := m.Contract.Spec()
 	if errors.Is(ctx.Err(), context.Canceled) {
-		c.requester.Tell(&rabbit.Publication{
+		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
 		})

@@ -37,8 +37,6 @@ type Config struct {
 	// Backoff is shared by connections that lead to the same broker; MaxBackoff does not count then. Default: the
 	// connection's own, up to MaxBackoff.
 	Backoff *Backoff
-	// OnState is called, one call at a time, when the state changes. It must not block, and it must not call Close.
-	OnState func(State)
 	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
 	// reason. It must not block. Default: a warning is logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
