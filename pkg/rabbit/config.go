@@ -120,6 +120,9 @@ func parseAddress(raw string) (address, error) {
 	if err != nil {
 		return address{}, errors.New("not an AMQP URL; expected amqp://user:password@host:port/vhost")
 	}
+	if parsed.CACertFile+parsed.CertFile+parsed.KeyFile+parsed.ServerName != "" {
+		return address{}, errors.New("certificates are given in TLS, not in the URL")
+	}
 	mechanisms, err := parseMechanisms(parsed.AuthMechanism)
 	if err != nil {
 		return address{}, err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -210,6 +211,24 @@ func TestCredentialsAreNotLogged(t *testing.T) {
 	closing(t, conn)
 	require.Contains(t, log.String(), u.User.Username())
 	require.NotContains(t, log.String(), ":"+password)
+}
+
+// A program that nobody watches says at least why it waits.
+func TestABrokerThatIsNotThereIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	network.refuse(true)
+	u, err := url.Parse(through)
+	require.NoError(t, err)
+	u.User = url.UserPassword("somebody", "hush")
+	var log bytes.Buffer
+	ctx, cancel := context.WithTimeout(within(t), 500*time.Millisecond)
+	defer cancel()
+	_, err = rabbit.Dial(ctx, rabbit.Config{URLs: []string{u.String()}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	require.Equal(t, 1, strings.Count(log.String(), "cannot connect to the broker; trying again"), log.String())
+	require.Contains(t, log.String(), u.Host)
+	require.NotContains(t, log.String(), "hush")
 }
 
 // Heartbeats find out that nothing comes any more.

@@ -3,11 +3,9 @@ package rabbit
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -30,13 +28,9 @@ func (a address) secure(ctx context.Context, n net.Conn, config *tls.Config) (ne
 		return n, err
 	}
 	if config == nil {
-		if config, err = tlsOf(uri); err != nil {
-			return nil, err
-		}
-	} else {
-		config = config.Clone()
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	if config.ServerName == "" {
+	if config = config.Clone(); config.ServerName == "" {
 		config.ServerName = uri.Host
 	}
 	client := tls.Client(n, config)
@@ -44,28 +38,4 @@ func (a address) secure(ctx context.Context, n net.Conn, config *tls.Config) (ne
 		return nil, err
 	}
 	return client, nil
-}
-
-// tlsOf is the configuration that an address asks for itself: cacertfile, certfile, keyfile and server_name_indication
-// in its query. Default: the system's authorities and no certificate.
-func tlsOf(uri amqp.URI) (*tls.Config, error) {
-	config := &tls.Config{ServerName: uri.ServerName, MinVersion: tls.VersionTLS12}
-	if uri.CACertFile != "" {
-		pem, err := os.ReadFile(uri.CACertFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the authorities' certificates: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("no certificate in %s", uri.CACertFile)
-		}
-	}
-	if uri.CertFile != "" && uri.KeyFile != "" {
-		pair, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("load the client's certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
 }

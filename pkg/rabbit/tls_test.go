@@ -157,11 +157,6 @@ func TestTLS(t *testing.T) {
 		u.User = nil
 		roundTrip(t, rabbit.Config{URLs: []string{u.String() + "/?auth_mechanism=external"}, TLS: a.config(t, "guest")})
 	})
-	t.Run("files named by the address", func(t *testing.T) {
-		t.Parallel()
-		files := url.Values{"cacertfile": {a.file("authority", "crt")}, "certfile": {a.file("guest", "crt")}, "keyfile": {a.file("guest", "key")}}
-		roundTrip(t, rabbit.Config{URLs: []string{address + "?" + files.Encode()}})
-	})
 	t.Run("a lost connection", func(t *testing.T) {
 		t.Parallel()
 		network, through := proxied(t, address)

@@ -13,8 +13,8 @@ import (
 const Overhead = 8
 
 const (
-	headerFrame   = 2
-	headersFlag   = 1 << 13
+	headerFrame = 2
+	headersFlag = 1 << 13
 	// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
 	maxDepth   = 32
 	maxEntries = 8192
