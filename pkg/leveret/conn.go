@@ -218,15 +218,12 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	return c.declarer.Declare(ctx, t)
 }
 
-// redeclare is declare after some of t was found missing.
-func (c *Conn) redeclare(ctx context.Context, t topology.Topology) error {
-	c.declarer.Forget(t)
-	return c.declare(ctx, t)
-}
-
 // setup returns what a consumer calls before it registers. It declares t, and declares it again where the consumer
 // registered before on the same connection: then something is missing.
 func (c *Conn) setup(conn *rabbit.Conn, d *rabbit.Declarer, t topology.Topology) func(context.Context) error {
+	if c.config.NoDeclare {
+		return nil
+	}
 	life := -1
 	return func(ctx context.Context) error {
 		if now := conn.State().Lost; now == life {

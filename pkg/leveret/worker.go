@@ -250,10 +250,6 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	if request {
 		conn = w.conn.publish
 	}
-	setup := func(context.Context) error { return nil }
-	if !w.conn.config.NoDeclare {
-		setup = w.conn.setup(conn, w.conn.declarer, e.topology)
-	}
 	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
 		Tag:          w.tag(),
@@ -266,7 +262,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Finish:       request, // a request that came back would count as one that somebody has begun
 		Logger:       w.log,
 		Handle:       e.handle,
-		Setup:        setup,
+		Setup:        w.conn.setup(conn, w.conn.declarer, e.topology),
 	})
 }
 

@@ -46,11 +46,10 @@ type Config struct {
 
 // address is one parsed URL. What is shown of it has no password.
 type address struct {
-	url        string
-	host       string
-	shown      string
-	user       amqp.PlainAuth
-	mechanisms []string
+	shown  string
+	plain  string // as the driver is to see it: TLS is made here, below the look at the frames
+	host   string // of the certificate, where TLS is asked for; else empty
+	logins []amqp.Authentication
 }
 
 func (c Config) withDefaults() Config {
@@ -123,17 +122,22 @@ func parseAddress(raw string) (address, error) {
 	if parsed.CACertFile+parsed.CertFile+parsed.KeyFile+parsed.ServerName != "" {
 		return address{}, errors.New("certificates are given in TLS, not in the URL")
 	}
-	mechanisms, err := parseMechanisms(parsed.AuthMechanism)
+	logins, err := parseLogins(parsed)
 	if err != nil {
 		return address{}, err
 	}
-	host := net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
-	shown := &url.URL{Scheme: u.Scheme, Host: host, Path: "/" + parsed.Vhost}
+	u.Host = net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
+	shown := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + parsed.Vhost}
 	if parsed.Vhost == "/" {
 		shown.Path = "/"
 	}
 	if parsed.Username != "" {
 		shown.User = url.User(parsed.Username)
 	}
-	return address{url: raw, host: host, shown: shown.String(), user: *parsed.PlainAuth(), mechanisms: mechanisms}, nil
+	a := address{shown: shown.String(), logins: logins}
+	if u.Scheme == "amqps" {
+		u.Scheme, a.host = "amqp", parsed.Host
+	}
+	a.plain = u.String()
+	return a, nil
 }

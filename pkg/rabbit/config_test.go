@@ -21,7 +21,11 @@ func TestAddresses(t *testing.T) {
 	} {
 		a, err := parseAddress(raw)
 		require.NoError(t, err, raw)
-		require.Equal(t, want.host, a.host, raw)
+		plain, err := url.Parse(a.plain)
+		require.NoError(t, err, raw)
+		require.Equal(t, "amqp", plain.Scheme, raw)
+		require.Equal(t, want.host, plain.Host, raw)
+		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.host != "", raw)
 		require.Equal(t, want.shown, a.shown, raw)
 	}
 }

@@ -37,16 +37,12 @@ type link struct {
 func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.DialTimeout)
 	defer cancel()
-	plain, err := a.plainURL()
-	if err != nil {
-		return nil, err
-	}
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
 	l := &link{unbind: func() bool { return true }}
-	conn, err := amqp.DialConfig(plain, amqp.Config{
-		SASL:       candid(a.logins(), properties),
+	conn, err := amqp.DialConfig(a.plain, amqp.Config{
+		SASL:       candid(a.logins, properties),
 		Heartbeat:  c.config.Heartbeat,
 		Properties: properties,
 		Locale:     "en_US",
