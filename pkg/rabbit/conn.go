@@ -275,7 +275,7 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			if err == nil {
 				return s, nil
 			}
-			if ctx.Err() == nil || c.State().Err == nil {
+			if !over(ctx) || c.State().Err == nil { // else the last reason says more
 				err = fmt.Errorf("%s: %w", a.shown, err)
 				c.noteFailure(a, err)
 			}
@@ -295,6 +295,12 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			return nil, c.notSent(ctx)
 		}
 	}
+}
+
+// over reports whether ctx has ended, or will have in a moment: a dialer may notice its deadline first.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 func (c *Conn) noteFailure(a address, err error) {
