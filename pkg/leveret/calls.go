@@ -3,6 +3,7 @@ package leveret
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -13,15 +14,13 @@ var errCallerGone = errors.New("the caller has given up")
 
 // calls are the requests that are being handled, so that their callers can take them back.
 type calls struct {
-	mu      sync.Mutex
-	running map[*call]struct{}
+	mu sync.Mutex
+	// By id. Several may have the same one: a caller that lost its connection calls again.
+	running map[string][]*call
 }
 
-// call is one request that is being handled. Several may have one id: a caller that lost its connection calls again.
-type call struct {
-	id     string
-	cancel context.CancelCauseFunc
-}
+// call is one request that is being handled.
+type call struct{ cancel context.CancelCauseFunc }
 
 // begin returns a context that cancel ends. A message without an id cannot be taken back.
 func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done func()) {
@@ -29,16 +28,19 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 		return ctx, func() {}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	this := &call{id, cancel}
+	this := &call{cancel}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running == nil {
-		c.running = make(map[*call]struct{})
+		c.running = make(map[string][]*call)
 	}
-	c.running[this] = struct{}{}
+	c.running[id] = append(c.running[id], this)
 	return ctx, func() {
 		c.mu.Lock()
-		delete(c.running, this)
+		others := slices.DeleteFunc(c.running[id], func(other *call) bool { return other == this })
+		if c.running[id] = others; len(others) == 0 {
+			delete(c.running, id)
+		}
 		c.mu.Unlock()
 		cancel(nil)
 	}
@@ -47,10 +49,8 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 func (c *calls) cancel(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for running := range c.running {
-		if running.id == id {
-			running.cancel(errCallerGone)
-		}
+	for _, running := range c.running[id] {
+		running.cancel(errCallerGone)
 	}
 }
 
@@ -70,7 +70,7 @@ func (w *Worker) control() *rabbit.Consumer {
 	t := n.Control(w.Service().name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
-		Setup: setup(w.conn.exclusive, t),
+		Setup: w.conn.setup(w.conn.exclusive, t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.MessageId)
 			return rabbit.Ack

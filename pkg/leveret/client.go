@@ -48,7 +48,7 @@ type sending struct {
 	signals              *signals
 	topology             topology.Topology // what this service declares for it
 
-	declared atomic.Pointer[bool] // nil until that was declared; another pointer after it was declared again
+	declared atomic.Bool // and none of it was missing since
 }
 
 // NewClient makes a client. It does not block; what a contract needs is declared with its first message. Mistakes
@@ -160,35 +160,32 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 	return p
 }
 
-// declared calls publish once what the contract needs has been declared. Where publish finds some of it missing, that is
-// declared again, and publish is called once more.
+// declared calls publish once what the contract needs has been declared, and once more where publish finds some of it
+// missing.
 func (c *Client) declared(ctx context.Context, r *sending, publish func() error) error {
 	for again := false; ; again = true {
-		seen, err := c.prepare(ctx, r)
+		err := c.prepare(ctx, r)
 		if err == nil {
 			err = publish()
 		}
-		if again || !c.forget(r, seen, err) {
+		if !c.missed(r, err) || again {
 			return err
 		}
 	}
 }
 
-// prepare declares what the contract needs, unless that has been done. The result is for forget.
-func (c *Client) prepare(ctx context.Context, r *sending) (*bool, error) {
-	if seen := r.declared.Load(); seen != nil {
-		return seen, nil
+// prepare declares what the contract needs, unless that has been done.
+func (c *Client) prepare(ctx context.Context, r *sending) error {
+	if r.declared.Load() {
+		return nil
 	}
-	if err := c.conn.declare(ctx, r.topology); err != nil {
-		return nil, err
-	}
-	r.declared.CompareAndSwap(nil, new(bool))
-	return r.declared.Load(), nil
+	err := c.conn.declare(ctx, r.topology)
+	r.declared.Store(err == nil)
+	return err
 }
 
-// forget reports whether err says that something is missing that can be declared. Then the next prepare declares it,
-// unless another caller has found out the same and has declared it since prepare returned seen.
-func (c *Client) forget(r *sending, seen *bool, err error) bool {
+// missed reports whether err says that something is missing that the next prepare declares.
+func (c *Client) missed(r *sending, err error) bool {
 	missing := rabbit.ErrUnroutable
 	if r.spec.Kind == KindRequest { // its queue is for others to declare
 		missing = rabbit.ErrNotFound
@@ -196,7 +193,7 @@ func (c *Client) forget(r *sending, seen *bool, err error) bool {
 	if c.conn.config.NoDeclare || len(r.topology.Exchanges) == 0 || !errors.Is(err, missing) {
 		return false
 	}
-	if r.declared.CompareAndSwap(seen, nil) {
+	if r.declared.CompareAndSwap(true, false) {
 		c.conn.declarer.Forget(r.topology)
 	}
 	return true
@@ -254,7 +251,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenB
 	written := writtenBefore || errors.Is(err, ErrUnconfirmed)
 	switch canceled := errors.Is(ctx.Err(), context.Canceled); {
 	case canceled && written:
-		c.requester.Tell(&rabbit.Publication{
+		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
 		})
@@ -321,12 +318,11 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 		done(err, true)
 		return err
 	}
-	seen, err := p.client.prepare(ctx, r)
-	if err != nil {
+	if err := p.client.prepare(ctx, r); err != nil {
 		return outcome(err)
 	}
 	if err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
-		p.client.forget(r, seen, err) // a later message declares it again
+		p.client.missed(r, err) // a later message declares it again
 		err = outcome(err)
 		p.onOutcome(m, err)
 		return err

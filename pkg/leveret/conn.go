@@ -212,14 +212,11 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 	return c.declarer.Declare(ctx, t)
 }
 
-// redeclare is declare after some of t was found missing.
-func (c *Conn) redeclare(ctx context.Context, t topology.Topology) error {
-	c.declarer.Forget(t)
-	return c.declare(ctx, t)
-}
-
 // setup returns what a consumer calls before it registers: it declares t, once more if some of it is missing.
-func setup(d *rabbit.Declarer, t topology.Topology) func(context.Context, bool) error {
+func (c *Conn) setup(d *rabbit.Declarer, t topology.Topology) func(context.Context, bool) error {
+	if c.config.NoDeclare {
+		return nil
+	}
 	return func(ctx context.Context, missing bool) error {
 		if missing {
 			d.Forget(t)

@@ -53,10 +53,6 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	if request {
 		conn = w.conn.publish
 	}
-	declare := func(context.Context, bool) error { return nil }
-	if !w.conn.config.NoDeclare {
-		declare = setup(w.conn.declarer, e.topology)
-	}
 	mode := rabbit.Work
 	if request {
 		mode = rabbit.Requests
@@ -72,7 +68,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Logger:       w.log,
 		Handle:       e.handle,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup:        declare,
+		Setup:        w.conn.setup(w.conn.declarer, e.topology),
 	})
 }
 

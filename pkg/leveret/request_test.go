@@ -202,6 +202,8 @@ func TestExpiredInTheQueue(t *testing.T) {
 	defer cancel()
 	_, err := b.ask.Call(ctx, client, thing{N: 1})
 	require.ErrorIs(t, err, leveret.DeadlineExceeded, "the queue outlives its worker for a while: the call waits")
+	foreign := b.peer()
+	b.eventually(func() bool { return foreign.count("a.ask") == 0 })
 	var handled atomic.Int64
 	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) {
 		handled.Add(1)

@@ -112,7 +112,8 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 			e.troubled.Add(1)
 		}
 		log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
-		if err := e.worker.conn.redeclare(ctx, e.topology); err != nil {
+		e.worker.conn.declarer.Forget(e.topology)
+		if err := e.worker.conn.declare(ctx, e.topology); err != nil {
 			log.WarnContext(ctx, "cannot declare", "error", err)
 		}
 		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second)) + time.Millisecond)

@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -61,36 +60,28 @@ func TestTLS(t *testing.T) {
 	t.Cleanup(func() { listener.Close(); all.Wait() })
 	u.Scheme, u.Host = "amqps", listener.Addr().String()
 
-	file := t.TempDir() + "/ca.pem"
-	require.NoError(t, os.WriteFile(file, authority, 0o600))
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM(authority))
-	for name, config := range map[string]leveret.ConnConfig{
-		"configured":     {URLs: []string{u.String()}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}},
-		"in the address": {URLs: []string{u.String() + "?cacertfile=" + url.QueryEscape(file)}},
-	} {
-		config.Instance = name
-		conn := b.connect(config)
-		client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true})
-		reply, err := b.ask.Call(b.ctx, client, thing{N: 7})
-		require.NoError(t, err, name)
-		require.Equal(t, 7, reply.N)
+	conn := b.connect(leveret.ConnConfig{URLs: []string{u.String()}, TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}})
+	client := b.client(conn, b.caller, leveret.ClientConfig{ReplyQueue: true})
+	reply, err := b.ask.Call(b.ctx, client, thing{N: 7})
+	require.NoError(t, err)
+	require.Equal(t, 7, reply.N)
 
-		do := leveret.NewCommand[thing]("s.do")
-		service := leveret.NewService("s", leveret.Handles(do))
-		texts := make(chan int, 9)
-		secured := b.worker(conn, service, leveret.WorkerConfig{})
-		do.Handle(secured.Handlers, func(_ context.Context, v thing) error { texts <- len(v.Text); return nil })
-		r := b.run(secured)
-		var deep any = "end"
-		for range 50 {
-			deep = amqp.Table{"d": deep}
-		}
-		foreign := b.peer()
-		foreign.publish("commands", "s.do", amqp.Publishing{Headers: amqp.Table{"d": deep}, Body: []byte(`{"text":"` + strings.Repeat("x", 1<<20) + `"}`)})
-		require.Equal(t, 1<<20, receive(t, texts))
-		require.NoError(t, r.halt())
+	do := leveret.NewCommand[thing]("s.do")
+	service := leveret.NewService("s", leveret.Handles(do))
+	texts := make(chan int, 9)
+	secured := b.worker(conn, service, leveret.WorkerConfig{})
+	do.Handle(secured.Handlers, func(_ context.Context, v thing) error { texts <- len(v.Text); return nil })
+	r := b.run(secured)
+	var deep any = "end"
+	for range 50 {
+		deep = amqp.Table{"d": deep}
 	}
+	foreign := b.peer()
+	foreign.publish("commands", "s.do", amqp.Publishing{Headers: amqp.Table{"d": deep}, Body: []byte(`{"text":"` + strings.Repeat("x", 1<<20) + `"}`)})
+	require.Equal(t, 1<<20, receive(t, texts))
+	require.NoError(t, r.halt())
 	_, err = leveret.Connect(b.ctx, leveret.ConnConfig{URLs: []string{u.String()}})
 	require.ErrorIs(t, err, leveret.ErrRefused, "an authority that nobody trusts, at once")
 	_, err = leveret.Connect(b.ctx, leveret.ConnConfig{URLs: []string{u.String()}, TLS: &tls.Config{RootCAs: pool, ServerName: "elsewhere", MinVersion: tls.VersionTLS12}})

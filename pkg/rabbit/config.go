@@ -37,8 +37,6 @@ type Config struct {
 	// Backoff is shared by connections that lead to the same broker; MaxBackoff does not count then. Default: the
 	// connection's own, up to MaxBackoff.
 	Backoff *Backoff
-	// OnState is called, one call at a time, when the state changes. It must not block, and it must not call Close.
-	OnState func(State)
 	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
 	// reason. It must not block. Default: a warning is logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
@@ -48,11 +46,10 @@ type Config struct {
 
 // address is one parsed URL. What is shown of it has no password.
 type address struct {
-	url        string
-	host       string
-	shown      string
-	user       amqp.PlainAuth
-	mechanisms []string
+	shown  string
+	plain  string // as the driver is to see it: TLS is made here, below the look at the frames
+	host   string // of the certificate, where TLS is asked for; else empty
+	logins []amqp.Authentication
 }
 
 func (c Config) withDefaults() Config {
@@ -122,17 +119,25 @@ func parseAddress(raw string) (address, error) {
 	if err != nil {
 		return address{}, errors.New("not an AMQP URL; expected amqp://user:password@host:port/vhost")
 	}
-	mechanisms, err := parseMechanisms(parsed.AuthMechanism)
+	if parsed.CACertFile+parsed.CertFile+parsed.KeyFile+parsed.ServerName != "" {
+		return address{}, errors.New("certificates are given in TLS, not in the URL")
+	}
+	logins, err := parseLogins(parsed)
 	if err != nil {
 		return address{}, err
 	}
-	host := net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
-	shown := &url.URL{Scheme: u.Scheme, Host: host, Path: "/" + parsed.Vhost}
+	u.Host = net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
+	shown := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + parsed.Vhost}
 	if parsed.Vhost == "/" {
 		shown.Path = "/"
 	}
 	if parsed.Username != "" {
 		shown.User = url.User(parsed.Username)
 	}
-	return address{url: raw, host: host, shown: shown.String(), user: *parsed.PlainAuth(), mechanisms: mechanisms}, nil
+	a := address{shown: shown.String(), logins: logins}
+	if u.Scheme == "amqps" {
+		u.Scheme, a.host = "amqp", parsed.Host
+	}
+	a.plain = u.String()
+	return a, nil
 }

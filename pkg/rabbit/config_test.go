@@ -21,7 +21,11 @@ func TestAddresses(t *testing.T) {
 	} {
 		a, err := parseAddress(raw)
 		require.NoError(t, err, raw)
-		require.Equal(t, want.host, a.host, raw)
+		plain, err := url.Parse(a.plain)
+		require.NoError(t, err, raw)
+		require.Equal(t, "amqp", plain.Scheme, raw)
+		require.Equal(t, want.host, plain.Host, raw)
+		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.host != "", raw)
 		require.Equal(t, want.shown, a.shown, raw)
 	}
 }
@@ -44,6 +48,7 @@ func TestAddressesThatAreNone(t *testing.T) {
 		"amqp://u:hush@h/a b":               "AMQP URL",
 		"amqp://u:hush@h?heartbeat=never":   "AMQP URL",
 		"amqp://u:hush@h?auth_mechanism=ss": "auth_mechanism",
+		"amqps://u:hush@h?cacertfile=/x":    "certificates",
 	} {
 		_, err := Config{URLs: []string{"amqp://localhost", raw}}.withDefaults().addresses()
 		require.ErrorIs(t, err, ErrInvalid, raw)
@@ -55,6 +60,8 @@ func TestAddressesThatAreNone(t *testing.T) {
 	require.ErrorContains(t, err, "Heartbeat")
 	_, err = Config{DialTimeout: -1}.withDefaults().addresses()
 	require.ErrorContains(t, err, "DialTimeout")
+	_, err = Config{MaxBackoff: -1}.withDefaults().addresses()
+	require.ErrorContains(t, err, "MaxBackoff")
 }
 
 // Whatever stands where a password stands, in a URL that was put together well or badly, is shown to nobody.

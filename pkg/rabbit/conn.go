@@ -4,21 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"golang.org/x/sync/semaphore"
 )
-
-// answerTimeout is how long closing something waits for a broker that may not answer any more: see [session.patience].
-const answerTimeout = 5 * time.Second
 
 // A Phase is what a connection is doing.
 type Phase uint8
@@ -65,29 +58,6 @@ type Conn struct {
 
 	stop context.CancelFunc // ends the supervisor
 	done chan struct{}      // the supervisor has ended
-}
-
-// session is one life of the connection.
-type session struct {
-	*amqp.Connection
-	wire    *wire
-	address string
-	closed  chan *amqp.Error
-	blocks  chan amqp.Blocking
-	silent  atomic.Bool // the broker has not answered in time, and not since
-}
-
-// alive tells whether the session can be written to, as far as anybody knows. The driver learns of a write that failed a
-// moment after the wire does.
-func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
-
-// patience is how long closing something may wait for the broker's answer: hardly, where one did not come in time. So a
-// process that ends piece by piece waits once for a broker that hangs, not for every piece.
-func (s *session) patience() time.Duration {
-	if s.silent.Load() {
-		return 100 * time.Millisecond
-	}
-	return answerTimeout
 }
 
 // Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
@@ -139,65 +109,6 @@ func (c *Conn) Close(ctx context.Context) error {
 	}
 	<-c.done
 	return because(errors.New("the connection was cut"), ended(ctx))
-}
-
-// A Channel is one channel of the connection, with all that the driver lets one do with it. It lives as long as the
-// connection does; there is no other after it but the next that Conn.Channel opens.
-type Channel struct {
-	*amqp.Channel
-	session *session
-	closes  chan *amqp.Error
-
-	once   sync.Once
-	reason *amqp.Error
-
-	// turns keeps methods out of messages: who publishes takes one, and who calls or closes all of them. The driver writes a
-	// message frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
-	turns   *semaphore.Weighted
-	retired atomic.Bool // nothing may be written any more: it is about to be closed
-
-	calls   sync.WaitGroup // those of callOn that are not answered yet
-	closing sync.Once
-	ended   chan struct{} // closed when Close has returned
-}
-
-// Channel opens a channel, waiting for the connection while ctx lives. Whoever asked for it closes it.
-func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
-	for {
-		s, err := c.current(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
-		if err == nil {
-			return &Channel{
-				Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
-				turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{}),
-			}, nil
-		}
-		if ctx.Err() != nil {
-			return nil, c.notSent(ctx)
-		}
-		if s.alive() {
-			return nil, fmt.Errorf("open a channel: %w", err)
-		}
-	}
-}
-
-// alive tells whether the channel can be used, as far as anybody knows.
-func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
-
-// exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
-func (ch *Channel) exception() *amqp.Error {
-	if !ch.IsClosed() {
-		return nil
-	}
-	ch.once.Do(func() {
-		if e := <-ch.closes; e != nil && e.Server && e.Recover && !ch.session.IsClosed() {
-			ch.reason = e
-		}
-	})
-	return ch.reason
 }
 
 // current returns the living session, waiting for one while ctx lives.
@@ -348,9 +259,6 @@ func (c *Conn) change(s *session, next State) {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.mu.Unlock()
-	if c.config.OnState != nil {
-		c.config.OnState(next)
-	}
 }
 
 // dial tries all addresses, round after round, until one answers or ctx ends.
@@ -367,7 +275,7 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			if err == nil {
 				return s, nil
 			}
-			if ctx.Err() == nil || c.State().Err == nil {
+			if !over(ctx) || c.State().Err == nil { // else the last reason says more
 				err = fmt.Errorf("%s: %w", a.shown, err)
 				c.noteFailure(a, err)
 			}
@@ -389,179 +297,15 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 	}
 }
 
+// over reports whether ctx has ended, or will have in a moment: a dialer may notice its deadline first.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
 func (c *Conn) noteFailure(a address, err error) {
 	c.config.Logger.Debug("cannot connect", "address", a.shown, "error", err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state.Address, c.state.Err = a.shown, err
-}
-
-// open makes one attempt at one address.
-func (c *Conn) open(ctx context.Context, a address) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.DialTimeout)
-	defer cancel()
-	s := &session{address: a.shown}
-	stop := func() bool { return true }
-	defer func() { stop() }() // before cancel
-	properties := amqp.NewConnectionProperties()
-	maps.Copy(properties, c.config.Properties)
-	properties.SetClientConnectionName(c.config.Name)
-	plain, err := a.plainURL()
-	if err != nil {
-		return nil, err
-	}
-	blocked := &c.blocked
-	var in *inbound
-	conn, err := amqp.DialConfig(plain, amqp.Config{
-		SASL:       candid(a.logins(), properties),
-		Heartbeat:  c.config.Heartbeat,
-		Properties: properties,
-		Locale:     "en_US",
-		Dial: func(network, host string) (net.Conn, error) {
-			var d net.Dialer
-			n, err := d.DialContext(ctx, network, host)
-			if err != nil {
-				return nil, err
-			}
-			deadline, _ := ctx.Deadline()
-			s.wire = newWire(n, blocked)
-			// The driver lifts the deadline when it has logged in.
-			if err := n.SetDeadline(deadline); err != nil {
-				return s.wire, err
-			}
-			// A peer that accepts and says nothing must not hold up the end of ctx.
-			stop = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
-			secured, err := a.secure(ctx, s.wire, c.config.TLS)
-			if err != nil {
-				return s.wire, err
-			}
-			in = newInbound(secured)
-			return readableConn{secured, in}, nil
-		},
-	})
-	if err != nil {
-		if s.wire != nil {
-			_ = s.wire.Close()
-		}
-		if in != nil {
-			return nil, explain(err, in.failure())
-		}
-		return nil, err
-	}
-	s.Connection = conn
-	s.closed = conn.NotifyClose(make(chan *amqp.Error, 1))
-	s.blocks = conn.NotifyBlocked(make(chan amqp.Blocking, 8))
-	return s, nil
-}
-
-func (s *session) version() string {
-	v, _ := s.Properties["version"].(string)
-	return v
-}
-
-// allTurns is what a call takes of a channel's turns.
-const allTurns = math.MaxInt64
-
-// write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to be
-// answered. Once the channel is closed, or about to be, it is amqp.ErrClosed.
-func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredConfirmation, error) {
-	if !ch.turns.TryAcquire(1) { // else ctx is of no account: Acquire refuses one that has ended
-		if err := ch.turns.Acquire(ctx, 1); err != nil {
-			return nil, ended(ctx)
-		}
-	}
-	defer ch.turns.Release(1)
-	if ch.retired.Load() {
-		return nil, amqp.ErrClosed
-	}
-	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
-}
-
-// leftBehind is how long a call that nobody waits for any more keeps the turns, unless it is answered: nobody knows whether
-// it has been written yet.
-const leftBehind = time.Second
-
-// callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published on
-// the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
-func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
-	var none T
-	if err := ch.turns.Acquire(ctx, allTurns); err != nil {
-		return none, ended(ctx)
-	}
-	release := sync.OnceFunc(func() { ch.turns.Release(allTurns) })
-	if ch.retired.Load() {
-		release()
-		return none, amqp.ErrClosed
-	}
-	ch.calls.Add(1)
-	v, err := await(ctx, func() (T, error) {
-		defer ch.calls.Done()
-		defer release()
-		v, err := call()
-		if err == nil {
-			ch.session.silent.Store(false)
-		}
-		return v, err
-	}, func(T) {})
-	if ctx.Err() != nil {
-		time.AfterFunc(leftBehind, release)
-	}
-	return v, err
-}
-
-// doOn is callOn for a call without a result.
-func doOn(ctx context.Context, ch *Channel, call func() error) error {
-	_, err := callOn(ctx, ch, func() (struct{}, error) { return struct{}{}, call() })
-	return err
-}
-
-// close closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind
-// are answered first: what is written behind the closing of its channel costs the whole connection, since to the broker
-// it belongs to a channel that was never opened. May be called again.
-func (ch *Channel) close(ctx context.Context) {
-	ch.closing.Do(func() {
-		go func() {
-			defer close(ch.ended)
-			_ = ch.turns.Acquire(context.Background(), allTurns)
-			ch.retired.Store(true)
-			ch.turns.Release(allTurns)
-			ch.calls.Wait()
-			if open := !ch.IsClosed(); ch.Channel.Close() == nil && open {
-				ch.session.silent.Store(false)
-			}
-		}()
-	})
-	timer := time.NewTimer(ch.session.patience())
-	defer timer.Stop()
-	select {
-	case <-ch.ended:
-	case <-timer.C:
-		ch.session.silent.Store(true)
-	case <-ctx.Done():
-	}
-}
-
-// await runs a call of the driver that knows no context. A result that comes too late goes to discard.
-func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {
-	type result struct {
-		value T
-		err   error
-	}
-	results := make(chan result, 1)
-	go func() {
-		v, err := call()
-		results <- result{v, err}
-	}()
-	select {
-	case r := <-results:
-		return r.value, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-results; r.err == nil {
-				discard(r.value)
-			}
-		}()
-		var none T
-		return none, ended(ctx)
-	}
 }

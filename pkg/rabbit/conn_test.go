@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,12 +85,8 @@ func TestDialThroughAConnectionThatBreaksAtLogin(t *testing.T) {
 	})
 	broken := *upstream
 	broken.Host = listener.Addr().String()
-	ctx, cancel := context.WithTimeout(within(t), 500*time.Millisecond)
-	defer cancel()
-	_, err = rabbit.Dial(ctx, rabbit.Config{URLs: []string{broken.String()}})
-	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	err = requireTriedAgain(t, rabbit.Config{URLs: []string{broken.String()}}, "lost during the login")
 	require.NotErrorIs(t, err, rabbit.ErrRefused)
-	require.ErrorContains(t, err, "lost during the login")
 
 	// With another address beside it, it does no harm.
 	conn := dial(t, rabbit.Config{URLs: []string{broken.String(), upstream.String()}})
@@ -107,17 +104,10 @@ func TestDialTriesAllAddressesAndComesBackByAny(t *testing.T) {
 	require.NoError(t, closed.Close())
 
 	var failures atomic.Int64
-	var mu sync.Mutex
-	var phases []rabbit.Phase
 	one.refuse(true)
 	conn := dial(t, rabbit.Config{
 		URLs: []string{nobody, first, second}, MaxBackoff: 50 * time.Millisecond,
 		OnFailure: func(error) { failures.Add(1) },
-		OnState: func(s rabbit.State) {
-			mu.Lock()
-			defer mu.Unlock()
-			phases = append(phases, s.Phase)
-		},
 	})
 	host := func(raw string) string {
 		u, err := url.Parse(raw)
@@ -139,9 +129,6 @@ func TestDialTriesAllAddressesAndComesBackByAny(t *testing.T) {
 		return s.Phase == rabbit.Connected && s.Lost == 1
 	}, 20*time.Second, time.Millisecond)
 	require.Contains(t, conn.State().Address, host(first))
-	mu.Lock()
-	require.Equal(t, []rabbit.Phase{rabbit.Connected, rabbit.Connecting, rabbit.Connected}, phases)
-	mu.Unlock()
 
 	closing(t, conn)
 	require.Equal(t, rabbit.Closed, conn.State().Phase)
@@ -157,12 +144,10 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	defer silent.Close()
 	ctx, cancel := context.WithTimeout(within(t), 100*time.Millisecond)
 	defer cancel()
-	began := time.Now()
 	_, err = rabbit.Dial(ctx, rabbit.Config{URLs: []string{"amqp://u:hush@" + silent.Addr().String()}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.NotContains(t, err.Error(), "hush")
-	require.Less(t, time.Since(began), 5*time.Second)
 }
 
 // Of two connections that cannot be made, one finds that the broker is there: the other does not wait for its own turn.
@@ -190,22 +175,13 @@ func TestConnectionsThatShareABackoffComeBackTogether(t *testing.T) {
 func TestReconnectingBacksOff(t *testing.T) {
 	t.Parallel()
 	network, through := proxied(t, leverettest.Broker(t))
-	cut := make(chan struct{}, 100)
-	conn := dial(t, rabbit.Config{URLs: []string{through}, OnState: func(s rabbit.State) {
-		if s.Phase == rabbit.Connected {
-			cut <- struct{}{}
-		}
-	}})
-	enough := time.NewTimer(2 * time.Second)
-	defer enough.Stop()
-	for {
-		select {
-		case <-cut:
+	conn := dial(t, rabbit.Config{URLs: []string{through}})
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for enough := time.Now().Add(2 * time.Second); time.Now().Before(enough); <-tick.C {
+		if conn.State().Phase == rabbit.Connected {
 			network.cut()
-			continue
-		case <-enough.C:
 		}
-		break
 	}
 	// Without the pauses there would be some hundred.
 	require.Less(t, conn.State().Lost, 20)
@@ -233,6 +209,24 @@ func TestCredentialsAreNotLogged(t *testing.T) {
 	require.NotContains(t, log.String(), ":"+password)
 }
 
+// A program that nobody watches says at least why it waits.
+func TestABrokerThatIsNotThereIsWarnedOf(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	network.refuse(true)
+	u, err := url.Parse(through)
+	require.NoError(t, err)
+	u.User = url.UserPassword("somebody", "hush")
+	var log bytes.Buffer
+	ctx, cancel := context.WithTimeout(within(t), 500*time.Millisecond)
+	defer cancel()
+	_, err = rabbit.Dial(ctx, rabbit.Config{URLs: []string{u.String()}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	require.Equal(t, 1, strings.Count(log.String(), "cannot connect to the broker; trying again"), log.String())
+	require.Contains(t, log.String(), u.Host)
+	require.NotContains(t, log.String(), "hush")
+}
+
 // Heartbeats find out that nothing comes any more.
 func TestAStalledConnectionIsGivenUp(t *testing.T) {
 	t.Parallel()
@@ -257,9 +251,7 @@ func TestCloseCutsWhatDoesNotAnswer(t *testing.T) {
 	network.stall(true)
 	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
 	defer cancel()
-	began := time.Now()
 	require.ErrorIs(t, conn.Close(ctx), context.DeadlineExceeded)
-	require.Less(t, time.Since(began), 4*time.Second)
 	require.Equal(t, rabbit.Closed, conn.State().Phase)
 	network.stall(false)
 }

@@ -9,6 +9,9 @@ func NewSlowBackoff(limit time.Duration) *Backoff {
 	return b
 }
 
+// Silent reports whether closing something waits only a moment for the broker, which has not answered in time before.
+func (c *Conn) Silent() bool { return c.session.silent.Load() }
+
 // InFlight returns how many publishes have begun and have no outcome yet.
 func (p *Publisher) InFlight() int { return len(p.slots) }
 

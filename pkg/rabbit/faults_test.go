@@ -179,10 +179,8 @@ func TestNothingIsLostWithTheNode(t *testing.T) { //nolint:tparallel // its part
 		requireBlocked(t, other, q)
 		short, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
 		defer cancel()
-		began := time.Now()
 		require.ErrorIs(t, q.Close(short), rabbit.ErrUnconfirmed)
 		closing(t, other)
-		require.Less(t, time.Since(began), 15*time.Second)
 
 		resumed := make(chan error, 1)
 		go func() { resumed <- p.Publish(ctx, to("q", "3")) }()

@@ -1,5 +1,10 @@
 package rabbit
 
+import "github.com/leveretmq/leveret/pkg/rabbit/internal/frames"
+
+// HeadersDropped is the header that replaces headers of a delivery that the driver could not read; it says why.
+const HeadersDropped = frames.Dropped
+
 // TableSize estimates, from above, how many bytes a header table takes on the wire. All of a message's headers go into
 // one frame; one that is larger than the broker's frame_max (128 KiB by default) closes the connection.
 func TableSize(t Table) int {

@@ -79,7 +79,7 @@ func TestClosingARequesterSparesTheRequestsThatAreBeingWritten(t *testing.T) {
 			_, err := r.Call(ctx, large(body)) // nobody answers
 			return err
 		},
-		"hints": func(r *rabbit.Requester) error { r.Tell(large(body)); return context.DeadlineExceeded },
+		"hints": func(r *rabbit.Requester) error { r.PublishHint(large(body)); return context.DeadlineExceeded },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,37 +10,26 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// parseMechanisms reads the auth_mechanism parameters of an address. The default is PLAIN.
-func parseMechanisms(names []string) ([]string, error) {
-	if len(names) == 0 {
-		return []string{"PLAIN"}, nil
+// parseLogins returns the ways to log in at an address, by its auth_mechanism parameters, the preferred first. The default
+// is PLAIN.
+func parseLogins(u amqp.URI) ([]amqp.Authentication, error) {
+	if len(u.AuthMechanism) == 0 {
+		return []amqp.Authentication{u.PlainAuth()}, nil
 	}
-	var mechanisms []string
-	for _, name := range names {
-		switch m := strings.ToUpper(name); m {
-		case "PLAIN", "AMQPLAIN", "EXTERNAL":
-			mechanisms = append(mechanisms, m)
+	var all []amqp.Authentication
+	for _, name := range u.AuthMechanism {
+		switch strings.ToUpper(name) {
+		case "PLAIN":
+			all = append(all, u.PlainAuth())
+		case "AMQPLAIN":
+			all = append(all, u.AMQPlainAuth())
+		case "EXTERNAL":
+			all = append(all, &amqp.ExternalAuth{})
 		default:
 			return nil, errors.New("an auth_mechanism is unknown; expected plain, amqplain or external")
 		}
 	}
-	return mechanisms, nil
-}
-
-// logins returns the ways to log in at the address, the preferred first.
-func (a address) logins() []amqp.Authentication {
-	var all []amqp.Authentication
-	for _, m := range a.mechanisms {
-		switch m {
-		case "PLAIN":
-			all = append(all, &amqp.PlainAuth{Username: a.user.Username, Password: a.user.Password})
-		case "AMQPLAIN":
-			all = append(all, &amqp.AMQPlainAuth{Username: a.user.Username, Password: a.user.Password})
-		case "EXTERNAL":
-			all = append(all, &amqp.ExternalAuth{})
-		}
-	}
-	return all
+	return all, nil
 }
 
 // candidLogin makes the broker say that it refuses a login. The driver does not announce that it would understand; the
@@ -51,10 +40,11 @@ type candidLogin struct {
 }
 
 func candid(logins []amqp.Authentication, properties Table) []amqp.Authentication {
-	for i, l := range logins {
-		logins[i] = candidLogin{l, properties}
+	var all []amqp.Authentication
+	for _, l := range logins {
+		all = append(all, candidLogin{l, properties})
 	}
-	return logins
+	return all
 }
 
 // Response is called when the driver has written its capabilities into the properties, and has not sent them yet.

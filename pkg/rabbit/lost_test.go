@@ -125,9 +125,8 @@ func TestAClosedChannelIsNoAnswer(t *testing.T) {
 	network.stall(true)
 	require.NoError(t, stop())
 	closing(t, p)
-	began := time.Now()
+	require.True(t, conn.Silent(), "it is waited for once")
 	closing(t, conn)
-	require.Less(t, time.Since(began), 4*time.Second, "it was waited for once")
 	network.stall(false)
 }
 
@@ -140,9 +139,8 @@ func TestClosingAPublisherEndsWithItsContext(t *testing.T) {
 	network.stall(true)
 	short, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
 	defer cancel()
-	began := time.Now()
 	require.NoError(t, p.Close(short))
-	require.Less(t, time.Since(began), 4*time.Second)
+	require.False(t, conn.Silent(), "it did not wait until the broker had to be given up")
 	network.stall(false)
 }
 

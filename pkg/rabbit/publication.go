@@ -5,6 +5,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/pkg/rabbit/internal/frames"
 )
 
 // The driver's types that carry messages.
@@ -97,7 +99,7 @@ func checkField(what, name string, value any) error {
 // too large closes the connection.
 func (ch *Channel) fits(m *Publication) error {
 	limit := ch.session.Config.FrameSize
-	if size := frameOverhead + propertiesSize(&m.Publishing); limit > 0 && size > limit {
+	if size := frames.Overhead + propertiesSize(&m.Publishing); limit > 0 && size > limit {
 		return fmt.Errorf("%w: headers and properties take up to %d bytes; a frame of this connection holds %d", ErrInvalid, size, limit)
 	}
 	return nil

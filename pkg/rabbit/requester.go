@@ -177,7 +177,7 @@ type replyChannel struct {
 	replyTo    string
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
-	hints      *Channel // what Tell publishes on
+	hints      *Channel // what PublishHint publishes on
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended

@@ -287,20 +287,20 @@ func TestRepliesThatWouldCloseTheChannelAreNotSent(t *testing.T) {
 	require.Zero(t, conn.State().Lost)
 }
 
-func TestTell(t *testing.T) {
+func TestPublishHint(t *testing.T) {
 	t.Parallel()
 	conn, ctx := connected(t), within(t)
 	answering(t, conn, nil)
 	declare(t, conn, queue("hints", "classic"))
 	r := requesting(t, conn, rabbit.RequesterConfig{})
-	r.Tell(to("hints", "before the first call nothing can be told"))
+	r.PublishHint(to("hints", "before the first call nothing can be told"))
 	_, err := r.Call(ctx, request("1"))
 	require.NoError(t, err)
-	r.Tell(to("hints", "1"))
+	r.PublishHint(to("hints", "1"))
 	requireReady(t, conn, "hints", 1)
 	astray := to("x", "2")
 	astray.Exchange = "missing"
-	r.Tell(astray)
+	r.PublishHint(astray)
 	_, err = r.Call(ctx, request("2"))
 	require.NoError(t, err)
 	require.Zero(t, conn.State().Lost)

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"io"
@@ -35,11 +36,17 @@ type wire struct {
 	reserved int // bytes that reserve has let in and that are not pending yet
 	err      error
 	closing  bool
-	space    chan struct{} // closed when there is room again; nil while nobody waits
+	waiting  list.List // of room
 
 	failed atomic.Bool // what is written from now on is lost
 	wake   chan struct{}
 	done   chan struct{} // the writing goroutine has ended
+}
+
+// room is what somebody waits for.
+type room struct {
+	bytes int
+	made  chan struct{} // closed when they are reserved
 }
 
 func newWire(c net.Conn, blocked *atomic.Bool) *wire {
@@ -81,42 +88,51 @@ func (w *wire) signal() {
 	}
 }
 
-// tryReserve makes room for n bytes more, and tells whether there is any now. Whoever has reserved writes, and then calls
-// release with the same n. What is pending never exceeds wireBuffer by more than one message. A connection that has
-// failed has room for everything, and what is written is lost.
+// tryReserve makes room for n bytes more, and reports whether there is any now and nobody waits for it. The caller that has
+// reserved writes, and then calls release with the same n. What is pending never exceeds wireBuffer by more than one
+// message. A connection that has failed has room for everything, and what is written is lost.
 func (w *wire) tryReserve(n int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.full() {
+	return w.take(n)
+}
+
+// take is tryReserve for the holder of mu.
+func (w *wire) take(n int) bool {
+	if w.full() || w.waiting.Len() > 0 {
 		return false
 	}
 	w.reserved += n
 	return true
 }
 
-// reserve is tryReserve that waits while ctx lives.
+// reserve is tryReserve that waits while ctx lives. First come, first served.
 func (w *wire) reserve(ctx context.Context, n int) error {
-	for {
-		w.mu.Lock()
-		if !w.full() {
-			w.reserved += n
-			w.mu.Unlock()
-			return nil
-		}
-		if w.space == nil {
-			w.space = make(chan struct{})
-		}
-		space := w.space
+	w.mu.Lock()
+	if w.take(n) {
 		w.mu.Unlock()
-		select {
-		case <-space:
-		case <-ctx.Done():
-			return because(ErrBlocked, ended(ctx))
-		}
+		return nil
+	}
+	own := room{n, make(chan struct{})}
+	place := w.waiting.PushBack(own)
+	w.mu.Unlock()
+	select {
+	case <-own.made:
+		return nil
+	case <-ctx.Done():
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-own.made:
+		return nil
+	default:
+		w.waiting.Remove(place)
+		return because(ErrBlocked, ended(ctx))
 	}
 }
 
-// release tells that n reserved bytes are pending now, or will never be.
+// release returns n reserved bytes, which are pending now or will never be.
 func (w *wire) release(n int) {
 	w.mu.Lock()
 	w.reserved -= n
@@ -124,16 +140,17 @@ func (w *wire) release(n int) {
 	w.mu.Unlock()
 }
 
-// full tells whether there is no room. The caller holds mu.
+// full reports whether there is no room. The caller holds mu.
 func (w *wire) full() bool {
 	return len(w.pending)+w.reserved >= wireBuffer && w.err == nil && !w.closing
 }
 
-// makeRoom wakes those who wait for room, if there is some. The caller holds mu.
+// makeRoom reserves for those who wait longest, and wakes them, while there is room. The caller holds mu.
 func (w *wire) makeRoom() {
-	if w.space != nil && !w.full() {
-		close(w.space)
-		w.space = nil
+	for first := w.waiting.Front(); first != nil && !w.full(); first = w.waiting.Front() {
+		r := w.waiting.Remove(first).(room) //nolint:forcetypeassert // there is nothing else in it
+		w.reserved += r.bytes
+		close(r.made)
 	}
 }
 

@@ -119,6 +119,44 @@ func TestWireHoldsPublishersBackWhileItIsFull(t *testing.T) {
 	})
 }
 
+// Room goes to those who wait longest, and wakes nobody else.
+func TestWireServesThoseWhoWaitInOrder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := piped(t, new(atomic.Bool))
+		require.True(t, w.tryReserve(wireBuffer))
+		var served []int
+		gone, leave := context.WithCancel(t.Context())
+		for i := range 6 {
+			ctx := t.Context()
+			if i == 2 {
+				ctx = gone
+			}
+			go func() {
+				if w.reserve(ctx, wireBuffer) == nil {
+					served = append(served, i)
+				}
+			}()
+			synctest.Wait()
+		}
+		leave()
+		synctest.Wait()
+		for _, want := range [][]int{{0}, {0, 1}, {0, 1, 3}} {
+			w.release(wireBuffer)
+			synctest.Wait()
+			require.Equal(t, want, served)
+			require.False(t, w.tryReserve(1), "there is no room")
+		}
+		w.release(wireBuffer / 2)
+		require.False(t, w.tryReserve(1), "and where there is some, others wait for it")
+		w.release(wireBuffer / 2)
+		synctest.Wait()
+		require.NoError(t, w.Close())
+		synctest.Wait()
+		require.Equal(t, []int{0, 1, 3, 4, 5}, served)
+	})
+}
+
 func TestWireMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	const message, senders = 200 << 10, 50

@@ -1,18 +1,20 @@
-package rabbit
+// Package frames reads the frames that a broker sends, and mends what the driver could not read.
+package frames
 
 import (
 	"bufio"
 	"encoding/binary"
 	"io"
 	"math"
-	"net"
 	"sync/atomic"
 )
 
+// Overhead is how many bytes a frame has beside its payload: type, channel, size, and the octet at the end.
+const Overhead = 8
+
 const (
-	frameOverhead = 8 // type, channel, size, and the octet at the end
-	headerFrame   = 2
-	headersFlag   = 1 << 13
+	headerFrame = 2
+	headersFlag = 1 << 13
 	// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
 	maxDepth   = 32
 	maxEntries = 8192
@@ -20,17 +22,17 @@ const (
 	maxHeaderFrame = 1 << 20
 )
 
-// HeadersDropped is the header that replaces headers that cannot be carried on; it says why.
-const HeadersDropped = "leveret-headers-dropped"
+// Dropped is the name of the header that replaces headers that cannot be carried on; it says why.
+const Dropped = "leveret-headers-dropped"
 
-// inbound is the stream of frames from the broker, without what would make the driver give up the connection: headers
+// A Reader is the stream of frames from the broker, without what would make the driver give up the connection: headers
 // that RabbitMQ carries but the driver cannot read. Without it one message from a foreign sender would end the
 // connection each time it is delivered, together with whatever else is handled at that moment. It makes two changes to
 // the header frames of messages, and passes everything else through:
 //
 //   - a 64-bit integer of type 'L', as Python's py-amqp writes it, becomes one of type 'l', which RabbitMQ takes it for;
 //   - headers that nest deeper than 32, or with more than 8192 entries in one table, are replaced by one that says so.
-type inbound struct {
+type Reader struct {
 	source *bufio.Reader
 	rest   int    // bytes of the frame that is being passed through
 	held   []byte // what is left of a header frame
@@ -38,20 +40,13 @@ type inbound struct {
 	failed atomic.Pointer[error] // what reading has ended with
 }
 
-func newInbound(source io.Reader) *inbound {
-	return &inbound{source: bufio.NewReaderSize(source, 32<<10)}
+// NewReader reads frames from source.
+func NewReader(source io.Reader) *Reader {
+	return &Reader{source: bufio.NewReaderSize(source, 32<<10)}
 }
-
-// readableConn is a connection that is read through inbound.
-type readableConn struct {
-	net.Conn
-	inbound *inbound
-}
-
-func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
 // Read returns bytes of one frame at a time.
-func (f *inbound) Read(p []byte) (int, error) {
+func (f *Reader) Read(p []byte) (int, error) {
 	n, err := f.read(p)
 	if err != nil {
 		f.failed.Store(&err)
@@ -59,15 +54,15 @@ func (f *inbound) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failure returns what reading has ended with: of that, the driver passes on the text at best.
-func (f *inbound) failure() error {
+// Failure returns what reading has ended with: of that, the driver passes on the text at best.
+func (f *Reader) Failure() error {
 	if err := f.failed.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-func (f *inbound) read(p []byte) (int, error) {
+func (f *Reader) read(p []byte) (int, error) {
 	if len(f.held) == 0 && f.rest == 0 {
 		if err := f.next(); err != nil {
 			return 0, err
@@ -84,8 +79,8 @@ func (f *inbound) read(p []byte) (int, error) {
 }
 
 // next begins a frame: one that needs no look is passed through, a message's header frame is held as it may go on.
-func (f *inbound) next() error {
-	head, err := f.source.Peek(frameOverhead - 1)
+func (f *Reader) next() error {
+	head, err := f.source.Peek(Overhead - 1)
 	if err != nil {
 		if len(head) > 0 && err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -94,10 +89,10 @@ func (f *inbound) next() error {
 	}
 	payload := binary.BigEndian.Uint32(head[3:7])
 	if head[0] != headerFrame || payload > math.MaxInt32 {
-		f.rest = int(payload) + frameOverhead
+		f.rest = int(payload) + Overhead
 		return nil
 	}
-	size := int(payload) + frameOverhead
+	size := int(payload) + Overhead
 	if size > maxHeaderFrame { // none that was agreed to
 		f.rest = size
 		return nil
@@ -153,7 +148,7 @@ func readable(frame []byte) []byte {
 // replaceTable returns the frame with another table in the place of the one at frame[at:end].
 func replaceTable(frame []byte, at, end int) []byte {
 	const why = "nested deeper than 32, or of more than 8192 entries"
-	table := append([]byte{byte(len(HeadersDropped))}, HeadersDropped...)
+	table := append([]byte{byte(len(Dropped))}, Dropped...)
 	table = binary.BigEndian.AppendUint32(append(table, 'S'), uint32(len(why)))
 	table = append(table, why...)
 	out := make([]byte, 0, at+4+len(table)+len(frame)-end)
@@ -161,7 +156,7 @@ func replaceTable(frame []byte, at, end int) []byte {
 	out = binary.BigEndian.AppendUint32(out, uint32(len(table)))
 	out = append(out, table...)
 	out = append(out, frame[end:]...)
-	binary.BigEndian.PutUint32(out[3:7], uint32(len(out)-frameOverhead))
+	binary.BigEndian.PutUint32(out[3:7], uint32(len(out)-Overhead))
 	return out
 }
 

@@ -2,10 +2,10 @@ package rabbit
 
 import "context"
 
-// Tell publishes m if that is possible at once, and forgets it: for hints that nobody relies on. It has a channel of its
-// own, which lasts as long as the connection: where the hint may not be published, or its exchange does not exist, the
-// broker closes that one, and no call is any the worse.
-func (r *Requester) Tell(m *Publication) {
+// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their own
+// channel, which lasts as long as the connection: where one may not be published, or its exchange does not exist, the
+// broker closes that channel, and no call suffers.
+func (r *Requester) PublishHint(m *Publication) {
 	calls := r.channel.current.Load()
 	if calls == nil {
 		return

@@ -1,4 +1,4 @@
-package rabbit
+package frames
 
 import (
 	"bytes"
@@ -37,7 +37,7 @@ func nested(kind byte, depth int) string {
 	return short("deep") + value
 }
 
-func TestInbound(t *testing.T) {
+func TestReader(t *testing.T) {
 	t.Parallel()
 	const dropped = "\x17leveret-headers-droppedS\x00\x00\x00\x33nested deeper than 32, or of more than 8192 entries"
 	entries := func(n int) string { return short("many") + "A" + long(strings.Repeat("V", n)) }
@@ -71,25 +71,25 @@ func TestInbound(t *testing.T) {
 			if name == "not AMQP" {
 				in, want = test.in, test.want
 			}
-			got, err := io.ReadAll(newInbound(strings.NewReader(in)))
+			got, err := io.ReadAll(NewReader(strings.NewReader(in)))
 			require.NoError(t, err)
 			require.Equal(t, []byte(want), got)
-			got, err = io.ReadAll(newInbound(oneByte{strings.NewReader(in)}))
+			got, err = io.ReadAll(NewReader(oneByte{strings.NewReader(in)}))
 			require.NoError(t, err)
 			require.Equal(t, []byte(want), got, "a byte at a time")
 		})
 	}
 }
 
-// TestInboundEnds: what ends in the middle of a frame is an error, not an end.
-func TestInboundEnds(t *testing.T) {
+// TestReaderEnds: what ends in the middle of a frame is an error, not an end.
+func TestReaderEnds(t *testing.T) {
 	t.Parallel()
 	whole := frame(2, properties(short("a")+"V"))
 	for n := 1; n < len(whole); n++ {
-		_, err := io.ReadAll(newInbound(strings.NewReader(whole[:n])))
+		_, err := io.ReadAll(NewReader(strings.NewReader(whole[:n])))
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "after %d bytes", n)
 	}
-	_, err := io.ReadAll(newInbound(strings.NewReader("")))
+	_, err := io.ReadAll(NewReader(strings.NewReader("")))
 	require.NoError(t, err)
 }
 
@@ -97,15 +97,15 @@ type oneByte struct{ io.Reader }
 
 func (r oneByte) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(len(p), 1)]) }
 
-// FuzzInbound: whatever comes, nothing panics, and the stream keeps its frames.
-func FuzzInbound(f *testing.F) {
+// FuzzReader: whatever comes, nothing panics, and the stream keeps its frames.
+func FuzzReader(f *testing.F) {
 	f.Add([]byte(frame(2, properties(short("L")+"L12345678"))))
 	f.Add([]byte(frame(2, properties(nested('F', 40))) + frame(8, "")))
 	f.Add([]byte(frame(2, properties(nested('A', 40)))[:50]))
 	f.Add([]byte("\x02\x00\x01\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, _ := io.ReadAll(newInbound(bytes.NewReader(in)))
-		again, _ := io.ReadAll(newInbound(bytes.NewReader(got)))
+		got, _ := io.ReadAll(NewReader(bytes.NewReader(in)))
+		again, _ := io.ReadAll(NewReader(bytes.NewReader(got)))
 		require.Equal(t, got, again, "what was mended needs no mending")
 	})
 }

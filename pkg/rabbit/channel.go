@@ -1,0 +1,179 @@
+package rabbit
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
+)
+
+// A Channel is one channel of the connection, with all that the driver lets one do with it. It lives as long as the
+// connection does; there is no other after it but the next that Conn.Channel opens.
+type Channel struct {
+	*amqp.Channel
+	session *session
+	closes  chan *amqp.Error
+
+	once   sync.Once
+	reason *amqp.Error
+
+	// turns keeps methods out of messages: who publishes takes one, and who calls or closes all of them. The driver writes a
+	// message frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
+	turns   *semaphore.Weighted
+	retired atomic.Bool // nothing may be written any more: it is about to be closed
+
+	calls   sync.WaitGroup // those of callOn that are not answered yet
+	closing sync.Once
+	ended   chan struct{} // closed when Close has returned
+}
+
+// Channel opens a channel, waiting for the connection while ctx lives. Whoever asked for it closes it.
+func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
+	for {
+		s, err := c.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
+		if err == nil {
+			return &Channel{
+				Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
+				turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{}),
+			}, nil
+		}
+		if ctx.Err() != nil {
+			return nil, c.notSent(ctx)
+		}
+		if s.alive() {
+			return nil, fmt.Errorf("open a channel: %w", err)
+		}
+	}
+}
+
+// alive tells whether the channel can be used, as far as anybody knows.
+func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
+
+// exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
+func (ch *Channel) exception() *amqp.Error {
+	if !ch.IsClosed() {
+		return nil
+	}
+	ch.once.Do(func() {
+		if e := <-ch.closes; e != nil && e.Server && e.Recover && !ch.session.IsClosed() {
+			ch.reason = e
+		}
+	})
+	return ch.reason
+}
+
+// allTurns is what a call takes of a channel's turns.
+const allTurns = math.MaxInt64
+
+// write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to be
+// answered. Once the channel is closed, or about to be, it is amqp.ErrClosed.
+func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredConfirmation, error) {
+	if !ch.turns.TryAcquire(1) { // else ctx is of no account: Acquire refuses one that has ended
+		if err := ch.turns.Acquire(ctx, 1); err != nil {
+			return nil, ended(ctx)
+		}
+	}
+	defer ch.turns.Release(1)
+	if ch.retired.Load() {
+		return nil, amqp.ErrClosed
+	}
+	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+}
+
+// leftBehind is how long a call that nobody waits for any more keeps the turns, unless it is answered: nobody knows whether
+// it has been written yet.
+const leftBehind = time.Second
+
+// callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published on
+// the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
+func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
+	var none T
+	if err := ch.turns.Acquire(ctx, allTurns); err != nil {
+		return none, ended(ctx)
+	}
+	release := sync.OnceFunc(func() { ch.turns.Release(allTurns) })
+	if ch.retired.Load() {
+		release()
+		return none, amqp.ErrClosed
+	}
+	ch.calls.Add(1)
+	v, err := await(ctx, func() (T, error) {
+		defer ch.calls.Done()
+		defer release()
+		v, err := call()
+		if err == nil {
+			ch.session.silent.Store(false)
+		}
+		return v, err
+	}, func(T) {})
+	if ctx.Err() != nil {
+		time.AfterFunc(leftBehind, release)
+	}
+	return v, err
+}
+
+// doOn is callOn for a call without a result.
+func doOn(ctx context.Context, ch *Channel, call func() error) error {
+	_, err := callOn(ctx, ch, func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}
+
+// close closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind
+// are answered first: what is written behind the closing of its channel costs the whole connection, since to the broker
+// it belongs to a channel that was never opened. May be called again.
+func (ch *Channel) close(ctx context.Context) {
+	ch.closing.Do(func() {
+		go func() {
+			defer close(ch.ended)
+			_ = ch.turns.Acquire(context.Background(), allTurns)
+			ch.retired.Store(true)
+			ch.turns.Release(allTurns)
+			ch.calls.Wait()
+			if open := !ch.IsClosed(); ch.Channel.Close() == nil && open {
+				ch.session.silent.Store(false)
+			}
+		}()
+	})
+	timer := time.NewTimer(ch.session.patience())
+	defer timer.Stop()
+	select {
+	case <-ch.ended:
+	case <-timer.C:
+		ch.session.silent.Store(true)
+	case <-ctx.Done():
+	}
+}
+
+// await runs a call of the driver that knows no context. A result that comes too late goes to discard.
+func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	results := make(chan result, 1)
+	go func() {
+		v, err := call()
+		results <- result{v, err}
+	}()
+	select {
+	case r := <-results:
+		return r.value, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-results; r.err == nil {
+				discard(r.value)
+			}
+		}()
+		var none T
+		return none, ended(ctx)
+	}
+}
