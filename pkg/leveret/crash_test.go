@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +48,10 @@ func crashingWorker(url string) (code int) { //nolint:unparam // a worker that e
 	}
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
 	do.Handle(h, func(_ context.Context, v thing) error {
+		if isPoison(v.N) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
 		if v.N%10 == 3 {
 			return errors.New("retried, and then dead-lettered")
 		}

@@ -64,7 +64,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Concurrency:  w.config.Concurrency,
 		Prefetch:     w.config.Prefetch,
 		DrainTimeout: w.config.DrainTimeout,
-		StopTimeout:  w.config.StuckAfter,
+		StopTimeout:  w.config.StuckAfter + settleTimeout, // a stuck handler is abandoned before
 		Logger:       w.log,
 		Handle:       e.handle,
 		OnReady:      sync.OnceFunc(w.consuming),
@@ -72,22 +72,46 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 	})
 }
 
-// handle takes one delivery all the way, from its bytes to its settlement.
-func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) (settlement rabbit.Settlement) {
+// handle takes one delivery from a consumer all the way, from its bytes to its settlement.
+func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+	w := e.worker
+	if e.spec.Kind == KindRequest {
+		return e.attempt(ctx, d, func() {})
+	}
+	if d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d) {
+		return rabbit.Ack
+	}
+	w.alone.RLock()
+	leave := sync.OnceFunc(w.alone.RUnlock)
+	defer leave()
+	return e.attempt(ctx, d, leave)
+}
+
+// attempt handles one delivery. It calls leave if the handler is stuck, so that nothing waits for it any more.
+func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()) (settlement rabbit.Settlement) {
 	tel := e.worker.conn.tel
 	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
 	if m.Redelivered {
 		tel.redelivered.Add(ctx, 1, e.signals.ok)
 	}
-	watch := e.worker.watch(e, m)
 	if e.spec.Kind == KindRequest {
 		var done func()
 		ctx, done = e.worker.calls.begin(ctx, m.ID)
 		defer done()
 	}
 	ctx, done := e.signals.beginProcessing(ctx, m)
-	o := e.process(ctx, m, func(ctx context.Context, o Outcome) (err error) {
-		watch.Stop()
+	var taken atomic.Bool // by the one of two that settles: the handler that returned, or the watch over a stuck one
+	ended := make(chan struct{})
+	defer close(ended)
+	stuck := func() {
+		if e.worker.outlasts(ended) && taken.CompareAndSwap(false, true) {
+			e.stuck(ctx, d, m, leave)
+		}
+	}
+	o := e.process(ctx, m, stuck, func(ctx context.Context, o Outcome) (err error) {
+		if !taken.CompareAndSwap(false, true) {
+			return errAbandoned
+		}
 		done(o.Err, o.Verdict != VerdictExpired && o.Verdict != VerdictRefused)
 		settlement, err = e.settle(ctx, d, m, o)
 		return err

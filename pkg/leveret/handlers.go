@@ -157,7 +157,7 @@ func (h *Handlers) Process(ctx context.Context, m *Message, settle func(context.
 	if found.spec.Kind == KindRequest && m.Deadline.IsZero() {
 		m.Deadline = time.Now().Add(found.spec.Timeout)
 	}
-	return found.process(ctx, m, settle)
+	return found.process(ctx, m, nil, settle)
 }
 
 func (h *Handlers) find(m *Message) (*handler, error) {
@@ -177,8 +177,11 @@ func (h *Handlers) find(m *Message) (*handler, error) {
 	}
 }
 
-func (h *handler) process(ctx context.Context, m *Message, settle func(context.Context, Outcome) error) Outcome {
-	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope}}
+// errAbandoned is returned by a settle function if the message was settled already, since its handler did not return.
+var errAbandoned = errors.New("the handler returned too late")
+
+func (h *handler) process(ctx context.Context, m *Message, interrupted func(), settle func(context.Context, Outcome) error) Outcome {
+	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope, interrupted: interrupted}}
 	o := h.refuse(m)
 	if o.Verdict == 0 {
 		err := h.run(ctx, m)
@@ -187,10 +190,15 @@ func (h *handler) process(ctx context.Context, m *Message, settle func(context.C
 		}
 		o = judge(ctx, m, err)
 	}
+	return h.finish(ctx, m, o, settle)
+}
+
+// finish settles a message that has its verdict, and reports its outcome.
+func (h *handler) finish(ctx context.Context, m *Message, o Outcome, settle func(context.Context, Outcome) error) Outcome {
 	if settle != nil {
 		o.SettleErr = settle(ctx, o)
 	}
-	if report := h.handlers.config.OnOutcome; report != nil {
+	if report := h.handlers.config.OnOutcome; report != nil && !errors.Is(o.SettleErr, errAbandoned) {
 		report(ctx, m, o)
 	}
 	return o

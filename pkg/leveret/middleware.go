@@ -65,6 +65,9 @@ func limited(limit time.Duration) Middleware {
 			}
 			ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 			defer cancel()
+			if h := handlingFrom(ctx); h != nil && h.interrupted != nil {
+				defer context.AfterFunc(ctx, h.interrupted)()
+			}
 			err := next(ctx, m)
 			// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
 			if err != nil && errors.Is(context.Cause(ctx), cause) && CodeOf(err).retryable() {

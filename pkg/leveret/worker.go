@@ -27,6 +27,11 @@ type WorkerConfig struct {
 	// DrainTimeout is how long handlers may finish after Run's context has ended, before their own contexts end.
 	// Default 30 s.
 	DrainTimeout time.Duration
+	// NoQuarantine handles every message as it comes, however often it came back to its queue. By default one that came
+	// back three times is suspected of crashing its workers: it is copied to the queue quarantine.<service>, and handled
+	// from there while no other command or event of this worker is. If the worker crashes three times over it even so, it is
+	// dead-lettered.
+	NoQuarantine bool
 	// Stacks puts the stack of a panic into the dead letter. Stacks reveal the code: off by default.
 	Stacks bool
 	// OnReady is called once, when every queue has been consumed for the first time. It must not block. Optional.
@@ -66,8 +71,13 @@ type Worker struct {
 	running atomic.Bool
 	silent  atomic.Int64 // endpoints that were never consumed yet
 
-	stuck    chan error
+	stuck    chan struct{} // has one in it when a handler is stuck
 	stuckNow atomic.Pointer[error]
+
+	quarantineQueue string
+	alone           sync.RWMutex   // held for reading by handlers of commands and events, for writing by the trial of a suspect
+	suspected       chan struct{}  // has one in it when this worker has put a suspect into quarantine
+	survived        map[string]int // interrupted trials, by message id, that were no crashes
 }
 
 // NewWorker makes a worker for handlers. It does not block or connect; Run does. It returns what is wrong with the
@@ -91,7 +101,8 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	if len(service.serves()) == 0 {
 		return nil, withCode("%w: the service %q serves nothing", ErrUndeclared, service.name)
 	}
-	w := &Worker{conn: conn, handlers: handlers, config: config, stuck: make(chan error, 1), log: conn.config.Logger.With("service", service.name)}
+	w := &Worker{conn: conn, handlers: handlers, config: config, stuck: make(chan struct{}, 1), log: conn.config.Logger.With("service", service.name),
+		quarantineQueue: conn.names.Quarantine(service.name), suspected: make(chan struct{}, 1), survived: map[string]int{}}
 	for _, h := range handlers.seal() {
 		w.endpoints = append(w.endpoints, newEndpoint(w, h))
 	}
@@ -112,6 +123,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.running.Swap(true) {
 		return Errorf(FailedPrecondition, "the worker runs already, or has run")
 	}
+	if err := w.checkChannels(); err != nil {
+		return err
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	w.publisher = rabbit.NewPublisher(w.conn.publish, rabbit.PublisherConfig{
@@ -122,15 +136,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	var err error
 	select {
 	case err = <-ended:
-	case err = <-w.stuck: // what does not end now is not waited for again
+	case <-w.stuck: // what does not end now is not waited for again
 		stop()
 		drained := time.NewTimer(w.config.DrainTimeout)
 		defer drained.Stop()
 		select {
-		case others := <-ended:
-			err = errors.Join(err, others)
+		case err = <-ended:
 		case <-drained.C:
 		}
+	}
+	if stuck := w.stuckNow.Load(); stuck != nil {
+		err = errors.Join(*stuck, err)
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -147,6 +163,9 @@ func (w *Worker) consume(ctx context.Context, stop func()) error {
 	defer deaf()
 	if c := w.control(); c != nil {
 		control.Go(func() { _ = c.Run(hearing) })
+	}
+	if w.takesWork() && !w.config.NoQuarantine {
+		consumers.Go(func() { w.quarantine(ctx) })
 	}
 	errs := make([]error, len(w.endpoints))
 	for i, e := range w.endpoints {
@@ -169,6 +188,35 @@ func (w *Worker) consuming() {
 	if w.silent.Add(-1) == 0 {
 		w.config.OnReady()
 	}
+}
+
+// takesWork reports whether the worker handles commands or events.
+func (w *Worker) takesWork() bool {
+	return slices.ContainsFunc(w.endpoints, func(e *endpoint) bool { return e.spec.Kind != KindRequest })
+}
+
+// channelsBeside is how many channels of a connection consumers leave to publishing, declaring, control and quarantine.
+const channelsBeside = 8
+
+// checkChannels returns an error if the connections have too few channels for the worker's queues: one each.
+func (w *Worker) checkChannels() error {
+	requests := 0
+	for _, e := range w.endpoints {
+		if e.spec.Kind == KindRequest {
+			requests++
+		}
+	}
+	for _, c := range []struct {
+		kind string
+		n    int
+		conn *rabbit.Conn
+	}{{"commands and events", len(w.endpoints) - requests, w.conn.consume}, {"requests", requests, w.conn.publish}} {
+		if limit := c.conn.State().Channels; c.n+channelsBeside > limit {
+			return Errorf(FailedPrecondition, "the service %q takes %s from %d queues, over a channel each; the broker allows a connection %d (channel_max), "+
+				"of which %d are for other things: split the service, or raise channel_max", w.Service().name, c.kind, c.n, limit, channelsBeside)
+		}
+	}
+	return nil
 }
 
 // Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says what
@@ -198,23 +246,6 @@ func (w *Worker) Queues() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// watch reports a handler that is still running long after its context has ended.
-func (w *Worker) watch(e *endpoint, m *Message) *time.Timer {
-	limit := e.handlers.config.HandlerTimeout
-	if !m.Deadline.IsZero() {
-		limit = min(limit, max(time.Until(m.Deadline), 0))
-	}
-	limit += w.config.StuckAfter
-	return time.AfterFunc(limit, func() {
-		err := fmt.Errorf("%w: the message %s of the queue %s has been in its handler for more than %v", ErrStuck, m.ID, e.queue, limit)
-		w.stuckNow.Store(&err)
-		select {
-		case w.stuck <- err:
-		default:
-		}
-	})
 }
 
 // tag is what consumers are called in the management UI.

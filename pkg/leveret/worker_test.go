@@ -218,17 +218,19 @@ func TestHandlerLimit(t *testing.T) {
 	require.Equal(t, "the handler took longer than its limit: context deadline exceeded", d.Headers["leveret-error-message"])
 }
 
-// TestStuck: a handler that ignores the end of its context stops the worker, and the message goes to another.
+// TestStuck: a handler that ignores the end of its context stops the worker, which puts the message aside before: as a
+// failed attempt, so that the next worker does not take it at once.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)
 	release := make(chan struct{})
-	stuck := make(chan struct{}, 1)
-	var letGo sync.Once
-	defer letGo.Do(func() { close(release) })
+	defer close(release)
+	stuck, outcomes := make(chan struct{}, 1), make(chan leveret.Outcome, 9)
 	conn := h.connect(leveret.ConnConfig{})
-	w := h.worker(conn, h.service, leveret.WorkerConfig{StuckAfter: 100 * time.Millisecond, DrainTimeout: 50 * time.Millisecond},
-		leveret.HandlersConfig{HandlerTimeout: 50 * time.Millisecond})
+	w := h.worker(conn, h.service, leveret.WorkerConfig{StuckAfter: 100 * time.Millisecond, DrainTimeout: time.Minute}, leveret.HandlersConfig{
+		HandlerTimeout: 50 * time.Millisecond,
+		OnOutcome:      func(_ context.Context, _ *leveret.Message, o leveret.Outcome) { outcomes <- o },
+	})
 	h.do.Handle(w.Handlers, func(context.Context, thing) error {
 		stuck <- struct{}{}
 		<-release
@@ -241,14 +243,52 @@ func TestStuck(t *testing.T) {
 	require.ErrorIs(t, err, leveret.ErrStuck)
 	require.ErrorContains(t, err, "the queue a.do")
 	require.ErrorIs(t, w.Ready(), leveret.ErrStuck)
-	require.Zero(t, h.peer().count("a.do"), "this process has it still")
-	// The program exits now, and the broker gives the message to another.
-	require.NoError(t, conn.Close(h.ctx))
+	o := receive(t, outcomes)
+	require.Equal(t, leveret.VerdictRetry, o.Verdict)
+	require.ErrorIs(t, o.Err, leveret.DeadlineExceeded)
+	require.NoError(t, o.SettleErr)
+	foreign := h.peer()
+	require.Zero(t, foreign.count("a.do"))
 	handled := make(chan *leveret.Message, 1)
 	h.handle(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) error { handled <- leveret.MessageFrom(ctx); return nil })
 	m := receive(t, handled)
-	require.True(t, m.Redelivered)
-	require.Equal(t, 1, m.Attempt, "a redelivery is no attempt")
+	require.Equal(t, 2, m.Attempt)
+	require.False(t, m.Redelivered)
+	require.Empty(t, outcomes, "the late handler has no further outcome")
+}
+
+// A handler that is stuck does not keep the others from finishing, nor those that have finished from being settled.
+func TestStuckAmongOthers(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	release, never := make(chan struct{}), make(chan struct{})
+	defer close(never)
+	var begun sync.WaitGroup
+	begun.Add(5)
+	r := h.handle(leveret.WorkerConfig{StuckAfter: 50 * time.Millisecond, DrainTimeout: time.Minute}, func(ctx context.Context, v thing) error {
+		begun.Done()
+		if v.N == 0 {
+			<-never
+		}
+		<-release
+		return nil
+	}, leveret.HandlersConfig{HandlerTimeout: 100 * time.Millisecond, Middleware: []leveret.Middleware{func(next leveret.Handler) leveret.Handler {
+		return func(ctx context.Context, m *leveret.Message) error {
+			if m.Attempt == 1 {
+				return next(ctx, m)
+			}
+			return nil
+		}
+	}}})
+	for i := range 5 {
+		h.send(thing{N: i})
+	}
+	begun.Wait()
+	close(release)
+	require.ErrorIs(t, r.wait(), leveret.ErrStuck)
+	foreign := h.peer()
+	require.Zero(t, foreign.count("a.do"))
+	require.Zero(t, foreign.count("a.do.dlq"))
 }
 
 // TestDrain: what runs is finished and settled, what was not begun goes back at once, untouched.

@@ -42,6 +42,8 @@ type State struct {
 	Lost int
 	// Version is the broker's, as it told when the connection was made.
 	Version string
+	// Channels is how many channels the connection may have (channel_max).
+	Channels int
 }
 
 // A Conn is one connection to a broker, made again whenever it is lost. It is safe for concurrent use.
@@ -244,7 +246,7 @@ func (c *Conn) setBlocked(s *session, b amqp.Blocking) {
 
 func (c *Conn) established(s *session) {
 	c.config.Logger.Info("connected", "address", s.address, "broker", s.version())
-	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: s.version()})
+	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: s.version(), Channels: int(s.Config.ChannelMax)})
 	c.backoff.wake()
 }
 

@@ -166,7 +166,7 @@ func (g *Getter) Handle(ctx context.Context, d Delivery, handle func(context.Con
 
 // Context returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its
 // cause is [ErrNotConnected] then. The function that it returns must be called.
-func (g *Getter) Context(ctx context.Context) (context.Context, context.CancelFunc) {
+func (g *Getter) Context(ctx context.Context) (context.Context, func()) {
 	living, cancel := context.WithCancelCause(ctx)
 	go func() {
 		select {

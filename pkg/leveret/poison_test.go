@@ -1,0 +1,121 @@
+package leveret_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// isPoison says which messages kill the worker process of TestPoison that handles them.
+func isPoison(n int) bool { return n < 0 }
+
+// TestPoison: messages that kill their worker become dead letters after some crashes, and take no other message along.
+func TestPoison(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const n = 300
+	do, service := crashes()
+	client := b.client(b.connect(leveret.ConnConfig{}), service, leveret.ClientConfig{})
+	effects := t.TempDir() + "/effects"
+	require.NoError(t, os.WriteFile(effects, nil, 0o600))
+	for i := range n {
+		number := i
+		if i == 40 || i == 45 { // side by side: each crash has the other one in hand, too
+			number = -i
+		}
+		require.NoError(t, do.Send(b.ctx, client, thing{N: number}))
+	}
+	foreign := b.peer()
+	dead := func() int { return foreign.count("a.do.dlq") }
+	crashed := 0
+	for dead() < 2+n/10 {
+		require.Less(t, crashed, 40, "it crashes for ever")
+		cmd := exec.CommandContext(b.ctx, os.Args[0], "-test.run=^$")
+		cmd.Env = append(os.Environ(), crashURL+"="+b.url, crashFile+"="+effects)
+		require.NoError(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		var gone atomic.Bool
+		b.eventually(func() bool {
+			select {
+			case <-ended:
+				gone.Store(true)
+				return true
+			default:
+				return dead() == 2+n/10
+			}
+		}, "it crashes, or is done")
+		if gone.Load() {
+			crashed++
+			continue
+		}
+		require.NoError(t, cmd.Process.Kill())
+		<-ended
+	}
+	t.Logf("%d crashes for 2 messages", crashed)
+	poison := map[int]int{}
+	for range 2 + n/10 {
+		d := foreign.take("a.do.dlq")
+		v, err := do.Decode(d.Body)
+		require.NoError(t, err)
+		if !isPoison(v.N) {
+			require.Equal(t, 3, v.N%10, "an innocent message is dead: %v", d.Headers)
+			continue
+		}
+		poison[v.N]++
+		require.Equal(t, "crashed_worker", d.Headers["leveret-error-reason"])
+		require.Equal(t, "a.do", d.Headers["leveret-failed-queue"])
+	}
+	require.Equal(t, map[int]int{-40: 1, -45: 1}, poison)
+	text, err := os.ReadFile(effects)
+	require.NoError(t, err)
+	seen := map[int]bool{}
+	for line := range bytes.Lines(text) {
+		i, err := strconv.Atoi(string(bytes.TrimSpace(line)))
+		require.NoError(t, err)
+		seen[i] = true
+	}
+	require.Len(t, seen, n-2-n/10, "every other message has taken effect")
+	b.eventually(func() bool { return foreign.count("a.do") == 0 && foreign.count("quarantine.a") == 0 && foreign.count("retry.50ms") == 0 })
+}
+
+// TestReturnsProveNothing: messages that come back to their queue again and again, because workers stop and connections are
+// lost, are handled in the end; none is dead-lettered for it.
+func TestReturnsProveNothing(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	const n = 40
+	for i := range n {
+		h.send(thing{N: i})
+	}
+	foreign := h.peer()
+	var handled atomic.Int64
+	for range 8 {
+		begun := make(chan struct{}, n)
+		conn := h.connect(leveret.ConnConfig{})
+		w := h.worker(conn, h.service, leveret.WorkerConfig{DrainTimeout: 10 * time.Millisecond})
+		h.do.Handle(w.Handlers, func(ctx context.Context, _ thing) error {
+			begun <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		r := h.run(w)
+		receive(t, begun)
+		require.NoError(t, r.halt())
+		require.NoError(t, conn.Close(h.ctx))
+		h.eventually(func() bool { return foreign.count("a.do")+foreign.count("quarantine.a") == n }, "all of them came back")
+	}
+	h.handle(leveret.WorkerConfig{}, func(context.Context, thing) error { handled.Add(1); return nil })
+	h.eventually(func() bool { return handled.Load() == n })
+	h.eventually(func() bool { return foreign.count("a.do")+foreign.count("quarantine.a") == 0 })
+	require.Zero(t, foreign.count("a.do.dlq"))
+}
