@@ -50,14 +50,14 @@ type ConnConfig struct {
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
-	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: the reason is logged
-	// as a warning.
+	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: the reason is
+	// logged as a warning.
 	OnFailure func(error)
 	// Logger logs what no caller learns: attempts to connect that failed, connections lost and made, failed messages.
 	// Default [slog.Default].
 	Logger *slog.Logger
-	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through is
-	// carried on all the same.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through
+	// is carried on all the same.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 }
