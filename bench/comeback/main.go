@@ -72,11 +72,12 @@ func start(ctx context.Context, address string, n int) ([]*leveret.Worker, error
 			if err != nil {
 				return err
 			}
-			w, err := leveret.NewWorker(conn, service, leveret.WorkerConfig{})
+			h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+			do.Handle(h, func(context.Context, job) error { return nil })
+			w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
 			if err != nil {
 				return err
 			}
-			do.Handle(w, func(context.Context, job) error { return nil })
 			workers[i] = w
 			go func() { _ = w.Run(ctx) }()
 			return nil

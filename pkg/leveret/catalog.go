@@ -54,8 +54,8 @@ func NewCatalog(services ...*Service) *Catalog {
 	return c
 }
 
-// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is. It
-// validates the contracts' examples.
+// Err returns everything that is wrong with the services and contracts, all at once, in plain words; nil if nothing is.
+// It validates the contracts' examples.
 func (c *Catalog) Err() error {
 	errs := []error{c.err}
 	for _, contract := range c.contracts {

@@ -244,8 +244,8 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	}
 }
 
-// unanswered is the error of a call whose context ended. One that was cancelled after it was written is called off, in case
-// it is being handled.
+// unanswered is the error of a call whose context ended. One that was cancelled after it was written is called off, in
+// case it is being handled.
 func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenBefore bool) error {
 	spec := m.Contract.Spec()
 	written := writtenBefore || errors.Is(err, ErrUnconfirmed)
@@ -286,9 +286,9 @@ type Pipeline struct {
 	onOutcome func(*Message, error)
 }
 
-// Pipeline makes a pipeline, which shares the client's limit of messages in flight. Each message that Write has taken is
-// handed to onOutcome, which may be nil, with what became of it: nil if it was confirmed. The calls come from a later Write
-// or from Flush.
+// Pipeline makes a pipeline, which shares the client's limit of messages in flight. Each message that Write has taken
+// is handed to onOutcome, which may be nil, with what became of it: nil if it was confirmed. The calls come from a
+// later Write or from Flush.
 func (c *Client) Pipeline(onOutcome func(m *Message, err error)) *Pipeline {
 	if onOutcome == nil {
 		onOutcome = func(*Message, error) {}
@@ -298,9 +298,9 @@ func (c *Client) Pipeline(onOutcome func(m *Message, err error)) *Pipeline {
 	return p
 }
 
-// Write writes a message and returns. It blocks while the connection is down, or too many messages wait for their confirm.
-// An error means that this message was not sent; what becomes of it otherwise, onOutcome and Flush report. Middleware sees
-// the writing only.
+// Write writes a message and returns. It blocks while the connection is down, or too many messages wait for their
+// confirm. An error means that this message was not sent; what becomes of it otherwise, onOutcome and Flush report.
+// Middleware sees the writing only.
 func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 	if err := p.client.sendable(m); err != nil {
 		return err
@@ -332,6 +332,7 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 	return nil
 }
 
-// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were written since
-// the last Flush are confirmed; else the errors of the others, joined: of the first hundred, and how many more there are.
+// Flush blocks until every message has its outcome, or ctx ends. It returns nil if and only if all that were written
+// since the last Flush are confirmed; else the errors of the others, joined: of the first hundred, and how many more
+// there are.
 func (p *Pipeline) Flush(ctx context.Context) error { return p.rabbit.Flush(ctx) }

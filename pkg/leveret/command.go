@@ -33,8 +33,8 @@ func (c *Command[T]) Message(ctx context.Context, payload T, options ...SendOpti
 // [InvalidArgument], or what Validate returned where that has a code.
 func (c *Command[T]) Decode(body []byte) (T, error) { return decoded[T](body) }
 
-// Handle makes f the handler of the command in h. The error that f returns is the verdict on the message. Mistakes, such
-// as a second handler for one command, are reported by [Handlers.Err].
+// Handle makes f the handler of the command in h. The error that f returns is the verdict on the message. Mistakes,
+// such as a second handler for one command, are reported by [Handlers.Err].
 func (c *Command[T]) Handle(h *Handlers, f func(ctx context.Context, payload T) error) {
 	h.register(c, "", handlerOf(f))
 }

@@ -61,8 +61,8 @@ type ConnConfig struct {
 	OnFailure func(error)
 	// Logger logs what no caller learns: connections lost and made, failed messages. Default slog.Default().
 	Logger *slog.Logger
-	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through is
-	// carried on all the same.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through
+	// is carried on all the same.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 }

@@ -58,8 +58,8 @@ type Spec struct {
 	Payload, Reply reflect.Type
 	// Retry says how failed messages are tried again. Requests are not.
 	Retry RetryPolicy
-	// RetryOn lists codes that are tried again though they would be dead-lettered at once otherwise: for an event NotFound,
-	// since events overtake each other, and those given with [RetryOn].
+	// RetryOn lists codes that are tried again though they would be dead-lettered at once otherwise: for an event
+	// NotFound, since events overtake each other, and those given with [RetryOn].
 	RetryOn []Code
 	// Timeout is how long a caller waits for the reply if its context has no sooner end. Requests only.
 	Timeout time.Duration
@@ -135,8 +135,8 @@ func Retry(p RetryPolicy) ContractOption {
 	}
 }
 
-// RetryOn makes errors of these codes be tried again. An event's [NotFound] is anyway: events overtake each other, so that
-// it may be early, not wrong.
+// RetryOn makes errors of these codes be tried again. An event's [NotFound] is anyway: events overtake each other, so
+// that it may be early, not wrong.
 func RetryOn(codes ...Code) ContractOption {
 	return func(s *Spec) error {
 		if s.Kind == KindRequest {
@@ -169,8 +169,8 @@ func Timeout(d time.Duration) ContractOption {
 }
 
 // Idempotent says that handling the same request twice does no harm. A caller that loses its connection calls again
-// under the same message id, and once more after the broker has closed the channel that it shares with other calls; and a
-// worker handles a redelivered request again instead of answering [Aborted].
+// under the same message id, and once more after the broker has closed the channel that it shares with other calls; and
+// a worker handles a redelivered request again instead of answering [Aborted].
 func Idempotent() ContractOption {
 	return func(s *Spec) error {
 		if s.Kind != KindRequest {

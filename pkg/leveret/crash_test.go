@@ -67,8 +67,8 @@ func crashingWorker(url string) (code int) { //nolint:unparam // a worker that e
 	return 1
 }
 
-// TestKilled kills a worker process in the middle of its work, several times. Every message takes effect at least once or
-// is a dead letter; none is lost, and none is anywhere else.
+// TestKilled kills a worker process in the middle of its work, several times. Every message takes effect at least once
+// or is a dead letter; none is lost, and none is anywhere else.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

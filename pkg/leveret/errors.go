@@ -28,10 +28,11 @@ var (
 	ErrUnconfirmed = rabbit.ErrUnconfirmed // Unavailable
 
 	// ErrOutcomeUnknown says, beside the error's code, that the message may have been handled, or may still be: errors.Is
-	// finds it in the error of a call whose connection was lost, whose deadline passed or whose context was cancelled after
-	// the request was written; of one that was redelivered and refused, or interrupted in its handler by the deadline; of
-	// one whose handler got it from a call or a send of its own; and of an unconfirmed publish. [Unavailable] and
-	// [DeadlineExceeded] without it mean that the message was certainly not handled. It travels as [ReasonOutcomeUnknown].
+	// finds it in the error of a call whose connection was lost, whose deadline passed or whose context was cancelled
+	// after the request was written; of one that was redelivered and refused, or interrupted in its handler by the
+	// deadline; of one whose handler got it from a call or a send of its own; and of an unconfirmed publish. [Unavailable]
+	// and [DeadlineExceeded] without it mean that the message was certainly not handled. It travels as
+	// [ReasonOutcomeUnknown].
 	ErrOutcomeUnknown = rabbit.ErrOutcomeUnknown
 
 	// ErrStuck is what [Worker.Run] returns when a handler did not end after its context was cancelled. The process
@@ -91,8 +92,8 @@ func (e *Error) Error() string {
 // Unwrap returns what Errorf wrapped; nil for an error that came from the other side.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is matches the error's [Code], the error of package context that means the same, any *Error with the same code and the
-// same non-empty reason, and, where that reason is [ReasonOutcomeUnknown], [ErrOutcomeUnknown].
+// Is matches the error's [Code], the error of package context that means the same, any *Error with the same code and
+// the same non-empty reason, and, where that reason is [ReasonOutcomeUnknown], [ErrOutcomeUnknown].
 func (e *Error) Is(target error) bool {
 	switch t := target.(type) {
 	case Code:
@@ -113,8 +114,8 @@ func IsRemote(err error) bool {
 	return ok && e.remote
 }
 
-// CodeOf returns the code of an error: its own, that of the first coded error it wraps, or the one that the sentinels of
-// this package and of package context stand for. It is [Unknown] for any other error, and 0 for nil.
+// CodeOf returns the code of an error: its own, that of the first coded error it wraps, or the one that the sentinels
+// of this package and of package context stand for. It is [Unknown] for any other error, and 0 for nil.
 func CodeOf(err error) Code {
 	if err == nil {
 		return 0

@@ -250,7 +250,8 @@ func TestBadBodies(t *testing.T) {
 	require.JSONEq(t, `{"n":1}`, string(foreign.ask("b.ask", amqp.Publishing{Body: []byte(`{"n":1}`)}).Body))
 }
 
-// TestLargeBodies: RabbitMQ 3.10 takes 20 MiB, which are handled, or dead-lettered in full; 4 refuses them to their sender.
+// TestLargeBodies: RabbitMQ 3.10 takes 20 MiB, which are handled, or dead-lettered in full; 4 refuses them to their
+// sender.
 func TestLargeBodies(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)

@@ -62,8 +62,9 @@ func TestForeignCaller(t *testing.T) {
 	require.Equal(t, "c5", foreign.take(q.Name).CorrelationId, "sent to the queue itself")
 }
 
-// TestBogusReplyTo: an address that leads nowhere, or that the broker itself chokes on, costs its sender the answer, and
-// nobody else anything for long: RabbitMQ 3.10 closes the connection of whoever answers to a broken direct reply-to.
+// TestBogusReplyTo: an address that leads nowhere, or that the broker itself chokes on, costs its sender the answer,
+// and nobody else anything for long: RabbitMQ 3.10 closes the connection of whoever answers to a broken direct
+// reply-to.
 func TestBogusReplyTo(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t)

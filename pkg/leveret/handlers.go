@@ -23,8 +23,8 @@ type HandlersConfig struct {
 }
 
 // Handlers are what a service does with the messages that it serves, whatever transport brings them: a [Worker] brings
-// those of RabbitMQ, package leverettest those of a test. Make them with [NewHandlers], register a handler for everything
-// that the service serves, then hand them to the transports. Handlers are safe for concurrent use.
+// those of RabbitMQ, package leverettest those of a test. Make them with [NewHandlers], register a handler for
+// everything that the service serves, then hand them to the transports. Handlers are safe for concurrent use.
 type Handlers struct {
 	service *Service
 	config  HandlersConfig
@@ -64,7 +64,8 @@ func NewHandlers(service *Service, config HandlersConfig) *Handlers {
 
 var errNoHandlers = errors.New("there are no handlers: make them with NewHandlers, for a service")
 
-// register keeps a handler, or what is wrong with it. On nil Handlers it does nothing: those are refused by every transport.
+// register keeps a handler, or what is wrong with it. On nil Handlers it does nothing: those are refused by every
+// transport.
 func (h *Handlers) register(c Contract, name string, run Handler) {
 	if h == nil || h.service == nil {
 		return
@@ -104,8 +105,9 @@ func as(name string) string {
 // Service returns the service that the handlers are for.
 func (h *Handlers) Service() *Service { return h.service }
 
-// Err returns all that is wrong with the service, its contracts and their handlers, in plain words: what is declared and
-// has no handler, a handler for what is not declared, two for one, one that came too late. It returns nil if nothing is.
+// Err returns all that is wrong with the service, its contracts and their handlers, in plain words: what is declared
+// and has no handler, a handler for what is not declared, two for one, one that came too late. It returns nil if
+// nothing is.
 func (h *Handlers) Err() error {
 	if h == nil || h.service == nil {
 		return errNoHandlers
@@ -141,13 +143,15 @@ func (h *Handlers) lateErr() error {
 	return errors.Join(h.late...)
 }
 
-// Process handles one message, whatever brought it: it finds the handler by m.Contract and m.Subscription, runs it behind
-// deadline, recovery, middleware and decoding, and judges the error. The reply to a request is in m.Reply. A request that
-// has expired, or was delivered before and is not idempotent, reaches no handler. Then settle, unless it is nil, does what
-// the verdict says and returns why it could not; and OnOutcome is called. Process returns when all of that has.
+// Process handles one message, whatever brought it: it finds the handler by m.Contract and m.Subscription, runs it
+// behind deadline, recovery, middleware and decoding, and judges the error. The reply to a request is in m.Reply. A
+// request that has expired, or was delivered before and is not idempotent, reaches no handler. Then settle, unless it
+// is nil, does what the verdict says and returns why it could not; and OnOutcome is called. Process returns when all of
+// that has.
 //
-// Where h has no handler for the message, or handlers were registered wrongly, the outcome has no verdict, only an error,
-// and neither settle nor OnOutcome is called. Process sets what m leaves out of Attempt and, for a request, of Deadline.
+// Where h has no handler for the message, or handlers were registered wrongly, the outcome has no verdict, only an
+// error, and neither settle nor OnOutcome is called. Process sets what m leaves out of Attempt and, for a request, of
+// Deadline.
 func (h *Handlers) Process(ctx context.Context, m *Message, settle func(context.Context, Outcome) error) Outcome {
 	found, err := h.find(m)
 	if err != nil {

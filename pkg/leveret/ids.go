@@ -13,9 +13,9 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 // newCorrelationID returns a random UUID: nobody can guess it and answer in another's place.
 func newCorrelationID() string { return uuid.NewString() }
 
-// derivedID returns the UUIDv8 of the n-th message of a contract that the handling of one message sends. The scope, which
-// is what handles it, is part of it: two subscribers to one event that send the same contract send two messages, not one
-// twice.
+// derivedID returns the UUIDv8 of the n-th message of a contract that the handling of one message sends. The scope,
+// which is what handles it, is part of it: two subscribers to one event that send the same contract send two messages,
+// not one twice.
 func derivedID(handledID, scope, contract string, n int) string {
 	h := sha256.New()
 	for _, part := range []string{handledID, scope, contract, strconv.Itoa(n)} {

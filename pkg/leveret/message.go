@@ -35,8 +35,8 @@ type Message struct {
 	Body []byte
 	// Reply is the answer to a request as it travels: set by the handler, and on the way back, for the caller.
 	Reply []byte
-	// AnsweredBy is the service instance that answered a call: "payment@host/pid". It is empty where the other side did not
-	// say, and on all other messages.
+	// AnsweredBy is the service instance that answered a call: "payment@host/pid". It is empty where the other side did
+	// not say, and on all other messages.
 	AnsweredBy string
 
 	Received
@@ -46,7 +46,8 @@ type Message struct {
 type Received struct {
 	// Queue is the queue that the message came from; empty where it came over another transport.
 	Queue string
-	// Subscription is the name of the subscription that an event is handled for, as given to [As]; empty for the plain one.
+	// Subscription is the name of the subscription that an event is handled for, as given to [As]; empty for the plain
+	// one.
 	Subscription string
 	// Attempt counts how often the message was tried by the retry policy: 1 the first time. Redeliveries by the broker
 	// after a crash do not count.
@@ -57,13 +58,13 @@ type Received struct {
 	ReplyTo string
 }
 
-// A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of package
-// leverettest, whose Suite checks others. A Sender is safe for concurrent use.
+// A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of
+// package leverettest, whose Suite checks others. A Sender is safe for concurrent use.
 type Sender interface {
 	// Send hands over a command or an event and blocks until it has an outcome. It returns nil if and only if the sender
-	// has taken responsibility for the message: it is stored where it survives this process. Any other end is an error with
-	// a [Code], which wraps that of ctx where ctx ended it: after an [ErrOutcomeUnknown] the message may have been taken all
-	// the same, after any other it was not. Send does not change m.
+	// has taken responsibility for the message: it is stored where it survives this process. Any other end is an error
+	// with a [Code], which wraps that of ctx where ctx ended it: after an [ErrOutcomeUnknown] the message may have been
+	// taken all the same, after any other it was not. Send does not change m.
 	Send(ctx context.Context, m *Message) error
 }
 

@@ -113,8 +113,8 @@ func TestInterruptedHandlerIsUnknown(t *testing.T) {
 	requireUnknown(t, leveret.DecodeProblem(reply.Body), leveret.Unavailable, true)
 }
 
-// TestNestedCallIsUnknown: what a handler does not know of its own call, its caller does not know either, however many hops
-// away.
+// TestNestedCallIsUnknown: what a handler does not know of its own call, its caller does not know either, however many
+// hops away.
 func TestNestedCallIsUnknown(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -339,7 +339,8 @@ func TestSettlementFailed(t *testing.T) {
 	}
 }
 
-// TestDrainedIsNotSettled: a failed message that cannot be put aside when the worker stops goes back, and its outcome says so.
+// TestDrainedIsNotSettled: a failed message that cannot be put aside when the worker stops goes back, and its outcome
+// says so.
 func TestDrainedIsNotSettled(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)
@@ -411,6 +412,7 @@ func (l *logbook) Handle(_ context.Context, r slog.Record) error {
 	l.on(r)
 	return nil
 }
+
 func (l *logbook) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
 func (l *logbook) WithAttrs([]slog.Attr) slog.Handler               { return l }
 func (l *logbook) WithGroup(string) slog.Handler                    { return l }

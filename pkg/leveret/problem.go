@@ -42,8 +42,8 @@ func EncodeProblem(err error) []byte {
 }
 
 // DecodeProblem returns the error that the other side answered with: an [*Error] for which [IsRemote] holds. A member
-// that is missing or of a wrong type counts as left out, and a code that is not known as [Unknown]: the other side may be
-// newer, or foreign.
+// that is missing or of a wrong type counts as left out, and a code that is not known as [Unknown]: the other side may
+// be newer, or foreign.
 func DecodeProblem(body []byte) error {
 	e := &Error{Code: Unknown, remote: true}
 	var members map[string]json.RawMessage

@@ -43,8 +43,8 @@ func (a *asking) newCaller() *leveret.Client {
 	return a.client(a.connect(leveret.ConnConfig{}), a.caller, leveret.ClientConfig{})
 }
 
-// expired is a call that began in its handler and whose deadline came before its reply: on a busy machine others may expire
-// on their way.
+// expired is a call that began in its handler and whose deadline came before its reply: on a busy machine others may
+// expire on their way.
 func (a *asking) expired(caller *leveret.Client, began <-chan struct{}) (took time.Duration, err error) {
 	a.t.Helper()
 	for len(began) == 0 {
@@ -214,8 +214,8 @@ func TestExpiredInTheQueue(t *testing.T) {
 	require.EqualValues(t, 1, handled.Load())
 }
 
-// TestCancel: a caller that gives up ends the handler's context, over other connections, and nobody else's call. A worker
-// that has just started may not hear of it yet: then the handler goes on to its timeout.
+// TestCancel: a caller that gives up ends the handler's context, over other connections, and nobody else's call. A
+// worker that has just started may not hear of it yet: then the handler goes on to its timeout.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t)
@@ -530,8 +530,8 @@ func TestReplyThatCannotBeSent(t *testing.T) {
 	require.ErrorContains(t, err, "the reply to a.ask cannot be sent")
 }
 
-// TestStuckBeyondItsDeadline: a handler that ignores the end of its request is noticed by the request's deadline, not by
-// the limit of handlers.
+// TestStuckBeyondItsDeadline: a handler that ignores the end of its request is noticed by the request's deadline, not
+// by the limit of handlers.
 func TestStuckBeyondItsDeadline(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t, leveret.Timeout(50*time.Millisecond))
@@ -570,8 +570,8 @@ func TestSoonerDeadlineOfMiddleware(t *testing.T) {
 	require.ErrorContains(t, receive(t, causes), "deadline has passed")
 }
 
-// TestCallThatTheBrokerRefuses: what makes the broker close the channel is called again once, though it is idempotent, and
-// those beside it go on.
+// TestCallThatTheBrokerRefuses: what makes the broker close the channel is called again once, though it is idempotent,
+// and those beside it go on.
 func TestCallThatTheBrokerRefuses(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t, leveret.Idempotent(), leveret.Timeout(patience))

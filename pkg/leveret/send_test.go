@@ -176,7 +176,8 @@ func TestPipeline(t *testing.T) {
 	require.Equal(t, 1, failures)
 }
 
-// TestConversation follows three hops: command, event, request. Whoever handles a message again sends the same ids again.
+// TestConversation follows three hops: command, event, request. Whoever handles a message again sends the same ids
+// again.
 func TestConversation(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -184,7 +184,8 @@ func (s *Service) serves() []use {
 	return slices.DeleteFunc(slices.Clone(s.uses), func(u use) bool { return !u.role.serves() })
 }
 
-// Err returns all that is wrong with the service and with the contracts that it uses, in plain words; nil if nothing is.
+// Err returns all that is wrong with the service and with the contracts that it uses, in plain words; nil if nothing
+// is.
 func (s *Service) Err() error {
 	errs := []error{s.ownErr()}
 	for _, c := range distinct(s.uses) {

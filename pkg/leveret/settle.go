@@ -15,8 +15,9 @@ import (
 // errLost is why a message could not be settled.
 var errLost = withCode("%w: the channel that the message came on was lost", ErrNotConnected)
 
-// settle does what the verdict says, and returns why it could not. The copy of a message that is retried or dead-lettered
-// is confirmed and routed before the original is acked: nothing is lost in between, though a crash there leaves two.
+// settle does what the verdict says, and returns why it could not. The copy of a message that is retried or
+// dead-lettered is confirmed and routed before the original is acked: nothing is lost in between, though a crash there
+// leaves two.
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
 	if o.Verdict == VerdictAck && o.Err == nil && e.spec.Kind != KindRequest {
 		return rabbit.Ack, lost(d) // the way of nearly all messages
@@ -57,8 +58,8 @@ func lost(d *rabbit.Incoming) error {
 	return nil
 }
 
-// copied returns the copy of a failed message for the exchange of a retry tier or that of dead letters, where the routing
-// key is the queue that it belongs to.
+// copied returns the copy of a failed message for the exchange of a retry tier or that of dead letters, where the
+// routing key is the queue that it belongs to.
 func (e *endpoint) copied(d *rabbit.Incoming, exchange string) *rabbit.Publication {
 	return &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
 }

@@ -21,7 +21,8 @@ import (
 
 const scope = "github.com/leveretmq/leveret"
 
-// telemetry is OpenTelemetry's part: names and attributes follow its conventions for messaging, ours begin with "leveret".
+// telemetry is OpenTelemetry's part: names and attributes follow its conventions for messaging, ours begin with
+// "leveret".
 type telemetry struct {
 	tracer trace.Tracer
 	meter  metric.Meter
@@ -225,9 +226,8 @@ func (s *signals) with(err error) metric.MeasurementOption {
 		attribute.String("error.type", CodeOf(err).String()))...)
 }
 
-// begin starts the span of an operation on a message, with a link to another span where that is valid. The function that
-// it returns ends the span and measures the operation; its duration only if the
-// operation took place.
+// begin starts the span of an operation on a message, with a link to another span where that is valid. The function
+// that it returns ends the span and measures the operation; its duration only if the operation took place.
 func (s *signals) begin(ctx context.Context, m *Message, link trace.SpanContext) (context.Context, func(err error, tookPlace bool)) {
 	options := s.start
 	if link.IsValid() {
@@ -256,8 +256,8 @@ func (s *signals) begin(ctx context.Context, m *Message, link trace.SpanContext)
 	}
 }
 
-// beginSending is begin for a message that a client sends. One that was made in the trace of ctx takes the span along; one
-// that carries another trace, as in a relay, keeps it, and the span links to that.
+// beginSending is begin for a message that a client sends. One that was made in the trace of ctx takes the span along;
+// one that carries another trace, as in a relay, keeps it, and the span links to that.
 func (s *signals) beginSending(ctx context.Context, m *Message) (context.Context, func(error, bool)) {
 	carried := m.carried()
 	if carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
@@ -266,8 +266,8 @@ func (s *signals) beginSending(ctx context.Context, m *Message) (context.Context
 	return s.begin(ctx, m, carried)
 }
 
-// beginProcessing is begin for a message that a worker received. The sender's span is a link, and the parent: a request's
-// trace goes through, and a message that fans out still leads back.
+// beginProcessing is begin for a message that a worker received. The sender's span is a link, and the parent: a
+// request's trace goes through, and a message that fans out still leads back.
 func (s *signals) beginProcessing(ctx context.Context, m *Message) (context.Context, func(error, bool)) {
 	ctx = w3c.Extract(ctx, carrier(m.Headers))
 	return s.begin(ctx, m, trace.SpanContextFromContext(ctx))

@@ -181,8 +181,8 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// TestRelayedTrace: a message carries the trace in which it was made. Sent in the same one, it carries the publish span on;
-// sent in another, as by a relay or an outbox, or in none, it keeps its own, and the publish span links to that.
+// TestRelayedTrace: a message carries the trace in which it was made. Sent in the same one, it carries the publish span
+// on; sent in another, as by a relay or an outbox, or in none, it keeps its own, and the publish span links to that.
 func TestRelayedTrace(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

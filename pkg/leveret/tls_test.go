@@ -23,8 +23,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// TestTLS: amqps, with the authority from the configuration, or from the address; and headers that the driver cannot read
-// are no worse there.
+// TestTLS: amqps, with the authority from the configuration, or from the address; and headers that the driver cannot
+// read are no worse there.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t)

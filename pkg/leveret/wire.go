@@ -47,8 +47,8 @@ func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 	return p
 }
 
-// received converts a delivery that arrived at the time at into a message for a handler. A foreign sender may have left out
-// anything but the body.
+// received converts a delivery that arrived at the time at into a message for a handler. A foreign sender may have left
+// out anything but the body.
 func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) *Message {
 	m := &Message{
 		Contract:       u.contract,
@@ -83,8 +83,8 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 	return m
 }
 
-// deadline returns when the caller of a request that arrived at the time at gives up: the leveret-deadline header if it is
-// set, else the arrival plus the expiration, else the arrival plus the contract's timeout.
+// deadline returns when the caller of a request that arrived at the time at gives up: the leveret-deadline header if it
+// is set, else the arrival plus the expiration, else the arrival plus the contract's timeout.
 func deadline(d *rabbit.Delivery, spec Spec, at time.Time) time.Time {
 	if t := wire.Time(d.Headers, wire.Deadline); !t.IsZero() {
 		if t.Before(at) { // the broker would not have delivered it expired: our clock may be ahead of the caller's

@@ -57,8 +57,8 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	return c, nil
 }
 
-// A Worker serves handlers over RabbitMQ: it takes messages from their service's queues, hands them to the handlers, and
-// does with them what the handlers' errors say.
+// A Worker serves handlers over RabbitMQ: it takes messages from their service's queues, hands them to the handlers,
+// and does with them what the handlers' errors say.
 type Worker struct {
 	conn      *Conn
 	handlers  *Handlers
@@ -81,8 +81,8 @@ type Worker struct {
 }
 
 // NewWorker makes a worker for handlers. It does not block or connect; Run does. It returns what is wrong with the
-// handlers, as [Handlers.Err] does, and else takes the set as it is: a handler that is registered later is a mistake, which
-// Run and Ready report.
+// handlers, as [Handlers.Err] does, and else takes the set as it is: a handler that is registered later is a mistake,
+// which Run and Ready report.
 func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, error) {
 	if conn == nil {
 		return nil, Errorf(InvalidArgument, "a worker needs a connection")
@@ -111,11 +111,11 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 }
 
 // Run takes and handles messages until ctx ends. Then it takes no more, gives those not yet begun back to their queues,
-// lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are here
-// but not begun are answered within that time too: no other worker could know that they were not begun. It waits through
-// lost connections. It returns [ErrClosed] when the connection was closed, and [ErrStuck] when a handler did not return
-// after its context had ended: as soon as the others have finished, or the drain time is over. That goroutine then still
-// runs, and the process should exit. Run once.
+// lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are
+// here but not begun are answered within that time too: no other worker could know that they were not begun. It waits
+// through lost connections. It returns [ErrClosed] when the connection was closed, and [ErrStuck] when a handler did
+// not return after its context had ended: as soon as the others have finished, or the drain time is over. That
+// goroutine then still runs, and the process should exit. Run once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.lateErr(); err != nil {
 		return Errorf(FailedPrecondition, "%w", err)
@@ -154,8 +154,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// consume runs one consumer per queue until ctx ends. A consumer that ends early calls stop to end the others. Callers can
-// call off their requests for as long as those are handled.
+// consume runs one consumer per queue until ctx ends. A consumer that ends early calls stop to end the others. Callers
+// can call off their requests for as long as those are handled.
 func (w *Worker) consume(ctx context.Context, stop func()) error {
 	var control, consumers sync.WaitGroup
 	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
@@ -219,8 +219,8 @@ func (w *Worker) checkChannels() error {
 	return nil
 }
 
-// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says what
-// is wrong.
+// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says
+// what is wrong.
 func (w *Worker) Ready() error {
 	if !w.running.Load() {
 		return errors.New("the worker does not run yet")

@@ -21,7 +21,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// TestHandlersErr: what is wrong with handlers and their service is reported, all at once, and by every way to use them.
+// TestHandlersErr: what is wrong with handlers and their service is reported, all at once, and by every way to use
+// them.
 func TestHandlersErr(t *testing.T) {
 	t.Parallel()
 	do, happened := leveret.NewCommand[thing]("a.do"), leveret.NewEvent[thing]("a.happened")
@@ -369,8 +370,8 @@ func (c counting) Enabled(context.Context, slog.Level) bool { return true }
 func (c counting) WithAttrs([]slog.Attr) slog.Handler       { return c }
 func (c counting) WithGroup(string) slog.Handler            { return c }
 
-// TestCannotBePutAside: while a dead letter or a retry cannot be published, the message keeps its place, readiness tells,
-// and nothing loops.
+// TestCannotBePutAside: while a dead letter or a retry cannot be published, the message keeps its place, readiness
+// tells, and nothing loops.
 func TestCannotBePutAside(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -473,7 +474,8 @@ func (b *bench) user(configure, write, read string) string {
 	return strings.Replace(b.url, node.Username()+":"+node.Password()+"@", name+":secret@", 1)
 }
 
-// TestLeastPrivilege: a user that may do nothing but its job does it; what it may not do is told, and ends nothing else.
+// TestLeastPrivilege: a user that may do nothing but its job does it; what it may not do is told, and ends nothing
+// else.
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t, leveret.Timeout(patience))
@@ -573,7 +575,8 @@ func TestReconnect(t *testing.T) {
 	require.Zero(t, foreign.count("a.do.dlq"))
 }
 
-// TestTheBrokersLimitShrinks: a failed message that has become too large to publish is dead-lettered by the broker itself.
+// TestTheBrokersLimitShrinks: a failed message that has become too large to publish is dead-lettered by the broker
+// itself.
 func TestTheBrokersLimitShrinks(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

@@ -13,8 +13,8 @@ type Contract[T any] interface {
 }
 
 // Sent returns the payloads of a contract's messages that got through, in the order in which they did: of a [Recorder]
-// the commands and events, of a [StubCaller] the requests. It panics where a body was not made by the contract's verbs, and
-// is none of its payloads.
+// the commands and events, of a [StubCaller] the requests. It panics where a body was not made by the contract's verbs,
+// and is none of its payloads.
 func Sent[T any](r interface{ Messages() []*leveret.Message }, c Contract[T]) []T {
 	var payloads []T
 	for _, m := range r.Messages() {

@@ -29,8 +29,8 @@ type Answered[R any] struct {
 	Reply R
 }
 
-// Deliver hands a payload to the handler that h has for a command or an event, as a transport does with what it brings, and
-// returns when the handler has. The payload is not validated first: that is up to the handler's side.
+// Deliver hands a payload to the handler that h has for a command or an event, as a transport does with what it brings,
+// and returns when the handler has. The payload is not validated first: that is up to the handler's side.
 func Deliver[T any](ctx context.Context, h *leveret.Handlers, c Contract[T], payload T, options ...Option) Delivered {
 	d := Delivered{handlers: h}
 	body, err := json.Marshal(payload)
@@ -51,14 +51,14 @@ func Deliver[T any](ctx context.Context, h *leveret.Handlers, c Contract[T], pay
 	return d.process(ctx)
 }
 
-// Call is [Deliver] for a request, and returns its reply. An error is the handler's own; on its way to a caller it would
-// lose what it wraps, and keep its code, its reason and its message.
+// Call is [Deliver] for a request, and returns its reply. An error is the handler's own; on its way to a caller it
+// would lose what it wraps, and keep its code, its reason and its message.
 func Call[Q, R any](ctx context.Context, h *leveret.Handlers, c *leveret.Request[Q, R], request Q, options ...Option) Answered[R] {
 	return answered[R](Deliver(ctx, h, c, request, options...))
 }
 
-// Again hands the same message to the handler once more: after [leveret.VerdictRetry] as the next attempt, and else as a
-// redelivery, which is what comes after an ack that was lost with its connection.
+// Again hands the same message to the handler once more: after [leveret.VerdictRetry] as the next attempt, and else as
+// a redelivery, which is what comes after an ack that was lost with its connection.
 func (d Delivered) Again(ctx context.Context) Delivered {
 	if d.Message == nil {
 		return d

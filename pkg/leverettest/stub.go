@@ -11,8 +11,8 @@ import (
 )
 
 // A StubCaller is a caller whose requests are answered by functions, for code that takes a leveret.Caller. Give each
-// contract its answers with [Answer], or all of them those of handlers with [StubCaller.Serve]; [Sent] returns the requests with their types. The zero value is ready to use. A
-// StubCaller is safe for concurrent use.
+// contract its answers with [Answer], or all of them those of handlers with [StubCaller.Serve]; [Sent] returns the
+// requests with their types. The zero value is ready to use. A StubCaller is safe for concurrent use.
 type StubCaller struct {
 	// Service, where set, refuses what the service did not declare that it calls, as a client does.
 	Service *leveret.Service
@@ -26,9 +26,9 @@ type StubCaller struct {
 // Answer makes f the other side of a contract, in place of what it was before. It is called in the goroutine of the
 // caller, with a context that ends at the request's deadline.
 //
-// A *[leveret.Error] from f reaches the caller as it would over the broker: its code, its reason and its message, without
-// what it wraps. Any other error is what the call itself ended in: leveret.ErrUnroutable, for instance, for a service that
-// does not run.
+// A *[leveret.Error] from f reaches the caller as it would over the broker: its code, its reason and its message,
+// without what it wraps. Any other error is what the call itself ended in: leveret.ErrUnroutable, for instance, for a
+// service that does not run.
 func Answer[Q, R any](s *StubCaller, c *leveret.Request[Q, R], f func(ctx context.Context, request Q) (R, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,9 +70,9 @@ func served(h *leveret.Handlers) leveret.Handler {
 	}
 }
 
-// Call implements [leveret.Caller]. A request without an answer is Unimplemented, and the error names it. A context that
-// has ended by the time the answer is there ends the call as it does with a client: with Canceled or DeadlineExceeded, and
-// leveret.ErrOutcomeUnknown.
+// Call implements [leveret.Caller]. A request without an answer is Unimplemented, and the error names it. A context
+// that has ended by the time the answer is there ends the call as it does with a client: with Canceled or
+// DeadlineExceeded, and leveret.ErrOutcomeUnknown.
 func (s *StubCaller) Call(ctx context.Context, m *leveret.Message) error {
 	if err := declared(s.Service, m.Contract); err != nil {
 		return err

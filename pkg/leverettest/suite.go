@@ -12,8 +12,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Suite checks that a leveret.Sender or a leveret.Caller keeps its contract, on which handlers rely. Make one for each
-// that is checked: it belongs to the service [Suite.Client], and what it sends and calls is served by [Suite.Handlers].
+// A Suite checks that a leveret.Sender or a leveret.Caller keeps its contract, on which handlers rely. Make one for
+// each that is checked: it belongs to the service [Suite.Client], and what it sends and calls is served by
+// [Suite.Handlers].
 type Suite struct {
 	do       *leveret.Command[suitePayload]
 	done     *leveret.Event[suitePayload]
@@ -114,9 +115,9 @@ type SenderCase struct {
 	Disconnect func()
 }
 
-// TestSender checks a sender: nil means that it has taken the message, with its ids and headers; every error has a code and
-// wraps what ended it; what ended before it was sent is not in doubt; nothing undeclared or invalid is sent; and several
-// goroutines can send at once.
+// TestSender checks a sender: nil means that it has taken the message, with its ids and headers; every error has a code
+// and wraps what ended it; what ended before it was sent is not in doubt; nothing undeclared or invalid is sent; and
+// several goroutines can send at once.
 func (s *Suite) TestSender(tb testing.TB, c SenderCase) {
 	tb.Helper()
 	if c.Taken == nil {
@@ -172,9 +173,10 @@ type CallerCase struct {
 	Disconnect func()
 }
 
-// TestCaller checks a caller: the reply is the handler's; an error of the other side is leveret.IsRemote and has its code,
-// its reason and its message; every other error is not, has a code, and wraps what ended it; leveret.ErrOutcomeUnknown holds
-// where a request may have been handled, and nowhere else; and several goroutines can call at once.
+// TestCaller checks a caller: the reply is the handler's; an error of the other side is leveret.IsRemote and has its
+// code, its reason and its message; every other error is not, has a code, and wraps what ended it;
+// leveret.ErrOutcomeUnknown holds where a request may have been handled, and nowhere else; and several goroutines can
+// call at once.
 func (s *Suite) TestCaller(tb testing.TB, c CallerCase) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), 8*patience)

@@ -52,6 +52,7 @@ func TestSuiteFindsFaults(t *testing.T) {
 		},
 	} {
 		finds(t, "a sender that "+fault, func(tb testing.TB) {
+			tb.Helper()
 			suite := leverettest.NewSuite()
 			rec := &leverettest.Recorder{Service: suite.Client()}
 			suite.TestSender(tb, leverettest.SenderCase{Sender: faulty{rec, send}, Taken: rec.Messages})
@@ -63,6 +64,7 @@ func TestSuiteFindsFaults(t *testing.T) {
 		"is always in doubt":  doubtful,
 	} {
 		finds(t, "a caller that "+fault, func(tb testing.TB) {
+			tb.Helper()
 			suite := leverettest.NewSuite()
 			stub := &leverettest.StubCaller{Service: suite.Client()}
 			stub.Serve(suite.Handlers())

@@ -66,7 +66,8 @@ func Time(h rabbit.Table, name string) time.Time {
 	return t
 }
 
-// Count returns a header that should be a whole number; 0 if it is not, or is less. What is absurdly large is a million.
+// Count returns a header that should be a whole number; 0 if it is not, or is less. What is absurdly large is a
+// million.
 func Count(h rabbit.Table, name string) int {
 	var n int64
 	switch v := h[name].(type) {
