@@ -11,7 +11,7 @@ import (
 // published again, which may put them behind later ones.
 //
 // A message holds its place among the publisher's publishes in flight until a later Publish or Flush has seen its
-// outcome: whoever stops publishing flushes.
+// outcome: flush after the last.
 type Pipeline struct {
 	publisher *Publisher
 	flights   []pipelined // oldest first
@@ -29,8 +29,8 @@ func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
 
 // Publish writes m and returns. It blocks while the connection is down, or too many publishes are in flight. An error
 // means that this message was not sent or was refused; outcomes that come later go to done, which may be nil and is
-// called from a later Publish or Flush, and to Flush. The end of ctx is of no account to the messages before this one:
-// how long those are waited for, Flush is told.
+// called from a later Publish or Flush, and to Flush. Cancelling ctx affects only this message; Flush has its own context
+// for the others.
 func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)) error {
 	p := l.publisher
 	if err := m.check(p.config.MaxBody); err != nil {
@@ -73,7 +73,7 @@ func (l *Pipeline) acquire(ctx context.Context) error {
 	}
 }
 
-// settled tells whether the oldest publish has its outcome.
+// settled reports whether the oldest publish has its outcome.
 func (l *Pipeline) settled() bool {
 	select {
 	case <-l.flights[0].confirm.Done():
