@@ -22,8 +22,8 @@ type Channel struct {
 	once   sync.Once
 	reason *amqp.Error
 
-	// turns keeps methods out of messages: who publishes takes one, and who calls or closes all of them. The driver writes a
-	// message frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
+	// turns keeps methods out of messages: publishing takes one, calling or closing takes all. The driver writes a message
+	// frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
 	turns   *semaphore.Weighted
 	retired atomic.Bool // nothing may be written any more: it is about to be closed
 
@@ -32,7 +32,7 @@ type Channel struct {
 	ended   chan struct{} // closed when Close has returned
 }
 
-// Channel opens a channel, waiting for the connection while ctx lives. Whoever asked for it closes it.
+// Channel opens a channel, waiting for the connection while ctx lives. The caller closes it.
 func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 	for {
 		s, err := c.current(ctx)
@@ -55,7 +55,7 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 	}
 }
 
-// alive tells whether the channel can be used, as far as anybody knows.
+// alive reports whether the channel can be used, as far as anybody knows.
 func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
 
 // exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
@@ -74,10 +74,10 @@ func (ch *Channel) exception() *amqp.Error {
 // allTurns is what a call takes of a channel's turns.
 const allTurns = math.MaxInt64
 
-// write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to be
-// answered. Once the channel is closed, or about to be, it is amqp.ErrClosed.
+// write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to
+// be answered. It returns amqp.ErrClosed once the channel is closed, or about to be.
 func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredConfirmation, error) {
-	if !ch.turns.TryAcquire(1) { // else ctx is of no account: Acquire refuses one that has ended
+	if !ch.turns.TryAcquire(1) { // Acquire alone would refuse a ctx that has ended
 		if err := ch.turns.Acquire(ctx, 1); err != nil {
 			return nil, ended(ctx)
 		}
@@ -89,8 +89,8 @@ func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredCon
 	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
 }
 
-// leftBehind is how long a call that nobody waits for any more keeps the turns, unless it is answered: nobody knows whether
-// it has been written yet.
+// leftBehind is how long a call that nobody waits for any more keeps the turns, unless it is answered: it may not have
+// been written yet.
 const leftBehind = time.Second
 
 // callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published on

@@ -34,8 +34,8 @@ func (f *flight) interrupted(ctx context.Context, err error) error {
 }
 
 // confirmChannel is a channel in confirm mode that finds out which messages were returned. On the wire a return comes
-// before its confirm, and the driver hands them on in that order, through different Go channels: so whoever sees a
-// confirm takes in all returns first, and then knows.
+// before its confirm, and the driver hands them on in that order, through different Go channels: so a goroutine
+// that sees a confirm takes in all returns first, and then knows.
 type confirmChannel struct {
 	*Channel
 	// returns has room for one return of every publish in flight: the driver never waits for it.
@@ -73,7 +73,7 @@ func (c *confirmChannel) publish(f *flight) error {
 	return nil
 }
 
-// settle forgets a flight whose confirm has come, and tells whether its message was returned.
+// settle forgets a flight whose confirm has come, and returns the return of its message, if there was one.
 func (c *confirmChannel) settle(f *flight) *amqp.Return {
 	if !f.Mandatory {
 		return nil

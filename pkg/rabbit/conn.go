@@ -40,7 +40,7 @@ type State struct {
 	Err error
 	// Lost counts how often the connection was lost.
 	Lost int
-	// Version is the broker's, as it told when the connection was made.
+	// Version is the broker's, from when the connection was made.
 	Version string
 	// Channels is how many channels the connection may have (channel_max).
 	Channels int
@@ -64,7 +64,7 @@ type Conn struct {
 
 // Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
 // login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
-// connection is made again for ever, whatever the reason it was lost for; [Conn.State] tells.
+// connection is made again forever, whatever the reason it was lost for; [Conn.State] has it.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	config = config.withDefaults()
 	addresses, err := config.addresses()
@@ -87,7 +87,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
-// State tells how the connection is.
+// State returns how the connection is.
 func (c *Conn) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +133,7 @@ func (c *Conn) current(ctx context.Context) (*session, error) {
 	}
 }
 
-// trySendable tells whether n bytes may be written on the session now: no alarm, and room in the buffer. If so they are
+// trySendable reports whether n bytes may be written on the session now: no alarm, and room in the buffer. If so they are
 // reserved: see [wire.tryReserve].
 func (c *Conn) trySendable(s *session, n int) bool {
 	return !c.blocked.Load() && s.wire.tryReserve(n)
@@ -216,7 +216,7 @@ func (c *Conn) watch(life context.Context, s *session) error {
 			return e
 		case b, ok := <-s.blocks:
 			if !ok {
-				s.blocks = nil // closed along with the connection, which the other case tells
+				s.blocks = nil // closed along with the connection, which the other case reports
 				continue
 			}
 			c.setBlocked(s, b)

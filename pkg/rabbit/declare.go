@@ -71,16 +71,16 @@ func NewDeclarer(conn *Conn) *Declarer {
 // Mismatches counts what existed with other arguments than declared, or what this user may not declare.
 func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 
-// Declare makes sure that everything in t has been declared. It blocks until the broker has answered, waiting through lost
-// connections while ctx lives. Callers that declare the same at once share one attempt.
+// Declare makes sure that everything in t has been declared. It blocks until the broker has answered, waiting through
+// lost connections while ctx lives. Callers that declare the same at once share one attempt.
 //
-// What exists already with other arguments, and what this user may not declare, is logged, counted, and used all the same:
-// arguments cannot be changed, and a rolling deploy with a new one must not keep every process from starting. Whether it
-// can be used shows when it is.
+// What exists already with other arguments, and what this user may not declare, is logged, counted, and used all the
+// same: arguments cannot be changed, and a rolling deploy with a new one must not keep every process from starting.
+// Whether it can be used shows when it is.
 //
-// What cannot be declared fails alone: the rest of t is declared, and the errors are joined. Such an error is remembered
-// for some seconds, in which everybody who asks gets it at once. An exclusive queue that another connection holds is such
-// an error; so may be one of this process for a moment, until the broker has noticed that the connection before is gone.
+// What cannot be declared fails alone: the rest of t is declared, and the errors are joined. An error is remembered for
+// some seconds, in which every caller gets it at once. An exclusive queue that another connection holds is an error; so
+// may be one of this process for a moment, until the broker has noticed that the connection before is gone.
 func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 	if err := checkTopology(t); err != nil {
 		return err
@@ -95,17 +95,17 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 		if err == nil {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("declare the %s: %w", i.what, err))
 		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
-			break
+			return err
 		}
+		errs = append(errs, fmt.Errorf("declare the %s: %w", i.what, err))
 		failed[i.what] = true
 	}
 	return errors.Join(errs...)
 }
 
-// Forget has the next Declare of what is in t declare it again: for callers that found some of it missing. What the broker
-// refused a moment ago is not asked for again so soon.
+// Forget makes the next Declare of what is in t declare it again: for callers that found some of it missing. What the
+// broker refused a moment ago is not asked for again so soon.
 func (d *Declarer) Forget(t topology.Topology) {
 	items, now := d.itemsOf(t), time.Now()
 	d.mu.Lock()

@@ -4,10 +4,10 @@
 //
 // # What holds throughout
 //
-//   - A [Conn] is made again for ever after it was lost, over all its addresses; whoever uses it waits, with a context.
+//   - A [Conn] is made again forever after it was lost, over all its addresses; its users wait, with a context.
 //   - The driver's own recovery stays off: it resolves pending confirms as nacks, so that "lost" looks like "refused".
 //   - Nothing blocks on the socket while it holds a lock: bytes are handed to a writing goroutine (see [wire]), and
 //     back-pressure is taken before, with the caller's context.
-//   - Channels are not shared between uses. What is declared is declared on channels of its own, since a mismatch
+//   - Channels are not shared between uses. What is declared is declared on a channel that does nothing else, since a mismatch
 //     closes the channel.
 package rabbit

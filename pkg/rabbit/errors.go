@@ -40,8 +40,8 @@ func (unconfirmed) Is(target error) bool { return target == ErrOutcomeUnknown }
 // ErrException is wrapped by an ErrUnconfirmed of a call for which, or beside which, the broker has closed the channel.
 var ErrException = errors.New("the broker closed the channel")
 
-// ErrNotFound is the error of a queue that does not exist, and is wrapped by the ErrUnroutable of a message to an exchange
-// that does not.
+// ErrNotFound is the error of a queue that does not exist. The ErrUnroutable of a message to an exchange that does not
+// exist wraps it, too.
 var ErrNotFound = errors.New("it does not exist")
 
 // because joins what happened with the reason, both visible to errors.Is.

@@ -2,9 +2,9 @@ package rabbit
 
 import "context"
 
-// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their own
-// channel, which lasts as long as the connection: where one may not be published, or its exchange does not exist, the
-// broker closes that channel, and no call suffers.
+// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their
+// own channel, which lasts as long as the connection: where one may not be published, or its exchange does not exist,
+// the broker closes that channel, and no call suffers.
 func (r *Requester) PublishHint(m *Publication) {
 	calls := r.channel.current.Load()
 	if calls == nil {

@@ -10,8 +10,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// parseLogins returns the ways to log in at an address, by its auth_mechanism parameters, the preferred first. The default
-// is PLAIN.
+// parseLogins returns the ways to log in at an address, by its auth_mechanism parameters, the preferred first. The
+// default is PLAIN.
 func parseLogins(u amqp.URI) ([]amqp.Authentication, error) {
 	if len(u.AuthMechanism) == 0 {
 		return []amqp.Authentication{u.PlainAuth()}, nil
@@ -77,11 +77,11 @@ func explain(err, reading error) error {
 	}
 }
 
-// atLimit tells whether a virtual host or a user has as many connections as it may have now. Only the text says so: "access
+// atLimit reports whether a virtual host or a user has as many connections as it may have now. Only the text says so: "access
 // to vhost '/' refused for user 'x': connection limit (5) is reached", "user connection limit (5) is reached".
 func atLimit(e *amqp.Error) bool { return strings.Contains(e.Reason, "connection limit") }
 
-// fatal tells whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual
+// fatal reports whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual
 // host that does not exist, a certificate that is not trusted.
 func fatal(err error) bool {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {

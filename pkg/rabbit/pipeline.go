@@ -11,7 +11,7 @@ import (
 // published again, which may put them behind later ones.
 //
 // A message holds its place among the publisher's publishes in flight until a later Publish or Flush has seen its
-// outcome: whoever stops publishing flushes.
+// outcome: flush after the last.
 type Pipeline struct {
 	publisher *Publisher
 	flights   []pipelined // oldest first
@@ -73,7 +73,7 @@ func (l *Pipeline) acquire(ctx context.Context) error {
 	}
 }
 
-// settled tells whether the oldest publish has its outcome.
+// settled reports whether the oldest publish has its outcome.
 func (l *Pipeline) settled() bool {
 	select {
 	case <-l.flights[0].confirm.Done():

@@ -24,7 +24,7 @@ type PublisherConfig struct {
 //
 // The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
 // that were in flight are published again. Where it is not clear which message it was, those that may have been are
-// published one at a time, each on a channel of its own: so one bad message is nobody else's error.
+// published one at a time, each on its own channel: so one bad message is nobody else's error.
 type Publisher struct {
 	conn    *Conn
 	config  PublisherConfig
@@ -266,7 +266,7 @@ func (p *Publisher) abandon(f *flight) {
 }
 
 // Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not
-// confirmed by then is ErrUnconfirmed to whoever waits for it. Close is safe to call twice.
+// confirmed by then ends as ErrUnconfirmed. Close is safe to call twice.
 func (p *Publisher) Close(ctx context.Context) error {
 	first := false
 	p.once.Do(func() { first = true; close(p.closing) })
@@ -281,7 +281,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 	return err
 }
 
-// drain takes all slots, for ever, as they become free.
+// drain takes all slots, forever, as they become free.
 func (p *Publisher) drain(ctx context.Context) error {
 	for range cap(p.slots) {
 		select {

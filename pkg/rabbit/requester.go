@@ -94,7 +94,7 @@ var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (*replyChannel, error) {
 	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
 	if err == nil && last != nil && last.session == ch.session {
-		c.hints = last.hints // as it is: what the broker closed it for is still so
+		c.hints = last.hints // closed or not: what the broker closed it for has not changed
 	} else if err == nil {
 		c.hints, err = r.conn.Channel(ctx)
 	}
@@ -205,7 +205,7 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	return c, err
 }
 
-// usable tells whether replies can come over the channel.
+// usable reports whether replies can come over the channel.
 func (c *replyChannel) usable() bool {
 	if !c.alive() {
 		return false
@@ -256,7 +256,7 @@ func (c *replyChannel) forget(correlationID string) {
 	c.mu.Unlock()
 }
 
-// end gives a waiting call its answer, and tells whether there was one.
+// end gives a waiting call its answer, and reports whether there was one.
 func (c *replyChannel) end(correlationID string, a answer) bool {
 	c.mu.Lock()
 	w, ok := c.waiting[correlationID]

@@ -25,8 +25,8 @@ type session struct {
 	silent  atomic.Bool // the broker has not answered in time, and not since
 }
 
-// link is what lies between the driver and the network: from below the [wire], TLS where the address asks for it, and the
-// look at the frames that come.
+// link is what lies between the driver and the network: from below the [wire], TLS where the address asks for it, and
+// the look at incoming frames.
 type link struct {
 	wire    *wire
 	inbound *frames.Reader // nil before all of that stands
@@ -101,7 +101,7 @@ func (l *link) failed(err error) error {
 	return err
 }
 
-// alive tells whether the session can be written to, as far as anybody knows. The driver learns of a write that failed a
+// alive reports whether the session can be written to, as far as anybody knows. The driver learns of a write that failed a
 // moment after the wire does.
 func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
 

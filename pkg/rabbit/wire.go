@@ -56,7 +56,7 @@ func newWire(c net.Conn, blocked *atomic.Bool) *wire {
 }
 
 // Write takes p and returns. Once a write to the network has failed, p is lost, as is what was still on its way then: the
-// driver is told by its reader alone, which knows more of why.
+// driver learns of it by its reader alone, which knows more of why.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -108,7 +108,7 @@ func (f *Reader) next() error {
 	return nil
 }
 
-// readable returns a header frame as the driver can read it: as it is, or changed. A frame that is not well formed is
+// readable returns a header frame as the driver can read it: unchanged where it can. A frame that is not well formed is
 // left to the driver's judgement.
 func readable(frame []byte) []byte {
 	const (
