@@ -370,10 +370,10 @@ func TestNilLogger(t *testing.T) { //nolint:paralleltest // it sets the process'
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, nobody.Close())
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	logged.on = func(r slog.Record) {
-		if r.Message == "cannot connect; trying again" {
+		if r.Message == "cannot connect to the broker; trying again" {
 			cancel()
 		}
 	}
