@@ -85,17 +85,17 @@ func TestWatchEstimatesFromTwoSamples(t *testing.T) {
 	var last watched
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper()
-		getter, err := conn.Getter(ctx, "oven.bake")
+		browser, err := conn.Browse(ctx, "oven.bake")
 		require.NoError(tb, err)
 		taken := 0
 		all := watch(t, c, func(w watched) bool { // each look finds fewer
-			if d, ok, err := getter.Get(ctx); taken < 50 && err == nil && ok && getter.Ack(d) == nil {
+			if d, ok, err := browser.Get(ctx); taken < 50 && err == nil && ok && browser.Ack(d) == nil {
 				taken++
 			}
 			return w.ClearsIn != nil
 		})
 		last = all[len(all)-1]
-		require.NoError(tb, getter.Close(ctx))
+		require.NoError(tb, browser.Close(ctx))
 	})
 	require.Positive(t, *last.ClearsIn)
 	require.Less(t, *last.ClearsIn, 60.0)

@@ -50,13 +50,13 @@ func TestAlarmStopsOnlyTheReplay(t *testing.T) {
 	_, err = store.Peek(soon, other, 100, func(*deadletter.Letter) bool { found++; return true })
 	require.NoError(t, err)
 	require.Equal(t, 5, found)
-	getter, err := conn.Rabbit().Getter(soon, other)
+	browser, err := conn.Rabbit().Browse(soon, other)
 	require.NoError(t, err)
-	d, ok, err := getter.Get(soon)
+	d, ok, err := browser.Get(soon)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.NoError(t, getter.Ack(d))
-	require.NoError(t, getter.Close(soon))
+	require.NoError(t, browser.Ack(d))
+	require.NoError(t, browser.Close(soon))
 	b.waitFor(other, 0) // the broker has read the ack
 	require.Empty(t, replayed, "the replay waits for the alarm to end")
 

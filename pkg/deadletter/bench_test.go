@@ -120,20 +120,20 @@ func (b *bench) waitFor(queue string, ready int) {
 // take empties a queue.
 func (b *bench) take(queue string) []rabbit.Delivery {
 	b.t.Helper()
-	getter, err := b.conn.Rabbit().Getter(b.ctx, queue)
+	browser, err := b.conn.Rabbit().Browse(b.ctx, queue)
 	require.NoError(b.t, err)
 	var all []rabbit.Delivery
 	for {
-		d, ok, err := getter.Get(b.ctx)
+		d, ok, err := browser.Get(b.ctx)
 		require.NoError(b.t, err)
 		if !ok {
 			break
 		}
-		require.NoError(b.t, getter.Ack(d))
+		require.NoError(b.t, browser.Ack(d))
 		delete(d.Headers, "x-delivery-count") // RabbitMQ's own
 		all = append(all, d)
 	}
-	require.NoError(b.t, getter.Close(b.ctx))
+	require.NoError(b.t, browser.Close(b.ctx))
 	return all
 }
 

@@ -62,26 +62,26 @@ type Result struct {
 // lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with the error
 // of the first letter that the queue did not take. The Result is valid in every case.
 func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
-	getter, err := s.consume.Getter(ctx, s.names.DeadLetterQueue(queue))
+	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
 	if err != nil {
 		return Result{Queue: queue}, err
 	}
-	taking, stopTaking := getter.Context(ctx)
+	taking, stopTaking := browser.Context(ctx)
 	defer stopTaking()
 	outliving, stopOutliving := outlive(ctx, grace)
 	defer stopOutliving()
-	publishing, stopPublishing := getter.Context(outliving)
+	publishing, stopPublishing := browser.Context(outliving)
 	defer stopPublishing()
 
 	publisher := rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
 	p := &replaying{
-		Replay: r, store: s, getter: getter, publisher: publisher, pipeline: publisher.Pipeline(),
+		Replay: r, store: s, browser: browser, publisher: publisher, pipeline: publisher.Pipeline(),
 		taking: taking, publishing: publishing, result: Result{Queue: queue},
 	}
 	err = p.run()
 	_ = p.pipeline.Flush(publishing) // settle gets each outcome
 	_ = publisher.Close(publishing)
-	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the getter is closed; either may notice first
+	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the browser is closed; either may notice first
 	closing := p.close(ctx)
 	switch {
 	case ended != nil:
@@ -113,15 +113,15 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 	}
 }
 
-// replaying is one replay. Letters that it takes and does not ack go back when its getter is closed.
+// replaying is one replay. Letters that it takes and does not ack go back when its browser is closed.
 type replaying struct {
 	Replay
 	store     *Store
-	getter    *rabbit.Getter
+	browser    *rabbit.Browser
 	publisher *rabbit.Publisher
 	pipeline  *rabbit.Pipeline
 
-	// Both end when the getter loses its channel: nothing can be acked from then on, so a later publish would arrive twice.
+	// Both end when the browser loses its channel: nothing can be acked from then on, so a later publish would arrive twice.
 	// Taking ends with the caller's context, publishing outlives it by grace.
 	taking, publishing context.Context //nolint:containedctx // of one call
 
@@ -133,8 +133,8 @@ type replaying struct {
 }
 
 func (p *replaying) run() error {
-	for p.result.Seen < p.getter.State().Ready && p.stopped == nil && (p.Limit <= 0 || p.result.Matched < p.Limit) {
-		d, ok, err := p.getter.Get(p.taking)
+	for p.result.Seen < p.browser.State().Ready && p.stopped == nil && (p.Limit <= 0 || p.result.Matched < p.Limit) {
+		d, ok, err := p.browser.Get(p.taking)
 		if err != nil || !ok {
 			return err
 		}
@@ -191,7 +191,7 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 // settle acks a letter whose copy was confirmed, and counts the outcome.
 func (p *replaying) settle(l *Letter, err error) {
 	if err == nil {
-		err = p.getter.Ack(l.Delivery)
+		err = p.browser.Ack(l.Delivery)
 		if err == nil {
 			p.acked++
 			p.result.Replayed++
@@ -223,7 +223,7 @@ func (p *replaying) report(l *Letter, err error) {
 
 // close puts back what was not replayed. If that fails, the broker may not have seen the latest acks.
 func (p *replaying) close(ctx context.Context) error {
-	err := p.getter.Close(ctx)
+	err := p.browser.Close(ctx)
 	if err != nil {
 		p.result.Replayed -= p.acked
 		p.result.Unsure += p.acked

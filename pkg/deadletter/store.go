@@ -44,18 +44,18 @@ func (s *Store) Count(ctx context.Context, queue string) (int, error) {
 // before messages that were never taken, but behind what it got back earlier: peeking at a part of what was peeked at
 // before moves that part to the end.
 func (s *Store) Peek(ctx context.Context, queue string, limit int, visit func(*Letter) bool) (total int, err error) {
-	getter, err := s.consume.Getter(ctx, s.names.DeadLetterQueue(queue))
+	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
-		if closing := getter.Close(ctx); err == nil && !errors.Is(closing, rabbit.ErrNotConnected) {
+		if closing := browser.Close(ctx); err == nil && !errors.Is(closing, rabbit.ErrNotConnected) {
 			err = closing
 		}
 	}()
-	total = getter.State().Ready
+	total = browser.State().Ready
 	for range min(limit, total) {
-		d, ok, err := getter.Get(ctx)
+		d, ok, err := browser.Get(ctx)
 		if err != nil || !ok || !visit(letter(queue, d)) {
 			return total, err
 		}

@@ -25,7 +25,7 @@ const (
 var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt.Sprintf(
 	"the worker crashed %d times while this was the only message that it handled", convictAfter)}
 
-// quarantine tries the suspects of the worker's service, one at a time, until ctx ends. See docs/decisions/0016.
+// quarantine tries the suspects of the worker's service, one at a time, until ctx ends. See docs/decisions/0017.
 //
 // A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue with
 // a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the service's
@@ -61,27 +61,27 @@ func (w *Worker) outlasting(ctx context.Context) (context.Context, func()) {
 
 // tryOne tries the next suspect, and reports whether there was one.
 func (w *Worker) tryOne(ctx, work context.Context) bool {
-	getter, err := w.conn.consume.Getter(ctx, w.quarantineQueue)
+	browser, err := w.conn.consume.Browse(ctx, w.quarantineQueue)
 	if err != nil {
 		w.log.DebugContext(ctx, "cannot look into the quarantine", "queue", w.quarantineQueue, "error", err)
 		return false
 	}
 	defer func() {
-		if err := getter.Close(ctx); err != nil {
+		if err := browser.Close(ctx); err != nil {
 			w.log.DebugContext(ctx, "a suspect was not settled; it comes again", "queue", w.quarantineQueue, "error", err)
 		}
 	}()
-	if getter.State().Ready == 0 {
+	if browser.State().Ready == 0 {
 		return false
 	}
 	w.alone.Lock() // before the suspect is taken
 	defer w.alone.Unlock()
-	d, ok, err := getter.Get(ctx)
+	d, ok, err := browser.Get(ctx)
 	if err != nil || !ok {
 		return false
 	}
 	e := w.endpointOf(d.RoutingKey)
-	settlement, err := getter.Handle(work, d, func(ctx context.Context, in *rabbit.Incoming) rabbit.Settlement {
+	settlement, err := browser.Handle(work, d, func(ctx context.Context, in *rabbit.Incoming) rabbit.Settlement {
 		switch {
 		case e == nil:
 			return w.release(ctx, in)
@@ -96,7 +96,7 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 		// Not a crash: the connection was lost, and this process lives to know.
 		w.survived[d.MessageId]++
 	case settlement != rabbit.Ack:
-		w.postpone(ctx, getter, d)
+		w.postpone(ctx, browser, d)
 	default:
 		delete(w.survived, d.MessageId)
 	}
@@ -141,11 +141,11 @@ func (w *Worker) isolate(ctx context.Context, d interface {
 
 // postpone gives a suspect back whose trial was cut short because the worker stops. A nack would count as a return before
 // RabbitMQ 4.3, so a copy takes its place.
-func (w *Worker) postpone(ctx context.Context, getter *rabbit.Getter, d rabbit.Delivery) {
+func (w *Worker) postpone(ctx context.Context, browser *rabbit.Browser, d rabbit.Delivery) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if w.isolate(ctx, getter, &d, d.RoutingKey) == nil {
-		_ = getter.Ack(d) // if it is lost, the message is there twice
+	if w.isolate(ctx, browser, &d, d.RoutingKey) == nil {
+		_ = browser.Ack(d) // if it is lost, the message is there twice
 	}
 }
 

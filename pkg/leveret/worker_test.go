@@ -262,33 +262,25 @@ func TestStuck(t *testing.T) {
 func TestStuckAmongOthers(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)
-	release, never := make(chan struct{}), make(chan struct{})
+	never := make(chan struct{})
 	defer close(never)
-	var begun sync.WaitGroup
-	begun.Add(5)
-	r := h.handle(leveret.WorkerConfig{StuckAfter: 50 * time.Millisecond, DrainTimeout: time.Minute}, func(ctx context.Context, v thing) error {
-		begun.Done()
+	var finished atomic.Int64
+	w := h.worker(h.connect(leveret.ConnConfig{}), h.service, leveret.WorkerConfig{StuckAfter: time.Second, DrainTimeout: time.Minute},
+		leveret.HandlersConfig{HandlerTimeout: 100 * time.Millisecond})
+	h.do.Handle(w.Handlers, func(ctx context.Context, v thing) error {
 		if v.N == 0 {
 			<-never
 		}
-		<-release
+		<-ctx.Done()
+		finished.Add(1)
 		return nil
-	}, leveret.HandlersConfig{HandlerTimeout: 100 * time.Millisecond, Middleware: []leveret.Middleware{func(next leveret.Handler) leveret.Handler {
-		return func(ctx context.Context, m *leveret.Message) error {
-			if m.Attempt == 1 {
-				return next(ctx, m)
-			}
-			return nil
-		}
-	}}})
+	})
 	for i := range 5 {
 		h.send(thing{N: i})
 	}
-	begun.Wait()
-	close(release)
-	require.ErrorIs(t, r.wait(), leveret.ErrStuck)
+	require.ErrorIs(t, h.run(w).wait(), leveret.ErrStuck)
 	foreign := h.peer()
-	require.Zero(t, foreign.count("a.do"))
+	h.eventually(func() bool { return foreign.count("a.do")+int(finished.Load()) == 4 })
 	require.Zero(t, foreign.count("a.do.dlq"))
 }
 

@@ -126,11 +126,11 @@ func (c *Client) call(ctx context.Context, method string, query url.Values, in, 
 // refusal is the error of an answer that is not a success.
 func (c *Client) refusal(response *http.Response, answer io.Reader) error {
 	switch response.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		if response.Request.Method != http.MethodGet {
-			return fmt.Errorf("the management API at %s %w %s, who may not do this", c.base, ErrRefused, c.username)
-		}
-		return fmt.Errorf("the management API at %s %w %s, who needs the tag monitoring or management", c.base, ErrRefused, c.username)
+	case http.StatusUnauthorized:
+		return fmt.Errorf("the management API at %s %w %s (401): the password is wrong, or the user has no tag monitoring or management",
+			c.base, ErrRefused, c.username)
+	case http.StatusForbidden:
+		return fmt.Errorf("the management API at %s %w %s (403), who may not do this", c.base, ErrRefused, c.username)
 	case http.StatusNotFound:
 		return fmt.Errorf("the management API at %s %w: %s", c.base, ErrNotFound, response.Request.URL.Path)
 	}

@@ -60,7 +60,7 @@ func TestRefusedAndMissing(t *testing.T) {
 	require.NoError(t, err)
 	_, err = wrong.Queues(t.Context(), "/")
 	require.ErrorIs(t, err, management.ErrRefused)
-	require.ErrorContains(t, err, "refuses the user ada, who needs the tag monitoring or management")
+	require.ErrorContains(t, err, "refuses the user ada (401): the password is wrong, or the user has no tag monitoring or management")
 	require.NotContains(t, err.Error(), "hunter2")
 
 	err = api(t).Call(t.Context(), http.MethodDelete, nil, nil, "vhosts", "nowhere")

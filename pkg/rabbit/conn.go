@@ -42,7 +42,7 @@ type State struct {
 	Lost int
 	// Version is the broker's, from when the connection was made.
 	Version string
-	// Channels is how many channels the connection may have (channel_max).
+	// Channels is how many channels the connection may have (channel_max); when it is lost, how many it had.
 	Channels int
 }
 
@@ -188,7 +188,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 			short = 0
 		}
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
-		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1})
+		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1, Channels: c.State().Channels})
 		// Connections that are made and lost at once, again and again, must not be a hot loop: nothing cuts this wait short.
 		if c.pause(life, short) != nil {
 			return

@@ -84,7 +84,7 @@ type Incoming struct {
 	At time.Time
 
 	channel   *Channel
-	ended     <-chan struct{}          // closed when the channel is no more
+	ended     context.Context          //nolint:containedctx // it ends with the channel
 	settle    func(uint64, Settlement) // by delivery tag
 	settled   atomic.Bool
 	abandoned atomic.Bool
@@ -116,18 +116,11 @@ func Returns(d *Delivery) int {
 // Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
 // settled, and comes again. The function that it returns must be called.
 func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
-	return until(ctx, d.ended)
+	return either(ctx, d.ended)
 }
 
 // Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
-func (d *Incoming) Lost() bool {
-	select {
-	case <-d.ended:
-		return true
-	default:
-		return false
-	}
-}
+func (d *Incoming) Lost() bool { return d.ended.Err() != nil }
 
 // Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may run
 // forever. Any goroutine may call it, once, if Handle returns 0 from then on.

@@ -1,33 +1,45 @@
 package rabbit
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"time"
 
-// either returns a context that ends with ctx, or with other. The function that it returns must be called.
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// either returns a context that ends with ctx, or with other, and has the cause of the one that ended. The function that
+// it returns must be called.
 func either(ctx, other context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(other, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	end := func() { cancel(context.Cause(other)) }
+	stop := context.AfterFunc(other, end)
 	if other.Err() != nil {
-		cancel() // before anybody uses it
+		end() // before anybody uses it
 	}
-	return ctx, func() { stop(); cancel() }
+	return ctx, func() { stop(); cancel(nil) }
 }
 
-// until is either with a channel that is closed.
-func until(ctx context.Context, closed <-chan struct{}) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	select {
-	case <-closed:
-		cancel() // before anybody uses it
-	default:
-	}
+// outlasting returns a context that ends some time after ctx. The function that it returns must be called.
+func outlasting(ctx context.Context, d time.Duration) (context.Context, func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(d, cancel)
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+// ending returns a context that ends with a channel, which is used for a queue. Its cause is an [ErrNotConnected].
+func ending(ch *Channel, queue string) context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	go func() {
-		defer close(ended)
-		select {
-		case <-closed:
-			cancel()
-		case <-ctx.Done():
+		lost := fmt.Errorf("the queue %s: %w", queue, ErrNotConnected)
+		if reason := <-closed; reason != nil {
+			lost = fmt.Errorf("%w: %w", lost, reason)
 		}
+		cancel(lost)
 	}()
-	return ctx, func() { cancel(); <-ended }
+	return ctx
 }

@@ -144,11 +144,11 @@ func TestClosingAPublisherEndsWithItsContext(t *testing.T) {
 	network.stall(false)
 }
 
-func TestGetterOfAQueueThatWasDeleted(t *testing.T) {
+func TestBrowserOfAQueueThatWasDeleted(t *testing.T) {
 	t.Parallel()
 	_, conn, beside := watched(t)
 	declare(t, beside, queue("q", "classic"))
-	g, err := conn.Getter(within(t), "q")
+	g, err := conn.Browse(within(t), "q")
 	require.NoError(t, err)
 	deleteQueue(t, beside, "q")
 	_, _, err = g.Get(within(t))

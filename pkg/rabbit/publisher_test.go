@@ -303,18 +303,18 @@ func TestPipelineOutcomesAndOrder(t *testing.T) {
 	}
 	require.Zero(t, p.InFlight())
 
-	getter, err := conn.Getter(ctx, "q")
+	browser, err := conn.Browse(ctx, "q")
 	require.NoError(t, err)
 	for i := range 500 {
 		if i%10 == 0 {
 			continue
 		}
-		d, ok, err := getter.Get(ctx)
+		d, ok, err := browser.Get(ctx)
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.Equal(t, strconv.Itoa(i), d.MessageId, "the order of the pipeline is the order of the queue")
 	}
-	require.NoError(t, getter.Close(ctx))
+	require.NoError(t, browser.Close(ctx))
 
 	for range 130 {
 		require.NoError(t, l.Publish(ctx, to("nobody", "x"), nil))

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/leveretmq/leveret/pkg/rabbit/internal/acks"
 )
 
@@ -26,7 +24,7 @@ type subscription struct {
 	deliveries <-chan Delivery
 	stamped    chan stamped // instead of deliveries, in Requests
 
-	ended <-chan struct{} // closed when the channel is no more
+	ended context.Context //nolint:containedctx // it ends with the channel
 	drop  chan struct{}   // closed when no further delivery may begin
 	gone  chan struct{}   // closed when the broker does not answer: deliveries may then never end
 
@@ -47,28 +45,18 @@ func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscripti
 		consumer: c, channel: ch, work: work, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
 		acks:      acks.New(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
-		ended:     ending(ch),
+		ended:     ending(ch, c.config.Queue),
 		drop:      make(chan struct{}),
 		gone:      make(chan struct{}),
 	}
 	return s
 }
 
-// ending returns a channel that is closed when ch is no more.
-func ending(ch *Channel) <-chan struct{} {
-	ended, closed := make(chan struct{}), ch.NotifyClose(make(chan *amqp.Error, 1))
-	go func() {
-		<-closed //nolint:errcheck // the reason is asked for with exception
-		close(ended)
-	}()
-	return ended
-}
-
 // register begins to consume. When ctx ends, it still waits some seconds for the broker's answer, so that the consumer
 // can be cancelled in an orderly way.
 func (s *subscription) register(ctx context.Context) error {
 	c := s.consumer
-	ctx, stop := outlasting(ctx)
+	ctx, stop := outlasting(ctx, answerTimeout)
 	defer stop()
 	noAck := c.config.Mode == Broadcast
 	if !noAck {
@@ -89,16 +77,6 @@ func (s *subscription) register(ctx context.Context) error {
 	}
 	s.start()
 	return nil
-}
-
-// outlasting returns a context that ends answerTimeout after ctx.
-func outlasting(ctx context.Context) (context.Context, func()) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(answerTimeout, cancel)
-		context.AfterFunc(longer, func() { timer.Stop() })
-	})
-	return longer, func() { stop(); cancel() }
 }
 
 // stamp notes when deliveries arrive. It never waits: there is room for as many as the broker hands out.
@@ -212,7 +190,7 @@ func (s *subscription) begin() bool {
 	default:
 	}
 	select {
-	case <-s.ended:
+	case <-s.ended.Done():
 		return false
 	default:
 	}
@@ -231,7 +209,7 @@ func (s *subscription) begin() bool {
 		return true
 	case <-s.drop:
 		return false
-	case <-s.ended:
+	case <-s.ended.Done():
 		return false
 	case <-s.work.Done():
 		return false
@@ -243,11 +221,11 @@ func (s *subscription) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return s.cancel()
-	case <-s.ended:
+	case <-s.ended.Done():
 		return s.lost()
 	case tag := <-s.cancelled:
 		if tag == "" { // closed with the channel
-			<-s.ended
+			<-s.ended.Done()
 			return s.lost()
 		}
 		close(s.drop)
@@ -338,7 +316,7 @@ func (s *subscription) giveBack(done <-chan struct{}) {
 		select {
 		case <-done:
 			return
-		case <-s.ended:
+		case <-s.ended.Done():
 			<-done
 			return
 		case <-timer.C:

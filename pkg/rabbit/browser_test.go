@@ -13,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-func TestGetter(t *testing.T) {
+func TestBrowser(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -30,25 +30,25 @@ func TestGetter(t *testing.T) {
 	}
 	require.NoError(t, publisher.Close(ctx))
 
-	getter, err := conn.Getter(ctx, "q")
+	browser, err := conn.Browse(ctx, "q")
 	require.NoError(t, err)
-	require.Equal(t, rabbit.QueueState{Ready: 3}, getter.State())
-	living, stop := getter.Context(ctx)
+	require.Equal(t, rabbit.QueueState{Ready: 3}, browser.State())
+	living, stop := browser.Context(ctx)
 	defer stop()
 	for _, want := range []string{"a", "b", "c"} {
-		d, ok, err := getter.Get(ctx)
+		d, ok, err := browser.Get(ctx)
 		require.NoError(t, err)
 		require.True(t, ok)
 		require.Equal(t, want, string(d.Body))
 		if want == "b" {
-			require.NoError(t, getter.Ack(d))
+			require.NoError(t, browser.Ack(d))
 		}
 	}
-	_, ok, err := getter.Get(ctx)
+	_, ok, err := browser.Get(ctx)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.NoError(t, living.Err())
-	require.NoError(t, getter.Close(ctx))
+	require.NoError(t, browser.Close(ctx))
 	<-living.Done()
 	require.ErrorIs(t, context.Cause(living), rabbit.ErrNotConnected)
 
@@ -58,7 +58,7 @@ func TestGetter(t *testing.T) {
 
 	_, err = conn.Inspect(ctx, "none")
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
-	_, err = conn.Getter(ctx, strings.Repeat("x", 256))
+	_, err = conn.Browse(ctx, strings.Repeat("x", 256))
 	require.ErrorIs(t, err, rabbit.ErrInvalid)
 	ended, end := context.WithCancel(ctx)
 	end()
@@ -67,25 +67,25 @@ func TestGetter(t *testing.T) {
 }
 
 // Many acks in a row, right before the end, all arrive.
-func TestGetterLosesNoAcks(t *testing.T) {
+func TestBrowserLosesNoAcks(t *testing.T) {
 	t.Parallel()
 	for _, kept := range []int{0, 40} {
 		conn := connected(t)
 		declare(t, conn, queue("q", "quorum"), queue("beside", "quorum"))
 		fill(t, conn, "q", 200+kept)
-		getter, err := conn.Getter(within(t), "q")
+		browser, err := conn.Browse(within(t), "q")
 		require.NoError(t, err)
 		var taken []rabbit.Delivery
 		for range 200 {
-			d, ok, err := getter.Get(within(t))
+			d, ok, err := browser.Get(within(t))
 			require.NoError(t, err)
 			require.True(t, ok)
 			taken = append(taken, d)
 		}
 		for _, d := range taken {
-			require.NoError(t, getter.Ack(d))
+			require.NoError(t, browser.Ack(d))
 		}
-		require.NoError(t, getter.Close(within(t)))
+		require.NoError(t, browser.Close(within(t)))
 		for range 50 { // what was lost comes back once the queue has noticed the end of the channel
 			fill(t, conn, "beside", 1)
 			state, err := conn.Inspect(within(t), "q")

@@ -62,14 +62,14 @@ func denied(err error, queue string) error {
 	return fmt.Errorf("the queue %s: %w", queue, err)
 }
 
-// A Getter takes messages of one queue one at a time, as a person looks at them: with basic.get, over a channel of its
+// A Browser takes messages of one queue one at a time, as a person looks at them: with basic.get, over a channel of its
 // own. What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not
 // safe for concurrent use.
-type Getter struct {
+type Browser struct {
 	channel *Channel
 	queue   string
 	first   QueueState
-	ended   <-chan struct{} // closed when the channel is no more
+	ended   context.Context //nolint:containedctx // it ends with the channel
 
 	held  atomic.Int64  // taken and not acked
 	busy  chan struct{} // closed when the last Get has ended, though its caller may have gone
@@ -82,74 +82,74 @@ type Getter struct {
 // 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
 const ackAhead = 16
 
-// Getter begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
-func (c *Conn) Getter(ctx context.Context, queue string) (*Getter, error) {
+// Browse begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
+func (c *Conn) Browse(ctx context.Context, queue string) (*Browser, error) {
 	channel, state, err := c.inspect(ctx, queue)
 	if err != nil {
 		return nil, err
 	}
-	return &Getter{channel: channel, queue: queue, first: state, ended: ending(channel)}, nil
+	return &Browser{channel: channel, queue: queue, first: state, ended: ending(channel, queue)}, nil
 }
 
-// State is how the queue was when the Getter began.
-func (g *Getter) State() QueueState { return g.first }
+// State is how the queue was when the Browser began.
+func (b *Browser) State() QueueState { return b.first }
 
 // Get takes the next message; ok is false where there is none.
-func (g *Getter) Get(ctx context.Context) (d Delivery, ok bool, err error) {
+func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 	type got struct {
 		delivery Delivery
 		ok       bool
 	}
 	busy := make(chan struct{})
-	g.busy = busy
+	b.busy = busy
 	r, err := await(ctx, func() (got, error) {
 		defer close(busy)
-		d, ok, err := g.channel.Get(g.queue, false)
+		d, ok, err := b.channel.Get(b.queue, false)
 		if ok {
-			g.held.Add(1)
+			b.held.Add(1)
 		}
 		return got{d, ok}, err
 	}, func(got) {})
 	switch {
-	case err != nil && ctx.Err() == nil && !g.channel.session.alive():
-		return Delivery{}, false, fmt.Errorf("the queue %s: %w: %w", g.queue, ErrNotConnected, err)
+	case err != nil && ctx.Err() == nil && !b.channel.session.alive():
+		return Delivery{}, false, fmt.Errorf("the queue %s: %w: %w", b.queue, ErrNotConnected, err)
 	case err != nil:
-		return Delivery{}, false, denied(err, g.queue)
+		return Delivery{}, false, denied(err, b.queue)
 	}
-	return r.delivery, r.ok, g.ackMore()
+	return r.delivery, r.ok, b.ackMore()
 }
 
 // Ack removes a message that Get returned from the queue. It is certain once Close has succeeded; before that, a lost
 // connection may bring the message back.
-func (g *Getter) Ack(d Delivery) error {
-	g.held.Add(-1)
-	g.acked = append(g.acked, d.DeliveryTag)
-	return g.ack()
+func (b *Browser) Ack(d Delivery) error {
+	b.held.Add(-1)
+	b.acked = append(b.acked, d.DeliveryTag)
+	return b.ack()
 }
 
 // ack sends acks that wait, as many as may be sent now.
-func (g *Getter) ack() error {
-	for ; len(g.acked) > 0 && g.fresh < ackAhead; g.fresh++ {
-		if err := g.channel.Ack(g.acked[0], false); err != nil {
-			return fmt.Errorf("ack a message of the queue %s: %w", g.queue, err)
+func (b *Browser) ack() error {
+	for ; len(b.acked) > 0 && b.fresh < ackAhead; b.fresh++ {
+		if err := b.channel.Ack(b.acked[0], false); err != nil {
+			return fmt.Errorf("ack a message of the queue %s: %w", b.queue, err)
 		}
-		g.acked = g.acked[1:]
+		b.acked = b.acked[1:]
 	}
 	return nil
 }
 
 // ackMore sends acks that wait for a Get, after one.
-func (g *Getter) ackMore() error {
-	g.fresh = 0
-	return g.ack()
+func (b *Browser) ackMore() error {
+	b.fresh = 0
+	return b.ack()
 }
 
 // Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
 // delivery was abandoned. Ack is carried out; whatever else it returns leaves the delivery to Close.
-func (g *Getter) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
+func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
 	settled := make(chan Settlement, 2)
 	in := &Incoming{
-		Delivery: d, At: time.Now(), channel: g.channel, ended: g.ended, release: func() {},
+		Delivery: d, At: time.Now(), channel: b.channel, ended: b.ended, release: func() {},
 		settle: func(_ uint64, s Settlement) { settled <- s },
 	}
 	go func() {
@@ -161,25 +161,13 @@ func (g *Getter) Handle(ctx context.Context, d Delivery, handle func(context.Con
 	if settlement != Ack {
 		return settlement, nil
 	}
-	return settlement, g.Ack(d)
+	return settlement, b.Ack(d)
 }
 
-// Context returns a context that ends with ctx, and with the Getter's channel: from then on nothing can be acked. Its
+// Context returns a context that ends with ctx, and with the Browser's channel: from then on nothing can be acked. Its
 // cause is [ErrNotConnected] then. The function that it returns must be called.
-func (g *Getter) Context(ctx context.Context) (context.Context, func()) {
-	living, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case <-g.ended:
-			lost := fmt.Errorf("the queue %s: %w", g.queue, ErrNotConnected)
-			if reason := g.channel.exception(); reason != nil {
-				lost = fmt.Errorf("%w: %w", lost, reason)
-			}
-			cancel(lost)
-		case <-living.Done():
-		}
-	}()
-	return living, func() { cancel(context.Canceled) }
+func (b *Browser) Context(ctx context.Context) (context.Context, func()) {
+	return either(ctx, b.ended)
 }
 
 // Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
@@ -189,39 +177,39 @@ func (g *Getter) Context(ctx context.Context) (context.Context, func()) {
 // not acked is back by then, if there is a queue, and of acks since the last Get nobody knows. Giving back counts as a
 // return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count on 4.3,
 // too.
-func (g *Getter) Close(ctx context.Context) error {
+func (b *Browser) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_, err := await(ctx, func() (struct{}, error) {
-		if g.busy != nil {
-			<-g.busy
+		if b.busy != nil {
+			<-b.busy
 		}
-		if g.channel.IsClosed() {
-			if e := g.channel.exception(); e != nil {
-				return struct{}{}, denied(e, g.queue)
+		if b.channel.IsClosed() {
+			if e := b.channel.exception(); e != nil {
+				return struct{}{}, denied(e, b.queue)
 			}
 			return struct{}{}, ErrNotConnected
 		}
-		err := errors.Join(g.ackAll(), g.giveBack(ctx))
-		return struct{}{}, errors.Join(err, g.channel.Close())
+		err := errors.Join(b.ackAll(), b.giveBack(ctx))
+		return struct{}{}, errors.Join(err, b.channel.Close())
 	}, func(struct{}) {})
 	if err != nil {
-		return fmt.Errorf("give back messages of the queue %s: %w", g.queue, err)
+		return fmt.Errorf("give back messages of the queue %s: %w", b.queue, err)
 	}
 	return nil
 }
 
 // ackAll sends the acks that wait. What it has to take for that goes back with the rest.
-func (g *Getter) ackAll() error {
-	for len(g.acked) > 0 {
-		_, ok, err := g.channel.Get(g.queue, false)
+func (b *Browser) ackAll() error {
+	for len(b.acked) > 0 {
+		_, ok, err := b.channel.Get(b.queue, false)
 		if err != nil {
 			return err
 		}
 		if ok {
-			g.held.Add(1)
+			b.held.Add(1)
 		}
-		if err := g.ackMore(); err != nil {
+		if err := b.ackMore(); err != nil {
 			return err
 		}
 	}
@@ -231,16 +219,16 @@ func (g *Getter) ackAll() error {
 // giveBack returns what was taken and not acked, and waits until it is ready again. A quorum queue writes it to its log
 // first; whoever looked before that, the next command of a script for instance, would find messages missing. It waits for
 // a second at most: somebody else may take them meanwhile.
-func (g *Getter) giveBack(ctx context.Context) error {
-	held := g.held.Load()
+func (b *Browser) giveBack(ctx context.Context) error {
+	held := b.held.Load()
 	if held == 0 {
 		return nil
 	}
-	others, err := g.ready()
+	others, err := b.ready()
 	if err != nil {
 		return err
 	}
-	if err := g.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
+	if err := b.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -248,7 +236,7 @@ func (g *Getter) giveBack(ctx context.Context) error {
 	again := time.NewTicker(2 * time.Millisecond)
 	defer again.Stop()
 	for {
-		ready, err := g.ready()
+		ready, err := b.ready()
 		if err != nil || int64(ready) >= int64(others)+held {
 			return err
 		}
@@ -260,7 +248,7 @@ func (g *Getter) giveBack(ctx context.Context) error {
 	}
 }
 
-func (g *Getter) ready() (int, error) {
-	q, err := g.channel.QueueDeclarePassive(g.queue, true, false, false, false, nil)
+func (b *Browser) ready() (int, error) {
+	q, err := b.channel.QueueDeclarePassive(b.queue, true, false, false, false, nil)
 	return q.Messages, err
 }
