@@ -117,7 +117,7 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 type replaying struct {
 	Replay
 	store     *Store
-	browser    *rabbit.Browser
+	browser   *rabbit.Browser
 	publisher *rabbit.Publisher
 	pipeline  *rabbit.Pipeline
 

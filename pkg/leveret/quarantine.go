@@ -35,7 +35,8 @@ func (w *Worker) quarantine(ctx context.Context) {
 	work, stop := w.outlasting(ctx)
 	defer stop()
 	for {
-		for ctx.Err() == nil && w.tryOne(ctx, work) {
+		for more := true; more && ctx.Err() == nil; {
+			more = w.tryOne(ctx, work)
 		}
 		timer := time.NewTimer(lookEvery/2 + rand.N(lookEvery))
 		select {
@@ -128,10 +129,13 @@ func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	return true
 }
 
-// isolate publishes a copy of a delivery of a work queue to the quarantine, unless the delivery is lost meanwhile.
-func (w *Worker) isolate(ctx context.Context, d interface {
+// held is what a delivery is settled on: a context of it ends when it cannot be settled any more.
+type held interface {
 	Context(ctx context.Context) (context.Context, func())
-}, delivery *rabbit.Delivery, queue string) error {
+}
+
+// isolate publishes a copy of a delivery of a work queue to the quarantine, unless the delivery is lost meanwhile.
+func (w *Worker) isolate(ctx context.Context, d held, delivery *rabbit.Delivery, queue string) error {
 	ctx, stop := d.Context(ctx)
 	defer stop()
 	return w.publisher.Publish(ctx, &rabbit.Publication{

@@ -101,8 +101,11 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	if len(service.serves()) == 0 {
 		return nil, withCode("%w: the service %q serves nothing", ErrUndeclared, service.name)
 	}
-	w := &Worker{conn: conn, handlers: handlers, config: config, stuck: make(chan struct{}, 1), log: conn.config.Logger.With("service", service.name),
-		quarantineQueue: conn.names.Quarantine(service.name), suspected: make(chan struct{}, 1), survived: map[string]int{}}
+	w := &Worker{
+		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
+		stuck: make(chan struct{}, 1), suspected: make(chan struct{}, 1), survived: map[string]int{},
+		quarantineQueue: conn.names.Quarantine(service.name),
+	}
 	for _, h := range handlers.seal() {
 		w.endpoints = append(w.endpoints, newEndpoint(w, h))
 	}
