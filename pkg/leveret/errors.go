@@ -35,8 +35,8 @@ var (
 	// [ReasonOutcomeUnknown].
 	ErrOutcomeUnknown = rabbit.ErrOutcomeUnknown
 
-	// ErrStuck is what [Worker.Run] returns when a handler did not end after its context was cancelled. The process
-	// should exit, so that the broker gives the message to another.
+	// ErrStuck is what [Worker.Run] returns when a handler did not return after its context had ended. Its message has
+	// been settled as a failed attempt; the handler still runs, so the process should exit.
 	ErrStuck = errors.New("a handler is stuck")
 
 	// ErrUndeclared: the service did not declare this use of the contract, or has no handler for it.
