@@ -2,6 +2,7 @@ package leveret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -81,13 +82,19 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 	if d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d) {
 		return rabbit.Ack
 	}
-	w.alone.RLock()
-	leave := sync.OnceFunc(w.alone.RUnlock)
+	if w.alone.Acquire(ctx, 1) != nil {
+		return rabbit.Requeue
+	}
+	leave := sync.OnceFunc(func() { w.alone.Release(1) })
 	defer leave()
+	if d.Lost() {
+		return rabbit.Requeue // it comes again
+	}
 	return e.attempt(ctx, d, leave)
 }
 
-// attempt handles one delivery. It calls leave if the handler is stuck, so that nothing waits for it any more.
+// attempt handles one delivery. It calls leave once the handler has returned or is stuck: it cannot crash the process
+// any more, or nobody waits for it.
 func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()) (settlement rabbit.Settlement) {
 	tel := e.worker.conn.tel
 	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
@@ -105,18 +112,23 @@ func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()
 	defer close(ended)
 	stuck := func() {
 		if e.worker.outlasts(ended) && taken.CompareAndSwap(false, true) {
-			e.stuck(ctx, d, m, leave)
+			leave()
+			done(ErrStuck, true)
+			e.stuck(ctx, d, m)
 		}
 	}
 	o := e.process(ctx, m, stuck, func(ctx context.Context, o Outcome) (err error) {
 		if !taken.CompareAndSwap(false, true) {
 			return errAbandoned
 		}
+		leave()
 		done(o.Err, o.Verdict != VerdictExpired && o.Verdict != VerdictRefused)
 		settlement, err = e.settle(ctx, d, m, o)
 		return err
 	})
-	tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
+	if !errors.Is(o.SettleErr, errAbandoned) {
+		tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
+	}
 	return settlement
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -127,4 +128,38 @@ func TestReturnsProveNothing(t *testing.T) {
 	h.eventually(func() bool { return handled.Load() == n })
 	h.eventually(func() bool { return foreign.count("a.do")+foreign.count("quarantine.a") == 0 })
 	require.Zero(t, foreign.count("a.do.dlq"))
+}
+
+// TestLostConnectionsAreNoCrashes: a message whose trials and handlings are interrupted by lost connections is neither
+// suspected by the worker that lived through them, nor convicted by the next one.
+func TestLostConnectionsAreNoCrashes(t *testing.T) {
+	t.Parallel()
+	h := setupHandling(t)
+	foreign := h.peer()
+	way := h.proxy()
+	begun, release := make(chan bool, 99), make(chan struct{})
+	hold := func(ctx context.Context, _ thing) error {
+		begun <- leveret.MessageFrom(ctx).Redelivered // which a copy in quarantine is not
+		<-release
+		return nil
+	}
+	w := h.worker(h.connect(leveret.ConnConfig{URLs: []string{way.url}}), h.service, leveret.WorkerConfig{})
+	h.do.Handle(w.Handlers, hold)
+	r := h.run(w)
+	h.send(thing{N: 1})
+	for n := range 5 {
+		require.Equal(t, n > 0, receive(t, begun))
+		way.cut()
+	}
+	require.True(t, receive(t, begun))
+	close(release)
+	h.eventually(func() bool { return foreign.count("a.do") == 0 })
+	require.NoError(t, r.halt())
+	require.Zero(t, foreign.count("a.do.dlq"))
+
+	// A foreign sender's count is none.
+	done := make(chan int, 1)
+	h.handle(leveret.WorkerConfig{}, func(context.Context, thing) error { done <- foreign.count("quarantine.a"); return nil })
+	foreign.publish("commands", "a.do", amqp.Publishing{Headers: amqp.Table{"x-delivery-count": int64(9)}, Body: []byte(`{"n":2}`)})
+	require.Zero(t, receive(t, done))
 }

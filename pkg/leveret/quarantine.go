@@ -3,8 +3,10 @@ package leveret
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
@@ -75,33 +77,59 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 	if browser.State().Ready == 0 {
 		return false
 	}
-	w.alone.Lock() // before the suspect is taken
-	defer w.alone.Unlock()
-	d, ok, err := browser.Get(ctx)
+	leave, ok := w.isAlone(ctx) // before the suspect is taken
+	if !ok {
+		return false
+	}
+	defer leave()
+	d, ok, err := browser.Get(work)
 	if err != nil || !ok {
 		return false
+	}
+	if ctx.Err() != nil {
+		_ = w.postpone(ctx, browser, d)
+		return false
+	}
+	if w.survived[d.MessageId] { // its last trial was interrupted, but not by a crash: it starts over
+		delete(w.survived, d.MessageId)
+		return w.postpone(ctx, browser, d) == nil
 	}
 	e := w.endpointOf(d.RoutingKey)
 	settlement, err := browser.Handle(work, d, func(ctx context.Context, in *rabbit.Incoming) rabbit.Settlement {
 		switch {
 		case e == nil:
 			return w.release(ctx, in)
-		case in.Returns()-w.survived[d.MessageId] >= convictAfter:
+		case in.Returns() >= convictAfter:
 			return e.convict(ctx, in)
 		default:
-			return e.attempt(ctx, in, func() {})
+			return e.attempt(ctx, in, leave)
 		}
 	})
 	switch {
 	case err != nil || settlement != rabbit.Ack && work.Err() == nil:
-		// Not a crash: the connection was lost, and this process lives to know.
-		w.survived[d.MessageId]++
+		w.survived[d.MessageId] = true
 	case settlement != rabbit.Ack:
-		w.postpone(ctx, browser, d)
-	default:
-		delete(w.survived, d.MessageId)
+		_ = w.postpone(ctx, browser, d) // if it fails, the message counts one return
 	}
 	return err == nil && settlement == rabbit.Ack // else not at once again
+}
+
+const (
+	// everybody is what a trial takes of [Worker.alone].
+	everybody = math.MaxInt64
+	// aloneAfter is how long a trial waits for the handlers that run. No other begins meanwhile.
+	aloneAfter = time.Minute
+)
+
+// isAlone waits until none of the worker's commands and events is being handled, and keeps others from beginning until
+// leave is called.
+func (w *Worker) isAlone(ctx context.Context) (leave func(), ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, aloneAfter)
+	defer cancel()
+	if w.alone.Acquire(ctx, everybody) != nil {
+		return nil, false
+	}
+	return sync.OnceFunc(func() { w.alone.Release(everybody) }), true
 }
 
 // endpointOf returns the endpoint of a work queue; nil if the worker has none.
@@ -143,14 +171,15 @@ func (w *Worker) isolate(ctx context.Context, d held, delivery *rabbit.Delivery,
 	})
 }
 
-// postpone gives a suspect back whose trial was cut short because the worker stops. A nack would count as a return before
-// RabbitMQ 4.3, so a copy takes its place.
-func (w *Worker) postpone(ctx context.Context, browser *rabbit.Browser, d rabbit.Delivery) {
+// postpone gives a suspect back whose trial was cut short though it did not crash the worker. A nack would count as a
+// return before RabbitMQ 4.3, so a copy takes its place, which nothing has been counted of.
+func (w *Worker) postpone(ctx context.Context, browser *rabbit.Browser, d rabbit.Delivery) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if w.isolate(ctx, browser, &d, d.RoutingKey) == nil {
-		_ = browser.Ack(d) // if it is lost, the message is there twice
+	if err := w.isolate(ctx, browser, &d, d.RoutingKey); err != nil {
+		return err
 	}
+	return browser.Ack(d) // if that is lost, the message is there twice
 }
 
 // convict dead-letters a suspect.

@@ -31,7 +31,7 @@ func (w *Worker) outlasts(ended <-chan struct{}) bool {
 
 // stuck settles the message of a handler that does not return, by the retry policy as if the handler had failed: the next
 // worker would only get stuck as well if it came at once. Then it ends the worker.
-func (e *endpoint) stuck(ctx context.Context, d *rabbit.Incoming, m *Message, leave func()) {
+func (e *endpoint) stuck(ctx context.Context, d *rabbit.Incoming, m *Message) {
 	w := e.worker
 	err := fmt.Errorf("%w: it has not returned %v after its context ended, with the message %s of the queue %s", ErrStuck, w.config.StuckAfter, m.ID, e.queue)
 	w.stuckNow.Store(&err)
@@ -44,7 +44,6 @@ func (e *endpoint) stuck(ctx context.Context, d *rabbit.Incoming, m *Message, le
 		return err
 	})
 	w.conn.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
-	leave()
 	d.Abandon(settlement)
 	select {
 	case w.stuck <- struct{}{}:

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -75,9 +77,9 @@ type Worker struct {
 	stuckNow atomic.Pointer[error]
 
 	quarantineQueue string
-	alone           sync.RWMutex   // held for reading by handlers of commands and events, for writing by the trial of a suspect
-	suspected       chan struct{}  // has one in it when this worker has put a suspect into quarantine
-	survived        map[string]int // interrupted trials, by message id, that were no crashes
+	alone           *semaphore.Weighted // handlers of commands and events take one, the trial of a suspect all
+	suspected       chan struct{}       // has one in it when this worker has put a suspect into quarantine
+	survived        map[string]bool     // suspects whose last trial was interrupted, but not by a crash; by message id
 }
 
 // NewWorker makes a worker for handlers. It does not block or connect; Run does. It returns what is wrong with the
@@ -103,7 +105,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	}
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
-		stuck: make(chan struct{}, 1), suspected: make(chan struct{}, 1), survived: map[string]int{},
+		stuck: make(chan struct{}, 1), suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
 		quarantineQueue: conn.names.Quarantine(service.name),
 	}
 	for _, h := range handlers.seal() {

@@ -86,31 +86,34 @@ type Incoming struct {
 	channel   *Channel
 	ended     context.Context          //nolint:containedctx // it ends with the channel
 	settle    func(uint64, Settlement) // by delivery tag
+	survived  int                      // returns that were no crash
+	noted     atomic.Bool              // that it goes back with a lost connection
 	settled   atomic.Bool
 	abandoned atomic.Bool
-	release   func() // nothing waits any more for the goroutine that handles it
+	freed     atomic.Bool // its handler slot
+	release   func()      // nothing waits any more for the goroutine that handles it
 }
 
-// Returns returns how often the message came back to its queue unsettled: its worker crashed or lost its connection.
-// Before RabbitMQ 4.3 messages that a worker gave back count, too. Classic queues only know whether it was delivered
-// before.
-func (d *Incoming) Returns() int { return Returns(&d.Delivery) }
-
-// Returns is [Incoming.Returns] for a delivery.
-func Returns(d *Delivery) int {
+// Returns returns how often the message came back to its queue unsettled, as far as the queue knows: its worker crashed
+// or lost its connection. Connections that this consumer lost itself while a handler had the message do not count. Before
+// RabbitMQ 4.3 messages that a worker gave back count, too. Classic queues only know whether it was delivered before.
+func (d *Incoming) Returns() int {
+	if !d.Redelivered { // the header may be its sender's
+		return 0
+	}
 	switch n := d.Headers["x-delivery-count"].(type) {
 	case int64:
-		return int(n)
+		return int(n) - d.survived
 	case int32:
-		return int(n)
+		return int(n) - d.survived
 	case nil:
 	default:
 		return 0
 	}
-	if _, counted := d.Headers["x-acquired-count"]; d.Redelivered && !counted {
-		return 1
+	if _, counted := d.Headers["x-acquired-count"]; counted {
+		return 0
 	}
-	return 0
+	return 1
 }
 
 // Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
@@ -126,13 +129,14 @@ func (d *Incoming) Lost() bool { return d.ended.Err() != nil }
 // forever. Any goroutine may call it, once, if Handle returns 0 from then on.
 func (d *Incoming) Abandon(settlement Settlement) {
 	d.abandoned.Store(true)
-	d.settled.Store(true)
-	d.settle(d.DeliveryTag, settlement)
+	if d.settled.CompareAndSwap(false, true) { // not acked already, by AckNow
+		d.settle(d.DeliveryTag, settlement)
+	}
 	d.release()
 }
 
 // AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker before
-// anything that is published on the channel later. Only the handler may call it, once.
+// anything that is published on the channel later.
 func (d *Incoming) AckNow() {
 	if d.settled.CompareAndSwap(false, true) {
 		d.settle(d.DeliveryTag, ackNow)
@@ -169,6 +173,9 @@ type Consumer struct {
 	// What Run waits for, of this and of earlier channels: the goroutines that handle, and the closing of channels.
 	handlers, closers sync.WaitGroup
 
+	mu       sync.Mutex
+	survived map[string]int // how often a connection was lost while a message was here, by its id
+
 	handling atomic.Int64          // goroutines that handle deliveries or wait for one
 	running  atomic.Int64          // those of them that run a handler
 	status   atomic.Pointer[error] // of nil: consuming
@@ -198,6 +205,31 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	c := &Consumer{conn: conn, config: config, slots: make(chan struct{}, config.Concurrency)}
 	c.note(errors.New("not started"))
 	return c
+}
+
+// maxSurvived bounds what a consumer remembers of lost connections.
+const maxSurvived = 10_000
+
+// survive notes that a delivery came back with a lost connection, and not because this process crashed.
+func (c *Consumer) survive(in *Incoming) {
+	if in.MessageId == "" || in.noted.Swap(true) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.survived == nil || len(c.survived) >= maxSurvived {
+		c.survived = make(map[string]int)
+	}
+	c.survived[in.MessageId]++
+}
+
+// recall sets what is known of a delivery's earlier returns.
+func (c *Consumer) recall(in *Incoming) {
+	if in.Redelivered {
+		c.mu.Lock()
+		in.survived = c.survived[in.MessageId]
+		c.mu.Unlock()
+	}
 }
 
 // Ready returns nil while the consumer is registered at the broker, and else why it is not.

@@ -185,7 +185,8 @@ func (d *Declarer) ensure(ctx context.Context, i *item) error {
 			}
 			d.channel = ch
 		}
-		err := doOn(ctx, d.channel, func() error { return i.declare(d.channel) })
+		ch := d.channel // a call that is left behind still has it
+		err := doOn(ctx, ch, func() error { return i.declare(ch) })
 		if err != nil && ctx.Err() != nil {
 			d.channel.close(ctx) // its call was left behind
 			d.channel = nil
@@ -202,6 +203,9 @@ func (d *Declarer) ensure(ctx context.Context, i *item) error {
 				d.remember(i, fmt.Errorf("%w: %w", errBroken, err), maxBreak)
 			}
 		case !ok || !e.Server || !e.Recover: // the connection was lost: again, on the next
+		case e.Code == amqp.NotFound: // what a binding needs is gone
+			d.remember(i, err, maxRefusal)
+			d.forget(i.needs)
 		default:
 			if !i.mismatched {
 				i.mismatched = true
@@ -225,6 +229,15 @@ func (d *Declarer) remember(i *item, err error, most time.Duration) {
 	}
 	i.until = time.Now().Add(min(most/64<<min(i.failures, 10), most))
 	i.failures++
+}
+
+// forget makes the next Declare of items declare them again.
+func (d *Declarer) forget(what []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, i := range d.items {
+		i.declared = i.declared && !slices.Contains(what, i.what)
+	}
 }
 
 // closeIdle closes the channel, unless it is in use.

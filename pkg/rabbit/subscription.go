@@ -31,6 +31,9 @@ type subscription struct {
 	handlers sync.WaitGroup
 	started  atomic.Int64 // goroutines that handle
 	idle     atomic.Int64 // those of them that wait for a delivery
+
+	mu    sync.Mutex
+	hands []*atomic.Pointer[Incoming] // what each of them handles
 }
 
 // stamped is a delivery with the time of its arrival.
@@ -103,10 +106,14 @@ func (s *subscription) start() {
 		return
 	}
 	s.idle.Add(1)
+	hand := new(atomic.Pointer[Incoming])
+	s.mu.Lock()
+	s.hands = append(s.hands, hand)
+	s.mu.Unlock()
 	s.handlers.Add(1)
 	s.consumer.handlers.Add(1)
 	s.consumer.handling.Add(1)
-	go s.handle(sync.OnceFunc(func() {
+	go s.handle(hand, sync.OnceFunc(func() {
 		s.consumer.handling.Add(-1)
 		s.handlers.Done()
 		s.consumer.handlers.Done()
@@ -114,17 +121,25 @@ func (s *subscription) start() {
 }
 
 // handle is one goroutine's work: one delivery after another, until there are no more or it was abandoned.
-func (s *subscription) handle(release func()) {
+func (s *subscription) handle(hand *atomic.Pointer[Incoming], release func()) {
 	defer release()
 	for {
-		in := &Incoming{channel: s.channel, ended: s.ended, settle: s.settle, release: release}
+		in := &Incoming{channel: s.channel, ended: s.ended, settle: s.settle}
+		in.release = func() { // another takes its place, for what has arrived
+			s.free(in)
+			s.started.Add(-1)
+			s.start()
+			release()
+		}
 		if !s.next(in) {
 			return
 		}
 		if s.idle.Add(-1) == 0 {
 			s.start()
 		}
+		hand.Store(in)
 		s.deliver(in)
+		hand.Store(nil)
 		s.idle.Add(1)
 		if in.abandoned.Load() {
 			return
@@ -152,17 +167,30 @@ func (s *subscription) next(in *Incoming) (ok bool) {
 func (s *subscription) deliver(in *Incoming) {
 	c := s.consumer
 	if !s.begin() {
-		s.acks.GiveBack(in.DeliveryTag)
+		if in.Lost() {
+			c.survive(in)
+		}
+		if c.config.Mode != Broadcast {
+			s.acks.GiveBack(in.DeliveryTag)
+		}
 		return
 	}
+	c.recall(in)
 	if in.At.IsZero() {
 		in.At = time.Now()
 	}
 	settlement := c.config.Handle(s.work, in)
 	c.running.Add(-1)
-	<-c.slots
+	s.free(in)
 	if settlement != 0 && in.settled.CompareAndSwap(false, true) {
 		s.settle(in.DeliveryTag, settlement)
+	}
+}
+
+// free frees the handler slot of a delivery.
+func (s *subscription) free(in *Incoming) {
+	if in.freed.CompareAndSwap(false, true) {
+		<-s.consumer.slots
 	}
 }
 
@@ -172,8 +200,7 @@ func (s *subscription) settle(tag uint64, settlement Settlement) {
 	case settlement == Ack:
 		s.acks.Ack(tag)
 	case settlement == ackNow:
-		s.acks.Ack(tag)
-		s.acks.Flush()
+		s.acks.AckNow(tag)
 	default:
 		s.acks.Nack(tag, settlement != Reject)
 	}
@@ -239,6 +266,13 @@ var errCancelled = errors.New("the broker cancelled the consumer: its queue was 
 // lost returns why the channel ended. What was not begun must not be, since it comes again.
 func (s *subscription) lost() error {
 	close(s.drop)
+	s.mu.Lock()
+	for _, hand := range s.hands {
+		if in := hand.Load(); in != nil {
+			s.consumer.survive(in)
+		}
+	}
+	s.mu.Unlock()
 	if e := s.channel.exception(); e != nil {
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}
@@ -282,12 +316,13 @@ func (s *subscription) cancel() error {
 }
 
 const (
-	// heldBack is how long running handlers may take before deliveries that were not begun go back to the queue ahead of
-	// them: one by one, since a frame for several would take the running ones along.
+	// heldBack is how long running handlers may take before other deliveries are settled ahead of them: acks of what is
+	// done, and what was not begun back to the queue. That goes one by one, since a frame for several would take the
+	// running ones along.
 	heldBack = 250 * time.Millisecond
-	// returnEach is how many of those go back every returnEvery: see [acks.Batch.Close] for the broker's limit.
-	returnEach  = 16
-	returnEvery = 100 * time.Millisecond
+	// trickle is how many frames are sent every trickleEvery: see [acks.Batch.Close] for the broker's limit.
+	trickle      = 16
+	trickleEvery = 100 * time.Millisecond
 )
 
 // retire waits for the handlers that still run, settles what they did, gives back what was not begun, and closes the
@@ -307,8 +342,8 @@ func (s *subscription) retire() {
 	})
 }
 
-// giveBack returns when done is closed, that is when the last handler has ended. Until then it gives back what was not
-// begun, if the handlers take their time.
+// giveBack returns when done is closed, that is when the last handler has ended. Until then it settles what can be, if
+// the handlers take their time.
 func (s *subscription) giveBack(done <-chan struct{}) {
 	timer := time.NewTimer(heldBack)
 	defer timer.Stop()
@@ -320,9 +355,8 @@ func (s *subscription) giveBack(done <-chan struct{}) {
 			<-done
 			return
 		case <-timer.C:
-			if s.acks.Return(returnEach) > 0 {
-				timer.Reset(returnEvery)
-			}
+			s.acks.Trickle(trickle)
+			timer.Reset(trickleEvery)
 		}
 	}
 }

@@ -85,24 +85,37 @@ func (b *Batch) nack(tag uint64, requeue bool) {
 	b.note(b.channel.Nack(tag, false, requeue))
 }
 
-// GiveBack keeps a delivery that no handler will begin, until Close or [Batch.Return] gives it back to its queue.
+// GiveBack keeps a delivery that no handler will begin, until Close or [Batch.Trickle] gives it back to its queue.
 func (b *Batch) GiveBack(tag uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unbegun = append(b.unbegun, tag)
 }
 
-// Return gives back up to n of the deliveries that wait for it, the oldest first, and returns how many still wait.
-func (b *Batch) Return(n int) int {
+// AckNow settles a delivery for good. The ack has been written when it returns.
+func (b *Batch) AckNow(tag uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.settled.set(tag)
+	b.note(b.channel.Ack(tag, false))
+}
+
+// Trickle sends up to n of the acks that wait and of the deliveries to be given back, each with a frame of its own, the
+// oldest first.
+func (b *Batch) Trickle(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	slices.Sort(b.unbegun)
-	n = min(n, len(b.unbegun))
-	for _, tag := range b.unbegun[:n] {
+	acks := min(n, len(b.waiting))
+	for _, tag := range b.waiting[:acks] {
+		b.note(b.channel.Ack(tag, false))
+	}
+	b.waiting = append(b.waiting[:0], b.waiting[acks:]...)
+	nacks := min(n-acks, len(b.unbegun))
+	for _, tag := range b.unbegun[:nacks] {
 		b.nack(tag, true)
 	}
-	b.unbegun = b.unbegun[n:]
-	return len(b.unbegun)
+	b.unbegun = b.unbegun[nacks:]
 }
 
 // Flush sends the acks that wait.
@@ -112,8 +125,8 @@ func (b *Batch) Flush() {
 	b.flush()
 }
 
-// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close: the fewer frames precede the
-// end of a channel, the better.
+// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close and [Batch.Trickle]: the fewer
+// frames precede the end of a channel, the better.
 func (b *Batch) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

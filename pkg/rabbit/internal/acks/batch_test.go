@@ -97,7 +97,7 @@ func settling(t *testing.T, prefetch, handlers int, history []byte) {
 		case step&7 == 7:
 			b.Flush()
 			if stopping {
-				b.Return(2)
+				b.Trickle(2)
 			}
 		case step&7 == 6:
 			tag, requeue := take(i), step&8 != 0
