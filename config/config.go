@@ -32,6 +32,7 @@ type Worker struct {
 	HandlerTimeout time.Duration `config:"handler_timeout"`
 	StuckAfter     time.Duration `config:"stuck_after"`
 	DrainTimeout   time.Duration `config:"drain_timeout"`
+	NoQuarantine   bool          `config:"no_quarantine"`
 	Stacks         bool          `config:"stacks"`
 }
 

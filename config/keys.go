@@ -54,6 +54,7 @@ func Keys() []Key {
 		{Name: "worker.handler_timeout", Type: Duration, Default: "5m", Check: atLeast(time.Millisecond), Usage: "how long a handler may take; keep it below the broker's consumer timeout (30m)"},
 		{Name: "worker.stuck_after", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long a handler may keep running after its timeout before it counts as stuck and the program ends"},
 		{Name: "worker.drain_timeout", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long running handlers may take to finish when the program shuts down"},
+		{Name: "worker.no_quarantine", Type: Bool, Usage: "handle a message that came back often like any other, instead of alone; for handlers that wait for each other"},
 		{Name: "worker.stacks", Type: Bool, Usage: "put a panic's stack trace into the dead letter; it may reveal what should not leak"},
 
 		{Name: "log.level", Type: String, Default: "info", OneOf: []string{"debug", "info", "warn", "error"}, Usage: "the lowest level to log"},

@@ -106,10 +106,9 @@ func TestRefusedUser(t *testing.T) {
 func TestNoSuchVirtualHost(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
-	begun := time.Now()
-	c := kitchenAt(t, strings.TrimSuffix(url, leverettest.VHost(t, url))+"nowhere", "dlq", "ls")
+	// It is not tried again up to the timeout, or the test would last that long.
+	c := kitchenAt(t, strings.TrimSuffix(url, leverettest.VHost(t, url))+"nowhere", "dlq", "ls", "--broker-connect-timeout", "1h")
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
-	require.Less(t, time.Since(begun), 8*time.Second, "it is not tried again, up to broker.connect_timeout")
 	require.Contains(t, c.err.String(), "no access to this virtual host, or it does not exist")
 }
 

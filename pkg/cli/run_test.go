@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -151,9 +150,7 @@ func TestSilentBroker(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	c := &command{args: []string{"send", "oven.bake", aPie, "--broker-url", "amqp://" + l.Addr().String() + "/", "--broker-connect-timeout", "300ms"}}
-	begun := time.Now()
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
-	require.Less(t, time.Since(begun), 5*time.Second)
 	require.Contains(t, c.err.String(), "error: the broker cannot be reached: ")
 }
 

@@ -74,7 +74,7 @@ func (c Code) known() Code {
 	return c
 }
 
-// retryable tells whether an error of this code is worth another try, unless a contract says otherwise.
+// retryable reports whether an error of this code is worth another try, unless a contract says otherwise.
 func (c Code) retryable() bool {
 	switch c {
 	case Unavailable, DeadlineExceeded, ResourceExhausted, Aborted, Canceled, Internal, Unknown:

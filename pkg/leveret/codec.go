@@ -144,7 +144,7 @@ func jsonType(t reflect.Type) string {
 	}
 }
 
-// keyable tells whether a type can be the key of a JSON object.
+// keyable reports whether a type can be the key of a JSON object.
 func keyable(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
@@ -166,7 +166,7 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// custom tells whether a type sees to its encoding itself.
+// custom reports whether a type sees to its encoding itself.
 func custom(t reflect.Type) bool {
 	return t.Implements(marshaler) || t.Implements(unmarshaler) || t.Implements(textMarshaler)
 }

@@ -9,7 +9,7 @@ import (
 type Command[T any] struct{ *contractBase }
 
 // NewCommand declares a command that carries a T. The name's first segment is the service that handles it.
-// NewCommand never fails: a wrong name or option is reported by [NewCatalog], and by whoever uses the command.
+// NewCommand never fails: a wrong name or option is reported by [NewCatalog], and when the command is used.
 func NewCommand[T any](name string, options ...ContractOption) *Command[T] {
 	return &Command[T]{newSpec(KindCommand, name, reflect.TypeFor[T](), nil, options)}
 }

@@ -67,7 +67,7 @@ type ConnConfig struct {
 	MeterProvider  metric.MeterProvider
 }
 
-// A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker in need stops
+// A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource alarm stops
 // reading from those who publish. Both are made again whenever they are lost. It is safe for concurrent use.
 type Conn struct {
 	config              ConnConfig
@@ -78,7 +78,7 @@ type Conn struct {
 	tel                 *telemetry
 }
 
-// Connect blocks until both connections are there, or ctx ends. An unreachable broker is tried again while ctx lives;
+// Connect blocks until both connections are open, or ctx ends. An unreachable broker is tried again while ctx lives;
 // a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
 // connections are made again forever; [Conn.Ready] says how they are. Close ends them.
 func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {

@@ -82,7 +82,7 @@ type RetryPolicy struct {
 	// Attempts is how often a message is handled at most, the first time included. Default 5; 1 means never again.
 	Attempts int
 	// Delays are what a message waits before its second, third, … attempt; the last one repeats. Default 1s, 10s, 1m,
-	// 10m. Every distinct delay is a queue on the broker, shared by all contracts: keep to a few.
+	// 10m. Every distinct delay is a queue on the broker, which contracts share: keep to a few.
 	Delays []time.Duration
 }
 

@@ -9,7 +9,7 @@ import (
 type Event[T any] struct{ *contractBase }
 
 // NewEvent declares an event that carries a T. The name's first segment is the service that publishes it.
-// NewEvent never fails: a wrong name or option is reported by [NewCatalog], and by whoever uses the event.
+// NewEvent never fails: a wrong name or option is reported by [NewCatalog], and when the event is used.
 func NewEvent[T any](name string, options ...ContractOption) *Event[T] {
 	return &Event[T]{newSpec(KindEvent, name, reflect.TypeFor[T](), nil, options)}
 }

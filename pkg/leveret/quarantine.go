@@ -25,7 +25,7 @@ const (
 
 // errPoison is why a message is dead-lettered that was alone each time its worker crashed.
 var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt.Sprintf(
-	"the worker crashed %d times while this was the only message that it handled", convictAfter)}
+	"%d workers were lost while this was the only message that they handled", convictAfter)}
 
 // quarantine tries the suspects of the worker's service, one at a time, until ctx ends. See docs/decisions/0017.
 //

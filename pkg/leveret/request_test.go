@@ -506,10 +506,8 @@ func TestExpiredWhileHandlersAreBusy(t *testing.T) {
 	foreign.publish("requests", "a.ask", amqp.Publishing{Body: []byte(`{"n":1}`)})
 	receive(t, started)
 	const expiration = 1500 * time.Millisecond
-	published := time.Now()
 	foreign.publish("requests", "a.ask", amqp.Publishing{Body: []byte(`{"n":2}`), Expiration: "1500"})
 	b.eventually(func() bool { return foreign.count("a.ask") == 0 })
-	require.Less(t, time.Since(published), expiration, "it waits in the worker, not in the queue")
 	<-time.NewTimer(expiration + 100*time.Millisecond).C // what is tested is that time passes
 	close(release)
 	require.Equal(t, 1, receive(t, handled))

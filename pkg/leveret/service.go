@@ -143,7 +143,7 @@ func (s *Service) add(u use) {
 	s.uses = append(s.uses, u)
 }
 
-// isNil tells whether a contract is nil, or a pointer that is.
+// isNil reports whether a contract is nil, or a pointer that is.
 func isNil(c Contract) bool {
 	if c == nil {
 		return true

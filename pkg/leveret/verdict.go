@@ -72,7 +72,7 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	return o
 }
 
-// endedBy tells whether an error says that a context has ended.
+// endedBy reports whether an error says that a context has ended.
 func endedBy(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || CodeOf(err) == Canceled
 }

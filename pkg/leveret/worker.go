@@ -83,7 +83,7 @@ type Worker struct {
 }
 
 // NewWorker makes a worker for handlers. It does not block or connect; Run does. It returns what is wrong with the
-// handlers, as [Handlers.Err] does, and else takes the set as it is: a handler that is registered later is a mistake,
+// handlers, as [Handlers.Err] does, and otherwise freezes the set: a handler that is registered later is a mistake,
 // which Run and Ready report.
 func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, error) {
 	if conn == nil {
@@ -120,7 +120,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 // here but not begun are answered within that time too: no other worker could know that they were not begun. It waits
 // through lost connections. It returns [ErrClosed] when the connection was closed, and [ErrStuck] when a handler did
 // not return after its context had ended: as soon as the others have finished, or the drain time is over. That
-// goroutine then still runs, and the process should exit. Run once.
+// goroutine then still runs, and the process should exit. Run may be called only once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.lateErr(); err != nil {
 		return Errorf(FailedPrecondition, "%w", err)

@@ -278,18 +278,6 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// TestDeliveryTakesUnderAMillisecond: on average, on any machine that is not starved.
-func TestDeliveryTakesUnderAMillisecond(t *testing.T) {
-	t.Parallel()
-	h := handler(func(context.Context, page) error { return nil })
-	const n = 1000
-	start := time.Now()
-	for range n {
-		require.NoError(t, leverettest.Deliver(t.Context(), h, printPage, page{"a"}).Err)
-	}
-	require.Less(t, time.Since(start), n*time.Millisecond)
-}
-
 func BenchmarkDeliver(b *testing.B) {
 	h := handler(func(context.Context, page) error { return nil })
 	b.ReportAllocs()

@@ -67,6 +67,7 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			Prefetch:     unlessSet(p, loaded, "worker.prefetch", p.Worker.Prefetch, c.Worker.Prefetch),
 			StuckAfter:   unlessSet(p, loaded, "worker.stuck_after", p.Worker.StuckAfter, c.Worker.StuckAfter),
 			DrainTimeout: unlessSet(p, loaded, "worker.drain_timeout", p.Worker.DrainTimeout, c.Worker.DrainTimeout),
+			NoQuarantine: unlessSet(p, loaded, "worker.no_quarantine", p.Worker.NoQuarantine, c.Worker.NoQuarantine),
 			Stacks:       unlessSet(p, loaded, "worker.stacks", p.Worker.Stacks, c.Worker.Stacks),
 			OnReady:      p.Worker.OnReady,
 		},

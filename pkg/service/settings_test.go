@@ -55,6 +55,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"worker.handler_timeout":    {"7s", func(s *settings) { s.handlers.HandlerTimeout = 7 * time.Second }},
 		"worker.stuck_after":        {"7s", func(s *settings) { s.worker.StuckAfter = 7 * time.Second }},
 		"worker.drain_timeout":      {"7s", func(s *settings) { s.worker.DrainTimeout = 7 * time.Second }},
+		"worker.no_quarantine":      {"true", func(s *settings) { s.worker.NoQuarantine = true }},
 		"worker.stacks":             {"true", func(s *settings) { s.worker.Stacks = true }},
 		"log.level":                 {"debug", func(s *settings) { s.logLevel = slog.LevelDebug }},
 		"log.format":                {"text", func(s *settings) { s.logFormat = "text" }},
