@@ -140,10 +140,10 @@ func (s *subscription) handle(hand *atomic.Pointer[Incoming], release func()) {
 		hand.Store(in)
 		s.deliver(in)
 		hand.Store(nil)
-		s.idle.Add(1)
 		if in.abandoned.Load() {
 			return
 		}
+		s.idle.Add(1)
 	}
 }
 
