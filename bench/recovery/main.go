@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
@@ -37,8 +39,12 @@ const (
 func main() {
 	take := flag.Duration("handler", time.Second, "how long a handler takes")
 	seconds := flag.Int("seconds", 5, "for how many seconds before and after each event messages are counted")
+	storm := flag.Bool("storm", false, "instead: ten stops, five restarts of the broker and five kills over one backlog; does anything become a dead letter?")
 	flag.Parse()
 	run := func() error { return measure(context.Background(), *take, *seconds) }
+	if *storm {
+		run = func() error { return weather(context.Background(), *take) }
+	}
 	if url := os.Getenv(workerURL); url != "" {
 		run = func() error { return work(context.Background(), url) }
 	}
@@ -68,7 +74,80 @@ func work(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM)
+	defer stop()
 	return w.Run(ctx)
+}
+
+// weather stops and kills a worker and its broker again and again, while the same messages are in the worker's hands, and
+// then lets them be handled.
+func weather(ctx context.Context, take time.Duration) error {
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = node.Close(context.WithoutCancel(ctx)) }()
+	const n = 200
+	if err := fill(ctx, node.URL(), n); err != nil {
+		return err
+	}
+	var handled atomic.Int64
+	end := func(worker *exec.Cmd, how os.Signal) {
+		_ = worker.Process.Signal(how)
+		_ = worker.Wait()
+	}
+	for i := range 20 {
+		before := handled.Load()
+		worker, err := start(ctx, node.URL(), take, &handled)
+		if err != nil {
+			return err
+		}
+		for handled.Load() == before && before < n { // it has its hands full
+			time.Sleep(time.Millisecond)
+		}
+		switch {
+		case i%2 == 0:
+			end(worker, syscall.SIGTERM)
+		case i%4 == 1:
+			end(worker, syscall.SIGKILL)
+		default:
+			if err := node.Kill(); err != nil {
+				return err
+			}
+			if err := node.Start(ctx); err != nil {
+				return err
+			}
+			end(worker, syscall.SIGTERM)
+		}
+	}
+	fmt.Printf("RabbitMQ %s: ten stops, five kills, five restarts: %d of %d handled, some of them twice\n", node.Version(), handled.Load(), n)
+	worker, err := start(ctx, node.URL(), time.Millisecond, &handled)
+	if err != nil {
+		return err
+	}
+	defer end(worker, syscall.SIGTERM)
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{node.URL()}})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	names := conn.Names()
+	left := func(queue string) int {
+		state, err := conn.Rabbit().Inspect(ctx, queue)
+		if err != nil {
+			return -1
+		}
+		return state.Ready
+	}
+	queue := names.ContractQueue("recovery.do")
+	for quiet, last := time.Now(), int64(0); time.Since(quiet) < 20*time.Second; time.Sleep(100 * time.Millisecond) {
+		if now := handled.Load(); now != last || left(queue) > 0 || left(names.Quarantine("recovery")) > 0 {
+			quiet, last = time.Now(), now
+		}
+	}
+	fmt.Printf("handled %d, dead letters %d, waiting %d, in quarantine %d\n",
+		handled.Load(), left(names.DeadLetterQueue(queue)), left(queue), left(names.Quarantine("recovery")))
+	return nil
 }
 
 func measure(ctx context.Context, take time.Duration, seconds int) error {

@@ -3,6 +3,7 @@ package leveret_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -607,4 +608,27 @@ func TestRunEndsWithItsConnection(t *testing.T) {
 	r := h.run(w)
 	require.NoError(t, conn.Close(h.ctx))
 	require.ErrorIs(t, r.wait(), leveret.ErrClosed)
+}
+
+// TestTooManyQueues: a service with more queues than a connection has channels is refused at once, with both numbers.
+func TestTooManyQueues(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const n = 2040
+	var all []leveret.Contract
+	var handled []*leveret.Command[thing]
+	for i := range n {
+		c := leveret.NewCommand[thing](fmt.Sprintf("a.do-%d", i))
+		all, handled = append(all, c), append(handled, c)
+	}
+	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Handles(all...)), leveret.WorkerConfig{})
+	for _, c := range handled {
+		c.Handle(w.Handlers, func(context.Context, thing) error { return nil })
+	}
+	err := b.start(w).wait()
+	require.ErrorIs(t, err, leveret.FailedPrecondition)
+	require.ErrorContains(t, err, "commands and events from 2040 queues")
+	require.ErrorContains(t, err, "2047 (channel_max)")
+	_, err = b.peer().QueueInspect("a.do-0")
+	require.Error(t, err, "nothing was declared")
 }
