@@ -205,7 +205,19 @@ func TestConcurrencyHoldsOverLostConnections(t *testing.T) {
 	declare(t, conn, queue("q", "classic"))
 	fill(t, conn, "q", 20)
 	release := make(chan struct{})
-	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
+	books := newBook()
+	var now, most atomic.Int64
+	handle, handled := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+		for running := now.Add(1); ; {
+			if seen := most.Load(); running <= seen || most.CompareAndSwap(seen, running) {
+				break
+			}
+		}
+		<-release
+		books.receive(d.MessageId)
+		now.Add(-1)
+		return rabbit.Ack
+	})
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 3, Prefetch: 6, Handle: handle})
 	stop := running(t, c)
 	for life := 1; life <= 4; life++ {
@@ -216,9 +228,11 @@ func TestConcurrencyHoldsOverLostConnections(t *testing.T) {
 		require.Eventually(t, func() bool { return conn.State().Lost == life }, 30*time.Second, time.Millisecond)
 	}
 	close(release)
-	require.Eventually(t, func() bool { return handled.Load() == 23 }, 10*time.Second, time.Millisecond, "three came twice")
+	require.Eventually(t, func() bool { _, received, _ := books.counts(); return received == 20 }, 60*time.Second, time.Millisecond)
+	requireReady(t, conn, "q", 0)
 	require.NoError(t, stop())
 	requireReady(t, conn, "q", 0)
+	require.EqualValues(t, 3, most.Load())
 }
 
 // A broker that does not answer must not keep a consumer that has nothing to do from stopping. It is waited for once.
