@@ -621,7 +621,8 @@ func TestTooManyQueues(t *testing.T) {
 		c := leveret.NewCommand[thing](fmt.Sprintf("a.do-%d", i))
 		all, handled = append(all, c), append(handled, c)
 	}
-	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Handles(all...)), leveret.WorkerConfig{})
+	conn := b.connect(leveret.ConnConfig{})
+	w := b.worker(conn, leveret.NewService("a", leveret.Handles(all...)), leveret.WorkerConfig{})
 	for _, c := range handled {
 		c.Handle(w.Handlers, func(context.Context, thing) error { return nil })
 	}
@@ -629,6 +630,6 @@ func TestTooManyQueues(t *testing.T) {
 	require.ErrorIs(t, err, leveret.FailedPrecondition)
 	require.ErrorContains(t, err, "commands and events from 2040 queues")
 	require.ErrorContains(t, err, "2047 (channel_max)")
-	_, err = b.peer().QueueInspect("a.do-0")
-	require.Error(t, err, "nothing was declared")
+	_, err = conn.Rabbit().Inspect(b.ctx, "a.do-0")
+	require.ErrorIs(t, err, rabbit.ErrNotFound, "nothing was declared")
 }
