@@ -67,8 +67,8 @@ type ConnConfig struct {
 	MeterProvider  metric.MeterProvider
 }
 
-// A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource alarm stops
-// reading from those who publish. Both are made again whenever they are lost. It is safe for concurrent use.
+// A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource
+// alarm stops reading from those that publish. Both are made again whenever they are lost. It is safe for concurrent use.
 type Conn struct {
 	config              ConnConfig
 	publish             *rabbit.Conn

@@ -132,9 +132,6 @@ func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()
 	return settlement
 }
 
-// external reports whether the queue belongs to somebody else.
-func (e *endpoint) external() bool { return e.spec.Address != nil && e.spec.Address.External }
-
 // ready returns nil while the endpoint takes messages, and can put those that fail where they belong.
 func (e *endpoint) ready() error {
 	if err := e.consumer.Ready(); err != nil {

@@ -184,6 +184,8 @@ func (h *Handlers) find(m *Message) (*handler, error) {
 // errAbandoned is returned by a settle function if the message was settled already, since its handler did not return.
 var errAbandoned = errors.New("the handler returned too late")
 
+// process refuses, handles and judges a message, and finishes it. The function interrupted, which may be nil, is called if
+// the handler's context ends before it returns.
 func (h *handler) process(ctx context.Context, m *Message, interrupted func(), settle func(context.Context, Outcome) error) Outcome {
 	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope, interrupted: interrupted}}
 	o := h.refuse(m)

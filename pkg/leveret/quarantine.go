@@ -31,8 +31,8 @@ var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt
 //
 // A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue with
 // a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the service's
-// quarantine, and handled from there while no other message of the worker is. There the count does prove something: a
-// suspect is taken only once its worker is idle, so each return is an interrupted trial.
+// quarantine, and handled from there while the worker handles no other command or event. There the count does prove
+// something: a suspect is taken only once its worker is idle, so each return is an interrupted trial.
 func (w *Worker) quarantine(ctx context.Context) {
 	work, stop := w.outlasting(ctx)
 	defer stop()
@@ -62,7 +62,7 @@ func (w *Worker) outlasting(ctx context.Context) (context.Context, func()) {
 	return work, func() { stop(); cancel(nil) }
 }
 
-// tryOne tries the next suspect, and reports whether there was one.
+// tryOne tries the next suspect, and reports whether to look for another at once.
 func (w *Worker) tryOne(ctx, work context.Context) bool {
 	browser, err := w.conn.consume.Browse(ctx, w.quarantineQueue)
 	if err != nil {

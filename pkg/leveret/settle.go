@@ -103,7 +103,7 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 		case !bare && (tooLarge || errors.Is(err, rabbit.ErrInvalid)): // it has headers that arrived but cannot be sent
 			p.Headers, bare = wire.Own(p.Headers), true
 			continue
-		case tooLarge && !e.external():
+		case tooLarge && !e.spec.external():
 			log.ErrorContext(ctx, "message exceeds the broker's current size limit; rejecting it so that the broker dead-letters it", "error", err)
 			return rabbit.Reject, nil
 		}

@@ -10,7 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// A QueueState is what a broker tells of a queue.
+// A QueueState is what a broker knows of a queue at one moment.
 type QueueState struct {
 	// Ready is how many messages wait to be delivered; those that were delivered and are not settled do not count.
 	Ready     int
@@ -149,7 +149,7 @@ func (b *Browser) ackMore() error {
 func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
 	settled := make(chan Settlement, 2)
 	in := &Incoming{
-		Delivery: d, At: time.Now(), channel: b.channel, ended: b.ended, release: func() {},
+		Delivery: d, At: time.Now(), channel: b.channel, ended: b.ended, release: func(*Incoming) {},
 		settle: func(_ uint64, s Settlement) { settled <- s },
 	}
 	go func() {
@@ -216,9 +216,9 @@ func (b *Browser) ackAll() error {
 	return nil
 }
 
-// giveBack returns what was taken and not acked, and waits until it is ready again. A quorum queue writes it to its log
-// first; whoever looked before that, the next command of a script for instance, would find messages missing. It waits for
-// a second at most: somebody else may take them meanwhile.
+// giveBack returns the messages that were taken and not acked, and waits until they are ready again. A quorum queue
+// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss them.
+// It waits for a second at most: another consumer may take them meanwhile.
 func (b *Browser) giveBack(ctx context.Context) error {
 	held := b.held.Load()
 	if held == 0 {

@@ -90,8 +90,8 @@ type Incoming struct {
 	noted     atomic.Bool              // that it goes back with a lost connection
 	settled   atomic.Bool
 	abandoned atomic.Bool
-	freed     atomic.Bool // its handler slot
-	release   func()      // nothing waits any more for the goroutine that handles it
+	freed     atomic.Bool     // its handler slot
+	release   func(*Incoming) // nothing waits any more for the goroutine that handles it
 }
 
 // Returns returns how often the message came back to its queue unsettled, as far as the queue knows: its worker crashed
@@ -132,7 +132,7 @@ func (d *Incoming) Abandon(settlement Settlement) {
 	if d.settled.CompareAndSwap(false, true) { // not acked already, by AckNow
 		d.settle(d.DeliveryTag, settlement)
 	}
-	d.release()
+	d.release(d)
 }
 
 // AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker before

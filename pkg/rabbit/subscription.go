@@ -123,14 +123,14 @@ func (s *subscription) start() {
 // handle is one goroutine's work: one delivery after another, until there are no more or it was abandoned.
 func (s *subscription) handle(hand *atomic.Pointer[Incoming], release func()) {
 	defer release()
+	settle, replace := s.settle, func(in *Incoming) { // another takes its place, for what has arrived
+		s.free(in)
+		s.started.Add(-1)
+		s.start()
+		release()
+	}
 	for {
-		in := &Incoming{channel: s.channel, ended: s.ended, settle: s.settle}
-		in.release = func() { // another takes its place, for what has arrived
-			s.free(in)
-			s.started.Add(-1)
-			s.start()
-			release()
-		}
+		in := &Incoming{channel: s.channel, ended: s.ended, settle: settle, release: replace}
 		if !s.next(in) {
 			return
 		}
