@@ -149,7 +149,7 @@ func (b *Browser) ackMore() error {
 func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
 	settled := make(chan Settlement, 2)
 	in := &Incoming{
-		Delivery: d, At: time.Now(), channel: b.channel, ended: b.ended, release: func(*Incoming) {},
+		Delivery: d, At: time.Now(), channel: b.channel, ended: b.ended, abandon: func(*Incoming) {},
 		settle: func(_ uint64, s Settlement) { settled <- s },
 	}
 	go func() {

@@ -1,10 +1,12 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,18 +82,16 @@ type ConsumerConfig struct {
 // Incoming is a delivery, and a way to answer it.
 type Incoming struct {
 	Delivery
-	// At is when the delivery arrived, in Requests, and otherwise when its handler began.
+	// At is when the delivery arrived. Its handler may have begun later.
 	At time.Time
 
-	channel   *Channel
-	ended     context.Context          //nolint:containedctx // it ends with the channel
-	settle    func(uint64, Settlement) // by delivery tag
-	survived  int                      // returns that were no crash
-	noted     atomic.Bool              // that it goes back with a lost connection
-	settled   atomic.Bool
-	abandoned atomic.Bool
-	freed     atomic.Bool     // its handler slot
-	release   func(*Incoming) // nothing waits any more for the goroutine that handles it
+	from     *subscription // nil where a Browser took it
+	channel  *Channel
+	ended    context.Context          //nolint:containedctx // it ends with the channel
+	settle   func(uint64, Settlement) // by delivery tag
+	settled  atomic.Bool
+	abandon  func(*Incoming) // nothing waits any more for the goroutine that handles it
+	survived int             // returns that were no crash
 }
 
 // Returns returns how often the message came back to its queue unsettled, as far as the queue knows: its worker crashed
@@ -128,18 +128,17 @@ func (d *Incoming) Lost() bool { return d.ended.Err() != nil }
 // Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may run
 // forever. Any goroutine may call it, once, if Handle returns 0 from then on.
 func (d *Incoming) Abandon(settlement Settlement) {
-	d.abandoned.Store(true)
-	if d.settled.CompareAndSwap(false, true) { // not acked already, by AckNow
-		d.settle(d.DeliveryTag, settlement)
-	}
-	d.release(d)
+	d.settleOnce(settlement)
+	d.abandon(d)
 }
 
 // AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker before
 // anything that is published on the channel later.
-func (d *Incoming) AckNow() {
+func (d *Incoming) AckNow() { d.settleOnce(ackNow) }
+
+func (d *Incoming) settleOnce(settlement Settlement) {
 	if d.settled.CompareAndSwap(false, true) {
-		d.settle(d.DeliveryTag, ackNow)
+		d.settle(d.DeliveryTag, settlement)
 	}
 }
 
@@ -168,17 +167,15 @@ type Consumer struct {
 	conn   *Conn
 	config ConsumerConfig
 	serial atomic.Uint64
-	slots  chan struct{} // one for each handler that runs
+	status atomic.Pointer[error] // of nil: consuming
 
-	// What Run waits for, of this and of earlier channels: the goroutines that handle, and the closing of channels.
-	handlers, closers sync.WaitGroup
+	closers sync.WaitGroup // one for each subscription that has ended and still has deliveries: what Run waits for
 
+	// Of all subscriptions together: the one that consumes, and earlier ones whose handlers still run.
 	mu       sync.Mutex
-	survived map[string]int // how often a connection was lost while a message was here, by its id
-
-	handling atomic.Int64          // goroutines that handle deliveries or wait for one
-	running  atomic.Int64          // those of them that run a handler
-	status   atomic.Pointer[error] // of nil: consuming
+	queue    []*Incoming            // what has arrived and is not begun, the oldest first
+	begun    map[*Incoming]struct{} // what is being handled; a goroutine each
+	survived map[string]int         // how often a connection was lost while a message was here, by its id
 }
 
 // maxTag is how many bytes of a consumer tag are ours to choose. AMQP allows 255.
@@ -186,50 +183,133 @@ const maxTag = 220
 
 // NewConsumer makes a consumer. It does nothing before Run.
 func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
-	if config.Concurrency <= 0 {
-		config.Concurrency = 1
-	}
-	if config.Prefetch <= 0 {
-		config.Prefetch = 4 * config.Concurrency
-	}
-	if config.DrainTimeout <= 0 {
-		config.DrainTimeout = 30 * time.Second
-	}
-	if config.StopTimeout <= 0 {
-		config.StopTimeout = 5 * time.Second
-	}
+	config.Concurrency = cmp.Or(config.Concurrency, 1)
+	config.Prefetch = cmp.Or(config.Prefetch, 4*config.Concurrency)
+	config.DrainTimeout = cmp.Or(config.DrainTimeout, 30*time.Second)
+	config.StopTimeout = cmp.Or(config.StopTimeout, 5*time.Second)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
-	c := &Consumer{conn: conn, config: config, slots: make(chan struct{}, config.Concurrency)}
+	c := &Consumer{conn: conn, config: config, begun: make(map[*Incoming]struct{}), survived: make(map[string]int)}
 	c.note(errors.New("not started"))
 	return c
+}
+
+// arrived queues a delivery, and begins it if a handler is free.
+func (c *Consumer) arrived(in *Incoming) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in.from.dropped {
+		c.letGo(in)
+		return
+	}
+	if in.Redelivered {
+		in.survived = c.survived[in.MessageId]
+	}
+	c.queue = append(c.queue, in)
+	c.begin()
+}
+
+// begin starts goroutines for deliveries that wait, as many as there may be. An idle queue has none. The caller holds mu.
+func (c *Consumer) begin() {
+	for len(c.begun) < c.config.Concurrency {
+		in := c.next()
+		if in == nil {
+			return
+		}
+		go c.handle(in)
+	}
+}
+
+// next takes the oldest delivery that waits; nil if there is none. The caller holds mu.
+func (c *Consumer) next() *Incoming {
+	for len(c.queue) > 0 {
+		in := c.queue[0]
+		c.queue[0] = nil
+		c.queue = c.queue[1:]
+		if in.from.work.Err() == nil && !in.Lost() {
+			c.begun[in] = struct{}{}
+			return in
+		}
+		c.letGo(in)
+	}
+	return nil
+}
+
+// handle is one goroutine's work: one delivery after another, until none waits or one was abandoned.
+func (c *Consumer) handle(in *Incoming) {
+	for in != nil {
+		settlement := c.config.Handle(in.from.work, in)
+		if settlement != 0 {
+			in.settleOnce(settlement)
+		}
+		next := c.ended(in)
+		if settlement != 0 {
+			in.from.open.Done()
+		}
+		in = next
+	}
+}
+
+// ended notes that a handler has returned, and returns what its goroutine handles next: nothing where another has taken
+// its place.
+func (c *Consumer) ended(in *Incoming) *Incoming {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, mine := c.begun[in]; !mine {
+		return nil
+	}
+	delete(c.begun, in)
+	return c.next()
+}
+
+// abandon lets others take the place of a handler that does not return.
+func (c *Consumer) abandon(in *Incoming) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.begun, in)
+	c.begin()
+}
+
+// drop gives back what has arrived over a subscription and is not begun, and what still arrives.
+func (c *Consumer) drop(s *subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.dropped = true
+	for in := range c.begun {
+		if in.from == s {
+			c.survive(in)
+		}
+	}
+	c.queue = slices.DeleteFunc(c.queue, func(in *Incoming) bool {
+		if in.from != s {
+			return false
+		}
+		c.letGo(in)
+		return true
+	})
+}
+
+// letGo gives back a delivery that was not begun. The caller holds mu.
+func (c *Consumer) letGo(in *Incoming) {
+	c.survive(in)
+	in.from.giveBack(in)
 }
 
 // maxSurvived bounds what a consumer remembers of lost connections.
 const maxSurvived = 10_000
 
-// survive notes that a delivery came back with a lost connection, and not because this process crashed.
+// survive notes that a delivery whose connection is lost comes back for that reason, and not because this process crashed.
+// The caller holds mu.
 func (c *Consumer) survive(in *Incoming) {
-	if in.MessageId == "" || in.noted.Swap(true) {
+	if !in.Lost() || in.MessageId == "" {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.survived == nil || len(c.survived) >= maxSurvived {
-		c.survived = make(map[string]int)
+	if len(c.survived) > maxSurvived {
+		clear(c.survived)
 	}
 	c.survived[in.MessageId]++
-}
-
-// recall sets what is known of a delivery's earlier returns.
-func (c *Consumer) recall(in *Incoming) {
-	if in.Redelivered {
-		c.mu.Lock()
-		in.survived = c.survived[in.MessageId]
-		c.mu.Unlock()
-	}
 }
 
 // Ready returns nil while the consumer is registered at the broker, and else why it is not.
@@ -237,8 +317,12 @@ func (c *Consumer) Ready() error { return *c.status.Load() }
 
 func (c *Consumer) note(err error) { c.status.Store(&err) }
 
-// Running returns how many handlers run now.
-func (c *Consumer) Running() int { return int(c.running.Load()) }
+// Running returns how many handlers run now, without those that were abandoned.
+func (c *Consumer) Running() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.begun)
+}
 
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
 // the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time are
@@ -296,31 +380,27 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// drain waits for the handlers: for the drain time, and then for the stop timeout.
+// drain waits for the handlers, for the drain time and then for the stop timeout, and for the end of their channels.
 func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
 	ended := make(chan struct{})
 	go func() {
-		c.handlers.Wait()
+		c.closers.Wait()
 		close(ended)
 	}()
-	for _, step := range []struct {
-		wait time.Duration
-		then func()
-	}{
-		{c.config.DrainTimeout, func() { stopWork(ErrDraining) }},
-		{c.config.StopTimeout, func() {}},
-	} {
-		timer := time.NewTimer(step.wait)
-		select {
-		case <-ended:
-			timer.Stop()
-			c.closers.Wait() // some seconds at most
-			return nil
-		case <-timer.C:
-			step.then()
-		}
+	cancel := time.AfterFunc(c.config.DrainTimeout, func() { stopWork(ErrDraining) })
+	defer cancel.Stop()
+	abandon := time.NewTimer(c.config.DrainTimeout + c.config.StopTimeout)
+	defer abandon.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-abandon.C:
 	}
-	return fmt.Errorf("%w: %d on the queue %s", ErrAbandoned, c.Running(), c.config.Queue)
+	if n := c.Running(); n > 0 {
+		return fmt.Errorf("%w: %d on the queue %s", ErrAbandoned, n, c.config.Queue)
+	}
+	<-ended // some seconds at most
+	return nil
 }
 
 // serve consumes over one channel, and returns when that has ended, or ctx has. Handlers may still run then: they have
