@@ -2,10 +2,10 @@ package leveret
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -49,14 +49,9 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 
 // consumer makes the consumer of an endpoint. Requests come over the publishing connection, on which they are answered.
 func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
-	request := e.spec.Kind == KindRequest
-	conn := w.conn.consume
-	if request {
-		conn = w.conn.publish
-	}
-	mode := rabbit.Work
-	if request {
-		mode = rabbit.Requests
+	conn, mode := w.conn.consume, rabbit.Work
+	if e.spec.Kind == KindRequest {
+		conn, mode = w.conn.publish, rabbit.Requests
 	}
 	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
@@ -76,59 +71,75 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
-	if e.spec.Kind == KindRequest {
-		return e.attempt(ctx, d, func() {})
-	}
-	if d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d) {
+	switch {
+	case e.spec.Kind == KindRequest:
+		return e.attempt(ctx, d, w.leaveCalls)
+	case d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d):
 		return rabbit.Ack
-	}
-	if w.alone.Acquire(ctx, 1) != nil {
+	case w.alone.Acquire(ctx, 1) != nil:
 		return rabbit.Requeue
+	case d.Lost(): // it comes again
+		w.leaveWork()
+		return rabbit.Requeue
+	default:
+		return e.attempt(ctx, d, w.leaveWork)
 	}
-	leave := sync.OnceFunc(func() { w.alone.Release(1) })
-	defer leave()
-	if d.Lost() {
-		return rabbit.Requeue // it comes again
-	}
-	return e.attempt(ctx, d, leave)
 }
 
-// attempt handles one delivery. It calls leave once the handler has returned or is stuck: it cannot crash the process
-// any more, or nobody waits for it.
-func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()) (settlement rabbit.Settlement) {
-	tel := e.worker.conn.tel
+// attempt is one delivery that is being handled.
+type attempt struct {
+	*endpoint
+
+	ctx      context.Context //nolint:containedctx // of one call; the handler's ends at the time until at the latest
+	until    time.Time
+	delivery *rabbit.Incoming
+	message  *Message
+	taken    atomic.Bool       // by the one of two that settles: the handler that returned, or the watch over stuck ones
+	leave    func()            // the one that settles calls it: the handler cannot crash the process any more, or nobody waits for it
+	measured func(error, bool) // and this
+	late     int               // how often the watch has found it after its context had ended; the watch's own
+
+	settlement rabbit.Settlement // 0 unless the handler returned
+}
+
+// attempt handles one delivery.
+func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()) rabbit.Settlement {
+	w := e.worker
 	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
 	if m.Redelivered {
-		tel.redelivered.Add(ctx, 1, e.signals.ok)
+		w.conn.tel.redelivered.Add(ctx, 1, e.signals.ok)
 	}
 	if e.spec.Kind == KindRequest {
 		var done func()
-		ctx, done = e.worker.calls.begin(ctx, m.ID)
+		ctx, done = w.calls.begin(ctx, m.ID)
 		defer done()
 	}
-	ctx, done := e.signals.beginProcessing(ctx, m)
-	var taken atomic.Bool // by the one of two that settles: the handler that returned, or the watch over a stuck one
-	ended := make(chan struct{})
-	defer close(ended)
-	stuck := func() {
-		if e.worker.outlasts(ended) && taken.CompareAndSwap(false, true) {
-			leave()
-			done(ErrStuck, true)
-			e.stuck(ctx, d, m)
-		}
+	ctx, measured := e.signals.beginProcessing(ctx, m)
+	until, _ := e.until(m)
+	a := &attempt{endpoint: e, ctx: ctx, until: until, delivery: d, message: m, leave: leave, measured: measured}
+	w.attempts.Store(a, nil)
+	defer w.attempts.Delete(a)
+	e.process(ctx, m, a.settle)
+	return a.settlement
+}
+
+// settle settles the message of a handler that has returned.
+func (a *attempt) settle(ctx context.Context, o Outcome) (err error) {
+	if a.taken.Swap(true) {
+		return errAbandoned
 	}
-	o := e.process(ctx, m, stuck, func(ctx context.Context, o Outcome) (err error) {
-		if !taken.CompareAndSwap(false, true) {
-			return errAbandoned
-		}
-		leave()
-		done(o.Err, o.Verdict != VerdictExpired && o.Verdict != VerdictRefused)
+	a.leave()
+	a.measured(o.Err, o.Verdict != VerdictExpired && o.Verdict != VerdictRefused)
+	a.settlement, err = a.endpoint.settle(ctx, a.delivery, a.message, o)
+	return err
+}
+
+// conclude settles and reports a message whose verdict does not come from its handler.
+func (e *endpoint) conclude(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (settlement rabbit.Settlement) {
+	e.finish(ctx, m, o, func(ctx context.Context, o Outcome) (err error) {
 		settlement, err = e.settle(ctx, d, m, o)
 		return err
 	})
-	if !errors.Is(o.SettleErr, errAbandoned) {
-		tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
-	}
 	return settlement
 }
 

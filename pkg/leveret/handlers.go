@@ -86,11 +86,9 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 	case h.set[key] != nil:
 		fail("%s has two handlers", what)
 	default:
-		own := []Middleware{limited(h.config.HandlerTimeout), recovered}
-		h.set[key] = &handler{
-			handlers: h, use: h.service.uses[i], spec: c.Spec(), scope: h.service.name + " " + what,
-			run: chain(run, append(own, h.config.Middleware...)),
-		}
+		added := &handler{handlers: h, use: h.service.uses[i], spec: c.Spec(), scope: h.service.name + " " + what}
+		added.run = chain(run, append([]Middleware{added.limited, recovered}, h.config.Middleware...))
+		h.set[key] = added
 	}
 }
 
@@ -161,7 +159,7 @@ func (h *Handlers) Process(ctx context.Context, m *Message, settle func(context.
 	if found.spec.Kind == KindRequest && m.Deadline.IsZero() {
 		m.Deadline = time.Now().Add(found.spec.Timeout)
 	}
-	return found.process(ctx, m, nil, settle)
+	return found.process(ctx, m, settle)
 }
 
 func (h *Handlers) find(m *Message) (*handler, error) {
@@ -184,10 +182,9 @@ func (h *Handlers) find(m *Message) (*handler, error) {
 // errAbandoned is returned by a settle function if the message was settled already, since its handler did not return.
 var errAbandoned = errors.New("the handler returned too late")
 
-// process refuses, handles and judges a message, and finishes it. The function interrupted, which may be nil, is called if
-// the handler's context ends before it returns.
-func (h *handler) process(ctx context.Context, m *Message, interrupted func(), settle func(context.Context, Outcome) error) Outcome {
-	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope, interrupted: interrupted}}
+// process refuses, handles and judges a message, and finishes it.
+func (h *handler) process(ctx context.Context, m *Message, settle func(context.Context, Outcome) error) Outcome {
+	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope}}
 	o := h.refuse(m)
 	if o.Verdict == 0 {
 		err := h.run(ctx, m)

@@ -9,8 +9,6 @@ import (
 type handling struct {
 	message *Message
 	scope   string // what handles it: the service and its subscription
-	// interrupted is called, in a goroutine of its own, if the handler's context ends before it returns; nil for nobody.
-	interrupted func()
 
 	mu   sync.Mutex
 	sent map[string]int // by contract

@@ -55,25 +55,27 @@ const (
 	errHandledBefore doubt = "an earlier worker that had this request is gone"
 )
 
-// limited ends the handler's context after limit, or at the request's deadline if that is sooner.
-func limited(limit time.Duration) Middleware {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, m *Message) error {
-			until, cause := time.Now().Add(limit), errHandlerTimeout
-			if d := m.Deadline; !d.IsZero() && d.Before(until) {
-				until, cause = d, errDeadline
-			}
-			ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
-			defer cancel()
-			if h := handlingFrom(ctx); h != nil && h.interrupted != nil {
-				defer context.AfterFunc(ctx, h.interrupted)()
-			}
-			err := next(ctx, m)
-			// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
-			if err != nil && errors.Is(context.Cause(ctx), cause) && CodeOf(err).retryable() {
-				err = fmt.Errorf("%w: %w", cause, err)
-			}
-			return err
+// until returns when the context of a handler that begins now ends, and why: after the time that handlers have, or at the
+// request's deadline if that is sooner.
+func (h *handler) until(m *Message) (time.Time, doubt) {
+	until := time.Now().Add(h.handlers.config.HandlerTimeout)
+	if !m.Deadline.IsZero() && m.Deadline.Before(until) {
+		return m.Deadline, errDeadline
+	}
+	return until, errHandlerTimeout
+}
+
+// limited ends the handler's context in time.
+func (h *handler) limited(next Handler) Handler {
+	return func(ctx context.Context, m *Message) error {
+		until, cause := h.until(m)
+		ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
+		defer cancel()
+		err := next(ctx, m)
+		// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
+		if err != nil && errors.Is(context.Cause(ctx), cause) && CodeOf(err).retryable() {
+			err = fmt.Errorf("%w: %w", cause, err)
 		}
+		return err
 	}
 }

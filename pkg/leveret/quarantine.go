@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +33,7 @@ var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt
 // quarantine, and handled from there while the worker handles no other command or event. There the count does prove
 // something: a suspect is taken only once its worker is idle, so each return is an interrupted trial.
 func (w *Worker) quarantine(ctx context.Context) {
-	work, stop := w.outlasting(ctx)
+	work, stop := outlasting(ctx, w.config.DrainTimeout)
 	defer stop()
 	for {
 		for more := true; more && ctx.Err() == nil; {
@@ -52,14 +51,14 @@ func (w *Worker) quarantine(ctx context.Context) {
 	}
 }
 
-// outlasting returns the context of handlers that may finish within the drain time after ctx has ended.
-func (w *Worker) outlasting(ctx context.Context) (context.Context, func()) {
-	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+// outlasting returns a context that ends some time after ctx, with the cause [rabbit.ErrDraining].
+func outlasting(ctx context.Context, d time.Duration) (context.Context, func()) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(w.config.DrainTimeout, func() { cancel(rabbit.ErrDraining) })
-		context.AfterFunc(work, func() { timer.Stop() })
+		timer := time.AfterFunc(d, func() { cancel(rabbit.ErrDraining) })
+		context.AfterFunc(longer, func() { timer.Stop() })
 	})
-	return work, func() { stop(); cancel(nil) }
+	return longer, func() { stop(); cancel(nil) }
 }
 
 // tryOne tries the next suspect, and reports whether to look for another at once.
@@ -86,32 +85,37 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 	if err != nil || !ok {
 		return false
 	}
-	if ctx.Err() != nil {
-		_ = w.postpone(ctx, browser, d)
+	settlement, err := browser.Handle(work, d, func(work context.Context, d *rabbit.Incoming) rabbit.Settlement {
+		if ctx.Err() != nil {
+			return w.move(work, d, w.quarantineQueue, d.RoutingKey)
+		}
+		return w.try(work, d, leave)
+	})
+	if err != nil || settlement != rabbit.Ack {
+		w.survived[d.MessageId] = true
 		return false
 	}
-	if w.survived[d.MessageId] { // its last trial was interrupted, but not by a crash: it starts over
-		delete(w.survived, d.MessageId)
-		return w.postpone(ctx, browser, d) == nil
-	}
-	e := w.endpointOf(d.RoutingKey)
-	settlement, err := browser.Handle(work, d, func(ctx context.Context, in *rabbit.Incoming) rabbit.Settlement {
-		switch {
-		case e == nil:
-			return w.release(ctx, in)
-		case in.Returns() >= convictAfter:
-			return e.convict(ctx, in)
-		default:
-			return e.attempt(ctx, in, leave)
-		}
-	})
+	return true
+}
+
+// try handles a suspect.
+func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabbit.Settlement {
+	e := w.working[d.RoutingKey]
 	switch {
-	case err != nil || settlement != rabbit.Ack && work.Err() == nil:
-		w.survived[d.MessageId] = true
-	case settlement != rabbit.Ack:
-		_ = w.postpone(ctx, browser, d) // if it fails, the message counts one return
+	case e == nil: // of a queue that this worker does not serve; if that is gone, too, it ends among the lost retries
+		return w.move(ctx, d, w.conn.names.RetryReturnExchange(w.Service().name), d.RoutingKey)
+	case w.survived[d.MessageId]: // its last trial was interrupted, but not by a crash: it starts over
+		delete(w.survived, d.MessageId)
+		return w.move(ctx, d, w.quarantineQueue, d.RoutingKey)
+	case d.Returns() >= convictAfter:
+		m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
+		return e.conclude(ctx, d, m, Outcome{Verdict: VerdictDeadLetter, Err: errPoison})
 	}
-	return err == nil && settlement == rabbit.Ack // else not at once again
+	settlement := e.attempt(ctx, d, leave)
+	if settlement == rabbit.Requeue && ctx.Err() != nil { // the drain time was over
+		return w.move(ctx, d, w.quarantineQueue, d.RoutingKey)
+	}
+	return settlement
 }
 
 const (
@@ -119,6 +123,8 @@ const (
 	everybody = math.MaxInt64
 	// aloneAfter is how long a trial waits for the handlers that run. No other begins meanwhile.
 	aloneAfter = time.Minute
+	// moveTimeout is how long a suspect may take to be moved after the drain time.
+	moveTimeout = 5 * time.Second
 )
 
 // isAlone waits until none of the worker's commands and events is being handled, and keeps others from beginning until
@@ -132,21 +138,11 @@ func (w *Worker) isAlone(ctx context.Context) (leave func(), ok bool) {
 	return sync.OnceFunc(func() { w.alone.Release(everybody) }), true
 }
 
-// endpointOf returns the endpoint of a work queue; nil if the worker has none.
-func (w *Worker) endpointOf(queue string) *endpoint {
-	i := slices.IndexFunc(w.endpoints, func(e *endpoint) bool { return e.queue == queue && e.spec.Kind != KindRequest })
-	if i < 0 {
-		return nil
-	}
-	return w.endpoints[i]
-}
-
 // suspect puts a message into quarantine, and reports whether that has succeeded.
 func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	w := e.worker
 	log := w.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", d.MessageId, "returns", d.Returns())
-	if err := w.isolate(ctx, d, &d.Delivery, e.queue); err != nil {
-		log.WarnContext(ctx, "message came back often, but cannot be put into quarantine; handling it beside others", "error", err)
+	if w.move(ctx, d, w.quarantineQueue, e.queue) != rabbit.Ack {
 		return false
 	}
 	log.WarnContext(ctx, "message came back often; it may have crashed its worker, and is handled alone", "quarantine", w.quarantineQueue)
@@ -157,52 +153,19 @@ func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	return true
 }
 
-// held is what a delivery is settled on: a context of it ends when it cannot be settled any more.
-type held interface {
-	Context(ctx context.Context) (context.Context, func())
-}
-
-// isolate publishes a copy of a delivery of a work queue to the quarantine, unless the delivery is lost meanwhile.
-func (w *Worker) isolate(ctx context.Context, d held, delivery *rabbit.Delivery, queue string) error {
-	ctx, stop := d.Context(ctx)
+// move publishes a copy of a delivery that belongs to a work queue, unless it is lost meanwhile, and returns how to settle it. A
+// nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
+func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue string) rabbit.Settlement {
+	ctx, stop := outlasting(ctx, moveTimeout)
 	defer stop()
-	return w.publisher.Publish(ctx, &rabbit.Publication{
-		Exchange: w.quarantineQueue, RoutingKey: queue, Mandatory: true, Publishing: wire.Copy(delivery),
-	})
-}
-
-// postpone gives a suspect back whose trial was cut short though it did not crash the worker. A nack would count as a
-// return before RabbitMQ 4.3, so a copy takes its place, which nothing has been counted of.
-func (w *Worker) postpone(ctx context.Context, browser *rabbit.Browser, d rabbit.Delivery) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if err := w.isolate(ctx, browser, &d, d.RoutingKey); err != nil {
-		return err
-	}
-	return browser.Ack(d) // if that is lost, the message is there twice
-}
-
-// convict dead-letters a suspect.
-func (e *endpoint) convict(ctx context.Context, d *rabbit.Incoming) (settlement rabbit.Settlement) {
-	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
-	e.finish(ctx, m, Outcome{Verdict: VerdictDeadLetter, Err: errPoison}, func(ctx context.Context, o Outcome) (err error) {
-		settlement, err = e.settle(ctx, d, m, o)
-		return err
-	})
-	e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[VerdictDeadLetter])
-	return settlement
-}
-
-// release sends a suspect of a queue that the worker does not serve back there; if that queue is gone, to the lost retries.
-func (w *Worker) release(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-	ctx, stop := d.Context(ctx)
-	defer stop()
+	ctx, leave := d.Context(ctx)
+	defer leave()
 	err := w.publisher.Publish(ctx, &rabbit.Publication{
-		Exchange: w.conn.names.RetryReturnExchange(w.Service().name), RoutingKey: d.RoutingKey, Mandatory: true,
-		Publishing: wire.Copy(&d.Delivery),
+		Exchange: exchange, RoutingKey: queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery),
 	})
 	if err != nil {
-		w.log.WarnContext(ctx, "a suspect of another queue cannot go back there", "queue", d.RoutingKey, "message_id", d.MessageId, "error", err)
+		w.log.WarnContext(ctx, "a message that came back often cannot be moved", "queue", queue, "message_id", d.MessageId,
+			"exchange", exchange, "error", err)
 		return rabbit.Requeue
 	}
 	return rabbit.Ack

@@ -19,6 +19,7 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 // dead-lettered is confirmed and routed before the original is acked: nothing is lost in between, though a crash there
 // leaves two.
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
+	e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
 	if o.Verdict == VerdictAck && o.Err == nil && e.spec.Kind != KindRequest {
 		return rabbit.Ack, lost(d) // the way of nearly all messages
 	}

@@ -68,7 +68,9 @@ type Worker struct {
 	log       *slog.Logger
 	publisher *rabbit.Publisher
 	endpoints []*endpoint
+	working   map[string]*endpoint // those of commands and events, by their queues
 	calls     calls
+	attempts  sync.Map // what is being handled, of type *attempt
 
 	running atomic.Bool
 	silent  atomic.Int64 // endpoints that were never consumed yet
@@ -78,6 +80,8 @@ type Worker struct {
 
 	quarantineQueue string
 	alone           *semaphore.Weighted // handlers of commands and events take one, the trial of a suspect all
+	leaveWork       func()              // gives one back
+	leaveCalls      func()              // does nothing
 	suspected       chan struct{}       // has one in it when this worker has put a suspect into quarantine
 	survived        map[string]bool     // suspects whose last trial was interrupted, but not by a crash; by message id
 }
@@ -105,11 +109,17 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	}
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
-		stuck: make(chan struct{}, 1), suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
-		quarantineQueue: conn.names.Quarantine(service.name),
+		working: make(map[string]*endpoint),
+		stuck:   make(chan struct{}, 1), suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
+		quarantineQueue: conn.names.Quarantine(service.name), leaveCalls: func() {},
 	}
+	w.leaveWork = func() { w.alone.Release(1) }
 	for _, h := range handlers.seal() {
-		w.endpoints = append(w.endpoints, newEndpoint(w, h))
+		e := newEndpoint(w, h)
+		w.endpoints = append(w.endpoints, e)
+		if e.spec.Kind != KindRequest {
+			w.working[e.queue] = e
+		}
 	}
 	w.silent.Store(int64(len(w.endpoints)))
 	return w, nil
@@ -160,16 +170,17 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // consume runs one consumer per queue until ctx ends. A consumer that ends early calls stop to end the others. Callers
-// can call off their requests for as long as those are handled.
+// can call off their requests, and stuck handlers are found, for as long as anything is handled.
 func (w *Worker) consume(ctx context.Context, stop func()) error {
-	var control, consumers sync.WaitGroup
-	hearing, deaf := context.WithCancel(context.WithoutCancel(ctx))
-	defer control.Wait()
-	defer deaf()
+	var beside, consumers sync.WaitGroup
+	handling, handled := context.WithCancel(context.WithoutCancel(ctx))
+	defer beside.Wait()
+	defer handled()
+	beside.Go(func() { w.watch(handling) })
 	if c := w.control(); c != nil {
-		control.Go(func() { _ = c.Run(hearing) })
+		beside.Go(func() { _ = c.Run(handling) })
 	}
-	if w.takesWork() && !w.config.NoQuarantine {
+	if len(w.working) > 0 && !w.config.NoQuarantine {
 		consumers.Go(func() { w.quarantine(ctx) })
 	}
 	errs := make([]error, len(w.endpoints))
@@ -195,27 +206,16 @@ func (w *Worker) consuming() {
 	}
 }
 
-// takesWork reports whether the worker handles commands or events.
-func (w *Worker) takesWork() bool {
-	return slices.ContainsFunc(w.endpoints, func(e *endpoint) bool { return e.spec.Kind != KindRequest })
-}
-
 // channelsBeside is how many channels of a connection consumers leave to publishing, declaring, control and quarantine.
 const channelsBeside = 8
 
 // checkChannels returns an error if the connections have too few channels for the worker's queues: one each.
 func (w *Worker) checkChannels() error {
-	requests := 0
-	for _, e := range w.endpoints {
-		if e.spec.Kind == KindRequest {
-			requests++
-		}
-	}
 	for _, c := range []struct {
 		kind string
 		n    int
 		conn *rabbit.Conn
-	}{{"commands and events", len(w.endpoints) - requests, w.conn.consume}, {"requests", requests, w.conn.publish}} {
+	}{{"commands and events", len(w.working), w.conn.consume}, {"requests", len(w.endpoints) - len(w.working), w.conn.publish}} {
 		if limit := c.conn.State().Channels; c.n+channelsBeside > limit {
 			return Errorf(FailedPrecondition, "the service %q takes %s from %d queues, over a channel each; the broker allows a connection %d (channel_max), "+
 				"of which %d are for other things: split the service, or raise channel_max", w.Service().name, c.kind, c.n, limit, channelsBeside)

@@ -175,6 +175,9 @@ type Consumer struct {
 	mu       sync.Mutex
 	queue    []*Incoming            // what has arrived and is not begun, the oldest first
 	begun    map[*Incoming]struct{} // what is being handled; a goroutine each
+	idle     int                    // how many more goroutines wait for handOver
+	stopped  bool                   // none may
+	handOver chan *Incoming         // with room for one each
 	survived map[string]int         // how often a connection was lost while a message was here, by its id
 }
 
@@ -191,7 +194,10 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 		config.Logger = slog.Default()
 	}
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
-	c := &Consumer{conn: conn, config: config, begun: make(map[*Incoming]struct{}), survived: make(map[string]int)}
+	c := &Consumer{
+		conn: conn, config: config,
+		begun: make(map[*Incoming]struct{}), handOver: make(chan *Incoming, config.Concurrency), survived: make(map[string]int),
+	}
 	c.note(errors.New("not started"))
 	return c
 }
@@ -211,14 +217,19 @@ func (c *Consumer) arrived(in *Incoming) {
 	c.begin()
 }
 
-// begin starts goroutines for deliveries that wait, as many as there may be. An idle queue has none. The caller holds mu.
+// begin hands deliveries that wait to goroutines, as many as there may be. The caller holds mu.
 func (c *Consumer) begin() {
 	for len(c.begun) < c.config.Concurrency {
 		in := c.next()
-		if in == nil {
+		switch {
+		case in == nil:
 			return
+		case c.idle > 0:
+			c.idle--
+			c.handOver <- in
+		default:
+			go c.handle(in)
 		}
-		go c.handle(in)
 	}
 }
 
@@ -237,31 +248,45 @@ func (c *Consumer) next() *Incoming {
 	return nil
 }
 
-// handle is one goroutine's work: one delivery after another, until none waits or one was abandoned.
+// handle is one goroutine's work: one delivery after another, until the end, or until one was abandoned. Goroutines are
+// started as they are needed, but stay: a new one would have to grow its stack again.
 func (c *Consumer) handle(in *Incoming) {
 	for in != nil {
 		settlement := c.config.Handle(in.from.work, in)
 		if settlement != 0 {
 			in.settleOnce(settlement)
 		}
-		next := c.ended(in)
+		next, wait := c.ended(in)
 		if settlement != 0 {
 			in.from.open.Done()
 		}
-		in = next
+		if in = next; wait {
+			in = <-c.handOver
+		}
 	}
 }
 
-// ended notes that a handler has returned, and returns what its goroutine handles next: nothing where another has taken
-// its place.
-func (c *Consumer) ended(in *Incoming) *Incoming {
+// ended notes that a handler has returned, and returns what its goroutine handles next, or whether it waits for more.
+func (c *Consumer) ended(in *Incoming) (next *Incoming, wait bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, mine := c.begun[in]; !mine {
-		return nil
+		return nil, false
 	}
 	delete(c.begun, in)
-	return c.next()
+	if next = c.next(); next == nil && !c.stopped {
+		c.idle++
+		return nil, true
+	}
+	return next, false
+}
+
+// sendHome ends the goroutines that wait.
+func (c *Consumer) sendHome() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped, c.idle = true, 0
+	close(c.handOver)
 }
 
 // abandon lets others take the place of a handler that does not return.
@@ -382,6 +407,7 @@ func wait(ctx context.Context, d time.Duration) {
 
 // drain waits for the handlers, for the drain time and then for the stop timeout, and for the end of their channels.
 func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
+	defer c.sendHome()
 	ended := make(chan struct{})
 	go func() {
 		c.closers.Wait()
