@@ -25,9 +25,7 @@ type endpoint struct {
 	verdicts [len(verdictNames)]metric.MeasurementOption
 	consumer *rabbit.Consumer
 
-	// troubled counts the failed messages whose copies cannot be published now, trouble is why; see settle.go.
-	troubled atomic.Int64
-	trouble  atomic.Pointer[error]
+	trouble atomic.Pointer[error] // why the copies of failed messages cannot be published now; see settle.go
 }
 
 func newEndpoint(w *Worker, h *handler) *endpoint {
@@ -60,7 +58,6 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Concurrency:  w.config.Concurrency,
 		Prefetch:     w.config.Prefetch,
 		DrainTimeout: w.config.DrainTimeout,
-		StopTimeout:  w.config.StuckAfter + settleTimeout, // a stuck handler is abandoned before
 		Logger:       w.log,
 		Handle:       e.handle,
 		OnReady:      sync.OnceFunc(w.consuming),
@@ -148,7 +145,7 @@ func (e *endpoint) ready() error {
 	if err := e.consumer.Ready(); err != nil {
 		return fmt.Errorf("the queue %s is not consumed: %w", e.queue, err)
 	}
-	if err := e.trouble.Load(); err != nil && e.troubled.Load() > 0 {
+	if err := e.trouble.Load(); err != nil {
 		return fmt.Errorf("a failed message of the queue %s cannot be put aside: %w", e.queue, *err)
 	}
 	return nil

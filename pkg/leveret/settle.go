@@ -87,12 +87,8 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 	// A message whose connection is lost comes again: a copy would be one too many.
 	ctx, stop := d.Context(ctx)
 	defer stop()
-	bare, troubled := false, false
-	defer func() {
-		if troubled {
-			e.troubled.Add(-1)
-		}
-	}()
+	defer e.trouble.Store(nil) // where others are in trouble, they say so again
+	bare := false
 	for failures := 0; ; failures++ {
 		err := e.worker.publisher.Publish(ctx, p)
 		tooLarge := errors.Is(err, ErrTooLarge)
@@ -109,10 +105,6 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 			return rabbit.Reject, nil
 		}
 		e.trouble.Store(&err)
-		if !troubled {
-			troubled = true
-			e.troubled.Add(1)
-		}
 		log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
 		e.worker.conn.declarer.Forget(e.topology)
 		if err := e.worker.conn.declare(ctx, e.topology); err != nil {

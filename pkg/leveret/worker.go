@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -191,11 +190,6 @@ func (w *Worker) consume(ctx context.Context, stop func()) error {
 		})
 	}
 	consumers.Wait()
-	for i, err := range errs {
-		if errors.Is(err, rabbit.ErrAbandoned) {
-			errs[i] = fmt.Errorf("%w: %w", ErrStuck, err)
-		}
-	}
 	return errors.Join(errs...)
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -28,9 +27,6 @@ const (
 // ErrDraining is the cause of a handler's context that ends because the consumer was stopped and the handler did not
 // finish within the drain time.
 var ErrDraining = errors.New("the worker is stopping")
-
-// ErrAbandoned is what Run returns when handlers still ran after their contexts had been cancelled for a while.
-var ErrAbandoned = errors.New("handlers did not end")
 
 // A Mode is how a consumer takes deliveries and settles them.
 type Mode uint8
@@ -73,8 +69,6 @@ type ConsumerConfig struct {
 	Handle func(ctx context.Context, d *Incoming) Settlement
 	// DrainTimeout is how long handlers may finish after Run's context has ended. Default 30 s.
 	DrainTimeout time.Duration
-	// StopTimeout is how long a handler may take to return after its context has ended. Default 5 s.
-	StopTimeout time.Duration
 	// Logger logs when consuming fails. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -189,7 +183,6 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	config.Concurrency = cmp.Or(config.Concurrency, 1)
 	config.Prefetch = cmp.Or(config.Prefetch, 4*config.Concurrency)
 	config.DrainTimeout = cmp.Or(config.DrainTimeout, 30*time.Second)
-	config.StopTimeout = cmp.Or(config.StopTimeout, 5*time.Second)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -281,14 +274,6 @@ func (c *Consumer) ended(in *Incoming) (next *Incoming, wait bool) {
 	return next, false
 }
 
-// sendHome ends the goroutines that wait.
-func (c *Consumer) sendHome() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopped, c.idle = true, 0
-	close(c.handOver)
-}
-
 // abandon lets others take the place of a handler that does not return.
 func (c *Consumer) abandon(in *Incoming) {
 	c.mu.Lock()
@@ -351,8 +336,8 @@ func (c *Consumer) Running() int {
 
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
 // the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time are
-// cancelled; if one does not return within StopTimeout either, Run returns ErrAbandoned, and that goroutine lives on. A
-// connection that is closed for good ends Run in the same way, with ErrClosed.
+// cancelled. One that does not return even then is waited for until somebody calls [Incoming.Abandon]. A connection that
+// is closed for good ends Run in the same way, with ErrClosed.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := checkShort("name of the queue", c.config.Queue); err != nil {
 		return err
@@ -390,7 +375,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 	}
 	c.note(errors.New("stopped"))
-	return errors.Join(closed, c.drain(stopWork))
+	c.drain(stopWork)
+	return closed
 }
 
 // deletionTime is how long the broker is given to delete a queue.
@@ -405,28 +391,15 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// drain waits for the handlers, for the drain time and then for the stop timeout, and for the end of their channels.
-func (c *Consumer) drain(stopWork context.CancelCauseFunc) error {
-	defer c.sendHome()
-	ended := make(chan struct{})
-	go func() {
-		c.closers.Wait()
-		close(ended)
-	}()
-	cancel := time.AfterFunc(c.config.DrainTimeout, func() { stopWork(ErrDraining) })
-	defer cancel.Stop()
-	abandon := time.NewTimer(c.config.DrainTimeout + c.config.StopTimeout)
-	defer abandon.Stop()
-	select {
-	case <-ended:
-		return nil
-	case <-abandon.C:
-	}
-	if n := c.Running(); n > 0 {
-		return fmt.Errorf("%w: %d on the queue %s", ErrAbandoned, n, c.config.Queue)
-	}
-	<-ended // some seconds at most
-	return nil
+// drain waits for the handlers, whose contexts end with the drain time, and for the end of their channels.
+func (c *Consumer) drain(stopWork context.CancelCauseFunc) {
+	drained := time.AfterFunc(c.config.DrainTimeout, func() { stopWork(ErrDraining) })
+	defer drained.Stop()
+	c.closers.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopped, c.idle = true, 0
+	close(c.handOver) // ends the goroutines that wait
 }
 
 // serve consumes over one channel, and returns when that has ended, or ctx has. Handlers may still run then: they have

@@ -28,7 +28,7 @@ func TestAReplyWithinTheGraceIsSent(t *testing.T) {
 	declare(t, conn, queue("q", "classic"), queue("replies", "classic"))
 	begun := make(chan struct{})
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
-		Queue: "q", DrainTimeout: time.Millisecond, StopTimeout: 10 * time.Second,
+		Queue: "q", DrainTimeout: time.Millisecond,
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			close(begun)
 			<-ctx.Done()
@@ -115,7 +115,7 @@ func TestAClosedChannelIsNoAnswer(t *testing.T) {
 	network, conn, _ := watched(t)
 	declare(t, conn, queue("q", "classic"))
 	handle, _ := handler(ack)
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, StopTimeout: time.Second, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", DrainTimeout: time.Second, Handle: handle})
 	stop := running(t, c)
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	p := publishing(t, conn, rabbit.PublisherConfig{})
