@@ -68,19 +68,22 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
-	switch {
-	case e.spec.Kind == KindRequest:
-		return e.attempt(ctx, d, w.leaveCalls)
-	case d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d):
+	request := e.spec.Kind == KindRequest
+	if !request && d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d) {
 		return rabbit.Ack
-	case w.alone.Acquire(ctx, 1) != nil:
-		return rabbit.Requeue
-	case d.Lost(): // it comes again
-		w.leaveWork()
-		return rabbit.Requeue
-	default:
-		return e.attempt(ctx, d, w.leaveWork)
 	}
+	leave := w.leave
+	if !w.alone.TryAcquire(1) && w.waitForTrial(ctx, request) != nil {
+		if !request {
+			return rabbit.Requeue
+		}
+		leave = func() {}
+	}
+	if !request && d.Lost() { // it comes again
+		leave()
+		return rabbit.Requeue
+	}
+	return e.attempt(ctx, d, leave)
 }
 
 // attempt is one delivery that is being handled.

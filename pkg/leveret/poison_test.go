@@ -130,6 +130,49 @@ func TestReturnsProveNothing(t *testing.T) {
 	require.Zero(t, foreign.count("a.do.dlq"))
 }
 
+// TestTrialsAreAlone: while a suspect is tried, no request is handled either, which may crash the worker, too.
+func TestTrialsAreAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	do, ask := leveret.NewCommand[thing]("a.do"), leveret.NewRequest[thing, answer]("a.ask")
+	service := leveret.NewService("a", leveret.Handles(do), leveret.Answers(ask))
+	trial, release, beside := make(chan struct{}), make(chan struct{}), make(chan bool, 1)
+	var tried atomic.Bool
+	start := func() *running {
+		w := b.worker(b.connect(leveret.ConnConfig{}), service, leveret.WorkerConfig{})
+		do.Handle(w.Handlers, func(context.Context, thing) error {
+			close(trial)
+			<-release
+			tried.Store(true)
+			return nil
+		})
+		ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) {
+			beside <- !tried.Load()
+			return answer{}, nil
+		})
+		return b.run(w)
+	}
+	require.NoError(t, start().halt()) // the queues are there now
+	foreign := b.peer()
+	foreign.publish("quarantine.a", "a.do", amqp.Publishing{Body: []byte(`{"n":1}`)})
+	r := start()
+	<-trial
+	caller := b.client(b.connect(leveret.ConnConfig{}), leveret.NewService("tester", leveret.Calls(ask)), leveret.ClientConfig{})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := ask.Call(b.ctx, caller, thing{})
+		answered <- err
+	}()
+	for range 20 { // the time that a request takes to its handler
+		require.Zero(t, foreign.count("a.do"))
+	}
+	close(release)
+	require.False(t, receive(t, beside))
+	require.NoError(t, receive(t, answered))
+	require.NoError(t, r.halt())
+	require.Zero(t, foreign.count("quarantine.a"))
+}
+
 // TestLostConnectionsAreNoCrashes: a message whose trials and handlings are interrupted by lost connections is neither
 // suspected by the worker that lived through them, nor convicted by the next one.
 func TestLostConnectionsAreNoCrashes(t *testing.T) {

@@ -30,8 +30,8 @@ var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt
 //
 // A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue with
 // a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the service's
-// quarantine, and handled from there while the worker handles no other command or event. There the count does prove
-// something: a suspect is taken only once its worker is idle, so each return is an interrupted trial.
+// quarantine, and handled from there while the worker handles nothing else. There the count does prove something: a suspect
+// is taken only once its worker is idle, so each return is an interrupted trial.
 func (w *Worker) quarantine(ctx context.Context) {
 	work, stop := outlasting(ctx, w.config.DrainTimeout)
 	defer stop()
@@ -123,12 +123,14 @@ const (
 	everybody = math.MaxInt64
 	// aloneAfter is how long a trial waits for the handlers that run. No other begins meanwhile.
 	aloneAfter = time.Minute
+	// requestsWait is how long a request waits for a trial, or for one that waits. A request that crashed the worker would
+	// speak against the suspect; but callers have deadlines, and a suspect may call its own service.
+	requestsWait = 5 * time.Second
 	// moveTimeout is how long a suspect may take to be moved after the drain time.
 	moveTimeout = 5 * time.Second
 )
 
-// isAlone waits until none of the worker's commands and events is being handled, and keeps others from beginning until
-// leave is called.
+// isAlone waits until the worker handles nothing, and keeps other messages from beginning until leave is called.
 func (w *Worker) isAlone(ctx context.Context) (leave func(), ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, aloneAfter)
 	defer cancel()
@@ -136,6 +138,16 @@ func (w *Worker) isAlone(ctx context.Context) (leave func(), ok bool) {
 		return nil, false
 	}
 	return sync.OnceFunc(func() { w.alone.Release(everybody) }), true
+}
+
+// waitForTrial waits until the handler of a message may begin.
+func (w *Worker) waitForTrial(ctx context.Context, request bool) error {
+	if request {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestsWait)
+		defer cancel()
+	}
+	return w.alone.Acquire(ctx, 1)
 }
 
 // suspect puts a message into quarantine, and reports whether that has succeeded.

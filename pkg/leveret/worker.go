@@ -78,9 +78,8 @@ type Worker struct {
 	stuckNow atomic.Pointer[error]
 
 	quarantineQueue string
-	alone           *semaphore.Weighted // handlers of commands and events take one, the trial of a suspect all
-	leaveWork       func()              // gives one back
-	leaveCalls      func()              // does nothing
+	alone           *semaphore.Weighted // handlers take one, the trial of a suspect all
+	leave           func()              // gives one back
 	suspected       chan struct{}       // has one in it when this worker has put a suspect into quarantine
 	survived        map[string]bool     // suspects whose last trial was interrupted, but not by a crash; by message id
 }
@@ -110,9 +109,9 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
 		working: make(map[string]*endpoint),
 		stuck:   make(chan struct{}, 1), suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
-		quarantineQueue: conn.names.Quarantine(service.name), leaveCalls: func() {},
+		quarantineQueue: conn.names.Quarantine(service.name),
 	}
-	w.leaveWork = func() { w.alone.Release(1) }
+	w.leave = func() { w.alone.Release(1) }
 	for _, h := range handlers.seal() {
 		e := newEndpoint(w, h)
 		w.endpoints = append(w.endpoints, e)
