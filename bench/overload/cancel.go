@@ -35,6 +35,10 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 		return err
 	}
 
+	if _, err := ask.Call(ctx, client, question{}); err != nil { // everything is declared and open from now on
+		return err
+	}
+
 	var waiting, errored, answered atomic.Int64
 	var running sync.WaitGroup
 	calls, cancel := context.WithCancel(ctx)
@@ -64,7 +68,7 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 		if err != nil {
 			return err
 		}
-		if stable++; state.Ready > last {
+		if stable++; state.Ready == 0 || state.Ready > last {
 			stable = 0
 		}
 		last = state.Ready
@@ -103,7 +107,6 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	time.Sleep(time.Second + 4*l.Handle) // what the worker has in hand
-	fmt.Printf("with the second, CPU %v\n", (cpu() - before).Round(100*time.Microsecond))
 	fmt.Printf("hints that reached the broker: %d of %d\n", hints.Load(), begun)
 	if !empty.IsZero() {
 		fmt.Printf("the queue was empty %v after the cancelling\n", empty.Sub(cancelled).Round(10*time.Millisecond))
@@ -112,17 +115,17 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 	if err != nil {
 		return err
 	}
-	late, running2 := 0, 0
+	late, inHand := 0, 0
 	for _, h := range did.Handlings {
 		switch {
 		case h.Begin.After(cancelled):
 			late++
 		case h.End.After(cancelled):
-			running2++
+			inHand++
 		}
 	}
 	fmt.Printf("worker: running when cancelled %d; begun after the cancelling %d; expired %d; CPU %v\n",
-		running2, late, len(did.Expired), did.CPU.Round(10*time.Millisecond))
+		inHand, late, len(did.Expired), did.CPU.Round(10*time.Millisecond))
 	return nil
 }
 

@@ -24,7 +24,7 @@ type question struct {
 }
 
 var (
-	ask = leveret.NewRequest[question, question]("overload.ask", leveret.Timeout(time.Hour)) // the callers set their own
+	ask       = leveret.NewRequest[question, question]("overload.ask", leveret.Timeout(time.Hour)) // the callers set their own
 	answering = leveret.NewService("overload", leveret.Answers(ask))
 	calling   = leveret.NewService("caller", leveret.Calls(ask))
 	quiet     = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
