@@ -36,6 +36,9 @@ func report(w io.Writer, l load, c *callers, worker *ledger) {
 	}
 	fmt.Fprintf(w, "waiting at most %d; not begun because too many waited %d; a call began %v late at most\n",
 		c.mostWaiting, c.notBegun, c.lag.Round(time.Millisecond))
+	if c.lag > l.Timeout/5 {
+		fmt.Fprintln(w, "the machine was too busy for these numbers: what is late by its own fault counts as the broker's and the worker's")
+	}
 	fmt.Fprintf(w, "CPU: callers %.0f µs a call; worker %v in all\n",
 		float64(c.cpu.Microseconds())/float64(max(f.calls, 1)), worker.CPU.Round(10*time.Millisecond))
 	line("calls", f.calls, 0)
