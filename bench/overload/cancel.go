@@ -78,9 +78,8 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 	if err != nil {
 		return err
 	}
-	begun := waiting.Load()
 	fmt.Printf("RabbitMQ %s; %d handlers of %v: %d calls begun in %v, CPU %v; %d wait, %d in the queue\n", node.Version(), l.Concurrency,
-		l.Handle, l.Callers, time.Since(began).Round(time.Millisecond), (cpu() - before).Round(time.Millisecond), begun, state.Ready)
+		l.Handle, l.Callers, time.Since(began).Round(time.Millisecond), (cpu() - before).Round(time.Millisecond), waiting.Load(), state.Ready)
 
 	stop, err := profiled(profile)
 	if err != nil {
@@ -90,9 +89,11 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 	cancelled := began
 	cancel()
 	running.Wait()
-	fmt.Printf("cancelled: all calls returned after %v, CPU %v, %.1f µs a call\n", time.Since(began).Round(100*time.Microsecond),
-		(cpu() - before).Round(100*time.Microsecond), float64((cpu()-before).Microseconds())/float64(max(begun, 1)))
+	took, used := time.Since(began), cpu()-before
 	stop()
+	of := int64(l.Callers) - answered.Load() - errored.Load()
+	fmt.Printf("cancelled %d: all had returned after %v, CPU %v, %.1f µs a call\n", of, took.Round(100*time.Microsecond),
+		used.Round(100*time.Microsecond), float64(used.Microseconds())/float64(max(of, 1)))
 	fmt.Printf("answered before %d, other errors %d\n", answered.Load(), errored.Load())
 
 	empty := time.Time{}
@@ -107,7 +108,7 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	time.Sleep(time.Second + 4*l.Handle) // what the worker has in hand
-	fmt.Printf("hints that reached the broker: %d of %d\n", hints.Load(), begun)
+	fmt.Printf("hints that reached the broker: %d of %d\n", hints.Load(), of)
 	if !empty.IsZero() {
 		fmt.Printf("the queue was empty %v after the cancelling\n", empty.Sub(cancelled).Round(10*time.Millisecond))
 	}
