@@ -12,17 +12,23 @@ import (
 // errCallerGone is the cause of a handler's context that ends because its caller has given up.
 var errCallerGone = errors.New("the caller has given up")
 
-// calls are the requests that are being handled, so that their callers can take them back.
+// calls are the requests that are here, so that their callers can call them off. They are known by their correlation ids,
+// which are random: a later call under the same message id is another one.
 type calls struct {
 	mu sync.Mutex
-	// By id. Several may have the same one: a caller that lost its connection calls again.
+	// By correlation id. Several may have the same one: a caller that lost its connection calls again.
 	running map[string][]*call
+	// The ids of calls that were called off before they were begun, and those of earlier ones.
+	gone, before map[string]struct{}
 }
+
+// maxGone bounds how many calls each of the two sets remembers.
+const maxGone = 10_000
 
 // call is one request that is being handled.
 type call struct{ cancel context.CancelCauseFunc }
 
-// begin returns a context that cancel ends. A message without an id cannot be taken back.
+// begin returns a context that cancel ends, or has ended. A message without an id cannot be called off.
 func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done func()) {
 	if id == "" {
 		return ctx, func() {}
@@ -31,8 +37,11 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 	this := &call{cancel}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running == nil {
-		c.running = make(map[string][]*call)
+	if _, gone := c.gone[id]; gone {
+		cancel(errCallerGone)
+	}
+	if _, gone := c.before[id]; gone {
+		cancel(errCallerGone)
 	}
 	c.running[id] = append(c.running[id], this)
 	return ctx, func() {
@@ -52,6 +61,13 @@ func (c *calls) cancel(id string) {
 	for _, running := range c.running[id] {
 		running.cancel(errCallerGone)
 	}
+	if len(c.running[id]) > 0 {
+		return
+	}
+	if len(c.gone) == maxGone {
+		c.gone, c.before = make(map[string]struct{}), c.gone
+	}
+	c.gone[id] = struct{}{}
 }
 
 // control returns the consumer of this process's control queue, where callers cancel requests. It is nil if the worker
@@ -72,7 +88,7 @@ func (w *Worker) control() *rabbit.Consumer {
 		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
 		Setup: w.conn.setup(w.conn.exclusive, t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
-			w.calls.cancel(d.MessageId)
+			w.calls.cancel(d.CorrelationId)
 			return rabbit.Ack
 		},
 	})

@@ -2,6 +2,7 @@ package leveret
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,7 +12,7 @@ import (
 // leaves the other to be taken back.
 func TestTwoCallsOfOneID(t *testing.T) {
 	t.Parallel()
-	var c calls
+	c := calls{running: make(map[string][]*call), gone: make(map[string]struct{})}
 	first, firstDone := c.begin(t.Context(), "id")
 	second, secondDone := c.begin(t.Context(), "id")
 	other, otherDone := c.begin(t.Context(), "other")
@@ -32,4 +33,19 @@ func TestTwoCallsOfOneID(t *testing.T) {
 		done()
 	}
 	require.Empty(t, c.running)
+}
+
+// TestCalledOffBeforeItBegan: a call that was called off while it waited ends as soon as it begins; so many are remembered,
+// the latest.
+func TestCalledOffBeforeItBegan(t *testing.T) {
+	t.Parallel()
+	c := calls{running: make(map[string][]*call), gone: make(map[string]struct{})}
+	for i := range 3 * maxGone {
+		c.cancel(strconv.Itoa(i))
+	}
+	for i, cause := range map[int]error{0: nil, maxGone: errCallerGone, 3*maxGone - 1: errCallerGone, 3 * maxGone: nil} {
+		ctx, done := c.begin(t.Context(), strconv.Itoa(i))
+		require.Equal(t, cause, context.Cause(ctx), "%d", i)
+		done()
+	}
 }

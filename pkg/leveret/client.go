@@ -253,7 +253,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenB
 	case canceled && written:
 		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
-			Publishing: rabbit.Publishing{MessageId: m.ID, AppId: c.service.name, DeliveryMode: transient},
+			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: transient},
 		})
 		return Errorf(Canceled, "%s %s: the call was cancelled: %w", spec.Name, m.ID, err)
 	case canceled:

@@ -111,7 +111,7 @@ func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()
 	}
 	if e.spec.Kind == KindRequest {
 		var done func()
-		ctx, done = w.calls.begin(ctx, m.ID)
+		ctx, done = w.calls.begin(ctx, m.CorrelationID)
 		defer done()
 	}
 	ctx, measured := e.signals.beginProcessing(ctx, m)

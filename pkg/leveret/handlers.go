@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,6 +50,10 @@ type handler struct {
 	spec     Spec
 	scope    string  // what ids derived from a message depend on beside its id
 	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
+
+	// quickest is how long, in nanoseconds, the quickest of the last successful handlings took. It rises with each slower one,
+	// and falls with each request that is refused because of it, so that it follows the handler both ways. Requests only.
+	quickest atomic.Int64
 }
 
 // NewHandlers makes an empty set of handlers for a service. It never fails: mistakes are kept for [Handlers.Err], which
@@ -143,9 +148,9 @@ func (h *Handlers) lateErr() error {
 
 // Process handles one message, whatever brought it: it finds the handler by m.Contract and m.Subscription, runs it
 // behind deadline, recovery, middleware and decoding, and judges the error. The reply to a request is in m.Reply. A
-// request that has expired, or was delivered before and is not idempotent, reaches no handler. Then settle, unless it
-// is nil, does what the verdict says and returns why it could not; and OnOutcome is called. Process returns when all of
-// that has.
+// request reaches no handler if it has expired, if it was delivered before and is not idempotent, or if less time is left
+// than even the quickest of the last handlings took. Then settle, unless it is nil, does what the verdict says and
+// returns why it could not; and OnOutcome is called. Process returns when all of that has.
 //
 // Where h has no handler for the message, or handlers were registered wrongly, the outcome has no verdict, only an
 // error, and neither settle nor OnOutcome is called. Process sets what m leaves out of Attempt and, for a request, of
@@ -185,7 +190,7 @@ var errAbandoned = errors.New("the handler returned too late")
 // process refuses, handles and judges a message, and finishes it.
 func (h *handler) process(ctx context.Context, m *Message, settle func(context.Context, Outcome) error) Outcome {
 	ctx = handlingContext{Context: ctx, handling: &handling{message: m, scope: h.scope}}
-	o := h.refuse(m)
+	o := h.refuse(ctx, m)
 	if o.Verdict == 0 {
 		err := h.run(ctx, m)
 		if err != nil && m.Redelivered && h.spec.Kind == KindRequest && CodeOf(err).retryable() {
@@ -208,16 +213,32 @@ func (h *handler) finish(ctx context.Context, m *Message, o Outcome, settle func
 }
 
 // refuse returns the outcome of a request that must not be handled, and none for all other messages.
-func (h *handler) refuse(m *Message) Outcome {
-	switch {
-	case h.spec.Kind != KindRequest:
+func (h *handler) refuse(ctx context.Context, m *Message) Outcome {
+	if h.spec.Kind != KindRequest {
 		return Outcome{}
-	case time.Now().After(m.Deadline):
+	}
+	left, needs := time.Until(m.Deadline), time.Duration(h.quickest.Load())
+	switch {
+	case errors.Is(context.Cause(ctx), errCallerGone):
+		return Outcome{Verdict: VerdictExpired, Err: Errorf(Canceled, "the caller gave up before the request was handled")}
+	case left < 0:
 		return Outcome{Verdict: VerdictExpired, Err: Errorf(DeadlineExceeded, "the request expired before it was handled")}
 	case m.Redelivered && !h.spec.Idempotent:
 		return Outcome{Verdict: VerdictRefused, Err: &Error{Code: Aborted, Reason: ReasonOutcomeUnknown, Message: fmt.Sprintf(
 			"outcome unknown: a worker that had this request is gone, and %s is not idempotent", h.spec.Name)}}
+	case left < needs:
+		h.quickest.Store(int64(needs - needs/64))
+		return Outcome{Verdict: VerdictRefused, Err: Errorf(DeadlineExceeded, "not handled: it takes %v or more now, and %v were left",
+			needs.Round(time.Microsecond), left.Round(time.Microsecond))}
 	default:
 		return Outcome{}
 	}
+}
+
+// took notes how long a successful handling has taken.
+func (h *handler) took(d time.Duration) {
+	if quickest := time.Duration(h.quickest.Load()); quickest > 0 {
+		d = min(d, quickest+quickest/8)
+	}
+	h.quickest.Store(int64(d))
 }

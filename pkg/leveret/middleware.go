@@ -65,13 +65,17 @@ func (h *handler) until(m *Message) (time.Time, doubt) {
 	return until, errHandlerTimeout
 }
 
-// limited ends the handler's context in time.
+// limited ends the handler's context in time, and notes how long requests take.
 func (h *handler) limited(next Handler) Handler {
 	return func(ctx context.Context, m *Message) error {
+		began := time.Now()
 		until, cause := h.until(m)
 		ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 		defer cancel()
 		err := next(ctx, m)
+		if err == nil && h.spec.Kind == KindRequest {
+			h.took(time.Since(began))
+		}
 		// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
 		if err != nil && errors.Is(context.Cause(ctx), cause) && CodeOf(err).retryable() {
 			err = fmt.Errorf("%w: %w", cause, err)

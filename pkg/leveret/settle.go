@@ -20,17 +20,17 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 // leaves two.
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
 	e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
-	if o.Verdict == VerdictAck && o.Err == nil && e.spec.Kind != KindRequest {
-		return rabbit.Ack, lost(d) // the way of nearly all messages
-	}
-	n := e.worker.conn.names
-	log := e.worker.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", m.ID, "attempt", m.Attempt)
-	switch o.Verdict {
-	case VerdictRequeue:
-		return rabbit.Requeue, nil
-	case VerdictExpired:
-		log.DebugContext(ctx, "request expired before it was handled")
+	request := e.spec.Kind == KindRequest
+	switch {
+	case o.Err == nil && request:
+		return rabbit.Ack, e.answer(ctx, d, m, nil)
+	case o.Err == nil, o.Verdict == VerdictExpired:
 		return rabbit.Ack, lost(d)
+	case o.Verdict == VerdictRequeue:
+		return rabbit.Requeue, nil
+	}
+	n, log := e.worker.conn.names, e.logger(m)
+	switch o.Verdict {
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
 		p := e.copied(d, n.RetryTier(e.worker.Service().name, o.Delay))
@@ -43,12 +43,20 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 		return e.putAside(ctx, d, p, log)
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", o.Err)
+	case VerdictRefused:
+		log.DebugContext(ctx, "request refused", "error", o.Err)
 	default:
+		log.WarnContext(ctx, "request answered with an error", "error", o.Err, "code", CodeOf(o.Err), "asked", m.ReplyTo != "")
 	}
-	if e.spec.Kind != KindRequest {
+	if !request {
 		return rabbit.Ack, lost(d)
 	}
-	return rabbit.Ack, e.answer(ctx, d, m, o.Err, log)
+	return rabbit.Ack, e.answer(ctx, d, m, o.Err)
+}
+
+// logger returns a logger that says which message it is about.
+func (e *endpoint) logger(m *Message) *slog.Logger {
+	return e.worker.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", m.ID, "attempt", m.Attempt)
 }
 
 // lost returns errLost if the channel of a delivery has ended.
@@ -130,10 +138,7 @@ func unsettled(ctx context.Context, d *rabbit.Incoming) error {
 
 // answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with
 // its caller's deadline.
-func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, err error, log *slog.Logger) error {
-	if err != nil {
-		log.WarnContext(ctx, "request answered with an error", "error", err, "code", CodeOf(err), "asked", m.ReplyTo != "")
-	}
+func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, err error) error {
 	if m.ReplyTo == "" || errors.Is(context.Cause(ctx), errCallerGone) {
 		return nil
 	}
@@ -157,7 +162,7 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 	}
 	if err == nil && len(m.Reply) > rabbit.DefaultMaxBody { // the broker would close the channel, with all that is on it
 		err = Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
-		log.ErrorContext(ctx, "the reply is too large", "error", err)
+		e.logger(m).ErrorContext(ctx, "the reply is too large", "error", err)
 	}
 	if err != nil {
 		p.ContentType, p.Body = contentTypeProblem, EncodeProblem(err)
@@ -166,7 +171,7 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		d.AckNow() // what ended the channel last time may have been the reply: not a third time
 	}
 	if err := d.Reply(ctx, p); err != nil {
-		log.WarnContext(ctx, "the reply was not sent", "error", err)
+		e.logger(m).WarnContext(ctx, "the reply was not sent", "error", err)
 		return fmt.Errorf("the reply was not sent: %w", err)
 	}
 	return nil

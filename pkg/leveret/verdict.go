@@ -24,10 +24,11 @@ const (
 	VerdictDiscard
 	// VerdictRequeue: back to the queue, because the worker stops.
 	VerdictRequeue
-	// VerdictExpired: a request whose caller had given up before it was handled; dropped.
+	// VerdictExpired: a request whose caller had given up, or called it off, before it was handled; dropped.
 	VerdictExpired
-	// VerdictRefused: a request that is not idempotent and was delivered before, so that it may have been handled; it was
-	// not handled again, but answered with [Aborted] and [ErrOutcomeUnknown].
+	// VerdictRefused: a request that was not handled but answered with an error: [DeadlineExceeded] where it could not have
+	// been done in time; [Aborted] and [ErrOutcomeUnknown] where it is not idempotent and was delivered before, so that it
+	// may have been handled.
 	VerdictRefused
 )
 

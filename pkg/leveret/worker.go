@@ -108,6 +108,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
 		working: make(map[string]*endpoint),
+		calls:   calls{running: make(map[string][]*call), gone: make(map[string]struct{})},
 		stuck:   make(chan struct{}, 1), suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
 		quarantineQueue: conn.names.Quarantine(service.name),
 	}
