@@ -59,7 +59,7 @@ func NewCatalog(services ...*Service) *Catalog {
 func (c *Catalog) Err() error {
 	errs := []error{c.err}
 	for _, contract := range c.contracts {
-		errs = append(errs, exampleErr(contract))
+		errs = append(errs, baseOf(contract).exampleErr())
 	}
 	return errors.Join(errs...)
 }
@@ -94,7 +94,7 @@ func (c *Catalog) check() []error {
 		if i > 0 && c.contracts[i-1].Spec().Name == spec.Name {
 			errs = append(errs, fmt.Errorf("two contracts are named %q: a name is what a message is known by on the wire", spec.Name))
 		}
-		errs = append(errs, contractErr(contract))
+		errs = append(errs, baseOf(contract).err())
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
 	errs = append(errs, checkQueues(c.services...)...)

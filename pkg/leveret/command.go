@@ -26,7 +26,7 @@ func (c *Command[T]) Send(ctx context.Context, s Sender, payload T, options ...S
 
 // Message validates and encodes the payload and returns the message that Send would hand over, for a [Pipeline].
 func (c *Command[T]) Message(ctx context.Context, payload T, options ...SendOption) (*Message, error) {
-	return outgoing(ctx, c, c.contractBase, payload, options)
+	return outgoing(ctx, c, payload, options)
 }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are

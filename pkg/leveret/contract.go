@@ -24,16 +24,10 @@ const (
 
 // String returns "command", "event" or "request".
 func (k Kind) String() string {
-	switch k {
-	case KindCommand:
-		return "command"
-	case KindEvent:
-		return "event"
-	case KindRequest:
-		return "request"
-	default:
+	if k > KindRequest {
 		return "unknown"
 	}
+	return [...]string{"unknown", "command", "event", "request"}[k]
 }
 
 // SenderRole returns what a service does that sends contracts of this kind: it sends, publishes or calls them.
@@ -279,6 +273,17 @@ type contractBase struct {
 	errs []error
 }
 
+// baseOf returns what a contract of this package is built on, and the same for any other, of which nothing is wrong.
+func baseOf(c Contract) *contractBase {
+	if c, ok := c.(interface{ base() *contractBase }); ok {
+		return c.base()
+	}
+	spec := c.Spec()
+	return &contractBase{spec: &spec}
+}
+
+func (b *contractBase) base() *contractBase { return b }
+
 func (b *contractBase) Spec() Spec {
 	if b == nil {
 		return Spec{Name: "(none)"}
@@ -316,10 +321,4 @@ func about(what string, errs []error) error {
 		said = append(said, fmt.Errorf("%s: %w", what, err))
 	}
 	return errors.Join(said...)
-}
-
-// checked is implemented by every contract of this package.
-type checked interface {
-	err() error
-	exampleErr() error
 }

@@ -26,7 +26,7 @@ func (e *Event[T]) Publish(ctx context.Context, s Sender, payload T, options ...
 
 // Message validates and encodes the payload and returns the message that Publish would hand over, for a [Pipeline].
 func (e *Event[T]) Message(ctx context.Context, payload T, options ...SendOption) (*Message, error) {
-	return outgoing(ctx, e, e.contractBase, payload, options)
+	return outgoing(ctx, e, payload, options)
 }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are

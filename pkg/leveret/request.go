@@ -64,5 +64,5 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 
 // Message validates and encodes the request and returns the message that Call would hand to a [Caller].
 func (r *Request[Q, R]) Message(ctx context.Context, request Q, options ...SendOption) (*Message, error) {
-	return outgoing(ctx, r, r.contractBase, request, options)
+	return outgoing(ctx, r, request, options)
 }

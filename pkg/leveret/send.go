@@ -7,7 +7,8 @@ import (
 )
 
 // outgoing makes the message that carries a payload.
-func outgoing[T any](ctx context.Context, c Contract, b *contractBase, payload T, options []SendOption) (*Message, error) {
+func outgoing[T any](ctx context.Context, c Contract, payload T, options []SendOption) (*Message, error) {
+	b := baseOf(c)
 	if err := b.err(); err != nil {
 		return nil, err
 	}
