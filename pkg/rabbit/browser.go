@@ -116,7 +116,8 @@ func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 	case err != nil:
 		return Delivery{}, false, denied(err, b.queue)
 	}
-	return r.delivery, r.ok, b.ackMore()
+	b.fresh = 0
+	return r.delivery, r.ok, b.ack()
 }
 
 // Ack removes a message that Get returned from the queue. It is certain once Close has succeeded; before that, a lost
@@ -138,11 +139,8 @@ func (b *Browser) ack() error {
 	return nil
 }
 
-// ackMore sends acks that wait for a Get, after one.
-func (b *Browser) ackMore() error {
-	b.fresh = 0
-	return b.ack()
-}
+// Unsure returns how many acks the queue may not have taken in yet: they are lost if the connection is, or if Close fails.
+func (b *Browser) Unsure() int { return b.fresh + len(b.acked) }
 
 // Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
 // delivery was abandoned. Ack is carried out; whatever else it returns leaves the delivery to Close.
@@ -209,7 +207,8 @@ func (b *Browser) ackAll() error {
 		if ok {
 			b.held.Add(1)
 		}
-		if err := b.ackMore(); err != nil {
+		b.fresh = 0
+		if err := b.ack(); err != nil {
 			return err
 		}
 	}
