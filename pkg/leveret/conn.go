@@ -127,8 +127,8 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		return c, Errorf(InvalidArgument, "Layout is %q; it must be shared or isolated", c.Layout)
 	case c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace):
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
-	case reservedOwner(owner) != "":
-		return c, Errorf(InvalidArgument, "Namespace is %q; %s", c.Namespace, reservedOwner(owner))
+	case reservedOwner(owner) != nil:
+		return c, Errorf(InvalidArgument, "Namespace is %q; %w", c.Namespace, reservedOwner(owner))
 	}
 	for _, s := range []struct {
 		field, value string

@@ -226,7 +226,7 @@ const (
 	maxShortString = 255
 )
 
-// newSpec never fails: what is wrong is kept in errs, and reported by the catalog and by whoever uses the contract.
+// newSpec never fails: what is wrong is kept, and reported by the catalog and by whoever uses the contract.
 func newSpec(kind Kind, name string, payload, reply reflect.Type, options []ContractOption) *contractBase {
 	s := &Spec{Kind: kind, Name: name, Payload: payload, Reply: reply}
 	if kind == KindRequest {
@@ -237,40 +237,33 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	if kind == KindEvent {
 		s.RetryOn = []Code{NotFound}
 	}
-	b := &contractBase{spec: s}
+	var errs []error
 	if !contractName.MatchString(name) || len(name) > maxName {
-		b.errs = append(b.errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, %d bytes at most", maxName))
+		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, %d bytes at most", maxName))
 	}
-	for _, t := range []reflect.Type{payload, reply} {
-		if t != nil {
-			if err := encodable(t); err != nil {
-				b.errs = append(b.errs, err)
-			}
-		}
+	errs = append(errs, encodable(payload))
+	if reply != nil {
+		errs = append(errs, encodable(reply))
 	}
-	if reserved := reservedOwner(s.Owner()); reserved != "" {
-		b.errs = append(b.errs, errors.New(reserved))
-	}
+	errs = append(errs, reservedOwner(s.Owner()))
 	for _, o := range options {
-		if err := o(s); err != nil {
-			b.errs = append(b.errs, err)
-		}
+		errs = append(errs, o(s))
 	}
-	return b
+	return &contractBase{spec: s, wrong: about(fmt.Sprintf("%s %q", kind, name), errs)}
 }
 
-// reservedOwner says why no service can have a name; empty if it can.
-func reservedOwner(name string) string {
+// reservedOwner returns why no service can have a name.
+func reservedOwner(name string) error {
 	if name == "amq" {
-		return "names that begin with amq belong to RabbitMQ"
+		return errors.New("names that begin with amq belong to RabbitMQ")
 	}
-	return ""
+	return nil
 }
 
 // contractBase is what the three kinds of contract share.
 type contractBase struct {
-	spec *Spec
-	errs []error
+	spec  *Spec
+	wrong error
 }
 
 // baseOf returns what a contract of this package is built on, and the same for any other, of which nothing is wrong.
@@ -296,7 +289,7 @@ func (b *contractBase) err() error {
 	if b == nil {
 		return errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest")
 	}
-	return about(fmt.Sprintf("%s %q", b.spec.Kind, b.spec.Name), b.errs)
+	return b.wrong
 }
 
 // exampleErr returns why the payload's Validate refuses the contract's example.
@@ -314,11 +307,13 @@ func (b *contractBase) exampleErr() error {
 	return nil
 }
 
-// about joins errors, each of which then says what it is about.
+// about joins errors, some of which may be nil. Each then says what it is about.
 func about(what string, errs []error) error {
-	said := make([]error, 0, len(errs))
+	var said []error
 	for _, err := range errs {
-		said = append(said, fmt.Errorf("%s: %w", what, err))
+		if err != nil {
+			said = append(said, fmt.Errorf("%s: %w", what, err))
+		}
 	}
 	return errors.Join(said...)
 }

@@ -68,9 +68,7 @@ func NewService(name string, options ...ServiceOption) *Service {
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
-	if reserved := reservedOwner(name); reserved != "" {
-		s.errs = append(s.errs, errors.New(reserved))
-	}
+	s.errs = append(s.errs, reservedOwner(name))
 	for _, o := range options {
 		o(s)
 	}
@@ -108,9 +106,7 @@ func Calls(requests ...Contract) ServiceOption { return uses(RoleCalls, "", requ
 func uses(role Role, name string, contracts []Contract) ServiceOption {
 	return func(s *Service) {
 		for _, c := range contracts {
-			if err := s.add(use{role, c, name}); err != nil {
-				s.errs = append(s.errs, err)
-			}
+			s.errs = append(s.errs, s.add(use{role, c, name}))
 		}
 	}
 }
@@ -202,8 +198,7 @@ func checkQueues(services ...*Service) []error {
 	var n topology.Names
 	taken := make(map[string]string)
 	take := func(queue, what string) (free bool) {
-		other, ok := taken[queue]
-		if ok && other != what {
+		if other := cmp.Or(taken[queue], what); other != what {
 			errs = append(errs, fmt.Errorf("the queue %q would be used for %s and for %s", queue, other, what))
 			return false
 		}
