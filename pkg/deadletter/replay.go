@@ -63,6 +63,9 @@ type Result struct {
 // lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with the error
 // of the first letter that the queue did not take. The Result is valid in every case.
 func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
+	if r.Done == nil {
+		r.Done = func(*Letter, error) {}
+	}
 	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
 	if err != nil {
 		return Result{Queue: queue}, err
@@ -83,7 +86,12 @@ func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, err
 	_ = p.pipeline.Flush(publishing) // settle gets each outcome
 	_ = publisher.Close(publishing)
 	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the browser is closed; either may notice first
-	closing := p.close(ctx)
+	unsure := browser.Unsure()
+	closing := browser.Close(ctx) // puts back what was not replayed
+	if closing != nil {           // the broker may not have seen the latest acks
+		p.result.Replayed -= unsure
+		p.result.Unsure += unsure
+	}
 	if ended != nil {
 		ended = fmt.Errorf("the replay ended early: %w", ended)
 	}
@@ -132,7 +140,7 @@ func (p *replaying) run() error {
 
 func (p *replaying) one(l *Letter) {
 	if p.DryRun {
-		p.report(l, nil)
+		p.Done(l, nil)
 		return
 	}
 	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.result.Queue, Mandatory: true, Publishing: l.revived()}
@@ -167,7 +175,7 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 func (p *replaying) settle(l *Letter, err error) {
 	switch {
 	case err == nil:
-		p.result.Replayed++ // close takes back those whose acks may be lost
+		p.result.Replayed++ // the end takes back those whose acks may be lost
 		if err = p.browser.Ack(l.Delivery); err != nil {
 			p.stopped = err
 		}
@@ -180,22 +188,5 @@ func (p *replaying) settle(l *Letter, err error) {
 		p.result.Failed++
 		p.stopped = err // the next would fail the same way
 	}
-	p.report(l, err)
-}
-
-func (p *replaying) report(l *Letter, err error) {
-	if p.Done != nil {
-		p.Done(l, err)
-	}
-}
-
-// close puts back what was not replayed. If that fails, the broker may not have seen the latest acks.
-func (p *replaying) close(ctx context.Context) error {
-	unsure := p.browser.Unsure()
-	err := p.browser.Close(ctx)
-	if err != nil {
-		p.result.Replayed -= unsure
-		p.result.Unsure += unsure
-	}
-	return err
+	p.Done(l, err)
 }

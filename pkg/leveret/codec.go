@@ -54,17 +54,10 @@ func encode(v any) ([]byte, error) {
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte, payload *T) error {
-	if err := decode(body, payload); err != nil {
-		return err
+func decodePayload[T any](body []byte) (payload T, err error) {
+	if err = decode(body, &payload); err == nil {
+		err = validate(&payload)
 	}
-	return validate(payload)
-}
-
-// decoded is decodePayload for the Decode methods of the contracts.
-func decoded[T any](body []byte) (T, error) {
-	var payload T
-	err := decodePayload(body, &payload)
 	return payload, err
 }
 

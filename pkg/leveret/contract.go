@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -263,10 +264,19 @@ func reservedOwner(name string) error {
 // contractBase is what the three kinds of contract share.
 type contractBase struct {
 	spec  *Spec
-	wrong error
+	wrong error // all that is wrong with the contract itself
 }
 
-// baseOf returns what a contract of this package is built on, and the same for any other, of which nothing is wrong.
+// unmade is the base of a contract that is a zero value.
+var unmade = contractBase{
+	spec: &Spec{Name: "(none)"}, wrong: errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest"),
+}
+
+func (b *contractBase) base() *contractBase { return cmp.Or(b, &unmade) }
+
+func (b *contractBase) Spec() Spec { return *b.base().spec }
+
+// baseOf returns the base of a contract, and one without fault of a contract that this package has not made.
 func baseOf(c Contract) *contractBase {
 	if c, ok := c.(interface{ base() *contractBase }); ok {
 		return c.base()
@@ -275,26 +285,9 @@ func baseOf(c Contract) *contractBase {
 	return &contractBase{spec: &spec}
 }
 
-func (b *contractBase) base() *contractBase { return b }
-
-func (b *contractBase) Spec() Spec {
-	if b == nil {
-		return Spec{Name: "(none)"}
-	}
-	return *b.spec
-}
-
-// err returns all that is wrong with the contract itself.
-func (b *contractBase) err() error {
-	if b == nil {
-		return errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest")
-	}
-	return b.wrong
-}
-
 // exampleErr returns why the payload's Validate refuses the contract's example.
 func (b *contractBase) exampleErr() error {
-	if b == nil || b.spec.Example == nil {
+	if b.spec.Example == nil {
 		return nil
 	}
 	pointer := reflect.New(b.spec.Payload)

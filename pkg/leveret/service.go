@@ -181,7 +181,7 @@ func (s *Service) serves() []use {
 func (s *Service) Err() error {
 	errs := []error{s.ownErr()}
 	for _, c := range distinct(s.uses) {
-		errs = append(errs, baseOf(c).err(), baseOf(c).exampleErr())
+		errs = append(errs, baseOf(c).wrong, baseOf(c).exampleErr())
 	}
 	errs = append(errs, checkQueues(s)...)
 	return errors.Join(errs...)

@@ -22,11 +22,10 @@ type QueueState struct {
 // another connection.
 func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
 	channel, state, err := c.inspect(ctx, queue)
-	if err != nil {
-		return QueueState{}, err
+	if err == nil {
+		channel.close(ctx)
 	}
-	channel.close(ctx)
-	return state, nil
+	return state, err
 }
 
 // inspect returns the channel that it asked on, too.

@@ -60,10 +60,7 @@ func Time(h rabbit.Table, name string) time.Time {
 	if t, ok := h[name].(time.Time); ok {
 		return t
 	}
-	t, err := time.Parse(time.RFC3339Nano, Text(h, name))
-	if err != nil {
-		return time.Time{}
-	}
+	t, _ := time.Parse(time.RFC3339Nano, Text(h, name)) // the zero time where it fails
 	return t
 }
 
