@@ -240,7 +240,8 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	}
 	var errs []error
 	if !contractName.MatchString(name) || len(name) > maxName {
-		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, %d bytes at most", maxName))
+		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, "+
+			"%d bytes at most", maxName))
 	}
 	errs = append(errs, encodable(payload))
 	if reply != nil {
