@@ -187,7 +187,7 @@ func (b *Browser) Close(ctx context.Context) error {
 			}
 			return struct{}{}, ErrNotConnected
 		}
-		err := errors.Join(b.ackAll(), b.giveBack(ctx))
+		err := errors.Join(b.ackAll(), b.giveBack())
 		return struct{}{}, errors.Join(err, b.channel.Close())
 	}, func(struct{}) {})
 	if err != nil {
@@ -215,9 +215,10 @@ func (b *Browser) ackAll() error {
 }
 
 // giveBack returns the messages that were taken and not acked, and waits until they are ready again. A quorum queue
-// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss them.
-// It waits for a second at most: another consumer may take them meanwhile.
-func (b *Browser) giveBack(ctx context.Context) error {
+// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss them,
+// and closing the channel could forget returns that it still keeps (see [ackAhead]). It waits for a second at most: another
+// consumer may take them meanwhile.
+func (b *Browser) giveBack() error {
 	held := b.held.Load()
 	if held == 0 {
 		return nil
@@ -229,21 +230,13 @@ func (b *Browser) giveBack(ctx context.Context) error {
 	if err := b.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	for {
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(2 * time.Millisecond) {
 		ready, err := b.ready()
 		if err != nil || int64(ready) >= int64(others)+held {
 			return err
 		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return nil
-		}
 	}
+	return nil
 }
 
 func (b *Browser) ready() (int, error) {
