@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -62,13 +63,16 @@ type Result struct {
 // lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with the error
 // of the first letter that the queue did not take. The Result is valid in every case.
 func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
+	if r.Done == nil {
+		r.Done = func(*Letter, error) {}
+	}
 	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
 	if err != nil {
 		return Result{Queue: queue}, err
 	}
 	taking, stopTaking := browser.Context(ctx)
 	defer stopTaking()
-	outliving, stopOutliving := outlive(ctx, grace)
+	outliving, stopOutliving := contexts.Outlasting(ctx, grace, nil)
 	defer stopOutliving()
 	publishing, stopPublishing := browser.Context(outliving)
 	defer stopPublishing()
@@ -82,35 +86,16 @@ func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, err
 	_ = p.pipeline.Flush(publishing) // settle gets each outcome
 	_ = publisher.Close(publishing)
 	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the browser is closed; either may notice first
-	closing := p.close(ctx)
-	switch {
-	case ended != nil:
-		return p.result, fmt.Errorf("the replay ended early: %w", ended)
-	case p.stopped != nil:
-		return p.result, p.stopped
-	case err != nil:
-		return p.result, err
-	default:
-		return p.result, closing
+	unsure := browser.Unsure()
+	closing := browser.Close(ctx) // puts back what was not replayed
+	if closing != nil {           // the broker may not have seen the latest acks
+		p.result.Replayed -= unsure
+		p.result.Unsure += unsure
 	}
-}
-
-// outlive returns a context that ends d after ctx does.
-func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(context.Cause(ctx))
-		case <-longer.Done():
-		}
-	})
-	return longer, func() {
-		stop()
-		cancel(context.Canceled)
+	if ended != nil {
+		ended = fmt.Errorf("the replay ended early: %w", ended)
 	}
+	return p.result, cmp.Or(ended, p.stopped, err, closing)
 }
 
 // replaying is one replay. Letters that it takes and does not ack go back when its browser is closed.
@@ -127,7 +112,6 @@ type replaying struct {
 
 	exchange string
 	tried    bool  // the exchange takes messages for this queue
-	acked    int   // since the last Get; the broker may not have seen these acks
 	stopped  error // why no more may be published
 	result   Result
 }
@@ -138,7 +122,6 @@ func (p *replaying) run() error {
 		if err != nil || !ok {
 			return err
 		}
-		p.acked = 0
 		p.result.Seen++
 		l := letter(p.result.Queue, d)
 		if p.Select != nil && !p.Select(l) {
@@ -157,7 +140,7 @@ func (p *replaying) run() error {
 
 func (p *replaying) one(l *Letter) {
 	if p.DryRun {
-		p.report(l, nil)
+		p.Done(l, nil)
 		return
 	}
 	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.result.Queue, Mandatory: true, Publishing: l.revived()}
@@ -190,19 +173,12 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 
 // settle acks a letter whose copy was confirmed, and counts the outcome.
 func (p *replaying) settle(l *Letter, err error) {
-	if err == nil {
-		err = p.browser.Ack(l.Delivery)
-		if err == nil {
-			p.acked++
-			p.result.Replayed++
-		} else {
-			p.result.Unsure++
+	switch {
+	case err == nil:
+		p.result.Replayed++ // the end takes back those whose acks may be lost
+		if err = p.browser.Ack(l.Delivery); err != nil {
 			p.stopped = err
 		}
-		p.report(l, err)
-		return
-	}
-	switch {
 	case errors.Is(err, rabbit.ErrUnconfirmed):
 		p.result.Unsure++
 		p.stopped = err
@@ -212,21 +188,5 @@ func (p *replaying) settle(l *Letter, err error) {
 		p.result.Failed++
 		p.stopped = err // the next would fail the same way
 	}
-	p.report(l, err)
-}
-
-func (p *replaying) report(l *Letter, err error) {
-	if p.Done != nil {
-		p.Done(l, err)
-	}
-}
-
-// close puts back what was not replayed. If that fails, the broker may not have seen the latest acks.
-func (p *replaying) close(ctx context.Context) error {
-	err := p.browser.Close(ctx)
-	if err != nil {
-		p.result.Replayed -= p.acked
-		p.result.Unsure += p.acked
-	}
-	return err
+	p.Done(l, err)
 }

@@ -15,28 +15,22 @@ type Catalog struct {
 	services  []*Service
 	contracts []Contract
 	byName    map[string]Contract
-	users     map[usage][]*Service
+	users     map[use][]*Service // without the name of a subscription
 	err       error
-}
-
-// usage is a contract in a role.
-type usage struct {
-	contract Contract
-	role     Role
 }
 
 // NewCatalog puts services together. It never fails; [Catalog.Err] reports what is wrong with them.
 func NewCatalog(services ...*Service) *Catalog {
 	c := &Catalog{
 		services: slices.DeleteFunc(slices.Clone(services), func(s *Service) bool { return s == nil }),
-		byName:   make(map[string]Contract), users: make(map[usage][]*Service),
+		byName:   make(map[string]Contract), users: make(map[use][]*Service),
 	}
 	slices.SortStableFunc(c.services, func(a, b *Service) int { return cmp.Compare(a.name, b.name) })
 	var uses []use
 	for _, s := range c.services {
 		uses = append(uses, s.uses...)
 		for _, u := range s.uses {
-			at := usage{u.contract, u.role}
+			at := use{role: u.role, contract: u.contract}
 			if users := c.users[at]; len(users) == 0 || users[len(users)-1] != s { // it may have several subscriptions
 				c.users[at] = append(users, s)
 			}
@@ -59,7 +53,7 @@ func NewCatalog(services ...*Service) *Catalog {
 func (c *Catalog) Err() error {
 	errs := []error{c.err}
 	for _, contract := range c.contracts {
-		errs = append(errs, exampleErr(contract))
+		errs = append(errs, baseOf(contract).exampleErr())
 	}
 	return errors.Join(errs...)
 }
@@ -78,7 +72,7 @@ func (c *Catalog) Lookup(name string) (Contract, bool) {
 
 // ServicesWith returns the services that declared a contract in a role, in the order of their names.
 func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
-	return slices.Clone(c.users[usage{contract, role}])
+	return slices.Clone(c.users[use{role: role, contract: contract}])
 }
 
 func (c *Catalog) check() []error {
@@ -94,7 +88,7 @@ func (c *Catalog) check() []error {
 		if i > 0 && c.contracts[i-1].Spec().Name == spec.Name {
 			errs = append(errs, fmt.Errorf("two contracts are named %q: a name is what a message is known by on the wire", spec.Name))
 		}
-		errs = append(errs, contractErr(contract))
+		errs = append(errs, baseOf(contract).wrong)
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
 	errs = append(errs, checkQueues(c.services...)...)
@@ -111,7 +105,7 @@ func (c *Catalog) checkServed(contract Contract, spec Spec) []error {
 		role = spec.Kind.SenderRole()
 	}
 	var errs []error
-	servers := c.users[usage{contract, role}]
+	servers := c.users[use{role: role, contract: contract}]
 	if len(servers) == 0 && !spec.external() {
 		errs = append(errs, fmt.Errorf("no service %s the %s %q", role, spec.Kind, spec.Name))
 	}

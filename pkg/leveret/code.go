@@ -49,7 +49,7 @@ var httpStatus = [...]int{
 
 // String returns the code as it stands on the wire: "not_found".
 func (c Code) String() string {
-	if c == 0 || int(c) >= len(codeNames) {
+	if c != c.known() {
 		return fmt.Sprintf("code_%d", uint8(c))
 	}
 	return codeNames[c]
@@ -60,10 +60,7 @@ func (c Code) Error() string { return c.String() }
 
 // HTTPStatus returns the HTTP status that means the same, by the mapping that gRPC gateways use.
 func (c Code) HTTPStatus() int {
-	if c == 0 || int(c) >= len(httpStatus) {
-		return 500
-	}
-	return httpStatus[c]
+	return httpStatus[c.known()]
 }
 
 // known returns c, or [Unknown] for what is no code.

@@ -54,17 +54,10 @@ func encode(v any) ([]byte, error) {
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte, payload *T) error {
-	if err := decode(body, payload); err != nil {
-		return err
+func decodePayload[T any](body []byte) (payload T, err error) {
+	if err = decode(body, &payload); err == nil {
+		err = validate(&payload)
 	}
-	return validate(payload)
-}
-
-// decoded is decodePayload for the Decode methods of the contracts.
-func decoded[T any](body []byte) (T, error) {
-	var payload T
-	err := decodePayload(body, &payload)
 	return payload, err
 }
 
@@ -88,16 +81,14 @@ func decode(body []byte, into any) error {
 }
 
 // firstInvalid returns the offset of the first byte that is not UTF-8.
-func firstInvalid(body []byte) int {
-	at := 0
-	for at < len(body) {
+func firstInvalid(body []byte) (at int) {
+	for {
 		r, size := utf8.DecodeRune(body[at:])
-		if r == utf8.RuneError && size == 1 {
-			break
+		if r == utf8.RuneError && size <= 1 {
+			return at
 		}
 		at += size
 	}
-	return at
 }
 
 // describeJSON says in plain words what is wrong with a body, and where.
@@ -109,11 +100,12 @@ func describeJSON(err error) string {
 		return fmt.Sprintf("the body is not JSON: %s (at byte %d)", e.Error(), e.Offset)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		found := article(wire.Cut(e.Value, 80)) // which holds a number as it is written
-		if e.Field == "" {
-			return fmt.Sprintf("the body must be a JSON %s, not %s", jsonType(e.Type), found)
+		where := "the body"
+		if e.Field != "" {
+			where = e.Field + ":"
 		}
-		return fmt.Sprintf("%s: must be a JSON %s, not %s", e.Field, jsonType(e.Type), found)
+		found := article(wire.Cut(e.Value, 80)) // which holds a number as it is written
+		return fmt.Sprintf("%s must be a JSON %s, not %s", where, jsonType(e.Type), found)
 	}
 	return "the body cannot be decoded: " + strings.TrimPrefix(err.Error(), "json: ")
 }
@@ -146,13 +138,8 @@ func jsonType(t reflect.Type) string {
 
 // keyable reports whether a type can be the key of a JSON object.
 func keyable(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uintptr:
-		return true
-	default:
-		return t.Implements(textMarshaler)
-	}
+	k := t.Kind()
+	return k == reflect.String || reflect.Int <= k && k <= reflect.Uintptr || t.Implements(textMarshaler)
 }
 
 // encodable tells at once of types that encoding/json would refuse at the first message.

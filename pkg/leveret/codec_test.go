@@ -69,8 +69,7 @@ func TestDecode(t *testing.T) {
 		strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000): "invalid_argument: the body is not JSON: invalid character '[' exceeded max depth (at byte 10001)",
 		`{"x":` + strings.Repeat(`{"x":`, 20_000):                 "invalid_argument: the body is not JSON: invalid character '{' exceeded max depth (at byte 50001)",
 	} {
-		var p purchase
-		err := decodePayload([]byte(body), &p)
+		_, err := decodePayload[purchase]([]byte(body))
 		require.Error(t, err, "%.40q", body)
 		require.Equal(t, want, err.Error(), "%.40q", body)
 	}
@@ -88,12 +87,12 @@ func TestDecodeAccepts(t *testing.T) {
 		`{"id":"\ud800"}`:               {ID: "\ufffd"}, // half of a surrogate pair is JSON, and no character
 		`{"price":{"amount":12345678}}`: {Price: money{Amount: 12345678}},
 	} {
-		var got purchase
-		require.NoError(t, decodePayload([]byte(body), &got), body)
+		got, err := decodePayload[purchase]([]byte(body))
+		require.NoError(t, err, body)
 		require.Equal(t, want, got, body)
 	}
-	var raw json.RawMessage
-	require.NoError(t, decodePayload([]byte(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)), &raw), "deep, and nobody looks into it")
+	_, err := decodePayload[json.RawMessage]([]byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000)))
+	require.NoError(t, err, "deep, and nobody looks into it")
 }
 
 type pointed struct{ N int }
@@ -182,8 +181,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var p purchase
-		err := decodePayload(body, &p)
+		p, err := decodePayload[purchase](body)
 		if err == nil {
 			again, err := encode(p)
 			require.NoError(t, err)

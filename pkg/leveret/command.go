@@ -26,12 +26,12 @@ func (c *Command[T]) Send(ctx context.Context, s Sender, payload T, options ...S
 
 // Message validates and encodes the payload and returns the message that Send would hand over, for a [Pipeline].
 func (c *Command[T]) Message(ctx context.Context, payload T, options ...SendOption) (*Message, error) {
-	return outgoing(ctx, c, c.contractBase, payload, options)
+	return outgoing(ctx, c, payload, options)
 }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
-func (c *Command[T]) Decode(body []byte) (T, error) { return decoded[T](body) }
+func (c *Command[T]) Decode(body []byte) (T, error) { return decodePayload[T](body) }
 
 // Handle makes f the handler of the command in h. The error that f returns is the verdict on the message. Mistakes,
 // such as a second handler for one command, are reported by [Handlers.Err].

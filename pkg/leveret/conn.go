@@ -106,9 +106,7 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 }
 
 func (c ConnConfig) withDefaults() (ConnConfig, error) {
-	if c.Name == "" {
-		c.Name = filepath.Base(os.Args[0])
-	}
+	c.Name = cmp.Or(c.Name, filepath.Base(os.Args[0]))
 	if c.Instance == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -116,27 +114,21 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		}
 		c.Instance = wire.Cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
 	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	if c.TracerProvider == nil {
-		c.TracerProvider = nooptrace.NewTracerProvider()
-	}
-	if c.MeterProvider == nil {
-		c.MeterProvider = noopmetric.NewMeterProvider()
-	}
-	c.RequestQueueType, c.Layout = cmp.Or(c.RequestQueueType, topology.Classic), cmp.Or(c.Layout, topology.Shared)
-	if c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum {
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.TracerProvider = cmp.Or[trace.TracerProvider](c.TracerProvider, nooptrace.NewTracerProvider())
+	c.MeterProvider = cmp.Or[metric.MeterProvider](c.MeterProvider, noopmetric.NewMeterProvider())
+	c.RequestQueueType = cmp.Or(c.RequestQueueType, topology.Classic)
+	c.Layout = cmp.Or(c.Layout, topology.Shared)
+	owner, _, _ := strings.Cut(c.Namespace, ".")
+	switch {
+	case c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum:
 		return c, Errorf(InvalidArgument, "RequestQueueType is %q; it must be classic or quorum", c.RequestQueueType)
-	}
-	if c.Layout != topology.Shared && c.Layout != topology.Isolated {
+	case c.Layout != topology.Shared && c.Layout != topology.Isolated:
 		return c, Errorf(InvalidArgument, "Layout is %q; it must be shared or isolated", c.Layout)
-	}
-	if c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace) {
+	case c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace):
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
-	}
-	if owner, _, _ := strings.Cut(c.Namespace, "."); reservedOwner(owner) != "" {
-		return c, Errorf(InvalidArgument, "Namespace is %q; %s", c.Namespace, reservedOwner(owner))
+	case reservedOwner(owner) != nil:
+		return c, Errorf(InvalidArgument, "Namespace is %q; %w", c.Namespace, reservedOwner(owner))
 	}
 	for _, s := range []struct {
 		field, value string

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -24,16 +25,10 @@ const (
 
 // String returns "command", "event" or "request".
 func (k Kind) String() string {
-	switch k {
-	case KindCommand:
-		return "command"
-	case KindEvent:
-		return "event"
-	case KindRequest:
-		return "request"
-	default:
+	if k > KindRequest {
 		return "unknown"
 	}
+	return [...]string{"unknown", "command", "event", "request"}[k]
 }
 
 // SenderRole returns what a service does that sends contracts of this kind: it sends, publishes or calls them.
@@ -232,7 +227,7 @@ const (
 	maxShortString = 255
 )
 
-// newSpec never fails: what is wrong is kept in errs, and reported by the catalog and by whoever uses the contract.
+// newSpec never fails: what is wrong is kept, and reported by the catalog and by whoever uses the contract.
 func newSpec(kind Kind, name string, payload, reply reflect.Type, options []ContractOption) *contractBase {
 	s := &Spec{Kind: kind, Name: name, Payload: payload, Reply: reply}
 	if kind == KindRequest {
@@ -243,60 +238,57 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	if kind == KindEvent {
 		s.RetryOn = []Code{NotFound}
 	}
-	b := &contractBase{spec: s}
+	var errs []error
 	if !contractName.MatchString(name) || len(name) > maxName {
-		b.errs = append(b.errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, %d bytes at most", maxName))
+		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, "+
+			"%d bytes at most", maxName))
 	}
-	for _, t := range []reflect.Type{payload, reply} {
-		if t != nil {
-			if err := encodable(t); err != nil {
-				b.errs = append(b.errs, err)
-			}
-		}
+	errs = append(errs, encodable(payload))
+	if reply != nil {
+		errs = append(errs, encodable(reply))
 	}
-	if reserved := reservedOwner(s.Owner()); reserved != "" {
-		b.errs = append(b.errs, errors.New(reserved))
-	}
+	errs = append(errs, reservedOwner(s.Owner()))
 	for _, o := range options {
-		if err := o(s); err != nil {
-			b.errs = append(b.errs, err)
-		}
+		errs = append(errs, o(s))
 	}
-	return b
+	return &contractBase{spec: s, wrong: about(fmt.Sprintf("%s %q", kind, name), errs)}
 }
 
-// reservedOwner says why no service can have a name; empty if it can.
-func reservedOwner(name string) string {
+// reservedOwner returns why no service can have a name.
+func reservedOwner(name string) error {
 	if name == "amq" {
-		return "names that begin with amq belong to RabbitMQ"
+		return errors.New("names that begin with amq belong to RabbitMQ")
 	}
-	return ""
+	return nil
 }
 
 // contractBase is what the three kinds of contract share.
 type contractBase struct {
-	spec *Spec
-	errs []error
+	spec  *Spec
+	wrong error // all that is wrong with the contract itself
 }
 
-func (b *contractBase) Spec() Spec {
-	if b == nil {
-		return Spec{Name: "(none)"}
-	}
-	return *b.spec
+// unmade is the base of a contract that is a zero value.
+var unmade = contractBase{
+	spec: &Spec{Name: "(none)"}, wrong: errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest"),
 }
 
-// err returns all that is wrong with the contract itself.
-func (b *contractBase) err() error {
-	if b == nil {
-		return errors.New("a contract that was not made by NewCommand, NewEvent or NewRequest")
+func (b *contractBase) base() *contractBase { return cmp.Or(b, &unmade) }
+
+func (b *contractBase) Spec() Spec { return *b.base().spec }
+
+// baseOf returns the base of a contract, and one without fault of a contract that this package has not made.
+func baseOf(c Contract) *contractBase {
+	if c, ok := c.(interface{ base() *contractBase }); ok {
+		return c.base()
 	}
-	return about(fmt.Sprintf("%s %q", b.spec.Kind, b.spec.Name), b.errs)
+	spec := c.Spec()
+	return &contractBase{spec: &spec}
 }
 
 // exampleErr returns why the payload's Validate refuses the contract's example.
 func (b *contractBase) exampleErr() error {
-	if b == nil || b.spec.Example == nil {
+	if b.spec.Example == nil {
 		return nil
 	}
 	pointer := reflect.New(b.spec.Payload)
@@ -309,17 +301,13 @@ func (b *contractBase) exampleErr() error {
 	return nil
 }
 
-// about joins errors, each of which then says what it is about.
+// about joins errors, some of which may be nil. Each then says what it is about.
 func about(what string, errs []error) error {
-	said := make([]error, 0, len(errs))
+	var said []error
 	for _, err := range errs {
-		said = append(said, fmt.Errorf("%s: %w", what, err))
+		if err != nil {
+			said = append(said, fmt.Errorf("%s: %w", what, err))
+		}
 	}
 	return errors.Join(said...)
-}
-
-// checked is implemented by every contract of this package.
-type checked interface {
-	err() error
-	exampleErr() error
 }

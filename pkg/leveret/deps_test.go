@@ -34,5 +34,7 @@ func TestDependencies(t *testing.T) {
 		"go.opentelemetry.io/otel", "go.opentelemetry.io/otel/metric", "go.opentelemetry.io/otel/trace",
 		"golang.org/x/sync",
 	}, slices.Compact(modules))
-	require.Equal(t, []string{"pkg/internal/wire", "pkg/leveret", "pkg/rabbit", "pkg/topology"}, slices.Compact(packages))
+	require.Equal(t, []string{
+		"pkg/internal/contexts", "pkg/internal/wire", "pkg/leveret", "pkg/rabbit", "pkg/topology",
+	}, slices.Compact(packages))
 }

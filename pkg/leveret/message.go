@@ -107,15 +107,15 @@ func Conversation(id string) SendOption {
 
 // Header adds a header. Names that begin with "x-" belong to RabbitMQ, those that begin with "leveret-" to Leveret.
 func Header(name string, value any) SendOption {
-	return SendOption{func(m *Message) { m.setHeader(name, value) }}
+	return SendOption{func(m *Message) { m.ownHeaders()[name] = value }}
 }
 
-// setHeader adds a header to a message that is being made, whose headers are its own.
-func (m *Message) setHeader(name string, value any) {
+// ownHeaders returns the headers of a message that is being made, which are its own to change.
+func (m *Message) ownHeaders() map[string]any {
 	if m.Headers == nil {
 		m.Headers = make(map[string]any, 3)
 	}
-	m.Headers[name] = value
+	return m.Headers
 }
 
 // MessageFrom returns the message whose handling ctx belongs to; nil outside a handler. It must not be changed.

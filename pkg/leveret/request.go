@@ -37,7 +37,7 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
-func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decoded[Q](body) }
+func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decodePayload[Q](body) }
 
 // Answer makes f answer the request in h. What f returns goes to the caller: the reply, or the error with its code.
 // Mistakes are reported by [Handlers.Err].
@@ -47,8 +47,8 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		var request Q
-		if err := decodePayload(m.Body, &request); err != nil {
+		request, err := decodePayload[Q](m.Body)
+		if err != nil {
 			return err
 		}
 		reply, err := f(ctx, request)
@@ -64,5 +64,5 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 
 // Message validates and encodes the request and returns the message that Call would hand to a [Caller].
 func (r *Request[Q, R]) Message(ctx context.Context, request Q, options ...SendOption) (*Message, error) {
-	return outgoing(ctx, r, r.contractBase, request, options)
+	return outgoing(ctx, r, request, options)
 }

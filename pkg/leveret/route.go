@@ -91,12 +91,10 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	var t topology.Topology
 	switch u.role {
 	case RoleHandles, RoleSubscribes:
-		if s.external() {
-			t = n.Failing(service, queue)
-		} else {
+		if !s.external() {
 			t = n.Work(service, exchange, routingKey, queue)
 		}
-		t.Add(n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service), n.Serving(service))
+		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service), n.Serving(service))
 	case RoleAnswers:
 		if !s.external() {
 			t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)

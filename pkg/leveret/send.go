@@ -7,9 +7,10 @@ import (
 )
 
 // outgoing makes the message that carries a payload.
-func outgoing[T any](ctx context.Context, c Contract, b *contractBase, payload T, options []SendOption) (*Message, error) {
-	if err := b.err(); err != nil {
-		return nil, err
+func outgoing[T any](ctx context.Context, c Contract, payload T, options []SendOption) (*Message, error) {
+	b := baseOf(c)
+	if b.wrong != nil {
+		return nil, b.wrong
 	}
 	if err := validate(&payload); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.spec.Name, err)
@@ -63,8 +64,8 @@ func handlerOf[T any](h func(context.Context, T) error) Handler {
 		return nil
 	}
 	return func(ctx context.Context, m *Message) error {
-		var payload T
-		if err := decodePayload(m.Body, &payload); err != nil {
+		payload, err := decodePayload[T](m.Body)
+		if err != nil {
 			return err
 		}
 		return h(ctx, payload)

@@ -68,9 +68,7 @@ func NewService(name string, options ...ServiceOption) *Service {
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
-	if reserved := reservedOwner(name); reserved != "" {
-		s.errs = append(s.errs, errors.New(reserved))
-	}
+	s.errs = append(s.errs, reservedOwner(name))
 	for _, o := range options {
 		o(s)
 	}
@@ -108,39 +106,33 @@ func Calls(requests ...Contract) ServiceOption { return uses(RoleCalls, "", requ
 func uses(role Role, name string, contracts []Contract) ServiceOption {
 	return func(s *Service) {
 		for _, c := range contracts {
-			s.add(use{role, c, name})
+			s.errs = append(s.errs, s.add(use{role, c, name}))
 		}
 	}
 }
 
-func (s *Service) add(u use) {
+// add adds a use, or returns why the service cannot have it.
+func (s *Service) add(u use) error {
 	if isNil(u.contract) {
-		s.errs = append(s.errs, fmt.Errorf("%s a nil contract: package variables are initialised in the order of their dependencies, "+
-			"so it was assigned later, or never", u.role))
-		return
+		return fmt.Errorf("%s a nil contract: package variables are initialised in the order of their dependencies, "+
+			"so it was assigned later, or never", u.role)
 	}
 	spec := u.contract.Spec()
-	if spec.Kind != u.role.kind() {
-		s.errs = append(s.errs, fmt.Errorf("%s %s, which is %s, not %s", u.role, spec.Name,
-			article(spec.Kind.String()), article(u.role.kind().String())))
-		return
-	}
-	if u.name != "" && (!serviceName.MatchString(u.name) || len(u.name) > maxSegment) {
-		s.errs = append(s.errs, fmt.Errorf("%s %s as %q: a subscription's name must be lower-case letters, digits and hyphens, %d at most",
-			u.role, spec.Name, u.name, maxSegment))
-		return
-	}
 	this := declaration{u.role, spec.Name, u.name}
-	if s.declared[this] {
-		s.errs = append(s.errs, fmt.Errorf("%s %s twice", u.role, spec.Name))
-		return
-	}
-	if a := spec.Address; spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == "") {
-		s.errs = append(s.errs, fmt.Errorf("%s %s, whose address names no queue to take it from", u.role, spec.Name))
-		return
+	switch a := spec.Address; {
+	case spec.Kind != u.role.kind():
+		return fmt.Errorf("%s %s, which is %s, not %s", u.role, spec.Name, article(spec.Kind.String()), article(u.role.kind().String()))
+	case u.name != "" && (!serviceName.MatchString(u.name) || len(u.name) > maxSegment):
+		return fmt.Errorf("%s %s as %q: a subscription's name must be lower-case letters, digits and hyphens, %d at most",
+			u.role, spec.Name, u.name, maxSegment)
+	case s.declared[this]:
+		return fmt.Errorf("%s %s twice", u.role, spec.Name)
+	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
+		return fmt.Errorf("%s %s, whose address names no queue to take it from", u.role, spec.Name)
 	}
 	s.declared[this] = true
 	s.uses = append(s.uses, u)
+	return nil
 }
 
 // isNil reports whether a contract is nil, or a pointer that is.
@@ -189,7 +181,7 @@ func (s *Service) serves() []use {
 func (s *Service) Err() error {
 	errs := []error{s.ownErr()}
 	for _, c := range distinct(s.uses) {
-		errs = append(errs, contractErr(c), exampleErr(c))
+		errs = append(errs, baseOf(c).wrong, baseOf(c).exampleErr())
 	}
 	errs = append(errs, checkQueues(s)...)
 	return errors.Join(errs...)
@@ -200,28 +192,13 @@ func (s *Service) ownErr() error {
 	return about(fmt.Sprintf("service %q", s.name), s.errs)
 }
 
-func contractErr(c Contract) error {
-	if c, ok := c.(checked); ok {
-		return c.err()
-	}
-	return nil
-}
-
-func exampleErr(c Contract) error {
-	if c, ok := c.(checked); ok {
-		return c.exampleErr()
-	}
-	return nil
-}
-
 // checkQueues finds queues that would be two things at once: each of two consumers would get a part of the messages.
 func checkQueues(services ...*Service) []error {
 	var errs []error
 	var n topology.Names
 	taken := make(map[string]string)
 	take := func(queue, what string) (free bool) {
-		other, ok := taken[queue]
-		if ok && other != what {
+		if other := cmp.Or(taken[queue], what); other != what {
 			errs = append(errs, fmt.Errorf("the queue %q would be used for %s and for %s", queue, other, what))
 			return false
 		}

@@ -1,8 +1,10 @@
 package leveret
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,7 +21,11 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-const scope = "github.com/leveretmq/leveret"
+const (
+	scope = "github.com/leveretmq/leveret"
+	// defaultExchange is what the exchange without a name is called in spans, as in RabbitMQ's log.
+	defaultExchange = "amq.default"
+)
 
 // telemetry is OpenTelemetry's part: names and attributes follow its conventions for messaging, ours begin with
 // "leveret".
@@ -78,16 +84,10 @@ func (t *telemetry) observe(c *Conn) error {
 		}
 	}
 	up, err := t.meter.Int64ObservableGauge("leveret.connection.up", metric.WithDescription("1 while connected and not blocked."))
-	if err != nil {
-		return err
-	}
-	lost, err := t.meter.Int64ObservableCounter("leveret.connection.lost", metric.WithDescription("How often the connection was lost."))
-	if err != nil {
-		return err
-	}
-	mismatches, err := t.meter.Int64ObservableCounter("leveret.topology.mismatches",
+	lost, err2 := t.meter.Int64ObservableCounter("leveret.connection.lost", metric.WithDescription("How often the connection was lost."))
+	mismatches, err3 := t.meter.Int64ObservableCounter("leveret.topology.mismatches",
 		metric.WithDescription("Declarations that the broker refused, because something exists otherwise or may not be declared."))
-	if err != nil {
+	if err := errors.Join(err, err2, err3); err != nil {
 		return err
 	}
 	t.registration, err = t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
@@ -124,10 +124,7 @@ func (m *Message) trace(ctx context.Context) {
 		return
 	}
 	if trace.SpanContextFromContext(ctx).IsValid() || baggage.FromContext(ctx).Len() > 0 {
-		if m.Headers == nil {
-			m.Headers = make(map[string]any, 3)
-		}
-		w3c.Inject(ctx, carrier(m.Headers))
+		w3c.Inject(ctx, carrier(m.ownHeaders()))
 	}
 }
 
@@ -155,13 +152,7 @@ func (c carrier) Get(key string) string {
 }
 
 func (c carrier) Set(key, value string) { c[key] = value }
-func (c carrier) Keys() []string {
-	keys := make([]string, 0, len(c))
-	for k := range c {
-		keys = append(keys, k)
-	}
-	return keys
-}
+func (c carrier) Keys() []string        { return slices.Collect(maps.Keys(c)) }
 
 // signals are the names and attributes of one contract's spans and measurements, made once.
 type signals struct {
@@ -196,21 +187,16 @@ func (t *telemetry) signals(operation, kind, destination, routingKey string, spa
 
 // sending makes the signals of a contract's sender.
 func (t *telemetry) sending(spec Spec, exchange, routingKey string) *signals {
-	if exchange == "" {
-		exchange = "amq.default"
-	}
+	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
 	if spec.Kind == KindRequest {
-		return t.signals("call", "send", exchange+":"+routingKey, routingKey, trace.SpanKindClient)
+		return t.signals("call", "send", destination, routingKey, trace.SpanKindClient)
 	}
-	return t.signals("publish", "send", exchange+":"+routingKey, routingKey, trace.SpanKindProducer)
+	return t.signals("publish", "send", destination, routingKey, trace.SpanKindProducer)
 }
 
 // processing makes the signals of a queue's worker.
 func (t *telemetry) processing(exchange, routingKey, queue string) *signals {
-	if exchange == "" {
-		exchange = "amq.default"
-	}
-	destination := exchange + ":" + routingKey
+	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
 	if queue != routingKey {
 		destination += ":" + queue
 	}

@@ -151,10 +151,10 @@ func TestTopologyIsDocumented(t *testing.T) {
 			require.True(t, ok, "%s: %s", kind, argument)
 			documented[name] = value
 		}
-		q, ok := all.Queue(queue)
-		require.True(t, ok)
+		i := slices.IndexFunc(all.Queues, func(q topology.Queue) bool { return q.Name == queue })
+		require.GreaterOrEqual(t, i, 0)
 		declared := map[string]string{}
-		for name, value := range q.Args {
+		for name, value := range all.Queues[i].Args {
 			declared[name] = fmt.Sprint(value)
 		}
 		require.Equal(t, declared, documented, kind)

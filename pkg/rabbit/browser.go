@@ -22,11 +22,10 @@ type QueueState struct {
 // another connection.
 func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
 	channel, state, err := c.inspect(ctx, queue)
-	if err != nil {
-		return QueueState{}, err
+	if err == nil {
+		channel.close(ctx)
 	}
-	channel.close(ctx)
-	return state, nil
+	return state, err
 }
 
 // inspect returns the channel that it asked on, too.
@@ -116,7 +115,8 @@ func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 	case err != nil:
 		return Delivery{}, false, denied(err, b.queue)
 	}
-	return r.delivery, r.ok, b.ackMore()
+	b.fresh = 0
+	return r.delivery, r.ok, b.ack()
 }
 
 // Ack removes a message that Get returned from the queue. It is certain once Close has succeeded; before that, a lost
@@ -138,11 +138,8 @@ func (b *Browser) ack() error {
 	return nil
 }
 
-// ackMore sends acks that wait for a Get, after one.
-func (b *Browser) ackMore() error {
-	b.fresh = 0
-	return b.ack()
-}
+// Unsure returns how many acks the queue may not have taken in yet: they are lost if the connection is, or if Close fails.
+func (b *Browser) Unsure() int { return b.fresh + len(b.acked) }
 
 // Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
 // delivery was abandoned. Ack is carried out; whatever else it returns leaves the delivery to Close.
@@ -190,7 +187,7 @@ func (b *Browser) Close(ctx context.Context) error {
 			}
 			return struct{}{}, ErrNotConnected
 		}
-		err := errors.Join(b.ackAll(), b.giveBack(ctx))
+		err := errors.Join(b.ackAll(), b.giveBack())
 		return struct{}{}, errors.Join(err, b.channel.Close())
 	}, func(struct{}) {})
 	if err != nil {
@@ -209,7 +206,8 @@ func (b *Browser) ackAll() error {
 		if ok {
 			b.held.Add(1)
 		}
-		if err := b.ackMore(); err != nil {
+		b.fresh = 0
+		if err := b.ack(); err != nil {
 			return err
 		}
 	}
@@ -217,9 +215,10 @@ func (b *Browser) ackAll() error {
 }
 
 // giveBack returns the messages that were taken and not acked, and waits until they are ready again. A quorum queue
-// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss them.
-// It waits for a second at most: another consumer may take them meanwhile.
-func (b *Browser) giveBack(ctx context.Context) error {
+// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss them,
+// and closing the channel could forget returns that it still keeps (see [ackAhead]). It waits for a second at most: another
+// consumer may take them meanwhile.
+func (b *Browser) giveBack() error {
 	held := b.held.Load()
 	if held == 0 {
 		return nil
@@ -231,21 +230,13 @@ func (b *Browser) giveBack(ctx context.Context) error {
 	if err := b.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	again := time.NewTicker(2 * time.Millisecond)
-	defer again.Stop()
-	for {
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(2 * time.Millisecond) {
 		ready, err := b.ready()
 		if err != nil || int64(ready) >= int64(others)+held {
 			return err
 		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return nil
-		}
 	}
+	return nil
 }
 
 func (b *Browser) ready() (int, error) {

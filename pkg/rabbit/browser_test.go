@@ -47,6 +47,7 @@ func TestBrowser(t *testing.T) {
 	_, ok, err := browser.Get(ctx)
 	require.NoError(t, err)
 	require.False(t, ok)
+	require.Zero(t, browser.Unsure(), "a Get is answered behind the acks before it")
 	require.NoError(t, living.Err())
 	require.NoError(t, browser.Close(ctx))
 	<-living.Done()
@@ -85,6 +86,7 @@ func TestBrowserLosesNoAcks(t *testing.T) {
 		for _, d := range taken {
 			require.NoError(t, browser.Ack(d))
 		}
+		require.Equal(t, 200, browser.Unsure())
 		require.NoError(t, browser.Close(within(t)))
 		for range 50 { // what was lost comes back once the queue has noticed the end of the channel
 			fill(t, conn, "beside", 1)

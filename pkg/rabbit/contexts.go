@@ -6,6 +6,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 )
 
 // either returns a context that ends with ctx, or with other, and has the cause of the one that ended. The function that
@@ -22,12 +24,7 @@ func either(ctx, other context.Context) (context.Context, func()) {
 
 // outlasting returns a context that ends some time after ctx. The function that it returns must be called.
 func outlasting(ctx context.Context, d time.Duration) (context.Context, func()) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(d, cancel)
-		context.AfterFunc(longer, func() { timer.Stop() })
-	})
-	return longer, func() { stop(); cancel() }
+	return contexts.Outlasting(ctx, d, nil)
 }
 
 // ending returns a context that ends with a channel, which is used for a queue. Its cause is an [ErrNotConnected].

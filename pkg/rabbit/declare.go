@@ -25,7 +25,6 @@ type Declarer struct {
 
 	turn    chan struct{} // held by the caller that declares, one item at a time; it has the channel
 	channel *Channel      // nil, or used for declaring alone: a mismatch closes it
-	idle    *time.Timer   // closes the channel
 
 	mu    sync.Mutex
 	items map[string]*item // by what they look like, arguments included
@@ -37,19 +36,24 @@ type item struct {
 	needs     []string // what of a topology a binding needs
 	exclusive bool     // goes with its connection
 	declare   func(*Channel) error
+	invalid   error // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
 
-	// What is remembered; guarded by the declarer's mu.
-	declared   bool
-	session    *session // on which it was declared, if it is exclusive
-	mismatched bool     // it was logged and counted
-	err        error    // why the last attempt failed
-	failures   int      // in a row
-	until      time.Time
+	outcome atomic.Pointer[outcome] // of the last attempt; nil before the first, and after it was forgotten
+
+	// What the caller that declares knows besides.
+	mismatched bool // it was logged and counted
+	failures   int  // attempts that the broker refused, in a row
+	broken     int  // connections that broke of it, in a row
+}
+
+// outcome is how an attempt to declare an item has ended.
+type outcome struct {
+	err     error
+	session *session
+	until   time.Time // there is no other attempt before
 }
 
 const (
-	// channelIdle is how long the channel for declaring stays open unused.
-	channelIdle = time.Second
 	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for one that
 	// broke the connection.
 	maxRefusal, maxBreak = 5 * time.Second, time.Minute
@@ -62,10 +66,7 @@ var errBroken = errors.New("the broker closed the connection over it")
 
 // NewDeclarer makes a declarer on a connection.
 func NewDeclarer(conn *Conn) *Declarer {
-	d := &Declarer{conn: conn, turn: make(chan struct{}, 1), items: make(map[string]*item)}
-	d.idle = time.AfterFunc(time.Hour, d.closeIdle)
-	d.idle.Stop()
-	return d
+	return &Declarer{conn: conn, turn: make(chan struct{}, 1), items: make(map[string]*item)}
 }
 
 // Mismatches counts what existed with other arguments than declared, or what this user may not declare.
@@ -82,9 +83,6 @@ func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 // some seconds, in which every caller gets it at once. An exclusive queue that another connection holds is an error; so
 // may be one of this process for a moment, until the broker has noticed that the connection before is gone.
 func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
-	if err := checkTopology(t); err != nil {
-		return err
-	}
 	failed := make(map[string]bool)
 	var errs []error
 	for _, i := range d.itemsOf(t) {
@@ -107,11 +105,8 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 // Forget makes the next Declare of what is in t declare it again: for callers that found some of it missing. What the
 // broker refused a moment ago is not asked for again so soon.
 func (d *Declarer) Forget(t topology.Topology) {
-	items, now := d.itemsOf(t), time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, i := range items {
-		i.declared = i.declared && now.Before(i.until)
+	for _, i := range d.itemsOf(t) {
+		i.forget()
 	}
 }
 
@@ -120,115 +115,126 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	items := make([]*item, 0, len(t.Exchanges)+len(t.Queues)+len(t.Bindings))
-	add := func(key any, i item) {
+	add := func(key any, i *item, invalid ...error) {
 		k := fmt.Sprintf("%#v", key)
 		if d.items[k] == nil {
-			d.items[k] = &i
+			i.invalid = errors.Join(invalid...)
+			d.items[k] = i
 		}
 		items = append(items, d.items[k])
 	}
 	for _, e := range t.Exchanges {
-		add(e, item{what: "exchange " + e.Name, declare: func(ch *Channel) error {
+		add(e, &item{what: "exchange " + e.Name, declare: func(ch *Channel) error {
 			return ch.ExchangeDeclare(e.Name, e.Type, true, false, false, false, e.Args)
-		}})
+		}}, checkShort("name of the exchange", e.Name), checkTable("argument", e.Args))
 	}
 	exclusive := make(map[string]bool)
 	for _, q := range t.Queues {
 		exclusive[q.Name] = q.Exclusive
-		add(q, item{what: "queue " + q.Name, exclusive: q.Exclusive, declare: func(ch *Channel) error {
+		add(q, &item{what: "queue " + q.Name, exclusive: q.Exclusive, declare: func(ch *Channel) error {
 			_, err := ch.QueueDeclare(q.Name, !q.Exclusive, false, q.Exclusive, false, q.Args)
 			return err
-		}})
+		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args))
 	}
 	for _, b := range t.Bindings {
-		add(b, item{
+		add(b, &item{
 			what:  fmt.Sprintf("binding of %s to %s by %q", b.Queue, b.Exchange, b.RoutingKey),
 			needs: []string{"exchange " + b.Exchange, "queue " + b.Queue}, exclusive: exclusive[b.Queue],
 			declare: func(ch *Channel) error { return ch.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, nil) },
-		})
+		}, checkShort("name of the exchange", b.Exchange), checkShort("name of the queue", b.Queue), checkShort("routing key", b.RoutingKey))
 	}
 	return items
 }
 
-// known reports whether what is remembered of an item is its outcome.
-func (d *Declarer) known(i *item) (known bool, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if i.declared && (!i.exclusive || i.session.alive()) {
-		return true, nil
-	}
-	return time.Now().Before(i.until), i.err
-}
-
 // ensure declares one item unless its outcome is known, or becomes so while others declare.
 func (d *Declarer) ensure(ctx context.Context, i *item) error {
-	if known, err := d.known(i); known {
+	if known, err := i.known(); known {
 		return err
 	}
 	select {
 	case d.turn <- struct{}{}:
+		defer func() { <-d.turn }()
 	case <-ctx.Done():
 		return d.conn.notSent(ctx)
 	}
-	defer func() {
-		d.idle.Reset(channelIdle)
-		<-d.turn
-	}()
-	for broken := 1; ; {
-		if known, err := d.known(i); known {
+	for {
+		if known, err := i.known(); known {
 			return err
 		}
-		if d.channel == nil || !d.channel.alive() {
-			ch, err := d.conn.Channel(ctx)
-			if err != nil {
-				return err
-			}
-			d.channel = ch
-		}
-		ch := d.channel // a call that is left behind still has it
-		err := doOn(ctx, ch, func() error { return i.declare(ch) })
-		if err != nil && ctx.Err() != nil {
-			d.channel.close(ctx) // its call was left behind
-			d.channel = nil
-			return d.conn.notSent(ctx)
-		}
-		e, ok := errors.AsType[*amqp.Error](err)
-		switch {
-		case err == nil:
-			d.remember(i, nil, 0)
-		case d.channel.alive(), ok && e.Code == amqp.ResourceLocked:
-			d.remember(i, err, maxRefusal)
-		case ok && e.Server && !e.Recover && e.Code != amqp.ConnectionForced:
-			if broken++; broken > maxBroken || i.failures > 0 {
-				d.remember(i, fmt.Errorf("%w: %w", errBroken, err), maxBreak)
-			}
-		case !ok || !e.Server || !e.Recover: // the connection was lost: again, on the next
-		case e.Code == amqp.NotFound: // what a binding needs is gone
-			d.remember(i, err, maxRefusal)
-			d.forget(i.needs)
-		default:
-			if !i.mismatched {
-				i.mismatched = true
-				d.mismatches.Add(1)
-				d.conn.config.Logger.Warn("cannot declare; it is used as it is", "what", i.what, "reason", e.Reason)
-			}
-			d.remember(i, nil, maxRefusal)
+		if err := d.attempt(ctx, i); err != nil {
+			return err
 		}
 	}
 }
 
-// remember notes how an attempt has ended. After one that the broker refused there is none for some time, which doubles
-// with each refusal in a row, up to most.
-func (d *Declarer) remember(i *item, err error, most time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	i.declared, i.err, i.session = err == nil, err, d.channel.session
-	if most == 0 {
-		i.failures = 0
-		return
+// attempt tries to declare an item, and notes the outcome. There is none where the connection was lost meanwhile. An error
+// says that ctx or the connection has ended.
+func (d *Declarer) attempt(ctx context.Context, i *item) error {
+	if d.channel == nil || !d.channel.alive() {
+		ch, err := d.conn.Channel(ctx)
+		if err != nil {
+			return err
+		}
+		d.channel = ch
 	}
-	i.until = time.Now().Add(min(most/64<<min(i.failures, 10), most))
+	ch := d.channel // a call that is left behind still has it
+	err := doOn(ctx, ch, func() error { return i.declare(ch) })
+	if err != nil && ctx.Err() != nil {
+		ch.close(ctx)
+		d.channel = nil
+		return d.conn.notSent(ctx)
+	}
+	e, ok := errors.AsType[*amqp.Error](err)
+	switch {
+	case err == nil:
+		i.failures, i.broken = 0, 0
+		i.outcome.Store(&outcome{session: ch.session})
+	case ch.alive(), ok && e.Code == amqp.ResourceLocked:
+		i.refused(ch, err, maxRefusal)
+	case !ok, !e.Server, e.Code == amqp.ConnectionForced: // the connection was lost: again, on the next
+	case !e.Recover: // the broker closed the connection
+		if i.broken++; i.broken >= maxBroken {
+			i.refused(ch, fmt.Errorf("%w: %w", errBroken, err), maxBreak)
+		}
+	case e.Code == amqp.NotFound: // what a binding needs is gone
+		i.refused(ch, err, maxRefusal)
+		d.forget(i.needs)
+	default:
+		if !i.mismatched {
+			i.mismatched = true
+			d.mismatches.Add(1)
+			d.conn.config.Logger.Warn("cannot declare; it is used as it is", "what", i.what, "reason", e.Reason)
+		}
+		i.refused(ch, nil, maxRefusal)
+	}
+	return nil
+}
+
+// refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each refusal
+// in a row, up to most. Without an error the item is used all the same.
+func (i *item) refused(ch *Channel, err error, most time.Duration) {
+	pause := min(most/64<<min(i.failures, 10), most)
 	i.failures++
+	i.outcome.Store(&outcome{err: err, session: ch.session, until: time.Now().Add(pause)})
+}
+
+// known reports whether an item needs no attempt now, and if so what Declare says of it.
+func (i *item) known() (known bool, err error) {
+	o := i.outcome.Load()
+	if o == nil {
+		return i.invalid != nil, i.invalid
+	}
+	if o.err == nil && (!i.exclusive || o.session.alive()) {
+		return true, nil
+	}
+	return time.Now().Before(o.until), o.err
+}
+
+// forget makes the next Declare declare an item again.
+func (i *item) forget() {
+	if o := i.outcome.Load(); o != nil && !time.Now().Before(o.until) {
+		i.outcome.CompareAndSwap(o, nil)
+	}
 }
 
 // forget makes the next Declare of items declare them again.
@@ -236,45 +242,8 @@ func (d *Declarer) forget(what []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, i := range d.items {
-		i.declared = i.declared && !slices.Contains(what, i.what)
-	}
-}
-
-// closeIdle closes the channel, unless it is in use.
-func (d *Declarer) closeIdle() {
-	select {
-	case d.turn <- struct{}{}:
-	default:
-		return // the idle time begins when that has ended
-	}
-	ch := d.channel
-	d.channel = nil
-	<-d.turn
-	if ch != nil {
-		ch.close(context.Background())
-	}
-}
-
-// checkTopology finds what the driver would fail on in the middle of a frame, which costs the connection.
-func checkTopology(t topology.Topology) error {
-	check := func(what, name string, args map[string]any) error {
-		if err := checkShort("name of the "+what, name); err != nil {
-			return err
+		if slices.Contains(what, i.what) {
+			i.forget()
 		}
-		if err := checkTable("argument", args); err != nil {
-			return fmt.Errorf("the %s %s: %w", what, name, err)
-		}
-		return nil
 	}
-	var errs []error
-	for _, e := range t.Exchanges {
-		errs = append(errs, check("exchange", e.Name, e.Args))
-	}
-	for _, q := range t.Queues {
-		errs = append(errs, check("queue", q.Name, q.Args))
-	}
-	for _, b := range t.Bindings {
-		errs = append(errs, check("exchange", b.Exchange, nil), check("queue", b.Queue, nil), checkShort("routing key", b.RoutingKey))
-	}
-	return errors.Join(errs...)
 }

@@ -70,11 +70,17 @@ func TestDeclareWhatCannotBe(t *testing.T) {
 	} {
 		require.ErrorIs(t, d.Declare(ctx, bad), rabbit.ErrInvalid)
 	}
+	beside := topology.Topology{Queues: []topology.Queue{{Name: long}, {Name: "beside"}}}
+	require.ErrorIs(t, d.Declare(ctx, beside), rabbit.ErrInvalid)
+	d.Forget(beside)
+	require.ErrorIs(t, d.Declare(ctx, beside), rabbit.ErrInvalid)
+	_, err := conn.Inspect(ctx, "beside")
+	require.NoError(t, err, "it fails alone")
 	require.Zero(t, conn.State().Lost)
 
 	// RabbitMQ closes the connection for a type it does not know, and from 4.0 on the channel. To try again may help, to
 	// try for ever does not.
-	err := d.Declare(ctx, topology.Topology{Exchanges: []topology.Exchange{{Name: "e", Type: "no-such-type"}}})
+	err = d.Declare(ctx, topology.Topology{Exchanges: []topology.Exchange{{Name: "e", Type: "no-such-type"}}})
 	if before(leverettest.Node(t).Version(), 4, 0) {
 		require.ErrorContains(t, err, "declare the exchange e")
 		require.ErrorContains(t, err, "no-such-type")

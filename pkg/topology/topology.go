@@ -1,7 +1,5 @@
 package topology
 
-import "slices"
-
 // The exchange types of AMQP 0-9-1 that Leveret uses.
 const (
 	Direct = "direct"
@@ -70,13 +68,4 @@ func distinct[T any, K comparable](all []Topology, part func(Topology) []T, key 
 		}
 	}
 	return found
-}
-
-// Queue returns the queue with the given name.
-func (t *Topology) Queue(name string) (Queue, bool) {
-	i := slices.IndexFunc(t.Queues, func(q Queue) bool { return q.Name == name })
-	if i < 0 {
-		return Queue{}, false
-	}
-	return t.Queues[i], true
 }

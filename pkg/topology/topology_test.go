@@ -38,12 +38,6 @@ func TestAdd(t *testing.T) {
 	one.Add(second)
 	require.Equal(t, want, one, "one by one is the same as all at once")
 	require.Len(t, first.Queues, 1, "the parts stay as they are")
-
-	q, ok := sum.Queue("e")
-	require.True(t, ok)
-	require.Equal(t, topology.Queue{Name: "e"}, q)
-	_, ok = sum.Queue("nothing")
-	require.False(t, ok)
 }
 
 // A whole system is put together at once: with a search for each part, this test would take long.

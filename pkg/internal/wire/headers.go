@@ -2,6 +2,7 @@ package wire
 
 import (
 	"maps"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -59,10 +60,7 @@ func Time(h rabbit.Table, name string) time.Time {
 	if t, ok := h[name].(time.Time); ok {
 		return t
 	}
-	t, err := time.Parse(time.RFC3339Nano, Text(h, name))
-	if err != nil {
-		return time.Time{}
-	}
+	t, _ := time.Parse(time.RFC3339Nano, Text(h, name)) // the zero time where it fails
 	return t
 }
 
@@ -70,25 +68,13 @@ func Time(h rabbit.Table, name string) time.Time {
 // million.
 func Count(h rabbit.Table, name string) int {
 	var n int64
-	switch v := h[name].(type) {
-	case int64:
-		n = v
-	case int32:
-		n = int64(v)
-	case int16:
-		n = int64(v)
-	case int8:
-		n = int64(v)
-	case uint8:
-		n = int64(v)
-	case uint16:
-		n = int64(v)
-	case uint32:
-		n = int64(v)
-	case int:
-		n = int64(v)
-	case string:
-		n, _ = strconv.ParseInt(v, 10, 64) // of a number out of range, the nearest
+	switch v := reflect.ValueOf(h[name]); {
+	case v.CanInt():
+		n = v.Int()
+	case v.CanUint():
+		n = int64(min(v.Uint(), maxCount))
+	case v.Kind() == reflect.String:
+		n, _ = strconv.ParseInt(v.String(), 10, 64) // of a number out of range, the nearest
 	}
 	return int(min(max(n, 0), maxCount))
 }

@@ -1,0 +1,21 @@
+// Package contexts makes contexts out of others.
+package contexts
+
+import (
+	"context"
+	"time"
+)
+
+// Outlasting returns a context that ends d after ctx does, with the given cause; nil stands for that of ctx. The function
+// that it returns must be called: it ends the context at once.
+func Outlasting(ctx context.Context, d time.Duration, cause error) (context.Context, func()) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if cause == nil {
+			cause = context.Cause(ctx)
+		}
+		timer := time.AfterFunc(d, func() { cancel(cause) })
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() { stop(); cancel(nil) }
+}
