@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -33,7 +34,7 @@ var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt
 // quarantine, and handled from there while the worker handles nothing else. There the count does prove something: a suspect
 // is taken only once its worker is idle, so each return is an interrupted trial.
 func (w *Worker) quarantine(ctx context.Context) {
-	work, stop := outlasting(ctx, w.config.DrainTimeout)
+	work, stop := contexts.Outlasting(ctx, w.config.DrainTimeout, rabbit.ErrDraining)
 	defer stop()
 	for {
 		for more := true; more && ctx.Err() == nil; {
@@ -49,16 +50,6 @@ func (w *Worker) quarantine(ctx context.Context) {
 		}
 		timer.Stop()
 	}
-}
-
-// outlasting returns a context that ends some time after ctx, with the cause [rabbit.ErrDraining].
-func outlasting(ctx context.Context, d time.Duration) (context.Context, func()) {
-	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(d, func() { cancel(rabbit.ErrDraining) })
-		context.AfterFunc(longer, func() { timer.Stop() })
-	})
-	return longer, func() { stop(); cancel(nil) }
 }
 
 // tryOne tries the next suspect, and reports whether to look for another at once.
@@ -168,7 +159,7 @@ func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 // move publishes a copy of a delivery that belongs to a work queue, unless it is lost meanwhile, and returns how to settle it. A
 // nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
 func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue string) rabbit.Settlement {
-	ctx, stop := outlasting(ctx, moveTimeout)
+	ctx, stop := contexts.Outlasting(ctx, moveTimeout, nil)
 	defer stop()
 	ctx, leave := d.Context(ctx)
 	defer leave()

@@ -3,11 +3,8 @@ package rabbit
 import (
 	"context"
 	"fmt"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"github.com/leveretmq/leveret/pkg/internal/contexts"
 )
 
 // either returns a context that ends with ctx, or with other, and has the cause of the one that ended. The function that
@@ -20,11 +17,6 @@ func either(ctx, other context.Context) (context.Context, func()) {
 		end() // before anybody uses it
 	}
 	return ctx, func() { stop(); cancel(nil) }
-}
-
-// outlasting returns a context that ends some time after ctx. The function that it returns must be called.
-func outlasting(ctx context.Context, d time.Duration) (context.Context, func()) {
-	return contexts.Outlasting(ctx, d, nil)
 }
 
 // ending returns a context that ends with a channel, which is used for a queue. Its cause is an [ErrNotConnected].

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit/internal/acks"
 )
 
@@ -40,7 +41,7 @@ func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscripti
 // can be cancelled in an orderly way.
 func (s *subscription) register(ctx context.Context) error {
 	c := s.consumer
-	ctx, stop := outlasting(ctx, answerTimeout)
+	ctx, stop := contexts.Outlasting(ctx, answerTimeout, nil)
 	defer stop()
 	noAck := c.config.Mode == Broadcast
 	if !noAck {
