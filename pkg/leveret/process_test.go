@@ -30,7 +30,9 @@ type role func(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error)
 
 // roles are the processes that tests start: see [bench.launch].
 var roles = map[string]role{
-	"suspended": suspendedWorker,
+	"suspended":  suspendedWorker,
+	"hindered":   hinderedWorker,
+	"unhindered": unhinderedWorker,
 }
 
 // say tells the test a fact.
