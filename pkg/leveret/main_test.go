@@ -12,5 +12,8 @@ func TestMain(m *testing.M) {
 	if url := os.Getenv(crashURL); url != "" {
 		os.Exit(crashingWorker(url))
 	}
+	if r := roles[os.Getenv(processRole)]; r != nil {
+		os.Exit(play(r))
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -1,0 +1,150 @@
+package leveret_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// The environment that makes of this test binary a worker process: what it is, of roles, and the broker's address.
+const (
+	processRole = "LEVERET_TEST_PROCESS"
+	processURL  = "LEVERET_TEST_PROCESS_URL"
+)
+
+// A role makes the worker of a process. From told come the lines that the test tells the process.
+type role func(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error)
+
+// roles are the processes that tests start: see [bench.launch].
+var roles = map[string]role{
+	"suspended":  suspendedWorker,
+	"hindered":   hinderedWorker,
+	"unhindered": unhinderedWorker,
+}
+
+// say tells the test a fact.
+func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+
+// play is the worker process: it serves until SIGTERM.
+func play(r role) (code int) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	told := make(chan string)
+	go func() {
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			told <- lines.Text()
+		}
+		os.Exit(1) // the test is gone
+	}()
+	err := func() error {
+		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{os.Getenv(processURL)}, Logger: log})
+		if err != nil {
+			return err
+		}
+		w, err := r(conn, told)
+		if err != nil {
+			return err
+		}
+		return errors.Join(w.Run(ctx), conn.Close(context.WithoutCancel(ctx)))
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// process is a worker in a process of its own. It says what happens, a line for each fact, and can be told something.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	stdin io.Writer
+	lines chan string
+	said  map[string]int // lines that nobody has waited for yet
+}
+
+// launch starts this test binary again as a worker process. It is killed when the test ends.
+func (b *bench) launch(role, url string, env ...string) *process {
+	b.t.Helper()
+	p := &process{t: b.t, cmd: exec.CommandContext(b.ctx, os.Args[0], "-test.run=^$"), lines: make(chan string), said: map[string]int{}}
+	p.cmd.Env = append(append(os.Environ(), processRole+"="+role, processURL+"="+url), env...)
+	errs := &output{to: b.t.Output()}
+	b.t.Cleanup(errs.end)
+	p.cmd.Stderr = errs
+	var err error
+	p.stdin, err = p.cmd.StdinPipe()
+	require.NoError(b.t, err)
+	stdout, err := p.cmd.StdoutPipe()
+	require.NoError(b.t, err)
+	require.NoError(b.t, p.cmd.Start())
+	go func() {
+		defer close(p.lines)
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			p.lines <- lines.Text()
+		}
+	}()
+	b.t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		p.wait()
+	})
+	return p
+}
+
+// await waits until the process has said all of these lines, in any order. Each of them is taken: the same line is waited
+// for again.
+func (p *process) await(lines ...string) {
+	p.t.Helper()
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for _, line := range lines {
+		for p.said[line] == 0 {
+			select {
+			case said, ok := <-p.lines:
+				if !ok {
+					require.FailNow(p.t, "the process has ended", "it has said %v, but not %q", p.said, line)
+				}
+				p.said[said]++
+			case <-late.C:
+				require.FailNow(p.t, "the process is silent", "it has said %v, but not %q", p.said, line)
+			}
+		}
+		if p.said[line]--; p.said[line] == 0 {
+			delete(p.said, line)
+		}
+	}
+}
+
+// tell tells the process a line.
+func (p *process) tell(line string) {
+	p.t.Helper()
+	_, err := io.WriteString(p.stdin, line+"\n")
+	require.NoError(p.t, err)
+}
+
+func (p *process) signal(s os.Signal) {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(s))
+}
+
+// wait waits until the process has ended, and returns its exit code; -1 if a signal has ended it.
+func (p *process) wait() int {
+	for line := range p.lines { // all of them, before the pipe is closed
+		p.said[line]++
+	}
+	_ = p.cmd.Wait()
+	return p.cmd.ProcessState.ExitCode()
+}
