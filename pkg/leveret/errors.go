@@ -60,6 +60,7 @@ type Error struct {
 
 	cause  error
 	after  time.Duration // where RetryAfter asked for it
+	stack  []byte        // where a handler panicked
 	remote bool
 }
 

@@ -27,7 +27,7 @@ func TestCodeOf(t *testing.T) {
 		{Errorf(Unavailable, "outer: %w", Errorf(NotFound, "x")), Unavailable},
 		{errors.Join(errors.New("x"), Errorf(DataLoss, "y")), DataLoss},
 		{NewError(FailedPrecondition, "declined", "no"), FailedPrecondition},
-		{&panicked{value: "x"}, Internal},
+		{recoveredPanic("x"), Internal},
 		{Discard(Errorf(NotFound, "x")), NotFound},
 		{Discard(nil), Unknown},
 		{RetryAfter(time.Second, Errorf(NotFound, "x")), NotFound},
@@ -89,4 +89,9 @@ func TestAskedDelay(t *testing.T) {
 	require.Zero(t, askedDelay(io.EOF))
 	require.Zero(t, askedDelay(nil))
 	require.ErrorIs(t, inner, io.EOF)
+}
+
+// recoveredPanic is the error of a handler that panicked.
+func recoveredPanic(value any) error {
+	return recovered(func(context.Context, *Message) error { panic(value) })(context.Background(), nil)
 }

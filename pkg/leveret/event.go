@@ -36,20 +36,16 @@ func (e *Event[T]) Decode(body []byte) (T, error) { return decodePayload[T](body
 // Subscribe makes f the handler of the event in h. Every subscribing service has its own queue, which its processes
 // share. The error that f returns is the verdict on the message. Mistakes are reported by [Handlers.Err].
 func (e *Event[T]) Subscribe(h *Handlers, f func(ctx context.Context, payload T) error, options ...SubscribeOption) {
-	var o subscribeOptions
-	for _, option := range options {
-		option(&o)
+	var name string
+	for _, o := range options {
+		name = o.name
 	}
-	h.register(e, o.name, handlerOf(f))
+	h.register(e, name, handlerOf(f))
 }
 
-// A SubscribeOption changes one subscription.
-type SubscribeOption func(*subscribeOptions)
-
-type subscribeOptions struct{ name string }
+// A SubscribeOption changes one subscription: [As] makes them.
+type SubscribeOption struct{ name string }
 
 // As names a subscription, so that one service can have several to one event, each with its own queue. The service
 // declares it with [SubscribesAs].
-func As(name string) SubscribeOption {
-	return func(o *subscribeOptions) { o.name = name }
-}
+func As(name string) SubscribeOption { return SubscribeOption{name} }

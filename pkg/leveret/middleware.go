@@ -8,32 +8,12 @@ import (
 	"time"
 )
 
-// panicked is a panic of a handler, as an error.
-type panicked struct {
-	value any
-	stack []byte
-}
-
-func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
-// Is makes it an Internal error.
-func (p *panicked) Is(target error) bool { return target == Internal }
-
-// As lets CodeOf find the code.
-func (p *panicked) As(target any) bool {
-	if e, ok := target.(**Error); ok {
-		*e = &Error{Code: Internal, Message: p.Error()}
-		return true
-	}
-	return false
-}
-
 // recovered turns a panic into an error: one bad message must not take the process along.
 func recovered(next Handler) Handler {
 	return func(ctx context.Context, m *Message) (err error) {
 		defer func() {
 			if v := recover(); v != nil {
-				err = &panicked{value: v, stack: debug.Stack()}
+				err = &Error{Code: Internal, Message: fmt.Sprintf("panic: %v", v), stack: debug.Stack()}
 			}
 		}()
 		return next(ctx, m)

@@ -27,12 +27,12 @@ func EncodeProblem(err error) []byte {
 	p := problem{Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code, Detail: wire.Cut(messageOf(err), wire.MaxMessage)}
 	if e, ok := errors.AsType[*Error](err); ok {
 		p.Reason = wire.Cut(e.Reason, maxShortString)
+		if e.stack != nil {
+			p.Detail = "the handler panicked"
+		}
 	}
 	if errors.Is(err, ErrOutcomeUnknown) {
 		p.Reason = ReasonOutcomeUnknown
-	}
-	if _, ok := errors.AsType[*panicked](err); ok {
-		p.Detail = "the handler panicked"
 	}
 	body, err := json.Marshal(p)
 	if err != nil { // cannot be: all of it is text and numbers

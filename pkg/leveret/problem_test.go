@@ -20,7 +20,7 @@ func TestProblems(t *testing.T) {
 			FailedPrecondition, "card_declined", "the card was declined"),
 		`{"type":"about:blank","title":"unknown","status":500,"detail":"boom","code":"unknown"}`:                       errors.New("boom"),
 		`{"type":"about:blank","title":"unavailable","status":503,"code":"unavailable"}`:                               &Error{Code: Unavailable},
-		`{"type":"about:blank","title":"internal","status":500,"detail":"the handler panicked","code":"internal"}`:     &panicked{value: "secret"},
+		`{"type":"about:blank","title":"internal","status":500,"detail":"the handler panicked","code":"internal"}`:     recoveredPanic("secret"),
 		`{"type":"about:blank","title":"unknown","status":500,"detail":"discarded","code":"unknown"}`:                  Discard(nil),
 		`{"type":"about:blank","title":"not_found","status":404,"detail":"order: not_found: no 7","code":"not_found"}`: fmt.Errorf("order: %w", Errorf(NotFound, "no 7")),
 	} {

@@ -82,9 +82,9 @@ func (e *endpoint) failure(m *Message, err error) wire.Failure {
 	}
 	if coded, ok := errors.AsType[*Error](err); ok {
 		f.Reason = coded.Reason
-	}
-	if p, ok := errors.AsType[*panicked](err); ok && w.config.Stacks {
-		f.Stack = string(p.stack)
+		if w.config.Stacks {
+			f.Stack = string(coded.stack)
+		}
 	}
 	return f
 }

@@ -31,7 +31,7 @@ func TestVerdicts(t *testing.T) {
 		{nil, VerdictAck},
 		{errors.New("uncoded"), VerdictRetry},
 		{&Error{Message: "uncoded too"}, VerdictRetry},
-		{&panicked{value: "x"}, VerdictRetry},
+		{recoveredPanic("x"), VerdictRetry},
 		{context.DeadlineExceeded, VerdictRetry},
 		{ErrNotConnected, VerdictRetry},
 		{ErrUndeclared, VerdictDeadLetter},

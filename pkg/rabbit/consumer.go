@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -92,22 +93,18 @@ type Incoming struct {
 // or lost its connection. Connections that this consumer lost itself while a handler had the message do not count. Before
 // RabbitMQ 4.3 messages that a worker gave back count, too. Classic queues only know whether it was delivered before.
 func (d *Incoming) Returns() int {
-	if !d.Redelivered { // the header may be its sender's
+	count := reflect.ValueOf(d.Headers["x-delivery-count"])
+	_, counted := d.Headers["x-acquired-count"]
+	switch {
+	case !d.Redelivered: // the header may be its sender's
 		return 0
-	}
-	switch n := d.Headers["x-delivery-count"].(type) {
-	case int64:
-		return int(n) - d.survived
-	case int32:
-		return int(n) - d.survived
-	case nil:
+	case count.CanInt():
+		return int(count.Int()) - d.survived
+	case count.IsValid() || counted:
+		return 0
 	default:
-		return 0
+		return 1
 	}
-	if _, counted := d.Headers["x-acquired-count"]; counted {
-		return 0
-	}
-	return 1
 }
 
 // Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be

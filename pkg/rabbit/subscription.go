@@ -68,6 +68,9 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 			if !ok {
 				return
 			}
+			if s.consumer.config.Mode != Broadcast {
+				s.acks.Arrived(d.DeliveryTag)
+			}
 			s.open.Add(1)
 			s.consumer.arrived(&Incoming{
 				Delivery: d, At: time.Now(), from: s, channel: s.channel, ended: s.ended, settle: settle, abandon: abandon,

@@ -27,7 +27,7 @@ type Channel interface {
 // delivery tags that are all settled. Acks beyond the prefix wait for it to reach them. If it does not within a few
 // milliseconds, or too many wait, they are sent one by one: a slow handler holds nobody's ack back.
 //
-// Delivery tags of a channel are 1, 2, 3, …. A multiple ack must name a tag that is still unsettled at the broker, or the
+// Delivery tags of a channel are 1, 2, 3, …, and each is first passed to Arrived. A multiple ack must name a tag that is still unsettled at the broker, or the
 // broker closes the channel: so it never names one that was nacked, or acked alone.
 //
 // A Batch is safe for concurrent use. Its methods block only while a frame is written.
@@ -35,12 +35,13 @@ type Batch struct {
 	channel Channel
 
 	mu       sync.Mutex
-	size     int      // the prefix is acked once this many acks wait
-	most     int      // all are acked once this many wait
-	settled  bitset   // acked or nacked
-	seen     uint64   // the prefix when it was last acked
-	waiting  []uint64 // acked by their handlers, not yet at the broker
-	unbegun  []uint64 // to be given back
+	size     int                 // the prefix is acked once this many acks wait
+	most     int                 // all are acked once this many wait
+	open     map[uint64]struct{} // arrived and not settled: no more than the prefetch
+	arrived  uint64              // the last that has
+	prefix   uint64              // all up to it are settled
+	waiting  []uint64            // acked by their handlers, not yet at the broker
+	unbegun  []uint64            // to be given back
 	stopping bool
 	timer    *time.Timer
 	err      error // of the first frame that could not be sent
@@ -49,18 +50,25 @@ type Batch struct {
 // New makes a Batch for a channel with a prefetch and a number of handlers. What waits is missing from the prefetch, so
 // enough of it is left to keep all handlers busy.
 func New(channel Channel, prefetch, handlers int) *Batch {
-	b := &Batch{channel: channel, size: max(prefetch/4, 1)}
+	b := &Batch{channel: channel, size: max(prefetch/4, 1), open: make(map[uint64]struct{})}
 	b.most = max(min(3*b.size, prefetch-handlers), b.size)
 	b.timer = time.AfterFunc(time.Hour, b.Flush)
 	b.timer.Stop()
 	return b
 }
 
+// Arrived takes note of a delivery, which all other methods are about.
+func (b *Batch) Arrived(tag uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.open[tag], b.arrived = struct{}{}, tag
+}
+
 // Ack settles a delivery for good, now or in a few milliseconds.
 func (b *Batch) Ack(tag uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settled.set(tag)
+	delete(b.open, tag)
 	b.waiting = append(b.waiting, tag)
 	if len(b.waiting) == 1 {
 		b.timer.Reset(flushAfter)
@@ -81,7 +89,7 @@ func (b *Batch) Nack(tag uint64, requeue bool) {
 }
 
 func (b *Batch) nack(tag uint64, requeue bool) {
-	b.settled.set(tag)
+	delete(b.open, tag)
 	b.note(b.channel.Nack(tag, false, requeue))
 }
 
@@ -96,7 +104,7 @@ func (b *Batch) GiveBack(tag uint64) {
 func (b *Batch) AckNow(tag uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.settled.set(tag)
+	delete(b.open, tag)
 	b.note(b.channel.Ack(tag, false))
 }
 
@@ -183,15 +191,20 @@ func (b *Batch) flush() {
 
 // ackPrefix acks what waits up to the first delivery that is not settled. The rest goes on waiting.
 func (b *Batch) ackPrefix() {
-	prefix := b.settled.prefix()
-	if prefix == b.seen {
+	seen := b.prefix
+	for b.prefix < b.arrived {
+		if _, open := b.open[b.prefix+1]; open {
+			break
+		}
+		b.prefix++
+	}
+	if b.prefix == seen {
 		return
 	}
-	b.seen = prefix
 	var upTo uint64
 	rest := b.waiting[:0]
 	for _, tag := range b.waiting {
-		if tag > prefix {
+		if tag > b.prefix {
 			rest = append(rest, tag)
 		} else {
 			upTo = max(upTo, tag)

@@ -21,14 +21,23 @@ type ledger struct {
 	nacked  map[uint64]bool // with: requeued
 	frames  int
 	refused error
+	arrived func(uint64)
 }
 
 func newLedger() *ledger { return &ledger{acked: map[uint64]bool{}, nacked: map[uint64]bool{}} }
 
+// batch makes the Batch that settles what is delivered.
+func (l *ledger) batch(prefetch, handlers int) *Batch {
+	b := New(l, prefetch, handlers)
+	l.arrived = b.Arrived
+	return b
+}
+
 func (l *ledger) deliver(tag uint64) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.open = append(l.open, tag)
+	l.mu.Unlock()
+	l.arrived(tag)
 }
 
 // settle takes the tag, or with multiple all up to it, from what is open.
@@ -74,7 +83,7 @@ func (l *ledger) Nack(tag uint64, multiple, requeue bool) error {
 func settling(t *testing.T, prefetch, handlers int, history []byte) {
 	t.Helper()
 	broker := newLedger()
-	b := New(broker, prefetch, handlers)
+	b := broker.batch(prefetch, handlers)
 	acked, nacked := map[uint64]bool{}, map[uint64]bool{}
 	var running []uint64
 	take := func(i int) uint64 {
@@ -148,7 +157,7 @@ func FuzzAcks(f *testing.F) {
 func TestAcksOfAPrefixTravelTogether(t *testing.T) {
 	t.Parallel()
 	broker := newLedger()
-	a := New(broker, 400, 10)
+	a := broker.batch(400, 10)
 	for tag := range uint64(1000) {
 		broker.deliver(tag + 1)
 		a.Ack(tag + 1)
@@ -163,7 +172,7 @@ func TestAcksWaitForTheirPrefix(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := newLedger()
-		a := New(broker, 400, 10)
+		a := broker.batch(400, 10)
 		deliverAndAck := func(from, to uint64) {
 			for tag := from; tag <= to; tag++ {
 				broker.deliver(tag)
@@ -191,7 +200,7 @@ func TestCloseNeedsFewFrames(t *testing.T) {
 	t.Parallel()
 	for _, prefetch := range []int{1, 64, 300, 5000} {
 		broker := newLedger()
-		b := New(broker, prefetch, min(prefetch, 16))
+		b := broker.batch(prefetch, min(prefetch, 16))
 		running := min(prefetch, 16)
 		for tag := range uint64(prefetch) {
 			broker.deliver(tag + 1)
@@ -217,7 +226,7 @@ func TestAnAckWaitsMillisecondsAndForNoSlowHandler(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broker := newLedger()
-		a := New(broker, 400, 10)
+		a := broker.batch(400, 10)
 		for tag := range uint64(10) {
 			broker.deliver(tag + 1) // 1 is slow
 		}
@@ -238,29 +247,4 @@ func TestAnAckWaitsMillisecondsAndForNoSlowHandler(t *testing.T) {
 		require.Empty(t, open)
 		require.NoError(t, a.Close())
 	})
-}
-
-func TestBitsetForgetsItsPrefix(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(50) {
-		random := rand.New(rand.NewPCG(seed, 2))
-		var b bitset
-		model := map[uint64]bool{}
-		prefix := uint64(0)
-		for range 1500 {
-			tag := prefix + 1 + random.Uint64N(200)
-			if random.Uint32N(20) == 0 {
-				tag = 1 + random.Uint64N(prefix+1) // once more
-			}
-			b.set(tag)
-			model[tag] = true
-			for model[prefix+1] {
-				prefix++
-			}
-			if b.prefix() != prefix {
-				require.Equal(t, prefix, b.prefix())
-			}
-		}
-		require.LessOrEqual(t, len(b.words), 5, "what is kept is a window, not history")
-	}
 }
