@@ -81,8 +81,8 @@ type confirmChannel struct {
 	pending map[uint64]*flight // the mandatory ones, by delivery tag
 }
 
-func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
-	if err := ch.Confirm(false); err != nil {
+func newConfirmChannel(ctx context.Context, ch *Channel, maxInFlight int) (*confirmChannel, error) {
+	if err := doOn(ctx, ch, func() error { return ch.Confirm(false) }); err != nil {
 		return nil, err
 	}
 	return &confirmChannel{

@@ -43,8 +43,8 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 	return nil
 }
 
-// acquire takes a slot. It first sees to the outcomes that are there, and to those to come while there is no slot: two
-// pipelines that held all slots, and waited for more, would wait for ever.
+// acquire takes a slot. Before that it finishes the oldest publishes, as long as they have their outcomes or there is no
+// slot: a pipeline that waited for one while it held others, along with more that do the same, would wait forever.
 func (l *Pipeline) acquire(ctx context.Context) error {
 	p := l.publisher
 	if p.refuses.Load() {

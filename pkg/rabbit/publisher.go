@@ -63,7 +63,7 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 
 func (p *Publisher) publishing(maxInFlight int) *publishing {
 	return newReopened(p.closed, p.conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
-		return callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, maxInFlight) })
+		return newConfirmChannel(ctx, ch, maxInFlight)
 	})
 }
 
@@ -128,7 +128,7 @@ func (p *Publisher) release() { <-p.slots }
 // write writes the message, waiting through lost connections. An error is the end of the publish.
 func (p *Publisher) write(ctx context.Context, channel *publishing, f *flight) error {
 	for {
-		if f.written && p.refuses.Load() { // what is in flight may end, but not begin once more
+		if f.written && p.refuses.Load() { // Close waits for what is in flight, not for it to be published again
 			return errUnconfirmedAtClose
 		}
 		ch, err := channel.ready(ctx, len(f.Body))

@@ -43,9 +43,6 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 	if config.MaxBody <= 0 {
 		config.MaxBody = DefaultMaxBody
 	}
-	if config.OnLate == nil {
-		config.OnLate = func(*Delivery) {}
-	}
 	life, end := context.WithCancelCause(context.Background())
 	r := &Requester{conn: conn, config: config, close: end}
 	r.channel = newReopened(life, conn, r.prepare)
@@ -89,6 +86,20 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 }
 
+// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their
+// own channel, which lasts as long as the connection: where one may not be published, or its exchange does not exist,
+// the broker closes that channel, and no call suffers.
+func (r *Requester) PublishHint(m *Publication) {
+	ch := r.hints.Load()
+	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
+		return
+	}
+	defer ch.session.wire.release(len(m.Body))
+	hint := *m
+	hint.Mandatory = false // nobody looks at what comes back
+	_, _ = ch.write(context.Background(), &hint)
+}
+
 var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
 // prepare makes a channel ready for requests and replies, and another for hints, which lasts as long as the connection:
@@ -116,7 +127,7 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 // read hands the replies on until there will be no more.
 func (r *Requester) read(c *replyChannel) {
 	for d := range c.deliveries {
-		if !c.end(d.CorrelationId, answer{reply: &d}) {
+		if waited := c.end(d.CorrelationId, answer{reply: &d}); !waited && r.config.OnLate != nil {
 			r.config.OnLate(&d)
 		}
 	}

@@ -155,27 +155,20 @@ func (w *wire) flush() {
 	for range w.wake {
 		// Goroutines that are about to send get to add theirs: fewer and larger writes.
 		runtime.Gosched()
-		for {
-			w.mu.Lock()
-			out, closing := w.pending, w.closing
-			if len(out) == 0 {
-				w.mu.Unlock()
-				if closing {
-					return
-				}
-				break
-			}
-			w.pending, spare = spare[:0], nil
-			w.free()
-			w.mu.Unlock()
-
-			if err := w.write(out); err != nil {
-				w.fail(err)
-				return
-			}
-			if cap(out) <= 3*wireBuffer { // with what append keeps in hand; only larger messages leave more
-				spare = out
-			}
+		w.mu.Lock()
+		out, last := w.pending, w.closing
+		w.pending = spare[:0]
+		w.free()
+		w.mu.Unlock()
+		if err := w.write(out); err != nil {
+			w.fail(err)
+			return
+		}
+		if last {
+			return
+		}
+		if spare = out; cap(out) > 3*wireBuffer { // a large message left more than append keeps in hand
+			spare = nil
 		}
 	}
 }
