@@ -176,30 +176,19 @@ func (w *wire) flush() {
 // write writes p, for as long as something moves or the broker wants nothing to.
 func (w *wire) write(p []byte) error {
 	for len(p) > 0 {
-		last, err := w.extend()
-		if err != nil {
-			return err
+		w.mu.Lock()
+		last := w.closing // and Close has set the deadline
+		if !last {
+			_ = w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		}
+		w.mu.Unlock()
 		n, err := w.Conn.Write(p)
 		p = p[n:]
-		if err == nil {
-			continue
-		}
-		if last || !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 && !w.blocked.Load() {
+		if err != nil && (last || !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 && !w.blocked.Load()) {
 			return err
 		}
 	}
 	return nil
-}
-
-// extend gives the next write its time, unless Close has set the last.
-func (w *wire) extend() (last bool, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closing {
-		return true, nil
-	}
-	return false, w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // fail gives up. Closing the network connection ends the driver's reader, which closes all. But a broker that closes the
