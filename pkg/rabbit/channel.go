@@ -75,7 +75,8 @@ func (ch *Channel) exception() *amqp.Error {
 const allTurns = math.MaxInt64
 
 // write publishes m. It does not block on the network, but it waits, while ctx lives, for a call on the same channel to
-// be answered. It returns amqp.ErrClosed once the channel is closed, or about to be.
+// be answered. It returns amqp.ErrClosed once the channel is closed, or about to be, and ErrInvalid for a message that
+// cannot be sent; after any other error some of m may have been written.
 func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredConfirmation, error) {
 	if !ch.turns.TryAcquire(1) { // Acquire alone would refuse a ctx that has ended
 		if err := ch.turns.Acquire(ctx, 1); err != nil {
@@ -86,7 +87,14 @@ func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredCon
 	if ch.retired.Load() {
 		return nil, amqp.ErrClosed
 	}
-	return ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+	if err := ch.fits(m); err != nil {
+		return nil, err
+	}
+	confirm, err := ch.PublishWithDeferredConfirm(m.Exchange, m.RoutingKey, m.Mandatory, false, m.Publishing)
+	if err != nil && ch.alive() {
+		err = because(ErrInvalid, err)
+	}
+	return confirm, err
 }
 
 // leftBehind is how long a call that nobody waits for any more keeps the turns, unless it is answered: it may not have

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -56,19 +57,11 @@ func (c Config) withDefaults() Config {
 	if len(c.URLs) == 0 {
 		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
 	}
-	if c.Heartbeat == 0 {
-		c.Heartbeat = 10 * time.Second
-	}
-	if c.DialTimeout == 0 {
-		c.DialTimeout = 10 * time.Second
-	}
-	if c.Backoff == nil {
-		c.Backoff = NewBackoff(c.MaxBackoff)
-	}
+	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
+	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)
+	c.Backoff = cmp.Or(c.Backoff, NewBackoff(c.MaxBackoff))
 	c.MaxBackoff = c.Backoff.limit
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
 
@@ -93,13 +86,12 @@ func (c Config) addresses() ([]address, error) {
 // parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
 func parseAddress(raw string) (address, error) {
 	u, err := url.Parse(raw)
-	if err != nil {
-		var e *url.Error
-		if errors.As(err, &e) && !errors.As(e.Err, new(url.EscapeError)) {
-			return address{}, errors.New("not a URL; expected amqp://user:password@host:port/vhost " +
-				"(special characters in the password must be percent-encoded)")
-		}
+	if errors.As(err, new(url.EscapeError)) {
 		return address{}, errors.New("not a URL: a percent sign must be written %25")
+	}
+	if err != nil {
+		return address{}, errors.New("not a URL; expected amqp://user:password@host:port/vhost " +
+			"(special characters in the password must be percent-encoded)")
 	}
 	if u.Scheme != "amqp" && u.Scheme != "amqps" {
 		return address{}, fmt.Errorf("the scheme is %q; expected amqp or amqps", u.Scheme)

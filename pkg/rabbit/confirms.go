@@ -20,6 +20,8 @@ type flight struct {
 	written bool
 	// suspect says that the flight was there when the broker closed a channel because of some message.
 	suspect bool
+	// done is a pipeline's, and may be nil.
+	done func(error) error
 }
 
 // interrupted is the error of a flight that did not get to be written (again).
@@ -31,6 +33,40 @@ func (f *flight) interrupted(ctx context.Context, err error) error {
 		return because(ErrUnconfirmed, ended(ctx))
 	}
 	return fmt.Errorf("%w: %v", ErrUnconfirmed, err) //nolint:errorlint // err says that nothing was sent
+}
+
+// answered reports whether the confirm of what was written last has come, or its channel has closed.
+func (f *flight) answered() bool {
+	select {
+	case <-f.confirm.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// outcome judges a flight that was answered; one that shared its channel, or was alone there.
+func (f *flight) outcome(shared bool) (again bool, err error) {
+	confirmed := f.confirm.Acked()
+	returned := f.channel.settle(f)
+	switch {
+	case confirmed && returned != nil:
+		return false, unroutable(returned)
+	case confirmed:
+		return false, nil
+	case !f.channel.IsClosed():
+		return false, fmt.Errorf("%w: it was nacked, as a full queue does, or one without a majority of its nodes", ErrNacked)
+	}
+	if reason := f.channel.exception(); reason != nil {
+		if err := exception(reason, f.Publication); err != nil {
+			return false, err
+		}
+		if !shared {
+			return false, blamed(reason)
+		}
+		f.suspect = true
+	}
+	return true, nil
 }
 
 // confirmChannel is a channel in confirm mode that finds out which messages were returned. On the wire a return comes
@@ -45,8 +81,8 @@ type confirmChannel struct {
 	pending map[uint64]*flight // the mandatory ones, by delivery tag
 }
 
-func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
-	if err := ch.Confirm(false); err != nil {
+func newConfirmChannel(ctx context.Context, ch *Channel, maxInFlight int) (*confirmChannel, error) {
+	if err := doOn(ctx, ch, func() error { return ch.Confirm(false) }); err != nil {
 		return nil, err
 	}
 	return &confirmChannel{
@@ -56,8 +92,10 @@ func newConfirmChannel(ch *Channel, maxInFlight int) (*confirmChannel, error) {
 	}, nil
 }
 
-// publish writes the message. It never blocks on the network.
+// publish writes the message, for which room was reserved. It never blocks on the network. Its errors are those of
+// [Channel.write].
 func (c *confirmChannel) publish(f *flight) error {
+	defer c.session.wire.release(len(f.Body))
 	f.channel, f.returned = c, nil
 	c.mu.Lock()
 	defer c.mu.Unlock()

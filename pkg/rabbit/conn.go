@@ -141,12 +141,12 @@ func (c *Conn) trySendable(s *session, n int) bool {
 
 // sendable is trySendable that waits while ctx lives. It returns nil as well when the session has ended.
 func (c *Conn) sendable(ctx context.Context, s *session, n int) error {
-	for c.blocked.Load() && s.alive() {
+	for {
 		c.mu.Lock()
-		changed := c.changed
+		blocked, changed := c.session == s && c.state.Phase == Blocked, c.changed
 		c.mu.Unlock()
-		if !c.blocked.Load() {
-			break
+		if !blocked {
+			return s.wire.reserve(ctx, n)
 		}
 		select {
 		case <-changed:
@@ -154,7 +154,6 @@ func (c *Conn) sendable(ctx context.Context, s *session, n int) error {
 			return c.notSent(ctx)
 		}
 	}
-	return s.wire.reserve(ctx, n)
 }
 
 // notSent is the error of a publish that ctx ended before anything was written.
@@ -266,9 +265,8 @@ func (c *Conn) change(s *session, next State) {
 // dial tries all addresses, round after round, until one answers or ctx ends.
 func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 	order := slices.Clone(c.addresses)
-	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	if first {
-		order = slices.Clone(c.addresses)
+	if !first {
+		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
 	for round := 0; ; round++ {
 		woken := c.backoff.woken() // before the attempt, which may fail just before another connection is made

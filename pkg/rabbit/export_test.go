@@ -17,10 +17,11 @@ func (p *Publisher) InFlight() int { return len(p.slots) }
 
 // Waiting returns how many calls wait for their replies.
 func (r *Requester) Waiting() int {
-	ch := r.channel.current.Load()
-	if ch == nil {
+	p := r.channel.current.Load()
+	if p == nil {
 		return 0
 	}
+	ch := p.made
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	return len(ch.waiting)

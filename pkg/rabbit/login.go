@@ -87,12 +87,6 @@ func fatal(err error) bool {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
 		return e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed && !atLimit(e)
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[x509.HostnameError](err)
-	return ok
+	return errors.As(err, new(*tls.CertificateVerificationError)) ||
+		errors.As(err, new(x509.UnknownAuthorityError)) || errors.As(err, new(x509.HostnameError))
 }

@@ -14,14 +14,9 @@ import (
 // outcome: flush after the last.
 type Pipeline struct {
 	publisher *Publisher
-	flights   []pipelined // oldest first
+	flights   []*flight // oldest first
 	failed    []error
 	failures  int
-}
-
-type pipelined struct {
-	*flight
-	done func(error) error
 }
 
 // Pipeline makes a pipeline on the publisher, whose limit of publishes in flight it shares.
@@ -36,51 +31,34 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 	if err := m.check(p.config.MaxBody); err != nil {
 		return err
 	}
-	for len(l.flights) > 0 && l.settled() {
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	f := &flight{Publication: m, done: done}
+	if err := p.write(ctx, p.channel, f); err != nil {
+		p.release()
+		return err
+	}
+	l.flights = append(l.flights, f)
+	return nil
+}
+
+// acquire takes a slot. Before that it finishes the oldest publishes, as long as they have their outcomes or there is no
+// slot: a pipeline that waited for one while it held others, along with more that do the same, would wait forever.
+func (l *Pipeline) acquire(ctx context.Context) error {
+	p := l.publisher
+	if p.refuses.Load() {
+		return errPublisherClosed
+	}
+	for len(l.flights) > 0 {
+		if !l.flights[0].answered() && p.tryAcquire() {
+			return nil
+		}
 		if !l.finishOldest(ctx, false) {
 			return p.conn.notSent(ctx)
 		}
 	}
-	if err := l.acquire(ctx); err != nil {
-		return err
-	}
-	f := &flight{Publication: m}
-	if err := p.start(ctx, &p.channel, f); err != nil {
-		p.release()
-		return err
-	}
-	l.flights = append(l.flights, pipelined{f, done})
-	return nil
-}
-
-// acquire takes a slot, making room by waiting for the pipeline's own oldest publish.
-func (l *Pipeline) acquire(ctx context.Context) error {
-	for {
-		if err := l.publisher.refuses(); err != nil {
-			return err
-		}
-		select {
-		case l.publisher.slots <- struct{}{}:
-			return nil
-		default:
-		}
-		if len(l.flights) == 0 {
-			return l.publisher.acquire(ctx)
-		}
-		if !l.finishOldest(ctx, false) {
-			return l.publisher.conn.notSent(ctx)
-		}
-	}
-}
-
-// settled reports whether the oldest publish has its outcome.
-func (l *Pipeline) settled() bool {
-	select {
-	case <-l.flights[0].confirm.Done():
-		return true
-	default:
-		return false
-	}
+	return p.acquire(ctx)
 }
 
 // maxFailed is how many errors Flush returns.
@@ -90,16 +68,16 @@ const maxFailed = 100
 // returns false, and the publish keeps its place: the context of a later message does not end it.
 func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
 	p, oldest := l.publisher, l.flights[0]
-	settled, err := p.follow(ctx, oldest.flight)
+	settled, err := p.follow(ctx, p.channel, oldest)
 	switch {
 	case settled:
 		p.release()
-	case !giveUp && p.refuses() == nil:
+	case !giveUp:
 		return false
 	default:
-		p.abandon(oldest.flight)
+		p.abandon(oldest)
 	}
-	l.flights[0] = pipelined{}
+	l.flights[0] = nil
 	l.flights = l.flights[1:]
 	if oldest.done != nil {
 		err = oldest.done(err)

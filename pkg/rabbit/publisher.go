@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -28,19 +28,19 @@ type PublisherConfig struct {
 type Publisher struct {
 	conn    *Conn
 	config  PublisherConfig
-	channel publishing
+	channel *publishing
 
 	slots chan struct{} // one for each publish in flight
 	trial chan struct{} // held by the one suspect that is published again
 
-	closing chan struct{}   // closed when Close begins
+	refuses atomic.Bool     // Close has been called
+	closing chan struct{}   // closed then
 	closed  context.Context //nolint:containedctx // it ends when Close stops waiting
-	close   context.CancelFunc
-	once    sync.Once
+	close   context.CancelCauseFunc
 }
 
 // publishing is the channel that flights go over.
-type publishing = reopened[confirmChannel, *confirmChannel]
+type publishing = reopened[*confirmChannel]
 
 // NewPublisher makes a publisher. It does not connect or block; Close ends it.
 func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
@@ -56,18 +56,15 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 		trial:   make(chan struct{}, 1),
 		closing: make(chan struct{}),
 	}
-	p.closed, p.close = context.WithCancel(context.Background())
+	p.closed, p.close = context.WithCancelCause(context.Background())
 	p.channel = p.publishing(config.MaxInFlight)
 	return p
 }
 
-func (p *Publisher) publishing(maxInFlight int) publishing {
-	return publishing{
-		conn: p.conn, life: p.closed, over: errPublisherClosed, turn: make(chan struct{}, 1),
-		open: func(ctx context.Context, ch *Channel, _ *confirmChannel) (*confirmChannel, error) {
-			return callOn(ctx, ch, func() (*confirmChannel, error) { return newConfirmChannel(ch, maxInFlight) })
-		},
-	}
+func (p *Publisher) publishing(maxInFlight int) *publishing {
+	return newReopened(p.closed, p.conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
+		return newConfirmChannel(ctx, ch, maxInFlight)
+	})
 }
 
 // Publish sends m and blocks until the broker has confirmed it, or until ctx ends. It returns nil if and only if the
@@ -81,11 +78,11 @@ func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
 		return err
 	}
 	f := &flight{Publication: m}
-	if err := p.start(ctx, &p.channel, f); err != nil {
+	if err := p.write(ctx, p.channel, f); err != nil {
 		p.release()
 		return err
 	}
-	settled, err := p.follow(ctx, f)
+	settled, err := p.follow(ctx, p.channel, f)
 	if settled {
 		p.release()
 	} else {
@@ -96,13 +93,11 @@ func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
 
 // acquire takes a slot.
 func (p *Publisher) acquire(ctx context.Context) error {
-	if ended := p.refuses(); ended != nil {
-		return ended
+	if p.refuses.Load() {
+		return errPublisherClosed
 	}
-	select {
-	case p.slots <- struct{}{}:
+	if p.tryAcquire() { // a select of one channel is cheaper
 		return nil
-	default:
 	}
 	select {
 	case p.slots <- struct{}{}:
@@ -114,65 +109,63 @@ func (p *Publisher) acquire(ctx context.Context) error {
 	}
 }
 
-// errPublisherClosed is an [ErrClosed].
-var errPublisherClosed = fmt.Errorf("the publisher is %w", ErrClosed)
-
-// refuses returns an error once Close has been called.
-func (p *Publisher) refuses() error {
+// tryAcquire takes a slot if there is one.
+func (p *Publisher) tryAcquire() bool {
 	select {
-	case <-p.closing:
-		return errPublisherClosed
+	case p.slots <- struct{}{}:
+		return true
 	default:
-		return nil
+		return false
 	}
 }
+
+// errPublisherClosed is an [ErrClosed].
+var errPublisherClosed = fmt.Errorf("the publisher is %w", ErrClosed)
 
 // release frees a slot.
 func (p *Publisher) release() { <-p.slots }
 
-// start writes the message, waiting through lost connections. An error is the end of the publish.
-func (p *Publisher) start(ctx context.Context, channel *publishing, f *flight) error {
+// write writes the message, waiting through lost connections. An error is the end of the publish.
+func (p *Publisher) write(ctx context.Context, channel *publishing, f *flight) error {
 	for {
+		if f.written && p.refuses.Load() { // Close waits for what is in flight, not for it to be published again
+			return errUnconfirmedAtClose
+		}
 		ch, err := channel.ready(ctx, len(f.Body))
 		if err != nil {
 			return f.interrupted(ctx, err)
 		}
-		if err = ch.fits(f.Publication); err != nil {
-			ch.session.wire.release(len(f.Body))
-			return f.interrupted(ctx, err)
-		}
 		err = ch.publish(f)
-		ch.session.wire.release(len(f.Body))
 		switch {
 		case err == nil:
 			f.written = true
 			return nil
-		case ch.alive():
-			return f.interrupted(ctx, because(ErrInvalid, err))
+		case errors.Is(err, ErrInvalid):
+			return f.interrupted(ctx, err)
 		}
 		// The channel is gone, and with it what may have been written of the message.
 		f.written = f.written || !errors.Is(err, amqp.ErrClosed)
 	}
 }
 
-// follow waits for the outcome of what start has written, and starts it again where that is needed. A flight that is not
-// settled when it returns, because ctx has ended or the publisher was closed, can be followed again.
-func (p *Publisher) follow(ctx context.Context, f *flight) (settled bool, err error) {
-	for !f.suspect {
+// follow waits for the outcome of what was written, and writes it again where that is needed. A flight that is not settled
+// when it returns, because ctx has ended, can be followed again.
+func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) (settled bool, err error) {
+	for {
 		if err := p.await(ctx, f); err != nil {
-			return false, err
+			return ctx.Err() == nil, err
 		}
-		again, err := p.outcome(f, false)
-		if !again {
+		shared := channel == p.channel
+		if again, err := f.outcome(shared); !again {
 			return true, err
 		}
-		if !f.suspect {
-			if err := p.again(ctx, &p.channel, f); err != nil {
-				return ctx.Err() == nil, err
-			}
+		if f.suspect && shared {
+			return p.alone(ctx, f)
+		}
+		if err := p.write(ctx, channel, f); err != nil {
+			return ctx.Err() == nil, err
 		}
 	}
-	return p.alone(ctx, f)
 }
 
 // alone publishes a suspect on a channel that is opened for it. What happens there, it has caused.
@@ -191,25 +184,16 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 			ch.close(ctx)
 		}
 	}()
-	for {
-		if err := p.again(ctx, &channel, f); err != nil {
-			return ctx.Err() == nil, err
-		}
-		if err := p.await(ctx, f); err != nil {
-			return false, err
-		}
-		if again, err := p.outcome(f, true); !again {
-			return true, err
-		}
+	if err := p.write(ctx, channel, f); err != nil {
+		return ctx.Err() == nil, err
 	}
+	return p.follow(ctx, channel, f)
 }
 
 // await waits for the confirm, or the end of the channel.
 func (p *Publisher) await(ctx context.Context, f *flight) error {
-	select {
-	case <-f.confirm.Done():
+	if f.answered() {
 		return nil
-	default:
 	}
 	select {
 	case <-f.confirm.Done():
@@ -222,38 +206,6 @@ func (p *Publisher) await(ctx context.Context, f *flight) error {
 }
 
 var errUnconfirmedAtClose = fmt.Errorf("%w when the publisher was closed", ErrUnconfirmed)
-
-// outcome judges a flight whose confirm has come, or whose channel has closed; one that was alone there, or not.
-func (p *Publisher) outcome(f *flight, alone bool) (again bool, err error) {
-	confirmed := f.confirm.Acked()
-	returned := f.channel.settle(f)
-	switch {
-	case confirmed && returned != nil:
-		return false, unroutable(returned)
-	case confirmed:
-		return false, nil
-	case !f.channel.IsClosed():
-		return false, fmt.Errorf("%w: it was nacked, as a full queue does, or one without a majority of its nodes", ErrNacked)
-	}
-	if reason := f.channel.exception(); reason != nil {
-		if err := exception(reason, f.Publication); err != nil {
-			return false, err
-		}
-		if alone {
-			return false, blamed(reason)
-		}
-		f.suspect = true
-	}
-	return true, nil
-}
-
-// again starts a flight once more.
-func (p *Publisher) again(ctx context.Context, channel *publishing, f *flight) error {
-	if p.refuses() != nil {
-		return errUnconfirmedAtClose
-	}
-	return p.start(ctx, channel, f)
-}
 
 // abandon leaves a flight whose caller has given up. Its slot stays taken until the broker has answered or the channel
 // is gone, so that no more returns can come than there is room for.
@@ -268,13 +220,12 @@ func (p *Publisher) abandon(f *flight) {
 // Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not
 // confirmed by then ends as ErrUnconfirmed. Close is safe to call twice.
 func (p *Publisher) Close(ctx context.Context) error {
-	first := false
-	p.once.Do(func() { first = true; close(p.closing) })
-	if !first {
+	if p.refuses.Swap(true) {
 		return nil
 	}
+	close(p.closing)
 	err := p.drain(ctx)
-	p.close()
+	p.close(errPublisherClosed)
 	if ch := p.channel.shut(); ch != nil {
 		ch.close(ctx)
 	}

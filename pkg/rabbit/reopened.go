@@ -9,88 +9,91 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// reopened is a channel that is opened when it is first needed, and again when it is gone. C is built on a [Channel].
-type reopened[C any, P builtOn[C]] struct {
+// reopened is a channel that is opened when it is first needed, and again when it is gone. T is what its owner makes of
+// it to publish with.
+type reopened[T any] struct {
 	conn *Conn
 	life context.Context //nolint:containedctx // of the owner: there are no more channels after it
-	over error           // what ready returns then
-	// open makes a channel ready. The one before is nil the first time. A channel that it fails on is closed.
-	open func(ctx context.Context, ch *Channel, last P) (P, error)
+	// prepare makes a channel ready. One that it fails on is closed.
+	prepare func(context.Context, *Channel) (T, error)
 
-	current atomic.Pointer[C]
+	current atomic.Pointer[prepared[T]]
 	turn    chan struct{} // held by the caller that opens
 }
 
-type builtOn[C any] interface {
-	*C
-	usable() bool
-	base() *Channel
+// prepared is one channel, and what was made of it.
+type prepared[T any] struct {
+	channel *Channel
+	made    T
 }
 
-// usable reports whether the channel can be written to.
-func (ch *Channel) usable() bool { return ch.alive() }
+func newReopened[T any](life context.Context, conn *Conn, prepare func(context.Context, *Channel) (T, error)) *reopened[T] {
+	return &reopened[T]{conn: conn, life: life, prepare: prepare, turn: make(chan struct{}, 1)}
+}
 
-func (ch *Channel) base() *Channel { return ch }
-
-// ready returns an open channel on which n bytes may be written now. They are reserved: see [wire.reserve].
-func (r *reopened[C, P]) ready(ctx context.Context, n int) (P, error) {
+// ready returns an open channel on which a message with a body of n bytes may be written now. Room for it is reserved: see
+// [wire.reserve]. When the owner's life has ended, the error is the cause of that.
+func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
 	if ctx.Err() != nil {
-		return nil, r.conn.notSent(ctx)
+		return made, r.conn.notSent(ctx)
 	}
-	if ch := P(r.current.Load()); ch != nil && ch.usable() && r.conn.trySendable(ch.base().session, n) {
-		return ch, nil
+	if p := r.current.Load(); p != nil && p.channel.alive() && r.conn.trySendable(p.channel.session, n) {
+		return p.made, nil
 	}
 	living, stop := either(ctx, r.life)
 	defer stop()
-	ch, err := r.get(living)
+	p, err := r.get(living)
 	if err == nil {
-		err = r.conn.sendable(living, ch.base().session, n)
+		err = r.conn.sendable(living, p.channel.session, n)
 	}
-	if err != nil && living.Err() != nil && ctx.Err() == nil {
-		err = r.over
+	if err != nil && r.life.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(r.life)
 	}
-	return ch, err
+	return p.made, err
 }
 
 // get returns the open channel, or opens one.
-func (r *reopened[C, P]) get(ctx context.Context) (P, error) {
+func (r *reopened[T]) get(ctx context.Context) (p prepared[T], _ error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
-		return nil, r.conn.notSent(ctx)
+		return p, r.conn.notSent(ctx)
 	}
-	last := P(r.current.Load())
-	if last != nil && last.usable() {
-		return last, nil
+	if last := r.current.Load(); last != nil && last.channel.alive() {
+		return *last, nil
 	}
 	for failures := 0; ; failures++ {
 		ch, err := r.conn.Channel(ctx)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
-		opened, err := r.open(ctx, ch, last)
+		made, err := r.prepare(ctx, ch)
 		if err == nil {
-			r.current.Store(opened)
-			return opened, nil
+			p = prepared[T]{ch, made}
+			r.current.Store(&p)
+			return p, nil
 		}
 		ch.close(ctx)
 		switch e, ok := errors.AsType[*amqp.Error](err); {
 		case ctx.Err() != nil:
-			return nil, r.conn.notSent(ctx)
+			return p, r.conn.notSent(ctx)
 		case ok && e.Code == amqp.ResourceLocked:
 			// A queue still belongs to the connection that was lost, for as long as the broker does not know it.
 			if r.conn.pause(ctx, failures) != nil {
-				return nil, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
+				return p, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
 			}
 		case ch.session.alive():
-			return nil, err
+			return p, err
 		}
 	}
 }
 
-// shut keeps everybody from opening another channel, and returns the last one; nil if there was none.
-func (r *reopened[C, P]) shut() P {
+// shut keeps everybody from opening another channel, and returns what was made of the last one, if there was one.
+func (r *reopened[T]) shut() (last T) {
 	r.turn <- struct{}{}
-	return r.current.Load()
+	if p := r.current.Load(); p != nil {
+		last = p.made
+	}
+	return last
 }

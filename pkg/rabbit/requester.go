@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -30,9 +31,10 @@ type RequesterConfig struct {
 type Requester struct {
 	conn    *Conn
 	config  RequesterConfig
-	channel reopened[replyChannel, *replyChannel]
-	close   context.CancelFunc // ends the life of channel
-	once    sync.Once
+	channel *reopened[*replyChannel]
+	hints   atomic.Pointer[Channel] // what PublishHint publishes on; nil before the first call
+	close   context.CancelCauseFunc // ends the life of channel
+	closing atomic.Bool             // Close has been called
 	readers sync.WaitGroup
 }
 
@@ -41,12 +43,9 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 	if config.MaxBody <= 0 {
 		config.MaxBody = DefaultMaxBody
 	}
-	if config.OnLate == nil {
-		config.OnLate = func(*Delivery) {}
-	}
-	life, end := context.WithCancel(context.Background())
+	life, end := context.WithCancelCause(context.Background())
 	r := &Requester{conn: conn, config: config, close: end}
-	r.channel = reopened[replyChannel, *replyChannel]{conn: conn, life: life, over: errRequesterClosed, turn: make(chan struct{}, 1), open: r.open}
+	r.channel = newReopened(life, conn, r.prepare)
 	return r
 }
 
@@ -71,7 +70,6 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 			request.Expiration = strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10)
 		}
 		waiting, err := ch.publish(&request)
-		ch.session.wire.release(len(m.Body))
 		if errors.Is(err, amqp.ErrClosed) {
 			continue // nothing was written
 		}
@@ -82,25 +80,37 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		case a := <-waiting:
 			return a.reply, a.err
 		case <-ctx.Done():
-			ch.forget(m.CorrelationId)
-			return nil, fmt.Errorf("%w: %w", ErrUnconfirmed, ended(ctx))
+			ch.end(m.CorrelationId, answer{}) // which nobody reads
+			return nil, because(ErrUnconfirmed, ended(ctx))
 		}
 	}
 }
 
+// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their
+// own channel, which lasts as long as the connection: where one may not be published, or its exchange does not exist,
+// the broker closes that channel, and no call suffers.
+func (r *Requester) PublishHint(m *Publication) {
+	ch := r.hints.Load()
+	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
+		return
+	}
+	defer ch.session.wire.release(len(m.Body))
+	hint := *m
+	hint.Mandatory = false // nobody looks at what comes back
+	_, _ = ch.write(context.Background(), &hint)
+}
+
 var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
-// open makes a channel ready for requests and replies.
-func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (*replyChannel, error) {
+// prepare makes a channel ready for requests and replies, and another for hints, which lasts as long as the connection:
+// closed or not, since what the broker closed it for has not changed.
+func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) {
 	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
-	if err == nil && last != nil && last.session == ch.session {
-		c.hints = last.hints // closed or not: what the broker closed it for has not changed
-	} else if err == nil {
-		c.hints, err = r.conn.Channel(ctx)
-	}
-	if err == nil && !ch.alive() { // a connection lost meanwhile leaves the two on different ones
-		c.hints.close(ctx)
-		err = amqp.ErrClosed
+	if last := r.hints.Load(); err == nil && (last == nil || last.session != ch.session) {
+		var hints *Channel
+		if hints, err = r.conn.Channel(ctx); err == nil {
+			r.hints.Store(hints)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
@@ -117,7 +127,7 @@ func (r *Requester) open(ctx context.Context, ch *Channel, last *replyChannel) (
 // read hands the replies on until there will be no more.
 func (r *Requester) read(c *replyChannel) {
 	for d := range c.deliveries {
-		if !c.end(d.CorrelationId, answer{reply: &d}) {
+		if waited := c.end(d.CorrelationId, answer{reply: &d}); !waited && r.config.OnLate != nil {
 			r.config.OnLate(&d)
 		}
 	}
@@ -137,11 +147,10 @@ func (r *Requester) read(c *replyChannel) {
 // Close fails the calls that wait, with ErrUnconfirmed where the request was written and ErrClosed where not, and waits
 // until all has ended, while ctx lives. Close is safe to call twice.
 func (r *Requester) Close(ctx context.Context) error {
-	first := false
-	r.once.Do(func() { first = true; r.close() })
-	if !first {
+	if r.closing.Swap(true) {
 		return nil
 	}
+	r.close(errRequesterClosed)
 	ch := r.channel.shut()
 	if ch == nil {
 		return nil
@@ -149,20 +158,14 @@ func (r *Requester) Close(ctx context.Context) error {
 	ch.fail(func(*Publication) error {
 		return fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
 	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	_, err := await(ctx, func() (struct{}, error) {
 		closing := context.WithoutCancel(ctx)
 		ch.close(closing)
-		ch.hints.close(closing)
+		r.hints.Load().close(closing)
 		r.readers.Wait() // until the connection ends, where the broker does not answer
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ended(ctx)
-	}
+		return struct{}{}, nil
+	}, func(struct{}) {})
+	return err
 }
 
 // answer is what a call ends with.
@@ -177,7 +180,6 @@ type replyChannel struct {
 	replyTo    string
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
-	hints      *Channel // what PublishHint publishes on
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended
@@ -205,55 +207,39 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	return c, err
 }
 
-// usable reports whether replies can come over the channel.
-func (c *replyChannel) usable() bool {
-	if !c.alive() {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.waiting != nil
-}
-
-// publish writes the request. It never blocks on the network. The error is amqp.ErrClosed where nothing was written.
+// publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed where
+// nothing was written.
 func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
+	defer c.session.wire.release(len(m.Body))
 	m.ReplyTo = c.replyTo
-	if err := c.fits(m); err != nil {
+	answers, err := c.expect(m)
+	if err != nil {
 		return nil, err
 	}
-	answers := make(chan answer, 1)
-	c.mu.Lock()
-	_, taken := c.waiting[m.CorrelationId]
-	switch {
-	case c.waiting == nil:
-		c.mu.Unlock()
-		return nil, amqp.ErrClosed
-	case taken:
-		c.mu.Unlock()
-		return nil, fmt.Errorf("%w: the correlation id %q is in use", ErrInvalid, m.CorrelationId)
-	}
-	c.waiting[m.CorrelationId] = waiter{m, answers}
-	c.mu.Unlock()
-
-	_, err := c.write(context.Background(), m) // there is no call here to wait for
+	_, err = c.write(context.Background(), m) // there is no call here to wait for
 	if err == nil {
 		return answers, nil
 	}
-	c.forget(m.CorrelationId)
-	switch {
-	case errors.Is(err, amqp.ErrClosed):
+	c.end(m.CorrelationId, answer{})
+	if errors.Is(err, amqp.ErrClosed) || errors.Is(err, ErrInvalid) {
 		return nil, err
-	case c.alive():
-		return nil, because(ErrInvalid, err)
-	default:
-		return nil, because(ErrUnconfirmed, err)
 	}
+	return nil, because(ErrUnconfirmed, err)
 }
 
-func (c *replyChannel) forget(correlationID string) {
+// expect notes that m waits for an answer.
+func (c *replyChannel) expect(m *Publication) (<-chan answer, error) {
 	c.mu.Lock()
-	delete(c.waiting, correlationID)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		return nil, amqp.ErrClosed
+	}
+	if _, taken := c.waiting[m.CorrelationId]; taken {
+		return nil, fmt.Errorf("%w: the correlation id %q is in use", ErrInvalid, m.CorrelationId)
+	}
+	answers := make(chan answer, 1)
+	c.waiting[m.CorrelationId] = waiter{m, answers}
+	return answers, nil
 }
 
 // end gives a waiting call its answer, and reports whether there was one.
@@ -268,8 +254,9 @@ func (c *replyChannel) end(correlationID string, a answer) bool {
 	return ok
 }
 
-// fail ends all calls that wait, each for its reason, and lets no more in.
+// fail ends all calls that wait, each for its reason, and lets no more in: the channel is about to be closed.
 func (c *replyChannel) fail(why func(*Publication) error) {
+	c.retired.Store(true)
 	c.mu.Lock()
 	waiting := c.waiting
 	c.waiting = nil

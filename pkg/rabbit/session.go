@@ -15,22 +15,17 @@ import (
 // answerTimeout is how long closing something waits for a broker that may not answer any more: see [session.patience].
 const answerTimeout = 5 * time.Second
 
-// session is one life of the connection.
+// session is one life of the connection. Between the driver and the network lie, from below, the [wire], TLS where the
+// address asks for it, and the look at incoming frames.
 type session struct {
 	*amqp.Connection
-	*link
 	address string
-	closed  chan *amqp.Error
-	blocks  chan amqp.Blocking
-	silent  atomic.Bool // the broker has not answered in time, and not since
-}
-
-// link is what lies between the driver and the network: from below the [wire], TLS where the address asks for it, and
-// the look at incoming frames.
-type link struct {
 	wire    *wire
 	inbound *frames.Reader // nil before all of that stands
 	unbind  func() bool
+	closed  chan *amqp.Error
+	blocks  chan amqp.Blocking
+	silent  atomic.Bool // the broker has not answered in time, and not since
 }
 
 // open makes one attempt at one address.
@@ -40,46 +35,41 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
-	l := &link{unbind: func() bool { return true }}
-	conn, err := amqp.DialConfig(a.plain, amqp.Config{
+	s := &session{address: a.shown, unbind: func() bool { return true }}
+	var err error
+	s.Connection, err = amqp.DialConfig(a.plain, amqp.Config{
 		SASL:       candid(a.logins, properties),
 		Heartbeat:  c.config.Heartbeat,
 		Properties: properties,
 		Locale:     "en_US",
-		Dial:       func(_, host string) (net.Conn, error) { return c.dialLink(ctx, l, a, host) },
+		Dial:       func(_, host string) (net.Conn, error) { return c.reach(ctx, s, a, host) },
 	})
-	l.unbind() // before cancel
+	s.unbind() // before cancel
 	if err != nil {
-		return nil, l.failed(err)
+		return nil, s.failed(err)
 	}
-	return &session{
-		Connection: conn, link: l, address: a.shown,
-		closed: conn.NotifyClose(make(chan *amqp.Error, 1)),
-		blocks: conn.NotifyBlocked(make(chan amqp.Blocking, 8)),
-	}, nil
+	s.closed = s.NotifyClose(make(chan *amqp.Error, 1))
+	s.blocks = s.NotifyBlocked(make(chan amqp.Blocking, 8))
+	return s, nil
 }
 
-// dialLink connects to a host, and returns what the driver is to read and write. Until unbind is called, the end of ctx
+// reach connects to a host, and returns what the driver is to read and write. Until unbind is called, the end of ctx
 // ends reading and writing.
-func (c *Conn) dialLink(ctx context.Context, l *link, a address, host string) (net.Conn, error) {
+func (c *Conn) reach(ctx context.Context, s *session, a address, host string) (net.Conn, error) {
 	var d net.Dialer
 	n, err := d.DialContext(ctx, "tcp", host)
 	if err != nil {
 		return nil, err
 	}
-	l.wire = newWire(n, &c.blocked)
-	deadline, _ := ctx.Deadline()
-	if err := n.SetDeadline(deadline); err != nil { // the driver lifts it when it has logged in
-		return l.wire, err
-	}
+	s.wire = newWire(n, &c.blocked)
 	// A peer that accepts and says nothing must not hold up the end of ctx.
-	l.unbind = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
-	secured, err := a.secure(ctx, l.wire, c.config.TLS)
+	s.unbind = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
+	secured, err := a.secure(ctx, s.wire, c.config.TLS)
 	if err != nil {
-		return l.wire, err
+		return s.wire, err
 	}
-	l.inbound = frames.NewReader(secured)
-	return readableConn{secured, l.inbound}, nil
+	s.inbound = frames.NewReader(secured)
+	return readableConn{secured, s.inbound}, nil
 }
 
 // readableConn is a connection that is read through inbound.
@@ -90,13 +80,13 @@ type readableConn struct {
 
 func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
-// failed ends what stands of the link, and explains why it is of no use.
-func (l *link) failed(err error) error {
-	if l.wire != nil {
-		_ = l.wire.Close()
+// failed ends what stands of a session, and explains why it is of no use.
+func (s *session) failed(err error) error {
+	if s.wire != nil {
+		_ = s.wire.Close()
 	}
-	if l.inbound != nil {
-		return explain(err, l.inbound.Failure())
+	if s.inbound != nil {
+		return explain(err, s.inbound.Failure())
 	}
 	return err
 }

@@ -2,20 +2,25 @@ package rabbit
 
 import (
 	"cmp"
-	"container/list"
 	"context"
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
-	// wireBuffer is how many bytes may wait to be written before publishers are held back.
+	// wireBuffer is how many bytes of messages may wait to be written before publishers are held back.
 	wireBuffer = 1 << 20
+	// messageOverhead is what a message counts for beside its body. It stands for headers and properties, which nobody
+	// measures here; and so there is an end to messages without a body, too.
+	messageOverhead = 1 << 10
 	// writeTimeout is how long a write may make no progress at all before the connection is given up. While the
 	// broker blocks the connection it does not run: then it is the broker's wish that nothing moves.
 	writeTimeout = 30 * time.Second
@@ -26,31 +31,30 @@ const (
 
 // wire is the net.Conn below the driver. The driver writes once per frame group, under locks that its reader needs too,
 // and without a deadline. So Write only appends to a buffer and never blocks; one goroutine writes the buffer out, many
-// messages at a time when many goroutines send. Back-pressure is taken by reserve, before anything is locked.
+// messages at a time when many goroutines send. Back-pressure is taken by reserve, before anything is locked; only messages
+// take part in it, since acks, heartbeats and calls are few.
 type wire struct {
 	net.Conn
 	blocked *atomic.Bool // the connection's
 
-	mu       sync.Mutex
-	pending  []byte
-	reserved int // bytes that reserve has let in and that are not pending yet
-	err      error
-	closing  bool
-	waiting  list.List // of room
+	room *semaphore.Weighted // wireBuffer, less what is reserved or pending
+
+	mu      sync.Mutex
+	pending []byte
+	given   int64 // of room: released, and free again when what is pending is on its way
+	err     error
+	closing bool
 
 	failed atomic.Bool // what is written from now on is lost
 	wake   chan struct{}
 	done   chan struct{} // the writing goroutine has ended
 }
 
-// room is what somebody waits for.
-type room struct {
-	bytes int
-	made  chan struct{} // closed when they are reserved
-}
-
 func newWire(c net.Conn, blocked *atomic.Bool) *wire {
-	w := &wire{Conn: c, blocked: blocked, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	w := &wire{
+		Conn: c, blocked: blocked, room: semaphore.NewWeighted(wireBuffer),
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	go w.flush()
 	return w
 }
@@ -88,70 +92,40 @@ func (w *wire) signal() {
 	}
 }
 
-// tryReserve makes room for n bytes more, and reports whether there is any now and nobody waits for it. The caller that has
-// reserved writes, and then calls release with the same n. What is pending never exceeds wireBuffer by more than one
-// message. A connection that has failed has room for everything, and what is written is lost.
-func (w *wire) tryReserve(n int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.take(n)
-}
+// share is what a message with a body of n bytes takes of the room. One that is larger than all of it takes all of it.
+func share(n int) int64 { return int64(min(n+messageOverhead, wireBuffer)) }
 
-// take is tryReserve for the holder of mu.
-func (w *wire) take(n int) bool {
-	if w.full() || w.waiting.Len() > 0 {
-		return false
-	}
-	w.reserved += n
-	return true
-}
+// tryReserve makes room for a message with a body of n bytes, and reports whether there is any now and nobody waits for
+// it. The caller that has reserved writes, and then calls release with the same n.
+func (w *wire) tryReserve(n int) bool { return w.room.TryAcquire(share(n)) }
 
-// reserve is tryReserve that waits while ctx lives. First come, first served.
+// reserve is tryReserve that waits while ctx lives. First come, first served. Nobody waits for long on a connection that
+// has failed: what is written to it is lost, and never pending.
 func (w *wire) reserve(ctx context.Context, n int) error {
-	w.mu.Lock()
-	if w.take(n) {
-		w.mu.Unlock()
+	if w.tryReserve(n) { // though ctx has ended
 		return nil
 	}
-	own := room{n, make(chan struct{})}
-	place := w.waiting.PushBack(own)
-	w.mu.Unlock()
-	select {
-	case <-own.made:
-		return nil
-	case <-ctx.Done():
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	select {
-	case <-own.made:
-		return nil
-	default:
-		w.waiting.Remove(place)
+	if w.room.Acquire(ctx, share(n)) != nil {
 		return because(ErrBlocked, ended(ctx))
 	}
+	return nil
 }
 
-// release returns n reserved bytes, which are pending now or will never be.
+// release gives back what was reserved for a message that has been written, or never will be. While anything is pending,
+// that may be the message, so the room is free only when the writing goroutine has taken it.
 func (w *wire) release(n int) {
 	w.mu.Lock()
-	w.reserved -= n
-	w.makeRoom()
-	w.mu.Unlock()
-}
-
-// full reports whether there is no room. The caller holds mu.
-func (w *wire) full() bool {
-	return len(w.pending)+w.reserved >= wireBuffer && w.err == nil && !w.closing
-}
-
-// makeRoom reserves for those who wait longest, and wakes them, while there is room. The caller holds mu.
-func (w *wire) makeRoom() {
-	for first := w.waiting.Front(); first != nil && !w.full(); first = w.waiting.Front() {
-		r := w.waiting.Remove(first).(room) //nolint:forcetypeassert // there is nothing else in it
-		w.reserved += r.bytes
-		close(r.made)
+	defer w.mu.Unlock()
+	w.given += share(n)
+	if len(w.pending) == 0 {
+		w.free()
 	}
+}
+
+// free frees the room of what is not pending any more. The caller holds mu.
+func (w *wire) free() {
+	w.room.Release(w.given)
+	w.given = 0
 }
 
 // SetDeadline sets the deadline for reading alone, and SetWriteDeadline does nothing: Write never blocks, and how long
@@ -167,7 +141,6 @@ func (w *wire) Close() error {
 	if !w.closing {
 		w.closing = true
 		w.failed.Store(true)
-		w.makeRoom()
 		_ = w.Conn.SetWriteDeadline(time.Now().Add(closeTimeout))
 	}
 	w.mu.Unlock()
@@ -182,27 +155,20 @@ func (w *wire) flush() {
 	for range w.wake {
 		// Goroutines that are about to send get to add theirs: fewer and larger writes.
 		runtime.Gosched()
-		for {
-			w.mu.Lock()
-			out, closing := w.pending, w.closing
-			if len(out) == 0 {
-				w.mu.Unlock()
-				if closing {
-					return
-				}
-				break
-			}
-			w.pending, spare = spare[:0], nil
-			w.makeRoom()
-			w.mu.Unlock()
-
-			if err := w.write(out); err != nil {
-				w.fail(err)
-				return
-			}
-			if cap(out) <= 3*wireBuffer { // with what append keeps in hand; only larger messages leave more
-				spare = out
-			}
+		w.mu.Lock()
+		out, last := w.pending, w.closing
+		w.pending = spare[:0]
+		w.free()
+		w.mu.Unlock()
+		if err := w.write(out); err != nil {
+			w.fail(err)
+			return
+		}
+		if last {
+			return
+		}
+		if spare = out; cap(out) > 3*wireBuffer { // a large message left more than append keeps in hand
+			spare = nil
 		}
 	}
 }
@@ -210,31 +176,19 @@ func (w *wire) flush() {
 // write writes p, for as long as something moves or the broker wants nothing to.
 func (w *wire) write(p []byte) error {
 	for len(p) > 0 {
-		last, err := w.extend()
-		if err != nil {
-			return err
+		w.mu.Lock()
+		last := w.closing // and Close has set the deadline
+		if !last {
+			_ = w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		}
+		w.mu.Unlock()
 		n, err := w.Conn.Write(p)
 		p = p[n:]
-		if err == nil {
-			continue
-		}
-		var e net.Error
-		if last || !errors.As(err, &e) || !e.Timeout() || n == 0 && !w.blocked.Load() {
+		if err != nil && (last || !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 && !w.blocked.Load()) {
 			return err
 		}
 	}
 	return nil
-}
-
-// extend gives the next write its time, unless Close has set the last.
-func (w *wire) extend() (last bool, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closing {
-		return true, nil
-	}
-	return false, w.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 }
 
 // fail gives up. Closing the network connection ends the driver's reader, which closes all. But a broker that closes the
@@ -245,10 +199,9 @@ func (w *wire) fail(err error) {
 	w.err = err
 	w.pending = nil
 	w.failed.Store(true)
-	w.makeRoom()
+	w.free()
 	w.mu.Unlock()
-	var e net.Error
-	if errors.As(err, &e) && e.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		_ = w.Conn.Close()
 		return
 	}
