@@ -18,12 +18,12 @@ type calls struct {
 	mu sync.Mutex
 	// By correlation id. Several may have the same one: a caller that lost its connection calls again.
 	running map[string][]*call
-	// The ids of calls that were called off before they were begun, and those of earlier ones.
-	gone, before map[string]struct{}
+	// The ids of the latest calls that were called off before they were begun.
+	gone map[string]struct{}
 }
 
-// maxGone bounds how many calls each of the two sets remembers.
-const maxGone = 10_000
+// maxGone bounds how many calls are remembered.
+const maxGone = 20_000
 
 // call is one request that is being handled.
 type call struct{ cancel context.CancelCauseFunc }
@@ -38,9 +38,6 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, gone := c.gone[id]; gone {
-		cancel(errCallerGone)
-	}
-	if _, gone := c.before[id]; gone {
 		cancel(errCallerGone)
 	}
 	c.running[id] = append(c.running[id], this)
@@ -65,7 +62,7 @@ func (c *calls) cancel(id string) {
 		return
 	}
 	if len(c.gone) == maxGone {
-		c.gone, c.before = make(map[string]struct{}), c.gone
+		clear(c.gone)
 	}
 	c.gone[id] = struct{}{}
 }
@@ -84,9 +81,9 @@ func (w *Worker) control() *rabbit.Consumer {
 	}
 	n, instance := w.conn.names, w.conn.uniqueInstance()
 	t := n.Control(w.Service().name, instance, requests...)
-	return rabbit.NewConsumer(w.conn.publish, rabbit.ConsumerConfig{
+	return rabbit.NewConsumer(w.conn.consume, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
-		Setup: w.conn.setup(w.conn.exclusive, t),
+		Setup: w.conn.setup(t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.CorrelationId)
 			return rabbit.Ack

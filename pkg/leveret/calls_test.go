@@ -35,15 +35,15 @@ func TestTwoCallsOfOneID(t *testing.T) {
 	require.Empty(t, c.running)
 }
 
-// TestCalledOffBeforeItBegan: a call that was called off while it waited ends as soon as it begins; so many are remembered,
-// the latest.
+// TestCalledOffBeforeItBegan: a call that was called off while it waited ends as soon as it begins. The
+// latest are remembered.
 func TestCalledOffBeforeItBegan(t *testing.T) {
 	t.Parallel()
 	c := calls{running: make(map[string][]*call), gone: make(map[string]struct{})}
-	for i := range 3 * maxGone {
+	for i := range maxGone + 10 {
 		c.cancel(strconv.Itoa(i))
 	}
-	for i, cause := range map[int]error{0: nil, maxGone: errCallerGone, 3*maxGone - 1: errCallerGone, 3 * maxGone: nil} {
+	for i, cause := range map[int]error{0: nil, maxGone: errCallerGone, maxGone + 9: errCallerGone, maxGone + 10: nil} {
 		ctx, done := c.begin(t.Context(), strconv.Itoa(i))
 		require.Equal(t, cause, context.Cause(ctx), "%d", i)
 		done()

@@ -70,12 +70,12 @@ type ConnConfig struct {
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource
 // alarm stops reading from those that publish. Both are made again whenever they are lost. It is safe for concurrent use.
 type Conn struct {
-	config              ConnConfig
-	publish             *rabbit.Conn
-	consume             *rabbit.Conn
-	declarer, exclusive *rabbit.Declarer
-	names               topology.Names
-	tel                 *telemetry
+	config   ConnConfig
+	publish  *rabbit.Conn
+	consume  *rabbit.Conn
+	declarer *rabbit.Declarer
+	names    topology.Names
+	tel      *telemetry
 }
 
 // Connect blocks until both connections are open, or ctx ends. An unreachable broker is tried again while ctx lives;
@@ -98,7 +98,7 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
 		return nil, errors.Join(err, c.publish.Close(ctx))
 	}
-	c.declarer, c.exclusive = rabbit.NewDeclarer(c.consume), rabbit.NewDeclarer(c.publish)
+	c.declarer = rabbit.NewDeclarer(c.consume)
 	if err := tel.observe(c); err != nil {
 		return nil, errors.Join(err, c.Close(ctx))
 	}
@@ -205,15 +205,15 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 }
 
 // setup returns what a consumer calls before it registers: it declares t, once more if some of it is missing.
-func (c *Conn) setup(d *rabbit.Declarer, t topology.Topology) func(context.Context, bool) error {
+func (c *Conn) setup(t topology.Topology) func(context.Context, bool) error {
 	if c.config.NoDeclare {
 		return nil
 	}
 	return func(ctx context.Context, missing bool) error {
 		if missing {
-			d.Forget(t)
+			c.declarer.Forget(t)
 		}
-		return d.Declare(ctx, t)
+		return c.declarer.Declare(ctx, t)
 	}
 }
 

@@ -61,7 +61,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		Logger:       w.log,
 		Handle:       e.handle,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup:        w.conn.setup(w.conn.declarer, e.topology),
+		Setup:        w.conn.setup(e.topology),
 	})
 }
 

@@ -164,6 +164,8 @@ var sentinelCodes = [...]struct {
 	{ErrClosed, Unavailable},
 	{context.DeadlineExceeded, DeadlineExceeded},
 	{context.Canceled, Canceled},
+	{errHandlerTimeout, DeadlineExceeded},
+	{errDeadline, DeadlineExceeded},
 }
 
 // RetryAfter says that the message should be tried again no sooner than d: it waits in the retry tier nearest d from

@@ -101,7 +101,7 @@ func (t *telemetry) observe(c *Conn) error {
 			o.ObserveInt64(up, connected, which)
 			o.ObserveInt64(lost, int64(s.Lost), which)
 		}
-		o.ObserveInt64(mismatches, c.declarer.Mismatches()+c.exclusive.Mismatches())
+		o.ObserveInt64(mismatches, c.declarer.Mismatches())
 		return nil
 	}, up, lost, mismatches)
 	return err

@@ -14,7 +14,7 @@ const (
 	persistent = 2
 )
 
-// clockSkew is how far the clocks of two machines may be apart before a deadline is believed to have passed.
+// clockSkew is how far the clocks of two machines may be apart, at most, before a deadline is believed to have passed.
 const clockSkew = 2 * time.Second
 
 // publishing returns a message as it travels.
@@ -41,7 +41,6 @@ func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 		p.DeliveryMode = transient
 		if !m.Deadline.IsZero() {
 			headers[wire.Deadline] = wire.FormatTime(m.Deadline)
-			p.Expiration = strconv.FormatInt(max(time.Until(m.Deadline).Milliseconds(), 1), 10)
 		}
 	}
 	return p
@@ -85,15 +84,22 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 
 // deadline returns when the caller of a request that arrived at the time at gives up: the leveret-deadline header if it
 // is set, else the arrival plus the expiration, else the arrival plus the contract's timeout.
+//
+// A deadline that has passed on arrival was no reason for the broker to drop the request, so it may be our clock that is
+// fast. Then what the sender has left for the handling is left (see [rabbit.Requester]), a third of the expiration.
 func deadline(d *rabbit.Delivery, spec Spec, at time.Time) time.Time {
+	until := at.Add(spec.Timeout)
+	ms, err := strconv.ParseInt(d.Expiration, 10, 64)
+	expires := err == nil && ms > 0 && ms < (24*time.Hour).Milliseconds()
+	expiration := time.Duration(ms) * time.Millisecond
+	if expires {
+		until = at.Add(expiration)
+	}
 	if t := wire.Time(d.Headers, wire.Deadline); !t.IsZero() {
-		if t.Before(at) { // the broker would not have delivered it expired: our clock may be ahead of the caller's
-			return t.Add(clockSkew)
+		until = t
+		if expires && t.Before(at) {
+			until = at.Add(min(expiration/3, clockSkew))
 		}
-		return t
 	}
-	if ms, err := strconv.ParseInt(d.Expiration, 10, 64); err == nil && ms > 0 && ms < (24*time.Hour).Milliseconds() {
-		return at.Add(time.Duration(ms) * time.Millisecond)
-	}
-	return at.Add(spec.Timeout)
+	return until
 }

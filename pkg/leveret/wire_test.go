@@ -28,13 +28,8 @@ func TestThereAndBack(t *testing.T) {
 		require.Equal(t, "application/json", p.ContentType)
 		require.Equal(t, "kept", p.Headers["mine"])
 		require.NotContains(t, m.Headers, "leveret-sent-at", "the sender's own map is left alone")
-		if c.Spec().Kind == KindRequest {
-			require.EqualValues(t, 1, p.DeliveryMode)
-			require.NotEmpty(t, p.Expiration)
-		} else {
-			require.EqualValues(t, 2, p.DeliveryMode)
-			require.Empty(t, p.Expiration)
-		}
+		require.EqualValues(t, map[bool]uint8{true: 1, false: 2}[c.Spec().Kind == KindRequest], p.DeliveryMode)
+		require.Empty(t, p.Expiration, "that is for the caller to set")
 		d := &rabbit.Delivery{
 			Headers: p.Headers, ContentType: p.ContentType, CorrelationId: p.CorrelationId, MessageId: p.MessageId,
 			Expiration: p.Expiration, Timestamp: p.Timestamp, AppId: p.AppId, Body: p.Body, ReplyTo: "back",
@@ -87,7 +82,10 @@ func TestForeignMessages(t *testing.T) {
 		{rabbit.Delivery{Expiration: "99999999999999999999"}, now.Add(7 * time.Second)},
 		{rabbit.Delivery{Expiration: "1500", Headers: rabbit.Table{"leveret-deadline": "2026-06-01T14:00:03.5+02:00"}}, now.Add(3500 * time.Millisecond)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(time.Minute)}}, now.Add(time.Minute)},
-		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(-time.Second)}}, now.Add(time.Second)}, // clocks differ
+		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(-time.Second)}}, now.Add(-time.Second)},
+		// Clocks differ.
+		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(-time.Second)}, Expiration: "1500"}, now.Add(500 * time.Millisecond)},
+		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": now.Add(-time.Second)}, Expiration: "15000"}, now.Add(2 * time.Second)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": []byte("2026-06-01T12:00:01Z")}}, now.Add(time.Second)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": int64(17)}}, now.Add(7 * time.Second)},
 		{rabbit.Delivery{Headers: rabbit.Table{"leveret-deadline": "0001-01-01T00:00:00Z"}}, now.Add(7 * time.Second)},

@@ -33,10 +33,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s.
 	DialTimeout time.Duration
-	// MaxBackoff bounds the random wait between two rounds over all addresses. Default 1 s.
-	MaxBackoff time.Duration
-	// Backoff is shared by connections that lead to the same broker; MaxBackoff does not count then. Default: the
-	// connection's own, up to MaxBackoff.
+	// Backoff spaces the rounds over all addresses. Connections that lead to the same broker share one. Default: one of the
+	// connection's own, up to 1 s.
 	Backoff *Backoff
 	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
 	// reason. It must not block. Default: a warning is logged, for the first failure and then every 30 s at most.
@@ -59,8 +57,7 @@ func (c Config) withDefaults() Config {
 	}
 	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)
-	c.Backoff = cmp.Or(c.Backoff, NewBackoff(c.MaxBackoff))
-	c.MaxBackoff = c.Backoff.limit
+	c.Backoff = cmp.Or(c.Backoff, NewBackoff(0))
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	return c
 }
@@ -77,8 +74,8 @@ func (c Config) addresses() ([]address, error) {
 	if c.Heartbeat < time.Second {
 		return nil, fmt.Errorf("%w: Heartbeat is %v; it must be 1 s or more", ErrInvalid, c.Heartbeat)
 	}
-	if c.DialTimeout < 0 || c.MaxBackoff < 0 {
-		return nil, fmt.Errorf("%w: DialTimeout and MaxBackoff must not be negative", ErrInvalid)
+	if c.DialTimeout < 0 || c.Backoff.limit < 0 {
+		return nil, fmt.Errorf("%w: DialTimeout and the backoff must not be negative", ErrInvalid)
 	}
 	return all, nil
 }

@@ -60,8 +60,8 @@ func TestAddressesThatAreNone(t *testing.T) {
 	require.ErrorContains(t, err, "Heartbeat")
 	_, err = Config{DialTimeout: -1}.withDefaults().addresses()
 	require.ErrorContains(t, err, "DialTimeout")
-	_, err = Config{MaxBackoff: -1}.withDefaults().addresses()
-	require.ErrorContains(t, err, "MaxBackoff")
+	_, err = Config{Backoff: NewBackoff(-1)}.withDefaults().addresses()
+	require.ErrorContains(t, err, "backoff")
 }
 
 // Whatever stands where a password stands, in a URL that was put together well or badly, is shown to nobody.

@@ -50,7 +50,6 @@ type State struct {
 type Conn struct {
 	config    Config
 	addresses []address
-	backoff   *Backoff
 	blocked   atomic.Bool
 
 	mu      sync.Mutex
@@ -72,7 +71,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{
-		config: config, addresses: addresses, backoff: config.Backoff,
+		config: config, addresses: addresses,
 		changed: make(chan struct{}), done: make(chan struct{}),
 		state: State{Since: time.Now()},
 	}
@@ -183,7 +182,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 		if err == nil {
 			return
 		}
-		if time.Since(began) > c.config.MaxBackoff {
+		if time.Since(began) > c.config.Backoff.limit {
 			short = 0
 		}
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
@@ -201,7 +200,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 
 // pause waits before the next try after a number of failures in a row, or until ctx ends: see [Backoff].
 func (c *Conn) pause(ctx context.Context, failures int) error {
-	return c.backoff.wait(ctx, failures, nil)
+	return c.config.Backoff.wait(ctx, failures, nil)
 }
 
 // watch returns nil when the connection was closed as asked, and else why it was lost.
@@ -246,7 +245,7 @@ func (c *Conn) setBlocked(s *session, b amqp.Blocking) {
 func (c *Conn) established(s *session) {
 	c.config.Logger.Info("connected", "address", s.address, "broker", s.version())
 	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: s.version(), Channels: int(s.Config.ChannelMax)})
-	c.backoff.wake()
+	c.config.Backoff.wake()
 }
 
 // change sets session and state, and wakes all who wait for a change.
@@ -269,7 +268,7 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	}
 	for round := 0; ; round++ {
-		woken := c.backoff.woken() // before the attempt, which may fail just before another connection is made
+		woken := c.config.Backoff.woken() // before the attempt, which may fail just before another connection is made
 		for _, a := range order {
 			s, err := c.open(ctx, a)
 			if err == nil {
@@ -287,11 +286,11 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			}
 			if c.config.OnFailure != nil {
 				c.config.OnFailure(err)
-			} else if c.backoff.warns() {
+			} else if c.config.Backoff.warns() {
 				c.config.Logger.Warn("cannot connect to the broker; trying again", "error", err)
 			}
 		}
-		if c.backoff.wait(ctx, round, woken) != nil {
+		if c.config.Backoff.wait(ctx, round, woken) != nil {
 			return nil, c.notSent(ctx)
 		}
 	}

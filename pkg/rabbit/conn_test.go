@@ -106,7 +106,7 @@ func TestDialTriesAllAddressesAndComesBackByAny(t *testing.T) {
 	var failures atomic.Int64
 	one.refuse(true)
 	conn := dial(t, rabbit.Config{
-		URLs: []string{nobody, first, second}, MaxBackoff: 50 * time.Millisecond,
+		URLs: []string{nobody, first, second}, Backoff: rabbit.NewBackoff(50 * time.Millisecond),
 		OnFailure: func(error) { failures.Add(1) },
 	})
 	host := func(raw string) string {

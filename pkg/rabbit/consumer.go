@@ -141,9 +141,6 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err
 	}
-	if err := d.channel.fits(m); err != nil {
-		return err
-	}
 	w := d.channel.session.wire
 	if err := w.reserve(ctx, len(m.Body)); err != nil {
 		return err
@@ -353,7 +350,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 			closed = err
 			break
 		}
-		if registered && time.Since(began) > c.conn.config.MaxBackoff {
+		if registered && time.Since(began) > c.conn.config.Backoff.limit {
 			failures = 0
 		}
 		c.note(err)

@@ -203,7 +203,7 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 func TestConcurrencyHoldsOverLostConnections(t *testing.T) {
 	t.Parallel()
 	network, through := proxied(t, leverettest.Broker(t))
-	conn := dial(t, rabbit.Config{URLs: []string{through}, MaxBackoff: 50 * time.Millisecond})
+	conn := dial(t, rabbit.Config{URLs: []string{through}, Backoff: rabbit.NewBackoff(50 * time.Millisecond)})
 	declare(t, conn, queue("q", "classic"))
 	fill(t, conn, "q", 20)
 	release := make(chan struct{})

@@ -21,7 +21,7 @@ import (
 func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop func()) {
 	t.Helper()
 	ctx := within(t)
-	config := rabbit.Config{URLs: []string{address}, Heartbeat: time.Second, DialTimeout: time.Second, MaxBackoff: 200 * time.Millisecond}
+	config := rabbit.Config{URLs: []string{address}, Heartbeat: time.Second, DialTimeout: time.Second, Backoff: rabbit.NewBackoff(200 * time.Millisecond)}
 	conn = dial(t, config)
 	declare(t, conn, queue("q", "quorum"))
 	books = newBook()

@@ -354,7 +354,7 @@ func TestPipelineEndsWithItsContext(t *testing.T) {
 func TestPipelineOutlivesAnImpatientMessage(t *testing.T) {
 	t.Parallel()
 	network, through := proxied(t, leverettest.Broker(t))
-	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}, MaxBackoff: 100 * time.Millisecond}), within(t)
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}, Backoff: rabbit.NewBackoff(100 * time.Millisecond)}), within(t)
 	declare(t, conn, queue("q", "quorum"))
 	p := publishing(t, conn, rabbit.PublisherConfig{})
 	l := p.Pipeline()

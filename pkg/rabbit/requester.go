@@ -28,6 +28,10 @@ type RequesterConfig struct {
 }
 
 // A Requester publishes requests and hands replies to those who wait for them. It is safe for concurrent use.
+//
+// A request that still waits in its queue after three quarters of the caller's time expires: what is delivered later is
+// hardly answered in time. Where a service is asked more than it can do, the head of its queue is always about to expire,
+// and it would do nothing but what is too late.
 type Requester struct {
 	conn    *Conn
 	config  RequesterConfig
@@ -50,9 +54,9 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
-// unique; reply-to is set here, and the expiration, where there is one, to what is left of ctx's time. Requests are not
-// confirmed: what is lost on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so,
-// at once, is a connection that is lost then: the request may have been handled.
+// unique; reply-to is set here, and the expiration, where ctx has a deadline. Requests are not confirmed: what is lost on
+// the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a connection
+// that is lost then: the request may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
@@ -66,8 +70,8 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		if err != nil {
 			return nil, err
 		}
-		if deadline, ok := ctx.Deadline(); ok && m.Expiration != "" {
-			request.Expiration = strconv.FormatInt(max(time.Until(deadline).Milliseconds(), 1), 10)
+		if deadline, ok := ctx.Deadline(); ok {
+			request.Expiration = expiration(time.Until(deadline))
 		}
 		waiting, err := ch.publish(&request)
 		if errors.Is(err, amqp.ErrClosed) {
@@ -84,6 +88,15 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 			return nil, because(ErrUnconfirmed, ended(ctx))
 		}
 	}
+}
+
+// maxReserved bounds the part of a caller's time in which its request may not wait in its queue any more.
+const maxReserved = 5 * time.Second
+
+// expiration is how long a request may wait in its queue if its caller waits for left.
+func expiration(left time.Duration) string {
+	left -= min(left/4, maxReserved)
+	return strconv.FormatInt(max(left.Milliseconds(), 1), 10)
 }
 
 // PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their
