@@ -51,9 +51,9 @@ type handler struct {
 	scope    string  // what ids derived from a message depend on beside its id
 	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
 
-	// quickest is how long, in nanoseconds, the quickest of the last successful handlings took. It rises with each slower one,
-	// and falls with each request that is refused because of it, so that it follows the handler both ways. Requests only.
-	quickest atomic.Int64
+	// quickest is how long the quickest of the last handlings of a request took; it rises with each slower one. It is believed
+	// for a second. Both in nanoseconds.
+	quickest, measured atomic.Int64
 }
 
 // NewHandlers makes an empty set of handlers for a service. It never fails: mistakes are kept for [Handlers.Err], which
@@ -217,7 +217,7 @@ func (h *handler) refuse(ctx context.Context, m *Message) Outcome {
 	if h.spec.Kind != KindRequest {
 		return Outcome{}
 	}
-	left, needs := time.Until(m.Deadline), time.Duration(h.quickest.Load())
+	left := time.Until(m.Deadline)
 	switch {
 	case errors.Is(context.Cause(ctx), errCallerGone):
 		return Outcome{Verdict: VerdictExpired, Err: Errorf(Canceled, "the caller gave up before the request was handled")}
@@ -226,19 +226,28 @@ func (h *handler) refuse(ctx context.Context, m *Message) Outcome {
 	case m.Redelivered && !h.spec.Idempotent:
 		return Outcome{Verdict: VerdictRefused, Err: &Error{Code: Aborted, Reason: ReasonOutcomeUnknown, Message: fmt.Sprintf(
 			"outcome unknown: a worker that had this request is gone, and %s is not idempotent", h.spec.Name)}}
-	case left < needs:
-		h.quickest.Store(int64(needs - needs/64))
+	case left < h.needs():
 		return Outcome{Verdict: VerdictRefused, Err: Errorf(DeadlineExceeded, "not handled: it takes %v or more now, and %v were left",
-			needs.Round(time.Microsecond), left.Round(time.Microsecond))}
+			h.needs().Round(time.Microsecond), left.Round(time.Microsecond))}
 	default:
 		return Outcome{}
 	}
 }
 
-// took notes how long a successful handling has taken.
+// needs returns the least time that a request needs now to be handled and answered; 0 if that is not known.
+func (h *handler) needs() time.Duration {
+	if time.Now().UnixNano()-h.measured.Load() > int64(time.Second) {
+		return 0
+	}
+	quickest := time.Duration(h.quickest.Load())
+	return quickest + quickest/8 // for the way of the answer
+}
+
+// took notes how long a handling has taken at least.
 func (h *handler) took(d time.Duration) {
 	if quickest := time.Duration(h.quickest.Load()); quickest > 0 {
 		d = min(d, quickest+quickest/8)
 	}
 	h.quickest.Store(int64(d))
+	h.measured.Store(time.Now().UnixNano())
 }

@@ -53,11 +53,12 @@ func (h *handler) limited(next Handler) Handler {
 		ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 		defer cancel()
 		err := next(ctx, m)
-		if err == nil && h.spec.Kind == KindRequest {
+		interrupted := err != nil && errors.Is(context.Cause(ctx), cause)
+		if h.spec.Kind == KindRequest && (err == nil || interrupted) {
 			h.took(time.Since(began))
 		}
 		// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
-		if err != nil && errors.Is(context.Cause(ctx), cause) && CodeOf(err).retryable() {
+		if interrupted && CodeOf(err).retryable() {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
 		return err
