@@ -51,8 +51,8 @@ type handler struct {
 	scope    string  // what ids derived from a message depend on beside its id
 	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
 
-	// quickest is how long the quickest of the last handlings of a request took; it rises with each slower one. It is believed
-	// for a second. Both in nanoseconds.
+	// quickest is how long the quickest of the last handlings of a request took; it rises with each slower one. It was measured
+	// at the time measured, and is believed for a second. Both in nanoseconds.
 	quickest, measured atomic.Int64
 }
 

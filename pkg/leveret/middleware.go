@@ -53,12 +53,13 @@ func (h *handler) limited(next Handler) Handler {
 		ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 		defer cancel()
 		err := next(ctx, m)
-		interrupted := err != nil && errors.Is(context.Cause(ctx), cause)
-		if h.spec.Kind == KindRequest && (err == nil || interrupted) {
-			h.took(time.Since(began))
+		took, late := time.Since(began), errors.Is(context.Cause(ctx), cause)
+		// Some handlers wait as long as they may, for news perhaps: how long they took says nothing of how long they need.
+		if h.spec.Kind == KindRequest && (late || err == nil && took < until.Sub(began)/2) {
+			h.took(took)
 		}
 		// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
-		if interrupted && CodeOf(err).retryable() {
+		if err != nil && late && CodeOf(err).retryable() {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
 		return err

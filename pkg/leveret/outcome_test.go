@@ -100,17 +100,17 @@ func TestInterruptedHandlerIsUnknown(t *testing.T) {
 	}, leveret.HandlersConfig{HandlerTimeout: 50 * time.Millisecond, OnOutcome: func(_ context.Context, _ *leveret.Message, o leveret.Outcome) {
 		answers <- leveret.EncodeProblem(o.Err)
 	}})
-	_, err := b.ask.Call(b.ctx, b.newCaller(), thing{})
-	requireUnknown(t, err, leveret.Unavailable, true)
-	require.ErrorContains(t, err, "the handler took longer than its limit")
-	receive(t, answers)
-
 	// A foreign caller that waits longer than its deadline sees the answer of the handler that the deadline interrupted.
-	reply := b.peer().ask("a.ask", amqp.Publishing{Body: []byte(`{}`), CorrelationId: "c", Headers: amqp.Table{
+	reply := b.peer().ask("a.ask", amqp.Publishing{Body: []byte(`{}`), CorrelationId: "c", Expiration: "60000", Headers: amqp.Table{
 		"leveret-deadline": time.Now().Add(40 * time.Millisecond).Format(time.RFC3339Nano),
 	}})
 	require.Equal(t, "application/problem+json", reply.ContentType)
 	requireUnknown(t, leveret.DecodeProblem(reply.Body), leveret.Unavailable, true)
+	receive(t, answers)
+
+	_, err := b.ask.Call(b.ctx, b.newCaller(), thing{})
+	requireUnknown(t, err, leveret.Unavailable, true)
+	require.ErrorContains(t, err, "the handler took longer than its limit")
 }
 
 // TestNestedCallIsUnknown: what a handler does not know of its own call, its caller does not know either, however many

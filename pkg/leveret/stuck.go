@@ -48,13 +48,10 @@ func (a *attempt) stuck() {
 	w := a.worker
 	err := fmt.Errorf("%w: it has not returned %v after its context ended, with the message %s of the queue %s",
 		ErrStuck, w.config.StuckAfter, a.message.ID, a.queue)
-	w.stuckNow.Store(&err)
+	w.stuck.Store(&err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), settleTimeout)
 	defer cancel()
 	o := judge(ctx, a.message, fmt.Errorf("%w: %w", errHandlerTimeout, Errorf(DeadlineExceeded, "the handler is stuck")))
 	a.delivery.Abandon(a.conclude(ctx, a.delivery, a.message, o))
-	select {
-	case w.stuck <- struct{}{}:
-	default:
-	}
+	w.stop()
 }

@@ -74,8 +74,8 @@ type Worker struct {
 	running atomic.Bool
 	silent  atomic.Int64 // endpoints that were never consumed yet
 
-	stuck    chan struct{} // has one in it when a handler is stuck
-	stuckNow atomic.Pointer[error]
+	stop  func()                // ends Run
+	stuck atomic.Pointer[error] // says which handler is
 
 	quarantineQueue string
 	alone           *semaphore.Weighted // handlers take one, the trial of a suspect all
@@ -107,9 +107,9 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	}
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
-		working: make(map[string]*endpoint),
-		calls:   calls{running: make(map[string][]*call), gone: make(map[string]struct{})},
-		stuck:   make(chan struct{}, 1), suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
+		working:   make(map[string]*endpoint),
+		calls:     calls{running: make(map[string][]*call), gone: make(map[string]struct{})},
+		suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
 		quarantineQueue: conn.names.Quarantine(service.name),
 	}
 	w.leave = func() { w.alone.Release(1) }
@@ -128,8 +128,8 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 // lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are
 // here but not begun are answered within that time too: no other worker could know that they were not begun. It waits
 // through lost connections. It returns [ErrClosed] when the connection was closed, and [ErrStuck] when a handler did
-// not return after its context had ended: as soon as the others have finished, or the drain time is over. That
-// goroutine then still runs, and the process should exit. Run may be called only once.
+// not return after its context had ended: as soon as the others have finished, or are stuck as well. That goroutine then
+// still runs, and the process should exit. Run may be called only once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.lateErr(); err != nil {
 		return Errorf(FailedPrecondition, "%w", err)
@@ -140,26 +140,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.checkChannels(); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	ctx, w.stop = context.WithCancel(ctx)
+	defer w.stop()
 	w.publisher = rabbit.NewPublisher(w.conn.publish, rabbit.PublisherConfig{
 		MaxBody: 1 << 30, // what came from this broker may go back to it
 	})
-	ended := make(chan error, 1)
-	go func() { ended <- w.consume(ctx, stop) }()
-	var err error
-	select {
-	case err = <-ended:
-	case <-w.stuck: // what does not end now is not waited for again
-		stop()
-		drained := time.NewTimer(w.config.DrainTimeout)
-		defer drained.Stop()
-		select {
-		case err = <-ended:
-		case <-drained.C:
-		}
-	}
-	if stuck := w.stuckNow.Load(); stuck != nil {
+	err := w.consume(ctx)
+	if stuck := w.stuck.Load(); stuck != nil {
 		err = errors.Join(*stuck, err)
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -168,9 +155,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// consume runs one consumer per queue until ctx ends. A consumer that ends early calls stop to end the others. Callers
-// can call off their requests, and stuck handlers are found, for as long as anything is handled.
-func (w *Worker) consume(ctx context.Context, stop func()) error {
+// consume runs one consumer per queue until ctx ends. A consumer that ends early stops the others. Callers can call off
+// their requests, and stuck handlers are found, for as long as anything is handled.
+func (w *Worker) consume(ctx context.Context) error {
 	var beside, consumers sync.WaitGroup
 	handling, handled := context.WithCancel(context.WithoutCancel(ctx))
 	defer beside.Wait()
@@ -186,7 +173,7 @@ func (w *Worker) consume(ctx context.Context, stop func()) error {
 	for i, e := range w.endpoints {
 		consumers.Go(func() {
 			errs[i] = e.consumer.Run(ctx)
-			stop()
+			w.stop()
 		})
 	}
 	consumers.Wait()
@@ -228,7 +215,7 @@ func (w *Worker) Ready() error {
 	for _, e := range w.endpoints {
 		errs = append(errs, e.ready())
 	}
-	if err := w.stuckNow.Load(); err != nil {
+	if err := w.stuck.Load(); err != nil {
 		errs = append(errs, *err)
 	}
 	return errors.Join(errs...)

@@ -80,33 +80,28 @@ func (c Config) addresses() ([]address, error) {
 	return all, nil
 }
 
+// expected is what a URL should look like.
+const expected = "expected amqp://user:password@host:port/vhost, with special characters in the password percent-encoded"
+
 // parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
 func parseAddress(raw string) (address, error) {
 	u, err := url.Parse(raw)
-	if errors.As(err, new(url.EscapeError)) {
+	switch {
+	case errors.As(err, new(url.EscapeError)):
 		return address{}, errors.New("not a URL: a percent sign must be written %25")
-	}
-	if err != nil {
-		return address{}, errors.New("not a URL; expected amqp://user:password@host:port/vhost " +
-			"(special characters in the password must be percent-encoded)")
-	}
-	if u.Scheme != "amqp" && u.Scheme != "amqps" {
+	case err != nil || u.User == nil && strings.Contains(raw, "@"):
+		return address{}, errors.New("not a URL; " + expected)
+	case u.Scheme != "amqp" && u.Scheme != "amqps":
 		return address{}, fmt.Errorf("the scheme is %q; expected amqp or amqps", u.Scheme)
+	case u.Hostname() == "":
+		return address{}, errors.New("the host is missing; " + expected)
 	}
-	if u.Hostname() == "" {
-		return address{}, errors.New("the host is missing; expected amqp://user:password@host:port/vhost")
-	}
-	if u.User == nil && strings.Contains(raw, "@") {
-		return address{}, errors.New("an @, but no user: special characters in the password must be percent-encoded")
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return address{}, errors.New("there is no such port; expected 1 to 65535")
-		}
+	if n, err := strconv.ParseUint(cmp.Or(u.Port(), "5672"), 10, 16); err != nil || n == 0 {
+		return address{}, errors.New("there is no such port; expected 1 to 65535")
 	}
 	parsed, err := amqp.ParseURI(raw)
 	if err != nil {
-		return address{}, errors.New("not an AMQP URL; expected amqp://user:password@host:port/vhost")
+		return address{}, errors.New("not an AMQP URL; " + expected)
 	}
 	if parsed.CACertFile+parsed.CertFile+parsed.KeyFile+parsed.ServerName != "" {
 		return address{}, errors.New("certificates are given in TLS, not in the URL")

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"io"
-	"math"
 	"sync/atomic"
 )
 
@@ -88,12 +87,8 @@ func (f *Reader) next() error {
 		return err
 	}
 	payload := binary.BigEndian.Uint32(head[3:7])
-	if head[0] != headerFrame || payload > math.MaxInt32 {
-		f.rest = int(payload) + Overhead
-		return nil
-	}
 	size := int(payload) + Overhead
-	if size > maxHeaderFrame { // none that was agreed to
+	if head[0] != headerFrame || payload > maxHeaderFrame { // the latter is none that was agreed to
 		f.rest = size
 		return nil
 	}
@@ -195,42 +190,28 @@ func mend(b []byte, named bool, depth int) fields {
 	return fieldsFine
 }
 
+// sizes are those of values whose type says how long they are, plus one.
+var sizes = [256]int{
+	'V': 1, 't': 2, 'b': 2, 'B': 2, 's': 3, 'u': 3, 'I': 5, 'i': 5, 'f': 5, 'D': 6, 'L': 9, 'l': 9, 'd': 9, 'T': 9,
+}
+
 // mendField takes one value off b.
 func mendField(b []byte, depth int) (rest []byte, found fields) {
-	size := 0
-	switch b[0] {
-	case 'V':
-	case 't', 'b', 'B':
-		size = 1
-	case 's', 'u':
-		size = 2
-	case 'I', 'i', 'f':
-		size = 4
-	case 'D':
-		size = 5
+	kind, size := b[0], sizes[b[0]]
+	switch kind {
 	case 'L':
 		b[0] = 'l'
-		size = 8
-	case 'l', 'd', 'T':
-		size = 8
 	case 'S', 'x', 'F', 'A':
-		if len(b) < 5 {
+		if len(b) < 5 || uint64(binary.BigEndian.Uint32(b[1:5])) > uint64(len(b)-5) {
 			return nil, fieldsMalformed
 		}
-		n := binary.BigEndian.Uint32(b[1:5])
-		if uint64(n) > uint64(len(b)-5) {
-			return nil, fieldsMalformed
-		}
-		value := b[5 : 5+n]
-		if b[0] == 'F' || b[0] == 'A' {
-			found = mend(value, b[0] == 'F', depth+1)
-		}
-		return b[5+n:], found
-	default:
+		size = 5 + int(binary.BigEndian.Uint32(b[1:5]))
+	}
+	if size == 0 || len(b) < size {
 		return nil, fieldsMalformed
 	}
-	if len(b) < 1+size {
-		return nil, fieldsMalformed
+	if kind == 'F' || kind == 'A' {
+		found = mend(b[5:size], kind == 'F', depth+1)
 	}
-	return b[1+size:], fieldsFine
+	return b[size:], found
 }
