@@ -82,7 +82,7 @@ func (w *Worker) control() *rabbit.Consumer {
 	n, instance := w.conn.names, w.conn.uniqueInstance()
 	t := n.Control(w.Service().name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.consume, rabbit.ConsumerConfig{
-		Queue: n.ControlQueue(w.Service().name, instance), Mode: rabbit.Broadcast, Tag: w.tag(), Logger: w.log,
+		Queue: n.ControlQueue(w.Service().name, instance), Tag: w.tag(), Logger: w.log,
 		Setup: w.conn.setup(t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.CorrelationId)

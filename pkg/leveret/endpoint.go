@@ -47,13 +47,13 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 
 // consumer makes the consumer of an endpoint. Requests come over the publishing connection, on which they are answered.
 func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
-	conn, mode := w.conn.consume, rabbit.Work
-	if e.spec.Kind == KindRequest {
-		conn, mode = w.conn.publish, rabbit.Requests
+	conn, request := w.conn.consume, e.spec.Kind == KindRequest
+	if request {
+		conn = w.conn.publish
 	}
 	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
-		Mode:         mode,
+		DrainQueued:  request,
 		Tag:          w.tag(),
 		Concurrency:  w.config.Concurrency,
 		Prefetch:     w.config.Prefetch,

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -104,7 +105,7 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 		case err == nil:
 			return rabbit.Ack, nil
 		case ctx.Err() != nil:
-			return rabbit.Requeue, unsettled(ctx, d)
+			return rabbit.Requeue, fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
 		case !bare && (tooLarge || errors.Is(err, rabbit.ErrInvalid)): // it has headers that arrived but cannot be sent
 			p.Headers, bare = wire.Own(p.Headers), true
 			continue
@@ -118,22 +119,8 @@ func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.P
 		if err := e.worker.conn.declare(ctx, e.topology); err != nil {
 			log.WarnContext(ctx, "cannot declare", "error", err)
 		}
-		pause := time.NewTimer(rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second)) + time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return rabbit.Requeue, unsettled(ctx, d)
-		}
+		contexts.Sleep(ctx, rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second))+time.Millisecond)
 	}
-}
-
-// unsettled is why a failed message goes back to its queue instead of being put aside.
-func unsettled(ctx context.Context, d *rabbit.Incoming) error {
-	if err := lost(d); err != nil {
-		return err
-	}
-	return fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
 }
 
 // answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with

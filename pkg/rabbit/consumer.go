@@ -12,6 +12,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 )
 
 // A Settlement is what becomes of a delivery.
@@ -29,28 +31,13 @@ const (
 // finish within the drain time.
 var ErrDraining = errors.New("the worker is stopping")
 
-// A Mode is how a consumer takes deliveries and settles them.
-type Mode uint8
-
-// The modes.
-const (
-	// Work settles each delivery as its handler says. When the consumer stops, deliveries that were not begun go back to
-	// the queue.
-	Work Mode = iota
-	// Requests notes when each delivery arrives, though all handlers may be busy. When the consumer stops, deliveries
-	// that are here already are still handled, within the drain time: the next consumer could not tell that they were not
-	// begun.
-	Requests
-	// Broadcast is for a queue of this process only: it consumes without acks and refuses other consumers. What the
-	// handler returns is ignored, and deliveries that were not begun when the consumer stops are lost.
-	Broadcast
-)
-
 // ConsumerConfig says how to consume. The zero value of a field is its default.
 type ConsumerConfig struct {
 	Queue string
-	// Mode says how deliveries are taken and settled. Default Work.
-	Mode Mode
+	// DrainQueued has deliveries that are here when the consumer stops handled all the same, within the drain time. Default:
+	// those not begun go back to the queue. It is for requests, of which the next consumer could not tell whether they were
+	// begun.
+	DrainQueued bool
 	// Tag begins the consumer tag, which is shown in the management UI.
 	Tag string
 	// Args are the arguments of basic.consume, such as x-stream-offset. Default none.
@@ -365,7 +352,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		if errors.Is(err, errCancelled) {
 			// A queue that is declared and consumed again while the broker is still deleting it is lost to both: the broker
 			// confirms it all, and forgets the consumer silently (seen on 3.10).
-			wait(ctx, deletionTime)
+			contexts.Sleep(ctx, deletionTime)
 		}
 	}
 	c.note(errors.New("stopped"))
@@ -375,15 +362,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 
 // deletionTime is how long the broker is given to delete a queue.
 const deletionTime = time.Second
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
 
 // drain waits for the handlers, whose contexts end with the drain time, and for the end of their channels.
 func (c *Consumer) drain(stopWork context.CancelCauseFunc) {

@@ -105,7 +105,7 @@ func TestRequestsHandleWhatWasNotBegun(t *testing.T) {
 	fill(t, conn, "q", 50)
 	release := make(chan struct{})
 	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 20, Mode: rabbit.Requests, Handle: handle})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Prefetch: 20, DrainQueued: true, Handle: handle})
 	stop := running(t, c)
 	require.Eventually(t, func() bool { return handled.Load() == 1 }, 30*time.Second, time.Millisecond)
 	requireReady(t, conn, "q", 30)

@@ -88,7 +88,7 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	var handled atomic.Int64
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
-		Queue: "q", Concurrency: 1, Prefetch: 20, Mode: rabbit.Requests,
+		Queue: "q", Concurrency: 1, Prefetch: 20, DrainQueued: true,
 		Handle: func(context.Context, *rabbit.Incoming) rabbit.Settlement {
 			if handled.Add(1) == 1 {
 				close(begun)

@@ -17,7 +17,7 @@ type subscription struct {
 	consumer  *Consumer
 	channel   *Channel
 	work      context.Context //nolint:containedctx // the life of the handlers, which is the run's
-	acks      *acks.Batch     // unused in Broadcast
+	acks      *acks.Batch
 	tag       string
 	cancelled chan string // by the broker
 
@@ -43,14 +43,11 @@ func (s *subscription) register(ctx context.Context) error {
 	c := s.consumer
 	ctx, stop := contexts.Outlasting(ctx, answerTimeout, nil)
 	defer stop()
-	noAck := c.config.Mode == Broadcast
-	if !noAck {
-		if err := doOn(ctx, s.channel, func() error { return s.channel.Qos(c.config.Prefetch, 0, false) }); err != nil {
-			return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
-		}
+	if err := doOn(ctx, s.channel, func() error { return s.channel.Qos(c.config.Prefetch, 0, false) }); err != nil {
+		return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 	}
 	deliveries, err := callOn(ctx, s.channel, func() (<-chan Delivery, error) {
-		return s.channel.Consume(c.config.Queue, s.tag, noAck, noAck, false, false, c.config.Args)
+		return s.channel.Consume(c.config.Queue, s.tag, false, false, false, false, c.config.Args)
 	})
 	if err != nil {
 		return fmt.Errorf("consume from %s: %w", c.config.Queue, err)
@@ -68,9 +65,7 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 			if !ok {
 				return
 			}
-			if s.consumer.config.Mode != Broadcast {
-				s.acks.Arrived(d.DeliveryTag)
-			}
+			s.acks.Arrived(d.DeliveryTag)
 			s.open.Add(1)
 			s.consumer.arrived(&Incoming{
 				Delivery: d, At: time.Now(), from: s, channel: s.channel, ended: s.ended, settle: settle, abandon: abandon,
@@ -83,11 +78,10 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 
 // settle does what a handler says with a delivery.
 func (s *subscription) settle(tag uint64, settlement Settlement) {
-	switch {
-	case s.consumer.config.Mode == Broadcast:
-	case settlement == Ack:
+	switch settlement {
+	case Ack:
 		s.acks.Ack(tag)
-	case settlement == ackNow:
+	case ackNow:
 		s.acks.AckNow(tag)
 	default:
 		s.acks.Nack(tag, settlement != Reject)
@@ -96,9 +90,7 @@ func (s *subscription) settle(tag uint64, settlement Settlement) {
 
 // giveBack lets go of a delivery that no handler has begun.
 func (s *subscription) giveBack(in *Incoming) {
-	if s.consumer.config.Mode != Broadcast {
-		s.acks.GiveBack(in.DeliveryTag)
-	}
+	s.acks.GiveBack(in.DeliveryTag)
 	s.open.Done()
 }
 
@@ -148,11 +140,11 @@ func (s *subscription) ofConnection(err error) error {
 // errConnectionLost is why consuming ends where the connection logs the reason.
 var errConnectionLost = errors.New("the connection was lost")
 
-// cancel ends the registration. What is here and not begun goes back to the queue, or, in Requests, is handled all the
-// same.
+// cancel ends the registration. What is here and not begun goes back to the queue, or is handled all the same:
+// see DrainQueued.
 func (s *subscription) cancel() error {
 	s.acks.Stop() // before the consumer is cancelled, which makes a quorum queue take in all acks
-	if s.consumer.config.Mode != Requests {
+	if !s.consumer.config.DrainQueued {
 		s.consumer.drop(s)
 	}
 	session := s.channel.session

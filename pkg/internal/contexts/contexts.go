@@ -1,4 +1,4 @@
-// Package contexts makes contexts out of others.
+// Package contexts makes contexts out of others, and waits with them.
 package contexts
 
 import (
@@ -18,4 +18,14 @@ func Outlasting(ctx context.Context, d time.Duration, cause error) (context.Cont
 		context.AfterFunc(longer, func() { timer.Stop() })
 	})
 	return longer, func() { stop(); cancel(nil) }
+}
+
+// Sleep waits for d, or until ctx ends.
+func Sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
