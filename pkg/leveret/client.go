@@ -248,21 +248,21 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 // case it is being handled.
 func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenBefore bool) error {
 	spec := m.Contract.Spec()
-	written := writtenBefore || errors.Is(err, ErrUnconfirmed)
-	switch canceled := errors.Is(ctx.Err(), context.Canceled); {
-	case canceled && written:
+	code, what := DeadlineExceeded, "no reply in time"
+	canceled, written := errors.Is(ctx.Err(), context.Canceled), writtenBefore || errors.Is(err, ErrUnconfirmed)
+	if canceled {
+		code, what = Canceled, "the call was cancelled"
+	}
+	switch {
+	case !written:
+		what += ", before it was sent"
+	case canceled:
 		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: transient},
 		})
-		return Errorf(Canceled, "%s %s: the call was cancelled: %w", spec.Name, m.ID, err)
-	case canceled:
-		return Errorf(Canceled, "%s %s: the call was cancelled before it was sent: %w", spec.Name, m.ID, err)
-	case written:
-		return Errorf(DeadlineExceeded, "%s %s: no reply in time: %w", spec.Name, m.ID, err)
-	default:
-		return Errorf(DeadlineExceeded, "%s %s: not sent in time: %w", spec.Name, m.ID, err)
 	}
+	return Errorf(code, "%s %s: %s: %w", spec.Name, m.ID, what, err)
 }
 
 func (c *Client) reply(m *Message, d *rabbit.Delivery) error {

@@ -108,11 +108,8 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	c.Name = cmp.Or(c.Name, filepath.Base(os.Args[0]))
 	if c.Instance == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "localhost"
-		}
-		c.Instance = wire.Cut(host, 80) + "/" + strconv.Itoa(os.Getpid())
+		host, _ := os.Hostname()
+		c.Instance = wire.Cut(cmp.Or(host, "localhost"), 80) + "/" + strconv.Itoa(os.Getpid())
 	}
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	c.TracerProvider = cmp.Or[trace.TracerProvider](c.TracerProvider, nooptrace.NewTracerProvider())
@@ -206,14 +203,11 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 
 // setup returns what a consumer calls before it registers: it declares t, once more if some of it is missing.
 func (c *Conn) setup(t topology.Topology) func(context.Context, bool) error {
-	if c.config.NoDeclare {
-		return nil
-	}
 	return func(ctx context.Context, missing bool) error {
 		if missing {
 			c.declarer.Forget(t)
 		}
-		return c.declarer.Declare(ctx, t)
+		return c.declare(ctx, t)
 	}
 }
 

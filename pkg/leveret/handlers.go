@@ -31,16 +31,10 @@ type Handlers struct {
 	config  HandlersConfig
 
 	mu     sync.RWMutex
-	set    map[served]*handler
+	set    map[use]*handler
 	errs   []error // wrong registrations
 	sealed bool
 	late   []error // registrations after a transport took the set
-}
-
-// served is what a handler is for.
-type served struct {
-	contract     Contract
-	subscription string
 }
 
 // handler is one registered handler.
@@ -59,7 +53,7 @@ type handler struct {
 // NewHandlers makes an empty set of handlers for a service. It never fails: mistakes are kept for [Handlers.Err], which
 // NewWorker asks.
 func NewHandlers(service *Service, config HandlersConfig) *Handlers {
-	h := &Handlers{service: service, config: config, set: make(map[served]*handler)}
+	h := &Handlers{service: service, config: config, set: make(map[use]*handler)}
 	h.config.HandlerTimeout = cmp.Or(config.HandlerTimeout, 5*time.Minute)
 	if config.HandlerTimeout < 0 {
 		h.errs = append(h.errs, Errorf(InvalidArgument, "HandlerTimeout is %v; it must be positive", config.HandlerTimeout))
@@ -79,21 +73,20 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fail := func(format string, args ...any) { h.errs = append(h.errs, fmt.Errorf(format, args...)) }
-	i := slices.IndexFunc(h.service.uses, func(u use) bool { return u.contract == c && u.name == name && u.role.serves() })
-	key := served{c, name}
+	this := use{c.Spec().Kind.ServerRole(), c, name}
 	switch {
 	case h.sealed:
 		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
-	case i < 0:
+	case !slices.Contains(h.service.uses, this):
 		fail("%w: the service %q has a handler for %s, but does not say that it serves it", ErrUndeclared, h.service.name, what)
 	case run == nil:
 		fail("the handler for %s is nil", what)
-	case h.set[key] != nil:
+	case h.set[this] != nil:
 		fail("%s has two handlers", what)
 	default:
-		added := &handler{handlers: h, use: h.service.uses[i], spec: c.Spec(), scope: h.service.name + " " + what}
+		added := &handler{handlers: h, use: this, spec: c.Spec(), scope: h.service.name + " " + what}
 		added.run = chain(run, append([]Middleware{added.limited, recovered}, h.config.Middleware...))
-		h.set[key] = added
+		h.set[this] = added
 	}
 }
 
@@ -119,7 +112,7 @@ func (h *Handlers) Err() error {
 	defer h.mu.RUnlock()
 	errs := slices.Concat([]error{h.service.Err()}, h.errs, h.late)
 	for _, u := range h.service.serves() {
-		if h.set[served{u.contract, u.name}] == nil {
+		if h.set[u] == nil {
 			errs = append(errs, fmt.Errorf("%w: the service %q %s %s%s, but has no handler for it",
 				ErrUndeclared, h.service.name, u.role, u.contract.Spec().Name, as(u.name)))
 		}
@@ -134,7 +127,7 @@ func (h *Handlers) seal() []*handler {
 	h.sealed = true
 	var all []*handler
 	for _, u := range h.service.serves() {
-		all = append(all, h.set[served{u.contract, u.name}])
+		all = append(all, h.set[u])
 	}
 	return all
 }
@@ -173,15 +166,15 @@ func (h *Handlers) find(m *Message) (*handler, error) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	found := h.set[served{m.Contract, m.Subscription}]
-	switch {
-	case len(h.errs) > 0:
+	if len(h.errs) > 0 {
 		return nil, errors.Join(h.errs...)
-	case found == nil:
-		return nil, fmt.Errorf("%w: the service %q has no handler for %s", ErrUndeclared, h.service.name, nameOf(m.Contract))
-	default:
-		return found, nil
 	}
+	if m.Contract != nil {
+		if found := h.set[use{m.Contract.Spec().Kind.ServerRole(), m.Contract, m.Subscription}]; found != nil {
+			return found, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: the service %q has no handler for %s", ErrUndeclared, h.service.name, nameOf(m.Contract))
 }
 
 // errAbandoned is returned by a settle function if the message was settled already, since its handler did not return.

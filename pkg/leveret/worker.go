@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,9 +44,6 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	c.Prefetch = cmp.Or(c.Prefetch, max(64, c.Concurrency))
 	c.StuckAfter = cmp.Or(c.StuckAfter, 30*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
-	if c.OnReady == nil {
-		c.OnReady = func() {}
-	}
 	switch {
 	case c.Concurrency < 1 || c.Concurrency > 10_000:
 		return c, Errorf(InvalidArgument, "Concurrency is %d; it must be between 1 and 10000", c.Concurrency)
@@ -182,7 +179,7 @@ func (w *Worker) consume(ctx context.Context) error {
 
 // consuming is called once for each endpoint, when it is consumed for the first time.
 func (w *Worker) consuming() {
-	if w.silent.Add(-1) == 0 {
+	if w.silent.Add(-1) == 0 && w.config.OnReady != nil {
 		w.config.OnReady()
 	}
 }
@@ -224,21 +221,7 @@ func (w *Worker) Ready() error {
 // Service returns the service that the worker serves.
 func (w *Worker) Service() *Service { return w.handlers.service }
 
-// Queues returns the names of the queues that the worker takes messages from, sorted.
-func (w *Worker) Queues() []string {
-	var names []string
-	for _, e := range w.endpoints {
-		names = append(names, e.queue)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // tag is what consumers are called in the management UI.
 func (w *Worker) tag() string {
-	tag := w.Service().name + "@" + w.conn.config.Instance
-	if v := w.conn.config.Version; v != "" {
-		tag += " " + v
-	}
-	return tag
+	return strings.TrimSpace(w.Service().name + "@" + w.conn.config.Instance + " " + w.conn.config.Version)
 }

@@ -118,7 +118,6 @@ func TestNewWorkerRefuses(t *testing.T) {
 	w, err := leveret.NewWorker(conn, handlers(), leveret.WorkerConfig{})
 	require.NoError(t, err)
 	require.EqualError(t, w.Ready(), "the worker does not run yet")
-	require.Equal(t, []string{"a.do"}, w.Queues())
 }
 
 // TestLateHandlers: once a worker has taken the handlers, one more is a mistake that cannot be missed.

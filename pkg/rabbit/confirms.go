@@ -125,17 +125,9 @@ func (c *confirmChannel) settle(f *flight) *amqp.Return {
 
 // takeReturns marks the flights whose messages have come back. The caller holds mu.
 func (c *confirmChannel) takeReturns() {
-	for {
-		select {
-		case r, ok := <-c.returns:
-			if !ok {
-				c.returns = nil
-				return
-			}
-			c.match(&r)
-		default:
-			return
-		}
+	for len(c.returns) > 0 {
+		r := <-c.returns
+		c.match(&r)
 	}
 }
 

@@ -188,7 +188,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
 		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1, Channels: c.State().Channels})
 		// Connections that are made and lost at once, again and again, must not be a hot loop: nothing cuts this wait short.
-		if c.pause(life, short) != nil {
+		if c.config.Backoff.wait(life, short, nil) != nil {
 			return
 		}
 		if s, err = c.dial(life, false); err != nil {
@@ -196,11 +196,6 @@ func (c *Conn) supervise(life context.Context, s *session) {
 		}
 		c.established(s)
 	}
-}
-
-// pause waits before the next try after a number of failures in a row, or until ctx ends: see [Backoff].
-func (c *Conn) pause(ctx context.Context, failures int) error {
-	return c.config.Backoff.wait(ctx, failures, nil)
 }
 
 // watch returns nil when the connection was closed as asked, and else why it was lost.
@@ -243,8 +238,9 @@ func (c *Conn) setBlocked(s *session, b amqp.Blocking) {
 }
 
 func (c *Conn) established(s *session) {
-	c.config.Logger.Info("connected", "address", s.address, "broker", s.version())
-	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: s.version(), Channels: int(s.Config.ChannelMax)})
+	version, _ := s.Properties["version"].(string)
+	c.config.Logger.Info("connected", "address", s.address, "broker", version)
+	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: version, Channels: int(s.Config.ChannelMax)})
 	c.config.Backoff.wake()
 }
 

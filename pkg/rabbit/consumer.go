@@ -346,7 +346,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
-		_ = c.conn.pause(ctx, failures)
+		_ = c.conn.config.Backoff.wait(ctx, failures, nil)
 		e, _ := errors.AsType[*amqp.Error](err)
 		missing = errors.Is(err, errCancelled) || e != nil && e.Code == amqp.NotFound
 		if errors.Is(err, errCancelled) {

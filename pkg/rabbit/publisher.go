@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,12 +45,8 @@ type publishing = reopened[*confirmChannel]
 
 // NewPublisher makes a publisher. It does not connect or block; Close ends it.
 func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
-	if config.MaxInFlight <= 0 {
-		config.MaxInFlight = 512
-	}
-	if config.MaxBody <= 0 {
-		config.MaxBody = DefaultMaxBody
-	}
+	config.MaxInFlight = cmp.Or(max(config.MaxInFlight, 0), 512)
+	config.MaxBody = cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)
 	p := &Publisher{
 		conn: conn, config: config,
 		slots:   make(chan struct{}, config.MaxInFlight),
@@ -224,22 +221,17 @@ func (p *Publisher) Close(ctx context.Context) error {
 		return nil
 	}
 	close(p.closing)
-	err := p.drain(ctx)
+	var err error
+	for taken := 0; taken < cap(p.slots) && err == nil; taken++ { // all of them, forever, as they become free
+		select {
+		case p.slots <- struct{}{}:
+		case <-ctx.Done():
+			err = because(ErrUnconfirmed, ended(ctx))
+		}
+	}
 	p.close(errPublisherClosed)
 	if ch := p.channel.shut(); ch != nil {
 		ch.close(ctx)
 	}
 	return err
-}
-
-// drain takes all slots, forever, as they become free.
-func (p *Publisher) drain(ctx context.Context) error {
-	for range cap(p.slots) {
-		select {
-		case p.slots <- struct{}{}:
-		case <-ctx.Done():
-			return because(ErrUnconfirmed, ended(ctx))
-		}
-	}
-	return nil
 }

@@ -80,7 +80,7 @@ func (r *reopened[T]) get(ctx context.Context) (p prepared[T], _ error) {
 			return p, r.conn.notSent(ctx)
 		case ok && e.Code == amqp.ResourceLocked:
 			// A queue still belongs to the connection that was lost, for as long as the broker does not know it.
-			if r.conn.pause(ctx, failures) != nil {
+			if r.conn.config.Backoff.wait(ctx, failures, nil) != nil {
 				return p, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
 			}
 		case ch.session.alive():

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +45,7 @@ type Requester struct {
 
 // NewRequester makes a requester. It does not connect or block; Close ends it.
 func NewRequester(conn *Conn, config RequesterConfig) *Requester {
-	if config.MaxBody <= 0 {
-		config.MaxBody = DefaultMaxBody
-	}
+	config.MaxBody = cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)
 	life, end := context.WithCancelCause(context.Background())
 	r := &Requester{conn: conn, config: config, close: end}
 	r.channel = newReopened(life, conn, r.prepare)
@@ -108,9 +107,7 @@ func (r *Requester) PublishHint(m *Publication) {
 		return
 	}
 	defer ch.session.wire.release(len(m.Body))
-	hint := *m
-	hint.Mandatory = false // nobody looks at what comes back
-	_, _ = ch.write(context.Background(), &hint)
+	_, _ = ch.write(context.Background(), m) // nobody looks at what comes back
 }
 
 var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)

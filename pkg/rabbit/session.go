@@ -103,8 +103,3 @@ func (s *session) patience() time.Duration {
 	}
 	return answerTimeout
 }
-
-func (s *session) version() string {
-	v, _ := s.Properties["version"].(string)
-	return v
-}

@@ -65,7 +65,9 @@ func (l *life) announce(ctx context.Context) error {
 	broker, version := l.rt.Conn.Broker()
 	queues := []string{}
 	if l.worker != nil {
-		queues = l.worker.Queues()
+		for _, q := range l.worker.Service().WorkQueues(l.rt.Conn.Names()) {
+			queues = append(queues, q.Name)
+		}
 	}
 	l.log.InfoContext(ctx, "ready", "health", l.health.address(), "queues", queues, "broker", broker,
 		"broker_version", version, "version", l.program.Version)

@@ -24,7 +24,7 @@ func TestRetryTierNames(t *testing.T) {
 		630 * time.Second:       "retry.10m30s",
 		time.Hour:               "retry.1h",
 		90 * time.Minute:        "retry.1h30m",
-		3630 * time.Second:      "retry.1h0m30s",
+		3630 * time.Second:      "retry.1h30s",
 		10 * time.Hour:          "retry.10h",
 	} {
 		require.Equal(t, want, topology.Names{}.RetryTier("payment", d))

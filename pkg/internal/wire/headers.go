@@ -94,10 +94,8 @@ func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 // Carried returns the headers that a copy of a message takes along, in its own table: without those about a
 // past that is not the copy's, and those that would send it elsewhere; and, where they are too many, none.
 func Carried(h rabbit.Table) rabbit.Table {
-	out := maps.Clone(h)
-	if out == nil {
-		out = make(rabbit.Table, 8)
-	}
+	out := make(rabbit.Table, len(h)+8)
+	maps.Copy(out, h)
 	maps.DeleteFunc(out, func(name string, _ any) bool { return brokers(name) })
 	if rabbit.TableSize(out) > maxCarried {
 		return rabbit.Table{Dropped: "larger than 64 KiB"}
