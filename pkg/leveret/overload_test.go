@@ -100,7 +100,7 @@ func TestCalledOffWhileItWaits(t *testing.T) {
 			require.ErrorIs(t, receive(t, ended), leveret.Canceled)
 		}
 	}
-	for tries := 0; tries < 20; tries++ { // a worker that has just started may not hear of callers yet, and handlers take 2 s at most
+	for range 20 { // a worker that has just started may not hear of callers yet, and handlers take 2 s at most
 		callOff := call(1)
 		require.Equal(t, 1, receive(t, began))
 		callOffWaiting := call(2)

@@ -28,7 +28,7 @@ func TestThereAndBack(t *testing.T) {
 		require.Equal(t, "application/json", p.ContentType)
 		require.Equal(t, "kept", p.Headers["mine"])
 		require.NotContains(t, m.Headers, "leveret-sent-at", "the sender's own map is left alone")
-		require.EqualValues(t, map[bool]uint8{true: 1, false: 2}[c.Spec().Kind == KindRequest], p.DeliveryMode)
+		require.Equal(t, map[bool]uint8{true: 1, false: 2}[c.Spec().Kind == KindRequest], p.DeliveryMode)
 		require.Empty(t, p.Expiration, "that is for the caller to set")
 		d := &rabbit.Delivery{
 			Headers: p.Headers, ContentType: p.ContentType, CorrelationId: p.CorrelationId, MessageId: p.MessageId,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,17 +13,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
-)
-
-// A Settlement is what becomes of a delivery.
-type Settlement uint8
-
-// The settlements.
-const (
-	Ack     Settlement = iota + 1 // done with
-	Requeue                       // back to the queue
-	Reject                        // dead-lettered by the broker, if the queue says where to
-	ackNow                        // Ack, without waiting for others to travel with it
 )
 
 // ErrDraining is the cause of a handler's context that ends because the consumer was stopped and the handler did not
@@ -59,82 +47,6 @@ type ConsumerConfig struct {
 	DrainTimeout time.Duration
 	// Logger logs when consuming fails. Default slog.Default().
 	Logger *slog.Logger
-}
-
-// Incoming is a delivery, and a way to answer it.
-type Incoming struct {
-	Delivery
-	// At is when the delivery arrived. Its handler may have begun later.
-	At time.Time
-
-	from     *subscription // nil where a Browser took it
-	channel  *Channel
-	ended    context.Context          //nolint:containedctx // it ends with the channel
-	settle   func(uint64, Settlement) // by delivery tag
-	settled  atomic.Bool
-	abandon  func(*Incoming) // nothing waits any more for the goroutine that handles it
-	survived int             // returns that were no crash
-}
-
-// Returns returns how often the message came back to its queue unsettled, as far as the queue knows: its worker crashed
-// or lost its connection. Connections that this consumer lost itself while a handler had the message do not count. Before
-// RabbitMQ 4.3 messages that a worker gave back count, too. Classic queues only know whether it was delivered before.
-func (d *Incoming) Returns() int {
-	count := reflect.ValueOf(d.Headers["x-delivery-count"])
-	_, counted := d.Headers["x-acquired-count"]
-	switch {
-	case !d.Redelivered: // the header may be its sender's
-		return 0
-	case count.CanInt():
-		return int(count.Int()) - d.survived
-	case count.IsValid() || counted:
-		return 0
-	default:
-		return 1
-	}
-}
-
-// Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
-// settled, and comes again. The function that it returns must be called.
-func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
-	return either(ctx, d.ended)
-}
-
-// Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
-func (d *Incoming) Lost() bool { return d.ended.Err() != nil }
-
-// Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may run
-// forever. Any goroutine may call it, once, if Handle returns 0 from then on.
-func (d *Incoming) Abandon(settlement Settlement) {
-	d.settleOnce(settlement)
-	d.abandon(d)
-}
-
-// AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker before
-// anything that is published on the channel later.
-func (d *Incoming) AckNow() { d.settleOnce(ackNow) }
-
-func (d *Incoming) settleOnce(settlement Settlement) {
-	if d.settled.CompareAndSwap(false, true) {
-		d.settle(d.DeliveryTag, settlement)
-	}
-}
-
-// Reply publishes m on the channel that the delivery came on, without a confirm: a reply is only worth something to the
-// caller that waits for it. While ctx lives, it blocks as long as the broker reads nothing, or does not answer a method of
-// the consumer. A body over DefaultMaxBody is ErrTooLarge: the broker would close the channel, with everything that is
-// being handled on it.
-func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
-	if err := m.check(DefaultMaxBody); err != nil {
-		return err
-	}
-	w := d.channel.session.wire
-	if err := w.reserve(ctx, len(m.Body)); err != nil {
-		return err
-	}
-	defer w.release(len(m.Body))
-	_, err := d.channel.write(ctx, m)
-	return err
 }
 
 // A Consumer takes the messages of one queue, again after every loss of the connection.

@@ -61,7 +61,7 @@ func TestAWholeLife(t *testing.T) {
 	require.Equal(t, "INFO", ready["level"])
 	require.Equal(t, "unit", ready["service"])
 	require.Equal(t, "1.2.3", ready["version"])
-	require.Equal(t, []any{"unit.ask", "unit.do"}, ready["queues"])
+	require.Equal(t, []any{"unit.do", "unit.ask"}, ready["queues"])
 	require.Equal(t, r.log.await(t, "health")["address"], ready["health"])
 	require.Contains(t, ready["broker"], "amqp://guest@")
 	require.NotContains(t, r.log.String(), "guest:guest")
