@@ -62,7 +62,7 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 			}
 		})
 	}
-	queue := leveret.Queue(conn.Names(), ask, answering.Name(), "")
+	queue := leveret.QueueName(conn.Names(), ask, answering.Name(), "")
 	for stable, last := 0, 0; stable < 3; { // until no more arrive
 		state, err := conn.Rabbit().Inspect(ctx, queue)
 		if err != nil {

@@ -54,7 +54,7 @@ func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract
 	names := a.names()
 	return leveret.NewCommand[json.RawMessage](spec.Name, leveret.At(leveret.Address{
 		Exchange:   names.RetryTier(spec.Owner(), after),
-		RoutingKey: leveret.Queue(names, c, spec.Owner(), ""),
+		RoutingKey: leveret.QueueName(names, c, spec.Owner(), ""),
 		External:   true,
 	})), nil
 }

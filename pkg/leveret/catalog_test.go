@@ -182,7 +182,7 @@ func TestAddresses(t *testing.T) {
 		exchange, key := c.Spec().Route(n)
 		require.Equal(t, test.exchange, exchange.Name, "%+v", test.address)
 		require.Equal(t, test.key, key, "%+v", test.address)
-		require.Equal(t, test.queue, Queue(n, c, "a", ""), "%+v", test.address)
+		require.Equal(t, test.queue, QueueName(n, c, "a", ""), "%+v", test.address)
 		top := s.Topology(n, "classic")
 		var queues []string
 		for _, q := range top.Queues {

@@ -33,7 +33,7 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 	exchange, key := h.spec.Route(n)
 	e := &endpoint{
 		handler: h, worker: w,
-		queue:    Queue(n, h.use.contract, service, h.use.name),
+		queue:    QueueName(n, h.use.contract, service, h.use.name),
 		topology: h.use.topology(n, service, w.conn.config.RequestQueueType),
 	}
 	e.signals = w.conn.tel.processing(exchange.Name, key, e.queue)
@@ -69,7 +69,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
 	request := e.spec.Kind == KindRequest
-	if !request && d.Returns() >= suspectAfter && !w.config.NoQuarantine && e.suspect(ctx, d) {
+	if !request && !w.config.NoQuarantine && e.suspect(ctx, d) {
 		return rabbit.Ack
 	}
 	leave := w.leave

@@ -297,7 +297,7 @@ func ExampleAt() {
 	}))
 	service := leveret.NewService("mail", leveret.Handles(legacy))
 	names := topology.Names{}
-	fmt.Println("takes from", leveret.Queue(names, legacy, "mail", ""))
+	fmt.Println("takes from", leveret.QueueName(names, legacy, "mail", ""))
 	for _, q := range service.Topology(names, topology.Classic).Queues {
 		fmt.Println("declares", q.Name)
 	}

@@ -220,8 +220,12 @@ func (h *handler) refuse(ctx context.Context, m *Message) Outcome {
 		return Outcome{Verdict: VerdictRefused, Err: &Error{Code: Aborted, Reason: ReasonOutcomeUnknown, Message: fmt.Sprintf(
 			"outcome unknown: a worker that had this request is gone, and %s is not idempotent", h.spec.Name)}}
 	case left < h.needs():
-		return Outcome{Verdict: VerdictRefused, Err: Errorf(DeadlineExceeded, "not handled: it takes %v or more now, and %v were left",
-			h.needs().Round(time.Microsecond), left.Round(time.Microsecond))}
+		err := Errorf(DeadlineExceeded, "not handled: it takes %v or more now, and %v were left",
+			h.needs().Round(time.Microsecond), left.Round(time.Microsecond))
+		if m.Redelivered {
+			err = fmt.Errorf("%w: %w", errHandledBefore, err)
+		}
+		return Outcome{Verdict: VerdictRefused, Err: err}
 	default:
 		return Outcome{}
 	}

@@ -16,7 +16,7 @@ import (
 func TestRequestsThatCannotBeDoneInTimeAreRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		ask := leveret.NewRequest[thing, answer]("a.ask")
+		ask := leveret.NewRequest[thing, answer]("a.ask", leveret.Idempotent())
 		h := leveret.NewHandlers(leveret.NewService("a", leveret.Answers(ask)), leveret.HandlersConfig{})
 		takes, handled := 100*time.Millisecond, 0
 		ask.Answer(h, func(ctx context.Context, q thing) (answer, error) {
@@ -51,6 +51,11 @@ func TestRequestsThatCannotBeDoneInTimeAreRefused(t *testing.T) {
 		require.ErrorIs(t, o.Err, leveret.DeadlineExceeded)
 		require.NotErrorIs(t, o.Err, leveret.ErrOutcomeUnknown)
 		require.Equal(t, 5, handled)
+		again := h.Process(t.Context(), &leveret.Message{
+			Contract: ask, Body: []byte(`{}`), Deadline: time.Now().Add(110 * time.Millisecond), Received: leveret.Received{Redelivered: true},
+		}, nil)
+		require.Equal(t, leveret.VerdictRefused, again.Verdict)
+		require.ErrorIs(t, again.Err, leveret.ErrOutcomeUnknown, "an earlier worker may have handled it")
 		require.Equal(t, leveret.VerdictAck, process("1", 120*time.Millisecond).Verdict)
 		require.Equal(t, leveret.VerdictExpired, process("1", -1).Verdict)
 

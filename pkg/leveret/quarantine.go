@@ -40,15 +40,12 @@ func (w *Worker) quarantine(ctx context.Context) {
 		for more := true; more && ctx.Err() == nil; {
 			more = w.tryOne(ctx, work)
 		}
-		timer := time.NewTimer(lookEvery/2 + rand.N(lookEvery))
 		select {
 		case <-w.suspected:
-		case <-timer.C:
+		case <-time.After(lookEvery/2 + rand.N(lookEvery)):
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		}
-		timer.Stop()
 	}
 }
 
@@ -67,10 +64,12 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 	if browser.State().Ready == 0 {
 		return false
 	}
-	leave, ok := w.isAlone(ctx) // before the suspect is taken
-	if !ok {
+	waiting, cancel := context.WithTimeout(ctx, aloneAfter)
+	defer cancel()
+	if w.alone.Acquire(waiting, everybody) != nil { // before the suspect is taken; from now on nothing else begins
 		return false
 	}
+	leave := sync.OnceFunc(func() { w.alone.Release(everybody) })
 	defer leave()
 	d, ok, err := browser.Get(work)
 	if err != nil || !ok {
@@ -92,13 +91,14 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 // try handles a suspect.
 func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabbit.Settlement {
 	e := w.working[d.RoutingKey]
+	returns, _ := d.Returns()
 	switch {
 	case e == nil: // of a queue that this worker does not serve; if that is gone, too, it ends among the lost retries
 		return w.move(ctx, d, w.conn.names.RetryReturnExchange(w.Service().name), d.RoutingKey)
 	case w.survived[d.MessageId]: // its last trial was interrupted, but not by a crash: it starts over
 		delete(w.survived, d.MessageId)
 		return w.move(ctx, d, w.quarantineQueue, d.RoutingKey)
-	case d.Returns() >= convictAfter:
+	case returns >= convictAfter:
 		m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
 		return e.conclude(ctx, d, m, Outcome{Verdict: VerdictDeadLetter, Err: errPoison})
 	}
@@ -121,16 +121,6 @@ const (
 	moveTimeout = 5 * time.Second
 )
 
-// isAlone waits until the worker handles nothing, and keeps other messages from beginning until leave is called.
-func (w *Worker) isAlone(ctx context.Context) (leave func(), ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, aloneAfter)
-	defer cancel()
-	if w.alone.Acquire(ctx, everybody) != nil {
-		return nil, false
-	}
-	return sync.OnceFunc(func() { w.alone.Release(everybody) }), true
-}
-
 // waitForTrial waits until the handler of a message may begin.
 func (w *Worker) waitForTrial(ctx context.Context, request bool) error {
 	if request {
@@ -141,14 +131,23 @@ func (w *Worker) waitForTrial(ctx context.Context, request bool) error {
 	return w.alone.Acquire(ctx, 1)
 }
 
-// suspect puts a message into quarantine, and reports whether that has succeeded.
+// suspect moves a message that came back often to where it is less of a danger to others, and reports whether it has. Where
+// orderly stops count as well, it first gets another chance, at the end of its queue: it may just have waited there long.
 func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	w := e.worker
-	log := w.log.With("queue", e.queue, "contract", e.spec.Name, "message_id", d.MessageId, "returns", d.Returns())
-	if w.move(ctx, d, w.quarantineQueue, e.queue) != rabbit.Ack {
+	returns, exact := d.Returns()
+	if returns < suspectAfter {
 		return false
 	}
-	log.WarnContext(ctx, "message came back often; it may have crashed its worker, and is handled alone", "quarantine", w.quarantineQueue)
+	exchange := w.quarantineQueue
+	if !exact && wire.Count(d.Headers, wire.Returned) == 0 {
+		exchange = w.conn.names.RetryReturnExchange(w.Service().name)
+	}
+	if w.move(ctx, d, exchange, e.queue) != rabbit.Ack {
+		return false
+	}
+	w.log.WarnContext(ctx, "message was returned repeatedly and may have crashed its worker; moving it",
+		"queue", e.queue, "contract", e.spec.Name, "message_id", d.MessageId, "returns", returns, "exchange", exchange)
 	select {
 	case w.suspected <- struct{}{}:
 	default:
@@ -156,18 +155,19 @@ func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	return true
 }
 
-// move publishes a copy of a delivery that belongs to a work queue, unless it is lost meanwhile, and returns how to settle it. A
-// nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
+// move publishes a copy of a delivery that belongs to a work queue, unless the delivery is lost meanwhile, and returns how
+// to settle it. A nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
 func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue string) rabbit.Settlement {
 	ctx, stop := contexts.Outlasting(ctx, moveTimeout, nil)
 	defer stop()
 	ctx, leave := d.Context(ctx)
 	defer leave()
-	err := w.publisher.Publish(ctx, &rabbit.Publication{
-		Exchange: exchange, RoutingKey: queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery),
-	})
-	if err != nil {
-		w.log.WarnContext(ctx, "a message that came back often cannot be moved", "queue", queue, "message_id", d.MessageId,
+	p := &rabbit.Publication{Exchange: exchange, RoutingKey: queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
+	if returns, _ := d.Returns(); returns > 0 {
+		p.Headers[wire.Returned] = int64(returns)
+	}
+	if err := w.publisher.Publish(ctx, p); err != nil {
+		w.log.WarnContext(ctx, "a message that was returned repeatedly cannot be moved", "queue", queue, "message_id", d.MessageId,
 			"exchange", exchange, "error", err)
 		return rabbit.Requeue
 	}

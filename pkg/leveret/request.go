@@ -3,6 +3,8 @@ package leveret
 import (
 	"context"
 	"reflect"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // A Request asks a service a question and waits for the reply.
@@ -57,6 +59,9 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		}
 		if m.Reply, err = encode(reply); err != nil {
 			return Errorf(Internal, "the reply to %s cannot be sent: %w", r.spec.Name, err)
+		}
+		if len(m.Reply) > rabbit.DefaultMaxBody {
+			return Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
 		}
 		return nil
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -584,4 +585,15 @@ func TestCallThatTheBrokerRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "Exception (406)")
 	_, err = b.ask.Call(b.ctx, client, thing{N: 3})
 	require.NoError(t, err)
+}
+
+// TestReplyTooLarge: a reply that the broker would not take is an error, for the caller and for the books.
+func TestReplyTooLarge(t *testing.T) {
+	t.Parallel()
+	ask := leveret.NewRequest[thing, string]("a.ask")
+	h := leveret.NewHandlers(leveret.NewService("a", leveret.Answers(ask)), leveret.HandlersConfig{})
+	ask.Answer(h, func(context.Context, thing) (string, error) { return strings.Repeat("x", rabbit.DefaultMaxBody), nil })
+	o := h.Process(t.Context(), &leveret.Message{Contract: ask, Body: []byte(`{}`)}, nil)
+	require.ErrorIs(t, o.Err, leveret.ResourceExhausted)
+	require.EqualError(t, o.Err, "resource_exhausted: the reply has 16777218 bytes; the limit is 16777216")
 }

@@ -36,9 +36,9 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 // external reports whether the exchange and the queue belong to somebody else.
 func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 
-// Queue returns the queue from which a service takes the messages of a contract. For an event, service is the
+// QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service is the
 // subscriber, and subscription the name given with [As], or "".
-func Queue(n topology.Names, c Contract, service, subscription string) string {
+func QueueName(n topology.Names, c Contract, service, subscription string) string {
 	s := c.Spec()
 	switch a := s.Address; {
 	case a != nil && a.Queue != "":
@@ -64,7 +64,7 @@ type WorkQueue struct {
 func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
 	var queues []WorkQueue
 	for _, u := range s.serves() {
-		queues = append(queues, WorkQueue{Queue(n, u.contract, s.name, u.name), u.contract, u.name})
+		queues = append(queues, WorkQueue{QueueName(n, u.contract, s.name, u.name), u.contract, u.name})
 	}
 	return queues
 }
@@ -87,7 +87,7 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)
-	queue := Queue(n, u.contract, service, u.name)
+	queue := QueueName(n, u.contract, service, u.name)
 	var t topology.Topology
 	switch u.role {
 	case RoleHandles, RoleSubscribes:
@@ -130,7 +130,7 @@ func (s *Service) checkNames(n topology.Names) error {
 	for _, u := range s.uses {
 		_, routingKey := u.contract.Spec().Route(n)
 		check("routing key", routingKey)
-		queue := Queue(n, u.contract, s.name, u.name)
+		queue := QueueName(n, u.contract, s.name, u.name)
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)
 		}

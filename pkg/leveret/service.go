@@ -213,7 +213,7 @@ func checkQueues(services ...*Service) []error {
 			if spec.Kind == KindEvent || spec.external() {
 				what += fmt.Sprintf(" to the service %q", s.name) + as(u.name)
 			}
-			queue := Queue(n, u.contract, s.name, u.name)
+			queue := QueueName(n, u.contract, s.name, u.name)
 			if take(queue, what) && spec.Kind != KindRequest {
 				take(n.DeadLetterQueue(queue), "the dead letters of "+what)
 			}

@@ -147,10 +147,6 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 	if m.ConversationID != "" { // foreign callers may have none
 		p.Headers[wire.Conversation] = m.ConversationID
 	}
-	if err == nil && len(m.Reply) > rabbit.DefaultMaxBody { // the broker would close the channel, with all that is on it
-		err = Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
-		e.logger(m).ErrorContext(ctx, "the reply is too large", "error", err)
-	}
 	if err != nil {
 		p.ContentType, p.Body = contentTypeProblem, EncodeProblem(err)
 	}

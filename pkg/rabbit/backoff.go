@@ -29,10 +29,8 @@ func NewBackoff(limit time.Duration) *Backoff {
 // wait waits for a random time below the bound for a number of failures in a row, or until ctx ends or wake is closed.
 // With full jitter, processes that lost the same broker do not come back all at once.
 func (b *Backoff) wait(ctx context.Context, failures int, wake <-chan struct{}) error {
-	timer := time.NewTimer(rand.N(min(b.first<<min(failures, 20), b.limit)))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(rand.N(min(b.first<<min(failures, 20), b.limit))):
 	case <-wake:
 	case <-ctx.Done():
 		return ctx.Err()

@@ -151,11 +151,9 @@ func (ch *Channel) close(ctx context.Context) {
 			}
 		}()
 	})
-	timer := time.NewTimer(ch.session.patience())
-	defer timer.Stop()
 	select {
 	case <-ch.ended:
-	case <-timer.C:
+	case <-time.After(ch.session.patience()):
 		ch.session.silent.Store(true)
 	case <-ctx.Done():
 	}

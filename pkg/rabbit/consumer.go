@@ -169,6 +169,7 @@ func (c *Consumer) ended(in *Incoming) (next *Incoming, wait bool) {
 
 // abandon lets others take the place of a handler that does not return.
 func (c *Consumer) abandon(in *Incoming) {
+	defer in.from.open.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.begun, in)

@@ -34,21 +34,20 @@ type Incoming struct {
 }
 
 // Returns returns how often the message came back to its queue unsettled, as far as the queue knows: its worker crashed
-// or lost its connection. Connections that this consumer lost itself while a handler had the message do not count. Before
-// RabbitMQ 4.3 messages that a worker gave back count, too. Classic queues only know whether it was delivered before.
-func (d *Incoming) Returns() int {
+// or lost its connection. Connections that this consumer lost itself while it had the message do not count. The count is
+// exact since RabbitMQ 4.3; before, messages that a worker gave back count, too. Classic queues only know whether the
+// message was delivered before.
+func (d *Incoming) Returns() (n int, exact bool) {
 	count := reflect.ValueOf(d.Headers["x-delivery-count"])
-	_, counted := d.Headers["x-acquired-count"]
+	_, exact = d.Headers["x-acquired-count"]
 	switch {
 	case !d.Redelivered: // the header may be its sender's
-		return 0
 	case count.CanInt():
-		return int(count.Int()) - d.survived
-	case count.IsValid() || counted:
-		return 0
-	default:
-		return 1
+		n = int(count.Int()) - d.survived
+	case !count.IsValid() && !exact:
+		n = 1
 	}
+	return n, exact
 }
 
 // Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be

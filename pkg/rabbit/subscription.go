@@ -58,7 +58,7 @@ func (s *subscription) register(ctx context.Context) error {
 
 // read takes deliveries as they arrive, which need not wait for a handler: the broker hands out no more than the prefetch.
 func (s *subscription) read(deliveries <-chan Delivery) {
-	settle, abandon := s.settle, s.abandon
+	settle, abandon := s.settle, s.consumer.abandon
 	for {
 		select {
 		case d, ok := <-deliveries:
@@ -91,12 +91,6 @@ func (s *subscription) settle(tag uint64, settlement Settlement) {
 // giveBack lets go of a delivery that no handler has begun.
 func (s *subscription) giveBack(in *Incoming) {
 	s.acks.GiveBack(in.DeliveryTag)
-	s.open.Done()
-}
-
-// abandon lets go of a delivery whose handler does not return.
-func (s *subscription) abandon(in *Incoming) {
-	s.consumer.abandon(in)
 	s.open.Done()
 }
 
@@ -189,18 +183,15 @@ func (s *subscription) retire() {
 // trickle returns when settled is closed, that is when the last handler has ended. Until then it sends what can be
 // settled, if the handlers take their time.
 func (s *subscription) trickle(settled <-chan struct{}) {
-	timer := time.NewTimer(heldBack)
-	defer timer.Stop()
-	for {
+	for wait := heldBack; ; wait = trickleEvery {
 		select {
 		case <-settled:
 			return
 		case <-s.ended.Done():
 			<-settled
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 			s.acks.Trickle(trickle)
-			timer.Reset(trickleEvery)
 		}
 	}
 }

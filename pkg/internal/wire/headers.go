@@ -18,6 +18,7 @@ const (
 	SentAt        = "leveret-sent-at"
 	Deadline      = "leveret-deadline"
 	Attempt       = "leveret-attempt"
+	Returned      = "leveret-returned"
 	Instance      = "leveret-instance"
 	FailedQueue   = "leveret-failed-queue"
 	FailedAt      = "leveret-failed-at"

@@ -114,16 +114,14 @@ func (b *Batch) Trickle(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	slices.Sort(b.unbegun)
-	acks := min(n, len(b.waiting))
-	for _, tag := range b.waiting[:acks] {
-		b.note(b.channel.Ack(tag, false))
+	for ; n > 0 && len(b.waiting) > 0; n-- {
+		b.note(b.channel.Ack(b.waiting[0], false))
+		b.waiting = b.waiting[1:]
 	}
-	b.waiting = append(b.waiting[:0], b.waiting[acks:]...)
-	nacks := min(n-acks, len(b.unbegun))
-	for _, tag := range b.unbegun[:nacks] {
-		b.nack(tag, true)
+	for ; n > 0 && len(b.unbegun) > 0; n-- {
+		b.nack(b.unbegun[0], true)
+		b.unbegun = b.unbegun[1:]
 	}
-	b.unbegun = b.unbegun[nacks:]
 }
 
 // Flush sends the acks that wait.
