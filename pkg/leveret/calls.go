@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -13,17 +14,20 @@ import (
 var errCallerGone = errors.New("the caller has given up")
 
 // calls are the requests that are here, so that their callers can call them off. They are known by their correlation ids,
-// which are random: a later call under the same message id is another one.
+// since a later call under the same message id is another one.
 type calls struct {
 	mu sync.Mutex
 	// By correlation id. Several may have the same one: a caller that lost its connection calls again.
 	running map[string][]*call
-	// The ids of the latest calls that were called off before they were begun.
-	gone map[string]struct{}
+	// When the latest calls were called off, which may have been before they were begun. By correlation id, too.
+	gone map[string]time.Time
 }
 
-// maxGone bounds how many calls are remembered.
-const maxGone = 20_000
+// Calls that were called off are remembered for goneFor, and no more than maxGone of them.
+const (
+	goneFor = time.Minute
+	maxGone = 20_000
+)
 
 // call is one request that is being handled.
 type call struct{ cancel context.CancelCauseFunc }
@@ -37,7 +41,7 @@ func (c *calls) begin(ctx context.Context, id string) (_ context.Context, done f
 	this := &call{cancel}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, gone := c.gone[id]; gone {
+	if since, gone := c.gone[id]; gone && time.Since(since) < goneFor {
 		cancel(errCallerGone)
 	}
 	c.running[id] = append(c.running[id], this)
@@ -58,13 +62,10 @@ func (c *calls) cancel(id string) {
 	for _, running := range c.running[id] {
 		running.cancel(errCallerGone)
 	}
-	if len(c.running[id]) > 0 {
-		return
-	}
 	if len(c.gone) == maxGone {
 		clear(c.gone)
 	}
-	c.gone[id] = struct{}{}
+	c.gone[id] = time.Now()
 }
 
 // control returns the consumer of this process's control queue, where callers cancel requests. It is nil if the worker

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -12,7 +13,7 @@ import (
 // leaves the other to be taken back.
 func TestTwoCallsOfOneID(t *testing.T) {
 	t.Parallel()
-	c := calls{running: make(map[string][]*call), gone: make(map[string]struct{})}
+	c := calls{running: make(map[string][]*call), gone: make(map[string]time.Time)}
 	first, firstDone := c.begin(t.Context(), "id")
 	second, secondDone := c.begin(t.Context(), "id")
 	other, otherDone := c.begin(t.Context(), "other")
@@ -39,7 +40,7 @@ func TestTwoCallsOfOneID(t *testing.T) {
 // latest are remembered.
 func TestCalledOffBeforeItBegan(t *testing.T) {
 	t.Parallel()
-	c := calls{running: make(map[string][]*call), gone: make(map[string]struct{})}
+	c := calls{running: make(map[string][]*call), gone: make(map[string]time.Time)}
 	for i := range maxGone + 10 {
 		c.cancel(strconv.Itoa(i))
 	}

@@ -210,6 +210,7 @@ func (c *Client) publish(ctx context.Context, m *Message) error {
 // request makes one call, and makes it again after a lost connection where that is harmless.
 func (c *Client) request(ctx context.Context, m *Message) error {
 	spec := m.Contract.Spec()
+	m.CorrelationID = newCorrelationID()                     // middleware may make a call again that it has called off
 	if d, ok := ctx.Deadline(); ok && d.Before(m.Deadline) { // middleware may have made it sooner
 		m.Deadline = d
 	}

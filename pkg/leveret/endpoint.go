@@ -23,6 +23,7 @@ type endpoint struct {
 	topology topology.Topology
 	signals  *signals
 	verdicts [len(verdictNames)]metric.MeasurementOption
+	turns    *turns // its handlers take one each
 	consumer *rabbit.Consumer
 
 	trouble atomic.Pointer[error] // why the copies of failed messages cannot be published now; see settle.go
@@ -41,17 +42,12 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 		e.verdicts[v] = metric.WithAttributes(
 			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", Verdict(v).String()))
 	}
-	e.consumer = w.consumer(e)
-	return e
-}
-
-// consumer makes the consumer of an endpoint. Requests come over the publishing connection, on which they are answered.
-func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
-	conn, request := w.conn.consume, e.spec.Kind == KindRequest
-	if request {
-		conn = w.conn.publish
+	conn, request := w.conn.consume, h.spec.Kind == KindRequest
+	e.turns = w.work
+	if request { // on the connection on which they are answered
+		conn, e.turns = w.conn.publish, w.requests
 	}
-	return rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+	e.consumer = rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
 		DrainQueued:  request,
 		Tag:          w.tag(),
@@ -63,6 +59,7 @@ func (w *Worker) consumer(e *endpoint) *rabbit.Consumer {
 		OnReady:      sync.OnceFunc(w.consuming),
 		Setup:        w.conn.setup(e.topology),
 	})
+	return e
 }
 
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
@@ -72,8 +69,8 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 	if !request && !w.config.NoQuarantine && e.suspect(ctx, d) {
 		return rabbit.Ack
 	}
-	leave := w.leave
-	if !w.alone.TryAcquire(1) && w.waitForTrial(ctx, request) != nil {
+	leave := e.turns.leave
+	if !e.turns.TryAcquire(1) && e.waitForTrial(ctx, d) != nil {
 		if !request {
 			return rabbit.Requeue
 		}
@@ -86,6 +83,16 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 	return e.attempt(ctx, d, leave)
 }
 
+// waitForTrial waits until the trial of a suspect is over; a request only for a part of its caller's time.
+func (e *endpoint) waitForTrial(ctx context.Context, d *rabbit.Incoming) error {
+	if e.spec.Kind == KindRequest {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, min(time.Until(deadline(&d.Delivery, e.spec, d.At))/4, requestsWait))
+		defer cancel()
+	}
+	return e.turns.Acquire(ctx, 1)
+}
+
 // attempt is one delivery that is being handled.
 type attempt struct {
 	*endpoint
@@ -95,7 +102,7 @@ type attempt struct {
 	delivery *rabbit.Incoming
 	message  *Message
 	taken    atomic.Bool       // by the one of two that settles: the handler that returned, or the watch over stuck ones
-	leave    func()            // the one that settles calls it: the handler cannot crash the process any more, or nobody waits for it
+	leave    func()            // called by that one: the handler cannot crash the process any more, or nobody waits for it
 	measured func(error, bool) // and this
 	late     int               // how often the watch has found it after its context had ended; the watch's own
 

@@ -240,8 +240,12 @@ func (h *handler) needs() time.Duration {
 	return quickest + quickest/8 // for the way of the answer
 }
 
-// took notes how long a handling has taken at least.
-func (h *handler) took(d time.Duration) {
+// took notes how long a handling has taken, or, of one that was late, has taken at least. Where nothing is known, the
+// latter says nothing: some handlers wait for news as long as they may.
+func (h *handler) took(d time.Duration, late bool) {
+	if late && h.needs() == 0 {
+		return
+	}
 	if quickest := time.Duration(h.quickest.Load()); quickest > 0 {
 		d = min(d, quickest+quickest/8)
 	}

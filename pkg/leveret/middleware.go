@@ -54,9 +54,9 @@ func (h *handler) limited(next Handler) Handler {
 		defer cancel()
 		err := next(ctx, m)
 		took, late := time.Since(began), errors.Is(context.Cause(ctx), cause)
-		// Some handlers wait as long as they may, for news perhaps: how long they took says nothing of how long they need.
+		// How long a handler took that used most of its time need not be how long it needs: it may have waited for news.
 		if h.spec.Kind == KindRequest && (late || err == nil && took < until.Sub(began)/2) {
-			h.took(took)
+			h.took(took, late)
 		}
 		// A handler that was interrupted seldom knows how far it got. A refusal that trying again would not change stands.
 		if err != nil && late && CodeOf(err).retryable() {

@@ -34,18 +34,18 @@ func TestRequestsThatCannotBeDoneInTimeAreRefused(t *testing.T) {
 		process := func(n string, left time.Duration) leveret.Outcome {
 			return h.Process(t.Context(), &leveret.Message{Contract: ask, Body: []byte(`{"n":` + n + `}`), Deadline: time.Now().Add(left)}, nil)
 		}
-		require.Equal(t, leveret.DeadlineExceeded, leveret.CodeOf(process("1", 80*time.Millisecond).Err), "nothing was known before")
-		require.Equal(t, 1, handled)
-		o := process("1", 85*time.Millisecond)
-		require.Equal(t, leveret.VerdictRefused, o.Verdict, "it was interrupted, so it takes longer")
-		require.Equal(t, 1, handled)
-		for range 3 {
+		for range 2 {
+			late := process("1", 80*time.Millisecond)
+			require.Equal(t, leveret.VerdictAck, late.Verdict, "it may have waited for news")
+			require.Equal(t, leveret.DeadlineExceeded, leveret.CodeOf(late.Err))
+		}
+		for range 2 {
 			require.Equal(t, leveret.VerdictAck, process("1", time.Second).Verdict)
 		}
 		require.ErrorIs(t, process("7", time.Second).Err, errDeclined)
 		require.Equal(t, 5, handled)
 
-		o = process("1", 110*time.Millisecond)
+		o := process("1", 110*time.Millisecond)
 		require.Equal(t, leveret.VerdictRefused, o.Verdict)
 		require.EqualError(t, o.Err, "deadline_exceeded: not handled: it takes 112.5ms or more now, and 110ms were left")
 		require.ErrorIs(t, o.Err, leveret.DeadlineExceeded)

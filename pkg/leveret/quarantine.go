@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -49,6 +51,27 @@ func (w *Worker) quarantine(ctx context.Context) {
 	}
 }
 
+// turns are what handlers take one of each, and the trial of a suspect all.
+type turns struct {
+	*semaphore.Weighted
+
+	leave func() // gives one back
+}
+
+const all = math.MaxInt64
+
+func newTurns() *turns {
+	s := semaphore.NewWeighted(all)
+	return &turns{s, func() { s.Release(1) }}
+}
+
+// takeAll waits for d at most.
+func (t *turns) takeAll(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return t.Acquire(ctx, all) == nil
+}
+
 // tryOne tries the next suspect, and reports whether to look for another at once.
 func (w *Worker) tryOne(ctx, work context.Context) bool {
 	browser, err := w.conn.consume.Browse(ctx, w.quarantineQueue)
@@ -56,21 +79,24 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 		w.log.DebugContext(ctx, "cannot look into the quarantine", "queue", w.quarantineQueue, "error", err)
 		return false
 	}
+	release := func() {}
 	defer func() {
 		if err := browser.Close(ctx); err != nil {
 			w.log.DebugContext(ctx, "a suspect was not settled; it comes again", "queue", w.quarantineQueue, "error", err)
 		}
+		release()
 	}()
-	if browser.State().Ready == 0 {
+	if browser.State().Ready == 0 || !w.work.takeAll(ctx, aloneAfter) { // before the suspect is taken
 		return false
 	}
-	waiting, cancel := context.WithTimeout(ctx, aloneAfter)
-	defer cancel()
-	if w.alone.Acquire(waiting, everybody) != nil { // before the suspect is taken; from now on nothing else begins
-		return false
-	}
-	leave := sync.OnceFunc(func() { w.alone.Release(everybody) })
-	defer leave()
+	quiet := w.requests.takeAll(ctx, quietAfter)
+	release = sync.OnceFunc(func() {
+		w.work.Release(all)
+		if quiet {
+			w.requests.Release(all)
+		}
+	})
+	leave := func() { time.AfterFunc(settleTimeout, release) } // what comes next may crash, so it waits until the suspect is settled
 	d, ok, err := browser.Get(work)
 	if err != nil || !ok {
 		return false
@@ -110,26 +136,16 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 }
 
 const (
-	// everybody is what a trial takes of [Worker.alone].
-	everybody = math.MaxInt64
-	// aloneAfter is how long a trial waits for the handlers that run. No other begins meanwhile.
+	// aloneAfter is how long a trial waits for the handlers of commands and events that run. No other begins meanwhile.
 	aloneAfter = time.Minute
-	// requestsWait is how long a request waits for a trial, or for one that waits. A request that crashed the worker would
-	// speak against the suspect; but callers have deadlines, and a suspect may call its own service.
+	// quietAfter is the same for requests, whose callers have deadlines. If that is not enough, the trial begins beside them,
+	// and one that crashes the worker speaks against the suspect.
+	quietAfter = time.Second
+	// requestsWait is how long a request waits for a trial, at most. A suspect may call its own service.
 	requestsWait = 5 * time.Second
 	// moveTimeout is how long a suspect may take to be moved after the drain time.
 	moveTimeout = 5 * time.Second
 )
-
-// waitForTrial waits until the handler of a message may begin.
-func (w *Worker) waitForTrial(ctx context.Context, request bool) error {
-	if request {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, requestsWait)
-		defer cancel()
-	}
-	return w.alone.Acquire(ctx, 1)
-}
 
 // suspect moves a message that came back often to where it is less of a danger to others, and reports whether it has. Where
 // orderly stops count as well, it first gets another chance, at the end of its queue: it may just have waited there long.

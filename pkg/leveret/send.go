@@ -35,11 +35,7 @@ func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOpt
 	spec := c.Spec()
 	parent := handlingFrom(ctx)
 	if m.ID == "" {
-		if parent != nil {
-			m.ID = parent.nextID(spec.Name)
-		} else {
-			m.ID = newID()
-		}
+		m.ID = parent.nextID(spec.Name)
 	}
 	if parent != nil {
 		m.CausationID = parent.message.ID
@@ -50,9 +46,7 @@ func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOpt
 	if m.ConversationID == "" {
 		m.ConversationID = m.ID
 	}
-	if spec.Kind == KindRequest {
-		m.CorrelationID = newCorrelationID()
-	} else {
+	if spec.Kind != KindRequest { // whose caller makes it anew for each call
 		m.CorrelationID = m.ConversationID
 	}
 	return m

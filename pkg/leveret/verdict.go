@@ -63,7 +63,8 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case err == nil:
 	case errors.As(err, &discarded):
 		o.Verdict = VerdictDiscard
-	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) && endedBy(err):
+	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || CodeOf(err) == Canceled):
 		o.Verdict = VerdictRequeue
 	case spec.Kind == KindRequest:
 		// The caller gets the error.
@@ -71,11 +72,6 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 		o.Verdict, o.Delay = retryOrNot(spec, m.Attempt, err)
 	}
 	return o
-}
-
-// endedBy reports whether an error says that a context has ended.
-func endedBy(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || CodeOf(err) == Canceled
 }
 
 func retryOrNot(spec Spec, attempt int, err error) (Verdict, time.Duration) {

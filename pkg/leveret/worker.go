@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -75,10 +73,9 @@ type Worker struct {
 	stuck atomic.Pointer[error] // says which handler is
 
 	quarantineQueue string
-	alone           *semaphore.Weighted // handlers take one, the trial of a suspect all
-	leave           func()              // gives one back
-	suspected       chan struct{}       // has one in it when this worker has put a suspect into quarantine
-	survived        map[string]bool     // suspects whose last trial was interrupted, but not by a crash; by message id
+	work, requests  *turns          // of handlers; the trial of a suspect takes all
+	suspected       chan struct{}   // has one in it when this worker has put a suspect into quarantine
+	survived        map[string]bool // suspects whose last trial was interrupted, but not by a crash; by message id
 }
 
 // NewWorker makes a worker for handlers. It does not block or connect; Run does. It returns what is wrong with the
@@ -105,11 +102,10 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
 		working:   make(map[string]*endpoint),
-		calls:     calls{running: make(map[string][]*call), gone: make(map[string]struct{})},
-		suspected: make(chan struct{}, 1), alone: semaphore.NewWeighted(everybody), survived: map[string]bool{},
+		calls:     calls{running: make(map[string][]*call), gone: make(map[string]time.Time)},
+		suspected: make(chan struct{}, 1), work: newTurns(), requests: newTurns(), survived: map[string]bool{},
 		quarantineQueue: conn.names.Quarantine(service.name),
 	}
-	w.leave = func() { w.alone.Release(1) }
 	for _, h := range handlers.seal() {
 		e := newEndpoint(w, h)
 		w.endpoints = append(w.endpoints, e)
@@ -134,7 +130,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.running.Swap(true) {
 		return Errorf(FailedPrecondition, "the worker runs already, or has run")
 	}
-	if err := w.checkChannels(); err != nil {
+	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.working)),
+		w.checkChannels(w.conn.publish, "requests", len(w.endpoints)-len(w.working))); err != nil {
 		return err
 	}
 	ctx, w.stop = context.WithCancel(ctx)
@@ -187,17 +184,11 @@ func (w *Worker) consuming() {
 // channelsBeside is how many channels of a connection consumers leave to publishing, declaring, control and quarantine.
 const channelsBeside = 8
 
-// checkChannels returns an error if the connections have too few channels for the worker's queues: one each.
-func (w *Worker) checkChannels() error {
-	for _, c := range []struct {
-		kind string
-		n    int
-		conn *rabbit.Conn
-	}{{"commands and events", len(w.working), w.conn.consume}, {"requests", len(w.endpoints) - len(w.working), w.conn.publish}} {
-		if limit := c.conn.State().Channels; c.n+channelsBeside > limit {
-			return Errorf(FailedPrecondition, "the service %q takes %s from %d queues, over a channel each; the broker allows a connection %d (channel_max), "+
-				"of which %d are for other things: split the service, or raise channel_max", w.Service().name, c.kind, c.n, limit, channelsBeside)
-		}
+// checkChannels returns an error if a connection has too few channels for n queues: one each.
+func (w *Worker) checkChannels(conn *rabbit.Conn, kind string, n int) error {
+	if limit := conn.State().Channels; n+channelsBeside > limit {
+		return Errorf(FailedPrecondition, "the service %q takes %s from %d queues, over a channel each; the broker allows a connection %d (channel_max), "+
+			"of which %d are for other things: split the service, or raise channel_max", w.Service().name, kind, n, limit, channelsBeside)
 	}
 	return nil
 }

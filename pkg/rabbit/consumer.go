@@ -54,6 +54,7 @@ type Consumer struct {
 	conn   *Conn
 	config ConsumerConfig
 	serial atomic.Uint64
+	ran    atomic.Bool
 	status atomic.Pointer[error] // of nil: consuming
 
 	closers sync.WaitGroup // one for each subscription that has ended and still has deliveries: what Run waits for
@@ -73,9 +74,9 @@ const maxTag = 220
 
 // NewConsumer makes a consumer. It does nothing before Run.
 func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
-	config.Concurrency = cmp.Or(config.Concurrency, 1)
-	config.Prefetch = cmp.Or(config.Prefetch, 4*config.Concurrency)
-	config.DrainTimeout = cmp.Or(config.DrainTimeout, 30*time.Second)
+	config.Concurrency = cmp.Or(max(config.Concurrency, 0), 1)
+	config.Prefetch = cmp.Or(max(config.Prefetch, 0), 4*config.Concurrency)
+	config.DrainTimeout = cmp.Or(max(config.DrainTimeout, 0), 30*time.Second)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -137,6 +138,11 @@ func (c *Consumer) next() *Incoming {
 // handle is one goroutine's work: one delivery after another, until the end, or until one was abandoned. Goroutines are
 // started as they are needed, but stay: a new one would have to grow its stack again.
 func (c *Consumer) handle(in *Incoming) {
+	defer func() {
+		if in != nil && !in.settled.Load() { // the handler has ended its goroutine: what it had comes back with the channel
+			c.abandon(in)
+		}
+	}()
 	for in != nil {
 		settlement := c.config.Handle(in.from.work, in)
 		if settlement != 0 {
@@ -231,10 +237,13 @@ func (c *Consumer) Running() int {
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
 // the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time are
 // cancelled. One that does not return even then is waited for until somebody calls [Incoming.Abandon]. A connection that
-// is closed for good ends Run in the same way, with ErrClosed.
+// is closed for good ends Run in the same way, with ErrClosed. Run may be called only once.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := checkShort("name of the queue", c.config.Queue); err != nil {
 		return err
+	}
+	if c.ran.Swap(true) {
+		return errors.New("the consumer runs already, or has run")
 	}
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,10 +68,7 @@ func exception(reason *amqp.Error, p *Publication) error {
 	if reason == nil {
 		return nil
 	}
-	exchange := p.Exchange
-	if exchange == "" {
-		exchange = "amq.default" // as RabbitMQ calls it
-	}
+	exchange := cmp.Or(p.Exchange, "amq.default") // as RabbitMQ calls it
 	switch reason.Code {
 	case amqp.NotFound: // no exchange 'commands' in vhost '/'
 		if strings.Contains(reason.Reason, "no exchange "+quoted(p.Exchange)+" in") {

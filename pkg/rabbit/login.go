@@ -16,18 +16,14 @@ func parseLogins(u amqp.URI) ([]amqp.Authentication, error) {
 	if len(u.AuthMechanism) == 0 {
 		return []amqp.Authentication{u.PlainAuth()}, nil
 	}
+	known := map[string]amqp.Authentication{"PLAIN": u.PlainAuth(), "AMQPLAIN": u.AMQPlainAuth(), "EXTERNAL": &amqp.ExternalAuth{}}
 	var all []amqp.Authentication
 	for _, name := range u.AuthMechanism {
-		switch strings.ToUpper(name) {
-		case "PLAIN":
-			all = append(all, u.PlainAuth())
-		case "AMQPLAIN":
-			all = append(all, u.AMQPlainAuth())
-		case "EXTERNAL":
-			all = append(all, &amqp.ExternalAuth{})
-		default:
+		login, ok := known[strings.ToUpper(name)]
+		if !ok {
 			return nil, errors.New("an auth_mechanism is unknown; expected plain, amqplain or external")
 		}
+		all = append(all, login)
 	}
 	return all, nil
 }

@@ -33,20 +33,13 @@ func (m *Publication) check(maxBody int) error {
 	if len(m.Body) > maxBody {
 		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), maxBody)
 	}
-	for _, s := range [...]struct{ what, value string }{
-		{"exchange", m.Exchange},
-		{"routing key", m.RoutingKey},
-		{"message id", m.MessageId},
-		{"correlation id", m.CorrelationId},
-		{"reply-to", m.ReplyTo},
-		{"type", m.Type},
-		{"app id", m.AppId},
-		{"user id", m.UserId},
-		{"content type", m.ContentType},
-		{"content encoding", m.ContentEncoding},
-		{"expiration", m.Expiration},
-	} {
-		if err := checkShort(s.what, s.value); err != nil {
+	strings := [...]string{
+		"exchange", m.Exchange, "routing key", m.RoutingKey, "message id", m.MessageId, "correlation id", m.CorrelationId,
+		"reply-to", m.ReplyTo, "type", m.Type, "app id", m.AppId, "user id", m.UserId,
+		"content type", m.ContentType, "content encoding", m.ContentEncoding, "expiration", m.Expiration,
+	}
+	for i := 0; i < len(strings); i += 2 {
+		if err := checkShort(strings[i], strings[i+1]); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -11,12 +12,8 @@ func (a address) secure(ctx context.Context, n net.Conn, config *tls.Config) (ne
 	if a.host == "" {
 		return n, nil
 	}
-	if config == nil {
-		config = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if config = config.Clone(); config.ServerName == "" {
-		config.ServerName = a.host
-	}
+	config = cmp.Or(config, &tls.Config{MinVersion: tls.VersionTLS12}).Clone()
+	config.ServerName = cmp.Or(config.ServerName, a.host)
 	client := tls.Client(n, config)
 	if err := client.HandshakeContext(ctx); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@
 package contexts
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
@@ -11,10 +12,7 @@ import (
 func Outlasting(ctx context.Context, d time.Duration, cause error) (context.Context, func()) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if cause == nil {
-			cause = context.Cause(ctx)
-		}
-		timer := time.AfterFunc(d, func() { cancel(cause) })
+		timer := time.AfterFunc(d, func() { cancel(cmp.Or(cause, context.Cause(ctx))) })
 		context.AfterFunc(longer, func() { timer.Stop() })
 	})
 	return longer, func() { stop(); cancel(nil) }

@@ -13,8 +13,10 @@ const (
 	flushAfter = 5 * time.Millisecond
 	// chunk is how many deliveries one frame gives back. RabbitMQ 3.10 returns more than that out of order.
 	chunk = 32
-	// maxChunks bounds the frames that Close needs, whatever the prefetch: see [Batch.Close].
-	maxChunks = 16
+	// maxFrames is how many frames Close sends without a pause. Frames for what is given back are never more, whatever the
+	// prefetch.
+	maxFrames = 16
+	pause     = 100 * time.Millisecond
 )
 
 // A Channel sends acks: a channel of the driver.
@@ -81,10 +83,15 @@ func (b *Batch) Ack(tag uint64) {
 	}
 }
 
-// Nack gives a delivery back to its queue or, without requeue, has the broker dead-letter it; at once.
+// Nack gives a delivery back to its queue, after Stop as [Batch.GiveBack] does; or, without requeue, has the broker
+// dead-letter it. It does so at once.
 func (b *Batch) Nack(tag uint64, requeue bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.stopping && requeue {
+		b.unbegun = append(b.unbegun, tag)
+		return
+	}
 	b.nack(tag, requeue)
 }
 
@@ -145,15 +152,18 @@ func (b *Batch) Stop() {
 //
 // A quorum queue sends at most some 32 commands of a channel ahead and keeps the rest in the channel's process, which
 // forgets them when the channel is closed (rabbit_fifo_client, 3.10 to 4.3). So Close settles runs of deliveries with
-// one frame each, in the order of their tags.
+// one frame each, in the order of their tags, and pauses where there are many runs.
 func (b *Batch) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.timer.Stop()
 	slices.Sort(b.waiting)
 	slices.Sort(b.unbegun)
-	together := max(chunk, (len(b.unbegun)+maxChunks-1)/maxChunks)
-	for len(b.waiting) > 0 || len(b.unbegun) > 0 {
+	together := max(chunk, (len(b.unbegun)+maxFrames-1)/maxFrames)
+	for frames := 1; len(b.waiting) > 0 || len(b.unbegun) > 0; frames++ {
+		if frames%maxFrames == 0 {
+			time.Sleep(pause)
+		}
 		if n := before(b.waiting, b.unbegun); n > 0 {
 			b.note(b.channel.Ack(b.waiting[n-1], true))
 			b.waiting = b.waiting[n:]

@@ -217,8 +217,8 @@ func TestCloseNeedsFewFrames(t *testing.T) {
 		require.NoError(t, b.Close())
 		require.Len(t, broker.acked, running)
 		require.Len(t, broker.nacked, prefetch-running)
-		require.LessOrEqual(t, broker.frames-before, 1+maxChunks)
-		require.LessOrEqual(t, broker.frames, 2+maxChunks, "after Stop no ack travels alone")
+		require.LessOrEqual(t, broker.frames-before, 1+maxFrames)
+		require.LessOrEqual(t, broker.frames, 2+maxFrames, "after Stop no ack travels alone")
 	}
 }
 
