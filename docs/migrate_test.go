@@ -259,13 +259,9 @@ func TestRequeueIsAHotLoop(t *testing.T) {
 	go func() {
 		ended <- rawConsume(b.ch, func(Charge) error { tries.Add(1); return context.DeadlineExceeded })
 	}()
-	start := time.Now()
 	require.Eventually(t, func() bool { return tries.Load() > 100 }, 30*time.Second, time.Millisecond)
-	took := time.Since(start)
 	require.NoError(t, b.raw.Close())
 	require.NoError(t, <-ended, "and the loop ends without a word when the connection does")
-	t.Logf("100 tries took %v", took)
-	require.Less(t, took, 10*time.Second)
 }
 
 // TestRetries: our side of the same: two tries, the policy's delay apart, then a dead letter that says why.

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/leveretmq/leveret/bench/internal/machine"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -35,6 +36,7 @@ func main() {
 }
 
 func run(ctx context.Context, n, tries int) error {
+	load := machine.Load()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	if err != nil {
 		return err
@@ -44,7 +46,7 @@ func run(ctx context.Context, n, tries int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("RabbitMQ %s, %d workers\n", node.Version(), n)
+	fmt.Printf("RabbitMQ %s, %d workers; at the start: %s\n", node.Version(), n, load)
 	var took []time.Duration
 	for try := range tries {
 		d, err := comeback(ctx, node, workers)

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/leveretmq/leveret/bench/internal/machine"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/management"
@@ -82,6 +83,7 @@ func work(ctx context.Context, url string) error {
 // weather stops and kills a worker and its broker again and again, while the same messages are in the worker's hands, and
 // then lets them be handled.
 func weather(ctx context.Context, take time.Duration) error {
+	load := machine.Load()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	if err != nil {
 		return err
@@ -120,7 +122,8 @@ func weather(ctx context.Context, take time.Duration) error {
 			end(worker, syscall.SIGTERM)
 		}
 	}
-	fmt.Printf("RabbitMQ %s: ten stops, five kills, five restarts: %d of %d handled, some of them twice\n", node.Version(), handled.Load(), n)
+	fmt.Printf("RabbitMQ %s; at the start: %s\nten stops, five kills, five restarts: %d of %d handled, some of them twice\n",
+		node.Version(), load, handled.Load(), n)
 	worker, err := start(ctx, node.URL(), time.Millisecond, &handled)
 	if err != nil {
 		return err
@@ -151,6 +154,7 @@ func weather(ctx context.Context, take time.Duration) error {
 }
 
 func measure(ctx context.Context, take time.Duration, seconds int) error {
+	load := machine.Load()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	if err != nil {
 		return err
@@ -165,7 +169,7 @@ func measure(ctx context.Context, take time.Duration, seconds int) error {
 		return err
 	}
 	defer func() { _ = worker.Process.Kill() }()
-	fmt.Printf("RabbitMQ %s, 16 handlers of %v, prefetch 64: messages handled in each second\n", node.Version(), take)
+	fmt.Printf("RabbitMQ %s, 16 handlers of %v, prefetch 64; at the start: %s\nmessages handled in each second:\n", node.Version(), take, load)
 	for handled.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}

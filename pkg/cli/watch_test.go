@@ -70,10 +70,13 @@ func TestWatchSeesTheOldestRequest(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
+	began := time.Now().Truncate(time.Second) // as precise as the time of a message
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "--raw", "--routing-key", "oven.price", "{}").run(t.Context()))
 	c := kitchenAt(t, url, "queues", "oven.price", "--watch=100ms", "-o", "jsonl", "--broker-management-url", leverettest.Node(t).ManagementURL())
 	all := watch(t, c, func(w watched) bool { return w.Oldest != nil })
-	require.Less(t, *all[len(all)-1].Oldest, patience.Seconds())
+	last := all[len(all)-1]
+	sent := last.At.Add(-time.Duration(*last.Oldest * float64(time.Second)))
+	require.WithinRange(t, sent, began, last.At, "it is no older than the command that sent it")
 }
 
 func TestWatchEstimatesFromTwoSamples(t *testing.T) {
@@ -82,23 +85,27 @@ func TestWatchEstimatesFromTwoSamples(t *testing.T) {
 	onBroker(t, url, declareAll)
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "60").run(t.Context()))
 	c := kitchenAt(t, url, "queues", "oven.bake", "--watch", "200ms", "-o", "json", "--broker-management-url", "http://127.0.0.1:1")
-	var last watched
+	looks := []watched{{At: time.Now()}}
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper()
 		browser, err := conn.Browse(ctx, "oven.bake")
 		require.NoError(tb, err)
 		taken := 0
-		all := watch(t, c, func(w watched) bool { // each look finds fewer
+		looks = append(looks, watch(t, c, func(w watched) bool { // each look finds fewer
 			if d, ok, err := browser.Get(ctx); taken < 50 && err == nil && ok && browser.Ack(d) == nil {
 				taken++
 			}
 			return w.ClearsIn != nil
-		})
-		last = all[len(all)-1]
+		})...)
 		require.NoError(tb, browser.Close(ctx))
 	})
+	last, before, earlier := looks[len(looks)-1], looks[len(looks)-2], looks[len(looks)-3]
 	require.Positive(t, *last.ClearsIn)
-	require.Less(t, *last.ClearsIn, 60.0)
+	fell := *before.Ready - *last.Ready
+	require.Positive(t, fell)
+	// The last two looks are no further apart than this: one that is printed has ended, and the next has not begun.
+	apart := last.At.Sub(earlier.At).Seconds()
+	require.LessOrEqual(t, *last.ClearsIn, float64(*last.Ready)*apart/float64(fell))
 	require.Nil(t, last.In)
 	require.Equal(t, 1, strings.Count(c.err.String(), "management API"), "it is told once: %s", c.err.String())
 }

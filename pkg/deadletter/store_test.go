@@ -155,7 +155,12 @@ func TestLetterThatTheBrokerMade(t *testing.T) {
 	require.Len(t, groups, 1)
 	require.Equal(t, "delivery_limit", groups[0].Reason)
 	require.Empty(t, groups[0].Code)
-	require.WithinDuration(t, time.Now(), groups[0].Oldest, time.Minute)
+	_, err = b.store.Peek(b.ctx, queue, 1, func(l *deadletter.Letter) bool {
+		death := l.Headers["x-death"].([]any)[0].(rabbit.Table)
+		require.Equal(t, death["time"].(time.Time).UTC(), groups[0].Oldest.UTC(), "when the broker gave up")
+		return true
+	})
+	require.NoError(t, err)
 
 	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{})
 	require.NoError(t, err)

@@ -274,6 +274,7 @@ type proxy struct {
 	mu      sync.Mutex
 	open    map[net.Conn]struct{}
 	refuses bool
+	watched func(io.Writer) io.Writer // stands between clients and the broker; nil: nobody does
 }
 
 func (b *bench) proxy() *proxy {
@@ -316,11 +317,18 @@ func (p *proxy) pass(from net.Conn) {
 		return
 	}
 	p.open[from], p.open[to] = struct{}{}, struct{}{}
+	var broker io.Writer = to
+	if p.watched != nil {
+		broker = p.watched(to)
+	}
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
+	for _, way := range []struct {
+		to   io.Writer
+		from io.Reader
+	}{{from, to}, {broker, from}} {
 		both.Go(func() {
-			_, _ = io.Copy(way[0], way[1])
+			_, _ = io.Copy(way.to, way.from)
 			from.Close()
 			to.Close()
 		})

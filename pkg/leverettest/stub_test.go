@@ -16,23 +16,25 @@ import (
 
 func TestStubCaller(t *testing.T) {
 	t.Parallel()
-	var rep leverettest.StubCaller
-	leverettest.Answer(&rep, ink, func(_ context.Context, p page) (quote, error) { return quote{Cents: len(p.Text)}, nil })
-	reply, err := ink.Call(t.Context(), &rep, page{"abc"})
-	require.NoError(t, err)
-	require.Equal(t, quote{Cents: 3}, reply)
+	synctest.Test(t, func(t *testing.T) {
+		var rep leverettest.StubCaller
+		leverettest.Answer(&rep, ink, func(_ context.Context, p page) (quote, error) { return quote{Cents: len(p.Text)}, nil })
+		reply, err := ink.Call(t.Context(), &rep, page{"abc"})
+		require.NoError(t, err)
+		require.Equal(t, quote{Cents: 3}, reply)
 
-	leverettest.Answer(&rep, ink, func(context.Context, page) (quote, error) { return quote{Cents: 9}, nil })
-	reply, err = ink.Call(t.Context(), &rep, page{"d"})
-	require.NoError(t, err)
-	require.Equal(t, quote{Cents: 9}, reply)
+		leverettest.Answer(&rep, ink, func(context.Context, page) (quote, error) { return quote{Cents: 9}, nil })
+		reply, err = ink.Call(t.Context(), &rep, page{"d"})
+		require.NoError(t, err)
+		require.Equal(t, quote{Cents: 9}, reply)
 
-	require.Equal(t, []page{{"abc"}, {"d"}}, leverettest.Sent(&rep, ink))
-	require.WithinDuration(t, time.Now().Add(time.Minute), rep.Messages()[0].Deadline, 10*time.Second)
-	rep.Reset()
-	require.Empty(t, rep.Messages())
-	_, err = ink.Call(t.Context(), &rep, page{"e"})
-	require.NoError(t, err)
+		require.Equal(t, []page{{"abc"}, {"d"}}, leverettest.Sent(&rep, ink))
+		require.Equal(t, time.Now().Add(time.Minute).UTC(), rep.Messages()[0].Deadline.UTC(), "the contract's timeout")
+		rep.Reset()
+		require.Empty(t, rep.Messages())
+		_, err = ink.Call(t.Context(), &rep, page{"e"})
+		require.NoError(t, err)
+	})
 }
 
 func TestStubCallerWithoutAnAnswer(t *testing.T) {

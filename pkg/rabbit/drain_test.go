@@ -2,9 +2,12 @@ package rabbit_test
 
 import (
 	"context"
+	crypto "crypto/rand"
 	"math/rand/v2"
+	"runtime/pprof"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // before reports whether a version is older than major.minor.
@@ -86,26 +90,83 @@ func TestStoppingGivesBackAheadOfLongHandlers(t *testing.T) {
 	require.EqualValues(t, 40, handled.Load())
 }
 
-// A handler has a goroutine while it runs: an idle queue has none, whatever its concurrency.
+// labelled runs f so that what it starts has a label, and all that this starts in turn. It returns what counts the goroutines
+// that have it, all of them or those in a function or method: tests beside this one disturb no count.
+func labelled(t *testing.T, f func()) (goroutines func(in string) int) {
+	t.Helper()
+	label := strings.ToLower(crypto.Text())
+	pprof.Do(t.Context(), pprof.Labels("test", label), func(context.Context) { f() })
+	return func(in string) (n int) {
+		var profile strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // to memory
+		_, groups, _ := strings.Cut(profile.String(), "\n")
+		for group := range strings.SplitSeq(groups, "\n\n") { // of goroutines with one stack and the same labels
+			if strings.Contains(group, strconv.Quote(label)) && strings.Contains(group, in) {
+				size, _, _ := strings.Cut(group, " @ ")
+				many, _ := strconv.Atoi(size)
+				n += many
+			}
+		}
+		return n
+	}
+}
+
+const inHandle = "rabbit.(*Consumer).handle+"
+
+// Queues that are idle hold few goroutines, and none for handlers, whatever their concurrency.
+func TestIdleQueuesHoldFewGoroutines(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	const n, each = 50, 4 // the consumer's, two of its subscription, and one of the driver
+	var all topology.Topology
+	var consumers []*rabbit.Consumer
+	handle, _ := handler(ack)
+	for i := range n {
+		name := "q" + strconv.Itoa(i)
+		all.Add(queue(name, "classic"))
+		consumers = append(consumers, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: name, Concurrency: 16, Handle: handle}))
+	}
+	declare(t, conn, all)
+	goroutines := labelled(t, func() {
+		for _, c := range consumers {
+			running(t, c)
+		}
+	})
+	for _, c := range consumers {
+		require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
+	}
+	require.Zero(t, goroutines(inHandle))
+	require.Eventually(t, func() bool { return goroutines("") <= each*n }, 30*time.Second, 10*time.Millisecond, "what it took to begin has ended")
+	require.Equal(t, n, goroutines("rabbit.(*Consumer).Run+"), "they are those of the consumers")
+}
+
+// A handler has a goroutine when there is something to handle, and not before.
 func TestHandlersStartOnDemand(t *testing.T) {
 	t.Parallel()
 	conn := connected(t)
 	declare(t, conn, queue("q", "classic"))
 	release := make(chan struct{})
+	finish := sync.OnceFunc(func() { close(release) })
+	defer finish()
 	handle, handled := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { <-release; return rabbit.Ack })
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 16, Handle: handle})
-	stop := running(t, c)
+	var stop func() error
+	goroutines := labelled(t, func() { stop = running(t, c) })
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	require.Zero(t, c.Running())
+	require.Zero(t, goroutines(inHandle))
 	fill(t, conn, "q", 3)
 	require.Eventually(t, func() bool { return handled.Load() == 3 }, 30*time.Second, time.Millisecond)
 	require.Equal(t, 3, c.Running())
+	require.Equal(t, 3, goroutines(inHandle))
 	fill(t, conn, "q", 60)
 	require.Eventually(t, func() bool { return handled.Load() == 16 }, 30*time.Second, time.Millisecond)
 	require.Equal(t, 16, c.Running())
-	close(release)
+	require.Equal(t, 16, goroutines(inHandle))
+	finish()
 	require.Eventually(t, func() bool { return handled.Load() == 63 && c.Running() == 0 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, stop())
+	require.Eventually(t, func() bool { return goroutines("") == 0 }, 30*time.Second, 10*time.Millisecond, "nothing is left running")
 }
 
 // A delivery whose handler does not return is settled by somebody else, and Run does not wait for that goroutine.
