@@ -4,6 +4,7 @@ import (
 	"context"
 	crypto "crypto/rand"
 	"math/rand/v2"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
@@ -214,4 +215,56 @@ func TestConsumeArguments(t *testing.T) {
 	require.Equal(t, int64(3), <-offsets)
 	require.Equal(t, int64(4), <-offsets)
 	require.NoError(t, stop())
+}
+
+// A drain in which many handlers give up and others finish makes no duplicates either, though it takes many frames: more
+// than a quorum queue's channel sends ahead.
+func TestDrainOfMany(t *testing.T) {
+	t.Parallel()
+	const n = 80
+	for range 2 {
+		conn := connected(t)
+		declare(t, conn, queue("q", "quorum"))
+		fill(t, conn, "q", n)
+		books := newBook()
+		begun := make(chan struct{}, n)
+		handle := func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			begun <- struct{}{}
+			<-ctx.Done()
+			if i, _ := strconv.Atoi(d.MessageId); i%4 != 3 {
+				return rabbit.Requeue
+			}
+			books.receive(d.MessageId)
+			return rabbit.Ack
+		}
+		stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+			Queue: "q", Concurrency: n, Prefetch: n, DrainTimeout: time.Millisecond, Handle: handle,
+		}))
+		for range n {
+			<-begun
+		}
+		require.NoError(t, stop())
+		requireReady(t, conn, "q", n-n/4)
+		_, received, _ := books.counts()
+		require.Equal(t, n/4, received)
+	}
+}
+
+// A handler that ends its goroutine, as a failed assertion does, keeps nothing from ending.
+func TestHandlerThatEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	fill(t, conn, "q", 1)
+	began := make(chan struct{})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Handle: func(context.Context, *rabbit.Incoming) rabbit.Settlement {
+		close(began)
+		runtime.Goexit()
+		return rabbit.Ack
+	}})
+	stop := running(t, c)
+	<-began
+	require.NoError(t, stop())
+	requireReady(t, conn, "q", 1)
+	require.ErrorContains(t, c.Run(t.Context()), "has run")
 }
