@@ -474,8 +474,8 @@ func TestForeignPeers(t *testing.T) {
 // TestNamesFollowFromTheContract: what migrate-from-amqp091.md says of queues that are there already.
 func TestNamesFollowFromTheContract(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "billing.charge", leveret.Queue(topology.Names{}, ChargeCard, "billing", ""))
-	require.Equal(t, "accounting.on.billing.charged", leveret.Queue(topology.Names{}, CardCharged, "accounting", ""))
+	require.Equal(t, "billing.charge", leveret.QueueName(topology.Names{}, ChargeCard, "billing", ""))
+	require.Equal(t, "accounting.on.billing.charged", leveret.QueueName(topology.Names{}, CardCharged, "accounting", ""))
 	require.Equal(t, 3, ChargeCardSlowly.Spec().Retry.Attempts)
 	require.NoError(t, leveret.NewCatalog(Billing, Shop).Err())
 }
