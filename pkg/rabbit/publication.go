@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -33,13 +34,13 @@ func (m *Publication) check(maxBody int) error {
 	if len(m.Body) > maxBody {
 		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), maxBody)
 	}
-	strings := [...]string{
+	fields := [...]string{
 		"exchange", m.Exchange, "routing key", m.RoutingKey, "message id", m.MessageId, "correlation id", m.CorrelationId,
 		"reply-to", m.ReplyTo, "type", m.Type, "app id", m.AppId, "user id", m.UserId,
 		"content type", m.ContentType, "content encoding", m.ContentEncoding, "expiration", m.Expiration,
 	}
-	for i := 0; i < len(strings); i += 2 {
-		if err := checkShort(strings[i], strings[i+1]); err != nil {
+	for field := range slices.Chunk(fields[:], 2) {
+		if err := checkShort(field[0], field[1]); err != nil {
 			return err
 		}
 	}
