@@ -46,8 +46,8 @@ func TestCommandsExist(t *testing.T) {
 	require.Greater(t, checked, 3, "the pages name commands, and this test has to find them")
 }
 
-// wrongWith tells what is wrong with the arguments of a command. It asks for the help with everything else as it stands on
-// the page: flags are read before the help is shown.
+// wrongWith tells what is wrong with the arguments of a command. It asks for the help with everything else as it stands
+// on the page: flags are read before the help is shown.
 func wrongWith(ctx context.Context, binary string, args []string) error {
 	said, err := exec.CommandContext(ctx, binary, append(slices.Clone(args), "--help")...).CombinedOutput()
 	if err != nil {

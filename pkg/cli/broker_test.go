@@ -74,8 +74,8 @@ func TestQueuesOfAUserWithoutATag(t *testing.T) {
 	require.Regexp(t, `refuses the user reader-\S+ \(401\): the password is wrong, or the user has no tag monitoring or management\nnext:  grant the tag with rabbitmqctl set_user_tags\n$`, c.err.String())
 }
 
-// A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown by
-// what the management API knows.
+// A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown
+// by what the management API knows.
 func TestQueuesOfOthers(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

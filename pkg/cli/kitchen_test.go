@@ -16,7 +16,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A small system of services: an oven that bakes and knows prices, a waiter and a bell that hear when something is done.
+// A small system of services: an oven that bakes and knows prices, a waiter and a bell that hear when something is
+// done.
 
 type money struct {
 	Amount   int64  `json:"amount" jsonschema:"minimum=0"`

@@ -52,8 +52,8 @@ type ConnConfig struct {
 	RequestQueueType topology.QueueType
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
-	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the two
-	// connections is made, the other is tried at once. Default 1 s.
+	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the
+	// two connections is made, the other is tried at once. Default 1 s.
 	MaxBackoff time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
 	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
@@ -68,7 +68,8 @@ type ConnConfig struct {
 }
 
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource
-// alarm stops reading from those that publish. Both are made again whenever they are lost. It is safe for concurrent use.
+// alarm stops reading from those that publish. Both are made again whenever they are lost. It is safe for concurrent
+// use.
 type Conn struct {
 	config   ConnConfig
 	publish  *rabbit.Conn

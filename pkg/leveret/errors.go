@@ -46,7 +46,8 @@ var (
 // ReasonOutcomeUnknown is the reason of an error that is an [ErrOutcomeUnknown], on every transport.
 const ReasonOutcomeUnknown = "outcome_unknown"
 
-// ReasonCrashedWorker is the reason of a dead letter that crashed its worker again and again while it was handled alone.
+// ReasonCrashedWorker is the reason of a dead letter that crashed its worker again and again while it was handled
+// alone.
 const ReasonCrashedWorker = "crashed_worker"
 
 // An Error is an error with a code: what a handler returns to say what became of the message, and what a caller gets

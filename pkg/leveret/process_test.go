@@ -104,8 +104,8 @@ func (b *bench) launch(role, url string, env ...string) *process {
 	return p
 }
 
-// await waits until the process has said all of these lines, in any order. Each of them is taken: the same line is waited
-// for again.
+// await waits until the process has said all of these lines, in any order. Each of them is taken: the same line is
+// waited for again.
 func (p *process) await(lines ...string) {
 	p.t.Helper()
 	late := time.NewTimer(patience)

@@ -31,10 +31,10 @@ var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt
 
 // quarantine tries the suspects of the worker's service, one at a time, until ctx ends. See docs/decisions/0017.
 //
-// A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue with
-// a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the service's
-// quarantine, and handled from there while the worker handles nothing else. There the count does prove something: a suspect
-// is taken only once its worker is idle, so each return is an interrupted trial.
+// A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue
+// with a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the
+// service's quarantine, and handled from there while the worker handles nothing else. There the count does prove
+// something: a suspect is taken only once its worker is idle, so each return is an interrupted trial.
 func (w *Worker) quarantine(ctx context.Context) {
 	work, stop := contexts.Outlasting(ctx, w.config.DrainTimeout, rabbit.ErrDraining)
 	defer stop()
@@ -138,8 +138,8 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 const (
 	// aloneAfter is how long a trial waits for the handlers of commands and events that run. No other begins meanwhile.
 	aloneAfter = time.Minute
-	// quietAfter is the same for requests, whose callers have deadlines. If that is not enough, the trial begins beside them,
-	// and one that crashes the worker speaks against the suspect.
+	// quietAfter is the same for requests, whose callers have deadlines. If that is not enough, the trial begins beside
+	// them, and one that crashes the worker speaks against the suspect.
 	quietAfter = time.Second
 	// requestsWait is how long a request waits for a trial, at most. A suspect may call its own service.
 	requestsWait = 5 * time.Second
@@ -147,8 +147,9 @@ const (
 	moveTimeout = 5 * time.Second
 )
 
-// suspect moves a message that came back often to where it is less of a danger to others, and reports whether it has. Where
-// orderly stops count as well, it first gets another chance, at the end of its queue: it may just have waited there long.
+// suspect moves a message that came back often to where it is less of a danger to others, and reports whether it has.
+// Where orderly stops count as well, it first gets another chance, at the end of its queue: it may just have waited
+// there long.
 func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	w := e.worker
 	returns, exact := d.Returns()
@@ -171,8 +172,8 @@ func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	return true
 }
 
-// move publishes a copy of a delivery that belongs to a work queue, unless the delivery is lost meanwhile, and returns how
-// to settle it. A nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
+// move publishes a copy of a delivery that belongs to a work queue, unless the delivery is lost meanwhile, and returns
+// how to settle it. A nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
 func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue string) rabbit.Settlement {
 	ctx, stop := contexts.Outlasting(ctx, moveTimeout, nil)
 	defer stop()

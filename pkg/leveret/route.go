@@ -36,8 +36,8 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 // external reports whether the exchange and the queue belong to somebody else.
 func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 
-// QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service is the
-// subscriber, and subscription the name given with [As], or "".
+// QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service
+// is the subscriber, and subscription the name given with [As], or "".
 func QueueName(n topology.Names, c Contract, service, subscription string) string {
 	s := c.Spec()
 	switch a := s.Address; {

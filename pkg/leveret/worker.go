@@ -28,8 +28,8 @@ type WorkerConfig struct {
 	DrainTimeout time.Duration
 	// NoQuarantine handles every message as it comes, however often it came back to its queue. By default one that came
 	// back three times is suspected of crashing its workers: it is copied to the queue quarantine.<service>, and handled
-	// from there while no other command or event of this worker is. If the worker crashes three times over it even so, it is
-	// dead-lettered.
+	// from there while no other command or event of this worker is. If the worker crashes three times over it even so, it
+	// is dead-lettered.
 	NoQuarantine bool
 	// Stacks puts the stack of a panic into the dead letter. Stacks reveal the code: off by default.
 	Stacks bool
@@ -121,8 +121,8 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 // lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are
 // here but not begun are answered within that time too: no other worker could know that they were not begun. It waits
 // through lost connections. It returns [ErrClosed] when the connection was closed, and [ErrStuck] when a handler did
-// not return after its context had ended: as soon as the others have finished, or are stuck as well. That goroutine then
-// still runs, and the process should exit. Run may be called only once.
+// not return after its context had ended: as soon as the others have finished, or are stuck as well. That goroutine
+// then still runs, and the process should exit. Run may be called only once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.lateErr(); err != nil {
 		return Errorf(FailedPrecondition, "%w", err)

@@ -70,8 +70,8 @@ func consumers(t *testing.T, conn *rabbit.Conn, queue string) int {
 	return state.Consumers
 }
 
-// Prefetch bounds what the broker hands out, and what is not begun goes back when the consumer stops, at once, though all
-// handlers are busy.
+// Prefetch bounds what the broker hands out, and what is not begun goes back when the consumer stops, at once, though
+// all handlers are busy.
 func TestStoppingGivesBackWhatWasNotBegun(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"quorum", "classic"} {

@@ -167,8 +167,8 @@ func (d *Declarer) ensure(ctx context.Context, i *item) error {
 	}
 }
 
-// attempt tries to declare an item, and notes the outcome. There is none where the connection was lost meanwhile. An error
-// says that ctx or the connection has ended.
+// attempt tries to declare an item, and notes the outcome. There is none where the connection was lost meanwhile. An
+// error says that ctx or the connection has ended.
 func (d *Declarer) attempt(ctx context.Context, i *item) error {
 	if d.channel == nil || !d.channel.alive() {
 		ch, err := d.conn.Channel(ctx)
@@ -210,8 +210,8 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 	return nil
 }
 
-// refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each refusal
-// in a row, up to most. Without an error the item is used all the same.
+// refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each
+// refusal in a row, up to most. Without an error the item is used all the same.
 func (i *item) refused(ch *Channel, err error, most time.Duration) {
 	pause := min(most/64<<min(i.failures, 10), most)
 	i.failures++

@@ -16,8 +16,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// load publishes to the queue q, one message at a time and in pipelines, and consumes, until stop is called: then it keeps
-// account of everything. All the while every publish must succeed, however long it takes.
+// load publishes to the queue q, one message at a time and in pipelines, and consumes, until stop is called: then it
+// keeps account of everything. All the while every publish must succeed, however long it takes.
 func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop func()) {
 	t.Helper()
 	ctx := within(t)

@@ -79,7 +79,8 @@ func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	require.NoError(t, <-drained, "it was not the end of the drain time")
 }
 
-// Whoever stops may finish what is here; but not what has gone back to the queue with the connection, to another perhaps.
+// Whoever stops may finish what is here; but not what has gone back to the queue with the connection, to another
+// perhaps.
 func TestWhatWentBackIsNotBegun(t *testing.T) {
 	t.Parallel()
 	network, conn, beside := watched(t)

@@ -145,8 +145,8 @@ func (p *Publisher) write(ctx context.Context, channel *publishing, f *flight) e
 	}
 }
 
-// follow waits for the outcome of what was written, and writes it again where that is needed. A flight that is not settled
-// when it returns, because ctx has ended, can be followed again.
+// follow waits for the outcome of what was written, and writes it again where that is needed. A flight that is not
+// settled when it returns, because ctx has ended, can be followed again.
 func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) (settled bool, err error) {
 	for {
 		if err := p.await(ctx, f); err != nil {

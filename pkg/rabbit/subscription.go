@@ -56,7 +56,8 @@ func (s *subscription) register(ctx context.Context) error {
 	return nil
 }
 
-// read takes deliveries as they arrive, which need not wait for a handler: the broker hands out no more than the prefetch.
+// read takes deliveries as they arrive, which need not wait for a handler: the broker hands out no more than the
+// prefetch.
 func (s *subscription) read(deliveries <-chan Delivery) {
 	settle, abandon := s.settle, s.consumer.abandon
 	for {
@@ -164,7 +165,8 @@ const (
 	trickleEvery = 100 * time.Millisecond
 )
 
-// retire closes the channel when everything that came over it is settled; in the background, as part of what Run waits for.
+// retire closes the channel when everything that came over it is settled; in the background, as part of what Run waits
+// for.
 func (s *subscription) retire() {
 	settled := make(chan struct{})
 	go func() {

@@ -18,9 +18,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to send,
-// to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without; in both
-// layouts.
+// The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to
+// send, to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without; in
+// both layouts.
 func TestThePermissionsOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	for layout, rows := range map[string][2]string{

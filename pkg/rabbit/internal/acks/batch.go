@@ -1,5 +1,5 @@
-// Package acks settles the deliveries of one channel with few frames. It knows no connection: it decides what to send, and
-// sends it through an interface.
+// Package acks settles the deliveries of one channel with few frames. It knows no connection: it decides what to send,
+// and sends it through an interface.
 package acks
 
 import (
@@ -29,8 +29,9 @@ type Channel interface {
 // delivery tags that are all settled. Acks beyond the prefix wait for it to reach them. If it does not within a few
 // milliseconds, or too many wait, they are sent one by one: a slow handler holds nobody's ack back.
 //
-// Delivery tags of a channel are 1, 2, 3, …, and each is first passed to Arrived. A multiple ack must name a tag that is still unsettled at the broker, or the
-// broker closes the channel: so it never names one that was nacked, or acked alone.
+// Delivery tags of a channel are 1, 2, 3, …, and each is first passed to Arrived. A multiple ack must name a tag that
+// is still unsettled at the broker, or the broker closes the channel: so it never names one that was nacked, or acked
+// alone.
 //
 // A Batch is safe for concurrent use. Its methods block only while a frame is written.
 type Batch struct {
@@ -138,8 +139,8 @@ func (b *Batch) Flush() {
 	b.flush()
 }
 
-// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close and [Batch.Trickle]: the fewer
-// frames precede the end of a channel, the better.
+// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close and [Batch.Trickle]: the
+// fewer frames precede the end of a channel, the better.
 func (b *Batch) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
