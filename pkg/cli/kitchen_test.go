@@ -68,7 +68,7 @@ var (
 
 var errBurnt = leveret.NewError(leveret.FailedPrecondition, "burnt", "it is burnt")
 
-// cleanCommand is a command of the program's own, with a setting and a help group of its own.
+// cleanCommand is a command of the program's own, with its own setting and help group.
 func cleanCommand(a *cli.App) *cobra.Command {
 	a.AddKeys(config.Key{Name: "kitchen.soap", Type: config.String, Secret: true, Usage: "what to clean with"})
 	cmd := &cobra.Command{

@@ -45,7 +45,7 @@ type ConnConfig struct {
 	// Layout is which exchanges and retry tiers services share: all those of one system use the same. Default
 	// topology.Shared.
 	Layout topology.Layout
-	// NoDeclare leaves exchanges and queues to whoever may declare them; nothing is declared then.
+	// NoDeclare declares no exchanges, queues and bindings: somebody else has to declare them.
 	NoDeclare bool
 	// RequestQueueType is topology.Classic, the default and the quicker one, or topology.Quorum: a classic queue is
 	// unusable while the node of a cluster that holds it is down.
@@ -59,10 +59,10 @@ type ConnConfig struct {
 	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
 	// logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
-	// Logger logs what no caller learns: connections lost and made, failed messages. Default slog.Default().
+	// Logger logs what no caller gets as an error: connections lost and made, failed messages. Default slog.Default().
 	Logger *slog.Logger
-	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through
-	// is carried on all the same.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. Incoming traces are still
+	// propagated.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 }

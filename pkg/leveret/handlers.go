@@ -45,8 +45,9 @@ type handler struct {
 	scope    string  // what ids derived from a message depend on beside its id
 	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
 
-	// quickest is how long the quickest of the last handlings of a request took; it rises with each slower one. It was
-	// measured at the time measured, and is believed for a second. Both in nanoseconds.
+	// quickest is a minimum of how long requests took to handle. A quicker handling lowers it to its own time; a slower
+	// one raises it, but by an eighth at most. measured is when quickest was last set; it is used for a second from then.
+	// Both in nanoseconds.
 	quickest, measured atomic.Int64
 }
 
@@ -240,8 +241,8 @@ func (h *handler) needs() time.Duration {
 	return quickest + quickest/8 // for the way of the answer
 }
 
-// took notes how long a handling has taken, or, of one that was late, has taken at least. Where nothing is known, the
-// latter says nothing: some handlers wait for news as long as they may.
+// took records in quickest how long a handling took. A late one was cut off by its deadline, so d is less than it
+// needed; it counts only while there is a recent figure, since some handlers wait for news as long as they may.
 func (h *handler) took(d time.Duration, late bool) {
 	if late && h.needs() == 0 {
 		return

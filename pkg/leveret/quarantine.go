@@ -51,11 +51,12 @@ func (w *Worker) quarantine(ctx context.Context) {
 	}
 }
 
-// turns are what handlers take one of each, and the trial of a suspect all.
+// turns keep the trial of a suspect apart from handlers. A handler takes one turn while it runs; a trial takes all of
+// them, so it begins when no handler runs, and no handler begins until it is over.
 type turns struct {
 	*semaphore.Weighted
 
-	leave func() // gives one back
+	leave func() // gives back the one turn of a handler
 }
 
 const all = math.MaxInt64
@@ -65,14 +66,16 @@ func newTurns() *turns {
 	return &turns{s, func() { s.Release(1) }}
 }
 
-// takeAll waits for d at most.
+// takeAll takes all turns, and reports whether it got them within d. No handler begins while it waits.
 func (t *turns) takeAll(ctx context.Context, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return t.Acquire(ctx, all) == nil
 }
 
-// tryOne tries the next suspect, and reports whether to look for another at once.
+// tryOne tries the next suspect, and reports whether to look for another at once. It takes the suspect only once it has
+// the turns of commands and events, and gives the turns back only once the suspect is settled: whatever runs beside a
+// suspect may crash the worker, and the crash would count against the suspect.
 func (w *Worker) tryOne(ctx, work context.Context) bool {
 	browser, err := w.conn.consume.Browse(ctx, w.quarantineQueue)
 	if err != nil {
@@ -82,7 +85,7 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 	release := func() {}
 	defer func() {
 		if err := browser.Close(ctx); err != nil {
-			w.log.DebugContext(ctx, "a suspect was not settled; it comes again", "queue", w.quarantineQueue, "error", err)
+			w.log.DebugContext(ctx, "a suspect was not settled; it will be redelivered", "queue", w.quarantineQueue, "error", err)
 		}
 		release()
 	}()

@@ -50,8 +50,9 @@ func unhinderedWorker(conn *leveret.Conn, _ <-chan string) (*leveret.Worker, err
 	return stormyWorker(conn, leveret.WorkerConfig{OnReady: func() { say("ready") }}, func(context.Context) error { return nil })
 }
 
-// hinderedWorker says when it is busy with several messages at once, and remains so until it is stopped or told to go
-// on. What is handled alone, as suspects are, is handled at once. So a hindered worker that is busy tries no suspect.
+// hinderedWorker says when it is busy with several messages at once, and remains so until it is stopped or gets a line
+// from the test. What is handled alone, as suspects are, is handled at once. So a hindered worker that is busy tries no
+// suspect.
 func hinderedWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error) {
 	r := newRendezvous()
 	go func() {
@@ -77,7 +78,8 @@ func newRendezvous() *rendezvous { return &rendezvous{here: newMeeting()} }
 
 func newMeeting() *meeting { return &meeting{several: make(chan struct{}), ended: make(chan struct{})} }
 
-// meet blocks until those who have met are to part. Whoever meets nobody within a moment does not wait any longer.
+// meet blocks until those who have met are to part. A caller that meets nobody within a moment does not wait any
+// longer.
 func (r *rendezvous) meet(ctx context.Context) error {
 	r.mu.Lock()
 	m := r.here

@@ -26,8 +26,8 @@ func suspensions() (*leveret.Command[thing], *leveret.Service) {
 	return do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))
 }
 
-// suspendedWorker is a worker whose handlers do not return when their contexts end, but when the process is told to go
-// on.
+// suspendedWorker is a worker whose handlers do not return when their contexts end, but when the process gets a line
+// from the test.
 func suspendedWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error) {
 	do, service := suspensions()
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{

@@ -67,14 +67,14 @@ type Worker struct {
 	attempts  sync.Map // what is being handled, of type *attempt
 
 	running atomic.Bool
-	silent  atomic.Int64 // endpoints that were never consumed yet
+	silent  atomic.Int64 // how many endpoints have not been consumed yet
 
 	stop  func()                // ends Run
-	stuck atomic.Pointer[error] // says which handler is
+	stuck atomic.Pointer[error] // the error of the last handler that got stuck; nil if none did
 
 	quarantineQueue string
-	work, requests  *turns          // of handlers; the trial of a suspect takes all
-	suspected       chan struct{}   // has one in it when this worker has put a suspect into quarantine
+	work, requests  *turns          // of the handlers of commands and events, and of requests
+	suspected       chan struct{}   // wakes quarantine when this worker has found a suspect; room for one
 	survived        map[string]bool // suspects whose last trial was interrupted, but not by a crash; by message id
 }
 
@@ -149,8 +149,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// consume runs one consumer per queue until ctx ends. A consumer that ends early stops the others. Callers can call off
-// their requests, and stuck handlers are found, for as long as anything is handled.
+// consume runs one consumer per queue until ctx ends, and returns when all have drained. A consumer that ends early
+// stops the others. What runs beside them, the watch over stuck handlers and the consumer of cancellations, ends only
+// after the last handler.
 func (w *Worker) consume(ctx context.Context) error {
 	var beside, consumers sync.WaitGroup
 	handling, handled := context.WithCancel(context.WithoutCancel(ctx))

@@ -61,9 +61,9 @@ func denied(err error, queue string) error {
 	return fmt.Errorf("the queue %s: %w", queue, err)
 }
 
-// A Browser takes messages of one queue one at a time, as a person looks at them: with basic.get, over a channel of its
-// own. What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not
-// safe for concurrent use.
+// A Browser takes messages of one queue one at a time, as a person looks at them: with basic.get, over its own channel.
+// What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not safe
+// for concurrent use.
 type Browser struct {
 	channel *Channel
 	queue   string
@@ -76,8 +76,8 @@ type Browser struct {
 	acked []uint64      // acks that wait for the next Get
 }
 
-// ackAhead is how many acks are sent without a Get between them. Each is a command of its own to a quorum queue, and of
-// those a channel sends some 32 ahead; what it keeps beyond them is lost when the channel is closed
+// ackAhead is how many acks are sent without a Get between them. Each is a separate command to a quorum queue. A
+// channel sends some 32 commands ahead; those that it keeps beyond them are lost when the channel is closed
 // (rabbit_fifo_client, 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
 const ackAhead = 16
 
@@ -172,9 +172,9 @@ func (b *Browser) Context(ctx context.Context) (context.Context, func()) {
 // some seconds, though ctx has ended. The next look at the queue finds what was given back.
 //
 // It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what
-// was not acked is back by then, if there is a queue, and of acks since the last Get nobody knows. Giving back counts
-// as a return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count
-// on 4.3, too.
+// was not acked is back by then, if there is a queue, and acks since the last Get may be lost. Giving back counts as a
+// return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count on
+// 4.3, too.
 func (b *Browser) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

@@ -46,11 +46,12 @@ type item struct {
 	broken     int  // connections that broke of it, in a row
 }
 
-// outcome is how an attempt to declare an item has ended.
+// outcome is how an attempt to declare an item has ended. With a nil err the item may be used: it was declared or, if
+// until is set, exists with other arguments or may not be declared by this user.
 type outcome struct {
 	err     error
 	session *session
-	until   time.Time // there is no other attempt before
+	until   time.Time // no other attempt is made before; zero if it was declared
 }
 
 const (
@@ -203,7 +204,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		if !i.mismatched {
 			i.mismatched = true
 			d.mismatches.Add(1)
-			d.conn.config.Logger.Warn("cannot declare; it is used as it is", "what", i.what, "reason", e.Reason)
+			d.conn.config.Logger.Warn("cannot declare; using what exists", "what", i.what, "reason", e.Reason)
 		}
 		i.refused(ch, nil, maxRefusal)
 	}
@@ -218,7 +219,8 @@ func (i *item) refused(ch *Channel, err error, most time.Duration) {
 	i.outcome.Store(&outcome{err: err, session: ch.session, until: time.Now().Add(pause)})
 }
 
-// known reports whether an item needs no attempt now, and if so what Declare says of it.
+// known reports whether an item needs no attempt now, and if so what Declare returns for it. That is nil for a
+// mismatch, too, which is used all the same.
 func (i *item) known() (known bool, err error) {
 	o := i.outcome.Load()
 	if o == nil {

@@ -34,10 +34,10 @@ type Publisher struct {
 	slots chan struct{} // one for each publish in flight
 	trial chan struct{} // held by the one suspect that is published again
 
-	refuses atomic.Bool     // Close has been called
-	closing chan struct{}   // closed then
-	closed  context.Context //nolint:containedctx // it ends when Close stops waiting
-	close   context.CancelCauseFunc
+	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
+	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
+	closed  context.Context         //nolint:containedctx // ends when Close stops waiting: what is unconfirmed then fails
+	close   context.CancelCauseFunc // ends closed
 }
 
 // publishing is the channel that flights go over.

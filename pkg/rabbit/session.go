@@ -80,7 +80,7 @@ type readableConn struct {
 
 func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
-// failed ends what stands of a session, and explains why it is of no use.
+// failed ends what exists of a session, and returns why it cannot be used.
 func (s *session) failed(err error) error {
 	if s.wire != nil {
 		_ = s.wire.Close()

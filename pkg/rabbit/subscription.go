@@ -176,7 +176,7 @@ func (s *subscription) retire() {
 	s.consumer.closers.Go(func() {
 		s.trickle(settled)
 		if err := s.acks.Close(); err != nil {
-			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
+			s.consumer.config.Logger.Debug("acks were lost; the messages will be redelivered", "queue", s.consumer.config.Queue, "error", err)
 		}
 		s.channel.close(context.WithoutCancel(s.work))
 	})

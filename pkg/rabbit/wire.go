@@ -41,7 +41,7 @@ type wire struct {
 
 	mu      sync.Mutex
 	pending []byte
-	given   int64 // of room: released, and free again when what is pending is on its way
+	given   int64 // released while something was pending: goes back to room when flush takes what is pending
 	err     error
 	closing bool
 

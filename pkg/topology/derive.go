@@ -76,8 +76,8 @@ func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string
 	return t
 }
 
-// Failing returns what the failures of a work queue need, whoever declares the queue: its dead-letter queue, and the
-// way back from the retry tiers.
+// Failing returns what the failed messages of a work queue need: its dead-letter queue, and the way back from the retry
+// tiers. It does not declare the work queue itself.
 func (n Names) Failing(consumer, queue string) Topology {
 	var t Topology
 	t.bind(Exchange{Name: n.DeadLetterExchange(consumer), Type: Direct}, queue, kept(n.DeadLetterQueue(queue)))

@@ -90,8 +90,8 @@ func (n Names) RoutingKey(contract string) string { return n.in(contract) }
 // ContractQueue is the queue of a command or of a request.
 func (n Names) ContractQueue(contract string) string { return n.in(contract) }
 
-// SubscriptionQueue is the queue in which one service collects an event. The name tells two subscriptions of one
-// service to one event apart; it is empty for the first.
+// SubscriptionQueue is the queue in which one service collects an event. The name distinguishes subscriptions of one
+// service to the same event; it is empty for the first.
 func (n Names) SubscriptionQueue(service, name, event string) string {
 	if name != "" {
 		service += "." + name

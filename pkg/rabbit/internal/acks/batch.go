@@ -60,7 +60,7 @@ func New(channel Channel, prefetch, handlers int) *Batch {
 	return b
 }
 
-// Arrived takes note of a delivery, which all other methods are about.
+// Arrived records a delivery. It comes before any other call with the tag.
 func (b *Batch) Arrived(tag uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -139,8 +139,9 @@ func (b *Batch) Flush() {
 	b.flush()
 }
 
-// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close and [Batch.Trickle]: the
-// fewer frames precede the end of a channel, the better.
+// Stop sends the acks that wait. From then on Ack sends nothing but acks of the prefix, and Nack with requeue nothing
+// at all: the rest waits for Close or [Batch.Trickle], because the fewer frames precede the end of a channel, the
+// better. AckNow, and Nack without requeue, still send at once.
 func (b *Batch) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

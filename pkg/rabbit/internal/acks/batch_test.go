@@ -13,7 +13,7 @@ import (
 )
 
 // ledger is a broker as far as acks go: it knows what it has delivered and what became of it, and closes the channel
-// when it is told of a delivery that it does not have open.
+// when a frame names a delivery that it does not have open.
 type ledger struct {
 	mu      sync.Mutex
 	open    []uint64 // in the order of delivery
