@@ -99,7 +99,9 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 			w.requests.Release(all)
 		}
 	})
-	leave := func() { time.AfterFunc(settleTimeout, release) } // what comes next may crash, so it waits until the suspect is settled
+	// Called when the suspect's handler has returned. The turns are given back once the suspect is settled, when this
+	// function returns, or after settleTimeout if that takes longer.
+	leave := func() { time.AfterFunc(settleTimeout, release) }
 	d, ok, err := browser.Get(work)
 	if err != nil || !ok {
 		return false

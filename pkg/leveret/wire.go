@@ -86,9 +86,9 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 // is set, else the arrival plus the expiration, else the arrival plus the contract's timeout.
 //
 // If the deadline has passed on arrival, though the broker did not drop the request, our clock may be fast. Then the
-// request has what its sender kept for the handling, clockSkew at most. A sender lets a request wait for three quarters
-// of its time, the expiration, and keeps a quarter for the handling (see [rabbit.Requester]): that is a third of the
-// expiration.
+// request has what its sender kept for the handling, clockSkew at most. A Leveret sender lets a request wait for three
+// quarters of its time, the expiration, and keeps the last quarter for the handling (see [rabbit.Requester]): a third
+// of the expiration.
 func deadline(d *rabbit.Delivery, spec Spec, at time.Time) time.Time {
 	until := at.Add(spec.Timeout)
 	ms, err := strconv.ParseInt(d.Expiration, 10, 64)

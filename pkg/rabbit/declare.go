@@ -78,7 +78,7 @@ func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 //
 // What exists already with other arguments, and what this user may not declare, is logged, counted, and used all the
 // same: arguments cannot be changed, and a rolling deploy with a new one must not keep every process from starting.
-// Whether it can be used shows when it is.
+// Whether it can be used shows at its first use.
 //
 // What cannot be declared fails alone: the rest of t is declared, and the errors are joined. An error is remembered for
 // some seconds, in which every caller gets it at once. An exclusive queue that another connection holds is an error; so
@@ -104,7 +104,7 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 }
 
 // Forget makes the next Declare of what is in t declare it again: for callers that found some of it missing. What the
-// broker refused a moment ago is not asked for again so soon.
+// broker refused a moment ago is not tried again so soon.
 func (d *Declarer) Forget(t topology.Topology) {
 	for _, i := range d.itemsOf(t) {
 		i.forget()

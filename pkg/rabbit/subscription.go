@@ -11,7 +11,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit/internal/acks"
 )
 
-// subscription is one registration of a consumer at the broker, over a channel of its own. It lives until the consumer
+// subscription is one registration of a consumer at the broker, over its own channel. It lives until the consumer
 // stops, the broker cancels it, or the channel ends.
 type subscription struct {
 	consumer  *Consumer
@@ -77,7 +77,7 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 	}
 }
 
-// settle does what a handler says with a delivery.
+// settle settles a delivery as its handler returned.
 func (s *subscription) settle(tag uint64, settlement Settlement) {
 	switch settlement {
 	case Ack:

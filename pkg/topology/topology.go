@@ -47,7 +47,7 @@ type Topology struct {
 }
 
 // Add puts everything of others into t, each thing once: of two exchanges or two queues with one name the first stays.
-// Its cost is that of all that is in t and others, so many others are better added in one call.
+// Its cost is that of all that is in t and others, so it is better to add many others in one call.
 func (t *Topology) Add(others ...Topology) {
 	all := append([]Topology{*t}, others...)
 	t.Exchanges = distinct(all, func(t Topology) []Exchange { return t.Exchanges }, func(e Exchange) string { return e.Name })

@@ -116,7 +116,7 @@ func (b *Batch) AckNow(tag uint64) {
 	b.note(b.channel.Ack(tag, false))
 }
 
-// Trickle sends up to n of the acks that wait and of the deliveries to be given back, each with a frame of its own, the
+// Trickle sends up to n of the acks that wait and of the deliveries to be given back, each with its own frame, the
 // oldest first.
 func (b *Batch) Trickle(n int) {
 	b.mu.Lock()
