@@ -52,7 +52,8 @@ func (w *Worker) quarantine(ctx context.Context) {
 }
 
 // turns keep the trial of a suspect apart from handlers. A handler takes one turn while it runs; a trial takes all of
-// them, so it begins when no handler runs, and no handler begins until it is over.
+// them, so it begins when no handler runs, and no handler begins until it is over, but requests that have waited long
+// enough (see waitForTrial).
 type turns struct {
 	*semaphore.Weighted
 
@@ -74,8 +75,8 @@ func (t *turns) takeAll(ctx context.Context, d time.Duration) bool {
 }
 
 // tryOne tries the next suspect, and reports whether to look for another at once. It takes the suspect only once it has
-// the turns of commands and events, and gives the turns back only once the suspect is settled: whatever runs beside a
-// suspect may crash the worker, and the crash would count against the suspect.
+// the turns of commands and events, and gives the turns back once the suspect is settled: a crash by any other message
+// in between would count against the suspect.
 func (w *Worker) tryOne(ctx, work context.Context) bool {
 	browser, err := w.conn.consume.Browse(ctx, w.quarantineQueue)
 	if err != nil {
