@@ -20,7 +20,7 @@ func recovered(next Handler) Handler {
 	}
 }
 
-// doubt is why nobody knows what a request has done: it is [ErrOutcomeUnknown].
+// doubt is why the outcome of a request is unknown. It is an [ErrOutcomeUnknown].
 type doubt string
 
 func (d doubt) Error() string        { return string(d) }

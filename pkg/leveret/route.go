@@ -83,7 +83,7 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 
 // topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
 // command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
-// that nobody serves comes back. What is external is never declared; its failures are ours all the same.
+// that nobody serves comes back. What is external is never declared, but the queues for its failed messages are.
 func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)

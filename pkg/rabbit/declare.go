@@ -43,7 +43,7 @@ type item struct {
 	// What the caller that declares knows besides.
 	mismatched bool // it was logged and counted
 	failures   int  // attempts that the broker refused, in a row
-	broken     int  // connections that broke of it, in a row
+	broken     int  // connections that broke because of it, in a row
 }
 
 // outcome is how an attempt to declare an item has ended. With a nil err the item may be used: it was declared or, if
@@ -58,8 +58,8 @@ const (
 	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for one that
 	// broke the connection.
 	maxRefusal, maxBreak = 5 * time.Second, time.Minute
-	// maxBroken is how many connections may break of what is declared before it has failed. A queue that is just being
-	// deleted does it, too.
+	// maxBroken is how many connections in a row the declaration of an item may break before it has failed. A queue that
+	// is just being deleted breaks them, too.
 	maxBroken = 3
 )
 

@@ -25,7 +25,7 @@ type PublisherConfig struct {
 //
 // The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
 // that were in flight are published again. Where it is not clear which message it was, those that may have been are
-// published one at a time, each on its own channel: so one bad message is nobody else's error.
+// published one at a time, each on its own channel: so one bad message fails no other publish.
 type Publisher struct {
 	conn    *Conn
 	config  PublisherConfig

@@ -24,7 +24,7 @@ type RequesterConfig struct {
 	Tag string
 	// MaxBody is as in PublisherConfig.
 	MaxBody int
-	// OnLate is called with replies that nobody waits for any more, or ever did. It must not block.
+	// OnLate is called with replies that no call waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
 }
 

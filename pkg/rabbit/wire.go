@@ -60,7 +60,7 @@ func newWire(c net.Conn, blocked *atomic.Bool) *wire {
 }
 
 // Write takes p and returns. Once a write to the network has failed, p is lost, as is what was still on its way then:
-// the driver learns of it by its reader alone, which knows more of why.
+// only the driver's reader reports that, since it knows more about the reason.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

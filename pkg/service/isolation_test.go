@@ -150,7 +150,7 @@ func setupIsolation(t *testing.T, layout topology.Layout, permissions map[string
 	return s
 }
 
-// try does something on its own channel, and returns what the broker has against it.
+// try does something on its own channel, and returns the broker's refusal.
 func (s *isolation) try(do func(*amqp.Channel) error) error {
 	s.t.Helper()
 	ch, err := s.user.Channel()

@@ -55,7 +55,7 @@ func (t *Topology) Add(others ...Topology) {
 	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) Binding { return b })
 }
 
-// distinct returns a part of all, without those whose key an earlier one has.
+// distinct returns the elements of all whose key no earlier one has.
 func distinct[T any, K comparable](all []Topology, part func(Topology) []T, key func(T) K) []T {
 	var found []T
 	seen := make(map[K]bool)

@@ -27,7 +27,7 @@ type Channel interface {
 
 // A Batch settles the deliveries of one channel, many with one frame where it can: one multiple ack for the prefix of
 // delivery tags that are all settled. Acks beyond the prefix wait for it to reach them. If it does not within a few
-// milliseconds, or too many wait, they are sent one by one: a slow handler holds nobody's ack back.
+// milliseconds, or too many wait, they are sent one by one: a slow handler delays no other ack for long.
 //
 // Delivery tags of a channel are 1, 2, 3, …, and each is first passed to Arrived. A multiple ack must name a tag that
 // is still unsettled at the broker, or the broker closes the channel: so it never names one that was nacked, or acked
