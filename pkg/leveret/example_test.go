@@ -101,8 +101,8 @@ func ExampleNewCatalog() {
 
 	// Output:
 	// <nil>
-	// command "Mail.SHOUT": the name must look like service.verb, in lower-case letters, digits and hyphens, 127 bytes at
-	// most no service handles the command "Mail.SHOUT"
+	// command "Mail.SHOUT": the name must look like service.verb, in lower-case letters, digits and hyphens, 127 bytes at most
+	// no service handles the command "Mail.SHOUT"
 }
 
 // Send returns nil once a queue holds the message, on disk. The errors say what else may have become of it.

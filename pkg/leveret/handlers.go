@@ -241,8 +241,8 @@ func (h *handler) needs() time.Duration {
 	return quickest + quickest/8 // for the way of the answer
 }
 
-// took records in quickest how long a handling took. A late one was cut off by its deadline, so d is less than it
-// needed; it counts only while there is a recent figure, since some handlers wait for news as long as they may.
+// took records in quickest how long a handling took. A late one may have needed more than d, since its context ended;
+// it counts only while there is a recent figure, since some handlers wait for news as long as they may.
 func (h *handler) took(d time.Duration, late bool) {
 	if late && h.needs() == 0 {
 		return
