@@ -46,18 +46,18 @@ func TestCommandsExist(t *testing.T) {
 	require.Greater(t, checked, 3, "the pages name commands, and this test has to find them")
 }
 
-// wrongWith tells what is wrong with the arguments of a command. It asks for the help with everything else as it stands on
-// the page: flags are read before the help is shown.
+// wrongWith returns what is wrong with the arguments of a command. It asks for the help with everything else as it
+// stands on the page: flags are read before the help is shown.
 func wrongWith(ctx context.Context, binary string, args []string) error {
 	said, err := exec.CommandContext(ctx, binary, append(slices.Clone(args), "--help")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, said)
 	}
-	if !strings.Contains(string(said), " COMMAND --help tells more of a command") {
+	if !strings.Contains(string(said), " COMMAND --help for more about a command") {
 		return nil
 	}
-	// The help is that of the nearest command there is: where that one only has commands of its own, a word that is none
-	// would go unseen.
+	// The help is that of the nearest command there is: where that one only has subcommands, a word that is none would go
+	// unseen.
 	_, usage, _ := strings.Cut(string(said), "\nUsage:\n")
 	known := strings.Fields(usage)[1:]
 	for i, arg := range args {
@@ -71,7 +71,7 @@ func wrongWith(ctx context.Context, binary string, args []string) error {
 	return nil
 }
 
-// ofLeveret tells what is said to leveret, by whatever name it is called.
+// ofLeveret returns the arguments of a leveret command, by whatever name it is called.
 func ofLeveret(words []string) (args []string, ours bool) {
 	for _, name := range []string{"go run ./cmd/leveret", "docker compose run --rm cli", "docker compose run --rm -T cli", "leveret"} {
 		prefix := strings.Fields(name)

@@ -11,7 +11,7 @@ import (
 
 // The right side of migrate-from-amqp091.md.
 
-// What the billing service takes, tells and answers.
+// What the billing service handles, announces and answers.
 var (
 	ChargeCard  = leveret.NewCommand[Charge]("billing.charge")
 	CardCharged = leveret.NewEvent[Charge]("billing.charged")

@@ -44,8 +44,8 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
-// TestFilesThatPagesNameExist: a path in `code` that begins with one of the repository's folders, or names a file of its
-// top folder, is there. Patterns (*) match something, and {a,b} stands for each.
+// TestFilesThatPagesNameExist: a path in `code` that begins with one of the repository's folders, or names a file of
+// its top folder, is there. Patterns (*) match something, and {a,b} stands for each.
 func TestFilesThatPagesNameExist(t *testing.T) {
 	t.Parallel()
 	code := regexp.MustCompile("`([^`\n]+)`")

@@ -175,7 +175,7 @@ func TestDeclareMismatch(t *testing.T) {
 	b.worker(t, ChargeCard, func(_ context.Context, c Charge) error { handled <- c; return nil })
 	require.NoError(t, publish(within(t, 30*time.Second), b.client(t, Shop), Charge{ChargeID: "c-1"}))
 	require.Equal(t, Charge{ChargeID: "c-1"}, <-handled)
-	require.Contains(t, b.log.String(), "cannot declare; it is used as it is")
+	require.Contains(t, b.log.String(), "cannot declare; using what exists")
 }
 
 func TestConfirmedIsNotRouted(t *testing.T) {
@@ -194,7 +194,7 @@ func TestConfirmedIsNotRouted(t *testing.T) {
 }
 
 // TestUnroutable: each of our sends learns that it was returned. Of the driver's the select decides, where return and
-// confirm are both there; how often that goes wrong depends on the machine, so it is told and not judged.
+// confirm are both there; how often that goes wrong depends on the machine, so it is logged and not judged.
 func TestUnroutable(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -424,7 +424,7 @@ func TestConcurrency(t *testing.T) {
 	require.Same(t, Billing, w.Service())
 }
 
-// TestExistingQueues: the old queue stays as it is, an old sender and an old worker go on beside ours.
+// TestExistingQueues: the old queue stays unchanged, an old sender and an old worker go on beside ours.
 func TestExistingQueues(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

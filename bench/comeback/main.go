@@ -1,5 +1,5 @@
-// Command comeback prints how long workers take to consume again after their broker was killed: from the moment when the
-// broker's listener answers to the moment when every worker is ready.
+// Command comeback prints how long workers take to consume again after their broker was killed: from the moment when
+// the broker's listener answers to the moment when every worker is ready.
 package main
 
 import (

@@ -39,8 +39,8 @@ func newCallers(client *leveret.Client, l load) *callers {
 	return &callers{client: client, load: l, calls: make([]call, 0, total)}
 }
 
-// run makes calls and returns when all have ended. Those of the beginning, until the queue is as long as it gets, and those
-// of the end are not counted.
+// run makes calls and returns when all have ended. Those of the beginning, until the queue is as long as it gets, and
+// those of the end are not counted.
 func (c *callers) run(ctx context.Context) {
 	rate := c.load.capacity() * c.load.Times
 	from := 2*c.load.Timeout + time.Second

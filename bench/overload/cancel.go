@@ -12,8 +12,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// cancelAll begins calls that cannot all be answered soon, cancels them at once, and prints what that takes, and what the
-// worker still does for callers that are gone.
+// cancelAll begins calls that cannot all be answered soon, cancels them at once, and prints what that takes, and what
+// the worker still does for callers that are gone.
 func cancelAll(ctx context.Context, l load, profile string) error {
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	if err != nil {

@@ -1,6 +1,6 @@
-// Command overload prints what becomes of requests that are made several times as fast as their service can answer them:
-// how many are answered, how many are handled though their caller is gone, and how the deadline had passed for those. With
-// -cancel it prints instead what it takes to cancel thousands of calls at once.
+// Command overload prints what becomes of requests that are made several times as fast as their service can answer
+// them: how many are answered, how many are handled though their caller is gone, and how the deadline had passed for
+// those. With -cancel it prints instead what it takes to cancel thousands of calls at once.
 package main
 
 import (

@@ -91,7 +91,7 @@ func (l *ledger) outcome(_ context.Context, m *leveret.Message, o leveret.Outcom
 	}
 }
 
-// work answers requests until it is told to end, and then writes its ledger.
+// work answers requests until it is asked to end, and then writes its ledger.
 func work(ctx context.Context, description string) error {
 	var j job
 	if err := json.Unmarshal([]byte(description), &j); err != nil {

@@ -1,5 +1,5 @@
-// Command recovery prints how many messages a worker handles in each second before and after it loses its connection, its
-// broker restarts, or it is killed, over a standing backlog.
+// Command recovery prints how many messages a worker handles in each second before and after it loses its connection,
+// its broker restarts, or it is killed, over a standing backlog.
 package main
 
 import (
@@ -80,8 +80,8 @@ func work(ctx context.Context, url string) error {
 	return w.Run(ctx)
 }
 
-// weather stops and kills a worker and its broker again and again, while the same messages are in the worker's hands, and
-// then lets them be handled.
+// weather stops and kills a worker and its broker again and again, while the same messages are in the worker's hands,
+// and then lets them be handled.
 func weather(ctx context.Context, take time.Duration) error {
 	load := machine.Load()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})

@@ -16,8 +16,8 @@ var (
 		leveret.Example(Greeting{GreetingID: "g-1", Name: "Ada"}))
 
 	// PersonGreeted announces that somebody was greeted.
-	PersonGreeted = leveret.NewEvent[GreetedPerson]("hello.greeted",
-		leveret.Example(GreetedPerson{GreetingID: "g-1", Name: "Ada", Text: "Hello, Ada!"}))
+	PersonGreeted = leveret.NewEvent[PersonGreetedEvent]("hello.greeted",
+		leveret.Example(PersonGreetedEvent{GreetingID: "g-1", Name: "Ada", Text: "Hello, Ada!"}))
 
 	// CountGreetings asks how often somebody was greeted. It fails with NotFound if they never were.
 	CountGreetings = leveret.NewRequest[CountQuery, CountReply]("hello.count",
@@ -55,8 +55,8 @@ func (g Greeting) Validate() error {
 	return nil
 }
 
-// GreetedPerson is a person who was greeted, with the text of the greeting.
-type GreetedPerson struct {
+// PersonGreetedEvent names the person who was greeted, and has the text of the greeting.
+type PersonGreetedEvent struct {
 	GreetingID string `json:"greeting_id"`
 	Name       string `json:"name"`
 	Text       string `json:"text"`

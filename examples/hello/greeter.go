@@ -36,7 +36,7 @@ func (g *Greeter) Greet(ctx context.Context, greeting Greeting) error {
 	if greeting.Name == "nobody" {
 		return leveret.Errorf(leveret.FailedPrecondition, "there is nobody to greet")
 	}
-	return PersonGreeted.Publish(ctx, g.sender, GreetedPerson{
+	return PersonGreeted.Publish(ctx, g.sender, PersonGreetedEvent{
 		GreetingID: greeting.GreetingID,
 		Name:       greeting.Name,
 		Text:       fmt.Sprintf("%s, %s!", g.salutation, greeting.Name),
@@ -44,7 +44,7 @@ func (g *Greeter) Greet(ctx context.Context, greeting Greeting) error {
 }
 
 // OnPersonGreeted counts the greeting. A message may arrive twice, so it is counted by the greeting's id.
-func (g *Greeter) OnPersonGreeted(_ context.Context, p GreetedPerson) error {
+func (g *Greeter) OnPersonGreeted(_ context.Context, p PersonGreetedEvent) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.greeted[p.Name] == nil {

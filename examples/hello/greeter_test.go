@@ -31,7 +31,7 @@ func TestGreet(t *testing.T) {
 	got := leverettest.Deliver(t.Context(), h, hello.Greet, hello.Greeting{GreetingID: "g-1", Name: "Ada"})
 	require.NoError(t, got.Err)
 	require.Equal(t, leveret.VerdictAck, got.Verdict)
-	require.Equal(t, []hello.GreetedPerson{{GreetingID: "g-1", Name: "Ada", Text: "Hello, Ada!"}},
+	require.Equal(t, []hello.PersonGreetedEvent{{GreetingID: "g-1", Name: "Ada", Text: "Hello, Ada!"}},
 		leverettest.Sent(rec, hello.PersonGreeted))
 }
 
@@ -64,7 +64,7 @@ func TestCount(t *testing.T) {
 	count := leverettest.Call(t.Context(), h, hello.CountGreetings, hello.CountQuery{Name: "Ada"})
 	require.ErrorIs(t, count.Err, leveret.NotFound)
 
-	got := leverettest.Deliver(t.Context(), h, hello.PersonGreeted, hello.GreetedPerson{GreetingID: "g-1", Name: "Ada"})
+	got := leverettest.Deliver(t.Context(), h, hello.PersonGreeted, hello.PersonGreetedEvent{GreetingID: "g-1", Name: "Ada"})
 	require.NoError(t, got.Err)
 	require.NoError(t, got.Again(t.Context()).Err, "the same event, delivered twice")
 	count = leverettest.Call(t.Context(), h, hello.CountGreetings, hello.CountQuery{Name: "Ada"})

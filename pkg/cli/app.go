@@ -43,8 +43,8 @@ type App struct {
 	loaded    *config.Loaded
 }
 
-// An Extra makes a command of the program's own. Its RunE should return errors made by [Fail]. Help lists it in the group
-// that its GroupID names: "talk", "look" or "setup", or a new one: "run" becomes "Run:".
+// An Extra makes a command of the program's own. Its RunE should return errors made by [Fail]. Help lists it in the
+// group that its GroupID names: "talk", "look" or "setup", or a new one: "run" becomes "Run:".
 type Extra func(*App) *cobra.Command
 
 // Config says what to run. Catalog and Args are required.
@@ -61,8 +61,8 @@ type Config struct {
 	Extra   []Extra
 }
 
-// Main runs the process's command line on a catalog, and returns its exit code. It blocks until the command is done; when
-// ctx ends, the command stops soon, with 130.
+// Main runs the process's command line on a catalog, and returns its exit code. It blocks until the command is done;
+// when ctx ends, the command stops soon, with 130.
 func Main(ctx context.Context, catalog *leveret.Catalog, extra ...Extra) int {
 	return int(Run(ctx, Config{Catalog: catalog, Args: os.Args[1:], Extra: extra}))
 }

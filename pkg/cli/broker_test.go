@@ -16,7 +16,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
-// ctl runs rabbitmqctl on the node of the tests: a virtual machine of its own, which takes its time on a busy machine.
+// ctl runs rabbitmqctl on the node of the tests: its own virtual machine, which takes its time on a busy machine.
 func ctl(tb testing.TB, args ...string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 4*patience)
@@ -74,8 +74,8 @@ func TestQueuesOfAUserWithoutATag(t *testing.T) {
 	require.Regexp(t, `refuses the user reader-\S+ \(401\): the password is wrong, or the user has no tag monitoring or management\nnext:  grant the tag with rabbitmqctl set_user_tags\n$`, c.err.String())
 }
 
-// A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown by
-// what the management API knows.
+// A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown
+// by what the management API knows.
 func TestQueuesOfOthers(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
@@ -164,7 +164,7 @@ func TestSendLivesThroughALostConnection(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return ready() > 5 }, patience, tick)
 	ctl(t, "close_all_connections", "--vhost", leverettest.VHost(t, url), "a test")
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "connection lost") }, patience, tick, "the log tells")
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "connection lost") }, patience, tick, "the log says so")
 	before := ready()
 	require.Eventually(t, func() bool { return ready() > before+5 }, patience, tick)
 	ctrlC()

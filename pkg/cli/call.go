@@ -28,7 +28,7 @@ func (a *App) callCommand() *cobra.Command {
 		Use:   "call REQUEST [PAYLOAD]",
 		Short: "Send a request and print the reply",
 		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" +
-			"The reply goes to standard output; who answered, and how fast, goes to standard error. The exit code is 6 if the\n" +
+			"The reply goes to standard output, the instance that answered and the time to standard error. The exit code is 6 if the\n" +
 			"service answered with an error, 4 if no reply came in time, and 5 if no service serves the request.",
 		Example:           fmt.Sprintf("  %[1]s call %[2]s '{…}' --timeout 5s\n  %[1]s call %[2]s -f request.json -o json | jq .", a.Name, a.some(leveret.KindRequest)),
 		Args:              Arguments(1, 2),

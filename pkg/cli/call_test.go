@@ -11,7 +11,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
-// Whoever answers may be a program of somebody else's, and may answer anything.
+// Another program may answer, with anything.
 func TestForeignAnswers(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

@@ -39,8 +39,8 @@ func delaysOf(spec leveret.Spec) []string {
 	return delays
 }
 
-// delayed returns a contract of the same name that is published to a retry tier. After the delay the broker moves the message
-// to the command's queue, as it does with a failed one. Only the command's own retry delays have a tier.
+// delayed returns a contract of the same name that is published to a retry tier. After the delay the broker moves the
+// message to the command's queue, as it does with a failed one. Only the command's own retry delays have a tier.
 func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract, error) {
 	spec := c.Spec()
 	switch {

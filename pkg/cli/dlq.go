@@ -22,8 +22,8 @@ func (a *App) dlqCommand() *cobra.Command {
 	return cmd
 }
 
-// readAtOnce is how many dead letters of a queue a command reads by default: enough for people, in about a second. It is
-// the same for all commands, so that a letter keeps its number: see [deadletter.Store.Peek].
+// readAtOnce is how many dead letters of a queue a command reads by default: enough for people, in about a second. It
+// is the same for all commands, so that a letter keeps its number: see [deadletter.Store.Peek].
 const readAtOnce = 1000
 
 // completeDeadLetters completes the first argument with the queues that can have dead letters.
@@ -46,8 +46,8 @@ func (a *App) letters(ctx context.Context) (*leveret.Conn, *deadletter.Store, er
 	return conn, deadletter.New(conn), nil
 }
 
-// failingQueue returns the work queue that a person named: by its own name, by the name of its dead-letter queue, or without
-// the namespace. It need not be in the catalog.
+// failingQueue returns the work queue that a person named: by its own name, by the name of its dead-letter queue, or
+// without the namespace. It need not be in the catalog.
 func (a *App) failingQueue(name string) string {
 	known := a.deadLetterQueues()
 	for _, candidate := range []string{name, deadletter.WorkQueue(name), a.names().ContractQueue(deadletter.WorkQueue(name))} {

@@ -16,8 +16,8 @@ const maxHeld = 256 << 20
 // everyLetter is the limit that reads all dead letters.
 const everyLetter = math.MaxInt
 
-// reading reads the dead letters of a queue. It keeps the first limit letters that pick selects; of the others it keeps only
-// what determines their numbers.
+// reading reads the dead letters of a queue. It keeps the first limit letters that pick selects; of the others it keeps
+// only what determines their numbers.
 type reading struct {
 	limit int
 	pick  func(*deadletter.Letter) bool // nil selects all
@@ -39,8 +39,8 @@ type place struct {
 // placeSize is the size of a place without its id, in bytes.
 const placeSize = 64
 
-// readLetters reads up to most dead letters of a queue, and numbers them in the order of their failures: the order of a quorum
-// queue changes when messages are returned to it.
+// readLetters reads up to most dead letters of a queue, and numbers them in the order of their failures: the order of a
+// quorum queue changes when messages are returned to it.
 func (a *App) readLetters(ctx context.Context, letters *deadletter.Store, queue string, most int, r *reading) error {
 	bar := a.StartProgress("read", 0)
 	defer bar.End()

@@ -1,5 +1,5 @@
-// Package cli is a command line for any catalog of contracts: it lists and sends messages, makes requests, and shows queues
-// and dead letters. A program of ten lines has a CLI for its own contracts:
+// Package cli is a command line for any catalog of contracts: it lists and sends messages, makes requests, and shows
+// queues and dead letters. A program of ten lines has a CLI for its own contracts:
 //
 //	func main() { os.Exit(run()) }
 //
@@ -10,7 +10,7 @@
 //		return cli.Main(ctx, queues.Catalog)
 //	}
 //
-// Data goes to standard output; notes, progress, prompts and errors go to standard error. With -o json a list is one array,
-// with -o jsonl one line per item, and errors are JSON too. The JSON is a stable interface, and so are the values of
-// [ExitCode].
+// Data goes to standard output; notes, progress, prompts and errors go to standard error. With -o json a list is one
+// array, with -o jsonl one line per item, and errors are JSON too. The JSON is a stable interface, and so are the
+// values of [ExitCode].
 package cli

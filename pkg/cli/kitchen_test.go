@@ -16,7 +16,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A small system of services: an oven that bakes and knows prices, a waiter and a bell that hear when something is done.
+// A small system of services: an oven that bakes and knows prices, a waiter and a bell that hear when something is
+// done.
 
 type money struct {
 	Amount   int64  `json:"amount" jsonschema:"minimum=0"`
@@ -67,7 +68,7 @@ var (
 
 var errBurnt = leveret.NewError(leveret.FailedPrecondition, "burnt", "it is burnt")
 
-// cleanCommand is a command of the program's own, with a setting and a help group of its own.
+// cleanCommand is a command of the program's own, with its own setting and help group.
 func cleanCommand(a *cli.App) *cobra.Command {
 	a.AddKeys(config.Key{Name: "kitchen.soap", Type: config.String, Secret: true, Usage: "what to clean with"})
 	cmd := &cobra.Command{

@@ -18,8 +18,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli/term"
 )
 
-// TestMain takes the settings of whoever runs the tests out of their environment, and makes the test binary the program
-// kitchen, too: the scripts run it as a process of its own.
+// TestMain removes Leveret's settings from the environment of the tests, and makes the test binary the program kitchen,
+// too: the scripts run it as a separate process.
 func TestMain(m *testing.M) {
 	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == "kitchen"
 	for _, pair := range os.Environ() {

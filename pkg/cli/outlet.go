@@ -9,8 +9,8 @@ import (
 
 // An outlet writes messages to the broker. It is for one goroutine.
 type outlet interface {
-	// write writes a message and returns its id, without waiting for the confirm. An error means that it was not sent. Else
-	// done is called with its outcome, from a later write or flush, in the order of the writes.
+	// write writes a message and returns its id, without waiting for the confirm. An error means that it was not sent.
+	// Else done is called with its outcome, from a later write or flush, in the order of the writes.
 	write(ctx context.Context, payload []byte, done func(error)) (id string, err error)
 	// flush waits for all outcomes, or until ctx ends.
 	flush(ctx context.Context)

@@ -49,8 +49,8 @@ func (a *App) Paint(p term.Paint, text string) string { return a.out.Paint(p, te
 // PaintErr colours a text for standard error, if that gets colour.
 func (a *App) PaintErr(p term.Paint, text string) string { return a.err.Paint(p, text) }
 
-// StartProgress starts a progress bar on standard error, or returns nil, which draws nothing, if that is not a terminal.
-// What is written to standard error meanwhile appears above the bar. Total is 0 if it is unknown.
+// StartProgress starts a progress bar on standard error, or returns nil, which draws nothing, if that is not a
+// terminal. What is written to standard error meanwhile appears above the bar. Total is 0 if it is unknown.
 func (a *App) StartProgress(verb string, total int) *term.Progress {
 	if !a.IO.ErrInteractive() {
 		return nil
@@ -86,8 +86,8 @@ func PrintList[T any](a *App, items []T, text func() *term.Table) error {
 	}
 }
 
-// writeRaw writes a body that may be JSON, keeping the order of its fields and the digits of its numbers. Anything else is
-// written byte for byte.
+// writeRaw writes a body that may be JSON, keeping the order of its fields and the digits of its numbers. Anything else
+// is written byte for byte.
 func writeRaw(w io.Writer, body []byte, indent bool) error {
 	if !json.Valid(body) {
 		_, err := w.Write(body)

@@ -38,7 +38,8 @@ func newQueueRow(q shownQueue, m management.Queue, now time.Time) queueRow {
 	}
 }
 
-// estimate sets how long the messages that wait will last, from the rates, or else from the change since the last sample.
+// estimate sets how long the messages that wait will last, from the rates, or else from the change since the last
+// sample.
 func (r *queueRow) estimate(before map[string]int, elapsed time.Duration) {
 	if r.Kind != kindWork || r.Ready == nil || *r.Ready == 0 {
 		return

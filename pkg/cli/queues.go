@@ -238,7 +238,8 @@ func (q shownQueue) describe() string {
 	}
 }
 
-// shownQueues returns the queues of the catalog: each work queue and its dead-letter queue, then those of [App.retryTiers].
+// shownQueues returns the queues of the catalog: each work queue and its dead-letter queue, then those of
+// [App.retryTiers].
 func (a *App) shownQueues() []shownQueue {
 	var all []shownQueue
 	seen := map[string]bool{}

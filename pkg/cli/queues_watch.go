@@ -18,8 +18,8 @@ const (
 	eraseRight  = "\x1b[K"
 )
 
-// watch refreshes the queues until ctx ends, which is not an error. On a terminal each table replaces the last; elsewhere one
-// follows the other.
+// watch refreshes the queues until ctx ends, which is not an error. On a terminal each table replaces the last;
+// elsewhere one follows the other.
 func (l *look) watch(ctx context.Context) error {
 	every := time.NewTicker(l.every)
 	defer every.Stop()

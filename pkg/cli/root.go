@@ -83,7 +83,8 @@ func add(root *cobra.Command, group string, commands ...*cobra.Command) {
 	}
 }
 
-// addGroup makes the help group of an [Extra]: "run" gets the title "Run:". It comes before the groups of every program.
+// addGroup makes the help group of an [Extra]: "run" gets the title "Run:". It comes before the groups of every
+// program.
 func addGroup(root *cobra.Command, id string) {
 	if id != "" && !slices.Contains([]string{groupTalk, groupLook, groupSetup}, id) && !root.ContainsGroup(id) {
 		root.AddGroup(&cobra.Group{ID: id, Title: strings.ToUpper(id[:1]) + id[1:] + ":"})
@@ -169,7 +170,8 @@ func wrongFlag(cmd *cobra.Command, err error) error {
 	return usage(next, "%w", err)
 }
 
-// Arguments checks the number of arguments; its errors show the usage of the command. A negative most allows any number.
+// Arguments checks the number of arguments; its errors show the usage of the command. A negative most allows any
+// number.
 func Arguments(least, most int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least {

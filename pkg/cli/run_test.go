@@ -51,7 +51,8 @@ func (o *output) String() string {
 
 func (o *output) lines() []string { return strings.Split(strings.TrimSuffix(o.String(), "\n"), "\n") }
 
-// kitchenAt makes a run on a broker. The tests' URLs hold a password, which no flag takes: it is that of the default user.
+// kitchenAt makes a run on a broker. The tests' URLs hold a password, which no flag takes: it is that of the default
+// user.
 func kitchenAt(tb testing.TB, url string, args ...string) *command {
 	tb.Helper()
 	at := strings.Index(url, "@")

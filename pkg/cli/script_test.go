@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden output in the scripts instead of comparing with it")
 
-// TestScripts runs the program as a person does. Each script has a virtual host of its own on a real broker.
+// TestScripts runs the program as a person does. Each script has its own virtual host on a real broker.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -125,7 +125,7 @@ func bury(tb testing.TB, url, queue string, n int, code, payload string) {
 	})
 }
 
-// waitFor waits until a queue has so many messages ready: waitfor oven.bake 3.
+// waitFor waits until a queue has the given number of messages ready: waitfor oven.bake 3.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
@@ -147,7 +147,7 @@ func requireReady(ctx context.Context, tb testing.TB, conn *rabbit.Conn, queue s
 	}, patience, 10*time.Millisecond, "%s should have %d messages, has %d", queue, want, last.Ready)
 }
 
-// onBroker does something over a connection of its own.
+// onBroker does something over its own connection.
 func onBroker(tb testing.TB, url string, do func(context.Context, testing.TB, *rabbit.Conn)) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)

@@ -254,8 +254,9 @@ func (s *sending) flush(ctx context.Context) {
 	s.outlet.flush(waiting)
 }
 
-// feed writes messages until there are no more, and returns the number of the last. A message that the broker refuses is
-// counted and does not stop the others. An error did: no connection, no confirm in time, the end of ctx, a wrong payload.
+// feed writes messages until there are no more, and returns the number of the last. A message that the broker refuses
+// is counted and does not stop the others. An error did: no connection, no confirm in time, the end of ctx, a wrong
+// payload.
 func (s *sending) feed(ctx context.Context, next func() ([]byte, error, bool), bar *term.Progress) (int, error) {
 	for n := 1; ; n++ {
 		payload, err, ok := next()

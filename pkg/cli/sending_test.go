@@ -140,8 +140,9 @@ func TestSendWithoutConfirms(t *testing.T) {
 	})
 }
 
-// What is sent is sent, though nobody can be told on standard output: whoever sends it again should know.
-func TestSendThatCannotBeTold(t *testing.T) {
+// A message that was sent stays sent, though standard output cannot report it: standard error warns against sending it
+// again.
+func TestSendThatCannotBeReported(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)

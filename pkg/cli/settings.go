@@ -35,7 +35,8 @@ type settings struct {
 	logLevel         slog.Level
 }
 
-// defaults are the CLI's own, different from a service's: a person does not wait forever, and does not read logs of success.
+// defaults are the CLI's own, different from a service's: a person does not wait forever, and does not read logs of
+// success.
 var defaults = map[string]string{"log.level": "warn", "broker.connect_timeout": "5s"}
 
 // shownFlags are the flags of settings in the help of every command. The others work too; `config show` lists them.
@@ -44,8 +45,8 @@ var shownFlags = map[string]bool{"help": true, "config": true, "broker-url": tru
 // AddKeys adds a program's own settings. An [Extra] calls it while it makes its command.
 func (a *App) AddKeys(keys ...config.Key) { a.keys = append(a.keys, keys...) }
 
-// AddFlags gives a command the flags of further sections of settings; every command has those of the broker, the log and the
-// client. An [Extra] calls it while it makes its command.
+// AddFlags gives a command the flags of further sections of settings; every command has those of the broker, the log
+// and the client. An [Extra] calls it while it makes its command.
 func (a *App) AddFlags(cmd *cobra.Command, sections ...string) {
 	a.moreFlags = append(a.moreFlags, func() { a.schema.AddFlags(cmd.Flags(), sections...) })
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A program that tells no version has that of its build.
+// A program without a version has that of its build.
 func TestVersionOfTheBuild(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--version"}, {"version"}} {

@@ -65,7 +65,7 @@ func TestWatchSeesRatesOfTheManagementAPI(t *testing.T) {
 	require.Empty(t, c.err.String())
 }
 
-// A classic queue, which requests have by default, tells when its oldest message was sent.
+// A classic queue, which requests have by default, shows when its oldest message was sent.
 func TestWatchSeesTheOldestRequest(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
@@ -107,7 +107,7 @@ func TestWatchEstimatesFromTwoSamples(t *testing.T) {
 	apart := last.At.Sub(earlier.At).Seconds()
 	require.LessOrEqual(t, *last.ClearsIn, float64(*last.Ready)*apart/float64(fell))
 	require.Nil(t, last.In)
-	require.Equal(t, 1, strings.Count(c.err.String(), "management API"), "it is told once: %s", c.err.String())
+	require.Equal(t, 1, strings.Count(c.err.String(), "management API"), "it is reported once: %s", c.err.String())
 }
 
 func TestWatchDrawsOverWhatItDrew(t *testing.T) {

@@ -65,8 +65,8 @@ func parseWhere(text string) (*where, error) {
 	return &where{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env")}, nil
 }
 
-// picks returns whether the expression selects a letter. If evaluating it fails, because the payload is not an object for
-// example, the letter is not selected, and the failure is counted.
+// picks returns whether the expression selects a letter. If evaluating it fails, because the payload is not an object
+// for example, the letter is not selected, and the failure is counted.
 func (w *where) picks(l *deadletter.Letter) bool {
 	if w == nil {
 		return true

@@ -34,8 +34,8 @@ func (a *App) deadLetterQueues() []workQueue {
 	return slices.CompactFunc(all, func(x, y workQueue) bool { return x.name == y.name })
 }
 
-// retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose queue
-// was deleted, or that may have crashed a service.
+// retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose
+// queue was deleted, or that may have crashed a service.
 func (a *App) retryTiers() []shownQueue {
 	n := a.names()
 	delays, lost, quarantines := map[time.Duration][]shownQueue{}, []shownQueue(nil), []shownQueue(nil)

@@ -13,8 +13,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A broker with a memory alarm stops reading from connections that publish. A replay then waits; reading dead letters and
-// consuming over the same leveret.Conn go on.
+// A broker with a memory alarm stops reading from connections that publish. A replay then waits; reading dead letters
+// and consuming over the same leveret.Conn go on.
 func TestAlarmStopsOnlyTheReplay(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)

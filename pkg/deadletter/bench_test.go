@@ -104,7 +104,7 @@ func ids(n int) []string {
 	return all
 }
 
-// waitFor waits until a queue has so many messages ready.
+// waitFor waits until a queue has that many messages ready.
 func (b *bench) waitFor(queue string, ready int) {
 	b.t.Helper()
 	last := -1

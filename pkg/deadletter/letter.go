@@ -54,8 +54,8 @@ func letter(queue string, d rabbit.Delivery) *Letter {
 	return l
 }
 
-// brokersReason returns why RabbitMQ dead-lettered a message itself. It is sure if x-death names the queue: a worker removes
-// such entries, so RabbitMQ came last, whatever an earlier failure left in the headers.
+// brokersReason returns why RabbitMQ dead-lettered a message itself. It is sure if x-death names the queue: a worker
+// removes such entries, so RabbitMQ came last, whatever an earlier failure left in the headers.
 func brokersReason(queue string, h rabbit.Table) (reason string, at time.Time, sure bool) {
 	deaths, _ := h["x-death"].([]any)
 	for _, entry := range deaths {
@@ -67,8 +67,8 @@ func brokersReason(queue string, h rabbit.Table) (reason string, at time.Time, s
 	return cmp.Or(wire.Text(h, "x-last-death-reason"), wire.Text(h, "x-first-death-reason")), time.Time{}, false
 }
 
-// revived returns the message as it goes back to its queue: the same body, ids and properties, without the failure headers,
-// so that its attempts count from one. When it first failed stays, and so does how often it was replayed.
+// revived returns the message as it goes back to its queue: the same body, ids and properties, without the failure
+// headers, so that its attempts count from one. When it first failed stays, and so does how often it was replayed.
 func (l *Letter) revived() rabbit.Publishing {
 	p := wire.Copy(&l.Delivery)
 	wire.ClearFailure(p.Headers)

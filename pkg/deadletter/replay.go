@@ -20,8 +20,8 @@ const (
 
 // A Replay says which dead letters to replay. The zero value replays all that are in the queue when it begins.
 type Replay struct {
-	// Service is the service that consumes the queue. It matters only in the isolated layout, to a user who may not write to
-	// the default exchange. Default: the service with which the queue's name begins.
+	// Service is the service that consumes the queue. It matters only in the isolated layout, to a user who may not write
+	// to the default exchange. Default: the service with which the queue's name begins.
 	Service string
 	// Select returns whether to replay a letter; nil selects all.
 	Select func(*Letter) bool
@@ -54,14 +54,14 @@ type Result struct {
 
 // Replay puts dead letters of a work queue back into it. A letter that fails again meanwhile is not replayed again.
 //
-// Letters go through the default exchange under the queue's name, which reaches this queue only and reports if it is gone.
-// A user who may not write there goes through the exchange of the retry tiers; a message whose queue is gone then ends in
-// retry.lost.
+// Letters go through the default exchange under the queue's name, which reaches this queue only and reports if it is
+// gone. A user who may not write there goes through the exchange of the retry tiers; a message whose queue is gone then
+// ends in retry.lost.
 //
 // While the broker blocks publishers, because it is short of memory or disk, Replay waits. When ctx ends it publishes
-// nothing more, waits up to 5 s for outstanding confirms, and returns the cause of ctx. When the consuming connection is
-// lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with the error
-// of the first letter that the queue did not take. The Result is valid in every case.
+// nothing more, waits up to 5 s for outstanding confirms, and returns the cause of ctx. When the consuming connection
+// is lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with
+// the error of the first letter that the queue did not take. The Result is valid in every case.
 func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
 	if r.Done == nil {
 		r.Done = func(*Letter, error) {}
@@ -106,8 +106,8 @@ type replaying struct {
 	publisher *rabbit.Publisher
 	pipeline  *rabbit.Pipeline
 
-	// Both end when the browser loses its channel: nothing can be acked from then on, so a later publish would arrive twice.
-	// Taking ends with the caller's context, publishing outlives it by grace.
+	// Both end when the browser loses its channel: nothing can be acked from then on, so a later publish would arrive
+	// twice. Taking ends with the caller's context, publishing outlives it by grace.
 	taking, publishing context.Context //nolint:containedctx // of one call
 
 	exchange string
@@ -153,7 +153,8 @@ func (p *replaying) one(l *Letter) {
 	}
 }
 
-// alone publishes a message and waits for its confirm. The first call finds the exchange to which this user may publish.
+// alone publishes a message and waits for its confirm. The first call finds the exchange to which this user may
+// publish.
 func (p *replaying) alone(m *rabbit.Publication) error {
 	err := p.publisher.Publish(p.publishing, m)
 	if errors.Is(err, rabbit.ErrRefused) && !p.tried && p.exchange == "" {

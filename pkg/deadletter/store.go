@@ -20,8 +20,8 @@ type Store struct {
 	names            topology.Names
 }
 
-// New makes a Store on a connection, which stays the caller's. It reads over the consuming connection and replays over the
-// publishing one: a broker that is short of memory or disk stops reading from connections that publish.
+// New makes a Store on a connection, which stays the caller's. It reads over the consuming connection and replays over
+// the publishing one: a broker that is short of memory or disk stops reading from connections that publish.
 func New(conn *leveret.Conn) *Store {
 	return &Store{consume: conn.Rabbit(), publish: conn.Publishing(), names: conn.Names()}
 }
@@ -30,19 +30,19 @@ func New(conn *leveret.Conn) *Store {
 func WorkQueue(name string) string { return strings.TrimSuffix(name, topology.DeadLetterSuffix) }
 
 // Count returns how many dead letters a work queue has, without those that somebody is looking at. It fails with
-// [ErrNoQueue] if there is no dead-letter queue, and with rabbit.ErrRefused if the user may not ask (RabbitMQ 4.3 requires
-// permission to configure the queue).
+// [ErrNoQueue] if there is no dead-letter queue, and with rabbit.ErrRefused if the user may not ask (RabbitMQ 4.3
+// requires permission to configure the queue).
 func (s *Store) Count(ctx context.Context, queue string) (int, error) {
 	state, err := s.consume.Inspect(ctx, s.names.DeadLetterQueue(queue))
 	return state.Ready, err
 }
 
-// Peek passes up to limit dead letters of a work queue to visit, until that returns false, then puts all of them back. It
-// returns how many dead letters there are. A letter stays valid after visit has returned. Peek fails as Count does.
+// Peek passes up to limit dead letters of a work queue to visit, until that returns false, then puts all of them back.
+// It returns how many dead letters there are. A letter stays valid after visit has returned. Peek fails as Count does.
 //
-// Letters come in the order of the queue, at first the order in which they failed. A quorum queue puts what it gets back
-// before messages that were never taken, but behind what it got back earlier: peeking at a part of what was peeked at
-// before moves that part to the end.
+// Letters come in the order of the queue, at first the order in which they failed. A quorum queue puts what it gets
+// back before messages that were never taken, but behind what it got back earlier: peeking at a part of what was peeked
+// at before moves that part to the end.
 func (s *Store) Peek(ctx context.Context, queue string, limit int, visit func(*Letter) bool) (total int, err error) {
 	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
 	if err != nil {

@@ -229,7 +229,7 @@ func TestSharedByTwoProcesses(t *testing.T) {
 	require.Equal(t, first.owned, second.owned)
 	mark := markOf(t, first.Dir)
 
-	// Whoever started it may crash.
+	// The program that started it may crash.
 	require.NoError(t, syscall.Kill(first.cmd.Process.Pid, syscall.SIGKILL))
 	_ = first.cmd.Wait()
 	requireAnswers(t, second.URL)

@@ -83,7 +83,7 @@ func sharedRun(cfg Config) (run int, path string) {
 	if comm == "go" {
 		run = parent
 	}
-	// The start time tells apart runs whose process ids happen to be equal.
+	// The start time distinguishes runs whose process ids happen to be equal.
 	key := sha256.Sum256([]byte(strings.Join([]string{cfg.Bin, stat, os.Getenv("PATH")}, "\n")))
 	name := fmt.Sprintf("leveret-run-%d-%d-%s", os.Geteuid(), parent, hex.EncodeToString(key[:4]))
 	return run, filepath.Join(os.TempDir(), name)

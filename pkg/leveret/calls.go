@@ -13,8 +13,8 @@ import (
 // errCallerGone is the cause of a handler's context that ends because its caller has given up.
 var errCallerGone = errors.New("the caller has given up")
 
-// calls are the requests that are here, so that their callers can call them off. They are known by their correlation ids,
-// since a later call under the same message id is another one.
+// calls are the requests that are here, so that their callers can call them off. They are known by their correlation
+// ids, since a later call under the same message id is another one.
 type calls struct {
 	mu sync.Mutex
 	// By correlation id. Several may have the same one: a caller that lost its connection calls again.

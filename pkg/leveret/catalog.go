@@ -98,7 +98,7 @@ func (c *Catalog) check() []error {
 	return errs
 }
 
-// checkServed finds contracts that nobody serves, or that somebody else than their owner does.
+// checkServed finds contracts that no service serves, or that a service other than the owner serves.
 func (c *Catalog) checkServed(contract Contract, spec Spec) []error {
 	role := spec.Kind.ServerRole()
 	if spec.Kind == KindEvent { // belongs to the service that publishes it

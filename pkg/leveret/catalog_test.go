@@ -29,7 +29,7 @@ func golden(t *testing.T, name, got string) {
 	require.Equal(t, string(want), got)
 }
 
-// TestMistakes pins what people are told of every mistake in contracts, services and catalogs.
+// TestMistakes pins the report of every mistake in contracts, services and catalogs.
 func TestMistakes(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 130)

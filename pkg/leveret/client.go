@@ -300,7 +300,7 @@ func (c *Client) Pipeline(onOutcome func(m *Message, err error)) *Pipeline {
 }
 
 // Write writes a message and returns. It blocks while the connection is down, or too many messages wait for their
-// confirm. An error means that this message was not sent; what becomes of it otherwise, onOutcome and Flush report.
+// confirm. An error means that this message was not sent; onOutcome and Flush report what becomes of one that was.
 // Middleware sees the writing only.
 func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 	if err := p.client.sendable(m); err != nil {

@@ -29,7 +29,7 @@ const (
 	Internal           Code = 13 // something is broken, a panic for instance; tried again
 	Unavailable        Code = 14 // not now; tried again
 	DataLoss           Code = 15 // data is lost or corrupt
-	Unauthenticated    Code = 16 // who calls is not known
+	Unauthenticated    Code = 16 // the caller is not known
 )
 
 var codeNames = [...]string{

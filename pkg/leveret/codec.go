@@ -142,7 +142,7 @@ func keyable(t reflect.Type) bool {
 	return k == reflect.String || reflect.Int <= k && k <= reflect.Uintptr || t.Implements(textMarshaler)
 }
 
-// encodable tells at once of types that encoding/json would refuse at the first message.
+// encodable returns an error for a type that encoding/json would refuse at the first message.
 func encodable(t reflect.Type) error {
 	return encodableIn(t, t.String(), map[reflect.Type]bool{})
 }

@@ -45,30 +45,31 @@ type ConnConfig struct {
 	// Layout is which exchanges and retry tiers services share: all those of one system use the same. Default
 	// topology.Shared.
 	Layout topology.Layout
-	// NoDeclare leaves exchanges and queues to whoever may declare them; nothing is declared then.
+	// NoDeclare declares no exchanges, queues and bindings: somebody else has to declare them.
 	NoDeclare bool
 	// RequestQueueType is topology.Classic, the default and the quicker one, or topology.Quorum: a classic queue is
 	// unusable while the node of a cluster that holds it is down.
 	RequestQueueType topology.QueueType
 	// Heartbeat is how often each side shows that it lives. Default 10 s.
 	Heartbeat time.Duration
-	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the two
-	// connections is made, the other is tried at once. Default 1 s.
+	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the
+	// two connections is made, the other is tried at once. Default 1 s.
 	MaxBackoff time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
 	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
 	// logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)
-	// Logger logs what no caller learns: connections lost and made, failed messages. Default slog.Default().
+	// Logger logs what no caller gets as an error: connections lost and made, failed messages. Default slog.Default().
 	Logger *slog.Logger
-	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that passes through
-	// is carried on all the same.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. Incoming traces are still
+	// propagated.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 }
 
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource
-// alarm stops reading from those that publish. Both are made again whenever they are lost. It is safe for concurrent use.
+// alarm stops reading from those that publish. Both are made again whenever they are lost. It is safe for concurrent
+// use.
 type Conn struct {
 	config   ConnConfig
 	publish  *rabbit.Conn

@@ -31,10 +31,10 @@ func (k Kind) String() string {
 	return [...]string{"unknown", "command", "event", "request"}[k]
 }
 
-// SenderRole returns what a service does that sends contracts of this kind: it sends, publishes or calls them.
+// SenderRole returns the role of a service that sends contracts of this kind: sends, publishes or calls.
 func (k Kind) SenderRole() Role { return [...]Role{0, RoleSends, RolePublishes, RoleCalls}[k] }
 
-// ServerRole returns what a service does that serves contracts of this kind: it handles, subscribes to or answers them.
+// ServerRole returns the role of a service that serves contracts of this kind: handles, subscribes or answers.
 func (k Kind) ServerRole() Role { return [...]Role{0, RoleHandles, RoleSubscribes, RoleAnswers}[k] }
 
 // A Contract is a [Command], an [Event] or a [Request]. A contract is immutable and safe for concurrent use.
@@ -51,7 +51,7 @@ type Spec struct {
 	Name string
 	// Payload is the type of what is sent, Reply that of the answer to a request (nil otherwise).
 	Payload, Reply reflect.Type
-	// Retry says how failed messages are tried again. Requests are not.
+	// Retry says how failed commands and events are retried. Requests never are.
 	Retry RetryPolicy
 	// RetryOn lists codes that are tried again though they would be dead-lettered at once otherwise: for an event
 	// NotFound, since events overtake each other, and those given with [RetryOn].
@@ -86,16 +86,16 @@ func DefaultRetryPolicy() RetryPolicy {
 	return RetryPolicy{Attempts: 5, Delays: []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute}}
 }
 
-// DefaultTimeout is how long a caller waits for the reply to a request that has no [Timeout] of its own.
+// DefaultTimeout is how long a caller waits for the reply to a request without a [Timeout].
 const DefaultTimeout = 10 * time.Second
 
 // An Address names an exchange or a queue that does not follow from the contract's name, because somebody else made it.
 type Address struct {
 	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
-	// means the default one, which takes the name of a queue as its routing key. In an address of our own, what is left
-	// empty follows from the contract's name.
+	// means the default one, which takes the name of a queue as its routing key. In any other address, what is left empty
+	// follows from the contract's name.
 	Exchange, RoutingKey string
-	// Queue is the one that a worker takes them from. An event that has one can have one subscriber only.
+	// Queue is where a worker takes the messages from. An event with a Queue can have only one subscriber.
 	Queue string
 	// External says that the exchange and the queue belong to somebody else: they are never declared, only checked.
 	// The dead-letter queue, named after the queue, stays ours.
@@ -176,7 +176,7 @@ func Idempotent() ContractOption {
 	}
 }
 
-// At carries the contract over an exchange and a queue that do not follow from its name.
+// At names the exchange and the queue of a contract whose address does not follow from its name.
 func At(a Address) ContractOption {
 	return func(s *Spec) error {
 		if err := a.check(); err != nil {
@@ -227,7 +227,7 @@ const (
 	maxShortString = 255
 )
 
-// newSpec never fails: what is wrong is kept, and reported by the catalog and by whoever uses the contract.
+// newSpec never fails: it keeps the mistakes, which the catalog and every use of the contract report.
 func newSpec(kind Kind, name string, payload, reply reflect.Type, options []ContractOption) *contractBase {
 	s := &Spec{Kind: kind, Name: name, Payload: payload, Reply: reply}
 	if kind == KindRequest {
@@ -277,7 +277,7 @@ func (b *contractBase) base() *contractBase { return cmp.Or(b, &unmade) }
 
 func (b *contractBase) Spec() Spec { return *b.base().spec }
 
-// baseOf returns the base of a contract, and one without fault of a contract that this package has not made.
+// baseOf returns the base of a contract. For a contract that this package did not make, it makes one without mistakes.
 func baseOf(c Contract) *contractBase {
 	if c, ok := c.(interface{ base() *contractBase }); ok {
 		return c.base()
@@ -301,7 +301,7 @@ func (b *contractBase) exampleErr() error {
 	return nil
 }
 
-// about joins errors, some of which may be nil. Each then says what it is about.
+// about joins the errors that are not nil, and puts what in front of each.
 func about(what string, errs []error) error {
 	var said []error
 	for _, err := range errs {

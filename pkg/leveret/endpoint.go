@@ -93,23 +93,26 @@ func (e *endpoint) waitForTrial(ctx context.Context, d *rabbit.Incoming) error {
 	return e.turns.Acquire(ctx, 1)
 }
 
-// attempt is one delivery that is being handled.
+// attempt is one delivery that is being handled. It ends in one of two ways: its handler returns, or the watch over
+// stuck handlers gives up on it. The side that sets taken first settles the message, and calls leave and measured; the
+// other does nothing.
 type attempt struct {
 	*endpoint
 
-	ctx      context.Context //nolint:containedctx // of one call; the handler's ends at the time until at the latest
+	ctx      context.Context //nolint:containedctx // of this attempt; the handler's own ends with it, and no later than until
 	until    time.Time
 	delivery *rabbit.Incoming
 	message  *Message
-	taken    atomic.Bool       // by the one of two that settles: the handler that returned, or the watch over stuck ones
-	leave    func()            // called by that one: the handler cannot crash the process any more, or nobody waits for it
-	measured func(error, bool) // and this
-	late     int               // how often the watch has found it after its context had ended; the watch's own
+	taken    atomic.Bool       // set by the side that settles
+	leave    func()            // called by that side; it gives back the handler's turn
+	measured func(error, bool) // called by that side, with the error and whether the message was handled
+	late     int               // how often the watch has found it after its context had ended; only the watch uses it
 
-	settlement rabbit.Settlement // 0 unless the handler returned
+	settlement rabbit.Settlement // 0 if the watch has settled the message
 }
 
-// attempt handles one delivery.
+// attempt handles one delivery, and returns how to settle it; 0 if the watch over stuck handlers has settled it. leave
+// gives back the handler's turn, and is called once: when the handler has returned, or when the watch gives up on it.
 func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()) rabbit.Settlement {
 	w := e.worker
 	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)

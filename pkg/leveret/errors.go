@@ -30,8 +30,8 @@ var (
 	// ErrOutcomeUnknown says, beside the error's code, that the message may have been handled, or may still be: errors.Is
 	// finds it in the error of a call whose connection was lost, whose deadline passed or whose context was cancelled
 	// after the request was written; of one that was redelivered and refused, or interrupted in its handler by the
-	// deadline; of one whose handler got it from a call or a send of its own; and of an unconfirmed publish. [Unavailable]
-	// and [DeadlineExceeded] without it mean that the message was certainly not handled. It travels as
+	// deadline; of one whose handler got it from one of its own calls or sends; and of an unconfirmed publish.
+	// [Unavailable] and [DeadlineExceeded] without it mean that the message was certainly not handled. It travels as
 	// [ReasonOutcomeUnknown].
 	ErrOutcomeUnknown = rabbit.ErrOutcomeUnknown
 
@@ -46,7 +46,8 @@ var (
 // ReasonOutcomeUnknown is the reason of an error that is an [ErrOutcomeUnknown], on every transport.
 const ReasonOutcomeUnknown = "outcome_unknown"
 
-// ReasonCrashedWorker is the reason of a dead letter that crashed its worker again and again while it was handled alone.
+// ReasonCrashedWorker is the reason of a dead letter that crashed its worker again and again while it was handled
+// alone.
 const ReasonCrashedWorker = "crashed_worker"
 
 // An Error is an error with a code: what a handler returns to say what became of the message, and what a caller gets
@@ -109,7 +110,7 @@ func (e *Error) Is(target error) bool {
 }
 
 // IsRemote reports whether err is the other side's answer, which came over a transport, rather than one of this side's.
-// An error that this side has made of such an answer, with a code of its own, is this side's.
+// An error that this side has made of such an answer, with its own code, is this side's.
 func IsRemote(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.remote
@@ -178,7 +179,7 @@ func RetryAfter(d time.Duration, err error) error {
 	return e
 }
 
-// askedDelay returns what RetryAfter asked for, however deep it is wrapped; 0 if it did not.
+// askedDelay returns the delay given to RetryAfter, however deeply wrapped; 0 if there was none.
 func askedDelay(err error) time.Duration {
 	for e, ok := errors.AsType[*Error](err); ok; e, ok = errors.AsType[*Error](e.cause) {
 		if e.after > 0 {
@@ -188,7 +189,8 @@ func askedDelay(err error) time.Duration {
 	return 0
 }
 
-// Discard says that the message is of no use and may go: it is acked and counted, and nothing else happens to it.
+// Discard says that the message is worthless and can be dropped: it is acked and counted, and nothing else happens to
+// it.
 func Discard(err error) error { return &discarded{err} }
 
 type discarded struct{ err error }

@@ -16,12 +16,12 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// The contracts of a mail service: what may be sent, what it tells, what it answers.
+// The contracts of a mail service: what it does, what it announces, what it answers.
 var (
 	// SendMail asks the mail service to send a mail.
 	SendMail = leveret.NewCommand[Mail]("mail.send")
 
-	// MailBounced tells that a mail came back.
+	// MailBounced announces that a mail came back.
 	MailBounced = leveret.NewEvent[Bounce]("mail.bounced")
 
 	// CheckAddress asks whether an address takes mail.
@@ -105,7 +105,7 @@ func ExampleNewCatalog() {
 	// no service handles the command "Mail.SHOUT"
 }
 
-// Send returns nil once a queue holds the message, on disk. The errors tell what else may have become of it.
+// Send returns nil once a queue holds the message, on disk. The errors say what else may have become of it.
 func ExampleCommand_Send() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -290,7 +290,7 @@ func ExampleClient_Pipeline() {
 	_ = sendAll
 }
 
-// An exchange or a queue that somebody else owns is used as it is, and never declared.
+// An exchange or a queue that somebody else owns is only used, never declared.
 func ExampleAt() {
 	legacy := leveret.NewCommand[Mail]("mail.send", leveret.At(leveret.Address{
 		Exchange: "old-exchange", RoutingKey: "mail.out", Queue: "OutgoingMail", External: true,

@@ -377,7 +377,7 @@ func TestHostileHeaders(t *testing.T) {
 	require.Zero(t, foreign.count("a.do"))
 }
 
-// TestHugeAttempt: who says that it was tried a million times is not tried again.
+// TestHugeAttempt: a message with an attempt of a million is not retried.
 func TestHugeAttempt(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)

@@ -63,7 +63,7 @@ func TestForeignCaller(t *testing.T) {
 }
 
 // TestBogusReplyTo: an address that leads nowhere, or that the broker itself chokes on, costs its sender the answer,
-// and nobody else anything for long: RabbitMQ 3.10 closes the connection of whoever answers to a broken direct
+// and nobody else anything for long: RabbitMQ 3.10 closes the connection of a worker that answers to a broken direct
 // reply-to.
 func TestBogusReplyTo(t *testing.T) {
 	t.Parallel()
@@ -157,7 +157,7 @@ func TestForeignWorker(t *testing.T) {
 	require.Empty(t, m.AnsweredBy, "it did not say")
 }
 
-// TestExternal: what somebody else owns is used as it is; what fails there is ours.
+// TestExternal: what somebody else owns is never declared; what fails there is ours.
 func TestExternal(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -192,7 +192,7 @@ func TestExternal(t *testing.T) {
 	b.eventually(func() bool {
 		err := broken.Ready()
 		return err != nil && strings.Contains(err.Error(), "NOT_FOUND") && strings.Contains(err.Error(), "NotThere")
-	}, "readiness tells what is missing")
+	}, "readiness names what is missing")
 	_, err = b.peer().QueueDeclarePassive("NotThere", true, false, false, false, nil)
 	require.Error(t, err, "never declared")
 	require.NoError(t, r.halt())
@@ -282,7 +282,7 @@ func TestDeclaresNothing(t *testing.T) {
 	require.Equal(t, 4, reply.N)
 }
 
-// TestOtherArguments: a queue that exists with other arguments is used as it is.
+// TestOtherArguments: a queue that exists with other arguments is used all the same.
 func TestOtherArguments(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)

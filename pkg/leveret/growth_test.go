@@ -107,8 +107,8 @@ func (m *methods) Write(b []byte) (int, error) {
 	}
 }
 
-// TestWorkersGrowWithWhatTheyServe: a worker declares each thing once when it starts, and after a lost connection only what
-// went with that. It says once that a connection was lost, not once for each queue.
+// TestWorkersGrowWithWhatTheyServe: a worker declares each thing once when it starts, and after a lost connection only
+// what went with that. It says once that a connection was lost, not once for each queue.
 func TestWorkersGrowWithWhatTheyServe(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{20, 100} {

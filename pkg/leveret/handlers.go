@@ -45,8 +45,9 @@ type handler struct {
 	scope    string  // what ids derived from a message depend on beside its id
 	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
 
-	// quickest is how long the quickest of the last handlings of a request took; it rises with each slower one. It was measured
-	// at the time measured, and is believed for a second. Both in nanoseconds.
+	// quickest is a minimum of how long requests took to handle. A quicker handling lowers it to its own time; a slower
+	// one raises it, but by an eighth at most. measured is when quickest was last set; it is used for a second from then.
+	// Both in nanoseconds.
 	quickest, measured atomic.Int64
 }
 
@@ -141,8 +142,8 @@ func (h *Handlers) lateErr() error {
 
 // Process handles one message, whatever brought it: it finds the handler by m.Contract and m.Subscription, runs it
 // behind deadline, recovery, middleware and decoding, and judges the error. The reply to a request is in m.Reply. A
-// request reaches no handler if it has expired, if it was delivered before and is not idempotent, or if less time is left
-// than even the quickest of the last handlings took. Then settle, unless it is nil, does what the verdict says and
+// request reaches no handler if it has expired, if it was delivered before and is not idempotent, or if less time is
+// left than even the quickest of the last handlings took. Then settle, unless it is nil, does what the verdict says and
 // returns why it could not; and OnOutcome is called. Process returns when all of that has.
 //
 // Where h has no handler for the message, or handlers were registered wrongly, the outcome has no verdict, only an
@@ -240,8 +241,8 @@ func (h *handler) needs() time.Duration {
 	return quickest + quickest/8 // for the way of the answer
 }
 
-// took notes how long a handling has taken, or, of one that was late, has taken at least. Where nothing is known, the
-// latter says nothing: some handlers wait for news as long as they may.
+// took records in quickest how long a handling took. A late one may have needed more than d, since its context ended;
+// it counts only while there is a recent figure, since some handlers wait for news as long as they may.
 func (h *handler) took(d time.Duration, late bool) {
 	if late && h.needs() == 0 {
 		return

@@ -15,9 +15,9 @@ type handling struct {
 }
 
 // nextID returns the id of the next message of a contract that this handling sends: the same again when the handler
-// runs again and sends in the same order. Outside a handler, and for a message that came without an id, it is a new one. It is
-// safe for concurrent use, but a handler that sends one contract from several goroutines at once gives up the order,
-// and with it the sameness.
+// runs again and sends in the same order. Outside a handler, and for a message that came without an id, it is a new
+// one. It is safe for concurrent use, but a handler that sends one contract from several goroutines at once gives up
+// the order, and with it the sameness.
 func (h *handling) nextID(contract string) string {
 	if h == nil || h.message.ID == "" {
 		return newID()

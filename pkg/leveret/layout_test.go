@@ -11,8 +11,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// Everything works in both layouts: sending, publishing, calling and cancelling, retrying and dead-lettering. The second
-// system finds the queues of the first, as one that changes its layout does.
+// Everything works in both layouts: sending, publishing, calling and cancelling, retrying and dead-lettering. The
+// second system finds the queues of the first, as one that changes its layout does.
 func TestLayouts(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

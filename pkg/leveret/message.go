@@ -16,7 +16,8 @@ type Message struct {
 	// sent from inside a handler, a UUIDv8 that is the same again when the handler runs again. Empty only on a message
 	// that a foreign sender left without one.
 	ID string
-	// CorrelationID ties a reply to its request, and is the [Caller]'s to set; on commands and events it is the conversation.
+	// CorrelationID ties a reply to its request, and is the [Caller]'s to set; on commands and events it is the
+	// conversation.
 	CorrelationID string
 	// ConversationID is shared by all messages that follow from one first message.
 	ConversationID string

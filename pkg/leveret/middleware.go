@@ -20,7 +20,7 @@ func recovered(next Handler) Handler {
 	}
 }
 
-// doubt is why nobody knows what a request has done: it is [ErrOutcomeUnknown].
+// doubt is why the outcome of a request is unknown. It is an [ErrOutcomeUnknown].
 type doubt string
 
 func (d doubt) Error() string        { return string(d) }
@@ -35,8 +35,8 @@ const (
 	errHandledBefore doubt = "an earlier worker that had this request is gone"
 )
 
-// until returns when the context of a handler that begins now ends, and why: after the time that handlers have, or at the
-// request's deadline if that is sooner.
+// until returns when the context of a handler that begins now ends, and why: after the time that handlers have, or at
+// the request's deadline if that is sooner.
 func (h *handler) until(m *Message) (time.Time, doubt) {
 	until := time.Now().Add(h.handlers.config.HandlerTimeout)
 	if !m.Deadline.IsZero() && m.Deadline.Before(until) {

@@ -386,7 +386,7 @@ func TestNilLogger(t *testing.T) { //nolint:paralleltest // it sets the process'
 	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(b.ctx))) }()
 	said := make(chan struct{}, 9)
 	logged.on = func(r slog.Record) {
-		if r.Message == "message failed; it is dead-lettered" {
+		if r.Message == "message failed; dead-lettering it" {
 			said <- struct{}{}
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// TestRequestsThatCannotBeDoneInTimeAreRefused: a request is not begun if less time is left than the quickest handling of
-// late took, and is certainly not handled then. What was measured more than a second ago counts no more.
+// TestRequestsThatCannotBeDoneInTimeAreRefused: a request is not begun if less time is left than the quickest handling
+// of late took, and is certainly not handled then. What was measured more than a second ago counts no more.
 func TestRequestsThatCannotBeDoneInTimeAreRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

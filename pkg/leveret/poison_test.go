@@ -98,8 +98,8 @@ func TestPoison(t *testing.T) {
 	require.Equal(t, []int{1, 1}, []int{dead[1_000_040], dead[1_000_045]})
 }
 
-// TestReturnsProveNothing: messages that come back to their queue again and again, because workers stop and connections are
-// lost, are handled in the end; none is dead-lettered for it.
+// TestReturnsProveNothing: messages that come back to their queue again and again, because workers stop and connections
+// are lost, are handled in the end; none is dead-lettered for it.
 func TestReturnsProveNothing(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)

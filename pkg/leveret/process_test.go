@@ -25,7 +25,7 @@ const (
 	processURL  = "LEVERET_TEST_PROCESS_URL"
 )
 
-// A role makes the worker of a process. From told come the lines that the test tells the process.
+// A role makes the worker of a process. From told come the lines that the test sends to the process.
 type role func(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error)
 
 // roles are the processes that tests start: see [bench.launch].
@@ -35,7 +35,7 @@ var roles = map[string]role{
 	"unhindered": unhinderedWorker,
 }
 
-// say tells the test a fact.
+// say reports a fact to the test.
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 // play is the worker process: it serves until SIGTERM.
@@ -68,7 +68,7 @@ func play(r role) (code int) {
 	return 0
 }
 
-// process is a worker in a process of its own. It says what happens, a line for each fact, and can be told something.
+// process is a worker in its own process. It reports what happens, a line for each fact, and takes lines from the test.
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -104,8 +104,8 @@ func (b *bench) launch(role, url string, env ...string) *process {
 	return p
 }
 
-// await waits until the process has said all of these lines, in any order. Each of them is taken: the same line is waited
-// for again.
+// await waits until the process has said all of these lines, in any order. Each line is taken: the next await waits for
+// another one.
 func (p *process) await(lines ...string) {
 	p.t.Helper()
 	late := time.NewTimer(patience)
@@ -128,7 +128,7 @@ func (p *process) await(lines ...string) {
 	}
 }
 
-// tell tells the process a line.
+// tell sends the process a line.
 func (p *process) tell(line string) {
 	p.t.Helper()
 	_, err := io.WriteString(p.stdin, line+"\n")

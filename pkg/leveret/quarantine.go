@@ -31,10 +31,10 @@ var errPoison = &Error{Code: Internal, Reason: ReasonCrashedWorker, Message: fmt
 
 // quarantine tries the suspects of the worker's service, one at a time, until ctx ends. See docs/decisions/0017.
 //
-// A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue with
-// a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the service's
-// quarantine, and handled from there while the worker handles nothing else. There the count does prove something: a suspect
-// is taken only once its worker is idle, so each return is an interrupted trial.
+// A message that crashes its worker takes along what else that worker has in hand: all of it comes back to its queue
+// with a higher delivery count, which therefore proves nothing. So a message that came back often is copied to the
+// service's quarantine, and handled from there while the worker handles nothing else. There the count does prove
+// something: a suspect is taken only once its worker is idle, so each return is an interrupted trial.
 func (w *Worker) quarantine(ctx context.Context) {
 	work, stop := contexts.Outlasting(ctx, w.config.DrainTimeout, rabbit.ErrDraining)
 	defer stop()
@@ -51,11 +51,13 @@ func (w *Worker) quarantine(ctx context.Context) {
 	}
 }
 
-// turns are what handlers take one of each, and the trial of a suspect all.
+// turns keep the trial of a suspect apart from handlers. A handler takes one turn while it runs; a trial takes all of
+// them, so it begins when no handler runs, and no handler begins until it is over, but requests that have waited long
+// enough (see waitForTrial).
 type turns struct {
 	*semaphore.Weighted
 
-	leave func() // gives one back
+	leave func() // gives back the one turn of a handler
 }
 
 const all = math.MaxInt64
@@ -65,14 +67,16 @@ func newTurns() *turns {
 	return &turns{s, func() { s.Release(1) }}
 }
 
-// takeAll waits for d at most.
+// takeAll takes all turns, and reports whether it got them within d. No handler begins while it waits.
 func (t *turns) takeAll(ctx context.Context, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	return t.Acquire(ctx, all) == nil
 }
 
-// tryOne tries the next suspect, and reports whether to look for another at once.
+// tryOne tries the next suspect, and reports whether to look for another at once. It takes the suspect only once it has
+// the turns of commands and events, and gives the turns back once the suspect is settled: a crash by any other message
+// in between would count against the suspect.
 func (w *Worker) tryOne(ctx, work context.Context) bool {
 	browser, err := w.conn.consume.Browse(ctx, w.quarantineQueue)
 	if err != nil {
@@ -82,7 +86,7 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 	release := func() {}
 	defer func() {
 		if err := browser.Close(ctx); err != nil {
-			w.log.DebugContext(ctx, "a suspect was not settled; it comes again", "queue", w.quarantineQueue, "error", err)
+			w.log.DebugContext(ctx, "a suspect was not settled; it will be redelivered", "queue", w.quarantineQueue, "error", err)
 		}
 		release()
 	}()
@@ -96,7 +100,9 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 			w.requests.Release(all)
 		}
 	})
-	leave := func() { time.AfterFunc(settleTimeout, release) } // what comes next may crash, so it waits until the suspect is settled
+	// Called when the suspect's handler has returned. The turns are given back once the suspect is settled, when this
+	// function returns, or after settleTimeout if that takes longer.
+	leave := func() { time.AfterFunc(settleTimeout, release) }
 	d, ok, err := browser.Get(work)
 	if err != nil || !ok {
 		return false
@@ -138,8 +144,8 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 const (
 	// aloneAfter is how long a trial waits for the handlers of commands and events that run. No other begins meanwhile.
 	aloneAfter = time.Minute
-	// quietAfter is the same for requests, whose callers have deadlines. If that is not enough, the trial begins beside them,
-	// and one that crashes the worker speaks against the suspect.
+	// quietAfter is the same for requests, whose callers have deadlines. If that is not enough, the trial begins beside
+	// them, and one that crashes the worker speaks against the suspect.
 	quietAfter = time.Second
 	// requestsWait is how long a request waits for a trial, at most. A suspect may call its own service.
 	requestsWait = 5 * time.Second
@@ -147,8 +153,9 @@ const (
 	moveTimeout = 5 * time.Second
 )
 
-// suspect moves a message that came back often to where it is less of a danger to others, and reports whether it has. Where
-// orderly stops count as well, it first gets another chance, at the end of its queue: it may just have waited there long.
+// suspect moves a message that came back often to where it is less of a danger to others, and reports whether it has.
+// Where orderly stops count as well, it first gets another chance, at the end of its queue: it may just have waited
+// there long.
 func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	w := e.worker
 	returns, exact := d.Returns()
@@ -171,8 +178,8 @@ func (e *endpoint) suspect(ctx context.Context, d *rabbit.Incoming) bool {
 	return true
 }
 
-// move publishes a copy of a delivery that belongs to a work queue, unless the delivery is lost meanwhile, and returns how
-// to settle it. A nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
+// move publishes a copy of a delivery that belongs to a work queue, unless the delivery is lost meanwhile, and returns
+// how to settle it. A nack would count as a return before RabbitMQ 4.3; of a copy nothing has been counted.
 func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue string) rabbit.Settlement {
 	ctx, stop := contexts.Outlasting(ctx, moveTimeout, nil)
 	defer stop()

@@ -11,7 +11,8 @@ import (
 type Request[Q, R any] struct{ *contractBase }
 
 // NewRequest declares a request that carries a Q and is answered with an R. The name's first segment is the service
-// that answers. NewRequest never fails: a wrong name or option is reported by [NewCatalog], and when the request is used.
+// that answers. NewRequest never fails: a wrong name or option is reported by [NewCatalog], and when the request is
+// used.
 func NewRequest[Q, R any](name string, options ...ContractOption) *Request[Q, R] {
 	return &Request[Q, R]{newSpec(KindRequest, name, reflect.TypeFor[Q](), reflect.TypeFor[R](), options)}
 }

@@ -447,7 +447,7 @@ func TestTwoOfOneService(t *testing.T) {
 	receive(t, started)
 	giveUp()
 	for range 2 {
-		require.EqualError(t, receive(t, causes), "the caller has given up", "each worker has a queue of its own for control")
+		require.EqualError(t, receive(t, causes), "the caller has given up", "each worker has its own queue for control")
 	}
 	all.Wait()
 }
@@ -517,7 +517,7 @@ func TestExpiredWhileHandlersAreBusy(t *testing.T) {
 	require.Equal(t, 3, receive(t, handled), "the second was dropped")
 }
 
-// TestReplyThatCannotBeSent is the fault of who answers, not of who asks.
+// TestReplyThatCannotBeSent is the fault of the worker, not of the caller.
 func TestReplyThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

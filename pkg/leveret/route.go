@@ -36,8 +36,8 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 // external reports whether the exchange and the queue belong to somebody else.
 func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 
-// QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service is the
-// subscriber, and subscription the name given with [As], or "".
+// QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service
+// is the subscriber, and subscription the name given with [As], or "".
 func QueueName(n topology.Names, c Contract, service, subscription string) string {
 	s := c.Spec()
 	switch a := s.Address; {
@@ -83,7 +83,7 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 
 // topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
 // command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
-// that nobody serves comes back. What is external is never declared; its failures are ours all the same.
+// that nobody serves comes back. What is external is never declared, but the queues for its failed messages are.
 func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)

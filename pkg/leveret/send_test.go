@@ -63,7 +63,7 @@ func TestOnTheWire(t *testing.T) {
 	require.Equal(t, amqp.Persistent, d.DeliveryMode)
 }
 
-// TestNotSent: what is wrong is told before anything is sent, and the client goes on.
+// TestNotSent: what is wrong is reported before anything is sent, and the client goes on.
 func TestNotSent(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -176,8 +176,8 @@ func TestPipeline(t *testing.T) {
 	require.Equal(t, 1, failures)
 }
 
-// TestConversation follows three hops: command, event, request. Whoever handles a message again sends the same ids
-// again.
+// TestConversation follows three hops: command, event, request. A handler that runs again for a message sends the same
+// ids again.
 func TestConversation(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -33,12 +33,12 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	n, log := e.worker.conn.names, e.logger(m)
 	switch o.Verdict {
 	case VerdictRetry:
-		log.WarnContext(ctx, "message failed; it is tried again", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
+		log.WarnContext(ctx, "message failed; retrying", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
 		p := e.copied(d, n.RetryTier(e.worker.Service().name, o.Delay))
 		e.failure(m, o.Err).PutRetry(p.Headers)
 		return e.putAside(ctx, d, p, log)
 	case VerdictDeadLetter:
-		log.ErrorContext(ctx, "message failed; it is dead-lettered", "error", o.Err, "code", CodeOf(o.Err))
+		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", o.Err, "code", CodeOf(o.Err))
 		p := e.copied(d, n.DeadLetterExchange(e.worker.Service().name))
 		e.failure(m, o.Err).PutLetter(p.Headers)
 		return e.putAside(ctx, d, p, log)

@@ -17,8 +17,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// stormLedger names the file in which the workers of the storm write a line for each message that they have handled: its
-// number.
+// stormLedger names the file in which the workers of the storm write a line for each message that they have handled:
+// its number.
 const stormLedger = "LEVERET_TEST_LEDGER"
 
 // stormy is what the workers of the storm serve.
@@ -50,8 +50,9 @@ func unhinderedWorker(conn *leveret.Conn, _ <-chan string) (*leveret.Worker, err
 	return stormyWorker(conn, leveret.WorkerConfig{OnReady: func() { say("ready") }}, func(context.Context) error { return nil })
 }
 
-// hinderedWorker says when it is busy with several messages at once, and remains so until it is stopped or told to go on.
-// What is handled alone, as suspects are, is handled at once. So a hindered worker that is busy tries no suspect.
+// hinderedWorker says when it is busy with several messages at once, and remains so until it is stopped or gets a line
+// from the test. What is handled alone, as suspects are, is handled at once. So a hindered worker that is busy tries no
+// suspect.
 func hinderedWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error) {
 	r := newRendezvous()
 	go func() {
@@ -77,7 +78,8 @@ func newRendezvous() *rendezvous { return &rendezvous{here: newMeeting()} }
 
 func newMeeting() *meeting { return &meeting{several: make(chan struct{}), ended: make(chan struct{})} }
 
-// meet blocks until those who have met are to part. Whoever meets nobody within a moment does not wait any longer.
+// meet blocks until those who have met are to part. A caller that meets nobody within a moment does not wait any
+// longer.
 func (r *rendezvous) meet(ctx context.Context) error {
 	r.mu.Lock()
 	m := r.here
@@ -119,8 +121,8 @@ func (r *rendezvous) part() {
 }
 
 // TestStorm: ten stops, five kills of a worker that is busy, and five losses of all connections, one of them with the
-// broker, over one backlog. All of them bring the same messages back to their queue, so that they are suspected; but none
-// becomes a dead letter, and all are handled in the end.
+// broker, over one backlog. All of them bring the same messages back to their queue, so that they are suspected; but
+// none becomes a dead letter, and all are handled in the end.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -172,7 +174,8 @@ func TestStorm(t *testing.T) {
 	}
 	cut := losing(way.cut)
 	restart := losing(func() {
-		// A node that is killed may have forgotten queues that it has declared within the last second: see [devbroker.Broker.Kill].
+		// A node that is killed may have forgotten queues that it has declared within the last second: see
+		// [devbroker.Broker.Kill].
 		<-time.After(time.Until(began.Add(3 * time.Second)))
 		suspects := foreign.count("quarantine.a")
 		require.NoError(t, node.Kill())

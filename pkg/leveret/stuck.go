@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// ticks is how many looks in a row must find a handler that has not returned after its context's end. They are spread over
-// StuckAfter. A process that is suspended, or a machine that sleeps, misses all but one of them: the handler did not run
-// meanwhile either.
+// ticks is how many looks in a row must find a handler that has not returned after its context's end. They are spread
+// over StuckAfter. A process that is suspended, or a machine that sleeps, misses all but one of them: the handler did
+// not run meanwhile either.
 const ticks = 10
 
 // settleTimeout is how long the message of a stuck handler may take to be put aside.
@@ -37,8 +37,8 @@ func (w *Worker) watch(ctx context.Context) {
 	}
 }
 
-// stuck settles the message of a handler that does not return, by the retry policy as if the handler had failed: the next
-// worker would only get stuck as well if it came at once. Then it ends the worker.
+// stuck settles the message of a handler that does not return, by the retry policy as if the handler had failed: the
+// next worker would only get stuck as well if it came at once. Then it ends the worker.
 func (a *attempt) stuck() {
 	if a.taken.Swap(true) {
 		return

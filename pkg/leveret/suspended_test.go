@@ -26,7 +26,8 @@ func suspensions() (*leveret.Command[thing], *leveret.Service) {
 	return do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))
 }
 
-// suspendedWorker is a worker whose handlers do not return when their contexts end, but when the process is told to go on.
+// suspendedWorker is a worker whose handlers do not return when their contexts end, but when the process gets a line
+// from the test.
 func suspendedWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error) {
 	do, service := suspensions()
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{
@@ -53,8 +54,8 @@ func suspendedWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, e
 	return leveret.NewWorker(conn, h, leveret.WorkerConfig{StuckAfter: suspendedStuckAfter})
 }
 
-// TestSuspended: a process that was suspended, as by a machine that sleeps, does not take its handlers for stuck, though
-// each of them has had its time by the clock: they did not run either.
+// TestSuspended: a process that was suspended, as by a machine that sleeps, does not take its handlers for stuck,
+// though each of them has had its time by the clock: they did not run either.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -66,7 +66,7 @@ func newTelemetry(config ConnConfig) (*telemetry, error) {
 	t.redelivered, errs[5] = t.meter.Int64Counter("leveret.redelivered.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages that the broker had delivered before to a worker that did not settle them."))
 	t.late, errs[6] = t.meter.Int64Counter("leveret.late.replies", metric.WithUnit("{message}"),
-		metric.WithDescription("Replies that nobody waited for any more."))
+		metric.WithDescription("Replies that no caller waited for any more."))
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, Errorf(InvalidArgument, "the meter provider refuses an instrument: %w", err)
 	}

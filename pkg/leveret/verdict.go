@@ -26,9 +26,9 @@ const (
 	VerdictRequeue
 	// VerdictExpired: a request whose caller had given up, or called it off, before it was handled; dropped.
 	VerdictExpired
-	// VerdictRefused: a request that was not handled but answered with an error: [DeadlineExceeded] where it could not have
-	// been done in time; [Aborted] and [ErrOutcomeUnknown] where it is not idempotent and was delivered before, so that it
-	// may have been handled.
+	// VerdictRefused: a request that was not handled but answered with an error: [DeadlineExceeded] where it could not
+	// have been done in time; [Aborted] and [ErrOutcomeUnknown] where it is not idempotent and was delivered before, so
+	// that it may have been handled.
 	VerdictRefused
 )
 

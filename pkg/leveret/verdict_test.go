@@ -63,7 +63,7 @@ func TestVerdicts(t *testing.T) {
 			}
 		}
 	}
-	// Who asks is told, whatever it is; a discarded request is counted as such.
+	// The caller gets every error; a discarded request is counted as such.
 	for _, test := range tests {
 		o := judge(t.Context(), &Message{Contract: NewRequest[int, int]("a.ask"), Received: Received{Attempt: 1}}, test.err)
 		want := VerdictAck
@@ -82,7 +82,7 @@ func TestRetryOn(t *testing.T) {
 	}
 }
 
-// TestDraining: what ends because the worker stops goes back; what failed for a reason of its own does not.
+// TestDraining: what ends because the worker stops goes back; what failed for another reason does not.
 func TestDraining(t *testing.T) {
 	t.Parallel()
 	draining, stop := context.WithCancelCause(t.Context())

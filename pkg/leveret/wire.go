@@ -85,8 +85,10 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 // deadline returns when the caller of a request that arrived at the time at gives up: the leveret-deadline header if it
 // is set, else the arrival plus the expiration, else the arrival plus the contract's timeout.
 //
-// A deadline that has passed on arrival was no reason for the broker to drop the request, so it may be our clock that is
-// fast. Then what the sender has left for the handling is left (see [rabbit.Requester]), a third of the expiration.
+// If the deadline has passed on arrival, though the broker did not drop the request, our clock may be fast. Then the
+// request has what its sender kept for the handling, clockSkew at most. A Leveret sender lets a request wait for three
+// quarters of its time, the expiration, and keeps the last quarter for the handling (see [rabbit.Requester]): a third
+// of the expiration.
 func deadline(d *rabbit.Delivery, spec Spec, at time.Time) time.Time {
 	until := at.Add(spec.Timeout)
 	ms, err := strconv.ParseInt(d.Expiration, 10, 64)

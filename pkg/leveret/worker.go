@@ -28,8 +28,8 @@ type WorkerConfig struct {
 	DrainTimeout time.Duration
 	// NoQuarantine handles every message as it comes, however often it came back to its queue. By default one that came
 	// back three times is suspected of crashing its workers: it is copied to the queue quarantine.<service>, and handled
-	// from there while no other command or event of this worker is. If the worker crashes three times over it even so, it is
-	// dead-lettered.
+	// from there while no other command or event of this worker is. If the worker crashes three times over it even so, it
+	// is dead-lettered.
 	NoQuarantine bool
 	// Stacks puts the stack of a panic into the dead letter. Stacks reveal the code: off by default.
 	Stacks bool
@@ -67,14 +67,14 @@ type Worker struct {
 	attempts  sync.Map // what is being handled, of type *attempt
 
 	running atomic.Bool
-	silent  atomic.Int64 // endpoints that were never consumed yet
+	silent  atomic.Int64 // how many endpoints have not been consumed yet
 
 	stop  func()                // ends Run
-	stuck atomic.Pointer[error] // says which handler is
+	stuck atomic.Pointer[error] // the error of the last handler that got stuck; nil if none did
 
 	quarantineQueue string
-	work, requests  *turns          // of handlers; the trial of a suspect takes all
-	suspected       chan struct{}   // has one in it when this worker has put a suspect into quarantine
+	work, requests  *turns          // of the handlers of commands and events, and of requests
+	suspected       chan struct{}   // wakes quarantine when this worker has found a suspect; room for one
 	survived        map[string]bool // suspects whose last trial was interrupted, but not by a crash; by message id
 }
 
@@ -121,8 +121,8 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 // lets the handlers that run finish within the drain time, settles what they did, and returns nil. Requests that are
 // here but not begun are answered within that time too: no other worker could know that they were not begun. It waits
 // through lost connections. It returns [ErrClosed] when the connection was closed, and [ErrStuck] when a handler did
-// not return after its context had ended: as soon as the others have finished, or are stuck as well. That goroutine then
-// still runs, and the process should exit. Run may be called only once.
+// not return after its context had ended: as soon as the others have finished, or are stuck as well. That goroutine
+// then still runs, and the process should exit. Run may be called only once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.handlers.lateErr(); err != nil {
 		return Errorf(FailedPrecondition, "%w", err)
@@ -149,8 +149,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	return err
 }
 
-// consume runs one consumer per queue until ctx ends. A consumer that ends early stops the others. Callers can call off
-// their requests, and stuck handlers are found, for as long as anything is handled.
+// consume runs one consumer per queue until ctx ends, and returns when all have drained. A consumer that ends early
+// stops the others. What runs beside them, the watch over stuck handlers and the consumer of cancellations, ends only
+// after the last handler.
 func (w *Worker) consume(ctx context.Context) error {
 	var beside, consumers sync.WaitGroup
 	handling, handled := context.WithCancel(context.WithoutCancel(ctx))

@@ -178,7 +178,7 @@ func TestConnConfig(t *testing.T) {
 	require.ErrorIs(t, err, leveret.InvalidArgument)
 }
 
-// TestTwoSubscriptions: each has every event, and a verdict of its own.
+// TestTwoSubscriptions: each has every event, and its own verdict.
 func TestTwoSubscriptions(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -310,7 +310,7 @@ func TestDrain(t *testing.T) {
 	require.Zero(t, foreign.count("a.do.dlq"))
 }
 
-// TestDrainTimeout: handlers that take longer than the drain time are told, and their messages go back.
+// TestDrainTimeout: the contexts of handlers that outlast the drain time end, and their messages go back.
 func TestDrainTimeout(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)
@@ -363,7 +363,7 @@ func (c counting) WithAttrs([]slog.Attr) slog.Handler       { return c }
 func (c counting) WithGroup(string) slog.Handler            { return c }
 
 // TestCannotBePutAside: while a dead letter or a retry cannot be published, the message keeps its place, readiness
-// tells, and nothing loops.
+// reports it, and nothing loops.
 func TestCannotBePutAside(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -397,7 +397,7 @@ func TestCannotBePutAside(t *testing.T) {
 				return nil
 			})
 			r := h.start(w) // run would wait for a readiness that may last no longer than the first message takes
-			h.eventually(func() bool { err := w.Ready(); return err != nil && strings.Contains(err.Error(), test.exchange) }, "readiness tells")
+			h.eventually(func() bool { err := w.Ready(); return err != nil && strings.Contains(err.Error(), test.exchange) }, "readiness reports it")
 			require.ErrorContains(t, w.Ready(), "a failed message of the queue a.do cannot be put aside")
 			require.NoError(t, h.do.Send(h.ctx, client, thing{N: 1}))
 			h.eventually(func() bool { return handled.Load() == 2 }, "the others are handled")
@@ -466,7 +466,7 @@ func (b *bench) user(configure, write, read string) string {
 	return strings.Replace(b.url, node.Username()+":"+node.Password()+"@", name+":secret@", 1)
 }
 
-// TestLeastPrivilege: a user that may do nothing but its job does it; what it may not do is told, and ends nothing
+// TestLeastPrivilege: a user that may do nothing but its job does it; what it may not do is logged, and ends nothing
 // else.
 func TestLeastPrivilege(t *testing.T) {
 	t.Parallel()
@@ -502,7 +502,7 @@ func TestLeastPrivilege(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestReplyForbidden: a worker that may not answer is told so, and does not handle the same request for ever.
+// TestReplyForbidden: a worker that may not answer gets an error, and does not handle the same request for ever.
 func TestReplyForbidden(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t, leveret.Idempotent(), leveret.Timeout(500*time.Millisecond))
@@ -559,7 +559,7 @@ func TestReconnect(t *testing.T) {
 	h.eventually(func() bool { return w.Ready() == nil })
 	way.refuse(true)
 	way.cut()
-	h.eventually(func() bool { return w.Ready() != nil && conn.Ready() != nil }, "readiness tells that the broker is gone")
+	h.eventually(func() bool { return w.Ready() != nil && conn.Ready() != nil }, "readiness reports that the broker is gone")
 	way.refuse(false)
 	h.eventually(func() bool { return w.Ready() == nil })
 	foreign := h.peer()

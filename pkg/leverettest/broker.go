@@ -22,7 +22,7 @@ var shared = sync.OnceValues(func() (*devbroker.Broker, error) {
 
 // Node returns the real RabbitMQ node that all test binaries of one `go test` share: see [devbroker.Shared]. The first
 // call starts it, which takes some seconds; where there is no RabbitMQ, the test fails with the commands that help. A
-// test that stops or kills its node starts one of its own with [devbroker.Start].
+// test that stops or kills its node starts its own with [devbroker.Start].
 func Node(tb testing.TB) *devbroker.Broker {
 	tb.Helper()
 	b, err := shared()

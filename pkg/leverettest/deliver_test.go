@@ -228,7 +228,7 @@ func TestCall(t *testing.T) {
 
 	got = leverettest.Call(t.Context(), h, price, page{"black"})
 	require.ErrorIs(t, got.Err, declined)
-	require.Equal(t, leveret.VerdictAck, got.Verdict, "the caller is told, and nothing is retried")
+	require.Equal(t, leveret.VerdictAck, got.Verdict, "the caller gets the error, and nothing is retried")
 	require.Zero(t, got.Reply)
 
 	got = leverettest.Call(t.Context(), h, price, page{}, leverettest.Body(`{"text":1}`))

@@ -10,8 +10,8 @@
 //		require.Equal(t, leveret.VerdictAck, got.Verdict)
 //		require.Equal(t, []Capture{{OrderID: order.ID}}, leverettest.Sent(rec, queues.PaymentCaptured))
 //
-//	  - [Deliver] hands a command or an event to its handler, [Call] a request: through the middleware, deadline, decoding,
-//	    validation and verdict that a transport goes through.
+//	  - [Deliver] hands a command or an event to its handler, [Call] a request: through the middleware, deadline,
+//	    decoding, validation and verdict that a transport goes through.
 //	  - [Recorder] stands in for the client where the handler sends. It remembers, and fails where the test wants it to.
 //	  - [StubCaller] stands in for the client where the handler calls. Functions of the test answer.
 //	  - [Suite] checks another sender or caller for what handlers rely on.

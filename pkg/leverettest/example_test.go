@@ -183,7 +183,7 @@ func ExampleStubCaller() {
 	// [{o-1 500}]
 }
 
-// What only a broker can tell is tested with a broker: a virtual host that is empty at first, and gone afterwards.
+// What depends on a broker is tested with a broker: a virtual host that is empty at first, and gone afterwards.
 func ExampleBroker() {
 	_ = func(t *testing.T) { // TestParcelsAreSent, in your test file
 		conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{leverettest.Broker(t)}})

@@ -38,8 +38,8 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// A Client calls the management API. It keeps no connection open, so there is nothing to close. It is safe for concurrent
-// use.
+// A Client calls the management API. It keeps no connection open, so there is nothing to close. It is safe for
+// concurrent use.
 type Client struct {
 	base, username, password string
 	http                     *http.Client

@@ -36,8 +36,8 @@ const columns = "name,messages_ready,messages_unacknowledged,consumers,head_mess
 	"message_stats.publish_details.rate,message_stats.ack_details.rate," +
 	"message_stats.deliver_no_ack_details.rate,message_stats.get_no_ack_details.rate"
 
-// Queues returns the queues of a virtual host by name. It asks page by page; a queue that is declared or deleted meanwhile
-// may be missing. Its errors are those of [Client.Call].
+// Queues returns the queues of a virtual host by name. It asks page by page; a queue that is declared or deleted
+// meanwhile may be missing. Its errors are those of [Client.Call].
 func (c *Client) Queues(ctx context.Context, vhost string) (map[string]Queue, error) {
 	found := map[string]Queue{}
 	for page := 1; ; page++ {

@@ -54,7 +54,8 @@ func (b *Backoff) wake() {
 	b.warned = time.Time{}
 }
 
-// warns reports whether a failure is to be warned of: the first since a connection was made, and then one now and again.
+// warns reports whether a failure is to be warned of: the first since a connection was made, and then one now and
+// again.
 func (b *Backoff) warns() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -18,8 +18,8 @@ type QueueState struct {
 }
 
 // Inspect asks for a queue, and changes nothing. It is [ErrNotFound] where there is none, and [ErrRefused] where this
-// user may not ask, since RabbitMQ 4.3 wants the right to configure the queue for it, or where the queue is exclusive to
-// another connection.
+// user may not ask, since RabbitMQ 4.3 wants the right to configure the queue for it, or where the queue is exclusive
+// to another connection.
 func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
 	channel, state, err := c.inspect(ctx, queue)
 	if err == nil {
@@ -61,9 +61,9 @@ func denied(err error, queue string) error {
 	return fmt.Errorf("the queue %s: %w", queue, err)
 }
 
-// A Browser takes messages of one queue one at a time, as a person looks at them: with basic.get, over a channel of its
-// own. What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not
-// safe for concurrent use.
+// A Browser takes messages of one queue one at a time, as a person looks at them: with basic.get, over its own channel.
+// What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not safe
+// for concurrent use.
 type Browser struct {
 	channel *Channel
 	queue   string
@@ -76,9 +76,9 @@ type Browser struct {
 	acked []uint64      // acks that wait for the next Get
 }
 
-// ackAhead is how many acks are sent without a Get between them. Each is a command of its own to a quorum queue, and of
-// those a channel sends some 32 ahead; what it keeps beyond them is lost when the channel is closed (rabbit_fifo_client,
-// 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
+// ackAhead is how many acks are sent without a Get between them. Each is a separate command to a quorum queue. A
+// channel sends some 32 commands ahead; those that it keeps beyond them are lost when the channel is closed
+// (rabbit_fifo_client, 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
 const ackAhead = 16
 
 // Browse begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
@@ -138,7 +138,8 @@ func (b *Browser) ack() error {
 	return nil
 }
 
-// Unsure returns how many acks the queue may not have taken in yet: they are lost if the connection is, or if Close fails.
+// Unsure returns how many acks the queue may not have taken in yet: they are lost if the connection is, or if Close
+// fails.
 func (b *Browser) Unsure() int { return b.fresh + len(b.acked) }
 
 // Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
@@ -170,10 +171,10 @@ func (b *Browser) Context(ctx context.Context) (context.Context, func()) {
 // Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
 // some seconds, though ctx has ended. The next look at the queue finds what was given back.
 //
-// It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what was
-// not acked is back by then, if there is a queue, and of acks since the last Get nobody knows. Giving back counts as a
-// return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count on 4.3,
-// too.
+// It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what
+// was not acked is back by then, if there is a queue, and acks since the last Get may be lost. Giving back counts as a
+// return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count on
+// 4.3, too.
 func (b *Browser) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -215,9 +216,9 @@ func (b *Browser) ackAll() error {
 }
 
 // giveBack returns the messages that were taken and not acked, and waits until they are ready again. A quorum queue
-// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss them,
-// and closing the channel could forget returns that it still keeps (see [ackAhead]). It waits for a second at most: another
-// consumer may take them meanwhile.
+// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss
+// them, and closing the channel could forget returns that it still keeps (see [ackAhead]). It waits for a second at
+// most: another consumer may take them meanwhile.
 func (b *Browser) giveBack() error {
 	held := b.held.Load()
 	if held == 0 {

@@ -101,8 +101,8 @@ func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredCon
 // been written yet.
 const leftBehind = time.Second
 
-// callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published on
-// the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
+// callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published
+// on the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
 func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
 	var none T
 	if err := ch.turns.Acquire(ctx, allTurns); err != nil {

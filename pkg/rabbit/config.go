@@ -33,8 +33,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s.
 	DialTimeout time.Duration
-	// Backoff spaces the rounds over all addresses. Connections that lead to the same broker share one. Default: one of the
-	// connection's own, up to 1 s.
+	// Backoff spaces the rounds over all addresses. Connections that lead to the same broker share one. Default: one of
+	// the connection's own, up to 1 s.
 	Backoff *Backoff
 	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
 	// reason. It must not block. Default: a warning is logged, for the first failure and then every 30 s at most.

@@ -131,7 +131,7 @@ func (c *confirmChannel) takeReturns() {
 	}
 }
 
-// match finds the flight of a return: of those that look alike the oldest, since returns come in order.
+// match finds the flight of a return. Of several that look alike it takes the oldest, since returns come in order.
 func (c *confirmChannel) match(r *amqp.Return) {
 	var oldest *flight
 	for tag, f := range c.pending {

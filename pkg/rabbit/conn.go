@@ -132,8 +132,8 @@ func (c *Conn) current(ctx context.Context) (*session, error) {
 	}
 }
 
-// trySendable reports whether n bytes may be written on the session now: no alarm, and room in the buffer. If so they are
-// reserved: see [wire.tryReserve].
+// trySendable reports whether n bytes may be written on the session now: no alarm, and room in the buffer. If so they
+// are reserved: see [wire.tryReserve].
 func (c *Conn) trySendable(s *session, n int) bool {
 	return !c.blocked.Load() && s.wire.tryReserve(n)
 }

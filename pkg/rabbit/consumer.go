@@ -22,9 +22,8 @@ var ErrDraining = errors.New("the worker is stopping")
 // ConsumerConfig says how to consume. The zero value of a field is its default.
 type ConsumerConfig struct {
 	Queue string
-	// DrainQueued has deliveries that are here when the consumer stops handled all the same, within the drain time. Default:
-	// those not begun go back to the queue. It is for requests, of which the next consumer could not tell whether they were
-	// begun.
+	// DrainQueued handles the deliveries that are here when the consumer stops, within the drain time. Default: those not
+	// begun go back to the queue. It is for requests: the next consumer could not know whether they were begun.
 	DrainQueued bool
 	// Tag begins the consumer tag, which is shown in the management UI.
 	Tag string
@@ -158,7 +157,10 @@ func (c *Consumer) handle(in *Incoming) {
 	}
 }
 
-// ended notes that a handler has returned, and returns what its goroutine handles next, or whether it waits for more.
+// ended notes that a handler has returned. It returns what its goroutine handles next, or reports that the goroutine
+// has to wait for more; with neither, the goroutine ends. mine means that the delivery was not abandoned meanwhile:
+// otherwise its place belongs to another goroutine. It is called before open.Done, so that Run, which waits for that,
+// does not return while the handler still counts as running.
 func (c *Consumer) ended(in *Incoming) (next *Incoming, wait bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,8 +212,8 @@ func (c *Consumer) letGo(in *Incoming) {
 // maxSurvived bounds what a consumer remembers of lost connections.
 const maxSurvived = 10_000
 
-// survive notes that a delivery whose connection is lost comes back for that reason, and not because this process crashed.
-// The caller holds mu.
+// survive notes that a delivery whose connection is lost comes back for that reason, and not because this process
+// crashed. The caller holds mu.
 func (c *Consumer) survive(in *Incoming) {
 	if !in.Lost() || in.MessageId == "" {
 		return
@@ -235,9 +237,9 @@ func (c *Consumer) Running() int {
 }
 
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
-// the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time are
-// cancelled. One that does not return even then is waited for until somebody calls [Incoming.Abandon]. A connection that
-// is closed for good ends Run in the same way, with ErrClosed. Run may be called only once.
+// the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time
+// are cancelled. For one that does not return even then, Run waits until [Incoming.Abandon] is called. A connection
+// that is closed for good ends Run in the same way, with ErrClosed. Run may be called only once.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := checkShort("name of the queue", c.config.Queue); err != nil {
 		return err

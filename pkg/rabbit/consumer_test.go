@@ -70,8 +70,8 @@ func consumers(t *testing.T, conn *rabbit.Conn, queue string) int {
 	return state.Consumers
 }
 
-// Prefetch bounds what the broker hands out, and what is not begun goes back when the consumer stops, at once, though all
-// handlers are busy.
+// Prefetch bounds what the broker hands out, and what is not begun goes back when the consumer stops, at once, though
+// all handlers are busy.
 func TestStoppingGivesBackWhatWasNotBegun(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"quorum", "classic"} {
@@ -169,7 +169,7 @@ func TestHandlersThatOutlastTheDrainTime(t *testing.T) {
 	go func() { stopped <- stop() }()
 	require.ErrorIs(t, <-causes, rabbit.ErrDraining)
 	requireReady(t, conn, "q", 2)
-	require.Equal(t, 1, c.Running(), "it is waited for")
+	require.Equal(t, 1, c.Running(), "Run waits for it")
 	close(release)
 	require.NoError(t, <-stopped)
 	require.Zero(t, c.Running())
@@ -192,7 +192,7 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 	require.Eventually(t, func() bool {
 		err := c.Ready()
 		return err != nil && strings.Contains(err.Error(), "NOT_FOUND")
-	}, 10*time.Second, time.Millisecond, "the reason is told")
+	}, 10*time.Second, time.Millisecond, "the reason is reported")
 	declare(t, conn, queue("q", "quorum"))
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	fill(t, conn, "q", 1)
@@ -237,7 +237,7 @@ func TestConcurrencyHoldsOverLostConnections(t *testing.T) {
 	require.EqualValues(t, 3, most.Load())
 }
 
-// A broker that does not answer must not keep a consumer that has nothing to do from stopping. It is waited for once.
+// A broker that does not answer must not keep a consumer that has nothing to do from stopping. It waits once.
 func TestStoppingDoesNotWaitForABrokerThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	network, through := proxied(t, leverettest.Broker(t))

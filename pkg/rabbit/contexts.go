@@ -7,8 +7,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// either returns a context that ends with ctx, or with other, and has the cause of the one that ended. The function that
-// it returns must be called.
+// either returns a context that ends with ctx, or with other, and has the cause of the one that ended. The function
+// that it returns must be called.
 func either(ctx, other context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	end := func() { cancel(context.Cause(other)) }

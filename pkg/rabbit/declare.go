@@ -43,22 +43,23 @@ type item struct {
 	// What the caller that declares knows besides.
 	mismatched bool // it was logged and counted
 	failures   int  // attempts that the broker refused, in a row
-	broken     int  // connections that broke of it, in a row
+	broken     int  // connections that broke because of it, in a row
 }
 
-// outcome is how an attempt to declare an item has ended.
+// outcome is how an attempt to declare an item has ended. With a nil err the item may be used: it was declared or, if
+// until is set, exists with other arguments or may not be declared by this user.
 type outcome struct {
 	err     error
 	session *session
-	until   time.Time // there is no other attempt before
+	until   time.Time // no other attempt is made before; zero if it was declared
 }
 
 const (
 	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for one that
 	// broke the connection.
 	maxRefusal, maxBreak = 5 * time.Second, time.Minute
-	// maxBroken is how many connections may break of what is declared before it has failed. A queue that is just being
-	// deleted does it, too.
+	// maxBroken is how many connections in a row the declaration of an item may break before it has failed. A queue that
+	// is just being deleted breaks them, too.
 	maxBroken = 3
 )
 
@@ -77,7 +78,7 @@ func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 //
 // What exists already with other arguments, and what this user may not declare, is logged, counted, and used all the
 // same: arguments cannot be changed, and a rolling deploy with a new one must not keep every process from starting.
-// Whether it can be used shows when it is.
+// Whether it can be used shows at its first use.
 //
 // What cannot be declared fails alone: the rest of t is declared, and the errors are joined. An error is remembered for
 // some seconds, in which every caller gets it at once. An exclusive queue that another connection holds is an error; so
@@ -103,7 +104,7 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 }
 
 // Forget makes the next Declare of what is in t declare it again: for callers that found some of it missing. What the
-// broker refused a moment ago is not asked for again so soon.
+// broker refused a moment ago is not tried again so soon.
 func (d *Declarer) Forget(t topology.Topology) {
 	for _, i := range d.itemsOf(t) {
 		i.forget()
@@ -167,8 +168,8 @@ func (d *Declarer) ensure(ctx context.Context, i *item) error {
 	}
 }
 
-// attempt tries to declare an item, and notes the outcome. There is none where the connection was lost meanwhile. An error
-// says that ctx or the connection has ended.
+// attempt tries to declare an item, and notes the outcome. There is none where the connection was lost meanwhile. An
+// error says that ctx or the connection has ended.
 func (d *Declarer) attempt(ctx context.Context, i *item) error {
 	if d.channel == nil || !d.channel.alive() {
 		ch, err := d.conn.Channel(ctx)
@@ -203,22 +204,23 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		if !i.mismatched {
 			i.mismatched = true
 			d.mismatches.Add(1)
-			d.conn.config.Logger.Warn("cannot declare; it is used as it is", "what", i.what, "reason", e.Reason)
+			d.conn.config.Logger.Warn("cannot declare; using what exists", "what", i.what, "reason", e.Reason)
 		}
 		i.refused(ch, nil, maxRefusal)
 	}
 	return nil
 }
 
-// refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each refusal
-// in a row, up to most. Without an error the item is used all the same.
+// refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each
+// refusal in a row, up to most. Without an error the item is used all the same.
 func (i *item) refused(ch *Channel, err error, most time.Duration) {
 	pause := min(most/64<<min(i.failures, 10), most)
 	i.failures++
 	i.outcome.Store(&outcome{err: err, session: ch.session, until: time.Now().Add(pause)})
 }
 
-// known reports whether an item needs no attempt now, and if so what Declare says of it.
+// known reports whether an item needs no attempt now, and if so what Declare returns for it. That is nil for a
+// mismatch, too, which is used all the same.
 func (i *item) known() (known bool, err error) {
 	o := i.outcome.Load()
 	if o == nil {

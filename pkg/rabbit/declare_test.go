@@ -25,7 +25,7 @@ func TestDeclareTwiceAndDifferently(t *testing.T) {
 	require.NoError(t, d.Declare(ctx, work))
 	require.Zero(t, d.Mismatches())
 
-	// What differs is used as it is, and what comes after it is declared all the same.
+	// What differs is used as it exists, and what comes after it is still declared.
 	other := topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "commands", Type: topology.Topic}, {Name: "new", Type: topology.Topic}},
 		Queues:    []topology.Queue{{Name: "a.b"}, {Name: "fresh", Args: map[string]any{"x-queue-type": "quorum"}}},
@@ -219,7 +219,8 @@ func TestExclusiveQueuesAreDeclaredOnEachConnection(t *testing.T) {
 	require.Equal(t, 2, network.sent(bindQueue))
 }
 
-// One queue among many cannot be declared: it fails alone, and is asked for now and again, whoever asks.
+// One queue among many cannot be declared: it fails alone, and is tried again now and then, however many callers
+// declare it.
 func TestAQueueThatCannotBeDeclaredFailsAlone(t *testing.T) {
 	t.Parallel()
 	address := leverettest.Broker(t)

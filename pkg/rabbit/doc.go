@@ -8,6 +8,6 @@
 //   - The driver's own recovery stays off: it resolves pending confirms as nacks, so that "lost" looks like "refused".
 //   - Nothing blocks on the socket while it holds a lock: bytes are handed to a writing goroutine (see [wire]), and
 //     back-pressure is taken before, with the caller's context.
-//   - Channels are not shared between uses. What is declared is declared on a channel that does nothing else, since a mismatch
-//     closes the channel.
+//   - Channels are not shared between uses. What is declared is declared on a channel that does nothing else, since a
+//     mismatch closes the channel.
 package rabbit

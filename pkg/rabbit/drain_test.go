@@ -30,8 +30,8 @@ func before(version string, major, minor int) bool {
 // drains is how often each queue's consumer is stopped in the middle of its work.
 const drains = 10
 
-// A consumer that stops in the middle of its work makes no duplicates: every ack reaches the queue before the channel ends,
-// and what was not begun is handled once, by the next.
+// A consumer that stops in the middle of its work makes no duplicates: every ack reaches the queue before the channel
+// ends, and what was not begun is handled once, by the next.
 func TestStoppingMakesNoDuplicates(t *testing.T) {
 	t.Parallel()
 	for _, prefetch := range []int{1, 64, 300} {
@@ -91,8 +91,8 @@ func TestStoppingGivesBackAheadOfLongHandlers(t *testing.T) {
 	require.EqualValues(t, 40, handled.Load())
 }
 
-// labelled runs f so that what it starts has a label, and all that this starts in turn. It returns what counts the goroutines
-// that have it, all of them or those in a function or method: tests beside this one disturb no count.
+// labelled runs f so that what it starts has a label, and all that this starts in turn. It returns what counts the
+// goroutines that have it, all of them or those in a function or method: tests beside this one disturb no count.
 func labelled(t *testing.T, f func()) (goroutines func(in string) int) {
 	t.Helper()
 	label := strings.ToLower(crypto.Text())
@@ -217,8 +217,8 @@ func TestConsumeArguments(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// A drain in which many handlers give up and others finish makes no duplicates either, though it takes many frames: more
-// than a quorum queue's channel sends ahead.
+// A drain in which many handlers give up and others finish makes no duplicates either, though it takes many frames:
+// more than a quorum queue's channel sends ahead.
 func TestDrainOfMany(t *testing.T) {
 	t.Parallel()
 	const n = 80

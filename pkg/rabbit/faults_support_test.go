@@ -39,8 +39,8 @@ func manage(t *testing.T, node *devbroker.Broker, method string, body any, path 
 	return answer
 }
 
-// user makes a user with the given permissions (configure, write, read) on the virtual host of an address, and returns the
-// address with that user in it.
+// user makes a user with the given permissions (configure, write, read) on the virtual host of an address, and returns
+// the address with that user in it.
 func user(t *testing.T, address, configure, write, read string) string {
 	t.Helper()
 	node := leverettest.Node(t)

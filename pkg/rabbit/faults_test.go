@@ -16,8 +16,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// load publishes to the queue q, one message at a time and in pipelines, and consumes, until stop is called: then it keeps
-// account of everything. All the while every publish must succeed, however long it takes.
+// load publishes to the queue q, one message at a time and in pipelines, and consumes, until stop is called: then it
+// keeps account of everything. All the while every publish must succeed, however long it takes.
 func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop func()) {
 	t.Helper()
 	ctx := within(t)
@@ -87,7 +87,7 @@ func load(t *testing.T, address string) (conn *rabbit.Conn, books *book, stop fu
 	})
 }
 
-// progress waits until so many more were confirmed, and as many received.
+// progress waits until more further messages were confirmed, and as many received.
 func (b *book) progress(t *testing.T, more int) {
 	t.Helper()
 	confirmed, received, _ := b.counts()
@@ -172,7 +172,7 @@ func TestNothingIsLostWithTheNode(t *testing.T) { //nolint:tparallel // its part
 		require.ErrorIs(t, err, rabbit.ErrBlocked)
 		closing(t, r)
 
-		// Whoever waits for the alarm to end must be able to stop: what is blocked answers nothing.
+		// A caller that waits for the alarm to end must be able to stop: a blocked broker answers nothing.
 		other, err := rabbit.Dial(ctx, rabbit.Config{URLs: []string{node.URL()}, Heartbeat: 2 * time.Second})
 		require.NoError(t, err)
 		q := rabbit.NewPublisher(other, rabbit.PublisherConfig{})

@@ -34,9 +34,9 @@ type Incoming struct {
 }
 
 // Returns returns how often the message came back to its queue unsettled, as far as the queue knows: its worker crashed
-// or lost its connection. Connections that this consumer lost itself while it had the message do not count. The count is
-// exact since RabbitMQ 4.3; before, messages that a worker gave back count, too. Classic queues only know whether the
-// message was delivered before.
+// or lost its connection. Connections that this consumer lost itself while it had the message do not count. The count
+// is exact since RabbitMQ 4.3; before, messages that a worker gave back count, too. Classic queues only know whether
+// the message was delivered before.
 func (d *Incoming) Returns() (n int, exact bool) {
 	count := reflect.ValueOf(d.Headers["x-delivery-count"])
 	_, exact = d.Headers["x-acquired-count"]
@@ -50,8 +50,8 @@ func (d *Incoming) Returns() (n int, exact bool) {
 	return n, exact
 }
 
-// Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot be
-// settled, and comes again. The function that it returns must be called.
+// Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot
+// be settled, and comes again. The function that it returns must be called.
 func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
 	return either(ctx, d.ended)
 }
@@ -59,15 +59,15 @@ func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
 // Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
 func (d *Incoming) Lost() bool { return d.ended.Err() != nil }
 
-// Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may run
-// forever. Any goroutine may call it, once, if Handle returns 0 from then on.
+// Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may
+// run forever. Any goroutine may call it, once, if Handle returns 0 from then on.
 func (d *Incoming) Abandon(settlement Settlement) {
 	d.settleOnce(settlement)
 	d.abandon(d)
 }
 
-// AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker before
-// anything that is published on the channel later.
+// AckNow acks the delivery before its handler returns, whose settlement is then ignored. The ack reaches the broker
+// before anything that is published on the channel later.
 func (d *Incoming) AckNow() { d.settleOnce(ackNow) }
 
 func (d *Incoming) settleOnce(settlement Settlement) {
@@ -77,9 +77,9 @@ func (d *Incoming) settleOnce(settlement Settlement) {
 }
 
 // Reply publishes m on the channel that the delivery came on, without a confirm: a reply is only worth something to the
-// caller that waits for it. While ctx lives, it blocks as long as the broker reads nothing, or does not answer a method of
-// the consumer. A body over DefaultMaxBody is ErrTooLarge: the broker would close the channel, with everything that is
-// being handled on it.
+// caller that waits for it. While ctx lives, it blocks as long as the broker reads nothing, or does not answer a method
+// of the consumer. A body over DefaultMaxBody is ErrTooLarge: the broker would close the channel, with everything that
+// is being handled on it.
 func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err

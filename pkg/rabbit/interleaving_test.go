@@ -15,8 +15,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// The driver writes a message as several frames, and lets go of its lock between them. A method of the same channel that
-// comes in between costs the whole connection, with all that others do on it.
+// The driver writes a message as several frames, and lets go of its lock between them. A method of the same channel
+// that comes in between costs the whole connection, with all that others do on it.
 
 const rounds = 10
 

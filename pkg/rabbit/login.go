@@ -51,8 +51,8 @@ func (l candidLogin) Response() string {
 	return l.Authentication.Response()
 }
 
-// explain says in plain words what the driver's errors at login mean. Where the broker has not said anything, the driver
-// guesses; then it is what reading has ended with that counts, if it has.
+// explain says in plain words what the driver's errors at login mean. Where the broker has not said anything, the
+// driver guesses; then it is what reading has ended with that counts, if it has.
 func explain(err, reading error) error {
 	e, _ := errors.AsType[*amqp.Error](err)
 	switch {
@@ -73,8 +73,8 @@ func explain(err, reading error) error {
 	}
 }
 
-// atLimit reports whether a virtual host or a user has as many connections as it may have now. Only the text says so: "access
-// to vhost '/' refused for user 'x': connection limit (5) is reached", "user connection limit (5) is reached".
+// atLimit reports whether a virtual host or a user has as many connections as it may have now. Only the text says so:
+// "access to vhost '/' refused for user 'x': connection limit (5) is reached", "user connection limit (5) is reached".
 func atLimit(e *amqp.Error) bool { return strings.Contains(e.Reason, "connection limit") }
 
 // fatal reports whether a connection was refused for a reason that will not pass by itself: a wrong password, a virtual

@@ -79,7 +79,8 @@ func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	require.NoError(t, <-drained, "it was not the end of the drain time")
 }
 
-// Whoever stops may finish what is here; but not what has gone back to the queue with the connection, to another perhaps.
+// A consumer that stops may finish what is here, but not what has gone back to the queue with the connection: another
+// consumer may have it.
 func TestWhatWentBackIsNotBegun(t *testing.T) {
 	t.Parallel()
 	network, conn, beside := watched(t)
@@ -125,7 +126,7 @@ func TestAClosedChannelIsNoAnswer(t *testing.T) {
 	network.stall(true)
 	require.NoError(t, stop())
 	closing(t, p)
-	require.True(t, conn.Silent(), "it is waited for once")
+	require.True(t, conn.Silent(), "only one close waits")
 	closing(t, conn)
 	network.stall(false)
 }

@@ -92,7 +92,7 @@ func fill(t *testing.T, conn *rabbit.Conn, queue string, n int) {
 	closing(t, p)
 }
 
-// requireReady waits until so many messages are ready in a queue, settled by nobody.
+// requireReady waits until want messages are ready in a queue, settled by nobody.
 func requireReady(t *testing.T, conn *rabbit.Conn, queue string, want int) {
 	t.Helper()
 	ctx := within(t)

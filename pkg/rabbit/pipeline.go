@@ -24,8 +24,8 @@ func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
 
 // Publish writes m and returns. It blocks while the connection is down, or too many publishes are in flight. An error
 // means that this message was not sent or was refused; outcomes that come later go to done, which may be nil and is
-// called from a later Publish or Flush; what it returns is what Flush returns for this message. Cancelling ctx affects only
-// this message: the context of Flush bounds the wait for those before it.
+// called from a later Publish or Flush; what it returns is what Flush returns for this message. Cancelling ctx affects
+// only this message: the context of Flush bounds the wait for those before it.
 func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error) error) error {
 	p := l.publisher
 	if err := m.check(p.config.MaxBody); err != nil {
@@ -43,8 +43,8 @@ func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error)
 	return nil
 }
 
-// acquire takes a slot. Before that it finishes the oldest publishes, as long as they have their outcomes or there is no
-// slot: a pipeline that waited for one while it held others, along with more that do the same, would wait forever.
+// acquire takes a slot. Before that it finishes the oldest publishes, as long as they have their outcomes or there is
+// no slot: a pipeline that waited for one while it held others, along with more that do the same, would wait forever.
 func (l *Pipeline) acquire(ctx context.Context) error {
 	p := l.publisher
 	if p.refuses.Load() {
@@ -64,8 +64,8 @@ func (l *Pipeline) acquire(ctx context.Context) error {
 // maxFailed is how many errors Flush returns.
 const maxFailed = 100
 
-// finishOldest waits for the outcome of the oldest publish. Where ctx ends before, it gives that one up, with giveUp; or
-// returns false, and the publish keeps its place: the context of a later message does not end it.
+// finishOldest waits for the outcome of the oldest publish. Where ctx ends before, it gives that one up, with giveUp;
+// or returns false, and the publish keeps its place: the context of a later message does not end it.
 func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
 	p, oldest := l.publisher, l.flights[0]
 	settled, err := p.follow(ctx, p.channel, oldest)

@@ -25,7 +25,7 @@ type PublisherConfig struct {
 //
 // The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
 // that were in flight are published again. Where it is not clear which message it was, those that may have been are
-// published one at a time, each on its own channel: so one bad message is nobody else's error.
+// published one at a time, each on its own channel: so one bad message fails no other publish.
 type Publisher struct {
 	conn    *Conn
 	config  PublisherConfig
@@ -34,10 +34,10 @@ type Publisher struct {
 	slots chan struct{} // one for each publish in flight
 	trial chan struct{} // held by the one suspect that is published again
 
-	refuses atomic.Bool     // Close has been called
-	closing chan struct{}   // closed then
-	closed  context.Context //nolint:containedctx // it ends when Close stops waiting
-	close   context.CancelCauseFunc
+	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
+	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
+	closed  context.Context         //nolint:containedctx // ends when Close stops waiting: what is unconfirmed then fails
+	close   context.CancelCauseFunc // ends closed
 }
 
 // publishing is the channel that flights go over.
@@ -145,8 +145,8 @@ func (p *Publisher) write(ctx context.Context, channel *publishing, f *flight) e
 	}
 }
 
-// follow waits for the outcome of what was written, and writes it again where that is needed. A flight that is not settled
-// when it returns, because ctx has ended, can be followed again.
+// follow waits for the outcome of what was written, and writes it again where that is needed. A flight that is not
+// settled when it returns, because ctx has ended, can be followed again.
 func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) (settled bool, err error) {
 	for {
 		if err := p.await(ctx, f); err != nil {

@@ -69,7 +69,7 @@ func TestPublishFromManyGoroutines(t *testing.T) {
 					m.RoutingKey, want = "nobody", rabbit.ErrUnroutable
 				}
 				if i%5 == 0 {
-					m.MessageId = "" // told apart by their bodies
+					m.MessageId = "" // only their bodies differ
 				}
 				if err := p.Publish(ctx, m); !errors.Is(err, want) {
 					wrong.Add(1)
@@ -91,12 +91,12 @@ func TestOneBadMessageIsNobodyElsesError(t *testing.T) {
 		spoil func(*rabbit.Publication)
 		want  error
 	}{
-		"no exchange":                        {func(m *rabbit.Publication) { m.Exchange = "missing" }, rabbit.ErrUnroutable},
-		"no permission":                      {func(m *rabbit.Publication) { m.Exchange = "amq.direct" }, rabbit.ErrRefused},
-		"invalid expiration":                 {func(m *rabbit.Publication) { m.Expiration = "soon" }, rabbit.ErrInvalid},
-		"another's user id":                  {func(m *rabbit.Publication) { m.UserId = "somebody" }, rabbit.ErrInvalid},
-		"a CC of no list":                    {func(m *rabbit.Publication) { m.Headers = rabbit.Table{"CC": "x"} }, rabbit.ErrInvalid},
-		"a name too long to be told in full": {func(m *rabbit.Publication) { m.Exchange = strings.Repeat("x", 250) }, rabbit.ErrUnroutable},
+		"no exchange":                         {func(m *rabbit.Publication) { m.Exchange = "missing" }, rabbit.ErrUnroutable},
+		"no permission":                       {func(m *rabbit.Publication) { m.Exchange = "amq.direct" }, rabbit.ErrRefused},
+		"invalid expiration":                  {func(m *rabbit.Publication) { m.Expiration = "soon" }, rabbit.ErrInvalid},
+		"another's user id":                   {func(m *rabbit.Publication) { m.UserId = "somebody" }, rabbit.ErrInvalid},
+		"a CC of no list":                     {func(m *rabbit.Publication) { m.Headers = rabbit.Table{"CC": "x"} }, rabbit.ErrInvalid},
+		"a name too long to be shown in full": {func(m *rabbit.Publication) { m.Exchange = strings.Repeat("x", 250) }, rabbit.ErrUnroutable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -223,7 +223,7 @@ func TestPublisherClose(t *testing.T) {
 	unused := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	require.NoError(t, unused.Close(ctx))
 
-	// What is in flight is waited for, as long as Close may.
+	// Close waits for what is in flight, as long as its context lives.
 	p = rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	require.NoError(t, p.Publish(ctx, to("q", "2")))
 	network.stall(true)
@@ -253,7 +253,7 @@ func TestPublisherClose(t *testing.T) {
 	network.stall(false)
 	require.ErrorIs(t, <-closed, rabbit.ErrUnconfirmed)
 
-	// Nor for who waits for a connection.
+	// Nor for a caller that waits for a connection.
 	p = rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	network.refuse(true)
 	network.cut()

@@ -31,8 +31,8 @@ func newReopened[T any](life context.Context, conn *Conn, prepare func(context.C
 	return &reopened[T]{conn: conn, life: life, prepare: prepare, turn: make(chan struct{}, 1)}
 }
 
-// ready returns an open channel on which a message with a body of n bytes may be written now. Room for it is reserved: see
-// [wire.reserve]. When the owner's life has ended, the error is the cause of that.
+// ready returns an open channel on which a message with a body of n bytes may be written now. Room for it is reserved:
+// see [wire.reserve]. When the owner's life has ended, the error is the cause of that.
 func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
 	if ctx.Err() != nil {
 		return made, r.conn.notSent(ctx)

@@ -24,15 +24,15 @@ type RequesterConfig struct {
 	Tag string
 	// MaxBody is as in PublisherConfig.
 	MaxBody int
-	// OnLate is called with replies that nobody waits for any more, or ever did. It must not block.
+	// OnLate is called with replies that no call waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
 }
 
 // A Requester publishes requests and hands replies to those who wait for them. It is safe for concurrent use.
 //
 // A request that still waits in its queue after three quarters of the caller's time expires: what is delivered later is
-// hardly answered in time. Where a service is asked more than it can do, the head of its queue is always about to expire,
-// and it would do nothing but what is too late.
+// hardly answered in time. Where a service is asked more than it can do, the head of its queue is always about to
+// expire, and it would do nothing but what is too late.
 type Requester struct {
 	conn    *Conn
 	config  RequesterConfig
@@ -53,9 +53,9 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 }
 
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
-// unique; reply-to is set here, and the expiration, where ctx has a deadline. Requests are not confirmed: what is lost on
-// the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a connection
-// that is lost then: the request may have been handled.
+// unique; reply-to is set here, and the expiration, where ctx has a deadline. Requests are not confirmed: what is lost
+// on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a
+// connection that is lost then: the request may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
@@ -98,9 +98,9 @@ func expiration(left time.Duration) string {
 	return strconv.FormatInt(max(left.Milliseconds(), 1), 10)
 }
 
-// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have their
-// own channel, which lasts as long as the connection: where one may not be published, or its exchange does not exist,
-// the broker closes that channel, and no call suffers.
+// PublishHint publishes m if that is possible at once, and forgets it: for hints that nobody relies on. Hints have
+// their own channel, which lasts as long as the connection: where one may not be published, or its exchange does not
+// exist, the broker closes that channel, and no call suffers.
 func (r *Requester) PublishHint(m *Publication) {
 	ch := r.hints.Load()
 	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
@@ -217,8 +217,8 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	return c, err
 }
 
-// publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed where
-// nothing was written.
+// publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed
+// where nothing was written.
 func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
 	defer c.session.wire.release(len(m.Body))
 	m.ReplyTo = c.replyTo

@@ -219,7 +219,7 @@ func TestRequesterClose(t *testing.T) {
 	require.ErrorIs(t, <-ended, rabbit.ErrUnconfirmed)
 	network.stall(false)
 
-	// And for who waits for a connection.
+	// And for a caller that waits for a connection.
 	r = rabbit.NewRequester(conn, rabbit.RequesterConfig{})
 	network.refuse(true)
 	network.cut()
@@ -274,7 +274,7 @@ func TestRepliesThatWouldCloseTheChannelAreNotSent(t *testing.T) {
 				return rabbit.Reject
 			}
 			d.AckNow()
-			return rabbit.Requeue // of no account
+			return rabbit.Requeue // ignored
 		},
 	}))
 	r := requesting(t, conn, rabbit.RequesterConfig{})
@@ -293,7 +293,7 @@ func TestPublishHint(t *testing.T) {
 	answering(t, conn, nil)
 	declare(t, conn, queue("hints", "classic"))
 	r := requesting(t, conn, rabbit.RequesterConfig{})
-	r.PublishHint(to("hints", "before the first call nothing can be told"))
+	r.PublishHint(to("hints", "dropped before the first call"))
 	_, err := r.Call(ctx, request("1"))
 	require.NoError(t, err)
 	r.PublishHint(to("hints", "1"))

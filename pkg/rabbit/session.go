@@ -80,7 +80,7 @@ type readableConn struct {
 
 func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
-// failed ends what stands of a session, and explains why it is of no use.
+// failed ends what exists of a session, and returns why it cannot be used.
 func (s *session) failed(err error) error {
 	if s.wire != nil {
 		_ = s.wire.Close()
@@ -91,8 +91,8 @@ func (s *session) failed(err error) error {
 	return err
 }
 
-// alive reports whether the session can be written to, as far as anybody knows. The driver learns of a write that failed a
-// moment after the wire does.
+// alive reports whether the session can be written to, as far as anybody knows. The driver learns of a write that
+// failed a moment after the wire does.
 func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
 
 // patience is how long closing something may wait for the broker's answer: hardly, where one did not come in time. So a

@@ -11,7 +11,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit/internal/acks"
 )
 
-// subscription is one registration of a consumer at the broker, over a channel of its own. It lives until the consumer
+// subscription is one registration of a consumer at the broker, over its own channel. It lives until the consumer
 // stops, the broker cancels it, or the channel ends.
 type subscription struct {
 	consumer  *Consumer
@@ -56,7 +56,8 @@ func (s *subscription) register(ctx context.Context) error {
 	return nil
 }
 
-// read takes deliveries as they arrive, which need not wait for a handler: the broker hands out no more than the prefetch.
+// read takes deliveries as they arrive, which need not wait for a handler: the broker hands out no more than the
+// prefetch.
 func (s *subscription) read(deliveries <-chan Delivery) {
 	settle, abandon := s.settle, s.consumer.abandon
 	for {
@@ -76,7 +77,7 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 	}
 }
 
-// settle does what a handler says with a delivery.
+// settle settles a delivery as its handler returned.
 func (s *subscription) settle(tag uint64, settlement Settlement) {
 	switch settlement {
 	case Ack:
@@ -164,7 +165,8 @@ const (
 	trickleEvery = 100 * time.Millisecond
 )
 
-// retire closes the channel when everything that came over it is settled; in the background, as part of what Run waits for.
+// retire closes the channel when everything that came over it is settled; in the background, as part of what Run waits
+// for.
 func (s *subscription) retire() {
 	settled := make(chan struct{})
 	go func() {
@@ -174,7 +176,7 @@ func (s *subscription) retire() {
 	s.consumer.closers.Go(func() {
 		s.trickle(settled)
 		if err := s.acks.Close(); err != nil {
-			s.consumer.config.Logger.Debug("acks were lost; the messages come again", "queue", s.consumer.config.Queue, "error", err)
+			s.consumer.config.Logger.Debug("acks were lost; the messages will be redelivered", "queue", s.consumer.config.Queue, "error", err)
 		}
 		s.channel.close(context.WithoutCancel(s.work))
 	})

@@ -90,8 +90,8 @@ func (a *authority) config(t *testing.T, client string) *tls.Config {
 	return config
 }
 
-// strictNode is a node that takes TLS with client certificates, and messages of 100 kB at most. It returns the address of
-// the TLS listener.
+// strictNode is a node that takes TLS with client certificates, and messages of 100 kB at most. It returns the address
+// of the TLS listener.
 func strictNode(t *testing.T, a *authority) (*devbroker.Broker, string) {
 	t.Helper()
 	a.issue(t, "broker", a)

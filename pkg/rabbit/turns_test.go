@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// A call that is left behind may not have been written yet: until it is answered, or a moment has passed, no message is.
+// A call that is left behind may not have been written yet: until it is answered, or a moment has passed, no message
+// is.
 func TestACallLeftBehindKeepsItsTurn(t *testing.T) {
 	t.Parallel()
 	for name, answered := range map[string]bool{"answered": true, "unanswered": false} {

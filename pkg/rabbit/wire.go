@@ -31,8 +31,8 @@ const (
 
 // wire is the net.Conn below the driver. The driver writes once per frame group, under locks that its reader needs too,
 // and without a deadline. So Write only appends to a buffer and never blocks; one goroutine writes the buffer out, many
-// messages at a time when many goroutines send. Back-pressure is taken by reserve, before anything is locked; only messages
-// take part in it, since acks, heartbeats and calls are few.
+// messages at a time when many goroutines send. Back-pressure is taken by reserve, before anything is locked; only
+// messages take part in it, since acks, heartbeats and calls are few.
 type wire struct {
 	net.Conn
 	blocked *atomic.Bool // the connection's
@@ -41,7 +41,7 @@ type wire struct {
 
 	mu      sync.Mutex
 	pending []byte
-	given   int64 // of room: released, and free again when what is pending is on its way
+	given   int64 // released while something was pending: goes back to room when flush takes what is pending
 	err     error
 	closing bool
 
@@ -59,8 +59,8 @@ func newWire(c net.Conn, blocked *atomic.Bool) *wire {
 	return w
 }
 
-// Write takes p and returns. Once a write to the network has failed, p is lost, as is what was still on its way then: the
-// driver learns of it by its reader alone, which knows more of why.
+// Write takes p and returns. Once a write to the network has failed, p is lost, as is what was still on its way then:
+// only the driver's reader reports that, since it knows more about the reason.
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -99,8 +99,8 @@ func share(n int) int64 { return int64(min(n+messageOverhead, wireBuffer)) }
 // it. The caller that has reserved writes, and then calls release with the same n.
 func (w *wire) tryReserve(n int) bool { return w.room.TryAcquire(share(n)) }
 
-// reserve is tryReserve that waits while ctx lives. First come, first served. Nobody waits for long on a connection that
-// has failed: what is written to it is lost, and never pending.
+// reserve is tryReserve that waits while ctx lives. First come, first served. Nobody waits for long on a connection
+// that has failed: what is written to it is lost, and never pending.
 func (w *wire) reserve(ctx context.Context, n int) error {
 	if w.tryReserve(n) { // though ctx has ended
 		return nil
@@ -111,8 +111,8 @@ func (w *wire) reserve(ctx context.Context, n int) error {
 	return nil
 }
 
-// release gives back what was reserved for a message that has been written, or never will be. While anything is pending,
-// that may be the message, so the room is free only when the writing goroutine has taken it.
+// release gives back what was reserved for a message that has been written, or never will be. While anything is
+// pending, that may be the message, so the room is free only when the writing goroutine has taken it.
 func (w *wire) release(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -191,9 +191,9 @@ func (w *wire) write(p []byte) error {
 	return nil
 }
 
-// fail gives up. Closing the network connection ends the driver's reader, which closes all. But a broker that closes the
-// connection has said why, and that may have arrived and not be read yet: unless it was silence that made writing fail, the
-// reader comes to its end by itself, or in closeTimeout.
+// fail gives up. Closing the network connection ends the driver's reader, which closes all. But a broker that closes
+// the connection has said why, and that may have arrived and not be read yet: unless it was silence that made writing
+// fail, the reader comes to its end by itself, or in closeTimeout.
 func (w *wire) fail(err error) {
 	w.mu.Lock()
 	w.err = err

@@ -298,7 +298,7 @@ func TestWireTellsOfALostConnection(t *testing.T) {
 	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
-// A broker that refuses a client's certificate, say, tells it why and closes, while the client still writes.
+// A broker that refuses a client's certificate, say, sends the reason and closes, while the client still writes.
 func TestWireLeavesTheBrokersLastWordsToBeRead(t *testing.T) {
 	t.Parallel()
 	w, far := overTCP(t)

@@ -53,11 +53,11 @@ func invalid(path, format string, args ...any) error {
 	return &Invalid{[]Problem{{path, fmt.Sprintf(format, args...)}}}
 }
 
-// Check checks a payload as its receiver does: it must be one JSON value in UTF-8, not null, that fits the schema, decodes
-// into the Go type, and satisfies the type's Validate method. The error is an [*Invalid].
+// Check checks a payload as its receiver does: it must be one JSON value in UTF-8, not null, that fits the schema,
+// decodes into the Go type, and satisfies the type's Validate method. The error is an [*Invalid].
 //
-// Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this program,
-// but in a payload that a person typed they are usually mistakes.
+// Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this
+// program, but in a payload that a person typed they are usually mistakes.
 func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("", "the payload is empty; it must be a JSON value")

@@ -14,7 +14,8 @@ import (
 
 const defsPrefix = "#/$defs/"
 
-// reflectType makes the schema of a type. The root type is at the top; it is also a definition only if something refers to it.
+// reflectType makes the schema of a type. The root type is at the top; it is also a definition only if something refers
+// to it.
 func reflectType(t reflect.Type) *jsonschema.Schema {
 	names := &namer{byName: map[string]reflect.Type{}}
 	r := jsonschema.Reflector{Anonymous: true, AllowAdditionalProperties: true, Namer: names.name, Mapper: mapType}

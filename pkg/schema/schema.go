@@ -1,9 +1,11 @@
-// Package schema describes the payloads of a Go type as JSON Schema, makes examples, and checks payloads field by field.
+// Package schema describes the payloads of a Go type as JSON Schema, makes examples, and checks payloads field by
+// field.
 //
-// The schema follows encoding/json: names come from json tags, a field is required unless it has omitempty or omitzero, only
-// pointers may be null, and unknown fields are accepted. Check also applies the type's jsonschema tags (minimum=1, enum=EUR,
-// format=uuid, …) and its Validate method. As JSON Schema prescribes, minLength and maxLength count characters (Unicode code
-// points), not bytes; a Validate method that repeats a limit should use utf8.RuneCountInString.
+// The schema follows encoding/json: names come from json tags, a field is required unless it has omitempty or omitzero,
+// only pointers may be null, and unknown fields are accepted. Check also applies the type's jsonschema tags (minimum=1,
+// enum=EUR, format=uuid, …) and its Validate method. As JSON Schema prescribes, minLength and maxLength count
+// characters (Unicode code points), not bytes; a Validate method that repeats a limit should use
+// utf8.RuneCountInString.
 package schema
 
 import (

@@ -27,7 +27,7 @@ func TestIsolation(t *testing.T) {
 	t.Parallel()
 	s := setupIsolation(t, topology.Isolated, documented(t, "sends, isolated"))
 
-	for _, noDeclare := range []bool{true, false} { // what it is refused to declare is used as it is
+	for _, noDeclare := range []bool{true, false} { // what it may not declare is used all the same
 		conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{s.url}, Layout: topology.Isolated, NoDeclare: noDeclare})
 		require.NoError(t, err)
 		client, err := leveret.NewClient(conn, order, leveret.ClientConfig{})
@@ -150,7 +150,7 @@ func setupIsolation(t *testing.T, layout topology.Layout, permissions map[string
 	return s
 }
 
-// try does something on a channel of its own, and returns what the broker has against it.
+// try does something on its own channel, and returns the broker's refusal.
 func (s *isolation) try(do func(*amqp.Channel) error) error {
 	s.t.Helper()
 	ch, err := s.user.Channel()

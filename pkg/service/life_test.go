@@ -81,7 +81,7 @@ func TestAWholeLife(t *testing.T) {
 	require.Len(t, doing["span_id"], 16)
 
 	require.NoError(t, do.Send(t.Context(), rt.Client, unit{3}))
-	failed := r.log.await(t, "message failed; it is dead-lettered")
+	failed := r.log.await(t, "message failed; dead-lettering it")
 	require.Len(t, failed["trace_id"], 32)
 	require.Equal(t, failed["message_id"], failed["conversation_id"])
 	require.Equal(t, "not_found: no 3", failed["error"])
@@ -572,7 +572,7 @@ func TestAQueueWithOtherArgumentsIsUsed(t *testing.T) {
 		return nil
 	}}, map[string]string{"broker.url": broker})
 	r.log.await(t, "ready")
-	said := r.log.await(t, "cannot declare; it is used as it is")
+	said := r.log.await(t, "cannot declare; using what exists")
 	require.Equal(t, "queue unit.do", said["what"])
 	require.Contains(t, said["reason"], "PRECONDITION_FAILED")
 	_, metrics := r.get(t, "/metrics")

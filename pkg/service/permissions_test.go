@@ -18,9 +18,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to send,
-// to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without; in both
-// layouts.
+// The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to
+// send, to be answered and to cancel, to answer, to retry, to dead-letter; with what declaring needs, and without; in
+// both layouts.
 func TestThePermissionsOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	for layout, rows := range map[string][2]string{
@@ -108,7 +108,7 @@ func permitted(t *testing.T, layout string, declares, serves map[string]string) 
 		<-retried
 		<-dead
 		require.Equal(t, 0, r.end(t))
-		for _, refused := range []string{"cannot declare; it is used as it is", "not consuming", "connection lost", "a failed message cannot be put aside; trying again"} {
+		for _, refused := range []string{"cannot declare; using what exists", "not consuming", "connection lost", "a failed message cannot be put aside; trying again"} {
 			require.Empty(t, r.log.records(t, refused), r.log)
 		}
 	}

@@ -35,8 +35,8 @@ type Program struct {
 	// itself.
 	Overrides map[string]string
 
-	// Client, Handlers and Worker hold what cannot be configured, such as middleware, and the program's own defaults. Values
-	// set by a flag, a variable, the file, Defaults or Overrides take precedence.
+	// Client, Handlers and Worker hold what cannot be configured, such as middleware, and the program's own defaults.
+	// Values set by a flag, a variable, the file, Defaults or Overrides take precedence.
 	Client   leveret.ClientConfig
 	Handlers leveret.HandlersConfig
 	Worker   leveret.WorkerConfig

@@ -76,8 +76,8 @@ func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string
 	return t
 }
 
-// Failing returns what the failures of a work queue need, whoever declares the queue: its dead-letter queue, and the way
-// back from the retry tiers.
+// Failing returns what the failed messages of a work queue need: its dead-letter queue, and the way back from the retry
+// tiers. It does not declare the work queue itself.
 func (n Names) Failing(consumer, queue string) Topology {
 	var t Topology
 	t.bind(Exchange{Name: n.DeadLetterExchange(consumer), Type: Direct}, queue, kept(n.DeadLetterQueue(queue)))
@@ -86,9 +86,9 @@ func (n Names) Failing(consumer, queue string) Topology {
 	return t
 }
 
-// RetryTiers returns the queues in which failed messages wait for the given delays. A message goes back through a direct
-// exchange with an alternate: dead-lettering to the default exchange, some 32 messages for a queue that is gone would
-// stall the tier for all queues.
+// RetryTiers returns the queues in which failed messages wait for the given delays. A message goes back through a
+// direct exchange with an alternate: dead-lettering to the default exchange, some 32 messages for a queue that is gone
+// would stall the tier for all queues.
 func (n Names) RetryTiers(consumer string, delays ...time.Duration) Topology {
 	t := n.retryReturn(consumer)
 	for _, d := range slices.Compact(slices.Sorted(slices.Values(delays))) {

@@ -21,7 +21,8 @@ const (
 	Isolated Layout = "isolated"
 )
 
-// Names makes the names of exchanges, queues and routing keys. Its zero value has no namespace, and the [Shared] layout.
+// Names makes the names of exchanges, queues and routing keys. Its zero value has no namespace, and the [Shared]
+// layout.
 //
 // The methods take the service that a name belongs to, which the shared layout ignores: for what is sent, the owner of
 // the contract; for what fails, the service that takes messages from the queue.
@@ -59,7 +60,8 @@ func (n Names) RequestExchange(owner string) string { return n.of("requests", ow
 // ControlExchange is the direct exchange on which callers reach the workers of the owner, to cancel a request.
 func (n Names) ControlExchange(owner string) string { return n.of("control", owner) }
 
-// OperatorExchange is the direct exchange on which operators reach the workers of a service. Callers need no right to it.
+// OperatorExchange is the direct exchange on which operators reach the workers of a service. Callers need no right to
+// it.
 func (n Names) OperatorExchange(service string) string { return n.of("operators", service) }
 
 // DeadLetterExchange is the direct exchange that takes a failed message to the dead-letter queue of its work queue.
@@ -88,8 +90,8 @@ func (n Names) RoutingKey(contract string) string { return n.in(contract) }
 // ContractQueue is the queue of a command or of a request.
 func (n Names) ContractQueue(contract string) string { return n.in(contract) }
 
-// SubscriptionQueue is the queue in which one service collects an event. The name tells two subscriptions of one
-// service to one event apart; it is empty for the first.
+// SubscriptionQueue is the queue in which one service collects an event. The name distinguishes subscriptions of one
+// service to the same event; it is empty for the first.
 func (n Names) SubscriptionQueue(service, name, event string) string {
 	if name != "" {
 		service += "." + name

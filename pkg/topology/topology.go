@@ -47,7 +47,7 @@ type Topology struct {
 }
 
 // Add puts everything of others into t, each thing once: of two exchanges or two queues with one name the first stays.
-// Its cost is that of all that is in t and others, so many others are better added in one call.
+// Its cost is that of all that is in t and others, so it is better to add many others in one call.
 func (t *Topology) Add(others ...Topology) {
 	all := append([]Topology{*t}, others...)
 	t.Exchanges = distinct(all, func(t Topology) []Exchange { return t.Exchanges }, func(e Exchange) string { return e.Name })
@@ -55,7 +55,7 @@ func (t *Topology) Add(others ...Topology) {
 	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) Binding { return b })
 }
 
-// distinct returns a part of all, without those whose key an earlier one has.
+// distinct returns the elements of all whose key no earlier one has.
 func distinct[T any, K comparable](all []Topology, part func(Topology) []T, key func(T) K) []T {
 	var found []T
 	seen := make(map[K]bool)

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// Load returns the number of CPUs that the program may use and, where the system tells it, the load: how many processes ran
-// or were ready to, on average over the last minute. Figures that were taken beside other work cannot be compared.
+// Load returns the number of CPUs that the program may use and, where the system reports it, the load: how many
+// processes ran or were ready to, on average over the last minute. Figures that were taken beside other work cannot be
+// compared.
 func Load() string {
 	text := fmt.Sprintf("%d CPUs", runtime.NumCPU())
 	averages, _ := os.ReadFile("/proc/loadavg")

@@ -15,8 +15,8 @@ import (
 )
 
 // amqpxPeer is jxsl13/amqpx. Its strongest: sessions with confirms, persistent, mandatory. It waits for confirm or
-// return in one select, whichever comes first. A consumer is one goroutine with a channel of its own, so concurrency is
-// as many consumers. One that takes single messages sets no prefetch; one that takes batches has one batch as its
+// return in one select, whichever comes first. A consumer is one goroutine with its own channel, so concurrency is as
+// many consumers. One that takes single messages sets no prefetch; one that takes batches has one batch as its
 // prefetch, acks it with one frame, and gives back all of it when one message of it fails: it is used where a backlog
 // is worked off.
 func amqpxPeer() Peer {

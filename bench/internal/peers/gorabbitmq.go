@@ -15,7 +15,7 @@ import (
 )
 
 // goRabbitMQ is wagslane/go-rabbitmq. Its strongest: confirm mode with a deferred confirmation for each publish,
-// persistent, mandatory, and NotifyReturn, whose handler runs in a goroutine of its own: nothing orders it before the
+// persistent, mandatory, and NotifyReturn, whose handler runs in its own goroutine: nothing orders it before the
 // confirm.
 func goRabbitMQ() Peer {
 	return Peer{

@@ -19,7 +19,7 @@ func raw() Peer {
 	return Peer{
 		Name: Raw, Module: driver,
 		About: "Persistent, mandatory, one channel in confirm mode, deferred confirmations, returns matched before a confirm is believed; " +
-			"each delivery acked after its handler, requests after their reply was written, up to a quarter of the prefetch with one frame. It does not connect again: whoever uses the driver writes that.",
+			"each delivery acked after its handler, requests after their reply was written, up to a quarter of the prefetch with one frame. It does not connect again: that is left to the program.",
 		Sender: func(_ context.Context, s Setting) (Sender, error) { return newRawPublisher(s) },
 		Pipeline: func(_ context.Context, s Setting) (Pipeline, error) {
 			p, err := newRawPublisher(s)

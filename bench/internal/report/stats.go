@@ -30,7 +30,7 @@ func spreadOf(values []float64) spread {
 
 // interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to
 // the k-th largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or
-// less. Fewer than six numbers tell nothing.
+// less. Fewer than six numbers give no interval.
 func interval(sorted []float64) (low, high float64) {
 	n, k := len(sorted), 0
 	low, high = 0, math.Inf(1)

@@ -1,3 +1,3 @@
-// Package term is what a command line needs of a terminal: streams, colours, tables, a progress bar, a question, and text
-// from anywhere made safe to print. It does not know Leveret.
+// Package term is what a command line needs of a terminal: streams, colours, tables, a progress bar, a question, and
+// text from anywhere made safe to print. It does not know Leveret.
 package term

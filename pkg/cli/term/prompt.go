@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Ask asks a question on Err and reports whether the answer was yes; anything but y and yes is no. It blocks until In has a
-// line, or ends. The error is the cause of ctx, if that has ended.
+// Ask asks a question on Err and reports whether the answer was yes; anything but y and yes is no. It blocks until In
+// has a line, or ends. The error is the cause of ctx, if that has ended.
 func (s *Streams) Ask(ctx context.Context, question string) (bool, error) {
 	fmt.Fprintf(s.Err, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(s.In).ReadString('\n')

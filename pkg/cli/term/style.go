@@ -22,8 +22,8 @@ const (
 	ColorNever  = "never"
 )
 
-// StyleFor decides whether a stream gets colour: color first, then NO_COLOR (see no-color.org) and TERM=dumb, then whether
-// the stream is a terminal.
+// StyleFor decides whether a stream gets colour: color first, then NO_COLOR (see no-color.org) and TERM=dumb, then
+// whether the stream is a terminal.
 func StyleFor(s *Streams, color string, terminal bool) Style {
 	switch color {
 	case ColorAlways:

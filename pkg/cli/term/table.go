@@ -62,8 +62,8 @@ func (t *Table) widths() []int {
 // legible is how much of the first column's names Fit keeps before it drops another column.
 const legible = 24
 
-// Fit makes the table no wider than width: it drops the given columns, in order, while too little of the first column would
-// be left, and then cuts the first column.
+// Fit makes the table no wider than width: it drops the given columns, in order, while too little of the first column
+// would be left, and then cuts the first column.
 func (t *Table) Fit(width int, drop ...string) {
 	for {
 		widths := t.widths()

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Outlasting returns a context that ends d after ctx does, with the given cause; nil stands for that of ctx. The function
-// that it returns must be called: it ends the context at once.
+// Outlasting returns a context that ends d after ctx does, with the given cause; nil stands for that of ctx. The
+// function that it returns must be called: it ends the context at once.
 func Outlasting(ctx context.Context, d time.Duration, cause error) (context.Context, func()) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

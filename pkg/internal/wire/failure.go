@@ -9,7 +9,7 @@ import (
 
 // A Failure is what a worker writes into the headers of a message that has failed.
 type Failure struct {
-	// Queue is where it failed, Service and Host who gave up. Of dead letters only.
+	// Queue is where it failed, Service and Host the process that gave up. Dead letters only.
 	Queue, Service, Host string
 	// Code, Reason and Message are the error's. Stack is a panic's, where it is wanted.
 	Code, Reason, Message, Stack string

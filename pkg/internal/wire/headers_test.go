@@ -49,7 +49,7 @@ func TestCarried(t *testing.T) {
 		"CC": []any{"a"}, "BCC": []any{"a"}, "x-mine": "kept", "leveret-attempt": int64(2),
 	}
 	require.Equal(t, rabbit.Table{"x-mine": "kept", "leveret-attempt": int64(2)}, wire.Carried(original))
-	require.Len(t, original, 9, "it is a table of its own")
+	require.Len(t, original, 9, "it is a separate table")
 	require.Equal(t, rabbit.Table{}, wire.Carried(nil))
 
 	large := rabbit.Table{"a": strings.Repeat("x", 64<<10)}

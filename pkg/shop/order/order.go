@@ -7,7 +7,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// An Order is an order as it is stored.
+// An Order is a stored order.
 type Order struct {
 	ID         string
 	CustomerID string

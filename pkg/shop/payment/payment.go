@@ -6,7 +6,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A Payment is a payment as it is stored. Each order has one.
+// A Payment is a stored payment. Each order has one.
 type Payment struct {
 	OrderID         string
 	AuthorizationID string

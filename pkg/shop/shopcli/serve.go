@@ -54,7 +54,7 @@ func Serve(app *cli.App) *cobra.Command {
 	return cmd
 }
 
-// exit gives a service's error the exit code of its own binary.
+// exit gives a service's error the exit code that its own binary would have.
 func exit(err error) error {
 	if err == nil {
 		return nil

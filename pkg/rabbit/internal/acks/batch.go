@@ -1,5 +1,5 @@
-// Package acks settles the deliveries of one channel with few frames. It knows no connection: it decides what to send, and
-// sends it through an interface.
+// Package acks settles the deliveries of one channel with few frames. It knows no connection: it decides what to send,
+// and sends it through an interface.
 package acks
 
 import (
@@ -27,10 +27,11 @@ type Channel interface {
 
 // A Batch settles the deliveries of one channel, many with one frame where it can: one multiple ack for the prefix of
 // delivery tags that are all settled. Acks beyond the prefix wait for it to reach them. If it does not within a few
-// milliseconds, or too many wait, they are sent one by one: a slow handler holds nobody's ack back.
+// milliseconds, or too many wait, they are sent one by one: a slow handler delays no other ack for long.
 //
-// Delivery tags of a channel are 1, 2, 3, …, and each is first passed to Arrived. A multiple ack must name a tag that is still unsettled at the broker, or the
-// broker closes the channel: so it never names one that was nacked, or acked alone.
+// Delivery tags of a channel are 1, 2, 3, …, and each is first passed to Arrived. A multiple ack must name a tag that
+// is still unsettled at the broker, or the broker closes the channel: so it never names one that was nacked, or acked
+// alone.
 //
 // A Batch is safe for concurrent use. Its methods block only while a frame is written.
 type Batch struct {
@@ -59,7 +60,7 @@ func New(channel Channel, prefetch, handlers int) *Batch {
 	return b
 }
 
-// Arrived takes note of a delivery, which all other methods are about.
+// Arrived records a delivery. It comes before any other call with the tag.
 func (b *Batch) Arrived(tag uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,7 +116,7 @@ func (b *Batch) AckNow(tag uint64) {
 	b.note(b.channel.Ack(tag, false))
 }
 
-// Trickle sends up to n of the acks that wait and of the deliveries to be given back, each with a frame of its own, the
+// Trickle sends up to n of the acks that wait and of the deliveries to be given back, each with its own frame, the
 // oldest first.
 func (b *Batch) Trickle(n int) {
 	b.mu.Lock()
@@ -138,8 +139,9 @@ func (b *Batch) Flush() {
 	b.flush()
 }
 
-// Stop sends the acks that wait. From then on only acks of the prefix are sent before Close and [Batch.Trickle]: the fewer
-// frames precede the end of a channel, the better.
+// Stop sends the acks that wait. From then on Ack sends nothing but acks of the prefix, and Nack with requeue nothing
+// at all: the rest waits for Close or [Batch.Trickle], because the fewer frames precede the end of a channel, the
+// better. AckNow, and Nack without requeue, still send at once.
 func (b *Batch) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// ledger is a broker as far as acks go: it knows what it has delivered and what became of it, and closes the channel when
-// it is told of a delivery that it does not have open.
+// ledger is a broker as far as acks go: it knows what it has delivered and what became of it, and closes the channel
+// when a frame names a delivery that it does not have open.
 type ledger struct {
 	mu      sync.Mutex
 	open    []uint64 // in the order of delivery
@@ -78,8 +78,8 @@ func (l *ledger) Nack(tag uint64, multiple, requeue bool) error {
 	return l.settle(tag, multiple, func(tag uint64) { l.nacked[tag] = requeue })
 }
 
-// settling plays one history: each byte is a step. It ends with everything settled as the handlers had, and what was not
-// begun given back.
+// settling plays one history: each byte is a step. It ends with everything settled as the handlers had, and what was
+// not begun given back.
 func settling(t *testing.T, prefetch, handlers int, history []byte) {
 	t.Helper()
 	broker := newLedger()
@@ -167,7 +167,8 @@ func TestAcksOfAPrefixTravelTogether(t *testing.T) {
 	require.Equal(t, 10, broker.frames, "one for each quarter of the prefetch")
 }
 
-// One handler that ends a little later than its neighbours does not make theirs single acks, nor hold up too many of them.
+// One handler that ends a little later than its neighbours does not make theirs single acks, nor hold up too many of
+// them.
 func TestAcksWaitForTheirPrefix(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

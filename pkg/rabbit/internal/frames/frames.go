@@ -29,7 +29,8 @@ const Dropped = "leveret-headers-dropped"
 // connection each time it is delivered, together with whatever else is handled at that moment. It makes two changes to
 // the header frames of messages, and passes everything else through:
 //
-//   - a 64-bit integer of type 'L', as Python's py-amqp writes it, becomes one of type 'l', which RabbitMQ takes it for;
+//   - a 64-bit integer of type 'L', as Python's py-amqp writes it, becomes one of type 'l', which RabbitMQ takes it
+//     for;
 //   - headers that nest deeper than 32, or with more than 8192 entries in one table, are replaced by one that says so.
 type Reader struct {
 	source *bufio.Reader
