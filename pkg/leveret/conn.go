@@ -190,7 +190,9 @@ func (c *Conn) Publishing() *rabbit.Conn { return c.publish }
 // Close closes both connections, and cuts them when ctx ends. Close clients and stop workers first. Closing twice is
 // allowed.
 func (c *Conn) Close(ctx context.Context) error {
-	c.tel.close()
+	if c.tel.registration != nil {
+		_ = c.tel.registration.Unregister()
+	}
 	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
 }
 

@@ -107,12 +107,6 @@ func (t *telemetry) observe(c *Conn) error {
 	return err
 }
 
-func (t *telemetry) close() {
-	if t.registration != nil {
-		_ = t.registration.Unregister()
-	}
-}
-
 func (t *telemetry) lateReply(*rabbit.Delivery) { t.late.Add(context.Background(), 1) }
 
 // w3c reads and writes a trace and its baggage as docs/wire.md has them.
