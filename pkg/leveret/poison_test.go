@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -171,6 +172,47 @@ func TestTrialsAreAlone(t *testing.T) {
 	require.NoError(t, receive(t, answered))
 	require.NoError(t, r.halt())
 	require.Zero(t, foreign.count("quarantine.a"))
+}
+
+// tryingWorker is a worker that a poison message kills. All others are handled when the process is told to go on.
+func tryingWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error) {
+	do, service := crashes()
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	do.Handle(h, func(_ context.Context, v thing) error {
+		if isPoison(v.N) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		say("trying")
+		<-told
+		return nil
+	})
+	return leveret.NewWorker(conn, h, leveret.WorkerConfig{})
+}
+
+// TestATrialEndsWithItsSettlement: what waits behind the trial of a suspect, and may crash the worker, begins when the suspect is
+// settled, so that the crash does not speak against it.
+func TestATrialEndsWithItsSettlement(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		b := setup(t)
+		do, service := crashes()
+		client := b.client(b.connect(leveret.ConnConfig{}), service, leveret.ClientConfig{})
+		w := b.worker(b.connect(leveret.ConnConfig{}), service, leveret.WorkerConfig{})
+		do.Handle(w.Handlers, func(context.Context, thing) error { return nil })
+		require.NoError(t, b.run(w).halt()) // the queues are there now
+		foreign := b.peer()
+		foreign.publish("quarantine.a", "a.do", amqp.Publishing{MessageId: "suspect", Body: []byte(`{"n":1}`)})
+		p := b.launch("trying", b.url)
+		p.await("trying")
+		require.NoError(t, do.Send(b.ctx, client, thing{N: 1_000_000}))
+		b.eventually(func() bool { return foreign.count("a.do") == 0 }, "it waits in the worker")
+		p.tell("go on")
+		require.Equal(t, -1, p.wait())
+		b.eventually(func() bool { return foreign.count("a.do") == 1 }, "it came back with the crash")
+		_, ok, err := foreign.Get("quarantine.a", true)
+		require.NoError(t, err)
+		require.False(t, ok, "the suspect was handled, and came back all the same")
+	}
 }
 
 // TestLostConnectionsAreNoCrashes: a message whose trials and handlings are interrupted by lost connections is neither

@@ -33,6 +33,7 @@ var roles = map[string]role{
 	"suspended":  suspendedWorker,
 	"hindered":   hinderedWorker,
 	"unhindered": unhinderedWorker,
+	"trying":     tryingWorker,
 }
 
 // say reports a fact to the test.
