@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"os"
-	"os/exec"
 	"strconv"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,11 +15,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// The environment that makes of this test binary a worker that is about to be killed.
-const (
-	crashURL  = "LEVERET_TEST_CRASH_URL"
-	crashFile = "LEVERET_TEST_CRASH_FILE"
-)
+// crashFile is the environment variable that names the ledger of crashingWorker.
+const crashFile = "LEVERET_TEST_CRASH_FILE"
 
 // crashes is what the worker process serves, and how.
 func crashes() (*leveret.Command[thing], *leveret.Service) {
@@ -31,21 +24,13 @@ func crashes() (*leveret.Command[thing], *leveret.Service) {
 	return do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))
 }
 
-// crashingWorker is the worker process. Its effect is a line in a file: the number of the message.
-func crashingWorker(url string) (code int) { //nolint:unparam // a worker that ends has failed
-	ctx := context.Background()
+// crashingWorker is a worker that is killed. Its effect is a line in a file: the number of the message.
+func crashingWorker(conn *leveret.Conn, _ <-chan string) (*leveret.Worker, error) {
 	effects, err := os.OpenFile(os.Getenv(crashFile), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return nil, err
 	}
 	do, service := crashes()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}, Logger: log})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
 	do.Handle(h, func(_ context.Context, v thing) error {
 		if isPoison(v.N) {
@@ -58,13 +43,7 @@ func crashingWorker(url string) (code int) { //nolint:unparam // a worker that e
 		_, err := effects.WriteString(strconv.Itoa(v.N) + "\n")
 		return err
 	})
-	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	fmt.Fprintln(os.Stderr, w.Run(ctx))
-	return 1
+	return leveret.NewWorker(conn, h, leveret.WorkerConfig{})
 }
 
 // TestKilled kills a worker process in the middle of its work, several times. Every message takes effect at least once
@@ -77,17 +56,7 @@ func TestKilled(t *testing.T) {
 	client := b.client(b.connect(leveret.ConnConfig{}), service, leveret.ClientConfig{})
 	effects := t.TempDir() + "/effects"
 	require.NoError(t, os.WriteFile(effects, nil, 0o600))
-	written := func() map[int]int {
-		text, err := os.ReadFile(effects)
-		require.NoError(t, err)
-		seen := map[int]int{}
-		for line := range bytes.Lines(text) {
-			i, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-			require.NoError(t, err)
-			seen[i]++
-		}
-		return seen
-	}
+	written := func() map[int]int { return ledger(t, effects) }
 	lines := func() int {
 		text, err := os.ReadFile(effects)
 		require.NoError(t, err)
@@ -106,27 +75,16 @@ func TestKilled(t *testing.T) {
 		sent <- p.Flush(b.ctx)
 	}()
 
-	start := func() (*exec.Cmd, *bytes.Buffer) {
-		var output bytes.Buffer
-		cmd := exec.CommandContext(b.ctx, os.Args[0], "-test.run=^$")
-		cmd.Env = append(os.Environ(), crashURL+"="+b.url, crashFile+"="+effects)
-		cmd.Stderr = &output
-		require.NoError(t, cmd.Start())
-		return cmd, &output
-	}
+	start := func() *process { return b.launch("crashing", b.url, crashFile+"="+effects) }
 	for range kills {
 		before := lines()
-		cmd, output := start()
-		kill := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		t.Cleanup(kill)
-		b.eventually(func() bool { return lines() >= min(before+n/(kills+2), n/2) && lines() > before }, "the worker: %s", output)
-		kill()
-		require.Equal(t, -1, cmd.ProcessState.ExitCode(), "killed, not ended: %s", output)
+		p := start()
+		b.eventually(func() bool { return lines() >= min(before+n/(kills+2), n/2) && lines() > before })
+		p.signal(syscall.SIGKILL)
+		require.Equal(t, -1, p.wait(), "killed, not ended")
 	}
 	require.NoError(t, receive(t, sent))
-	cmd, _ := start()
-	kill := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	t.Cleanup(kill)
+	last := start()
 
 	// Dead letters are counted by their numbers: of those that a killed worker was about to ack, there are two.
 	foreign := b.peer()
@@ -143,7 +101,8 @@ func TestKilled(t *testing.T) {
 	}
 	b.eventually(func() bool { return len(written()) == n-n/10 && collect() }, "every effect, and every dead letter")
 	b.eventually(func() bool { return foreign.count("a.do") == 0 && foreign.count("retry.50ms") == 0 })
-	kill()
+	last.signal(syscall.SIGKILL)
+	last.wait()
 	collect()
 
 	again := 0

@@ -211,7 +211,7 @@ func (h *handler) refuse(ctx context.Context, m *Message) Outcome {
 	if h.spec.Kind != KindRequest {
 		return Outcome{}
 	}
-	left := time.Until(m.Deadline)
+	left, needs := time.Until(m.Deadline), h.needs()
 	switch {
 	case errors.Is(context.Cause(ctx), errCallerGone):
 		return Outcome{Verdict: VerdictExpired, Err: Errorf(Canceled, "the caller gave up before the request was handled")}
@@ -220,9 +220,9 @@ func (h *handler) refuse(ctx context.Context, m *Message) Outcome {
 	case m.Redelivered && !h.spec.Idempotent:
 		return Outcome{Verdict: VerdictRefused, Err: &Error{Code: Aborted, Reason: ReasonOutcomeUnknown, Message: fmt.Sprintf(
 			"outcome unknown: a worker that had this request is gone, and %s is not idempotent", h.spec.Name)}}
-	case left < h.needs():
+	case left < needs:
 		err := Errorf(DeadlineExceeded, "not handled: it takes %v or more now, and %v were left",
-			h.needs().Round(time.Microsecond), left.Round(time.Microsecond))
+			needs.Round(time.Microsecond), left.Round(time.Microsecond))
 		if m.Redelivered {
 			err = fmt.Errorf("%w: %w", errHandledBefore, err)
 		}
@@ -238,7 +238,7 @@ func (h *handler) needs() time.Duration {
 		return 0
 	}
 	quickest := time.Duration(h.quickest.Load())
-	return quickest + quickest/8 // for the way of the answer
+	return quickest + quickest/8 // for the answer's way back
 }
 
 // took records in quickest how long a handling took. A late one may have needed more than d, since its context ended;

@@ -1,11 +1,8 @@
 package leveret_test
 
 import (
-	"bytes"
 	"context"
 	"os"
-	"os/exec"
-	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -50,31 +47,18 @@ func TestPoison(t *testing.T) {
 			}
 		}
 	}
-	effective := func() map[int]bool {
-		text, err := os.ReadFile(effects)
-		require.NoError(t, err)
-		seen := map[int]bool{}
-		for line := range bytes.Lines(text) {
-			i, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-			require.NoError(t, err)
-			seen[i] = true
-		}
-		return seen
-	}
 	// A message that was about to be acked when its worker died is handled twice.
 	done := func() bool {
 		collect()
-		return len(dead) == 2+n/10 && len(effective()) == n-2-n/10 &&
+		return len(dead) == 2+n/10 && len(ledger(t, effects)) == n-2-n/10 &&
 			foreign.count("a.do")+foreign.count("quarantine.a")+foreign.count("retry.50ms") == 0
 	}
 	crashed := 0
 	for !done() {
 		require.Less(t, crashed, 40, "it crashes forever")
-		cmd := exec.CommandContext(b.ctx, os.Args[0], "-test.run=^$")
-		cmd.Env = append(os.Environ(), crashURL+"="+b.url, crashFile+"="+effects)
-		require.NoError(t, cmd.Start())
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
+		p := b.launch("crashing", b.url, crashFile+"="+effects)
+		ended := make(chan int, 1)
+		go func() { ended <- p.wait() }()
 		gone := false
 		b.eventually(func() bool {
 			select {
@@ -89,7 +73,7 @@ func TestPoison(t *testing.T) {
 			crashed++
 			continue
 		}
-		require.NoError(t, cmd.Process.Kill())
+		p.signal(syscall.SIGKILL)
 		<-ended
 	}
 	t.Logf("%d crashes for 2 messages", crashed)

@@ -2,6 +2,7 @@ package leveret_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +32,7 @@ type role func(conn *leveret.Conn, told <-chan string) (*leveret.Worker, error)
 
 // roles are the processes that tests start: see [bench.launch].
 var roles = map[string]role{
+	"crashing":   crashingWorker,
 	"suspended":  suspendedWorker,
 	"hindered":   hinderedWorker,
 	"unhindered": unhinderedWorker,
@@ -148,4 +151,18 @@ func (p *process) wait() int {
 	}
 	_ = p.cmd.Wait()
 	return p.cmd.ProcessState.ExitCode()
+}
+
+// ledger returns how often each number stands in a file, a line for each effect of a process.
+func ledger(t *testing.T, file string) map[int]int {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	seen := map[int]int{}
+	for line := range bytes.Lines(text) {
+		i, err := strconv.Atoi(string(bytes.TrimSpace(line)))
+		require.NoError(t, err)
+		seen[i]++
+	}
+	return seen
 }

@@ -52,8 +52,8 @@ func (w *Worker) quarantine(ctx context.Context) {
 }
 
 // turns keep the trial of a suspect apart from handlers. A handler takes one turn while it runs; a trial takes all of
-// them, so it begins when no handler runs, and no handler begins until it is over, but requests that have waited long
-// enough (see waitForTrial).
+// them, so it begins when no handler runs, and no handler begins until it is over, except for requests that have waited
+// long enough (see waitForTrial).
 type turns struct {
 	*semaphore.Weighted
 

@@ -1,7 +1,6 @@
 package leveret_test
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"slices"
@@ -140,19 +139,9 @@ func TestStorm(t *testing.T) {
 		require.NoError(t, pipeline.Write(ctx, m))
 	}
 	require.NoError(t, pipeline.Flush(ctx))
-	ledger := t.TempDir() + "/ledger"
-	require.NoError(t, os.WriteFile(ledger, nil, 0o600))
-	handled := func() map[int]int {
-		text, err := os.ReadFile(ledger)
-		require.NoError(t, err)
-		seen := map[int]int{}
-		for line := range bytes.Lines(text) {
-			i, err := strconv.Atoi(string(bytes.TrimSpace(line)))
-			require.NoError(t, err)
-			seen[i]++
-		}
-		return seen
-	}
+	effects := t.TempDir() + "/effects"
+	require.NoError(t, os.WriteFile(effects, nil, 0o600))
+	handled := func() map[int]int { return ledger(t, effects) }
 	foreign, suspects := b.peer(), 0
 	way, began := b.proxy(), time.Now()
 
@@ -190,7 +179,7 @@ func TestStorm(t *testing.T) {
 		[]func(*process){restart},
 	)
 	for i, event := range events {
-		p := b.launch("hindered", way.url, stormLedger+"="+ledger)
+		p := b.launch("hindered", way.url, stormLedger+"="+effects)
 		p.await("busy")
 		suspects = max(suspects, foreign.count("quarantine.a"))
 		event(p)
@@ -198,7 +187,7 @@ func TestStorm(t *testing.T) {
 	}
 
 	for calm := false; !calm; calm = foreign.count("a.do")+foreign.count("quarantine.a") == 0 {
-		p := b.launch("unhindered", way.url, stormLedger+"="+ledger)
+		p := b.launch("unhindered", way.url, stormLedger+"="+effects)
 		p.await("ready")
 		b.eventually(func() bool {
 			waiting := foreign.count("a.do") + foreign.count("quarantine.a")

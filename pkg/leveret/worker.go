@@ -28,8 +28,9 @@ type WorkerConfig struct {
 	DrainTimeout time.Duration
 	// NoQuarantine handles every message as it comes, however often it came back to its queue. By default one that came
 	// back three times is suspected of crashing its workers: it is copied to the queue quarantine.<service>, and handled
-	// from there while no other command or event of this worker is. If the worker crashes three times over it even so, it
-	// is dead-lettered.
+	// from there while no other command or event of this worker is; requests wait for it, up to 5 s. If the worker crashes
+	// three times over it even so, it is dead-lettered. Before RabbitMQ 4.3, where orderly stops count as well, a
+	// message is first sent to the end of its queue.
 	NoQuarantine bool
 	// Stacks puts the stack of a panic into the dead letter. Stacks reveal the code: off by default.
 	Stacks bool
