@@ -8,34 +8,18 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
 // cancelAll begins calls that cannot all be answered soon, cancels them at once, and prints what that takes, and what
 // the worker still does for callers that are gone.
-func cancelAll(ctx context.Context, l load, profile string) error {
-	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = node.Close(context.WithoutCancel(ctx)) }()
-	w, err := start(ctx, node.URL(), l)
-	if err != nil {
-		return err
-	}
-	defer w.kill()
-	conn, client, err := connect(ctx, node.URL())
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	hints, err := countHints(ctx, conn)
+func cancelAll(ctx context.Context, s system, l load, profile string) error {
+	hints, err := countHints(ctx, s.conn)
 	if err != nil {
 		return err
 	}
 
-	if _, err := ask.Call(ctx, client, question{}); err != nil { // everything is declared and open from now on
+	if _, err := ask.Call(ctx, s.client, question{}); err != nil { // everything is declared and open from now on
 		return err
 	}
 
@@ -52,7 +36,7 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 			defer stop()
 			m, err := ask.Message(ctx, question{n})
 			if err == nil {
-				err = client.Call(ctx, m)
+				err = s.client.Call(ctx, m)
 			}
 			switch {
 			case err == nil:
@@ -62,9 +46,9 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 			}
 		})
 	}
-	queue := leveret.QueueName(conn.Names(), ask, answering.Name(), "")
+	queue := leveret.QueueName(s.conn.Names(), ask, answering.Name(), "")
 	for stable, last := 0, 0; stable < 3; { // until no more arrive
-		state, err := conn.Rabbit().Inspect(ctx, queue)
+		state, err := s.conn.Rabbit().Inspect(ctx, queue)
 		if err != nil {
 			return err
 		}
@@ -74,11 +58,11 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 		last = state.Ready
 		time.Sleep(50 * time.Millisecond)
 	}
-	state, err := conn.Rabbit().Inspect(ctx, queue)
+	state, err := s.conn.Rabbit().Inspect(ctx, queue)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("RabbitMQ %s; %d handlers of %v: %d calls begun in %v, CPU %v; %d wait, %d in the queue\n", node.Version(), l.Concurrency,
+	fmt.Printf("RabbitMQ %s; %d handlers of %v: %d calls begun in %v, CPU %v; %d wait, %d in the queue\n", s.broker, l.Concurrency,
 		l.Handle, l.Callers, time.Since(began).Round(time.Millisecond), (cpu() - before).Round(time.Millisecond), waiting.Load(), state.Ready)
 
 	stop, err := profiled(profile)
@@ -98,7 +82,7 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 
 	empty := time.Time{}
 	for time.Since(began) < l.Timeout+5*time.Second {
-		if state, err = conn.Rabbit().Inspect(ctx, queue); err != nil {
+		if state, err = s.conn.Rabbit().Inspect(ctx, queue); err != nil {
 			return err
 		}
 		if state.Ready == 0 {
@@ -112,7 +96,7 @@ func cancelAll(ctx context.Context, l load, profile string) error {
 	if !empty.IsZero() {
 		fmt.Printf("the queue was empty %v after the cancelling\n", empty.Sub(cancelled).Round(10*time.Millisecond))
 	}
-	did, err := w.end()
+	did, err := s.worker.end()
 	if err != nil {
 		return err
 	}

@@ -60,9 +60,14 @@ func main() {
 	cancel := flag.Bool("cancel", false, "instead: begin -callers calls, and cancel all of them at once")
 	profile := flag.String("profile", "", "a file for the CPU profile of the callers' process")
 	flag.Parse()
-	run := func(ctx context.Context) error { return measure(ctx, l, *profile) }
-	if *cancel {
-		run = func(ctx context.Context) error { return cancelAll(ctx, l, *profile) }
+	run := func(ctx context.Context) error {
+		if *cancel {
+			return with(ctx, l, func(s system) error { return cancelAll(ctx, s, l, *profile) })
+		}
+		if err := l.check(); err != nil {
+			return err
+		}
+		return with(ctx, l, func(s system) error { return measure(ctx, s, l, *profile) })
 	}
 	if job := os.Getenv(workerJob); job != "" {
 		run = func(ctx context.Context) error { return work(ctx, job) }
@@ -75,14 +80,28 @@ func main() {
 	}
 }
 
-// measure makes calls at a fixed rate, whatever becomes of them, and prints what did.
-func measure(ctx context.Context, l load, profile string) error {
+// check returns what is wrong with a load that is to be measured.
+func (l load) check() error {
 	switch {
 	case l.Callers < 1 || l.Times <= 0 || l.Handle <= 0 || l.Concurrency < 1 || l.Timeout <= 0 || l.Duration <= 0:
 		return errors.New("every number must be positive")
 	case l.Refuse != "" && l.Refuse != "late" && l.Refuse != "early":
 		return fmt.Errorf("-refuse is %q; it must be late or early", l.Refuse)
+	default:
+		return nil
 	}
+}
+
+// system is what a load is put on.
+type system struct {
+	broker string // its version
+	worker *worker
+	conn   *leveret.Conn
+	client *leveret.Client
+}
+
+// with starts a system, and ends it when f has returned.
+func with(ctx context.Context, l load, f func(system) error) error {
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	if err != nil {
 		return err
@@ -98,16 +117,21 @@ func measure(ctx context.Context, l load, profile string) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return f(system{node.Version(), w, conn, client})
+}
+
+// measure makes calls at a fixed rate, whatever becomes of them, and prints what did.
+func measure(ctx context.Context, s system, l load, profile string) error {
 	stop, err := profiled(profile)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("RabbitMQ %s; %d handlers of %v, so %.0f requests a second; %.0f calls a second for %v, with a timeout of %v\n",
-		node.Version(), l.Concurrency, l.Handle, l.capacity(), l.capacity()*l.Times, l.Duration, l.Timeout)
-	c := newCallers(client, l)
+		s.broker, l.Concurrency, l.Handle, l.capacity(), l.capacity()*l.Times, l.Duration, l.Timeout)
+	c := newCallers(s.client, l)
 	c.run(ctx)
 	stop()
-	handled, err := w.end()
+	handled, err := s.worker.end()
 	if err != nil {
 		return err
 	}

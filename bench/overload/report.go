@@ -54,7 +54,7 @@ func report(w io.Writer, l load, c *callers, worker *ledger) {
 	line("  and answered in time", f.useful, f.handled)
 	line("  handled in time, the answer came too late", f.inTime-f.useful, f.handled)
 	line("  caller gone when the handler began", f.onArrival+f.beforeBegin, f.handled)
-	line("    deadline had passed on arrival: 2 s were granted", f.onArrival, f.handled)
+	line("    deadline had passed on arrival: more time was granted", f.onArrival, f.handled)
 	line("    deadline passed between arrival and begin", f.beforeBegin, f.handled)
 	line("  caller gone when the handler ended", f.onArrival+f.beforeBegin+f.during, f.handled)
 	line("    deadline passed during the handling", f.during, f.handled)
