@@ -1,7 +1,6 @@
 package queues
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,14 +8,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// maxProblems limits the problems listed in one error, because the error travels in a header.
+// maxProblems limits the problems listed in one error, because its message travels in a header.
 const maxProblems = 8
 
 // problems collects the problems of a payload. Each begins with the JSON path of its field: "lines[0].quantity: …".
 type problems struct {
-	found   []string
+	found   []leveret.FieldViolation
 	skipped int
 }
 
@@ -25,19 +26,22 @@ func (p *problems) add(path, format string, args ...any) {
 		p.skipped++
 		return
 	}
-	p.found = append(p.found, path+": "+fmt.Sprintf(format, args...))
+	p.found = append(p.found, leveret.FieldViolation{Field: path, Detail: fmt.Sprintf(format, args...)})
 }
 
-// err returns all problems as one error on a single line, or nil if there are none.
+// err returns all problems as one error with a message on a single line, or nil if there are none.
 func (p *problems) err() error {
 	if len(p.found) == 0 {
 		return nil
 	}
-	s := strings.Join(p.found, "; ")
-	if p.skipped > 0 {
-		s += fmt.Sprintf("; and %d more", p.skipped)
+	said := make([]string, len(p.found))
+	for i, f := range p.found {
+		said[i] = f.Field + ": " + f.Detail
 	}
-	return errors.New(s)
+	if p.skipped > 0 {
+		said = append(said, fmt.Sprintf("and %d more", p.skipped))
+	}
+	return &leveret.Error{Code: leveret.InvalidArgument, Message: strings.Join(said, "; "), Fields: p.found}
 }
 
 // between checks that a number is within inclusive limits.

@@ -74,7 +74,7 @@ func TestOrderRequestRefuses(t *testing.T) {
 			tc.change(&r)
 			err := r.Validate()
 			require.Error(t, err)
-			require.True(t, strings.HasPrefix(err.Error(), tc.want), "%s", err)
+			require.True(t, strings.HasPrefix(err.Error(), "invalid_argument: "+tc.want), "%s", err)
 		})
 	}
 }
@@ -121,14 +121,14 @@ func TestTextIsMeasuredInCharacters(t *testing.T) {
 	r.CustomerID = strings.Repeat("ü", 64)
 	require.NoError(t, r.Validate())
 	r.CustomerID += "ü"
-	require.EqualError(t, r.Validate(), "customer_id: must be at most 64 characters long")
+	require.EqualError(t, r.Validate(), "invalid_argument: customer_id: must be at most 64 characters long")
 }
 
 func TestErrorsListProblemsUpToALimit(t *testing.T) {
 	t.Parallel()
 	r := validOrder()
 	r.OrderID, r.CustomerID = "", ""
-	require.EqualError(t, r.Validate(), "order_id: is required; customer_id: is required")
+	require.EqualError(t, r.Validate(), "invalid_argument: order_id: is required; customer_id: is required")
 
 	r.Lines = make([]queues.OrderLine, queues.MaxLines)
 	err := r.Validate()
@@ -145,7 +145,7 @@ func TestTotalDoesNotOverflow(t *testing.T) {
 		r.Lines = append(r.Lines, queues.OrderLine{SKU: fmt.Sprint(i), Quantity: queues.MaxQuantity, UnitPrice: euros(queues.MaxAmount)})
 	}
 	require.Positive(t, r.Total().Amount)
-	require.EqualError(t, r.Validate(), "lines: must cost at most 100000000000 in total")
+	require.EqualError(t, r.Validate(), "invalid_argument: lines: must cost at most 100000000000 in total")
 }
 
 func TestOthersRefuse(t *testing.T) {
@@ -182,6 +182,6 @@ func TestOthersRefuse(t *testing.T) {
 			"shortages[0].available: must be at most 0",
 		},
 	} {
-		require.EqualError(t, tc.payload.Validate(), tc.want, "%T", tc.payload)
+		require.EqualError(t, tc.payload.Validate(), "invalid_argument: "+tc.want, "%T", tc.payload)
 	}
 }

@@ -75,7 +75,7 @@ func decode(body []byte, into any) error {
 		return Errorf(InvalidArgument, "the body is not UTF-8 (at byte %d)", firstInvalid(body))
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return Errorf(InvalidArgument, "%s", describeJSON(err))
+		return describeJSON(err)
 	}
 	return nil
 }
@@ -92,22 +92,25 @@ func firstInvalid(body []byte) (at int) {
 }
 
 // describeJSON says in plain words what is wrong with a body, and where.
-func describeJSON(err error) string {
+func describeJSON(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return "the body is not JSON: it ends in the middle"
+		return Errorf(InvalidArgument, "the body is not JSON: it ends in the middle")
 	}
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return fmt.Sprintf("the body is not JSON: %s (at byte %d)", e.Error(), e.Offset)
+		return Errorf(InvalidArgument, "the body is not JSON: %s (at byte %d)", e.Error(), e.Offset)
 	}
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		where := "the body"
-		if e.Field != "" {
-			where = e.Field + ":"
+		found := wire.Cut(e.Value, 80) // which holds a number as it is written
+		if e.Type.Kind() == reflect.String {
+			found, _, _ = strings.Cut(found, " ") // it may be meant for a Secret
 		}
-		found := article(wire.Cut(e.Value, 80)) // which holds a number as it is written
-		return fmt.Sprintf("%s must be a JSON %s, not %s", where, jsonType(e.Type), found)
+		detail := fmt.Sprintf("must be a JSON %s, not %s", jsonType(e.Type), article(found))
+		if e.Field == "" {
+			return Errorf(InvalidArgument, "the body %s", detail)
+		}
+		return &Error{Code: InvalidArgument, Message: e.Field + ": " + detail, Fields: []FieldViolation{{e.Field, detail}}}
 	}
-	return "the body cannot be decoded: " + strings.TrimPrefix(err.Error(), "json: ")
+	return Errorf(InvalidArgument, "the body cannot be decoded: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
 func article(noun string) string {

@@ -60,6 +60,8 @@ type Spec struct {
 	Timeout time.Duration
 	// Idempotent says that handling the same request twice does no harm. Requests only.
 	Idempotent bool
+	// HTTP is where the request is served over HTTP, as a pattern of net/http: "POST /payments". Requests only.
+	HTTP string
 	// Address is set where the exchange or the queue belongs to somebody else.
 	Address *Address
 	// Example is a payload to show to people; nil where none was given.
@@ -176,6 +178,18 @@ func Idempotent() ContractOption {
 	}
 }
 
+// HTTP says where a request is served and called over HTTP, as a pattern of net/http: "GET /orders/{order_id}". Default
+// "POST /" and the contract's name. Package httprpc says what it does with it, and what is wrong with it.
+func HTTP(pattern string) ContractOption {
+	return func(s *Spec) error {
+		if s.Kind != KindRequest {
+			return errors.New("HTTP is for requests: commands and events travel through queues")
+		}
+		s.HTTP = pattern
+		return nil
+	}
+}
+
 // At names the exchange and the queue of a contract whose address does not follow from its name.
 func At(a Address) ContractOption {
 	return func(s *Spec) error {
@@ -231,7 +245,7 @@ const (
 func newSpec(kind Kind, name string, payload, reply reflect.Type, options []ContractOption) *contractBase {
 	s := &Spec{Kind: kind, Name: name, Payload: payload, Reply: reply}
 	if kind == KindRequest {
-		s.Timeout = DefaultTimeout
+		s.Timeout, s.HTTP = DefaultTimeout, "POST /"+name
 	} else {
 		s.Retry = DefaultRetryPolicy()
 	}

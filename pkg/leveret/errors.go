@@ -58,11 +58,19 @@ type Error struct {
 	Reason string
 	// Message is for people. It travels to the caller and into dead letters: put no secrets into it.
 	Message string
+	// Fields are the fields of the payload that are wrong. They travel to the caller. Optional.
+	Fields []FieldViolation
 
 	cause  error
 	after  time.Duration // where RetryAfter asked for it
 	stack  []byte        // where a handler panicked
 	remote bool
+}
+
+// A FieldViolation says what is wrong with one field of a payload.
+type FieldViolation struct {
+	Field  string `json:"field"`  // its path, in the names of JSON: "lines[0].quantity"
+	Detail string `json:"detail"` // "must be at least 1"
 }
 
 // Errorf makes an error with a code. The format takes %w as fmt.Errorf does; what it wraps stays on this side.
@@ -179,8 +187,8 @@ func RetryAfter(d time.Duration, err error) error {
 	return e
 }
 
-// askedDelay returns the delay given to RetryAfter, however deeply wrapped; 0 if there was none.
-func askedDelay(err error) time.Duration {
+// RetryDelay returns the delay given to [RetryAfter], however deeply wrapped and on whichever side; 0 if there was none.
+func RetryDelay(err error) time.Duration {
 	for e, ok := errors.AsType[*Error](err); ok; e, ok = errors.AsType[*Error](e.cause) {
 		if e.after > 0 {
 			return e.after

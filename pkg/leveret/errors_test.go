@@ -80,14 +80,14 @@ func TestErrorsAreFoundAgainByReason(t *testing.T) {
 func TestAskedDelay(t *testing.T) {
 	t.Parallel()
 	inner := RetryAfter(5*time.Second, io.EOF)
-	require.Equal(t, 5*time.Second, askedDelay(inner))
-	require.Equal(t, 5*time.Second, askedDelay(fmt.Errorf("x: %w", inner)))
-	require.Equal(t, 5*time.Second, askedDelay(Errorf(Unavailable, "x: %w", inner)), "below another code")
-	require.Positive(t, askedDelay(RetryAfter(0, io.EOF)), "no delay is one to be rounded up")
-	require.Positive(t, askedDelay(RetryAfter(-time.Second, io.EOF)))
-	require.Zero(t, askedDelay(Errorf(Unavailable, "x")))
-	require.Zero(t, askedDelay(io.EOF))
-	require.Zero(t, askedDelay(nil))
+	require.Equal(t, 5*time.Second, RetryDelay(inner))
+	require.Equal(t, 5*time.Second, RetryDelay(fmt.Errorf("x: %w", inner)))
+	require.Equal(t, 5*time.Second, RetryDelay(Errorf(Unavailable, "x: %w", inner)), "below another code")
+	require.Positive(t, RetryDelay(RetryAfter(0, io.EOF)), "no delay is one to be rounded up")
+	require.Positive(t, RetryDelay(RetryAfter(-time.Second, io.EOF)))
+	require.Zero(t, RetryDelay(Errorf(Unavailable, "x")))
+	require.Zero(t, RetryDelay(io.EOF))
+	require.Zero(t, RetryDelay(nil))
 	require.ErrorIs(t, inner, io.EOF)
 }
 

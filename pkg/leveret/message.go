@@ -41,6 +41,24 @@ type Message struct {
 	AnsweredBy string
 
 	Received
+
+	sent, taken   decoded // Body, on its caller's side and on its server's
+	answered, got decoded // Reply, likewise
+}
+
+// decoded is the Go value of encoded bytes. It is for transports that encode values themselves: see [Request.Process].
+type decoded struct {
+	of    []byte
+	value any
+}
+
+// decodedOf returns the Go value of body, if it is known and body is still the one that it was encoded to.
+func decodedOf[T any](d decoded, body []byte) (value T, ok bool) {
+	if len(body) == 0 || len(d.of) != len(body) || &d.of[0] != &body[0] {
+		return value, false
+	}
+	value, ok = d.value.(T)
+	return value, ok
 }
 
 // Received is what is known of a received message only.

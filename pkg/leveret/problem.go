@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
@@ -17,16 +18,32 @@ type problem struct {
 	Detail string `json:"detail,omitempty"`
 	Code   Code   `json:"code"`
 	Reason string `json:"reason,omitempty"`
+	// Errors are the fields that are wrong.
+	Errors []FieldViolation `json:"errors,omitempty"`
+	// RetryAfter is in milliseconds.
+	RetryAfter int64 `json:"retry_after_ms,omitempty"`
 }
 
+// maxFields is how many fields a problem names.
+const maxFields = 100
+
+// maxRetryDelay is the longest delay that is believed.
+const maxRetryDelay = 24 * time.Hour
+
 // EncodeProblem returns an error as it travels to a caller over any transport: as application/problem+json (RFC 9457),
-// with its code, its reason and its message, but nothing that it wraps. An [ErrOutcomeUnknown] has the reason
+// with its code, its reason, its message, its fields and the delay of [RetryAfter], but nothing that it wraps. An [ErrOutcomeUnknown] has the reason
 // [ReasonOutcomeUnknown], whatever its own. The value of a handler's panic stays on this side: it may hold anything.
 func EncodeProblem(err error) []byte {
 	code := CodeOf(err).known()
-	p := problem{Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code, Detail: wire.Cut(messageOf(err), wire.MaxMessage)}
+	p := problem{
+		Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code,
+		Detail: wire.Cut(messageOf(err), wire.MaxMessage), RetryAfter: RetryDelay(err).Milliseconds(),
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		p.Reason = wire.Cut(e.Reason, maxShortString)
+		for _, f := range e.Fields[:min(len(e.Fields), maxFields)] {
+			p.Errors = append(p.Errors, FieldViolation{wire.Cut(f.Field, maxShortString), wire.Cut(f.Detail, wire.MaxMessage)})
+		}
 		if e.stack != nil {
 			p.Detail = "the handler panicked"
 		}
@@ -59,5 +76,9 @@ func DecodeProblem(body []byte) error {
 	if code := text("code"); code != "" {
 		_ = e.Code.UnmarshalText([]byte(code)) // what it does not know is Unknown
 	}
+	var ms int64
+	_ = json.Unmarshal(members["errors"], &e.Fields)
+	_ = json.Unmarshal(members["retry_after_ms"], &ms)
+	e.after = time.Duration(min(max(ms, 0), maxRetryDelay.Milliseconds())) * time.Millisecond
 	return e
 }

@@ -27,15 +27,56 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 	if err != nil {
 		return reply, err
 	}
+	m.sent = decoded{m.Body, request}
 	ctx, cancel := context.WithTimeout(ctx, r.spec.Timeout)
 	defer cancel()
 	if err := c.Call(ctx, m); err != nil {
 		return reply, err
 	}
+	return r.reply(m, m.got)
+}
+
+// reply returns the reply in m, which d holds, too, unless middleware has put another one there.
+func (r *Request[Q, R]) reply(m *Message, d decoded) (reply R, err error) {
+	if reply, ok := decodedOf[R](d, m.Reply); ok {
+		return reply, nil
+	}
 	if err := decode(m.Reply, &reply); err != nil {
 		return reply, Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, reply, err)
 	}
 	return reply, nil
+}
+
+// Process does what [Handlers.Process] does, for a transport that has the request as a Go value and sends the reply as
+// one. It sets m.Contract and m.Body, so that middleware sees the same as over any other transport. The handler gets
+// request itself, not a copy. An error is the handler's, or why no handler was called.
+func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, request Q) (reply R, err error) {
+	if m.Body, err = encode(request); err != nil {
+		return reply, err
+	}
+	m.Contract, m.taken = r, decoded{m.Body, request}
+	if err := h.Process(ctx, m, nil).Err; err != nil {
+		return reply, err
+	}
+	return r.reply(m, m.answered)
+}
+
+// Payload returns the request in a message that a [Caller] was given, for one that sends it as a Go value. It must not
+// be changed.
+func (r *Request[Q, R]) Payload(m *Message) (Q, error) {
+	if request, ok := decodedOf[Q](m.sent, m.Body); ok {
+		return request, nil
+	}
+	return decodePayload[Q](m.Body)
+}
+
+// SetReply sets the reply in a message that a [Caller] was given, for one that receives it as a Go value.
+func (r *Request[Q, R]) SetReply(m *Message, reply R) (err error) {
+	if m.Reply, err = encode(reply); err != nil {
+		return Errorf(Internal, "the reply to %s: %w", r.spec.Name, err)
+	}
+	m.got = decoded{m.Reply, reply}
+	return nil
 }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
@@ -50,8 +91,13 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		request, err := decodePayload[Q](m.Body)
-		if err != nil {
+		request, ok := decodedOf[Q](m.taken, m.Body)
+		if !ok {
+			if err := decode(m.Body, &request); err != nil {
+				return err
+			}
+		}
+		if err := validate(&request); err != nil {
 			return err
 		}
 		reply, err := f(ctx, request)
@@ -61,6 +107,7 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		if m.Reply, err = encode(reply); err != nil {
 			return Errorf(Internal, "the reply to %s cannot be sent: %w", r.spec.Name, err)
 		}
+		m.answered = decoded{m.Reply, reply}
 		if len(m.Reply) > rabbit.DefaultMaxBody {
 			return Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
 		}

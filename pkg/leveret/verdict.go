@@ -76,7 +76,7 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 
 func retryOrNot(spec Spec, attempt int, err error) (Verdict, time.Duration) {
 	code := CodeOf(err)
-	after := askedDelay(err)
+	after := RetryDelay(err)
 	if after == 0 && !code.retryable() && !slices.Contains(spec.RetryOn, code) {
 		return VerdictDeadLetter, 0
 	}
