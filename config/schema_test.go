@@ -35,7 +35,7 @@ func write(t *testing.T, content string) string {
 func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 	t.Helper()
 	switch k.Name {
-	case "health.address":
+	case "health.address", "http.address", "grpc.address":
 		return "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
 	case "database.url":
 		return "sqlite:/file.db", "sqlite:/env.db", "sqlite:/flag.db"
@@ -49,6 +49,12 @@ func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 		return "json", "text", "json"
 	case "broker.url":
 		return "amqps://file/", "amqps://env/", "amqps://flag/"
+	}
+	if k.Name == "http.tls" || k.Name == "grpc.tls" {
+		return "mutual", "off", "server"
+	}
+	if k.Name == "http.max_header_bytes" {
+		return "5001", "5002", "5003"
 	}
 	switch k.Type {
 	case config.Int:
@@ -118,6 +124,9 @@ func TestEverySourceOfEveryKey(t *testing.T) {
 				case "broker.tls.key_file":
 					options.Defaults["broker.tls.cert_file"], options.Defaults["broker.tls.key_file"] = "cert", "key"
 				}
+			}
+			if strings.HasPrefix(k.Name, "tls.") && k.Name != "tls.ca_file" { // one is refused without the other
+				options.Defaults = map[string]string{"tls.cert_file": "cert", "tls.key_file": "key"}
 			}
 			if strings.HasSuffix(k.Name, "password_file") || strings.HasSuffix(k.Name, "api_key_file") { // is read
 				dir := t.TempDir()
