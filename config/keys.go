@@ -63,7 +63,7 @@ func Keys() []Key {
 			Usage: "whether HTTP is encrypted, and clients need a certificate; auto is mutual where tls.cert_file is set, else off",
 		},
 		{Name: "http.max_connections", Type: Int, Default: "10000", Check: between(1, 1_000_000), Usage: "how many clients may be connected over HTTP at once; further ones wait"},
-		{Name: "http.max_header_bytes", Type: Int, Default: "65536", Check: between(4096, 16<<20), Usage: "the largest header of a request"},
+		{Name: "http.max_header_bytes", Type: Int, Default: "65536", Check: between(4096, 16<<20), Usage: "the largest header of a request, in bytes"},
 		{Name: "http.read_header_timeout", Type: Duration, Default: "5s", Check: atLeast(time.Millisecond), Usage: "how long a client may take to send a request's header"},
 		{Name: "http.read_timeout", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long a client may take to send a whole request"},
 
@@ -87,7 +87,7 @@ func Keys() []Key {
 		},
 
 		{Name: "health.address", Type: String, Default: "127.0.0.1:8090", Check: listenAddress, Usage: "where to serve /healthz, /readyz and /metrics; port 0 takes a free port, off disables them"},
-		{Name: "health.drain_delay", Type: Duration, Default: "0s", Check: atLeast(0), Usage: "how long to go on serving over HTTP and gRPC after /readyz has begun to fail, for load balancers to notice"},
+		{Name: "health.drain_delay", Type: Duration, Default: "0s", Usage: "how long to go on serving over HTTP and gRPC after /readyz has begun to fail, for load balancers to notice"},
 
 		{Name: "data.dir", Type: String, Usage: "the folder for files; default: $XDG_DATA_HOME/leveret, ~/.local/share/leveret"},
 		{Name: "database.url", Type: URL, Check: sqliteURL, Usage: "the database, as sqlite:/path/to/file.db; default: <service>.db in data.dir"},
