@@ -11,6 +11,9 @@ type Config struct {
 	Broker    Broker    `config:"broker"`
 	Client    Client    `config:"client"`
 	Worker    Worker    `config:"worker"`
+	HTTP      HTTP      `config:"http"`
+	GRPC      GRPC      `config:"grpc"`
+	TLS       Identity  `config:"tls"`
 	Log       Log       `config:"log"`
 	Telemetry Telemetry `config:"telemetry"`
 	Health    Health    `config:"health"`
@@ -56,7 +59,8 @@ type Telemetry struct {
 
 // Health holds the settings of the health server.
 type Health struct {
-	Address string `config:"address"`
+	Address    string        `config:"address"`
+	DrainDelay time.Duration `config:"drain_delay"`
 }
 
 // Data holds the settings for files.

@@ -32,7 +32,7 @@ func Keys() []Key {
 			Name: "broker.request_queue_type", Type: String, Default: "classic", OneOf: []string{"classic", "quorum"},
 			Usage: "the type of request queues; use quorum in a cluster, since a classic queue is lost with its node",
 		},
-		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at startup; 0s means forever"},
+		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at startup before the program ends; 0s means forever"},
 		{Name: "broker.heartbeat", Type: Duration, Default: "10s", Check: atLeast(time.Second), Usage: "how often each side signals that it is alive"},
 		{Name: "broker.max_backoff", Type: Duration, Default: "1s", Check: atLeast(time.Millisecond), Usage: "the longest random wait before the next attempt to connect"},
 		{
@@ -57,6 +57,27 @@ func Keys() []Key {
 		{Name: "worker.no_quarantine", Type: Bool, Usage: "handle a message that came back often like any other, instead of alone; for handlers that wait for each other"},
 		{Name: "worker.stacks", Type: Bool, Usage: "put a panic's stack trace into the dead letter; it may reveal what should not leak"},
 
+		{Name: "http.address", Type: String, Default: Off, Check: listenAddress, Usage: "where to serve over HTTP; port 0 takes a free port, off serves nothing"},
+		{
+			Name: "http.tls", Type: String, Default: string(TLSAuto), OneOf: serverTLS(),
+			Usage: "whether HTTP is encrypted, and clients need a certificate; auto is mutual where tls.cert_file is set, else off",
+		},
+		{Name: "http.max_connections", Type: Int, Default: "10000", Check: between(1, 1_000_000), Usage: "how many clients may be connected over HTTP at once; further ones wait"},
+		{Name: "http.max_header_bytes", Type: Int, Default: "65536", Check: between(4096, 16<<20), Usage: "the largest header of a request, in bytes"},
+		{Name: "http.read_header_timeout", Type: Duration, Default: "5s", Check: atLeast(time.Millisecond), Usage: "how long a client may take to send a request's header"},
+		{Name: "http.read_timeout", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long a client may take to send a whole request"},
+
+		{Name: "grpc.address", Type: String, Default: Off, Check: listenAddress, Usage: "where to serve over gRPC; port 0 takes a free port, off serves nothing"},
+		{
+			Name: "grpc.tls", Type: String, Default: string(TLSAuto), OneOf: serverTLS(),
+			Usage: "whether gRPC is encrypted, and clients need a certificate; auto is mutual where tls.cert_file is set, else off",
+		},
+		{Name: "grpc.max_connections", Type: Int, Default: "10000", Check: between(1, 1_000_000), Usage: "how many clients may be connected over gRPC at once; further ones wait"},
+
+		{Name: "tls.ca_file", Type: String, Usage: "PEM file with the certificate authorities that other services' certificates must be of; default for calls: the system's"},
+		{Name: "tls.cert_file", Type: String, Usage: "PEM file with this service's certificate, for serving and for calling; read again when it changes"},
+		{Name: "tls.key_file", Type: String, Usage: "PEM file with the key of this service's certificate"},
+
 		{Name: "log.level", Type: String, Default: "info", OneOf: []string{"debug", "info", "warn", "error"}, Usage: "the lowest level to log"},
 		{Name: "log.format", Type: String, Default: "auto", OneOf: []string{"auto", "json", "text"}, Usage: "the format of the log; auto is text on a terminal and json elsewhere"},
 
@@ -66,14 +87,15 @@ func Keys() []Key {
 		},
 
 		{Name: "health.address", Type: String, Default: "127.0.0.1:8090", Check: listenAddress, Usage: "where to serve /healthz, /readyz and /metrics; port 0 takes a free port, off disables them"},
+		{Name: "health.drain_delay", Type: Duration, Default: "0s", Usage: "how long to go on serving over HTTP and gRPC after /readyz has begun to fail, for load balancers to notice"},
 
 		{Name: "data.dir", Type: String, Usage: "the folder for files; default: $XDG_DATA_HOME/leveret, ~/.local/share/leveret"},
 		{Name: "database.url", Type: URL, Check: sqliteURL, Usage: "the database, as sqlite:/path/to/file.db; default: <service>.db in data.dir"},
 	})
 }
 
-// HealthOff is the health.address that disables the health server.
-const HealthOff = "off"
+// Off is the address of a server that is not wanted: health.address, http.address, grpc.address.
+const Off = "off"
 
 func schemes(allowed ...string) func(any) error {
 	return func(value any) error {
@@ -126,7 +148,7 @@ func atLeast(least time.Duration) func(any) error {
 
 func listenAddress(value any) error {
 	s := value.(string) //nolint:forcetypeassert // of a key of type String
-	if s == HealthOff {
+	if s == Off {
 		return nil
 	}
 	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {

@@ -138,5 +138,5 @@ func (l *Loaded) fill() error {
 	if err := l.decodeAll(&l.config); err != nil {
 		return err
 	}
-	return errors.Join(l.config.Broker.err(), l.config.Worker.err())
+	return errors.Join(l.config.Broker.err(), l.config.Worker.err(), l.config.serversErr())
 }

@@ -35,7 +35,7 @@ func write(t *testing.T, content string) string {
 func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 	t.Helper()
 	switch k.Name {
-	case "health.address":
+	case "health.address", "http.address", "grpc.address":
 		return "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
 	case "database.url":
 		return "sqlite:/file.db", "sqlite:/env.db", "sqlite:/flag.db"
@@ -49,6 +49,12 @@ func sample(t *testing.T, k config.Key) (inFile, inEnv, inFlag string) {
 		return "json", "text", "json"
 	case "broker.url":
 		return "amqps://file/", "amqps://env/", "amqps://flag/"
+	}
+	if k.Name == "http.tls" || k.Name == "grpc.tls" {
+		return "mutual", "off", "server"
+	}
+	if k.Name == "http.max_header_bytes" {
+		return "5001", "5002", "5003"
 	}
 	switch k.Type {
 	case config.Int:
@@ -118,6 +124,9 @@ func TestEverySourceOfEveryKey(t *testing.T) {
 				case "broker.tls.key_file":
 					options.Defaults["broker.tls.cert_file"], options.Defaults["broker.tls.key_file"] = "cert", "key"
 				}
+			}
+			if strings.HasPrefix(k.Name, "tls.") && k.Name != "tls.ca_file" { // one is refused without the other
+				options.Defaults = map[string]string{"tls.cert_file": "cert", "tls.key_file": "key"}
 			}
 			if strings.HasSuffix(k.Name, "password_file") || strings.HasSuffix(k.Name, "api_key_file") { // is read
 				dir := t.TempDir()
@@ -407,6 +416,40 @@ func TestTLS(t *testing.T) {
 	require.Equal(t, "rabbit", c.ServerName)
 	_, err = config.TLS{CAFile: write(t, "no pem")}.ClientConfig()
 	require.ErrorContains(t, err, "contains no PEM certificate")
+}
+
+func TestServersAndTheirTLS(t *testing.T) {
+	t.Parallel()
+	load := func(settings map[string]string) (config.Config, error) {
+		l, err := config.New().Load(nil, config.Options{Overrides: settings})
+		if err != nil {
+			return config.Config{}, err
+		}
+		return l.Config(), nil
+	}
+	for want, settings := range map[string]map[string]string{
+		"tls.cert_file and tls.key_file: set both or neither":                {"tls.cert_file": "c"},
+		"http.tls: server needs tls.cert_file and tls.key_file":              {"http.address": ":0", "http.tls": "server"},
+		"grpc.tls: mutual needs tls.cert_file and tls.key_file":              {"grpc.address": ":0", "grpc.tls": "mutual"},
+		"tls.ca_file: is required for mutual TLS; or set grpc.tls to server": {"grpc.address": ":0", "tls.cert_file": "c", "tls.key_file": "k"},
+		`http.tls: "maybe" is not one of auto, off, server, mutual`:          {"http.tls": "maybe"},
+		`grpc.address: "8080" is not host:port, :port or off`:                {"grpc.address": "8080"},
+		"http.max_connections: 0 is not between 1 and 1000000":               {"http.max_connections": "0"},
+		`health.drain_delay: "-1s" is negative`:                              {"health.drain_delay": "-1s"},
+	} {
+		_, err := load(settings)
+		require.ErrorContains(t, err, want)
+	}
+	c, err := load(map[string]string{"tls.cert_file": "c", "tls.key_file": "k"}) // to call others with
+	require.NoError(t, err)
+	require.Equal(t, config.TLSMutual, c.HTTP.TLS.With(c.TLS))
+	c, err = load(map[string]string{"http.address": ":0", "http.tls": "off", "tls.cert_file": "c", "tls.key_file": "k"})
+	require.NoError(t, err)
+	require.Equal(t, config.TLSOff, c.HTTP.TLS.With(c.TLS))
+	c, err = load(nil)
+	require.NoError(t, err)
+	require.Equal(t, config.TLSOff, c.HTTP.TLS.With(c.TLS))
+	require.Equal(t, config.Off, c.HTTP.Address)
 }
 
 func TestExampleFile(t *testing.T) {

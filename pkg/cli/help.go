@@ -75,6 +75,14 @@ func writeUsage(cmd *cobra.Command) error {
 // runsAlone marks a command that has subcommands and also runs by itself.
 const runsAlone = "runs-alone"
 
+// RunsAlone marks a command that has subcommands and also runs by itself, so that its help shows both.
+func RunsAlone(cmd *cobra.Command) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = make(map[string]string, 1)
+	}
+	cmd.Annotations[runsAlone] = "true"
+}
+
 // writeCommands lists the subcommands by group.
 func writeCommands(b *strings.Builder, cmd *cobra.Command) {
 	width := 0

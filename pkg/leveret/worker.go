@@ -131,6 +131,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.running.Swap(true) {
 		return Errorf(FailedPrecondition, "the worker runs already, or has run")
 	}
+	if err := w.conn.Await(ctx); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
+		return err
+	}
 	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.working)),
 		w.checkChannels(w.conn.publish, "requests", len(w.endpoints)-len(w.working))); err != nil {
 		return err

@@ -65,15 +65,9 @@ type Conn struct {
 // login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
 // connection is made again forever, whatever the reason it was lost for; [Conn.State] has it.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
-	config = config.withDefaults()
-	addresses, err := config.addresses()
+	c, err := newConn(config)
 	if err != nil {
 		return nil, err
-	}
-	c := &Conn{
-		config: config, addresses: addresses,
-		changed: make(chan struct{}), done: make(chan struct{}),
-		state: State{Since: time.Now()},
 	}
 	s, err := c.dial(ctx, true)
 	if err != nil {
@@ -84,6 +78,39 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	c.stop = stop
 	go c.supervise(life, s)
 	return c, nil
+}
+
+// Open returns at once a connection that is being made, as if it had just been lost: whatever the reason why it cannot
+// be made, it is tried again until Close. An error says that config is invalid.
+func Open(config Config) (*Conn, error) {
+	c, err := newConn(config)
+	if err != nil {
+		return nil, err
+	}
+	life, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	go c.supervise(life, nil)
+	return c, nil
+}
+
+func newConn(config Config) (*Conn, error) {
+	config = config.withDefaults()
+	addresses, err := config.addresses()
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{
+		config: config, addresses: addresses,
+		changed: make(chan struct{}), done: make(chan struct{}),
+		state: State{Since: time.Now(), Address: addresses[0].shown},
+	}, nil
+}
+
+// Await blocks until the connection is made, which it may be already. It returns an error when ctx ends, or the
+// connection is closed.
+func (c *Conn) Await(ctx context.Context) error {
+	_, err := c.current(ctx)
+	return err
 }
 
 // State returns how the connection is.
@@ -172,10 +199,17 @@ func (c *Conn) notSent(ctx context.Context) error {
 	}
 }
 
-// supervise keeps the connection alive until life ends.
+// supervise keeps the connection alive until life ends. Without a session it makes the first.
 func (c *Conn) supervise(life context.Context, s *session) {
 	defer close(c.done)
 	defer func() { c.change(nil, State{Phase: Closed}) }()
+	if s == nil {
+		var err error
+		if s, err = c.dial(life, false); err != nil {
+			return
+		}
+		c.established(s)
+	}
 	for short := 0; ; short++ {
 		began := time.Now()
 		err := c.watch(life, s)

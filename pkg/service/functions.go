@@ -96,7 +96,7 @@ func (f *functions) end(limit time.Duration) error {
 }
 
 // panicError returns a recovered panic as an error with the stack.
-func panicError(v any) error {
+func panicError(v any) *panicked {
 	return &panicked{value: v, stack: debug.Stack()}
 }
 

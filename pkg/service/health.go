@@ -8,13 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/leveretmq/leveret/config"
 )
 
-func (s settings) healthOff() bool { return s.health == config.HealthOff }
+func (s settings) healthOff() bool { return s.health == config.Off }
 
 // health serves /healthz, /readyz and /metrics.
 type health struct {
@@ -32,12 +33,15 @@ func listen(ctx context.Context, address string, ready *readiness, metrics http.
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if reasons := ready.reasons(); len(reasons) > 0 {
-			say(w, http.StatusServiceUnavailable, reasons...)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready.report().say(w) })
+	mux.HandleFunc("GET /readyz/{part}", func(w http.ResponseWriter, r *http.Request) {
+		name := r.PathValue("part")
+		report, ok := ready.reportOf(name)
+		if !ok {
+			say(w, http.StatusNotFound, "there is no part "+strconv.Quote(name))
 			return
 		}
-		say(w, http.StatusOK, "ready")
+		report.say(w)
 	})
 	mux.Handle("GET /metrics", metrics)
 	h := &health{
@@ -62,6 +66,14 @@ func listen(ctx context.Context, address string, ready *readiness, metrics http.
 	return h, nil
 }
 
+func (r report) say(w http.ResponseWriter) {
+	status := http.StatusOK
+	if !r.ready {
+		status = http.StatusServiceUnavailable
+	}
+	say(w, status, r.lines...)
+}
+
 // say writes a plain-text response.
 func say(w http.ResponseWriter, status int, lines ...string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -73,7 +85,7 @@ func say(w http.ResponseWriter, status int, lines ...string) {
 // address returns the address that the server listens on, with its actual port.
 func (h *health) address() string {
 	if h == nil {
-		return config.HealthOff
+		return config.Off
 	}
 	return h.listener.Addr().String()
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -19,11 +20,13 @@ import (
 // as their probe.
 func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 	var timeout time.Duration
+	var part string
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Check whether the running program is ready",
 		Long: "Check whether the program running at health.address is ready. Give the same flags, variables and file as to the\n" +
-			"running program, so that the address is the same.\n\n" +
+			"running program, so that the address is the same. A program that serves over HTTP or gRPC is ready while the broker\n" +
+			"is away; --part asks for one part.\n\n" +
 			"Exit codes: 0 ready; 1 not ready, or no answer.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,7 +36,7 @@ func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			answer, err := askReady(ctx, loaded.Config().Health.Address)
+			answer, err := askReady(ctx, loaded.Config().Health.Address, part)
 			if err != nil {
 				return exit(exitFailed, "%w", err)
 			}
@@ -42,13 +45,18 @@ func (p Program) healthcheckCommand(schema *config.Schema) *cobra.Command {
 		},
 	}
 	p.addFlags(schema, cmd.Flags(), "health")
+	cmd.Flags().StringVar(&part, "part", "", "check only this part: `http, grpc or broker`")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for an answer")
 	return cmd
 }
 
-// askReady requests /readyz from the program that listens at address. If it is not ready, the error contains the
-// reasons.
-func askReady(ctx context.Context, address string) (string, error) {
+// askReady requests /readyz, or that of a part, from the program that listens at address. If it is not ready, the error
+// contains the reasons.
+func askReady(ctx context.Context, address, part string) (string, error) {
+	path := "/readyz"
+	if part != "" {
+		path += "/" + url.PathEscape(part)
+	}
 	hosts, err := dialable(address)
 	if err != nil {
 		return "", err
@@ -56,7 +64,7 @@ func askReady(ctx context.Context, address string) (string, error) {
 	transport := &http.Transport{DisableKeepAlives: true} // and no proxy
 	var errs []error
 	for _, host := range hosts {
-		answer, status, err := get(ctx, &http.Client{Transport: transport}, "http://"+host+"/readyz")
+		answer, status, err := get(ctx, &http.Client{Transport: transport}, "http://"+host+path)
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -64,8 +72,10 @@ func askReady(ctx context.Context, address string) (string, error) {
 			return answer, nil
 		case status == http.StatusServiceUnavailable:
 			return "", fmt.Errorf("not ready:\n%s", answer)
+		case status == http.StatusNotFound && part != "":
+			return "", fmt.Errorf("the program has no part %q, or another program is listening at %s", part, host)
 		default:
-			return "", fmt.Errorf("%s answers /readyz with %d: another program is listening there", host, status)
+			return "", fmt.Errorf("%s answers %s with %d: another program is listening there", host, path, status)
 		}
 	}
 	return "", fmt.Errorf("no answer at %s: the program is not running, or has a different health.address: %w", address, errors.Join(errs...))
@@ -88,7 +98,7 @@ func get(ctx context.Context, client *http.Client, url string) (text string, sta
 // dialable returns the addresses at which to reach a listening address. For an unspecified host, that is the loopback
 // address.
 func dialable(address string) ([]string, error) {
-	if address == config.HealthOff {
+	if address == config.Off {
 		return nil, errors.New("health.address is off, so the program cannot be asked")
 	}
 	host, port, err := net.SplitHostPort(address)

@@ -40,10 +40,22 @@ func usage(cmd *cobra.Command) error {
 	})
 	slices.SortStableFunc(titles, func(a, b string) int { return rank(a) - rank(b) })
 	for _, title := range titles {
-		fmt.Fprintf(&b, "\n%s:\n%s", strings.ToUpper(title[:1])+title[1:], sections[title].FlagUsagesWrapped(helpWidth))
+		fmt.Fprintf(&b, "\n%s:\n%s", heading(title), sections[title].FlagUsagesWrapped(helpWidth))
 	}
 	_, err := fmt.Fprint(cmd.OutOrStderr(), b.String())
 	return err
+}
+
+// heading returns the heading of a section.
+func heading(section string) string {
+	switch section {
+	case "grpc":
+		return "gRPC"
+	case "http", "tls":
+		return strings.ToUpper(section)
+	default:
+		return strings.ToUpper(section[:1]) + section[1:]
+	}
 }
 
 // rank sorts the flags that are not settings last.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +27,12 @@ type life struct {
 	health    *health
 	telemetry *telemetry
 	rt        *Runtime
-	worker    *leveret.Worker // nil where the service serves nothing
+	worker    *leveret.Worker // nil where the service consumes nothing
+	servers   []*server
+	serverTLS *tls.Config
+	clientTLS *tls.Config
 	opened    []closer
+	connectBy time.Time // the end of broker.connect_timeout; zero if there is none, or the broker has been waited for
 }
 
 // closer is something to close on shutdown.
@@ -96,6 +101,9 @@ func (l *life) up(ctx context.Context) error {
 	if err := l.folders(ctx); err != nil {
 		return err
 	}
+	if l.serverTLS, l.clientTLS, err = tlsConfigs(l.settings.tls, l.log); err != nil {
+		return exit(exitUsage, "%w", err)
+	}
 	conn, err := l.connect(ctx)
 	if err != nil {
 		return err
@@ -108,7 +116,7 @@ func (l *life) up(ctx context.Context) error {
 	if err := l.setup(ctx); err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
-	return l.complete()
+	return l.complete(ctx)
 }
 
 func (l *life) opens(name string, end func(context.Context) error) {
@@ -136,7 +144,8 @@ func (l *life) folders(ctx context.Context) error {
 // theBroker is what startup waits for first.
 const theBroker = "the broker"
 
-// connect waits for the broker, up to broker.connect_timeout if that is set.
+// connect waits for the broker, up to broker.connect_timeout if that is set. A program with an address to serve at does
+// not wait.
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	config := l.settings.conn
 	config.Logger = l.log
@@ -146,26 +155,49 @@ func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 		l.ready.explain(theBroker, err)
 		complaints.about(ctx, err)
 	}
-	l.ready.wait(theBroker)
 	l.log.InfoContext(ctx, "connecting", "broker", l.shownBroker())
+	if l.settings.serves() {
+		if l.settings.connectTimeout > 0 {
+			l.connectBy = time.Now().Add(l.settings.connectTimeout)
+		}
+		conn, err := leveret.Open(config)
+		return conn, l.connectErr(ctx, err)
+	}
+	l.ready.wait(theBroker)
 	dialing, cancel := ctx, context.CancelFunc(func() {})
 	if l.settings.connectTimeout > 0 {
 		dialing, cancel = context.WithTimeout(ctx, l.settings.connectTimeout)
 	}
 	defer cancel()
 	conn, err := leveret.Connect(dialing, config)
+	return conn, l.connectErr(ctx, err)
+}
+
+// connectErr gives an error of connecting its exit code.
+func (l *life) connectErr(ctx context.Context, err error) error {
 	switch {
 	case err == nil, ctx.Err() != nil:
-		return conn, err
+		return err
 	case errors.Is(err, leveret.ErrRefused):
-		return nil, exit(exitUnreachable, "%w", err)
+		return exit(exitUnreachable, "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
-		return nil, exit(exitUnreachable, "the broker was not reached within broker.connect_timeout (%v): %w", l.settings.connectTimeout, err)
+		return exit(exitUnreachable, "the broker was not reached within broker.connect_timeout (%v): %w", l.settings.connectTimeout, err)
 	case leveret.CodeOf(err) == leveret.InvalidArgument:
-		return nil, exit(exitUsage, "the section broker: %w", err)
+		return exit(exitUsage, "the section broker: %w", err)
 	default:
-		return nil, fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connect: %w", err)
 	}
+}
+
+// reach fails if the broker is not reached by connectBy.
+func (l *life) reach(ctx context.Context) error {
+	waiting, cancel := context.WithDeadline(ctx, l.connectBy)
+	defer cancel()
+	if err := l.rt.Conn.Await(waiting); err != nil && ctx.Err() == nil {
+		return l.connectErr(ctx, err)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 func (l *life) shownBroker() string {
@@ -182,6 +214,7 @@ func (l *life) runtime(conn *leveret.Conn) error {
 	}
 	l.opens("client", client.Close)
 	l.rt = &Runtime{
+		ServerTLS: l.serverTLS, ClientTLS: l.clientTLS,
 		Config: l.loaded.Config(), Logger: l.log, Conn: conn, Client: client,
 		TracerProvider: l.telemetry.tracer, MeterProvider: l.telemetry.meter, Propagator: l.telemetry.propagator,
 		DataDir: l.settings.dataDir, DatabasePath: l.settings.databasePath,
@@ -201,24 +234,30 @@ func (l *life) setup(ctx context.Context) error {
 	return err
 }
 
-// complete makes the worker, and checks that Setup has registered what the service needs.
-func (l *life) complete() (err error) {
+// complete makes the worker and the servers, and checks that Setup has registered what the service needs.
+func (l *life) complete(ctx context.Context) (err error) {
 	if err := l.rt.Handlers.Err(); err != nil {
 		return fmt.Errorf("the handlers registered by Setup do not match the service %q: %w", l.program.Service.Name(), err)
 	}
-	if l.serves() {
+	if l.consumes() {
 		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {
 			return exit(exitUsage, "%w", err)
 		}
 	}
-	if !l.serves() && len(l.rt.servers)+len(l.rt.beside) == 0 {
-		return fmt.Errorf("the service %q serves nothing, and Setup registered nothing with Go or Serve", l.program.Service.Name())
+	if err := errors.Join(l.rt.mistakes...); err != nil {
+		return err
+	}
+	if err := l.listen(ctx); err != nil {
+		return err
+	}
+	if !l.consumes() && len(l.rt.servers)+len(l.rt.beside)+len(l.servers) == 0 {
+		return l.nothingToDo()
 	}
 	return nil
 }
 
-// serves reports whether the service consumes any queues.
-func (l *life) serves() bool { return len(l.program.Service.WorkQueues(l.rt.Conn.Names())) > 0 }
+// consumes reports whether the service consumes any queues.
+func (l *life) consumes() bool { return len(l.program.Service.WorkQueues(l.rt.Conn.Names())) > 0 }
 
 // down closes everything that was opened, in reverse order. It returns the errors of what the program itself
 // registered, and logs the others.

@@ -267,7 +267,7 @@ func TestWrongPrograms(t *testing.T) {
 		}}, `has a handler for the command "unit.do", but does not say that it serves it`},
 		"nothing to do": {
 			service.Program{Service: front, Setup: func(context.Context, *service.Runtime) error { return nil }},
-			`the service "front" serves nothing, and Setup registered nothing with Go or Serve`,
+			`the service "front" serves nothing, and Setup registered nothing with Go, Serve, ServeHTTP or ServeGRPC`,
 		},
 		"a wrong key": {service.Program{
 			Service: units, Keys: []config.Key{{Name: "unit"}},

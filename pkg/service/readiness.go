@@ -1,25 +1,36 @@
 package service
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 )
 
-// readiness collects the reasons why the program is not ready, for /readyz. It is safe for concurrent use.
+// readiness collects the states of the program's parts, for /readyz. It is safe for concurrent use.
 type readiness struct {
 	mu       sync.Mutex
 	waiting  string // what startup is waiting for; empty after startup
 	trouble  string // why it is waiting, if known
 	draining bool
-	checks   []check
+	checks   []part // the program's own: it cannot work without any of them
+	parts    []part
 }
 
-type check struct {
-	name string // empty if the check's errors name their subject themselves
-	ask  func() error
+// part is a part of the program, or a check of its own.
+type part struct {
+	name     string
+	ask      func() error // returns nil, or why the part cannot work
+	entrance bool         // the part brings work in
+}
+
+// partBroker is the part for RabbitMQ: the worker, or only the connection. The other parts are "http" and "grpc".
+const partBroker = "broker"
+
+// report is an answer of /readyz.
+type report struct {
+	ready bool
+	lines []string
 }
 
 // wait records that the program is starting up, and what it is waiting for.
@@ -38,7 +49,7 @@ func (r *readiness) explain(what string, err error) {
 	}
 }
 
-// serve ends startup. From here on, readiness is determined by the checks.
+// serve ends startup. From here on, readiness is determined by the parts and the checks.
 func (r *readiness) serve() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,56 +63,114 @@ func (r *readiness) drain() {
 	r.draining = true
 }
 
+// add adds a check of the program's own.
 func (r *readiness) add(name string, ask func() error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.checks = append(r.checks, check{name, ask})
+	r.checks = append(r.checks, part{name: name, ask: ask})
 }
 
-// reasons returns why the program is not ready, one line per reason. It returns none if the program is ready.
-func (r *readiness) reasons() []string {
+// part adds a part.
+func (r *readiness) part(p part) {
 	r.mu.Lock()
-	waiting, draining, checks := r.waiting+r.trouble, r.draining, slices.Clone(r.checks)
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.parts = append(r.parts, p)
+}
+
+// snapshot returns what there is to ask, or why the program is not ready whatever its parts say.
+func (r *readiness) snapshot() (checks, parts []part, notReady string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
-	case draining:
-		return []string{"draining"}
-	case waiting != "":
-		return []string{"starting: waiting for " + oneLine(waiting)}
+	case r.draining:
+		notReady = "draining"
+	case r.waiting != "":
+		notReady = "starting: waiting for " + oneLine(r.waiting+r.trouble)
+	}
+	return slices.Clone(r.checks), slices.Clone(r.parts), notReady
+}
+
+// report says whether the program is ready. With servers, it is while at least one part brings work in, and there is a
+// line for each part. Without, it needs the broker; then there are only reasons, one per line.
+func (r *readiness) report() report {
+	checks, parts, notReady := r.snapshot()
+	if notReady != "" {
+		return report{lines: []string{notReady}}
+	}
+	var lines []string
+	for _, c := range checks {
+		for _, reason := range c.reasons() {
+			lines = append(lines, c.name+": "+reason)
+		}
+	}
+	ready := len(lines) == 0
+	if len(parts) == 1 {
+		lines = append(lines, parts[0].reasons()...)
+		if len(lines) == 0 {
+			return report{ready: true, lines: []string{"ready"}}
+		}
+		return report{lines: lines}
+	}
+	open := false
+	for _, p := range parts {
+		reasons := p.reasons()
+		if len(reasons) == 0 {
+			open = open || p.entrance
+			reasons = []string{"ready"}
+		}
+		lines = append(lines, p.name+": "+strings.Join(reasons, "; "))
+	}
+	return report{ready: ready && open, lines: lines}
+}
+
+// reportOf says whether one part can work. It returns false if there is no such part.
+func (r *readiness) reportOf(name string) (report, bool) {
+	_, parts, notReady := r.snapshot()
+	i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+	switch {
+	case i < 0 && (notReady == "" || !slices.Contains([]string{"http", "grpc", partBroker}, name)):
+		return report{}, false
+	case notReady != "":
+		return report{lines: []string{notReady}}, true
+	}
+	if reasons := parts[i].reasons(); len(reasons) > 0 {
+		return report{lines: reasons}, true
+	}
+	return report{ready: true, lines: []string{"ready"}}, true
+}
+
+// complete reports whether every part and every check is ready.
+func (r *readiness) complete() bool {
+	checks, parts, notReady := r.snapshot()
+	return notReady == "" && !slices.ContainsFunc(append(checks, parts...), func(p part) bool { return len(p.reasons()) > 0 })
+}
+
+// reasons returns why the part cannot work, one line per reason. It returns none if it can.
+func (p part) reasons() []string {
+	err := p.run()
+	if err == nil {
+		return nil
 	}
 	var reasons []string
-	for _, c := range checks {
-		err := c.run()
-		if err == nil {
-			continue
-		}
-		for line := range strings.Lines(err.Error()) {
-			if line = strings.TrimSpace(line); line == "" {
-				continue
-			}
-			if c.name != "" {
-				line = c.name + ": " + line
-			}
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); line != "" {
 			reasons = append(reasons, line)
 		}
+	}
+	if len(reasons) == 0 {
+		reasons = []string{"not ready"}
 	}
 	return reasons
 }
 
-// run runs the check and turns a panic into an error.
-func (c check) run() (err error) {
+// run asks the part and turns a panic into an error.
+func (p part) run() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("the check panicked: %v", v)
 		}
 	}()
-	if err := c.ask(); err != nil {
-		if err.Error() == "" {
-			return errors.New("not ready")
-		}
-		return err
-	}
-	return nil
+	return p.ask()
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

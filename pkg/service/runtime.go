@@ -2,8 +2,11 @@ package service
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -15,8 +18,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Runtime is passed to a program's Setup. Everything in it is configured and connected. Do not change its fields. Its
-// methods may be called only by Setup and the goroutines that Setup waits for; after Setup has returned, they panic.
+// A Runtime is passed to a program's Setup. Everything in it is configured, and connected to the broker unless the
+// program has an http.address or a grpc.address: then Setup does not wait for the broker, but what Setup sends does. Do
+// not change its fields. Its methods may be called only by Setup and the goroutines that Setup waits for; after Setup
+// has returned, they panic.
 type Runtime struct {
 	// Config holds the settings common to all programs. For the program's own keys, see [Runtime.Decode].
 	Config config.Config
@@ -31,6 +36,13 @@ type Runtime struct {
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 	Propagator     propagation.TextMapPropagator
+
+	// ServerTLS is for servers: it presents tls.cert_file and, if tls.ca_file is set, requires clients to have a
+	// certificate of its authorities. It is nil if tls.cert_file is not set. ServeHTTP and ServeGRPC apply it themselves.
+	ServerTLS *tls.Config
+	// ClientTLS is for calls to other services: it trusts tls.ca_file and presents tls.cert_file. It is nil if the
+	// section tls is not set. Both configurations read a certificate again when its file has changed.
+	ClientTLS *tls.Config
 
 	// DataDir is the folder for the service's files. It exists, unless it is the default folder and could not be created,
 	// which is logged.
@@ -48,6 +60,9 @@ type Runtime struct {
 	beside     []function
 	servers    []function
 	closers    []closer
+	http       http.Handler
+	grpc       GRPCServer
+	mistakes   []error
 }
 
 // function is a named function that runs alongside the worker.
@@ -74,10 +89,35 @@ func (rt *Runtime) Go(name string, run func(ctx context.Context) error) {
 	rt.change("Go", func() { rt.beside = append(rt.beside, function{name, run}) })
 }
 
-// Serve is like Go, but for functions that bring work in, such as an HTTP server. On shutdown, its ctx is the first to
-// end, and the worker drains only after run has returned.
+// Serve is like Go, but for functions that bring work in, such as a server of another protocol. On shutdown, its ctx is
+// the first to end, and the worker drains only after run has returned.
 func (rt *Runtime) Serve(name string, run func(ctx context.Context) error) {
 	rt.change("Serve", func() { rt.servers = append(rt.servers, function{name, run}) })
+}
+
+// ServeHTTP serves over HTTP/1.1 and HTTP/2 at http.address, once Setup has returned, with the limits of the section
+// http. If that is off, nothing is served over HTTP. It serves while the broker is away, too.
+//
+// On shutdown, no new connection is accepted, and requests that are being handled have worker.drain_timeout to be
+// answered. Then their contexts end and their connections are cut. The worker drains after that.
+func (rt *Runtime) ServeHTTP(handler http.Handler) {
+	rt.change("ServeHTTP", func() {
+		if rt.http != nil {
+			rt.mistakes = append(rt.mistakes, errors.New("Setup called ServeHTTP twice; use an http.ServeMux"))
+		}
+		rt.http = handler
+	})
+}
+
+// ServeGRPC is like ServeHTTP, but for a *grpc.Server, at grpc.address. TLS is applied to its connections: make the
+// server without credentials.
+func (rt *Runtime) ServeGRPC(server GRPCServer) {
+	rt.change("ServeGRPC", func() {
+		if rt.grpc != nil {
+			rt.mistakes = append(rt.mistakes, errors.New("Setup called ServeGRPC twice; register all services with one server"))
+		}
+		rt.grpc = server
+	})
 }
 
 // Close registers a function to call on shutdown, after the worker and the functions of Go have ended, even if Setup
@@ -88,7 +128,7 @@ func (rt *Runtime) Close(name string, end func() error) {
 	})
 }
 
-// Ready adds a check to /readyz. The check returns nil, or why the program is not ready. It must be safe for concurrent
+// Ready adds a check to /readyz, of something that the program cannot work without. The check returns nil, or why the program is not ready. It must be safe for concurrent
 // use and return quickly.
 func (rt *Runtime) Ready(name string, check func() error) {
 	rt.change("Ready", func() { rt.ready.add(name, check) })

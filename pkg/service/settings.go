@@ -27,6 +27,10 @@ type settings struct {
 	logFormat      string
 	otlpEndpoint   string
 	health         string
+	drainDelay     time.Duration
+	http           config.HTTP
+	grpc           config.GRPC
+	tls            config.Identity
 	dataDir        string
 	databasePath   string
 }
@@ -75,6 +79,10 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 		logFormat:      c.Log.Format,
 		otlpEndpoint:   c.Telemetry.OTLPEndpoint,
 		health:         c.Health.Address,
+		drainDelay:     c.Health.DrainDelay,
+		http:           c.HTTP,
+		grpc:           c.GRPC,
+		tls:            c.TLS,
 		dataDir:        c.DataDir(),
 		databasePath:   c.DatabasePath(p.Service.Name()),
 	}
@@ -83,6 +91,9 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 	}
 	return s, nil
 }
+
+// serves reports whether the program has an address to serve over HTTP or gRPC.
+func (s settings) serves() bool { return s.http.Address != config.Off || s.grpc.Address != config.Off }
 
 // unlessSet returns the configured value of a key or, if no source sets the key, the program's own value if it has one.
 func unlessSet[T comparable](p Program, loaded *config.Loaded, key string, own, configured T) T {

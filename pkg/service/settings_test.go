@@ -61,6 +61,19 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"log.format":                {"text", func(s *settings) { s.logFormat = "text" }},
 		"telemetry.otlp_endpoint":   {"http://collector:4318", func(s *settings) { s.otlpEndpoint = "http://collector:4318" }},
 		"health.address":            {"127.0.0.1:7", func(s *settings) { s.health = "127.0.0.1:7" }},
+		"health.drain_delay":        {"7s", func(s *settings) { s.drainDelay = 7 * time.Second }},
+		"http.address":              {"127.0.0.1:7", func(s *settings) { s.http.Address = "127.0.0.1:7" }},
+		"http.tls":                  {"server", func(s *settings) { s.http.TLS = config.TLSServer }},
+		"http.max_connections":      {"7", func(s *settings) { s.http.MaxConnections = 7 }},
+		"http.max_header_bytes":     {"7777", func(s *settings) { s.http.MaxHeaderBytes = 7777 }},
+		"http.read_header_timeout":  {"7s", func(s *settings) { s.http.ReadHeaderTimeout = 7 * time.Second }},
+		"http.read_timeout":         {"7s", func(s *settings) { s.http.ReadTimeout = 7 * time.Second }},
+		"grpc.address":              {"127.0.0.1:7", func(s *settings) { s.grpc.Address = "127.0.0.1:7" }},
+		"grpc.tls":                  {"server", func(s *settings) { s.grpc.TLS = config.TLSServer }},
+		"grpc.max_connections":      {"7", func(s *settings) { s.grpc.MaxConnections = 7 }},
+		"tls.ca_file":               {authority, func(s *settings) { s.tls.CAFile = authority }},
+		"tls.cert_file":             {"", nil}, // comes with its key, as above
+		"tls.key_file":              {"", nil},
 		"data.dir": {"/srv", func(s *settings) {
 			s.dataDir, s.databasePath = "/srv", "/srv/unit.db"
 		}},

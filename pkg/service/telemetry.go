@@ -120,7 +120,7 @@ func (t *telemetry) measureReadiness(ready *readiness) error {
 		metric.WithDescription("1 if /readyz reports that the program is ready, else 0."),
 		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
 			var is int64
-			if len(ready.reasons()) == 0 {
+			if ready.report().ready {
 				is = 1
 			}
 			o.Observe(is)

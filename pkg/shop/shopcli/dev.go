@@ -38,6 +38,8 @@ lets the services finish their work and ends the broker; a second Ctrl-C ends ev
 	}
 	cmd.Flags().StringVar(&o.data, "data", "", "keep queues and stores in this `folder` for the next run")
 	_ = cmd.MarkFlagDirname("data")
+	cmd.AddCommand(devCerts(app))
+	cli.RunsAlone(cmd)
 	return cmd
 }
 
