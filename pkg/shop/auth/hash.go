@@ -127,12 +127,13 @@ func (h *hasher) compute(ctx context.Context, password leveret.Secret, with pass
 }
 
 func (h *hasher) enter(ctx context.Context) error {
-	if ctx.Err() == nil {
-		select {
-		case h.slots <- struct{}{}:
-			return nil
-		default:
-		}
+	if ctx.Err() != nil {
+		return gaveUp(ctx)
+	}
+	select {
+	case h.slots <- struct{}{}:
+		return nil
+	default:
 	}
 	defer h.waiting.Add(-1)
 	if h.waiting.Add(1) > h.most {
@@ -142,6 +143,11 @@ func (h *hasher) enter(ctx context.Context) error {
 	case h.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return leveret.Errorf(leveret.CodeOf(ctx.Err()), "waiting to check a password: %w", context.Cause(ctx))
+		return gaveUp(ctx)
 	}
+}
+
+// gaveUp returns the error of a context that ended before the hash was computed.
+func gaveUp(ctx context.Context) error {
+	return leveret.Errorf(leveret.CodeOf(ctx.Err()), "waiting to compute a hash: %w", ctx.Err())
 }
