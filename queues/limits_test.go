@@ -20,8 +20,11 @@ func TestTagsHaveTheLimitsOfTheCode(t *testing.T) {
 		"Quantity maximum": strconv.Itoa(MaxQuantity), "Amount maximum": strconv.Itoa(MaxAmount),
 		"CustomerID maxLength": strconv.Itoa(maxText), "SKU maxLength": strconv.Itoa(maxText),
 		"CardToken maxLength": strconv.Itoa(maxText), "CardToken pattern": cardToken.String(),
+		"Limit maximum": strconv.Itoa(MaxPage), "Limit default": strconv.Itoa(DefaultPage), "Cursor maxLength": strconv.Itoa(maxCursor),
+		"Reason maxLength": strconv.Itoa(maxText), "Reason pattern": word.String(),
+		"Status maxLength": strconv.Itoa(maxText), "Status pattern": word.String(),
 	}
-	limit := regexp.MustCompile(`(maxItems|maximum|maxLength|pattern)=([^,]+)`)
+	limit := regexp.MustCompile(`(maxItems|maximum|maxLength|default|pattern)=([^,]+)`)
 	seen := map[string]bool{}
 	var check func(typ reflect.Type)
 	check = func(typ reflect.Type) {
