@@ -10,9 +10,9 @@ import (
 // The contracts of the inventory service.
 var (
 	// ReserveStock asks the inventory service to set the goods of an order aside, either all or none. The outcome is
-	// published as an event. Sending the command again for the same order has no further effect; sending it with different
-	// goods under the same order_id fails with AlreadyExists. Once the order is cancelled, the command has no effect, even if
-	// the cancellation arrives first.
+	// published as an event. Sending the command again for the same order has no further effect; sending it with
+	// different goods under the same order_id fails with AlreadyExists. Once the order is cancelled, the command has no
+	// effect, even if the cancellation arrives first.
 	ReserveStock = leveret.NewCommand[ReserveStockCommand]("inventory.reserve", leveret.Example(ReserveStockCommand{
 		OrderID: exampleOrderID, Lines: exampleStock,
 	}))

@@ -32,8 +32,8 @@ var (
 		leveret.Timeout(5*time.Second), leveret.Idempotent(),
 		leveret.Example(CancelOrderRequest{OrderID: exampleOrderID, CustomerID: "customer-7"}))
 
-	// AbandonOrder sees a cancellation through. The order service sends it to itself before it answers CancelOrder, so that
-	// the cancellation is announced even if the process dies at that moment. For a confirmed order it has no effect.
+	// AbandonOrder sees a cancellation through. The order service sends it to itself before it answers CancelOrder, so
+	// that the cancellation is announced even if the process dies at that moment. For a confirmed order it has no effect.
 	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
 	// OrderPlaced announces that an order was placed and its payment authorised.
@@ -173,8 +173,8 @@ type ListOrdersReply struct {
 type ShowOrderReply struct {
 	OrderID    string `json:"order_id"`
 	CustomerID string `json:"customer_id"`
-	// State is pending, placed, captured, reserved, confirmed or cancelled; the last two are final. There may be others one
-	// day, which are not final unless DecidedAt is set.
+	// State is pending, placed, captured, reserved, confirmed or cancelled; the last two are final. There may be others
+	// one day, which are not final unless DecidedAt is set.
 	State string `json:"state" jsonschema:"example=pending,example=placed,example=captured,example=reserved,example=confirmed,example=cancelled"`
 	// Reason is set if the order was cancelled: one of the reasons above, or a new one.
 	Reason string      `json:"reason,omitempty" jsonschema:"example=declined,example=out_of_stock,example=requested"`

@@ -10,8 +10,8 @@ import (
 // The contracts of the payment service.
 var (
 	// AuthorizePayment asks whether a card will pay, and holds the amount if so. A decline is a reply, not an error. A
-	// repeated request gets the same reply. It fails with AlreadyExists for another amount under the same order_id, and, with
-	// the reason idempotency_key_reused, for any other request under the same message id.
+	// repeated request gets the same reply. It fails with AlreadyExists for another amount under the same order_id, and,
+	// with the reason idempotency_key_reused, for any other request under the same message id.
 	AuthorizePayment = leveret.NewRequest[AuthorizePaymentRequest, AuthorizePaymentReply]("payment.authorize",
 		leveret.HTTP("POST /payments"), leveret.Timeout(5*time.Second), leveret.Idempotent(), leveret.Example(AuthorizePaymentRequest{
 			OrderID: exampleOrderID, CardToken: "tok_visa", Amount: exampleTotal,

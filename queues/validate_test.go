@@ -192,7 +192,8 @@ func TestOthersRefuse(t *testing.T) {
 	}
 }
 
-// A sender may know words of an enumeration that a receiver does not know; neither Validate nor the schema refuses them.
+// A sender may know words of an enumeration that a receiver does not know; neither Validate nor the schema refuses
+// them.
 func TestEnumerationsAreOpen(t *testing.T) {
 	t.Parallel()
 	const problem = "must be a word of lower-case letters and underscores, at most 64 characters long"

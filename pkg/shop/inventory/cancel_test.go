@@ -1,10 +1,13 @@
 package inventory
 
 import (
+	"database/sql"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +15,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -155,4 +159,42 @@ func TestNewReason(t *testing.T) {
 	got := leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, lost)
 	require.Equal(t, leveret.VerdictAck, got.Verdict, "%v", got.Err)
 	require.Zero(t, b.audit(t).Goods()[q.OrderID].Held)
+}
+
+// TestOldStore: a store that was written before orders could be cancelled keeps its decisions.
+func TestOldStore(t *testing.T) {
+	t.Parallel()
+	old := fstest.MapFS{}
+	for _, name := range []string{"migrations/00001_stock.sql", "migrations/00002_shelves.sql"} {
+		data, err := migrations.ReadFile(name)
+		require.NoError(t, err)
+		old[name] = &fstest.MapFile{Data: data}
+	}
+	path := filepath.Join(t.TempDir(), "inventory.db")
+	s, err := store.Open(t.Context(), path, old)
+	require.NoError(t, err)
+	q, none := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 2}), reservation(queues.StockLine{SKU: SKUSoldOut, Quantity: 1})
+	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error {
+		for _, statement := range []string{
+			`UPDATE stock SET reserved = 2 WHERE sku = 'MUG-LIMITED'`,
+			`INSERT INTO movements (order_id, sku, quantity, message_id, at) VALUES ('` + q.OrderID + `', 'MUG-LIMITED', 2, 'm', 1)`,
+			`INSERT INTO reservations VALUES ('` + q.OrderID + `', '[{"sku":"MUG-LIMITED","quantity":2}]', '[]', 1)`,
+			`INSERT INTO reservations VALUES ('` + none.OrderID + `', '[{"sku":"MUG-SOLDOUT","quantity":1}]', '[{"sku":"MUG-SOLDOUT","requested":1}]', 1)`,
+		} {
+			if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.NoError(t, s.Close())
+
+	b := &bundle{path: path, sent: &leverettest.Recorder{Service: queues.Inventory}}
+	b.open(t)
+	defer func() { require.NoError(t, b.store.Close()) }()
+	require.ElementsMatch(t, []AuditedReservation{{q.OrderID, StateReserved}, {none.OrderID, StateRejected}}, b.audit(t).Reservations)
+	require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(q)))
+	require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(none)))
+	require.Equal(t, map[string]Goods{q.OrderID: {Taken: 1, Returned: 1}}, b.audit(t).Goods())
+	require.ErrorContains(t, b.exec(t, "DELETE FROM movements"), "only appended")
 }

@@ -31,8 +31,8 @@ type Reservation struct {
 	DecidedAt, ReleasedAt time.Time
 }
 
-// matches reports whether the reservation is the one that q asks for. One that was cancelled before its goods were known
-// is the one for whatever goods are asked for.
+// matches reports whether the reservation is the one that q asks for. One that was cancelled before its goods were
+// known is the one for whatever goods are asked for.
 func (r *Reservation) matches(q queues.ReserveStockCommand) bool {
 	return r.OrderID == q.OrderID && (r.State == StateCancelled || slices.Equal(r.Lines, q.Lines))
 }

@@ -26,9 +26,9 @@ func (s *Service) Register(h *leveret.Handlers) {
 	queues.OrderCancelled.Subscribe(h, s.OnOrderCancelled)
 }
 
-// Reserve sets the goods of an order aside and publishes StockReserved, or StockRejected if some are out of stock. If the
-// order was cancelled before, it does neither. It publishes the same again for goods that were put back since: that is
-// how it went.
+// Reserve sets the goods of an order aside and publishes StockReserved, or StockRejected if some are out of stock. If
+// the order was cancelled before, it does neither. It publishes the same again for goods that were put back since:
+// that is how it went.
 func (s *Service) Reserve(ctx context.Context, q queues.ReserveStockCommand) error {
 	r, err := s.store.Reserve(ctx, q, s.now())
 	if err != nil {

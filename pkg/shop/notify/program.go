@@ -8,7 +8,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-// Program returns notifyd, which notifies customers. The other keys are the settings of programs that use the same file.
+// Program returns notifyd, which notifies customers. The other keys are the settings of programs that use the same
+// file.
 func Program(otherKeys ...config.Key) service.Program {
 	return service.Program{
 		Service:   Declaration,

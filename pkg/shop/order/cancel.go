@@ -11,8 +11,8 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Cancel cancels a customer's order. It returns [ErrUnknown] if the customer has no such order, and [ErrConfirmed] if it
-// is too late.
+// Cancel cancels a customer's order. It returns [ErrUnknown] if the customer has no such order, and [ErrConfirmed] if
+// it is too late.
 //
 // A request is not redelivered for ever, so Cancel does not announce the cancellation itself. It sends AbandonOrder
 // first, and only then changes the order. Once a queue holds that command, the cancellation is announced, even if

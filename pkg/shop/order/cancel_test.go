@@ -158,8 +158,8 @@ type senderFunc func(ctx context.Context, m *leveret.Message) error
 
 func (f senderFunc) Send(ctx context.Context, m *leveret.Message) error { return f(ctx, m) }
 
-// TestCancelInterrupted: a cancellation is never half done. Until the command is in its queue, nothing has happened; from
-// then on the command alone completes it.
+// TestCancelInterrupted: a cancellation is never half done. Until the command is in its queue, nothing has happened;
+// from then on the command alone completes it.
 func TestCancelInterrupted(t *testing.T) {
 	t.Parallel()
 	t.Run("not sent", func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestCancelInterrupted(t *testing.T) {
 		require.NoError(t, err)
 		sent := b.sent.Messages()
 		require.Equal(t, []string{"order.abandon", "order.abandon"}, shoptest.Names(b.sent))
-		require.Equal(t, sent[0].ID, sent[1].ID, "whoever asks, it is one command")
+		require.Equal(t, sent[0].ID, sent[1].ID, "one and the same command")
 	})
 }
 

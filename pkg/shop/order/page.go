@@ -49,8 +49,8 @@ func (s *Store) List(ctx context.Context, customerID string, after cursor, limit
 	return store.Collect(rows, func(r *sql.Rows, o *Order) error { return scan(r, o) })
 }
 
-// A cursor is a position in a list of orders, newest first. An order's position never changes, so that new orders do not
-// shift the pages after a cursor.
+// A cursor is a position in a list of orders, newest first. An order's position never changes, so that new orders do
+// not shift the pages after a cursor.
 type cursor struct {
 	receivedAt int64 // in microseconds, as stored
 	orderID    string

@@ -63,8 +63,8 @@ func (s *Service) OnOrderPlaced(ctx context.Context, o queues.OrderPlacedEvent) 
 	return queues.PaymentCaptured.Publish(ctx, s.sender, p.captured())
 }
 
-// OnOrderCancelled refunds the payment if it was captured, or voids it if it was only authorised, and publishes that. If
-// the order has no payment yet, OnOrderCancelled makes sure that it will be declined.
+// OnOrderCancelled refunds the payment if it was captured, or voids it if it was only authorised, and publishes that.
+// If the order has no payment yet, OnOrderCancelled makes sure that it will be declined.
 func (s *Service) OnOrderCancelled(ctx context.Context, o queues.OrderCancelledEvent) error {
 	p, err := s.settle(ctx, o.OrderID, EventOrderCancelled, queues.Money{})
 	if err != nil {

@@ -86,8 +86,8 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 }
 
 // Apply applies an event to the payment of an order, moves the money, and returns the updated payment. It returns
-// [ErrUnknown] if an order without a payment was placed, and [ErrContradiction] if total is not the authorised amount. A
-// zero total is not compared.
+// [ErrUnknown] if an order without a payment was placed, and [ErrContradiction] if total is not the authorised amount.
+// A zero total is not compared.
 func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {

@@ -34,14 +34,15 @@ type Key struct {
 	Scope string
 	// ID is the key that the client sent: the id of its message. If it is empty, nothing is recorded or found.
 	ID string
-	// Request is the decoded request. Two requests are the same if their JSON is, so that white space and unknown fields do
-	// not matter, nor the transport. Only a hash is stored, but that of a short secret can be guessed: leave out passwords.
+	// Request is the decoded request. Two requests are the same if their JSON is, so that white space and unknown fields
+	// do not matter, nor the transport. Only a hash is stored, but that of a short secret can be guessed: leave out
+	// passwords.
 	Request any
 }
 
-// ClaimKey records in tx, the transaction of its effect, that a key is used, and returns result. If the key was used for
-// the same request before, ClaimKey changes nothing and returns the result of that time. If it was used for a different
-// request, the error is [ErrKeyReused].
+// ClaimKey records in tx, the transaction of its effect, that a key is used, and returns result. If the key was used
+// for the same request before, ClaimKey changes nothing and returns the result of that time. If it was used for a
+// different request, the error is [ErrKeyReused].
 func ClaimKey(ctx context.Context, tx *sql.Tx, k Key, result string, now time.Time) (string, error) {
 	if k.ID == "" {
 		return result, nil

@@ -28,8 +28,8 @@ type Store struct {
 }
 
 // Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The migrations
-// are goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of idempotency keys are created by
-// Open itself. The caller closes the store.
+// are goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of idempotency keys are created
+// by Open itself. The caller closes the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("the store's folder: %w", err)
