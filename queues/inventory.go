@@ -10,8 +10,9 @@ import (
 // The contracts of the inventory service.
 var (
 	// ReserveStock asks the inventory service to set the goods of an order aside, either all or none. The outcome is
-	// published as an event. Sending the command again for the same order has no further effect; sending it with different
-	// goods under the same order_id fails with AlreadyExists.
+	// published as an event. Sending the command again for the same order has no further effect; sending it with
+	// different goods under the same order_id fails with AlreadyExists. Once the order is cancelled, the command has no
+	// effect, even if the cancellation arrives first.
 	ReserveStock = leveret.NewCommand[ReserveStockCommand]("inventory.reserve", leveret.Example(ReserveStockCommand{
 		OrderID: exampleOrderID, Lines: exampleStock,
 	}))
@@ -25,6 +26,11 @@ var (
 	StockRejected = leveret.NewEvent[StockRejectedEvent]("inventory.rejected", leveret.Example(StockRejectedEvent{
 		OrderID: exampleOrderID, RejectedAt: exampleTime,
 		Shortages: []Shortage{{SKU: "MUG-SOLDOUT", Requested: 1, Available: 0}},
+	}))
+
+	// StockReleased announces that the goods of a cancelled order are back on the shelves.
+	StockReleased = leveret.NewEvent[StockReleasedEvent]("inventory.released", leveret.Example(StockReleasedEvent{
+		OrderID: exampleOrderID, Lines: exampleStock, ReleasedAt: exampleTime,
 	}))
 )
 
@@ -61,6 +67,22 @@ func (r StockReservedEvent) Validate() error {
 	p.id("order_id", r.OrderID)
 	checkStockLines(&p, r.Lines)
 	p.time("reserved_at", r.ReservedAt)
+	return p.err()
+}
+
+// StockReleasedEvent lists the goods that are no longer set aside for an order.
+type StockReleasedEvent struct {
+	OrderID    string      `json:"order_id" jsonschema:"format=uuid"`
+	Lines      []StockLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
+	ReleasedAt time.Time   `json:"released_at"`
+}
+
+// Validate reports every field that is wrong.
+func (r StockReleasedEvent) Validate() error {
+	var p problems
+	p.id("order_id", r.OrderID)
+	checkStockLines(&p, r.Lines)
+	p.time("released_at", r.ReleasedAt)
 	return p.err()
 }
 

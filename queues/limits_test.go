@@ -23,8 +23,11 @@ func TestTagsHaveTheLimitsOfTheCode(t *testing.T) {
 		"Email maxLength": strconv.Itoa(MaxEmail), "Name maxLength": strconv.Itoa(maxText),
 		"Password maxLength": strconv.Itoa(MaxPassword), "RefreshToken maxLength": strconv.Itoa(MaxRefreshToken),
 		"Keys maxItems": strconv.Itoa(MaxKeys), "KeyID maxLength": strconv.Itoa(maxText),
+		"Limit maximum": strconv.Itoa(MaxPage), "Limit default": strconv.Itoa(DefaultPage), "Cursor maxLength": strconv.Itoa(maxCursor),
+		"Reason maxLength": strconv.Itoa(maxText), "Reason pattern": word.String(),
+		"Status maxLength": strconv.Itoa(maxText), "Status pattern": word.String(),
 	}
-	limit := regexp.MustCompile(`(maxItems|maximum|maxLength|pattern)=([^,]+)`)
+	limit := regexp.MustCompile(`(maxItems|maximum|maxLength|default|pattern)=([^,]+)`)
 	seen := map[string]bool{}
 	var check func(typ reflect.Type)
 	check = func(typ reflect.Type) {

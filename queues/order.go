@@ -15,9 +15,26 @@ var (
 		OrderID: exampleOrderID, CustomerID: "customer-7", CardToken: "tok_visa", Lines: exampleLines,
 	}))
 
-	// ShowOrder asks for the status of an order. It fails with NotFound if the order is unknown.
-	ShowOrder = leveret.NewRequest[ShowOrderRequest, ShowOrderReply]("order.show", leveret.Timeout(5*time.Second), leveret.Idempotent(),
-		leveret.Example(ShowOrderRequest{OrderID: exampleOrderID}))
+	// ShowOrder asks a customer's order for its status. It fails with NotFound if this customer has no such order.
+	ShowOrder = leveret.NewRequest[ShowOrderRequest, ShowOrderReply]("order.show", leveret.HTTP("GET /orders/{order_id}"),
+		leveret.Timeout(5*time.Second), leveret.Idempotent(),
+		leveret.Example(ShowOrderRequest{OrderID: exampleOrderID, CustomerID: "customer-7"}))
+
+	// ListOrders asks for a page of a customer's orders, newest first. New orders do not shift the pages that follow.
+	ListOrders = leveret.NewRequest[ListOrdersRequest, ListOrdersReply]("order.list", leveret.HTTP("GET /orders"),
+		leveret.Timeout(5*time.Second), leveret.Idempotent(),
+		leveret.Example(ListOrdersRequest{CustomerID: "customer-7", Limit: 20}))
+
+	// CancelOrder cancels an order for its customer. The reply is the cancelled order, also for one that was cancelled
+	// before. It fails with NotFound if this customer has no such order, and with FailedPrecondition, reason
+	// order_confirmed, if it is too late.
+	CancelOrder = leveret.NewRequest[CancelOrderRequest, ShowOrderReply]("order.cancel", leveret.HTTP("POST /orders/{order_id}/cancel"),
+		leveret.Timeout(5*time.Second), leveret.Idempotent(),
+		leveret.Example(CancelOrderRequest{OrderID: exampleOrderID, CustomerID: "customer-7"}))
+
+	// AbandonOrder sees a cancellation through. The order service sends it to itself before it answers CancelOrder, so
+	// that the cancellation is announced even if the process dies at that moment. For a confirmed order it has no effect.
+	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
 	// OrderPlaced announces that an order was placed and its payment authorised.
 	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.Example(OrderPlacedEvent{
@@ -36,16 +53,23 @@ var (
 	}))
 )
 
-// Reasons for cancelling an order.
+// Reasons for cancelling an order. There may be more one day: a receiver accepts a reason that it does not know.
 const (
 	CancelDeclined   = "declined"     // the payment was declined
 	CancelOutOfStock = "out_of_stock" // some of the goods are out of stock
+	CancelRequested  = "requested"    // the customer cancelled it
 )
 
 // Limits of an order. A test keeps the limits in the payloads' jsonschema tags equal to these.
 const (
 	MaxLines    = 100
 	MaxQuantity = 10_000
+)
+
+// Limits of a page of orders.
+const (
+	DefaultPage = 20
+	MaxPage     = 100
 )
 
 // PlaceOrderCommand is an order as the customer places it.
@@ -80,26 +104,80 @@ func (r PlaceOrderCommand) Validate() error {
 	return p.err()
 }
 
-// ShowOrderRequest identifies an order.
+// ShowOrderRequest identifies an order and its customer.
 type ShowOrderRequest struct {
-	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+	OrderID    string `json:"order_id" jsonschema:"format=uuid"`
+	CustomerID string `json:"customer_id" jsonschema:"minLength=1,maxLength=64"`
 }
 
 // Validate reports every field that is wrong.
 func (q ShowOrderRequest) Validate() error {
 	var p problems
 	p.id("order_id", q.OrderID)
+	p.text("customer_id", q.CustomerID)
 	return p.err()
+}
+
+// CancelOrderRequest identifies the order to be cancelled and its customer.
+type CancelOrderRequest struct {
+	OrderID    string `json:"order_id" jsonschema:"format=uuid"`
+	CustomerID string `json:"customer_id" jsonschema:"minLength=1,maxLength=64"`
+}
+
+// Validate reports every field that is wrong.
+func (q CancelOrderRequest) Validate() error { return ShowOrderRequest(q).Validate() }
+
+// AbandonOrderCommand identifies the order to be cancelled.
+type AbandonOrderCommand struct {
+	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+}
+
+// Validate reports every field that is wrong.
+func (c AbandonOrderCommand) Validate() error {
+	var p problems
+	p.id("order_id", c.OrderID)
+	return p.err()
+}
+
+// ListOrdersRequest asks for a page of orders.
+type ListOrdersRequest struct {
+	CustomerID string `json:"customer_id" jsonschema:"minLength=1,maxLength=64"`
+	// Limit is the most orders that the page may hold. 0 means DefaultPage.
+	Limit int `json:"limit,omitempty" jsonschema:"minimum=0,maximum=100,default=20,description=0 means 20"`
+	// Cursor is the previous page's NextCursor. It is empty for the first page.
+	Cursor string `json:"cursor,omitempty" jsonschema:"maxLength=128,description=The next_cursor of the previous page"`
+}
+
+// Validate reports every field that is wrong. Only the order service can tell whether a cursor is one of its own.
+func (q ListOrdersRequest) Validate() error {
+	var p problems
+	p.text("customer_id", q.CustomerID)
+	p.between("limit", int64(q.Limit), 0, MaxPage)
+	if len(q.Cursor) > maxCursor {
+		p.add("cursor", "must be at most %d characters long", maxCursor)
+	}
+	return p.err()
+}
+
+// maxCursor is the longest permitted cursor, in bytes.
+const maxCursor = 128
+
+// ListOrdersReply is a page of orders, newest first.
+type ListOrdersReply struct {
+	Orders []ShowOrderReply `json:"orders"`
+	// NextCursor leads to the next page. It is empty on the last one.
+	NextCursor string `json:"next_cursor,omitempty"`
 }
 
 // ShowOrderReply is the status of an order.
 type ShowOrderReply struct {
 	OrderID    string `json:"order_id"`
 	CustomerID string `json:"customer_id"`
-	// State is pending, placed, captured, reserved, confirmed or cancelled; the last two are final.
-	State string `json:"state"`
-	// Reason is set if the order was cancelled.
-	Reason string      `json:"reason,omitempty"`
+	// State is pending, placed, captured, reserved, confirmed or cancelled; the last two are final. There may be others
+	// one day, which are not final unless DecidedAt is set.
+	State string `json:"state" jsonschema:"example=pending,example=placed,example=captured,example=reserved,example=confirmed,example=cancelled"`
+	// Reason is set if the order was cancelled: one of the reasons above, or a new one.
+	Reason string      `json:"reason,omitempty" jsonschema:"example=declined,example=out_of_stock,example=requested"`
 	Lines  []OrderLine `json:"lines"`
 	Total  Money       `json:"total"`
 	// DecidedAt is when the order was confirmed or cancelled. It is nil until then.
@@ -150,8 +228,9 @@ func (o OrderConfirmedEvent) Validate() error {
 
 // OrderCancelledEvent is an order that was cancelled.
 type OrderCancelledEvent struct {
-	OrderID     string    `json:"order_id" jsonschema:"format=uuid"`
-	Reason      string    `json:"reason" jsonschema:"enum=declined,enum=out_of_stock"`
+	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+	// Reason is one of the reasons above, or a new one: a receiver accepts any word.
+	Reason      string    `json:"reason" jsonschema:"minLength=1,maxLength=64,pattern=^[a-z_]+$,example=declined,example=out_of_stock,example=requested"`
 	CancelledAt time.Time `json:"cancelled_at"`
 }
 
@@ -159,7 +238,7 @@ type OrderCancelledEvent struct {
 func (o OrderCancelledEvent) Validate() error {
 	var p problems
 	p.id("order_id", o.OrderID)
-	p.oneOf("reason", o.Reason, CancelDeclined, CancelOutOfStock)
+	p.word("reason", o.Reason)
 	p.time("cancelled_at", o.CancelledAt)
 	return p.err()
 }

@@ -2,7 +2,7 @@ package queues
 
 import (
 	"fmt"
-	"slices"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -88,9 +88,14 @@ func (p *problems) time(path string, t time.Time) {
 	}
 }
 
-// oneOf checks that s is one of the given words.
-func (p *problems) oneOf(path, s string, words ...string) {
-	if !slices.Contains(words, s) {
-		p.add(path, "must be one of %s", strings.Join(words, ", "))
+var word = regexp.MustCompile(`^[a-z_]+$`)
+
+// word checks a value of an open enumeration. Its sender may know values that this program does not know yet.
+func (p *problems) word(path, s string) {
+	switch {
+	case s == "":
+		p.add(path, "is required")
+	case !word.MatchString(s) || len(s) > maxText:
+		p.add(path, "must be a word of lower-case letters and underscores, at most %d characters long", maxText)
 	}
 }

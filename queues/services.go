@@ -6,17 +6,18 @@ import "github.com/leveretmq/leveret/pkg/leveret"
 var (
 	// Order accepts orders and sees each one through to confirmation or cancellation.
 	Order = leveret.NewService("order",
-		leveret.Handles(PlaceOrder),
-		leveret.Answers(ShowOrder),
+		leveret.Handles(PlaceOrder, AbandonOrder),
+		leveret.Answers(ShowOrder, ListOrders, CancelOrder),
 		leveret.SubscribesTo(PaymentCaptured, StockReserved, StockRejected),
 		leveret.Calls(AuthorizePayment),
-		leveret.Sends(ReserveStock),
+		leveret.Sends(ReserveStock, AbandonOrder),
 		leveret.Publishes(OrderPlaced, OrderConfirmed, OrderCancelled))
 
 	// Inventory keeps the stock and sets goods aside.
 	Inventory = leveret.NewService("inventory",
 		leveret.Handles(ReserveStock),
-		leveret.Publishes(StockReserved, StockRejected))
+		leveret.SubscribesTo(OrderCancelled),
+		leveret.Publishes(StockReserved, StockRejected, StockReleased))
 
 	// Payment authorises, captures, voids and refunds payments.
 	Payment = leveret.NewService("payment",

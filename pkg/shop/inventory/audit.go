@@ -24,11 +24,11 @@ type Shelf struct {
 
 // An AuditedReservation is the decision on one order.
 type AuditedReservation struct {
-	OrderID  string `json:"order_id"`
-	Rejected bool   `json:"rejected"`
+	OrderID string `json:"order_id"`
+	State   State  `json:"state"`
 }
 
-// A Movement is a quantity of one article taken off the shelf for an order.
+// A Movement is a quantity of one article taken off the shelf for an order or, if it is negative, put back.
 type Movement struct {
 	OrderID   string `json:"order_id"`
 	SKU       string `json:"sku"`
@@ -36,18 +36,36 @@ type Movement struct {
 	MessageID string `json:"message_id"`
 }
 
-// Taken returns how often goods were taken for each order, counted from the raw movements: the highest count among its
-// articles. More than one means that goods were reserved twice.
-func (a Audit) Taken() map[string]int {
-	type line struct{ orderID, sku string }
-	times := make(map[line]int, len(a.Movements))
-	taken := make(map[string]int, len(a.Reservations))
-	for _, m := range a.Movements {
-		l := line{m.OrderID, m.SKU}
-		times[l]++
-		taken[m.OrderID] = max(taken[m.OrderID], times[l])
+// Goods sums up the movements of one order.
+type Goods struct {
+	// Taken and Returned are how often goods were taken off the shelf and put back: the highest count among the order's
+	// articles. If either is above one, an effect happened twice.
+	Taken, Returned int
+	// Held is the quantity, over all articles, that is still set aside.
+	Held int64
+}
+
+// Goods adds up the raw movements by order, and looks at nothing else.
+func (a Audit) Goods() map[string]Goods {
+	type line struct {
+		orderID, sku string
+		back         bool
 	}
-	return taken
+	times := make(map[line]int, len(a.Movements))
+	goods := make(map[string]Goods, len(a.Reservations))
+	for _, m := range a.Movements {
+		l := line{m.OrderID, m.SKU, m.Quantity < 0}
+		times[l]++
+		g := goods[m.OrderID]
+		g.Held += m.Quantity
+		if l.back {
+			g.Returned = max(g.Returned, times[l])
+		} else {
+			g.Taken = max(g.Taken, times[l])
+		}
+		goods[m.OrderID] = g
+	}
+	return goods
 }
 
 // Misplaced returns the articles whose reserved quantity differs from the sum of their movements. There should be none.
@@ -77,12 +95,12 @@ func ReadAudit(ctx context.Context, path string) (Audit, error) {
 		if err != nil {
 			return err
 		}
-		rows, err = q.QueryContext(ctx, "SELECT order_id, shortages <> '[]' FROM reservations ORDER BY order_id")
+		rows, err = q.QueryContext(ctx, "SELECT order_id, state FROM reservations ORDER BY order_id")
 		if err != nil {
 			return err
 		}
 		a.Reservations, err = store.Collect(rows, func(r *sql.Rows, x *AuditedReservation) error {
-			return r.Scan(&x.OrderID, &x.Rejected)
+			return r.Scan(&x.OrderID, &x.State)
 		})
 		if err != nil {
 			return err

@@ -89,8 +89,11 @@ func TestDecide(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := Decide(q, tc.available, now)
-			require.Equal(t, Reservation{OrderID: q.OrderID, Lines: q.Lines, Shortages: tc.want, DecidedAt: now}, r)
-			require.Equal(t, tc.want != nil, r.Rejected())
+			state := StateReserved
+			if tc.want != nil {
+				state = StateRejected
+			}
+			require.Equal(t, Reservation{OrderID: q.OrderID, State: state, Lines: q.Lines, Shortages: tc.want, DecidedAt: now}, r)
 		})
 	}
 }
@@ -104,7 +107,7 @@ func TestReserve(t *testing.T) {
 	free, err := b.store.Available(t.Context(), SKUPlenty)
 	require.NoError(t, err)
 	require.EqualValues(t, 1_000_000-3, free)
-	require.Equal(t, map[string]int{q.OrderID: 1}, b.audit(t).Taken())
+	require.Equal(t, map[string]Goods{q.OrderID: {Taken: 1, Held: 4}}, b.audit(t).Goods())
 
 	q.Lines = []queues.StockLine{{SKU: SKUPlenty, Quantity: 4}}
 	err = b.Reserve(t.Context(), q)
@@ -127,7 +130,7 @@ func TestRejectTakesNothing(t *testing.T) {
 	require.Empty(t, a.Movements)
 	require.Len(t, a.Reservations, 3)
 	for _, r := range a.Reservations {
-		require.True(t, r.Rejected)
+		require.Equal(t, StateRejected, r.State)
 	}
 }
 
@@ -188,7 +191,7 @@ func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 	wg.Wait()
 	a := b.audit(t)
 	require.Len(t, a.Movements, 25)
-	require.Len(t, a.Taken(), 25)
+	require.Len(t, a.Goods(), 25)
 	require.Len(t, a.Reservations, 40)
 }
 

@@ -21,28 +21,33 @@ var ErrOther = leveret.NewError(leveret.AlreadyExists, "reservation_exists", "an
 
 // A Reservation is the decision for an order: all goods are set aside or, if there are shortages, none.
 type Reservation struct {
-	OrderID   string
+	OrderID string
+	State   State
+	// Lines are the goods that were asked for. There are none if the order was cancelled before that.
 	Lines     []queues.StockLine
 	Shortages []queues.Shortage
-	DecidedAt time.Time
+	// DecidedAt is when the goods were set aside or rejected, or when the order was cancelled before that. ReleasedAt is
+	// when they were put back; it is zero until then.
+	DecidedAt, ReleasedAt time.Time
 }
 
-// Rejected reports whether some of the goods were out of stock.
-func (r *Reservation) Rejected() bool { return len(r.Shortages) > 0 }
-
-// matches reports whether the reservation is the one that q asks for.
+// matches reports whether the reservation is the one that q asks for. One that was cancelled before its goods were
+// known is the one for whatever goods are asked for.
 func (r *Reservation) matches(q queues.ReserveStockCommand) bool {
-	return r.OrderID == q.OrderID && slices.Equal(r.Lines, q.Lines)
+	return r.OrderID == q.OrderID && (r.State == StateCancelled || slices.Equal(r.Lines, q.Lines))
 }
 
 // Decide decides on q, given the available quantity of each article. An article missing from the map is out of stock.
 // It is a pure function.
 func Decide(q queues.ReserveStockCommand, available map[string]int64, now time.Time) Reservation {
 	r := Reservation{OrderID: q.OrderID, Lines: q.Lines, DecidedAt: now}
+	e := EventInStock
 	for _, l := range q.Lines {
 		if free := available[l.SKU]; free < int64(l.Quantity) {
 			r.Shortages = append(r.Shortages, queues.Shortage{SKU: l.SKU, Requested: l.Quantity, Available: max(free, 0)})
+			e = EventOutOfStock
 		}
 	}
+	r.State = StateNone.Next(e)
 	return r
 }

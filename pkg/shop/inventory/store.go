@@ -56,6 +56,42 @@ func (s *Store) Reserve(ctx context.Context, q queues.ReserveStockCommand, now t
 	return r, nil
 }
 
+// Cancel makes sure that nothing is set aside for an order, now or later, puts back what was, and returns the
+// reservation.
+func (s *Store) Cancel(ctx context.Context, orderID string, now time.Time) (*Reservation, error) {
+	var r *Reservation
+	err := s.InTx(ctx, func(tx *sql.Tx) error {
+		if err := store.RecordDelivery(ctx, tx, now); err != nil {
+			return err
+		}
+		var err error
+		if r, err = find(ctx, tx, orderID); errors.Is(err, sql.ErrNoRows) {
+			r = &Reservation{OrderID: orderID, State: StateNone.Next(EventCancelled), DecidedAt: store.Moment(now)}
+			return insert(ctx, tx, r)
+		} else if err != nil {
+			return err
+		}
+		next := r.State.Next(EventCancelled)
+		if next == r.State {
+			return nil
+		}
+		r.State, r.ReleasedAt = next, store.Moment(now)
+		if err := move(ctx, tx, r, -1, r.ReleasedAt); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "UPDATE reservations SET state = ?, released_at = ? WHERE order_id = ?",
+			r.State, store.Micros(r.ReleasedAt), r.OrderID)
+		if err != nil {
+			return fmt.Errorf("update the reservation: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // Available returns the quantity of an article that is not set aside. It is zero for an unknown article.
 func (s *Store) Available(ctx context.Context, sku string) (int64, error) {
 	free, err := available(ctx, s.Reader(), []queues.StockLine{{SKU: sku}})
@@ -66,16 +102,16 @@ func (s *Store) Available(ctx context.Context, sku string) (int64, error) {
 func find(ctx context.Context, q store.Querier, orderID string) (*Reservation, error) {
 	r := Reservation{OrderID: orderID}
 	var lines, shortages string
-	var decided sql.NullInt64
-	err := q.QueryRowContext(ctx, "SELECT lines, shortages, decided_at FROM reservations WHERE order_id = ?", orderID).
-		Scan(&lines, &shortages, &decided)
+	var decided, released sql.NullInt64
+	err := q.QueryRowContext(ctx, "SELECT state, lines, shortages, decided_at, released_at FROM reservations WHERE order_id = ?", orderID).
+		Scan(&r.State, &lines, &shortages, &decided, &released)
 	if err != nil {
 		return nil, fmt.Errorf("find the reservation: %w", err)
 	}
 	if err := errors.Join(json.Unmarshal([]byte(lines), &r.Lines), json.Unmarshal([]byte(shortages), &r.Shortages)); err != nil {
 		return nil, leveret.Errorf(leveret.DataLoss, "the reservation of order %s: %w", orderID, err)
 	}
-	r.DecidedAt = store.Time(decided)
+	r.DecidedAt, r.ReleasedAt = store.Time(decided), store.Time(released)
 	return &r, nil
 }
 
@@ -98,37 +134,49 @@ func decide(ctx context.Context, tx *sql.Tx, q queues.ReserveStockCommand, now t
 		return nil, err
 	}
 	r := Decide(q, free, store.Moment(now))
-	if !r.Rejected() {
-		if err := take(ctx, tx, &r); err != nil {
+	if r.State == StateReserved {
+		if err := move(ctx, tx, &r, 1, r.DecidedAt); err != nil {
 			return nil, err
 		}
 	}
-	lines, err := json.Marshal(r.Lines)
-	if err != nil {
-		return nil, fmt.Errorf("encode the lines: %w", err)
-	}
-	shortages := []byte("[]")
-	if r.Rejected() {
-		if shortages, err = json.Marshal(r.Shortages); err != nil {
-			return nil, fmt.Errorf("encode the shortages: %w", err)
-		}
-	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO reservations (order_id, lines, shortages, decided_at) VALUES (?, ?, ?, ?)",
-		r.OrderID, string(lines), string(shortages), store.Micros(r.DecidedAt))
-	if err != nil {
-		return nil, fmt.Errorf("store the reservation: %w", err)
-	}
-	return &r, nil
+	return &r, insert(ctx, tx, &r)
 }
 
-// take moves the goods from the free stock to the reserved stock.
-func take(ctx context.Context, tx *sql.Tx, r *Reservation) error {
+func insert(ctx context.Context, tx *sql.Tx, r *Reservation) error {
+	lines, err := list(r.Lines)
+	if err != nil {
+		return fmt.Errorf("encode the lines: %w", err)
+	}
+	shortages, err := list(r.Shortages)
+	if err != nil {
+		return fmt.Errorf("encode the shortages: %w", err)
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO reservations (order_id, state, lines, shortages, decided_at) VALUES (?, ?, ?, ?, ?)",
+		r.OrderID, r.State, lines, shortages, store.Micros(r.DecidedAt))
+	if err != nil {
+		return fmt.Errorf("store the reservation: %w", err)
+	}
+	return nil
+}
+
+// list encodes a list as JSON; an empty one is [], not null.
+func list[T any](all []T) (string, error) {
+	if len(all) == 0 {
+		return "[]", nil
+	}
+	b, err := json.Marshal(all)
+	return string(b), err
+}
+
+// move moves the goods between the free and the reserved stock: 1 sets them aside, -1 puts them back.
+func move(ctx context.Context, tx *sql.Tx, r *Reservation, direction int, at time.Time) error {
 	for _, l := range r.Lines {
-		if _, err := tx.ExecContext(ctx, "UPDATE stock SET reserved = reserved + ? WHERE sku = ?", l.Quantity, l.SKU); err != nil {
-			return fmt.Errorf("take from the stock: %w", err)
+		quantity := direction * l.Quantity
+		if _, err := tx.ExecContext(ctx, "UPDATE stock SET reserved = reserved + ? WHERE sku = ?", quantity, l.SKU); err != nil {
+			return fmt.Errorf("move the stock: %w", err)
 		}
 		_, err := tx.ExecContext(ctx, "INSERT INTO movements (order_id, sku, quantity, message_id, at) VALUES (?, ?, ?, ?, ?)",
-			r.OrderID, l.SKU, l.Quantity, store.MessageID(ctx), store.Micros(r.DecidedAt))
+			r.OrderID, l.SKU, quantity, store.MessageID(ctx), store.Micros(at))
 		if err != nil {
 			return fmt.Errorf("record the movement: %w", err)
 		}

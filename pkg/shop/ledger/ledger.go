@@ -84,7 +84,7 @@ func Read(ctx context.Context, p Paths, sent []string) (Ledger, error) {
 // Check compares the three stores. It is a pure function.
 func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, sent []string) Ledger {
 	l := Ledger{Orders: len(orders.Orders), Cancelled: map[string]int{}}
-	accounts, taken := payments.Accounts(), stock.Taken()
+	accounts, goods := payments.Accounts(), stock.Goods()
 	known := make(map[string]bool, len(orders.Orders))
 	latencies := make([]time.Duration, 0, len(orders.Orders))
 	for _, o := range orders.Orders {
@@ -100,7 +100,7 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 		if d, ok := o.Latency(); ok {
 			latencies = append(latencies, d)
 		}
-		l.Wrong = append(l.Wrong, checkOrder(o, accounts[o.OrderID], taken[o.OrderID])...)
+		l.Wrong = append(l.Wrong, checkOrder(o, accounts[o.OrderID], goods[o.OrderID])...)
 	}
 	for _, id := range sent {
 		if !known[id] {
@@ -112,8 +112,8 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 			l.ChargedTwice = append(l.ChargedTwice, id)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(taken)) {
-		if taken[id] > 1 {
+	for _, id := range slices.Sorted(maps.Keys(goods)) {
+		if goods[id].Taken > 1 {
 			l.ReservedTwice = append(l.ReservedTwice, id)
 		}
 	}
@@ -133,7 +133,7 @@ func (l *Ledger) add(d store.Deliveries) {
 }
 
 // checkOrder returns the inconsistencies between an order, its money and its goods. Doubles are counted elsewhere.
-func checkOrder(o order.AuditedOrder, a payment.Account, taken int) []string {
+func checkOrder(o order.AuditedOrder, a payment.Account, g inventory.Goods) []string {
 	var wrong []string
 	complain := func(format string, args ...any) {
 		wrong = append(wrong, fmt.Sprintf("order %s is %s, but ", o.OrderID, o.State)+fmt.Sprintf(format, args...))
@@ -145,12 +145,18 @@ func checkOrder(o order.AuditedOrder, a payment.Account, taken int) []string {
 	if a.Refunded > a.Captured {
 		complain("it was refunded more often than charged")
 	}
+	if a.Voided > 1 {
+		complain("its authorisation was released %d times", a.Voided)
+	}
+	if g.Returned > g.Taken {
+		complain("its goods were put back more often than taken")
+	}
 	switch o.State {
 	case order.StateConfirmed:
 		if net != o.Total {
 			complain("%d was charged for it instead of %d", net, o.Total)
 		}
-		if taken == 0 {
+		if g.Held == 0 {
 			complain("no goods were set aside for it")
 		}
 	case order.StateCancelled:
@@ -160,8 +166,8 @@ func checkOrder(o order.AuditedOrder, a payment.Account, taken int) []string {
 		if a.Authorized > 0 && a.Voided == 0 && a.Refunded == 0 {
 			complain("its authorisation still holds money")
 		}
-		if taken != 0 {
-			complain("goods were set aside for it")
+		if g.Held != 0 {
+			complain("goods are set aside for it")
 		}
 	default:
 	}

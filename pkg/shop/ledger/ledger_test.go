@@ -32,7 +32,9 @@ func TestCheck(t *testing.T) {
 	confirmed := order.AuditedOrder{OrderID: "a", State: order.StateConfirmed, Total: 100}
 	cancelled := order.AuditedOrder{OrderID: "a", State: order.StateCancelled, Reason: "out_of_stock", Total: 100}
 	placed := order.AuditedOrder{OrderID: "a", State: order.StatePlaced, Total: 100}
+	requested := order.AuditedOrder{OrderID: "a", State: order.StateCancelled, Reason: "requested", Total: 100}
 	goods := inventory.Movement{OrderID: "a", SKU: "X", Quantity: 1}
+	back := inventory.Movement{OrderID: "a", SKU: "X", Quantity: -1}
 	for _, tc := range []struct {
 		name  string
 		order order.AuditedOrder
@@ -57,6 +59,28 @@ func TestCheck(t *testing.T) {
 		}},
 		{"cancelled and given back", cancelled, entries("a", authorized, captured, refunded), nil, func(t *testing.T, l Ledger) {
 			require.True(t, l.OK())
+		}},
+		{"cancelled on request", requested, entries("a", authorized, voided), []inventory.Movement{goods, back}, func(t *testing.T, l Ledger) {
+			require.True(t, l.OK())
+			require.Equal(t, map[string]int{"requested": 1}, l.Cancelled)
+		}},
+		{"cancelled on request, charged", requested, entries("a", authorized, captured, refunded), []inventory.Movement{goods, back}, func(t *testing.T, l Ledger) {
+			require.True(t, l.OK())
+		}},
+		{"cancelled on request, before anything", requested, nil, nil, func(t *testing.T, l Ledger) { require.True(t, l.OK()) }},
+		{"cancelled on request, not put back", requested, entries("a", authorized, voided), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
+			require.Equal(t, []string{"order a is cancelled, but goods are set aside for it"}, l.Wrong)
+		}},
+		{"cancelled on request, put back twice", requested, entries("a", authorized, voided), []inventory.Movement{goods, back, back}, func(t *testing.T, l Ledger) {
+			require.Equal(t, []string{
+				"order a is cancelled, but its goods were put back more often than taken", "order a is cancelled, but goods are set aside for it",
+			}, l.Wrong)
+		}},
+		{"released twice", requested, entries("a", authorized, voided, voided), nil, func(t *testing.T, l Ledger) {
+			require.Equal(t, []string{"order a is cancelled, but its authorisation was released 2 times"}, l.Wrong)
+		}},
+		{"confirmed, and put back", confirmed, entries("a", authorized, captured), []inventory.Movement{goods, back}, func(t *testing.T, l Ledger) {
+			require.Equal(t, []string{"order a is confirmed, but no goods were set aside for it"}, l.Wrong)
 		}},
 		{"declined", cancelled, nil, nil, func(t *testing.T, l Ledger) { require.True(t, l.OK()) }},
 		{"not decided", placed, entries("a", authorized), nil, func(t *testing.T, l Ledger) {
@@ -90,7 +114,7 @@ func TestCheck(t *testing.T) {
 			require.Equal(t, []string{
 				"order a is cancelled, but 100 was charged for it and not refunded",
 				"order a is cancelled, but its authorisation still holds money",
-				"order a is cancelled, but goods were set aside for it",
+				"order a is cancelled, but goods are set aside for it",
 			}, l.Wrong)
 		}},
 	} {

@@ -127,10 +127,13 @@ func TestConfirmed(t *testing.T) {
 		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, shoptest.Names(b.sent))
 		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
 
-		shown, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID})
+		shown, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID, CustomerID: r.CustomerID})
 		require.NoError(t, err)
 		require.Equal(t, "confirmed", shown.State)
 		require.NotNil(t, shown.DecidedAt)
+
+		_, err = b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID, CustomerID: "c-2"})
+		require.ErrorIs(t, err, ErrUnknown, "the order of somebody else")
 	}
 }
 
@@ -248,6 +251,7 @@ func TestPaymentAnswersNonsense(t *testing.T) {
 	for name, change := range map[string]func(*queues.AuthorizePaymentReply){
 		"another order":  func(a *queues.AuthorizePaymentReply) { a.OrderID = uuid.NewString() },
 		"another amount": func(a *queues.AuthorizePaymentReply) { a.Amount.Amount = 1 },
+		"a new status":   func(a *queues.AuthorizePaymentReply) { a.Status = "under_review" },
 		"no status":      func(a *queues.AuthorizePaymentReply) { a.Status = "" },
 		"no id":          func(a *queues.AuthorizePaymentReply) { a.AuthorizationID = "" },
 	} {
@@ -296,7 +300,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 	require.ErrorIs(t, b.OnPaymentCaptured(t.Context(), captured(r)), leveret.NotFound)
 	require.ErrorIs(t, b.OnStockReserved(t.Context(), reserved(r)), leveret.NotFound)
 	require.ErrorIs(t, b.OnStockRejected(t.Context(), rejected(r)), leveret.NotFound)
-	_, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID})
+	_, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID, CustomerID: r.CustomerID})
 	require.ErrorIs(t, err, leveret.NotFound)
 
 	require.NoError(t, b.Place(t.Context(), r))

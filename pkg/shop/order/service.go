@@ -25,7 +25,10 @@ func New(s *Store, sender leveret.Sender, caller leveret.Caller) *Service {
 // Register makes the service the handler of everything that queues.Order serves.
 func (s *Service) Register(h *leveret.Handlers) {
 	queues.PlaceOrder.Handle(h, s.Place)
+	queues.AbandonOrder.Handle(h, s.Abandon)
 	queues.ShowOrder.Answer(h, s.Show)
+	queues.ListOrders.Answer(h, s.List)
+	queues.CancelOrder.Answer(h, s.Cancel)
 	queues.PaymentCaptured.Subscribe(h, s.OnPaymentCaptured)
 	queues.StockReserved.Subscribe(h, s.OnStockReserved)
 	queues.StockRejected.Subscribe(h, s.OnStockRejected)
@@ -46,6 +49,8 @@ func (s *Service) Place(ctx context.Context, r queues.PlaceOrderCommand) error {
 	switch {
 	case o.Status == Status{StateCancelled, queues.CancelDeclined}:
 		return s.announceEnd(ctx, o)
+	case o.Status == Status{StateCancelled, queues.CancelRequested}:
+		return nil // nobody needs to start on it; AbandonOrder announces the end
 	case o.PlacedBy == store.MessageID(ctx), !o.Status.Final():
 		// The second case is another message for an order that is still open. The first message may have been
 		// dead-lettered before it announced anything, and announcing the order twice does no harm.
@@ -55,8 +60,9 @@ func (s *Service) Place(ctx context.Context, r queues.PlaceOrderCommand) error {
 	}
 }
 
-// authorize asks the payment service and applies its answer to the order. If the payment service fails or does not
-// answer, the order stays pending, and the error's code decides whether the message is retried or dead-lettered.
+// authorize asks the payment service and applies its answer to the order. If the payment service fails, does not answer
+// or answers with an unknown status, the order stays pending, and the error's code decides whether the message is
+// retried or dead-lettered. The order is never cancelled for that: the amount may be held all the same.
 func (s *Service) authorize(ctx context.Context, o *Order) (*Order, error) {
 	a, err := queues.AuthorizePayment.Call(ctx, s.caller,
 		queues.AuthorizePaymentRequest{OrderID: o.ID, CardToken: o.CardToken, Amount: o.Total})
@@ -69,9 +75,14 @@ func (s *Service) authorize(ctx context.Context, o *Order) (*Order, error) {
 	if a.OrderID != o.ID || a.Amount != o.Total {
 		return nil, leveret.Errorf(leveret.Internal, "the authorization is for another order or amount")
 	}
-	u := Update{OrderID: o.ID, Event: EventDeclined}
-	if a.Status == queues.PaymentAuthorized {
+	u := Update{OrderID: o.ID}
+	switch a.Status {
+	case queues.PaymentAuthorized:
 		u.Event, u.AuthorizationID = EventAuthorized, a.AuthorizationID
+	case queues.PaymentDeclined:
+		u.Event = EventDeclined
+	default: // a newer payment service: nothing is decided, and the message is retried
+		return nil, leveret.Errorf(leveret.Internal, "the authorization has the status %q, which this version does not know", a.Status)
 	}
 	return s.store.Apply(ctx, u, s.now())
 }
@@ -83,9 +94,9 @@ func (s *Service) announcePlaced(ctx context.Context, o *Order) error {
 	return queues.ReserveStock.Send(ctx, s.sender, o.stock())
 }
 
-// Show returns the current status of an order.
+// Show returns the current status of a customer's order.
 func (s *Service) Show(ctx context.Context, q queues.ShowOrderRequest) (queues.ShowOrderReply, error) {
-	o, err := s.store.Find(ctx, q.OrderID)
+	o, err := s.store.Find(ctx, q.OrderID, q.CustomerID)
 	if err != nil {
 		return queues.ShowOrderReply{}, err
 	}

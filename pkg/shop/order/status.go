@@ -35,7 +35,7 @@ func (s Status) String() string {
 	return string(s.State) + " (" + s.Reason + ")"
 }
 
-// An Event is something that happened to an order in another service.
+// An Event is something that happened to an order, in another service or at its customer's request.
 type Event string
 
 // The events.
@@ -45,6 +45,7 @@ const (
 	EventCaptured   Event = "captured"   // payment: the customer was charged
 	EventReserved   Event = "reserved"   // inventory: the goods are set aside
 	EventRejected   Event = "rejected"   // inventory: some of the goods are out of stock
+	EventAbandoned  Event = "abandoned"  // the customer: cancel the order
 )
 
 // Errors of applying an event to an order.
@@ -54,13 +55,19 @@ var (
 	// ErrContradiction means that the event and the order's status cannot both be true. Retrying does not help; a person
 	// has to look into it.
 	ErrContradiction = leveret.NewError(leveret.FailedPrecondition, "order_contradiction", "contradicts what is known of the order")
+	// ErrConfirmed means that the customer cancels an order that is already confirmed.
+	ErrConfirmed = leveret.NewError(leveret.FailedPrecondition, "order_confirmed", "this order is confirmed and can no longer be cancelled")
 )
 
 // Next returns the status of an order after an event. An event that is already known, or no longer matters, leaves the
-// status unchanged. If the event does not fit, Next returns the old status and [ErrEarly] or [ErrContradiction].
+// status unchanged. If the event does not fit, Next returns the old status and [ErrEarly], [ErrContradiction] or
+// [ErrConfirmed].
 //
 // It is a pure function and the only place that knows the transitions.
 func (s Status) Next(f Event) (Status, error) {
+	if f == EventAbandoned {
+		return s.abandoned()
+	}
 	switch s {
 	case Status{State: StatePending}:
 		switch f {
@@ -76,6 +83,8 @@ func (s Status) Next(f Event) (Status, error) {
 			return s, nil
 		}
 		return s, ErrContradiction
+	case Status{StateCancelled, queues.CancelRequested}:
+		return s.late(f)
 	}
 	// The payment is authorised in all remaining states.
 	switch f {
@@ -110,6 +119,30 @@ func (s Status) Next(f Event) (Status, error) {
 		default:
 			return s, ErrContradiction
 		}
+	default:
+		return s, ErrContradiction
+	}
+}
+
+// abandoned returns the status after the customer has cancelled. Until an order is confirmed, that is always possible,
+// even while the card's answer is unknown: payment, which knows the answer, releases or refuses the amount.
+func (s Status) abandoned() (Status, error) {
+	switch s.State {
+	case StateConfirmed:
+		return s, ErrConfirmed
+	case StateCancelled:
+		return s, nil
+	default:
+		return Status{StateCancelled, queues.CancelRequested}, nil
+	}
+}
+
+// late returns the status of an order that its customer has cancelled. Whatever was under way at that moment may still
+// be reported, and no longer matters: payment and inventory undo it when they learn of the cancellation.
+func (s Status) late(f Event) (Status, error) {
+	switch f {
+	case EventAuthorized, EventDeclined, EventCaptured, EventReserved, EventRejected:
+		return s, nil
 	default:
 		return s, ErrContradiction
 	}

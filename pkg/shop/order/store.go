@@ -1,6 +1,7 @@
 package order
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -70,6 +71,9 @@ type Update struct {
 	Amount queues.Money
 	// AuthorizationID is set for EventAuthorized only.
 	AuthorizationID string
+	// By is the id of the message that announces the outcome, if the update finishes the order. Defaults to that of the
+	// message being handled.
+	By string
 }
 
 // Apply applies an update to its order and returns the updated order. It returns [ErrEarly] if the order does not
@@ -100,7 +104,7 @@ func (s *Store) Apply(ctx context.Context, u Update, now time.Time) (*Order, err
 			return nil
 		}
 		o.Status = next
-		switch by := store.MessageID(ctx); {
+		switch by := cmp.Or(u.By, store.MessageID(ctx)); {
 		case next.State == StatePlaced:
 			o.PlacedAt, o.PlacedBy, o.AuthorizationID = store.Moment(now), by, u.AuthorizationID
 		case next.Final():
@@ -114,32 +118,44 @@ func (s *Store) Apply(ctx context.Context, u Update, now time.Time) (*Order, err
 	return o, nil
 }
 
-// Find returns the order with the given id, or [ErrUnknown].
-func (s *Store) Find(ctx context.Context, id string) (*Order, error) {
-	return find(ctx, s.Reader(), id)
+// Find returns the order of a customer, or [ErrUnknown] if the customer has no such order.
+func (s *Store) Find(ctx context.Context, id, customerID string) (*Order, error) {
+	o, err := find(ctx, s.Reader(), id)
+	if err == nil && o.CustomerID != customerID {
+		return nil, ErrUnknown
+	}
+	return o, err
 }
 
+// columns are what scan scans.
+const columns = `order_id, customer_id, card_token, lines, total, currency, state, reason, authorization_id,
+	sent_at, received_at, placed_at, placed_by, decided_at, decided_by`
+
 func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
-	o := Order{ID: id}
-	var lines string
-	var sent, received, placed, decided sql.NullInt64
-	err := q.QueryRowContext(ctx, `
-		SELECT customer_id, card_token, lines, total, currency, state, reason, authorization_id,
-			sent_at, received_at, placed_at, placed_by, decided_at, decided_by
-		FROM orders WHERE order_id = ?`, id).
-		Scan(&o.CustomerID, &o.CardToken, &lines, &o.Total.Amount, &o.Total.Currency, &o.Status.State, &o.Status.Reason,
-			&o.AuthorizationID, &sent, &received, &placed, &o.PlacedBy, &decided, &o.DecidedBy)
+	var o Order
+	err := scan(q.QueryRowContext(ctx, "SELECT "+columns+" FROM orders WHERE order_id = ?", id), &o)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrUnknown
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find the order: %w", err)
 	}
+	return &o, nil
+}
+
+func scan(row interface{ Scan(dest ...any) error }, o *Order) error {
+	var lines string
+	var sent, received, placed, decided sql.NullInt64
+	err := row.Scan(&o.ID, &o.CustomerID, &o.CardToken, &lines, &o.Total.Amount, &o.Total.Currency, &o.Status.State, &o.Status.Reason,
+		&o.AuthorizationID, &sent, &received, &placed, &o.PlacedBy, &decided, &o.DecidedBy)
+	if err != nil {
+		return err
+	}
 	if err := json.Unmarshal([]byte(lines), &o.Lines); err != nil {
-		return nil, leveret.Errorf(leveret.DataLoss, "the lines of order %s: %w", id, err)
+		return leveret.Errorf(leveret.DataLoss, "the lines of order %s: %w", o.ID, err)
 	}
 	o.SentAt, o.ReceivedAt, o.PlacedAt, o.DecidedAt = store.Time(sent), store.Time(received), store.Time(placed), store.Time(decided)
-	return &o, nil
+	return nil
 }
 
 func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now time.Time) (*Order, error) {

@@ -27,6 +27,7 @@ const (
 	DeclineExpired           = "expired_card"
 	DeclineStolen            = "stolen_card"
 	DeclineOverLimit         = "amount_over_limit"
+	DeclineOrderCancelled    = "order_cancelled" // not by the card: the order was cancelled first
 )
 
 // Decide returns the reason why a card is declined for an amount, or "" if it pays.

@@ -209,7 +209,6 @@ func TestEventsThatDoNotFit(t *testing.T) {
 	b := setup(t, &leverettest.Recorder{})
 	unknown := queues.AuthorizePaymentReply{OrderID: uuid.NewString(), Amount: price}
 	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), placed(unknown)), leveret.NotFound)
-	require.ErrorIs(t, b.OnOrderCancelled(t.Context(), cancelled(unknown)), leveret.NotFound)
 
 	declined, err := b.Authorize(t.Context(), request(TokenDeclined))
 	require.NoError(t, err)

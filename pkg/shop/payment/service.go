@@ -2,7 +2,6 @@ package payment
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -30,18 +29,26 @@ func (s *Service) Register(h *leveret.Handlers) {
 }
 
 // Authorize reports whether a card pays, and holds the amount if it does. The same request always gets the same reply.
+// If the order has been cancelled, the reply is declined, and nothing is held.
 func (s *Service) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
+	p, err := s.store.Known(ctx, r)
+	if err != nil {
+		return queues.AuthorizePaymentReply{}, err
+	}
 	reason := ""
-	_, err := s.store.Find(ctx, r.OrderID)
-	if errors.Is(err, ErrUnknown) {
-		reason, err = s.processor.Authorize(ctx, r.CardToken, r.Amount)
+	if p.State == StateUnknown {
+		if reason, err = s.processor.Authorize(ctx, r.CardToken, r.Amount); err != nil {
+			return queues.AuthorizePaymentReply{}, err
+		}
 	}
-	if err != nil {
+	if p, err = s.store.Authorize(ctx, r, reason, s.now()); err != nil {
 		return queues.AuthorizePaymentReply{}, err
 	}
-	p, err := s.store.Authorize(ctx, r, reason, s.now())
-	if err != nil {
-		return queues.AuthorizePaymentReply{}, err
+	if p.DeclineReason == DeclineOrderCancelled {
+		// The card may have accepted while the cancellation arrived, now or in an attempt that was interrupted.
+		if err := s.processor.Settle(ctx); err != nil {
+			return queues.AuthorizePaymentReply{}, err
+		}
 	}
 	return p.authorization(), nil
 }
@@ -57,6 +64,7 @@ func (s *Service) OnOrderPlaced(ctx context.Context, o queues.OrderPlacedEvent) 
 }
 
 // OnOrderCancelled refunds the payment if it was captured, or voids it if it was only authorised, and publishes that.
+// If the order has no payment yet, OnOrderCancelled makes sure that it will be declined.
 func (s *Service) OnOrderCancelled(ctx context.Context, o queues.OrderCancelledEvent) error {
 	p, err := s.settle(ctx, o.OrderID, EventOrderCancelled, queues.Money{})
 	if err != nil {
@@ -67,7 +75,7 @@ func (s *Service) OnOrderCancelled(ctx context.Context, o queues.OrderCancelledE
 		return queues.PaymentVoided.Publish(ctx, s.sender, p.voided())
 	case StateRefunded:
 		return queues.PaymentRefunded.Publish(ctx, s.sender, p.refunded())
-	default: // declined: nothing to undo
+	default: // declined or cancelled: nothing to undo
 		return nil
 	}
 }

@@ -7,18 +7,22 @@ type State string
 
 // The states.
 const (
+	StateUnknown    State = "unknown" // the order has no payment, or none yet
 	StateDeclined   State = "declined"
 	StateAuthorized State = "authorized" // the amount is held
 	StateCaptured   State = "captured"   // the customer was charged
 	StateVoided     State = "voided"     // released before the customer was charged
 	StateRefunded   State = "refunded"   // charged, then paid back
+	StateCancelled  State = "cancelled"  // no payment yet, and the order is cancelled: nothing will be held for it
 )
 
-// An Event is something that happened to the order that a payment is for.
+// An Event is the card's answer, or something that happened to the order that a payment is for.
 type Event string
 
 // The events.
 const (
+	EventAccepted       Event = "accepted" // the card pays
+	EventRefused        Event = "refused"  // the card does not pay
 	EventOrderPlaced    Event = "placed"
 	EventOrderCancelled Event = "cancelled"
 )
@@ -34,13 +38,25 @@ var (
 )
 
 // Next returns the state of a payment after an event. An event that is already known, or no longer matters, leaves the
-// state unchanged. A cancelled order is never charged, even if its placing becomes known after its cancellation.
+// state unchanged. A cancelled order is never charged, even if its placing becomes known after its cancellation, and
+// nothing is held for it, even if its authorisation is asked for after that.
 //
 // It is a pure function and the only place that knows the transitions.
 func (s State) Next(e Event) (State, error) {
 	switch e {
+	case EventAccepted, EventRefused:
+		switch {
+		case s == StateUnknown && e == EventAccepted:
+			return StateAuthorized, nil
+		case s == StateUnknown || s == StateCancelled:
+			return StateDeclined, nil
+		default: // the first answer stands
+			return s, nil
+		}
 	case EventOrderPlaced:
 		switch s {
+		case StateUnknown:
+			return s, ErrUnknown
 		case StateAuthorized:
 			return StateCaptured, nil
 		case StateDeclined:
@@ -50,6 +66,8 @@ func (s State) Next(e Event) (State, error) {
 		}
 	case EventOrderCancelled:
 		switch s {
+		case StateUnknown:
+			return StateCancelled, nil
 		case StateAuthorized:
 			return StateVoided, nil
 		case StateCaptured:

@@ -29,19 +29,49 @@ func OpenStore(ctx context.Context, path string) (*Store, error) {
 	return &Store{s}, nil
 }
 
+// Known returns what is known of the payment that r asks for: in [StateUnknown], the card has to be asked. It returns
+// [store.ErrKeyReused] if the message in ctx has the id of a different request.
+func (s *Store) Known(ctx context.Context, r queues.AuthorizePaymentRequest) (*Payment, error) {
+	if _, _, err := store.FindKey(ctx, s.Reader(), key(ctx, r)); err != nil {
+		return nil, err
+	}
+	return s.Find(ctx, r.OrderID)
+}
+
+// key is the id of the message in ctx, whatever transport brought it, as the idempotency key of r.
+func key(ctx context.Context, r queues.AuthorizePaymentRequest) store.Key {
+	return store.Key{Scope: queues.AuthorizePayment.Spec().Name, ID: store.MessageID(ctx), Request: r}
+}
+
 // Authorize stores the card's answer and returns the payment. If the order already has a payment, Authorize returns
-// that one, whatever the card answered this time, or [ErrOther] if it differs from r.
+// that one, whatever the card answered this time, or [ErrOther] if it differs from r. If the order has been cancelled,
+// the payment is declined. It returns [store.ErrKeyReused] if the message in ctx has the id of a different request.
 func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest, declineReason string, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		if err := store.RecordDelivery(ctx, tx, now); err != nil {
 			return err
 		}
-		var err error
-		if p, err = find(ctx, tx, r.OrderID); errors.Is(err, ErrUnknown) {
-			p, err = insert(ctx, tx, r, declineReason, now)
+		if _, err := store.ClaimKey(ctx, tx, key(ctx, r), r.OrderID, now); err != nil {
+			return err
 		}
+		var err error
+		if p, err = find(ctx, tx, r.OrderID); err != nil {
+			return err
+		}
+		e := EventAccepted
+		if declineReason != "" {
+			e = EventRefused
+		}
+		next, err := p.State.Next(e)
 		if err != nil {
+			return err
+		}
+		if next != p.State {
+			if p.State == StateCancelled {
+				declineReason = DeclineOrderCancelled
+			}
+			p, err = insert(ctx, tx, r, next, declineReason, now)
 			return err
 		}
 		if p.Amount != r.Amount || p.CardToken != r.CardToken {
@@ -56,8 +86,8 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 }
 
 // Apply applies an event to the payment of an order, moves the money, and returns the updated payment. It returns
-// [ErrUnknown] if the order has no payment, and [ErrContradiction] if total is not the authorised amount. A zero total
-// is not compared.
+// [ErrUnknown] if an order without a payment was placed, and [ErrContradiction] if total is not the authorised amount.
+// A zero total is not compared.
 func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
@@ -68,7 +98,7 @@ func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues
 		if p, err = find(ctx, tx, orderID); err != nil {
 			return err
 		}
-		if total != (queues.Money{}) && total != p.Amount {
+		if total != (queues.Money{}) && p.Amount != (queues.Money{}) && total != p.Amount {
 			return fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
 				e, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
 		}
@@ -80,6 +110,9 @@ func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues
 			return nil
 		}
 		p.State = next
+		if next == StateCancelled {
+			return remember(ctx, tx, orderID, now)
+		}
 		switch at := store.Moment(now); next {
 		case StateCaptured:
 			p.CapturedAt = at
@@ -100,7 +133,7 @@ func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues
 	return p, nil
 }
 
-// Find returns the payment for an order, or [ErrUnknown].
+// Find returns the payment for an order. Without one, its state is [StateUnknown] or [StateCancelled].
 func (s *Store) Find(ctx context.Context, orderID string) (*Payment, error) {
 	return find(ctx, s.Reader(), orderID)
 }
@@ -114,7 +147,7 @@ func find(ctx context.Context, q store.Querier, orderID string) (*Payment, error
 		Scan(&p.AuthorizationID, &p.CardToken, &p.Amount.Amount, &p.Amount.Currency, &p.State, &p.DeclineReason,
 			&decided, &captured, &voided, &refunded)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrUnknown
+		return without(ctx, q, orderID)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find the payment: %w", err)
@@ -123,17 +156,37 @@ func find(ctx context.Context, q store.Querier, orderID string) (*Payment, error
 	return &p, nil
 }
 
-func insert(ctx context.Context, tx *sql.Tx, r queues.AuthorizePaymentRequest, declineReason string, now time.Time) (*Payment, error) {
+// without returns what is known of an order that has no payment.
+func without(ctx context.Context, q store.Querier, orderID string) (*Payment, error) {
+	p := &Payment{OrderID: orderID, State: StateUnknown}
+	var cancelled bool
+	err := q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM cancelled_orders WHERE order_id = ?)", orderID).Scan(&cancelled)
+	if err != nil {
+		return nil, fmt.Errorf("find the cancelled order: %w", err)
+	}
+	if cancelled {
+		p.State = StateCancelled
+	}
+	return p, nil
+}
+
+// remember stores that an order was cancelled before it had a payment.
+func remember(ctx context.Context, tx *sql.Tx, orderID string, now time.Time) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO cancelled_orders (order_id, cancelled_at) VALUES (?, ?)", orderID, store.Micros(now))
+	if err != nil {
+		return fmt.Errorf("store the cancelled order: %w", err)
+	}
+	return nil
+}
+
+func insert(ctx context.Context, tx *sql.Tx, r queues.AuthorizePaymentRequest, s State, declineReason string, now time.Time) (*Payment, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("make an id: %w", err)
 	}
 	p := &Payment{
 		OrderID: r.OrderID, AuthorizationID: id.String(), CardToken: r.CardToken, Amount: r.Amount,
-		State: StateAuthorized, DeclineReason: declineReason, DecidedAt: store.Moment(now),
-	}
-	if declineReason != "" {
-		p.State = StateDeclined
+		State: s, DeclineReason: declineReason, DecidedAt: store.Moment(now),
 	}
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO payments (order_id, authorization_id, card_token, amount, currency, state, decline_reason, decided_at)

@@ -136,7 +136,7 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	require.NoError(t, look.Run(), look.err.String())
 	require.Contains(t, look.out.String(), `"order.place"`)
 	require.Regexp(t, `"name":"retry\.payment\.1s".*"declared":true`, look.out.String(), "the services have the layout, and so have the hints")
-	ask := command(t, "--config", file[1], "call", "order.show", `{"order_id": "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41"}`)
+	ask := command(t, "--config", file[1], "call", "order.show", `{"order_id": "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41", "customer_id": "customer-7"}`)
 	require.Error(t, ask.Run())
 	require.Equal(t, 6, ask.ProcessState.ExitCode(), ask.err.String())
 	require.Contains(t, ask.err.String(), "no such order")

@@ -1,5 +1,5 @@
-// Package store keeps the state of a shop service in a SQLite file: migrations, one writer at a time, and a log of the
-// messages that were handled.
+// Package store keeps the state of a shop service in a SQLite file: migrations, one writer at a time, a log of the
+// messages that were handled, and idempotency keys.
 //
 // A committed transaction survives the death of the process at any moment, because the operating system holds the
 // write-ahead log. With synchronous=NORMAL, a power failure may lose the last commits but never corrupts the file. A
@@ -28,8 +28,8 @@ type Store struct {
 }
 
 // Open opens the file at path, creating it (with the mode 0600) and its folder if needed, and brings its tables up to
-// date. The migrations are goose's, in files named migrations/NNNNN_what.sql; the table of deliveries is created by
-// Open itself. The caller closes the store.
+// date. The migrations are goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of
+// idempotency keys are created by Open itself. The caller closes the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("the store's folder: %w", err)
@@ -100,6 +100,9 @@ func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	}
 	if _, err := db.ExecContext(ctx, createDeliveries); err != nil {
 		return fmt.Errorf("deliveries: %w", err)
+	}
+	if _, err := db.ExecContext(ctx, createKeys); err != nil {
+		return fmt.Errorf("idempotency keys: %w", err)
 	}
 	for attempt := 1; ; attempt++ {
 		p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))

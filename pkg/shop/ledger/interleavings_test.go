@@ -1,0 +1,300 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/inventory"
+	"github.com/leveretmq/leveret/pkg/shop/order"
+	"github.com/leveretmq/leveret/pkg/shop/payment"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// TestInterleavings runs the three services with one order after the other, and delivers the messages of each order in
+// every possible sequence. The customer cancels at every possible moment, and the payment service's first answer may be
+// lost.
+func TestInterleavings(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		order     queues.PlaceOrderCommand
+		loss      bool
+		confirmed bool
+		cancelled []string // the reasons
+	}{
+		"in stock":     {inStock, true, true, []string{queues.CancelRequested}},
+		"out of stock": {outOfStock, false, false, []string{queues.CancelOutOfStock, queues.CancelRequested}},
+		"declined":     {declined, true, false, []string{queues.CancelDeclined, queues.CancelRequested}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var every everyChoice
+			w.choose, w.loss = every.choose, tc.loss
+			for w.run(t, tc.order); every.advance(); {
+				w.run(t, tc.order)
+			}
+			l := w.check(t)
+			t.Logf("%d sequences: %d confirmed, cancelled: %v", l.Orders, l.Confirmed, l.Cancelled)
+			require.Equal(t, tc.confirmed, l.Confirmed > 0)
+			require.ElementsMatch(t, tc.cancelled, slices.Collect(maps.Keys(l.Cancelled)))
+		})
+	}
+}
+
+// TestInterleavingsWithFaults also delivers messages again, and interrupts handlers at their sends, by chance.
+func TestInterleavingsWithFaults(t *testing.T) {
+	t.Parallel()
+	const orders = 400
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			chance := rand.New(rand.NewPCG(seed, 9))
+			w.choose, w.loss, w.faults = chance.IntN, true, true
+			kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
+			for range orders {
+				w.run(t, kinds[chance.IntN(len(kinds))])
+			}
+			l := w.check(t)
+			t.Logf("%d confirmed, cancelled: %v", l.Confirmed, l.Cancelled)
+			require.Positive(t, l.Confirmed)
+			require.Len(t, l.Cancelled, 3)
+		})
+	}
+}
+
+// Kinds of orders.
+var (
+	inStock    = queues.PlaceOrderCommand{CardToken: payment.TokenVisa, Lines: one(inventory.SKUPlenty)}
+	scarce     = queues.PlaceOrderCommand{CardToken: payment.TokenVisa, Lines: one(inventory.SKUScarce)}
+	outOfStock = queues.PlaceOrderCommand{CardToken: payment.TokenVisa, Lines: one(inventory.SKUSoldOut)}
+	declined   = queues.PlaceOrderCommand{CardToken: payment.TokenDeclined, Lines: one(inventory.SKUPlenty)}
+)
+
+func one(sku string) []queues.OrderLine {
+	return []queues.OrderLine{{SKU: sku, Quantity: 1, UnitPrice: queues.Money{Amount: 100, Currency: "EUR"}}}
+}
+
+// A world is the three services with their stores, and one order at a time that is on its way through them.
+type world struct {
+	paths    Paths
+	handlers map[string]*leveret.Handlers // by service
+	choose   func(n int) int              // returns a number below n
+	loss     bool                         // an answer of the payment service may be lost
+	faults   bool                         // sends fail, and acks are lost
+	orders   []string
+	traces   map[string][]string // what was done, by order
+
+	pending   []pending
+	known     bool  // the order service has the order
+	lost      bool  // an answer was lost
+	cancelled bool  // the customer has an answer to the cancellation
+	sendErr   error // what the next send ends in
+}
+
+// pending is a message in a queue.
+type pending struct {
+	service string
+	message *leveret.Message
+}
+
+// newWorld opens the services.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name+".db") }
+	w := &world{
+		paths:    Paths{Order: at("order"), Inventory: at("inventory"), Payment: at("payment")},
+		handlers: map[string]*leveret.Handlers{}, traces: map[string][]string{},
+	}
+	for _, s := range queues.Catalog.Services() {
+		w.handlers[s.Name()] = leveret.NewHandlers(s, leveret.HandlersConfig{})
+	}
+	orders, err := order.OpenStore(t.Context(), w.paths.Order)
+	require.NoError(t, err)
+	stock, err := inventory.OpenStore(t.Context(), w.paths.Inventory)
+	require.NoError(t, err)
+	payments, err := payment.OpenStore(t.Context(), w.paths.Payment)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, orders.Close())
+		require.NoError(t, stock.Close())
+		require.NoError(t, payments.Close())
+	})
+	order.New(orders, w, w).Register(w.handlers["order"])
+	inventory.New(stock, w).Register(w.handlers["inventory"])
+	payment.New(payments, payment.Processor{}, w).Register(w.handlers["payment"])
+	return w
+}
+
+// Send puts a message into the queues of the services that take it.
+func (w *world) Send(_ context.Context, m *leveret.Message) error {
+	err := w.sendErr
+	w.sendErr = nil
+	if err != nil && !errors.Is(err, leveret.ErrUnconfirmed) {
+		return err
+	}
+	for _, s := range queues.Catalog.ServicesWith(m.Contract, m.Contract.Spec().Kind.ServerRole()) {
+		sent := *m
+		w.pending = append(w.pending, pending{s.Name(), &sent})
+	}
+	return err
+}
+
+// Call asks the payment service. Other messages may be delivered before it is asked and before its answer arrives, and
+// the answer may be lost; without faults, that happens once.
+func (w *world) Call(ctx context.Context, m *leveret.Message) error {
+	w.known = true
+	w.meanwhile(ctx)
+	if w.faults && w.choose(6) == 0 {
+		return leveret.ErrNotConnected
+	}
+	answer := &leverettest.StubCaller{}
+	answer.Serve(w.handlers["payment"])
+	err := answer.Call(ctx, m)
+	w.meanwhile(ctx)
+	if w.loss && (w.faults || !w.lost) && w.choose(2) == 1 {
+		w.lost = true
+		w.trace("the answer is lost")
+		return leveret.ErrUnconfirmed
+	}
+	return err
+}
+
+// meanwhile takes any number of steps, without placing the order a second time. Without faults, it takes none once an
+// answer was lost, which would only repeat what was tried.
+func (w *world) meanwhile(ctx context.Context) {
+	for w.faults || !w.lost {
+		others := slices.DeleteFunc(w.steps(ctx), func(s step) bool { return s.what == "order.place" })
+		i := w.choose(len(others) + 1)
+		if i == len(others) {
+			return
+		}
+		others[i].take()
+	}
+}
+
+// step is something that can happen next.
+type step struct {
+	what string
+	take func()
+}
+
+// steps returns everything that can happen next.
+func (w *world) steps(ctx context.Context) []step {
+	var all []step
+	for _, p := range w.pending {
+		all = append(all, step{p.message.Contract.Spec().Name, func() { w.deliver(ctx, p) }})
+	}
+	if w.known && !w.cancelled && (!w.faults || len(w.pending) == 0 || w.choose(8) == 0) { // not too soon, if by chance
+		all = append(all, step{"order.cancel", func() { w.cancel(ctx) }})
+	}
+	return all
+}
+
+func (w *world) id() string { return w.orders[len(w.orders)-1] }
+
+func (w *world) trace(format string, args ...any) {
+	w.traces[w.id()] = append(w.traces[w.id()], fmt.Sprintf(format, args...))
+}
+
+// deliver delivers a message, and takes it out of its queue if it is acked.
+func (w *world) deliver(ctx context.Context, p pending) {
+	w.pending = slices.DeleteFunc(w.pending, func(o pending) bool { return o == p })
+	w.failNext()
+	received := *p.message
+	o := w.handlers[p.service].Process(ctx, &received, nil)
+	w.sendErr = nil
+	w.trace("%s to %s: %v %v", p.message.Contract.Spec().Name, p.service, o.Verdict, o.Err)
+	again := o.Verdict != leveret.VerdictAck
+	if w.faults && !again {
+		again = w.choose(4) == 0 // the ack is lost
+	}
+	if again && o.Verdict != leveret.VerdictDeadLetter {
+		w.pending = append(w.pending, p)
+	}
+}
+
+// cancel is the customer's request. If it fails, the customer asks again.
+func (w *world) cancel(ctx context.Context) {
+	w.cancelled = true
+	w.failNext()
+	request := queues.CancelOrderRequest{OrderID: w.id(), CustomerID: "c-1"}
+	got := leverettest.Call(ctx, w.handlers["order"], queues.CancelOrder, request)
+	w.sendErr = nil
+	w.trace("order.cancel: %s %v", got.Reply.State, got.Err)
+	w.cancelled = leveret.CodeOf(got.Err) != leveret.Unavailable
+}
+
+// failNext perhaps makes the next send fail, before or after the message got through.
+func (w *world) failNext() {
+	if w.faults {
+		w.sendErr = []error{leveret.ErrNotConnected, leveret.ErrUnconfirmed, nil, nil, nil, nil}[w.choose(6)]
+	}
+}
+
+// run places an order and takes steps until nothing is left to do. In the end, the customer always cancels, if only
+// after the order was decided.
+func (w *world) run(t *testing.T, o queues.PlaceOrderCommand) {
+	t.Helper()
+	o.OrderID, o.CustomerID = uuid.Must(uuid.NewV7()).String(), "c-1"
+	place, err := queues.PlaceOrder.Message(t.Context(), o)
+	require.NoError(t, err)
+	w.orders = append(w.orders, o.OrderID)
+	w.known, w.lost, w.cancelled = false, false, false
+	w.pending = []pending{{"order", place}}
+	for steps := w.steps(t.Context()); len(steps) > 0; steps = w.steps(t.Context()) {
+		steps[w.choose(len(steps))].take()
+	}
+	require.NotContains(t, fmt.Sprint(w.traces[o.OrderID]), leveret.VerdictDeadLetter.String())
+}
+
+// check balances the books.
+func (w *world) check(t *testing.T) Ledger {
+	t.Helper()
+	l, err := Read(t.Context(), w.paths, w.orders)
+	require.NoError(t, err)
+	for _, wrong := range slices.Concat(l.Wrong, l.Undecided, l.ChargedTwice, l.ReservedTwice) {
+		for _, id := range w.orders {
+			require.NotContains(t, wrong, id, "after %q", w.traces[id])
+		}
+	}
+	require.True(t, l.OK(), "%v", l)
+	return l
+}
+
+// everyChoice goes through all sequences of choices.
+type everyChoice struct {
+	taken, of []int
+	at        int
+}
+
+func (e *everyChoice) choose(n int) int {
+	if e.at == len(e.taken) {
+		e.taken, e.of = append(e.taken, 0), append(e.of, n)
+	}
+	e.at++
+	return e.taken[e.at-1]
+}
+
+// advance goes to the next sequence. It returns false after the last one.
+func (e *everyChoice) advance() bool {
+	for e.at = len(e.taken) - 1; e.at >= 0; e.at-- {
+		if e.taken[e.at]++; e.taken[e.at] < e.of[e.at] {
+			e.taken, e.of, e.at = e.taken[:e.at+1], e.of[:e.at+1], 0
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,162 @@
+package notify_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/notify"
+	"github.com/leveretmq/leveret/queues"
+)
+
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() { // the program must not see the settings of the person who runs the tests
+		name, _, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, config.EnvPrefix) && name != "LEVERET_RABBITMQ_BIN" && name != "LEVERET_BROKER_URL" && name != "LEVERET_BROKER_MANAGEMENT_URL" {
+			_ = os.Unsetenv(name)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
+
+const orderID = "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41"
+
+var total = queues.Money{Amount: 1998, Currency: "EUR"}
+
+// bundle is a service with its own store and log.
+type bundle struct {
+	path     string
+	log      bytes.Buffer
+	handlers *leveret.Handlers
+	store    *notify.Store
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	b := &bundle{path: filepath.Join(t.TempDir(), "notify.db")}
+	b.open(t)
+	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
+	return b
+}
+
+func (b *bundle) open(t *testing.T) {
+	t.Helper()
+	var err error
+	b.store, err = notify.OpenStore(t.Context(), b.path)
+	require.NoError(t, err)
+	b.handlers = leveret.NewHandlers(notify.Declaration, leveret.HandlersConfig{})
+	notify.New(b.store, slog.New(slog.NewTextHandler(&b.log, nil))).Register(b.handlers)
+	require.NoError(t, b.handlers.Err())
+}
+
+func (b *bundle) notices(t *testing.T) []notify.Notice {
+	t.Helper()
+	all, err := notify.ReadNotices(t.Context(), b.path)
+	require.NoError(t, err)
+	return all
+}
+
+func cancelled(reason string) queues.OrderCancelledEvent {
+	return queues.OrderCancelledEvent{OrderID: orderID, Reason: reason, CancelledAt: time.Now()}
+}
+
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, leverettest.Deliver(t.Context(), b.handlers, queues.OrderConfirmed,
+		queues.OrderConfirmedEvent{OrderID: orderID, Total: total, ConfirmedAt: time.Now()}).Err)
+	for _, reason := range []string{queues.CancelDeclined, queues.CancelOutOfStock, queues.CancelRequested, "lost_at_sea"} {
+		require.NoError(t, leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(reason)).Err)
+	}
+	require.NoError(t, leverettest.Deliver(t.Context(), b.handlers, queues.PaymentRefunded,
+		queues.PaymentRefundedEvent{OrderID: orderID, AuthorizationID: orderID, Amount: total, RefundedAt: time.Now()}).Err)
+	require.Equal(t, []notify.Notice{
+		{orderID, "order.confirmed", "Your order " + orderID + " is confirmed. We are packing it now."},
+		{orderID, "order.cancelled", "Your order " + orderID + " is cancelled, because your card was declined."},
+		{orderID, "order.cancelled", "Your order " + orderID + " is cancelled, because some of the goods are out of stock."},
+		{orderID, "order.cancelled", "Your order " + orderID + " is cancelled, as you asked us to."},
+		{orderID, "order.cancelled", "Your order " + orderID + " is cancelled."},
+		{orderID, "payment.refunded", "The payment for your order " + orderID + " is refunded."},
+	}, b.notices(t))
+	require.Equal(t, 6, strings.Count(b.log.String(), "customer notified"))
+	require.NotContains(t, b.log.String(), "Your order", "the text is not logged")
+}
+
+// TestOnce: an event that is delivered again, also to a new process, is one notice.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first := leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(queues.CancelRequested))
+	require.NoError(t, first.Err)
+	require.NoError(t, first.Again(t.Context()).Err)
+	require.NoError(t, b.store.Close())
+	b.open(t)
+	again := leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(queues.CancelRequested),
+		leverettest.With(leveret.MessageID(first.Message.ID)), leverettest.Redelivered())
+	require.NoError(t, again.Err)
+	require.Len(t, b.notices(t), 1)
+	require.Equal(t, 1, strings.Count(b.log.String(), "customer notified"))
+
+	// Of a foreign sender's events without ids, one about each order and thing is kept.
+	anonymous := leverettest.Change(func(m *leveret.Message) { m.ID = "" })
+	for range 2 {
+		require.NoError(t, leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled("requested"), anonymous).Err)
+	}
+	require.Len(t, b.notices(t), 2)
+}
+
+// TestNoChangeToThePublishers: the declaration fits a catalog with the services that publish the events, as they are.
+func TestNoChangeToThePublishers(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration)...).Err())
+}
+
+// TestProgram runs the program beside a publisher that knows nothing of it.
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	dir := t.TempDir()
+	p := notify.Program(config.Key{Name: "payment.delay", Type: config.Duration, Default: "0s", Usage: "of another program"})
+	p.Overrides = map[string]string{"broker.url": broker, "data.dir": dir, "health.address": "127.0.0.1:0"}
+	ready := make(chan struct{})
+	p.Worker.OnReady = func() { close(ready) }
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan int, 1)
+	var logged bytes.Buffer
+	go func() { ended <- p.Run(ctx, nil, &bytes.Buffer{}, &logged) }()
+	select {
+	case <-ready:
+	case code := <-ended:
+		require.Fail(t, "notifyd ended", "%d: %s", code, logged.String())
+	}
+
+	conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{broker}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) }()
+	client, err := leveret.NewClient(conn, queues.Order, leveret.ClientConfig{})
+	require.NoError(t, err)
+	id := leveret.MessageID(uuid.NewString())
+	for range 2 {
+		require.NoError(t, queues.OrderCancelled.Publish(t.Context(), client, cancelled("lost_at_sea"), id))
+	}
+	path := filepath.Join(dir, "notify.db")
+	require.Eventually(t, func() bool {
+		all, err := notify.ReadNotices(t.Context(), path)
+		return err == nil && len(all) == 1
+	}, time.Minute, 5*time.Millisecond)
+	cancel()
+	require.Equal(t, 0, <-ended, logged.String())
+}

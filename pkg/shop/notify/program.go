@@ -1,0 +1,34 @@
+package notify
+
+import (
+	"context"
+	"time"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/service"
+)
+
+// Program returns notifyd, which notifies customers. The other keys are the settings of programs that use the same
+// file.
+func Program(otherKeys ...config.Key) service.Program {
+	return service.Program{
+		Service:   Declaration,
+		About:     "notifyd notifies customers of what became of their orders.",
+		Defaults:  map[string]string{"health.address": "127.0.0.1:8096"},
+		OtherKeys: otherKeys,
+		Setup: func(ctx context.Context, rt *service.Runtime) error {
+			s, err := OpenStore(ctx, rt.DatabasePath)
+			if err != nil {
+				return err
+			}
+			rt.Close("store", s.Close)
+			rt.Ready("store", func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:contextcheck // a check has none
+				defer cancel()
+				return s.Ping(ctx)
+			})
+			New(s, rt.Logger).Register(rt.Handlers)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,59 @@
+package notify
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/shop/store"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// A Store keeps the notices. It is safe for concurrent use.
+type Store struct{ *store.Store }
+
+// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
+func OpenStore(ctx context.Context, path string) (*Store, error) {
+	s, err := store.Open(ctx, path, migrations)
+	if err != nil {
+		return nil, fmt.Errorf("notify: %w", err)
+	}
+	return &Store{s}, nil
+}
+
+// Add stores a notice and reports whether it is new: the event with this message id was not handled before.
+func (s *Store) Add(ctx context.Context, n Notice, now time.Time) (added bool, err error) {
+	err = s.InTx(ctx, func(tx *sql.Tx) error {
+		if err := store.RecordDelivery(ctx, tx, now); err != nil {
+			return err
+		}
+		result, err := tx.ExecContext(ctx, `
+			INSERT INTO notices (message_id, about, order_id, text, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			store.MessageID(ctx), n.About, n.OrderID, n.Text, store.Micros(now))
+		if err != nil {
+			return fmt.Errorf("store the notice: %w", err)
+		}
+		rows, err := result.RowsAffected()
+		added = rows == 1
+		return err
+	})
+	return added && err == nil, err
+}
+
+// ReadNotices reads the notices in the store at path, oldest first. It writes nothing and does not block a worker that
+// has the store open.
+func ReadNotices(ctx context.Context, path string) (all []Notice, err error) {
+	err = store.View(ctx, path, func(q store.Querier) error {
+		rows, err := q.QueryContext(ctx, "SELECT order_id, about, text FROM notices ORDER BY rowid")
+		if err != nil {
+			return err
+		}
+		all, err = store.Collect(rows, func(r *sql.Rows, n *Notice) error { return r.Scan(&n.OrderID, &n.About, &n.Text) })
+		return err
+	})
+	return all, err
+}
