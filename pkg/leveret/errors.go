@@ -181,7 +181,9 @@ var sentinelCodes = [...]struct {
 // above, or in the longest. It counts as an attempt.
 func RetryAfter(d time.Duration, err error) error {
 	e := &Error{Code: CodeOf(err), Message: messageOf(err), cause: err, after: max(d, 1)}
-	if err == nil {
+	if inner, ok := errors.AsType[*Error](err); ok {
+		e.Reason, e.Fields = inner.Reason, inner.Fields
+	} else if err == nil {
 		e.Code, e.Message = Unavailable, "try again later"
 	}
 	return e
