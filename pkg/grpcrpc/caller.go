@@ -105,6 +105,10 @@ func (config CallerConfig) target() (string, []grpc.DialOption, error) {
 		}
 		return first, nil, nil
 	}
+	verify := func(address string) string { return address }
+	if config.TLS != nil && config.TLS.ServerName != "" {
+		verify = func(string) string { return config.TLS.ServerName }
+	}
 	var state resolver.State
 	for _, address := range config.Addresses {
 		host, port, err := net.SplitHostPort(address)
@@ -112,7 +116,7 @@ func (config CallerConfig) target() (string, []grpc.DialOption, error) {
 			return "", nil, fmt.Errorf("Addresses holds %q, which is not host:port", address)
 		}
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{
-			Addresses: []resolver.Address{{Addr: address, ServerName: address}},
+			Addresses: []resolver.Address{{Addr: address, ServerName: verify(address)}},
 		})
 	}
 	static := manual.NewBuilderWithScheme("leveret")

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -23,7 +22,7 @@ type endpoint struct {
 
 // handler makes the function that gRPC calls for each call of a method. Interceptors see what the caller does: the
 // generated messages, and errors that are a status.
-func (e *endpoint) handler(fullMethod string, newRequest func() proto.Message, handle grpc.UnaryHandler) methodHandler {
+func (e *endpoint) handler(fullMethod string, newRequest func() any, handle grpc.UnaryHandler) methodHandler {
 	inner := func(ctx context.Context, request any) (any, error) {
 		reply, err := handle(ctx, request)
 		if err != nil {
@@ -41,7 +40,7 @@ func (e *endpoint) handler(fullMethod string, newRequest func() proto.Message, h
 		}()
 		request := newRequest()
 		if err := decode(request); err != nil {
-			return nil, leveret.Errorf(leveret.InvalidArgument, "the request is not a %s: %s", nameOf(request), status.Convert(err).Message())
+			return nil, err // gRPC has sent it already
 		}
 		if interceptor == nil {
 			return inner(ctx, request)

@@ -61,14 +61,17 @@ func Unary[Q, R, PQ, PR any, MQ message[PQ], MR message[PR]](r *leveret.Request[
 		if err != nil {
 			return err
 		}
-		reply := new(PR)
-		if err := conn.Invoke(ctx, fullMethod, toRequest(request), reply, options...); err != nil {
+		in, out := toRequest(request), new(PR)
+		if err := conn.Invoke(ctx, fullMethod, in, out, options...); err != nil {
+			if _, invalid := proto.Marshal(MQ(in)); invalid != nil { // which gRPC finds only after it has begun the call
+				return leveret.Errorf(leveret.InvalidArgument, "the request cannot be encoded: %w", invalid)
+			}
 			return err
 		}
-		return r.SetReply(m, fromReply(reply))
+		return r.SetReply(m, fromReply(out))
 	}
 	b.serve = func(e *endpoint) methodHandler {
-		return e.handler(fullMethod, func() proto.Message { return MQ(new(PQ)) }, func(ctx context.Context, in any) (any, error) {
+		return e.handler(fullMethod, func() any { return new(PQ) }, func(ctx context.Context, in any) (any, error) {
 			request, ok := in.(*PQ)
 			if !ok {
 				return nil, leveret.Errorf(leveret.Internal, "an interceptor has made a %T of the request to %s", in, fullMethod)

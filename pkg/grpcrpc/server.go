@@ -89,8 +89,8 @@ func NewServer(h *leveret.Handlers, config ServerConfig, methods ...Method) (*Se
 	return s, nil
 }
 
-// GracefulStop answers health checks with NOT_SERVING, refuses new connections and calls, and returns when the calls
-// that run have ended. Stop ends it early.
+// GracefulStop reports NOT_SERVING to clients that watch the server's health, or ends their streams; refuses new connections
+// and calls; and returns when the calls that run have ended. Stop ends it early.
 func (s *Server) GracefulStop() {
 	s.health.Shutdown()
 	s.unwatch()

@@ -15,11 +15,15 @@ func TestCallerKeepsItsContract(t *testing.T) {
 	t.Parallel()
 	s := leverettest.NewSuite()
 	method := grpcrpc.Unary(s.Ask(), testv1.TestService_Ask_FullMethodName,
-		func(p leverettest.SuitePayload) *testv1.AskRequest { return &testv1.AskRequest{Do: p.Do, N: int64(p.N)} },
+		func(p leverettest.SuitePayload) *testv1.AskRequest {
+			return &testv1.AskRequest{Do: p.Do, N: int64(p.N)}
+		},
 		func(p *testv1.AskRequest) leverettest.SuitePayload {
 			return leverettest.SuitePayload{Do: p.GetDo(), N: int(p.GetN())}
 		},
-		func(p leverettest.SuitePayload) *testv1.AskResponse { return &testv1.AskResponse{Do: p.Do, N: int64(p.N)} },
+		func(p leverettest.SuitePayload) *testv1.AskResponse {
+			return &testv1.AskResponse{Do: p.Do, N: int64(p.N)}
+		},
 		func(p *testv1.AskResponse) leverettest.SuitePayload {
 			return leverettest.SuitePayload{Do: p.GetDo(), N: int(p.GetN())}
 		})
