@@ -20,6 +20,9 @@ func TestTagsHaveTheLimitsOfTheCode(t *testing.T) {
 		"Quantity maximum": strconv.Itoa(MaxQuantity), "Amount maximum": strconv.Itoa(MaxAmount),
 		"CustomerID maxLength": strconv.Itoa(maxText), "SKU maxLength": strconv.Itoa(maxText),
 		"CardToken maxLength": strconv.Itoa(maxText), "CardToken pattern": cardToken.String(),
+		"Email maxLength": strconv.Itoa(MaxEmail), "Name maxLength": strconv.Itoa(maxText),
+		"Password maxLength": strconv.Itoa(MaxPassword), "RefreshToken maxLength": strconv.Itoa(MaxRefreshToken),
+		"Keys maxItems": strconv.Itoa(MaxKeys), "KeyID maxLength": strconv.Itoa(maxText),
 	}
 	limit := regexp.MustCompile(`(maxItems|maximum|maxLength|pattern)=([^,]+)`)
 	seen := map[string]bool{}

@@ -24,6 +24,16 @@ var (
 		leveret.SubscribesTo(OrderPlaced, OrderCancelled),
 		leveret.Publishes(PaymentCaptured, PaymentVoided, PaymentRefunded))
 
+	// User registers customers and logs them in.
+	User = leveret.NewService("user",
+		leveret.Answers(RegisterUser, LogIn, ShowUser),
+		leveret.Calls(SetPassword, CheckPassword),
+		leveret.Publishes(UserRegistered))
+
+	// Auth keeps passwords and sessions, and signs tokens.
+	Auth = leveret.NewService("auth",
+		leveret.Answers(SetPassword, CheckPassword, RefreshTokens, LogOut, ListKeys))
+
 	// Catalog is the whole system.
-	Catalog = leveret.NewCatalog(Order, Inventory, Payment)
+	Catalog = leveret.NewCatalog(Order, Inventory, Payment, User, Auth)
 )

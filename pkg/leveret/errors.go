@@ -183,7 +183,8 @@ func RetryAfter(d time.Duration, err error) error {
 	e := &Error{Code: CodeOf(err), Message: messageOf(err), cause: err, after: max(d, 1)}
 	if inner, ok := errors.AsType[*Error](err); ok {
 		e.Reason, e.Fields = inner.Reason, inner.Fields
-	} else if err == nil {
+	}
+	if err == nil {
 		e.Code, e.Message = Unavailable, "try again later"
 	}
 	return e

@@ -27,12 +27,20 @@ type Store struct {
 	db *sql.DB
 }
 
-// Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The migrations
-// are goose's, in files named migrations/NNNNN_what.sql; the table of deliveries is created by Open itself. The caller
-// closes the store.
+// Open opens the file at path, creating it (with the mode 0600) and its folder if needed, and brings its tables up to
+// date. The migrations are goose's, in files named migrations/NNNNN_what.sql; the table of deliveries is created by
+// Open itself. The caller closes the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("the store's folder: %w", err)
+	}
+	// The file is its owner's alone, since it may hold secrets. SQLite gives the files beside it the same mode.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the store: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("the store: %w", err)
 	}
 	// SQLite allows one writer at a time. With a single connection, writers in this process queue fairly, which SQLite's
 	// busy handler does not guarantee; the busy handler serves only between processes.

@@ -1,0 +1,55 @@
+package auth
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/leveretmq/leveret/pkg/shop/store"
+)
+
+// An Audit is the content of the auth service's store, for checking the system from outside. It holds no secrets.
+type Audit struct {
+	// UserIDs are the users who have a password, sorted.
+	UserIDs []string `json:"user_ids"`
+	// Sessions counts sessions by what became of them.
+	Sessions Sessions `json:"sessions"`
+	// Keys counts the signing keys.
+	Keys       int                `json:"keys"`
+	Deliveries []store.Deliveries `json:"deliveries"`
+}
+
+// Sessions counts sessions.
+type Sessions struct {
+	Open      int `json:"open"`
+	LoggedOut int `json:"logged_out"`
+	// Reused counts those that ended because a refresh token was used twice.
+	Reused int `json:"reused"`
+}
+
+// ReadAudit reads the store at path. It writes nothing and does not block a worker that has the store open.
+func ReadAudit(ctx context.Context, path string) (Audit, error) {
+	var a Audit
+	err := store.View(ctx, path, func(q store.Querier) error {
+		rows, err := q.QueryContext(ctx, "SELECT user_id FROM credentials ORDER BY user_id")
+		if err != nil {
+			return err
+		}
+		a.UserIDs, err = store.Collect(rows, func(r *sql.Rows, id *string) error { return r.Scan(id) })
+		if err != nil {
+			return err
+		}
+		err = q.QueryRowContext(ctx, `
+			SELECT count(*) FILTER (WHERE end_reason = ''), count(*) FILTER (WHERE end_reason = 'logged_out'),
+				count(*) FILTER (WHERE end_reason = 'token_reused') FROM sessions`).
+			Scan(&a.Sessions.Open, &a.Sessions.LoggedOut, &a.Sessions.Reused)
+		if err != nil {
+			return err
+		}
+		if err := q.QueryRowContext(ctx, "SELECT count(*) FROM signing_keys").Scan(&a.Keys); err != nil {
+			return err
+		}
+		a.Deliveries, err = store.ReadDeliveries(ctx, q)
+		return err
+	})
+	return a, err
+}
