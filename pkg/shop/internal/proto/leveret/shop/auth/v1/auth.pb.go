@@ -24,12 +24,12 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// SetPasswordRequest gives a user a password.
+// SetPasswordRequest is a new user's password.
 type SetPasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The user: a UUID.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// The password. It is kept only as an argon2id hash.
+	// The password, 8 to 256 characters. It is kept only as an argon2id hash.
 	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -116,10 +116,11 @@ func (*SetPasswordResponse) Descriptor() ([]byte, []int) {
 	return file_leveret_shop_auth_v1_auth_proto_rawDescGZIP(), []int{1}
 }
 
-// CheckPasswordRequest logs a user in.
+// CheckPasswordRequest is what a user logs in with.
 type CheckPasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The user, a UUID; empty for a name that nobody has, so that finding out takes as long as a wrong password.
+	// The user: a UUID. Empty, or an id that no user has, if the caller does not know the user: the answer then takes as
+	// long as that to a wrong password.
 	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// The password.
 	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
@@ -568,7 +569,7 @@ type Key struct {
 	Crv string `protobuf:"bytes,3,opt,name=crv,proto3" json:"crv,omitempty"`
 	// The public key in base64url without padding.
 	X string `protobuf:"bytes,4,opt,name=x,proto3" json:"x,omitempty"`
-	// When the last token that is signed with it expires.
+	// When the last token that it may sign has expired. A later list may name a later time.
 	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

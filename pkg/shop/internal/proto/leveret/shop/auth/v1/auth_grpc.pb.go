@@ -33,25 +33,31 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // AuthService keeps passwords and issues tokens. An access token is checked with the keys of ListKeys, without a call.
+//
+// A field that is wrong is INVALID_ARGUMENT, and google.rpc.BadRequest names it. Other errors are listed with their
+// method, each with the reason that is in its google.rpc.ErrorInfo.
 type AuthServiceClient interface {
-	// SetPassword gives a user a password, in place of the one before. Errors:
+	// SetPassword sets the password of a new user. It is safe to repeat. Errors:
 	//
-	//	INVALID_ARGUMENT  a field is wrong; google.rpc.BadRequest names it
+	//	ALREADY_EXISTS  password_set: the user has another password
 	SetPassword(ctx context.Context, in *SetPasswordRequest, opts ...grpc.CallOption) (*SetPasswordResponse, error)
-	// CheckPassword logs a user in: it checks the password and issues tokens. An unknown user takes as long, and gets the
-	// same error, as a wrong password. Errors:
+	// CheckPassword begins a session if the password is right. An unknown user takes as long, and fails with the same
+	// error, as a wrong password. Errors:
 	//
-	//	UNAUTHENTICATED     the user or the password is wrong
-	//	RESOURCE_EXHAUSTED  too many tries; google.rpc.RetryInfo says when to try again
+	//	UNAUTHENTICATED     wrong_credentials
+	//	RESOURCE_EXHAUSTED  too_many_attempts, whatever the password; google.rpc.RetryInfo says when to try again
 	CheckPassword(ctx context.Context, in *CheckPasswordRequest, opts ...grpc.CallOption) (*CheckPasswordResponse, error)
-	// RefreshSession exchanges a refresh token for new tokens. Errors:
+	// RefreshSession exchanges a refresh token, which is then used up, for new tokens of the same session. Repeated with
+	// the same idempotency-key, it returns the same refresh token again for a short time; any other use of one that is
+	// used up ends the session. Errors:
 	//
-	//	UNAUTHENTICATED  the token is not known, has expired, was used before, or was logged out
+	//	UNAUTHENTICATED  token_invalid: it is unknown or used up, or its session has ended
+	//	UNAUTHENTICATED  token_expired
 	RefreshSession(ctx context.Context, in *RefreshSessionRequest, opts ...grpc.CallOption) (*RefreshSessionResponse, error)
-	// LogOut makes a refresh token, and those that were issued in exchange for it, worthless. Access tokens are good until
-	// they expire. Logging out again, or with an unknown token, is no error.
+	// LogOut ends the session of a refresh token. A token that is unknown, or whose session has ended, is no error. Access
+	// tokens of the session are good until they expire.
 	LogOut(ctx context.Context, in *LogOutRequest, opts ...grpc.CallOption) (*LogOutResponse, error)
-	// ListKeys returns the public keys that access tokens are signed with, those of tokens to come included.
+	// ListKeys returns the public keys that access tokens are signed with, those that will sign soon included.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 }
 
@@ -118,25 +124,31 @@ func (c *authServiceClient) ListKeys(ctx context.Context, in *ListKeysRequest, o
 // for forward compatibility.
 //
 // AuthService keeps passwords and issues tokens. An access token is checked with the keys of ListKeys, without a call.
+//
+// A field that is wrong is INVALID_ARGUMENT, and google.rpc.BadRequest names it. Other errors are listed with their
+// method, each with the reason that is in its google.rpc.ErrorInfo.
 type AuthServiceServer interface {
-	// SetPassword gives a user a password, in place of the one before. Errors:
+	// SetPassword sets the password of a new user. It is safe to repeat. Errors:
 	//
-	//	INVALID_ARGUMENT  a field is wrong; google.rpc.BadRequest names it
+	//	ALREADY_EXISTS  password_set: the user has another password
 	SetPassword(context.Context, *SetPasswordRequest) (*SetPasswordResponse, error)
-	// CheckPassword logs a user in: it checks the password and issues tokens. An unknown user takes as long, and gets the
-	// same error, as a wrong password. Errors:
+	// CheckPassword begins a session if the password is right. An unknown user takes as long, and fails with the same
+	// error, as a wrong password. Errors:
 	//
-	//	UNAUTHENTICATED     the user or the password is wrong
-	//	RESOURCE_EXHAUSTED  too many tries; google.rpc.RetryInfo says when to try again
+	//	UNAUTHENTICATED     wrong_credentials
+	//	RESOURCE_EXHAUSTED  too_many_attempts, whatever the password; google.rpc.RetryInfo says when to try again
 	CheckPassword(context.Context, *CheckPasswordRequest) (*CheckPasswordResponse, error)
-	// RefreshSession exchanges a refresh token for new tokens. Errors:
+	// RefreshSession exchanges a refresh token, which is then used up, for new tokens of the same session. Repeated with
+	// the same idempotency-key, it returns the same refresh token again for a short time; any other use of one that is
+	// used up ends the session. Errors:
 	//
-	//	UNAUTHENTICATED  the token is not known, has expired, was used before, or was logged out
+	//	UNAUTHENTICATED  token_invalid: it is unknown or used up, or its session has ended
+	//	UNAUTHENTICATED  token_expired
 	RefreshSession(context.Context, *RefreshSessionRequest) (*RefreshSessionResponse, error)
-	// LogOut makes a refresh token, and those that were issued in exchange for it, worthless. Access tokens are good until
-	// they expire. Logging out again, or with an unknown token, is no error.
+	// LogOut ends the session of a refresh token. A token that is unknown, or whose session has ended, is no error. Access
+	// tokens of the session are good until they expire.
 	LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error)
-	// ListKeys returns the public keys that access tokens are signed with, those of tokens to come included.
+	// ListKeys returns the public keys that access tokens are signed with, those that will sign soon included.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	mustEmbedUnimplementedAuthServiceServer()
 }
