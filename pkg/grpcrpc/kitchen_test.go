@@ -82,7 +82,7 @@ func (k *kitchen) serve(t *testing.T, l net.Listener, f answer, config grpcrpc.S
 }
 
 // run runs a server until the test ends.
-func run(t *testing.T, server interface {
+func run(t testing.TB, server interface {
 	Serve(l net.Listener) error
 	Stop()
 }, l net.Listener,
@@ -152,7 +152,7 @@ type listener struct {
 	refuse int // how many more
 }
 
-func listen(t *testing.T) *listener {
+func listen(t testing.TB) *listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
