@@ -1,6 +1,6 @@
 # Every target is a short command that also works without make: run the lines below it.
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test race lint fmt bench cover tools build docker ci clean
+.PHONY: help demo dev test race lint fmt bench cover tools build docker proto ci clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-8s %s\n", $$1, $$2 }'
@@ -39,6 +39,11 @@ build: ## leveret and the services into bin/, static
 
 docker: ## start RabbitMQ and all services in containers, and wait until they are ready
 	docker compose up --build --wait
+
+proto: ## check the .proto files, and generate their Go code; the first run builds buf (some minutes)
+	go tool -modfile=buf.mod buf lint
+	go tool -modfile=buf.mod buf format --write
+	go tool -modfile=buf.mod buf generate
 
 ci: ## everything that must hold before a change is merged
 	.ci/run

@@ -16,11 +16,11 @@ import (
 // each that is checked: it belongs to the service [Suite.Client], and what it sends and calls is served by
 // [Suite.Handlers].
 type Suite struct {
-	do       *leveret.Command[suitePayload]
-	done     *leveret.Event[suitePayload]
-	ask      *leveret.Request[suitePayload, suitePayload]
-	foreign  *leveret.Command[suitePayload] // undeclared, as is the next
-	stranger *leveret.Request[suitePayload, suitePayload]
+	do       *leveret.Command[SuitePayload]
+	done     *leveret.Event[SuitePayload]
+	ask      *leveret.Request[SuitePayload, SuitePayload]
+	foreign  *leveret.Command[SuitePayload] // undeclared, as is the next
+	stranger *leveret.Request[SuitePayload, SuitePayload]
 	client   *leveret.Service
 	handlers *leveret.Handlers
 	began    chan struct{} // a handler waits for its context to end
@@ -29,14 +29,14 @@ type Suite struct {
 	received []*leveret.Message
 }
 
-// suitePayload is what everything in a suite carries. Do says what the handler of a request does.
-type suitePayload struct {
+// SuitePayload is what everything in a suite carries. Do says what the handler of a request does.
+type SuitePayload struct {
 	Do string `json:"do"`
 	N  int    `json:"n"`
 }
 
 // Validate implements the interface by which payloads are validated.
-func (p suitePayload) Validate() error {
+func (p SuitePayload) Validate() error {
 	if p.N < 0 {
 		return errors.New("n: must not be negative")
 	}
@@ -51,11 +51,11 @@ const patience = 30 * time.Second
 // NewSuite makes a suite.
 func NewSuite() *Suite {
 	s := &Suite{
-		do:       leveret.NewCommand[suitePayload]("suite.do"),
-		done:     leveret.NewEvent[suitePayload]("suite-client.done"),
-		ask:      leveret.NewRequest[suitePayload, suitePayload]("suite.ask", leveret.Timeout(patience)),
-		foreign:  leveret.NewCommand[suitePayload]("suite.foreign"),
-		stranger: leveret.NewRequest[suitePayload, suitePayload]("suite.stranger"),
+		do:       leveret.NewCommand[SuitePayload]("suite.do"),
+		done:     leveret.NewEvent[SuitePayload]("suite-client.done"),
+		ask:      leveret.NewRequest[SuitePayload, SuitePayload]("suite.ask", leveret.Timeout(patience)),
+		foreign:  leveret.NewCommand[SuitePayload]("suite.foreign"),
+		stranger: leveret.NewRequest[SuitePayload, SuitePayload]("suite.stranger"),
 		began:    make(chan struct{}, 1),
 	}
 	s.client = leveret.NewService("suite-client", leveret.Sends(s.do), leveret.Publishes(s.done), leveret.Calls(s.ask))
@@ -73,14 +73,17 @@ func (s *Suite) Client() *leveret.Service { return s.client }
 // Handlers returns what serves the messages. The test runs them behind the transport: in a worker, for instance.
 func (s *Suite) Handlers() *leveret.Handlers { return s.handlers }
 
-func (s *Suite) take(ctx context.Context, _ suitePayload) error {
+// Ask returns the request that is called, for a caller that has to know its types.
+func (s *Suite) Ask() *leveret.Request[SuitePayload, SuitePayload] { return s.ask }
+
+func (s *Suite) take(ctx context.Context, _ SuitePayload) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.received = append(s.received, leveret.MessageFrom(ctx))
 	return nil
 }
 
-func (s *Suite) answer(ctx context.Context, p suitePayload) (suitePayload, error) {
+func (s *Suite) answer(ctx context.Context, p SuitePayload) (SuitePayload, error) {
 	_ = s.take(ctx, p)
 	switch p.Do {
 	case "wait":
@@ -94,7 +97,7 @@ func (s *Suite) answer(ctx context.Context, p suitePayload) (suitePayload, error
 	case "panic":
 		panic("a secret")
 	default:
-		return suitePayload{Do: "answered", N: p.N + 1}, nil
+		return SuitePayload{Do: "answered", N: p.N + 1}, nil
 	}
 }
 
@@ -127,8 +130,8 @@ func (s *Suite) TestSender(tb testing.TB, c SenderCase) {
 	defer cancel()
 	t := suiteTest{tb}
 
-	t.nil("a command", s.do.Send(ctx, c.Sender, suitePayload{N: 1}, leveret.MessageID("suite-1"), leveret.Header("tenant", "blue"), leveret.Conversation("talk")))
-	t.nil("an event", s.done.Publish(ctx, c.Sender, suitePayload{N: 2}, leveret.MessageID("suite-2")))
+	t.nil("a command", s.do.Send(ctx, c.Sender, SuitePayload{N: 1}, leveret.MessageID("suite-1"), leveret.Header("tenant", "blue"), leveret.Conversation("talk")))
+	t.nil("an event", s.done.Publish(ctx, c.Sender, SuitePayload{N: 2}, leveret.MessageID("suite-2")))
 	for id, contract := range map[string]leveret.Contract{"suite-1": s.do, "suite-2": s.done} {
 		m := t.taken(c, id)
 		t.is(m.Contract == contract, "the message %s is taken as another contract's: %v", id, m.Contract)
@@ -142,7 +145,7 @@ func (s *Suite) TestSender(tb testing.TB, c SenderCase) {
 	var all sync.WaitGroup
 	for i := range 50 {
 		all.Go(func() {
-			t.nil("one of fifty", s.do.Send(ctx, c.Sender, suitePayload{N: i}, leveret.MessageID(fmt.Sprintf("suite-many-%d", i))))
+			t.nil("one of fifty", s.do.Send(ctx, c.Sender, SuitePayload{N: i}, leveret.MessageID(fmt.Sprintf("suite-many-%d", i))))
 		})
 	}
 	all.Wait()
@@ -150,16 +153,16 @@ func (s *Suite) TestSender(tb testing.TB, c SenderCase) {
 		t.taken(c, fmt.Sprintf("suite-many-%d", i))
 	}
 
-	t.refused("an invalid payload", s.do.Send(ctx, c.Sender, suitePayload{N: -1}, leveret.MessageID("never")), leveret.InvalidArgument)
-	t.refused("an undeclared contract", s.foreign.Send(ctx, c.Sender, suitePayload{}, leveret.MessageID("never")), leveret.FailedPrecondition, leveret.ErrUndeclared)
+	t.refused("an invalid payload", s.do.Send(ctx, c.Sender, SuitePayload{N: -1}, leveret.MessageID("never")), leveret.InvalidArgument)
+	t.refused("an undeclared contract", s.foreign.Send(ctx, c.Sender, SuitePayload{}, leveret.MessageID("never")), leveret.FailedPrecondition, leveret.ErrUndeclared)
 	ended, end := context.WithCancel(ctx)
 	end()
-	t.refused("a context that has ended", s.do.Send(ended, c.Sender, suitePayload{}, leveret.MessageID("never")), nil, context.Canceled)
+	t.refused("a context that has ended", s.do.Send(ended, c.Sender, SuitePayload{}, leveret.MessageID("never")), nil, context.Canceled)
 	if c.Disconnect != nil {
 		c.Disconnect()
 		short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 		defer cancel()
-		t.refused("no connection", s.do.Send(short, c.Sender, suitePayload{}, leveret.MessageID("never")), nil, context.DeadlineExceeded)
+		t.refused("no connection", s.do.Send(short, c.Sender, SuitePayload{}, leveret.MessageID("never")), nil, context.DeadlineExceeded)
 	}
 	for _, m := range c.Taken() {
 		t.is(m.ID != "never", "a message was taken though Send returned an error that is not leveret.ErrOutcomeUnknown")
@@ -182,8 +185,8 @@ func (s *Suite) TestCaller(tb testing.TB, c CallerCase) {
 	ctx, cancel := context.WithTimeout(tb.Context(), 8*patience)
 	defer cancel()
 	t := suiteTest{tb}
-	call := func(ctx context.Context, do string, n int, options ...leveret.SendOption) (suitePayload, error) {
-		return s.ask.Call(ctx, c.Caller, suitePayload{Do: do, N: n}, options...)
+	call := func(ctx context.Context, do string, n int, options ...leveret.SendOption) (SuitePayload, error) {
+		return s.ask.Call(ctx, c.Caller, SuitePayload{Do: do, N: n}, options...)
 	}
 
 	var all sync.WaitGroup
@@ -215,7 +218,7 @@ func (s *Suite) TestCaller(tb testing.TB, c CallerCase) {
 	before := len(s.messages())
 	_, err = call(ctx, "", -1)
 	t.refused("an invalid request", err, leveret.InvalidArgument)
-	_, err = s.stranger.Call(ctx, c.Caller, suitePayload{})
+	_, err = s.stranger.Call(ctx, c.Caller, SuitePayload{})
 	t.refused("an undeclared request", err, leveret.FailedPrecondition, leveret.ErrUndeclared)
 	ended, end := context.WithCancel(ctx)
 	end()
@@ -248,7 +251,7 @@ func (s *Suite) TestCaller(tb testing.TB, c CallerCase) {
 
 // interrupted checks how a call ends that is interrupted while its handler runs.
 func (s *Suite) interrupted(ctx context.Context, t suiteTest, what string, code leveret.Code, wraps error,
-	call func(context.Context, string, int, ...leveret.SendOption) (suitePayload, error),
+	call func(context.Context, string, int, ...leveret.SendOption) (SuitePayload, error),
 	interrupt func(context.Context) (context.Context, func()),
 ) {
 	t.Helper()

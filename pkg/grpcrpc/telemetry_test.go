@@ -1,0 +1,71 @@
+package grpcrpc_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/baggage"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/leveretmq/leveret/pkg/grpcrpc"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// The caller's trace and baggage go on in the handler, with instrumentation and without.
+func TestTraceTravels(t *testing.T) {
+	t.Parallel()
+	recorder := tracetest.NewSpanRecorder()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
+	for _, instrumented := range []bool{false, true} {
+		var serverConfig grpcrpc.ServerConfig
+		var config grpcrpc.CallerConfig
+		reader := sdkmetric.NewManualReader()
+		meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+		if instrumented {
+			serverConfig = grpcrpc.ServerConfig{TracerProvider: provider, MeterProvider: meters}
+			config = grpcrpc.CallerConfig{TracerProvider: provider, MeterProvider: meters}
+		}
+		k := newKitchen()
+		var there trace.SpanContext
+		var parent any
+		var tenant string
+		config.Addresses = []string{k.start(t, func(ctx context.Context, q question) (question, error) {
+			there, tenant = trace.SpanContextFromContext(ctx), baggage.FromContext(ctx).Member("tenant").Value()
+			parent = leveret.MessageFrom(ctx).Headers["traceparent"]
+			return echo(ctx, q)
+		}, serverConfig)}
+		c := k.callerOf(t, config)
+		member, err := baggage.NewMember("tenant", "blue")
+		require.NoError(t, err)
+		carried, err := baggage.New(member)
+		require.NoError(t, err)
+		ctx, here := provider.Tracer("test").Start(baggage.ContextWithBaggage(t.Context(), carried), "here")
+		_, _, err = k.call(ctx, c, question{})
+		here.End()
+		require.NoError(t, err)
+		require.Equal(t, here.SpanContext().TraceID(), there.TraceID())
+		require.Equal(t, instrumented, there.SpanID() != here.SpanContext().SpanID())
+		require.NotEmpty(t, parent)
+		require.Equal(t, "blue", tenant)
+
+		// A message that carries a trace of its own, such as one that is replayed, stays in it.
+		const own = "0af7651916cd43dd8448eb211c80319c"
+		_, _, err = k.call(ctx, c, question{}, leveret.Header("traceparent", "00-"+own+"-b7ad6b7169203331-01"))
+		require.NoError(t, err)
+		require.Equal(t, own, there.TraceID().String())
+
+		var metrics metricdata.ResourceMetrics
+		require.NoError(t, reader.Collect(t.Context(), &metrics))
+		require.Equal(t, instrumented, len(metrics.ScopeMetrics) > 0)
+	}
+	kinds := make(map[trace.SpanKind]int)
+	for _, span := range recorder.Ended() {
+		kinds[span.SpanKind()]++
+	}
+	require.Equal(t, 2, kinds[trace.SpanKindClient])
+}
