@@ -35,6 +35,11 @@ var (
 	Auth = leveret.NewService("auth",
 		leveret.Answers(SetPassword, CheckPassword, RefreshTokens, LogOut, ListKeys))
 
-	// Catalog is the whole system.
-	Catalog = leveret.NewCatalog(Order, Inventory, Payment, User, Auth)
+	// Gateway is the REST API of the shop's customers. What it offers them is its own: see package gateway.
+	Gateway = leveret.NewService("gateway",
+		leveret.Sends(PlaceOrder),
+		leveret.Calls(ShowOrder, ListOrders, CancelOrder, RegisterUser, LogIn, ShowUser, RefreshTokens, LogOut, ListKeys))
+
+	// Catalog is the whole system, but for services that only listen: see package notify.
+	Catalog = leveret.NewCatalog(Gateway, Order, Inventory, Payment, User, Auth)
 )

@@ -24,6 +24,9 @@ type Method struct {
 	wrong    error
 }
 
+// Contract returns the request that the method is bound to; nil for the zero Method.
+func (m Method) Contract() leveret.Contract { return m.contract }
+
 // methodHandler is the Handler of a [grpc.MethodDesc].
 type methodHandler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
 

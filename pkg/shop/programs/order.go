@@ -2,27 +2,44 @@ package programs
 
 import (
 	"context"
+	"slices"
 
+	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Order returns orderd, which accepts orders and sees each one through.
+// Order returns orderd, which accepts orders and sees each one through. Its own setting is order.payment.transport.
 func Order() service.Program {
 	return service.Program{
 		Service:   queues.Order,
 		About:     "orderd accepts orders and sees each one through to confirmation or cancellation.",
-		Defaults:  map[string]string{"health.address": "127.0.0.1:8091"},
+		Defaults:  listens("order", "127.0.0.1:8091"),
+		Keys:      slices.Concat(orderKeys(), addressKeys()),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
+			var own struct {
+				Transport string `config:"transport"`
+			}
+			if err := rt.Decode("order.payment", &own); err != nil {
+				return err
+			}
 			s, err := order.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {
 				return err
 			}
 			keep(rt, s.Store)
-			order.New(s, rt.Client, rt.Client).Register(rt.Handlers)
-			return nil
+			payment, err := caller(rt, own.Transport, "payment")
+			if err != nil {
+				return err
+			}
+			order.New(s, rt.Client, payment).Register(rt.Handlers)
+			return serve(rt)
 		},
 	}
+}
+
+func orderKeys() []config.Key {
+	return []config.Key{transport("order.payment.transport", "order asks payment to authorise a payment", overHTTP, overGRPC, overAMQP)}
 }

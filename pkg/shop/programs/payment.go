@@ -15,7 +15,7 @@ func Payment() service.Program {
 	return service.Program{
 		Service:   queues.Payment,
 		About:     "paymentd authorises, captures, voids and refunds payments.",
-		Defaults:  map[string]string{"health.address": "127.0.0.1:8093"},
+		Defaults:  listens("payment", "127.0.0.1:8093"),
 		Keys:      paymentKeys(),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
@@ -31,7 +31,7 @@ func Payment() service.Program {
 			}
 			keep(rt, s.Store)
 			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Handlers)
-			return nil
+			return serve(rt, methods("payment")...)
 		},
 	}
 }

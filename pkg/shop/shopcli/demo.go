@@ -2,6 +2,7 @@ package shopcli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -15,10 +16,11 @@ import (
 )
 
 type demoOptions struct {
-	orders  int
-	keep    bool
-	timeout time.Duration
-	verbose bool
+	orders    int
+	transport string
+	keep      bool
+	timeout   time.Duration
+	verbose   bool
 }
 
 // The permitted number of orders. Fewer would not include some of each kind.
@@ -33,23 +35,29 @@ func Demo(app *cli.App) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "demo",
 		GroupID: "run",
-		Short:   "See it work and prove it: orders under load, a worker killed in the middle, and the ledger",
+		Short:   "See it work and prove it: orders under load, two services killed in the middle, and the ledger",
 		Long: `See it work and prove it.
 
-Starts a private RabbitMQ (or uses the configured one, in a separate virtual host) and the three services in separate
-processes, sends orders as commands, kills the payment service with SIGKILL halfway through, and restarts it. Some of the
-orders are out of stock, some are declined, and some are malformed. When all orders are finished, the demo reads the
-services' own stores and the dead-letter queues, and prints the ledger: what was sent, how it ended, and whether anything
-was lost, charged twice or reserved twice.
+Starts a private RabbitMQ (or uses the configured one, in a separate virtual host) and all services, each in its own
+process, with mutual TLS between them. Customers register, log in and place orders through the REST API. In the middle,
+the payment service and then the order service are killed with SIGKILL and restarted. Some of the orders are out of stock,
+some are declined, some are cancelled by their customers, and some are malformed. When all orders are finished, the demo
+reads the services' own stores and the dead-letter queues, and prints the ledger: what was accepted, how it ended, and
+whether anything was lost, charged twice or reserved twice.
 
-Exit codes: 1 if anything was lost or doubled, if an order did not end as expected or within --timeout, or if the payment
-service was not killed; 7 if RabbitMQ ended. In these cases, the stores and logs are kept.`,
+The services call each other as they do by default: over HTTP, and user calls auth over gRPC. With --transport amqp, all
+of them call each other by requests and replies over RabbitMQ.
+
+Exit codes: 1 if anything was lost or doubled, if an order did not end as expected or within --timeout, or if the services
+were not killed; 7 if RabbitMQ ended. In these cases, the stores and logs are kept.`,
 		Args:    cli.Arguments(0, 0),
-		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
+		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo --transport amqp\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
 	}
 	f := cmd.Flags()
 	f.IntVarP(&o.orders, "orders", "n", 500, fmt.Sprintf("how many orders, %d to %d", fewestOrders, mostOrders))
+	f.StringVar(&o.transport, "transport", transportDefault, "how the services call each other: default or amqp")
+	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions([]string{transportDefault, transportAMQP}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and print where the management UI is")
 	f.DurationVar(&o.timeout, "timeout", 2*time.Minute, "how long the orders may take to finish")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print where the broker comes from, and what is fetched")
@@ -60,10 +68,12 @@ func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 	switch {
 	case o.orders < fewestOrders || o.orders > mostOrders:
 		return cli.Fail(cli.ExitUsage, "", "--orders is %d; it must be between %d and %d", o.orders, fewestOrders, mostOrders)
+	case o.transport != transportDefault && o.transport != transportAMQP:
+		return cli.Fail(cli.ExitUsage, "", "--transport is %q; it must be default or amqp", o.transport)
 	case o.timeout <= 0:
 		return cli.Fail(cli.ExitUsage, "", "--timeout is %v; it must be positive", o.timeout)
 	}
-	d := &demonstration{app: app, demoOptions: o, patience: time.Minute}
+	d := &demonstration{app: app, demoOptions: o, patience: time.Minute, secret: rand.Text()}
 	result, err := d.run(ctx)
 	if err != nil {
 		return err
@@ -91,8 +101,17 @@ type demonstration struct {
 	// patience limits the wait for a single answer of the broker.
 	patience time.Duration
 
-	crashed, tooSlow bool
+	shoppers []*shopper
+	secret   string   // the customers' password
+	killed   []string // the services that were killed
+	tooSlow  bool
 }
+
+// How the services call each other.
+const (
+	transportDefault = "default"
+	transportAMQP    = "amqp"
+)
 
 // paymentDelay is the delay of the simulated card processor. It is long enough for a crash to interrupt something.
 const paymentDelay = "25ms"
@@ -104,6 +123,7 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 		return nil, err
 	}
 	s := d.system
+	s.transport = d.transport
 	s.extra["payment"] = []string{"LEVERET_PAYMENT_DELAY=" + paymentDelay}
 	kept := false
 	defer func() {
@@ -158,17 +178,19 @@ func (d *demonstration) watched(ctx context.Context) (*result, error) {
 	return r, err
 }
 
-// play starts the services, sends the orders, kills and restarts the payment service, waits until all orders are
-// finished, and draws up the ledger.
+// play starts the services, has customers place orders, kills and restarts services, waits until all orders are finished,
+// and draws up the ledger.
 func (d *demonstration) play(ctx context.Context) (*result, error) {
-	orders, err := placements(d.orders)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the placing if something else fails
+	orders, err := placements(d.orders, customers)
 	if err != nil {
 		return nil, err
 	}
 	if err := d.system.writeConfig(); err != nil {
 		return nil, err
 	}
-	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
+	if err := d.start(ctx, d.system.services()...); err != nil {
 		return nil, err
 	}
 	conn, client, err := d.connect(ctx)
@@ -181,22 +203,38 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 		_ = client.Close(ctx) // nothing is in flight, unless play has failed
 		_ = conn.Close(ctx)
 	}()
-	begun := time.Now()
-	sent, err := d.send(ctx, client, orders)
+	if err := d.signUp(ctx); err != nil {
+		return nil, err
+	}
+	d.app.Note("registered %d customers; they place %d orders at %s", customers, len(orders), d.system.gatewayURL())
+	p := d.place(ctx, client, orders)
+	err = d.await(ctx, conn, p, expected(orders))
+	if err != nil || d.tooSlow {
+		cancel()
+	}
+	<-p.done
 	if err != nil {
 		return nil, err
 	}
-	d.app.Note("sent %d orders, confirmed by the broker, in %s", len(sent), rounded(time.Since(begun)))
-	if err := d.await(ctx, conn, orders); err != nil {
-		return nil, err
-	}
+	d.app.Note("sent %d orders, and all are settled", len(orders))
+	listed := d.checkLists(ctx, p)
 	// Drain first, so that the stores and queues are final when they are read.
 	d.app.Note("draining the services, and reading their stores …")
 	left, err := d.drain(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	return d.judge(ctx, conn, orders, sent, left)
+	return d.judge(ctx, conn, p, left, listed)
+}
+
+// expected counts the orders that will be accepted.
+func expected(orders []placement) (n int) {
+	for _, o := range orders {
+		if !o.refused {
+			n++
+		}
+	}
+	return n
 }
 
 // start starts services and waits until they are ready.
@@ -225,7 +263,7 @@ func (d *demonstration) start(ctx context.Context, names ...string) error {
 // message that is still being handled, a redelivery after the crash for example, and whose outcome is sent to a service
 // that has ended by then. So drain restarts the services to handle what is left, a limited number of times.
 func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int, err error) {
-	services := []string{"order", "inventory", "payment"}
+	services := d.system.services()
 	for round := 0; ; round++ {
 		if err := d.terminate(ctx, services); err != nil {
 			return 0, err
@@ -248,16 +286,18 @@ func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int
 	}
 }
 
-// terminate ends services with SIGTERM and waits until they have drained.
+// terminate ends services with SIGTERM, all at once, and waits until they have drained.
 func (d *demonstration) terminate(ctx context.Context, services []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for _, name := range services {
-		if err := d.workers[name].stop(ctx); err != nil {
-			return err
-		}
+		terminate(d.workers[name].cmd.Process)
 	}
-	return nil
+	var errs []error
+	for _, name := range services {
+		errs = append(errs, d.workers[name].stop(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // stop ends all services that are still running.
@@ -289,7 +329,7 @@ func (d *demonstration) keepEvidence() {
 // leave restarts the services and lets them and the node outlive this process.
 func (d *demonstration) leave(ctx context.Context) error {
 	d.system.outlive = true
-	if err := d.start(ctx, "inventory", "order", "payment"); err != nil {
+	if err := d.start(ctx, d.system.services()...); err != nil {
 		return err
 	}
 	if d.system.broker.About().Dir == "" { // a broker that was already running
@@ -305,11 +345,12 @@ func (d *demonstration) printKept() {
 	s, name := d.system, invocation(d.app)
 	d.app.Note(`
 Everything is still running:
+  REST API        %s, described in %s/openapi.json
   management UI   %s   user %s, password %s
   AMQP            %s
   try             %s --config %s queues
                   %s --config %s contracts show order.place --example | %s --config %s send order.place -f -
   to end it       %s`,
-		s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url),
+		s.gatewayURL(), s.gatewayURL(), s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url),
 		name, s.configFile(), name, s.configFile(), name, s.configFile(), d.hint)
 }

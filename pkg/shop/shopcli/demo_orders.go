@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/shop/inventory"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
@@ -15,41 +16,63 @@ import (
 
 // A placement is one order of the demo, with its expected outcome.
 type placement struct {
-	// id is the id of the message and, if the body is an order, of the order.
-	id   string
-	body []byte
-	// want is the expected status. The zero status means that the body is malformed and must be dead-lettered.
-	want order.Status
+	// key is the Idempotency-Key under which a customer places the order. Of a message that is sent directly, it is the
+	// message's id.
+	key string
+	// customer is which of the customers places the order.
+	customer int
+	body     []byte
+	// direct sends the body to the order service's queue, past the REST API, as any program can that may use the broker.
+	direct bool
+	// twice places the order again under the same key, as a customer does who has lost the answer.
+	twice bool
+	// cancel has the customer cancel the order at once.
+	cancel bool
+	// refused is whether the REST API must refuse the order.
+	refused bool
+	// want are the statuses in which the order may end. A direct message has none: it is malformed, and must be
+	// dead-lettered.
+	want []order.Status
 }
 
-// malformed reports whether the message must be dead-lettered.
-func (p placement) malformed() bool { return p.want == order.Status{} }
+// The statuses in which the demo's orders end.
+var (
+	confirmed  = order.Status{State: order.StateConfirmed}
+	outOfStock = order.Status{State: order.StateCancelled, Reason: queues.CancelOutOfStock}
+	declined   = order.Status{State: order.StateCancelled, Reason: queues.CancelDeclined}
+	requested  = order.Status{State: order.StateCancelled, Reason: queues.CancelRequested}
+)
 
-// placements returns n orders. Of every thirty, twenty-seven will be confirmed, one is out of stock, one has a card
-// that is declined, and one is malformed.
-func placements(n int) ([]placement, error) {
+// placements returns n orders of several customers. Of every thirty, twenty-four will be confirmed, two are cancelled by
+// their customer, if they are not confirmed by then, one is out of stock, one has a card that is declined, one is
+// malformed, and one is a malformed message sent directly to the queue.
+func placements(n, customers int) ([]placement, error) {
 	all := make([]placement, 0, n)
 	for i := range n {
-		id, err := uuid.NewV7()
+		key, err := uuid.NewV7()
 		if err != nil {
-			return nil, fmt.Errorf("make an id: %w", err)
+			return nil, fmt.Errorf("make a key: %w", err)
 		}
-		p := placement{id: id.String()}
+		p := placement{key: key.String(), customer: i % customers, twice: i%10 == 5, want: []order.Status{confirmed}}
 		r := queues.PlaceOrderCommand{
-			OrderID: p.id, CustomerID: fmt.Sprintf("customer-%d", i%40+1), CardToken: payment.TokenVisa,
+			OrderID: p.key, CustomerID: "demo", CardToken: payment.TokenVisa,
 			Lines: []queues.OrderLine{line(inventory.SKUPlenty, 1+i%3, 490), line("MUG-BLUE", 1, 1250)},
 		}
 		switch i % 30 {
 		case 4:
-			r.Lines[1].SKU, p.want = inventory.SKUSoldOut, order.Status{State: order.StateCancelled, Reason: queues.CancelOutOfStock}
+			r.Lines[1].SKU, p.want = inventory.SKUSoldOut, []order.Status{outOfStock}
+		case 8, 18:
+			p.cancel, p.want = true, []order.Status{requested, confirmed}
 		case 13:
-			r.CardToken, p.want = declined[i/30%len(declined)], order.Status{State: order.StateCancelled, Reason: queues.CancelDeclined}
+			r.CardToken, p.want = declinedCards[i/30%len(declinedCards)], []order.Status{declined}
 		case 22:
-			p.body = malformed[i/30%len(malformed)](r)
-		default:
-			p.want = order.Status{State: order.StateConfirmed}
+			p.direct, p.want = true, nil
+		case 26:
+			p.refused, p.want = true, nil
 		}
-		if !p.malformed() {
+		if p.direct || p.refused {
+			p.body = malformed[i/30%len(malformed)](r)
+		} else {
 			p.body = encoded(r)
 		}
 		all = append(all, p)
@@ -63,7 +86,7 @@ func line(sku string, quantity int, price int64) queues.OrderLine {
 	return queues.OrderLine{SKU: sku, Quantity: quantity, UnitPrice: queues.Money{Amount: price, Currency: "EUR"}}
 }
 
-var declined = []string{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
+var declinedCards = []leveret.Secret{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
 
 // malformed are the kinds of malformed bodies.
 var malformed = []func(queues.PlaceOrderCommand) []byte{
@@ -71,10 +94,12 @@ var malformed = []func(queues.PlaceOrderCommand) []byte{
 	func(r queues.PlaceOrderCommand) []byte { r.Lines[0].UnitPrice.Amount = -490; return encoded(r) },        // a negative price
 	func(queues.PlaceOrderCommand) []byte { return []byte(`{"order_id": 7, "lines": "two of everything"}`) }, // wrong types
 	func(queues.PlaceOrderCommand) []byte { return nil },                                                     // nothing
-	func(r queues.PlaceOrderCommand) []byte { r.CustomerID = ""; return encoded(r) },                         // a missing field
+	func(r queues.PlaceOrderCommand) []byte { r.CardToken = ""; return encoded(r) },                          // a missing field
 	func(queues.PlaceOrderCommand) []byte { return []byte("null") },
 }
 
+// encoded returns a command as JSON. As the body of a request to the REST API it has two fields too many, which do no
+// harm there.
 func encoded(r queues.PlaceOrderCommand) []byte {
 	body, err := json.Marshal(r)
 	if err != nil {

@@ -23,9 +23,15 @@ import (
 // A result is the ledger of a demo. Its JSON form is a stable interface.
 type result struct {
 	OK bool `json:"ok"`
-	// Sent is the number of messages confirmed by the broker. Each of them is confirmed, cancelled, dead-lettered,
-	// undecided or lost.
-	Sent      int            `json:"sent"`
+	// Transport is how the services called each other: default or amqp.
+	Transport string `json:"transport"`
+	// Sent is the number of orders that got an answer. Each of them was refused, or is confirmed, cancelled,
+	// dead-lettered, undecided or lost: those that were not refused were confirmed by the broker.
+	Sent int `json:"sent"`
+	// Refused counts orders that the REST API has refused, by error code.
+	Refused map[string]int `json:"refused"`
+	// Repeated counts how often customers placed an order again, because they got no answer or wanted to.
+	Repeated  int            `json:"repeated"`
 	Confirmed int            `json:"confirmed"`
 	Cancelled map[string]int `json:"cancelled"`
 	// DeadLettered counts by error code.
@@ -35,8 +41,11 @@ type result struct {
 	// ChargedTwice and ReservedTwice count orders.
 	ChargedTwice  int `json:"charged_twice"`
 	ReservedTwice int `json:"reserved_twice"`
-	// Crashed reports whether the payment service was killed, as it should be.
-	Crashed bool `json:"crashed"`
+	// Users is the number of customers who registered, according to the stores.
+	Users int `json:"users"`
+	// Crashed reports whether the services were killed, as they should be; Killed names them.
+	Crashed bool     `json:"crashed"`
+	Killed  []string `json:"killed"`
 	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back.
 	Redelivered int `json:"redelivered"`
 	Retried     int `json:"retried"`
@@ -67,22 +76,35 @@ type resultIDs struct {
 	ReservedTwice []string `json:"reserved_twice"`
 }
 
-const checked = "recomputed from the three services' own stores and the dead-letter queues, after all services had drained; " +
+const checked = "recomputed from the services' own stores and the dead-letter queues, after all services had drained; " +
 	"without using any of the sender's counters"
 
-// judge draws up the ledger. The services must have drained; left is the number of messages left in their queues.
-func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []placement, sent []string, left int) (*result, error) {
+// judge draws up the ledger. The services must have drained; left is the number of messages left in their queues, and
+// listed what was wrong with the customers' lists of orders.
+func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placing, left int, listed []string) (*result, error) {
 	s := d.system
 	dead, codes, err := d.deadLetters(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
 	var valid, nonsense []string
-	for _, o := range orders {
-		if o.malformed() {
+	refused, repeated, sent := map[string]int{}, 0, 0
+	for _, o := range p.orders {
+		if o.id != "" {
+			sent++
+		}
+		repeated += max(o.tries-1, 0)
+		switch {
+		case o.refusal != nil:
+			refused[o.refusal.Code]++
+		case o.id == "": // not placed in time
+		case o.direct:
 			nonsense = append(nonsense, o.id)
-		} else {
+		default:
 			valid = append(valid, o.id)
+		}
+		if o.twice && o.refusal == nil && !o.direct {
+			repeated++
 		}
 	}
 	l, err := ledger.Read(ctx, s.paths(), valid)
@@ -93,12 +115,18 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []
 	if err != nil {
 		return nil, err
 	}
+	users, wrongUsers, err := d.checkUsers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	lost := slices.DeleteFunc(append(l.Lost, nonsense...), func(id string) bool { return dead[id] })
 	r := &result{
-		Sent: len(sent), Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
+		Transport: d.transport, Sent: sent, Refused: refused, Repeated: repeated,
+		Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
 		Undecided: len(l.Undecided), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
-		Crashed: d.crashed, Redelivered: l.Redelivered, Retried: l.Retried, LeftInQueues: left,
-		Wrong:   append(l.Wrong, unexpected(orders, audit, dead)...),
+		Users: users, Crashed: len(d.killed) == len(kills), Killed: list(d.killed),
+		Redelivered: l.Redelivered, Retried: l.Retried, LeftInQueues: left,
+		Wrong:   slices.Concat(l.Wrong, p.wrong, listed, wrongUsers, unexpected(p.orders, audit, dead)),
 		Latency: resultLatency{ms(l.Latency.P50), ms(l.Latency.P95), ms(l.Latency.P99), ms(l.Latency.Max)},
 		Broker:  s.broker.Version(), Checked: checked,
 		IDs: resultIDs{list(lost), list(l.Undecided), list(l.ChargedTwice), list(l.ReservedTwice)},
@@ -109,8 +137,10 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, orders []
 	if d.tooSlow {
 		r.Wrong = append(r.Wrong, fmt.Sprintf("the orders were not finished within %v", d.timeout))
 	}
-	if !d.crashed {
-		r.Wrong = append(r.Wrong, "paymentd was not killed, because too few orders were finished in time")
+	for _, k := range kills {
+		if !slices.Contains(d.killed, k.name) {
+			r.Wrong = append(r.Wrong, k.name+"d was not killed, because too few orders were finished in time")
+		}
 	}
 	if r.Wrong == nil {
 		r.Wrong = []string{}
@@ -185,7 +215,7 @@ func everyQueue(n topology.Names) []topology.Queue {
 }
 
 // unexpected reports orders that did not end as expected, and malformed bodies that became orders.
-func unexpected(orders []placement, audit order.Audit, dead map[string]bool) []string {
+func unexpected(orders []placed, audit order.Audit, dead map[string]bool) []string {
 	ends := make(map[string]order.Status, len(audit.Orders))
 	for _, o := range audit.Orders {
 		ends[o.OrderID] = order.Status{State: o.State, Reason: o.Reason}
@@ -194,19 +224,28 @@ func unexpected(orders []placement, audit order.Audit, dead map[string]bool) []s
 	for _, o := range orders {
 		end, known := ends[o.id]
 		switch {
-		case o.malformed() && known:
+		case o.direct && known:
 			wrong = append(wrong, fmt.Sprintf("message %s is malformed, but became an order that is %s", o.id, end))
-		case !o.malformed() && dead[o.id]:
-			wrong = append(wrong, fmt.Sprintf("order %s was dead-lettered, but should be %s", o.id, o.want))
-		case !o.malformed() && known && end.Final() && end != o.want:
-			wrong = append(wrong, fmt.Sprintf("order %s is %s, but should be %s", o.id, end, o.want))
+		case !o.direct && dead[o.id]:
+			wrong = append(wrong, fmt.Sprintf("order %s was dead-lettered, but should be %s", o.id, o.wanted()))
+		case known && end.Final() && !slices.Contains(o.want, end):
+			wrong = append(wrong, fmt.Sprintf("order %s is %s, but should be %s", o.id, end, o.wanted()))
 		}
 		delete(ends, o.id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(ends)) {
-		wrong = append(wrong, fmt.Sprintf("order %s was never sent", id))
+		wrong = append(wrong, fmt.Sprintf("order %s was never placed", id))
 	}
 	return wrong
+}
+
+// wanted returns the statuses in which an order may end: "confirmed or cancelled (requested)".
+func (p placement) wanted() string {
+	var all []string
+	for _, s := range p.want {
+		all = append(all, s.String())
+	}
+	return strings.Join(all, " or ")
 }
 
 // print prints the ledger as a table or as JSON.
@@ -225,7 +264,10 @@ func (r *result) print(app *cli.App) error {
 		}
 		row(what, n, note)
 	}
-	row("sent", r.Sent, "confirmed by the broker")
+	row("sent", r.Sent, "accepted, and confirmed by the broker, or refused")
+	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
+		row("refused", r.Refused[code], code+", by the REST API")
+	}
 	row("confirmed", r.Confirmed, "paid and reserved")
 	for _, reason := range slices.Sorted(maps.Keys(r.Cancelled)) {
 		row("cancelled", r.Cancelled[reason], reason)
@@ -235,11 +277,14 @@ func (r *result) print(app *cli.App) error {
 	}
 	redelivered := "messages delivered again"
 	if r.Crashed {
-		redelivered += " after the crash"
+		redelivered += " after the crashes"
 	}
 	row("redelivered", r.Redelivered, redelivered)
 	if r.Retried > 0 {
 		row("retried", r.Retried, "messages brought back by the retry policy")
+	}
+	if r.Repeated > 0 {
+		row("placed again", r.Repeated, "under the same Idempotency-Key")
 	}
 	zero("undecided", r.Undecided, r.IDs.Undecided)
 	zero("lost", r.Lost, r.IDs.Lost)
@@ -256,6 +301,6 @@ func (r *result) print(app *cli.App) error {
 			return err
 		}
 	}
-	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\nchecked   %s\n",
-		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, r.Checked)
+	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\nkilled    %s\nchecked   %s\n",
+		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, strings.Join(r.Killed, ", "), r.Checked)
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// gateway is the service that places the demo's orders.
-var gateway = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
+// foreign is a program that sends orders directly to the queue, past the REST API.
+var foreign = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
 	connecting, cancel := d.answering(ctx)
@@ -28,33 +28,11 @@ func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Cl
 	if err != nil {
 		return nil, nil, err
 	}
-	client, err := leveret.NewClient(conn, gateway, leveret.ClientConfig{})
+	client, err := leveret.NewClient(conn, foreign, leveret.ClientConfig{})
 	if err != nil {
 		return nil, nil, errors.Join(err, conn.Close(ctx))
 	}
 	return conn, client, nil
-}
-
-// send sends the orders through one pipeline and returns their ids once the broker has confirmed all of them.
-func (d *demonstration) send(ctx context.Context, client *leveret.Client, orders []placement) ([]string, error) {
-	pipeline := client.Pipeline(nil)
-	ids := make([]string, 0, len(orders))
-	for _, o := range orders {
-		m := leveret.NewMessage(ctx, queues.PlaceOrder, o.body, leveret.MessageID(o.id))
-		sending, cancel := d.answering(ctx) // may wait for earlier confirms
-		err := pipeline.Write(sending, m)
-		cancel()
-		if err != nil {
-			return nil, fmt.Errorf("send the orders: %w", err)
-		}
-		ids = append(ids, o.id)
-	}
-	flushing, cancel := d.answering(ctx)
-	defer cancel()
-	if err := pipeline.Flush(flushing); err != nil {
-		return nil, fmt.Errorf("send the orders: %w", err)
-	}
-	return ids, nil
 }
 
 var errNoAnswer = errors.New("the broker does not answer")
@@ -64,15 +42,18 @@ func (d *demonstration) answering(ctx context.Context) (context.Context, context
 	return context.WithTimeoutCause(ctx, d.patience, errNoAnswer)
 }
 
-// killAt is the share of finished orders at which the payment service is killed.
-const killAt = 0.4
+// kills are the services that are killed, each when this share of the orders is settled.
+var kills = []struct {
+	name string
+	at   float64
+}{{"payment", 0.3}, {"order", 0.6}}
 
-// await waits until every order is finished or dead-lettered, and kills the payment service on the way. A timeout is
-// not an error here; it shows up in the ledger.
-func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []placement) error {
+// await waits until every order is finished or dead-lettered, and kills services on the way. A timeout is not an error
+// here; it shows up in the ledger.
+func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, p *placing, expected int) error {
 	waiting, cancel := context.WithTimeoutCause(ctx, d.timeout, errTooSlow)
 	defer cancel()
-	bar := d.app.StartProgress("settled", len(orders))
+	bar := d.app.StartProgress("settled", expected)
 	defer bar.End()
 	letters := deadletter.New(conn)
 	err := until(waiting, 50*time.Millisecond, func() (bool, error) {
@@ -81,13 +62,17 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 			return false, err
 		}
 		bar.Set(settled)
-		if !d.crashed && float64(settled) >= killAt*float64(len(orders)) {
-			d.crashed = true
-			if err := d.crash(waiting, settled); err != nil {
+		if n := len(d.killed); n < len(kills) && float64(settled) >= kills[n].at*float64(expected) {
+			if err := d.crash(waiting, kills[n].name, settled); err != nil {
 				return false, err
 			}
 		}
-		return settled >= len(orders), d.allRun()
+		select {
+		case <-p.done:
+			return p.err != nil || settled >= int(p.accepted.Load()), errors.Join(p.err, d.allRun())
+		default:
+			return false, d.allRun()
+		}
 	})
 	if err == nil {
 		// The consequences of a finished order follow a little later: the payment of a cancelled order is refunded.
@@ -110,12 +95,13 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, orders []
 
 var errTooSlow = errors.New("the time for the orders is over")
 
-// crash kills the payment service and restarts it.
-func (d *demonstration) crash(ctx context.Context, settled int) error {
-	p := d.workers["payment"]
+// crash kills a service and restarts it.
+func (d *demonstration) crash(ctx context.Context, name string, settled int) error {
+	p := d.workers[name]
 	p.kill()
-	d.app.Note("killed paymentd (process %d) with SIGKILL after %d orders; restarting it", p.cmd.Process.Pid, settled)
-	return d.start(ctx, "payment")
+	d.killed = append(d.killed, name)
+	d.app.Note("killed %sd (process %d) with SIGKILL after %d orders; restarting it", name, p.cmd.Process.Pid, settled)
+	return d.start(ctx, name)
 }
 
 // allRun returns an error if a service has ended unexpectedly.
@@ -135,6 +121,9 @@ func (d *demonstration) settled(ctx context.Context, letters *deadletter.Store) 
 		return 0, err
 	}
 	dead, err := letters.Count(ctx, "order.place")
+	if errors.Is(err, deadletter.ErrNoQueue) {
+		dead, err = 0, nil
+	}
 	return decided + dead, err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devbroker"
-	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
 type devOptions struct{ data string }
@@ -28,7 +26,7 @@ func Dev(app *cli.App) *cobra.Command {
 		Long: `Run everything on this machine, until Ctrl-C.
 
 Starts a private RabbitMQ, on its usual ports if they are free, or uses the configured one, and runs all services in
-separate processes. Their logs go to standard output, each line prefixed with the service's name; the command's own
+separate processes, with mutual TLS between them. Their logs go to standard output, each line prefixed with the service's name; the command's own
 messages go to standard error. A service that crashes is restarted, and so is a RabbitMQ started by the command. Ctrl-C
 lets the services finish their work and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless
 --data is given.`,
@@ -56,7 +54,7 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
-	s.logFormat, s.health = "text", healthAddresses()
+	s.logFormat = "text"
 	if v, ok := app.Config().Value("log.level"); ok && v.Origin.Source != config.FromDefault {
 		s.logLevel = v.String()
 	}
@@ -76,21 +74,15 @@ func printDev(app *cli.App, s *system) {
 	if s.url != "amqp://guest:guest@localhost:5672/" && s.url != "amqp://guest:guest@127.0.0.1:5672/" {
 		name += " --config " + s.configFile()
 	}
-	app.Note("  %[1]s contracts show order.place --example | %[1]s send order.place -f -\n  %[1]s queues --watch\n", name)
+	app.Note(`  %[1]s contracts show order.place --example | %[1]s send order.place -f -
+  %[1]s queues --watch
+
+  the REST API, once all services are ready (described in %[2]s/openapi.json):
+  curl -s %[2]s/users -H 'Content-Type: application/json' -d '{"email":"me@example.com","name":"Me","password":"correct horse"}'
+  TOKEN=$(curl -s %[2]s/log-in -H 'Content-Type: application/json' -d '{"email":"me@example.com","password":"correct horse"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -si %[2]s/orders -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"card_token":"tok_visa","lines":[{"sku":"TEA-GREEN","quantity":2,"unit_price":{"amount":999,"currency":"EUR"}}]}'
+`, name, s.gatewayURL())
 }
 
 // colours distinguish the services' lines.
 var colours = []term.Paint{term.Green, term.Yellow, term.Bold}
-
-// healthAddresses returns the services' default addresses, as far as they are free.
-func healthAddresses() map[string]string {
-	addresses := make(map[string]string)
-	for _, p := range programs.All() {
-		usual := p.Defaults["health.address"]
-		if l, err := net.Listen("tcp", usual); err == nil { //nolint:noctx // does not block
-			_ = l.Close()
-			addresses[p.Service.Name()] = usual
-		}
-	}
-	return addresses
-}

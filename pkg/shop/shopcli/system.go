@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,7 +18,9 @@ import (
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/devcerts"
 	"github.com/leveretmq/leveret/pkg/shop/ledger"
+	"github.com/leveretmq/leveret/pkg/shop/programs"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -36,9 +39,13 @@ type system struct {
 	// management is the configured URL of the management API, including its login if it has one. If empty, the broker's is
 	// used.
 	management string
-	// health holds the health addresses by service. A service that is not in it uses a free port.
-	health   map[string]string
-	healthMu sync.Mutex
+	// addresses are where each service listens, by key.
+	addresses   map[string]map[string]string
+	addressesMu sync.Mutex
+	// certificates are those by which the services trust each other.
+	certificates *devcerts.Set
+	// transport is how the services call each other.
+	transport string
 	// logFormat and logLevel are the log settings of the services.
 	logFormat, logLevel string
 	// outlive lets the services keep running when this process ends.
@@ -84,10 +91,23 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 	if err := s.furnish(ctx, app, isolated, data); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
+	if s.addresses, err = chooseAddresses(node.DefaultPorts); err != nil {
+		return nil, errors.Join(err, s.close(ctx))
+	}
 	return s, nil
 }
 
 func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data string) error {
+	if err := s.makeFolder(ctx, app, isolated, data); err != nil {
+		return err
+	}
+	var err error
+	s.certificates, err = devcerts.Make(filepath.Join(s.dir, "certificates"), s.services()...)
+	return err
+}
+
+// makeFolder creates the folder, and the virtual host.
+func (s *system) makeFolder(ctx context.Context, app *cli.App, isolated bool, data string) error {
 	if data != "" {
 		s.dir, s.keep = filepath.Join(data, "shop"), true
 		if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -148,10 +168,21 @@ func (s *system) configFile() string { return filepath.Join(s.dir, config.FileNa
 
 func (s *system) logFile(name string) string { return filepath.Join(s.dir, name+".log") }
 
-// paths returns the paths of the services' stores.
+// store returns the path of a service's store.
+func (s *system) store(name string) string { return filepath.Join(s.dir, name+".db") }
+
+// paths returns the paths of the stores in which orders leave traces.
 func (s *system) paths() ledger.Paths {
-	at := func(name string) string { return filepath.Join(s.dir, name+".db") }
-	return ledger.Paths{Order: at("order"), Inventory: at("inventory"), Payment: at("payment")}
+	return ledger.Paths{Order: s.store("order"), Inventory: s.store("inventory"), Payment: s.store("payment")}
+}
+
+// services returns the names of all services.
+func (s *system) services() []string {
+	var names []string
+	for _, p := range programs.All() {
+		names = append(names, p.Service.Name())
+	}
+	return names
 }
 
 // writeConfig writes the file with which services and users reach the system. It contains the broker's password.
@@ -160,32 +191,48 @@ func (s *system) writeConfig() error {
 	if management := cmp.Or(s.management, s.broker.ManagementURL()); management != "" {
 		broker["management_url"] = management
 	}
-	content, err := yaml.Marshal(map[string]any{
+	settings := map[string]map[string]any{
 		"broker": broker,
-		"data":   map[string]any{"dir": s.dir},
-		"log":    map[string]any{"format": s.logFormat, "level": s.logLevel},
-		"worker": map[string]any{"drain_timeout": "10s"},
-	})
+		"data":   {"dir": s.dir},
+		"log":    {"format": s.logFormat, "level": s.logLevel},
+		"worker": {"drain_timeout": "10s"},
+	}
+	for section, where := range s.where() {
+		settings[section] = where
+	}
+	if s.transport == transportAMQP {
+		over := map[string]any{"transport": transportAMQP}
+		settings[gatewayName] = over
+		settings["order"]["payment"] = over
+		settings["user"]["auth"] = over
+	}
+	content, err := yaml.Marshal(settings)
 	if err != nil {
 		return fmt.Errorf("the services' settings: %w", err)
 	}
 	return os.WriteFile(s.configFile(), content, 0o600)
 }
 
-// anyHealthAddress makes a service use a free port from its next start on. It returns whether the service had a fixed
-// address until now.
+// anyHealthAddress makes a service use a free port for its health checks from its next start on. It returns whether the
+// service had a fixed one until now.
 func (s *system) anyHealthAddress(name string) bool {
-	s.healthMu.Lock()
-	defer s.healthMu.Unlock()
-	_, certain := s.health[name]
-	delete(s.health, name)
+	s.addressesMu.Lock()
+	defer s.addressesMu.Unlock()
+	_, certain := s.addresses[name]["health.address"]
+	delete(s.addresses[name], "health.address")
 	return certain
 }
 
 // environment returns the environment of a service. It does not include this process's settings.
 func (s *system) environment(name string) []string {
-	s.healthMu.Lock()
-	address := cmp.Or(s.health[name], "127.0.0.1:0")
-	s.healthMu.Unlock()
-	return append(append(cleanEnvironment(), config.EnvPrefix+"HEALTH_ADDRESS="+address), s.extra[name]...)
+	env := cleanEnvironment()
+	set := func(key, value string) {
+		env = append(env, config.EnvPrefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))+"="+value)
+	}
+	for _, key := range listening {
+		if address := s.address(name, key); address != "" {
+			set(key, address)
+		}
+	}
+	return slices.Concat(env, s.certificates.Env(name), s.extra[name])
 }

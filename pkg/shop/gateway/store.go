@@ -1,0 +1,64 @@
+package gateway
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/leveretmq/leveret/pkg/shop/store"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// A Store remembers which orders the gateway has accepted, and under which keys. It is safe for concurrent use.
+type Store struct{ *store.Store }
+
+// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
+func OpenStore(ctx context.Context, path string) (*Store, error) {
+	s, err := store.Open(ctx, path, migrations)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	return &Store{s}, nil
+}
+
+// Claim returns the id of the order that a customer places under a key: a new one, or that of the same order placed
+// before. If the customer has placed a different order under the key, the error is store.ErrKeyReused.
+func (s *Store) Claim(ctx context.Context, customerID, key string, r PlaceOrderRequest, now time.Time) (orderID string, err error) {
+	fresh, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("make an order id: %w", err)
+	}
+	err = s.InTx(ctx, func(tx *sql.Tx) error {
+		orderID, err = store.ClaimKey(ctx, tx, store.Key{Scope: "orders of " + customerID, ID: key, Request: r}, fresh.String(), now)
+		if err != nil || orderID != fresh.String() {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "INSERT INTO accepted (order_id, customer_id, accepted_at) VALUES (?, ?, ?)",
+			orderID, customerID, store.Micros(now))
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return orderID, nil
+}
+
+// Accepted reports whether the gateway has given a customer an order of this id.
+func (s *Store) Accepted(ctx context.Context, customerID, orderID string) (bool, error) {
+	var found int
+	err := s.Reader().QueryRowContext(ctx, "SELECT 1 FROM accepted WHERE order_id = ? AND customer_id = ?", orderID, customerID).Scan(&found)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find the order: %w", err)
+	}
+	return true, nil
+}

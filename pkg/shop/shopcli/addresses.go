@@ -1,0 +1,85 @@
+package shopcli
+
+import (
+	"cmp"
+	"net"
+
+	"github.com/leveretmq/leveret/pkg/shop/programs"
+)
+
+// listening are the keys that say where a service listens.
+var listening = []string{"health.address", "http.address", "grpc.address"}
+
+// chooseAddresses chooses where each service listens, by service and key: at its default addresses where those are wanted
+// and free, otherwise at free ports.
+func chooseAddresses(usual bool) (map[string]map[string]string, error) {
+	chosen := make(map[string]map[string]string)
+	var taken []net.Listener // until all are chosen, so that none is chosen twice
+	defer func() {
+		for _, l := range taken {
+			_ = l.Close()
+		}
+	}()
+	for _, p := range programs.All() {
+		addresses := make(map[string]string)
+		for _, key := range listening {
+			address := p.Defaults[key]
+			if address == "" {
+				continue
+			}
+			var l net.Listener
+			if usual {
+				l, _ = net.Listen("tcp", address) //nolint:noctx // does not block
+			}
+			if l == nil {
+				var err error
+				if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil { //nolint:noctx // does not block
+					return nil, err
+				}
+			}
+			taken = append(taken, l)
+			addresses[key] = l.Addr().String()
+		}
+		chosen[p.Service.Name()] = addresses
+	}
+	return chosen, nil
+}
+
+// where returns the part of the settings that says where services call each other, by section.
+func (s *system) where() map[string]map[string]any {
+	where := make(map[string]map[string]any)
+	for name, addresses := range s.addresses {
+		if name == gatewayName {
+			continue
+		}
+		section := make(map[string]any)
+		if a := addresses["http.address"]; a != "" {
+			section["http_url"] = []string{"https://" + a}
+		}
+		if a := addresses["grpc.address"]; a != "" {
+			section["grpc_address"] = []string{a}
+		}
+		if len(section) > 0 {
+			where[name] = section
+		}
+	}
+	return where
+}
+
+// gatewayName is the service that customers reach.
+const gatewayName = "gateway"
+
+// gatewayURL is the address of the REST API.
+func (s *system) gatewayURL() string { return "http://" + s.addresses[gatewayName]["http.address"] }
+
+// address returns where a service listens for a purpose, if it does. Health checks it answers at any free port if none
+// was chosen.
+func (s *system) address(name, key string) string {
+	s.addressesMu.Lock()
+	defer s.addressesMu.Unlock()
+	address := s.addresses[name][key]
+	if key == "health.address" {
+		address = cmp.Or(address, "127.0.0.1:0")
+	}
+	return address
+}
