@@ -55,7 +55,7 @@ func TestInterleavings(t *testing.T) {
 // TestInterleavingsWithFaults also delivers messages again, and interrupts handlers at their sends, by chance.
 func TestInterleavingsWithFaults(t *testing.T) {
 	t.Parallel()
-	const orders = 400
+	const orders = 200
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
