@@ -42,7 +42,7 @@ func routes() []httprpc.Route {
 		},
 		{Contract: ListOrders, Summary: "List the customer's own orders, the newest first"},
 		{Contract: ShowOrder, Summary: "Show the status of one of the customer's own orders"},
-		{Contract: CancelOrder, Status: http.StatusAccepted, Location: "/orders/{order_id}", Summary: "Cancel an order that is not confirmed yet"},
+		{Contract: CancelOrder, Summary: "Cancel an order that is not confirmed yet"},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -31,7 +32,7 @@ const (
 )
 
 // Decide returns the reason why a card is declined for an amount, or "" if it pays.
-func Decide(token string, amount queues.Money) string {
+func Decide(token leveret.Secret, amount queues.Money) string {
 	switch token {
 	case TokenDeclined:
 		return DeclineByIssuer
@@ -55,7 +56,7 @@ type Processor struct {
 }
 
 // Authorize returns the reason why the card is declined, or "" if it pays. It blocks for Delay, or until ctx ends.
-func (p Processor) Authorize(ctx context.Context, token string, amount queues.Money) (string, error) {
+func (p Processor) Authorize(ctx context.Context, token leveret.Secret, amount queues.Money) (string, error) {
 	return Decide(token, amount), p.wait(ctx)
 }
 

@@ -77,7 +77,7 @@ func (d *demonstration) checkUsers(ctx context.Context) (n int, wrong []string, 
 		}
 	}
 	passwords := make(map[string]int)
-	for _, id := range credentials.Users {
+	for _, id := range credentials.UserIDs {
 		passwords[id]++
 	}
 	for _, s := range d.shoppers {

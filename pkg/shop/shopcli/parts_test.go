@@ -17,26 +17,35 @@ import (
 
 func TestPlacementsAreWhatTheyAreMeantToBe(t *testing.T) {
 	t.Parallel()
-	all, err := placements(600)
+	all, err := placements(600, 12)
 	require.NoError(t, err)
 	service := leveret.NewService("order", leveret.Handles(queues.PlaceOrder))
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
 	queues.PlaceOrder.Handle(h, func(context.Context, queues.PlaceOrderCommand) error { return nil })
-	wants, seen := map[string]int{}, map[string]bool{}
+	wants, seen, by := map[string]int{}, map[string]bool{}, map[int]int{}
 	for _, p := range all {
-		require.False(t, seen[p.id])
-		seen[p.id] = true
-		o := h.Process(t.Context(), &leveret.Message{Contract: queues.PlaceOrder, ID: p.id, Body: p.body}, nil)
-		if p.malformed() {
+		require.False(t, seen[p.key])
+		seen[p.key] = true
+		by[p.customer]++
+		o := h.Process(t.Context(), &leveret.Message{Contract: queues.PlaceOrder, ID: p.key, Body: p.body}, nil)
+		switch {
+		case p.direct:
 			wants["malformed"]++
-			require.Equal(t, leveret.VerdictDeadLetter, o.Verdict, string(p.body))
-			require.ErrorIs(t, o.Err, leveret.InvalidArgument)
+		case p.refused:
+			wants["refused"]++
+		default:
+			wants[p.wanted()]++
+			require.NoError(t, o.Err)
 			continue
 		}
-		wants[p.want.String()]++
-		require.NoError(t, o.Err)
+		require.Equal(t, leveret.VerdictDeadLetter, o.Verdict, string(p.body))
+		require.ErrorIs(t, o.Err, leveret.InvalidArgument)
 	}
-	require.Equal(t, map[string]int{"confirmed": 540, "cancelled (declined)": 20, "cancelled (out_of_stock)": 20, "malformed": 20}, wants)
+	require.Equal(t, map[string]int{
+		"confirmed": 480, "cancelled (requested) or confirmed": 40, "cancelled (declined)": 20, "cancelled (out_of_stock)": 20,
+		"malformed": 20, "refused": 20,
+	}, wants)
+	require.Len(t, by, 12)
 }
 
 func TestLeash(t *testing.T) {

@@ -2,6 +2,7 @@ package shopproto
 
 import (
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	paymentv1 "github.com/leveretmq/leveret/pkg/shop/internal/proto/leveret/shop/payment/v1"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -15,12 +16,12 @@ func Payment() []grpcrpc.Method {
 }
 
 func toAuthorizePayment(q queues.AuthorizePaymentRequest) *paymentv1.AuthorizePaymentRequest {
-	return &paymentv1.AuthorizePaymentRequest{OrderId: q.OrderID, CardToken: q.CardToken, Amount: toMoney(q.Amount)}
+	return &paymentv1.AuthorizePaymentRequest{OrderId: q.OrderID, CardToken: string(q.CardToken), Amount: toMoney(q.Amount)}
 }
 
 func fromAuthorizePayment(p *paymentv1.AuthorizePaymentRequest) queues.AuthorizePaymentRequest {
 	return queues.AuthorizePaymentRequest{
-		OrderID: p.GetOrderId(), CardToken: p.GetCardToken(), Amount: fromMoney(p.GetAmount()),
+		OrderID: p.GetOrderId(), CardToken: leveret.Secret(p.GetCardToken()), Amount: fromMoney(p.GetAmount()),
 	}
 }
 
