@@ -10,7 +10,6 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/shop/shopcli"
-	"github.com/leveretmq/leveret/queues"
 )
 
 func main() { os.Exit(run()) }
@@ -19,5 +18,5 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	return cli.Main(ctx, queues.Catalog, shopcli.Commands()...)
+	return cli.Main(ctx, shopcli.Catalog, shopcli.Commands()...)
 }

@@ -109,7 +109,7 @@ func (s *Service) Cancel(ctx context.Context, r OrderRequest) (Order, error) {
 		if _, err := s.accepted(ctx, customerID, r.OrderID, err); err != nil {
 			return Order{}, err
 		}
-		return Order{}, leveret.RetryAfter(time.Second, leveret.Errorf(leveret.Unavailable, "the order is not stored yet; cancel it again"))
+		return Order{}, leveret.RetryAfter(100*time.Millisecond, leveret.Errorf(leveret.Unavailable, "the order is not stored yet; cancel it again"))
 	}
 	if err != nil {
 		return Order{}, err

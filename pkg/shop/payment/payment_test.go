@@ -71,7 +71,7 @@ func (b *bundle) exec(t *testing.T, query string) error {
 
 var price = queues.Money{Amount: 1998, Currency: "EUR"}
 
-func request(token string) queues.AuthorizePaymentRequest {
+func request(token leveret.Secret) queues.AuthorizePaymentRequest {
 	return queues.AuthorizePaymentRequest{OrderID: uuid.Must(uuid.NewV7()).String(), CardToken: token, Amount: price}
 }
 
@@ -95,12 +95,12 @@ func cancelled(a queues.AuthorizePaymentReply) queues.OrderCancelledEvent {
 
 func TestAuthorize(t *testing.T) {
 	t.Parallel()
-	for token, want := range map[string]queues.AuthorizePaymentReply{
+	for token, want := range map[leveret.Secret]queues.AuthorizePaymentReply{
 		TokenVisa:              {Status: queues.PaymentAuthorized},
 		TokenDeclined:          {Status: queues.PaymentDeclined, DeclineReason: DeclineByIssuer},
 		TokenInsufficientFunds: {Status: queues.PaymentDeclined, DeclineReason: DeclineInsufficientFunds},
 	} {
-		t.Run(token, func(t *testing.T) {
+		t.Run(string(token), func(t *testing.T) {
 			t.Parallel()
 			b := setup(t, &leverettest.Recorder{})
 			r := request(token)

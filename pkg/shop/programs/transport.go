@@ -55,12 +55,12 @@ func addressKeys() []config.Key {
 	var keys []config.Key
 	for _, p := range peers {
 		keys = append(keys, config.Key{
-			Name: p.name + ".http_url", Type: config.URLs, Default: "http://" + p.http,
+			Name: "peers." + p.name + ".http_url", Type: config.URLs, Default: "http://" + p.http,
 			Usage: "where others call the " + p.name + " service over HTTP; several processes are called in turn",
 		})
 		if p.grpc != "" {
 			keys = append(keys, config.Key{
-				Name: p.name + ".grpc_address", Type: config.Strings, Default: p.grpc,
+				Name: "peers." + p.name + ".grpc_address", Type: config.Strings, Default: p.grpc,
 				Usage: "where others call it over gRPC, as host:port; several processes are called in turn",
 			})
 		}
@@ -106,19 +106,14 @@ func serve(rt *service.Runtime, methods ...grpcrpc.Method) error {
 // caller returns the way from a service to another one.
 func caller(rt *service.Runtime, over, to string) (leveret.Caller, error) {
 	from := rt.Handlers.Service()
-	var where struct {
-		HTTP []string `config:"http_url"`
-		GRPC []string `config:"grpc_address"`
-	}
-	if over != overAMQP {
-		if err := rt.Decode(to, &where); err != nil {
-			return nil, err
-		}
+	where, err := whereIs(rt, to)
+	if err != nil {
+		return nil, err
 	}
 	switch over {
 	case overHTTP:
 		c, err := httprpc.NewCaller(httprpc.CallerConfig{
-			Service: from, URLs: where.HTTP, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
+			Service: from, URLs: where.http, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
 		})
 		if err == nil {
 			rt.Close("HTTP to "+to, func() error { c.Close(); return nil })
@@ -126,7 +121,7 @@ func caller(rt *service.Runtime, over, to string) (leveret.Caller, error) {
 		return c, err
 	case overGRPC:
 		c, err := grpcrpc.NewCaller(grpcrpc.CallerConfig{
-			Service: from, Addresses: where.GRPC, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
+			Service: from, Addresses: where.grpc, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
 		}, called(from, methods(to))...)
 		if err == nil {
 			rt.Close("gRPC to "+to, c.Close)
@@ -137,6 +132,32 @@ func caller(rt *service.Runtime, over, to string) (leveret.Caller, error) {
 	default:
 		return nil, fmt.Errorf("there is no transport %q", over)
 	}
+}
+
+// addresses are where a service is reached.
+type addresses struct{ http, grpc []string }
+
+// whereIs returns where a service is reached, by the settings.
+func whereIs(rt *service.Runtime, name string) (addresses, error) {
+	var http struct {
+		URL []string `config:"http_url"`
+	}
+	var both struct {
+		URL     []string `config:"http_url"`
+		Address []string `config:"grpc_address"`
+	}
+	for _, p := range peers {
+		switch {
+		case p.name != name:
+		case p.grpc == "":
+			err := rt.Decode("peers."+name, &http)
+			return addresses{http: http.URL}, err
+		default:
+			err := rt.Decode("peers."+name, &both)
+			return addresses{both.URL, both.Address}, err
+		}
+	}
+	return addresses{}, fmt.Errorf("it is not known where %s is reached", name)
 }
 
 // methods returns how a service's requests map to gRPC.

@@ -45,9 +45,9 @@ func chooseAddresses(usual bool) (map[string]map[string]string, error) {
 	return chosen, nil
 }
 
-// where returns the part of the settings that says where services call each other, by section.
-func (s *system) where() map[string]map[string]any {
-	where := make(map[string]map[string]any)
+// peers returns the section of the settings that says where services call each other.
+func (s *system) peers() map[string]any {
+	peers := make(map[string]any)
 	for name, addresses := range s.addresses {
 		if name == gatewayName {
 			continue
@@ -60,10 +60,10 @@ func (s *system) where() map[string]map[string]any {
 			section["grpc_address"] = []string{a}
 		}
 		if len(section) > 0 {
-			where[name] = section
+			peers[name] = section
 		}
 	}
-	return where
+	return peers
 }
 
 // gatewayName is the service that customers reach.

@@ -290,13 +290,12 @@ func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int
 func (d *demonstration) terminate(ctx context.Context, services []string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	for _, name := range services {
-		terminate(d.workers[name].cmd.Process)
+	errs := make([]error, len(services))
+	var all sync.WaitGroup
+	for i, name := range services {
+		all.Go(func() { errs[i] = d.workers[name].stop(ctx) })
 	}
-	var errs []error
-	for _, name := range services {
-		errs = append(errs, d.workers[name].stop(ctx))
-	}
+	all.Wait()
 	return errors.Join(errs...)
 }
 

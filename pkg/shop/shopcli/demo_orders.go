@@ -70,10 +70,14 @@ func placements(n, customers int) ([]placement, error) {
 		case 26:
 			p.refused, p.want = true, nil
 		}
+		encode := edgeBody
+		if p.direct {
+			encode = encoded
+		}
 		if p.direct || p.refused {
-			p.body = malformed[i/30%len(malformed)](r)
+			p.body = malformed[i/30%len(malformed)](r, encode)
 		} else {
-			p.body = encoded(r)
+			p.body = encode(r)
 		}
 		all = append(all, p)
 	}
@@ -89,19 +93,35 @@ func line(sku string, quantity int, price int64) queues.OrderLine {
 var declinedCards = []leveret.Secret{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
 
 // malformed are the kinds of malformed bodies.
-var malformed = []func(queues.PlaceOrderCommand) []byte{
-	func(r queues.PlaceOrderCommand) []byte { return encoded(r)[:40] },                                       // cut off
-	func(r queues.PlaceOrderCommand) []byte { r.Lines[0].UnitPrice.Amount = -490; return encoded(r) },        // a negative price
-	func(queues.PlaceOrderCommand) []byte { return []byte(`{"order_id": 7, "lines": "two of everything"}`) }, // wrong types
-	func(queues.PlaceOrderCommand) []byte { return nil },                                                     // nothing
-	func(r queues.PlaceOrderCommand) []byte { r.CardToken = ""; return encoded(r) },                          // a missing field
-	func(queues.PlaceOrderCommand) []byte { return []byte("null") },
+var malformed = []func(r queues.PlaceOrderCommand, encode func(queues.PlaceOrderCommand) []byte) []byte{
+	func(r queues.PlaceOrderCommand, encode func(queues.PlaceOrderCommand) []byte) []byte { // cut off
+		return encode(r)[:40]
+	},
+	func(r queues.PlaceOrderCommand, encode func(queues.PlaceOrderCommand) []byte) []byte { // a negative price
+		r.Lines[0].UnitPrice.Amount = -490
+		return encode(r)
+	},
+	func(queues.PlaceOrderCommand, func(queues.PlaceOrderCommand) []byte) []byte { // wrong types
+		return []byte(`{"card_token": 7, "lines": "two of everything"}`)
+	},
+	func(queues.PlaceOrderCommand, func(queues.PlaceOrderCommand) []byte) []byte { return nil }, // nothing
+	func(r queues.PlaceOrderCommand, encode func(queues.PlaceOrderCommand) []byte) []byte { // a missing field
+		r.CardToken = ""
+		return encode(r)
+	},
+	func(queues.PlaceOrderCommand, func(queues.PlaceOrderCommand) []byte) []byte { return []byte("null") },
 }
 
-// encoded returns a command as JSON. As the body of a request to the REST API it has two fields too many, which do no
-// harm there.
-func encoded(r queues.PlaceOrderCommand) []byte {
-	body, err := json.Marshal(r)
+// encoded returns a command as the order service takes it.
+func encoded(r queues.PlaceOrderCommand) []byte { return mustEncode(r) }
+
+// edgeBody returns a command as the REST API takes it: without what the gateway knows better.
+func edgeBody(r queues.PlaceOrderCommand) []byte {
+	return mustEncode(map[string]any{"card_token": r.CardToken, "lines": r.Lines})
+}
+
+func mustEncode(v any) []byte {
+	body, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // an order is text and numbers
 	}

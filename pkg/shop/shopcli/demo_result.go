@@ -17,7 +17,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/ledger"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/topology"
-	"github.com/leveretmq/leveret/queues"
 )
 
 // A result is the ledger of a demo. Its JSON form is a stable interface.
@@ -206,7 +205,7 @@ func (d *demonstration) leftInQueues(ctx context.Context, conn *leveret.Conn) (i
 
 func everyQueue(n topology.Names) []topology.Queue {
 	var parts []topology.Topology
-	for _, s := range queues.Catalog.Services() {
+	for _, s := range Catalog.Services() {
 		parts = append(parts, s.Topology(n, topology.Classic))
 	}
 	var all topology.Topology
@@ -296,8 +295,13 @@ func (r *result) print(app *cli.App) error {
 	if err := app.PrintTable(t); err != nil {
 		return err
 	}
-	for _, w := range r.Wrong {
+	for _, w := range r.Wrong[:min(len(r.Wrong), 20)] {
 		if err := app.Printf("wrong: %s\n", w); err != nil {
+			return err
+		}
+	}
+	if more := len(r.Wrong) - 20; more > 0 {
+		if err := app.Printf("wrong: and %d more\n", more); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package shopcli
 import (
 	"context"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,12 +27,13 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	}
 	conn, client, err := d.connect(ctx)
 	require.NoError(t, err)
-	orders, err := placements(fewestOrders)
+	orders, err := placements(fewestOrders, customers)
 	require.NoError(t, err)
+	direct := orders[slices.IndexFunc(orders, func(o placement) bool { return o.direct })]
 
 	require.NoError(t, b.Pause())
 	d.patience = 50 * time.Millisecond
-	_, err = d.send(ctx, client, orders)
+	_, _, err = d.placeOne(ctx, client, direct)
 	require.ErrorIs(t, err, errNoAnswer)
 	_, err = d.leftInQueues(ctx, conn)
 	require.ErrorIs(t, err, errNoAnswer)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -30,6 +31,8 @@ type refusal struct {
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
 	Detail string `json:"detail"`
+	// RetryAfter is how long to wait before the next try, in milliseconds.
+	RetryAfter int64 `json:"retry_after_ms"`
 }
 
 func (r *refusal) Error() string {
@@ -87,15 +90,15 @@ func (s *shopper) try(ctx context.Context, method, path, key string, body []byte
 		return wait, err
 	}
 	if answer.StatusCode >= http.StatusBadRequest {
+		refused := &refusal{RetryAfter: wait.Milliseconds()}
 		if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil {
-			wait = time.Duration(seconds) * time.Second
+			refused.RetryAfter = int64(seconds) * 1000
 		}
-		refused := &refusal{}
 		if err := json.Unmarshal(content, refused); err != nil {
 			refused.Detail = "not a problem: " + string(content[:min(len(content), 200)])
 		}
 		refused.Status = answer.StatusCode
-		return wait, refused
+		return time.Duration(refused.RetryAfter) * time.Millisecond, refused
 	}
 	if into == nil || len(content) == 0 {
 		return 0, nil
@@ -146,7 +149,7 @@ func (s *shopper) orders(ctx context.Context) (map[string]string, error) {
 			} `json:"orders"`
 			Next string `json:"next_cursor"`
 		}
-		if _, err := s.do(ctx, http.MethodGet, "/orders?limit=100&cursor="+cursor, "", nil, &page); err != nil {
+		if _, err := s.do(ctx, http.MethodGet, "/orders?limit=100&cursor="+url.QueryEscape(cursor), "", nil, &page); err != nil {
 			return nil, fmt.Errorf("list the orders of %s: %w", s.email, err)
 		}
 		for _, o := range page.Orders {

@@ -196,15 +196,13 @@ func (s *system) writeConfig() error {
 		"data":   {"dir": s.dir},
 		"log":    {"format": s.logFormat, "level": s.logLevel},
 		"worker": {"drain_timeout": "10s"},
-	}
-	for section, where := range s.where() {
-		settings[section] = where
+		"peers":  s.peers(),
 	}
 	if s.transport == transportAMQP {
 		over := map[string]any{"transport": transportAMQP}
-		settings[gatewayName] = over
-		settings["order"]["payment"] = over
-		settings["user"]["auth"] = over
+		settings["gateway"] = over
+		settings["order"] = map[string]any{"payment": over}
+		settings["user"] = map[string]any{"auth": over}
 	}
 	content, err := yaml.Marshal(settings)
 	if err != nil {
