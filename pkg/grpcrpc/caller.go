@@ -178,7 +178,10 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 	var server peer.Peer
 	var header, trailer metadata.MD
 	err := method.call(ctx, c.conn, m, grpc.Peer(&server), grpc.Header(&header), grpc.Trailer(&trailer))
-	by := append(header.Get(nameIn(rpc.AnsweredBy)), trailer.Get(nameIn(rpc.AnsweredBy))...)
+	by := header[nameIn(rpc.AnsweredBy)]
+	if err != nil {
+		by = trailer[nameIn(rpc.AnsweredBy)]
+	}
 	if len(by) > 0 {
 		m.AnsweredBy, _ = rpc.DecodeText(by[0]) // what cannot be read names nobody
 	}
