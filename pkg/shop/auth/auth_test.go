@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/token"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -333,6 +336,7 @@ func TestRepeatedRefresh(t *testing.T) {
 	b := setup(t, cheap)
 	other := open(t, b.path, b.clock, cheap)
 	tokens := b.logIn(t, b.user(t))
+	b.clock.pass(time.Hour)
 	lost, err := b.refresh(t, tokens.RefreshToken, "m1")
 	require.NoError(t, err)
 	b.clock.pass(30 * time.Second)
@@ -512,6 +516,21 @@ func TestRemovedInParts(t *testing.T) {
 		n, err := b.store.removeExpired(t.Context(), b.now(), 2)
 		require.NoError(t, err)
 		require.Equal(t, want, n)
+	}
+}
+
+// TestDocumentedDefaults compares the table of settings in docs/users.md with the code.
+func TestDocumentedDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := Config{MaxHashes: 1}.withDefaults()
+	require.NoError(t, err)
+	fields := reflect.ValueOf(c)
+	for setting, row := range shoptest.Table(t, filepath.Join("..", "..", "..", "docs", "users.md"), "setting") {
+		name := strings.Trim(setting, "`")
+		require.True(t, fields.FieldByName(name).IsValid(), name)
+		if value := fields.FieldByName(name).Interface(); name != "MaxHashes" {
+			require.Equal(t, fmt.Sprint(value), row["default"], name)
+		}
 	}
 }
 

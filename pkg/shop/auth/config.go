@@ -32,8 +32,8 @@ type Config struct {
 	// them at the next log-in. Default 19456 (19 MiB), 2 and 1, as OWASP recommends.
 	HashMemory, HashTime uint32
 	HashThreads          uint8
-	// MaxHashes is how many hashes are computed at once. Each needs HashMemory, and the garbage collector lets it add up
-	// to about twice as much. Default: GOMAXPROCS, at most 8.
+	// MaxHashes is how many hashes are computed at once. The process needs two to three times HashMemory for each, since
+	// garbage is collected late. Default: GOMAXPROCS, at most 6.
 	MaxHashes int
 	// MaxWaiting is how many computations wait for their turn; more are refused with ResourceExhausted. Default 100.
 	MaxWaiting int
@@ -80,7 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 		value   *int
 		initial int
 	}{
-		{"MaxHashes", &c.MaxHashes, min(runtime.GOMAXPROCS(0), 8)},
+		{"MaxHashes", &c.MaxHashes, min(runtime.GOMAXPROCS(0), 6)},
 		{"MaxWaiting", &c.MaxWaiting, 100},
 		{"UserAttempts", &c.UserAttempts, 10},
 		{"TotalAttempts", &c.TotalAttempts, 200},

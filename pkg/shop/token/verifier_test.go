@@ -348,10 +348,10 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var fetches atomic.Int64
-		away := false
+		var away atomic.Bool
 		v, err := token.NewVerifier(token.VerifierConfig{Keys: func(context.Context) ([]queues.PublicKey, error) {
 			fetches.Add(1)
-			if away {
+			if away.Load() {
 				return nil, errors.New("away")
 			}
 			return []queues.PublicKey{{KeyID: "a kind that is not known"}}, nil
@@ -368,7 +368,7 @@ func TestRun(t *testing.T) {
 		require.EqualValues(t, 1, fetches.Load(), "at once")
 		time.Sleep(10*time.Minute + time.Second)
 		require.EqualValues(t, 3, fetches.Load())
-		away = true
+		away.Store(true)
 		time.Sleep(5 * time.Minute)
 		require.EqualValues(t, 4, fetches.Load())
 		time.Sleep(10 * time.Second)
