@@ -63,7 +63,9 @@ func NewCaller(config CallerConfig, methods ...Method) (*Caller, error) {
 	if config.Service == nil {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "a caller needs a service")
 	}
-	c := &Caller{service: config.Service.Name(), methods: make(map[leveret.Contract]Method), tracing: config.TracerProvider != nil}
+	c := &Caller{
+		service: config.Service.Name(), tracing: config.TracerProvider != nil, methods: make(map[leveret.Contract]Method),
+	}
 	errs := []error{config.Service.Err()}
 	calls := config.Service.Contracts(leveret.RoleCalls)
 	for _, m := range methods {
@@ -152,8 +154,8 @@ func (config CallerConfig) options() []grpc.DialOption {
 // leveret.ErrClosed.
 func (c *Caller) Close() error { return c.conn.Close() }
 
-// Call makes a request and blocks until its end, as a [leveret.Client] does over RabbitMQ: see [leveret.Caller]. It waits
-// for a server while there is none; an idempotent request whose connection was lost is made again.
+// Call makes a request and blocks until its end, as a [leveret.Client] does over RabbitMQ: see [leveret.Caller]. It
+// waits for a server while there is none. An idempotent request whose connection was lost is made again.
 func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	method := c.methods[m.Contract]
 	if method.contract == nil {
@@ -161,7 +163,8 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 		if m.Contract != nil {
 			name = m.Contract.Spec().Name
 		}
-		return leveret.Errorf(leveret.FailedPrecondition, "%w: the gRPC caller of %q has no method for %s", leveret.ErrUndeclared, c.service, name)
+		return leveret.Errorf(leveret.FailedPrecondition, "%w: the gRPC caller of %q has no method for %s",
+			leveret.ErrUndeclared, c.service, name)
 	}
 	if c.tracing {
 		ctx = ofItsTrace(ctx, m)
@@ -178,7 +181,10 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 	var server peer.Peer
 	var header, trailer metadata.MD
 	err := method.call(ctx, c.conn, m, grpc.Peer(&server), grpc.Header(&header), grpc.Trailer(&trailer))
-	by := append(header.Get(nameIn(rpc.AnsweredBy)), trailer.Get(nameIn(rpc.AnsweredBy))...)
+	by := header[nameIn(rpc.AnsweredBy)]
+	if err != nil {
+		by = trailer[nameIn(rpc.AnsweredBy)]
+	}
 	if len(by) > 0 {
 		m.AnsweredBy, _ = rpc.DecodeText(by[0]) // what cannot be read names nobody
 	}

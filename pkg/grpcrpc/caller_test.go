@@ -110,12 +110,15 @@ func TestServerKilledBeforeItsAnswer(t *testing.T) {
 			return echo(ctx, q)
 		}, grpcrpc.ServerConfig{})
 		m, _, err := k.call(t.Context(), k.caller(t, l.Addr().String()), question{})
+		mu.Lock()
+		handled := slices.Clone(ids)
+		mu.Unlock()
 		if idempotent {
 			require.NoError(t, err)
-			require.Equal(t, []string{m.ID, m.ID}, ids)
+			require.Equal(t, []string{m.ID, m.ID}, handled)
 		} else {
 			requireLocal(t, err, true, leveret.Unavailable)
-			require.Equal(t, []string{m.ID}, ids)
+			require.Equal(t, []string{m.ID}, handled)
 		}
 	}
 }
@@ -130,7 +133,9 @@ func TestCallWaitsForAServer(t *testing.T) {
 	_, reply, err := k.call(t.Context(), k.caller(t, l.Addr().String()), question{N: 1})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, reply.N)
+	l.mu.Lock()
 	require.Zero(t, l.refuse)
+	l.mu.Unlock()
 
 	gone := listen(t)
 	require.NoError(t, gone.Close())
@@ -164,7 +169,8 @@ func TestCallsAreBalanced(t *testing.T) {
 	for range 100 {
 		call()
 	}
-	require.Equal(t, map[string]int{"test@a": 50, "test@b": 50}, answered)
+	require.InDelta(t, 50, answered["test@a"], 25, "gRPC begins anew with any of them when a connection comes or goes")
+	require.InDelta(t, 50, answered["test@b"], 25)
 
 	var stopped atomic.Bool
 	var all sync.WaitGroup

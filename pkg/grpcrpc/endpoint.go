@@ -30,10 +30,11 @@ func (e *endpoint) handler(fullMethod string, newRequest func() any, handle grpc
 		}
 		return reply, nil
 	}
-	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (reply any, err error) {
+	return func(srv any, ctx context.Context, decode func(any) error, interceptor interceptor) (reply any, err error) {
 		defer func() {
 			if v := recover(); v != nil {
-				e.logger.ErrorContext(ctx, "a panic outside of the handler", "method", fullMethod, "panic", v, "stack", string(debug.Stack()))
+				e.logger.ErrorContext(ctx, "a panic outside of the handler",
+					"method", fullMethod, "panic", v, "stack", string(debug.Stack()))
 				err = leveret.Errorf(leveret.Internal, "the server panicked")
 			}
 			reply, err = e.answer(ctx, reply, err)

@@ -14,7 +14,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Method is a method of a gRPC service that is bound to a request: see [Unary]. It is for [NewServer] and [NewCaller].
+// A Method is a method of a gRPC service that is bound to a request by [Unary]. [NewServer] and [NewCaller] take it.
 type Method struct {
 	contract leveret.Contract
 	fullName string // "/package.Service/Method"
@@ -28,7 +28,10 @@ type Method struct {
 func (m Method) Contract() leveret.Contract { return m.contract }
 
 // methodHandler is the Handler of a [grpc.MethodDesc].
-type methodHandler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
+type (
+	methodHandler = func(srv any, ctx context.Context, decode func(any) error, interceptor interceptor) (any, error)
+	interceptor   = grpc.UnaryServerInterceptor
+)
 
 // message is a pointer to a generated message.
 type message[T any] interface {
@@ -38,8 +41,8 @@ type message[T any] interface {
 
 // Unary binds a method that does not stream to a request. The method's full name is one of the constants of the
 // generated code: PaymentService_AuthorizePayment_FullMethodName. The functions convert what is asked and what is
-// answered; they must be safe for concurrent use, and must take what the other side may leave out, for which the getters
-// of generated messages are good. They cannot fail: a value that means nothing is for the request's Validate to refuse.
+// answered. They must be safe for concurrent use, and must take what the other side may leave out: the getters of
+// generated messages do. They cannot fail: a value that means nothing is for the request's Validate to refuse.
 //
 // Unary never fails: mistakes are reported by [NewServer] and [NewCaller].
 func Unary[Q, R, PQ, PR any, MQ message[PQ], MR message[PR]](r *leveret.Request[Q, R], fullMethod string,
@@ -59,13 +62,13 @@ func Unary[Q, R, PQ, PR any, MQ message[PQ], MR message[PR]](r *leveret.Request[
 		b.wrong = fmt.Errorf("the request %q, bound to %q: %w", r.Spec().Name, fullMethod, b.wrong)
 		return b
 	}
-	b.call = func(ctx context.Context, conn grpc.ClientConnInterface, m *leveret.Message, options ...grpc.CallOption) error {
+	b.call = func(ctx context.Context, conn grpc.ClientConnInterface, m *leveret.Message, o ...grpc.CallOption) error {
 		request, err := r.Payload(m)
 		if err != nil {
 			return err
 		}
 		in, out := toRequest(request), new(PR)
-		if err := conn.Invoke(ctx, fullMethod, in, out, options...); err != nil {
+		if err := conn.Invoke(ctx, fullMethod, in, out, o...); err != nil {
 			if _, invalid := proto.Marshal(MQ(in)); invalid != nil { // which gRPC finds only after it has begun the call
 				return leveret.Errorf(leveret.InvalidArgument, "the request cannot be encoded: %w", invalid)
 			}
@@ -115,7 +118,8 @@ func describe(fullMethod string, request, reply proto.Message) (protoreflect.Ser
 		return nil, errors.New("the method streams")
 	}
 	if in, out := nameOf(request), nameOf(reply); m.Input().FullName() != in || m.Output().FullName() != out {
-		return nil, fmt.Errorf("the method takes %s and returns %s, not %s and %s", m.Input().FullName(), m.Output().FullName(), in, out)
+		return nil, fmt.Errorf("the method takes %s and returns %s, not %s and %s",
+			m.Input().FullName(), m.Output().FullName(), in, out)
 	}
 	return s, nil
 }

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rpc"
 )
@@ -59,7 +60,7 @@ const (
 	minPing       = 5 * time.Second  // between two probes of a client
 )
 
-// A Server is a gRPC server. It answers health checks too (grpc.health.v1, for each service and for the empty name), and
+// A Server is a gRPC server. It also answers health checks (grpc.health.v1, for each service and for the empty name) and
 // reflection.
 type Server struct {
 	*grpc.Server
@@ -79,7 +80,8 @@ func NewServer(h *leveret.Handlers, config ServerConfig, methods ...Method) (*Se
 		nameIn(rpc.AnsweredBy), rpc.EncodeText(h.Service().Name()+"@"+cmp.Or(config.Instance, instance())))}
 	s := &Server{health: health.NewServer()}
 	s.watching, s.unwatch = context.WithCancel(context.Background())
-	s.Server = grpc.NewServer(slices.Concat(config.options(), config.Options, []grpc.ServerOption{grpc.ChainStreamInterceptor(s.watch)})...)
+	streams := []grpc.ServerOption{grpc.ChainStreamInterceptor(s.watch)}
+	s.Server = grpc.NewServer(slices.Concat(config.options(), config.Options, streams)...)
 	for _, d := range services(e, methods) {
 		s.RegisterService(d, nil)
 		s.health.SetServingStatus(d.ServiceName, healthv1.HealthCheckResponse_SERVING)
@@ -89,8 +91,8 @@ func NewServer(h *leveret.Handlers, config ServerConfig, methods ...Method) (*Se
 	return s, nil
 }
 
-// GracefulStop reports NOT_SERVING to clients that watch the server's health, or ends their streams; refuses new connections
-// and calls; and returns when the calls that run have ended. Stop ends it early.
+// GracefulStop reports NOT_SERVING to clients that watch the server's health, or ends their streams; refuses new
+// connections and calls; and returns when the calls that run have ended. Stop ends it early.
 func (s *Server) GracefulStop() {
 	s.health.Shutdown()
 	s.unwatch()
@@ -185,5 +187,5 @@ func (config ServerConfig) options() []grpc.ServerOption {
 // instance names this process.
 func instance() string {
 	host, _ := os.Hostname() // where that fails there is a name all the same
-	return cmp.Or(host, "localhost") + "/" + strconv.Itoa(os.Getpid())
+	return wire.Cut(cmp.Or(host, "localhost"), 80) + "/" + strconv.Itoa(os.Getpid())
 }

@@ -36,8 +36,9 @@ const MaxHeaders = 16 << 10
 // traceHeaders are carried under their own names.
 var traceHeaders = [...]string{"traceparent", "tracestate", "baggage"}
 
-// Write passes the metadata of a request to set, but for the deadline. An error is one of m's fields that cannot
-// travel; it has the code InvalidArgument.
+// Write passes the metadata of a request to set, but for the deadline. A conversation that has the message's id is left
+// out, since [Read] takes the one for the other. An error is one of m's fields that cannot travel; it has the code
+// InvalidArgument.
 func Write(m *leveret.Message, service string, set func(name, value string)) error {
 	for _, f := range [...]struct{ name, value string }{
 		{IdempotencyKey, m.ID}, {Conversation, m.ConversationID}, {Causation, m.CausationID}, {AppID, service},
@@ -45,7 +46,7 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 		if len(f.value) > MaxText {
 			return leveret.Errorf(leveret.InvalidArgument, "%s has %d bytes; it may have %d", f.name, len(f.value), MaxText)
 		}
-		if f.value != "" {
+		if f.value != "" && (f.name != Conversation || f.value != m.ID) {
 			set(f.name, EncodeText(f.value))
 		}
 	}

@@ -54,8 +54,8 @@ type AuthServiceClient interface {
 	//	UNAUTHENTICATED  token_invalid: it is unknown or used up, or its session has ended
 	//	UNAUTHENTICATED  token_expired
 	RefreshSession(ctx context.Context, in *RefreshSessionRequest, opts ...grpc.CallOption) (*RefreshSessionResponse, error)
-	// LogOut ends the session of a refresh token. A token that is unknown, or whose session has ended, is no error. Access
-	// tokens of the session are good until they expire.
+	// LogOut ends the session of a refresh token. A token that is unknown, or whose session has ended, is no error.
+	// Access tokens of the session are good until they expire.
 	LogOut(ctx context.Context, in *LogOutRequest, opts ...grpc.CallOption) (*LogOutResponse, error)
 	// ListKeys returns the public keys that access tokens are signed with, those that will sign soon included.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
@@ -145,8 +145,8 @@ type AuthServiceServer interface {
 	//	UNAUTHENTICATED  token_invalid: it is unknown or used up, or its session has ended
 	//	UNAUTHENTICATED  token_expired
 	RefreshSession(context.Context, *RefreshSessionRequest) (*RefreshSessionResponse, error)
-	// LogOut ends the session of a refresh token. A token that is unknown, or whose session has ended, is no error. Access
-	// tokens of the session are good until they expire.
+	// LogOut ends the session of a refresh token. A token that is unknown, or whose session has ended, is no error.
+	// Access tokens of the session are good until they expire.
 	LogOut(context.Context, *LogOutRequest) (*LogOutResponse, error)
 	// ListKeys returns the public keys that access tokens are signed with, those that will sign soon included.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)

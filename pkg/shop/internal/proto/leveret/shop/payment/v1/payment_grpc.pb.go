@@ -31,8 +31,8 @@ const (
 // PaymentService decides whether the customer's card will pay for an order. It captures, voids and refunds payments by
 // itself, as orders are placed and cancelled.
 type PaymentServiceClient interface {
-	// AuthorizePayment asks whether a card will pay, and holds the amount if so. It is safe to repeat: an order is decided
-	// once, and a repeated request gets the same answer.
+	// AuthorizePayment asks whether a card will pay, and holds the amount if so. It is safe to repeat: an order is
+	// decided once, and a repeated request gets the same answer.
 	//
 	// A card that declines is an answer, not an error. Errors:
 	//
@@ -66,8 +66,8 @@ func (c *paymentServiceClient) AuthorizePayment(ctx context.Context, in *Authori
 // PaymentService decides whether the customer's card will pay for an order. It captures, voids and refunds payments by
 // itself, as orders are placed and cancelled.
 type PaymentServiceServer interface {
-	// AuthorizePayment asks whether a card will pay, and holds the amount if so. It is safe to repeat: an order is decided
-	// once, and a repeated request gets the same answer.
+	// AuthorizePayment asks whether a card will pay, and holds the amount if so. It is safe to repeat: an order is
+	// decided once, and a repeated request gets the same answer.
 	//
 	// A card that declines is an answer, not an error. Errors:
 	//
