@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -42,16 +43,16 @@ func TestTransitionsAreAsDocumented(t *testing.T) {
 func TestCards(t *testing.T) {
 	t.Parallel()
 	table := shoptest.Table(t, "../../../docs/orders.md", "card token")
-	for token, reason := range map[string]string{
+	for token, reason := range map[leveret.Secret]string{
 		TokenVisa: "", TokenMastercard: "", "tok_any": "", TokenDeclined: DeclineByIssuer,
 		TokenInsufficientFunds: DeclineInsufficientFunds, TokenExpired: DeclineExpired, TokenStolen: DeclineStolen,
 	} {
-		require.Equal(t, reason, Decide(token, queues.Money{Amount: CardLimit, Currency: "EUR"}), token)
+		require.Equal(t, reason, Decide(token, queues.Money{Amount: CardLimit, Currency: "EUR"}), string(token))
 		if reason != "" {
-			require.Equal(t, "declined, `"+reason+"`", table["`"+token+"`"]["answer"])
+			require.Equal(t, "declined, `"+reason+"`", table["`"+string(token)+"`"]["answer"])
 			require.Equal(t, reason, Decide(token, queues.Money{Amount: CardLimit + 1, Currency: "EUR"}), "the card's own reason comes first")
 		} else {
-			require.Equal(t, DeclineOverLimit, Decide(token, queues.Money{Amount: CardLimit + 1, Currency: "EUR"}), token)
+			require.Equal(t, DeclineOverLimit, Decide(token, queues.Money{Amount: CardLimit + 1, Currency: "EUR"}), string(token))
 		}
 	}
 }

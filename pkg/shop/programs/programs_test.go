@@ -66,7 +66,7 @@ func TestProgramsAreProcesses(t *testing.T) {
 				require.NoError(t, lines.Decode(&record))
 			}
 			require.Equal(t, name, record.Service)
-			require.Len(t, record.Queues, map[string]int{"order": 8, "inventory": 2, "payment": 3}[name])
+			require.Len(t, record.Queues, map[string]int{"order": 8, "inventory": 2, "payment": 3, "auth": 5, "user": 3, "notify": 3}[name])
 			require.FileExists(t, filepath.Join(dir, name+".db"))
 
 			var out, errs bytes.Buffer
