@@ -65,6 +65,8 @@ type ConnConfig struct {
 	// propagated.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
+
+	noWait bool
 }
 
 // A Conn is the way to a broker: one connection for publishing and one for consuming, since a broker under a resource
@@ -83,17 +85,6 @@ type Conn struct {
 // a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
 // connections are made again forever; [Conn.Ready] says how they are. Close ends them.
 func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
-	return connect(ctx, config, func(c rabbit.Config) (*rabbit.Conn, error) { return rabbit.Dial(ctx, c) })
-}
-
-// Open is Connect for a program that has work to do while the broker is away: it does not block. The connections are
-// made in the background, and tried again whatever the reason for a failure, a refused login included; meanwhile
-// sends, calls and workers wait, as after a lost connection. An error says that config is invalid.
-func Open(config ConnConfig) (*Conn, error) {
-	return connect(context.Background(), config, rabbit.Open)
-}
-
-func connect(ctx context.Context, config ConnConfig, dial func(rabbit.Config) (*rabbit.Conn, error)) (*Conn, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
@@ -104,10 +95,10 @@ func connect(ctx context.Context, config ConnConfig, dial func(rabbit.Config) (*
 	}
 	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
 	backoff := rabbit.NewBackoff(config.MaxBackoff)
-	if c.publish, err = dial(c.rabbitConfig("publish", backoff)); err != nil {
+	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish", backoff)); err != nil {
 		return nil, err
 	}
-	if c.consume, err = dial(c.rabbitConfig("consume", backoff)); err != nil {
+	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
 		return nil, errors.Join(err, c.publish.Close(ctx))
 	}
 	c.declarer = rabbit.NewDeclarer(c.consume)
@@ -115,6 +106,14 @@ func connect(ctx context.Context, config ConnConfig, dial func(rabbit.Config) (*
 		return nil, errors.Join(err, c.Close(ctx))
 	}
 	return c, nil
+}
+
+// Open is Connect for a program that has work to do while the broker is away: it does not block. The connections are
+// made in the background, and tried again whatever the reason for a failure, a refused login included; meanwhile sends,
+// calls and workers wait, as after a lost connection. An error says that config is invalid.
+func Open(config ConnConfig) (*Conn, error) {
+	config.noWait = true
+	return Connect(context.Background(), config)
 }
 
 func (c ConnConfig) withDefaults() (ConnConfig, error) {
@@ -162,6 +161,7 @@ func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Conf
 		Properties: properties,
 		Heartbeat:  c.config.Heartbeat,
 		Backoff:    backoff,
+		NoWait:     c.config.noWait,
 		OnFailure:  c.config.OnFailure,
 		Logger:     c.config.Logger.With("connection", purpose),
 	}

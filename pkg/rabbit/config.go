@@ -36,6 +36,8 @@ type Config struct {
 	// Backoff spaces the rounds over all addresses. Connections that lead to the same broker share one. Default: one of
 	// the connection's own, up to 1 s.
 	Backoff *Backoff
+	// NoWait makes Dial return before the connection is made. Then a failure is never an error, a refused login neither.
+	NoWait bool
 	// OnFailure is called, one call at a time, when an attempt to connect has failed and will be made again, with the
 	// reason. It must not block. Default: a warning is logged, for the first failure and then every 30 s at most.
 	OnFailure func(error)

@@ -63,54 +63,30 @@ type Conn struct {
 
 // Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
 // login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
-// connection is made again forever, whatever the reason it was lost for; [Conn.State] has it.
+// connection is made again forever, whatever the reason it was lost for; [Conn.State] has it. With NoWait, Dial returns
+// at once, and the connection is made as if it had just been lost.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
-	c, err := newConn(config)
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.dial(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	c.established(s)
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c.stop = stop
-	go c.supervise(life, s)
-	return c, nil
-}
-
-// Open returns at once a connection that is being made, as if it had just been lost: whatever the reason why it cannot
-// be made, it is tried again until Close. An error says that config is invalid.
-func Open(config Config) (*Conn, error) {
-	c, err := newConn(config)
-	if err != nil {
-		return nil, err
-	}
-	life, stop := context.WithCancel(context.Background())
-	c.stop = stop
-	go c.supervise(life, nil)
-	return c, nil
-}
-
-func newConn(config Config) (*Conn, error) {
 	config = config.withDefaults()
 	addresses, err := config.addresses()
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{
+	c := &Conn{
 		config: config, addresses: addresses,
 		changed: make(chan struct{}), done: make(chan struct{}),
 		state: State{Since: time.Now(), Address: addresses[0].shown},
-	}, nil
-}
-
-// Await blocks until the connection is made, which it may be already. It returns an error when ctx ends, or the
-// connection is closed.
-func (c *Conn) Await(ctx context.Context) error {
-	_, err := c.current(ctx)
-	return err
+	}
+	var s *session
+	if !config.NoWait {
+		if s, err = c.dial(ctx, true); err != nil {
+			return nil, err
+		}
+		c.established(s)
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = stop
+	go c.supervise(life, s)
+	return c, nil
 }
 
 // State returns how the connection is.
@@ -159,6 +135,13 @@ func (c *Conn) current(ctx context.Context) (*session, error) {
 	}
 }
 
+// Await blocks until the connection is made, which it may be already. It returns an error when ctx ends, or the
+// connection is closed.
+func (c *Conn) Await(ctx context.Context) error {
+	_, err := c.current(ctx)
+	return err
+}
+
 // trySendable reports whether n bytes may be written on the session now: no alarm, and room in the buffer. If so they
 // are reserved: see [wire.tryReserve].
 func (c *Conn) trySendable(s *session, n int) bool {
@@ -199,18 +182,18 @@ func (c *Conn) notSent(ctx context.Context) error {
 	}
 }
 
-// supervise keeps the connection alive until life ends. Without a session it makes the first.
+// supervise keeps the connection alive until life ends. A nil session means that it has not been made yet.
 func (c *Conn) supervise(life context.Context, s *session) {
 	defer close(c.done)
 	defer func() { c.change(nil, State{Phase: Closed}) }()
-	if s == nil {
-		var err error
-		if s, err = c.dial(life, false); err != nil {
-			return
-		}
-		c.established(s)
-	}
 	for short := 0; ; short++ {
+		if s == nil {
+			var err error
+			if s, err = c.dial(life, false); err != nil {
+				return
+			}
+			c.established(s)
+		}
 		began := time.Now()
 		err := c.watch(life, s)
 		if err == nil {
@@ -225,10 +208,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 		if c.config.Backoff.wait(life, short, nil) != nil {
 			return
 		}
-		if s, err = c.dial(life, false); err != nil {
-			return
-		}
-		c.established(s)
+		s = nil
 	}
 }
 

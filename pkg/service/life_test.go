@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -302,10 +303,15 @@ func TestEndInEveryPhase(t *testing.T) { //nolint:paralleltest // counts gorouti
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections but never answers
 	require.NoError(t, err)
 	defer silent.Close()
+	serving := func(_ context.Context, rt *service.Runtime) error {
+		handlers(rt)
+		rt.ServeHTTP(http.NotFoundHandler())
+		return nil
+	}
 	before := goleak.IgnoreCurrent()
 	for _, c := range []struct {
 		name, broker string
-		until        string // the log record after which it is stopped
+		until        string // the log record after which it is stopped; if it is "http", the program serves
 		setup        func(context.Context, *service.Runtime) error
 	}{
 		{"at once", broker, "", nil},
@@ -330,13 +336,20 @@ func TestEndInEveryPhase(t *testing.T) { //nolint:paralleltest // counts gorouti
 			handlers(rt)
 			return nil
 		}},
+		{"serving, with a broker or not yet", broker, "http", serving},
+		{"serving, without a broker", nowhere, "http", serving},
+		{"serving, with a broker that says nothing", "amqp://" + silent.Addr().String() + "/", "http", serving},
 	} {
 		closed := false
 		p := service.Program{Service: units, Setup: func(ctx context.Context, rt *service.Runtime) error {
 			rt.Close("it", func() error { closed = true; return nil })
 			return c.setup(ctx, rt)
 		}}
-		r := start(t, p, map[string]string{"broker.url": c.broker})
+		settings := map[string]string{"broker.url": c.broker}
+		if c.until == "http" {
+			settings["http.address"] = "127.0.0.1:0"
+		}
+		r := start(t, p, settings)
 		if c.until != "" {
 			r.log.await(t, c.until)
 		}
@@ -593,6 +606,8 @@ func TestRuntimeIsForSetup(t *testing.T) {
 	r.log.await(t, "ready")
 	require.PanicsWithValue(t, "service: Runtime.Go is for Setup, which has returned", func() { rt.Go("late", nil) })
 	require.Panics(t, func() { rt.Serve("late", nil) })
+	require.Panics(t, func() { rt.ServeHTTP(nil) })
+	require.Panics(t, func() { rt.ServeGRPC(nil) })
 	require.Panics(t, func() { rt.Close("late", nil) })
 	require.Panics(t, func() { rt.Ready("late", nil) })
 	require.Panics(t, func() { rt.Use(nil) })

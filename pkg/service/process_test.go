@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -24,23 +25,35 @@ import (
 // processes are the programs that this test binary can run: see asProgram.
 var processes = map[string]service.Program{
 	"unitd": {Service: units, Name: "unitd", Version: "1.2.3", About: "unitd does units.", Setup: setUpProcess},
+	"webd": {Service: front, Name: "webd", Setup: func(_ context.Context, rt *service.Runtime) error {
+		rt.ServeHTTP(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			rt.Logger.InfoContext(r.Context(), "begun")
+			held()
+		}))
+		return nil
+	}},
 }
 
 // setUpProcess registers a handler that blocks as long as the file in TEST_HOLD exists.
 func setUpProcess(_ context.Context, rt *service.Runtime) error {
 	do.Handle(rt.Handlers, func(ctx context.Context, u unit) error {
 		rt.Logger.InfoContext(ctx, "begun", "n", u.N)
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for range tick.C {
-			if _, err := os.Stat(os.Getenv("TEST_HOLD")); err != nil {
-				return happened.Publish(ctx, rt.Client, u)
-			}
-		}
-		return nil
+		held()
+		return happened.Publish(ctx, rt.Client, u)
 	})
 	ask.Answer(rt.Handlers, func(_ context.Context, u unit) (unit, error) { return u, nil })
 	return nil
+}
+
+// held blocks as long as the file in TEST_HOLD exists.
+func held() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if _, err := os.Stat(os.Getenv("TEST_HOLD")); err != nil {
+			return
+		}
+	}
 }
 
 // process is a program in its own process.
@@ -149,6 +162,28 @@ func TestSIGTERMDrains(t *testing.T) {
 	code, _, errs = p.healthcheck(t)
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "the program is not running, or has a different health.address")
+}
+
+// A process that has never seen its broker answers what it has begun when SIGTERM comes.
+func TestSIGTERMWhileServing(t *testing.T) {
+	t.Parallel()
+	address, file := freeAddress(t), hold(t)
+	p := launch(t, asProgram+"=webd", "LEVERET_HTTP_ADDRESS="+address, "LEVERET_BROKER_URL="+nowhere, "TEST_HOLD="+file)
+	p.log.await(t, "http")
+	require.Eventually(t, func() bool {
+		code, out, _ := p.healthcheck(t, "--part", "http")
+		return code == 0 && out == "ready\n"
+	}, 20*time.Second, 50*time.Millisecond)
+	conn := dialHTTP(t, address)
+	conn.send(t, "/")
+	p.log.await(t, "begun")
+	p.signal(t, syscall.SIGTERM)
+	p.log.await(t, "draining")
+	require.NoError(t, os.Remove(file))
+	response, _ := conn.receive(t)
+	require.Equal(t, 200, response.StatusCode)
+	require.Equal(t, 0, p.code(t))
+	require.Empty(t, p.log.records(t, "ready"))
 }
 
 func TestASecondSignalEndsAtOnce(t *testing.T) {

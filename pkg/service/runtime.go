@@ -110,7 +110,7 @@ func (rt *Runtime) ServeHTTP(handler http.Handler) {
 }
 
 // ServeGRPC is like ServeHTTP, but for a *grpc.Server, at grpc.address. TLS is applied to its connections: make the
-// server without credentials.
+// server without credentials, and with grpc.WaitForHandlers(true), so that no handler is left when the store is closed.
 func (rt *Runtime) ServeGRPC(server GRPCServer) {
 	rt.change("ServeGRPC", func() {
 		if rt.grpc != nil {

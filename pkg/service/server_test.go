@@ -497,8 +497,10 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}
 	further := dialHTTP(t, address)
 	further.send(t, "/")
-	status, _ := r.get(t, "/readyz/http")
-	require.Equal(t, 200, status)
+	require.Eventually(t, func() bool {
+		status, _ := r.get(t, "/readyz/http")
+		return status == 200
+	}, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, further.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 	_, err := further.reader.Peek(1)
 	require.ErrorContains(t, err, "timeout", "nobody serves it")
