@@ -75,8 +75,6 @@ func (s *system) gatewayURL() string { return "http://" + s.addresses[gatewayNam
 // address returns where a service listens for a purpose, if it does. Health checks it answers at any free port if none
 // was chosen.
 func (s *system) address(name, key string) string {
-	s.addressesMu.Lock()
-	defer s.addressesMu.Unlock()
 	address := s.addresses[name][key]
 	if key == "health.address" {
 		address = cmp.Or(address, "127.0.0.1:0")

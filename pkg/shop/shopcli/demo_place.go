@@ -18,7 +18,7 @@ const customers = 12
 
 // signUp registers the customers, who log in.
 func (d *demonstration) signUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.timeout, errTooSlow)
+	ctx, cancel := d.answering(ctx)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: placers}, Timeout: 30 * time.Second}
 	errs := make([]error, customers)

@@ -58,11 +58,20 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 	if v, ok := app.Config().Value("log.level"); ok && v.Origin.Source != config.FromDefault {
 		s.logLevel = v.String()
 	}
-	if err := s.writeConfig(); err != nil {
-		return err
+	for certain := false; ; certain = true {
+		if err := s.writeConfig(); err != nil {
+			return err
+		}
+		printDev(app, s)
+		err := supervise(ctx, app, s)
+		if !errors.Is(err, errRejected) || certain {
+			return err
+		}
+		app.Warn("%v, perhaps because another program has one of its addresses by now; restarting all with free ones", err)
+		if s.addresses, err = chooseAddresses(false); err != nil {
+			return err
+		}
 	}
-	printDev(app, s)
-	return supervise(ctx, app, s)
 }
 
 func printDev(app *cli.App, s *system) {

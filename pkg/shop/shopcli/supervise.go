@@ -63,8 +63,11 @@ func keepNodeRunning(ctx context.Context, app *cli.App, s *system) error {
 	}
 }
 
-// keepRunning runs one service, restarting it after each crash, until ctx ends. It returns an error if restarting makes
-// no sense, because the service rejects its settings.
+// errRejected means that a service cannot run with its settings: an address may be taken by now.
+var errRejected = errors.New("rejects its settings")
+
+// keepRunning runs one service, restarting it after each crash, until ctx ends. It returns errRejected if
+// restarting makes no sense, because the service rejects its settings.
 func keepRunning(ctx context.Context, s *system, name string, out *prefixed) error {
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		p, err := startProcess(s, name, out)
@@ -81,11 +84,7 @@ func keepRunning(ctx context.Context, s *system, name string, out *prefixed) err
 		}
 		exited, ok := errors.AsType[*exec.ExitError](p.err)
 		if ok && exited.ExitCode() == int(cli.ExitUsage) && !out.ready.Load() { // a Go panic also exits with 2
-			if !s.anyHealthAddress(name) {
-				return fmt.Errorf("%sd rejects its settings", name)
-			}
-			out.say("its health address may be taken by now; restarting it with a free one")
-			continue
+			return fmt.Errorf("%sd %w", name, errRejected)
 		}
 		if time.Since(begun) > time.Minute {
 			pause = time.Second

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -40,8 +39,7 @@ type system struct {
 	// used.
 	management string
 	// addresses are where each service listens, by key.
-	addresses   map[string]map[string]string
-	addressesMu sync.Mutex
+	addresses map[string]map[string]string
 	// certificates are those by which the services trust each other.
 	certificates *devcerts.Set
 	// transport is how the services call each other.
@@ -209,16 +207,6 @@ func (s *system) writeConfig() error {
 		return fmt.Errorf("the services' settings: %w", err)
 	}
 	return os.WriteFile(s.configFile(), content, 0o600)
-}
-
-// anyHealthAddress makes a service use a free port for its health checks from its next start on. It returns whether the
-// service had a fixed one until now.
-func (s *system) anyHealthAddress(name string) bool {
-	s.addressesMu.Lock()
-	defer s.addressesMu.Unlock()
-	_, certain := s.addresses[name]["health.address"]
-	delete(s.addresses[name], "health.address")
-	return certain
 }
 
 // environment returns the environment of a service. It does not include this process's settings.
