@@ -75,12 +75,9 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 }
 
 func retryOrNot(spec Spec, attempt int, err error) (Verdict, time.Duration) {
-	code := CodeOf(err)
-	after := RetryDelay(err)
-	if after == 0 && !code.retryable() && !slices.Contains(spec.RetryOn, code) {
-		return VerdictDeadLetter, 0
-	}
-	if attempt >= spec.Retry.Attempts {
+	code, after := CodeOf(err), RetryDelay(err)
+	worthIt := after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)
+	if !worthIt || attempt >= spec.Retry.Attempts {
 		return VerdictDeadLetter, 0
 	}
 	return VerdictRetry, spec.Retry.delay(attempt, after)

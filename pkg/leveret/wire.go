@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"maps"
 	"strconv"
 	"time"
@@ -56,7 +57,7 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 		ConversationID: wire.Text(d.Headers, wire.Conversation),
 		CausationID:    wire.Text(d.Headers, wire.Causation),
 		AppID:          d.AppId,
-		SentAt:         wire.Time(d.Headers, wire.SentAt),
+		SentAt:         cmp.Or(wire.Time(d.Headers, wire.SentAt), d.Timestamp),
 		Headers:        d.Headers,
 		Body:           d.Body,
 		Received: Received{
@@ -72,9 +73,6 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 	}
 	if m.ConversationID == "" || len(m.ConversationID) > maxShortString { // it becomes a correlation id
 		m.ConversationID = m.ID
-	}
-	if m.SentAt.IsZero() {
-		m.SentAt = d.Timestamp
 	}
 	if spec.Kind == KindRequest {
 		m.Deadline = deadline(d, spec, at)
