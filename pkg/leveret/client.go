@@ -68,7 +68,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		spec := u.contract.Spec()
 		exchange, key := spec.Route(conn.names)
 		c.routes[u.contract] = &sending{
-			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.sending(spec, exchange.Name, key),
+			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.signals(spec, exchange.Name, key, ""),
 			topology: u.topology(conn.names, service.name, conn.config.RequestQueueType),
 		}
 	}

@@ -89,30 +89,27 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	exchange, routingKey := s.Route(n)
 	queue := QueueName(n, u.contract, service, u.name)
 	var t topology.Topology
-	switch u.role {
-	case RoleHandles, RoleSubscribes:
-		if !s.external() {
-			t = n.Work(service, exchange, routingKey, queue)
-		}
-		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service), n.Serving(service))
-	case RoleAnswers:
-		if !s.external() {
-			t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
-		}
-		t.Add(n.Serving(service))
-	case RoleSends:
-		if !s.external() {
-			t = n.Work(s.Owner(), exchange, routingKey, queue)
-		}
-	case RolePublishes:
-		if !s.external() {
-			t.Exchanges = []topology.Exchange{exchange}
-		}
-	case RoleCalls:
-		if s.external() { // a call that is cancelled says so on the exchange for control all the same
+	switch external := s.external(); {
+	case u.role == RoleCalls:
+		if external { // a call that is cancelled says so on the exchange for control all the same
 			exchange = topology.Exchange{}
 		}
 		t = n.Calling(s.Owner(), exchange)
+	case external:
+	case u.role == RolePublishes:
+		t.Exchanges = []topology.Exchange{exchange}
+	case u.role == RoleAnswers:
+		t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
+	case u.role == RoleSends:
+		t = n.Work(s.Owner(), exchange, routingKey, queue)
+	default:
+		t = n.Work(service, exchange, routingKey, queue)
+	}
+	if u.role.works() {
+		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
+	}
+	if u.role.serves() {
+		t.Add(n.Serving(service))
 	}
 	return t
 }
@@ -134,7 +131,7 @@ func (s *Service) checkNames(n topology.Names) error {
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)
 		}
-		if u.role == RoleHandles || u.role == RoleSubscribes || u.role == RoleSends {
+		if u.role.works() || u.role == RoleSends {
 			check("queue", n.DeadLetterQueue(queue))
 		}
 	}

@@ -43,6 +43,9 @@ func (r Role) String() string {
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
+// works reports whether a service in this role takes messages that may be tried again.
+func (r Role) works() bool { return r <= RoleSubscribes }
+
 func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
 
 // use is one contract in one role.
@@ -222,7 +225,7 @@ func takeFailing(take func(queue, what string) bool, services []*Service) {
 	take(topology.Names{}.RetryLost(""), lost)
 	for _, s := range services {
 		for _, u := range s.serves() {
-			if u.role == RoleAnswers {
+			if !u.role.works() {
 				continue
 			}
 			take(topology.Names{}.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))

@@ -159,11 +159,22 @@ type signals struct {
 	count      metric.Int64Counter
 }
 
-func (t *telemetry) signals(operation, kind, destination, routingKey string, spanKind trace.SpanKind) *signals {
-	s := &signals{telemetry: t, span: operation + " " + destination, duration: t.operation, count: t.sent}
-	if spanKind == trace.SpanKindConsumer {
+// signals makes the signals of a contract's sender; or, with a queue, of that queue's worker.
+func (t *telemetry) signals(spec Spec, exchange, routingKey, queue string) *signals {
+	s := &signals{telemetry: t, duration: t.operation, count: t.sent}
+	spanKind, operation, kind := trace.SpanKindProducer, "publish", "send"
+	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
+	switch {
+	case queue != "":
+		spanKind, operation, kind = trace.SpanKindConsumer, "process", "process"
 		s.duration, s.count = t.process, t.consumed
+		if queue != routingKey {
+			destination += ":" + queue
+		}
+	case spec.Kind == KindRequest:
+		spanKind, operation = trace.SpanKindClient, "call"
 	}
+	s.span = operation + " " + destination
 	s.attributes = append([]attribute.KeyValue{
 		attribute.String("messaging.system", "rabbitmq"),
 		attribute.String("messaging.operation.name", operation),
@@ -177,24 +188,6 @@ func (t *telemetry) signals(operation, kind, destination, routingKey string, spa
 		trace.WithAttributes(attribute.String("messaging.rabbitmq.destination.routing_key", routingKey)),
 	}
 	return s
-}
-
-// sending makes the signals of a contract's sender.
-func (t *telemetry) sending(spec Spec, exchange, routingKey string) *signals {
-	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
-	if spec.Kind == KindRequest {
-		return t.signals("call", "send", destination, routingKey, trace.SpanKindClient)
-	}
-	return t.signals("publish", "send", destination, routingKey, trace.SpanKindProducer)
-}
-
-// processing makes the signals of a queue's worker.
-func (t *telemetry) processing(exchange, routingKey, queue string) *signals {
-	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
-	if queue != routingKey {
-		destination += ":" + queue
-	}
-	return t.signals("process", "process", destination, routingKey, trace.SpanKindConsumer)
 }
 
 // with returns the measurement's attributes for an outcome.
