@@ -63,6 +63,9 @@ func newChannel(s *session, ch *amqp.Channel) *Channel {
 	return &Channel{Channel: ch, session: s, life: life, turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{})}
 }
 
+// base lets what is made of a channel be used as one: see [reopened].
+func (ch *Channel) base() *Channel { return ch }
+
 // alive reports whether the channel can be used, as far as anybody knows.
 func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
 
