@@ -77,7 +77,7 @@ func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
 func (c *Catalog) check() []error {
 	var errs []error
 	for i, s := range c.services {
-		errs = append(errs, s.ownErr())
+		errs = append(errs, s.ownErr(), s.checkNames(topology.Names{}))
 		if i > 0 && c.services[i-1].name == s.name {
 			errs = append(errs, fmt.Errorf("two services are named %q", s.name))
 		}
@@ -90,11 +90,7 @@ func (c *Catalog) check() []error {
 		errs = append(errs, baseOf(contract).wrong)
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
-	errs = append(errs, checkQueues(c.services...)...)
-	for _, s := range c.services {
-		errs = append(errs, s.checkNames(topology.Names{}))
-	}
-	return errs
+	return append(errs, checkQueues(c.services...)...)
 }
 
 // checkServed finds contracts that no service serves, or that a service other than the owner serves.

@@ -7,8 +7,6 @@ import (
 	"mime"
 	"sync/atomic"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -147,7 +145,7 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
 		Publishing: m.publishing(r.spec, c.service.name),
 	}
-	if carried := m.carried(); !carried.IsValid() || carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
+	if !m.foreign(ctx).IsValid() {
 		w3c.Inject(ctx, carrier(p.Headers))
 	}
 	return p
@@ -296,7 +294,7 @@ func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 
 func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 	r := p.client.routes[m.Contract]
-	ctx, done := r.signals.beginSending(ctx, m)
+	ctx, done := r.signals.begin(ctx, m, m.foreign(ctx))
 	outcome := func(err error) error {
 		if err != nil {
 			err = withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)

@@ -247,16 +247,14 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	if kind == KindEvent {
 		s.RetryOn = []Code{NotFound}
 	}
-	var errs []error
+	errs := []error{reservedOwner(s.Owner()), encodable(payload)}
 	if !contractName.MatchString(name) || len(name) > maxName {
 		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, "+
 			"%d bytes at most", maxName))
 	}
-	errs = append(errs, encodable(payload))
 	if reply != nil {
 		errs = append(errs, encodable(reply))
 	}
-	errs = append(errs, reservedOwner(s.Owner()))
 	for _, o := range options {
 		errs = append(errs, o(s))
 	}

@@ -11,14 +11,11 @@ import (
 // Route returns where the messages of a contract are published. An exchange without a name is the broker's default one,
 // which takes the name of a queue as its routing key.
 func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey string) {
-	switch s.Kind {
-	case KindCommand:
-		exchange = topology.Exchange{Name: n.CommandExchange(s.Owner()), Type: topology.Direct}
-	case KindEvent:
-		exchange = topology.Exchange{Name: n.EventExchange(s.Owner()), Type: topology.Topic}
-	case KindRequest:
-		exchange = topology.Exchange{Name: n.RequestExchange(s.Owner()), Type: topology.Direct}
-	}
+	exchange = [...]topology.Exchange{
+		KindCommand: {Name: n.CommandExchange(s.Owner()), Type: topology.Direct},
+		KindEvent:   {Name: n.EventExchange(s.Owner()), Type: topology.Topic},
+		KindRequest: {Name: n.RequestExchange(s.Owner()), Type: topology.Direct},
+	}[s.Kind]
 	routingKey = n.RoutingKey(s.Name)
 	switch a := s.Address; {
 	case a == nil:
