@@ -56,12 +56,7 @@ func encode(v any) ([]byte, error) {
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte) (payload T, err error) {
-	if err = decode(body, &payload); err == nil {
-		err = validate(&payload)
-	}
-	return payload, err
-}
+func decodePayload[T any](body []byte) (T, error) { return payloadOf[T](decoded{}, body) }
 
 // decode accepts exactly one JSON value that is not null, in UTF-8. Of a field that comes twice the last counts. Its
 // errors are InvalidArgument and name the field.

@@ -61,6 +61,14 @@ func valueOf[T any](d decoded, body []byte) (value T, err error) {
 	return value, err
 }
 
+// payloadOf is valueOf that validates.
+func payloadOf[T any](d decoded, body []byte) (payload T, err error) {
+	if payload, err = valueOf[T](d, body); err == nil {
+		err = validate(&payload)
+	}
+	return payload, err
+}
+
 // Received is what is known of a received message only.
 type Received struct {
 	// Queue is the queue that the message came from; empty where it came over another transport.

@@ -83,10 +83,7 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		request, err := valueOf[Q](m.taken, m.Body)
-		if err == nil {
-			err = validate(&request)
-		}
+		request, err := payloadOf[Q](m.taken, m.Body)
 		if err != nil {
 			return err
 		}

@@ -133,11 +133,8 @@ func (s *Service) add(u use) error {
 
 // isNil reports whether a contract is nil, or a pointer that is.
 func isNil(c Contract) bool {
-	if c == nil {
-		return true
-	}
 	v := reflect.ValueOf(c)
-	return v.Kind() == reflect.Pointer && v.IsNil()
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Name returns the service's name.
