@@ -243,7 +243,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenB
 	case canceled:
 		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
-			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: transient},
+			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: wire.Transient},
 		})
 	}
 	return Errorf(code, "%s %s: %s: %w", spec.Name, m.ID, what, err)

@@ -121,9 +121,7 @@ func forKind(requests bool, wrong string, apply ContractOption) ContractOption {
 // Retry sets the retry policy of a command, or of an event for all its subscribers. What is zero in it is the default.
 func Retry(p RetryPolicy) ContractOption {
 	return forKind(false, "Retry is for commands and events: a caller that gets Unavailable calls again itself", func(s *Spec) error {
-		if p.Attempts != 0 {
-			s.Retry.Attempts = p.Attempts
-		}
+		s.Retry.Attempts = cmp.Or(p.Attempts, s.Retry.Attempts)
 		if len(p.Delays) > 0 {
 			s.Retry.Delays = slices.Clone(p.Delays)
 		}

@@ -131,7 +131,7 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		CorrelationId: cmp.Or(m.CorrelationID, m.ID), // the latter as many foreign callers expect
 		Type:          e.spec.Name,
 		ContentType:   contentTypeJSON,
-		DeliveryMode:  transient,
+		DeliveryMode:  wire.Transient,
 		Timestamp:     time.Now(),
 		AppId:         e.worker.Service().name,
 		Headers:       rabbit.Table{wire.Instance: e.worker.conn.config.Instance},

@@ -10,11 +10,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-const (
-	transient  = 1
-	persistent = 2
-)
-
 // clockSkew is how far the clocks of two machines may be apart, at most, before a deadline is believed to have passed.
 const clockSkew = 2 * time.Second
 
@@ -34,12 +29,12 @@ func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 		ContentType:   contentTypeJSON,
 		Timestamp:     m.SentAt,
 		AppId:         service,
-		DeliveryMode:  persistent,
+		DeliveryMode:  wire.Persistent,
 		Headers:       headers,
 		Body:          m.Body,
 	}
 	if spec.Kind == KindRequest {
-		p.DeliveryMode = transient
+		p.DeliveryMode = wire.Transient
 		if !m.Deadline.IsZero() {
 			headers[wire.Deadline] = wire.FormatTime(m.Deadline)
 		}

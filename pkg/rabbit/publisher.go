@@ -184,11 +184,7 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 		return true, errUnconfirmedAtClose
 	}
 	channel := p.publishing(1)
-	defer func() {
-		if ch := channel.shut(); ch != nil {
-			ch.close(ctx)
-		}
-	}()
+	defer channel.end(ctx)
 	if err := p.write(ctx, channel, f); err != nil {
 		return ctx.Err() == nil, err
 	}
@@ -238,8 +234,6 @@ func (p *Publisher) Close(ctx context.Context) error {
 		}
 	}
 	p.close(errPublisherClosed)
-	if ch := p.channel.shut(); ch != nil {
-		ch.close(ctx)
-	}
+	p.channel.end(ctx)
 	return err
 }

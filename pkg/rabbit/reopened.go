@@ -81,6 +81,14 @@ func (r *reopened[T]) get(ctx context.Context) (made T, err error) {
 	}
 }
 
+// end shuts r, and closes the last channel.
+func (r *reopened[T]) end(ctx context.Context) {
+	r.shut()
+	if last := r.current.Load(); last != nil {
+		(*last).base().close(ctx)
+	}
+}
+
 // shut keeps everybody from opening another channel, and returns what was made of the last one, if there was one.
 func (r *reopened[T]) shut() (last T) {
 	r.turn <- struct{}{}
