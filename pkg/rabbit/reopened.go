@@ -31,8 +31,10 @@ func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
 	if ctx.Err() != nil {
 		return made, r.conn.notSent(ctx)
 	}
-	if last := r.current.Load(); last != nil && (*last).base().alive() && r.conn.trySendable((*last).base().session, n) {
-		return *last, nil
+	if last := r.current.Load(); last != nil {
+		if ch := (*last).base(); ch.alive() && r.conn.trySendable(ch.session, n) {
+			return *last, nil
+		}
 	}
 	living, stop := either(ctx, r.life)
 	defer stop()
@@ -47,7 +49,7 @@ func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
 }
 
 // get returns the open channel, or opens one.
-func (r *reopened[T]) get(ctx context.Context) (made T, err error) {
+func (r *reopened[T]) get(ctx context.Context) (made T, _ error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
