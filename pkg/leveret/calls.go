@@ -72,10 +72,8 @@ func (c *calls) cancel(id string) {
 // serves no requests.
 func (w *Worker) control() *rabbit.Consumer {
 	var requests []string
-	for _, e := range w.endpoints {
-		if e.spec.Kind == KindRequest {
-			requests = append(requests, e.spec.Name)
-		}
+	for _, c := range w.Service().Contracts(RoleAnswers) {
+		requests = append(requests, c.Spec().Name)
 	}
 	if len(requests) == 0 || w.conn.config.NoDeclare {
 		return nil

@@ -14,7 +14,6 @@ import (
 type Catalog struct {
 	services  []*Service
 	contracts []Contract
-	byName    map[string]Contract
 	users     map[use][]*Service // without the name of a subscription
 	err       error
 }
@@ -23,7 +22,7 @@ type Catalog struct {
 func NewCatalog(services ...*Service) *Catalog {
 	c := &Catalog{
 		services: slices.DeleteFunc(slices.Clone(services), func(s *Service) bool { return s == nil }),
-		byName:   make(map[string]Contract), users: make(map[use][]*Service),
+		users:    make(map[use][]*Service),
 	}
 	slices.SortStableFunc(c.services, func(a, b *Service) int { return cmp.Compare(a.name, b.name) })
 	var uses []use
@@ -37,9 +36,6 @@ func NewCatalog(services ...*Service) *Catalog {
 		}
 	}
 	c.contracts = sorted(distinct(uses))
-	for _, contract := range slices.Backward(c.contracts) { // of two with one name, the first is found
-		c.byName[contract.Spec().Name] = contract
-	}
 	errs := c.check()
 	if len(c.services) < len(services) {
 		errs = append(errs, errors.New("a service is nil"))
@@ -66,8 +62,11 @@ func (c *Catalog) Contracts() []Contract { return slices.Clone(c.contracts) }
 
 // Lookup finds a contract by its name.
 func (c *Catalog) Lookup(name string) (Contract, bool) {
-	found, ok := c.byName[name]
-	return found, ok
+	i, ok := slices.BinarySearchFunc(c.contracts, name, func(c Contract, name string) int { return cmp.Compare(c.Spec().Name, name) })
+	if !ok {
+		return nil, false
+	}
+	return c.contracts[i], true
 }
 
 // ServicesWith returns the services that declared a contract in a role, in the order of their names.
@@ -78,7 +77,7 @@ func (c *Catalog) ServicesWith(contract Contract, role Role) []*Service {
 func (c *Catalog) check() []error {
 	var errs []error
 	for i, s := range c.services {
-		errs = append(errs, s.ownErr())
+		errs = append(errs, s.ownErr(), s.checkNames(topology.Names{}))
 		if i > 0 && c.services[i-1].name == s.name {
 			errs = append(errs, fmt.Errorf("two services are named %q", s.name))
 		}
@@ -91,11 +90,7 @@ func (c *Catalog) check() []error {
 		errs = append(errs, baseOf(contract).wrong)
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
-	errs = append(errs, checkQueues(c.services...)...)
-	for _, s := range c.services {
-		errs = append(errs, s.checkNames(topology.Names{}))
-	}
-	return errs
+	return append(errs, checkQueues(c.services...)...)
 }
 
 // checkServed finds contracts that no service serves, or that a service other than the owner serves.

@@ -7,8 +7,6 @@ import (
 	"mime"
 	"sync/atomic"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -68,7 +66,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		spec := u.contract.Spec()
 		exchange, key := spec.Route(conn.names)
 		c.routes[u.contract] = &sending{
-			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.sending(spec, exchange.Name, key),
+			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.signals(spec, exchange.Name, key, ""),
 			topology: u.topology(conn.names, service.name, conn.config.RequestQueueType),
 		}
 	}
@@ -88,30 +86,18 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 // Send publishes a command or an event and blocks until the broker has confirmed it: see the errors of this package for
 // what else it may end in. While ctx lives, it waits through lost connections, and publishes again under the same id.
 func (c *Client) Send(ctx context.Context, m *Message) error {
-	if err := c.sendable(m); err != nil {
+	if _, err := c.route(m, false); err != nil {
 		return err
 	}
 	return c.send(ctx, m)
 }
 
-// sendable returns why a message cannot be sent without waiting for an answer.
-func (c *Client) sendable(m *Message) error {
-	r, err := c.route(m, "send or publish")
-	if err == nil && r.spec.Kind == KindRequest {
-		err = Errorf(InvalidArgument, "%s is a request; requests are called", r.spec.Name)
-	}
-	return err
-}
-
 // Call makes a request and blocks until its reply, which it sets in m, a coded error from the other side, or the end of
 // ctx. A ctx without a deadline is given the contract's timeout.
 func (c *Client) Call(ctx context.Context, m *Message) error {
-	r, err := c.route(m, "call")
+	r, err := c.route(m, true)
 	if err != nil {
 		return err
-	}
-	if r.spec.Kind != KindRequest {
-		return Errorf(InvalidArgument, "%s is %s; only requests can be called", r.spec.Name, article(r.spec.Kind.String()))
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -130,10 +116,15 @@ func (c *Client) Close(ctx context.Context) error {
 	return errors.Join(c.publisher.Close(ctx), <-calls)
 }
 
-func (c *Client) route(m *Message, verb string) (*sending, error) {
+// route returns what is known of the contract of a message that is to be called, or else sent or published.
+func (c *Client) route(m *Message, call bool) (*sending, error) {
 	r := c.routes[m.Contract]
-	if r == nil {
-		return nil, withCode("%w: the service %q does not say that it wants to %s %s", ErrUndeclared, c.service.name, verb, nameOf(m.Contract))
+	switch {
+	case r == nil:
+		return nil, withCode("%w: the service %q does not say that it sends, publishes or calls %s", ErrUndeclared, c.service.name, nameOf(m.Contract))
+	case call != (r.spec.Kind == KindRequest):
+		return nil, Errorf(InvalidArgument, "%s is %s: requests are called, commands sent, events published",
+			r.spec.Name, article(r.spec.Kind.String()))
 	}
 	return r, nil
 }
@@ -154,7 +145,7 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
 		Publishing: m.publishing(r.spec, c.service.name),
 	}
-	if carried := m.carried(); !carried.IsValid() || carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
+	if !m.foreign(ctx).IsValid() {
 		w3c.Inject(ctx, carrier(p.Headers))
 	}
 	return p
@@ -164,27 +155,19 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 // missing.
 func (c *Client) declared(ctx context.Context, r *sending, publish func() error) error {
 	for again := false; ; again = true {
-		err := c.prepare(ctx, r)
-		if err == nil {
-			err = publish()
+		if !r.declared.Load() {
+			if err := c.conn.declare(ctx, r.topology); err != nil {
+				return err
+			}
+			r.declared.Store(true)
 		}
-		if !c.missed(r, err) || again {
+		if err := publish(); !c.missed(r, err) || again {
 			return err
 		}
 	}
 }
 
-// prepare declares what the contract needs, unless that has been done.
-func (c *Client) prepare(ctx context.Context, r *sending) error {
-	if r.declared.Load() {
-		return nil
-	}
-	err := c.conn.declare(ctx, r.topology)
-	r.declared.Store(err == nil)
-	return err
-}
-
-// missed reports whether err says that something is missing that the next prepare declares.
+// missed reports whether err says that something is missing that is declared before the next message.
 func (c *Client) missed(r *sending, err error) bool {
 	missing := rabbit.ErrUnroutable
 	if r.spec.Kind == KindRequest { // its queue is for others to declare
@@ -260,7 +243,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenB
 	case canceled:
 		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
-			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: transient},
+			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: wire.Transient},
 		})
 	}
 	return Errorf(code, "%s %s: %s: %w", spec.Name, m.ID, what, err)
@@ -303,7 +286,7 @@ func (c *Client) Pipeline(onOutcome func(m *Message, err error)) *Pipeline {
 // confirm. An error means that this message was not sent; onOutcome and Flush report what becomes of one that was.
 // Middleware sees the writing only.
 func (p *Pipeline) Write(ctx context.Context, m *Message) error {
-	if err := p.client.sendable(m); err != nil {
+	if _, err := p.client.route(m, false); err != nil {
 		return err
 	}
 	return p.write(ctx, m)
@@ -311,7 +294,7 @@ func (p *Pipeline) Write(ctx context.Context, m *Message) error {
 
 func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 	r := p.client.routes[m.Contract]
-	ctx, done := r.signals.beginSending(ctx, m)
+	ctx, done := r.signals.begin(ctx, m, m.foreign(ctx))
 	outcome := func(err error) error {
 		if err != nil {
 			err = withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
@@ -319,14 +302,13 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 		done(err, true)
 		return err
 	}
-	if err := p.client.prepare(ctx, r); err != nil {
-		return outcome(err)
-	}
-	if err := p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
-		p.client.missed(r, err) // a later message declares it again
-		err = outcome(err)
-		p.onOutcome(m, err)
-		return err
+	if err := p.client.declared(ctx, r, func() error {
+		return p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
+			p.client.missed(r, err) // a later message declares it again
+			err = outcome(err)
+			p.onOutcome(m, err)
+			return err
+		})
 	}); err != nil {
 		return outcome(err)
 	}

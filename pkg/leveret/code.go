@@ -47,6 +47,11 @@ var httpStatus = [...]int{
 	Unimplemented: 501, Internal: 500, Unavailable: 503, DataLoss: 500, Unauthenticated: 401,
 }
 
+// triedAgain are the codes of errors that are worth another try.
+var triedAgain = [len(codeNames)]bool{
+	Canceled: true, Unknown: true, DeadlineExceeded: true, ResourceExhausted: true, Aborted: true, Internal: true, Unavailable: true,
+}
+
 // String returns the code as it stands on the wire: "not_found".
 func (c Code) String() string {
 	if c != c.known() {
@@ -72,14 +77,7 @@ func (c Code) known() Code {
 }
 
 // retryable reports whether an error of this code is worth another try, unless a contract says otherwise.
-func (c Code) retryable() bool {
-	switch c {
-	case Unavailable, DeadlineExceeded, ResourceExhausted, Aborted, Canceled, Internal, Unknown:
-		return true
-	default:
-		return false
-	}
-}
+func (c Code) retryable() bool { return triedAgain[c.known()] }
 
 // MarshalText writes the code as on the wire.
 func (c Code) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

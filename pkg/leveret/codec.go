@@ -2,12 +2,14 @@ package leveret
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -54,12 +56,7 @@ func encode(v any) ([]byte, error) {
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte) (payload T, err error) {
-	if err = decode(body, &payload); err == nil {
-		err = validate(&payload)
-	}
-	return payload, err
-}
+func decodePayload[T any](body []byte) (T, error) { return payloadOf[T](decoded{}, body) }
 
 // decode accepts exactly one JSON value that is not null, in UTF-8. Of a field that comes twice the last counts. Its
 // errors are InvalidArgument and name the field.
@@ -120,29 +117,17 @@ func article(noun string) string {
 	return "a " + noun
 }
 
-func jsonType(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Bool:
-		return "boolean"
-	case reflect.String:
-		return "string"
-	case reflect.Slice, reflect.Array:
-		return "array"
-	case reflect.Struct, reflect.Map:
-		return "object"
-	case reflect.Pointer:
-		return jsonType(t.Elem())
-	case reflect.Float32, reflect.Float64:
-		return "number"
-	default:
-		return "integer (" + t.String() + ")"
-	}
+// jsonTypes are JSON's names of Go's kinds, but for integers.
+var jsonTypes = map[reflect.Kind]string{
+	reflect.Bool: "boolean", reflect.String: "string", reflect.Slice: "array", reflect.Array: "array",
+	reflect.Struct: "object", reflect.Map: "object", reflect.Float32: "number", reflect.Float64: "number",
 }
 
-// keyable reports whether a type can be the key of a JSON object.
-func keyable(t reflect.Type) bool {
-	k := t.Kind()
-	return k == reflect.String || reflect.Int <= k && k <= reflect.Uintptr || t.Implements(textMarshaler)
+func jsonType(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		return jsonType(t.Elem())
+	}
+	return cmp.Or(jsonTypes[t.Kind()], "integer ("+t.String()+")")
 }
 
 // encodable returns an error for a type that encoding/json would refuse at the first message.
@@ -151,18 +136,13 @@ func encodable(t reflect.Type) error {
 }
 
 var (
-	marshaler     = reflect.TypeFor[json.Marshaler]()
-	unmarshaler   = reflect.TypeFor[json.Unmarshaler]()
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+	// coders are the interfaces of types that see to their encoding themselves.
+	coders = []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.Unmarshaler](), textMarshaler}
 )
 
-// custom reports whether a type sees to its encoding itself.
-func custom(t reflect.Type) bool {
-	return t.Implements(marshaler) || t.Implements(unmarshaler) || t.Implements(textMarshaler)
-}
-
 func encodableIn(t reflect.Type, path string, seen map[reflect.Type]bool) error {
-	if seen[t] || t.Kind() != reflect.Interface && custom(reflect.PointerTo(t)) {
+	if seen[t] || t.Kind() != reflect.Interface && slices.ContainsFunc(coders, reflect.PointerTo(t).Implements) {
 		return nil
 	}
 	seen[t] = true
@@ -176,7 +156,8 @@ func encodableIn(t reflect.Type, path string, seen map[reflect.Type]bool) error 
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return encodableIn(t.Elem(), path, seen)
 	case reflect.Map:
-		if k := t.Key(); !keyable(k) {
+		k := t.Key()
+		if n := k.Kind(); n != reflect.String && (n < reflect.Int || n > reflect.Uintptr) && !k.Implements(textMarshaler) {
 			return fmt.Errorf("%s has keys of type %v, which JSON cannot carry", path, k)
 		}
 		return encodableIn(t.Elem(), path, seen)

@@ -108,15 +108,20 @@ type Address struct {
 // one that is used on another.
 type ContractOption func(*Spec) error
 
+// forKind is an option for requests, or else for commands and events; wrong is what is said of it on another contract.
+func forKind(requests bool, wrong string, apply ContractOption) ContractOption {
+	return func(s *Spec) error {
+		if requests != (s.Kind == KindRequest) {
+			return errors.New(wrong)
+		}
+		return apply(s)
+	}
+}
+
 // Retry sets the retry policy of a command, or of an event for all its subscribers. What is zero in it is the default.
 func Retry(p RetryPolicy) ContractOption {
-	return func(s *Spec) error {
-		if s.Kind == KindRequest {
-			return errors.New("Retry is for commands and events: a caller that gets Unavailable calls again itself")
-		}
-		if p.Attempts != 0 {
-			s.Retry.Attempts = p.Attempts
-		}
+	return forKind(false, "Retry is for commands and events: a caller that gets Unavailable calls again itself", func(s *Spec) error {
+		s.Retry.Attempts = cmp.Or(p.Attempts, s.Retry.Attempts)
 		if len(p.Delays) > 0 {
 			s.Retry.Delays = slices.Clone(p.Delays)
 		}
@@ -129,16 +134,13 @@ func Retry(p RetryPolicy) ContractOption {
 			}
 		}
 		return nil
-	}
+	})
 }
 
 // RetryOn makes errors of these codes be tried again. An event's [NotFound] is anyway: events overtake each other, so
 // that it may be early, not wrong.
 func RetryOn(codes ...Code) ContractOption {
-	return func(s *Spec) error {
-		if s.Kind == KindRequest {
-			return errors.New("RetryOn is for commands and events")
-		}
+	return forKind(false, "RetryOn is for commands and events", func(s *Spec) error {
 		for _, c := range codes {
 			if c != c.known() {
 				return fmt.Errorf("RetryOn: %s is none of the codes", c.String())
@@ -148,46 +150,37 @@ func RetryOn(codes ...Code) ContractOption {
 			}
 		}
 		return nil
-	}
+	})
 }
 
 // Timeout is how long a caller waits for the reply where its context has no sooner end. Default [DefaultTimeout].
 func Timeout(d time.Duration) ContractOption {
-	return func(s *Spec) error {
-		if s.Kind != KindRequest {
-			return errors.New("Timeout is for requests: a command or an event has no deadline")
-		}
+	return forKind(true, "Timeout is for requests: a command or an event has no deadline", func(s *Spec) error {
 		if d <= 0 {
 			return fmt.Errorf("Timeout is %v; it must be positive", d)
 		}
 		s.Timeout = d
 		return nil
-	}
+	})
 }
 
 // Idempotent says that handling the same request twice does no harm. A caller that loses its connection calls again
 // under the same message id, and once more after the broker has closed the channel that it shares with other calls; and
 // a worker handles a redelivered request again instead of answering [Aborted].
 func Idempotent() ContractOption {
-	return func(s *Spec) error {
-		if s.Kind != KindRequest {
-			return errors.New("Idempotent is for requests: commands and events are delivered at least once anyway")
-		}
+	return forKind(true, "Idempotent is for requests: commands and events are delivered at least once anyway", func(s *Spec) error {
 		s.Idempotent = true
 		return nil
-	}
+	})
 }
 
 // HTTP says where a request is served and called over HTTP, as a pattern of net/http: "GET /orders/{order_id}". Default
 // "POST /" and the contract's name. Package httprpc says what it does with it, and what is wrong with it.
 func HTTP(pattern string) ContractOption {
-	return func(s *Spec) error {
-		if s.Kind != KindRequest {
-			return errors.New("HTTP is for requests: commands and events travel through queues")
-		}
+	return forKind(true, "HTTP is for requests: commands and events travel through queues", func(s *Spec) error {
 		s.HTTP = pattern
 		return nil
-	}
+	})
 }
 
 // At names the exchange and the queue of a contract whose address does not follow from its name.
@@ -252,16 +245,14 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	if kind == KindEvent {
 		s.RetryOn = []Code{NotFound}
 	}
-	var errs []error
+	errs := []error{reservedOwner(s.Owner()), encodable(payload)}
 	if !contractName.MatchString(name) || len(name) > maxName {
 		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, "+
 			"%d bytes at most", maxName))
 	}
-	errs = append(errs, encodable(payload))
 	if reply != nil {
 		errs = append(errs, encodable(reply))
 	}
-	errs = append(errs, reservedOwner(s.Owner()))
 	for _, o := range options {
 		errs = append(errs, o(s))
 	}

@@ -37,7 +37,7 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 		queue:    QueueName(n, h.use.contract, service, h.use.name),
 		topology: h.use.topology(n, service, w.conn.config.RequestQueueType),
 	}
-	e.signals = w.conn.tel.processing(exchange.Name, key, e.queue)
+	e.signals = w.conn.tel.signals(h.spec, exchange.Name, key, e.queue)
 	for v := range e.verdicts {
 		e.verdicts[v] = metric.WithAttributes(
 			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", Verdict(v).String()))

@@ -202,17 +202,14 @@ func RetryDelay(err error) time.Duration {
 
 // Discard says that the message is worthless and can be dropped: it is acked and counted, and nothing else happens to
 // it.
-func Discard(err error) error { return &discarded{err} }
-
-type discarded struct{ err error }
-
-func (d *discarded) Error() string {
-	if d.err == nil {
-		return "discarded"
+func Discard(err error) error {
+	if err == nil {
+		return errDiscarded
 	}
-	return "discarded: " + d.err.Error()
+	return fmt.Errorf("%w: %w", errDiscarded, err)
 }
-func (d *discarded) Unwrap() error { return d.err }
+
+var errDiscarded = errors.New("discarded")
 
 // messageOf returns what an error says without its code.
 func messageOf(err error) string {

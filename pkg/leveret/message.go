@@ -52,13 +52,21 @@ type decoded struct {
 	value any
 }
 
-// decodedOf returns the Go value of body, if it is known and body is still the one that it was encoded to.
-func decodedOf[T any](d decoded, body []byte) (value T, ok bool) {
-	if len(body) == 0 || len(d.of) != len(body) || &d.of[0] != &body[0] {
-		return value, false
+// valueOf returns the Go value of body: the one in d, if body is still what that was encoded to, or else a new one.
+func valueOf[T any](d decoded, body []byte) (value T, err error) {
+	if known, ok := d.value.(T); ok && len(body) > 0 && len(d.of) == len(body) && &d.of[0] == &body[0] {
+		return known, nil
 	}
-	value, ok = d.value.(T)
-	return value, ok
+	err = decode(body, &value)
+	return value, err
+}
+
+// payloadOf is valueOf that validates.
+func payloadOf[T any](d decoded, body []byte) (payload T, err error) {
+	if payload, err = valueOf[T](d, body); err == nil {
+		err = validate(&payload)
+	}
+	return payload, err
 }
 
 // Received is what is known of a received message only.

@@ -38,13 +38,10 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 
 // reply returns the reply in m, which d holds, too, unless middleware has put another one there.
 func (r *Request[Q, R]) reply(m *Message, d decoded) (reply R, err error) {
-	if reply, ok := decodedOf[R](d, m.Reply); ok {
-		return reply, nil
+	if reply, err = valueOf[R](d, m.Reply); err != nil {
+		err = Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, reply, err)
 	}
-	if err := decode(m.Reply, &reply); err != nil {
-		return reply, Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, reply, err)
-	}
-	return reply, nil
+	return reply, err
 }
 
 // Process does what [Handlers.Process] does, for a transport that has the request as a Go value and sends the reply as
@@ -63,12 +60,7 @@ func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, re
 
 // Payload returns the request in a message that a [Caller] was given, for one that sends it as a Go value. It must not
 // be changed.
-func (r *Request[Q, R]) Payload(m *Message) (Q, error) {
-	if request, ok := decodedOf[Q](m.sent, m.Body); ok {
-		return request, nil
-	}
-	return decodePayload[Q](m.Body)
-}
+func (r *Request[Q, R]) Payload(m *Message) (Q, error) { return valueOf[Q](m.sent, m.Body) }
 
 // SetReply sets the reply in a message that a [Caller] was given, for one that receives it as a Go value.
 func (r *Request[Q, R]) SetReply(m *Message, reply R) (err error) {
@@ -91,13 +83,8 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		request, ok := decodedOf[Q](m.taken, m.Body)
-		if !ok {
-			if err := decode(m.Body, &request); err != nil {
-				return err
-			}
-		}
-		if err := validate(&request); err != nil {
+		request, err := payloadOf[Q](m.taken, m.Body)
+		if err != nil {
 			return err
 		}
 		reply, err := f(ctx, request)

@@ -11,14 +11,11 @@ import (
 // Route returns where the messages of a contract are published. An exchange without a name is the broker's default one,
 // which takes the name of a queue as its routing key.
 func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey string) {
-	switch s.Kind {
-	case KindCommand:
-		exchange = topology.Exchange{Name: n.CommandExchange(s.Owner()), Type: topology.Direct}
-	case KindEvent:
-		exchange = topology.Exchange{Name: n.EventExchange(s.Owner()), Type: topology.Topic}
-	case KindRequest:
-		exchange = topology.Exchange{Name: n.RequestExchange(s.Owner()), Type: topology.Direct}
-	}
+	exchange = [...]topology.Exchange{
+		KindCommand: {Name: n.CommandExchange(s.Owner()), Type: topology.Direct},
+		KindEvent:   {Name: n.EventExchange(s.Owner()), Type: topology.Topic},
+		KindRequest: {Name: n.RequestExchange(s.Owner()), Type: topology.Direct},
+	}[s.Kind]
 	routingKey = n.RoutingKey(s.Name)
 	switch a := s.Address; {
 	case a == nil:
@@ -89,30 +86,27 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	exchange, routingKey := s.Route(n)
 	queue := QueueName(n, u.contract, service, u.name)
 	var t topology.Topology
-	switch u.role {
-	case RoleHandles, RoleSubscribes:
-		if !s.external() {
-			t = n.Work(service, exchange, routingKey, queue)
-		}
-		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service), n.Serving(service))
-	case RoleAnswers:
-		if !s.external() {
-			t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
-		}
-		t.Add(n.Serving(service))
-	case RoleSends:
-		if !s.external() {
-			t = n.Work(s.Owner(), exchange, routingKey, queue)
-		}
-	case RolePublishes:
-		if !s.external() {
-			t.Exchanges = []topology.Exchange{exchange}
-		}
-	case RoleCalls:
-		if s.external() { // a call that is cancelled says so on the exchange for control all the same
+	switch external := s.external(); {
+	case u.role == RoleCalls:
+		if external { // a call that is cancelled says so on the exchange for control all the same
 			exchange = topology.Exchange{}
 		}
 		t = n.Calling(s.Owner(), exchange)
+	case external:
+	case u.role == RolePublishes:
+		t.Exchanges = []topology.Exchange{exchange}
+	case u.role == RoleAnswers:
+		t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
+	case u.role == RoleSends:
+		t = n.Work(s.Owner(), exchange, routingKey, queue)
+	default:
+		t = n.Work(service, exchange, routingKey, queue)
+	}
+	if u.role.works() {
+		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
+	}
+	if u.role.serves() {
+		t.Add(n.Serving(service))
 	}
 	return t
 }
@@ -134,7 +128,7 @@ func (s *Service) checkNames(n topology.Names) error {
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)
 		}
-		if u.role == RoleHandles || u.role == RoleSubscribes || u.role == RoleSends {
+		if u.role.works() || u.role == RoleSends {
 			check("queue", n.DeadLetterQueue(queue))
 		}
 	}

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -39,13 +40,9 @@ func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOpt
 	}
 	if parent != nil {
 		m.CausationID = parent.message.ID
-		if m.ConversationID == "" {
-			m.ConversationID = parent.message.ConversationID
-		}
+		m.ConversationID = cmp.Or(m.ConversationID, parent.message.ConversationID)
 	}
-	if m.ConversationID == "" {
-		m.ConversationID = m.ID
-	}
+	m.ConversationID = cmp.Or(m.ConversationID, m.ID)
 	if spec.Kind != KindRequest { // whose caller makes it anew for each call
 		m.CorrelationID = m.ConversationID
 	}

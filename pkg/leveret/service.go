@@ -16,7 +16,7 @@ import (
 type Service struct {
 	name     string
 	uses     []use
-	declared map[declaration]bool
+	declared map[string]bool // what it can declare only once, in words
 	errs     []error
 }
 
@@ -43,6 +43,9 @@ func (r Role) String() string {
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
+// works reports whether a service in this role takes messages that may be tried again.
+func (r Role) works() bool { return r <= RoleSubscribes }
+
 func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
 
 // use is one contract in one role.
@@ -52,19 +55,13 @@ type use struct {
 	name     string // of the subscription, where a service has several to one event
 }
 
-// declaration is what a service can declare once only.
-type declaration struct {
-	role           Role
-	contract, name string
-}
-
 // A ServiceOption declares some of what a service does.
 type ServiceOption func(*Service)
 
 // NewService declares a service. The name is one segment: lower-case letters, digits and hyphens. NewService never
 // fails: mistakes are reported by [NewCatalog], [NewClient] and [NewWorker].
 func NewService(name string, options ...ServiceOption) *Service {
-	s := &Service{name: name, declared: make(map[declaration]bool)}
+	s := &Service{name: name, declared: make(map[string]bool)}
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
@@ -118,17 +115,16 @@ func (s *Service) add(u use) error {
 			"so it was assigned later, or never", u.role)
 	}
 	spec := u.contract.Spec()
-	this := declaration{u.role, spec.Name, u.name}
+	this := u.role.String() + " " + spec.Name + as(u.name)
 	switch a := spec.Address; {
 	case spec.Kind != u.role.kind():
-		return fmt.Errorf("%s %s, which is %s, not %s", u.role, spec.Name, article(spec.Kind.String()), article(u.role.kind().String()))
+		return fmt.Errorf("%s, which is %s, not %s", this, article(spec.Kind.String()), article(u.role.kind().String()))
 	case u.name != "" && (!serviceName.MatchString(u.name) || len(u.name) > maxSegment):
-		return fmt.Errorf("%s %s as %q: a subscription's name must be lower-case letters, digits and hyphens, %d at most",
-			u.role, spec.Name, u.name, maxSegment)
+		return fmt.Errorf("%s: a subscription's name must be lower-case letters, digits and hyphens, %d at most", this, maxSegment)
 	case s.declared[this]:
-		return fmt.Errorf("%s %s twice", u.role, spec.Name)
+		return fmt.Errorf("%s twice", this)
 	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
-		return fmt.Errorf("%s %s, whose address names no queue to take it from", u.role, spec.Name)
+		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	}
 	s.declared[this] = true
 	s.uses = append(s.uses, u)
@@ -137,11 +133,8 @@ func (s *Service) add(u use) error {
 
 // isNil reports whether a contract is nil, or a pointer that is.
 func isNil(c Contract) bool {
-	if c == nil {
-		return true
-	}
 	v := reflect.ValueOf(c)
-	return v.Kind() == reflect.Pointer && v.IsNil()
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Name returns the service's name.
@@ -229,7 +222,7 @@ func takeFailing(take func(queue, what string) bool, services []*Service) {
 	take(topology.Names{}.RetryLost(""), lost)
 	for _, s := range services {
 		for _, u := range s.serves() {
-			if u.role == RoleAnswers {
+			if !u.role.works() {
 				continue
 			}
 			take(topology.Names{}.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,14 +35,10 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	switch o.Verdict {
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; retrying", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
-		p := e.copied(d, n.RetryTier(e.worker.Service().name, o.Delay))
-		e.failure(m, o.Err).PutRetry(p.Headers)
-		return e.putAside(ctx, d, p, log)
+		return e.putAside(ctx, d, n.RetryTier(e.worker.Service().name, o.Delay), e.failure(m, o.Err).PutRetry, log)
 	case VerdictDeadLetter:
 		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", o.Err, "code", CodeOf(o.Err))
-		p := e.copied(d, n.DeadLetterExchange(e.worker.Service().name))
-		e.failure(m, o.Err).PutLetter(p.Headers)
-		return e.putAside(ctx, d, p, log)
+		return e.putAside(ctx, d, n.DeadLetterExchange(e.worker.Service().name), e.failure(m, o.Err).PutLetter, log)
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", o.Err)
 	case VerdictRefused:
@@ -68,12 +65,6 @@ func lost(d *rabbit.Incoming) error {
 	return nil
 }
 
-// copied returns the copy of a failed message for the exchange of a retry tier or that of dead letters, where the
-// routing key is the queue that it belongs to.
-func (e *endpoint) copied(d *rabbit.Incoming, exchange string) *rabbit.Publication {
-	return &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
-}
-
 // failure is what the copy of a failed message says of its failure.
 func (e *endpoint) failure(m *Message, err error) wire.Failure {
 	w := e.worker
@@ -91,8 +82,14 @@ func (e *endpoint) failure(m *Message, err error) wire.Failure {
 }
 
 // putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While
-// it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once.
-func (e *endpoint) putAside(ctx context.Context, d *rabbit.Incoming, p *rabbit.Publication, log *slog.Logger) (rabbit.Settlement, error) {
+// it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once. The
+// exchange is that of a retry tier or that of dead letters, where the routing key is the queue that a message belongs
+// to; put writes into the copy's headers what it failed of.
+func (e *endpoint) putAside(
+	ctx context.Context, d *rabbit.Incoming, exchange string, put func(rabbit.Table), log *slog.Logger,
+) (rabbit.Settlement, error) {
+	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
+	put(p.Headers)
 	// A message whose connection is lost comes again: a copy would be one too many.
 	ctx, stop := d.Context(ctx)
 	defer stop()
@@ -129,16 +126,12 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 	if m.ReplyTo == "" || errors.Is(context.Cause(ctx), errCallerGone) {
 		return nil
 	}
-	correlation := m.CorrelationID
-	if correlation == "" {
-		correlation = m.ID // as many foreign callers expect
-	}
 	p := &rabbit.Publication{RoutingKey: m.ReplyTo, Publishing: rabbit.Publishing{
 		MessageId:     newID(),
-		CorrelationId: correlation,
+		CorrelationId: cmp.Or(m.CorrelationID, m.ID), // the latter as many foreign callers expect
 		Type:          e.spec.Name,
 		ContentType:   contentTypeJSON,
-		DeliveryMode:  transient,
+		DeliveryMode:  wire.Transient,
 		Timestamp:     time.Now(),
 		AppId:         e.worker.Service().name,
 		Headers:       rabbit.Table{wire.Instance: e.worker.conn.config.Instance},

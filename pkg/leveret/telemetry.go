@@ -122,12 +122,16 @@ func (m *Message) trace(ctx context.Context) {
 	}
 }
 
-// carried returns the span in whose trace a message travels; an invalid one where it carries none.
-func (m *Message) carried() trace.SpanContext {
-	if _, carries := m.Headers["traceparent"]; !carries {
-		return trace.SpanContext{}
+// foreign returns the span in whose trace a message travels, where that trace is another than that of ctx, as in a
+// relay; else an invalid one.
+func (m *Message) foreign(ctx context.Context) trace.SpanContext {
+	if _, carries := m.Headers["traceparent"]; carries {
+		carried := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier(m.Headers)))
+		if carried.TraceID() != trace.SpanContextFromContext(ctx).TraceID() {
+			return carried
+		}
 	}
-	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), carrier(m.Headers)))
+	return trace.SpanContext{}
 }
 
 // carrier lets a propagator read and write headers.
@@ -159,11 +163,22 @@ type signals struct {
 	count      metric.Int64Counter
 }
 
-func (t *telemetry) signals(operation, kind, destination, routingKey string, spanKind trace.SpanKind) *signals {
-	s := &signals{telemetry: t, span: operation + " " + destination, duration: t.operation, count: t.sent}
-	if spanKind == trace.SpanKindConsumer {
+// signals makes the signals of a contract's sender; or, with a queue, of that queue's worker.
+func (t *telemetry) signals(spec Spec, exchange, routingKey, queue string) *signals {
+	s := &signals{telemetry: t, duration: t.operation, count: t.sent}
+	spanKind, operation, kind := trace.SpanKindProducer, "publish", "send"
+	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
+	switch {
+	case queue != "":
+		spanKind, operation, kind = trace.SpanKindConsumer, "process", "process"
 		s.duration, s.count = t.process, t.consumed
+		if queue != routingKey {
+			destination += ":" + queue
+		}
+	case spec.Kind == KindRequest:
+		spanKind, operation = trace.SpanKindClient, "call"
 	}
+	s.span = operation + " " + destination
 	s.attributes = append([]attribute.KeyValue{
 		attribute.String("messaging.system", "rabbitmq"),
 		attribute.String("messaging.operation.name", operation),
@@ -179,24 +194,6 @@ func (t *telemetry) signals(operation, kind, destination, routingKey string, spa
 	return s
 }
 
-// sending makes the signals of a contract's sender.
-func (t *telemetry) sending(spec Spec, exchange, routingKey string) *signals {
-	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
-	if spec.Kind == KindRequest {
-		return t.signals("call", "send", destination, routingKey, trace.SpanKindClient)
-	}
-	return t.signals("publish", "send", destination, routingKey, trace.SpanKindProducer)
-}
-
-// processing makes the signals of a queue's worker.
-func (t *telemetry) processing(exchange, routingKey, queue string) *signals {
-	destination := cmp.Or(exchange, defaultExchange) + ":" + routingKey
-	if queue != routingKey {
-		destination += ":" + queue
-	}
-	return t.signals("process", "process", destination, routingKey, trace.SpanKindConsumer)
-}
-
 // with returns the measurement's attributes for an outcome.
 func (s *signals) with(err error) metric.MeasurementOption {
 	if err == nil {
@@ -207,7 +204,8 @@ func (s *signals) with(err error) metric.MeasurementOption {
 }
 
 // begin starts the span of an operation on a message, with a link to another span where that is valid. The function
-// that it returns ends the span and measures the operation; its duration only if the operation took place.
+// that it returns ends the span and measures the operation; its duration only if the operation took place. A message
+// that is sent links to the trace that it keeps: see [Message.foreign].
 func (s *signals) begin(ctx context.Context, m *Message, link trace.SpanContext) (context.Context, func(err error, tookPlace bool)) {
 	options := s.start
 	if link.IsValid() {
@@ -236,16 +234,6 @@ func (s *signals) begin(ctx context.Context, m *Message, link trace.SpanContext)
 	}
 }
 
-// beginSending is begin for a message that a client sends. One that was made in the trace of ctx takes the span along;
-// one that carries another trace, as in a relay, keeps it, and the span links to that.
-func (s *signals) beginSending(ctx context.Context, m *Message) (context.Context, func(error, bool)) {
-	carried := m.carried()
-	if carried.TraceID() == trace.SpanContextFromContext(ctx).TraceID() {
-		carried = trace.SpanContext{}
-	}
-	return s.begin(ctx, m, carried)
-}
-
 // beginProcessing is begin for a message that a worker received. The sender's span is a link, and the parent: a
 // request's trace goes through, and a message that fans out still leads back.
 func (s *signals) beginProcessing(ctx context.Context, m *Message) (context.Context, func(error, bool)) {
@@ -256,7 +244,7 @@ func (s *signals) beginProcessing(ctx context.Context, m *Message) (context.Cont
 // observed is the middleware that measures what a client sends.
 func (c *Client) observed(next Handler) Handler {
 	return func(ctx context.Context, m *Message) error {
-		ctx, done := c.routes[m.Contract].signals.beginSending(ctx, m)
+		ctx, done := c.routes[m.Contract].signals.begin(ctx, m, m.foreign(ctx))
 		err := next(ctx, m)
 		done(err, true)
 		return err

@@ -56,34 +56,23 @@ type Outcome struct {
 
 // judge turns the error of a handling into a verdict. The context is the one that the handler had.
 func judge(ctx context.Context, m *Message, err error) Outcome {
-	spec := m.Contract.Spec()
+	spec, code, after := m.Contract.Spec(), CodeOf(err), RetryDelay(err)
 	o := Outcome{Verdict: VerdictAck, Err: err}
-	var discarded *discarded
 	switch {
 	case err == nil:
-	case errors.As(err, &discarded):
+	case errors.Is(err, errDiscarded):
 		o.Verdict = VerdictDiscard
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
-		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || CodeOf(err) == Canceled):
+		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || code == Canceled):
 		o.Verdict = VerdictRequeue
 	case spec.Kind == KindRequest:
 		// The caller gets the error.
+	case m.Attempt < spec.Retry.Attempts && (after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)):
+		o.Verdict, o.Delay = VerdictRetry, spec.Retry.delay(m.Attempt, after)
 	default:
-		o.Verdict, o.Delay = retryOrNot(spec, m.Attempt, err)
+		o.Verdict = VerdictDeadLetter
 	}
 	return o
-}
-
-func retryOrNot(spec Spec, attempt int, err error) (Verdict, time.Duration) {
-	code := CodeOf(err)
-	after := RetryDelay(err)
-	if after == 0 && !code.retryable() && !slices.Contains(spec.RetryOn, code) {
-		return VerdictDeadLetter, 0
-	}
-	if attempt >= spec.Retry.Attempts {
-		return VerdictDeadLetter, 0
-	}
-	return VerdictRetry, spec.Retry.delay(attempt, after)
 }
 
 // delay returns how long a message waits after its n-th attempt: by the policy, or, where the handler asked for a

@@ -1,17 +1,13 @@
 package leveret
 
 import (
+	"cmp"
 	"maps"
 	"strconv"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
-)
-
-const (
-	transient  = 1
-	persistent = 2
 )
 
 // clockSkew is how far the clocks of two machines may be apart, at most, before a deadline is believed to have passed.
@@ -33,12 +29,12 @@ func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 		ContentType:   contentTypeJSON,
 		Timestamp:     m.SentAt,
 		AppId:         service,
-		DeliveryMode:  persistent,
+		DeliveryMode:  wire.Persistent,
 		Headers:       headers,
 		Body:          m.Body,
 	}
 	if spec.Kind == KindRequest {
-		p.DeliveryMode = transient
+		p.DeliveryMode = wire.Transient
 		if !m.Deadline.IsZero() {
 			headers[wire.Deadline] = wire.FormatTime(m.Deadline)
 		}
@@ -56,7 +52,7 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 		ConversationID: wire.Text(d.Headers, wire.Conversation),
 		CausationID:    wire.Text(d.Headers, wire.Causation),
 		AppID:          d.AppId,
-		SentAt:         wire.Time(d.Headers, wire.SentAt),
+		SentAt:         cmp.Or(wire.Time(d.Headers, wire.SentAt), d.Timestamp),
 		Headers:        d.Headers,
 		Body:           d.Body,
 		Received: Received{
@@ -72,9 +68,6 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 	}
 	if m.ConversationID == "" || len(m.ConversationID) > maxShortString { // it becomes a correlation id
 		m.ConversationID = m.ID
-	}
-	if m.SentAt.IsZero() {
-		m.SentAt = d.Timestamp
 	}
 	if spec.Kind == KindRequest {
 		m.Deadline = deadline(d, spec, at)

@@ -37,15 +37,17 @@ func (c *Conn) inspect(ctx context.Context, queue string) (*Channel, QueueState,
 	if err != nil {
 		return nil, QueueState{}, err
 	}
-	state, err := callOn(ctx, channel, func() (QueueState, error) {
-		q, err := channel.QueueDeclarePassive(queue, true, false, false, false, nil)
-		return QueueState{Ready: q.Messages, Consumers: q.Consumers}, err
-	})
+	state, err := callOn(ctx, channel, func() (QueueState, error) { return channel.stateOf(queue) })
 	if err != nil {
 		channel.close(ctx)
 		return nil, QueueState{}, denied(err, queue)
 	}
 	return channel, state, nil
+}
+
+func (ch *Channel) stateOf(queue string) (QueueState, error) {
+	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+	return QueueState{Ready: q.Messages, Consumers: q.Consumers}, err
 }
 
 // denied gives a broker's refusal a name.
@@ -68,7 +70,6 @@ type Browser struct {
 	channel *Channel
 	queue   string
 	first   QueueState
-	ended   context.Context //nolint:containedctx // it ends with the channel
 
 	held  atomic.Int64  // taken and not acked
 	busy  chan struct{} // closed when the last Get has ended, though its caller may have gone
@@ -87,7 +88,7 @@ func (c *Conn) Browse(ctx context.Context, queue string) (*Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Browser{channel: channel, queue: queue, first: state, ended: ending(channel, queue)}, nil
+	return &Browser{channel: channel, queue: queue, first: state}, nil
 }
 
 // State is how the queue was when the Browser began.
@@ -147,7 +148,7 @@ func (b *Browser) Unsure() int { return b.fresh + len(b.acked) }
 func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
 	settled := make(chan Settlement, 2)
 	in := &Incoming{
-		Delivery: d, At: time.Now(), channel: b.channel, ended: b.ended, abandon: func(*Incoming) {},
+		Delivery: d, At: time.Now(), channel: b.channel, abandon: func(*Incoming) {},
 		settle: func(_ uint64, s Settlement) { settled <- s },
 	}
 	go func() {
@@ -165,7 +166,7 @@ func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Co
 // Context returns a context that ends with ctx, and with the Browser's channel: from then on nothing can be acked. Its
 // cause is [ErrNotConnected] then. The function that it returns must be called.
 func (b *Browser) Context(ctx context.Context) (context.Context, func()) {
-	return either(ctx, b.ended)
+	return either(ctx, b.channel.life)
 }
 
 // Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
@@ -224,7 +225,7 @@ func (b *Browser) giveBack() error {
 	if held == 0 {
 		return nil
 	}
-	others, err := b.ready()
+	others, err := b.channel.stateOf(b.queue)
 	if err != nil {
 		return err
 	}
@@ -232,15 +233,10 @@ func (b *Browser) giveBack() error {
 		return err
 	}
 	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(2 * time.Millisecond) {
-		ready, err := b.ready()
-		if err != nil || int64(ready) >= int64(others)+held {
+		all, err := b.channel.stateOf(b.queue)
+		if err != nil || int64(all.Ready) >= int64(others.Ready)+held {
 			return err
 		}
 	}
 	return nil
-}
-
-func (b *Browser) ready() (int, error) {
-	q, err := b.channel.QueueDeclarePassive(b.queue, true, false, false, false, nil)
-	return q.Messages, err
 }

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -17,10 +18,7 @@ import (
 type Channel struct {
 	*amqp.Channel
 	session *session
-	closes  chan *amqp.Error
-
-	once   sync.Once
-	reason *amqp.Error
+	life    context.Context //nolint:containedctx // it ends with the channel; its cause is an ErrNotConnected, and the driver's reason
 
 	// turns keeps methods out of messages: publishing takes one, calling or closing takes all. The driver writes a message
 	// frame by frame, and a method in between costs the whole connection (505, UNEXPECTED_FRAME).
@@ -41,10 +39,7 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 		}
 		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
 		if err == nil {
-			return &Channel{
-				Channel: ch, session: s, closes: ch.NotifyClose(make(chan *amqp.Error, 1)),
-				turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{}),
-			}, nil
+			return newChannel(s, ch), nil
 		}
 		if ctx.Err() != nil {
 			return nil, c.notSent(ctx)
@@ -55,6 +50,22 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 	}
 }
 
+func newChannel(s *session, ch *amqp.Channel) *Channel {
+	life, end := context.WithCancelCause(context.Background())
+	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+	go func() {
+		lost := fmt.Errorf("the channel was lost: %w", ErrNotConnected)
+		if reason := <-closed; reason != nil {
+			lost = because(lost, reason)
+		}
+		end(lost)
+	}()
+	return &Channel{Channel: ch, session: s, life: life, turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{})}
+}
+
+// base lets what is made of a channel be used as one: see [reopened].
+func (ch *Channel) base() *Channel { return ch }
+
 // alive reports whether the channel can be used, as far as anybody knows.
 func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
 
@@ -63,12 +74,11 @@ func (ch *Channel) exception() *amqp.Error {
 	if !ch.IsClosed() {
 		return nil
 	}
-	ch.once.Do(func() {
-		if e := <-ch.closes; e != nil && e.Server && e.Recover && !ch.session.IsClosed() {
-			ch.reason = e
-		}
-	})
-	return ch.reason
+	<-ch.life.Done() // in a moment
+	if e, ok := errors.AsType[*amqp.Error](context.Cause(ch.life)); ok && e.Server && e.Recover && !ch.session.IsClosed() {
+		return e
+	}
+	return nil
 }
 
 // allTurns is what a call takes of a channel's turns.

@@ -76,9 +76,7 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	config.Concurrency = cmp.Or(max(config.Concurrency, 0), 1)
 	config.Prefetch = cmp.Or(max(config.Prefetch, 0), 4*config.Concurrency)
 	config.DrainTimeout = cmp.Or(max(config.DrainTimeout, 0), 30*time.Second)
-	if config.Logger == nil {
-		config.Logger = slog.Default()
-	}
+	config.Logger = cmp.Or(config.Logger, slog.Default())
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
 	c := &Consumer{
 		conn: conn, config: config,

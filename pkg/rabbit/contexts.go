@@ -1,11 +1,6 @@
 package rabbit
 
-import (
-	"context"
-	"fmt"
-
-	amqp "github.com/rabbitmq/amqp091-go"
-)
+import "context"
 
 // either returns a context that ends with ctx, or with other, and has the cause of the one that ended. The function
 // that it returns must be called.
@@ -17,18 +12,4 @@ func either(ctx, other context.Context) (context.Context, func()) {
 		end() // before anybody uses it
 	}
 	return ctx, func() { stop(); cancel(nil) }
-}
-
-// ending returns a context that ends with a channel, which is used for a queue. Its cause is an [ErrNotConnected].
-func ending(ch *Channel, queue string) context.Context {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
-	go func() {
-		lost := fmt.Errorf("the queue %s: %w", queue, ErrNotConnected)
-		if reason := <-closed; reason != nil {
-			lost = fmt.Errorf("%w: %w", lost, reason)
-		}
-		cancel(lost)
-	}()
-	return ctx
 }

@@ -47,9 +47,6 @@ var ErrNotFound = errors.New("it does not exist")
 
 // because joins what happened with the reason, both visible to errors.Is.
 func because(what, why error) error {
-	if why == nil {
-		return what
-	}
 	return fmt.Errorf("%w: %w", what, why)
 }
 

@@ -21,7 +21,7 @@ func (r *Requester) Waiting() int {
 	if p == nil {
 		return 0
 	}
-	ch := p.made
+	ch := *p
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	return len(ch.waiting)

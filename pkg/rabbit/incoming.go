@@ -26,7 +26,6 @@ type Incoming struct {
 
 	from     *subscription // nil where a Browser took it
 	channel  *Channel
-	ended    context.Context          //nolint:containedctx // it ends with the channel
 	settle   func(uint64, Settlement) // by delivery tag
 	settled  atomic.Bool
 	abandon  func(*Incoming) // nothing waits any more for the goroutine that handles it
@@ -53,11 +52,11 @@ func (d *Incoming) Returns() (n int, exact bool) {
 // Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot
 // be settled, and comes again. The function that it returns must be called.
 func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
-	return either(ctx, d.ended)
+	return either(ctx, d.channel.life)
 }
 
 // Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
-func (d *Incoming) Lost() bool { return d.ended.Err() != nil }
+func (d *Incoming) Lost() bool { return d.channel.life.Err() != nil }
 
 // Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may
 // run forever. Any goroutine may call it, once, if Handle returns 0 from then on.

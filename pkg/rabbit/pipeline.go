@@ -27,16 +27,8 @@ func (p *Publisher) Pipeline() *Pipeline { return &Pipeline{publisher: p} }
 // called from a later Publish or Flush; what it returns is what Flush returns for this message. Cancelling ctx affects
 // only this message: the context of Flush bounds the wait for those before it.
 func (l *Pipeline) Publish(ctx context.Context, m *Publication, done func(error) error) error {
-	p := l.publisher
-	if err := m.check(p.config.MaxBody); err != nil {
-		return err
-	}
-	if err := l.acquire(ctx); err != nil {
-		return err
-	}
 	f := &flight{Publication: m, done: done}
-	if err := p.write(ctx, p.channel, f); err != nil {
-		p.release()
+	if err := l.publisher.begin(ctx, f, l.acquire); err != nil {
 		return err
 	}
 	l.flights = append(l.flights, f)

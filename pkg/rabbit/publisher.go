@@ -68,15 +68,8 @@ func (p *Publisher) publishing(maxInFlight int) *publishing {
 // broker took responsibility for the message and, where that is mandatory, routed it to a queue. While ctx lives,
 // Publish waits through lost connections and publishes again: a receiver may then get it twice, under one message id.
 func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
-	if err := m.check(p.config.MaxBody); err != nil {
-		return err
-	}
-	if err := p.acquire(ctx); err != nil {
-		return err
-	}
 	f := &flight{Publication: m}
-	if err := p.write(ctx, p.channel, f); err != nil {
-		p.release()
+	if err := p.begin(ctx, f, p.acquire); err != nil {
 		return err
 	}
 	settled, err := p.follow(ctx, p.channel, f)
@@ -84,6 +77,21 @@ func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
 		p.release()
 	} else {
 		p.abandon(f)
+	}
+	return err
+}
+
+// begin checks a message, takes a slot for it with acquire, and writes it. An error is the end of the publish.
+func (p *Publisher) begin(ctx context.Context, f *flight, acquire func(context.Context) error) error {
+	err := f.check(p.config.MaxBody)
+	if err == nil {
+		err = acquire(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if err = p.write(ctx, p.channel, f); err != nil {
+		p.release()
 	}
 	return err
 }
@@ -176,11 +184,7 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 		return true, errUnconfirmedAtClose
 	}
 	channel := p.publishing(1)
-	defer func() {
-		if ch := channel.shut(); ch != nil {
-			ch.close(ctx)
-		}
-	}()
+	defer channel.end(ctx)
 	if err := p.write(ctx, channel, f); err != nil {
 		return ctx.Err() == nil, err
 	}
@@ -230,8 +234,6 @@ func (p *Publisher) Close(ctx context.Context) error {
 		}
 	}
 	p.close(errPublisherClosed)
-	if ch := p.channel.shut(); ch != nil {
-		ch.close(ctx)
-	}
+	p.channel.end(ctx)
 	return err
 }

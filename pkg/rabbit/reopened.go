@@ -10,24 +10,18 @@ import (
 )
 
 // reopened is a channel that is opened when it is first needed, and again when it is gone. T is what its owner makes of
-// it to publish with.
-type reopened[T any] struct {
+// it to publish with: a pointer to what embeds it.
+type reopened[T interface{ base() *Channel }] struct {
 	conn *Conn
 	life context.Context //nolint:containedctx // of the owner: there are no more channels after it
 	// prepare makes a channel ready. One that it fails on is closed.
 	prepare func(context.Context, *Channel) (T, error)
 
-	current atomic.Pointer[prepared[T]]
+	current atomic.Pointer[T]
 	turn    chan struct{} // held by the caller that opens
 }
 
-// prepared is one channel, and what was made of it.
-type prepared[T any] struct {
-	channel *Channel
-	made    T
-}
-
-func newReopened[T any](life context.Context, conn *Conn, prepare func(context.Context, *Channel) (T, error)) *reopened[T] {
+func newReopened[T interface{ base() *Channel }](life context.Context, conn *Conn, prepare func(context.Context, *Channel) (T, error)) *reopened[T] {
 	return &reopened[T]{conn: conn, life: life, prepare: prepare, turn: make(chan struct{}, 1)}
 }
 
@@ -37,55 +31,63 @@ func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
 	if ctx.Err() != nil {
 		return made, r.conn.notSent(ctx)
 	}
-	if p := r.current.Load(); p != nil && p.channel.alive() && r.conn.trySendable(p.channel.session, n) {
-		return p.made, nil
+	if last := r.current.Load(); last != nil {
+		if ch := (*last).base(); ch.alive() && r.conn.trySendable(ch.session, n) {
+			return *last, nil
+		}
 	}
 	living, stop := either(ctx, r.life)
 	defer stop()
-	p, err := r.get(living)
+	made, err = r.get(living)
 	if err == nil {
-		err = r.conn.sendable(living, p.channel.session, n)
+		err = r.conn.sendable(living, made.base().session, n)
 	}
 	if err != nil && r.life.Err() != nil && ctx.Err() == nil {
 		err = context.Cause(r.life)
 	}
-	return p.made, err
+	return made, err
 }
 
 // get returns the open channel, or opens one.
-func (r *reopened[T]) get(ctx context.Context) (p prepared[T], _ error) {
+func (r *reopened[T]) get(ctx context.Context) (made T, _ error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
 	case <-ctx.Done():
-		return p, r.conn.notSent(ctx)
+		return made, r.conn.notSent(ctx)
 	}
-	if last := r.current.Load(); last != nil && last.channel.alive() {
+	if last := r.current.Load(); last != nil && (*last).base().alive() {
 		return *last, nil
 	}
 	for failures := 0; ; failures++ {
 		ch, err := r.conn.Channel(ctx)
 		if err != nil {
-			return p, err
+			return made, err
 		}
-		made, err := r.prepare(ctx, ch)
-		if err == nil {
-			p = prepared[T]{ch, made}
-			r.current.Store(&p)
-			return p, nil
+		if made, err = r.prepare(ctx, ch); err == nil {
+			r.current.Store(&made)
+			return made, nil
 		}
 		ch.close(ctx)
 		switch e, ok := errors.AsType[*amqp.Error](err); {
 		case ctx.Err() != nil:
-			return p, r.conn.notSent(ctx)
+			return made, r.conn.notSent(ctx)
 		case ok && e.Code == amqp.ResourceLocked:
 			// A queue still belongs to the connection that was lost, for as long as the broker does not know it.
 			if r.conn.config.Backoff.wait(ctx, failures, nil) != nil {
-				return p, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
+				return made, fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), err)
 			}
 		case ch.session.alive():
-			return p, err
+			return made, err
 		}
+	}
+}
+
+// end shuts r, and closes the last channel.
+func (r *reopened[T]) end(ctx context.Context) {
+	r.shut()
+	if last := r.current.Load(); last != nil {
+		(*last).base().close(ctx)
 	}
 }
 
@@ -93,7 +95,7 @@ func (r *reopened[T]) get(ctx context.Context) (p prepared[T], _ error) {
 func (r *reopened[T]) shut() (last T) {
 	r.turn <- struct{}{}
 	if p := r.current.Load(); p != nil {
-		last = p.made
+		last = *p
 	}
 	return last
 }

@@ -201,9 +201,8 @@ type waiter struct {
 }
 
 func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error) {
-	c := &replyChannel{Channel: ch, replyTo: directReplyTo, waiting: make(map[string]waiter, 64)}
+	c := &replyChannel{Channel: ch, replyTo: cmp.Or(config.ReplyQueue, directReplyTo), waiting: make(map[string]waiter, 64)}
 	if config.ReplyQueue != "" {
-		c.replyTo = config.ReplyQueue
 		if err := checkShort("name of the reply queue", c.replyTo); err != nil {
 			return nil, err
 		}

@@ -21,10 +21,9 @@ type subscription struct {
 	tag       string
 	cancelled chan string // by the broker
 
-	ended   context.Context //nolint:containedctx // it ends with the channel
-	gone    chan struct{}   // closed when the broker does not answer: deliveries may then never end
-	dropped bool            // nothing more may begin; guarded by the consumer's mu
-	open    sync.WaitGroup  // what has arrived and is not settled, and the goroutine that reads deliveries
+	gone    chan struct{}  // closed when the broker does not answer: deliveries may then never end
+	dropped bool           // nothing more may begin; guarded by the consumer's mu
+	open    sync.WaitGroup // what has arrived and is not settled, and the goroutine that reads deliveries
 }
 
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
@@ -32,7 +31,6 @@ func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscripti
 		consumer: c, channel: ch, work: work, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
 		acks:      acks.New(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
-		ended:     ending(ch, c.config.Queue),
 		gone:      make(chan struct{}),
 	}
 }
@@ -69,7 +67,7 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 			s.acks.Arrived(d.DeliveryTag)
 			s.open.Add(1)
 			s.consumer.arrived(&Incoming{
-				Delivery: d, At: time.Now(), from: s, channel: s.channel, ended: s.ended, settle: settle, abandon: abandon,
+				Delivery: d, At: time.Now(), from: s, channel: s.channel, settle: settle, abandon: abandon,
 			})
 		case <-s.gone:
 			return
@@ -100,11 +98,11 @@ func (s *subscription) wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return s.cancel()
-	case <-s.ended.Done():
+	case <-s.channel.life.Done():
 		return s.lost()
 	case tag := <-s.cancelled:
 		if tag == "" { // closed with the channel
-			<-s.ended.Done()
+			<-s.channel.life.Done()
 			return s.lost()
 		}
 		s.consumer.drop(s)
@@ -189,7 +187,7 @@ func (s *subscription) trickle(settled <-chan struct{}) {
 		select {
 		case <-settled:
 			return
-		case <-s.ended.Done():
+		case <-s.channel.life.Done():
 			<-settled
 			return
 		case <-time.After(wait):

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -36,8 +37,7 @@ func (n Names) Calling(owner string, exchange Exchange) Topology {
 
 // Request returns the way of a request to the service that answers it.
 func (n Names) Request(owner string, exchange Exchange, routingKey, queue string, queueType QueueType) Topology {
-	var t Topology
-	t.bind(exchange, routingKey, Queue{Name: queue, Args: map[string]any{
+	t := bound(exchange, routingKey, Queue{Name: queue, Args: map[string]any{
 		"x-queue-type": string(queueType),
 		"x-expires":    RequestQueueExpiry.Milliseconds(),
 	}})
@@ -62,16 +62,12 @@ func (n Names) Control(service, instance string, contracts ...string) Topology {
 // Work returns the queue from which a service takes commands or events, what is bound to it, and what failing needs.
 // An exchange without a name is the default one: it exists, and every queue is bound to it.
 func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string) Topology {
-	var t Topology
-	t.bind(exchange, routingKey, Queue{Name: queue, Args: map[string]any{
-		"x-queue-type":           string(Quorum),
-		"x-delivery-limit":       int64(DeliveryLimit),
+	t := bound(exchange, routingKey, quorum(queue, DeliveryLimit, map[string]any{
 		"x-dead-letter-exchange": n.DeadLetterExchange(consumer),
 		// Without it the routing key of the publish would be used, which several queues may share.
 		"x-dead-letter-routing-key": queue,
 		"x-dead-letter-strategy":    "at-least-once",
-		"x-overflow":                "reject-publish",
-	}})
+	}))
 	t.Add(n.Failing(consumer, queue))
 	return t
 }
@@ -79,8 +75,7 @@ func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string
 // Failing returns what the failed messages of a work queue need: its dead-letter queue, and the way back from the retry
 // tiers. It does not declare the work queue itself.
 func (n Names) Failing(consumer, queue string) Topology {
-	var t Topology
-	t.bind(Exchange{Name: n.DeadLetterExchange(consumer), Type: Direct}, queue, kept(n.DeadLetterQueue(queue)))
+	t := bound(Exchange{Name: n.DeadLetterExchange(consumer), Type: Direct}, queue, kept(n.DeadLetterQueue(queue)))
 	t.Add(n.retryReturn(consumer))
 	t.Bindings = append(t.Bindings, Binding{Exchange: n.RetryReturnExchange(consumer), RoutingKey: queue, Queue: queue})
 	return t
@@ -93,14 +88,11 @@ func (n Names) RetryTiers(consumer string, delays ...time.Duration) Topology {
 	t := n.retryReturn(consumer)
 	for _, d := range slices.Compact(slices.Sorted(slices.Values(delays))) {
 		name := n.RetryTier(consumer, d)
-		t.bind(Exchange{Name: name, Type: Fanout}, "", Queue{Name: name, Args: map[string]any{
-			"x-queue-type":           string(Quorum),
-			"x-delivery-limit":       int64(KeptDeliveryLimit),
+		t.Add(bound(Exchange{Name: name, Type: Fanout}, "", quorum(name, KeptDeliveryLimit, map[string]any{
 			"x-message-ttl":          d.Milliseconds(),
 			"x-dead-letter-exchange": n.RetryReturnExchange(consumer),
 			"x-dead-letter-strategy": "at-least-once",
-			"x-overflow":             "reject-publish",
-		}})
+		})))
 	}
 	return t
 }
@@ -108,36 +100,35 @@ func (n Names) RetryTiers(consumer string, delays ...time.Duration) Topology {
 // QuarantineQueue returns where a service keeps messages that may have crashed it, until it has tried them one by one.
 // They are published with their work queue as the routing key.
 func (n Names) QuarantineQueue(consumer string) Topology {
-	var t Topology
-	t.bind(Exchange{Name: n.Quarantine(consumer), Type: Fanout}, "", kept(n.Quarantine(consumer)))
-	return t
+	return bound(Exchange{Name: n.Quarantine(consumer), Type: Fanout}, "", kept(n.Quarantine(consumer)))
 }
 
-// kept is a queue that keeps messages until somebody decides. With reject-publish, a policy that limits its length
-// refuses further messages, where it would drop confirmed ones otherwise.
-func kept(name string) Queue {
-	return Queue{Name: name, Args: map[string]any{
-		"x-queue-type":     string(Quorum),
-		"x-delivery-limit": int64(KeptDeliveryLimit),
-		"x-overflow":       "reject-publish",
-	}}
+// kept is a queue that keeps messages until somebody decides.
+func kept(name string) Queue { return quorum(name, KeptDeliveryLimit, nil) }
+
+// quorum is a queue that loses nothing. With reject-publish, a policy that limits its length refuses further messages,
+// where it would drop confirmed ones otherwise.
+func quorum(name string, deliveryLimit int64, further map[string]any) Queue {
+	args := map[string]any{"x-queue-type": string(Quorum), "x-delivery-limit": deliveryLimit, "x-overflow": "reject-publish"}
+	maps.Copy(args, further)
+	return Queue{Name: name, Args: args}
 }
 
 func (n Names) retryReturn(consumer string) Topology {
 	lost := n.RetryLost(consumer)
-	var t Topology
-	t.bind(Exchange{Name: lost, Type: Fanout}, "", kept(lost))
+	t := bound(Exchange{Name: lost, Type: Fanout}, "", kept(lost))
 	t.Exchanges = append(t.Exchanges, Exchange{
 		Name: n.RetryReturnExchange(consumer), Type: Direct, Args: map[string]any{"alternate-exchange": lost},
 	})
 	return t
 }
 
-// bind adds a queue, and its binding to an exchange.
-func (t *Topology) bind(exchange Exchange, routingKey string, queue Queue) {
-	t.Queues = append(t.Queues, queue)
+// bound returns a queue, and its binding to an exchange.
+func bound(exchange Exchange, routingKey string, queue Queue) Topology {
+	t := Topology{Queues: []Queue{queue}}
 	if exchange.Name != "" {
-		t.Exchanges = append(t.Exchanges, exchange)
-		t.Bindings = append(t.Bindings, Binding{Exchange: exchange.Name, RoutingKey: routingKey, Queue: queue.Name})
+		t.Exchanges = []Exchange{exchange}
+		t.Bindings = []Binding{{Exchange: exchange.Name, RoutingKey: routingKey, Queue: queue.Name}}
 	}
+	return t
 }

@@ -37,6 +37,9 @@ const (
 	Prefix = "leveret-"
 )
 
+// The delivery modes of messages that may be lost with the broker, and of those that may not.
+const Transient, Persistent = 1, 2
+
 // maxCarried is how many bytes of a message's headers a copy of it carries on: all headers must fit into one frame of
 // 128 KiB.
 const maxCarried = 64 << 10
@@ -135,7 +138,7 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 		Headers:         Carried(d.Headers),
 		ContentType:     d.ContentType,
 		ContentEncoding: d.ContentEncoding,
-		DeliveryMode:    persistent,
+		DeliveryMode:    Persistent,
 		Priority:        d.Priority,
 		CorrelationId:   d.CorrelationId,
 		ReplyTo:         d.ReplyTo,
@@ -146,5 +149,3 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 		Body:            d.Body,
 	}
 }
-
-const persistent = 2

@@ -4,6 +4,7 @@ package frames
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"io"
 	"sync/atomic"
 )
@@ -135,7 +136,7 @@ func readable(frame []byte) []byte {
 	if size > len(frame) || end > len(frame)-1 {
 		return frame
 	}
-	if mend(frame[at+4:end], true, 0) == fieldsTooMany {
+	if mend(frame[at+4:end], true, 0) == errTooMany {
 		return replaceTable(frame, at, end)
 	}
 	return frame
@@ -156,39 +157,33 @@ func replaceTable(frame []byte, at, end int) []byte {
 	return out
 }
 
-// fields is what a look at a table found.
-type fields uint8
-
-const (
-	fieldsFine fields = iota
-	fieldsTooMany
-	fieldsMalformed
+var (
+	errTooMany   = errors.New("more than the driver can read")
+	errMalformed = errors.New("malformed")
 )
 
 // mend walks through the bytes of a table, or of an array, whose values have no names, and changes the type of what the
 // driver would not know.
-func mend(b []byte, named bool, depth int) fields {
+func mend(b []byte, named bool, depth int) (err error) {
 	if depth > maxDepth {
-		return fieldsTooMany
+		return errTooMany
 	}
 	for entries := 0; len(b) > 0; entries++ {
 		if entries == maxEntries {
-			return fieldsTooMany
+			return errTooMany
 		}
 		if named {
 			name := 1 + int(b[0])
 			if name >= len(b) {
-				return fieldsMalformed
+				return errMalformed
 			}
 			b = b[name:]
 		}
-		rest, found := mendField(b, depth)
-		if found != fieldsFine {
-			return found
+		if b, err = mendField(b, depth); err != nil {
+			return err
 		}
-		b = rest
 	}
-	return fieldsFine
+	return nil
 }
 
 // sizes are those of values whose type says how long they are, plus one.
@@ -197,22 +192,22 @@ var sizes = [256]int{
 }
 
 // mendField takes one value off b.
-func mendField(b []byte, depth int) (rest []byte, found fields) {
+func mendField(b []byte, depth int) (rest []byte, err error) {
 	kind, size := b[0], sizes[b[0]]
 	switch kind {
 	case 'L':
 		b[0] = 'l'
 	case 'S', 'x', 'F', 'A':
 		if len(b) < 5 || uint64(binary.BigEndian.Uint32(b[1:5])) > uint64(len(b)-5) {
-			return nil, fieldsMalformed
+			return nil, errMalformed
 		}
 		size = 5 + int(binary.BigEndian.Uint32(b[1:5]))
 	}
 	if size == 0 || len(b) < size {
-		return nil, fieldsMalformed
+		return nil, errMalformed
 	}
 	if kind == 'F' || kind == 'A' {
-		found = mend(b[5:size], kind == 'F', depth+1)
+		err = mend(b[5:size], kind == 'F', depth+1)
 	}
-	return b[size:], found
+	return b[size:], err
 }
