@@ -228,7 +228,7 @@ func (t *trial) close(a *account, config FaultsConfig) FaultTrial {
 	}
 	var longest, send time.Duration
 	for i, o := range r.operations {
-		if r.took[i] > r.limit {
+		if r.took[i] > r.limit || math.IsInf(r.took[i], 1) {
 			one.Disturbed++
 		}
 		answered := o.Reported.Sub(o.Asked)

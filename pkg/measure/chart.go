@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Chart is a picture of horizontal bars, two panels beside each other.
@@ -39,8 +40,9 @@ const Hatched = "url(#hatched)"
 const (
 	chartWidth = 960
 	panelWidth = chartWidth / 2
-	labelWidth = 110
-	barSpace   = 225 // for the longest bar
+	labelWidth = 110 // at least
+	letter     = 6.2 // the width of a letter, about
+	barSpace   = 335 // for labels and the longest bar
 	barHeight  = 16
 	barStep    = 21
 	panelHead  = 40
@@ -73,14 +75,16 @@ func (c Chart) Write(w io.Writer) error {
 
 // draw draws a panel and returns its height.
 func (p Panel) draw(b *strings.Builder, x, y int) int {
-	most := 0.0
+	most, labels := 0.0, labelWidth
 	for _, bar := range p.Bars {
 		most = max(most, bar.Value, bar.Max)
+		labels = max(labels, int(letter*float64(utf8.RuneCountInString(bar.Label))))
 	}
+	space := float64(barSpace - labels)
 	step := niceStep(most / 4)
 	top := step * float64(int(most/step)+1)
-	scale := func(v float64) float64 { return v / top * barSpace }
-	left := x + 16 + labelWidth
+	scale := func(v float64) float64 { return v / top * space }
+	left := x + 16 + labels
 	bottom := y + panelHead + len(p.Bars)*barStep
 	fmt.Fprintf(b, `<text x="%d" y="%d" font-size="13" font-weight="600">%s</text>`+"\n", x+16, y+22, escape(p.Title))
 	for v := 0.0; v <= top+step/2; v += step {
@@ -88,7 +92,7 @@ func (p Panel) draw(b *strings.Builder, x, y int) int {
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#e2e8f0"/><text x="%.1f" y="%d" text-anchor="middle" fill="#64748b" font-size="10">%s</text>`+"\n",
 			at, y+panelHead-6, at, bottom, at, bottom+13, thousands(v))
 	}
-	fmt.Fprintf(b, `<text x="%.1f" y="%d" text-anchor="middle" fill="#64748b" font-size="10">%s</text>`+"\n", float64(left)+barSpace/2, bottom+27, escape(p.Unit))
+	fmt.Fprintf(b, `<text x="%.1f" y="%d" text-anchor="middle" fill="#64748b" font-size="10">%s</text>`+"\n", float64(left)+space/2, bottom+27, escape(p.Unit))
 	for i, bar := range p.Bars {
 		weight := "400"
 		if bar.Bold {
