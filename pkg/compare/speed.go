@@ -164,7 +164,7 @@ func (a *account) sample(began, ended time.Time, m *meter) (s Sample) {
 	asked, within, handled, last := 0, 0, 0, ended
 	for _, o := range a.ledger.Operations() {
 		done, ok := a.done(o)
-		if !a.way.Async && ok && !done.Before(began) && !done.After(ended) {
+		if !a.way.Async && ok && done.After(began) && !done.After(ended) {
 			within++
 		}
 		if o.Asked.Before(began) {
