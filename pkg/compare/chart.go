@@ -33,7 +33,7 @@ func (p *Part) speedPanels() []measure.Panel {
 	}
 	var panels []measure.Panel
 	add := func(load Load, m Metric, title, unit string, digits int) {
-		panel := measure.Panel{Title: fmt.Sprintf("%s, %s (handler: %s)", title, load, p.Handler), Unit: unit}
+		panel := measure.Panel{Title: fmt.Sprintf("%s, %s (%s)", title, load, p.Handler), Unit: unit}
 		for _, row := range p.Speed {
 			if row.Load == load {
 				panel.Bars = append(panel.Bars, bar(row.Label, *row.Of(m), number(row.Of(m).Median, digits)))
@@ -43,8 +43,8 @@ func (p *Part) speedPanels() []measure.Panel {
 	}
 	for _, row := range p.Speed {
 		if row.Load.InFlight == 0 {
-			add(row.Load, P50, "The caller waits, median", "milliseconds", 2)
-			add(row.Load, P99, "The caller waits, 99th percentile", "milliseconds", 2)
+			add(row.Load, P50, "Caller's wait, median", "milliseconds", 2)
+			add(row.Load, P99, "Caller's wait, 99th percentile", "milliseconds", 2)
 			break
 		}
 	}

@@ -73,8 +73,8 @@ type FaultTrial struct {
 	// an asynchronous way the effect.
 	Limit Figure `json:"limit_seconds"`
 	// UntilNormal is the time from the end of the fault to the first second of which at least 95 % of the operations are
-	// normal, in steps of 0.1 s. It is infinite, in JSON null, where the load ended before, and NaN where less was normal
-	// before the fault.
+	// normal, in steps of 0.1 s. It is infinite where the load ended before, and NaN where less was normal before the
+	// fault, and Limit infinite. In JSON, both are null.
 	UntilNormal Figure `json:"until_normal_seconds"`
 	// Disturbed counts the operations of the whole trial that were not normal. If it is 0, the fault did not reach this
 	// way.

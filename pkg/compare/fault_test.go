@@ -101,8 +101,8 @@ func TestDeadReceivers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceivers()
-		sync := r.sync("sync", 10*time.Millisecond)
-		config := faked(r, sync, sync.WithRetries(compare.Retries{MaxWait: 100 * time.Millisecond}), r.queue("queue", 10*time.Millisecond))
+		plain := r.sync("sync", 10*time.Millisecond)
+		config := faked(r, plain, plain.WithRetries(compare.Retries{MaxWait: 100 * time.Millisecond}), r.queue("queue", 10*time.Millisecond))
 		config.Timeout = 12 * time.Second
 		var steps []string
 		config.Progress = func(p compare.Progress) {

@@ -74,7 +74,7 @@ func TestResult(t *testing.T) {
 		var page bytes.Buffer
 		require.NoError(t, r.Markdown(&page))
 		for _, want := range []string{
-			"## Handler: nothing\n", "### 200 a second\n", "### 4 in flight\n", "### Dead for 2 s\n", "| Way fast | none | 7 |",
+			"## Handler: nothing\n", "### 200 a second\n", "### 4 in flight\n", "### Dead for 2 s (healed after 2.0 s)\n", "| Way fast | none | 7 |",
 			`| Way queue\| |`, "| Way fast | caller–receiver | 0 | 0 | 2 |", "not reached |", "not in time |", "| Way slow | 186 (", "| 2.00 (2.00–2.00) |",
 		} {
 			require.Contains(t, page.String(), want)

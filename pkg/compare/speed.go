@@ -59,7 +59,7 @@ func (c *Comparison) Speed(ctx context.Context, config SpeedConfig) ([]Speed, er
 	if config.InFlight == nil {
 		config.InFlight = []int{1, 16, 64}
 	}
-	ways := slices.DeleteFunc(slices.Clone(c.config.Ways), func(w Way) bool { return w.retries })
+	ways := slices.DeleteFunc(slices.Clone(c.config.Ways), func(w Way) bool { return w.Retries })
 	var rows []Speed
 	for _, w := range ways {
 		rows = append(rows, Speed{Load: Load{Rate: config.Rate}, Way: w.Name, Label: w.Label})

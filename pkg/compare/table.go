@@ -82,8 +82,9 @@ const faultNote = "Lost: reported ok and never done. Twice: done more than once.
 func (p *Part) faultTables() []Table {
 	var all []Table
 	for _, row := range p.Faults {
-		if len(all) == 0 || all[len(all)-1].Title != row.FaultLabel {
-			all = append(all, Table{Title: row.FaultLabel, Note: faultNote, Columns: []string{
+		title := fmt.Sprintf("%s (healed after %s s)", row.FaultLabel, median(row.lasted(), 1))
+		if len(all) == 0 || all[len(all)-1].Title != title {
+			all = append(all, Table{Title: title, Note: faultNote, Columns: []string{
 				"way", "asked#", "ok#", "error#", "unknown#", "effects#", "lost#", "twice#", "unexpected#", "recovered#", "longest wait#", "normal again#",
 			}})
 		}
@@ -105,6 +106,16 @@ func (p *Part) faultTables() []Table {
 	return all
 }
 
+// lasted is how long the fault lasted, in seconds.
+func (r *FaultRow) lasted() measure.Spread {
+	var all []float64
+	for _, t := range r.Trials {
+		all = append(all, t.Lasted)
+	}
+	return measure.SpreadOf(all)
+}
+
+// disturbed counts the operations that the fault reached.
 func (r *FaultRow) disturbed() (n int) {
 	for _, t := range r.Trials {
 		n += t.Disturbed

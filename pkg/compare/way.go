@@ -27,8 +27,9 @@ type Way struct {
 	// leveret.ErrOutcomeUnknown says that the work may have been done; any other, that it certainly was not. Do is safe
 	// for concurrent use.
 	Do func(ctx context.Context, id string) error
-
-	retries bool
+	// Retries says that Do asks again by itself. Such a way is left out of [Comparison.Speed]: without a fault it is the
+	// same as the one that does not. [Way.WithRetries] sets it.
+	Retries bool
 }
 
 // Retries is how a client tries again.
@@ -42,11 +43,10 @@ type Retries struct {
 
 // WithRetries returns a way that asks again under the same id, which is the idempotency key, until the work is done,
 // the error is one that another try does not change, or the deadline has come. Where an earlier try may have been
-// handled, the last error is a leveret.ErrOutcomeUnknown, too. Such a way is left out of [Comparison.Speed]: without a
-// fault it is the same.
+// handled, the last error is a leveret.ErrOutcomeUnknown, too.
 func (w Way) WithRetries(r Retries) Way {
 	once := w.Do
-	w.Name, w.Label, w.retries = w.Name+"-retries", w.Label+" with retries", true
+	w.Name, w.Label, w.Retries = w.Name+"-retries", w.Label+" with retries", true
 	w.Do = func(ctx context.Context, id string) error { return r.do(ctx, id, once) }
 	return w
 }

@@ -41,7 +41,7 @@ const (
 	chartWidth = 960
 	panelWidth = chartWidth / 2
 	labelWidth = 110 // at least
-	letter     = 6.2 // the width of a letter, about
+	letter     = 7.2 // the width of a letter, about
 	barSpace   = 335 // for labels and the longest bar
 	barHeight  = 16
 	barStep    = 21
@@ -73,8 +73,11 @@ func (c Chart) Write(w io.Writer) error {
 	return err
 }
 
-// draw draws a panel and returns its height.
+// draw draws a panel and returns its height. One without bars is empty.
 func (p Panel) draw(b *strings.Builder, x, y int) int {
+	if len(p.Bars) == 0 {
+		return 0
+	}
 	most, labels := 0.0, labelWidth
 	for _, bar := range p.Bars {
 		most = max(most, bar.Value, bar.Max)

@@ -16,7 +16,6 @@ type Relay struct {
 	listener                    net.Listener
 	connections, sent, received atomic.Int64
 
-	ctx    context.Context // ends with Close //nolint:containedctx // what is dialed ends with the relay
 	cancel context.CancelFunc
 	all    sync.WaitGroup
 }
@@ -35,9 +34,9 @@ func NewRelay(ctx context.Context, target string) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Relay{target: target, listener: listener}
-	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.all.Go(r.accept)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r := &Relay{target: target, listener: listener, cancel: cancel}
+	r.all.Go(func() { r.accept(ctx) })
 	return r, nil
 }
 
@@ -57,26 +56,26 @@ func (r *Relay) Close() error {
 	return err
 }
 
-func (r *Relay) accept() {
+func (r *Relay) accept(ctx context.Context) {
 	for {
 		conn, err := r.listener.Accept()
 		if err != nil {
 			return
 		}
 		r.connections.Add(1)
-		r.all.Go(func() { r.relay(conn) })
+		r.all.Go(func() { r.relay(ctx, conn) })
 	}
 }
 
 // relay passes one connection on. The end of one direction is passed on, so that a half-closed connection still works.
-func (r *Relay) relay(from net.Conn) {
+func (r *Relay) relay(ctx context.Context, from net.Conn) {
 	defer from.Close()
-	to, err := (&net.Dialer{}).DialContext(r.ctx, "tcp", r.target)
+	to, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.target)
 	if err != nil {
 		return
 	}
 	defer to.Close()
-	defer context.AfterFunc(r.ctx, func() {
+	defer context.AfterFunc(ctx, func() {
 		from.Close()
 		to.Close()
 	})()
