@@ -32,7 +32,7 @@ func TestSpeed(t *testing.T) {
 		config.Receivers = func() []int { return []int{-1} }
 		c, err := compare.New(config)
 		require.NoError(t, err)
-		rows, err := c.Speed(t.Context(), compare.SpeedConfig{Rounds: 6, For: time.Second, InFlight: []int{1, 8}})
+		rows, err := c.Speed(t.Context(), compare.SpeedConfig{Rounds: 6, For: time.Second, InFlight: []int{1, 3}})
 		require.NoError(t, err)
 		require.Zero(t, c.Stray())
 		require.Len(t, order, 73)
@@ -55,7 +55,7 @@ func TestSpeed(t *testing.T) {
 			"queue, 200 a second": {191, 1, 50},
 			"fast, 1 in flight":   {100, 10, 10},
 			"slow, 1 in flight":   {50, 20, 20},
-			"fast, 8 in flight":   {800, 10, 10},
+			"fast, 3 in flight":   {300, 10, 10},
 			"queue, 1 in flight":  {953, 1, 50}, // of 1000, the last is done after 1.05 s
 		} {
 			row := found[name]
