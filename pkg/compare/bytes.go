@@ -78,7 +78,9 @@ func (c *Comparison) Bytes(ctx context.Context, config BytesConfig) ([]Bytes, er
 		for i, h := range w.Hops {
 			after := h.Traffic()
 			per := func(n int64) float64 { return float64(n) / float64(config.Operations) }
-			row.Hops = append(row.Hops, HopBytes{h.Name, per(after.Sent - before[i].Sent), per(after.Received - before[i].Received), after.Connections})
+			row.Hops = append(row.Hops, HopBytes{
+				h.Name, per(after.Sent - before[i].Sent), per(after.Received - before[i].Received), after.Connections,
+			})
 		}
 		rows = append(rows, row)
 	}

@@ -12,8 +12,9 @@ import (
 // out, and what became of the work in each fault.
 func (r *Result) Chart(w io.Writer) error {
 	c := measure.Chart{
-		Title:    "What each way of communicating costs, and what becomes of the work when something breaks",
-		Subtitle: fmt.Sprintf("Medians of all rounds; line: smallest to largest. %d CPUs, %s/%s, %s", r.Machine.CPUs, r.Machine.OS, r.Machine.Arch, r.Began.UTC().Format("2006-01-02")),
+		Title: "What each way of communicating costs, and what becomes of the work when something breaks",
+		Subtitle: fmt.Sprintf("Medians of all rounds; line: smallest to largest. %d CPUs, %s/%s, %s",
+			r.Machine.CPUs, r.Machine.OS, r.Machine.Arch, r.Began.UTC().Format("2006-01-02")),
 	}
 	for _, p := range r.Parts {
 		c.Panels = append(c.Panels, p.speedPanels()...)
@@ -84,5 +85,7 @@ func bar(label string, s measure.Spread, note string) measure.Bar {
 		}
 		return v
 	}
-	return measure.Bar{Label: label, Fill: "#c2410c", Value: finite(s.Median), Min: finite(s.Min), Max: finite(s.Max), Note: note}
+	return measure.Bar{
+		Label: label, Fill: "#c2410c", Value: finite(s.Median), Min: finite(s.Min), Max: finite(s.Max), Note: note,
+	}
 }

@@ -63,8 +63,8 @@ type Machine struct {
 	OS   string `json:"os"`
 	Arch string `json:"arch"`
 	CPUs int    `json:"cpus"`
-	// Model is the kind of CPU; Load the average number of processes that ran or were ready to, over the last minute. Both
-	// are left out where the system does not say.
+	// Model is the kind of CPU; Load the average number of processes that ran or were ready to, over the last minute.
+	// Both are left out where the system does not say.
 	Model string  `json:"model,omitempty"`
 	Load  float64 `json:"load,omitempty"`
 }

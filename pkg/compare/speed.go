@@ -130,7 +130,9 @@ func (c *Comparison) sample(ctx context.Context, row *Speed, w Way, round int, c
 		warming := c.open(w)
 		defer c.release(warming)
 		pace := func(a *account, d time.Duration) error {
-			loop := measure.OpenLoop{Rate: row.Load.Rate, Operations: max(int(d.Seconds()*row.Load.Rate), 1), Sleep: c.config.Sleep}
+			loop := measure.OpenLoop{
+				Rate: row.Load.Rate, Operations: max(int(d.Seconds()*row.Load.Rate), 1), Sleep: c.config.Sleep,
+			}
 			return loop.Run(ctx, func(_ int, due time.Time) { _ = a.do(ctx, due) })
 		}
 		err = pace(warming, config.Warm)

@@ -25,21 +25,26 @@ func (p *Part) Tables() []Table {
 	return append(append(p.speedTables(), p.bytesTables()...), p.faultTables()...)
 }
 
-const speedNote = "Medians of the rounds, in brackets the 95 % interval of the median. p50, p95 and p99 are what the caller waits, " +
-	"“effect” is until the work is done, both in ms; CPU is in µs for each operation. “Undecided”: no difference from the first row was found."
+const speedNote = "Medians of the rounds, in brackets the 95 % interval of the median. p50, p95 and p99 are what the " +
+	"caller waits, “effect” is until the work is done, both in ms; CPU is in µs for each operation. “Undecided”: no " +
+	"difference from the first row was found."
+
+var speedColumns = []string{
+	"way", "per second#", "p50#", "p95#", "p99#", "effect p50#", "effect p99#",
+	"CPU caller#", "receivers#", "broker#", "p50 ratio#", "rate ratio#",
+}
 
 func (p *Part) speedTables() []Table {
 	var all []Table
 	for _, row := range p.Speed {
 		if len(all) == 0 || all[len(all)-1].Title != row.Load.String() {
-			all = append(all, Table{Title: row.Load.String(), Note: speedNote, Columns: []string{
-				"way", "per second#", "p50#", "p95#", "p99#", "effect p50#", "effect p99#", "CPU caller#", "receivers#", "broker#", "p50 ratio#", "rate ratio#",
-			}})
+			all = append(all, Table{Title: row.Load.String(), Note: speedNote, Columns: speedColumns})
 		}
 		t := &all[len(all)-1]
 		t.Rows = append(t.Rows, []string{
 			row.Label, within(row.Throughput, 0), within(row.P50, 2), median(row.P95, 2), median(row.P99, 2),
-			median(row.EffectP50, 2), median(row.EffectP99, 2), median(row.CallerCPU, 0), median(row.ReceiversCPU, 0), median(row.BrokerCPU, 0),
+			median(row.EffectP50, 2), median(row.EffectP99, 2),
+			median(row.CallerCPU, 0), median(row.ReceiversCPU, 0), median(row.BrokerCPU, 0),
 			p.ratio(row, P50), p.ratio(row, Throughput),
 		})
 	}
@@ -64,29 +69,37 @@ func (p *Part) bytesTables() []Table {
 		return nil
 	}
 	t := Table{
-		Title: "Bytes for each operation", Note: "Sent away from the caller and received towards it, over each hop: the payload of TCP, with all that accompanies an operation.",
+		Title: "Bytes for each operation",
+		Note: "Sent away from the caller and received towards it, over each hop: the payload of TCP, with all that " +
+			"accompanies an operation.",
 		Columns: []string{"way", "hop", "sent#", "received#", "connections#"},
 	}
 	for _, row := range p.Bytes {
 		for _, h := range row.Hops {
-			t.Rows = append(t.Rows, []string{row.Label, h.Name, number(h.Sent, 0), number(h.Received, 0), strconv.FormatInt(h.Connections, 10)})
+			t.Rows = append(t.Rows, []string{
+				row.Label, h.Name, number(h.Sent, 0), number(h.Received, 0), strconv.FormatInt(h.Connections, 10),
+			})
 		}
 	}
 	return []Table{t}
 }
 
-const faultNote = "Lost: reported ok and never done. Twice: done more than once. Unexpected: done although reported as certainly not done. " +
-	"Recovered: done although the outcome was unknown. Longest wait: until the answer, or the effect where nobody waits for one. " +
-	"Normal again: from the end of the fault to the first second in which 95 % took no longer than usual. Times are in seconds."
+const faultNote = "Lost: reported ok and never done. Twice: done more than once. Unexpected: done although reported as " +
+	"certainly not done. Recovered: done although the outcome was unknown. Longest wait: until the answer, or the effect " +
+	"where nobody waits for one. Normal again: from the end of the fault to the first second in which 95 % took no longer " +
+	"than usual. Times are in seconds."
+
+var faultColumns = []string{
+	"way", "asked#", "ok#", "error#", "unknown#", "effects#", "lost#", "twice#", "unexpected#", "recovered#",
+	"longest wait#", "normal again#",
+}
 
 func (p *Part) faultTables() []Table {
 	var all []Table
 	for _, row := range p.Faults {
 		title := fmt.Sprintf("%s (healed after %s s)", row.FaultLabel, median(row.lasted(), 1))
 		if len(all) == 0 || all[len(all)-1].Title != title {
-			all = append(all, Table{Title: title, Note: faultNote, Columns: []string{
-				"way", "asked#", "ok#", "error#", "unknown#", "effects#", "lost#", "twice#", "unexpected#", "recovered#", "longest wait#", "normal again#",
-			}})
+			all = append(all, Table{Title: title, Note: faultNote, Columns: faultColumns})
 		}
 		t := &all[len(all)-1]
 		cells := []string{row.Label}
