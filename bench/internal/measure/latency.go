@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/pkg/measure"
 )
 
 // latencySenders is how many publishes can wait for their confirms at once.
@@ -24,7 +24,7 @@ func (r *run) latency(ctx context.Context) (err error) {
 	r.Setting.Senders = latencySenders
 	warm := int64(r.Warm.Seconds() * float64(r.Rate))
 	total := warm + int64(r.Duration.Seconds()*float64(r.Rate))
-	times := newHistogram()
+	times := &measure.Histogram{}
 	var handled atomic.Int64
 	done, consuming, sent := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	var broken error
@@ -49,7 +49,7 @@ func (r *run) latency(ctx context.Context) (err error) {
 		case n == warm:
 			broken = r.begin()
 		default:
-			times.record(late)
+			times.Record(late)
 		}
 		if n == total {
 			broken = errors.Join(broken, r.end(total-warm))
@@ -65,11 +65,11 @@ func (r *run) latency(ctx context.Context) (err error) {
 	if err := errors.Join(err, broken, <-sent); err != nil {
 		return err
 	}
-	return times.into(&r.result)
+	return into(&r.result, times)
 }
 
-// sendAtRate hands messages to senders, each at its time. When all of them wait, messages are sent late, with the time
-// at which they should have been.
+// sendAtRate sends messages, each at its time. When as many as may wait for their confirms do, messages are sent late,
+// with the time at which they should have been.
 func (r *run) sendAtRate(ctx context.Context, total int64) (err error) {
 	s, err := r.peer.Sender(ctx, r.Setting)
 	if err != nil {
@@ -79,33 +79,16 @@ func (r *run) sendAtRate(ctx context.Context, total int64) (err error) {
 	if err := s.Send(ctx, first(r.Body)); err != nil {
 		return fmt.Errorf("the first message: %w", err)
 	}
-	due := make(chan *peers.Payload, total)
-	errs := make([]error, latencySenders)
-	var senders sync.WaitGroup
-	for i := range errs {
-		senders.Go(func() {
-			for p := range due {
-				if errs[i] == nil {
-					errs[i] = s.Send(ctx, p)
-				}
-			}
-		})
-	}
+	var once sync.Once
+	var failed error // the first
 	payload := peers.Payloads(r.Body)
-	every := time.Second / time.Duration(r.Rate)
-	start := time.Now()
-	runtime.LockOSThread()
-	for n := range total {
-		at := start.Add(time.Duration(n) * every)
-		for wait := time.Until(at); wait > 0; wait = time.Until(at) {
-			exactly(wait)
+	loop := measure.OpenLoop{Rate: float64(r.Rate), Operations: int(total), MaxInFlight: latencySenders}
+	err = loop.Run(ctx, func(n int, due time.Time) {
+		p := payload(n)
+		p.At = due.UnixNano()
+		if err := s.Send(ctx, p); err != nil {
+			once.Do(func() { failed = err })
 		}
-		p := payload(int(n))
-		p.At = at.UnixNano()
-		due <- p
-	}
-	runtime.UnlockOSThread()
-	close(due)
-	senders.Wait()
-	return errors.Join(errs...)
+	})
+	return errors.Join(failed, err, ctx.Err())
 }

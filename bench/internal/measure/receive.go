@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/pkg/measure"
 )
 
 type worker func(ctx context.Context, s peers.Setting, ready func(), h peers.Handler) error
@@ -112,7 +113,7 @@ func (r *run) retry(ctx context.Context) error {
 	var mu sync.Mutex
 	failedAt := make(map[string]time.Time, r.Messages)
 	left := r.Messages
-	times := newHistogram()
+	times := &measure.Histogram{}
 	done := make(chan struct{})
 	var broken error
 	err := r.working(ctx, r.peer.Retry, done, func(ctx context.Context, p *peers.Payload) error {
@@ -127,7 +128,7 @@ func (r *run) retry(ctx context.Context) error {
 			failedAt[p.ID] = now
 			return errors.New("fails the first time")
 		}
-		times.record(now.Sub(before) - r.Setting.RetryDelay)
+		times.Record(now.Sub(before) - r.Setting.RetryDelay)
 		if left--; left == 0 {
 			broken = errors.Join(broken, r.end(int64(r.Messages)))
 			r.result.Seconds -= r.Setting.RetryDelay.Seconds()
@@ -141,7 +142,7 @@ func (r *run) retry(ctx context.Context) error {
 	if err := r.settled(ctx); err != nil {
 		return err
 	}
-	return times.into(&r.result)
+	return into(&r.result, times)
 }
 
 // serve answers requests until the child is stopped.

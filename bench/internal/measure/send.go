@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/pkg/measure"
 )
 
 // firstID is the id of the message sent before the measurement. Receivers do not count it.
@@ -92,63 +93,15 @@ func (r *run) call(ctx context.Context) (err error) {
 	})
 }
 
-// A window is extended, up to longestWindow, until it contains this many operations per goroutine and at least fewest
-// in total. At most N of them were begun before the window.
-const (
-	perGoroutine  = 2
-	fewest        = 32
-	longestWindow = 10 * time.Second
-)
-
 // closedLoop has N goroutines repeat an operation, and measures after the warm-up.
 func (r *run) closedLoop(ctx context.Context, do func(context.Context, *peers.Payload) error) error {
-	const warming, measuring, over = 0, 1, 2
-	var phase atomic.Int32
-	var next, done atomic.Int64
-	times := newHistogram()
-	errs := make([]error, r.N)
 	payload := peers.Payloads(r.Body)
-	least := int64(max(perGoroutine*r.N, fewest))
-	enough, ended := make(chan struct{}), make(chan struct{})
-	var all sync.WaitGroup
-	for i := range r.N {
-		all.Go(func() {
-			for phase.Load() < over {
-				began, measured := time.Now(), phase.Load() == measuring
-				if errs[i] = do(ctx, payload(int(next.Add(1)))); errs[i] != nil {
-					return
-				}
-				if measured { // however late it ends
-					times.record(time.Since(began))
-				}
-				if phase.Load() == measuring && done.Add(1) == least {
-					close(enough)
-				}
-			}
-		})
-	}
-	go func() {
-		all.Wait()
-		close(ended)
-	}()
-	pause(ctx, r.Warm)
-	if err := r.begin(); err != nil {
+	loop := measure.ClosedLoop{InFlight: r.N, Warm: r.Warm, For: r.Duration, Begin: r.begin, End: r.end}
+	window, err := loop.Run(ctx, func(ctx context.Context, n int64) error { return do(ctx, payload(int(n))) })
+	if err != nil {
 		return err
 	}
-	phase.Store(measuring)
-	pause(ctx, r.Duration)
-	select {
-	case <-enough:
-	case <-ended:
-	case <-time.After(longestWindow - r.Duration):
-	}
-	phase.Store(over)
-	err := r.end(done.Load())
-	<-ended
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return err
-	}
-	return times.into(&r.result)
+	return into(&r.result, window.Times)
 }
 
 // fill fills the queue by the peer's fastest method. All messages but the first are measured.

@@ -9,39 +9,11 @@ import (
 
 	"github.com/leveretmq/leveret/bench/internal/measure"
 	"github.com/leveretmq/leveret/bench/internal/results"
+	shared "github.com/leveretmq/leveret/pkg/measure"
 )
 
-// spread is the middle and the ends of some numbers, and between what the middle of all that could be measured lies.
-type spread struct{ Median, Min, Max, Low, High float64 }
-
-func spreadOf(values []float64) spread {
-	if len(values) == 0 {
-		return spread{math.NaN(), math.NaN(), math.NaN(), math.NaN(), math.NaN()}
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	median := sorted[middle]
-	if len(sorted)%2 == 0 {
-		median = (sorted[middle-1] + sorted[middle]) / 2
-	}
-	low, high := interval(sorted)
-	return spread{median, sorted[0], sorted[len(sorted)-1], low, high}
-}
-
-// interval holds the true median with a chance of 95 % or more, whatever the distribution: from the k-th smallest to
-// the k-th largest, where k is the most for which tossing as many coins gives fewer than k heads, or tails, in 5 % or
-// less. Fewer than six numbers give no interval.
-func interval(sorted []float64) (low, high float64) {
-	n, k := len(sorted), 0
-	low, high = 0, math.Inf(1)
-	exactly := math.Pow(0.5, float64(n)) // the chance of k heads
-	for fewer := exactly; 2*fewer <= 0.05; fewer += exactly {
-		low, high = sorted[k], sorted[n-1-k]
-		exactly *= float64(n-k) / float64(k+1)
-		k++
-	}
-	return low, high
-}
+// spread is what the rounds of a measurement come to.
+type spread struct{ shared.Spread }
 
 // A quantity is one number of a measurement.
 type quantity func(measure.Result) float64
@@ -65,20 +37,20 @@ func over(run *results.Run, scenario, peer string, q quantity) spread {
 	for _, s := range run.Of(scenario, peer) {
 		values = append(values, q(s.Result))
 	}
-	return spreadOf(values)
+	return spread{shared.SpreadOf(values)}
 }
 
 // ratio compares two peers round by round, so that what slows a round down slows both: the median of the rounds'
 // ratios. To nothing at all it is infinite.
 func ratio(run *results.Run, scenario, peer, to string, q quantity) spread {
-	theirs := run.Of(scenario, to)
-	var values []float64
-	for round, s := range run.Of(scenario, peer) {
-		if other, ok := theirs[round]; ok && (q(s.Result) > 0 || q(other.Result) > 0) {
-			values = append(values, q(s.Result)/q(other.Result))
+	all := func(peer string) map[int]float64 {
+		values := make(map[int]float64)
+		for round, s := range run.Of(scenario, peer) {
+			values[round] = q(s.Result)
 		}
+		return values
 	}
-	return spreadOf(values)
+	return spread{shared.Ratio(all(peer), all(to))}
 }
 
 // known reports whether v is a number, possibly infinite.
@@ -97,7 +69,7 @@ func (s spread) between() string { return times(s.Min) + "–" + times(s.Max) }
 
 // within formats the interval of a ratio, or a dash if there is none.
 func (s spread) within() string {
-	if s.Low == 0 && math.IsInf(s.High, 1) {
+	if !s.HasInterval() {
 		return "–"
 	}
 	return times(s.Low) + "–" + times(s.High)
@@ -117,7 +89,7 @@ func waits(run *results.Run, scenario, peer string) (middle, high float64) {
 	}
 	middle, high = over(run, scenario, peer, p50).Median, over(run, scenario, peer, p99).Median
 	if pool := measure.Pool(all); pool != nil {
-		middle, high, count = pool.At(50), pool.At(99), pool.Count()
+		middle, high, count = pool.Quantile(0.5).Seconds(), pool.Quantile(0.99).Seconds(), pool.Count()
 	}
 	if middle == 0 {
 		return math.NaN(), math.NaN()
