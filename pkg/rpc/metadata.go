@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -45,6 +46,9 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 		if len(f.value) > MaxText {
 			return leveret.Errorf(leveret.InvalidArgument, "%s has %d bytes; it may have %d", f.name, len(f.value), MaxText)
 		}
+		if !utf8.ValidString(f.value) {
+			return leveret.Errorf(leveret.InvalidArgument, "%s is not UTF-8", f.name)
+		}
 		if f.value != "" {
 			set(f.name, EncodeText(f.value))
 		}
@@ -57,7 +61,7 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 		own[name] = value
 	}
 	for _, name := range traceHeaders {
-		if value, ok := own[name].(string); ok {
+		if value, ok := own[name].(string); ok && printable(value) {
 			set(name, value)
 		}
 		delete(own, name)
@@ -75,6 +79,11 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 	}
 	set(Headers, text)
 	return nil
+}
+
+// printable reports whether a value can be a header as it is. A trace that cannot is malformed anyway.
+func printable(value string) bool {
+	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c >= 0x7f })
 }
 
 // Read returns the message that a request's metadata describes, without its contract, body and deadline. get returns

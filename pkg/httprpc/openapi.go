@@ -1,0 +1,202 @@
+package httprpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rpc"
+)
+
+// object is a JSON object, whose members are written in the order of their names.
+type object = map[string]any
+
+const components = "#/components/"
+
+func ref(kind, name string) object { return object{"$ref": components + kind + "/" + name} }
+
+// describe returns the OpenAPI 3.1 document of the endpoints. It is the same, byte for byte, for the same endpoints.
+func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
+	schemas := schemaSet{"Problem": problemSchema()}
+	paths := make(map[string]object)
+	for _, e := range endpoints {
+		operation, err := e.describe(schemas)
+		if err != nil {
+			return nil, err
+		}
+		path := e.pattern.template()
+		if paths[path] == nil {
+			paths[path] = object{}
+		}
+		paths[path][strings.ToLower(e.pattern.method)] = operation
+	}
+	parts := object{
+		"schemas": schemas, "responses": object{"Problem": problemResponse()}, "headers": headers(), "parameters": headerParameters(),
+	}
+	if s.config.Bearer {
+		parts["securitySchemes"] = object{"bearer": object{"type": "http", "scheme": "bearer"}}
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(struct {
+		OpenAPI    string            `json:"openapi"`
+		Info       object            `json:"info"`
+		Paths      map[string]object `json:"paths"`
+		Components object            `json:"components"`
+	}{"3.1.0", object{"title": s.config.Title, "version": s.config.Version}, paths, parts})
+	return b.Bytes(), err
+}
+
+// describe returns the operation of one endpoint, and adds the schemas that it needs.
+func (e *endpoint) describe(schemas schemaSet) (object, error) {
+	payload, err := schemas.add(e.spec.Payload, e.spec.Name, "request")
+	if err != nil {
+		return nil, err
+	}
+	parameters, err := e.parameters(payload)
+	if err != nil {
+		return nil, err
+	}
+	success, err := e.success(schemas)
+	if err != nil {
+		return nil, err
+	}
+	operation := object{
+		"operationId": e.spec.Name, "summary": e.route.Summary, "parameters": parameters,
+		"responses": object{strconv.Itoa(e.route.Status): success, "default": ref("responses", "Problem")},
+	}
+	if !e.pattern.bodyless() {
+		body, err := payload.without(e.pattern.params())
+		if err != nil {
+			return nil, err
+		}
+		operation["requestBody"] = object{"required": !e.empty, "content": object{contentTypeJSON: object{"schema": body}}}
+	}
+	if e.server.config.Bearer {
+		operation["security"] = []object{}
+		if !e.route.Public {
+			operation["security"] = []object{{"bearer": []string{}}}
+		}
+	}
+	return operation, nil
+}
+
+// success describes the answer with a reply.
+func (e *endpoint) success(schemas schemaSet) (object, error) {
+	answer := object{
+		"description": http.StatusText(e.route.Status),
+		"headers": object{
+			rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), rpc.Conversation: ref("headers", rpc.Conversation),
+		},
+	}
+	if e.location != nil {
+		answer["headers"].(object)["Location"] = ref("headers", "Location") //nolint:forcetypeassert // it is made above
+	}
+	if e.route.Status == http.StatusNoContent {
+		return answer, nil
+	}
+	reply, err := schemas.add(e.spec.Reply, e.spec.Name, "reply")
+	if err != nil {
+		return nil, err
+	}
+	answer["content"] = object{contentTypeJSON: object{"schema": reply.ref()}}
+	return answer, nil
+}
+
+// parameters describes those in the path, in the query where there is no body, and in the header.
+func (e *endpoint) parameters(payload namedSchema) ([]object, error) {
+	properties, required, err := payload.fields()
+	if err != nil {
+		return nil, err
+	}
+	var all []object
+	inPath := e.pattern.params()
+	for _, name := range inPath {
+		all = append(all, object{"name": name, "in": "path", "required": true, "schema": notNull(properties[name])})
+	}
+	if e.pattern.bodyless() {
+		for _, f := range e.fields.all {
+			if slices.Contains(inPath, f.name) {
+				continue
+			}
+			all = append(all, object{
+				"name": f.name, "in": "query", "required": slices.Contains(required, f.name), "schema": notNull(properties[f.name]),
+			})
+		}
+	}
+	return append(all, ref("parameters", rpc.IdempotencyKey), ref("parameters", rpc.Timeout)), nil
+}
+
+// notNull returns the schema of a field without null, which a parameter cannot be.
+func notNull(property json.RawMessage) json.RawMessage {
+	var alternatives struct {
+		AnyOf []json.RawMessage `json:"anyOf"`
+	}
+	if json.Unmarshal(property, &alternatives) == nil && len(alternatives.AnyOf) == 2 && string(alternatives.AnyOf[1]) == `{"type":"null"}` {
+		return alternatives.AnyOf[0]
+	}
+	return property
+}
+
+func problemSchema() json.RawMessage {
+	codes := make([]string, 0, leveret.Unauthenticated)
+	for c := leveret.Canceled; c <= leveret.Unauthenticated; c++ {
+		codes = append(codes, c.String())
+	}
+	text := object{"type": "string"}
+	document, _ := json.Marshal(object{ // it is text and numbers
+		"type": "object", "description": "Problem details (RFC 9457).", "required": []string{"type", "title", "status", "code"},
+		"properties": object{
+			"type": text, "title": text, "detail": text,
+			"status": object{"type": "integer"},
+			"code":   object{"type": "string", "enum": codes},
+			"reason": object{
+				"type":        "string",
+				"description": "Names the error for programs. " + leveret.ReasonOutcomeUnknown + ": the request may have been handled.",
+			},
+			"errors": object{"type": "array", "items": object{
+				"type": "object", "required": []string{"field", "detail"}, "properties": object{"field": text, "detail": text},
+			}},
+			"retry_after_ms": object{"type": "integer", "minimum": 0},
+		},
+	})
+	return document
+}
+
+func problemResponse() object {
+	return object{
+		"description": "The request failed.",
+		"headers":     object{rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), "Retry-After": ref("headers", "Retry-After")},
+		"content":     object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
+	}
+}
+
+func headers() object {
+	text := object{"type": "string"}
+	return object{
+		rpc.AnsweredBy:   object{"description": "The instance that has answered.", "schema": text},
+		rpc.Conversation: object{"description": "Shared by all that follows from the request.", "schema": text},
+		"Location":       object{"description": "Where to find what the reply is about.", "schema": text},
+		"Retry-After":    object{"description": "After how many seconds to try again.", "schema": object{"type": "integer", "minimum": 1}},
+	}
+}
+
+func headerParameters() object {
+	return object{
+		rpc.IdempotencyKey: object{
+			"name": rpc.IdempotencyKey, "in": "header", "schema": object{"type": "string"},
+			"description": "Identifies the request. One that is sent again with the same key and the same content has its " +
+				"effects once. Up to 255 bytes of any text, written as docs/http.md says. Default: a new id.",
+		},
+		rpc.Timeout: object{
+			"name": rpc.Timeout, "in": "header", "schema": object{"type": "integer", "minimum": 1},
+			"description": "How long the client waits, in milliseconds. Default, and the most: the request's own timeout.",
+		},
+	}
+}
