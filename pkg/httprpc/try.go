@@ -22,6 +22,9 @@ import (
 // try makes one try of a call. It returns nil, the answer of the other side, or why there is none, as rpc.Call has it.
 func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t target) error {
 	h := c.hosts.next()
+	if ctx.Err() != nil {
+		return notSent(r, m, h, ctx.Err())
+	}
 	request, err := r.request(h, t)
 	if err != nil {
 		return leveret.Errorf(leveret.InvalidArgument, "%s %s: %w", r.spec.Name, m.ID, err)
@@ -44,7 +47,7 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	if ctx.Err() == nil {
 		h.avoid()
 	}
-	return noAnswer(leveret.ErrNotConnected, "not connected", "%s %s: %s: not sent: %w", r.spec.Name, m.ID, h.url.Host, err)
+	return notSent(r, m, h, err)
 }
 
 // writeHeader writes the metadata of a message. The context that it returns is in the trace of the message.
@@ -95,6 +98,11 @@ func read(m *leveret.Message, r *outgoing, response *http.Response) error {
 	default:
 		return a.problem()
 	}
+}
+
+// notSent is the error of a request that was certainly not written.
+func notSent(r *outgoing, m *leveret.Message, h *host, err error) error {
+	return noAnswer(leveret.ErrNotConnected, "not connected", "%s %s: %s: not sent: %w", r.spec.Name, m.ID, h.url.Host, err)
 }
 
 // lost is the error of a request that was written, and not answered.
