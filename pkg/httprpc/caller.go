@@ -48,7 +48,7 @@ type Caller struct {
 	service *leveret.Service
 	routes  map[leveret.Contract]*outgoing
 	hosts   *hosts
-	client  *http.Client
+	client  client
 	closed  atomic.Bool
 }
 
@@ -106,6 +106,6 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 // nil always.
 func (c *Caller) Close() error {
 	c.closed.Store(true)
-	c.client.CloseIdleConnections()
+	c.client.closeIdle()
 	return nil
 }

@@ -54,9 +54,19 @@ func TestParametersTravel(t *testing.T) {
 		require.ErrorContains(t, err, "order_id: must not be empty")
 		require.False(t, leveret.IsRemote(err))
 
-		got, err := s.file.Call(t.Context(), caller, order{SKU: "a b/../c"})
-		require.NoError(t, err)
-		require.Equal(t, "a b/../c", got.SKU)
+		_, err = s.show.Call(t.Context(), caller, order{OrderID: "/"})
+		require.ErrorIs(t, err, leveret.InvalidArgument)
+
+		for _, sku := range []string{"a b/../c", "a/", "a"} {
+			got, err := s.file.Call(t.Context(), caller, order{SKU: sku})
+			require.NoError(t, err)
+			require.Equal(t, sku, got.SKU)
+		}
+		for _, sku := range []string{"/", "/a", "a//b"} {
+			_, err := s.file.Call(t.Context(), caller, order{SKU: sku})
+			require.ErrorIs(t, err, leveret.InvalidArgument)
+			require.False(t, leveret.IsRemote(err))
+		}
 
 		c := cart{OrderID: "a/\"b", Lines: []line{{"x"}}, Token: "hunter2"}
 		changed, err := s.change.Call(t.Context(), caller, c)

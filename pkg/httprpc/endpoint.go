@@ -98,7 +98,8 @@ func (p pattern) checkLocation(reply fields) error {
 // ServeHTTP handles one request and answers it.
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, arrived := r.Context(), time.Now()
-	if !e.server.observed && !trace.SpanContextFromContext(ctx).IsValid() {
+	traced := r.Header["Traceparent"] != nil || r.Header["Baggage"] != nil
+	if traced && !e.server.observed && !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = w3c{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}
 	w.Header().Set(rpc.AnsweredBy, e.server.answeredBy)

@@ -3,7 +3,6 @@ package httprpc
 import (
 	"context"
 	"net"
-	"net/http"
 )
 
 // NewCallerWithDial makes a caller whose connections are those of dial, counted as its own are.
@@ -12,13 +11,14 @@ func NewCallerWithDial(config CallerConfig, dial func(ctx context.Context, netwo
 	if err != nil {
 		return nil, err
 	}
-	t, _ := c.client.Transport.(*http.Transport)
+	t := newTransport(config)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		return &countingConn{Conn: conn}, err
 	}
+	c.client = client{t.RoundTrip, t.CloseIdleConnections}
 	return c, nil
 }
 
 // CloseIdle closes the caller's idle connections. Those that a server has closed may be idle for a moment yet.
-func CloseIdle(c *Caller) { c.client.CloseIdleConnections() }
+func CloseIdle(c *Caller) { c.client.closeIdle() }

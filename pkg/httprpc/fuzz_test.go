@@ -57,7 +57,7 @@ func FuzzQuery(f *testing.F) {
 	server := s.server(f, httprpc.ServerConfig{})
 	caller := newCaller(f, httprpc.CallerConfig{Service: s.caller, URLs: []string{server.URL}})
 	f.Fuzz(func(t *testing.T, id, sku string, quantity int, weight float64, tag string, gift bool) {
-		if id == "" || quantity < 0 || !utf8.ValidString(id) || !utf8.ValidString(sku) || !utf8.ValidString(tag) {
+		if id == "" || id == "/" || quantity < 0 || !utf8.ValidString(id) || !utf8.ValidString(sku) || !utf8.ValidString(tag) {
 			return
 		}
 		sent := order{OrderID: id, SKU: sku, Quantity: quantity, Weight: weight, Tags: []string{tag, sku}, Gift: &gift}

@@ -103,10 +103,13 @@ func (p pattern) fill(value func(param string) (string, error)) (string, error) 
 		if err != nil {
 			return "", err
 		}
-		if text == "" {
+		switch {
+		case text == "":
 			return "", violation(s.param, "must not be empty: it is a part of the path")
-		}
-		if !s.rest {
+		case text == "/", s.rest && (text[0] == '/' || strings.Contains(text, "//")):
+			// net/http takes the one for the end of the path, escaped or not, and shortens the others.
+			return "", violation(s.param, "must not have an empty part before or after a slash: it is a part of the path")
+		case !s.rest:
 			b.WriteString(escape(text))
 			continue
 		}

@@ -15,22 +15,33 @@ import (
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 )
 
-// newClient makes the client that makes the requests.
-func newClient(config CallerConfig) *http.Client {
-	client := &http.Client{}
-	if config.Client != nil {
-		*client = *config.Client
-	} else {
-		client.Transport = newTransport(config)
+// A client makes requests, and closes the connections that are idle: an [http.Client], or a transport alone, which
+// costs less.
+type client struct {
+	do        func(*http.Request) (*http.Response, error)
+	closeIdle func()
+}
+
+func newClient(config CallerConfig) client {
+	if config.Client == nil {
+		t := newTransport(config)
+		return client{observe(config, t).RoundTrip, t.CloseIdleConnections}
 	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	if config.TracerProvider != nil || config.MeterProvider != nil {
-		client.Transport = otelhttp.NewTransport(cmp.Or(client.Transport, http.DefaultTransport), otelhttp.WithPropagators(w3c{}),
-			otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](config.TracerProvider, nooptrace.NewTracerProvider())),
-			otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](config.MeterProvider, noopmetric.NewMeterProvider())),
-			otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))
+	own := *config.Client
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.Transport = observe(config, cmp.Or(own.Transport, http.DefaultTransport))
+	return client{own.Do, config.Client.CloseIdleConnections}
+}
+
+// observe puts OpenTelemetry around a transport, if that is wanted.
+func observe(config CallerConfig, t http.RoundTripper) http.RoundTripper {
+	if config.TracerProvider == nil && config.MeterProvider == nil {
+		return t
 	}
-	return client
+	return otelhttp.NewTransport(t, otelhttp.WithPropagators(w3c{}),
+		otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](config.TracerProvider, nooptrace.NewTracerProvider())),
+		otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](config.MeterProvider, noopmetric.NewMeterProvider())),
+		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))
 }
 
 func newTransport(config CallerConfig) *http.Transport {

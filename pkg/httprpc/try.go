@@ -33,7 +33,7 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 		return err
 	}
 	var w watch
-	response, err := c.client.Do(request.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
+	response, err := c.client.do(request.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	if err == nil {
 		defer response.Body.Close() //nolint:errcheck // it was read, or is given up
 		return read(m, r, response)
@@ -50,6 +50,14 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	return notSent(r, m, h, err)
 }
 
+// Values of headers that are always the same. Nobody changes them.
+var (
+	jsonType  = []string{contentTypeJSON}
+	userAgent = []string{"leveret"}
+	noStore   = []string{"no-store"}
+	noSniff   = []string{"nosniff"}
+)
+
 // writeHeader writes the metadata of a message. The context that it returns is in the trace of the message.
 func (c *Caller) writeHeader(ctx context.Context, h http.Header, m *leveret.Message, r *outgoing) (context.Context, error) {
 	if err := rpc.Write(m, c.service.Name(), h.Set); err != nil {
@@ -58,10 +66,9 @@ func (c *Caller) writeHeader(ctx context.Context, h http.Header, m *leveret.Mess
 	if deadline, ok := ctx.Deadline(); ok {
 		h.Set(rpc.Timeout, rpc.FormatTimeout(time.Until(deadline)))
 	}
-	h.Set("Accept", contentTypeJSON)
-	h.Set("User-Agent", "leveret")
+	h["Accept"], h["User-Agent"] = jsonType, userAgent
 	if !r.pattern.bodyless() {
-		h.Set("Content-Type", contentTypeJSON)
+		h["Content-Type"] = jsonType
 	}
 	own := trace.SpanContextFromContext(ctx)
 	carried := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(h)))
