@@ -58,17 +58,19 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "Service is nil: a caller belongs to a service, which declares what it calls")
 	}
 	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing)}
-	errs := []error{config.Service.Err()}
+	var err error
+	c.hosts, err = newHosts(config.URLs)
+	errs := []error{config.Service.Err(), err}
 	for _, contract := range config.Service.Contracts(leveret.RoleCalls) {
-		route, err := newOutgoing(contract.Spec())
+		route, err := newOutgoing(contract.Spec(), config.HTTP2)
+		if err == nil {
+			err = route.fix(c.hosts)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", contract.Spec().Name, err))
 		}
 		c.routes[contract] = route
 	}
-	var err error
-	c.hosts, err = newHosts(config.URLs)
-	errs = append(errs, err)
 	if config.Client != nil && (config.TLS != nil || config.HTTP2) {
 		errs = append(errs, errors.New("a Client has its own transport: TLS and HTTP2 must be left out"))
 	}

@@ -428,7 +428,7 @@ func TestNewCallerFindsMistakes(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	require.NotContains(t, err.Error(), "hunter2")
-	_, err = httprpc.NewCaller(httprpc.CallerConfig{Service: leveret.NewService("gateway")})
+	_, err = httprpc.NewCaller(httprpc.CallerConfig{Service: newShop(leveret.HandlersConfig{}).caller})
 	require.ErrorContains(t, err, "URLs is empty")
 }
 

@@ -102,7 +102,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if traced && !e.server.observed && !trace.SpanContextFromContext(ctx).IsValid() {
 		ctx = w3c{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 	}
-	w.Header().Set(rpc.AnsweredBy, e.server.answeredBy)
+	w.Header()[rpc.AnsweredBy] = e.server.answeredBy
 	m, err := e.message(w, r, arrived)
 	if err != nil {
 		_ = WriteProblem(w, err) // it fails only where the client is gone
@@ -122,10 +122,10 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // message makes the message that a request carries.
 func (e *endpoint) message(w http.ResponseWriter, r *http.Request, arrived time.Time) (*leveret.Message, error) {
-	if len(r.Header.Values(rpc.IdempotencyKey)) > 1 {
+	if len(r.Header[rpc.IdempotencyKey]) > 1 {
 		return nil, violation(rpc.IdempotencyKey, "is given more than once")
 	}
-	m, err := rpc.Read(r.Header.Get)
+	m, err := rpc.Read(get(r.Header))
 	if err != nil {
 		return nil, err
 	}
@@ -159,10 +159,9 @@ func (e *endpoint) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	tooLarge := refuse(http.StatusRequestEntityTooLarge, leveret.InvalidArgument, "the body is larger than %d bytes", limit)
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close")
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(deadline) // where the connection has none, the server's own limits hold
@@ -175,12 +174,16 @@ func (e *endpoint) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 	}
 	w.Header().Set("Connection", "close") // what is left of the body is no request
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, tooLarge
+		return nil, tooLarge(limit)
 	}
 	if slow, ok := errors.AsType[net.Error](err); ok && slow.Timeout() {
 		return nil, refuse(http.StatusRequestTimeout, leveret.DeadlineExceeded, "the body did not arrive in time")
 	}
 	return nil, leveret.Errorf(leveret.InvalidArgument, "the body cannot be read to its end")
+}
+
+func tooLarge(limit int64) error {
+	return refuse(http.StatusRequestEntityTooLarge, leveret.InvalidArgument, "the body is larger than %d bytes", limit)
 }
 
 // checkType refuses a body that is not JSON.
@@ -202,12 +205,18 @@ func (e *endpoint) checkType(r *http.Request, length int) error {
 
 // isJSON reports whether a media type is application/json, or one that ends in +json.
 func isJSON(contentType string) bool {
+	if contentType == contentTypeJSON {
+		return true
+	}
 	kind, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (kind == contentTypeJSON || strings.HasSuffix(kind, "+json"))
 }
 
 // accepts reports whether a client takes JSON. One that does not say, or says what cannot be read, does.
 func accepts(accept []string) bool {
+	if len(accept) == 1 && accept[0] == contentTypeJSON {
+		return true
+	}
 	named := false
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		kind, _, err := mime.ParseMediaType(part)

@@ -27,7 +27,7 @@ type host struct {
 func newHosts(urls []string) (*hosts, error) {
 	h := &hosts{}
 	if len(urls) == 0 {
-		return nil, errors.New("URLs is empty: say where the other side is served")
+		return h, errors.New("URLs is empty: say where the other side is served")
 	}
 	var errs []error
 	for i, text := range urls {

@@ -192,7 +192,8 @@ func headerParameters() object {
 		rpc.IdempotencyKey: object{
 			"name": rpc.IdempotencyKey, "in": "header", "schema": object{"type": "string"},
 			"description": "Identifies the request. One that is sent again with the same key and the same content has its " +
-				"effects once. Up to 255 bytes of any text, written as docs/http.md says. Default: a new id.",
+				"effects once. Up to 255 bytes of any text; what is no token is written as a string or a display string of " +
+				"RFC 9651. Default: a new id.",
 		},
 		rpc.Timeout: object{
 			"name": rpc.Timeout, "in": "header", "schema": object{"type": "integer", "minimum": 1},

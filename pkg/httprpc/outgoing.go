@@ -16,17 +16,34 @@ type outgoing struct {
 	spec    leveret.Spec
 	pattern pattern
 	fields  fields
-	// repeatable says that net/http may send a request again by itself, which it does when a connection that was idle
-	// breaks before the answer. That is right for what is idempotent, and for GET, which promises to be.
+	// repeatable says that net/http may send a request again by itself, which it does over HTTP/1.1 when a connection that
+	// was idle breaks before the answer. That is right for what is idempotent, and for GET, which promises to be. Over
+	// HTTP/2 it does so only where the server says that it did not begin.
 	repeatable bool
+	fixed      map[*host]*url.URL // where there are no parameters
 }
 
-func newOutgoing(spec leveret.Spec) (*outgoing, error) {
+// fix makes the URLs of a request that always goes to the same path. They are not changed.
+func (o *outgoing) fix(hosts *hosts) error {
+	if o.pattern.bodyless() || len(o.pattern.params()) > 0 {
+		return nil
+	}
+	path, err := o.pattern.fill(nil)
+	o.fixed = make(map[*host]*url.URL, len(hosts.all))
+	for _, h := range hosts.all {
+		if o.fixed[h], err = h.at(path, ""); err != nil {
+			return fmt.Errorf("the path %q: %w", path, err)
+		}
+	}
+	return err
+}
+
+func newOutgoing(spec leveret.Spec, http2 bool) (*outgoing, error) {
 	p, err := parsePattern(spec.HTTP)
 	if err != nil {
 		return nil, err
 	}
-	o := &outgoing{spec: spec, pattern: p, fields: fieldsOf(spec.Payload), repeatable: spec.Idempotent || p.safe()}
+	o := &outgoing{spec: spec, pattern: p, fields: fieldsOf(spec.Payload), repeatable: spec.Idempotent || p.safe() || http2}
 	return o, p.checkParams(o.fields)
 }
 
@@ -41,6 +58,9 @@ type target struct {
 func (o *outgoing) target(payload []byte) (t target, err error) {
 	if !o.pattern.bodyless() {
 		t.body = payload
+	}
+	if o.fixed != nil {
+		return t, nil
 	}
 	var members map[string]json.RawMessage
 	if inPath := o.pattern.params(); len(inPath) > 0 || o.pattern.bodyless() {
@@ -104,12 +124,15 @@ func (f *field) values(raw json.RawMessage) ([]string, error) {
 
 // request makes the HTTP request of one try, without its header.
 func (o *outgoing) request(h *host, t target) (*http.Request, error) {
-	u, err := h.at(t.path, t.query)
-	if err != nil {
-		return nil, fmt.Errorf("the path %q: %w", t.path, err)
+	u := o.fixed[h]
+	if u == nil {
+		var err error
+		if u, err = h.at(t.path, t.query); err != nil {
+			return nil, fmt.Errorf("the path %q: %w", t.path, err)
+		}
 	}
 	r := &http.Request{
-		Method: o.pattern.method, URL: u, Host: u.Host, Header: make(http.Header, 10), Pattern: o.pattern.text,
+		Method: o.pattern.method, URL: u, Host: u.Host, Header: make(http.Header, 8), Pattern: o.pattern.text,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	reader := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.body)), nil }

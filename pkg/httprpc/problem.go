@@ -74,7 +74,7 @@ func refuse(status int, code leveret.Code, format string, args ...any) error {
 // write writes a whole answer. Answers belong to one client and one moment: nothing may keep them.
 func write(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	h := w.Header()
-	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, noSniff
+	h["Cache-Control"] = noStore
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
 		return nil

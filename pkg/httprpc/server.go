@@ -58,7 +58,7 @@ const (
 type Server struct {
 	handlers   *leveret.Handlers
 	config     ServerConfig
-	answeredBy string
+	answeredBy []string       // the value of a header
 	mux        *http.ServeMux // the routes, and what answers all else
 	routes     *http.ServeMux // the routes alone, which know what methods a path has
 	outer      http.Handler   // mux, observed
@@ -77,7 +77,7 @@ func NewServer(h *leveret.Handlers, config ServerConfig) (*Server, error) {
 	s.config.Version = cmp.Or(config.Version, "0")
 	s.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	s.config.Logger = cmp.Or(config.Logger, slog.Default())
-	s.answeredBy = rpc.EncodeText(h.Service().Name() + "@" + cmp.Or(config.Instance, instance()))
+	s.answeredBy = []string{rpc.EncodeText(h.Service().Name() + "@" + cmp.Or(config.Instance, instance()))}
 	var errs []error
 	if s.config.MaxBody < 0 {
 		errs = append(errs, fmt.Errorf("MaxBody is %d; it must be positive", config.MaxBody))
@@ -165,7 +165,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.outer.Ser
 
 // serveUnknown answers what no route matches.
 func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(rpc.AnsweredBy, s.answeredBy)
+	w.Header()[rpc.AnsweredBy] = s.answeredBy
 	err := refuse(http.StatusNotFound, leveret.NotFound, "there is nothing under this path; GET %s says what there is", documentPath)
 	if allow := s.allowed(r); allow != "" {
 		w.Header().Set("Allow", allow)
@@ -194,7 +194,7 @@ func (header) WriteHeader(int)             {}
 
 func (s *Server) serveDocument(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
-	h.Set(rpc.AnsweredBy, s.answeredBy)
+	h[rpc.AnsweredBy] = s.answeredBy
 	h.Set("Content-Type", contentTypeJSON)
 	h.Set("Content-Length", strconv.Itoa(len(s.document)))
 	_, _ = w.Write(s.document) // it fails only where the client is gone

@@ -50,17 +50,9 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	return notSent(r, m, h, err)
 }
 
-// Values of headers that are always the same. Nobody changes them.
-var (
-	jsonType  = []string{contentTypeJSON}
-	userAgent = []string{"leveret"}
-	noStore   = []string{"no-store"}
-	noSniff   = []string{"nosniff"}
-)
-
 // writeHeader writes the metadata of a message. The context that it returns is in the trace of the message.
 func (c *Caller) writeHeader(ctx context.Context, h http.Header, m *leveret.Message, r *outgoing) (context.Context, error) {
-	if err := rpc.Write(m, c.service.Name(), h.Set); err != nil {
+	if err := rpc.Write(m, c.service.Name(), set(h)); err != nil {
 		return ctx, err
 	}
 	if deadline, ok := ctx.Deadline(); ok {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -40,8 +41,12 @@ var traceHeaders = [...]string{"traceparent", "tracestate", "baggage"}
 // Write passes the metadata of a request to set, but for the deadline. An error is one of m's fields that cannot
 // travel; it has the code InvalidArgument.
 func Write(m *leveret.Message, service string, set func(name, value string)) error {
+	conversation := m.ConversationID
+	if conversation == m.ID { // which is what Read takes it for
+		conversation = ""
+	}
 	for _, f := range [...]struct{ name, value string }{
-		{IdempotencyKey, m.ID}, {Conversation, m.ConversationID}, {Causation, m.CausationID}, {AppID, service},
+		{IdempotencyKey, m.ID}, {Conversation, conversation}, {Causation, m.CausationID}, {AppID, service},
 	} {
 		if len(f.value) > MaxText {
 			return leveret.Errorf(leveret.InvalidArgument, "%s has %d bytes; it may have %d", f.name, len(f.value), MaxText)
@@ -56,10 +61,10 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 	if !m.SentAt.IsZero() {
 		set(SentAt, m.SentAt.UTC().Format(time.RFC3339Nano))
 	}
-	own := make(map[string]any, len(m.Headers))
-	for name, value := range m.Headers {
-		own[name] = value
+	if len(m.Headers) == 0 {
+		return nil
 	}
+	own := maps.Clone(m.Headers)
 	for _, name := range traceHeaders {
 		if value, ok := own[name].(string); ok && printable(value) {
 			set(name, value)

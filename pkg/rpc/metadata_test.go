@@ -30,6 +30,17 @@ func TestMetadataTravels(t *testing.T) {
 	require.Equal(t, &want, got)
 }
 
+// The first message of a conversation needs no header for it.
+func TestFirstOfAConversation(t *testing.T) {
+	t.Parallel()
+	h := make(http.Header)
+	require.NoError(t, rpc.Write(&leveret.Message{ID: "7", ConversationID: "7"}, "shop", h.Set))
+	require.Equal(t, http.Header{"Idempotency-Key": {"7"}, "Leveret-App-Id": {"shop"}}, h)
+	m, err := rpc.Read(h.Get)
+	require.NoError(t, err)
+	require.Equal(t, "7", m.ConversationID)
+}
+
 func TestWriteRefuses(t *testing.T) {
 	t.Parallel()
 	write := func(m *leveret.Message) (http.Header, error) {
