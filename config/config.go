@@ -14,6 +14,7 @@ type Config struct {
 	Log       Log       `config:"log"`
 	Telemetry Telemetry `config:"telemetry"`
 	Health    Health    `config:"health"`
+	CLI       CLI       `config:"cli"`
 	Data      Data      `config:"data"`
 	Database  Database  `config:"database"`
 }
@@ -57,6 +58,11 @@ type Telemetry struct {
 // Health holds the settings of the health server.
 type Health struct {
 	Address string `config:"address"`
+}
+
+// CLI holds the settings of the command line.
+type CLI struct {
+	RevealSecrets bool `config:"reveal_secrets"`
 }
 
 // Data holds the settings for files.
