@@ -55,7 +55,7 @@ type PlaceOrderCommand struct {
 	// CustomerID is the sender's own identifier for the customer.
 	CustomerID string `json:"customer_id" jsonschema:"minLength=1,maxLength=64"`
 	// CardToken represents the card. For test tokens, see package payment.
-	CardToken string `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,example=tok_visa"`
+	CardToken leveret.Secret `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,example=tok_visa"`
 	// Lines are the ordered articles: at least one line, each article once, all prices in one currency.
 	Lines []OrderLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
 }

@@ -42,8 +42,8 @@ const (
 type AuthorizePaymentRequest struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 	// CardToken represents the card. For test tokens, see package payment.
-	CardToken string `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,example=tok_visa"`
-	Amount    Money  `json:"amount"`
+	CardToken leveret.Secret `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,example=tok_visa"`
+	Amount    Money          `json:"amount"`
 }
 
 // Validate reports every field that is wrong.
@@ -128,7 +128,8 @@ func checkPayment(orderID, authorizationID string, amount Money, path string, at
 var cardToken = regexp.MustCompile(`^tok_[a-z0-9_]+$`)
 
 // checkToken never repeats the value in its message, because it may be a card number put there by mistake.
-func checkToken(p *problems, path, token string) {
+func checkToken(p *problems, path string, secret leveret.Secret) {
+	token := string(secret)
 	if token == "" {
 		p.add(path, "is required")
 	} else if !cardToken.MatchString(token) || len(token) > maxText {

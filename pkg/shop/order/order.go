@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -11,7 +12,7 @@ import (
 type Order struct {
 	ID         string
 	CustomerID string
-	CardToken  string
+	CardToken  leveret.Secret
 	Lines      []queues.OrderLine
 	Total      queues.Money
 	Status     Status

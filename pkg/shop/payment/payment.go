@@ -3,6 +3,7 @@ package payment
 import (
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -10,7 +11,7 @@ import (
 type Payment struct {
 	OrderID         string
 	AuthorizationID string
-	CardToken       string
+	CardToken       leveret.Secret
 	Amount          queues.Money
 	State           State
 	// DeclineReason says why the card was declined.

@@ -72,7 +72,7 @@ func (b *bundle) exec(t *testing.T, query string) error {
 var price = queues.Money{Amount: 1998, Currency: "EUR"}
 
 func request(token string) queues.AuthorizePaymentRequest {
-	return queues.AuthorizePaymentRequest{OrderID: uuid.Must(uuid.NewV7()).String(), CardToken: token, Amount: price}
+	return queues.AuthorizePaymentRequest{OrderID: uuid.Must(uuid.NewV7()).String(), CardToken: leveret.Secret(token), Amount: price}
 }
 
 func (b *bundle) authorized(t *testing.T) queues.AuthorizePaymentReply {

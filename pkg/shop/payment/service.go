@@ -34,7 +34,7 @@ func (s *Service) Authorize(ctx context.Context, r queues.AuthorizePaymentReques
 	reason := ""
 	_, err := s.store.Find(ctx, r.OrderID)
 	if errors.Is(err, ErrUnknown) {
-		reason, err = s.processor.Authorize(ctx, r.CardToken, r.Amount)
+		reason, err = s.processor.Authorize(ctx, string(r.CardToken), r.Amount)
 	}
 	if err != nil {
 		return queues.AuthorizePaymentReply{}, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/shop/inventory"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
@@ -63,7 +64,7 @@ func line(sku string, quantity int, price int64) queues.OrderLine {
 	return queues.OrderLine{SKU: sku, Quantity: quantity, UnitPrice: queues.Money{Amount: price, Currency: "EUR"}}
 }
 
-var declined = []string{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
+var declined = []leveret.Secret{payment.TokenDeclined, payment.TokenInsufficientFunds, payment.TokenExpired, payment.TokenStolen}
 
 // malformed are the kinds of malformed bodies.
 var malformed = []func(queues.PlaceOrderCommand) []byte{
