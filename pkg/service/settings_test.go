@@ -60,6 +60,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"log.level":                 {"debug", func(s *settings) { s.logLevel = slog.LevelDebug }},
 		"log.format":                {"text", func(s *settings) { s.logFormat = "text" }},
 		"telemetry.otlp_endpoint":   {"http://collector:4318", func(s *settings) { s.otlpEndpoint = "http://collector:4318" }},
+		"cli.reveal_secrets":        {"true", nil}, // services show no payloads
 		"health.address":            {"127.0.0.1:7", func(s *settings) { s.health = "127.0.0.1:7" }},
 		"data.dir": {"/srv", func(s *settings) {
 			s.dataDir, s.databasePath = "/srv", "/srv/unit.db"
