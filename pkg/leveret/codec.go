@@ -107,7 +107,8 @@ func describeJSON(err error) error {
 		}
 		return &Error{Code: InvalidArgument, Message: e.Field + ": " + detail, Fields: []FieldViolation{{e.Field, detail}}}
 	}
-	return Errorf(InvalidArgument, "the body cannot be decoded: %s", strings.TrimPrefix(err.Error(), "json: "))
+	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "json: "), ", trying to unmarshal") // a value, which may be secret
+	return Errorf(InvalidArgument, "the body cannot be decoded: %s", text)
 }
 
 func article(noun string) string {

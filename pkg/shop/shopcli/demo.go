@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 	case o.timeout <= 0:
 		return cli.Fail(cli.ExitUsage, "", "--timeout is %v; it must be positive", o.timeout)
 	}
-	d := &demonstration{app: app, demoOptions: o, patience: time.Minute, secret: rand.Text()}
+	d := &demonstration{app: app, demoOptions: o, patience: time.Minute, secret: rand.Text(), card: leveret.Secret("tok_" + strings.ToLower(rand.Text()))}
 	result, err := d.run(ctx)
 	if err != nil {
 		return err
@@ -103,6 +104,7 @@ type demonstration struct {
 
 	shoppers []*shopper
 	secret   string   // the customers' password
+	card     leveret.Secret
 	killed   []string // the services that were killed
 	tooSlow  bool
 }
@@ -183,7 +185,7 @@ func (d *demonstration) watched(ctx context.Context) (*result, error) {
 func (d *demonstration) play(ctx context.Context) (*result, error) {
 	placing, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the placing if something else fails
-	orders, err := placements(d.orders, customers)
+	orders, err := placements(d.orders, customers, d.card)
 	if err != nil {
 		return nil, err
 	}

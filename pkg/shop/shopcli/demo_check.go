@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/leveretmq/leveret/pkg/shop/auth"
 	"github.com/leveretmq/leveret/pkg/shop/order"
@@ -89,4 +91,24 @@ func (d *demonstration) checkUsers(ctx context.Context) (n int, wrong []string, 
 		wrong = append(wrong, fmt.Sprintf("%d customers registered, but %d are stored", len(d.shoppers), len(users.Users)))
 	}
 	return len(users.Users), wrong, nil
+}
+
+// leaked counts the lines of all logs that hold a secret: the customers' password, their card, or one of their tokens.
+func (d *demonstration) leaked() (n int, err error) {
+	secrets := []string{d.secret, string(d.card)}
+	for _, s := range d.shoppers {
+		secrets = append(secrets, s.tokens...)
+	}
+	for _, name := range d.system.services() {
+		log, err := os.ReadFile(d.system.logFile(name))
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(log)) {
+			if slices.ContainsFunc(secrets, func(s string) bool { return strings.Contains(line, s) }) {
+				n++
+			}
+		}
+	}
+	return n, nil
 }

@@ -45,8 +45,8 @@ var (
 
 // placements returns n orders of several customers. Of every thirty, twenty-four will be confirmed, two are cancelled by
 // their customer, if they are not confirmed by then, one is out of stock, one has a card that is declined, one is
-// malformed, and one is a malformed message sent directly to the queue.
-func placements(n, customers int) ([]placement, error) {
+// malformed, and one is a malformed message sent directly to the queue. All others are paid for with the card.
+func placements(n, customers int, card leveret.Secret) ([]placement, error) {
 	all := make([]placement, 0, n)
 	for i := range n {
 		key, err := uuid.NewV7()
@@ -55,7 +55,7 @@ func placements(n, customers int) ([]placement, error) {
 		}
 		p := placement{key: key.String(), customer: i % customers, twice: i%10 == 5, want: []order.Status{confirmed}}
 		r := queues.PlaceOrderCommand{
-			OrderID: p.key, CustomerID: "demo", CardToken: payment.TokenVisa,
+			OrderID: p.key, CustomerID: "demo", CardToken: card,
 			Lines: []queues.OrderLine{line(inventory.SKUPlenty, 1+i%3, 490), line("MUG-BLUE", 1, 1250)},
 		}
 		switch i % 30 {

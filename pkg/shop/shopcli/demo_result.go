@@ -48,6 +48,8 @@ type result struct {
 	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back.
 	Redelivered int `json:"redelivered"`
 	Retried     int `json:"retried"`
+	// Leaked counts the lines of the services' logs that hold a password, a card token or a token of a session.
+	Leaked int `json:"leaked"`
 	// LeftInQueues counts messages left in queues, where there should be none.
 	LeftInQueues int `json:"left_in_queues"`
 	// Wrong lists all other inconsistencies, one sentence each.
@@ -118,13 +120,17 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 	if err != nil {
 		return nil, err
 	}
+	leaked, err := d.leaked()
+	if err != nil {
+		return nil, err
+	}
 	lost := slices.DeleteFunc(append(l.Lost, nonsense...), func(id string) bool { return dead[id] })
 	r := &result{
 		Transport: d.transport, Sent: sent, Refused: refused, Repeated: repeated,
 		Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
 		Undecided: len(l.Undecided), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
 		Users: users, Crashed: len(d.killed) == len(kills), Killed: list(d.killed),
-		Redelivered: l.Redelivered, Retried: l.Retried, LeftInQueues: left,
+		Redelivered: l.Redelivered, Retried: l.Retried, Leaked: leaked, LeftInQueues: left,
 		Wrong:   slices.Concat(l.Wrong, p.wrong, listed, wrongUsers, unexpected(p.orders, audit, dead)),
 		Latency: resultLatency{ms(l.Latency.P50), ms(l.Latency.P95), ms(l.Latency.P99), ms(l.Latency.Max)},
 		Broker:  s.broker.Version(), Checked: checked,
@@ -144,7 +150,7 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 	if r.Wrong == nil {
 		r.Wrong = []string{}
 	}
-	r.OK = r.Lost+r.Undecided+r.ChargedTwice+r.ReservedTwice+r.LeftInQueues+len(r.Wrong) == 0
+	r.OK = r.Lost+r.Undecided+r.ChargedTwice+r.ReservedTwice+r.Leaked+r.LeftInQueues+len(r.Wrong) == 0
 	return r, nil
 }
 
@@ -292,6 +298,7 @@ func (r *result) print(app *cli.App) error {
 	zero("lost", r.Lost, r.IDs.Lost)
 	zero("charged twice", r.ChargedTwice, r.IDs.ChargedTwice)
 	zero("reserved twice", r.ReservedTwice, r.IDs.ReservedTwice)
+	zero("secrets in logs", r.Leaked, nil)
 	if r.LeftInQueues > 0 {
 		row("left in queues", r.LeftInQueues, "must be 0")
 	}

@@ -18,7 +18,7 @@ import (
 
 func TestPlacementsAreWhatTheyAreMeantToBe(t *testing.T) {
 	t.Parallel()
-	all, err := placements(600, 12)
+	all, err := placements(600, 12, "tok_mine")
 	require.NoError(t, err)
 	wants, seen, by := map[string]int{}, map[string]bool{}, map[int]int{}
 	for _, p := range all {

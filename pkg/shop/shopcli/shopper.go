@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -21,8 +22,12 @@ type shopper struct {
 	// password is made up for each run.
 	password string
 	userID   string
-	access   string // the access token
-	expires  time.Time
+
+	renewing sync.Mutex // held while the shopper logs in again
+
+	mu     sync.Mutex
+	access string   // the access token; empty before the first log-in
+	tokens []string // all that the shopper was given
 }
 
 // A refusal is an answer of the shop other than success.
@@ -49,8 +54,18 @@ func (r *refusal) transient() bool {
 func (s *shopper) do(ctx context.Context, method, path, key string, body []byte, into any) (tries int, err error) {
 	for {
 		tries++
-		wait, err := s.try(ctx, method, path, key, body, into)
+		access := s.token()
+		if path == "/log-in" {
+			access = "" // one that has expired would be refused
+		}
+		wait, err := s.try(ctx, method, path, key, access, body, into)
 		refused, answered := errors.AsType[*refusal](err)
+		if answered && refused.Reason == "token_expired" {
+			if err := s.renew(ctx, access); err != nil {
+				return tries, err
+			}
+			continue
+		}
 		if err == nil || answered && !refused.transient() {
 			return tries, err
 		}
@@ -65,7 +80,7 @@ func (s *shopper) do(ctx context.Context, method, path, key string, body []byte,
 }
 
 // try makes a request once. If it fails, try returns how long to wait before the next one.
-func (s *shopper) try(ctx context.Context, method, path, key string, body []byte, into any) (wait time.Duration, err error) {
+func (s *shopper) try(ctx context.Context, method, path, key, access string, body []byte, into any) (wait time.Duration, err error) {
 	wait = 100 * time.Millisecond
 	r, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewReader(body))
 	if err != nil {
@@ -77,8 +92,8 @@ func (s *shopper) try(ctx context.Context, method, path, key string, body []byte
 	if key != "" {
 		r.Header.Set("Idempotency-Key", key)
 	}
-	if s.access != "" {
-		r.Header.Set("Authorization", "Bearer "+s.access)
+	if access != "" {
+		r.Header.Set("Authorization", "Bearer "+access)
 	}
 	answer, err := s.client.Do(r)
 	if err != nil {
@@ -122,19 +137,37 @@ func (s *shopper) signUp(ctx context.Context, name string) error {
 	return s.logIn(ctx)
 }
 
+func (s *shopper) token() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.access
+}
+
+// renew logs in again, unless that has been done since a token was used.
+func (s *shopper) renew(ctx context.Context, used string) error {
+	s.renewing.Lock()
+	defer s.renewing.Unlock()
+	if s.token() != used {
+		return nil
+	}
+	return s.logIn(ctx)
+}
+
 func (s *shopper) logIn(ctx context.Context) error {
 	body, err := json.Marshal(map[string]string{"email": s.email, "password": s.password})
 	if err != nil {
 		return err
 	}
 	var session struct {
-		Access  string    `json:"access_token"`
-		Expires time.Time `json:"access_expires_at"`
+		Access  string `json:"access_token"`
+		Refresh string `json:"refresh_token"`
 	}
 	if _, err := s.do(ctx, http.MethodPost, "/log-in", "", body, &session); err != nil {
 		return fmt.Errorf("log in %s: %w", s.email, err)
 	}
-	s.access, s.expires = session.Access, session.Expires
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.access, s.tokens = session.Access, append(s.tokens, session.Access, session.Refresh)
 	return nil
 }
 
