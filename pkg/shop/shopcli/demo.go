@@ -18,6 +18,7 @@ import (
 
 type demoOptions struct {
 	orders    int
+	kills     int
 	transport string
 	keep      bool
 	timeout   time.Duration
@@ -29,6 +30,9 @@ const (
 	fewestOrders = 30
 	mostOrders   = 1_000_000
 )
+
+// mostKills is the permitted number of kills.
+const mostKills = 1000
 
 // Demo returns the command that runs the whole system, kills a worker in the middle, and proves the outcome.
 func Demo(app *cli.App) *cobra.Command {
@@ -52,11 +56,12 @@ of them call each other by requests and replies over RabbitMQ.
 Exit codes: 1 if anything was lost or doubled, if an order did not end as expected or within --timeout, or if the services
 were not killed; 7 if RabbitMQ ended. In these cases, the stores and logs are kept.`,
 		Args:    cli.Arguments(0, 0),
-		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo --transport amqp\n  %[1]s demo -n 5000 -o json\n  %[1]s demo --keep", app.Name),
+		Example: fmt.Sprintf("  %[1]s demo\n  %[1]s demo --transport amqp\n  %[1]s demo -n 5000 --kills 20\n  %[1]s demo --keep", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return demo(cmd.Context(), app, o) },
 	}
 	f := cmd.Flags()
 	f.IntVarP(&o.orders, "orders", "n", 500, fmt.Sprintf("how many orders, %d to %d", fewestOrders, mostOrders))
+	f.IntVar(&o.kills, "kills", 2, fmt.Sprintf("how many times a service is killed, 1 to %d: payment, order, and then any", mostKills))
 	f.StringVar(&o.transport, "transport", transportDefault, "how the services call each other: default or amqp")
 	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions([]string{transportDefault, transportAMQP}, cobra.ShellCompDirectiveNoFileComp))
 	f.BoolVar(&o.keep, "keep", false, "leave everything running at the end, and print where the management UI is")
@@ -69,6 +74,8 @@ func demo(ctx context.Context, app *cli.App, o demoOptions) error {
 	switch {
 	case o.orders < fewestOrders || o.orders > mostOrders:
 		return cli.Fail(cli.ExitUsage, "", "--orders is %d; it must be between %d and %d", o.orders, fewestOrders, mostOrders)
+	case o.kills < 1 || o.kills > mostKills:
+		return cli.Fail(cli.ExitUsage, "", "--kills is %d; it must be between 1 and %d", o.kills, mostKills)
 	case o.transport != transportDefault && o.transport != transportAMQP:
 		return cli.Fail(cli.ExitUsage, "", "--transport is %q; it must be default or amqp", o.transport)
 	case o.timeout <= 0:
@@ -105,7 +112,8 @@ type demonstration struct {
 	shoppers []*shopper
 	secret   string   // the customers' password
 	card     leveret.Secret
-	killed   []string // the services that were killed
+	plan     []kill
+	killed   []string // the services that were killed, one after the other
 	tooSlow  bool
 }
 
@@ -125,7 +133,7 @@ func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
 		return nil, err
 	}
 	s := d.system
-	s.transport = d.transport
+	s.transport, d.plan = d.transport, kills(d.kills, s.services())
 	s.extra["payment"] = []string{"LEVERET_PAYMENT_DELAY=" + paymentDelay}
 	kept := false
 	defer func() {

@@ -129,7 +129,7 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 		Transport: d.transport, Sent: sent, Refused: refused, Repeated: repeated,
 		Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
 		Undecided: len(l.Undecided), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
-		Users: users, Crashed: len(d.killed) == len(kills), Killed: list(d.killed),
+		Users: users, Crashed: len(d.killed) == len(d.plan), Killed: list(d.killed),
 		Redelivered: l.Redelivered, Retried: l.Retried, Leaked: leaked, LeftInQueues: left,
 		Wrong:   slices.Concat(l.Wrong, p.wrong, listed, wrongUsers, unexpected(p.orders, audit, dead)),
 		Latency: resultLatency{ms(l.Latency.P50), ms(l.Latency.P95), ms(l.Latency.P99), ms(l.Latency.Max)},
@@ -142,10 +142,8 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 	if d.tooSlow {
 		r.Wrong = append(r.Wrong, fmt.Sprintf("the orders were not finished within %v", d.timeout))
 	}
-	for _, k := range kills {
-		if !slices.Contains(d.killed, k.name) {
-			r.Wrong = append(r.Wrong, k.name+"d was not killed, because too few orders were finished in time")
-		}
+	for _, k := range d.plan[len(d.killed):] {
+		r.Wrong = append(r.Wrong, k.name+"d was not killed, because too few orders were finished in time")
 	}
 	if r.Wrong == nil {
 		r.Wrong = []string{}
@@ -316,5 +314,21 @@ func (r *result) print(app *cli.App) error {
 		}
 	}
 	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\nkilled    %s\nchecked   %s\n",
-		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, strings.Join(r.Killed, ", "), r.Checked)
+		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, counted(r.Killed), r.Checked)
+}
+
+// counted returns names with how often each is there: "order, payment 3×".
+func counted(names []string) string {
+	times := make(map[string]int)
+	for _, name := range names {
+		times[name]++
+	}
+	var said []string
+	for _, name := range slices.Sorted(maps.Keys(times)) {
+		if times[name] > 1 {
+			name = fmt.Sprintf("%s %d×", name, times[name])
+		}
+		said = append(said, name)
+	}
+	return strings.Join(said, ", ")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"time"
@@ -42,11 +43,25 @@ func (d *demonstration) answering(ctx context.Context) (context.Context, context
 	return context.WithTimeoutCause(ctx, d.patience, errNoAnswer)
 }
 
-// kills are the services that are killed, each when this share of the orders is settled.
-var kills = []struct {
+// A kill is a service that is killed when this share of the orders is settled.
+type kill struct {
 	name string
 	at   float64
-}{{"payment", 0.3}, {"order", 0.6}}
+}
+
+// kills returns n kills, evenly spread: of payment, of order, and then of any service.
+func kills(n int, services []string) []kill {
+	all := make([]kill, n)
+	names := []string{"payment", "order"}
+	for i := range all {
+		name := services[rand.IntN(len(services))]
+		if i < len(names) {
+			name = names[i]
+		}
+		all[i] = kill{name, float64(i+1) / float64(n+1)}
+	}
+	return all
+}
 
 // await waits until every order is finished or dead-lettered, and kills services on the way. A timeout is not an error
 // here; it shows up in the ledger.
@@ -62,8 +77,8 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, p *placin
 			return false, err
 		}
 		bar.Set(settled)
-		if n := len(d.killed); n < len(kills) && float64(settled) >= kills[n].at*float64(expected) {
-			if err := d.crash(waiting, kills[n].name, settled); err != nil {
+		if n := len(d.killed); n < len(d.plan) && float64(settled) >= d.plan[n].at*float64(expected) {
+			if err := d.crash(waiting, d.plan[n].name, settled); err != nil {
 				return false, err
 			}
 		}
