@@ -238,16 +238,12 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, to *url.URL, metho
 	to.RawQuery = query.Encode()
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { written.Store(true) }})
-	var content io.Reader
-	if body != nil {
-		content = bytes.NewReader(body)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, to.String(), content)
+	r, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
 	if err != nil {
 		return leveret.Errorf(leveret.InvalidArgument, "%w", err)
 	}
-	if !m.Contract.Spec().Idempotent && body != nil {
-		r.GetBody = nil // or net/http may send the request twice
+	if !m.Contract.Spec().Idempotent { // or net/http may send the request twice: it does so with a body that it can get again
+		r.GetBody, r.Body = nil, io.NopCloser(bytes.NewReader(body)) // not http.NoBody, which it can
 	}
 	if err := rpc.Write(m, c.service.Name(), r.Header.Set); err != nil {
 		return err
