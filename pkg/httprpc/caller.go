@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
@@ -57,6 +58,7 @@ type Caller struct {
 	next      atomic.Uint32
 	client    *http.Client
 	transport *http.Transport
+	tracing   bool
 }
 
 // target is one address of the other side.
@@ -78,7 +80,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 		return nil, errors.New("httprpc: Service is required")
 	}
 	errs := []error{config.Service.Err()}
-	c := &Caller{service: config.Service, patterns: make(map[leveret.Contract]*pattern)}
+	c := &Caller{service: config.Service, patterns: make(map[leveret.Contract]*pattern), tracing: config.TracerProvider != nil || config.MeterProvider != nil}
 	for _, contract := range config.Service.Contracts(leveret.RoleCalls) {
 		spec := contract.Spec()
 		p, err := parsePattern(spec.HTTP, spec.Payload)
@@ -111,7 +113,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 	}
 	var transport http.RoundTripper = c.transport
 	if config.TracerProvider != nil || config.MeterProvider != nil {
-		transport = otelhttp.NewTransport(transport, otelhttp.WithPropagators(w3c),
+		transport = otelhttp.NewTransport(transport, otelhttp.WithPropagators(propagation.TraceContext{}), // baggage travels with the message
 			otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](config.TracerProvider, nooptrace.NewTracerProvider())),
 			otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](config.MeterProvider, noopmetric.NewMeterProvider())))
 	}
@@ -132,6 +134,9 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	path, query, body, err := p.split(m.Body)
 	if err != nil {
 		return err
+	}
+	if c.tracing {
+		ctx = rpc.InItsTrace(ctx, m)
 	}
 	return rpc.Call(ctx, m, func(ctx context.Context) error {
 		to := c.target()

@@ -35,7 +35,7 @@ func callByCommand(t *testing.T, broker, do string) (exit cli.ExitCode, stdout, 
 // The command line prints all that an error says, and its exit code says whose it is.
 func TestErrorsInTheCommandLine(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, answering(blame), nil, bound(ask))
+	s := newStage(t, answering(blame), telemetry{}, bound(ask))
 	byCode := make(map[leveret.Code][]fault)
 	for _, f := range faults {
 		byCode[f.declared.Code] = append(byCode[f.declared.Code], f)

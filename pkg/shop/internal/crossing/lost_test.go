@@ -43,7 +43,7 @@ func TestMortalProcess(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, process.Kill())
 		select {}
-	}), nil, bound(ask))
+	}), telemetry{}, bound(ask))
 	require.NoError(t, json.NewEncoder(os.Stdout).Encode(map[string]string{"url": s.url, "address": s.address}))
 	select {}
 }
@@ -101,7 +101,7 @@ func TestServerDiesBeforeItAnswers(t *testing.T) {
 				failed <- err
 				return a, err
 			})
-			url := "http://" + serveHTTP(t, listen(t, ""), edge, nil)
+			url := "http://" + serveHTTP(t, listen(t, ""), edge, telemetry{})
 			type answered struct {
 				*http.Response
 				body []byte
@@ -113,7 +113,7 @@ func TestServerDiesBeforeItAnswers(t *testing.T) {
 			}()
 			m.died(t)
 			if transport == "AMQP" {
-				work(t, connect(t, m.broker, nil), answering(func(context.Context, question) (answer, error) {
+				work(t, connect(t, m.broker, telemetry{}), answering(func(context.Context, question) (answer, error) {
 					return answer{"handled twice"}, nil
 				}))
 			}
@@ -167,7 +167,7 @@ func TestLostOnAConnectionThatWasUsedBefore(t *testing.T) {
 				_, _ = w.Write(answer.Body.Bytes())
 			}))
 			t.Cleanup(server.Close)
-			c := httpCaller(t, httprpc.CallerConfig{Service: leveret.NewService("guest", leveret.Calls(r)), URLs: []string{server.URL}})
+			c := httpCaller(t, telemetry{}, httprpc.CallerConfig{Service: leveret.NewService("guest", leveret.Calls(r)), URLs: []string{server.URL}})
 			_, err = r.Call(t.Context(), c, question{"first"})
 			require.NoError(t, err)
 			a, err := r.Call(t.Context(), c, question{"second"})

@@ -91,7 +91,7 @@ func requireFault(t *testing.T, f fault, err error) {
 // Every error is the same on the other side of every transport.
 func TestErrorsCross(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, answering(blame), nil, bound(ask))
+	s := newStage(t, answering(blame), telemetry{}, bound(ask))
 	s.each(t, guest, func(t *testing.T, _ string, c leveret.Caller) {
 		for _, f := range faults {
 			_, err := ask.Call(t.Context(), c, question{f.name})
@@ -124,7 +124,7 @@ func TestOtherErrorsCross(t *testing.T) {
 		"code":         leveret.NotFound,
 		"no UTF-8":     &leveret.Error{Code: leveret.NotFound, Reason: "a\xff", Message: "b\xff"},
 	}
-	s := newStage(t, answering(func(_ context.Context, q question) (answer, error) { return answer{}, returned[q.Do] }), nil, bound(ask))
+	s := newStage(t, answering(func(_ context.Context, q question) (answer, error) { return answer{}, returned[q.Do] }), telemetry{}, bound(ask))
 	s.each(t, guest, func(t *testing.T, _ string, c leveret.Caller) {
 		for what, want := range map[string]struct {
 			code    leveret.Code

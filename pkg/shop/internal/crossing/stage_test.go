@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
@@ -17,25 +18,31 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
+// telemetry is OpenTelemetry's, which may be left out.
+type telemetry struct {
+	tracers trace.TracerProvider
+	meters  metric.MeterProvider
+}
+
 // A stage is one set of handlers behind all transports at the same time.
 type stage struct {
 	broker, url, address string
 	methods              []grpcrpc.Method
-	tracers              trace.TracerProvider
+	tel                  telemetry
 }
 
 // newStage serves handlers until the test ends.
-func newStage(t *testing.T, h *leveret.Handlers, tracers trace.TracerProvider, methods ...grpcrpc.Method) *stage {
+func newStage(t *testing.T, h *leveret.Handlers, tel telemetry, methods ...grpcrpc.Method) *stage {
 	t.Helper()
-	return stageAt(t, leverettest.Broker(t), h, tracers, methods...)
+	return stageAt(t, leverettest.Broker(t), h, tel, methods...)
 }
 
-func stageAt(t *testing.T, broker string, h *leveret.Handlers, tracers trace.TracerProvider, methods ...grpcrpc.Method) *stage {
+func stageAt(t *testing.T, broker string, h *leveret.Handlers, tel telemetry, methods ...grpcrpc.Method) *stage {
 	t.Helper()
-	s := &stage{broker: broker, methods: methods, tracers: tracers}
-	s.url = "http://" + serveHTTP(t, listen(t, ""), h, tracers)
-	s.address = serveGRPC(t, listen(t, ""), h, tracers, methods...)
-	work(t, connect(t, broker, tracers), h)
+	s := &stage{broker: broker, methods: methods, tel: tel}
+	s.url = "http://" + serveHTTP(t, listen(t, ""), h, tel)
+	s.address = serveGRPC(t, listen(t, ""), h, tel, methods...)
+	work(t, connect(t, broker, tel), h)
 	return s
 }
 
@@ -43,10 +50,10 @@ func stageAt(t *testing.T, broker string, h *leveret.Handlers, tracers trace.Tra
 func (s *stage) callers(t *testing.T, service *leveret.Service) map[string]leveret.Caller {
 	t.Helper()
 	return map[string]leveret.Caller{
-		"HTTP/1.1": httpCaller(t, httprpc.CallerConfig{Service: service, URLs: []string{s.url}, TracerProvider: s.tracers}),
-		"h2c":      httpCaller(t, httprpc.CallerConfig{Service: service, URLs: []string{s.url}, TracerProvider: s.tracers, HTTP2: true}),
-		"gRPC":     grpcCaller(t, grpcrpc.CallerConfig{Service: service, Addresses: []string{s.address}, TracerProvider: s.tracers}, s.methods...),
-		"AMQP":     client(t, connect(t, s.broker, s.tracers), service),
+		"HTTP/1.1": httpCaller(t, s.tel, httprpc.CallerConfig{Service: service, URLs: []string{s.url}}),
+		"h2c":      httpCaller(t, s.tel, httprpc.CallerConfig{Service: service, URLs: []string{s.url}, HTTP2: true}),
+		"gRPC":     grpcCaller(t, s.tel, grpcrpc.CallerConfig{Service: service, Addresses: []string{s.address}}, s.methods...),
+		"AMQP":     client(t, connect(t, s.broker, s.tel), service),
 	}
 }
 
@@ -69,9 +76,9 @@ func listen(t *testing.T, address string) net.Listener {
 	return l
 }
 
-func serveHTTP(t *testing.T, l net.Listener, h *leveret.Handlers, tracers trace.TracerProvider) (address string) {
+func serveHTTP(t *testing.T, l net.Listener, h *leveret.Handlers, tel telemetry) (address string) {
 	t.Helper()
-	handler, err := httprpc.NewServer(h, httprpc.ServerConfig{TracerProvider: tracers})
+	handler, err := httprpc.NewServer(h, httprpc.ServerConfig{TracerProvider: tel.tracers, MeterProvider: tel.meters})
 	require.NoError(t, err)
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: patience, Protocols: &http.Protocols{}}
 	server.Protocols.SetHTTP1(true)
@@ -87,9 +94,9 @@ func serveHTTP(t *testing.T, l net.Listener, h *leveret.Handlers, tracers trace.
 	return l.Addr().String()
 }
 
-func serveGRPC(t *testing.T, l net.Listener, h *leveret.Handlers, tracers trace.TracerProvider, methods ...grpcrpc.Method) (address string) {
+func serveGRPC(t *testing.T, l net.Listener, h *leveret.Handlers, tel telemetry, methods ...grpcrpc.Method) (address string) {
 	t.Helper()
-	server, err := grpcrpc.NewServer(h, grpcrpc.ServerConfig{TracerProvider: tracers}, methods...)
+	server, err := grpcrpc.NewServer(h, grpcrpc.ServerConfig{TracerProvider: tel.tracers, MeterProvider: tel.meters}, methods...)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
@@ -100,11 +107,13 @@ func serveGRPC(t *testing.T, l net.Listener, h *leveret.Handlers, tracers trace.
 	return l.Addr().String()
 }
 
-func connect(t *testing.T, broker string, tracers trace.TracerProvider) *leveret.Conn {
+func connect(t *testing.T, broker string, tel telemetry) *leveret.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{broker}, TracerProvider: tracers, Logger: slog.New(slog.DiscardHandler)})
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{
+		URLs: []string{broker}, TracerProvider: tel.tracers, MeterProvider: tel.meters, Logger: slog.New(slog.DiscardHandler),
+	})
 	require.NoError(t, err)
 	closeAtEnd(t, conn.Close)
 	return conn
@@ -135,16 +144,18 @@ func work(t *testing.T, conn *leveret.Conn, h *leveret.Handlers) {
 	receive(t, ready, "the worker is not ready")
 }
 
-func httpCaller(t *testing.T, config httprpc.CallerConfig) *httprpc.Caller {
+func httpCaller(t *testing.T, tel telemetry, config httprpc.CallerConfig) *httprpc.Caller {
 	t.Helper()
+	config.TracerProvider, config.MeterProvider = tel.tracers, tel.meters
 	c, err := httprpc.NewCaller(config)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
 
-func grpcCaller(t *testing.T, config grpcrpc.CallerConfig, methods ...grpcrpc.Method) *grpcrpc.Caller {
+func grpcCaller(t *testing.T, tel telemetry, config grpcrpc.CallerConfig, methods ...grpcrpc.Method) *grpcrpc.Caller {
 	t.Helper()
+	config.TracerProvider, config.MeterProvider = tel.tracers, tel.meters
 	c, err := grpcrpc.NewCaller(config, methods...)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })

@@ -62,7 +62,7 @@ func post(t *testing.T, url, do string) (*http.Response, []byte) {
 // An HTTP client that knows nothing of Leveret gets a status and a problem.
 func TestErrorsOnTheWireOfHTTP(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, answering(blame), nil, bound(ask))
+	s := newStage(t, answering(blame), telemetry{}, bound(ask))
 	for _, f := range faults {
 		response, body := post(t, s.url+"/oracle.ask", f.name)
 		want, after := f.declared.Code.HTTPStatus(), ""
@@ -92,7 +92,7 @@ func TestErrorsOnTheWireOfHTTP(t *testing.T) {
 // A gRPC client that knows nothing of Leveret gets a code and details.
 func TestErrorsOnTheWireOfGRPC(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, answering(blame), nil, bound(ask))
+	s := newStage(t, answering(blame), telemetry{}, bound(ask))
 	conn, err := grpc.NewClient(s.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
@@ -135,7 +135,7 @@ func TestErrorsOnTheWireOfGRPC(t *testing.T) {
 // An AMQP client that knows nothing of Leveret gets a problem, too.
 func TestErrorsOnTheWireOfAMQP(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, answering(blame), nil, bound(ask))
+	s := newStage(t, answering(blame), telemetry{}, bound(ask))
 	call := foreignAMQP(t, s.broker)
 	for _, f := range faults {
 		answer := call("oracle.ask", f.name)
