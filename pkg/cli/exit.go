@@ -136,7 +136,9 @@ type failureDetails struct {
 	Code    string           `json:"code,omitempty"`
 	Reason  string           `json:"reason,omitempty"`
 	Fields  []schema.Problem `json:"fields,omitempty"`
-	Next    string           `json:"next,omitempty"`
+	// RetryAfter is in milliseconds.
+	RetryAfter int64  `json:"retry_after_ms,omitempty"`
+	Next       string `json:"next,omitempty"`
 }
 
 func failureOf(err error) failure {
@@ -153,7 +155,11 @@ func failureOf(err error) failure {
 	}
 	if e, ok := errors.AsType[*leveret.Error](err); ok {
 		d.Code, d.Reason = e.Code.String(), e.Reason
+		for _, f := range e.Fields {
+			d.Fields = append(d.Fields, schema.Problem{Path: f.Field, Message: f.Detail})
+		}
 	}
+	d.RetryAfter = leveret.RetryDelay(err).Milliseconds()
 	if errors.Is(err, leveret.ErrOutcomeUnknown) {
 		d.Reason = leveret.ReasonOutcomeUnknown
 	}

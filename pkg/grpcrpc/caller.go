@@ -64,7 +64,7 @@ func NewCaller(config CallerConfig, methods ...Method) (*Caller, error) {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "a caller needs a service")
 	}
 	c := &Caller{
-		service: config.Service.Name(), tracing: config.TracerProvider != nil, methods: make(map[leveret.Contract]Method),
+		service: config.Service.Name(), tracing: telemetry{config.TracerProvider, config.MeterProvider}.wanted(), methods: make(map[leveret.Contract]Method),
 	}
 	errs := []error{config.Service.Err()}
 	calls := config.Service.Contracts(leveret.RoleCalls)
@@ -167,7 +167,7 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 			leveret.ErrUndeclared, c.service, name)
 	}
 	if c.tracing {
-		ctx = ofItsTrace(ctx, m)
+		ctx = rpc.InItsTrace(ctx, m)
 	}
 	ctx, err := outgoing(ctx, m, c.service)
 	if err != nil {

@@ -83,12 +83,3 @@ func traced(ctx context.Context, m *leveret.Message) context.Context {
 		return w3c.Extract(ctx, headers(m.Headers))
 	}
 }
-
-// ofItsTrace returns a context in which a message's own trace goes on, where it travels in another one than ctx.
-func ofItsTrace(ctx context.Context, m *leveret.Message) context.Context {
-	carried := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(ctx, headers(m.Headers)))
-	if carried.IsValid() && carried.TraceID() != trace.SpanContextFromContext(ctx).TraceID() {
-		return trace.ContextWithRemoteSpanContext(ctx, carried)
-	}
-	return ctx
-}

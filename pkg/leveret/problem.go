@@ -37,7 +37,7 @@ func EncodeProblem(err error) []byte {
 	code := CodeOf(err).known()
 	p := problem{
 		Type: "about:blank", Title: code.String(), Status: code.HTTPStatus(), Code: code,
-		Detail: wire.Cut(messageOf(err), wire.MaxMessage), RetryAfter: RetryDelay(err).Milliseconds(),
+		Detail: wire.Cut(messageOf(err), wire.MaxMessage), RetryAfter: milliseconds(RetryDelay(err)),
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		p.Reason = wire.Cut(e.Reason, maxShortString)
@@ -56,6 +56,15 @@ func EncodeProblem(err error) []byte {
 		return []byte(`{"type":"about:blank","title":"internal","status":500,"code":"internal"}`)
 	}
 	return body
+}
+
+// milliseconds rounds a delay up: nothing is tried again too soon, and a short delay does not get lost.
+func milliseconds(d time.Duration) int64 {
+	ms := d.Milliseconds()
+	if d%time.Millisecond > 0 {
+		ms++
+	}
+	return ms
 }
 
 // DecodeProblem returns the error that the other side answered with: an [*Error] for which [IsRemote] holds. A member

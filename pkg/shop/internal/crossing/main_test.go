@@ -1,0 +1,31 @@
+// Package crossing_test proves that a request is the same over every transport: HTTP, gRPC and RabbitMQ, with Leveret on
+// both sides or on one. It holds tests only.
+package crossing_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/config"
+)
+
+// patience is for what takes milliseconds on an idle machine.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		switch name {
+		case "LEVERET_RABBITMQ_BIN", "LEVERET_BROKER_URL", "LEVERET_BROKER_MANAGEMENT_URL":
+		default:
+			if strings.HasPrefix(name, config.EnvPrefix) {
+				_ = os.Unsetenv(name)
+			}
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
