@@ -54,6 +54,8 @@ func TestDevCerts(t *testing.T) {
 	require.Contains(t, errs, "with --force")
 	code, _, errs = certs(t, dir, "--service", "stranger", "--host", "shop.local", "--force")
 	require.Zero(t, code, errs)
+	code, _, errs = certs(t, dir, "--renew")
+	require.Zero(t, code, errs)
 	code, _, _ = certs(t)
 	require.Equal(t, cli.ExitUsage, code)
 }
