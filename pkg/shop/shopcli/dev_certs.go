@@ -3,6 +3,7 @@ package shopcli
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devcerts"
+	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
@@ -83,8 +85,12 @@ func makeCerts(app *cli.App, dir string, o devcerts.Config) (err error) {
 		made = "is the same as before"
 	}
 	first := set.Certificates[0].Service
-	app.Note("\nThe authority %s %s; it expires on %s. To use a certificate:\n  %s %sd\nand for curl:\n  --cacert %s --cert %s --key %s",
-		set.CAFile, made, set.CAExpires.Format(time.DateOnly), strings.Join(set.Env(first), " \\\n  "), first,
+	program := first
+	if slices.ContainsFunc(programs.All(), func(p service.Program) bool { return p.Service.Name() == first }) {
+		program += "d"
+	}
+	app.Note("\nThe authority %s %s; it expires on %s. To use a certificate:\n  %s %s\nand for curl:\n  --cacert %s --cert %s --key %s",
+		set.CAFile, made, set.CAExpires.Format(time.DateOnly), strings.Join(set.Env(first), " \\\n  "), program,
 		set.CAFile, set.Certificates[0].CertFile, set.Certificates[0].KeyFile)
 	return nil
 }
