@@ -1,6 +1,7 @@
 # One file for all binaries. Each is a target: docker build --target orderd .
 #
-# The final images contain the binary, CA certificates, and the folders /data and /tmp: no shell, no packages, no root.
+# The final images contain the binary, CA certificates, and the folders /data, /certs and /tmp: no shell, no packages,
+# no root.
 # They can be built with or without BuildKit. To use a module proxy, pass --build-arg GOPROXY=….
 
 FROM golang:1.26 AS build
@@ -11,11 +12,12 @@ COPY go.mod go.sum ./
 RUN go mod download
 # Compile the largest dependencies, which take most of the time, in a separate layer, so that not every change repeats it.
 RUN go build -trimpath modernc.org/sqlite github.com/pressly/goose/v3 github.com/spf13/viper github.com/expr-lang/expr \
-    go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp go.opentelemetry.io/otel/exporters/prometheus
+    go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp go.opentelemetry.io/otel/exporters/prometheus \
+    google.golang.org/grpc github.com/getkin/kin-openapi/openapi3
 COPY . .
 # If the context contains the .git folder, the binaries know their version; otherwise it is "devel".
-RUN git status >/dev/null 2>&1 && stamp=true || stamp=false; mkdir -p /out/bin /out/root/data /out/root/tmp && \
-    chmod 1777 /out/root/tmp && \
+RUN git status >/dev/null 2>&1 && stamp=true || stamp=false; \
+    mkdir -p /out/bin /out/root/data /out/root/certs /out/root/tmp && chmod 1777 /out/root/tmp && \
     go build -trimpath -buildvcs=$stamp -ldflags="-s -w" -o /out/bin/ ./cmd/...
 
 FROM scratch AS base
@@ -29,14 +31,30 @@ FROM base AS leveret
 COPY --from=build /out/bin/leveret /
 ENTRYPOINT ["/leveret"]
 
+FROM base AS gatewayd
+COPY --from=build /out/bin/gatewayd /
+ENTRYPOINT ["/gatewayd"]
+
 FROM base AS orderd
 COPY --from=build /out/bin/orderd /
 ENTRYPOINT ["/orderd"]
+
+FROM base AS paymentd
+COPY --from=build /out/bin/paymentd /
+ENTRYPOINT ["/paymentd"]
 
 FROM base AS inventoryd
 COPY --from=build /out/bin/inventoryd /
 ENTRYPOINT ["/inventoryd"]
 
-FROM base AS paymentd
-COPY --from=build /out/bin/paymentd /
-ENTRYPOINT ["/paymentd"]
+FROM base AS userd
+COPY --from=build /out/bin/userd /
+ENTRYPOINT ["/userd"]
+
+FROM base AS authd
+COPY --from=build /out/bin/authd /
+ENTRYPOINT ["/authd"]
+
+FROM base AS notifyd
+COPY --from=build /out/bin/notifyd /
+ENTRYPOINT ["/notifyd"]

@@ -17,7 +17,7 @@ test: ## every test, against a real RabbitMQ
 race: ## the same under the race detector (needs a C compiler)
 	go test -race -timeout 15m ./...
 
-lint: ## golangci-lint; the first run builds it from source
+lint: ## golangci-lint and buf; the first run builds them from source
 	.ci/lint
 
 fmt: ## format the code, and tidy go.mod

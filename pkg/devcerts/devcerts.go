@@ -1,6 +1,7 @@
 package devcerts
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type Config struct {
 	Services []string
 	// Hosts are further names and addresses that each certificate is valid for.
 	Hosts []string
+	// Renew replaces an authority that Make has made if it expires before a new certificate would, or is not for all
+	// names. Name all services then, because the certificates of others would be of the authority before.
+	Renew bool
 	// Force replaces the authority, whoever made it, and with it all certificates.
 	Force bool
 }
@@ -62,10 +66,10 @@ func Make(dir string, services ...string) (*Set, error) {
 // Make makes a certificate and a key for each service, valid for 30 days, in place of those that it made before. The
 // authority that signs them is made first if the folder has none. It is valid for a year, and only for the names in
 // Services and Hosts, so that it cannot vouch for others if its key is lost. A new name needs a new authority: see
-// Force.
+// Renew and Force.
 //
-// Without Force, an authority that Make has not made, one that has expired, and a certificate of another authority are
-// errors, and nothing is written. The keys can be read only by their owner.
+// Without Force, an authority that Make has not made and a certificate of another authority are errors, and nothing is
+// written; without Renew, so is an authority that has expired. The keys can be read only by their owner.
 func (c Config) Make() (*Set, error) {
 	if err := c.err(); err != nil {
 		return nil, err
@@ -74,19 +78,23 @@ func (c Config) Make() (*Set, error) {
 		return nil, err
 	}
 	now := time.Now()
-	ca, made, err := c.authority(now)
+	before, err := c.existing()
 	if err != nil {
 		return nil, err
 	}
-	set := &Set{Dir: c.Dir, CAFile: c.path(caFile), CAExpires: ca.certificate.NotAfter, CAMade: made}
+	ca, err := c.authority(before, now)
+	if err != nil {
+		return nil, err
+	}
 	if !c.Force {
 		for _, service := range c.Services {
-			if err := ca.owns(c.path(service + ".pem")); err != nil {
+			if err := cmp.Or(before, ca).owns(c.path(service+".pem"), c.Renew); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if made {
+	set := &Set{Dir: c.Dir, CAFile: c.path(caFile), CAExpires: ca.certificate.NotAfter, CAMade: ca != before}
+	if set.CAMade {
 		if err := ca.write(c.path(caFile), c.path(caKeyFile)); err != nil {
 			return nil, err
 		}
@@ -144,33 +152,57 @@ func (c Config) err() error {
 	return nil
 }
 
-// authority returns the authority in the folder, or a new one.
-func (c Config) authority(now time.Time) (ca *pair, made bool, err error) {
+// existing returns the authority in the folder, or nil if there is none or Force replaces it.
+func (c Config) existing() (*pair, error) {
 	certificate, key := c.path(caFile), c.path(caKeyFile)
 	_, errCertificate := os.Lstat(certificate)
 	_, errKey := os.Lstat(key)
 	if c.Force || errors.Is(errCertificate, os.ErrNotExist) && errors.Is(errKey, os.ErrNotExist) {
-		ca, err = newAuthority(c.Services, c.Hosts, now)
-		return ca, true, err
+		return nil, nil //nolint:nilnil // none is no error
 	}
 	const remedy = "; choose another folder, or replace it with --force"
-	if ca, err = read(certificate, key); err != nil {
-		return nil, false, fmt.Errorf("the authority in %s cannot be used: %w%s", c.Dir, err, remedy)
+	ca, err := read(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("the authority in %s cannot be used: %w%s", c.Dir, err, remedy)
 	}
-	switch x := ca.certificate; {
-	case !ca.ours():
-		return nil, false, fmt.Errorf("%s is the certificate of somebody else's authority, %q%s", certificate, x.Subject.String(), remedy)
-	case now.After(x.NotAfter):
-		return nil, false, fmt.Errorf("the authority in %s expired at %s; make a new one, and new certificates, with --force",
-			c.Dir, x.NotAfter.Format(time.RFC3339))
+	if !ca.ours() {
+		return nil, fmt.Errorf("%s is the certificate of somebody else's authority, %q%s", certificate, ca.certificate.Subject.String(), remedy)
+	}
+	return ca, nil
+}
+
+// authority returns the authority that signs: the one from before, or a new one.
+func (c Config) authority(before *pair, now time.Time) (*pair, error) {
+	if before != nil {
+		err := c.outlived(before.certificate, now)
+		if err == nil {
+			return before, nil
+		}
+		if !c.Renew {
+			return nil, err
+		}
+	}
+	return newAuthority(c.Services, c.Hosts, now)
+}
+
+// outlived returns an error if an authority has expired or, with Renew, expires before a certificate made now would,
+// and if it is not for all names.
+func (c Config) outlived(ca *x509.Certificate, now time.Time) error {
+	needed := now
+	if c.Renew {
+		needed = now.Add(leafLife)
+	}
+	if needed.After(ca.NotAfter) {
+		return fmt.Errorf("the authority in %s expired at %s; make a new one, and new certificates, with --force",
+			c.Dir, ca.NotAfter.Format(time.RFC3339))
 	}
 	for _, n := range slices.Concat(c.Services, c.Hosts) {
-		if !permits(ca.certificate, n) {
-			return nil, false, fmt.Errorf("the authority in %s is not for the name %q; make a new one, and new certificates for all services, with --force",
+		if !permits(ca, n) {
+			return fmt.Errorf("the authority in %s is not for the name %q; make a new one, and new certificates for all services, with --force",
 				c.Dir, n)
 		}
 	}
-	return ca, false, nil
+	return nil
 }
 
 // permits reports whether an authority may vouch for a name or an address.

@@ -188,6 +188,41 @@ func TestWhatIsNotOverwritten(t *testing.T) {
 	}
 }
 
+func TestRenewing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	renew := func(services ...string) (*Set, error) {
+		return Config{Dir: dir, Services: services, Renew: true}.Make()
+	}
+	first, err := renew("order")
+	require.NoError(t, err)
+	require.True(t, first.CAMade)
+	second, err := renew("order")
+	require.NoError(t, err)
+	require.False(t, second.CAMade, "the authority is good for another certificate")
+	third, err := renew("order", "auth")
+	require.NoError(t, err)
+	require.True(t, third.CAMade, "the authority was not for auth")
+
+	soon, err := newAuthority([]string{"order", "auth"}, nil, time.Now().Add(leafLife-time.Hour-authorityLife))
+	require.NoError(t, err)
+	require.NoError(t, soon.write(first.CAFile, filepath.Join(dir, caKeyFile)))
+	fourth, err := renew("order", "auth")
+	require.NoError(t, err)
+	require.True(t, fourth.CAMade, "the authority would have expired before the certificates")
+	server, _ := load(t, fourth, "auth")
+	_, client := load(t, fourth, "order")
+	atServer, atClient := handshake(server, client, "auth")
+	require.NoError(t, atServer)
+	require.NoError(t, atClient)
+
+	foreign, err := sign(&x509.Certificate{NotAfter: time.Now().Add(time.Hour)}, nil)
+	require.NoError(t, err)
+	require.NoError(t, foreign.write(filepath.Join(dir, "order.pem"), filepath.Join(dir, "order-key.pem")))
+	_, err = renew("order", "auth")
+	require.ErrorContains(t, err, "order.pem is not of this authority")
+}
+
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

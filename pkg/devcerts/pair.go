@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -127,9 +128,9 @@ func (p *pair) ours() bool {
 	return c.IsCA && len(c.Subject.Organization) == 1 && c.Subject.Organization[0] == organization && c.CheckSignatureFrom(c) == nil
 }
 
-// owns returns an error if the file holds something that the authority has not signed. A file that does not exist is
-// fine.
-func (p *pair) owns(file string) error {
+// owns returns an error if the file holds something that the authority has not signed, nor, if earlier is true, another
+// one that this package has made. A file that does not exist is fine.
+func (p *pair) owns(file string, earlier bool) error {
 	content, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -142,6 +143,9 @@ func (p *pair) owns(file string) error {
 		return fmt.Errorf("%s is not a certificate; move it away, or replace it with --force", file)
 	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err == nil && earlier && slices.Equal(certificate.Issuer.Organization, []string{organization}) {
+		return nil
+	}
 	if err != nil || certificate.CheckSignatureFrom(p.certificate) != nil {
 		return fmt.Errorf("%s is not of this authority; move it away, or replace it with --force", file)
 	}

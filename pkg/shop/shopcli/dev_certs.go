@@ -3,6 +3,7 @@ package shopcli
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devcerts"
+	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
@@ -39,8 +41,8 @@ func devCerts(app *cli.App) *cobra.Command {
 
 Makes an authority in the folder if there is none, and a certificate for each service, valid for 30 days for the service's
 name, localhost, 127.0.0.1 and ::1. Run it again to renew the certificates; running services read them again by
-themselves. The authority is valid for a year, and only for the names given when it was made. It is not for production:
-its key lies beside the certificates.`,
+themselves. The authority is valid for a year, and only for the names given when it was made; when --renew has replaced it,
+restart the services. It is not for production: its key lies beside the certificates.`,
 		Args: cli.Arguments(1, 1),
 		Example: fmt.Sprintf("  %[1]s dev certs ./certs\n  %[1]s dev certs ./certs --host shop.local --host 192.0.2.7\n"+
 			"  %[1]s dev certs ./certs --service order --service rabbitmq --force", app.Name),
@@ -49,6 +51,7 @@ its key lies beside the certificates.`,
 	f := cmd.Flags()
 	f.StringSliceVar(&o.Services, "service", nil, "a service to make a certificate for; `NAME` may be repeated (default: all services)")
 	f.StringSliceVar(&o.Hosts, "host", nil, "a further host or IP address that the certificates are valid for; `NAME` may be repeated")
+	f.BoolVar(&o.Renew, "renew", false, "replace the authority if it is about to expire, or is not for all names; name all services then")
 	f.BoolVar(&o.Force, "force", false, "replace the authority, whoever made it, and the certificates")
 	cli.NeedsNothing(cmd)
 	return cmd
@@ -82,8 +85,12 @@ func makeCerts(app *cli.App, dir string, o devcerts.Config) (err error) {
 		made = "is the same as before"
 	}
 	first := set.Certificates[0].Service
-	app.Note("\nThe authority %s %s; it expires on %s. To use a certificate:\n  %s %sd\nand for curl:\n  --cacert %s --cert %s --key %s",
-		set.CAFile, made, set.CAExpires.Format(time.DateOnly), strings.Join(set.Env(first), " \\\n  "), first,
+	program := first
+	if slices.ContainsFunc(programs.All(), func(p service.Program) bool { return p.Service.Name() == first }) {
+		program += "d"
+	}
+	app.Note("\nThe authority %s %s; it expires on %s. To use a certificate:\n  %s %s\nand for curl:\n  --cacert %s --cert %s --key %s",
+		set.CAFile, made, set.CAExpires.Format(time.DateOnly), strings.Join(set.Env(first), " \\\n  "), program,
 		set.CAFile, set.Certificates[0].CertFile, set.Certificates[0].KeyFile)
 	return nil
 }

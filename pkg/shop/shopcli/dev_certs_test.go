@@ -33,6 +33,7 @@ func TestDevCerts(t *testing.T) {
 	code, out, errs := certs(t, dir)
 	require.Zero(t, code, errs)
 	require.Contains(t, errs, "LEVERET_TLS_CA_FILE="+filepath.Join(dir, "ca.pem"))
+	require.Contains(t, errs, " authd\n")
 	for _, p := range programs.All() {
 		require.Contains(t, out, filepath.Join(dir, p.Service.Name()+"-key.pem"))
 		require.FileExists(t, filepath.Join(dir, p.Service.Name()+".pem"))
@@ -53,6 +54,9 @@ func TestDevCerts(t *testing.T) {
 	require.Equal(t, cli.ExitError, code)
 	require.Contains(t, errs, "with --force")
 	code, _, errs = certs(t, dir, "--service", "stranger", "--host", "shop.local", "--force")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, " stranger\n")
+	code, _, errs = certs(t, dir, "--renew")
 	require.Zero(t, code, errs)
 	code, _, _ = certs(t)
 	require.Equal(t, cli.ExitUsage, code)

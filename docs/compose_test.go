@@ -1,0 +1,65 @@
+package docs_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/shop/programs"
+)
+
+// TestComposeRunsThePrograms: docker-compose.yml runs every program, with an image from the Dockerfile, with settings that
+// exist, with a certificate if it needs one, and with the time that it needs to shut down.
+func TestComposeRunsThePrograms(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../docker-compose.yml")
+	require.NoError(t, err)
+	var file struct {
+		Services map[string]struct {
+			Build       struct{ Target string }
+			Command     []string
+			Environment map[string]string
+			Grace       time.Duration `yaml:"stop_grace_period"`
+			Volumes     []string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(content, &file))
+	dockerfile, err := os.ReadFile("../Dockerfile")
+	require.NoError(t, err)
+	var variables []string
+	for _, k := range slices.Concat(config.Keys(), programs.Keys()) {
+		variables = append(variables, k.EnvName())
+	}
+	certified := strings.Split(file.Services["certs"].Command[len(file.Services["certs"].Command)-1], ",")
+
+	for _, p := range programs.All() {
+		name := p.Service.Name() + "d"
+		s, there := file.Services[name]
+		require.True(t, there, name)
+		require.Equal(t, name, s.Build.Target)
+		require.Contains(t, string(dockerfile), "\nFROM base AS "+name+"\n")
+		require.Contains(t, s.Volumes, p.Service.Name()+":/data")
+		for variable := range s.Environment {
+			require.Contains(t, variables, variable, name)
+		}
+		for key := range p.Defaults {
+			if strings.HasSuffix(key, ".address") { // by default, only programs on the same machine reach it
+				require.Contains(t, s.Environment, config.Key{Name: key}.EnvName(), name)
+			}
+		}
+		drain, err := time.ParseDuration(s.Environment["LEVERET_WORKER_DRAIN_TIMEOUT"])
+		require.NoError(t, err)
+		require.Greater(t, s.Grace, 2*drain+15*time.Second, name)
+		if cert, wanted := s.Environment["LEVERET_TLS_CERT_FILE"]; wanted {
+			require.Equal(t, "/certs/"+name+".pem", cert)
+			require.Equal(t, "/certs/"+name+"-key.pem", s.Environment["LEVERET_TLS_KEY_FILE"])
+			require.Contains(t, certified, name)
+		}
+	}
+}
