@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -41,6 +42,10 @@ type CallerConfig struct {
 	TLS *tls.Config
 	// MaxIdle is how many connections to one address are kept open between requests. Default 256.
 	MaxIdle int
+	// NoRetries makes every call a single try: nothing waits for a server that is not there, and nothing is sent twice.
+	NoRetries bool
+	// Dial makes a connection. Default that of a net.Dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. The trace of the context
 	// travels in any case.
 	TracerProvider trace.TracerProvider
@@ -57,6 +62,7 @@ type Caller struct {
 	next      atomic.Uint32
 	client    *http.Client
 	transport *http.Transport
+	noRetries bool
 }
 
 // target is one address of the other side.
@@ -78,7 +84,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 		return nil, errors.New("httprpc: Service is required")
 	}
 	errs := []error{config.Service.Err()}
-	c := &Caller{service: config.Service, patterns: make(map[leveret.Contract]*pattern)}
+	c := &Caller{service: config.Service, patterns: make(map[leveret.Contract]*pattern), noRetries: config.NoRetries}
 	for _, contract := range config.Service.Contracts(leveret.RoleCalls) {
 		spec := contract.Spec()
 		p, err := parsePattern(spec.HTTP, spec.Payload)
@@ -107,7 +113,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 	protocols.SetUnencryptedHTTP2(config.HTTP2)
 	c.transport = &http.Transport{
 		MaxIdleConnsPerHost: cmp.Or(config.MaxIdle, 256), IdleConnTimeout: 90 * time.Second, TLSClientConfig: config.TLS.Clone(),
-		TLSHandshakeTimeout: 10 * time.Second, DisableCompression: true, Protocols: protocols, MaxResponseHeaderBytes: 64 << 10,
+		DialContext: config.Dial, TLSHandshakeTimeout: 10 * time.Second, DisableCompression: true, Protocols: protocols, MaxResponseHeaderBytes: 64 << 10,
 	}
 	var transport http.RoundTripper = c.transport
 	if config.TracerProvider != nil || config.MeterProvider != nil {
@@ -133,7 +139,11 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	if err != nil {
 		return err
 	}
-	return rpc.Call(ctx, m, func(ctx context.Context) error {
+	call := rpc.Call
+	if c.noRetries {
+		call = rpc.Once
+	}
+	return call(ctx, m, func(ctx context.Context) error {
 		to := c.target()
 		err := c.try(ctx, m, to.url.JoinPath(path), p.method, query, body)
 		if errors.Is(err, leveret.ErrNotConnected) && ctx.Err() == nil {
@@ -246,7 +256,7 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, to *url.URL, metho
 	if err != nil {
 		return leveret.Errorf(leveret.InvalidArgument, "%w", err)
 	}
-	if !m.Contract.Spec().Idempotent && body != nil {
+	if (c.noRetries || !m.Contract.Spec().Idempotent) && body != nil {
 		r.GetBody = nil // or net/http may send the request twice
 	}
 	if err := rpc.Write(m, c.service.Name(), r.Header.Set); err != nil {
