@@ -47,9 +47,7 @@ func (s *StoreEffects) Effects(ctx context.Context) ([]measure.Effect, error) {
 		return nil, err
 	}
 	for _, l := range lines {
-		if _, again := s.done[l.ID]; !again {
-			s.done[l.ID] = l.At
-		}
+		s.done[l.ID] = l.At
 	}
 	var effects []measure.Effect
 	s.waiting = slices.DeleteFunc(s.waiting, func(e entry) bool {
@@ -60,6 +58,7 @@ func (s *StoreEffects) Effects(ctx context.Context) ([]measure.Effect, error) {
 		if !ok {
 			at = e.at
 		}
+		delete(s.done, e.id)
 		effects = append(effects, measure.Effect{ID: e.id, At: at})
 		return true
 	})
