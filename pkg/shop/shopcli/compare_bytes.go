@@ -81,7 +81,7 @@ func (c *comparison) bytes(ctx context.Context, r *receivers, engine *compare.Co
 		if mine.broker, err = amqp.through(ctx, direct); err != nil {
 			return nil, err
 		}
-		w, err := openWays(ctx, c.app, mine, false)
+		w, err := openWays(ctx, mine, false)
 		if err != nil {
 			return nil, err
 		}

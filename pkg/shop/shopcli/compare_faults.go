@@ -9,9 +9,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/compare"
 )
 
-// The work takes workTime during the faults, and slowTimes as long while the receivers are slow.
+// The work takes workTime during the faults, and slowTimes as long while the receivers are slow. At 50 operations a second
+// for each way, some are always in flight, before their effect and after it.
 const (
-	workTime  = 5 * time.Millisecond
+	workTime  = 50 * time.Millisecond
 	slowTimes = 10
 )
 
@@ -22,7 +23,7 @@ func (c *comparison) faults(ctx context.Context, part *compare.Part) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, r.stop(ctx)) }()
-	w, err := openWays(ctx, c.app, r.addresses(), true)
+	w, err := openWays(ctx, r.addresses(), true)
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (r *receivers) startOne(ctx context.Context, one *receiver) error {
 		"data":     map[string]any{"dir": r.dir},
 		"database": map[string]any{"url": "sqlite:" + r.store()},
 		"log":      map[string]any{"format": "json"},
-		"worker":   map[string]any{"drain_timeout": "10s"},
+		"worker":   map[string]any{"drain_timeout": "10s", "concurrency": 64}, // no limit that HTTP and gRPC do not have
 		"http":     map[string]any{"address": one.http},
 		"grpc":     map[string]any{"address": one.grpc},
 		"compare": map[string]any{

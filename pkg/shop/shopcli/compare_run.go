@@ -28,9 +28,6 @@ type comparison struct {
 	pass string // of the bar
 }
 
-// timeout is how long each caller is patient: longer than an outage, so that waiting and trying again can help.
-func (c *comparison) timeout() time.Duration { return 2*c.outage + 10*time.Second }
-
 func (c *comparison) run(ctx context.Context) (_ *compare.Result, err error) {
 	c.app.Note("starting RabbitMQ …")
 	began := time.Now()
@@ -65,6 +62,9 @@ func (c *comparison) run(ctx context.Context) (_ *compare.Result, err error) {
 	return result, nil
 }
 
+// patience is how long every caller waits, and tries again if it does: the timeout of the contract payment.authorize.
+const patience = 5 * time.Second
+
 // ours reports whether the broker may be killed.
 func (c *comparison) ours() bool { return c.system.broker.About().Dir != "" }
 
@@ -87,7 +87,7 @@ func (c *comparison) warm() time.Duration { return min(c.length/3, 300*time.Mill
 
 // around is how long the load runs before a fault and after it.
 func (c *comparison) around() (before, after time.Duration) {
-	return max(c.outage/2, time.Second), max(2*c.outage, 4*time.Second)
+	return max(c.outage/2, 500*time.Millisecond), max(2*c.outage, 1500*time.Millisecond)
 }
 
 // part compares everything with one handler.
@@ -125,7 +125,7 @@ func (c *comparison) speed(ctx context.Context, part *compare.Part) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, r.stop(ctx)) }()
-	w, err := openWays(ctx, c.app, r.addresses(), false)
+	w, err := openWays(ctx, r.addresses(), false)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (c *comparison) speed(ctx context.Context, part *compare.Part) (err error) 
 // config is how all passes are made.
 func (c *comparison) config(r *receivers, ways []compare.Way) compare.Config {
 	config := compare.Config{
-		Ways: ways, Source: r.effects(), Timeout: c.timeout(), Receivers: r.pids, Progress: c.progress,
+		Ways: ways, Source: r.effects(), Timeout: patience, Receivers: r.pids, Progress: c.progress,
 	}
 	if c.ours() {
 		config.Broker = func() []int { return []int{c.system.broker.About().PID} }

@@ -2,13 +2,13 @@ package shopcli
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 
-	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/compare"
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
 	"github.com/leveretmq/leveret/pkg/httprpc"
@@ -41,7 +41,7 @@ func (w *ways) close(ctx context.Context) {
 }
 
 // openWays opens all ways. With retries, there are those that try again, too.
-func openWays(ctx context.Context, app *cli.App, at receiverAddresses, retries bool) (*ways, error) {
+func openWays(ctx context.Context, at receiverAddresses, retries bool) (*ways, error) {
 	w := &ways{}
 	modes := []bool{false}
 	if retries {
@@ -59,7 +59,7 @@ func openWays(ctx context.Context, app *cli.App, at receiverAddresses, retries b
 			}
 		}
 	}
-	if err := w.addAMQP(ctx, app, at); err != nil {
+	if err := w.addAMQP(ctx, at); err != nil {
 		w.close(ctx)
 		return nil, err
 	}
@@ -128,9 +128,11 @@ func (w *ways) addCall(way compare.Way, caller leveret.Caller, connections func(
 }
 
 // addAMQP adds the three ways over RabbitMQ, which share their connections.
-func (w *ways) addAMQP(ctx context.Context, app *cli.App, at receiverAddresses) error {
+func (w *ways) addAMQP(ctx context.Context, at receiverAddresses) error {
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{
-		URLs: []string{at.broker}, Name: "compare", Layout: at.layout, Logger: app.Logger(), OnFailure: func(error) {},
+		URLs: []string{at.broker}, Name: "compare", Layout: at.layout,
+		// What fails, fails on purpose.
+		Logger: slog.New(slog.DiscardHandler), OnFailure: func(error) {},
 	})
 	if err != nil {
 		return err

@@ -13,14 +13,16 @@ import (
 
 // work is what a receiver does. It is safe for concurrent use.
 type work struct {
-	delay   atomic.Int64     // nanoseconds
+	delay   atomic.Int64     // in nanoseconds
 	payment *payment.Service // nil: nothing is stored
 	log     *measure.EffectLog
 }
 
-// authorize does the work, and records that under the message's id before it returns.
+// authorize does the work, and records that under the message's id before it returns. One half of the delay comes before
+// the effect, and one after it, so that a crash finds some work not done yet, and some done but not answered.
 func (w *work) authorize(ctx context.Context, r queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
-	if err := wait(ctx, time.Duration(w.delay.Load())); err != nil {
+	half := time.Duration(w.delay.Load() / 2)
+	if err := wait(ctx, half); err != nil {
 		return queues.AuthorizePaymentReply{}, err
 	}
 	reply := queues.AuthorizePaymentReply{
@@ -32,7 +34,10 @@ func (w *work) authorize(ctx context.Context, r queues.AuthorizePaymentRequest) 
 			return reply, err
 		}
 	}
-	return reply, w.log.Record(leveret.MessageFrom(ctx).ID)
+	if err := w.log.Record(leveret.MessageFrom(ctx).ID); err != nil {
+		return reply, err
+	}
+	return reply, wait(ctx, half)
 }
 
 // take is authorize for those who wait for no reply.
