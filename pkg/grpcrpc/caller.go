@@ -42,6 +42,8 @@ type CallerConfig struct {
 	// none. The trace travels either way.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
+	// NoRetries makes every call a single try: nothing waits for a server that is not there.
+	NoRetries bool
 	// Options are any others of gRPC, such as interceptors. They come last, and so win.
 	Options []grpc.DialOption
 }
@@ -55,6 +57,7 @@ type Caller struct {
 	methods map[leveret.Contract]Method
 	conn    *grpc.ClientConn
 	tracing bool
+	call    func(ctx context.Context, m *leveret.Message, try func(context.Context) error) error
 }
 
 // NewCaller makes a caller of the requests that methods are bound to. It does not connect: the first call does. Its
@@ -64,7 +67,11 @@ func NewCaller(config CallerConfig, methods ...Method) (*Caller, error) {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "a caller needs a service")
 	}
 	c := &Caller{
-		service: config.Service.Name(), tracing: telemetry{config.TracerProvider, config.MeterProvider}.wanted(), methods: make(map[leveret.Contract]Method),
+		service: config.Service.Name(), methods: make(map[leveret.Contract]Method), call: rpc.Call,
+		tracing: telemetry{config.TracerProvider, config.MeterProvider}.wanted(),
+	}
+	if config.NoRetries {
+		c.call = rpc.Once
 	}
 	errs := []error{config.Service.Err()}
 	calls := config.Service.Contracts(leveret.RoleCalls)
@@ -173,7 +180,7 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	if err != nil {
 		return err
 	}
-	return rpc.Call(ctx, m, func(ctx context.Context) error { return c.try(ctx, method, m) })
+	return c.call(ctx, m, func(ctx context.Context) error { return c.try(ctx, method, m) })
 }
 
 // try makes one try of a call.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync/atomic"
 
@@ -26,9 +27,13 @@ type CallerConfig struct {
 	TLS *tls.Config
 	// HTTP2 speaks HTTP/2 only, over http as h2c. Default: HTTP/1.1, with up to 256 idle connections to each URL.
 	HTTP2 bool
-	// Client makes the requests instead, with its own transport, which TLS and HTTP2 are not for. It follows no redirects
-	// either.
+	// Dial makes connections. Default: a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Client makes the requests instead, with its own transport, which TLS, HTTP2 and Dial are not for. It follows no
+	// redirects either.
 	Client *http.Client
+	// NoRetries makes every call a single try: nothing waits for a server that is not there, and nothing is sent twice.
+	NoRetries bool
 	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. The trace of a message
 	// travels always.
 	TracerProvider trace.TracerProvider
@@ -49,6 +54,7 @@ type Caller struct {
 	routes  map[leveret.Contract]*outgoing
 	hosts   *hosts
 	client  client
+	call    func(ctx context.Context, m *leveret.Message, try func(context.Context) error) error
 	closed  atomic.Bool
 }
 
@@ -57,13 +63,14 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 	if config.Service == nil {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "Service is nil: a caller belongs to a service, which declares what it calls")
 	}
-	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing)}
+	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing), call: rpc.Call}
 	var err error
 	c.hosts, err = newHosts(config.URLs)
 	errs := []error{config.Service.Err(), err}
 	for _, contract := range config.Service.Contracts(leveret.RoleCalls) {
 		route, err := newOutgoing(contract.Spec(), config.HTTP2)
 		if err == nil {
+			route.repeatable = route.repeatable && !config.NoRetries
 			err = route.fix(c.hosts)
 		}
 		if err != nil {
@@ -71,8 +78,11 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 		}
 		c.routes[contract] = route
 	}
-	if config.Client != nil && (config.TLS != nil || config.HTTP2) {
-		errs = append(errs, errors.New("a Client has its own transport: TLS and HTTP2 must be left out"))
+	if config.Client != nil && (config.TLS != nil || config.HTTP2 || config.Dial != nil) {
+		errs = append(errs, errors.New("a Client has its own transport: TLS, HTTP2 and Dial must be left out"))
+	}
+	if config.NoRetries {
+		c.call = rpc.Once
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "%w", err)
@@ -96,7 +106,7 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.spec.Name, err)
 	}
-	return rpc.Call(ctx, m, func(ctx context.Context) error {
+	return c.call(ctx, m, func(ctx context.Context) error {
 		if c.closed.Load() {
 			return leveret.Errorf(leveret.Unavailable, "%s %s: the caller is %w", r.spec.Name, m.ID, leveret.ErrClosed)
 		}

@@ -45,10 +45,13 @@ func observe(config CallerConfig, t http.RoundTripper) http.RoundTripper {
 }
 
 func newTransport(config CallerConfig) *http.Transport {
-	dialer := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
+	dial := config.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
+			conn, err := dial(ctx, network, address)
 			if err != nil || config.HTTP2 { // whose requests share a connection
 				return conn, err
 			}

@@ -22,6 +22,15 @@ const (
 // the second where the contract is idempotent. Its error, where no answer came in time, has the code DeadlineExceeded or
 // Canceled, and is a leveret.ErrOutcomeUnknown if something was sent.
 func Call(ctx context.Context, m *leveret.Message, try func(context.Context) error) error {
+	return call(ctx, m, true, try)
+}
+
+// Once is like [Call], but makes a single try, however it ends.
+func Once(ctx context.Context, m *leveret.Message, try func(context.Context) error) error {
+	return call(ctx, m, false, try)
+}
+
+func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.Context) error) error {
 	spec := m.Contract.Spec()
 	var cancel context.CancelFunc
 	if _, ok := ctx.Deadline(); !ok {
@@ -35,7 +44,7 @@ func Call(ctx context.Context, m *leveret.Message, try func(context.Context) err
 		if errors.Is(err, leveret.ErrOutcomeUnknown) && !leveret.IsRemote(err) {
 			unknown = err
 		}
-		again := errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown)
+		again := retry && (errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown))
 		switch {
 		case err == nil:
 			return nil

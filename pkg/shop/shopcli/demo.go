@@ -110,7 +110,7 @@ type demonstration struct {
 	patience time.Duration
 
 	shoppers []*shopper
-	secret   string   // the customers' password
+	secret   string // the customers' password
 	card     leveret.Secret
 	plan     []kill
 	killed   []string // the services that were killed, one after the other

@@ -153,9 +153,9 @@ func requireBalance(t *testing.T, ledger string) {
 		Sent, Confirmed, Lost, Redelivered, Users int
 		Killed                                    []string
 		Cancelled, Refused                        map[string]int
-		DeadLettered                       map[string]int `json:"dead_lettered"`
-		ChargedTwice                       *int           `json:"charged_twice"`
-		ReservedTwice                      *int           `json:"reserved_twice"`
+		DeadLettered                              map[string]int `json:"dead_lettered"`
+		ChargedTwice                              *int           `json:"charged_twice"`
+		ReservedTwice                             *int           `json:"reserved_twice"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(ledger), &r), ledger)
 	require.True(t, r.OK)

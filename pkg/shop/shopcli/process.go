@@ -28,17 +28,22 @@ type process struct {
 // startProcess starts a service that writes its output to out. Besides being stopped, it ends when the system's folder
 // is removed and, unless the system is to outlive this process, when this process ends for whatever reason.
 func startProcess(s *system, name string, out io.Writer) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
 	args := []string{"serve", name, "--config", s.configFile(), "--leash-dir", s.dir}
 	if !s.outlive {
 		args = append(args, "--leash-pid", strconv.Itoa(os.Getpid()))
 	}
+	return launch(name, args, s.environment(name), out)
+}
+
+// launch runs this very binary in a process of its own.
+func launch(name string, args, env []string, out io.Writer) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
 	// Not exec.CommandContext, which kills: a service is ended by SIGTERM, so that it drains.
 	cmd := exec.Command(self, args...) //nolint:noctx // see above
-	cmd.Env = s.environment(name)
+	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = ownGroup() // Ctrl-C reaches only this process, which then shuts the services down
 	if err := cmd.Start(); err != nil {

@@ -149,7 +149,7 @@ func httpCaller(t *testing.T, tel telemetry, config httprpc.CallerConfig) *httpr
 	config.TracerProvider, config.MeterProvider = tel.tracers, tel.meters
 	c, err := httprpc.NewCaller(config)
 	require.NoError(t, err)
-	t.Cleanup(c.Close)
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
