@@ -21,9 +21,7 @@ var (
 
 	// CountGreetings asks how often somebody was greeted. It fails with NotFound if they never were.
 	CountGreetings = leveret.NewRequest[CountQuery, CountReply]("hello.count",
-		// three transports: begin
-		leveret.HTTP("GET /greetings/{name}"),
-		// three transports: end
+		leveret.HTTP("GET /greetings/{name}"), // three transports
 		leveret.Timeout(2*time.Second), leveret.Idempotent(), leveret.Example(CountQuery{Name: "Ada"}))
 )
 

@@ -3,6 +3,7 @@ package hello
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ import (
 
 // CountCommand returns the command count, which calls CountGreetings over the configured transport.
 func CountCommand(app *cli.App) *cobra.Command {
-	app.AddKeys(GreeterKeys()...)
+	app.AddKeys(slices.Concat(keys(), greeterKeys())...)
 	cmd := &cobra.Command{
 		Use:   "count NAME",
 		Short: "Print how often somebody was greeted",
@@ -27,8 +28,8 @@ func CountCommand(app *cli.App) *cobra.Command {
 	return cmd
 }
 
-// GreeterKeys returns the settings that say how the greeter is called, and where.
-func GreeterKeys() []config.Key {
+// greeterKeys returns the settings that say how the greeter is called, and where.
+func greeterKeys() []config.Key {
 	return []config.Key{
 		{
 			Name: "greeter.transport", Type: config.String, Default: "amqp", OneOf: []string{"amqp", "http", "grpc"},

@@ -15,12 +15,10 @@ import (
 // them served over HTTP and gRPC, too.
 func Program() service.Program {
 	return service.Program{
-		Service: Service,
-		About:   "hellod greets people.",
-		Keys: []config.Key{{
-			Name: "hello.salutation", Type: config.String, Default: "Hello", Usage: "the word before the name",
-		}},
-		OtherKeys: GreeterKeys(), // the command line may use the same file
+		Service:   Service,
+		About:     "hellod greets people.",
+		Keys:      keys(),
+		OtherKeys: greeterKeys(), // the command line may use the same file
 		// three transports: begin
 		Defaults: map[string]string{"http.address": "127.0.0.1:8080", "grpc.address": "127.0.0.1:9080"},
 		// three transports: end
@@ -43,5 +41,11 @@ func Program() service.Program {
 			// three transports: end
 			return nil
 		},
+	}
+}
+
+func keys() []config.Key {
+	return []config.Key{
+		{Name: "hello.salutation", Type: config.String, Default: "Hello", Usage: "the word before the name"},
 	}
 }
