@@ -34,9 +34,9 @@ func (p *problems) err() error {
 	if len(p.found) == 0 {
 		return nil
 	}
-	said := make([]string, len(p.found))
-	for i, f := range p.found {
-		said[i] = f.Field + ": " + f.Detail
+	said := make([]string, 0, len(p.found)+1)
+	for _, f := range p.found {
+		said = append(said, f.Field+": "+f.Detail)
 	}
 	if p.skipped > 0 {
 		said = append(said, fmt.Sprintf("and %d more", p.skipped))

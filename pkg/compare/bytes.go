@@ -96,7 +96,8 @@ func (c *Comparison) some(ctx context.Context, w Way, n, inFlight int) error {
 	var all sync.WaitGroup
 	for range inFlight {
 		all.Go(func() {
-			for next.Add(1) <= int64(n) && a.do(ctx, time.Now()) == nil {
+			for done := false; !done; {
+				done = next.Add(1) > int64(n) || a.do(ctx, time.Now()) != nil
 			}
 		})
 	}

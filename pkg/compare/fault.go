@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -187,7 +188,7 @@ func (c *Comparison) try(ctx context.Context, t *trial, config FaultsConfig, ste
 	t.last = time.Now()
 	stop()
 	all.Wait()
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(slices.Concat(errs, []error{err})...); err != nil {
 		return err
 	}
 	stage(3)

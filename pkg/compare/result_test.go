@@ -68,8 +68,8 @@ func TestResult(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal(encoded, &members))
 		require.NotContains(t, members.Machine, "host")
-		require.Contains(t, members.Parts[0]["ratios"].([]any)[0], "undecided") //nolint:forcetypeassert // fails the test
-		require.Contains(t, members.Parts[0]["ratios"].([]any)[0], "ratio")     //nolint:forcetypeassert // fails the test
+		require.Contains(t, members.Parts[0]["ratios"].([]any)[0], "undecided")
+		require.Contains(t, members.Parts[0]["ratios"].([]any)[0], "ratio")
 
 		var page bytes.Buffer
 		require.NoError(t, r.Markdown(&page))

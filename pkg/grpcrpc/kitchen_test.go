@@ -82,18 +82,18 @@ func (k *kitchen) serve(t *testing.T, l net.Listener, f answer, config grpcrpc.S
 }
 
 // run runs a server until the test ends.
-func run(t testing.TB, server interface {
+func run(tb testing.TB, server interface {
 	Serve(l net.Listener) error
 	Stop()
 }, l net.Listener,
 ) {
-	t.Helper()
+	tb.Helper()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		server.Stop()
 		if err := <-ended; !errors.Is(err, net.ErrClosed) { // a test may close the listener
-			require.NoError(t, err)
+			require.NoError(tb, err)
 		}
 	})
 }
@@ -135,9 +135,9 @@ type callerFunc func(context.Context, *leveret.Message) error
 func (f callerFunc) Call(ctx context.Context, m *leveret.Message) error { return f(ctx, m) }
 
 // foreign returns a client that is nothing but generated code.
-func foreign(t *testing.T, address string, options ...grpc.DialOption) *grpc.ClientConn {
+func foreign(t *testing.T, address string) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient(address, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, options...)...)
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn
@@ -152,11 +152,11 @@ type listener struct {
 	refuse int // how many more
 }
 
-func listen(t testing.TB) *listener {
-	t.Helper()
+func listen(tb testing.TB) *listener {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = l.Close() })
 	return &listener{Listener: l}
 }
 

@@ -1,10 +1,8 @@
-// Package httprpc serves and makes requests over HTTP: the same handlers and the same calls as over RabbitMQ.
+// Package httprpc carries requests over HTTP: a [Server] serves the handlers of a service as a REST API that describes
+// itself in OpenAPI, and a [Caller] makes the requests of another. Contracts, handlers and errors are the same as over
+// RabbitMQ.
 //
-//	server, err := httprpc.NewServer(handlers, httprpc.ServerConfig{})   // an http.Handler
-//	caller, err := httprpc.NewCaller(httprpc.CallerConfig{Service: queues.Order, URLs: []string{"http://payment:8083"}})
-//	reply, err := queues.AuthorizePayment.Call(ctx, caller, request)
-//
-// Where a request is reached follows from its contract: see [leveret.HTTP]. Path and query parameters fill the fields of
-// the payload by their JSON names, the body is JSON, and an error is a problem (RFC 9457). A server describes itself in
-// an OpenAPI 3.1 document, at /openapi.json. docs/http.md has the whole of what travels.
+// A request is served under the pattern of its contract, leveret.HTTP("GET /orders/{order_id}"), or under POST and its
+// name. The parameters in path and query fill the payload's fields by their JSON names; the rest is a JSON body. Errors
+// are problem details (RFC 9457). docs/http.md is the public contract, for clients in any language.
 package httprpc

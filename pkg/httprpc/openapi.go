@@ -3,254 +3,201 @@ package httprpc
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"maps"
 	"net/http"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rpc"
-	"github.com/leveretmq/leveret/pkg/schema"
 )
 
-// object is a JSON object. It is written with its members in the order of their names.
+// object is a JSON object, whose members are written in the order of their names.
 type object = map[string]any
 
-// document is an OpenAPI document that is being made.
-type document struct {
-	schemas object // by name
-}
+const components = "#/components/"
 
-// openAPI returns the OpenAPI 3.1 document of routes: the same bytes for the same routes.
-func openAPI(config ServerConfig, routes []*route) ([]byte, error) {
-	d := &document{schemas: object{"Problem": problemSchema()}}
+func ref(kind, name string) object { return object{"$ref": components + kind + "/" + name} }
+
+// describe returns the OpenAPI 3.1 document of the endpoints. It is the same, byte for byte, for the same endpoints.
+func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
+	schemas := schemaSet{"Problem": problemSchema()}
 	paths := make(map[string]object)
-	for _, rt := range routes {
-		operation, err := d.operation(config, rt)
+	for _, e := range endpoints {
+		operation, err := e.describe(schemas)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", rt.spec.Name, err)
+			return nil, err
 		}
-		if paths[rt.path] == nil {
-			paths[rt.path] = object{}
+		path := e.pattern.template()
+		if paths[path] == nil {
+			paths[path] = object{}
 		}
-		paths[rt.path][strings.ToLower(rt.method)] = operation
+		paths[path][strings.ToLower(e.pattern.method)] = operation
 	}
-	components := object{
-		"schemas":    d.schemas,
-		"parameters": headerParameters(),
-		"responses": object{"Problem": object{
-			"description": "An error, as a problem (RFC 9457)",
-			"headers": object{"Retry-After": object{
-				"description": "After how many seconds it makes sense to try again", "schema": object{"type": "integer", "minimum": 1},
-			}},
-			"content": object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
-		}},
+	parts := object{
+		"schemas": schemas, "responses": object{"Problem": problemResponse()}, "headers": headers(), "parameters": headerParameters(),
 	}
-	if config.Bearer {
-		components["securitySchemes"] = object{"bearer": object{"type": "http", "scheme": "bearer"}}
+	if s.config.Bearer {
+		parts["securitySchemes"] = object{"bearer": object{"type": "http", "scheme": "bearer"}}
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	err := e.Encode(object{
-		"openapi": "3.1.0",
-		"info":    object{"title": config.Title, "version": config.Version},
-		"servers": []object{{"url": "/"}},
-		"paths":   paths, "components": components,
-	})
+	e.SetIndent("", "  ")
+	err := e.Encode(struct {
+		OpenAPI    string            `json:"openapi"`
+		Info       object            `json:"info"`
+		Paths      map[string]object `json:"paths"`
+		Components object            `json:"components"`
+	}{"3.1.0", object{"title": s.config.Title, "version": s.config.Version}, paths, parts})
 	return b.Bytes(), err
 }
 
-func ref(kind, name string) object { return object{"$ref": "#/components/" + kind + "/" + name} }
-
-// operation describes a route.
-func (d *document) operation(config ServerConfig, rt *route) (object, error) {
-	payload, err := d.schema(rt.spec.Payload)
+// describe returns the operation of one endpoint, and adds the schemas that it needs.
+func (e *endpoint) describe(schemas schemaSet) (object, error) {
+	payload, err := schemas.add(e.spec.Payload, e.spec.Name, "request")
 	if err != nil {
 		return nil, err
 	}
-	reply, err := d.schema(rt.spec.Reply)
+	parameters, err := e.parameters(payload)
 	if err != nil {
 		return nil, err
 	}
-	success := object{"description": "Success"}
-	if rt.Status != http.StatusNoContent {
-		success["content"] = object{contentTypeJSON: object{"schema": reply}}
-	}
-	if rt.Location != "" {
-		success["headers"] = object{"Location": object{"description": "Where the outcome is", "schema": object{"type": "string"}}}
+	success, err := e.success(schemas)
+	if err != nil {
+		return nil, err
 	}
 	operation := object{
-		"operationId": rt.spec.Name,
-		"responses":   object{strconv.Itoa(rt.Status): success, "default": ref("responses", "Problem")},
+		"operationId": e.spec.Name, "summary": e.route.Summary, "parameters": parameters,
+		"responses": object{strconv.Itoa(e.route.Status): success, "default": ref("responses", "Problem")},
 	}
-	if rt.Summary != "" {
-		operation["summary"] = rt.Summary
+	if !e.pattern.bodyless() {
+		body, err := payload.without(e.pattern.params())
+		if err != nil {
+			return nil, err
+		}
+		operation["requestBody"] = object{"required": !e.empty, "content": object{contentTypeJSON: object{"schema": body}}}
 	}
-	if config.Bearer {
-		operation["security"] = []object{{"bearer": []string{}}}
-		if rt.Public {
-			operation["security"] = []object{}
+	if e.server.config.Bearer {
+		operation["security"] = []object{}
+		if !e.route.Public {
+			operation["security"] = []object{{"bearer": []string{}}}
 		}
 	}
-	parameters, rest := d.parameters(rt, payload)
-	if !rt.bodiless() && rest != nil {
-		content := object{"schema": rest}
-		operation["requestBody"] = object{"required": len(rt.params) == 0, "content": object{contentTypeJSON: content}}
-		parameters = append(parameters, ref("parameters", rpc.IdempotencyKey))
-	}
-	operation["parameters"] = append(parameters, ref("parameters", rpc.Timeout))
 	return operation, nil
 }
 
-// parameters returns the parameters of a route, and the schema of what remains for its body; nil if nothing does.
-func (d *document) parameters(rt *route, payload object) (parameters []object, rest object) {
-	at := payload
-	if name, ok := strings.CutPrefix(fmt.Sprint(payload["$ref"]), "#/components/schemas/"); ok {
-		at, _ = d.schemas[name].(object)
+// success describes the answer with a reply.
+func (e *endpoint) success(schemas schemaSet) (object, error) {
+	answer := object{
+		"description": http.StatusText(e.route.Status),
+		"headers": object{
+			rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), rpc.Conversation: ref("headers", rpc.Conversation),
+		},
 	}
-	properties, _ := at["properties"].(object)
-	required, _ := at["required"].([]any)
-	for _, name := range rt.params {
-		parameters = append(parameters, object{"name": name, "in": "path", "required": true, "schema": properties[name]})
+	if e.location != nil {
+		answer["headers"].(object)["Location"] = ref("headers", "Location") //nolint:forcetypeassert // it is made above
 	}
-	if len(rt.params) == 0 && !rt.bodiless() {
-		return parameters, payload
+	if e.route.Status == http.StatusNoContent {
+		return answer, nil
 	}
-	remaining, stillRequired := object{}, []any{}
-	for _, name := range slices.Sorted(maps.Keys(properties)) {
-		if rt.names(name) {
-			continue
-		}
-		remaining[name] = properties[name]
-		if slices.Contains(required, any(name)) {
-			stillRequired = append(stillRequired, name)
-		}
-		if _, ok := rt.fields[name]; ok && rt.bodiless() {
-			parameters = append(parameters, object{
-				"name": name, "in": "query", "required": slices.Contains(required, any(name)), "schema": properties[name],
-			})
-		}
-	}
-	if len(remaining) == 0 {
-		return parameters, nil
-	}
-	rest = object{"type": "object", "properties": remaining}
-	if len(stillRequired) > 0 {
-		rest["required"] = stillRequired
-	}
-	return parameters, rest
-}
-
-// schema adds the schema of a type, and what it refers to, and returns a reference to it; or the schema itself if the
-// type has no name.
-func (d *document) schema(t reflect.Type) (object, error) {
-	s, err := schema.Of(t)
+	reply, err := schemas.add(e.spec.Reply, e.spec.Name, "reply")
 	if err != nil {
 		return nil, err
 	}
-	var root object
-	if err := json.Unmarshal(s.JSON(), &root); err != nil {
+	answer["content"] = object{contentTypeJSON: object{"schema": reply.ref()}}
+	return answer, nil
+}
+
+// parameters describes those in the path, in the query where there is no body, and in the header.
+func (e *endpoint) parameters(payload namedSchema) ([]object, error) {
+	properties, required, err := payload.fields()
+	if err != nil {
 		return nil, err
 	}
-	definitions, _ := root["$defs"].(object)
-	delete(root, "$defs")
-	delete(root, "$schema")
-	names := make(map[string]string, len(definitions)) // of the definitions in this document
-	for name := range definitions {
-		names[name] = name
+	var all []object
+	inPath := e.pattern.params()
+	for _, name := range inPath {
+		all = append(all, object{"name": name, "in": "path", "required": true, "schema": notNull(properties[name])})
 	}
-	name := pointee(t).Name()
-	for n, definition := range definitions {
-		names[n] = d.free(n, redirect(definition, nil))
-	}
-	for n, definition := range definitions {
-		d.schemas[names[n]] = redirect(definition, names)
-	}
-	root, _ = redirect(root, names).(object)
-	if name == "" || strings.ContainsAny(name, "[]*/ ") {
-		return root, nil
-	}
-	name = d.free(name, root)
-	d.schemas[name] = root
-	return ref("schemas", name), nil
-}
-
-// free returns a name under which the document has nothing else.
-func (d *document) free(name string, value any) string {
-	for n, candidate := 2, name; ; n++ {
-		have, taken := d.schemas[candidate]
-		if !taken || reflect.DeepEqual(have, value) {
-			return candidate
-		}
-		candidate = name + strconv.Itoa(n)
-	}
-}
-
-// redirect makes references to definitions lead to the document's components.
-func redirect(value any, names map[string]string) any {
-	switch value := value.(type) {
-	case object:
-		changed := make(object, len(value))
-		for k, v := range value {
-			if target, ok := v.(string); ok && k == "$ref" {
-				name := strings.TrimPrefix(target, "#/$defs/")
-				if renamed, ok := names[name]; ok {
-					name = renamed
-				}
-				changed[k] = "#/components/schemas/" + name
+	if e.pattern.bodyless() {
+		for _, f := range e.fields.all {
+			if slices.Contains(inPath, f.name) {
 				continue
 			}
-			changed[k] = redirect(v, names)
+			all = append(all, object{
+				"name": f.name, "in": "query", "required": slices.Contains(required, f.name), "schema": notNull(properties[f.name]),
+			})
 		}
-		return changed
-	case []any:
-		changed := make([]any, len(value))
-		for i, v := range value {
-			changed[i] = redirect(v, names)
-		}
-		return changed
-	default:
-		return value
+	}
+	return append(all, ref("parameters", rpc.IdempotencyKey), ref("parameters", rpc.Timeout)), nil
+}
+
+// notNull returns the schema of a field without null, which a parameter cannot be.
+func notNull(property json.RawMessage) json.RawMessage {
+	var alternatives struct {
+		AnyOf []json.RawMessage `json:"anyOf"`
+	}
+	if json.Unmarshal(property, &alternatives) == nil && len(alternatives.AnyOf) == 2 && string(alternatives.AnyOf[1]) == `{"type":"null"}` {
+		return alternatives.AnyOf[0]
+	}
+	return property
+}
+
+func problemSchema() json.RawMessage {
+	codes := make([]string, 0, leveret.Unauthenticated)
+	for c := leveret.Canceled; c <= leveret.Unauthenticated; c++ {
+		codes = append(codes, c.String())
+	}
+	text := object{"type": "string"}
+	document, _ := json.Marshal(object{ // it is text and numbers
+		"type": "object", "description": "Problem details (RFC 9457).", "required": []string{"type", "title", "status", "code"},
+		"properties": object{
+			"type": text, "title": text, "detail": text,
+			"status": object{"type": "integer"},
+			"code":   object{"type": "string", "enum": codes},
+			"reason": object{
+				"type":        "string",
+				"description": "Names the error for programs. " + leveret.ReasonOutcomeUnknown + ": the request may have been handled.",
+			},
+			"errors": object{"type": "array", "items": object{
+				"type": "object", "required": []string{"field", "detail"}, "properties": object{"field": text, "detail": text},
+			}},
+			"retry_after_ms": object{"type": "integer", "minimum": 0},
+		},
+	})
+	return document
+}
+
+func problemResponse() object {
+	return object{
+		"description": "The request failed.",
+		"headers":     object{rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), "Retry-After": ref("headers", "Retry-After")},
+		"content":     object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
 	}
 }
 
-// headerParameters are the headers that every request may have.
+func headers() object {
+	text := object{"type": "string"}
+	return object{
+		rpc.AnsweredBy:   object{"description": "The instance that has answered.", "schema": text},
+		rpc.Conversation: object{"description": "Shared by all that follows from the request.", "schema": text},
+		"Location":       object{"description": "Where to find what the reply is about.", "schema": text},
+		"Retry-After":    object{"description": "After how many seconds to try again.", "schema": object{"type": "integer", "minimum": 1}},
+	}
+}
+
 func headerParameters() object {
 	return object{
 		rpc.IdempotencyKey: object{
-			"name": rpc.IdempotencyKey, "in": "header",
-			"description": "Identifies the request: repeated under the same key, it has no further effect",
-			"schema":      object{"type": "string", "maxLength": rpc.MaxText},
+			"name": rpc.IdempotencyKey, "in": "header", "schema": object{"type": "string"},
+			"description": "Identifies the request. One that is sent again with the same key and the same content has its " +
+				"effects once. Up to 255 bytes of any text; what is no token is written as a string or a display string of " +
+				"RFC 9651. Default: a new id.",
 		},
 		rpc.Timeout: object{
-			"name": rpc.Timeout, "in": "header", "description": "How long the caller waits for the answer, in milliseconds",
-			"schema": object{"type": "integer", "minimum": 1},
-		},
-	}
-}
-
-func problemSchema() object {
-	codes := make([]any, 0, 16)
-	for code := leveret.Canceled; code <= leveret.Unauthenticated; code++ {
-		codes = append(codes, code.String())
-	}
-	return object{
-		"type": "object", "required": []any{"type", "title", "status", "code"},
-		"properties": object{
-			"type": object{"type": "string"}, "title": object{"type": "string"}, "status": object{"type": "integer"},
-			"detail": object{"type": "string"},
-			"code":   object{"type": "string", "enum": codes},
-			"reason": object{"type": "string", "description": "Names the error for programs, within its code"},
-			"errors": object{
-				"type": "array", "description": "The fields that are wrong",
-				"items": object{"type": "object", "properties": object{"field": object{"type": "string"}, "detail": object{"type": "string"}}},
-			},
-			"retry_after_ms": object{"type": "integer"},
+			"name": rpc.Timeout, "in": "header", "schema": object{"type": "integer", "minimum": 1},
+			"description": "How long the client waits, in milliseconds. Default, and the most: the request's own timeout.",
 		},
 	}
 }

@@ -3,75 +3,179 @@ package httprpc_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/httprpc"
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// The document is valid, and the running server does what it says.
-func TestOpenAPIDocument(t *testing.T) {
-	t.Parallel()
-	l := newLibrary(t, httprpc.ServerConfig{Title: "A library", Version: "1.2.3", Bearer: true, Routes: []httprpc.Route{
-		{Contract: move, Status: http.StatusAccepted, Location: "/shelves/{shelf}/{title}", Summary: "Move a book"},
-		{Contract: failing, Public: true},
-	}})
-	answer, content := l.do(t, "GET", "/openapi.json", "")
-	require.Equal(t, 200, answer.StatusCode)
-	_, again := newLibrary(t, httprpc.ServerConfig{}).do(t, "GET", "/openapi.json", "")
-	_, thrice := newLibrary(t, httprpc.ServerConfig{}).do(t, "GET", "/openapi.json", "")
-	require.Equal(t, again, thrice, "the same bytes each time")
+// load reads a document with a library that is not ours, and validates it.
+func load(t *testing.T, document string) *openapi3.T {
+	t.Helper()
+	loader := openapi3.NewLoader()
+	doc, err := loader.LoadFromData([]byte(document))
+	require.NoError(t, err, document)
+	require.NoError(t, doc.Validate(loader.Context, openapi3.IsOpenAPI31OrLater()), document)
+	return doc
+}
 
-	doc, err := openapi3.NewLoader().LoadFromData([]byte(content))
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	s := newShop(leveret.HandlersConfig{})
+	config := httprpc.ServerConfig{Title: "The shop", Version: "1.2.3", Routes: s.routes(), Bearer: true}
+	a := ask(t, s.server(t, config), "GET /openapi.json", "")
+	require.Equal(t, http.StatusOK, a.StatusCode)
+	require.Equal(t, "application/json", a.Header.Get("Content-Type"))
+	require.Equal(t, a.body, ask(t, newShop(leveret.HandlersConfig{}).again(t, config), "GET /openapi.json", "").body, "it is always the same")
+	doc := load(t, a.body)
+	require.Equal(t, "3.1.0", doc.OpenAPI)
+	require.Equal(t, "The shop", doc.Info.Title)
+	require.Equal(t, "1.2.3", doc.Info.Version)
+
+	place := doc.Paths.Value("/orders").Post
+	require.Equal(t, "shop.place", place.OperationID)
+	require.Equal(t, "Place an order", place.Summary)
+	require.Equal(t, "#/components/schemas/cart", place.RequestBody.Value.Content["application/json"].Schema.Ref)
+	require.True(t, place.RequestBody.Value.Required)
+	require.NotNil(t, place.Responses.Status(http.StatusCreated).Value.Headers["Location"])
+	require.NotNil(t, place.Responses.Default().Value.Content["application/problem+json"])
+	require.Len(t, *place.Security, 1)
+	require.Len(t, doc.Components.Schemas["Problem"].Value.Properties["code"].Value.Enum, 16)
+
+	show := doc.Paths.Value("/orders/{order_id}").Get
+	require.Equal(t, "path", show.Parameters[0].Value.In)
+	require.Nil(t, show.RequestBody)
+	query := make(map[string]bool)
+	for _, p := range show.Parameters {
+		if p.Value.In == "query" {
+			query[p.Value.Name] = p.Value.Required
+		}
+	}
+	require.Len(t, query, 11)
+	require.Equal(t, false, query["limit"])
+	change := doc.Paths.Value("/orders/{order_id}").Put
+	body := change.RequestBody.Value.Content["application/json"].Schema.Value
+	require.NotContains(t, body.Properties, "order_id", "it is in the path")
+	require.Equal(t, []string{"lines"}, body.Required)
+	require.Empty(t, doc.Paths.Value("/orders/{order_id}").Delete.Responses.Status(http.StatusNoContent).Value.Content)
+	ping := doc.Paths.Value("/shop.ping").Post
+	require.Empty(t, *ping.Security)
+	require.False(t, ping.RequestBody.Value.Required)
+}
+
+// again serves the routes of another shop in the same way.
+func (s *shop) again(t *testing.T, config httprpc.ServerConfig) *httptest.Server {
+	t.Helper()
+	config.Routes = s.routes()
+	return s.server(t, config)
+}
+
+type otherCart = cart
+
+// Two types of one name are two schemas.
+func TestSchemasOfOneName(t *testing.T) {
+	t.Parallel()
+	first := leveret.NewRequest[nothing, otherCart]("shop.first")
+	second := leveret.NewRequest[nothing, []map[string]string]("shop.second")
+	type cart struct {
+		Other int `json:"other"`
+	}
+	type tree struct {
+		Carts    []cart  `json:"carts"`
+		Children []*tree `json:"children"`
+	}
+	third := leveret.NewRequest[tree, cart]("shop.third")
+	service := leveret.NewService("shop", leveret.Answers(first, second, third))
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+	first.Answer(h, func(context.Context, nothing) (otherCart, error) { return otherCart{}, nil })
+	second.Answer(h, func(context.Context, nothing) ([]map[string]string, error) { return nil, nil })
+	third.Answer(h, func(context.Context, tree) (cart, error) { return cart{}, nil })
+	server, err := httprpc.NewServer(h, httprpc.ServerConfig{})
 	require.NoError(t, err)
-	require.NoError(t, doc.Validate(t.Context()))
-	require.Equal(t, "A library", doc.Info.Title)
-	require.Equal(t, "Move a book", doc.Paths.Find("/shelf.move").Post.Summary)
+	doc := load(t, ask(t, serve(t, server), "GET /openapi.json", "").body)
+	require.Contains(t, doc.Components.Schemas, "cart")
+	require.Contains(t, doc.Components.Schemas, "shop.third.cart")
+	require.Contains(t, doc.Components.Schemas, "shop.second.reply")
+	carts := doc.Paths.Value("/shop.third").Post.RequestBody.Value.Content["application/json"].Schema.Value.Properties["carts"]
+	require.Equal(t, "#/components/schemas/shop.third.cart", carts.Value.Items.Ref)
+}
+
+// What the server takes and answers is what its document says.
+func TestServerKeepsItsDocument(t *testing.T) {
+	t.Parallel()
+	s := newShop(leveret.HandlersConfig{})
+	server := s.server(t, httprpc.ServerConfig{Routes: s.routes(), Bearer: true})
+	doc := load(t, ask(t, server, "GET /openapi.json", "").body)
+	doc.Servers = openapi3.Servers{{URL: server.URL}}
 	router, err := gorillamux.NewRouter(doc)
 	require.NoError(t, err)
-	check := func(method, path, body string, status int) {
-		t.Helper()
-		r, err := http.NewRequestWithContext(t.Context(), method, l.url+path, strings.NewReader(body))
+	card := errors.New("the card")
+	for _, c := range []struct {
+		request, body string
+		headers       []string
+		status        int
+		wrong         bool // the document, too, says that the request is wrong
+		fails         error
+	}{
+		{"POST /orders", `{"order_id":"7","lines":[{"sku":"a"}]}`, nil, 201, false, nil},
+		{"POST /orders", `{"order_id":7,"lines":[]}`, nil, 400, true, nil},
+		{"POST /orders", `{}`, nil, 403, true, leveret.Errorf(leveret.PermissionDenied, "no: %w", card)},
+		{"POST /orders", `{"order_id":"7","lines":[]}`, nil, 504, false, leveret.Errorf(leveret.Internal, "%w", leveret.ErrOutcomeUnknown)},
+		{"POST /orders", `{"order_id":"7","lines":[]}`, nil, 429, false, leveret.RetryAfter(1, leveret.ResourceExhausted)},
+		{"POST /orders", `{"order_id":"7","lines":[]}`, nil, 500, false, card},
+		{"POST /orders", `a=b`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, true, nil},
+		{"GET /orders/7", "", []string{"Idempotency-Key", "7", "Leveret-Timeout-Ms", "5000"}, 200, false, nil},
+		{"GET /orders/7?quantity=2&gift=true&tags=a&tags=b&sizes=1&limit=5&price=5&weight=1.5&placed_at=2026-01-02T15:04:05Z", "", nil, 200, false, nil},
+		{"GET /orders/7?quantity=x", "", nil, 400, true, nil},
+		{"GET /orders/7?limit=256", "", nil, 400, true, nil},
+		{"GET /orders/7", "", []string{"Leveret-Timeout-Ms", "0"}, 400, true, nil},
+		{"PUT /orders/7", `{"lines":[]}`, nil, 202, false, nil},
+		{"DELETE /orders/7?sku=a", "", nil, 204, false, nil},
+		{"POST /payments", `{"order_id":"7","lines":[]}`, nil, 200, false, nil},
+		{"POST /shop.ping", "", nil, 200, false, nil},
+	} {
+		s.do = func(context.Context) error { return c.fails }
+		method, path, _ := strings.Cut(c.request, " ")
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(c.body))
 		require.NoError(t, err)
-		if body != "" {
+		r.Header.Set("Authorization", "Bearer x")
+		if c.body != "" {
 			r.Header.Set("Content-Type", "application/json")
 		}
-		route, params, err := router.FindRoute(r)
-		require.NoError(t, err)
-		input := &openapi3filter.RequestValidationInput{
-			Request: r, PathParams: params, Route: route,
-			Options: &openapi3filter.Options{AuthenticationFunc: func(context.Context, *openapi3filter.AuthenticationInput) error { return nil }},
+		for i := 0; i < len(c.headers); i += 2 {
+			r.Header.Set(c.headers[i], c.headers[i+1])
 		}
-		valid := openapi3filter.ValidateRequest(t.Context(), input)
-		answer, err := l.server.Client().Do(r.Clone(t.Context()))
-		if body != "" {
-			r.Body = io.NopCloser(strings.NewReader(body))
-			answer, err = l.server.Client().Do(r)
-		}
-		require.NoError(t, err)
-		defer answer.Body.Close()
-		content, err := io.ReadAll(answer.Body)
-		require.NoError(t, err)
-		require.Equal(t, status, answer.StatusCode, string(content))
-		require.Equal(t, status < 400, valid == nil, "%s %s: the document and the server disagree: %v", method, path, valid)
+		input := validated(t, router, r, c.wrong, c.request+c.body)
+		r.Body = io.NopCloser(strings.NewReader(c.body))
+		a := do(t, server, r)
+		require.Equal(t, c.status, a.StatusCode, "%s %s\n%s", c.request, c.body, a.body)
 		require.NoError(t, openapi3filter.ValidateResponse(t.Context(), &openapi3filter.ResponseValidationInput{
-			RequestValidationInput: input, Status: answer.StatusCode, Header: answer.Header, Body: io.NopCloser(bytes.NewReader(content)),
+			RequestValidationInput: input, Status: a.StatusCode, Header: a.Header, Body: io.NopCloser(bytes.NewReader([]byte(a.body))),
 			Options: &openapi3filter.Options{IncludeResponseStatus: true},
-		}), string(content))
+		}), "%s %s\n%s", c.request, c.body, a.body)
 	}
-	check("GET", "/shelves/7/Emma?tags=a&tags=b&signed=true", "", 200)
-	check("GET", "/shelves/seven/Emma", "", 400)
-	check("PUT", "/shelves/7/Emma", `{"tags":["x"]}`, 200)
-	check("POST", "/shelf.move", `{"shelf":7,"title":"Emma"}`, 202)
-	check("POST", "/shelf.move", `{"shelf":"7","title":"Emma"}`, 400)
+}
 
-	moved, _ := l.do(t, "POST", "/shelf.move", `{"shelf":7,"title":"a/b"}`)
-	require.Equal(t, "/shelves/7/a%2Fb", moved.Header.Get("Location"))
+// validated checks a request by the document.
+func validated(t *testing.T, router routers.Router, r *http.Request, wrong bool, what string) *openapi3filter.RequestValidationInput {
+	t.Helper()
+	route, params, err := router.FindRoute(r)
+	require.NoError(t, err, what)
+	input := &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route, Options: &openapi3filter.Options{
+		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc,
+	}}
+	err = openapi3filter.ValidateRequest(t.Context(), input)
+	require.Equal(t, wrong, err != nil, "%s: %v", what, err)
+	return input
 }

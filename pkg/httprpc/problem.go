@@ -1,7 +1,7 @@
 package httprpc
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"net/http"
 	"strconv"
@@ -15,48 +15,76 @@ const (
 	contentTypeProblem = "application/problem+json"
 )
 
-// StatusOf returns the status of an error: that of its code, but 504 where the outcome is unknown.
-func StatusOf(err error) int {
-	if e, ok := errors.AsType[*statusError](err); ok {
-		return e.status
+// WriteProblem answers a request with an error, as a [Server] does: as problem details, with the status that [Status]
+// returns, Retry-After and WWW-Authenticate. It is for middleware around a Server. The error that it returns is why
+// nothing could be written.
+func WriteProblem(w http.ResponseWriter, err error) error {
+	status := Status(err)
+	body := leveret.EncodeProblem(err)
+	if usual := leveret.CodeOf(err).HTTPStatus(); usual != status { // the first member that says it is the status
+		body = bytes.Replace(body, []byte(`"status":`+strconv.Itoa(usual)), []byte(`"status":`+strconv.Itoa(status)), 1)
 	}
+	h := w.Header()
+	if after := retryAfter(err, status); after != "" {
+		h.Set("Retry-After", after)
+	}
+	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
+		h.Set("WWW-Authenticate", "Bearer")
+	}
+	return write(w, status, contentTypeProblem, body)
+}
+
+// Status returns the HTTP status of an error: 504 for a leveret.ErrOutcomeUnknown, whatever its code, and else that of
+// its code.
+func Status(err error) int {
 	if errors.Is(err, leveret.ErrOutcomeUnknown) {
 		return http.StatusGatewayTimeout
+	}
+	if r, ok := errors.AsType[*refusal](err); ok {
+		return r.status
 	}
 	return leveret.CodeOf(err).HTTPStatus()
 }
 
-// WriteError answers a request with an error, as a [Server] does: as a problem (RFC 9457), with Retry-After where trying
-// again makes sense. It is for middleware around a server.
-func WriteError(w http.ResponseWriter, _ *http.Request, err error) {
-	status := StatusOf(err)
-	body := leveret.EncodeProblem(err)
-	if status != leveret.CodeOf(err).HTTPStatus() {
-		members := make(map[string]json.RawMessage)
-		_ = json.Unmarshal(body, &members) // it is an object
-		members["status"] = json.RawMessage(strconv.Itoa(status))
-		if changed, err := json.Marshal(members); err == nil {
-			body = changed
-		}
+// retryAfter returns the seconds after which a client should try again; nothing where it need not.
+func retryAfter(err error, status int) string {
+	delay := leveret.RetryDelay(err)
+	if delay == 0 && status == http.StatusServiceUnavailable {
+		delay = time.Second
 	}
-	h := w.Header()
-	switch after := leveret.RetryDelay(err); {
-	case after > 0:
-		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
-	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
-		h.Set("Retry-After", "1")
-	case status == http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", "Bearer")
+	if delay == 0 {
+		return ""
 	}
-	write(w, status, contentTypeProblem, body)
+	return strconv.FormatInt(int64((delay+time.Second-1)/time.Second), 10)
 }
 
-func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+// A refusal is an error for which HTTP has a better status than its code's.
+type refusal struct {
+	status int
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refuse(status int, code leveret.Code, format string, args ...any) error {
+	return &refusal{status, leveret.Errorf(code, format, args...)}
+}
+
+// write writes a whole answer. Answers belong to one client and one moment: nothing may keep them.
+func write(w http.ResponseWriter, status int, contentType string, body []byte) error {
 	h := w.Header()
+	h["Cache-Control"] = noStore
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return nil
+	}
 	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // there is nobody left to report an error to
+	_, err := w.Write(body)
+	if errors.Is(err, http.ErrBodyNotAllowed) { // the answer to HEAD
+		return nil
+	}
+	return err
 }

@@ -2,24 +2,17 @@ package httprpc
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
-	"regexp"
+	"slices"
 	"strconv"
-	"strings"
-	"time"
 
-	"github.com/google/uuid"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
@@ -27,215 +20,182 @@ import (
 	"github.com/leveretmq/leveret/pkg/rpc"
 )
 
-// DefaultMaxBody is the size in bytes over which a body is refused, unless configured otherwise.
-const DefaultMaxBody = 1 << 20
-
 // ServerConfig says how requests are served. The zero value of a field is its default.
 type ServerConfig struct {
-	// Title and Version are those of the OpenAPI document. Default the service's name, and "0".
+	// Title and Version name the API in its OpenAPI document. Default: the service's name, and "0".
 	Title, Version string
-	// Routes refine how requests are served. Every request that the service answers is served, with or without one.
+	// Routes are what is served. Default: every request that the service answers, each under its own pattern.
 	Routes []Route
-	// Strict refuses a body with a field that the payload does not have. Default: it is ignored, since a caller may be
-	// newer; set it at the edge, where it is more likely a mistake.
+	// Strict refuses a body that has fields which the payload does not have. By default they are ignored: a client may be
+	// newer. Parameters that are no fields are refused always.
 	Strict bool
-	// Bearer says in the OpenAPI document that routes that are not Public need a bearer token. Checking it is left to
-	// middleware around the server.
-	Bearer bool
-	// MaxBody is the size in bytes over which a body is refused. Default [DefaultMaxBody].
+	// MaxBody is how many bytes a body may have. Default 1 MiB.
 	MaxBody int64
-	// Instance names this process in Leveret-Answered-By, after the service's name and an @. Default the host and the
-	// process id.
+	// Bearer says in the OpenAPI document that routes which are not Public need a bearer token. Checking it is up to
+	// middleware, around the server or around the handlers.
+	Bearer bool
+	// Instance is what answers carry as Leveret-Answered-By, after the service's name. Default "host/pid".
 	Instance string
-	// Logger logs replies that could not be written, at the level debug. Default slog.Default().
-	Logger *slog.Logger
-	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. A trace that comes in is
-	// handed on in any case.
+	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. Incoming traces are
+	// propagated always.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
+	// Logger logs requests that failed on this side, with a status from 500. Default slog.Default().
+	Logger *slog.Logger
 }
 
-// A Server serves the requests of handlers over HTTP. It is an http.Handler, to be put into an http.Server, on its own
-// or below middleware. Beside the requests it serves GET /openapi.json. It is safe for concurrent use.
+const (
+	defaultMaxBody = 1 << 20
+	documentPath   = "/openapi.json"
+)
+
+// A Server is an [http.Handler] that serves requests with the handlers of a service, and describes them in OpenAPI 3.1
+// under GET /openapi.json. Unknown paths are answered with 404, known ones with another method with 405, both as
+// problem details. It is safe for concurrent use.
+//
+// Time limits for slow clients are those of the [http.Server]: set ReadHeaderTimeout and IdleTimeout. The body of a
+// request has to arrive within the request's own deadline.
 type Server struct {
 	handlers   *leveret.Handlers
 	config     ServerConfig
-	answeredBy string
-	mux        *http.ServeMux
-	root       http.Handler
+	answeredBy []string       // the value of a header
+	mux        *http.ServeMux // the routes, and what answers all else
+	routes     *http.ServeMux // the routes alone, which know what methods a path has
+	outer      http.Handler   // mux, observed
+	observed   bool
 	document   []byte
 }
 
-// NewServer makes a server. All that is wrong with the handlers and the routes is one error.
+// NewServer makes a server. The error joins all that is wrong: with the handlers, as leveret.Handlers.Err has it, and
+// with each route.
 func NewServer(h *leveret.Handlers, config ServerConfig) (*Server, error) {
 	if err := h.Err(); err != nil {
-		return nil, err
+		return nil, leveret.Errorf(leveret.InvalidArgument, "%w", err)
 	}
-	service := h.Service()
-	config.Title = cmp.Or(config.Title, service.Name())
-	config.Version = cmp.Or(config.Version, "0")
-	config.MaxBody = cmp.Or(config.MaxBody, DefaultMaxBody)
-	config.Logger = cmp.Or(config.Logger, slog.Default())
-	if config.Instance == "" {
-		host, _ := os.Hostname()
-		config.Instance = cmp.Or(host, "localhost") + "/" + strconv.Itoa(os.Getpid())
+	s := &Server{handlers: h, config: config, mux: http.NewServeMux(), routes: http.NewServeMux()}
+	s.config.Title = cmp.Or(config.Title, h.Service().Name())
+	s.config.Version = cmp.Or(config.Version, "0")
+	s.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
+	s.config.Logger = cmp.Or(config.Logger, slog.Default())
+	s.answeredBy = []string{rpc.EncodeText(h.Service().Name() + "@" + cmp.Or(config.Instance, instance()))}
+	var errs []error
+	if s.config.MaxBody < 0 {
+		errs = append(errs, fmt.Errorf("MaxBody is %d; it must be positive", config.MaxBody))
 	}
-	s := &Server{handlers: h, config: config, answeredBy: rpc.EncodeText(service.Name() + "@" + config.Instance), mux: http.NewServeMux()}
-	all, err := routes(service, config.Routes)
-	if err != nil {
-		return nil, err
-	}
-	errs := []error{register(s.mux, "GET /openapi.json", http.HandlerFunc(s.describe))}
-	for _, rt := range all {
-		errs = append(errs, register(s.mux, rt.Pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })))
+	endpoints, err := s.endpoints()
+	errs = append(errs, err, s.register("GET "+documentPath, http.HandlerFunc(s.serveDocument)))
+	for _, e := range endpoints {
+		errs = append(errs, s.register(e.pattern.text, e))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return nil, leveret.Errorf(leveret.InvalidArgument, "%w", err)
 	}
-	if s.document, err = openAPI(config, all); err != nil {
-		return nil, err
+	s.mux.HandleFunc("/", s.serveUnknown)
+	if s.document, err = s.describe(endpoints); err != nil {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "%w", err)
 	}
-	s.root = s.observed(http.HandlerFunc(s.dispatch))
+	s.observe()
 	return s, nil
 }
 
-// register registers a handler, and returns why it cannot: the mux panics.
-func register(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("the pattern %q: %v", pattern, v)
+func instance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return host[:min(len(host), 80)] + "/" + strconv.Itoa(os.Getpid())
+}
+
+// endpoints returns what the routes lead to, in the order of their contracts' names.
+func (s *Server) endpoints() (all []*endpoint, err error) {
+	answered := s.handlers.Service().Contracts(leveret.RoleAnswers)
+	routes := s.config.Routes
+	if len(routes) == 0 {
+		for _, c := range answered {
+			routes = append(routes, Route{Contract: c})
 		}
-	}()
-	mux.Handle(pattern, h)
+	}
+	var errs []error
+	seen := make(map[leveret.Contract]bool)
+	for i, r := range routes {
+		if r.Contract == nil || !slices.Contains(answered, r.Contract) {
+			errs = append(errs, fmt.Errorf("route %d: the service %q does not answer %s", i, s.handlers.Service().Name(), r.name()))
+			continue
+		}
+		if seen[r.Contract] {
+			errs = append(errs, fmt.Errorf("route %d: %s has a route already", i, r.name()))
+			continue
+		}
+		seen[r.Contract] = true
+		e, err := newEndpoint(s, r)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("route %d: %s: %w", i, r.name(), err))
+			continue
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *endpoint) int { return cmp.Compare(a.spec.Name, b.spec.Name) })
+	return all, errors.Join(errs...)
+}
+
+// register adds a route. Two that no request could tell apart are an error.
+func (s *Server) register(text string, h http.Handler) error {
+	if err := registers(s.routes, text); err != nil {
+		return err
+	}
+	s.mux.Handle(text, h)
 	return nil
 }
 
-var w3c = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
-
-// observed hands on the trace of a request, and makes spans and metrics where providers are configured.
-func (s *Server) observed(next http.Handler) http.Handler {
+// observe puts OpenTelemetry around the routes, if that is wanted.
+func (s *Server) observe() {
+	s.outer = s.mux
 	if s.config.TracerProvider == nil && s.config.MeterProvider == nil {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			next.ServeHTTP(w, r.WithContext(w3c.Extract(r.Context(), propagation.HeaderCarrier(r.Header))))
-		})
+		return
 	}
-	return otelhttp.NewHandler(next, "http", otelhttp.WithPropagators(w3c),
+	s.observed = true
+	s.outer = otelhttp.NewHandler(s.mux, s.handlers.Service().Name(), otelhttp.WithPropagators(w3c{}),
 		otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](s.config.TracerProvider, nooptrace.NewTracerProvider())),
-		otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](s.config.MeterProvider, noopmetric.NewMeterProvider())))
+		otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](s.config.MeterProvider, noopmetric.NewMeterProvider())),
+		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))
 }
 
-// ServeHTTP serves one request. It returns when its handler has.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.root.ServeHTTP(w, r) }
+// ServeHTTP serves one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.outer.ServeHTTP(w, r) }
 
-// dispatch leads a request to its route, and answers one that has none with a problem.
-func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
-	refuse, pattern := s.mux.Handler(r)
-	if pattern != "" {
-		s.mux.ServeHTTP(w, r)
-		return
+// serveUnknown answers what no route matches.
+func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	w.Header()[rpc.AnsweredBy] = s.answeredBy
+	err := refuse(http.StatusNotFound, leveret.NotFound, "there is nothing under this path; GET %s says what there is", documentPath)
+	if allow := s.allowed(r); allow != "" {
+		w.Header().Set("Allow", allow)
+		err = refuse(http.StatusMethodNotAllowed, leveret.Unimplemented, "this path does not have the method; it has %s", allow)
 	}
-	answer := &header{header: w.Header()}
-	refuse.ServeHTTP(answer, r) // 404, or 405 with Allow
-	err := leveret.Errorf(leveret.NotFound, "there is nothing at this path; see /openapi.json")
-	if answer.status == http.StatusMethodNotAllowed {
-		err = leveret.Errorf(leveret.Unimplemented, "this path takes %s, not %s", w.Header().Get("Allow"), r.Method)
-	}
-	WriteError(w, r, &statusError{err, answer.status})
+	_ = WriteProblem(w, err) // it fails only where the client is gone
 }
 
-// header takes the header of a response, and drops the body.
-type header struct {
-	header http.Header
-	status int
+// allowed returns the methods that the path of a request has, as net/http lists them.
+func (s *Server) allowed(r *http.Request) string {
+	h, found := s.routes.Handler(r)
+	if found != "" {
+		return ""
+	}
+	answer := header{}
+	h.ServeHTTP(answer, r)
+	return http.Header(answer).Get("Allow")
 }
 
-func (h *header) Header() http.Header         { return h.header }
-func (h *header) Write(p []byte) (int, error) { return len(p), nil }
-func (h *header) WriteHeader(status int)      { h.status = status }
+// header is a response of which only the header counts.
+type header http.Header
 
-// serve serves a request of one route.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt *route) {
-	if span := trace.SpanFromContext(r.Context()); span.IsRecording() {
-		span.SetName(rt.Pattern)
-	}
-	w.Header().Set(rpc.AnsweredBy, s.answeredBy)
-	m, err := s.message(w, r, rt)
-	if err != nil {
-		WriteError(w, r, err)
-		return
-	}
-	w.Header().Set(rpc.Conversation, rpc.EncodeText(m.ConversationID))
-	if err := s.handlers.Process(r.Context(), m, nil).Err; err != nil {
-		WriteError(w, r, err)
-		return
-	}
-	s.reply(r.Context(), w, rt, m)
-}
+func (h header) Header() http.Header       { return http.Header(h) }
+func (header) Write(b []byte) (int, error) { return len(b), nil }
+func (header) WriteHeader(int)             {}
 
-// message returns the message that a request carries.
-func (s *Server) message(w http.ResponseWriter, r *http.Request, rt *route) (*leveret.Message, error) {
-	arrived := time.Now()
-	m, err := rpc.Read(r.Header.Get)
-	if err != nil {
-		return nil, err
-	}
-	timeout, err := rpc.ParseTimeout(r.Header.Get(rpc.Timeout), rt.spec.Timeout)
-	if err != nil {
-		return nil, err
-	}
-	m.Contract, m.Deadline = rt.Contract, arrived.Add(timeout)
-	if m.ID == "" {
-		m.ID = uuid.Must(uuid.NewV7()).String()
-	}
-	m.ConversationID = cmp.Or(m.ConversationID, m.ID)
-	m.Body, err = s.payload(w, r, rt)
-	return m, err
-}
-
-var inBraces = regexp.MustCompile(`\{([A-Za-z0-9_]+)\}`)
-
-// reply writes the answer to a request that was handled.
-func (s *Server) reply(ctx context.Context, w http.ResponseWriter, rt *route, m *leveret.Message) {
-	if rt.Location != "" {
-		location, err := fill(rt.Location, m.Reply)
-		if err != nil { // the request was handled all the same
-			s.config.Logger.WarnContext(ctx, "the Location of an answer cannot be made", "contract", rt.spec.Name, "error", err)
-		} else {
-			w.Header().Set("Location", location)
-		}
-	}
-	if rt.Status == http.StatusNoContent {
-		w.Header().Set("Cache-Control", "no-store")
-		w.WriteHeader(rt.Status)
-		return
-	}
-	write(w, rt.Status, contentTypeJSON, m.Reply)
-}
-
-// fill puts the fields of a reply into a path.
-func fill(template string, reply []byte) (string, error) {
-	var fields map[string]any
-	d := json.NewDecoder(strings.NewReader(string(reply)))
-	d.UseNumber()
-	if err := d.Decode(&fields); err != nil {
-		return "", err
-	}
-	var missing string
-	path := inBraces.ReplaceAllStringFunc(template, func(match string) string {
-		value, ok := fields[match[1:len(match)-1]]
-		if !ok {
-			missing = match
-		}
-		return url.PathEscape(fmt.Sprint(value))
-	})
-	if missing != "" {
-		return "", fmt.Errorf("the reply has no %s", missing)
-	}
-	return path, nil
-}
-
-// describe serves the OpenAPI document.
-func (s *Server) describe(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Access-Control-Allow-Origin", "*") // it holds no secrets
-	write(w, http.StatusOK, contentTypeJSON, s.document)
+func (s *Server) serveDocument(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h[rpc.AnsweredBy] = s.answeredBy
+	h.Set("Content-Type", contentTypeJSON)
+	h.Set("Content-Length", strconv.Itoa(len(s.document)))
+	_, _ = w.Write(s.document) // it fails only where the client is gone
 }

@@ -65,7 +65,8 @@ func (c Chart) Write(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" font-family="system-ui, sans-serif" font-size="12" fill="#1e293b">
 <title>%s</title>
 <rect width="100%%" height="100%%" fill="#ffffff"/>
-<defs><pattern id="hatched" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="#e2e8f0"/><rect width="3" height="6" fill="#94a3b8"/></pattern></defs>
+<defs><pattern id="hatched" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+<rect width="6" height="6" fill="#e2e8f0"/><rect width="3" height="6" fill="#94a3b8"/></pattern></defs>
 <text x="16" y="26" font-size="17" font-weight="600">%s</text>
 <text x="16" y="46" fill="#475569">%s</text>
 %s</svg>

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,7 @@ func (l ClosedLoop) Run(ctx context.Context, do func(ctx context.Context, n int6
 	}()
 	phase.Store(over)
 	<-ended
-	return w, errors.Join(append(errs, err)...)
+	return w, errors.Join(slices.Concat(errs, []error{err})...)
 }
 
 func called(f func() error) error {

@@ -56,7 +56,7 @@ func TestAClosedLoopEndsWithItsContext(t *testing.T) {
 		for _, after := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 5 * time.Second} {
 			ctx, cancel := context.WithTimeout(t.Context(), after)
 			loop := measure.ClosedLoop{InFlight: 2, Warm: 300 * time.Millisecond, For: time.Second}
-			_, err := loop.Run(ctx, func(ctx context.Context, _ int64) error {
+			_, err := loop.Run(ctx, func(_ context.Context, _ int64) error {
 				time.Sleep(900 * time.Millisecond)
 				return nil
 			})

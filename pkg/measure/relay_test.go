@@ -39,7 +39,7 @@ func dial(ctx context.Context, t *testing.T, addr string) *net.TCPConn {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	return conn.(*net.TCPConn) //nolint:forcetypeassert // tcp
+	return conn.(*net.TCPConn)
 }
 
 func TestRelay(t *testing.T) {

@@ -2,9 +2,11 @@ package rpc
 
 import (
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -40,25 +42,32 @@ var traceHeaders = [...]string{"traceparent", "tracestate", "baggage"}
 // out, since [Read] takes the one for the other. An error is one of m's fields that cannot travel; it has the code
 // InvalidArgument.
 func Write(m *leveret.Message, service string, set func(name, value string)) error {
+	conversation := m.ConversationID
+	if conversation == m.ID { // which is what Read takes it for
+		conversation = ""
+	}
 	for _, f := range [...]struct{ name, value string }{
-		{IdempotencyKey, m.ID}, {Conversation, m.ConversationID}, {Causation, m.CausationID}, {AppID, service},
+		{IdempotencyKey, m.ID}, {Conversation, conversation}, {Causation, m.CausationID}, {AppID, service},
 	} {
 		if len(f.value) > MaxText {
 			return leveret.Errorf(leveret.InvalidArgument, "%s has %d bytes; it may have %d", f.name, len(f.value), MaxText)
 		}
-		if f.value != "" && (f.name != Conversation || f.value != m.ID) {
+		if !utf8.ValidString(f.value) {
+			return leveret.Errorf(leveret.InvalidArgument, "%s is not UTF-8", f.name)
+		}
+		if f.value != "" {
 			set(f.name, EncodeText(f.value))
 		}
 	}
 	if !m.SentAt.IsZero() {
 		set(SentAt, m.SentAt.UTC().Format(time.RFC3339Nano))
 	}
-	own := make(map[string]any, len(m.Headers))
-	for name, value := range m.Headers {
-		own[name] = value
+	if len(m.Headers) == 0 {
+		return nil
 	}
+	own := maps.Clone(m.Headers)
 	for _, name := range traceHeaders {
-		if value, ok := own[name].(string); ok {
+		if value, ok := own[name].(string); ok && printable(value) {
 			set(name, value)
 		}
 		delete(own, name)
@@ -76,6 +85,11 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 	}
 	set(Headers, text)
 	return nil
+}
+
+// printable reports whether a value can be a header as it is. A trace that cannot is malformed anyway.
+func printable(value string) bool {
+	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c >= 0x7f })
 }
 
 // Read returns the message that a request's metadata describes, without its contract, body and deadline. get returns

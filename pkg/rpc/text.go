@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,11 +93,11 @@ func unpercent(s string) (string, error) {
 		case c == '"', c < ' ', c >= 0x7f:
 			return "", fmt.Errorf("%q cannot stand in a display string", c)
 		case c == '%':
-			var decoded byte
-			if n, err := fmt.Sscanf(s[i+1:min(i+3, len(s))], "%02x", &decoded); n != 1 || err != nil || i+3 > len(s) {
+			decoded, err := hex.DecodeString(s[i+1 : min(i+3, len(s))])
+			if err != nil || len(decoded) != 1 {
 				return "", errors.New("two hexadecimal digits must follow a per cent sign")
 			}
-			b.WriteByte(decoded)
+			b.WriteByte(decoded[0])
 			i += 2
 		default:
 			b.WriteByte(c)

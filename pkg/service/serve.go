@@ -66,12 +66,12 @@ func (l *life) linger(failed <-chan error) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-failed: // which the function's end reports
+	case <-failed: //nolint:errcheck // the function's end reports it
 	}
 }
 
-// drainLimit is how long the worker and the servers may each take to end: the drain time, the time after which a handler counts as stuck,
-// and a margin for the broker to answer.
+// drainLimit is how long the worker and the servers may each take to end: the drain time, the time after which a handler
+// counts as stuck, and a margin for the broker to answer.
 func (l *life) drainLimit() time.Duration {
 	return l.settings.worker.DrainTimeout + l.settings.worker.StuckAfter + 15*time.Second
 }

@@ -145,7 +145,7 @@ func findToken(ctx context.Context, q store.Querier, hash []byte) (*refreshToken
 func (s *Store) removeExpired(ctx context.Context, now time.Time, limit int) (removed int64, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
 		for _, table := range [...]string{"refresh_tokens", "sessions"} {
-			r, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE rowid IN (SELECT rowid FROM "+table+
+			r, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE rowid IN (SELECT rowid FROM "+table+ //nolint:gosec // one of two words
 				" WHERE expires_at <= ? LIMIT ?)", store.Micros(now), limit)
 			if err != nil {
 				return fmt.Errorf("remove what has expired: %w", err)

@@ -62,12 +62,12 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p, err = e.verifier.Verify(r.Context(), access)
 		}
 		if err != nil {
-			httprpc.WriteError(w, r, err)
+			_ = httprpc.WriteProblem(w, err) // it fails only where the client is gone
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
 	case len(values) > 1:
-		httprpc.WriteError(w, r, leveret.Errorf(leveret.InvalidArgument, "there are %d Authorization headers; send one", len(values)))
+		_ = httprpc.WriteProblem(w, leveret.Errorf(leveret.InvalidArgument, "there are %d Authorization headers; send one", len(values))) // it fails only where the client is gone
 		return
 	}
 	e.server.ServeHTTP(w, r)

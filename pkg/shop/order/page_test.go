@@ -44,9 +44,10 @@ func TestList(t *testing.T) {
 		all[b.placeAt(t, "c-1", start.Add(time.Duration(i/3)*time.Second))] = true
 		b.placeAt(t, "c-2", start)
 	}
-	page, next := b.page(t, queues.ListOrdersRequest{CustomerID: "c-1"})
+	page, _ := b.page(t, queues.ListOrdersRequest{CustomerID: "c-1"})
 	require.Len(t, page, queues.DefaultPage)
 
+	var next string
 	seen := map[string]bool{}
 	var times []time.Time
 	page, next = b.page(t, queues.ListOrdersRequest{CustomerID: "c-1", Limit: 7})

@@ -116,7 +116,7 @@ func caller(rt *service.Runtime, over, to string) (leveret.Caller, error) {
 			Service: from, URLs: where.http, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
 		})
 		if err == nil {
-			rt.Close("HTTP to "+to, func() error { c.Close(); return nil })
+			rt.Close("HTTP to "+to, c.Close)
 		}
 		return c, err
 	case overGRPC:

@@ -89,7 +89,8 @@ func printDev(app *cli.App, s *system) {
   the REST API, once all services are ready (described in %[2]s/openapi.json):
   curl -s %[2]s/users -H 'Content-Type: application/json' -d '{"email":"me@example.com","name":"Me","password":"correct horse"}'
   TOKEN=$(curl -s %[2]s/log-in -H 'Content-Type: application/json' -d '{"email":"me@example.com","password":"correct horse"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-  curl -si %[2]s/orders -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"card_token":"tok_visa","lines":[{"sku":"TEA-GREEN","quantity":2,"unit_price":{"amount":999,"currency":"EUR"}}]}'
+  curl -si %[2]s/orders -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+    -d '{"card_token":"tok_visa","lines":[{"sku":"TEA-GREEN","quantity":2,"unit_price":{"amount":999,"currency":"EUR"}}]}'
 `, name, s.gatewayURL())
 }
 

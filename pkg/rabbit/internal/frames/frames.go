@@ -136,7 +136,7 @@ func readable(frame []byte) []byte {
 	if size > len(frame) || end > len(frame)-1 {
 		return frame
 	}
-	if mend(frame[at+4:end], true, 0) == errTooMany {
+	if errors.Is(mend(frame[at+4:end], true, 0), errTooMany) {
 		return replaceTable(frame, at, end)
 	}
 	return frame

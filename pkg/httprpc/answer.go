@@ -1,0 +1,92 @@
+package httprpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// An answer is what came back, from the other side or from a gateway between.
+type answer struct {
+	spec     leveret.Spec
+	response *http.Response
+	body     []byte
+}
+
+// reply sets the reply in the message.
+func (a answer) reply(m *leveret.Message) error {
+	if len(bytes.TrimSpace(a.body)) == 0 {
+		m.Reply = []byte("{}") // 204, for instance
+		return nil
+	}
+	if !isJSON(a.response.Header.Get("Content-Type")) {
+		return leveret.Errorf(leveret.Internal, "%w", &kindError{
+			leveret.ErrOutcomeUnknown,
+			fmt.Sprintf("outcome unknown: %s: the reply is not JSON; its Content-Type is %q", a.spec.Name, a.response.Header.Get("Content-Type")), nil,
+		})
+	}
+	m.Reply = a.body
+	return nil
+}
+
+// problem returns the error of the other side; of one that has no code, with that of the status.
+func (a answer) problem() error {
+	kind, _, err := mime.ParseMediaType(a.response.Header.Get("Content-Type"))
+	var members map[string]json.RawMessage
+	if err != nil || kind != contentTypeProblem || json.Unmarshal(a.body, &members) != nil {
+		return a.foreign()
+	}
+	err = leveret.DecodeProblem(a.body)
+	if e, ok := errors.AsType[*leveret.Error](err); ok && members["code"] == nil {
+		e.Code = codeOf(a.response.StatusCode)
+	}
+	return err
+}
+
+// foreign returns the error of an answer that is not the other side's: a gateway's, or a stranger's.
+func (a answer) foreign() error {
+	status := a.response.StatusCode
+	text := fmt.Sprintf("%s: an answer with the status %d that is no problem: not from the other side, or not from its API", a.spec.Name, status)
+	code := codeOf(status)
+	var err error
+	switch status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		// A gateway may have passed the request on before it lost the other side: some answer even that with 503.
+		err = leveret.Errorf(code, "%w", &kindError{leveret.ErrOutcomeUnknown, "outcome unknown: " + text, nil})
+	default:
+		err = leveret.Errorf(code, "%s", text)
+	}
+	if after, _ := strconv.Atoi(a.response.Header.Get("Retry-After")); after > 0 {
+		err = leveret.RetryAfter(time.Duration(min(after, 24*60*60))*time.Second, err)
+	}
+	return err
+}
+
+// codeOf returns the code for the status of an answer without one, by gRPC's mapping, but for those that mean more.
+func codeOf(status int) leveret.Code {
+	switch status {
+	case http.StatusBadRequest:
+		return leveret.Internal // what this side sends is right for the other one
+	case http.StatusUnauthorized:
+		return leveret.Unauthenticated
+	case http.StatusForbidden:
+		return leveret.PermissionDenied
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return leveret.Unimplemented
+	case http.StatusRequestEntityTooLarge:
+		return leveret.InvalidArgument
+	case http.StatusTooManyRequests:
+		return leveret.ResourceExhausted
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return leveret.Unavailable
+	default:
+		return leveret.Unknown
+	}
+}

@@ -1,0 +1,93 @@
+package httprpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+
+	"github.com/leveretmq/leveret/pkg/schema"
+)
+
+// schemaSet holds the schemas of a document by name.
+type schemaSet map[string]json.RawMessage
+
+// A namedSchema is one of a document.
+type namedSchema struct {
+	name string
+	raw  json.RawMessage
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
+
+// add adds the schema of a type, and those it refers to, under the names of their types. Where different types have one
+// name, those of the later contract are put under its own.
+func (s schemaSet) add(t reflect.Type, contract, role string) (namedSchema, error) {
+	described, err := schema.Of(t)
+	if err != nil {
+		return namedSchema{}, err
+	}
+	name := base(t).Name()
+	if !plainName.MatchString(name) || base(t).PkgPath() == "" {
+		name = contract + "." + role
+	}
+	for _, space := range []string{"", contract + ".", contract + "." + role + "."} {
+		parts, err := described.Components(components + "schemas/" + space)
+		if err != nil {
+			return namedSchema{}, err
+		}
+		root := parts[""]
+		delete(parts, "")
+		parts[name] = root
+		if s.take(space, parts) {
+			return namedSchema{space + name, root}, nil
+		}
+	}
+	return namedSchema{}, fmt.Errorf("%s: the document has another schema under the name %q", contract, contract+"."+role+"."+name)
+}
+
+// take adds schemas, unless one of their names is taken for another.
+func (s schemaSet) take(space string, parts map[string]json.RawMessage) bool {
+	for name, part := range parts {
+		if have, taken := s[space+name]; taken && !bytes.Equal(have, part) {
+			return false
+		}
+	}
+	for name, part := range parts {
+		s[space+name] = part
+	}
+	return true
+}
+
+func (n namedSchema) ref() object { return ref("schemas", n.name) }
+
+// fields returns the schemas of the fields, and the names of those that are required.
+func (n namedSchema) fields() (properties map[string]json.RawMessage, required []string, err error) {
+	var root struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+		Required   []string                   `json:"required"`
+	}
+	err = json.Unmarshal(n.raw, &root)
+	return root.Properties, root.Required, err
+}
+
+// without returns the schema without some of its fields; where there are none, a reference.
+func (n namedSchema) without(names []string) (object, error) {
+	if len(names) == 0 {
+		return n.ref(), nil
+	}
+	properties, required, err := n.fields()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		delete(properties, name)
+	}
+	rest := object{"type": "object", "properties": properties}
+	if required = slices.DeleteFunc(required, func(name string) bool { return slices.Contains(names, name) }); len(required) > 0 {
+		rest["required"] = required
+	}
+	return rest, nil
+}
