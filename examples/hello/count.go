@@ -70,10 +70,10 @@ func newCaller(ctx context.Context, app *cli.App) (leveret.Caller, func() error,
 	switch to.Transport {
 	case "http":
 		c, err := httprpc.NewCaller(httprpc.CallerConfig{Service: Guest, URLs: to.URLs})
-		return c, func() error { c.Close(); return nil }, err
+		return c, c.Close, err
 	case "grpc":
 		c, err := grpcrpc.NewCaller(grpcrpc.CallerConfig{Service: Guest, Addresses: to.Addresses}, CountMethod)
-		return c, func() error { return c.Close() }, err
+		return c, c.Close, err
 	default:
 		conn, err := app.Connect(ctx)
 		if err != nil {

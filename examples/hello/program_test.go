@@ -103,6 +103,5 @@ func TestProgram(t *testing.T) {
 		require.ErrorIs(t, err, leveret.NotFound)
 		require.True(t, leveret.IsRemote(err))
 	}
-	overHTTP.Close()
-	require.NoError(t, errors.Join(overGRPC.Close(), client.Close(ctx), conn.Close(ctx)))
+	require.NoError(t, errors.Join(overHTTP.Close(), overGRPC.Close(), client.Close(ctx), conn.Close(ctx)))
 }
