@@ -17,6 +17,7 @@ type Config struct {
 	Log       Log       `config:"log"`
 	Telemetry Telemetry `config:"telemetry"`
 	Health    Health    `config:"health"`
+	CLI       CLI       `config:"cli"`
 	Data      Data      `config:"data"`
 	Database  Database  `config:"database"`
 }
@@ -61,6 +62,11 @@ type Telemetry struct {
 type Health struct {
 	Address    string        `config:"address"`
 	DrainDelay time.Duration `config:"drain_delay"`
+}
+
+// CLI holds the settings of the command line.
+type CLI struct {
+	RevealSecrets bool `config:"reveal_secrets"`
 }
 
 // Data holds the settings for files.

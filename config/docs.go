@@ -13,6 +13,8 @@ func Markdown(keys []Key) string {
 		flag := "none: a secret"
 		if name := k.FlagName(); name != "" {
 			flag = "`--" + name + "`"
+		} else if k.NoFlag {
+			flag = "none: a right"
 		}
 		def := ""
 		if k.Default != "" {

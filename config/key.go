@@ -26,6 +26,8 @@ type Key struct {
 	// Secret marks a value that is never shown and has no flag. A secret key automatically has a twin, with the suffix
 	// "_file", that names a file containing the value.
 	Secret bool
+	// NoFlag leaves the flag out. It is for a right, which a person should not get by typing it.
+	NoFlag bool
 	// OneOf lists the allowed values. If empty, any value is allowed.
 	OneOf []string
 	// Check validates a value, which has the Go type of the key's [Type]. Its error must not contain the value of a
@@ -45,10 +47,10 @@ func (k Key) EnvName() string {
 	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(k.Name, ".", "_"))
 }
 
-// FlagName returns the name of the flag that sets the key: broker-tls-ca-file. It is empty for a secret, because other
-// users of the machine can see flags in the list of processes.
+// FlagName returns the name of the flag that sets the key: broker-tls-ca-file. It is empty for a key with NoFlag, and for
+// a secret, because other users of the machine can see flags in the list of processes.
 func (k Key) FlagName() string {
-	if k.Secret {
+	if k.Secret || k.NoFlag {
 		return ""
 	}
 	return strings.NewReplacer(".", "-", "_", "-").Replace(k.Name)

@@ -89,6 +89,11 @@ func Keys() []Key {
 		{Name: "health.address", Type: String, Default: "127.0.0.1:8090", Check: listenAddress, Usage: "where to serve /healthz, /readyz and /metrics; port 0 takes a free port, off disables them"},
 		{Name: "health.drain_delay", Type: Duration, Default: "0s", Usage: "how long to go on serving over HTTP and gRPC after /readyz has begun to fail, for load balancers to notice"},
 
+		{
+			Name: "cli.reveal_secrets", Type: Bool, NoFlag: true,
+			Usage: "the right to see secret fields of payloads, with --reveal-secrets; the command line logs its use. Services do not need it",
+		},
+
 		{Name: "data.dir", Type: String, Usage: "the folder for files; default: $XDG_DATA_HOME/leveret, ~/.local/share/leveret"},
 		{Name: "database.url", Type: URL, Check: sqliteURL, Usage: "the database, as sqlite:/path/to/file.db; default: <service>.db in data.dir"},
 	})

@@ -158,13 +158,14 @@ func TestEverySourceOfEveryKey(t *testing.T) {
 			t.Setenv(k.EnvName(), inEnv)
 			check(parse(t, s), inEnv, config.FromEnv, k.EnvName())
 
-			if k.Secret {
+			if k.Secret || k.NoFlag {
 				require.Empty(t, k.FlagName())
+				require.Nil(t, parse(t, s).Lookup(strings.NewReplacer(".", "-", "_", "-").Replace(k.Name)))
 			} else {
 				check(parse(t, s, "--"+k.FlagName()+"="+inFlag), inFlag, config.FromFlag, "--"+k.FlagName())
 			}
 
-			if !k.Secret {
+			if !k.Secret && !k.NoFlag {
 				options.Overrides = map[string]string{k.Name: inFile}
 				check(parse(t, s, "--"+k.FlagName()+"="+inFlag), inFile, config.FromProgram, "the program")
 			}

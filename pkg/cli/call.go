@@ -20,6 +20,7 @@ type callOptions struct {
 	payloadOptions
 	headers []string
 	timeout time.Duration
+	reveal  bool
 }
 
 func (a *App) callCommand() *cobra.Command {
@@ -44,6 +45,7 @@ func (a *App) callCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.headers, "header", "H", nil, "set a header, as `name=value`; repeatable")
 	f.DurationVar(&o.timeout, "timeout", 0, "how long to wait for the reply (default: the contract's timeout)")
+	revealFlag(cmd, &o.reveal)
 	return cmd
 }
 
@@ -63,6 +65,10 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 		o.timeout = spec.Timeout
 	}
 	headers, err := parseHeaders(o.headers)
+	if err != nil {
+		return err
+	}
+	d, err := a.discretion("call "+spec.Name, o.reveal)
 	if err != nil {
 		return err
 	}
@@ -92,11 +98,11 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	if err != nil {
 		return a.explainCall(spec, o.timeout, elapsed, m.AnsweredBy, err)
 	}
-	return a.printReply(spec, m, elapsed)
+	return a.printReply(spec, m, elapsed, d)
 }
 
 // printReply prints the reply. It may be anything: the service need not be one of ours.
-func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration) error {
+func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration, d *discretion) error {
 	from := term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service"))
 	reply, err := schema.Of(spec.Reply)
 	if err != nil {
@@ -105,9 +111,11 @@ func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Dur
 	if _, err = reply.Check(m.Reply); err != nil {
 		err = fmt.Errorf("%s sent a reply that does not fit %s: %w", from, spec.Name, err)
 	}
+	shown := d.show(reply, m.Reply)
+	d.log()
 	if !json.Valid(m.Reply) {
 		if a.Format() == FormatText {
-			_ = a.Printf("%s", term.Printable(string(m.Reply)))
+			_ = a.Printf("%s", term.Printable(string(shown)))
 		}
 		return Fail(ExitAnswered, "", "%w", err)
 	}
@@ -115,7 +123,7 @@ func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Dur
 		a.Warn("%s", term.Printable(err.Error()))
 	}
 	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
-	if err := writeRaw(a.IO.Out, m.Reply, indent); err != nil {
+	if err := writeRaw(a.IO.Out, shown, indent); err != nil {
 		return err
 	}
 	if a.Format() == FormatText {

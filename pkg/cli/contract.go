@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,9 @@ var verbs = map[leveret.Kind]string{leveret.KindCommand: "send", leveret.KindEve
 // contract finds a contract of one kind, or of any kind if that is 0.
 func (a *App) contract(name string, kind leveret.Kind) (leveret.Contract, error) {
 	c, ok := a.Catalog.Lookup(name)
+	if !ok && strings.ContainsAny(name, "{}[]\":") { // which may hold a secret
+		return nil, usage(a.Name+" contracts", "the contract is missing: its name comes before the payload")
+	}
 	if !ok {
 		return nil, Fail(ExitNotFound, a.Name+" contracts", "there is no contract %q%s", name, schema.DidYouMean(name, a.contractNames(kind)))
 	}

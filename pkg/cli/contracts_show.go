@@ -30,12 +30,14 @@ type contractDetails struct {
 	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
 	Example    json.RawMessage `json:"example"`
 
-	spec leveret.Spec
+	spec     leveret.Spec
+	sendable json.RawMessage // the example with placeholders instead of "[secret]"
 }
 
 type contractsShowOptions struct {
 	name            string
 	schema, example bool
+	reveal          bool
 }
 
 func (a *App) contractsShowCommand() *cobra.Command {
@@ -53,7 +55,8 @@ func (a *App) contractsShowCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&o.schema, "schema", false, "print only the JSON Schema")
-	cmd.Flags().BoolVar(&o.example, "example", false, "print only the example payload")
+	cmd.Flags().BoolVar(&o.example, "example", false, "print only the example payload, with placeholders for secrets")
+	revealFlag(cmd, &o.reveal)
 	return cmd
 }
 
@@ -65,22 +68,29 @@ func (a *App) showContract(o contractsShowOptions) error {
 	if err != nil {
 		return err
 	}
-	d, err := a.details(c)
+	shown, err := a.discretion("contracts show "+o.name, o.reveal)
 	if err != nil {
 		return err
+	}
+	d, err := a.details(c, shown)
+	if err != nil {
+		return err
+	}
+	if !o.schema {
+		shown.log()
 	}
 	switch {
 	case o.schema:
 		return a.PrintJSON(d.Schema)
 	case o.example:
-		return a.PrintJSON(d.Example)
+		return a.PrintJSON(d.sendable)
 	case a.Format() != FormatText:
 		return a.PrintJSON(d)
 	}
 	return a.printDetails(d)
 }
 
-func (a *App) details(c leveret.Contract) (*contractDetails, error) {
+func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, error) {
 	spec := c.Spec()
 	d := &contractDetails{
 		contractSummary: a.summary(c),
@@ -109,11 +119,9 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.Schema, d.Example = payload.JSON(), payload.Example()
-	if spec.Example != nil {
-		if d.Example, err = json.MarshalIndent(spec.Example, "", "  "); err != nil {
-			return nil, fmt.Errorf("the example of %s: %w", spec.Name, err)
-		}
+	d.Schema = payload.JSON()
+	if err := d.exemplify(payload, shown); err != nil {
+		return nil, err
 	}
 	if spec.Reply != nil {
 		reply, err := schema.Of(spec.Reply)
@@ -123,6 +131,25 @@ func (a *App) details(c leveret.Contract) (*contractDetails, error) {
 		d.ReplyShape = reply.JSON()
 	}
 	return d, nil
+}
+
+// exemplify makes the example, from that of the contract if there is one.
+func (d *contractDetails) exemplify(s *schema.Schema, shown *discretion) error {
+	example := s.Example()
+	d.sendable = example
+	if d.spec.Example != nil {
+		var err error
+		if example, err = json.MarshalIndent(d.spec.Example, "", "  "); err != nil {
+			return fmt.Errorf("the example of %s: %w", d.Name, err)
+		}
+		d.sendable = s.Placeholders(example)
+	}
+	d.Example = s.Redact(example)
+	if shown.reveal {
+		d.Example = shown.show(s, example)
+		d.sendable = d.Example
+	}
+	return nil
 }
 
 func (a *App) printDetails(d *contractDetails) error {
@@ -158,7 +185,7 @@ func (a *App) printDetails(d *contractDetails) error {
 	if _, err := a.IO.Out.Write([]byte(b.String())); err != nil {
 		return err
 	}
-	a.Note("\n%s %s %s %s '%s'", a.err.Paint(term.Dim, "try:"), a.Name, verbs[d.spec.Kind], d.Name, compact(d.Example))
+	a.Note("\n%s %s %s %s '%s'", a.err.Paint(term.Dim, "try:"), a.Name, verbs[d.spec.Kind], d.Name, compact(d.sendable))
 	return nil
 }
 

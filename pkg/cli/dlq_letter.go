@@ -39,22 +39,39 @@ type letterView struct {
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadText   *string         `json:"payload_text,omitempty"`
 	PayloadBase64 *string         `json:"payload_base64,omitempty"`
+
+	body []byte // the payload with its white space
 }
 
-func viewOf(number int, l *deadletter.Letter) letterView {
+// views returns letters as they are shown, and reports secrets that are.
+func (d *discretion) views(letters []numbered) ([]letterView, error) {
+	all := make([]letterView, len(letters))
+	for i, l := range letters {
+		body, err := d.letter(l.Letter)
+		if err != nil {
+			return nil, err
+		}
+		all[i] = viewOf(l.number, l.Letter, body)
+	}
+	d.log()
+	return all, nil
+}
+
+func viewOf(number int, l *deadletter.Letter, body []byte) letterView {
 	v := letterView{
 		Number: number, ID: l.ID, Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
 		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
 		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
 		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers)),
+		body: body,
 	}
-	switch text := string(l.Body); {
-	case json.Valid(l.Body):
-		v.Payload = json.RawMessage(compact(l.Body))
+	switch text := string(body); {
+	case json.Valid(body):
+		v.Payload = json.RawMessage(compact(body))
 	case utf8.ValidString(text):
 		v.PayloadText = &text
 	default:
-		encoded := base64.StdEncoding.EncodeToString(l.Body)
+		encoded := base64.StdEncoding.EncodeToString(body)
 		v.PayloadBase64 = &encoded
 	}
 	return v
@@ -149,8 +166,7 @@ func countText(n int) string {
 }
 
 // printLetter prints one letter in full, for a person.
-func (a *App) printLetter(l numbered) error {
-	v := viewOf(l.number, l.Letter)
+func (a *App) printLetter(v letterView) error {
 	var b strings.Builder
 	line := func(label, value string) {
 		if value != "" {
@@ -196,10 +212,10 @@ func (a *App) printLetter(l numbered) error {
 	}
 	switch {
 	case v.Payload != nil:
-		return writeRaw(a.IO.Out, l.Body, true)
+		return writeRaw(a.IO.Out, v.body, true)
 	case v.PayloadText != nil:
 		return a.Printf("%s\n", term.Printable(*v.PayloadText))
 	default:
-		return a.Printf("%d bytes that are not text; -o json prints them in base64\n", len(l.Body))
+		return a.Printf("%d bytes that are not text; -o json prints them in base64\n", len(v.body))
 	}
 }

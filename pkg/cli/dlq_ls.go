@@ -57,7 +57,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	if o.limit < 1 {
 		return usage("", "--limit is %d; it must be 1 or more", o.limit)
 	}
-	pick, err := parseWhere(o.where)
+	pick, err := parseWhere(o.where, &discretion{app: a})
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 	if o.limit < 0 {
 		return usage("", "--limit is %d; it must be 0 or more", o.limit)
 	}
-	pick, err := parseWhere(o.where)
+	pick, err := parseWhere(o.where, &discretion{app: a})
 	if err != nil {
 		return err
 	}

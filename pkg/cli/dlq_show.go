@@ -15,6 +15,7 @@ import (
 type dlqShowOptions struct {
 	queue, which, where string
 	limit               int
+	reveal              bool
 }
 
 func (a *App) dlqShowCommand() *cobra.Command {
@@ -35,6 +36,7 @@ func (a *App) dlqShowCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.where, "where", "", "show only dead letters that match this `expression`")
 	cmd.Flags().IntVar(&o.limit, "limit", 50, "show at most this many")
+	revealFlag(cmd, &o.reveal)
 	return cmd
 }
 
@@ -42,7 +44,11 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	if o.limit < 1 {
 		return usage("", "--limit is %d; it must be 1 or more", o.limit)
 	}
-	pick, err := parseWhere(o.where)
+	d, err := a.discretion("dlq show "+o.queue, o.reveal)
+	if err != nil {
+		return err
+	}
+	pick, err := parseWhere(o.where, d)
 	if err != nil {
 		return err
 	}
@@ -52,7 +58,7 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	}
 	defer a.close(ctx, conn.Close)
 	if o.which != "" {
-		return a.showOne(ctx, letters, o)
+		return a.showOne(ctx, letters, o, d)
 	}
 	most := max(readAtOnce, o.limit)
 	if pick != nil {
@@ -71,9 +77,11 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 		a.Note("no dead letters")
 		return nil
 	}
-	views := make([]letterView, len(found.letters))
-	for i, l := range found.letters {
-		views[i] = viewOf(l.number, l.Letter)
+	var views []letterView
+	if a.Format() != FormatText {
+		if views, err = d.views(found.letters); err != nil {
+			return err
+		}
 	}
 	if err := PrintList(a, views, func() *term.Table { return letterTable(found.letters) }); err != nil {
 		return err
@@ -85,7 +93,7 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 }
 
 // showOne shows the letter with an id, else the one with that number.
-func (a *App) showOne(ctx context.Context, letters *deadletter.Store, o dlqShowOptions) error {
+func (a *App) showOne(ctx context.Context, letters *deadletter.Store, o dlqShowOptions, d *discretion) error {
 	n, err := strconv.Atoi(o.which)
 	isNumber := err == nil
 	found, most := &reading{limit: 1, pick: func(l *deadletter.Letter) bool { return l.ID == o.which }}, everyLetter
@@ -104,9 +112,12 @@ func (a *App) showOne(ctx context.Context, letters *deadletter.Store, o dlqShowO
 	if i < 0 {
 		return Fail(ExitNotFound, fmt.Sprintf("%s dlq show %s", a.Name, o.queue), "%s has no dead letter %q; it has %d", o.queue, o.which, found.seen)
 	}
-	one := found.letters[i]
-	if a.Format() != FormatText {
-		return a.PrintJSON(viewOf(one.number, one.Letter))
+	one, err := d.views(found.letters[i : i+1])
+	if err != nil {
+		return err
 	}
-	return a.printLetter(one)
+	if a.Format() != FormatText {
+		return a.PrintJSON(one[0])
+	}
+	return a.printLetter(one[0])
 }

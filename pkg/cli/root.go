@@ -180,8 +180,11 @@ func Arguments(least, most int) cobra.PositionalArgs {
 		if most == 0 && len(args) > 0 {
 			return usage(cmd.CommandPath()+" --help", "%s takes no arguments, but got %q", cmd.CommandPath(), args[0])
 		}
+		if most > 0 && len(args) > most && strings.Contains(cmd.Use, "PAYLOAD") { // a part of which may be a secret
+			return usage(cmd.CommandPath()+" --help", "too many arguments; usage: %s. Quote a payload with single quotes, so that it is one argument", cmd.UseLine())
+		}
 		if most > 0 && len(args) > most {
-			return usage(cmd.CommandPath()+" --help", "too many arguments (%q); usage: %s. Quote a payload with single quotes, so that it is one argument", args[most], cmd.UseLine())
+			return usage(cmd.CommandPath()+" --help", "too many arguments (%q); usage: %s", args[most], cmd.UseLine())
 		}
 		return nil
 	}

@@ -33,6 +33,7 @@ type settings struct {
 	maxBody          int
 	replyQueue       bool
 	logLevel         slog.Level
+	revealSecrets    bool
 }
 
 // defaults are the CLI's own, different from a service's: a person does not wait forever, and does not read logs of
@@ -89,7 +90,7 @@ func (a *App) load(cmd *cobra.Command) error {
 		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
 		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
 		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
-		managementURL: c.Broker.ManagementURL,
+		managementURL: c.Broker.ManagementURL, revealSecrets: c.CLI.RevealSecrets,
 	}
 	if a.settings.tls, err = c.Broker.TLS.ClientConfig(); err != nil {
 		return usage("", "%w", err)

@@ -48,10 +48,11 @@ type where struct {
 	payload bool // the expression may use it
 	failed  int
 	first   error // of evaluating it
+	seen    func(*deadletter.Letter) []byte
 }
 
-// parseWhere reads --where.
-func parseWhere(text string) (*where, error) {
+// parseWhere reads --where. Its expression sees no more of a payload than d shows.
+func parseWhere(text string, d *discretion) (*where, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil //nolint:nilnil // nil selects all
 	}
@@ -62,7 +63,7 @@ func parseWhere(text string) (*where, error) {
 		}
 		return nil, usage("", "--where must be a condition: %w", err)
 	}
-	return &where{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env")}, nil
+	return &where{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env"), seen: d.seen}, nil
 }
 
 // picks returns whether the expression selects a letter. If evaluating it fails, because the payload is not an object
@@ -76,7 +77,7 @@ func (w *where) picks(l *deadletter.Letter) bool {
 		Age: age(l), Headers: l.Headers, Service: l.Service, Host: l.Host,
 	}
 	if w.payload {
-		decoder := json.NewDecoder(bytes.NewReader(l.Body))
+		decoder := json.NewDecoder(bytes.NewReader(w.seen(l)))
 		if decoder.Decode(&env.Payload) != nil || decoder.More() {
 			env.Payload = nil
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -35,7 +36,7 @@ func TestWhere(t *testing.T) {
 		`service == "inventory" && host matches "^here/"`:   true,
 		`headers.none == nil`:                               true,
 	} {
-		w, err := parseWhere(text)
+		w, err := parseWhere(text, &discretion{app: &App{Catalog: leveret.NewCatalog()}})
 		require.NoError(t, err, text)
 		require.Equal(t, want, w.picks(l), text)
 		if w != nil {
@@ -43,7 +44,7 @@ func TestWhere(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"cod == 1", "attempts", "code ==", "attempts > \"a\"", "code == 1", "payload.", `age > "1h"`, "(", "1 +"} {
-		_, err := parseWhere(wrong)
+		_, err := parseWhere(wrong, &discretion{app: &App{Catalog: leveret.NewCatalog()}})
 		require.Error(t, err, wrong)
 		require.Equal(t, ExitUsage, exitOf(err), wrong)
 		require.ErrorContains(t, err, "--where")
@@ -53,7 +54,7 @@ func TestWhere(t *testing.T) {
 // What the expression cannot be asked of is not picked: a replay must not take it by mistake.
 func TestWhereOfAnotherPayload(t *testing.T) {
 	t.Parallel()
-	w, err := parseWhere("payload.n > 1")
+	w, err := parseWhere("payload.n > 1", &discretion{app: &App{Catalog: leveret.NewCatalog()}})
 	require.NoError(t, err)
 	for _, body := range []string{"", "no json", "[]", `{"n":"text"}`, "null", `{"n":2} {}`, "\xff"} {
 		require.False(t, w.picks(&deadletter.Letter{Delivery: rabbit.Delivery{Body: []byte(body)}}), body)

@@ -41,11 +41,22 @@ func (s schemaSet) add(t reflect.Type, contract, role string) (namedSchema, erro
 		root := parts[""]
 		delete(parts, "")
 		parts[name] = root
+		if role == "reply" {
+			readable(parts)
+			root = parts[name]
+		}
 		if s.take(space, parts) {
 			return namedSchema{space + name, root}, nil
 		}
 	}
 	return namedSchema{}, fmt.Errorf("%s: the document has another schema under the name %q", contract, contract+"."+role+"."+name)
+}
+
+// readable takes writeOnly out of the schemas of a reply: a secret in it is for the caller's eyes.
+func readable(parts map[string]json.RawMessage) {
+	for name, part := range parts {
+		parts[name] = bytes.ReplaceAll(part, []byte(`,"writeOnly":true`), nil)
+	}
 }
 
 // take adds schemas, unless one of their names is taken for another.

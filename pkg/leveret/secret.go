@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 )
 
 // A Secret is a field of a payload that nobody may see, such as a password. JSON carries it as it is, to the other side;
@@ -16,3 +17,30 @@ func (Secret) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[secret]")
 
 // LogValue returns "[secret]".
 func (Secret) LogValue() slog.Value { return slog.StringValue("[secret]") }
+
+// HoldsSecret reports whether a value of the type can hold a [Secret]: whether it is one, or one of its parts is, at
+// any depth. What interfaces hold does not count.
+func HoldsSecret(t reflect.Type) bool { return holdsSecret(t, map[reflect.Type]bool{}) }
+
+func holdsSecret(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.String:
+		return t == reflect.TypeFor[Secret]()
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return holdsSecret(t.Elem(), seen)
+	case reflect.Map:
+		return holdsSecret(t.Key(), seen) || holdsSecret(t.Elem(), seen)
+	case reflect.Struct:
+		for f := range t.Fields() {
+			if holdsSecret(f.Type, seen) {
+				return true
+			}
+		}
+	default:
+	}
+	return false
+}

@@ -79,7 +79,7 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 			return unknown, invalid("", "%v", err)
 		}
 		found := &Invalid{}
-		found.collect(value, failed)
+		s.collect(found, value, failed)
 		slices.SortStableFunc(found.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
 		return unknown, found
 	}
@@ -107,7 +107,13 @@ func (s *Schema) decode(value any, body []byte) error {
 			if found := s.notWhole(value); len(found) > 0 {
 				return &Invalid{found}
 			}
+			if s.HasSecrets() {
+				return invalid(e.Field, "the value does not fit its type (%v)", e.Type)
+			}
 			return invalid(e.Field, "%s does not fit its type (%v)", beginning(strings.TrimPrefix(e.Value, "number ")), e.Type)
+		}
+		if s.HasSecrets() { // the error may quote one
+			return invalid("", "the payload cannot be decoded into %v", s.goType)
 		}
 		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -146,14 +152,14 @@ func where(body []byte, err error) string {
 }
 
 // collect collects the leaves of a validation error.
-func (e *Invalid) collect(root any, v *validator.ValidationError) {
+func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) {
 	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
-		e.collect(root, v.Causes[0]) // the other is null; see nullable
+		s.collect(e, root, v.Causes[0]) // the other is null; see nullable
 		return
 	}
 	if len(v.Causes) > 0 {
 		for _, cause := range v.Causes {
-			e.collect(root, cause)
+			s.collect(e, root, cause)
 		}
 		return
 	}
@@ -164,49 +170,96 @@ func (e *Invalid) collect(root any, v *validator.ValidationError) {
 		}
 		return
 	}
-	text := describe(v.ErrorKind)
+	must, is := describe(v.ErrorKind)
 	if wrong, ok := v.ErrorKind.(*kind.Type); ok && wrong.Got == "number" && slices.Contains(wrong.Want, "integer") {
-		text = "must be a whole number, is " + display(valueAt(root, v.InstanceLocation))
+		must, is = "must be a whole number", "is "+display(valueAt(root, v.InstanceLocation))
 	}
-	e.Problems = append(e.Problems, Problem{path, text})
+	switch hidden := s.hides(root, v.InstanceLocation); {
+	case must == "" && hidden:
+		must = "is not as it must be"
+	case must == "":
+		must = is
+	case is != "" && !hidden:
+		must += ", " + is
+	}
+	e.Problems = append(e.Problems, Problem{path, must})
 }
 
-func describe(k validator.ErrorKind) string {
+// hides reports whether the value at a place in root must not be quoted.
+func (s *Schema) hides(root any, location []string) bool {
+	p := s.place
+	for _, part := range location {
+		hidden := p.hides(firstByte(root))
+		switch at := root.(type) {
+		case []any:
+			p = p.item()
+		case map[string]any:
+			if p.shape != '{' {
+				p = anything
+			}
+			var named bool
+			p, named = s.child(p, part)
+			hidden = hidden || named && at[part] != nil
+		}
+		if hidden {
+			return true
+		}
+		root = valueAt(root, []string{part})
+	}
+	return p.hides(firstByte(root))
+}
+
+// firstByte is the first byte of a value as JSON, or at least tells objects, arrays, null and the rest apart.
+func firstByte(v any) byte {
+	switch v.(type) {
+	case map[string]any:
+		return '{'
+	case []any:
+		return '['
+	case nil:
+		return 'n'
+	default:
+		return '"'
+	}
+}
+
+// describe returns what a value must be, and what it is instead. One of them may be empty.
+func describe(k validator.ErrorKind) (must, is string) {
 	switch k := k.(type) {
 	case *kind.Type:
-		return fmt.Sprintf("must be %s, is %s", article(strings.Join(k.Want, " or ")), article(k.Got))
+		return "must be " + article(strings.Join(k.Want, " or ")), "is " + article(k.Got)
 	case *kind.Minimum:
-		return "must be >= " + number(k.Want) + ", is " + number(k.Got)
+		return "must be >= " + number(k.Want), "is " + number(k.Got)
 	case *kind.Maximum:
-		return "must be <= " + number(k.Want) + ", is " + number(k.Got)
+		return "must be <= " + number(k.Want), "is " + number(k.Got)
 	case *kind.ExclusiveMinimum:
-		return "must be > " + number(k.Want) + ", is " + number(k.Got)
+		return "must be > " + number(k.Want), "is " + number(k.Got)
 	case *kind.ExclusiveMaximum:
-		return "must be < " + number(k.Want) + ", is " + number(k.Got)
+		return "must be < " + number(k.Want), "is " + number(k.Got)
 	case *kind.MultipleOf:
-		return "must be a multiple of " + number(k.Want) + ", is " + number(k.Got)
+		return "must be a multiple of " + number(k.Want), "is " + number(k.Got)
 	case *kind.MinItems:
-		return fmt.Sprintf("must have at least %s, has %d", plural(k.Want, "item"), k.Got)
+		return "must have at least " + plural(k.Want, "item"), fmt.Sprintf("has %d", k.Got)
 	case *kind.MaxItems:
-		return fmt.Sprintf("must have at most %s, has %d", plural(k.Want, "item"), k.Got)
+		return "must have at most " + plural(k.Want, "item"), fmt.Sprintf("has %d", k.Got)
 	case *kind.MinLength:
-		return fmt.Sprintf("must be at least %s long, is %d", plural(k.Want, "character"), k.Got)
+		return "must be at least " + plural(k.Want, "character") + " long", fmt.Sprintf("is %d", k.Got)
 	case *kind.MaxLength:
-		return fmt.Sprintf("must be at most %s long, is %d", plural(k.Want, "character"), k.Got)
+		return "must be at most " + plural(k.Want, "character") + " long", fmt.Sprintf("is %d", k.Got)
 	case *kind.Pattern:
-		return fmt.Sprintf("must match %s, is %q", k.Want, beginning(k.Got))
+		return "must match " + k.Want, fmt.Sprintf("is %q", beginning(k.Got))
 	case *kind.Format:
-		return fmt.Sprintf("must be a %s, is %s", k.Want, display(k.Got))
+		return fmt.Sprintf("must be a %s", k.Want), "is " + display(k.Got)
 	case *kind.Enum:
 		all := make([]string, len(k.Want))
 		for i, v := range k.Want {
 			all[i] = display(v)
 		}
-		return fmt.Sprintf("must be one of %s, is %s", strings.Join(all, ", "), display(k.Got))
+		return "must be one of " + strings.Join(all, ", "), "is " + display(k.Got)
 	case *kind.Const:
-		return "must be " + display(k.Want)
+		return "must be " + display(k.Want), ""
 	default:
-		return k.LocalizedString(message.NewPrinter(language.English))
+		return "", k.LocalizedString(message.NewPrinter(language.English))
 	}
 }
 

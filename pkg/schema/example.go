@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"math"
+	"regexp"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -10,7 +11,8 @@ import (
 )
 
 // Example returns a payload that fits the schema, as a start for people: it has every field, with values from examples,
-// defaults, enums, formats and limits. The type's Validate method may still refuse it.
+// defaults, enums, formats and limits. The type's Validate method may still refuse it. Secrets, too, have the values of
+// their tags, which everybody may see; without any, they are "[secret]", made as long as they have to be.
 func (s *Schema) Example() json.RawMessage {
 	body, err := json.MarshalIndent(s.example(s.tree, "", map[*jsonschema.Schema]bool{}), "", "  ")
 	if err != nil {
@@ -39,6 +41,9 @@ func (s *Schema) example(at *jsonschema.Schema, name string, above map[*jsonsche
 	case "array":
 		return s.exampleArray(at, name, above)
 	case "string":
+		if at.WriteOnly {
+			return exampleSecret(at)
+		}
 		return exampleString(at, name)
 	case "integer", "number":
 		return exampleNumber(at)
@@ -119,6 +124,15 @@ func exampleString(at *jsonschema.Schema, name string) string {
 	}
 	if at.MaxLength != nil && uint64(len(runes)) > *at.MaxLength {
 		text = string(runes[:*at.MaxLength])
+	}
+	return text
+}
+
+// exampleSecret returns what everybody sees to be no secret. It fits its format and its length, but seldom a pattern.
+func exampleSecret(at *jsonschema.Schema) string {
+	text := exampleString(at, secretText)
+	if pattern, err := regexp.Compile(at.Pattern); err == nil && !pattern.MatchString(text) {
+		return secretText
 	}
 	return text
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
 const defsPrefix = "#/$defs/"
@@ -35,6 +37,8 @@ func reflectType(t reflect.Type) *jsonschema.Schema {
 // mapType corrects the reflector for types that encode themselves.
 func mapType(t reflect.Type) *jsonschema.Schema {
 	switch {
+	case t == reflect.TypeFor[leveret.Secret]():
+		return &jsonschema.Schema{Type: "string", Format: "password", WriteOnly: true}
 	case t == reflect.TypeFor[time.Time]():
 		return nil
 	case t.Kind() == reflect.Uintptr:
@@ -159,7 +163,7 @@ func nullable(t reflect.Type, s *jsonschema.Schema) *jsonschema.Schema {
 	if t.Kind() != reflect.Pointer {
 		return s
 	}
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "null"}}}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "null"}}, WriteOnly: s.WriteOnly}
 }
 
 func refersTo(defs jsonschema.Definitions, ref string) bool {

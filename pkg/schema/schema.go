@@ -6,6 +6,9 @@
 // enum=EUR, format=uuid, …) and its Validate method. As JSON Schema prescribes, minLength and maxLength count
 // characters (Unicode code points), not bytes; a Validate method that repeats a limit should use
 // utf8.RuneCountInString.
+//
+// A leveret.Secret is a string that is writeOnly. Check never quotes one, Redact hides them in payloads that are shown,
+// and examples have placeholders for them.
 package schema
 
 import (
@@ -24,9 +27,13 @@ type Schema struct {
 	tree     *jsonschema.Schema
 	document []byte
 	compiled *validator.Schema
+
+	place       *place
+	secretNames map[string]bool // folded; of the secret fields, wherever they are
 }
 
-// Of makes the schema of a type. It fails if JSON cannot hold the type, or if a jsonschema tag is malformed.
+// Of makes the schema of a type. It fails if JSON cannot hold the type, if a jsonschema tag is malformed, or if a map has
+// secrets as keys.
 func Of(t reflect.Type) (*Schema, error) {
 	s := &Schema{goType: t, tree: reflectType(t)}
 	document, err := json.MarshalIndent(s.tree, "", "  ")
@@ -34,6 +41,11 @@ func Of(t reflect.Type) (*Schema, error) {
 		return nil, fmt.Errorf("the schema of %v: %w", t, err)
 	}
 	s.document = document
+	places := &placing{byType: map[reflect.Type]*place{}, names: map[string]bool{}}
+	s.place, s.secretNames = places.of(t), places.names
+	if places.wrong != nil {
+		return nil, fmt.Errorf("the schema of %v: %w", t, places.wrong)
+	}
 	parsed, err := validator.UnmarshalJSON(bytes.NewReader(document))
 	if err != nil {
 		return nil, fmt.Errorf("the schema of %v: %w", t, err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 
 	"go.opentelemetry.io/otel/trace"
@@ -15,12 +16,25 @@ import (
 
 // newLogger returns a logger that adds the ids found in the context of each record. The format is that of log.format.
 func newLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: withoutSecrets}
 	var h slog.Handler = slog.NewJSONHandler(w, options)
 	if format == "text" || format == "auto" && isTerminal(w) {
 		h = slog.NewTextHandler(w, options)
 	}
 	return slog.New(contextual{next: h, top: h})
+}
+
+// withoutSecrets hides a value that can hold secrets, of which only the type is logged. A payload's JSON would hold them,
+// since it is what travels, and so would its text, if they are in unexported fields.
+func withoutSecrets(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() != slog.KindAny {
+		return a
+	}
+	t := reflect.TypeOf(a.Value.Any())
+	if t == nil || !leveret.HoldsSecret(t) {
+		return a
+	}
+	return slog.String(a.Key, "[secret] "+t.String())
 }
 
 func isTerminal(w io.Writer) bool {

@@ -163,3 +163,23 @@ func BenchmarkSpansThatOnlyHaveIDs(b *testing.B) {
 		sent.End()
 	}
 }
+
+// TestPayloadsWithSecretsAreNotLogged, neither as JSON nor as text, wherever in a record they are.
+func TestPayloadsWithSecretsAreNotLogged(t *testing.T) {
+	t.Parallel()
+	type login struct {
+		User     string
+		Password leveret.Secret
+		hidden   leveret.Secret
+	}
+	v := login{"ada", "hunter2", "hunter2"}
+	for _, format := range []string{"json", "text"} {
+		var b bytes.Buffer
+		l := newLogger(&b, format, slog.LevelInfo)
+		l.With("with", v).WithGroup("g").Info("m", "plain", v, "pointer", &v, "list", []login{v}, "secret", v.hidden,
+			"secrets", []leveret.Secret{"hunter2"}, slog.Group("h", "in", v), "none", nil, "other", struct{ N int }{7})
+		require.NotContains(t, b.String(), "hunter2")
+		require.Contains(t, b.String(), "[secret] *service.login")
+		require.Contains(t, b.String(), "7")
+	}
+}

@@ -60,6 +60,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"log.level":                 {"debug", func(s *settings) { s.logLevel = slog.LevelDebug }},
 		"log.format":                {"text", func(s *settings) { s.logFormat = "text" }},
 		"telemetry.otlp_endpoint":   {"http://collector:4318", func(s *settings) { s.otlpEndpoint = "http://collector:4318" }},
+		"cli.reveal_secrets":        {"true", nil}, // services show no payloads
 		"health.address":            {"127.0.0.1:7", func(s *settings) { s.health = "127.0.0.1:7" }},
 		"health.drain_delay":        {"7s", func(s *settings) { s.drainDelay = 7 * time.Second }},
 		"http.address":              {"127.0.0.1:7", func(s *settings) { s.http.Address = "127.0.0.1:7" }},
