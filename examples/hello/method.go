@@ -8,7 +8,7 @@ import (
 
 // three transports: begin
 
-// CountMethod is the method by which CountGreetings travels over gRPC. The functions convert what is asked and answered.
+// CountMethod is the method by which CountGreetings travels over gRPC.
 var CountMethod = grpcrpc.Unary(CountGreetings, pb.GreeterService_Count_FullMethodName,
 	func(q CountQuery) *pb.CountRequest { return &pb.CountRequest{Name: q.Name} },
 	func(p *pb.CountRequest) CountQuery { return CountQuery{Name: p.GetName()} },

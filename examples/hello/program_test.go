@@ -93,7 +93,8 @@ func TestProgram(t *testing.T) {
 
 	overHTTP, err := httprpc.NewCaller(httprpc.CallerConfig{Service: user, URLs: []string{"http://" + at.HTTP}})
 	require.NoError(t, err)
-	overGRPC, err := grpcrpc.NewCaller(grpcrpc.CallerConfig{Service: user, Addresses: []string{at.GRPC}}, hello.CountMethod)
+	toGRPC := grpcrpc.CallerConfig{Service: user, Addresses: []string{at.GRPC}}
+	overGRPC, err := grpcrpc.NewCaller(toGRPC, hello.CountMethod)
 	require.NoError(t, err)
 	for _, caller := range []leveret.Caller{client, overHTTP, overGRPC} {
 		reply, err := hello.CountGreetings.Call(ctx, caller, hello.CountQuery{Name: "Ada"})

@@ -58,9 +58,8 @@ greeter: {http_url: "http://%s", grpc_address: %q}
 			continue
 		}
 		// It takes a while until a message has been handled.
-		var printed string
-		require.Eventually(t, func() bool { printed = run(t, s.args[1:]); return s.shownIn(printed) }, 30*time.Second, 50*time.Millisecond,
-			"%q does not print what README.md shows, but %s", s.args, &printed)
+		shows := func() bool { return s.shownIn(run(t, s.args[1:])) }
+		require.Eventually(t, shows, 30*time.Second, 50*time.Millisecond, "%q does not print what README.md shows", s.args)
 	}
 }
 
@@ -83,7 +82,8 @@ func steps(t *testing.T) []step {
 		for line := range strings.Lines(string(block[1])) {
 			line = strings.TrimSuffix(line, "\n")
 			if command, ok := strings.CutPrefix(line, "$ "); ok {
-				args := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(strings.Replace(command, "go run ./cmd/hello", "hello", 1), -1)
+				command = strings.Replace(command, "go run ./cmd/hello", "hello", 1)
+				args := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(command, -1)
 				for i := range args {
 					args[i] = strings.Trim(args[i], "'")
 				}
@@ -134,7 +134,8 @@ func grpcurl(t *testing.T, address string, args []string) string {
 	t.Helper()
 	require.Len(t, args, 5)
 	require.Equal(t, []string{"-plaintext", "-d"}, args[:2])
-	require.Equal(t, []string{"localhost:9080", strings.TrimPrefix(hellov1.GreeterService_Count_FullMethodName, "/")}, args[3:])
+	method := strings.TrimPrefix(hellov1.GreeterService_Count_FullMethodName, "/")
+	require.Equal(t, []string{"localhost:9080", method}, args[3:])
 	var request hellov1.CountRequest
 	require.NoError(t, protojson.Unmarshal([]byte(args[2]), &request))
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
