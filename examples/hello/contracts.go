@@ -21,20 +21,24 @@ var (
 
 	// CountGreetings asks how often somebody was greeted. It fails with NotFound if they never were.
 	CountGreetings = leveret.NewRequest[CountQuery, CountReply]("hello.count",
+		leveret.HTTP("GET /greetings/{name}"), // three transports
 		leveret.Timeout(2*time.Second), leveret.Idempotent(), leveret.Example(CountQuery{Name: "Ada"}))
 )
 
 // The services, and what each sends and serves.
 var (
-	// Service is the only service here. It subscribes to its own event; usually, other services do.
+	// Service greets people. It subscribes to its own event; usually, other services do.
 	Service = leveret.NewService("hello",
 		leveret.Handles(Greet),
 		leveret.Publishes(PersonGreeted),
 		leveret.SubscribesTo(PersonGreeted),
 		leveret.Answers(CountGreetings))
 
+	// Guest is the command line as a caller.
+	Guest = leveret.NewService("guest", leveret.Calls(CountGreetings))
+
 	// Catalog is the whole system. Its command line, queues and documentation follow from it.
-	Catalog = leveret.NewCatalog(Service)
+	Catalog = leveret.NewCatalog(Service, Guest)
 )
 
 // Greeting names the person to greet.

@@ -1,43 +1,81 @@
 package hello_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/grpcrpc"
+	"github.com/leveretmq/leveret/pkg/httprpc"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 
 	"github.com/leveretmq/leveret/examples/hello"
 )
 
-// start runs the whole service on a real broker. When the test ends, the service is stopped and must shut down
-// gracefully.
-func start(t *testing.T, url string) {
-	t.Helper()
-	program := hello.Program()
-	program.Overrides = map[string]string{"broker.url": url, "health.address": "off", "data.dir": t.TempDir()}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	var stdout, stderr bytes.Buffer
-	ended := make(chan int, 1)
-	go func() { ended <- program.Run(ctx, nil, &stdout, &stderr) }()
-	t.Cleanup(func() {
-		stop()
-		require.Zero(t, <-ended, "%s", &stderr)
-	})
+// addresses are where the service serves.
+type addresses struct {
+	HTTP string `json:"http"`
+	GRPC string `json:"grpc"`
 }
 
-// TestProgram sends a command, and then sees its effect in the reply to a request.
+// start runs the whole service on a real broker, and returns once it is ready. When the test ends, the service is
+// stopped and must shut down gracefully.
+func start(t *testing.T, url string) addresses {
+	t.Helper()
+	program := hello.Program()
+	program.Overrides = map[string]string{
+		"broker.url": url, "data.dir": t.TempDir(), "log.format": "json",
+		"health.address": "off", "http.address": "127.0.0.1:0", "grpc.address": "127.0.0.1:0",
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	reader, writer := io.Pipe()
+	ended, ready := make(chan int, 1), make(chan addresses, 1)
+	go func() {
+		code := program.Run(ctx, nil, io.Discard, writer)
+		_ = writer.Close()
+		ended <- code
+	}()
+	var log bytes.Buffer
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(ready)
+		for lines := bufio.NewScanner(io.TeeReader(reader, &log)); lines.Scan(); {
+			var record struct {
+				addresses
+
+				Message string `json:"msg"`
+			}
+			if json.Unmarshal(lines.Bytes(), &record) == nil && record.Message == "ready" {
+				ready <- record.addresses
+			}
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		reading.Wait()
+		require.Zero(t, <-ended, "%s", &log)
+	})
+	at, ok := <-ready
+	require.True(t, ok, "the service has ended")
+	return at
+}
+
+// TestProgram sends a command, and then sees its effect in the reply to a request, over each transport.
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	url := leverettest.Broker(t)
-	start(t, url)
+	at := start(t, url)
 
 	user := leveret.NewService("user", leveret.Sends(hello.Greet), leveret.Calls(hello.CountGreetings))
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}})
@@ -53,7 +91,18 @@ func TestProgram(t *testing.T) {
 		return err == nil && reply.Greetings == 2
 	}, 30*time.Second, 20*time.Millisecond)
 
-	_, err = hello.CountGreetings.Call(ctx, client, hello.CountQuery{Name: "Bob"})
-	require.ErrorIs(t, err, leveret.NotFound)
-	require.NoError(t, errors.Join(client.Close(ctx), conn.Close(ctx)))
+	overHTTP, err := httprpc.NewCaller(httprpc.CallerConfig{Service: user, URLs: []string{"http://" + at.HTTP}})
+	require.NoError(t, err)
+	toGRPC := grpcrpc.CallerConfig{Service: user, Addresses: []string{at.GRPC}}
+	overGRPC, err := grpcrpc.NewCaller(toGRPC, hello.CountMethod)
+	require.NoError(t, err)
+	for _, caller := range []leveret.Caller{client, overHTTP, overGRPC} {
+		reply, err := hello.CountGreetings.Call(ctx, caller, hello.CountQuery{Name: "Ada"})
+		require.NoError(t, err)
+		require.Equal(t, 2, reply.Greetings)
+		_, err = hello.CountGreetings.Call(ctx, caller, hello.CountQuery{Name: "Bob"})
+		require.ErrorIs(t, err, leveret.NotFound)
+		require.True(t, leveret.IsRemote(err))
+	}
+	require.NoError(t, errors.Join(overHTTP.Close(), overGRPC.Close(), client.Close(ctx), conn.Close(ctx)))
 }

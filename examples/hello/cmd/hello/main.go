@@ -18,5 +18,5 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	return cli.Main(ctx, hello.Catalog)
+	return cli.Main(ctx, hello.Catalog, hello.CountCommand)
 }
