@@ -132,7 +132,8 @@ func Conversation(id string) SendOption {
 	return SendOption{func(m *Message) { m.ConversationID = id }}
 }
 
-// Header adds a header. Names that begin with "x-" belong to RabbitMQ, those that begin with "leveret-" to Leveret.
+// Header adds a header. Names that begin with "x-" belong to RabbitMQ, those that begin with "leveret-" to Leveret. Over
+// HTTP and gRPC headers travel as JSON: text, truths and float64 arrive as they are, any other number as a float64.
 func Header(name string, value any) SendOption {
 	return SendOption{func(m *Message) { m.ownHeaders()[name] = value }}
 }

@@ -186,6 +186,20 @@ func TestHangingUpCrosses(t *testing.T) {
 	}
 }
 
+// An error of the last handler that the others return as they got it is the same at the first caller.
+func TestErrorsCrossTheChain(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, telemetry{}, blame)
+	for _, f := range faults {
+		_, err := c.ask.Call(t.Context(), c.caller, question{f.name})
+		requireFault(t, f, err)
+		c.hops(t)
+		for range 3 {
+			receive(t, c.ended, "a handler has not ended")
+		}
+	}
+}
+
 // One trace and one conversation span the chain, and every request says which one caused it.
 func TestConversationCrosses(t *testing.T) {
 	t.Parallel()

@@ -38,6 +38,9 @@ func TestErrorsInTheCommandLine(t *testing.T) {
 	s := newStage(t, answering(blame), telemetry{}, bound(ask))
 	byCode := make(map[leveret.Code][]fault)
 	for _, f := range faults {
+		if (f.declared.Fields == nil) != (f.delay == 0) {
+			continue // both or neither: each run makes connections of its own
+		}
 		byCode[f.declared.Code] = append(byCode[f.declared.Code], f)
 	}
 	for code, same := range byCode {

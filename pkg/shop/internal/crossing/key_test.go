@@ -27,6 +27,7 @@ func TestIdempotencyKeysCross(t *testing.T) {
 	payment.New(payments, payment.Processor{}, &leverettest.Recorder{Service: queues.Payment}).Register(h)
 	s := newStage(t, h, telemetry{}, shopproto.Payment()...)
 	callers := s.callers(t, queues.Order)
+	requireRefused(t, callers)
 
 	for first, c := range callers {
 		request := queues.AuthorizePaymentRequest{
@@ -60,4 +61,22 @@ func TestIdempotencyKeysCross(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, audit.Payments, len(callers), "what was refused has no effect")
 	require.Len(t, audit.Ledger, len(callers))
+}
+
+// requireRefused checks that a payload that is wrong is refused by the handler's side with the same error over every
+// transport, for callers that did not look.
+func requireRefused(t *testing.T, callers map[string]leveret.Caller) {
+	t.Helper()
+	body := []byte(`{"order_id":"7","card_token":"4111 1111 1111 1111","amount":{"amount":-1,"currency":"euro"}}`)
+	for transport, c := range callers {
+		err := c.Call(t.Context(), leveret.NewMessage(t.Context(), queues.AuthorizePayment, body))
+		require.True(t, leveret.IsRemote(err), transport)
+		require.ErrorIs(t, err, leveret.InvalidArgument, transport)
+		var fields []string
+		for _, f := range errorOf(t, err).Fields {
+			fields = append(fields, f.Field)
+			require.NotContains(t, f.Detail, "4111", transport)
+		}
+		require.Equal(t, []string{"order_id", "card_token", "amount.amount", "amount.currency"}, fields, transport)
+	}
 }

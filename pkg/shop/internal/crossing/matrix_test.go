@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,7 +110,7 @@ func TestErrorsCross(t *testing.T) {
 	})
 }
 
-// A sentinel of this side and an error with two causes cross like all others, and no delay becomes none.
+// Errors of every other shape cross, too: those without a code, those with several causes, and what is too much.
 func TestOtherErrorsCross(t *testing.T) {
 	t.Parallel()
 	declined := leveret.NewError(leveret.FailedPrecondition, "card_declined", "the card was declined")
@@ -123,6 +125,10 @@ func TestOtherErrorsCross(t *testing.T) {
 		"late":         leveret.RetryAfter(1<<63-1, declined),
 		"code":         leveret.NotFound,
 		"no UTF-8":     &leveret.Error{Code: leveret.NotFound, Reason: "a\xff", Message: "b\xff"},
+		"too much": &leveret.Error{
+			Code: leveret.NotFound, Reason: "long", Message: strings.Repeat("€", 1<<20),
+			Fields: slices.Repeat([]leveret.FieldViolation{{Field: strings.Repeat("f", 1000), Detail: strings.Repeat("€", 10_000)}}, 1000),
+		},
 	}
 	s := newStage(t, answering(func(_ context.Context, q question) (answer, error) { return answer{}, returned[q.Do] }), telemetry{}, bound(ask))
 	s.each(t, guest, func(t *testing.T, _ string, c leveret.Caller) {
@@ -142,6 +148,7 @@ func TestOtherErrorsCross(t *testing.T) {
 			"late":         {leveret.FailedPrecondition, "card_declined", false, 24 * time.Hour},
 			"code":         {leveret.NotFound, "", false, 0},
 			"no UTF-8":     {leveret.NotFound, "a�", false, 0},
+			"too much":     {leveret.NotFound, "long", false, 0},
 		} {
 			_, err := ask.Call(t.Context(), c, question{what})
 			require.True(t, leveret.IsRemote(err), what)
