@@ -45,10 +45,10 @@ loopback interface. HTTP and gRPC are balanced over both receivers.
 
 First comes speed: at a fixed rate, with waits measured from when each operation was due, and flat out with some in
 flight. Everything is measured with a handler that does nothing, and with the payment service's store; and so are the
-bytes over each hop. Then come faults, under a load of a quarter of the rate for each way, with the store and 50 ms of work:
-both receivers killed, ten times slower, restarted one after the other, and RabbitMQ killed. HTTP and gRPC meet them
-without retries, and with retries under an idempotency key. Every caller gives up after 5 s. Afterwards, a ledger compares
-what was reported with what was done.
+bytes over each hop. Then come faults, with the store and 50 ms of work, at a quarter of the rate for each way: both
+receivers killed, ten times slower, restarted one after the other, and RabbitMQ killed. HTTP and gRPC meet them without
+retries, and with retries under an idempotency key. Every caller gives up after 5 s. Afterwards, a ledger compares what
+was reported with what was done.
 
 Each figure is the median of all rounds, with the interval in which the true median lies; a difference within it is
 undecided. Fewer than six rounds give no interval. Leave the machine alone meanwhile. A configured RabbitMQ is not killed,
