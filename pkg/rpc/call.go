@@ -44,11 +44,11 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 		if errors.Is(err, leveret.ErrOutcomeUnknown) && !leveret.IsRemote(err) {
 			unknown = err
 		}
-		again := retry && (errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown))
+		again := errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown)
 		switch {
 		case err == nil:
 			return nil
-		case leveret.IsRemote(err), ctx.Err() == nil && !again:
+		case leveret.IsRemote(err), ctx.Err() == nil && (!retry || !again):
 			return after(unknown, err)
 		case ctx.Err() == nil && sleep(ctx, rand.N(wait)):
 			continue

@@ -3,6 +3,8 @@ package shopcli
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,16 +47,17 @@ loopback interface. HTTP and gRPC are balanced over both receivers.
 
 First comes speed: at a fixed rate, with waits measured from when each operation was due, and flat out with some in
 flight. Everything is measured with a handler that does nothing, and with the payment service's store; and so are the
-bytes over each hop. Then come faults, under a load of a quarter of the rate for each way, with the store and 50 ms of work:
-both receivers killed, ten times slower, restarted one after the other, and RabbitMQ killed. HTTP and gRPC meet them
-without retries, and with retries under an idempotency key. Every caller gives up after 5 s. Afterwards, a ledger compares
-what was reported with what was done.
+bytes over each hop. Then come faults, with the store and 50 ms of work, at a quarter of the rate for each way: both
+receivers killed, ten times slower, restarted one after the other, and RabbitMQ killed. HTTP and gRPC meet them without
+retries, and with retries under an idempotency key. Every caller gives up after 5 s. Afterwards, a ledger compares what
+was reported with what was done.
 
 Each figure is the median of all rounds, with the interval in which the true median lies; a difference within it is
 undecided. Fewer than six rounds give no interval. Leave the machine alone meanwhile. A configured RabbitMQ is not killed,
 and its CPU time is not known.`,
 		Args: cli.Arguments(0, 0),
-		Example: fmt.Sprintf("  %[1]s compare\n  %[1]s compare --short\n  %[1]s compare --only faults --outage 10s\n"+
+		Example: fmt.Sprintf("  %[1]s compare\n  %[1]s compare --short\n"+
+			"  %[1]s compare --only faults --outage 10s\n"+
 			"  %[1]s compare -o json --svg compare.svg --markdown docs/when-to-use-what.md", app.Name),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.short {
@@ -68,12 +71,16 @@ and its CPU time is not known.`,
 	f.IntVar(&o.rounds, "rounds", 6, "how often everything is measured, in another order each time")
 	f.DurationVar(&o.length, "for", time.Second, "how long each load is measured in each round")
 	f.IntSliceVar(&o.inFlight, "in-flight", []int{1, 16, 64}, "how many operations are in flight, flat out")
-	f.DurationVar(&o.outage, "outage", 5*time.Second, "how long the receivers and RabbitMQ are dead, and the receivers slow")
-	f.BoolVar(&o.short, "short", false, "take a minute: one round, and short loads and outages, except where flags say otherwise")
+	f.DurationVar(&o.outage, "outage", 5*time.Second,
+		"how long the receivers and RabbitMQ are dead, and the receivers slow")
+	f.BoolVar(&o.short, "short", false,
+		"take a minute: one round, and short loads and outages, except where flags say otherwise")
 	f.StringVar(&o.only, "only", "", "make only one of the two parts: speed or faults")
-	_ = cmd.RegisterFlagCompletionFunc("only", cobra.FixedCompletions([]string{onlySpeed, onlyFaults}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("only",
+		cobra.FixedCompletions([]string{onlySpeed, onlyFaults}, cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&o.svg, "svg", "", "write a chart to this `file`")
-	f.StringVar(&o.markdown, "markdown", "", "write the tables to this `file`, or replace those that are there between the markers")
+	f.StringVar(&o.markdown, "markdown", "",
+		"write the tables to this `file`, or replace those that are there between the markers")
 	cmd.AddCommand(compareReceiver())
 	return cmd
 }
@@ -120,7 +127,7 @@ func (o *compareOptions) shorten(set func(flag string) bool) {
 func (o *compareOptions) check() error {
 	wrong := func(format string, args ...any) error { return cli.Fail(cli.ExitUsage, "", format, args...) }
 	switch {
-	case !(o.rate >= 1 && o.rate <= 100_000):
+	case math.IsNaN(o.rate) || o.rate < 1 || o.rate > 100_000:
 		return wrong("--rate is %g; it must be between 1 and 100000", o.rate)
 	case o.rounds < 1 || o.rounds > 1000:
 		return wrong("--rounds is %d; it must be between 1 and 1000", o.rounds)
@@ -135,10 +142,8 @@ func (o *compareOptions) check() error {
 		if n < 1 || n > 10_000 {
 			return wrong("--in-flight has %d; it must be between 1 and 10000", n)
 		}
-		for _, other := range o.inFlight[:i] {
-			if n == other {
-				return wrong("--in-flight has %d twice", n)
-			}
+		if slices.Contains(o.inFlight[:i], n) {
+			return wrong("--in-flight has %d twice", n)
 		}
 	}
 	return nil

@@ -102,7 +102,8 @@ func about(r *compare.Result) string {
 	if m.Model != "" {
 		text += " (" + m.Model + ")"
 	}
-	text += fmt.Sprintf(", %s/%s, RabbitMQ %s, %s, plain TCP on the loopback interface", m.OS, m.Arch, r.Versions["rabbitmq"], r.Versions["go"])
+	text += fmt.Sprintf(", %s/%s, RabbitMQ %s, %s, plain TCP on the loopback interface",
+		m.OS, m.Arch, r.Versions["rabbitmq"], r.Versions["go"])
 	if m.Load > 0 {
 		text += fmt.Sprintf("; the load average was %.1f before", m.Load)
 	}

@@ -42,7 +42,9 @@ type receiver struct {
 }
 
 // startReceivers starts receivers and waits until they are ready.
-func (c *comparison) startReceivers(ctx context.Context, handler, broker string, delay time.Duration) (*receivers, error) {
+func (c *comparison) startReceivers(
+	ctx context.Context, handler, broker string, delay time.Duration,
+) (*receivers, error) {
 	dir, err := os.MkdirTemp(c.system.dir, handler+"-")
 	if err != nil {
 		return nil, err
@@ -115,9 +117,10 @@ func (r *receivers) startOne(ctx context.Context, one *receiver) error {
 		"data":     map[string]any{"dir": r.dir},
 		"database": map[string]any{"url": "sqlite:" + r.store()},
 		"log":      map[string]any{"format": "json"},
-		"worker":   map[string]any{"drain_timeout": "10s", "concurrency": 64}, // no limit that HTTP and gRPC do not have
-		"http":     map[string]any{"address": one.http},
-		"grpc":     map[string]any{"address": one.grpc},
+		// HTTP and gRPC have no such limit.
+		"worker": map[string]any{"drain_timeout": "10s", "concurrency": 64},
+		"http":   map[string]any{"address": one.http},
+		"grpc":   map[string]any{"address": one.grpc},
 		"compare": map[string]any{
 			"handler": r.handler, "delay": r.delay.String(), "effects": filepath.Join(r.dir, one.name+".effects"),
 		},
@@ -217,7 +220,9 @@ func (r *receivers) pids() []int {
 // setDelay sets how long the work takes.
 func (r *receivers) setDelay(ctx context.Context, delay time.Duration) error {
 	return r.each(func(one *receiver) error {
-		caller, err := httprpc.NewCaller(httprpc.CallerConfig{Service: comparand.Caller, URLs: []string{"http://" + one.http}})
+		caller, err := httprpc.NewCaller(httprpc.CallerConfig{
+			Service: comparand.Caller, URLs: []string{"http://" + one.http},
+		})
 		if err != nil {
 			return err
 		}

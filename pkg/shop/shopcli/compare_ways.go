@@ -145,11 +145,12 @@ func (w *ways) addAMQP(ctx context.Context, at receiverAddresses) error {
 	w.closes = append(w.closes, func(ctx context.Context) { _ = client.Close(ctx) })
 	two := func() int { return 2 } // a leveret.Conn has one for publishing and one for consuming
 	w.addCall(compare.Way{Name: "amqp", Label: "Request/reply", Protocol: "AMQP 0-9-1, JSON"}, client, two, false)
-	command := compare.Way{Name: "command", Label: "Command", Async: true, Protocol: "AMQP 0-9-1 with confirms, JSON", Connections: two}
+	const confirmed = "AMQP 0-9-1 with confirms, JSON"
+	command := compare.Way{Name: "command", Label: "Command", Async: true, Protocol: confirmed, Connections: two}
 	command.Do = func(ctx context.Context, id string) error {
 		return comparand.PlaceOrder.Send(ctx, client, comparand.Order(id), leveret.MessageID(id))
 	}
-	event := compare.Way{Name: "event", Label: "Event", Async: true, Protocol: "AMQP 0-9-1 with confirms, JSON", Connections: two}
+	event := compare.Way{Name: "event", Label: "Event", Async: true, Protocol: confirmed, Connections: two}
 	event.Do = func(ctx context.Context, id string) error {
 		return comparand.OrderPlaced.Publish(ctx, client, comparand.Order(id), leveret.MessageID(id))
 	}

@@ -10,8 +10,8 @@ import (
 )
 
 // StoreEffects reads the effects of receivers that store: the entries of the payment service's ledger, to which nothing
-// but a movement of money is added, and which no index keeps from holding one twice. When an effect was complete is taken
-// from the receivers' logs, since an entry's own time is that before its transaction.
+// but a movement of money is added, and which no index keeps from holding one twice. When an effect was complete is
+// taken from the receivers' logs, since an entry's own time is that before its transaction.
 //
 // It is not safe for concurrent use.
 type StoreEffects struct {

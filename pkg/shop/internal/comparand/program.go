@@ -20,20 +20,28 @@ const (
 	Stores = "store"
 )
 
-// Program returns a receiver. Its settings are compare.handler, compare.effects, the file of the [measure.EffectLog], and
-// compare.delay.
+// Program returns a receiver. Its settings are compare.handler, compare.effects, the file of the [measure.EffectLog],
+// and compare.delay.
 func Program() service.Program {
 	return service.Program{
 		Service: Receiver,
 		Name:    "receiver",
 		About:   "receiver does the work that leveret compare asks for.",
 		Keys: []config.Key{
-			{Name: "compare.handler", Type: config.String, Default: Nothing, OneOf: []string{Nothing, Stores}, Usage: "what the work is"},
+			{
+				Name: "compare.handler", Type: config.String, Default: Nothing, OneOf: []string{Nothing, Stores},
+				Usage: "what the work is",
+			},
 			{Name: "compare.effects", Type: config.String, Usage: "the file in which the work is recorded"},
-			{Name: "compare.delay", Type: config.Duration, Default: "0s", Usage: "how long the work takes, beside what it takes anyway"},
+			{
+				Name: "compare.delay", Type: config.Duration, Default: "0s",
+				Usage: "how long the work takes, beside what it takes anyway",
+			},
 		},
-		Defaults: map[string]string{"health.address": "off", "http.address": "127.0.0.1:0", "grpc.address": "127.0.0.1:0"},
-		Setup:    setup,
+		Defaults: map[string]string{
+			"health.address": "off", "http.address": "127.0.0.1:0", "grpc.address": "127.0.0.1:0",
+		},
+		Setup: setup,
 	}
 }
 

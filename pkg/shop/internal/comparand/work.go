@@ -18,15 +18,16 @@ type work struct {
 	log     *measure.EffectLog
 }
 
-// authorize does the work, and records that under the message's id before it returns. One half of the delay comes before
-// the effect, and one after it, so that a crash finds some work not done yet, and some done but not answered.
+// authorize does the work, and records that under the message's id before it returns. One half of the delay comes
+// before the effect, and one after it, so that a crash finds some work not done yet, and some done but not answered.
 func (w *work) authorize(ctx context.Context, r queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
 	half := time.Duration(w.delay.Load() / 2)
 	if err := wait(ctx, half); err != nil {
 		return queues.AuthorizePaymentReply{}, err
 	}
 	reply := queues.AuthorizePaymentReply{
-		OrderID: r.OrderID, AuthorizationID: r.OrderID, Status: queues.PaymentAuthorized, Amount: r.Amount, DecidedAt: time.Now(),
+		OrderID: r.OrderID, AuthorizationID: r.OrderID, Status: queues.PaymentAuthorized,
+		Amount: r.Amount, DecidedAt: time.Now(),
 	}
 	if w.payment != nil {
 		var err error
