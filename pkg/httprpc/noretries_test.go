@@ -56,7 +56,7 @@ func TestNoRetries(t *testing.T) {
 				},
 			})
 			require.NoError(t, err)
-			t.Cleanup(caller.Close)
+			t.Cleanup(func() { _ = caller.Close() })
 			_, err = ask.Call(t.Context(), caller, struct{}{})
 			require.ErrorIs(t, err, test.want)
 			require.EqualValues(t, 1, dialed.Load())
