@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -16,7 +17,8 @@ import (
 // Config says how the API is served. The zero value of a field is its default.
 type Config struct {
 	// Version is shown in the OpenAPI document.
-	Version        string
+	Version string
+	// Logger logs the failures whose causes customers do not see. Default slog.Default().
 	Logger         *slog.Logger
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
@@ -32,8 +34,9 @@ type Edge struct {
 // New returns the API. It remembers what it accepted in s, sends orders through sender, and asks the other services
 // through callers.
 func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge, error) {
+	config.Logger = cmp.Or(config.Logger, slog.Default())
 	e := &Edge{service: newService(s, sender, callers)}
-	h := leveret.NewHandlers(API, leveret.HandlersConfig{})
+	h := leveret.NewHandlers(API, leveret.HandlersConfig{Middleware: []leveret.Middleware{outward(config.Logger)}})
 	e.service.register(h)
 	var err error
 	if e.verifier, err = token.NewVerifier(token.VerifierConfig{Keys: token.FromAuth(callers.Auth)}); err != nil {
