@@ -29,14 +29,15 @@ type Edge struct {
 	service  *Service
 	server   *httprpc.Server
 	verifier *token.Verifier
+	failures failures
 }
 
 // New returns the API. It remembers what it accepted in s, sends orders through sender, and asks the other services
 // through callers.
 func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge, error) {
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	e := &Edge{service: newService(s, sender, callers)}
-	h := leveret.NewHandlers(API, leveret.HandlersConfig{Middleware: []leveret.Middleware{outward(config.Logger)}})
+	e := &Edge{service: newService(s, sender, callers), failures: failures{config.Logger}}
+	h := leveret.NewHandlers(API, leveret.HandlersConfig{Middleware: []leveret.Middleware{e.failures.middleware}})
 	e.service.register(h)
 	var err error
 	if e.verifier, err = token.NewVerifier(token.VerifierConfig{Keys: token.FromAuth(callers.Auth)}); err != nil {
@@ -65,7 +66,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p, err = e.verifier.Verify(r.Context(), access)
 		}
 		if err != nil {
-			httprpc.WriteError(w, r, err)
+			httprpc.WriteError(w, r, e.failures.keep(r.Context(), "verify the access token", err))
 			return
 		}
 		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))

@@ -10,25 +10,29 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// outward is middleware that keeps failures of the system inside. A customer learns that something failed, and whether
-// to try again; what it was, such as the address of a service that is away, is logged. Errors that are about the request
-// itself pass as they are.
-func outward(log *slog.Logger) leveret.Middleware {
-	return func(next leveret.Handler) leveret.Handler {
-		return func(ctx context.Context, m *leveret.Message) error {
-			err := next(ctx, m)
-			if err == nil || !internal(err) {
-				return err
-			}
-			level := slog.LevelWarn
-			if ctx.Err() != nil { // the customer has gone, or gave it too little time
-				level = slog.LevelInfo
-			}
-			log.LogAttrs(ctx, level, "gateway: a request failed",
-				slog.String("request", m.Contract.Spec().Name), slog.String("error", err.Error()))
-			return shown(err)
-		}
+// failures keeps the failures of the system inside. A customer learns that something failed, and whether to try again;
+// what it was, such as the address of a service that is away, is logged. Errors that are about the request itself pass as
+// they are.
+type failures struct{ log *slog.Logger }
+
+// middleware does so for the errors of handlers.
+func (f failures) middleware(next leveret.Handler) leveret.Handler {
+	return func(ctx context.Context, m *leveret.Message) error {
+		return f.keep(ctx, m.Contract.Spec().Name, next(ctx, m))
 	}
+}
+
+// keep logs an internal error, and returns what the customer sees in its place.
+func (f failures) keep(ctx context.Context, request string, err error) error {
+	if err == nil || !internal(err) {
+		return err
+	}
+	level := slog.LevelWarn
+	if ctx.Err() != nil { // the customer has gone, or has left too little time
+		level = slog.LevelInfo
+	}
+	f.log.LogAttrs(ctx, level, "gateway: a request failed", slog.String("request", request), slog.String("error", err.Error()))
+	return shown(err)
 }
 
 // internal reports whether an error is about the system, not about the request.
