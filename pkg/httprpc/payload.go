@@ -8,6 +8,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -35,7 +36,10 @@ func (s *Server) payload(w http.ResponseWriter, r *http.Request, rt *route) ([]b
 			return nil, err
 		}
 	}
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "the query is malformed: %w", err)
+	}
 	if len(rt.params) == 0 && len(query) == 0 && !rt.bodiless() {
 		return body, nil
 	}

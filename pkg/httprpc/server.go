@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -127,20 +128,34 @@ func (s *Server) observed(next http.Handler) http.Handler {
 // ServeHTTP serves one request. It returns when its handler has.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.root.ServeHTTP(w, r) }
 
-// dispatch leads a request to its route, and answers one that has none with a problem.
+// dispatch leads a request to its route, and answers one that has none with a problem. A path such as //orders has none:
+// the mux would redirect it, and clients make a GET of a POST that is redirected.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	refuse, pattern := s.mux.Handler(r)
-	if pattern != "" {
+	unclean := !clean(r.URL.EscapedPath())
+	if pattern != "" && !unclean {
 		s.mux.ServeHTTP(w, r)
 		return
 	}
-	answer := &header{header: w.Header()}
-	refuse.ServeHTTP(answer, r) // 404, or 405 with Allow
-	err := leveret.Errorf(leveret.NotFound, "there is nothing at this path; see /openapi.json")
-	if answer.status == http.StatusMethodNotAllowed {
-		err = leveret.Errorf(leveret.Unimplemented, "this path takes %s, not %s", w.Header().Get("Allow"), r.Method)
+	answer := &header{header: make(http.Header)}
+	refuse.ServeHTTP(answer, r) // 404, or 405 with Allow, or a redirect
+	if allow := answer.header.Get("Allow"); answer.status == http.StatusMethodNotAllowed && !unclean {
+		w.Header().Set("Allow", allow)
+		err := leveret.Errorf(leveret.Unimplemented, "this path takes %s, not %s", allow, r.Method)
+		WriteError(w, r, &statusError{err, http.StatusMethodNotAllowed})
+		return
 	}
-	WriteError(w, r, &statusError{err, answer.status})
+	err := leveret.Errorf(leveret.NotFound, "there is nothing at this path; see /openapi.json")
+	WriteError(w, r, &statusError{err, http.StatusNotFound})
+}
+
+// clean reports whether the mux takes a path as it is.
+func clean(p string) bool {
+	cleaned := path.Clean(p)
+	if strings.HasSuffix(p, "/") && cleaned != "/" {
+		cleaned += "/"
+	}
+	return p == cleaned
 }
 
 // header takes the header of a response, and drops the body.
@@ -178,6 +193,9 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request, rt *route) (*le
 	m, err := rpc.Read(r.Header.Get)
 	if err != nil {
 		return nil, err
+	}
+	if n := len(r.Header.Values(rpc.IdempotencyKey)); n > 1 {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "there are %d headers %s; send one", n, rpc.IdempotencyKey)
 	}
 	timeout, err := rpc.ParseTimeout(r.Header.Get(rpc.Timeout), rt.spec.Timeout)
 	if err != nil {
@@ -221,7 +239,7 @@ func fill(template string, reply []byte) (string, error) {
 		return "", err
 	}
 	var missing string
-	path := inBraces.ReplaceAllStringFunc(template, func(match string) string {
+	filled := inBraces.ReplaceAllStringFunc(template, func(match string) string {
 		value, ok := fields[match[1:len(match)-1]]
 		if !ok {
 			missing = match
@@ -231,7 +249,7 @@ func fill(template string, reply []byte) (string, error) {
 	if missing != "" {
 		return "", fmt.Errorf("the reply has no %s", missing)
 	}
-	return path, nil
+	return filled, nil
 }
 
 // describe serves the OpenAPI document.
