@@ -14,6 +14,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/token"
 )
 
+// maxBody is the size in bytes over which a body is refused. The largest order has a little more than half of that; what
+// is read of a body before it turns out to be wrong is kept small, since anybody can send one.
+const maxBody = 64 << 10
+
 // Config says how the API is served. The zero value of a field is its default.
 type Config struct {
 	// Version is shown in the OpenAPI document.
@@ -44,8 +48,8 @@ func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge
 		return nil, err
 	}
 	e.server, err = httprpc.NewServer(h, httprpc.ServerConfig{
-		Title: "The shop", Version: config.Version, Routes: routes(), Strict: true, Bearer: true, Logger: config.Logger,
-		TracerProvider: config.TracerProvider, MeterProvider: config.MeterProvider,
+		Title: "The shop", Version: config.Version, Routes: routes(), Strict: true, Bearer: true, MaxBody: maxBody,
+		Logger: config.Logger, TracerProvider: config.TracerProvider, MeterProvider: config.MeterProvider,
 	})
 	return e, err
 }
