@@ -128,8 +128,8 @@ func (s *Server) observed(next http.Handler) http.Handler {
 // ServeHTTP serves one request. It returns when its handler has.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.root.ServeHTTP(w, r) }
 
-// dispatch leads a request to its route, and answers one that has none with a problem. A path such as //orders has none:
-// the mux would redirect it, and clients make a GET of a POST that is redirected.
+// dispatch leads a request to its route, and answers one that has none with a problem. A path such as //orders has
+// none: the mux would redirect it, and clients make a GET of a POST that is redirected.
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	refuse, pattern := s.mux.Handler(r)
 	unclean := !clean(r.URL.EscapedPath())

@@ -14,8 +14,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/token"
 )
 
-// maxBody is the size in bytes over which a body is refused. The largest order has a little more than half of that; what
-// is read of a body before it turns out to be wrong is kept small, since anybody can send one.
+// maxBody is the size in bytes over which a body is refused. The largest order has a little more than half of it. It is
+// small because anybody can send a body, and thousands of clients at once.
 const maxBody = 64 << 10
 
 // Config says how the API is served. The zero value of a field is its default.

@@ -10,9 +10,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// failures keeps the failures of the system inside. A customer learns that something failed, and whether to try again;
-// what it was, such as the address of a service that is away, is logged. Errors that are about the request itself pass as
-// they are.
+// failures keeps the failures of the system inside. A customer learns that something failed, and whether to try again.
+// What it was, such as the address of a service that is away, is logged instead. Errors about the request itself pass
+// unchanged.
 type failures struct{ log *slog.Logger }
 
 // middleware does so for the errors of handlers.
@@ -49,7 +49,8 @@ func shown(err error) error {
 	case errors.Is(err, ErrNotStored):
 		e = ErrNotStored
 	case errors.Is(err, leveret.ErrOutcomeUnknown):
-		e = leveret.NewError(leveret.CodeOf(err), leveret.ReasonOutcomeUnknown, "there was no answer in time; it is not known what became of the request")
+		e = leveret.NewError(leveret.CodeOf(err), leveret.ReasonOutcomeUnknown,
+			"there was no answer in time; it is not known what became of the request")
 	case errors.Is(err, leveret.PermissionDenied):
 		e = leveret.NewError(leveret.Internal, "", "something is wrong with the shop")
 	default:

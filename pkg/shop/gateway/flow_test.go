@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"net/http"
 	"net/url"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// A customer registers, logs in, places orders, reads, lists and cancels them, refreshes the tokens, and logs out. Every
-// request and every answer is as the OpenAPI document describes it, and no secret is seen on the way.
+// A customer registers, logs in, places orders, reads, lists and cancels them, refreshes the tokens, and logs out.
+// Every request and every answer is as the OpenAPI document describes it, and no secret is seen on the way.
 func TestFlow(t *testing.T) {
 	t.Parallel()
 	s := open(t, nil)
@@ -116,10 +117,41 @@ func TestPlaceOrder(t *testing.T) {
 	require.Equal(t, "accepted", get[gateway.Order](t, s, 200, call{path: first.Status, as: ada}).State, "it is not stored yet")
 	get[problem](t, s, 404, call{path: first.Status, as: bob})
 	p = get[problem](t, s, 503, call{method: http.MethodPost, path: first.Status + "/cancel", as: ada})
+	require.Equal(t, "order_not_stored", p.Reason)
 	require.Positive(t, p.RetryAfterMs)
 	s.deliver(t)
 	require.Equal(t, "placed", get[gateway.Order](t, s, 200, call{path: first.Status, as: ada}).State)
 	require.Len(t, get[gateway.Orders](t, s, 200, call{path: "/orders", as: ada}).Orders, 2)
+}
+
+// However often an order is placed at the same moment under one key, it is one order.
+func TestPlaceOrderAtOnce(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	ada := s.join(t, "ada")
+	c := call{path: "/orders", as: ada, body: anOrder(1), key: "k"}
+	requests := make([]*http.Request, 8)
+	for i := range requests {
+		requests[i] = c.request(t, s.url)
+	}
+	var all sync.WaitGroup
+	for _, r := range requests {
+		all.Go(func() {
+			answer, err := s.client.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = answer.Body.Close()
+			if answer.StatusCode != 202 {
+				t.Error(answer.Status)
+			}
+		})
+	}
+	all.Wait()
+	require.Len(t, s.sent.Messages(), len(requests))
+	s.deliver(t)
+	require.Len(t, get[gateway.Orders](t, s, 200, call{path: "/orders", as: ada}).Orders, 1)
 }
 
 // A send that is not confirmed is never an order that is accepted, and trying again makes no second one.

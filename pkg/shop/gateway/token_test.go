@@ -7,7 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -232,4 +235,31 @@ func TestFailuresStayInside(t *testing.T) {
 		}
 	}
 	require.Contains(t, s.seen.String(), "dial tcp 10.1.2.3:8081", "it is logged")
+}
+
+// Where the keys cannot be fetched, nothing is known about a token: neither that it is right, nor that it is wrong.
+func TestNoKeys(t *testing.T) {
+	t.Parallel()
+	away := &leverettest.StubCaller{}
+	leverettest.Answer(away, queues.ListKeys, func(context.Context, queues.ListKeysRequest) (queues.ListKeysReply, error) {
+		return queues.ListKeysReply{}, leveret.Errorf(leveret.Unavailable, "dial tcp 10.1.2.3:8085")
+	})
+	remembered, err := gateway.OpenStore(t.Context(), filepath.Join(t.TempDir(), "gateway.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, remembered.Close()) })
+	log := &record{}
+	edge, err := gateway.New(remembered, &leverettest.Recorder{}, gateway.Callers{Order: away, User: away, Auth: away},
+		gateway.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
+	require.NoError(t, err)
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	answer := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/me", nil)
+	r.Header.Set("Authorization", "Bearer "+(&shop{}).sign(t, "k", key, "ada", nil))
+	edge.ServeHTTP(answer, r)
+	require.Equal(t, 503, answer.Code)
+	require.Equal(t, "5", answer.Header().Get("Retry-After"))
+	require.Contains(t, answer.Body.String(), `"reason":"keys_unavailable"`)
+	require.NotContains(t, answer.Body.String(), "10.1.2.3")
+	require.Contains(t, log.String(), "10.1.2.3")
 }

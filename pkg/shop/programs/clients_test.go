@@ -81,8 +81,8 @@ func (p *process) dial(t *testing.T, n int, text string) (conns []net.Conn) {
 	return conns
 }
 
-// Clients who do not send, or send slowly, or do not read what they asked for, cost a connection for a while, and no more:
-// others are served, and the process stays healthy and small.
+// Clients who send nothing, or only half of a request, or too much, cost a connection for a while, and no more: others
+// are served, and the process stays healthy and small.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	p := startGateway(t, "LEVERET_HTTP_MAX_CONNECTIONS=500", "LEVERET_HTTP_READ_HEADER_TIMEOUT=200ms", "LEVERET_HTTP_READ_TIMEOUT=300ms",
