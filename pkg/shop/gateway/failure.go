@@ -40,7 +40,7 @@ func internal(err error) bool {
 	return httprpc.StatusOf(err) >= http.StatusInternalServerError || errors.Is(err, leveret.PermissionDenied)
 }
 
-// shown returns what a customer sees of an internal error: its code, its reason and its delay, but not its text.
+// shown returns what a customer sees of an internal error: what kind it is and when to try again, never its text.
 func shown(err error) error {
 	var e *leveret.Error
 	switch {
@@ -58,8 +58,9 @@ func shown(err error) error {
 		if first, ok := errors.AsType[*leveret.Error](err); ok {
 			e.Reason = first.Reason
 		}
-		if errors.Is(err, leveret.Unavailable) || errors.Is(err, leveret.DeadlineExceeded) {
-			e.Message = "a part of the shop is away; try again later"
+		// After DeadlineExceeded alone, nothing was done: a service was not reached in time.
+		if e.Code == leveret.Unavailable || e.Code == leveret.DeadlineExceeded {
+			e.Code, e.Message = leveret.Unavailable, "a part of the shop is away; try again later"
 		}
 	}
 	if after := leveret.RetryDelay(err); after > 0 {

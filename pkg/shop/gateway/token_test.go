@@ -212,6 +212,8 @@ func TestFailuresStayInside(t *testing.T) {
 	}{
 		{leveret.Errorf(leveret.Unavailable, "dial tcp 10.1.2.3:8081"), 503, "unavailable", ""},
 		{leveret.ErrNotConnected, 503, "unavailable", ""},
+		{leveret.Errorf(leveret.DeadlineExceeded, "10.1.2.3: %w", leveret.ErrNotConnected), 503, "unavailable", ""},
+		{leveret.Errorf(leveret.DeadlineExceeded, "10.1.2.3: %w", leveret.ErrOutcomeUnknown), 504, "deadline_exceeded", "outcome_unknown"},
 		{leveret.Errorf(leveret.Internal, "10.1.2.3"), 500, "internal", ""},
 		{leveret.Errorf(leveret.PermissionDenied, "10.1.2.3 takes no gateway"), 500, "internal", ""},
 		{leveret.NewError(leveret.DataLoss, "shredded", "10.1.2.3"), 500, "data_loss", "shredded"},
