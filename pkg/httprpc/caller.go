@@ -70,7 +70,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 	for _, contract := range config.Service.Contracts(leveret.RoleCalls) {
 		route, err := newOutgoing(contract.Spec(), config.HTTP2)
 		if err == nil {
-			route.repeatable = route.repeatable && !config.NoRetries
+			route.repeatable = route.repeatable && (config.HTTP2 || !config.NoRetries)
 			err = route.fix(c.hosts)
 		}
 		if err != nil {

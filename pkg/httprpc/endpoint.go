@@ -197,19 +197,23 @@ func (e *endpoint) checkType(r *http.Request, length int) error {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must not be encoded or compressed")
 	}
+	if r.Header.Get("Content-Encoding") != "" {
+		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must not be compressed")
+	}
 	if !isJSON(r.Header.Get("Content-Type")) {
-		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must have the Content-Type %s", contentTypeJSON)
+		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must have the Content-Type %s, in UTF-8", contentTypeJSON)
 	}
 	return nil
 }
 
-// isJSON reports whether a media type is application/json, or one that ends in +json.
+// isJSON reports whether a media type is application/json, or one that ends in +json, in UTF-8.
 func isJSON(contentType string) bool {
 	if contentType == contentTypeJSON {
 		return true
 	}
-	kind, _, err := mime.ParseMediaType(contentType)
-	return err == nil && (kind == contentTypeJSON || strings.HasSuffix(kind, "+json"))
+	kind, params, err := mime.ParseMediaType(contentType)
+	utf8 := params["charset"] == "" || strings.EqualFold(params["charset"], "utf-8")
+	return err == nil && utf8 && (kind == contentTypeJSON || strings.HasSuffix(kind, "+json"))
 }
 
 // accepts reports whether a client takes JSON. One that does not say, or says what cannot be read, does.

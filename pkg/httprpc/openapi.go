@@ -76,7 +76,11 @@ func (e *endpoint) describe(schemas schemaSet) (object, error) {
 		if err != nil {
 			return nil, err
 		}
-		operation["requestBody"] = object{"required": !e.empty, "content": object{contentTypeJSON: object{"schema": body}}}
+		needed := !e.empty
+		if len(e.pattern.params()) > 0 {
+			_, needed = body["required"]
+		}
+		operation["requestBody"] = object{"required": needed, "content": object{contentTypeJSON: object{"schema": body}}}
 	}
 	if e.server.config.Bearer {
 		operation["security"] = []object{}

@@ -17,8 +17,8 @@ type outgoing struct {
 	pattern pattern
 	fields  fields
 	// repeatable says that net/http may send a request again by itself, which it does over HTTP/1.1 when a connection that
-	// was idle breaks before the answer. That is right for what is idempotent, and for GET, which promises to be. Over
-	// HTTP/2 it does so only where the server says that it did not begin.
+	// was idle breaks before the answer. That is right for what is idempotent; that a method promises to be is not enough.
+	// Over HTTP/2 net/http does so only where the server says that it did not begin.
 	repeatable bool
 	fixed      map[*host]*url.URL // where there are no parameters
 }
@@ -43,7 +43,7 @@ func newOutgoing(spec leveret.Spec, http2 bool) (*outgoing, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outgoing{spec: spec, pattern: p, fields: fieldsOf(spec.Payload), repeatable: spec.Idempotent || p.safe() || http2}
+	o := &outgoing{spec: spec, pattern: p, fields: fieldsOf(spec.Payload), repeatable: spec.Idempotent || http2}
 	return o, p.checkParams(o.fields)
 }
 

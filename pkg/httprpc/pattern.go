@@ -126,9 +126,6 @@ func (p pattern) fill(value func(param string) (string, error)) (string, error) 
 // bodyless reports whether requests of this method have no body, so that all fields are parameters.
 func (p pattern) bodyless() bool { return p.method == http.MethodGet || p.method == http.MethodDelete }
 
-// safe reports whether the method promises that a request changes nothing, so that anybody may repeat it.
-func (p pattern) safe() bool { return p.method == http.MethodGet }
-
 // checkParams returns what is wrong with the parameters of a pattern for a payload.
 func (p pattern) checkParams(f fields) error {
 	var errs []error

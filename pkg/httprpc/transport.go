@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 )
@@ -38,7 +39,7 @@ func observe(config CallerConfig, t http.RoundTripper) http.RoundTripper {
 	if config.TracerProvider == nil && config.MeterProvider == nil {
 		return t
 	}
-	return otelhttp.NewTransport(t, otelhttp.WithPropagators(w3c{}),
+	return otelhttp.NewTransport(t, otelhttp.WithPropagators(propagation.TraceContext{}), // baggage travels with the message
 		otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](config.TracerProvider, nooptrace.NewTracerProvider())),
 		otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](config.MeterProvider, noopmetric.NewMeterProvider())),
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rpc"
@@ -62,15 +61,10 @@ func (c *Caller) writeHeader(ctx context.Context, h http.Header, m *leveret.Mess
 	if !r.pattern.bodyless() {
 		h["Content-Type"] = jsonType
 	}
-	own := trace.SpanContextFromContext(ctx)
-	carried := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), propagation.HeaderCarrier(h)))
-	switch {
-	case carried.IsValid() && carried.TraceID() != own.TraceID():
-		ctx = trace.ContextWithRemoteSpanContext(ctx, carried) // a message keeps the trace that it has
-	case own.IsValid():
-		w3c{}.Inject(ctx, propagation.HeaderCarrier(h))
+	if h["Traceparent"] == nil {
+		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(h))
 	}
-	return ctx, nil
+	return rpc.InItsTrace(ctx, m), nil
 }
 
 // read reads the answer of the other side.

@@ -85,7 +85,7 @@ func TestBadInput(t *testing.T) {
 		"no fields":          {"{}", 400, "card_token", "is required"},
 		"no lines":           {order("lines", []any{}), 400, "lines", ""},
 		"101 lines":          {lines(101), 400, "lines", ""},
-		"10,000 lines":       {lines(10_000), 413, "", "the limit is 65536 bytes"},
+		"10,000 lines":       {lines(10_000), 413, "", "larger than 65536 bytes"},
 		"500 lines":          {lines(500), 400, "lines", ""},
 		"the same twice":     {lines(2), 400, "lines[1].sku", ""},
 		"no SKU":             {line("sku", ""), 400, "lines[0].sku", "is required"},
@@ -109,7 +109,7 @@ func TestBadInput(t *testing.T) {
 		"XXX":                {price("currency", "XXX"), 400, "lines[0].unit_price.currency", "ISO 4217"},
 		"a card number":      {order("card_token", "4111111111111111"), 400, "card_token", ""},
 		"SQL":                {order("card_token", "tok_x'; DROP TABLE accepted; --"), 400, "card_token", ""},
-		"too large":          {order("card_token", strings.Repeat("x", 1<<20)), 413, "", "the limit is 65536 bytes"},
+		"too large":          {order("card_token", strings.Repeat("x", 1<<20)), 413, "", "larger than 65536 bytes"},
 	} {
 		answer, content := s.do(t, call{method: http.MethodPost, path: "/orders", as: ada, body: tc.body})
 		require.Equal(t, tc.status, answer.StatusCode, "%s: %s", name, content)
@@ -155,10 +155,9 @@ func TestBadAccounts(t *testing.T) {
 		"/orders?customer_id=" + ada.userID: {"customer_id": ""}, "/orders?cursor=" + strings.Repeat("x", 129): {"cursor": ""},
 		"/orders?Limit=1": {"Limit": ""}, "/orders?cursor=": {},
 		"/orders/1": {"order_id": ""}, "/orders/%00": {"order_id": ""}, "/orders/..%2Fme": {"order_id": ""},
-		"/orders/" + strings.ToUpper(uuid.NewString()):            {"order_id": ""},
-		"/orders/" + uuid.Nil.String():                            {"order_id": ""},
-		"/orders/" + uuid.NewString() + "?order_id=" + ada.userID: {"order_id": ""},
-		"/orders/%ff": {"order_id": ""},
+		"/orders/" + strings.ToUpper(uuid.NewString()): {"order_id": ""},
+		"/orders/" + uuid.Nil.String():                 {"order_id": ""},
+		"/orders/%ff":                                  {"order_id": ""},
 	} {
 		for field, sent := range wrong {
 			c := call{path: path, as: ada}

@@ -108,10 +108,10 @@ func TestSlowClients(t *testing.T) {
 	}{
 		{"silent", 2000, "", 0},
 		{"half a header", 600, head, 0},
-		{"half a body", 600, head + "Content-Length: 100\r\n\r\n{", 400},
-		{"half a chunk", 600, head + "Transfer-Encoding: chunked\r\n\r\n64\r\n{", 400},
+		{"half a body", 600, head + "Content-Length: 100\r\n\r\n{", 408},
+		{"half a chunk", 600, head + "Transfer-Encoding: chunked\r\n\r\n64\r\n{", 408},
 		{"a large header", 600, head + "X: " + strings.Repeat("x", 32<<10) + "\r\n\r\n", 431},
-		{"a large body", 600, head + "Content-Length: 1000000000\r\n\r\n" + strings.Repeat(" ", 64<<10), 400},
+		{"a large body", 600, head + "Content-Length: 1000000000\r\n\r\n" + strings.Repeat(" ", 64<<10), 413},
 		{"h2c, silent", 600, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0},
 	} {
 		conns := p.dial(t, tc.n, tc.sent)
