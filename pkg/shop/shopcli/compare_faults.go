@@ -57,7 +57,8 @@ func (c *comparison) list(r *receivers) []compare.Fault {
 		Inflict: func(ctx context.Context) error { return r.setDelay(ctx, slowTimes*workTime) },
 		Heal:    func(ctx context.Context) error { return r.setDelay(ctx, workTime) },
 	}, {
-		Name: "receivers-restarted", Label: "Receivers restarted one after the other", Inflict: r.restart,
+		Name: "receivers-restarted", Label: "Receivers restarted one after the other",
+		Inflict: func(ctx context.Context) error { return r.restart(ctx, min(c.outage, 2*time.Second)) },
 	}}
 	if c.ours() {
 		b := c.system.broker
