@@ -9,8 +9,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/compare"
 )
 
-// The work takes workTime during the faults, and slowTimes as long while the receivers are slow. At 50 operations a second
-// for each way, some are always in flight, before their effect and after it.
+// The work takes workTime during the faults, and slowTimes as long while the receivers are slow. At 50 operations a
+// second for each way, some are always in flight, before their effect and after it.
 const (
 	workTime  = 50 * time.Millisecond
 	slowTimes = 10

@@ -139,7 +139,9 @@ func (r *receivers) startOne(ctx context.Context, one *receiver) error {
 	if _, err := io.WriteString(log, startMark+"\n"); err != nil {
 		return err
 	}
-	args := []string{"compare", "receiver", "--config", file, "--leash-dir", r.dir, "--leash-pid", strconv.Itoa(os.Getpid())}
+	args := []string{
+		"compare", "receiver", "--config", file, "--leash-dir", r.dir, "--leash-pid", strconv.Itoa(os.Getpid()),
+	}
 	p, err := launch(one.name, args, cleanEnvironment(), log)
 	if err != nil {
 		return err
