@@ -69,9 +69,9 @@ type FaultTrial struct {
 	LongestWait Figure `json:"longest_wait_seconds"`
 	// LongestSend is the longest time until the caller was answered, where it does not wait for the effect; else null.
 	LongestSend Figure `json:"longest_send_seconds"`
-	// Limit is what is still normal: Factor times the 95th percentile of the second half of the time before the fault,
-	// at least Floor. An operation is normal if it was reported ok and done within the limit; "done" is the reply, or for
-	// an asynchronous way the effect.
+	// Limit is what is still normal: Factor times the 95th percentile of what was due in the second half of the time
+	// before the fault, and over when the fault began; at least Floor. An operation is normal if it was reported ok and
+	// done within the limit; "done" is the reply, or for an asynchronous way the effect.
 	Limit Figure `json:"limit_seconds"`
 	// UntilNormal is the time from the end of the fault to the first second of which at least 95 % of the operations are
 	// normal, in steps of 0.1 s. It is infinite where the load ended before, and NaN where less was normal before the

@@ -31,9 +31,25 @@ func recoveryOf(a *account, t *trial, config FaultsConfig) recovery {
 		}
 		r.took = append(r.took, took)
 	}
-	before := r.between(t.began.Add(-config.Before/2), t.began)
+	usual := r.without(func(o measure.Operation) bool { return a.reached(o, t.began) })
+	before := usual.between(t.began.Add(-config.Before/2), t.began)
 	r.limit = max(config.Factor*before, config.Floor.Seconds())
 	return r
+}
+
+// reached reports whether an operation was not over at that time: what began then reached it.
+func (a *account) reached(o measure.Operation, at time.Time) bool {
+	return !o.Reported.Before(at) || a.way.Async && o.Outcome == measure.OK && (o.Effects == 0 || !o.First.Before(at))
+}
+
+// without leaves some operations out.
+func (r recovery) without(leftOut func(measure.Operation) bool) (rest recovery) {
+	for i, o := range r.operations {
+		if !leftOut(o) {
+			rest.operations, rest.took = append(rest.operations, o), append(rest.took, r.took[i])
+		}
+	}
+	return rest
 }
 
 // between returns the time that the normal share of the operations that were due in between did not exceed; infinite

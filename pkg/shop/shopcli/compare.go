@@ -53,8 +53,8 @@ retries, and with retries under an idempotency key. Every caller gives up after 
 was reported with what was done.
 
 Each figure is the median of all rounds, with the interval in which the true median lies; a difference within it is
-undecided. Fewer than six rounds give no interval. Leave the machine alone meanwhile. A configured RabbitMQ is not killed,
-and its CPU time is not known.`,
+undecided. Fewer than six rounds give no interval. Leave the machine alone meanwhile. A configured RabbitMQ is not
+killed, and its CPU time is not known.`,
 		Args: cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s compare\n  %[1]s compare --short\n"+
 			"  %[1]s compare --only faults --outage 10s\n"+

@@ -48,7 +48,9 @@ func (r *relays) through(ctx context.Context, broker string) (string, error) {
 }
 
 // bytes makes the pass bytes, with receivers that reach the broker through a relay.
-func (c *comparison) bytes(ctx context.Context, r *receivers, engine *compare.Comparison) (_ []compare.Bytes, err error) {
+func (c *comparison) bytes(
+	ctx context.Context, r *receivers, engine *compare.Comparison,
+) (_ []compare.Bytes, err error) {
 	var behind relays // between the broker and the receivers
 	defer behind.close()
 	direct := r.broker

@@ -9,8 +9,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/compare"
 )
 
-// The work takes workTime during the faults, and slowTimes as long while the receivers are slow. At 50 operations a second
-// for each way, some are always in flight, before their effect and after it.
+// The work takes workTime during the faults, and slowTimes as long while the receivers are slow. At 50 operations a
+// second for each way, some are always in flight, before their effect and after it.
 const (
 	workTime  = 50 * time.Millisecond
 	slowTimes = 10
@@ -57,7 +57,8 @@ func (c *comparison) list(r *receivers) []compare.Fault {
 		Inflict: func(ctx context.Context) error { return r.setDelay(ctx, slowTimes*workTime) },
 		Heal:    func(ctx context.Context) error { return r.setDelay(ctx, workTime) },
 	}, {
-		Name: "receivers-restarted", Label: "Receivers restarted one after the other", Inflict: r.restart,
+		Name: "receivers-restarted", Label: "Receivers restarted one after the other",
+		Inflict: func(ctx context.Context) error { return r.restart(ctx, min(c.outage, 2*time.Second)) },
 	}}
 	if c.ours() {
 		b := c.system.broker

@@ -139,7 +139,9 @@ func (r *receivers) startOne(ctx context.Context, one *receiver) error {
 	if _, err := io.WriteString(log, startMark+"\n"); err != nil {
 		return err
 	}
-	args := []string{"compare", "receiver", "--config", file, "--leash-dir", r.dir, "--leash-pid", strconv.Itoa(os.Getpid())}
+	args := []string{
+		"compare", "receiver", "--config", file, "--leash-dir", r.dir, "--leash-pid", strconv.Itoa(os.Getpid()),
+	}
 	p, err := launch(one.name, args, cleanEnvironment(), log)
 	if err != nil {
 		return err
@@ -193,10 +195,19 @@ func (r *receivers) stop(ctx context.Context) error {
 	return r.each(func(one *receiver) error { return one.stop(ctx) })
 }
 
-// restart restarts one receiver after the other.
-func (r *receivers) restart(ctx context.Context) error {
-	for _, one := range r.all {
-		if err := errors.Join(one.stop(ctx), ctx.Err()); err != nil {
+// restart restarts one receiver after the other, with a pause in which callers find the first one again.
+func (r *receivers) restart(ctx context.Context, pause time.Duration) error {
+	for i, one := range r.all {
+		if i > 0 {
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return ctx.Err()
+			}
+		}
+		if err := one.stop(ctx); err != nil {
 			return err
 		}
 		if err := r.startOne(ctx, one); err != nil {

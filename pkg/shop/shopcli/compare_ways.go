@@ -110,7 +110,8 @@ func (w *ways) addGRPC(at receiverAddresses, retry bool) error {
 		return err
 	}
 	w.closes = append(w.closes, func(context.Context) { _ = caller.Close() })
-	w.addCall(compare.Way{Name: "grpc", Label: "gRPC", Protocol: "gRPC without TLS, Protobuf"}, caller, d.connections, retry)
+	way := compare.Way{Name: "grpc", Label: "gRPC", Protocol: "gRPC without TLS, Protobuf"}
+	w.addCall(way, caller, d.connections, retry)
 	return nil
 }
 
