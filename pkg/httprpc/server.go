@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/metric"
@@ -161,7 +163,22 @@ func (s *Server) observe() {
 }
 
 // ServeHTTP serves one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.outer.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !clean(r.URL.EscapedPath()) { // the mux would redirect it, and clients make a GET of a POST that is redirected
+		s.serveUnknown(w, r)
+		return
+	}
+	s.outer.ServeHTTP(w, r)
+}
+
+// clean reports whether the mux takes a path as it is.
+func clean(p string) bool {
+	cleaned := path.Clean(p)
+	if strings.HasSuffix(p, "/") && cleaned != "/" {
+		cleaned += "/"
+	}
+	return p == cleaned
+}
 
 // serveUnknown answers what no route matches.
 func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {

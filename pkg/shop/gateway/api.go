@@ -46,14 +46,22 @@ func routes() []httprpc.Route {
 	}
 }
 
+// anyID stands in for the ids that the gateway adds to what a customer sends, where only that is to be checked.
+const anyID = "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41"
+
 // Nothing is a payload without fields.
 type Nothing struct{}
 
 // RegisterRequest is what a new customer says about themselves.
 type RegisterRequest struct {
-	Email    string         `json:"email" jsonschema:"format=email,maxLength=254"`
+	Email    string         `json:"email" jsonschema:"minLength=3,maxLength=254,example=ada@example.com"`
 	Name     string         `json:"name" jsonschema:"minLength=1,maxLength=64"`
-	Password leveret.Secret `json:"password" jsonschema:"minLength=8,maxLength=128"`
+	Password leveret.Secret `json:"password" jsonschema:"minLength=8,maxLength=256"`
+}
+
+// Validate reports every field that is wrong.
+func (r RegisterRequest) Validate() error {
+	return queues.RegisterUserRequest{UserID: anyID, Email: r.Email, Name: r.Name, Password: r.Password}.Validate()
 }
 
 // User is a customer.
@@ -66,9 +74,12 @@ type User struct {
 
 // LogInRequest is what a customer proves their identity with.
 type LogInRequest struct {
-	Email    string         `json:"email"`
-	Password leveret.Secret `json:"password"`
+	Email    string         `json:"email" jsonschema:"minLength=3,maxLength=254,example=ada@example.com"`
+	Password leveret.Secret `json:"password" jsonschema:"minLength=1,maxLength=256"`
 }
+
+// Validate reports every field that is wrong.
+func (r LogInRequest) Validate() error { return queues.LogInRequest(r).Validate() }
 
 // Session holds the tokens of a customer who is logged in.
 type Session struct {
@@ -84,8 +95,11 @@ type Session struct {
 
 // TokenRequest carries a refresh token.
 type TokenRequest struct {
-	RefreshToken leveret.Secret `json:"refresh_token"`
+	RefreshToken leveret.Secret `json:"refresh_token" jsonschema:"minLength=1,maxLength=256"`
 }
+
+// Validate reports a token that cannot be one.
+func (r TokenRequest) Validate() error { return queues.RefreshTokensRequest(r).Validate() }
 
 // PlaceOrderRequest is an order as its customer places it.
 type PlaceOrderRequest struct {
@@ -96,7 +110,7 @@ type PlaceOrderRequest struct {
 
 // Validate reports every field that is wrong.
 func (r PlaceOrderRequest) Validate() error {
-	return r.command("0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41", "customer").Validate()
+	return r.command(anyID, "customer").Validate()
 }
 
 func (r PlaceOrderRequest) command(orderID, customerID string) queues.PlaceOrderCommand {
@@ -122,10 +136,15 @@ func (r OrderRequest) Validate() error {
 
 // ListRequest asks for a page of the customer's orders.
 type ListRequest struct {
-	// Limit is how many orders a page holds at most. Default 20.
-	Limit int `json:"limit,omitempty" jsonschema:"minimum=1,maximum=100"`
+	// Limit is how many orders a page holds at most. 0 means 20.
+	Limit int `json:"limit,omitempty" jsonschema:"minimum=0,maximum=100,default=20"`
 	// Cursor is the next_cursor of the page before; empty for the first.
-	Cursor string `json:"cursor,omitempty"`
+	Cursor string `json:"cursor,omitempty" jsonschema:"maxLength=128"`
+}
+
+// Validate reports every field that is wrong.
+func (r ListRequest) Validate() error {
+	return queues.ListOrdersRequest{CustomerID: "customer", Limit: r.Limit, Cursor: r.Cursor}.Validate()
 }
 
 // Orders is a page of orders.

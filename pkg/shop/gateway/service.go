@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -45,6 +46,9 @@ const confirmedIn = 4 * time.Second
 var ErrNotConfirmed = leveret.NewError(leveret.Unavailable, "order_not_confirmed",
 	"the order could not be accepted now; place it again, with the same Idempotency-Key")
 
+// ErrNotStored is the error of cancelling an order that is accepted, but has not reached the order service yet.
+var ErrNotStored = leveret.NewError(leveret.Unavailable, "order_not_stored", "the order is still on its way; cancel it again")
+
 // Place turns an order into a command, and returns once the broker has confirmed it: from then on it is not lost. The
 // same order under the same Idempotency-Key is the same order; another one under that key is refused.
 func (s *Service) Place(ctx context.Context, r PlaceOrderRequest) (Accepted, error) {
@@ -59,14 +63,10 @@ func (s *Service) Place(ctx context.Context, r PlaceOrderRequest) (Accepted, err
 	sending, cancel := context.WithTimeout(ctx, confirmedIn)
 	defer cancel()
 	err = queues.PlaceOrder.Send(sending, s.sender, r.command(orderID, customerID), leveret.MessageID(orderID))
-	switch {
-	case err == nil:
-		return Accepted{OrderID: orderID, Status: "/orders/" + orderID}, nil
-	case errors.Is(err, leveret.InvalidArgument) || errors.Is(err, leveret.PermissionDenied):
-		return Accepted{}, err
-	default:
-		return Accepted{}, leveret.RetryAfter(time.Second, ErrNotConfirmed)
+	if err != nil {
+		return Accepted{}, leveret.RetryAfter(time.Second, fmt.Errorf("%w: %w", ErrNotConfirmed, err))
 	}
+	return Accepted{OrderID: orderID, Status: "/orders/" + orderID}, nil
 }
 
 // Show returns the status of one of the customer's own orders.
@@ -109,7 +109,7 @@ func (s *Service) Cancel(ctx context.Context, r OrderRequest) (Order, error) {
 		if _, err := s.accepted(ctx, customerID, r.OrderID, err); err != nil {
 			return Order{}, err
 		}
-		return Order{}, leveret.RetryAfter(100*time.Millisecond, leveret.Errorf(leveret.Unavailable, "the order is not stored yet; cancel it again"))
+		return Order{}, leveret.RetryAfter(100*time.Millisecond, ErrNotStored)
 	}
 	if err != nil {
 		return Order{}, err
