@@ -53,6 +53,11 @@ func TestProgramsAreProcesses(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(os.Args[0], "--config", file, "--health-address", "127.0.0.1:0")
 			cmd.Env = append(os.Environ(), asProgram+"="+name, "LEVERET_BROKER_URL="+broker)
+			for key, variable := range map[string]string{"http.address": "LEVERET_HTTP_ADDRESS", "grpc.address": "LEVERET_GRPC_ADDRESS"} {
+				if p.Defaults[key] != "" { // the usual one may be taken
+					cmd.Env = append(cmd.Env, variable+"=127.0.0.1:0")
+				}
+			}
 			logged, err := cmd.StderrPipe()
 			require.NoError(t, err)
 			require.NoError(t, cmd.Start())
