@@ -164,12 +164,14 @@ func (e *endpoint) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 		return nil, tooLarge(limit)
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(deadline) // where the connection has none, the server's own limits hold
+	if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); !ok || s.ReadTimeout == 0 { // whose own limit holds
+		_ = control.SetReadDeadline(deadline)
+	}
 	var b bytes.Buffer
 	b.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
-		_ = control.SetReadDeadline(time.Time{})
+		_ = control.SetReadDeadline(time.Time{}) // or the end of ReadTimeout would end the handler's context
 		return b.Bytes(), e.checkType(r, b.Len())
 	}
 	w.Header().Set("Connection", "close") // what is left of the body is no request
@@ -196,9 +198,6 @@ func (e *endpoint) checkType(r *http.Request, length int) error {
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must not be encoded or compressed")
-	}
-	if r.Header.Get("Content-Encoding") != "" {
-		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must not be compressed")
 	}
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return refuse(http.StatusUnsupportedMediaType, leveret.InvalidArgument, "the body must have the Content-Type %s, in UTF-8", contentTypeJSON)

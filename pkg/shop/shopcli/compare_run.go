@@ -87,7 +87,7 @@ func (c *comparison) warm() time.Duration { return min(c.length/3, 300*time.Mill
 
 // around is how long the load runs before a fault and after it.
 func (c *comparison) around() (before, after time.Duration) {
-	return max(c.outage/2, 500*time.Millisecond), max(2*c.outage, 1500*time.Millisecond)
+	return max(c.outage/2, 500*time.Millisecond), max(2*c.outage, time.Second)
 }
 
 // part compares everything with one handler.
