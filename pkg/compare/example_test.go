@@ -12,7 +12,7 @@ import (
 
 // Two ways are compared at a fixed rate and flat out. Their receivers write what they do into logs.
 func ExampleComparison() {
-	call := func(_ context.Context, id string) error { return nil } // queues.AuthorizePayment.Call(ctx, caller, …)
+	call := func(_ context.Context, _ string) error { return nil } // queues.AuthorizePayment.Call(ctx, caller, …)
 	c, err := compare.New(compare.Config{
 		Ways: []compare.Way{
 			{Name: "http", Label: "HTTP/1.1", Do: call},

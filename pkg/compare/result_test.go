@@ -33,7 +33,8 @@ func result(t *testing.T) *compare.Result {
 	}})
 	require.NoError(t, err)
 	part.Faults, err = c.Faults(t.Context(), compare.FaultsConfig{Faults: []compare.Fault{
-		nothing, {Name: "dead", Label: "Dead for 2 s", Inflict: r.kill, For: 2 * time.Second, Heal: r.heal},
+		nothing,
+		{Name: "dead", Label: "Dead for 2 s", Inflict: r.kill, For: 2 * time.Second, Heal: r.heal},
 		{Name: "slow", Label: "Slow for ever", Inflict: r.slowDown(time.Second)},
 	}})
 	require.NoError(t, err)

@@ -76,7 +76,7 @@ func callBare(ctx context.Context, client *http.Client, url string, payload cart
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // it is read
+	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, 16<<20))
 	if err != nil {
 		return err

@@ -294,7 +294,7 @@ func newStaleServer(t *testing.T) *staleServer {
 }
 
 func (s *staleServer) serve(conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // it is to be closed
+	defer conn.Close()
 	for answer := true; ; answer = false {
 		buffer := make([]byte, 64<<10)
 		if n, err := conn.Read(buffer); err != nil || n == 0 {
@@ -374,7 +374,7 @@ func TestNothingWritten(t *testing.T) {
 	}
 	caller, err := httprpc.NewCallerWithDial(config, dial)
 	require.NoError(t, err)
-	defer caller.Close() //nolint:errcheck // it returns nil
+	defer caller.Close()
 	for range 5 {
 		_, err := s.place.Call(t.Context(), caller, cart{})
 		require.NoError(t, err)

@@ -49,7 +49,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer caller.Close() //nolint:errcheck // it returns nil
+	defer caller.Close()
 	ctx := context.Background()
 	greeting, err := Greet.Call(ctx, caller, Question{Name: "Ada"})
 	fmt.Println(greeting.Text, err)
@@ -57,12 +57,12 @@ func Example() {
 	fmt.Println(errors.Is(err, leveret.NotFound), err)
 
 	// Any other client does, too.
-	response, err := http.Get(server.URL + "/greetings/Ada?loud=perhaps") //nolint:noctx // as short as can be
+	response, err := http.Get(server.URL + "/greetings/Ada?loud=perhaps")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	defer response.Body.Close() //nolint:errcheck // it is not read
+	defer response.Body.Close()
 	fmt.Println(response.Status, response.Header.Get("Content-Type"))
 	// Output:
 	// Hello, Ada <nil>

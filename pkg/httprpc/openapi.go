@@ -140,7 +140,7 @@ func (e *endpoint) parameters(payload namedSchema) ([]object, error) {
 // notNull returns the schema of a field without null, which a parameter cannot be.
 func notNull(property json.RawMessage) json.RawMessage {
 	var alternatives struct {
-		AnyOf []json.RawMessage `json:"anyOf"`
+		AnyOf []json.RawMessage `json:"anyOf"` //nolint:tagliatelle // JSON Schema's name
 	}
 	if json.Unmarshal(property, &alternatives) == nil && len(alternatives.AnyOf) == 2 && string(alternatives.AnyOf[1]) == `{"type":"null"}` {
 		return alternatives.AnyOf[0]
@@ -154,7 +154,7 @@ func problemSchema() json.RawMessage {
 		codes = append(codes, c.String())
 	}
 	text := object{"type": "string"}
-	document, _ := json.Marshal(object{ // it is text and numbers
+	document, _ := json.Marshal(object{ //nolint:errchkjson // it is text and numbers
 		"type": "object", "description": "Problem details (RFC 9457).", "required": []string{"type", "title", "status", "code"},
 		"properties": object{
 			"type": text, "title": text, "detail": text,

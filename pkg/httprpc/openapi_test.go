@@ -63,7 +63,7 @@ func TestDocument(t *testing.T) {
 		}
 	}
 	require.Len(t, query, 11)
-	require.Equal(t, false, query["limit"])
+	require.False(t, query["limit"])
 	change := doc.Paths.Value("/orders/{order_id}").Put
 	body := change.RequestBody.Value.Content["application/json"].Schema.Value
 	require.NotContains(t, body.Properties, "order_id", "it is in the path")

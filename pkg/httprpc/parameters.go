@@ -94,7 +94,7 @@ func (p *parameters) fill(body []byte) ([]byte, error) {
 		if b.Len() > 1 {
 			b.WriteByte(',')
 		}
-		encoded, _ := json.Marshal(name) // a string can be encoded
+		encoded, _ := json.Marshal(name) //nolint:errchkjson // a string can be encoded
 		b.Write(encoded)
 		b.WriteByte(':')
 		b.Write(raw)

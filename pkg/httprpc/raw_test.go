@@ -31,7 +31,7 @@ func readAnswer(t *testing.T, r *bufio.Reader) (*http.Response, string) {
 	t.Helper()
 	response, err := http.ReadResponse(r, nil)
 	require.NoError(t, err)
-	defer response.Body.Close() //nolint:errcheck // it is read
+	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return response, string(body)

@@ -30,7 +30,7 @@ type order struct {
 	PlacedAt time.Time `json:"placed_at,omitzero"`
 	Customer uuid.UUID `json:"customer,omitzero"`
 	Price    int64     `json:"price,omitempty,string"`
-	paging             //nolint:unused // its fields are promoted
+	paging
 }
 
 type paging struct {
@@ -176,7 +176,7 @@ func do(t testing.TB, server *httptest.Server, r *http.Request) answered {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	response, err := client.Do(r)
 	require.NoError(t, err)
-	defer response.Body.Close() //nolint:errcheck // it is read
+	defer response.Body.Close()
 	got, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return answered{response, string(got)}

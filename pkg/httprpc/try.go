@@ -34,7 +34,7 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	var w watch
 	response, err := c.client.do(request.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	if err == nil {
-		defer response.Body.Close() //nolint:errcheck // it was read, or is given up
+		defer response.Body.Close()
 		return read(m, r, response)
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {

@@ -20,9 +20,15 @@ func TestLedger(t *testing.T) {
 		outcome measure.Outcome
 		effects int
 	}{
-		{measure.OK, 1}, {measure.OK, 1}, {measure.OK, 0}, {measure.OK, 3},
-		{measure.Failed, 0}, {measure.Failed, 1},
-		{measure.Unknown, 0}, {measure.Unknown, 1}, {measure.Unknown, 2},
+		{measure.OK, 1},
+		{measure.OK, 1},
+		{measure.OK, 0},
+		{measure.OK, 3},
+		{measure.Failed, 0},
+		{measure.Failed, 1},
+		{measure.Unknown, 0},
+		{measure.Unknown, 1},
+		{measure.Unknown, 2},
 		{measure.None, 0},
 	} {
 		id := fmt.Sprint(i)

@@ -99,23 +99,29 @@ func firstInvalid(text []byte) int {
 	return i
 }
 
+// undecodable returns why a value that fits the schema cannot be decoded. Where there may be secrets, it quotes nothing.
+func (s *Schema) undecodable(value any, err error) error {
+	e, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	if found := s.notWhole(value); ok && len(found) > 0 {
+		return &Invalid{found}
+	}
+	switch {
+	case ok && s.HasSecrets():
+		return invalid(e.Field, "the value does not fit its type (%v)", e.Type)
+	case ok:
+		return invalid(e.Field, "%s does not fit its type (%v)", beginning(strings.TrimPrefix(e.Value, "number ")), e.Type)
+	case s.HasSecrets():
+		return invalid("", "the payload cannot be decoded into %v", s.goType)
+	default:
+		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+}
+
 // decode finds what only Go can: numbers in a form or size that their type does not accept, and the errors of Validate.
 func (s *Schema) decode(value any, body []byte) error {
 	target := reflect.New(s.goType)
 	if err := json.Unmarshal(body, target.Interface()); err != nil {
-		if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			if found := s.notWhole(value); len(found) > 0 {
-				return &Invalid{found}
-			}
-			if s.HasSecrets() {
-				return invalid(e.Field, "the value does not fit its type (%v)", e.Type)
-			}
-			return invalid(e.Field, "%s does not fit its type (%v)", beginning(strings.TrimPrefix(e.Value, "number ")), e.Type)
-		}
-		if s.HasSecrets() { // the error may quote one
-			return invalid("", "the payload cannot be decoded into %v", s.goType)
-		}
-		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return s.undecodable(value, err)
 	}
 	for _, v := range []reflect.Value{target, target.Elem()} {
 		if check, ok := reflect.TypeAssert[interface{ Validate() error }](v); ok && (v.Kind() != reflect.Pointer || !v.IsNil()) {

@@ -56,8 +56,10 @@ func TestRedact(t *testing.T) {
 	require.True(t, s.HasSecrets())
 	for _, c := range []struct{ name, body, want string }{
 		{"no secrets", `{ "amount": 1.50e3,  "labels": {"a":"b"} }`, `{ "amount": 1.50e3,  "labels": {"a":"b"} }`},
-		{"byte for byte", " {\n\t\"user\" : \"a\\u0062\",\"password\" :\t\"x\\\"}\" , \"amount\":12345678901234567890.10}\n",
-			" {\n\t\"user\" : \"a\\u0062\",\"password\" :\t\"[secret]\" , \"amount\":12345678901234567890.10}\n"},
+		{
+			"byte for byte", " {\n\t\"user\" : \"a\\u0062\",\"password\" :\t\"x\\\"}\" , \"amount\":12345678901234567890.10}\n",
+			" {\n\t\"user\" : \"a\\u0062\",\"password\" :\t\"[secret]\" , \"amount\":12345678901234567890.10}\n",
+		},
 		{"any case", `{"PASSWORD":"x","Pa\u0073sword":"x","paſſword":"x"}`, `{"PASSWORD":"[secret]","Pa\u0073sword":"[secret]","paſſword":"[secret]"}`},
 		{"twice", `{"password":"x","password":"y"}`, `{"password":"[secret]","password":"[secret]"}`},
 		{"empty", `{"password":"","pin":""}`, `{"password":"[secret]","pin":"[secret]"}`},
@@ -69,8 +71,10 @@ func TestRedact(t *testing.T) {
 		{"encodes itself", `{"opaque":["x"]}`, `{"opaque":"[secret]"}`},
 		{"left out of the JSON Schema", `{"left":"x"}`, `{"left":"[secret]"}`},
 		{"misspelt", `{"pasword":"x","logins":[{"passwort":["x"]}]}`, `{"pasword":"[secret]","logins":[{"passwort":"[secret]"}]}`},
-		{"elsewhere", `{"free":{"a":[{"Password":"x","b":1}]},"labels":{"pin":"x","a":"b"},"article":{"sku":"a","b":"c","card_token":"x"}}`,
-			`{"free":{"a":[{"Password":"[secret]","b":1}]},"labels":{"pin":"[secret]","a":"b"},"article":{"sku":"a","b":"c","card_token":"[secret]"}}`},
+		{
+			"elsewhere", `{"free":{"a":[{"Password":"x","b":1}]},"labels":{"pin":"x","a":"b"},"article":{"sku":"a","b":"c","card_token":"x"}}`,
+			`{"free":{"a":[{"Password":"[secret]","b":1}]},"labels":{"pin":"[secret]","a":"b"},"article":{"sku":"a","b":"c","card_token":"[secret]"}}`,
+		},
 		{"in place of an object", `{"logins":["x"],"next":"x","by_id":{"1":"x"}}`, `{"logins":["[secret]"],"next":"[secret]","by_id":{"1":"[secret]"}}`},
 		{"in place of all", `"x"`, `"[secret]"`},
 		{"no JSON", `{"password":"x"`, `[secret]: 15 bytes that are not JSON`},

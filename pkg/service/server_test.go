@@ -152,8 +152,9 @@ func TestServingBeforeTheBrokerIsThere(t *testing.T) {
 	require.Empty(t, r.log.records(t, "ready"))
 
 	waiting := make(chan error, 1)
+	units := "http://" + r.log.records(t, "http")[0]["address"].(string) + "/units"
 	go func() {
-		response, err := http.Post("http://"+r.log.records(t, "http")[0]["address"].(string)+"/units", "", nil)
+		response, err := http.Post(units, "", nil) //nolint:gosec // of this test
 		if err == nil && response.StatusCode != http.StatusOK {
 			err = errors.New(response.Status)
 		}
@@ -527,7 +528,7 @@ func TestHTTP2WithoutTLSAndPanics(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, "HTTP/2.0", string(text))
-	_, err = client.Get("http://" + r.address(t, "http") + "/panic") //nolint:bodyclose // there is none
+	_, err = client.Get("http://" + r.address(t, "http") + "/panic")
 	require.Error(t, err)
 	panicked := r.log.await(t, "an HTTP handler panicked")
 	require.Equal(t, "panic: ouch", panicked["error"])

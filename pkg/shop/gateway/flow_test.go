@@ -143,7 +143,7 @@ func TestPlaceOrderAtOnce(t *testing.T) {
 				return
 			}
 			_ = answer.Body.Close()
-			if answer.StatusCode != 202 {
+			if answer.StatusCode != http.StatusAccepted {
 				t.Error(answer.Status)
 			}
 		})

@@ -237,7 +237,9 @@ func TestBadHTTP(t *testing.T) {
 		require.Empty(t, answer.Header.Get("Location"), tc.path)
 	}
 	for _, header := range []http.Header{
-		{"Idempotency-Key": {strings.Repeat("k", 256)}}, {"Idempotency-Key": {`"not closed`}}, {"Idempotency-Key": {"\xff"}},
+		{"Idempotency-Key": {strings.Repeat("k", 256)}},
+		{"Idempotency-Key": {`"not closed`}},
+		{"Idempotency-Key": {"\xff"}},
 		{"Idempotency-Key": {"one", "another"}},
 	} {
 		get[problem](t, s, 400, call{path: "/orders", as: ada, body: good, header: header})

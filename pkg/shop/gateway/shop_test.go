@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -262,9 +263,7 @@ func (c call) request(t *testing.T, url string) *http.Request {
 	if c.as != nil {
 		r.Header.Set("Authorization", "Bearer "+c.as.AccessToken)
 	}
-	for name, values := range c.header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, c.header)
 	return r
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -105,9 +106,7 @@ func run(t *testing.T, broker string, settings map[string]string) *system {
 				}
 			}
 			for _, more := range []map[string]string{where, settings} {
-				for key, value := range more {
-					p.Overrides[key] = value
-				}
+				maps.Copy(p.Overrides, more)
 			}
 			ctx, end := context.WithCancel(t.Context())
 			ended := make(chan int, 1)
@@ -287,7 +286,7 @@ func TestCustomers(t *testing.T) {
 			for name, log := range s.logs {
 				debug = debug || strings.Contains(log.String(), `"level":"DEBUG"`)
 				for _, secret := range secrets {
-					require.False(t, strings.Contains(log.String(), secret), "%s logs a secret", name)
+					require.False(t, strings.Contains(log.String(), secret), "%s logs a secret", name) //nolint:testifylint // NotContains would print it
 				}
 			}
 			require.True(t, debug)

@@ -75,7 +75,7 @@ func (o compareOutputs) write(r *compare.Result) error {
 		if err := r.Chart(&b); err != nil {
 			return err
 		}
-		if err := os.WriteFile(o.svg, b.Bytes(), 0o644); err != nil { //nolint:gosec // see above
+		if err := os.WriteFile(o.svg, b.Bytes(), 0o644); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func (o compareOutputs) write(r *compare.Result) error {
 		return err
 	}
 	fmt.Fprintf(&b, "%s%s", endMarker, after)
-	return os.WriteFile(o.markdown, b.Bytes(), 0o644) //nolint:gosec // see above
+	return os.WriteFile(o.markdown, b.Bytes(), 0o644)
 }
 
 // about says under which circumstances a result was found.

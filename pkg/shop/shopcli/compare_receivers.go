@@ -237,8 +237,8 @@ func (r *receivers) setDelay(ctx context.Context, delay time.Duration) error {
 		if err != nil {
 			return err
 		}
-		defer caller.Close()
 		_, err = comparand.SetDelay.Call(ctx, caller, comparand.Delay{Milliseconds: delay.Milliseconds()})
+		_ = caller.Close() // it returns nil
 		if err != nil {
 			return fmt.Errorf("set the delay of %s: %w", one.name, err)
 		}

@@ -72,8 +72,8 @@ func (c *comparison) ours() bool { return c.system.broker.About().Dir != "" }
 func (c *comparison) estimate() time.Duration {
 	var all time.Duration
 	if c.only != onlyFaults {
-		loads := time.Duration(2 * 6 * c.rounds * (1 + len(c.inFlight)))
-		all += loads*(c.warm()+c.length+50*time.Millisecond) + 15*time.Second
+		loads := 2 * 6 * c.rounds * (1 + len(c.inFlight))
+		all += time.Duration(loads)*(c.warm()+c.length+50*time.Millisecond) + 15*time.Second
 	}
 	if c.only != onlySpeed {
 		before, after := c.around()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -35,8 +36,8 @@ type ways struct {
 func (w *ways) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	for i := len(w.closes) - 1; i >= 0; i-- {
-		w.closes[i](ctx)
+	for _, end := range slices.Backward(w.closes) {
+		end(ctx)
 	}
 }
 
@@ -89,7 +90,7 @@ func (w *ways) addHTTP(at receiverAddresses, http2, retry bool) error {
 	if err != nil {
 		return err
 	}
-	w.closes = append(w.closes, func(context.Context) { caller.Close() })
+	w.closes = append(w.closes, func(context.Context) { _ = caller.Close() }) // it returns nil
 	way := compare.Way{Name: "http", Label: "HTTP/1.1", Protocol: "HTTP/1.1 with keep-alive, JSON"}
 	if http2 {
 		way = compare.Way{Name: "h2c", Label: "HTTP/2", Protocol: "HTTP/2 without TLS (h2c), JSON"}

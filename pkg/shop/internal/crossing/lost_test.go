@@ -108,7 +108,7 @@ func TestServerDiesBeforeItAnswers(t *testing.T) {
 			}
 			answers := make(chan answered, 1)
 			go func() {
-				response, body := post(t, url+"/edge.pay", "it")
+				response, body := post(t, url+"/edge.pay", "it") //nolint:testifylint // a failure ends the wait below
 				answers <- answered{response, body}
 			}()
 			m.died(t)
