@@ -5,7 +5,7 @@
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  %-8s %s\n", $$1, $$2 }'
 
-demo: ## the shop under load, a worker killed in the middle, and the ledger at the end
+demo: ## the shop under load, two services killed in the middle, and the ledger at the end
 	go run ./cmd/leveret demo
 
 dev: ## RabbitMQ and all services on this machine, until Ctrl-C
