@@ -28,7 +28,9 @@ func TestRESTPage(t *testing.T) {
 			script += block[1]
 		}
 	}
-	s := run(t, leverettest.Broker(t), map[string]string{"payment.delay": "2s"}) // so that the order can be cancelled
+	s := run(t, leverettest.Broker(t), map[string]string{
+		"payment.delay": "1m", "worker.drain_timeout": "1s", // so that the order can be cancelled, however late, and nobody waits for it
+	})
 	shell := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(script, "http://localhost:8080", s.gateway))
 	out, err := shell.CombinedOutput()
 	require.NoError(t, err, string(out))
