@@ -153,7 +153,7 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 func (p *plan) narrow(given map[string]bool) {
 	p.scenarios = slices.DeleteFunc(p.scenarios, func(s runner.Scenario) bool { return !s.Short })
 	p.peers = slices.DeleteFunc(p.peers, func(peer peers.Peer) bool {
-		return peer.Name != peers.Raw && peer.Name != peers.RawBatched && peer.Name != peers.Leveret // no variants either
+		return peers.IsOther(peer.Name) || peer.Name == peers.Telemetry
 	})
 	p.parts = nil
 	if !given["rounds"] {
@@ -413,7 +413,7 @@ func (p *plan) write(run *results.Run) error {
 func failures(run *results.Run) error {
 	var errs []error
 	for _, s := range run.Samples {
-		if s.Err != "" && slices.Contains([]string{peers.Leveret, peers.Telemetry, peers.Raw, peers.RawBatched}, s.Peer) {
+		if s.Err != "" && !peers.IsOther(s.Peer) {
 			errs = append(errs, fmt.Errorf("%s, %s, round %d: %s", s.Scenario, s.Peer, s.Round+1, s.Err))
 		}
 	}

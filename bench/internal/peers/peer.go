@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -12,6 +13,8 @@ import (
 type Setting struct {
 	// URL is the address of an initially empty virtual host used for a single measurement.
 	URL string
+	// Address is where a peer that does not use RabbitMQ serves: "127.0.0.1:40123".
+	Address string
 	// Queue is the name of the work queue or request queue, and of the contract: "bench.work".
 	Queue string
 	// Queues replaces Queue where growth with the number of queues is measured. Otherwise it is nil.
@@ -66,6 +69,8 @@ type Peer struct {
 	Module, With string
 	// Variant marks a variant of another peer, which is measured in a few scenarios only.
 	Variant bool
+	// Transport is what carries requests. Only peers with the same one are compared.
+	Transport Transport
 	// About describes its strongest guarantee and how it is configured.
 	About string
 	// FilledBy names the peer that fills the queue for this one. If empty, this one does so itself.
@@ -91,17 +96,47 @@ type Peer struct {
 	Serve func(ctx context.Context, s Setting, ready func(), r Responder) error
 }
 
-// Names of the peers with which others are compared.
+// A Transport carries messages.
+type Transport string
+
+// The transports. The zero value is RabbitMQ.
 const (
-	Raw        = "raw"
-	RawBatched = "raw-batched"
-	Leveret    = "leveret"
-	Telemetry  = "leveret-otel"
+	RabbitMQ Transport = ""
+	HTTP     Transport = "HTTP"
+	GRPC     Transport = "gRPC"
 )
+
+// Names of Leveret, and of the peers with which it is compared.
+const (
+	Raw         = "raw"
+	RawBatched  = "raw-batched"
+	RawHTTP     = "raw-http"
+	RawGRPC     = "raw-grpc"
+	Leveret     = "leveret"
+	Telemetry   = "leveret-otel"
+	LeveretHTTP = "leveret-http"
+	LeveretGRPC = "leveret-grpc"
+)
+
+// Leveret returns the name of Leveret's peer for a transport.
+func (t Transport) Leveret() string {
+	return map[Transport]string{RabbitMQ: Leveret, HTTP: LeveretHTTP, GRPC: LeveretGRPC}[t]
+}
+
+// Raw returns the name of the peer that uses the transport by hand.
+func (t Transport) Raw() string {
+	return map[Transport]string{RabbitMQ: Raw, HTTP: RawHTTP, GRPC: RawGRPC}[t]
+}
+
+// IsOther reports whether a peer is another library: neither Leveret nor a transport by hand.
+func IsOther(name string) bool {
+	return !slices.Contains([]string{Raw, RawBatched, RawHTTP, RawGRPC, Leveret, Telemetry, LeveretHTTP, LeveretGRPC}, name)
+}
 
 // All returns the peers, in display order.
 func All() []Peer {
-	return append([]Peer{raw(), rawBatched(), leveretPeer(), leveretOtel()}, others()...)
+	ours := []Peer{raw(), rawBatched(), leveretPeer(), leveretOtel(), rawHTTP(), leveretHTTP(), rawGRPC(), leveretGRPC()}
+	return append(ours, others()...)
 }
 
 // Find returns the peer with the given name.
@@ -130,6 +165,9 @@ func (p Peer) Modules() string {
 }
 
 func moduleVersion(module string) string {
+	if module == standard {
+		return runtime.Version()
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -74,7 +74,7 @@ func (p page) about() {
 	p.line("%d. A ratio, also of waiting times, is the median of the rounds' ratios. CPU, allocations and memory are those of the client's", leastForP99)
 	p.line("process only; CPU is user and system time. The broker runs on the same machine, so it gets what a client saves. All peers are")
 	p.line("linked into one binary, which takes about 20 MiB before it does anything. Peers do not log while they are measured.\n")
-	p.line("The payload is a Go value of 256 bytes or 16 KiB, which every peer encodes and decodes as JSON. Publishes in flight: %d", r.Window)
+	p.line("The payload is a Go value of 256 bytes or 16 KiB, which every peer encodes and decodes as JSON, or, over gRPC, as a protobuf message. Publishes in flight: %d", r.Window)
 	p.line("at most; prefetch: %d, or four per handler if that is more.\n", r.Prefetch)
 	if missing := p.missing(); len(missing) > 0 {
 		p.line("**Not measured in this run**, which was narrowed: %s.\n", strings.Join(missing, ", "))
@@ -106,7 +106,7 @@ func (p page) targets() {
 	if len(all) == 0 {
 		return
 	}
-	p.line("## Targets, Leveret to the raw driver at the same guarantees\n")
+	p.line("## Targets, Leveret to the raw driver, net/http and grpc-go at the same guarantees\n")
 	p.line("%s\n", rule)
 	p.head("scenario", "what", "of", "to", "target", "ratio", "95 %", "")
 	verdicts := tally{}
@@ -146,13 +146,16 @@ func (p page) against() {
 	p.line("did nothing; **bold**: missed; `?`: undecided, by the same rule as above.\n")
 	var others []string
 	for _, o := range p.run.Peers {
-		if !isOurs(o.Name) {
+		if peers.IsOther(o.Name) {
 			others = append(others, o.Name)
 		}
 	}
 	p.head(append([]string{"scenario"}, others...)...)
 	verdicts := tally{}
 	for _, s := range measured(p.run) {
+		if s.Transport != peers.RabbitMQ {
+			continue
+		}
 		compared := []string{"rate"}
 		if s.Kind == measure.Latency {
 			compared = []string{"p50", "p99"}
@@ -211,7 +214,9 @@ func (p page) scenario(s runner.Scenario) {
 	all := rounds(p.run, s.Name)
 	var names []string
 	for _, peer := range p.run.Peers {
-		names = append(names, peer.Name)
+		if found, ok := peers.Find(peer.Name); !ok || found.Transport == s.Transport {
+			names = append(names, peer.Name)
+		}
 	}
 	var absent []string
 	for _, name := range byRate(p.run, s.Name, names) {
@@ -226,7 +231,7 @@ func (p page) scenario(s runner.Scenario) {
 		}
 		r := over(p.run, s.Name, name, rate)
 		shown := name
-		if name == peers.Leveret {
+		if name == s.Transport.Leveret() {
 			shown = "**" + name + "**"
 		}
 		speed := fmt.Sprintf("%.0f (%.0f–%.0f)", r.Median, r.Min, r.Max)
@@ -234,7 +239,7 @@ func (p page) scenario(s runner.Scenario) {
 			speed += fmt.Sprintf(", %d of %d rounds", n, all)
 		}
 		middle, high := waits(p.run, s.Name, name)
-		cells := []string{shown, speed, p.toRaw(s.Name, name), positive(middle*1e3, "%.2f"), positive(high*1e3, "%.2f"), number(cpu, 1e6, "%.1f")}
+		cells := []string{shown, speed, p.toRaw(s, name), positive(middle*1e3, "%.2f"), positive(high*1e3, "%.2f"), number(cpu, 1e6, "%.1f")}
 		if s.Kind == measure.Call {
 			cells = append(cells, number(serverCPU, 1e6, "%.1f"))
 		}
@@ -252,11 +257,12 @@ func (p page) scenario(s runner.Scenario) {
 	p.line("")
 }
 
-func (p page) toRaw(scenario, name string) string {
-	if name == peers.Raw {
+func (p page) toRaw(scenario runner.Scenario, name string) string {
+	raw := scenario.Transport.Raw()
+	if name == raw {
 		return "1"
 	}
-	if v := ratio(p.run, scenario, name, peers.Raw, rate); known(v.Median) {
+	if v := ratio(p.run, scenario.Name, name, raw, rate); known(v.Median) {
 		return fmt.Sprintf("%s (%s)", times(v.Median), v.between())
 	}
 	return "–"

@@ -60,18 +60,19 @@ func (t Target) Verdict() Verdict {
 // mostCPU is how much more CPU time a message may take in the client.
 const mostCPU = 1.25
 
-// Targets returns those against the raw driver, of all scenarios that were measured, and what telemetry takes.
+// Targets returns those against the transport by hand, of all scenarios that were measured, and what telemetry takes.
 func Targets(run *results.Run) []Target {
 	var all []Target
 	for _, s := range measured(run) {
+		of := s.Transport.Leveret()
 		least := func(what, to string, want float64, q quantity) {
 			all = append(all, Target{
-				Scenario: s.Name, Title: s.Title, What: what, Of: peers.Leveret, To: to, Want: want, Got: ratio(run, s.Name, peers.Leveret, to, q),
+				Scenario: s.Name, Title: s.Title, What: what, Of: of, To: to, Want: want, Got: ratio(run, s.Name, of, to, q),
 			})
 		}
 		most := func(what, to string, want float64, q quantity) {
 			all = append(all, Target{
-				Scenario: s.Name, Title: s.Title, What: what, Of: peers.Leveret, To: to, Want: want, Got: ratio(run, s.Name, peers.Leveret, to, q), Most: true,
+				Scenario: s.Name, Title: s.Title, What: what, Of: of, To: to, Want: want, Got: ratio(run, s.Name, of, to, q), Most: true,
 			})
 		}
 		informs := func(what string, q quantity) {
@@ -89,6 +90,12 @@ func Targets(run *results.Run) []Target {
 			least("rate", peers.RawBatched, 0.95, rate)
 			most("client CPU", peers.RawBatched, mostCPU, cpu)
 		case s.Kind == measure.Consume:
+		case s.Transport != peers.RabbitMQ:
+			raw := s.Transport.Raw()
+			most("p50", raw, 1.15, p50)
+			least("rate", raw, 0.90, rate)
+			most("client CPU", raw, mostCPU, cpu)
+			continue
 		case s.Kind == measure.Call:
 			most("p50", peers.Raw, 1.10, p50)
 			least("rate", peers.Raw, 0.95, rate)
@@ -119,7 +126,7 @@ func AgainstPeers(run *results.Run) []Target {
 			want = 2
 		}
 		for _, p := range run.Peers {
-			if isOurs(p.Name) {
+			if !peers.IsOther(p.Name) {
 				continue
 			}
 			compare := func(what string, q quantity, most bool) {
@@ -140,11 +147,6 @@ func AgainstPeers(run *results.Run) []Target {
 		}
 	}
 	return found
-}
-
-// isOurs reports whether a peer is not another library.
-func isOurs(name string) bool {
-	return name == peers.Leveret || name == peers.Telemetry || name == peers.Raw || name == peers.RawBatched
 }
 
 // measured are the scenarios of the run.

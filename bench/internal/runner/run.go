@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"github.com/leveretmq/leveret/bench/internal/measure"
@@ -206,6 +207,12 @@ func (r *rounds) task(ctx context.Context, s Scenario, p peers.Peer, url string,
 	if s.Kind != measure.Call {
 		return once(ctx, t, limit)
 	}
+	if s.Transport != peers.RabbitMQ {
+		var err error
+		if t.Setting.Address, err = freeAddress(ctx); err != nil {
+			return measure.Result{}, err
+		}
+	}
 	serve := t
 	serve.Kind, serve.Profile = measure.Serve, ""
 	server, err := process.Start(ctx, serve)
@@ -226,6 +233,16 @@ func (r *rounds) task(ctx context.Context, s Scenario, p peers.Peer, url string,
 		serverErr = fmt.Errorf("the server: %w", serverErr)
 	}
 	return result, errors.Join(err, serverErr)
+}
+
+// freeAddress returns an address of this machine on which nothing listens.
+func freeAddress(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // once performs a task in a separate process.

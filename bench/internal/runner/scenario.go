@@ -14,6 +14,8 @@ import (
 type Scenario struct {
 	Name, Title string
 	Kind        measure.Kind
+	// Transport is that of the peers that take part.
+	Transport peers.Transport
 	// Body is the size of a payload, as JSON, in bytes.
 	Body int
 	// N is the number of goroutines or of requests in flight, or the concurrency of handlers.
@@ -75,11 +77,29 @@ func Scenarios() []Scenario {
 			Kind: measure.Call, Body: small, N: n, Waits: "the reply", Short: n == 16,
 		})
 	}
+	for _, t := range []peers.Transport{peers.HTTP, peers.GRPC} {
+		s = append(s, rpc(t)...)
+	}
 	return append(s,
 		Scenario{Name: "call-64-16k", Title: "Request and reply, 64 in flight, 16 KiB", Kind: measure.Call, Body: large, N: 64, Waits: "the reply"},
 		Scenario{Name: "latency-500", Title: "End to end at 500 messages a second", Kind: measure.Latency, Body: small, N: concurrency, Rate: 500, Waits: "the handler, from the time at which the message should have been sent"},
 		Scenario{Name: "latency-2000", Title: "End to end at 2000 messages a second", Kind: measure.Latency, Body: small, N: concurrency, Rate: 2000, Waits: "the handler, from the time at which the message should have been sent"},
 	)
+}
+
+// rpc returns the scenarios of requests without a broker.
+func rpc(t peers.Transport) (s []Scenario) {
+	name := strings.ToLower(string(t))
+	for _, n := range []int{1, 16, 64} {
+		s = append(s, Scenario{
+			Name: fmt.Sprintf("%s-%d", name, n), Title: fmt.Sprintf("%s, %d in flight", t, n), Kind: measure.Call, Transport: t,
+			Body: small, N: n, Waits: "the reply", Short: n == 16,
+		})
+	}
+	return append(s, Scenario{
+		Name: name + "-16-16k", Title: fmt.Sprintf("%s, 16 in flight, 16 KiB", t), Kind: measure.Call, Transport: t,
+		Body: large, N: 16, Waits: "the reply",
+	})
 }
 
 // Choose returns the scenarios with the given names, which may end in an asterisk. Without names it returns all.
@@ -112,7 +132,7 @@ func Choose(all []Scenario, names []string) ([]Scenario, error) {
 
 // Offers reports whether a peer can do the scenario.
 func (s Scenario) Offers(p peers.Peer) bool {
-	if p.Variant && !s.Short {
+	if p.Transport != s.Transport || p.Variant && !s.Short {
 		return false
 	}
 	switch s.Kind {
