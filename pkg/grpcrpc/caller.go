@@ -186,12 +186,9 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 // try makes one try of a call.
 func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) error {
 	var server peer.Peer
-	var header, trailer metadata.MD
-	err := method.call(ctx, c.conn, m, grpc.Peer(&server), grpc.Header(&header), grpc.Trailer(&trailer))
-	by := header[nameIn(rpc.AnsweredBy)]
-	if err != nil {
-		by = trailer[nameIn(rpc.AnsweredBy)]
-	}
+	var trailer metadata.MD
+	err := method.call(ctx, c.conn, m, grpc.Peer(&server), grpc.Trailer(&trailer))
+	by := trailer[nameIn(rpc.AnsweredBy)]
 	if len(by) > 0 {
 		m.AnsweredBy, _ = rpc.DecodeText(by[0]) // what cannot be read names nobody
 	}

@@ -44,7 +44,9 @@ func TestMetadataTravels(t *testing.T) {
 		require.Equal(t, "caller", got.AppID)
 		require.True(t, got.SentAt.Equal(m.SentAt))
 		require.Equal(t, "crème", got.Headers["café"])
-		require.JSONEq(t, `{"do":"x","n":1}`, string(got.Body))
+		body, err := got.JSON()
+		require.NoError(t, err)
+		require.JSONEq(t, `{"do":"x","n":1}`, string(body))
 		require.Same(t, k.ask, got.Contract)
 		require.Equal(t, []string{"blue"}, also)
 	}

@@ -50,14 +50,13 @@ func (e *endpoint) handler(fullMethod string, newRequest func() any, handle grpc
 	}
 }
 
-// answer names the instance that answers: in the header of a reply, and in the trailer of an error. So an error with
-// the trailer is the server's, and one without it may be the gRPC library's on the caller's side.
+// answer names the instance that answers, in the trailer. So an error with the trailer is the server's, and one without
+// it may be the gRPC library's on the caller's side.
 func (e *endpoint) answer(ctx context.Context, reply any, err error) (any, error) {
+	_ = grpc.SetTrailer(ctx, e.answeredBy) // an error says that this is no call of gRPC
 	if err == nil {
-		_ = grpc.SetHeader(ctx, e.answeredBy) // an error says that an interceptor has sent the header already
 		return reply, nil
 	}
-	_ = grpc.SetTrailer(ctx, e.answeredBy)
 	if _, ok := status.FromError(err); !ok {
 		err = statusOf(err).Err()
 	}

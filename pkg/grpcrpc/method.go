@@ -74,7 +74,8 @@ func Unary[Q, R, PQ, PR any, MQ message[PQ], MR message[PR]](r *leveret.Request[
 			}
 			return err
 		}
-		return r.SetReply(m, fromReply(out))
+		r.SetReply(m, fromReply(out))
+		return nil
 	}
 	b.serve = func(e *endpoint) methodHandler {
 		return e.handler(fullMethod, func() any { return new(PQ) }, func(ctx context.Context, in any) (any, error) {

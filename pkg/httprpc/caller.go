@@ -98,6 +98,10 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 		return leveret.Errorf(leveret.FailedPrecondition, "%w: the service %q does not say that it calls %s",
 			leveret.ErrUndeclared, c.service.Name(), Route{Contract: m.Contract}.name())
 	}
+	var err error
+	if m.Body, err = m.JSON(); err != nil {
+		return fmt.Errorf("%s: %w", r.spec.Name, err)
+	}
 	if len(m.Body) > maxBody {
 		return leveret.Errorf(leveret.InvalidArgument, "%s: %w: it has %d bytes, and the limit is %d",
 			r.spec.Name, leveret.ErrTooLarge, len(m.Body), maxBody)

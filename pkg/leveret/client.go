@@ -99,6 +99,9 @@ func (c *Client) Call(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
+	if m.Body, err = m.JSON(); err != nil {
+		return fmt.Errorf("%s: %w", r.spec.Name, err)
+	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.spec.Timeout)

@@ -50,13 +50,18 @@ func encode(v any) ([]byte, error) {
 		return nil, Errorf(InvalidArgument, "cannot be encoded: %w", err)
 	}
 	if bytes.Equal(body, []byte("null")) {
-		return nil, Errorf(InvalidArgument, "a nil %T cannot be sent", v)
+		return nil, Errorf(InvalidArgument, "null cannot be sent")
 	}
 	return body, nil
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte) (T, error) { return payloadOf[T](decoded{}, body) }
+func decodePayload[T any](body []byte) (payload T, err error) {
+	if err = decode(body, &payload); err == nil {
+		err = validate(&payload)
+	}
+	return payload, err
+}
 
 // decode accepts exactly one JSON value that is not null, in UTF-8. Of a field that comes twice the last counts. Its
 // errors are InvalidArgument and name the field.

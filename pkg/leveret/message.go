@@ -32,9 +32,11 @@ type Message struct {
 
 	// Headers are the message's AMQP headers. On the way out those of Leveret are added later; on the way in all are here.
 	Headers map[string]any
-	// Body is the payload as it travels: JSON.
+	// Body is the payload as JSON. It is nil where the payload is a Go value that has not been encoded, or is encoded in
+	// another way: over gRPC, and when a [Caller] gets the message. The method JSON returns the payload of any message.
 	Body []byte
-	// Reply is the answer to a request as it travels: set by the handler, and on the way back, for the caller.
+	// Reply is the answer to a request as JSON: set by the handler, and on the way back, for the caller. Over gRPC it is
+	// nil, and ReplyJSON returns the answer.
 	Reply []byte
 	// AnsweredBy is the service instance that answered a call: "payment@host/pid". It is empty where the other side did
 	// not say, and on all other messages.
@@ -42,31 +44,31 @@ type Message struct {
 
 	Received
 
-	sent, taken   decoded // Body, on its caller's side and on its server's
-	answered, got decoded // Reply, likewise
+	payload, reply any // pointers to the Go values where Body and Reply are nil
 }
 
-// decoded is the Go value of encoded bytes. It is for transports that encode values themselves: see [Request.Process].
-type decoded struct {
-	of    []byte
-	value any
-}
+// JSON returns the payload as JSON: Body, or, where that is nil, a new encoding. Middleware that changes the payload sets
+// Body, over every transport. An error has the code InvalidArgument.
+func (m *Message) JSON() ([]byte, error) { return asJSON(m.Body, m.payload) }
 
-// valueOf returns the Go value of body: the one in d, if body is still what that was encoded to, or else a new one.
-func valueOf[T any](d decoded, body []byte) (value T, err error) {
-	if known, ok := d.value.(T); ok && len(body) > 0 && len(d.of) == len(body) && &d.of[0] == &body[0] {
-		return known, nil
+// ReplyJSON returns the answer to a request as JSON, likewise; nil before there is one.
+func (m *Message) ReplyJSON() ([]byte, error) { return asJSON(m.Reply, m.reply) }
+
+func asJSON(body []byte, value any) ([]byte, error) {
+	if body != nil || value == nil {
+		return body, nil
 	}
-	err = decode(body, &value)
-	return value, err
+	return encode(value)
 }
 
-// payloadOf is valueOf that validates.
-func payloadOf[T any](d decoded, body []byte) (payload T, err error) {
-	if payload, err = valueOf[T](d, body); err == nil {
-		err = validate(&payload)
+// valueOf returns a pointer to the Go value of a payload or a reply: of its JSON, or, where that is nil, the value that
+// is known.
+func valueOf[T any](body []byte, known any) (*T, error) {
+	if value, ok := known.(*T); ok && body == nil {
+		return value, nil
 	}
-	return payload, err
+	value := new(T)
+	return value, decode(body, value)
 }
 
 // Received is what is known of a received message only.

@@ -23,53 +23,48 @@ func NewRequest[Q, R any](name string, options ...ContractOption) *Request[Q, R]
 // already. A request that no service serves is [ErrUnroutable].
 func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options ...SendOption) (R, error) {
 	var reply R
-	m, err := r.Message(ctx, request, options...)
-	if err != nil {
+	if err := check(r, &request); err != nil {
 		return reply, err
 	}
-	m.sent = decoded{m.Body, request}
+	m := NewMessage(ctx, r, nil, options...)
+	m.payload = &request
 	ctx, cancel := context.WithTimeout(ctx, r.spec.Timeout)
 	defer cancel()
 	if err := c.Call(ctx, m); err != nil {
 		return reply, err
 	}
-	return r.reply(m, m.got)
+	return r.reply(m)
 }
 
-// reply returns the reply in m, which d holds, too, unless middleware has put another one there.
-func (r *Request[Q, R]) reply(m *Message, d decoded) (reply R, err error) {
-	if reply, err = valueOf[R](d, m.Reply); err != nil {
-		err = Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, reply, err)
+// reply returns the reply in m.
+func (r *Request[Q, R]) reply(m *Message) (R, error) {
+	reply, err := valueOf[R](m.Reply, m.reply)
+	if err != nil {
+		return *reply, Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, *reply, err)
 	}
-	return reply, err
+	return *reply, nil
 }
 
 // Process does what [Handlers.Process] does, for a transport that has the request as a Go value and sends the reply as
-// one. It sets m.Contract and m.Body, so that middleware sees the same as over any other transport. The handler gets
-// request itself, not a copy. An error is the handler's, or why no handler was called.
+// one. It sets m.Contract; m.Body and m.Reply stay nil. The handler gets request itself, not a copy. An error is the
+// handler's, or why no handler was called.
 func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, request Q) (reply R, err error) {
-	if m.Body, err = encode(request); err != nil {
-		return reply, err
-	}
-	m.Contract, m.taken = r, decoded{m.Body, request}
+	m.Contract, m.payload = r, &request
 	if err := h.Process(ctx, m, nil).Err; err != nil {
 		return reply, err
 	}
-	return r.reply(m, m.answered)
+	return r.reply(m)
 }
 
 // Payload returns the request in a message that a [Caller] was given, for one that sends it as a Go value. It must not
 // be changed.
-func (r *Request[Q, R]) Payload(m *Message) (Q, error) { return valueOf[Q](m.sent, m.Body) }
+func (r *Request[Q, R]) Payload(m *Message) (Q, error) {
+	request, err := valueOf[Q](m.Body, m.payload)
+	return *request, err
+}
 
 // SetReply sets the reply in a message that a [Caller] was given, for one that receives it as a Go value.
-func (r *Request[Q, R]) SetReply(m *Message, reply R) (err error) {
-	if m.Reply, err = encode(reply); err != nil {
-		return Errorf(Internal, "the reply to %s: %w", r.spec.Name, err)
-	}
-	m.got = decoded{m.Reply, reply}
-	return nil
-}
+func (r *Request[Q, R]) SetReply(m *Message, reply R) { m.Reply, m.reply = nil, &reply }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
@@ -83,18 +78,24 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		request, err := payloadOf[Q](m.taken, m.Body)
+		request, err := valueOf[Q](m.Body, m.payload)
+		if err == nil {
+			err = validate(request)
+		}
 		if err != nil {
 			return err
 		}
-		reply, err := f(ctx, request)
+		reply, err := f(ctx, *request)
 		if err != nil {
 			return err
+		}
+		if m.Body == nil {
+			m.Reply, m.reply = nil, &reply
+			return nil
 		}
 		if m.Reply, err = encode(reply); err != nil {
 			return Errorf(Internal, "the reply to %s cannot be sent: %w", r.spec.Name, err)
 		}
-		m.answered = decoded{m.Reply, reply}
 		if len(m.Reply) > rabbit.DefaultMaxBody {
 			return Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
 		}

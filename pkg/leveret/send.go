@@ -9,18 +9,26 @@ import (
 
 // outgoing makes the message that carries a payload.
 func outgoing[T any](ctx context.Context, c Contract, payload T, options []SendOption) (*Message, error) {
-	b := baseOf(c)
-	if b.wrong != nil {
-		return nil, b.wrong
-	}
-	if err := validate(&payload); err != nil {
-		return nil, fmt.Errorf("%s: %w", b.spec.Name, err)
+	if err := check(c, &payload); err != nil {
+		return nil, err
 	}
 	body, err := encode(payload)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", b.spec.Name, err)
+		return nil, fmt.Errorf("%s: %w", c.Spec().Name, err)
 	}
 	return NewMessage(ctx, c, body, options...), nil
+}
+
+// check returns what is wrong with a contract, or with a payload of it.
+func check[T any](c Contract, payload *T) error {
+	b := baseOf(c)
+	if b.wrong != nil {
+		return b.wrong
+	}
+	if err := validate(payload); err != nil {
+		return fmt.Errorf("%s: %w", b.spec.Name, err)
+	}
+	return nil
 }
 
 // NewMessage makes the message that carries an encoded payload, with its ids and the trace of ctx, as the verbs of a

@@ -82,6 +82,10 @@ func (s *StubCaller) Call(ctx context.Context, m *leveret.Message) error {
 		return ended(ctx, name, leveret.ErrNotConnected)
 	}
 	m.Deadline, _ = ctx.Deadline()
+	var err error
+	if m.Body, err = m.JSON(); err != nil {
+		return err
+	}
 	recorded := *m
 	s.mu.Lock()
 	answer := s.answers[m.Contract]
@@ -94,7 +98,7 @@ func (s *StubCaller) Call(ctx context.Context, m *leveret.Message) error {
 		return leveret.Errorf(leveret.Unimplemented,
 			"this test has no answer to the request %q; give it one with leverettest.Answer", name)
 	}
-	err := answer(ctx, m)
+	err = answer(ctx, m)
 	if ctx.Err() != nil {
 		return ended(ctx, name, leveret.ErrUnconfirmed)
 	}
