@@ -54,7 +54,7 @@ func TestRawRequests(t *testing.T) {
 		{"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n", 400, "the body is empty"},
 		{"GET /orders/7 HTTP/1.1\r\nHost: x\r\nIdempotency-Key: caf\xc3\xa9\r\n\r\n", 200, `{"order_id":"7"}`},
 		{"GET /orders/7 HTTP/1.1\r\nHost: x\r\nIdempotency-Key: caf\xe9\r\n\r\n", 400, "Idempotency-Key: it is not UTF-8"},
-		{"GET /orders/7 HTTP/1.1\r\nHost: x\r\nLeveret-Headers: {{{\r\nBaggage: ;;\r\nTraceparent: 00-\r\nLeveret-Sent-At: now\r\n\r\n", 200, `{"order_id":"7"}`},
+		{"GET /orders/7 HTTP/1.1\r\nHost: x\r\nLeveret-Headers: {{{\r\nBaggage: ;;\r\nTraceparent: 00-\r\n\r\n", 200, `{"order_id":"7"}`},
 		{"DELETE /orders/7 HTTP/1.1\r\nHost: x\r\n\r\n", 204, ""},
 		{"OPTIONS /orders/7 HTTP/1.1\r\nHost: x\r\n\r\n", 405, `"code":"unimplemented"`},
 		{"BREW /orders/7 HTTP/1.1\r\nHost: x\r\n\r\n", 405, `"code":"unimplemented"`},

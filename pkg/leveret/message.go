@@ -25,7 +25,8 @@ type Message struct {
 	CausationID string
 	// AppID is the service that sent the message first.
 	AppID string
-	// SentAt is when it was sent first, by the sender's clock. Zero where a foreign sender did not say.
+	// SentAt is when it was sent first, by the sender's clock. Zero where a foreign sender did not say, and on requests over
+	// HTTP and gRPC.
 	SentAt time.Time
 	// Deadline is when a request's caller stops waiting. Zero for commands and events.
 	Deadline time.Time

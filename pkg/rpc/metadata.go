@@ -18,11 +18,10 @@ const (
 	IdempotencyKey = "Idempotency-Key"
 	// Timeout is the time that is left until the caller's deadline, in whole milliseconds. Over gRPC it is grpc-timeout.
 	Timeout = "Leveret-Timeout-Ms"
-	// Conversation, Causation, AppID and SentAt are fields of [leveret.Message]; SentAt is in RFC 3339 with nanoseconds.
+	// Conversation, Causation and AppID are fields of [leveret.Message]. SentAt does not travel: a request arrives at once.
 	Conversation = "Leveret-Conversation-Id"
 	Causation    = "Leveret-Causation-Id"
 	AppID        = "Leveret-App-Id"
-	SentAt       = "Leveret-Sent-At"
 	// Headers are the message's own headers as a JSON object, as [EncodeText] writes it. A number arrives as a float64.
 	Headers = "Leveret-Headers"
 	// AnsweredBy is the service instance that answers, on the way back.
@@ -38,7 +37,7 @@ const MaxHeaders = 16 << 10
 // traceHeaders are carried under their own names.
 var traceHeaders = [...]string{"traceparent", "tracestate", "baggage"}
 
-// Write passes the metadata of a request to set, but for the deadline. A conversation that has the message's id is left
+// Write passes the metadata of a request to set, but for the times. A conversation that has the message's id is left
 // out, since [Read] takes the one for the other. An error is one of m's fields that cannot travel; it has the code
 // InvalidArgument.
 func Write(m *leveret.Message, service string, set func(name, value string)) error {
@@ -58,9 +57,6 @@ func Write(m *leveret.Message, service string, set func(name, value string)) err
 		if f.value != "" {
 			set(f.name, EncodeText(f.value))
 		}
-	}
-	if !m.SentAt.IsZero() {
-		set(SentAt, m.SentAt.UTC().Format(time.RFC3339Nano))
 	}
 	if len(m.Headers) == 0 {
 		return nil
@@ -92,7 +88,7 @@ func printable(value string) bool {
 	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' || c >= 0x7f })
 }
 
-// Read returns the message that a request's metadata describes, without its contract, body and deadline. get returns
+// Read returns the message that a request's metadata describes, without its contract, body and times. get returns
 // the first value of a name, and an empty string where there is none. An error has the code InvalidArgument: an id that
 // is malformed would be taken for another one; of the rest, what cannot be read counts as left out.
 func Read(get func(name string) string) (*leveret.Message, error) {
@@ -110,7 +106,6 @@ func Read(get func(name string) string) (*leveret.Message, error) {
 		}
 		*f.into = text
 	}
-	m.SentAt, _ = time.Parse(time.RFC3339Nano, get(SentAt))
 	if text, err := DecodeText(get(Headers)); err == nil && text != "" && len(text) <= MaxHeaders {
 		_ = json.Unmarshal([]byte(text), &m.Headers)
 	}

@@ -50,7 +50,7 @@ func TestTextCrosses(t *testing.T) {
 			require.Equal(t, "about "+text, m.ConversationID)
 			require.Equal(t, "guest", m.AppID)
 			require.Empty(t, m.CausationID)
-			require.False(t, m.SentAt.IsZero())
+			require.Equal(t, transport != "AMQP", m.SentAt.IsZero())
 			require.Equal(t, text, m.Headers["note"])
 			require.Equal(t, "XL", m.Headers["größe "+text])
 			require.Equal(t, true, m.Headers["true"])
