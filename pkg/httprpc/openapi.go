@@ -34,6 +34,7 @@ func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
 		}
 		paths[path][strings.ToLower(e.pattern.method)] = operation
 	}
+	service := s.handlers.Service().Name()
 	parts := map[string]object{
 		"schemas": schemas.object(), "responses": problemResponses(), "headers": headers(), "parameters": headerParameters(),
 	}
@@ -53,7 +54,7 @@ func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
 		},
 		Servers:    []object{{"url": "/", "description": "Where this document is served."}},
 		Security:   []object{}, // none, unless an operation says otherwise
-		Tags:       []object{{"name": s.handlers.Service().Name()}},
+		Tags:       []object{{"name": service, "description": "The requests that " + service + " answers."}},
 		Paths:      paths,
 		Components: parts,
 	}
@@ -239,7 +240,7 @@ func problemResponses() object {
 		}
 	}
 	return object{
-		"Problem4XX": response("The request is refused. Unless the problem says when to try again, it would be refused again."),
+		"Problem4XX": response("The request is refused."),
 		"Problem5XX": response("The service has failed, or something that it needs is away. With the reason " +
 			leveret.ReasonOutcomeUnknown + ", the request may have been handled."),
 	}
