@@ -38,6 +38,7 @@ type PaymentServiceClient interface {
 	//
 	//	INVALID_ARGUMENT  a field is wrong; google.rpc.BadRequest names it
 	//	ALREADY_EXISTS    payment_exists: the order was decided for another amount or card
+	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(ctx context.Context, in *AuthorizePaymentRequest, opts ...grpc.CallOption) (*AuthorizePaymentResponse, error)
 }
 
@@ -73,6 +74,7 @@ type PaymentServiceServer interface {
 	//
 	//	INVALID_ARGUMENT  a field is wrong; google.rpc.BadRequest names it
 	//	ALREADY_EXISTS    payment_exists: the order was decided for another amount or card
+	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(context.Context, *AuthorizePaymentRequest) (*AuthorizePaymentResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
