@@ -34,8 +34,32 @@ func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
 		}
 		paths[path][strings.ToLower(e.pattern.method)] = operation
 	}
-	parts := object{
-		"schemas": schemas, "responses": object{"Problem": problemResponse()}, "headers": headers(), "parameters": headerParameters(),
+	service := s.handlers.Service().Name()
+	parts := map[string]object{
+		"schemas": schemas.object(), "responses": problemResponses(), "headers": headers(), "parameters": headerParameters(),
+	}
+	document := struct {
+		OpenAPI    string            `json:"openapi"`
+		Info       object            `json:"info"`
+		Servers    []object          `json:"servers"`
+		Security   []object          `json:"security"`
+		Tags       []object          `json:"tags"`
+		Paths      map[string]object `json:"paths"`
+		Components map[string]object `json:"components"`
+	}{
+		OpenAPI: "3.1.0",
+		Info: object{
+			"title": s.config.Title, "version": s.config.Version, "description": "Requests and answers are JSON in UTF-8. Errors " +
+				"are problem details (RFC 9457): programs look at their code and reason.",
+		},
+		Servers:    []object{{"url": "/", "description": "Where this document is served."}},
+		Security:   []object{}, // none, unless an operation says otherwise
+		Tags:       []object{{"name": service, "description": "The requests that " + service + " answers."}},
+		Paths:      paths,
+		Components: parts,
+	}
+	if err := prune(paths, parts); err != nil {
+		return nil, err
 	}
 	if s.config.Bearer {
 		parts["securitySchemes"] = object{"bearer": object{"type": "http", "scheme": "bearer"}}
@@ -44,13 +68,31 @@ func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	err := e.Encode(struct {
-		OpenAPI    string            `json:"openapi"`
-		Info       object            `json:"info"`
-		Paths      map[string]object `json:"paths"`
-		Components object            `json:"components"`
-	}{"3.1.0", object{"title": s.config.Title, "version": s.config.Version}, paths, parts})
+	err := e.Encode(document)
 	return b.Bytes(), err
+}
+
+// prune removes the components that nothing refers to, and those that only they refer to.
+func prune(paths map[string]object, parts map[string]object) error {
+	for removed := true; removed; {
+		removed = false
+		document, err := json.Marshal([]any{paths, parts})
+		if err != nil {
+			return err
+		}
+		for kind, part := range parts {
+			for name := range part {
+				if !bytes.Contains(document, []byte(`"`+components+kind+"/"+name+`"`)) {
+					delete(part, name)
+					removed = true
+				}
+			}
+			if len(part) == 0 {
+				delete(parts, kind)
+			}
+		}
+	}
+	return nil
 }
 
 // describe returns the operation of one endpoint, and adds the schemas that it needs.
@@ -68,15 +110,19 @@ func (e *endpoint) describe(schemas schemaSet) (object, error) {
 		return nil, err
 	}
 	operation := object{
-		"operationId": e.spec.Name, "summary": e.route.Summary, "parameters": parameters,
-		"responses": object{strconv.Itoa(e.route.Status): success, "default": ref("responses", "Problem")},
+		"operationId": e.spec.Name, "summary": e.route.Summary, "tags": []string{e.server.handlers.Service().Name()},
+		"parameters": parameters, "responses": object{
+			strconv.Itoa(e.route.Status): success,
+			"4XX":                        ref("responses", "Problem4XX"),
+			"5XX":                        ref("responses", "Problem5XX"),
+		},
 	}
-	if !e.pattern.bodyless() {
+	if e.hasBody() {
 		body, err := payload.without(e.pattern.params())
 		if err != nil {
 			return nil, err
 		}
-		needed := !e.empty
+		needed := true
 		if len(e.pattern.params()) > 0 {
 			_, needed = body["required"]
 		}
@@ -89,6 +135,11 @@ func (e *endpoint) describe(schemas schemaSet) (object, error) {
 		}
 	}
 	return operation, nil
+}
+
+// hasBody reports whether there is anything that a body could hold. Clients are not bothered with one that is always empty.
+func (e *endpoint) hasBody() bool {
+	return !e.pattern.bodyless() && (!e.fields.object || len(e.fields.all) > len(e.pattern.params()))
 }
 
 // success describes the answer with a reply.
@@ -134,7 +185,10 @@ func (e *endpoint) parameters(payload namedSchema) ([]object, error) {
 			})
 		}
 	}
-	return append(all, ref("parameters", rpc.IdempotencyKey), ref("parameters", rpc.Timeout)), nil
+	if e.pattern.method != http.MethodGet { // which may be repeated anyway
+		all = append(all, ref("parameters", rpc.IdempotencyKey))
+	}
+	return append(all, ref("parameters", rpc.Timeout)), nil
 }
 
 // notNull returns the schema of a field without null, which a parameter cannot be.
@@ -153,31 +207,42 @@ func problemSchema() json.RawMessage {
 	for c := leveret.Canceled; c <= leveret.Unauthenticated; c++ {
 		codes = append(codes, c.String())
 	}
-	text := object{"type": "string"}
+	text := func(description string) object { return object{"type": "string", "description": description} }
 	document, _ := json.Marshal(object{ //nolint:errchkjson // it is text and numbers
 		"type": "object", "description": "Problem details (RFC 9457).", "required": []string{"type", "title", "status", "code"},
 		"properties": object{
-			"type": text, "title": text, "detail": text,
-			"status": object{"type": "integer"},
-			"code":   object{"type": "string", "enum": codes},
-			"reason": object{
-				"type":        "string",
-				"description": "Names the error for programs. " + leveret.ReasonOutcomeUnknown + ": the request may have been handled.",
-			},
-			"errors": object{"type": "array", "items": object{
-				"type": "object", "required": []string{"field", "detail"}, "properties": object{"field": text, "detail": text},
+			"type":   object{"type": "string", "format": "uri-reference", "description": "Always about:blank: see code and reason."},
+			"title":  text("The code."),
+			"status": object{"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+			"detail": text("What is wrong, for people. It may change."),
+			"code":   object{"type": "string", "enum": codes, "description": "The kind of error, for programs."},
+			"reason": text("Names the error for programs. " + leveret.ReasonOutcomeUnknown + ": the request may have been handled."),
+			"errors": object{"type": "array", "description": "The fields that are wrong.", "items": object{
+				"type": "object", "required": []string{"field", "detail"}, "properties": object{
+					"field": text("Its name, as in lines[0].quantity."), "detail": text("What is wrong with it, for people."),
+				},
 			}},
-			"retry_after_ms": object{"type": "integer", "minimum": 0},
+			"retry_after_ms": object{
+				"type": "integer", "format": "int64", "minimum": 0,
+				"description": "After how many milliseconds to try again. Retry-After has the same in seconds.",
+			},
 		},
 	})
 	return document
 }
 
-func problemResponse() object {
+func problemResponses() object {
+	response := func(description string) object {
+		return object{
+			"description": description,
+			"headers":     object{rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), "Retry-After": ref("headers", "Retry-After")},
+			"content":     object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
+		}
+	}
 	return object{
-		"description": "The request failed.",
-		"headers":     object{rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), "Retry-After": ref("headers", "Retry-After")},
-		"content":     object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
+		"Problem4XX": response("The request is refused."),
+		"Problem5XX": response("The service has failed, or something that it needs is away. With the reason " +
+			leveret.ReasonOutcomeUnknown + ", the request may have been handled."),
 	}
 }
 
@@ -186,8 +251,10 @@ func headers() object {
 	return object{
 		rpc.AnsweredBy:   object{"description": "The instance that has answered.", "schema": text},
 		rpc.Conversation: object{"description": "Shared by all that follows from the request.", "schema": text},
-		"Location":       object{"description": "Where to find what the reply is about.", "schema": text},
-		"Retry-After":    object{"description": "After how many seconds to try again.", "schema": object{"type": "integer", "minimum": 1}},
+		"Location": object{
+			"description": "Where to find what the reply is about.", "schema": object{"type": "string", "format": "uri-reference"},
+		},
+		"Retry-After": object{"description": "After how many seconds to try again.", "schema": object{"type": "integer", "minimum": 1}},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -49,7 +50,10 @@ func TestDocument(t *testing.T) {
 	require.Equal(t, "#/components/schemas/cart", place.RequestBody.Value.Content["application/json"].Schema.Ref)
 	require.True(t, place.RequestBody.Value.Required)
 	require.NotNil(t, place.Responses.Status(http.StatusCreated).Value.Headers["Location"])
-	require.NotNil(t, place.Responses.Default().Value.Content["application/problem+json"])
+	require.Equal(t, []string{"shop"}, place.Tags)
+	for _, failed := range []int{http.StatusNotFound, http.StatusGatewayTimeout} {
+		require.NotNil(t, place.Responses.Status(failed).Value.Content["application/problem+json"])
+	}
 	require.Len(t, *place.Security, 1)
 	require.Len(t, doc.Components.Schemas["Problem"].Value.Properties["code"].Value.Enum, 16)
 
@@ -71,7 +75,67 @@ func TestDocument(t *testing.T) {
 	require.Empty(t, doc.Paths.Value("/orders/{order_id}").Delete.Responses.Status(http.StatusNoContent).Value.Content)
 	ping := doc.Paths.Value("/shop.ping").Post
 	require.Empty(t, *ping.Security)
-	require.False(t, ping.RequestBody.Value.Required)
+	require.Nil(t, ping.RequestBody, "it would always be empty")
+}
+
+// What linters and generators of clients, which are not ours, stumble over in a document.
+func TestDocumentForForeignTools(t *testing.T) {
+	t.Parallel()
+	type money struct {
+		Amount int64 `json:"amount"`
+		Cents  int8  `json:"cents"`
+	}
+	type bill struct {
+		OrderID string     `json:"order_id"`
+		Total   *money     `json:"total,omitempty"`
+		PaidAt  *time.Time `json:"paid_at,omitempty"`
+		Card    *money     `json:"card"`
+		Sizes   []uint32   `json:"sizes,omitempty"`
+		Limit   int        `json:"limit,omitempty" jsonschema:"minimum=0,maximum=100"`
+	}
+	type key struct {
+		OrderID string `json:"order_id"`
+		Since   int64  `json:"since,omitempty"`
+	}
+	type only struct {
+		OrderID string `json:"order_id"`
+	}
+	put := leveret.NewRequest[bill, nothing]("shop.put", leveret.HTTP("PUT /bills"))
+	show := leveret.NewRequest[key, bill]("shop.show", leveret.HTTP("GET /bills/{order_id}"))
+	void := leveret.NewRequest[only, nothing]("shop.void", leveret.HTTP("POST /bills/{order_id}/void"))
+	h := leveret.NewHandlers(leveret.NewService("shop", leveret.Answers(put, show, void)), leveret.HandlersConfig{})
+	put.Answer(h, func(context.Context, bill) (nothing, error) { return nothing{}, nil })
+	show.Answer(h, func(context.Context, key) (bill, error) { return bill{}, nil })
+	void.Answer(h, func(context.Context, only) (nothing, error) { return nothing{}, nil })
+	server, err := httprpc.NewServer(h, httprpc.ServerConfig{})
+	require.NoError(t, err)
+	text := ask(t, serve(t, server), "GET /openapi.json", "").body
+	doc := load(t, text)
+
+	require.Equal(t, "/", doc.Servers[0].URL, "the server is where the document is")
+	require.Contains(t, text, "\n  \"security\": [],", "it is said that there is none")
+	require.NotNil(t, doc.Tags.Get("shop"))
+	require.NotEmpty(t, doc.Info.Description)
+	for _, unused := range []string{"key", "only"} { // their fields are parameters
+		require.NotContains(t, doc.Components.Schemas, unused)
+	}
+	require.NotContains(t, doc.Components.Headers, "Location", "no route has one")
+
+	fields := doc.Components.Schemas["bill"].Value.Properties
+	require.Equal(t, "#/components/schemas/money", fields["total"].Ref, "it may be missing, which is enough")
+	require.Equal(t, "date-time", fields["paid_at"].Value.Format)
+	require.Len(t, fields["card"].Value.AnyOf, 2, "it is null, since it cannot be missing")
+	require.Equal(t, "int64", fields["sizes"].Value.Items.Value.Format)
+	require.Empty(t, fields["limit"].Value.Format, "32 bits suffice")
+	amounts := doc.Components.Schemas["money"].Value.Properties
+	require.Equal(t, "int64", amounts["amount"].Value.Format, "many would take 32 bits")
+	require.Empty(t, amounts["cents"].Value.Format)
+
+	get := doc.Paths.Value("/bills/{order_id}").Get
+	require.Nil(t, get.Parameters.GetByInAndName("header", "Idempotency-Key"), "it can be repeated anyway")
+	require.Equal(t, "int64", get.Parameters.GetByInAndName("query", "since").Schema.Value.Format)
+	require.NotNil(t, doc.Paths.Value("/bills").Put.Parameters.GetByInAndName("header", "Idempotency-Key"))
+	require.Nil(t, doc.Paths.Value("/bills/{order_id}/void").Post.RequestBody, "all is in the path")
 }
 
 // again serves the routes of another shop in the same way.

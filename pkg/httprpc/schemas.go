@@ -7,6 +7,9 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
+
+	"github.com/invopop/jsonschema"
 
 	"github.com/leveretmq/leveret/pkg/schema"
 )
@@ -41,10 +44,12 @@ func (s schemaSet) add(t reflect.Type, contract, role string) (namedSchema, erro
 		root := parts[""]
 		delete(parts, "")
 		parts[name] = root
-		if role == "reply" {
-			readable(parts)
-			root = parts[name]
+		for name, part := range parts {
+			if parts[name], err = portable(part, role == "reply"); err != nil {
+				return namedSchema{}, err
+			}
 		}
+		root = parts[name]
 		if s.take(space, parts) {
 			return namedSchema{space + name, root}, nil
 		}
@@ -52,11 +57,43 @@ func (s schemaSet) add(t reflect.Type, contract, role string) (namedSchema, erro
 	return namedSchema{}, fmt.Errorf("%s: the document has another schema under the name %q", contract, contract+"."+role+"."+name)
 }
 
-// readable takes writeOnly out of the schemas of a reply: a secret in it is for the caller's eyes.
-func readable(parts map[string]json.RawMessage) {
-	for name, part := range parts {
-		parts[name] = bytes.ReplaceAll(part, []byte(`,"writeOnly":true`), nil)
+// portable returns a schema as generators of clients understand it best. In a reply no field is writeOnly: a secret in it
+// is for the caller's eyes.
+func portable(raw json.RawMessage, reply bool) (json.RawMessage, error) {
+	var s jsonschema.Schema
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, err
 	}
+	convert(&s, reply)
+	return json.Marshal(&s)
+}
+
+func convert(s *jsonschema.Schema, reply bool) {
+	if s == nil {
+		return
+	}
+	s.WriteOnly = s.WriteOnly && !reply
+	if s.Type == "integer" && s.Format == "" && !(fitsInt32(s.Minimum) && fitsInt32(s.Maximum)) {
+		s.Format = "int64" // or many would take 32 bits
+	}
+	for _, part := range append(s.AnyOf, s.Items, s.AdditionalProperties) {
+		convert(part, reply)
+	}
+	if s.Properties == nil {
+		return
+	}
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		convert(p.Value, reply)
+		// A field that may be left out need not be null as well, and replies never have it so.
+		if of := p.Value.AnyOf; len(of) == 2 && of[1].Type == "null" && !slices.Contains(s.Required, p.Key) {
+			p.Value = of[0]
+		}
+	}
+}
+
+func fitsInt32(n json.Number) bool {
+	_, err := strconv.ParseInt(n.String(), 10, 32)
+	return err == nil
 }
 
 // take adds schemas, unless one of their names is taken for another.
@@ -70,6 +107,14 @@ func (s schemaSet) take(space string, parts map[string]json.RawMessage) bool {
 		s[space+name] = part
 	}
 	return true
+}
+
+func (s schemaSet) object() object {
+	all := make(object, len(s))
+	for name, raw := range s {
+		all[name] = raw
+	}
+	return all
 }
 
 func (n namedSchema) ref() object { return ref("schemas", n.name) }

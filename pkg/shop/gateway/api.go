@@ -84,12 +84,12 @@ func (r LogInRequest) Validate() error { return queues.LogInRequest(r).Validate(
 // Session holds the tokens of a customer who is logged in.
 type Session struct {
 	// AccessToken goes into the Authorization header, after "Bearer ". It is valid for a few minutes.
-	AccessToken leveret.Secret `json:"access_token"`
+	AccessToken leveret.Secret `json:"access_token" jsonschema_description:"Sent as Authorization: Bearer, for a few minutes"`
 	TokenType   string         `json:"token_type" jsonschema:"enum=Bearer"`
 	// AccessExpiresAt is when the access token expires.
 	AccessExpiresAt time.Time `json:"access_expires_at"`
 	// RefreshToken is exchanged for new tokens, once.
-	RefreshToken     leveret.Secret `json:"refresh_token"`
+	RefreshToken     leveret.Secret `json:"refresh_token" jsonschema_description:"Exchanged for new tokens, once"`
 	RefreshExpiresAt time.Time      `json:"refresh_expires_at"`
 }
 
@@ -104,7 +104,7 @@ func (r TokenRequest) Validate() error { return queues.RefreshTokensRequest(r).V
 // PlaceOrderRequest is an order as its customer places it.
 type PlaceOrderRequest struct {
 	// CardToken represents the card. For test tokens, see package payment.
-	CardToken leveret.Secret     `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$"`
+	CardToken leveret.Secret     `json:"card_token" jsonschema:"minLength=5,maxLength=64,pattern=^tok_[a-z0-9_]+$,description=Represents the card; never its number,example=tok_visa"`
 	Lines     []queues.OrderLine `json:"lines" jsonschema:"minItems=1,maxItems=100"`
 }
 
@@ -121,12 +121,12 @@ func (r PlaceOrderRequest) command(orderID, customerID string) queues.PlaceOrder
 type Accepted struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 	// Status is where the order's status is.
-	Status string `json:"status_url"`
+	Status string `json:"status_url" jsonschema:"format=uri-reference" jsonschema_description:"Where the order's status is: the Location"`
 }
 
 // OrderRequest identifies one of the customer's orders.
 type OrderRequest struct {
-	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+	OrderID string `json:"order_id" jsonschema:"format=uuid" jsonschema_description:"The order_id of an answer, in lower case"`
 }
 
 // Validate reports an id that is none.
@@ -137,9 +137,9 @@ func (r OrderRequest) Validate() error {
 // ListRequest asks for a page of the customer's orders.
 type ListRequest struct {
 	// Limit is how many orders a page holds at most. 0 means 20.
-	Limit int `json:"limit,omitempty" jsonschema:"minimum=0,maximum=100,default=20"`
+	Limit int `json:"limit,omitempty" jsonschema:"minimum=0,maximum=100,default=20" jsonschema_description:"How many orders a page holds at most; 0 means 20"`
 	// Cursor is the next_cursor of the page before; empty for the first.
-	Cursor string `json:"cursor,omitempty" jsonschema:"maxLength=128"`
+	Cursor string `json:"cursor,omitempty" jsonschema:"maxLength=128" jsonschema_description:"The next_cursor of the page before; none for the first"`
 }
 
 // Validate reports every field that is wrong.
@@ -151,7 +151,7 @@ func (r ListRequest) Validate() error {
 type Orders struct {
 	Orders []Order `json:"orders"`
 	// NextCursor is where the next page begins. It is empty on the last one.
-	NextCursor string `json:"next_cursor,omitempty"`
+	NextCursor string `json:"next_cursor,omitempty" jsonschema_description:"The cursor of the next page; missing on the last one"`
 }
 
 // Order is the status of an order.
@@ -159,14 +159,14 @@ type Order struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 	// State is accepted, pending, placed, captured, reserved, confirmed or cancelled; the last two are final. More may be
 	// added.
-	State string `json:"state"`
+	State string `json:"state" jsonschema:"example=confirmed" jsonschema_description:"accepted, pending, placed, captured, reserved, confirmed or cancelled; more may be added. Final with decided_at"`
 	// Reason says why an order is cancelled: declined, out_of_stock or requested. More may be added.
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty" jsonschema_description:"Why it is cancelled: declined, out_of_stock or requested. More may be added"`
 	// Lines and Total are missing while the order is only accepted.
-	Lines []queues.OrderLine `json:"lines,omitempty"`
+	Lines []queues.OrderLine `json:"lines,omitempty" jsonschema_description:"Missing while the order is only accepted"`
 	Total *queues.Money      `json:"total,omitempty"`
 	// DecidedAt is when the order was confirmed or cancelled.
-	DecidedAt *time.Time `json:"decided_at,omitempty"`
+	DecidedAt *time.Time `json:"decided_at,omitempty" jsonschema_description:"When it was confirmed or cancelled, which is final"`
 }
 
 func orderOf(r queues.ShowOrderReply) Order {

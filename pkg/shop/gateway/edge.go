@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -70,6 +71,9 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p, err = e.verifier.Verify(r.Context(), access)
 		}
 		if err != nil {
+			if errors.Is(err, token.ErrInvalid) || errors.Is(err, token.ErrExpired) {
+				w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`) // RFC 6750: libraries refresh it then
+			}
 			// It fails only where the client is gone.
 			_ = httprpc.WriteProblem(w, e.failures.keep(r.Context(), "verify the access token", err))
 			return

@@ -106,7 +106,11 @@ func TestTokens(t *testing.T) {
 			require.Equal(t, tc.status, p.Status, name)
 			require.Equal(t, tc.reason, p.Reason, "%s: %s", name, content)
 			if tc.status == 401 {
-				require.Equal(t, "Bearer", answer.Header.Get("WWW-Authenticate"), name)
+				challenge := "Bearer"
+				if tc.reason != "token_missing" {
+					challenge = `Bearer error="invalid_token"`
+				}
+				require.Equal(t, challenge, answer.Header.Get("WWW-Authenticate"), name)
 			}
 		}
 	}

@@ -39,13 +39,15 @@ const (
 type AuthServiceClient interface {
 	// SetPassword sets the password of a new user. It is safe to repeat. Errors:
 	//
-	//	ALREADY_EXISTS  password_set: the user has another password
+	//	ALREADY_EXISTS      password_set: the user has another password
+	//	RESOURCE_EXHAUSTED  overloaded: too many passwords are being hashed; google.rpc.RetryInfo says when to try again
 	SetPassword(ctx context.Context, in *SetPasswordRequest, opts ...grpc.CallOption) (*SetPasswordResponse, error)
 	// CheckPassword begins a session if the password is right. An unknown user takes as long, and fails with the same
 	// error, as a wrong password. Errors:
 	//
 	//	UNAUTHENTICATED     wrong_credentials
-	//	RESOURCE_EXHAUSTED  too_many_attempts, whatever the password; google.rpc.RetryInfo says when to try again
+	//	RESOURCE_EXHAUSTED  too_many_attempts, whatever the password; or overloaded: too many passwords are being
+	//	                    checked. google.rpc.RetryInfo says when to try again
 	CheckPassword(ctx context.Context, in *CheckPasswordRequest, opts ...grpc.CallOption) (*CheckPasswordResponse, error)
 	// RefreshSession exchanges a refresh token, which is then used up, for new tokens of the same session. Repeated with
 	// the same idempotency-key, it returns the same refresh token again for a short time; any other use of one that is
@@ -130,13 +132,15 @@ func (c *authServiceClient) ListKeys(ctx context.Context, in *ListKeysRequest, o
 type AuthServiceServer interface {
 	// SetPassword sets the password of a new user. It is safe to repeat. Errors:
 	//
-	//	ALREADY_EXISTS  password_set: the user has another password
+	//	ALREADY_EXISTS      password_set: the user has another password
+	//	RESOURCE_EXHAUSTED  overloaded: too many passwords are being hashed; google.rpc.RetryInfo says when to try again
 	SetPassword(context.Context, *SetPasswordRequest) (*SetPasswordResponse, error)
 	// CheckPassword begins a session if the password is right. An unknown user takes as long, and fails with the same
 	// error, as a wrong password. Errors:
 	//
 	//	UNAUTHENTICATED     wrong_credentials
-	//	RESOURCE_EXHAUSTED  too_many_attempts, whatever the password; google.rpc.RetryInfo says when to try again
+	//	RESOURCE_EXHAUSTED  too_many_attempts, whatever the password; or overloaded: too many passwords are being
+	//	                    checked. google.rpc.RetryInfo says when to try again
 	CheckPassword(context.Context, *CheckPasswordRequest) (*CheckPasswordResponse, error)
 	// RefreshSession exchanges a refresh token, which is then used up, for new tokens of the same session. Repeated with
 	// the same idempotency-key, it returns the same refresh token again for a short time; any other use of one that is

@@ -34,10 +34,11 @@ type PaymentServiceClient interface {
 	// AuthorizePayment asks whether a card will pay, and holds the amount if so. It is safe to repeat: an order is
 	// decided once, and a repeated request gets the same answer.
 	//
-	// A card that declines is an answer, not an error. Errors:
+	// A card that declines is an answer, not an error. Errors, with the reason that is in google.rpc.ErrorInfo:
 	//
 	//	INVALID_ARGUMENT  a field is wrong; google.rpc.BadRequest names it
-	//	ALREADY_EXISTS    the order was decided for another amount or card
+	//	ALREADY_EXISTS    payment_exists: the order was decided for another amount or card
+	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(ctx context.Context, in *AuthorizePaymentRequest, opts ...grpc.CallOption) (*AuthorizePaymentResponse, error)
 }
 
@@ -69,10 +70,11 @@ type PaymentServiceServer interface {
 	// AuthorizePayment asks whether a card will pay, and holds the amount if so. It is safe to repeat: an order is
 	// decided once, and a repeated request gets the same answer.
 	//
-	// A card that declines is an answer, not an error. Errors:
+	// A card that declines is an answer, not an error. Errors, with the reason that is in google.rpc.ErrorInfo:
 	//
 	//	INVALID_ARGUMENT  a field is wrong; google.rpc.BadRequest names it
-	//	ALREADY_EXISTS    the order was decided for another amount or card
+	//	ALREADY_EXISTS    payment_exists: the order was decided for another amount or card
+	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(context.Context, *AuthorizePaymentRequest) (*AuthorizePaymentResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
