@@ -259,7 +259,7 @@ func (r *result) print(app *cli.App) error {
 	if app.Format() != cli.FormatText {
 		return app.PrintJSON(r)
 	}
-	t := term.NewTable("LEDGER", "ORDERS#", "")
+	t := term.NewTable("LEDGER", "COUNT#", "")
 	row := func(what string, n int, note string) {
 		t.Add(term.Plain(what), term.Plain(fmt.Sprint(n)), term.Plain(note))
 	}
@@ -270,7 +270,8 @@ func (r *result) print(app *cli.App) error {
 		}
 		row(what, n, note)
 	}
-	row("sent", r.Sent, "accepted, and confirmed by the broker, or refused")
+	row("customers", r.Users, "registered, each known once to user and to auth")
+	row("sent", r.Sent, "orders: accepted, and confirmed by the broker, or refused")
 	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
 		row("refused", r.Refused[code], code+", by the REST API")
 	}
