@@ -314,8 +314,8 @@ func (r *result) print(app *cli.App) error {
 			return err
 		}
 	}
-	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\nkilled    %s\nchecked   %s\n",
-		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, counted(r.Killed), r.Checked)
+	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\ntransport %s\nkilled    %s\nchecked   %s\n",
+		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, r.Transport, counted(r.Killed), r.Checked)
 }
 
 // counted returns names with how often each is there: "order, payment 3×".
