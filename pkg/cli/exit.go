@@ -97,6 +97,9 @@ func exitOf(err error) ExitCode {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Exit
 	}
+	if leveret.IsRemote(err) { // whatever the code: DeadlineExceeded may be the other side's
+		return ExitAnswered
+	}
 	for _, known := range exitCodes {
 		if errors.Is(err, known.err) {
 			return known.exit

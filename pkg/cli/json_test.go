@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
@@ -42,5 +44,17 @@ func TestEveryJSONFieldIsDocumented(t *testing.T) {
 		if kind := exit.String(); !strings.HasPrefix(kind, "exit") {
 			documented(kind)
 		}
+	}
+}
+
+// A command of a user's own returns the other side's answer as it is.
+func TestExitCodeOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []error{
+		leveret.Errorf(leveret.NotFound, "nobody"), leveret.Errorf(leveret.DeadlineExceeded, "too slow"),
+	} {
+		err := leveret.DecodeProblem(leveret.EncodeProblem(answer))
+		require.Equal(t, ExitAnswered, exitOf(fmt.Errorf("count: %w", err)))
+		require.NotEqual(t, ExitAnswered, exitOf(answer))
 	}
 }

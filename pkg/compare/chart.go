@@ -8,22 +8,51 @@ import (
 	"github.com/leveretmq/leveret/pkg/measure"
 )
 
-// Chart draws what was found as SVG: for each part, how long a caller waits at the fixed rate, how much is done flat
-// out, and what became of the work in each fault.
+// Chart draws what was found as SVG: how long a caller waits at the fixed rate and how much is done flat out, with each
+// handler beside the other; and what became of the work in each fault.
 func (r *Result) Chart(w io.Writer) error {
 	c := measure.Chart{
 		Title: "What each way of communicating costs, and what becomes of the work when something breaks",
-		Subtitle: fmt.Sprintf("Medians of all rounds; line: smallest to largest. %d CPUs, %s/%s, %s",
-			r.Machine.CPUs, r.Machine.OS, r.Machine.Arch, r.Began.UTC().Format("2006-01-02")),
+		Subtitle: fmt.Sprintf("%s. %d CPUs, %s/%s, %s",
+			r.rounds(), r.Machine.CPUs, r.Machine.OS, r.Machine.Arch, r.Began.UTC().Format("2006-01-02")),
+	}
+	var speed [][]measure.Panel
+	most := 0
+	for _, p := range r.Parts {
+		panels := p.speedPanels()
+		speed, most = append(speed, panels), max(most, len(panels))
+	}
+	for i := range most {
+		for _, panels := range speed {
+			if i < len(panels) {
+				c.Panels = append(c.Panels, panels[i])
+			}
+		}
 	}
 	for _, p := range r.Parts {
-		c.Panels = append(c.Panels, p.speedPanels()...)
 		if len(c.Panels)%2 == 1 && len(p.Faults) > 0 {
 			c.Panels = append(c.Panels, measure.Panel{})
 		}
 		c.Panels = append(c.Panels, p.faultPanels()...)
 	}
 	return c.Write(w)
+}
+
+// rounds says of how many rounds the figures are.
+func (r *Result) rounds() string {
+	n := 0
+	for _, p := range r.Parts {
+		for _, row := range p.Speed {
+			n = max(n, len(row.Samples))
+		}
+		for _, row := range p.Faults {
+			n = max(n, len(row.Trials))
+		}
+	}
+	if n == 1 {
+		return "One round, so chance has a part in every figure"
+	}
+	return fmt.Sprintf("Medians of %d rounds; line: smallest to largest", n)
 }
 
 // speedPanels shows the waits at the fixed rate, and the throughput with most in flight.
@@ -55,12 +84,13 @@ func (p *Part) speedPanels() []measure.Panel {
 	return panels
 }
 
-// faultPanels shows the share that was reported ok in each fault, and how long it took until all was normal again.
+// faultPanels shows the share that was reported ok in each fault, and the longest wait.
 func (p *Part) faultPanels() []measure.Panel {
 	var panels []measure.Panel
 	for i := 0; i < len(p.Faults); {
 		fault := p.Faults[i].Fault
-		ok := measure.Panel{Title: p.Faults[i].FaultLabel + ": reported ok", Unit: "per cent"}
+		healed := fmt.Sprintf("per cent; healed after %s s", median(p.Faults[i].lasted(), 1))
+		ok := measure.Panel{Title: p.Faults[i].FaultLabel + ": reported ok", Unit: healed, Top: 100}
 		longest := measure.Panel{Title: p.Faults[i].FaultLabel + ": longest wait", Unit: "seconds"}
 		for ; i < len(p.Faults) && p.Faults[i].Fault == fault; i++ {
 			row := p.Faults[i]

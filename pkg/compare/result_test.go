@@ -89,6 +89,10 @@ func TestResult(t *testing.T) {
 		require.NotContains(t, chart.String(), "NaN")
 		require.NotContains(t, chart.String(), "Inf")
 		require.Contains(t, chart.String(), "Dead for 2 s: reported ok")
+		require.Contains(t, chart.String(), "per cent; healed after 2.0 s")
+		require.NotContains(t, chart.String(), ">125<", "the axis of a share ends at 100")
+		require.NotContains(t, chart.String(), ">150<")
+		require.Contains(t, chart.String(), "Medians of 6 rounds")
 		for decoder := xml.NewDecoder(&chart); ; {
 			_, err := decoder.Token()
 			if errors.Is(err, io.EOF) {

@@ -87,7 +87,7 @@ func (p *Part) bytesTables() []Table {
 const faultNote = "Lost: reported ok and never done. Twice: done more than once. Unexpected: done although reported as " +
 	"certainly not done. Recovered: done although the outcome was unknown. Longest wait: until the answer, or the effect " +
 	"where nobody waits for one. Normal again: from the end of the fault to the first second in which 95 % took no longer " +
-	"than usual. Times are in seconds."
+	"than usual; unknown if nothing was usual before. Times are in seconds."
 
 var faultColumns = []string{
 	"way", "asked#", "ok#", "error#", "unknown#", "effects#", "lost#", "twice#", "unexpected#", "recovered#",
@@ -110,6 +110,9 @@ func (p *Part) faultTables() []Table {
 		normal := median(row.UntilNormal, 1)
 		if math.IsInf(row.UntilNormal.Median, 1) {
 			normal = "not in time"
+		}
+		if math.IsNaN(row.UntilNormal.Median) {
+			normal = "unknown"
 		}
 		if row.disturbed() == 0 {
 			normal = "not reached"

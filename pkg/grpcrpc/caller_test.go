@@ -145,6 +145,8 @@ func TestCallWaitsForAServer(t *testing.T) {
 	_, _, err = k.call(ctx, k.caller(t, gone.Addr().String()), question{})
 	requireLocal(t, err, false, leveret.DeadlineExceeded, context.DeadlineExceeded, leveret.ErrNotConnected)
 	require.ErrorContains(t, err, "connection refused")
+	require.NotContains(t, err.Error(), "broker", "there is none")
+	require.NotContains(t, err.Error(), "\n", "it goes into a log")
 }
 
 // Calls go to all servers, and go on while one of them is left.

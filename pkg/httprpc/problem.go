@@ -20,6 +20,9 @@ const (
 // nothing could be written.
 func WriteProblem(w http.ResponseWriter, err error) error {
 	status := Status(err)
+	if r, ok := err.(*refusal); ok { //nolint:errorlint // the message of a wrapping error says more
+		err = r.err // whose message is without its code, which the problem has anyway
+	}
 	body := leveret.EncodeProblem(err)
 	if usual := leveret.CodeOf(err).HTTPStatus(); usual != status { // the first member that says it is the status
 		body = bytes.Replace(body, []byte(`"status":`+strconv.Itoa(usual)), []byte(`"status":`+strconv.Itoa(status)), 1)

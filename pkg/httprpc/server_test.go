@@ -152,7 +152,7 @@ func TestMaxBody(t *testing.T) {
 	a := ask(t, server, "POST /orders", fits+" ")
 	require.Equal(t, http.StatusRequestEntityTooLarge, a.StatusCode)
 	require.Contains(t, a.body, `"code":"invalid_argument"`)
-	require.Contains(t, a.body, "larger than 100 bytes")
+	require.Contains(t, a.body, `"detail":"the body is larger than 100 bytes"`)
 
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/orders", struct{ *strings.Reader }{strings.NewReader(fits + " ")})
 	require.NoError(t, err)

@@ -20,7 +20,9 @@ type Chart struct {
 // A Panel shows one quantity of several things.
 type Panel struct {
 	Title, Unit string
-	Bars        []Bar
+	// Top is where the axis ends, such as 100 for a share in per cent. Default: beyond the longest bar.
+	Top  float64
+	Bars []Bar
 }
 
 // A Bar is one figure, not negative and finite. Between Min and Max there is a line, unless both are 0.
@@ -87,6 +89,9 @@ func (p Panel) draw(b *strings.Builder, x, y int) int {
 	space := float64(barSpace - labels)
 	step := niceStep(most / 4)
 	top := step * float64(int(most/step)+1)
+	if p.Top >= most && p.Top > 0 {
+		top, step = p.Top, p.Top/4
+	}
 	scale := func(v float64) float64 { return v / top * space }
 	left := x + 16 + labels
 	bottom := y + panelHead + len(p.Bars)*barStep

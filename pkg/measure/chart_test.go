@@ -18,6 +18,7 @@ func TestChartIsXML(t *testing.T) {
 	require.NoError(t, measure.Chart{Title: "A & B", Subtitle: "<sub>", Panels: []measure.Panel{
 		{Title: "One", Unit: "seconds", Bars: []measure.Bar{{Label: "a", Value: 0}, {Label: "b", Value: 0.02, Fill: measure.Hatched}}},
 		{Title: "Two", Unit: "per second", Bars: []measure.Bar{{Label: "a <1>", Bold: true, Value: 5500, Min: 1000, Max: 21000, Note: "5500"}}},
+		{Title: "Share", Unit: "per cent", Top: 100, Bars: []measure.Bar{{Label: "a", Value: 100}, {Label: "b", Value: 99.5}}},
 		{Title: "None"},
 	}}.Write(&b))
 	decoder := xml.NewDecoder(&b)
@@ -33,6 +34,8 @@ func TestChartIsXML(t *testing.T) {
 		}
 	}
 	require.NotContains(t, text, "None")
+	require.Contains(t, text, "\n75\n")
+	require.NotContains(t, text, "\n150\n", "a share has no more than 100 per cent")
 	for _, want := range []string{"A & B", "<sub>", "a <1>", "10k", "0.005", "5500", "seconds"} {
 		require.Contains(t, text, want)
 	}

@@ -57,7 +57,7 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 		if errors.Is(ctx.Err(), context.Canceled) {
 			code, what = leveret.Canceled, "the call was cancelled"
 		}
-		return after(unknown, leveret.Errorf(code, "%s %s: %s: %w", spec.Name, m.ID, what, errors.Join(ctx.Err(), err)))
+		return after(unknown, leveret.Errorf(code, "%s %s: %s: %w: %w", spec.Name, m.ID, what, ctx.Err(), err))
 	}
 }
 

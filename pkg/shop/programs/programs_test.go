@@ -99,6 +99,26 @@ func TestWrongOwnSettings(t *testing.T) {
 	}
 }
 
+// An address at which nobody can be called is reported with the key that has it.
+func TestWrongPeers(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	for _, p := range programs.All() {
+		if p.Service.Name() != "order" {
+			continue
+		}
+		p.Overrides = map[string]string{
+			"broker.url": broker, "data.dir": t.TempDir(), "health.address": "off", "http.address": "127.0.0.1:0",
+			"peers.payment.http_url": "ftp://x",
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var out, errs bytes.Buffer
+		require.Equal(t, 1, p.Run(ctx, nil, &out, &errs))
+		require.Contains(t, out.String()+errs.String(), "peers.payment.http_url: ")
+	}
+}
+
 // A program has flags for the settings that it uses, and no others.
 func TestOwnFlags(t *testing.T) {
 	t.Parallel()

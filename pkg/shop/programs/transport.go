@@ -115,18 +115,20 @@ func caller(rt *service.Runtime, over, to string) (leveret.Caller, error) {
 		c, err := httprpc.NewCaller(httprpc.CallerConfig{
 			Service: from, URLs: where.http, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
 		})
-		if err == nil {
-			rt.Close("HTTP to "+to, c.Close)
+		if err != nil {
+			return nil, fmt.Errorf("peers.%s.http_url: %w", to, err)
 		}
-		return c, err
+		rt.Close("HTTP to "+to, c.Close)
+		return c, nil
 	case overGRPC:
 		c, err := grpcrpc.NewCaller(grpcrpc.CallerConfig{
 			Service: from, Addresses: where.grpc, TLS: rt.ClientTLS, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
 		}, called(from, methods(to))...)
-		if err == nil {
-			rt.Close("gRPC to "+to, c.Close)
+		if err != nil {
+			return nil, fmt.Errorf("peers.%s.grpc_address: %w", to, err)
 		}
-		return c, err
+		rt.Close("gRPC to "+to, c.Close)
+		return c, nil
 	case overAMQP:
 		return rt.Client, nil
 	default:

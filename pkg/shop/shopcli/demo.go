@@ -197,6 +197,7 @@ func (d *demonstration) play(ctx context.Context) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	hold(d.plan, orders)
 	if err := d.system.writeConfig(); err != nil {
 		return nil, err
 	}

@@ -77,6 +77,9 @@ func (d *demonstration) place(ctx context.Context, client *leveret.Client, order
 				if n >= len(orders) {
 					return
 				}
+				if errs[i] = d.awaitKills(ctx, n); errs[i] != nil {
+					return
+				}
 				var w []string
 				p.orders[n], w, errs[i] = d.placeOne(ctx, client, orders[n])
 				wrong[i] = append(wrong[i], w...)
@@ -95,6 +98,21 @@ func (d *demonstration) place(ctx context.Context, client *leveret.Client, order
 		}
 	}()
 	return p
+}
+
+// awaitKills waits for the kills that come before an order.
+func (d *demonstration) awaitKills(ctx context.Context, order int) error {
+	for _, k := range d.plan {
+		if order < k.before {
+			return nil
+		}
+		select {
+		case <-k.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (d *demonstration) placeOne(ctx context.Context, client *leveret.Client, o placement) (_ placed, wrong []string, err error) {

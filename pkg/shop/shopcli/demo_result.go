@@ -259,7 +259,7 @@ func (r *result) print(app *cli.App) error {
 	if app.Format() != cli.FormatText {
 		return app.PrintJSON(r)
 	}
-	t := term.NewTable("LEDGER", "ORDERS#", "")
+	t := term.NewTable("LEDGER", "COUNT#", "")
 	row := func(what string, n int, note string) {
 		t.Add(term.Plain(what), term.Plain(fmt.Sprint(n)), term.Plain(note))
 	}
@@ -270,7 +270,8 @@ func (r *result) print(app *cli.App) error {
 		}
 		row(what, n, note)
 	}
-	row("sent", r.Sent, "accepted, and confirmed by the broker, or refused")
+	row("customers", r.Users, "registered, each known once to user and to auth")
+	row("sent", r.Sent, "orders: accepted, and confirmed by the broker, or refused")
 	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
 		row("refused", r.Refused[code], code+", by the REST API")
 	}
@@ -313,8 +314,8 @@ func (r *result) print(app *cli.App) error {
 			return err
 		}
 	}
-	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\nkilled    %s\nchecked   %s\n",
-		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, counted(r.Killed), r.Checked)
+	return app.Printf("\nlatency   p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, from sending an order to its decision\ntransport %s\nkilled    %s\nchecked   %s\n",
+		r.Latency.P50MS, r.Latency.P95MS, r.Latency.P99MS, r.Transport, counted(r.Killed), r.Checked)
 }
 
 // counted returns names with how often each is there: "order, payment 3×".

@@ -47,6 +47,25 @@ func (d *demonstration) answering(ctx context.Context) (context.Context, context
 type kill struct {
 	name string
 	at   float64
+	// before is how many orders may be placed before it.
+	before int
+	done   chan struct{} // closed when the service is killed
+}
+
+// hold holds orders back until the kills that come before them: else all may be settled while a service restarts, and
+// the next one would be killed with nothing to do. As many as are due until half way to the next kill may be placed.
+func hold(plan []kill, orders []placement) {
+	all := expected(orders)
+	for i := range plan {
+		enough := (plan[i].at + 0.5/float64(len(plan)+1)) * float64(all)
+		n := 0
+		for plan[i].before < len(orders) && float64(n) < enough {
+			if !orders[plan[i].before].refused {
+				n++
+			}
+			plan[i].before++
+		}
+	}
 }
 
 // kills returns n kills, evenly spread: of payment, of order, and then of any service.
@@ -58,7 +77,7 @@ func kills(n int, services []string) []kill {
 		if i < len(names) {
 			name = names[i]
 		}
-		all[i] = kill{name, float64(i+1) / float64(n+1)}
+		all[i] = kill{name: name, at: float64(i+1) / float64(n+1), done: make(chan struct{})}
 	}
 	return all
 }
@@ -78,9 +97,7 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, p *placin
 		}
 		bar.Set(settled)
 		if n := len(d.killed); n < len(d.plan) && float64(settled) >= d.plan[n].at*float64(expected) {
-			if err := d.crash(waiting, d.plan[n].name, settled); err != nil {
-				return false, err
-			}
+			return false, d.crash(waiting, d.plan[n], settled)
 		}
 		select {
 		case <-p.done:
@@ -111,12 +128,13 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, p *placin
 var errTooSlow = errors.New("the time for the orders is over")
 
 // crash kills a service and restarts it.
-func (d *demonstration) crash(ctx context.Context, name string, settled int) error {
-	p := d.workers[name]
+func (d *demonstration) crash(ctx context.Context, k kill, settled int) error {
+	p := d.workers[k.name]
 	p.kill()
-	d.killed = append(d.killed, name)
-	d.app.Note("killed %sd (process %d) with SIGKILL after %d orders; restarting it", name, p.cmd.Process.Pid, settled)
-	return d.start(ctx, name)
+	close(k.done)
+	d.killed = append(d.killed, k.name)
+	d.app.Note("killed %sd (process %d) with SIGKILL after %d orders; restarting it", k.name, p.cmd.Process.Pid, settled)
+	return d.start(ctx, k.name)
 }
 
 // allRun returns an error if a service has ended unexpectedly.

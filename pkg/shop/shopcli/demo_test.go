@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -368,6 +369,24 @@ func TestDev(t *testing.T) {
 	require.NoError(t, c.Start())
 	ready := regexp.MustCompile(`(?m)^payment +\| .*msg=ready`)
 	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+
+	// Once all are ready, it says where the REST API is, and then it answers.
+	rest := regexp.MustCompile(`(?m)^  curl -s (http://\S+)/users `)
+	require.Eventually(t, func() bool { return rest.MatchString(c.err.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	require.Len(t, regexp.MustCompile(`(?m)^\w+ +\| .*msg=ready `).FindAllString(c.out.String(), -1), 7)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, rest.FindStringSubmatch(c.err.String())[1]+"/openapi.json", nil)
+	require.NoError(t, err)
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusOK, response.StatusCode)
+
+	// What it prints for the command line does not log: the file is not for the services alone.
+	file := regexp.MustCompile(`--config (\S+) queues`).FindStringSubmatch(c.err.String())
+	require.NotNil(t, file, c.err.String())
+	settings, err := os.ReadFile(file[1])
+	require.NoError(t, err)
+	require.NotContains(t, string(settings), "log:")
 
 	// A service that crashes comes back.
 	var pid int

@@ -26,10 +26,10 @@ func Dev(app *cli.App) *cobra.Command {
 		Long: `Run everything on this machine, until Ctrl-C.
 
 Starts a private RabbitMQ, on its usual ports if they are free, or uses the configured one, and runs all services in
-separate processes, with mutual TLS between them. Their logs go to standard output, each line prefixed with the service's name; the command's own
-messages go to standard error. A service that crashes is restarted, and so is a RabbitMQ started by the command. Ctrl-C
-lets the services finish their work and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless
---data is given.`,
+separate processes, with mutual TLS between them. Once all are ready, it prints where the REST API is. The services' logs
+go to standard output, each line prefixed with the service's name; the command's own messages go to standard error. A
+service that crashes is restarted, and so is a RabbitMQ started by the command. Ctrl-C lets the services finish their work
+and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless --data is given.`,
 		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672/", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), app, o) },
@@ -85,13 +85,22 @@ func printDev(app *cli.App, s *system) {
 	}
 	app.Note(`  %[1]s contracts show order.place --example | %[1]s send order.place -f -
   %[1]s queues --watch
+`, name)
+	if !s.logsReady() {
+		printREST(app, s, "once all services are ready")
+	}
+}
 
-  the REST API, once all services are ready (described in %[2]s/openapi.json):
+// printREST prints how to be a customer.
+func printREST(app *cli.App, s *system, since string) {
+	app.Note(`
+  the REST API, %[1]s: %[2]s, described in %[2]s/openapi.json
+  be a customer, in another terminal:
   curl -s %[2]s/users -H 'Content-Type: application/json' -d '{"email":"me@example.com","name":"Me","password":"correct horse"}'
   TOKEN=$(curl -s %[2]s/log-in -H 'Content-Type: application/json' -d '{"email":"me@example.com","password":"correct horse"}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl -si %[2]s/orders -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
     -d '{"card_token":"tok_visa","lines":[{"sku":"TEA-GREEN","quantity":2,"unit_price":{"amount":999,"currency":"EUR"}}]}'
-`, name, s.gatewayURL())
+`, since, s.gatewayURL())
 }
 
 // colours distinguish the services' lines.

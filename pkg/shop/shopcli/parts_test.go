@@ -109,3 +109,21 @@ func TestPrefixedWritesWholeLines(t *testing.T) {
 	w.say("ours")
 	require.Equal(t, "a | one\na | two\na | \na | ours\n", out.String())
 }
+
+// Orders that wait for a kill do not keep it from happening: enough are placed before it. And with usual numbers, some
+// are left for the last one.
+func TestOrdersWaitForKills(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ orders, kills int }{{500, 2}, {400, 8}, {5000, 20}, {30, 1}, {30, 60}} {
+		orders, err := placements(c.orders, customers, "tok_visa")
+		require.NoError(t, err)
+		plan := kills(c.kills, []string{"payment", "order", "auth"})
+		hold(plan, orders)
+		for _, k := range plan {
+			require.LessOrEqual(t, k.at*float64(expected(orders)), float64(expected(orders[:k.before])), "%v", c)
+		}
+		if c.kills < c.orders/10 {
+			require.Less(t, plan[c.kills-1].before, c.orders, "%v", c)
+		}
+	}
+}

@@ -13,8 +13,9 @@ type prefixed struct {
 	lines  *sync.Mutex
 	prefix string
 
-	ready atomic.Bool // the service has logged that it is ready
-	rest  []byte      // an unfinished line
+	ready   atomic.Bool // the service has logged that it is ready
+	onReady func()      // is called when it does so for the first time; may be nil
+	rest    []byte      // an unfinished line
 }
 
 // Write implements io.Writer. It is not safe for concurrent use.
@@ -25,11 +26,11 @@ func (w *prefixed) Write(p []byte) (int, error) {
 		if !ended {
 			return len(p), nil
 		}
-		if bytes.Contains(line, []byte("msg=ready")) {
-			w.ready.Store(true)
-		}
 		if err := w.write(line); err != nil {
 			return 0, err
+		}
+		if bytes.Contains(line, []byte("msg=ready ")) && !w.ready.Swap(true) && w.onReady != nil {
+			w.onReady()
 		}
 		w.rest = rest
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -19,6 +20,8 @@ func supervise(ctx context.Context, app *cli.App, s *system) error {
 	defer cancel(nil)
 	var lines sync.Mutex
 	var running sync.WaitGroup
+	var unready atomic.Int32
+	unready.Store(int32(len(programs.All()))) //nolint:gosec // a few
 	width := 0
 	for _, p := range programs.All() {
 		width = max(width, len(p.Service.Name()))
@@ -26,6 +29,13 @@ func supervise(ctx context.Context, app *cli.App, s *system) error {
 	for i, p := range programs.All() {
 		name := p.Service.Name()
 		out := &prefixed{out: app.IO.Out, lines: &lines, prefix: app.Paint(colours[i%len(colours)], fmt.Sprintf("%-*s | ", width, name))}
+		out.onReady = func() {
+			if unready.Add(-1) == 0 {
+				lines.Lock()
+				defer lines.Unlock()
+				printREST(app, s, "now that all services are ready")
+			}
+		}
 		running.Go(func() {
 			if err := keepRunning(ctx, s, name, out); err != nil {
 				cancel(err)

@@ -162,6 +162,9 @@ func (s *system) rescue() (string, error) {
 	return at, err
 }
 
+// logsReady reports whether the services log that they are ready.
+func (s *system) logsReady() bool { return s.logLevel == "info" || s.logLevel == "debug" }
+
 func (s *system) configFile() string { return filepath.Join(s.dir, config.FileName) }
 
 func (s *system) logFile(name string) string { return filepath.Join(s.dir, name+".log") }
@@ -192,7 +195,6 @@ func (s *system) writeConfig() error {
 	settings := map[string]map[string]any{
 		"broker": broker,
 		"data":   {"dir": s.dir},
-		"log":    {"format": s.logFormat, "level": s.logLevel},
 		"worker": {"drain_timeout": "10s"},
 		"peers":  s.peers(),
 	}
@@ -220,5 +222,8 @@ func (s *system) environment(name string) []string {
 			set(key, address)
 		}
 	}
+	// Not in the file: the command line reads that, too, and has its own level.
+	set("log.format", s.logFormat)
+	set("log.level", s.logLevel)
 	return slices.Concat(env, s.certificates.Env(name), s.extra[name])
 }
