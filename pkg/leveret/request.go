@@ -39,7 +39,7 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 // reply returns the reply in m, which d holds, too, unless middleware has put another one there.
 func (r *Request[Q, R]) reply(m *Message, d decoded) (reply R, err error) {
 	if reply, err = valueOf[R](d, m.Reply); err != nil {
-		err = Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, reply, err)
+		err = Errorf(Internal, "%w: the reply to %s is not a %T: %v", ErrOutcomeUnknown, r.spec.Name, reply, err)
 	}
 	return reply, err
 }
@@ -65,7 +65,7 @@ func (r *Request[Q, R]) Payload(m *Message) (Q, error) { return valueOf[Q](m.sen
 // SetReply sets the reply in a message that a [Caller] was given, for one that receives it as a Go value.
 func (r *Request[Q, R]) SetReply(m *Message, reply R) (err error) {
 	if m.Reply, err = encode(reply); err != nil {
-		return Errorf(Internal, "the reply to %s: %w", r.spec.Name, err)
+		return Errorf(Internal, "%w: the reply to %s: %w", ErrOutcomeUnknown, r.spec.Name, err)
 	}
 	m.got = decoded{m.Reply, reply}
 	return nil
@@ -92,11 +92,11 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 			return err
 		}
 		if m.Reply, err = encode(reply); err != nil {
-			return Errorf(Internal, "the reply to %s cannot be sent: %w", r.spec.Name, err)
+			return Errorf(Internal, "%w: the reply to %s cannot be sent: %w", ErrOutcomeUnknown, r.spec.Name, err)
 		}
 		m.answered = decoded{m.Reply, reply}
-		if len(m.Reply) > rabbit.DefaultMaxBody {
-			return Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
+		if n := len(m.Reply); n > rabbit.DefaultMaxBody {
+			return Errorf(ResourceExhausted, "%w: the reply has %d bytes; the limit is %d", ErrOutcomeUnknown, n, rabbit.DefaultMaxBody)
 		}
 		return nil
 	})

@@ -45,6 +45,23 @@ func TestInterruptedByTheTransport(t *testing.T) {
 	require.ErrorIs(t, o.Err, leveret.ErrOutcomeUnknown)
 }
 
+// misanswered answers with what is no reply to the request.
+type misanswered struct{}
+
+func (misanswered) Call(_ context.Context, m *leveret.Message) error {
+	m.Reply = []byte(`{"n":"x"}`)
+	return nil
+}
+
+// A reply that cannot be read says that the request was handled, and not that it was wrong.
+func TestReplyThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	_, err := double.Call(t.Context(), misanswered{}, question{1})
+	require.Equal(t, leveret.Internal, leveret.CodeOf(err))
+	require.ErrorIs(t, err, leveret.ErrOutcomeUnknown)
+	require.NotErrorIs(t, err, leveret.InvalidArgument)
+}
+
 // typedCaller hands Go values to handlers, as a transport does that encodes them itself.
 type typedCaller struct{ handlers *leveret.Handlers }
 
