@@ -82,7 +82,8 @@ func read(m *leveret.Message, r *outgoing, response *http.Response) error {
 	case success && err != nil:
 		return noAnswer(leveret.ErrOutcomeUnknown, "outcome unknown", "%s %s: the reply was cut off: %w", r.spec.Name, m.ID, err)
 	case success && len(body) > limit:
-		return leveret.Errorf(leveret.ResourceExhausted, "%s %s: the reply has more than %d bytes", r.spec.Name, m.ID, limit)
+		return leveret.Errorf(leveret.ResourceExhausted, "%w: %s %s: the reply has more than %d bytes",
+			leveret.ErrOutcomeUnknown, r.spec.Name, m.ID, limit)
 	case success:
 		return a.reply(m)
 	case len(body) > limit, err != nil:
