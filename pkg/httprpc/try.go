@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -163,11 +164,15 @@ func (w *watch) sent(ctx context.Context, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.before || w.wrote() {
-		// A TLS server that refuses the certificate says so after the client's part of the handshake, when the client may
-		// have written already.
-		refused, ok := errors.AsType[*net.OpError](err)
-		return w.before || w.reused || !ok || refused.Op != "remote error"
+		return w.before || w.reused || !refusedCertificate(err)
 	}
 	// Over HTTP/2, and with a foreign transport, a request whose context has ended may be written yet.
 	return w.got && w.conn == nil && ctx.Err() != nil
+}
+
+// refusedCertificate reports whether a TLS server has refused the client's certificate. It says so after the client's
+// part of the handshake, when the client may have written already. Other alerts may come after the request was handled.
+func refusedCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Error(), "certificate") // crypto/tls exports no more
 }
