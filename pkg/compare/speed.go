@@ -166,14 +166,18 @@ func (a *account) sample(began, ended time.Time, m *meter) (s Sample) {
 	asked, within, handled, last := 0, 0, 0, ended
 	for _, o := range a.ledger.Operations() {
 		done, ok := a.done(o)
-		if !a.way.Async && ok && done.After(began) && !done.After(ended) {
+		if ok && done.After(began) && (a.way.Async || !done.After(ended)) {
 			within++
 		}
-		if o.Asked.Before(began) {
-			continue
+		if a.way.Async && ok && done.After(last) {
+			last = done
 		}
-		handled++ // after the window, too: all that the receivers' and the broker's time was used for
-		if o.Asked.After(ended) || !ok {
+		// All that the receivers' and the broker's time was used for: what is done after the window, too, and what was still
+		// queued before it.
+		if !o.Asked.Before(began) || a.way.Async && ok && done.After(began) {
+			handled++
+		}
+		if o.Asked.Before(began) || o.Asked.After(ended) || !ok {
 			continue
 		}
 		asked++
@@ -181,13 +185,8 @@ func (a *account) sample(began, ended time.Time, m *meter) (s Sample) {
 		if o.Effects > 0 {
 			effects.Record(o.First.Sub(o.Asked))
 		}
-		if done.After(last) {
-			last = done
-		}
 	}
-	if a.way.Async {
-		within, ended = asked, last // until the last of them has had its effect
-	}
+	ended = last // for an asynchronous way, when the last of them had its effect
 	s.Throughput = Figure(float64(within) / ended.Sub(began).Seconds())
 	for h, into := range map[*measure.Histogram][3]*Figure{
 		&waits: {&s.P50, &s.P95, &s.P99}, &effects: {&s.EffectP50, &s.EffectP95, &s.EffectP99},
@@ -199,7 +198,10 @@ func (a *account) sample(began, ended time.Time, m *meter) (s Sample) {
 			}
 		}
 	}
-	s.CallerCPU = m.caller.per(max(within, asked))
+	s.CallerCPU = m.caller.per(asked)
+	if !a.way.Async {
+		s.CallerCPU = m.caller.per(max(within, asked))
+	}
 	s.ReceiversCPU, s.BrokerCPU = m.receivers.per(handled), m.broker.per(handled)
 	return s
 }

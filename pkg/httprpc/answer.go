@@ -43,6 +43,9 @@ func (a answer) problem() error {
 	if err != nil || kind != contentTypeProblem || json.Unmarshal(a.body, &members) != nil {
 		return a.foreign()
 	}
+	if members["code"] == nil && doubtful(a.response.StatusCode) { // gateways have problems, too
+		return a.foreign()
+	}
 	err = leveret.DecodeProblem(a.body)
 	if e, ok := errors.AsType[*leveret.Error](err); ok && members["code"] == nil {
 		e.Code = codeOf(a.response.StatusCode)
@@ -54,20 +57,20 @@ func (a answer) problem() error {
 func (a answer) foreign() error {
 	status := a.response.StatusCode
 	text := fmt.Sprintf("%s: an answer with the status %d that is no problem: not from the other side, or not from its API", a.spec.Name, status)
-	code := codeOf(status)
-	var err error
-	switch status {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		// A gateway may have passed the request on before it lost the other side: some answer even that with 503.
-		err = leveret.Errorf(code, "%w", &kindError{leveret.ErrOutcomeUnknown, "outcome unknown: " + text, nil})
-	default:
-		err = leveret.Errorf(code, "%s", text)
+	err := leveret.Errorf(codeOf(status), "%s", text)
+	if doubtful(status) {
+		err = leveret.Errorf(codeOf(status), "%w", &kindError{leveret.ErrOutcomeUnknown, "outcome unknown: " + text, nil})
 	}
 	if after, _ := strconv.Atoi(a.response.Header.Get("Retry-After")); after > 0 {
 		err = leveret.RetryAfter(time.Duration(min(after, 24*60*60))*time.Second, err)
 	}
 	return err
 }
+
+// doubtful reports whether a request may have been handled that was answered with this status, but not by Leveret. A
+// gateway may have passed it on before it lost the other side: some answer even that with 503, or with a status of their
+// own.
+func doubtful(status int) bool { return status >= 500 && status != http.StatusNotImplemented }
 
 // codeOf returns the code for the status of an answer without one, by gRPC's mapping, but for those that mean more.
 func codeOf(status int) leveret.Code {

@@ -140,6 +140,10 @@ func TestForeignAnswers(t *testing.T) {
 		"bad gateway":          {status: 502, contentType: "text/html", body: "<html>", code: leveret.Unavailable, unknown: true},
 		"no backend":           {status: 503, contentType: "text/html", body: "<html>", code: leveret.Unavailable, unknown: true, header: "Retry-After", headerText: "7", delay: 7 * time.Second},
 		"gateway timeout":      {status: 504, code: leveret.Unavailable, unknown: true},
+		"a proxy's timeout":    {status: 524, contentType: "text/html", body: "<html>", code: leveret.Unknown, unknown: true},
+		"a stranger's failure": {status: 500, contentType: "text/plain", body: "oops", code: leveret.Unknown, unknown: true},
+		"a gateway's problem":  {status: 504, contentType: "application/problem+json", body: `{"title":"Gateway Timeout"}`, code: leveret.Unavailable, unknown: true},
+		"not implemented":      {status: 501, code: leveret.Unimplemented},
 		"not found":            {status: 404, contentType: "text/html", body: "<html>", code: leveret.Unimplemented},
 		"no method":            {status: 405, code: leveret.Unimplemented},
 		"bad request":          {status: 400, contentType: "text/plain", body: "400 Bad Request", code: leveret.Internal},
@@ -187,6 +191,7 @@ func TestLargeReply(t *testing.T) {
 	})
 	_, err := s.ping.Call(t.Context(), caller, nothing{})
 	require.ErrorIs(t, err, leveret.ResourceExhausted)
+	require.ErrorIs(t, err, leveret.ErrOutcomeUnknown, "it was handled")
 	_, err = s.place.Call(t.Context(), caller, cart{OrderID: strings.Repeat("x", 16<<20)})
 	require.ErrorIs(t, err, leveret.ErrTooLarge)
 }

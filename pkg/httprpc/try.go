@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,7 +83,8 @@ func read(m *leveret.Message, r *outgoing, response *http.Response) error {
 	case success && err != nil:
 		return noAnswer(leveret.ErrOutcomeUnknown, "outcome unknown", "%s %s: the reply was cut off: %w", r.spec.Name, m.ID, err)
 	case success && len(body) > limit:
-		return leveret.Errorf(leveret.ResourceExhausted, "%s %s: the reply has more than %d bytes", r.spec.Name, m.ID, limit)
+		return leveret.Errorf(leveret.ResourceExhausted, "%w: %s %s: the reply has more than %d bytes",
+			leveret.ErrOutcomeUnknown, r.spec.Name, m.ID, limit)
 	case success:
 		return a.reply(m)
 	case len(body) > limit, err != nil:
@@ -162,11 +164,15 @@ func (w *watch) sent(ctx context.Context, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.before || w.wrote() {
-		// A TLS server that refuses the certificate says so after the client's part of the handshake, when the client may
-		// have written already.
-		refused, ok := errors.AsType[*net.OpError](err)
-		return w.before || w.reused || !ok || refused.Op != "remote error"
+		return w.before || w.reused || !refusedCertificate(err)
 	}
 	// Over HTTP/2, and with a foreign transport, a request whose context has ended may be written yet.
 	return w.got && w.conn == nil && ctx.Err() != nil
+}
+
+// refusedCertificate reports whether a TLS server has refused the client's certificate. It says so after the client's
+// part of the handshake, when the client may have written already. Other alerts may come after the request was handled.
+func refusedCertificate(err error) bool {
+	alert, ok := errors.AsType[*net.OpError](err)
+	return ok && alert.Op == "remote error" && strings.Contains(alert.Error(), "certificate") // crypto/tls exports no more
 }

@@ -53,7 +53,7 @@ func (h *handler) limited(next Handler) Handler {
 		ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
 		defer cancel()
 		err := next(ctx, m)
-		took, late := time.Since(began), errors.Is(context.Cause(ctx), cause)
+		took, late := time.Since(began), errors.Is(ctx.Err(), context.DeadlineExceeded) // ours, or the transport's own
 		// How long a handler took that used most of its time need not be how long it needs: it may have waited for news.
 		if h.spec.Kind == KindRequest && (late || err == nil && took < until.Sub(began)/2) {
 			h.took(took, late)

@@ -40,7 +40,7 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 func (r *Request[Q, R]) reply(m *Message) (R, error) {
 	reply, err := valueOf[R](m.Reply, m.reply)
 	if err != nil {
-		return *reply, Errorf(Internal, "the reply to %s is not a %T: %w", r.spec.Name, *reply, err)
+		return *reply, Errorf(Internal, "%w: the reply to %s is not a %T: %v", ErrOutcomeUnknown, r.spec.Name, *reply, err)
 	}
 	return *reply, nil
 }
@@ -94,10 +94,10 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 			return nil
 		}
 		if m.Reply, err = encode(reply); err != nil {
-			return Errorf(Internal, "the reply to %s cannot be sent: %w", r.spec.Name, err)
+			return Errorf(Internal, "%w: the reply to %s cannot be sent: %w", ErrOutcomeUnknown, r.spec.Name, err)
 		}
-		if len(m.Reply) > rabbit.DefaultMaxBody {
-			return Errorf(ResourceExhausted, "the reply has %d bytes; the limit is %d", len(m.Reply), rabbit.DefaultMaxBody)
+		if n := len(m.Reply); n > rabbit.DefaultMaxBody {
+			return Errorf(ResourceExhausted, "%w: the reply has %d bytes; the limit is %d", ErrOutcomeUnknown, n, rabbit.DefaultMaxBody)
 		}
 		return nil
 	})

@@ -116,7 +116,7 @@ func TestCall(t *testing.T) {
 			_, err = b.ask.Call(b.ctx, client, thing{N: 4})
 			require.EqualError(t, err, "unknown: uncoded")
 			_, err = b.ask.Call(b.ctx, client, thing{N: 5})
-			require.EqualError(t, err, "resource_exhausted: the reply has 20971537 bytes; the limit is 16777216")
+			require.EqualError(t, err, "resource_exhausted: outcome unknown: the reply has 20971537 bytes; the limit is 16777216")
 			_, err = b.ask.Call(b.ctx, client, thing{N: 6})
 			require.EqualError(t, err, "unavailable: later", "the caller decides when to call again")
 			_, err = b.ask.Call(b.ctx, client, thing{N: -1})
@@ -528,6 +528,7 @@ func TestReplyThatCannotBeSent(t *testing.T) {
 	_, err := ask.Call(b.ctx, b.sender(leveret.Calls(ask)), thing{})
 	require.ErrorIs(t, err, leveret.Internal)
 	require.ErrorContains(t, err, "the reply to a.ask cannot be sent")
+	require.ErrorIs(t, err, leveret.ErrOutcomeUnknown, "the handler has done its work")
 }
 
 // TestStuckBeyondItsDeadline: a handler that ignores the end of its request is noticed by the request's deadline, not
@@ -595,5 +596,5 @@ func TestReplyTooLarge(t *testing.T) {
 	ask.Answer(h, func(context.Context, thing) (string, error) { return strings.Repeat("x", rabbit.DefaultMaxBody), nil })
 	o := h.Process(t.Context(), &leveret.Message{Contract: ask, Body: []byte(`{}`)}, nil)
 	require.ErrorIs(t, o.Err, leveret.ResourceExhausted)
-	require.EqualError(t, o.Err, "resource_exhausted: the reply has 16777218 bytes; the limit is 16777216")
+	require.EqualError(t, o.Err, "resource_exhausted: outcome unknown: the reply has 16777218 bytes; the limit is 16777216")
 }

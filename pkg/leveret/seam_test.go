@@ -29,6 +29,39 @@ func (q question) Validate() error {
 
 var double = leveret.NewRequest[question, question]("seam.double")
 
+// A transport's context may have a deadline of its own, which ends before the request's: the handler is interrupted all
+// the same, and nobody knows how far it got.
+func TestInterruptedByTheTransport(t *testing.T) {
+	t.Parallel()
+	h := leveret.NewHandlers(leveret.NewService("seam", leveret.Answers(double)), leveret.HandlersConfig{})
+	double.Answer(h, func(ctx context.Context, q question) (question, error) {
+		<-ctx.Done()
+		return q, ctx.Err()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	o := h.Process(ctx, &leveret.Message{Contract: double, Body: []byte(`{"n":1}`)}, nil)
+	require.Equal(t, leveret.DeadlineExceeded, leveret.CodeOf(o.Err))
+	require.ErrorIs(t, o.Err, leveret.ErrOutcomeUnknown)
+}
+
+// misanswered answers with what is no reply to the request.
+type misanswered struct{}
+
+func (misanswered) Call(_ context.Context, m *leveret.Message) error {
+	m.Reply = []byte(`{"n":"x"}`)
+	return nil
+}
+
+// A reply that cannot be read says that the request was handled, and not that it was wrong.
+func TestReplyThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	_, err := double.Call(t.Context(), misanswered{}, question{1})
+	require.Equal(t, leveret.Internal, leveret.CodeOf(err))
+	require.ErrorIs(t, err, leveret.ErrOutcomeUnknown)
+	require.NotErrorIs(t, err, leveret.InvalidArgument)
+}
+
 // typedCaller hands Go values to handlers, as a transport does that encodes them itself.
 type typedCaller struct{ handlers *leveret.Handlers }
 

@@ -7,9 +7,11 @@ import (
 	"reflect"
 )
 
-// A Secret is a field of a payload that nobody may see, such as a password. JSON carries it as it is, to the other side;
-// fmt and log/slog print "[secret]" in its place, and so does all that shows payloads: see package schema. Convert it to
-// a string to use it.
+// A Secret is a field of a payload that nobody may see, such as a password. Convert it to a string to use it.
+//
+// JSON carries it as it is, to the other side. fmt and log/slog print "[secret]" in its place, and so does all that shows
+// payloads: see package schema. They cannot do so for a Secret in an unexported field, nor slog's JSON handler for one
+// inside a struct. The logger of package service leaves such values out: see [HoldsSecret].
 type Secret string
 
 // Format prints "[secret]", whatever the verb.

@@ -10,7 +10,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// The waits between two tries of a call: random, and up to a limit that doubles each time.
+// The waits between two tries of a call: random, and up to a limit that doubles each time; longer where that was asked
+// for, by Retry-After for instance.
 const (
 	firstWait = 20 * time.Millisecond
 	maxWait   = time.Second
@@ -50,7 +51,7 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 			return nil
 		case leveret.IsRemote(err), ctx.Err() == nil && (!retry || !again):
 			return after(unknown, err)
-		case ctx.Err() == nil && sleep(ctx, rand.N(wait)):
+		case ctx.Err() == nil && sleep(ctx, max(rand.N(wait), leveret.RetryDelay(err))):
 			continue
 		}
 		code, what := leveret.DeadlineExceeded, "no reply in time"

@@ -77,6 +77,17 @@ func TestCallTriesAgain(t *testing.T) {
 	}
 }
 
+// A proxy that says when to try again is not asked before.
+func TestCallWaitsAsAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		made, err := call(t.Context(), repeat, leveret.RetryAfter(11*time.Second, errUnknown))
+		require.Equal(t, 6, made, "in a minute")
+		require.ErrorIs(t, err, leveret.ErrOutcomeUnknown)
+		require.Equal(t, 11*time.Second, leveret.RetryDelay(err))
+	})
+}
+
 func TestCallEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -31,22 +31,28 @@ type Config struct {
 
 // An Edge is the public API over HTTP. It is an http.Handler.
 type Edge struct {
-	service  *Service
-	server   *httprpc.Server
-	verifier *token.Verifier
-	failures failures
+	service   *Service
+	server    *httprpc.Server
+	protected *http.ServeMux // the routes that need a token; what they lead to is not used
+	verifier  *token.Verifier
+	failures  failures
 }
 
 // New returns the API. It remembers what it accepted in s, sends orders through sender, and asks the other services
 // through callers.
 func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge, error) {
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	e := &Edge{service: newService(s, sender, callers), failures: failures{config.Logger}}
+	e := &Edge{service: newService(s, sender, callers.inside()), protected: http.NewServeMux(), failures: failures{config.Logger}}
 	h := leveret.NewHandlers(API, leveret.HandlersConfig{Middleware: []leveret.Middleware{e.failures.middleware}})
 	e.service.register(h)
 	var err error
 	if e.verifier, err = token.NewVerifier(token.VerifierConfig{Keys: token.FromAuth(callers.Auth)}); err != nil {
 		return nil, err
+	}
+	for _, r := range routes() {
+		if !r.Public {
+			e.protected.Handle(r.Contract.Spec().HTTP, http.NotFoundHandler())
+		}
 	}
 	e.server, err = httprpc.NewServer(h, httprpc.ServerConfig{
 		Title: "The shop", Version: config.Version, Routes: routes(), Strict: true, Bearer: true, MaxBody: maxBody,
@@ -61,7 +67,8 @@ func (e *Edge) Run(ctx context.Context) error { return e.verifier.Run(ctx) }
 type principalKey struct{}
 
 // ServeHTTP checks the access token of a request, if it has one, and hands its owner to the handlers. A token that is
-// not valid ends the request, whatever it asks for.
+// not valid ends the request, whatever it asks for; so does a token that is missing, unless the route is public. Nothing
+// else of the request is looked at before.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch values := r.Header.Values("Authorization"); {
 	case len(values) == 1:
@@ -82,6 +89,11 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(values) > 1:
 		_ = httprpc.WriteProblem(w, leveret.Errorf(leveret.InvalidArgument, "there are %d Authorization headers; send one", len(values)))
 		return
+	default:
+		if _, route := e.protected.Handler(r); route != "" {
+			_ = httprpc.WriteProblem(w, token.ErrMissing)
+			return
+		}
 	}
 	e.server.ServeHTTP(w, r)
 }

@@ -37,7 +37,24 @@ func (f failures) keep(ctx context.Context, request string, err error) error {
 
 // internal reports whether an error is about the system, not about the request.
 func internal(err error) bool {
-	return httprpc.Status(err) >= http.StatusInternalServerError || errors.Is(err, leveret.PermissionDenied)
+	_, own := errors.AsType[*unanswered](err)
+	return own || httprpc.Status(err) >= http.StatusInternalServerError || errors.Is(err, leveret.PermissionDenied)
+}
+
+// An unanswered error is why a service gave no answer of its own, whatever the code: a proxy before it may say 401.
+type unanswered struct{ error }
+
+func (e *unanswered) Unwrap() error { return e.error }
+
+// answered marks the errors of calls that are not the other side's.
+type answered struct{ leveret.Caller }
+
+func (c answered) Call(ctx context.Context, m *leveret.Message) error {
+	err := c.Caller.Call(ctx, m)
+	if err != nil && !leveret.IsRemote(err) {
+		return &unanswered{err}
+	}
+	return err
 }
 
 // shown returns what a customer sees of an internal error: what kind it is and when to try again, never its text.
@@ -55,6 +72,9 @@ func shown(err error) error {
 		e = leveret.NewError(leveret.Internal, "", "something is wrong with the shop")
 	default:
 		e = leveret.NewError(leveret.CodeOf(err), "", "something is wrong with the shop")
+		if e.Code.HTTPStatus() < http.StatusInternalServerError { // which would blame the customer
+			e.Code = leveret.Internal
+		}
 		if first, ok := errors.AsType[*leveret.Error](err); ok {
 			e.Reason = first.Reason
 		}

@@ -1,8 +1,10 @@
 package gateway_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -122,6 +124,25 @@ func TestPlaceOrder(t *testing.T) {
 	s.deliver(t)
 	require.Equal(t, "placed", get[gateway.Order](t, s, 200, call{path: first.Status, as: ada}).State)
 	require.Len(t, get[gateway.Orders](t, s, 200, call{path: "/orders", as: ada}).Orders, 2)
+}
+
+// A key is the same order at every gateway, though each has its own store, and one may lose its own.
+func TestPlaceOrderAtAnotherGateway(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	var ids []string
+	for i := range 2 {
+		remembered, err := gateway.OpenStore(t.Context(), filepath.Join(path, fmt.Sprint(i)))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, remembered.Close()) })
+		for _, customer := range []string{"ada", "bob"} {
+			id, err := remembered.Claim(t.Context(), customer, "k", gateway.PlaceOrderRequest{}, time.Now())
+			require.NoError(t, err)
+			ids = append(ids, id)
+		}
+	}
+	require.Equal(t, ids[:2], ids[2:])
+	require.NotEqual(t, ids[0], ids[1])
 }
 
 // However often an order is placed at the same moment under one key, it is one order.

@@ -13,6 +13,11 @@ import (
 // Callers are the ways to the services that the gateway asks. They may all be the same.
 type Callers struct{ Order, User, Auth leveret.Caller }
 
+// inside returns callers that tell the errors of the other side from those of this one.
+func (c Callers) inside() Callers {
+	return Callers{answered{c.Order}, answered{c.User}, answered{c.Auth}}
+}
+
 // A Service answers the requests of the public API. It is safe for concurrent use.
 type Service struct {
 	store  *Store

@@ -2,9 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
-
-	"github.com/google/uuid"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/queues"
@@ -19,18 +16,6 @@ func (s *Service) SignUp(ctx context.Context, r RegisterRequest) (User, error) {
 		return User{}, err
 	}
 	return User(u), nil
-}
-
-// userID returns the id of the user that a request registers: the same for the same Idempotency-Key, so that a request
-// that is repeated registers nobody twice.
-func userID(key string) string {
-	if u, err := uuid.Parse(key); err == nil && u.Version() == 7 && u.String() == key {
-		return key
-	}
-	sum := sha256.Sum256([]byte("user\x00" + key))
-	u := uuid.UUID(sum[:16])
-	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80 // version 8
-	return u.String()
 }
 
 // Me returns the customer who is logged in.

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
@@ -28,26 +26,22 @@ func OpenStore(ctx context.Context, path string) (*Store, error) {
 	return &Store{s}, nil
 }
 
-// Claim returns the id of the order that a customer places under a key: a new one, or that of the same order placed
-// before. If the customer has placed a different order under the key, the error is store.ErrKeyReused.
-func (s *Store) Claim(ctx context.Context, customerID, key string, r PlaceOrderRequest, now time.Time) (orderID string, err error) {
-	fresh, err := uuid.NewV7()
-	if err != nil {
-		return "", fmt.Errorf("make an order id: %w", err)
-	}
+// Claim returns the id of the order that a customer places under a key. If the customer has placed a different order
+// under the key, the error is store.ErrKeyReused.
+func (s *Store) Claim(ctx context.Context, customerID, key string, r PlaceOrderRequest, now time.Time) (id string, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
-		orderID, err = store.ClaimKey(ctx, tx, store.Key{Scope: "orders of " + customerID, ID: key, Request: r}, fresh.String(), now)
-		if err != nil || orderID != fresh.String() {
+		claim := store.Key{Scope: "orders of " + customerID, ID: key, Request: r}
+		if id, err = store.ClaimKey(ctx, tx, claim, orderID(customerID, key), now); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO accepted (order_id, customer_id, accepted_at) VALUES (?, ?, ?)",
-			orderID, customerID, store.Micros(now))
-		return err
+		_, err := tx.ExecContext(ctx, "INSERT INTO accepted (order_id, customer_id, accepted_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+			id, customerID, store.Micros(now))
+		if err != nil {
+			return fmt.Errorf("store the order's id: %w", err)
+		}
+		return nil
 	})
-	if err != nil {
-		return "", err
-	}
-	return orderID, nil
+	return id, err
 }
 
 // Accepted reports whether the gateway has given a customer an order of this id.

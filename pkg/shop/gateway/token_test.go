@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -118,7 +119,7 @@ func TestTokens(t *testing.T) {
 	s.requireNoSecrets(t, ada.AccessToken, ada.RefreshToken, parts[2])
 }
 
-// Every operation that the document protects is protected, before anything is asked of another service.
+// Every operation that the document protects is protected, before anything else of the request is looked at.
 func TestProtected(t *testing.T) {
 	t.Parallel()
 	s := open(t, nil)
@@ -135,8 +136,8 @@ func TestProtected(t *testing.T) {
 				continue
 			}
 			c := call{method: strings.ToUpper(method), path: strings.ReplaceAll(path, "{order_id}", uuid.NewString())}
-			if path == "/orders" && method == "post" {
-				c.body = anOrder(1)
+			if method == "post" {
+				c.body = `{"nonsense": true}`
 			}
 			require.Equal(t, "token_missing", get[problem](t, s, 401, c).Reason, path)
 		}
@@ -221,6 +222,9 @@ func TestFailuresStayInside(t *testing.T) {
 		{leveret.Errorf(leveret.Internal, "10.1.2.3"), 500, "internal", ""},
 		{leveret.Errorf(leveret.PermissionDenied, "10.1.2.3 takes no gateway"), 500, "internal", ""},
 		{leveret.NewError(leveret.DataLoss, "shredded", "10.1.2.3"), 500, "data_loss", "shredded"},
+		// Not the answers of the other side, but of a proxy before it, and of the gateway's own client.
+		{fmt.Errorf("10.1.2.3 wants a password: %w", leveret.Unauthenticated), 500, "internal", ""},
+		{fmt.Errorf("10.1.2.3: %w", leveret.ErrUndeclared), 500, "internal", ""},
 		{leveret.RetryAfter(3*time.Second, leveret.Errorf(leveret.Unavailable, "10.1.2.3")), 503, "unavailable", ""},
 		{leveret.NewError(leveret.Unavailable, leveret.ReasonOutcomeUnknown, "10.1.2.3"), 504, "unavailable", "outcome_unknown"},
 	} {

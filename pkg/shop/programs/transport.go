@@ -95,7 +95,9 @@ func serve(rt *service.Runtime, methods ...grpcrpc.Method) error {
 	if len(methods) == 0 {
 		return nil
 	}
-	g, err := grpcrpc.NewServer(rt.Handlers, grpcrpc.ServerConfig{TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider}, methods...)
+	g, err := grpcrpc.NewServer(rt.Handlers, grpcrpc.ServerConfig{
+		TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider, Logger: rt.Logger,
+	}, methods...)
 	if err != nil {
 		return err
 	}

@@ -87,23 +87,15 @@ killed, and its CPU time is not known.`,
 
 // compareReceiver returns the command that the receivers' processes run.
 func compareReceiver() *cobra.Command {
-	var dir string
-	var pid int
 	cmd := comparand.Program().Command()
 	cmd.Hidden = true
-	cmd.PersistentFlags().StringVar(&dir, "leash-dir", "", "end when this folder no longer exists")
-	cmd.PersistentFlags().IntVar(&pid, "leash-pid", 0, "end when this is no longer the parent process")
 	cli.NeedsNothing(cmd)
 	for _, sub := range cmd.Commands() {
 		cli.NeedsNothing(sub)
 	}
-	run := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ctx, cancel := leash(cmd.Context(), dir, pid)
-		defer cancel()
-		cmd.SetContext(ctx)
-		return exit(run(cmd, args))
-	}
+	var l leash
+	l.flags(cmd)
+	l.hold(cmd)
 	return cmd
 }
 

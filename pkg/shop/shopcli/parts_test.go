@@ -50,13 +50,13 @@ func TestLeash(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "here")
 	require.NoError(t, os.Mkdir(dir, 0o700))
-	ctx, cancel := leash(t.Context(), dir, os.Getppid())
+	ctx, cancel := (&leash{dir, os.Getppid()}).context(t.Context())
 	defer cancel()
 	require.NoError(t, ctx.Err())
 	require.NoError(t, os.Remove(dir))
 	requireEnds(t, ctx, "the folder is gone")
 
-	ctx, cancel = leash(t.Context(), "", os.Getppid()+1)
+	ctx, cancel = (&leash{pid: os.Getppid() + 1}).context(t.Context())
 	defer cancel()
 	requireEnds(t, ctx, "the parent is another")
 }

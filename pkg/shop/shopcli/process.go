@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -87,31 +86,6 @@ func (p *process) running() bool {
 	default:
 		return true
 	}
-}
-
-// leash returns a context that ends when dir no longer exists, or when pid is no longer the parent of this process. An
-// empty dir and a pid of 0 are ignored.
-func leash(ctx context.Context, dir string, pid int) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	if dir == "" && pid == 0 {
-		return ctx, cancel
-	}
-	go func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if _, err := os.Stat(dir); dir != "" && err != nil || pid != 0 && os.Getppid() != pid {
-				cancel()
-				return
-			}
-		}
-	}()
-	return ctx, cancel
 }
 
 // invocation returns how to call this program. A binary built by `go run` is gone when it has ended.

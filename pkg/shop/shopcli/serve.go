@@ -27,13 +27,8 @@ func Serve(app *cli.App) *cobra.Command {
 			return cli.Fail(cli.ExitUsage, app.Name+" serve --help", "there is no service %q%s", args[0], schema.DidYouMean(args[0], names))
 		},
 	}
-	var dir string
-	var pid int
-	// The commands that start services use these flags so that none is left running.
-	cmd.PersistentFlags().StringVar(&dir, "leash-dir", "", "end when this folder no longer exists")
-	cmd.PersistentFlags().IntVar(&pid, "leash-pid", 0, "end when this is no longer the parent process")
-	_ = cmd.PersistentFlags().MarkHidden("leash-dir")
-	_ = cmd.PersistentFlags().MarkHidden("leash-pid")
+	var l leash
+	l.flags(cmd)
 	for _, p := range programs.All() {
 		one := p.Command()
 		one.Use = p.Service.Name()
@@ -42,13 +37,7 @@ func Serve(app *cli.App) *cobra.Command {
 		for _, sub := range one.Commands() {
 			cli.NeedsNothing(sub)
 		}
-		run := one.RunE
-		one.RunE = func(cmd *cobra.Command, args []string) error {
-			ctx, cancel := leash(cmd.Context(), dir, pid)
-			defer cancel()
-			cmd.SetContext(ctx)
-			return exit(run(cmd, args))
-		}
+		l.hold(one)
 		cmd.AddCommand(one)
 	}
 	return cmd

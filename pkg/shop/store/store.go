@@ -24,7 +24,8 @@ import (
 
 // A Store is an open SQLite file. It is safe for concurrent use, and several processes may open the same file.
 type Store struct {
-	db *sql.DB
+	db      *sql.DB // one connection, which writes
+	readers *sql.DB
 }
 
 // Open opens the file at path, creating it (with the mode 0600) and its folder if needed, and brings its tables up to
@@ -43,7 +44,8 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 		return nil, fmt.Errorf("the store: %w", err)
 	}
 	// SQLite allows one writer at a time. With a single connection, writers in this process queue fairly, which SQLite's
-	// busy handler does not guarantee; the busy handler serves only between processes.
+	// busy handler does not guarantee; the busy handler serves only between processes. Readers have their own
+	// connections, since they need not wait for any writer.
 	db, err := sql.Open("sqlite", source(path, url.Values{
 		"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)", "cache_size(-16000)"},
@@ -55,23 +57,33 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := migrate(ctx, db, migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("the store %s: %w", path, err), db.Close())
 	}
-	return &Store{db}, nil
+	readers, err := sql.Open("sqlite", source(path, url.Values{
+		"_pragma": {"busy_timeout(10000)", "query_only(ON)"},
+	}))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the store %s: %w", path, err), db.Close())
+	}
+	readers.SetMaxOpenConns(maxReaders)
+	return &Store{db, readers}, nil
 }
 
+// maxReaders is how many connections read at once.
+const maxReaders = 4
+
 // Close checkpoints the write-ahead log and closes the file.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.readers.Close(), s.db.Close()) }
 
 // Ping returns an error if the file cannot be read. Use it as a readiness check.
 func (s *Store) Ping(ctx context.Context) error {
 	var n int
-	if err := s.db.QueryRowContext(ctx, "SELECT 1 FROM sqlite_master LIMIT 1").Scan(&n); err != nil {
+	if err := s.readers.QueryRowContext(ctx, "SELECT 1 FROM sqlite_master LIMIT 1").Scan(&n); err != nil {
 		return fmt.Errorf("the store: %w", err)
 	}
 	return nil
 }
 
 // Reader reads committed data without a lock. Do not base a write on what it returns; use InTx for that.
-func (s *Store) Reader() Querier { return s.db }
+func (s *Store) Reader() Querier { return s.readers }
 
 // InTx runs f in a transaction that holds the file's write lock from the start, so that whatever f reads stays true
 // until its writes are committed. If f returns nil, InTx commits; otherwise it rolls back and returns f's error. A

@@ -122,6 +122,27 @@ func TestEndedContextIsRetryable(t *testing.T) {
 	require.NoError(t, increment(t.Context(), s))
 }
 
+// A writer that waits for another process keeps nobody from reading.
+func TestReadersDoNotWait(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "count.db")
+	other, s := open(t, path), open(t, path)
+	require.NoError(t, other.InTx(t.Context(), func(*sql.Tx) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- increment(ctx, s) }()
+		require.Eventually(t, func() bool { return s.Writing() }, time.Minute, time.Millisecond)
+		reading, done := context.WithTimeout(t.Context(), 5*time.Second)
+		defer done()
+		require.NoError(t, s.Ping(reading))
+		var n int
+		require.NoError(t, s.Reader().QueryRowContext(reading, "SELECT n FROM counts").Scan(&n))
+		cancel()
+		require.Error(t, <-ended)
+		return nil
+	}))
+}
+
 func TestPing(t *testing.T) {
 	t.Parallel()
 	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "count.db"), migrations())

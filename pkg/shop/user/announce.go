@@ -35,7 +35,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// announceRest announces the users who became active some time ago and are not announced.
+// announceRest announces the active users who are not announced. One whose registration is announcing it at this moment
+// is announced twice, under the same id.
 func (s *Service) announceRest(ctx context.Context) error {
 	for {
 		users, err := s.store.notAnnounced(ctx, maxAnnounced)

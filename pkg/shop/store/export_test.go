@@ -1,0 +1,4 @@
+package store
+
+// Writing reports whether the connection that writes is in use.
+func (s *Store) Writing() bool { return s.db.Stats().InUse > 0 }
