@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
@@ -26,6 +27,8 @@ type Config struct {
 	Logger         *slog.Logger
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
+	// Limits bound what clients may ask for.
+	Limits Limits
 }
 
 // An Edge is the public API over HTTP. It is an http.Handler.
@@ -34,7 +37,17 @@ type Edge struct {
 	server   *httprpc.Server
 	verifier *token.Verifier
 	failures failures
+	limits   *limits
+	mux      *http.ServeMux  // knows the pattern of a request, and serves nothing
+	rules    map[string]rule // by pattern
 }
+
+// A rule is what a route asks of a request before it is read: an access token, and that it is not one attempt too many.
+type rule struct{ private, attempt bool }
+
+// answerWithin is how long a client may take to send a request and to read the answer. It is longer than that of any
+// request and the usual http.read_timeout together.
+const answerWithin = time.Minute
 
 // New returns the API. It remembers what it accepted in s, sends orders through sender, and asks the other services
 // through callers.
@@ -51,6 +64,16 @@ func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge
 		Title: "The shop", Version: config.Version, Routes: routes(), Strict: true, Bearer: true, MaxBody: maxBody,
 		Logger: config.Logger, TracerProvider: config.TracerProvider, MeterProvider: config.MeterProvider,
 	})
+	if err != nil {
+		return nil, err
+	}
+	e.limits, err = newLimits(config.Limits)
+	e.mux, e.rules = http.NewServeMux(), make(map[string]rule)
+	for _, r := range routes() {
+		pattern := r.Contract.Spec().HTTP
+		e.mux.Handle(pattern, http.NotFoundHandler())
+		e.rules[pattern] = rule{private: !r.Public, attempt: r.Contract == LogIn || r.Contract == Register}
+	}
 	return e, err
 }
 
@@ -59,27 +82,62 @@ func (e *Edge) Run(ctx context.Context) error { return e.verifier.Run(ctx) }
 
 type principalKey struct{}
 
-// ServeHTTP checks the access token of a request, if it has one, and hands its owner to the handlers. A token that is
-// not valid ends the request, whatever it asks for.
+// ServeHTTP hands a request to the handlers, together with the customer whose access token it has. What is refused
+// without knowing the body is refused before it is read: too many requests, a token that is not valid, whatever the
+// request asks for, and one that is missing.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch values := r.Header.Values("Authorization"); {
-	case len(values) == 1:
-		access, err := token.Bearer(values[0])
-		var p token.Principal
-		if err == nil {
-			p, err = e.verifier.Verify(r.Context(), access)
-		}
-		if err != nil {
-			// It fails only where the client is gone.
-			_ = httprpc.WriteProblem(w, e.failures.keep(r.Context(), "verify the access token", err))
-			return
-		}
-		r = r.WithContext(context.WithValue(r.Context(), principalKey{}, p))
-	case len(values) > 1:
-		_ = httprpc.WriteProblem(w, leveret.Errorf(leveret.InvalidArgument, "there are %d Authorization headers; send one", len(values)))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin)) // every net/http server can
+	c := e.limits.of(r)
+	end, err := e.limits.begin(c)
+	if err != nil { // not logged: there may be very many
+		_ = httprpc.WriteProblem(w, err)
+		return
+	}
+	defer end()
+	if r, err = e.identify(r); err == nil {
+		err = e.allow(c, r)
+	}
+	if err != nil {
+		// It fails only where the client is gone.
+		_ = httprpc.WriteProblem(w, e.failures.keep(r.Context(), "verify the access token", err))
 		return
 	}
 	e.server.ServeHTTP(w, r)
+}
+
+// allow returns what the route of a request asks for and the request does not have.
+func (e *Edge) allow(c *client, r *http.Request) error {
+	_, pattern := e.mux.Handler(r)
+	to := e.rules[pattern] // what is no route is for the server to answer
+	if to.private {
+		_, err := customer(r.Context())
+		return err
+	}
+	if to.attempt {
+		return e.limits.attempt(c, time.Now())
+	}
+	return nil
+}
+
+// identify puts the customer whose access token a request has into its context. A request without one has none.
+func (e *Edge) identify(r *http.Request) (*http.Request, error) {
+	values := r.Header.Values("Authorization")
+	switch len(values) {
+	case 0:
+		return r, nil
+	case 1:
+	default:
+		return r, leveret.Errorf(leveret.InvalidArgument, "there are %d Authorization headers; send one", len(values))
+	}
+	access, err := token.Bearer(values[0])
+	if err != nil {
+		return r, err
+	}
+	p, err := e.verifier.Verify(r.Context(), access)
+	if err != nil {
+		return r, err
+	}
+	return r.WithContext(context.WithValue(r.Context(), principalKey{}, p)), nil
 }
 
 // customer returns the id of the customer who makes the request that ctx belongs to, or token.ErrMissing.

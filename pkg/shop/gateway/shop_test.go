@@ -79,8 +79,16 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
+// generous are limits that no test reaches unless it means to.
+var generous = gateway.Limits{ClientAttempts: 100_000, ClientRequests: 4096}
+
 // open opens a shop. The settings of the auth service may be nil.
 func open(t *testing.T, set func(*auth.Config)) *shop {
+	t.Helper()
+	return openLimited(t, set, generous)
+}
+
+func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *shop {
 	t.Helper()
 	s := &shop{
 		sent: &leverettest.Recorder{Service: queues.Gateway}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
@@ -95,7 +103,7 @@ func open(t *testing.T, set func(*auth.Config)) *shop {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, remembered.Close()) })
 	edge, err := gateway.New(remembered, s.sent, gateway.Callers{Order: s.orders, User: s.users, Auth: s.tokens},
-		gateway.Config{Version: "1.2.3", Logger: log})
+		gateway.Config{Version: "1.2.3", Logger: log, Limits: limits})
 	require.NoError(t, err)
 	running, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
