@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -98,11 +99,25 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = e.allow(c, r)
 	}
 	if err != nil {
+		drain(w, r)
 		// It fails only where the client is gone.
 		_ = httprpc.WriteProblem(w, e.failures.keep(r.Context(), "verify the access token", err))
 		return
 	}
 	e.server.ServeHTTP(w, r)
+}
+
+// drainWithin is how long a client may take to send the body of a request that is refused.
+const drainWithin = time.Second
+
+// drain reads a body that nobody needs, if it is no larger than any other. Over HTTP/2, an answer that comes before the
+// end of the request is lost by some clients, such as curl 7.88. Over HTTP/1, net/http does so itself.
+func drain(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor < 2 {
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainWithin)) // every net/http server can
+	_, _ = io.CopyN(io.Discard, r.Body, maxBody+1)                                 // the request is refused anyway
 }
 
 // allow returns what the route of a request asks for and the request does not have.

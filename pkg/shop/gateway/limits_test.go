@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -134,6 +135,50 @@ func TestTokenFirst(t *testing.T) {
 	}
 	get[problem](t, s, 404, call{path: "/unknown"})
 	get[problem](t, s, 405, call{method: http.MethodDelete, path: "/orders"})
+}
+
+// Over HTTP/2, a refusal comes after the body has arrived, however little it counts: some clients would lose it.
+func TestRefusedAfterBody(t *testing.T) {
+	t.Parallel()
+	s := openLimited(t, nil, gateway.Limits{ClientAttempts: 1, ClientInterval: time.Hour})
+	get[problem](t, s, 401, attempt())
+	for _, tc := range []struct {
+		path, authorization string
+		status              int
+	}{{"/orders", "", 401}, {"/orders", "Bearer forged", 401}, {"/refresh", "Bearer forged", 401}, {"/log-in", "", 429}} {
+		body := strings.NewReader(strings.Repeat(" ", 1000))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, tc.path, body)
+		r.RemoteAddr, r.Proto, r.ProtoMajor, r.ProtoMinor = "127.0.0.1:1", "HTTP/2.0", 2, 0
+		if tc.authorization != "" {
+			r.Header.Set("Authorization", tc.authorization)
+		}
+		answer := httptest.NewRecorder()
+		s.edge.ServeHTTP(answer, r)
+		require.Equal(t, tc.status, answer.Code, tc)
+		require.Zero(t, body.Len(), tc)
+	}
+}
+
+// A client who does not read the answer keeps it in memory for a minute, and no longer.
+func TestSlowReaders(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	answer := &timed{ResponseRecorder: httptest.NewRecorder()}
+	before := time.Now()
+	s.edge.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/openapi.json", nil))
+	require.Equal(t, 200, answer.Code)
+	require.WithinRange(t, answer.deadline, before.Add(time.Minute), time.Now().Add(time.Minute))
+}
+
+// timed is an answer that knows until when it has to be written.
+type timed struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+}
+
+func (r *timed) SetWriteDeadline(deadline time.Time) error {
+	r.deadline = deadline
+	return nil
 }
 
 func TestWrongLimits(t *testing.T) {

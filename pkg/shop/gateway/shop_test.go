@@ -45,6 +45,7 @@ const (
 
 // shop is the gateway over HTTP, with the real order, user and auth services behind it, without a broker.
 type shop struct {
+	edge   *gateway.Edge
 	url    string
 	client *http.Client
 	// sent is what reached the broker.
@@ -111,7 +112,7 @@ func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *s
 	t.Cleanup(func() { end(); require.NoError(t, <-ended) })
 	server := httptest.NewServer(edge)
 	t.Cleanup(server.Close)
-	s.url = server.URL
+	s.edge, s.url = edge, server.URL
 
 	_, document := s.do(t, call{path: "/openapi.json"})
 	described, err := openapi3.NewLoader().LoadFromData(document)
