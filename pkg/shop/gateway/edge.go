@@ -91,6 +91,9 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := e.limits.of(r)
 	end, err := e.limits.begin(c)
 	if err != nil { // not logged: there may be very many
+		if r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close") // or net/http would answer only once it has the body
+		}
 		_ = httprpc.WriteProblem(w, err)
 		return
 	}

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -114,6 +115,10 @@ func TestRequestsAtOnce(t *testing.T) {
 			require.Equal(t, tc.reason, get[problem](t, s, tc.status, me).Reason)
 			answer, _ := s.do(t, me)
 			require.Equal(t, "1", answer.Header.Get("Retry-After"))
+			refused, err := http.ReadResponse(bufio.NewReader(s.begin(t)), nil)
+			require.NoError(t, err, "at once, without its body")
+			require.Equal(t, tc.status, refused.StatusCode)
+			require.NoError(t, refused.Body.Close())
 			require.NoError(t, slow[0].Close())
 			require.Eventually(t, status(200), time.Minute, time.Millisecond)
 		})
