@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -69,16 +70,22 @@ func (p *problems) id(path, s string) {
 // maxText is the longest permitted text, in characters (Unicode code points), as JSON Schema counts them.
 const maxText = 64
 
-// text checks a required string of limited length without control characters.
+// text checks a required string of limited length without control characters, which a terminal would obey.
 func (p *problems) text(path, s string) {
 	switch {
-	case s == "":
+	case strings.TrimSpace(s) == "":
 		p.add(path, "is required")
 	case utf8.RuneCountInString(s) > maxText:
 		p.add(path, "must be at most %d characters long", maxText)
-	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case strings.ContainsFunc(s, controls):
 		p.add(path, "must not contain control characters")
 	}
+}
+
+// controls reports whether a character is none but has an effect: it ends a line, moves the cursor, or turns the
+// direction of what follows.
+func controls(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // time checks that a time is set.

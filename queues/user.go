@@ -4,6 +4,7 @@ import (
 	"net/mail"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -131,7 +132,10 @@ func checkEmail(p *problems, path, email string) {
 		return
 	}
 	a, err := mail.ParseAddress(normal)
-	if err != nil || a.Address != normal || a.Name != "" {
+	if err != nil || a.Address != normal || a.Name != "" || strings.ContainsFunc(normal, invisible) {
 		p.add(path, "must be an email address such as ada@example.com")
 	}
 }
+
+// invisible reports whether a character cannot be seen. With one, two addresses would look the same.
+func invisible(r rune) bool { return unicode.In(r, unicode.C, unicode.Z) }

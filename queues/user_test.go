@@ -33,6 +33,9 @@ func TestEmails(t *testing.T) {
 		"<ada@example.com>":                false,
 		"ada@example.com (Ada)":            false,
 		"ada@example.com\r\nBcc: bob@example.com": false,
+		"ada@example.com\u200b":                   false, // looks like another one
+		"a\u00adda@example.com":                   false,
+		"a\u202eda@example.com":                   false,
 	} {
 		err := queues.LogInRequest{Email: email, Password: "secret"}.Validate()
 		require.Equal(t, ok, err == nil, "%q: %v", email, err)

@@ -33,6 +33,9 @@ func nameIn(md string) string {
 // received returns the message that the metadata of an incoming call describes.
 func received(ctx context.Context) (*leveret.Message, error) {
 	md, _ := metadata.FromIncomingContext(ctx) // one copy costs less than a search for each name
+	if n := len(md[nameIn(rpc.IdempotencyKey)]); n > 1 {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "%s is given %d times; it identifies one request", rpc.IdempotencyKey, n)
+	}
 	return rpc.Read(func(name string) string {
 		if values := md[nameIn(name)]; len(values) > 0 {
 			return values[0]

@@ -143,6 +143,8 @@ func TestBadInput(t *testing.T) {
 		_, err := plain.Ask(metadata.AppendToOutgoingContext(t.Context(), name, value), &testv1.AskRequest{})
 		require.Equal(t, codes.InvalidArgument, status.Code(err))
 	}
+	_, err = plain.Ask(metadata.AppendToOutgoingContext(t.Context(), "idempotency-key", "one", "idempotency-key", "another"), &testv1.AskRequest{})
+	require.Equal(t, codes.InvalidArgument, status.Code(err), "two keys, as over HTTP")
 	_, err = plain.Ask(metadata.AppendToOutgoingContext(t.Context(), "leveret-headers", "no JSON", "baggage", ";;;",
 		"traceparent", "x", "unknown", "y"), &testv1.AskRequest{})
 	require.Equal(t, codes.DataLoss, status.Code(err), "what cannot be read counts as left out")

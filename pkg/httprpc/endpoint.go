@@ -153,6 +153,10 @@ func (e *endpoint) message(w http.ResponseWriter, r *http.Request, arrived time.
 	return m, err
 }
 
+// firstRead is how much room is made for a body before any of it has arrived. What a client says of its length costs it
+// nothing, and HTTP/2 lets one connection begin hundreds of requests.
+const firstRead = 4 << 10
+
 // read reads the body of a request to its end, after which net/http notices a client that hangs up.
 func (e *endpoint) read(w http.ResponseWriter, r *http.Request, deadline time.Time) ([]byte, error) {
 	limit := e.server.config.MaxBody
@@ -168,7 +172,7 @@ func (e *endpoint) read(w http.ResponseWriter, r *http.Request, deadline time.Ti
 		_ = control.SetReadDeadline(deadline)
 	}
 	var b bytes.Buffer
-	b.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
+	b.Grow(int(min(max(r.ContentLength, 0), firstRead)) + bytes.MinRead)
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
 		_ = control.SetReadDeadline(time.Time{}) // or the end of ReadTimeout would end the handler's context

@@ -1,11 +1,14 @@
 package httprpc_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +162,32 @@ func TestMaxBody(t *testing.T) {
 	r.ContentLength = -1 // in chunks
 	r.Header.Set("Content-Type", "application/json")
 	require.Equal(t, http.StatusRequestEntityTooLarge, do(t, server, r).StatusCode)
+}
+
+// A body takes memory as it arrives, not as its length is said to be: else a client could have much of it for nothing.
+func TestLengthTakesNoMemory(t *testing.T) {
+	t.Parallel()
+	s := newShop(leveret.HandlersConfig{})
+	server, err := httprpc.NewServer(s.handlers, httprpc.ServerConfig{Routes: s.routes()})
+	require.NoError(t, err)
+	body := &roomy{Reader: strings.NewReader(`{"order_id":"7"}`)}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/orders", body)
+	r.ContentLength = 1 << 20
+	r.Header.Set("Content-Type", "application/json")
+	server.ServeHTTP(httptest.NewRecorder(), r)
+	require.Positive(t, body.first)
+	require.LessOrEqual(t, body.first, 8<<10)
+}
+
+// roomy is a body that knows how much room there was for its first bytes.
+type roomy struct {
+	io.Reader
+	first int
+}
+
+func (r *roomy) Read(p []byte) (int, error) {
+	r.first = cmp.Or(r.first, len(p))
+	return r.Reader.Read(p)
 }
 
 func TestMetadata(t *testing.T) {

@@ -42,23 +42,28 @@ func (a *attempts) take(userID string, now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	user := a.users[userID]
+	giveBack := func() {}
 	if user != nil {
-		if err := spend(user, now); err != nil {
+		own, err := spend(user, now)
+		if err != nil {
 			return err
 		}
+		giveBack = func() { own.CancelAt(now) }
 	} else if len(a.users) >= a.most {
 		a.forget(now)
 		if len(a.users) >= a.most {
 			return leveret.RetryAfter(time.Second, ErrTooManyAttempts)
 		}
 	}
-	if err := spend(a.total, now); err != nil {
+	if _, err := spend(a.total, now); err != nil {
+		giveBack() // what others have tried is not the user's fault
 		return err
 	}
 	if user == nil && userID != "" {
 		user = rate.NewLimiter(a.each, a.burst)
 		a.users[userID] = user
-		return spend(user, now)
+		_, err := spend(user, now)
+		return err
 	}
 	return nil
 }
@@ -72,11 +77,11 @@ func (a *attempts) forget(now time.Time) {
 	}
 }
 
-func spend(l *rate.Limiter, now time.Time) error {
+func spend(l *rate.Limiter, now time.Time) (*rate.Reservation, error) {
 	r := l.ReserveN(now, 1)
 	if wait := r.DelayFrom(now); wait > 0 {
 		r.CancelAt(now)
-		return leveret.RetryAfter(wait, ErrTooManyAttempts)
+		return nil, leveret.RetryAfter(wait, ErrTooManyAttempts)
 	}
-	return nil
+	return r, nil
 }

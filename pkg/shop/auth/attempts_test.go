@@ -42,6 +42,25 @@ func TestAttempts(t *testing.T) {
 	refused("ada", 10*time.Second)
 }
 
+// While others use up the total, a user who tries again and again loses no attempt.
+func TestTotalCostsUsersNothing(t *testing.T) {
+	t.Parallel()
+	c, err := Config{UserAttempts: 3, UserInterval: time.Hour, TotalAttempts: 4, TotalInterval: time.Second}.withDefaults()
+	require.NoError(t, err)
+	a := newAttempts(c)
+	require.NoError(t, a.take("ada", noon))
+	for range 3 {
+		require.NoError(t, a.take("", noon))
+	}
+	for range 10 {
+		require.ErrorIs(t, a.take("ada", noon), ErrTooManyAttempts)
+	}
+	later := noon.Add(4 * time.Second)
+	require.NoError(t, a.take("ada", later))
+	require.NoError(t, a.take("ada", later))
+	require.ErrorIs(t, a.take("ada", later), ErrTooManyAttempts)
+}
+
 func TestManyUsersAreForgotten(t *testing.T) {
 	t.Parallel()
 	c, err := Config{UserAttempts: 2, TotalAttempts: 1 << 30}.withDefaults()

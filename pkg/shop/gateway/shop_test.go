@@ -45,6 +45,7 @@ const (
 
 // shop is the gateway over HTTP, with the real order, user and auth services behind it, without a broker.
 type shop struct {
+	edge   *gateway.Edge
 	url    string
 	client *http.Client
 	// sent is what reached the broker.
@@ -79,8 +80,16 @@ func (r *record) String() string {
 	return r.text.String()
 }
 
+// generous are limits that no test reaches unless it means to.
+var generous = gateway.Limits{ClientAttempts: 100_000, ClientRequests: 4096}
+
 // open opens a shop. The settings of the auth service may be nil.
 func open(t *testing.T, set func(*auth.Config)) *shop {
+	t.Helper()
+	return openLimited(t, set, generous)
+}
+
+func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *shop {
 	t.Helper()
 	s := &shop{
 		sent: &leverettest.Recorder{Service: queues.Gateway}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
@@ -95,7 +104,7 @@ func open(t *testing.T, set func(*auth.Config)) *shop {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, remembered.Close()) })
 	edge, err := gateway.New(remembered, s.sent, gateway.Callers{Order: s.orders, User: s.users, Auth: s.tokens},
-		gateway.Config{Version: "1.2.3", Logger: log})
+		gateway.Config{Version: "1.2.3", Logger: log, Limits: limits})
 	require.NoError(t, err)
 	running, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -103,7 +112,7 @@ func open(t *testing.T, set func(*auth.Config)) *shop {
 	t.Cleanup(func() { end(); require.NoError(t, <-ended) })
 	server := httptest.NewServer(edge)
 	t.Cleanup(server.Close)
-	s.url = server.URL
+	s.edge, s.url = edge, server.URL
 
 	_, document := s.do(t, call{path: "/openapi.json"})
 	described, err := openapi3.NewLoader().LoadFromData(document)

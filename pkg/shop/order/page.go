@@ -72,7 +72,7 @@ func parseCursor(text string) (cursor, error) {
 	received, id, _ := strings.Cut(string(decoded), " ")
 	at, err := strconv.ParseInt(received, 10, 64)
 	c := cursor{at, id}
-	if _, invalid := uuid.Parse(id); err != nil || invalid != nil || c.String() != text {
+	if u, invalid := uuid.Parse(id); err != nil || invalid != nil || u.String() != id || c.String() != text {
 		const detail = "must be the next_cursor of an earlier page"
 		return cursor{}, &leveret.Error{
 			Code: leveret.InvalidArgument, Message: "cursor: " + detail,

@@ -2,6 +2,7 @@ package order
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,8 @@ func TestMalformedCursors(t *testing.T) {
 		"x", "2", "!", " ", good.String() + "=", good.String() + "x", encoded([]byte("7")), encoded([]byte("7 ")),
 		encoded([]byte(" " + good.orderID)), encoded([]byte("+7 " + good.orderID)), encoded([]byte("7 ' OR 1=1")),
 		encoded([]byte("99999999999999999999 " + good.orderID)),
+		encoded([]byte("7 " + strings.ToUpper(good.orderID))), encoded([]byte("7 urn:uuid:" + good.orderID)),
+		encoded([]byte("7 " + strings.ReplaceAll(good.orderID, "-", ""))),
 	} {
 		got := leverettest.Call(t.Context(), b.handlers, queues.ListOrders, queues.ListOrdersRequest{CustomerID: "c-1", Cursor: text})
 		require.ErrorIs(t, got.Err, leveret.InvalidArgument, "%q", text)

@@ -86,7 +86,7 @@ func (p *process) dial(t *testing.T, n int, text string) (conns []net.Conn) {
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	p := startGateway(t, "LEVERET_HTTP_MAX_CONNECTIONS=500", "LEVERET_HTTP_READ_HEADER_TIMEOUT=200ms", "LEVERET_HTTP_READ_TIMEOUT=300ms",
-		"LEVERET_HTTP_MAX_HEADER_BYTES=16384")
+		"LEVERET_HTTP_MAX_HEADER_BYTES=16384", "LEVERET_GATEWAY_CLIENT_REQUESTS=500", "LEVERET_GATEWAY_CLIENT_ATTEMPTS=10000")
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	served := func() {
 		t.Helper()

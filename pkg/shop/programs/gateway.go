@@ -2,7 +2,9 @@ package programs
 
 import (
 	"context"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -11,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Gateway returns gatewayd, the shop's REST API. Its own setting is gateway.transport.
+// Gateway returns gatewayd, the shop's REST API. Its own settings are gateway.*.
 func Gateway() service.Program {
 	return service.Program{
 		Service: queues.Gateway,
@@ -24,10 +26,26 @@ func Gateway() service.Program {
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
-				Transport string `config:"transport"`
+				Transport      string        `config:"transport"`
+				ClientAttempts int           `config:"client_attempts"`
+				ClientInterval time.Duration `config:"client_interval"`
+				ClientRequests int           `config:"client_requests"`
+				MaxRequests    int           `config:"max_requests"`
+				TrustedProxies []string      `config:"trusted_proxies"`
 			}
 			if err := rt.Decode("gateway", &own); err != nil {
 				return err
+			}
+			limits := gateway.Limits{
+				ClientAttempts: own.ClientAttempts, ClientInterval: own.ClientInterval,
+				ClientRequests: own.ClientRequests, MaxRequests: own.MaxRequests,
+			}
+			for _, text := range own.TrustedProxies {
+				network, err := netip.ParsePrefix(text)
+				if err != nil {
+					return leveret.Errorf(leveret.InvalidArgument, "gateway.trusted_proxies: %q is no network such as 10.0.0.0/8", text)
+				}
+				limits.TrustedProxies = append(limits.TrustedProxies, network)
 			}
 			s, err := gateway.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {
@@ -45,6 +63,7 @@ func Gateway() service.Program {
 			}
 			edge, err := gateway.New(s, rt.Client, to, gateway.Config{
 				Logger: rt.Logger, TracerProvider: rt.TracerProvider, MeterProvider: rt.MeterProvider,
+				Limits: limits,
 			})
 			if err != nil {
 				return err
@@ -57,5 +76,15 @@ func Gateway() service.Program {
 }
 
 func gatewayKeys() []config.Key {
-	return []config.Key{transport("gateway.transport", "the gateway calls order, user and auth", overHTTP, overAMQP)}
+	return []config.Key{
+		transport("gateway.transport", "the gateway calls order, user and auth", overHTTP, overAMQP),
+		{Name: "gateway.client_attempts", Type: config.Int, Default: "100", Usage: "how many log-ins and registrations one IP address may try at once"},
+		{Name: "gateway.client_interval", Type: config.Duration, Default: "500ms", Usage: "after which time it may try one more"},
+		{Name: "gateway.client_requests", Type: config.Int, Default: "256", Usage: "how many requests of one IP address are handled at once"},
+		{Name: "gateway.max_requests", Type: config.Int, Default: "4096", Usage: "how many requests of all together are handled at once"},
+		{
+			Name: "gateway.trusted_proxies", Type: config.Strings,
+			Usage: "networks of the proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8; of others it is ignored",
+		},
+	}
 }
