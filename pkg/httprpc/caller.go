@@ -53,6 +53,7 @@ type Caller struct {
 	service *leveret.Service
 	routes  map[leveret.Contract]*outgoing
 	hosts   *hosts
+	http2   bool
 	client  client
 	call    func(ctx context.Context, m *leveret.Message, try func(context.Context) error) error
 	closed  atomic.Bool
@@ -63,7 +64,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 	if config.Service == nil {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "Service is nil: a caller belongs to a service, which declares what it calls")
 	}
-	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing), call: rpc.Call}
+	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing), http2: config.HTTP2, call: rpc.Call}
 	var err error
 	c.hosts, err = newHosts(config.URLs)
 	errs := []error{config.Service.Err(), err}

@@ -31,11 +31,15 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	if ctx, err = c.writeHeader(ctx, request.Header, m, r); err != nil {
 		return err
 	}
-	var w watch
+	w := watch{http2: c.http2}
 	response, err := c.client.do(request.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	if err == nil {
 		defer response.Body.Close()
-		return read(m, r, response)
+		err = read(m, r, response)
+		if crossed(response, err) && !w.before {
+			return notSent(r, m, h, err)
+		}
+		return err
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // without the URL, whose query may say much
@@ -93,7 +97,14 @@ func read(m *leveret.Message, r *outgoing, response *http.Response) error {
 	}
 }
 
-// notSent is the error of a request that was certainly not written.
+// crossed reports whether an answer is what a server says before it closes an idle connection. No request was read, so
+// the call is made again, like one that was not sent.
+func crossed(response *http.Response, err error) bool {
+	e, ok := errors.AsType[*leveret.Error](err)
+	return ok && response.StatusCode == http.StatusRequestTimeout && e.Reason == "connection_closed"
+}
+
+// notSent is the error of a request that was certainly not handled.
 func notSent(r *outgoing, m *leveret.Message, h *host, err error) error {
 	return noAnswer(leveret.ErrNotConnected, "not connected", "%s %s: %s: not sent: %w", r.spec.Name, m.ID, h.url.Host, err)
 }
@@ -122,6 +133,10 @@ func noAnswer(kind error, what, format string, args ...any) error {
 
 // A watch observes whether anything of a request was written, also where net/http sends it again by itself.
 type watch struct {
+	// http2 is set where it is certain that the request travels over HTTP/2. There net/http sends it again only if the
+	// other side has said that it was not handled, so that what came before does not count.
+	http2 bool
+
 	mu      sync.Mutex
 	got     bool // a connection
 	reused  bool
@@ -133,6 +148,13 @@ type watch struct {
 
 func (w *watch) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
+		GetConn: func(string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.http2 {
+				w.got, w.headers = false, false
+			}
+		},
 		GotConn: func(info httptrace.GotConnInfo) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -18,6 +18,7 @@ type server struct {
 	name     string // "http" or "grpc"
 	listener net.Listener
 	serve    func(net.Listener) error
+	leave    func()                      // prepares for drain while it goes on serving; may be nil
 	drain    func(context.Context) error // finishes what runs; when the context ends, cuts it off
 	patience time.Duration               // how long drain may take
 	log      *slog.Logger
@@ -25,7 +26,7 @@ type server struct {
 }
 
 // listener listens on a server's address.
-func listener(ctx context.Context, name, address string, connections int) (net.Listener, error) {
+func listener(ctx context.Context, name, address string, connections int) (*limited, error) {
 	var c net.ListenConfig
 	l, err := c.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -81,10 +82,11 @@ type GRPCServer interface {
 // listenGRPC makes the server for rt.ServeGRPC.
 func (l *life) listenGRPC(ctx context.Context, grpc GRPCServer) (*server, error) {
 	c := l.settings.grpc
-	listener, err := listener(ctx, "grpc", c.Address, c.MaxConnections)
+	limited, err := listener(ctx, "grpc", c.Address, c.MaxConnections)
 	if err != nil {
 		return nil, err
 	}
+	var listener net.Listener = limited
 	if encrypted := secured(l.rt.ServerTLS, c.TLS.With(l.settings.tls)); encrypted != nil {
 		encrypted.NextProtos = []string{"h2"} // gRPC's clients insist on it
 		listener = tls.NewListener(listener, encrypted)

@@ -27,6 +27,16 @@ func as(s *devcerts.Set, name string) map[string]string {
 	}
 }
 
+// authorities returns those that certified the certificates of a set.
+func authorities(t *testing.T, certs *devcerts.Set) *x509.CertPool {
+	t.Helper()
+	pool := x509.NewCertPool()
+	pem, err := os.ReadFile(certs.CAFile)
+	require.NoError(t, err)
+	require.True(t, pool.AppendCertsFromPEM(pem))
+	return pool
+}
+
 // httpsGet makes a request over a connection of its own, and returns what the server said and its certificate's number.
 func httpsGet(t *testing.T, address string, config *tls.Config) (text string, serial *big.Int, err error) {
 	t.Helper()
@@ -108,14 +118,10 @@ func TestTLSModes(t *testing.T) {
 	t.Parallel()
 	certs, err := devcerts.Make(t.TempDir(), "unit")
 	require.NoError(t, err)
-	pool := x509.NewCertPool()
-	pem, err := os.ReadFile(certs.CAFile)
-	require.NoError(t, err)
-	require.True(t, pool.AppendCertsFromPEM(pem))
 	settings := at(nowhere, "http.tls", "server", "grpc.tls", "off")
 	maps.Copy(settings, as(certs, "unit"))
 	r := start(t, web(http.HandlerFunc(hello200)), settings)
-	text, _, err := httpsGet(t, r.address(t, "http"), &tls.Config{RootCAs: pool})
+	text, _, err := httpsGet(t, r.address(t, "http"), &tls.Config{RootCAs: authorities(t, certs)})
 	require.NoError(t, err)
 	require.Equal(t, "hello", text)
 	require.NoError(t, isServing(t, r.address(t, "grpc"), insecure.NewCredentials()))

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package service
+
+import "net"
+
+// refuse does nothing here: a client that connects while the listener is closed may be reset.
+func refuse(net.Listener) {}
