@@ -145,7 +145,7 @@ func (h *httpServer) drain(ctx context.Context) error {
 	h.listener.retire(ctx)
 	h.dismiss(ctx)
 	err := h.Shutdown(ctx)
-	if err == nil {
+	if err == nil || errors.Is(err, net.ErrClosed) { // the listener is
 		return nil
 	}
 	h.cut()

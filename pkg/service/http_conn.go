@@ -15,8 +15,6 @@ import (
 // An httpConn is a connection of an HTTP server, below TLS. Over HTTP/1.1 the server does not close it silently while
 // a request may be on its way: if no request has come in time, or the server leaves, it says 408 first. That is the
 // answer to a request that crosses it, whose client then knows that the request was not handled.
-//
-// One kind is closed silently, after http.read_header_timeout: an encrypted connection that never had a request.
 type httpConn struct {
 	net.Conn
 
@@ -32,8 +30,9 @@ type httpConn struct {
 type connState int
 
 const (
-	connNew       connState = iota // nothing was read
-	connReading                    // a request, a TLS handshake, or the beginning of HTTP/2
+	connNew       connState = iota // and nothing was read, except for a TLS handshake
+	connShaking                    // hands, in TLS
+	connReading                    // a request, or the beginning of HTTP/2
 	connAnswering                  // a request
 	connLast                       // like connAnswering, and the answer says that it is the last one
 	connWaiting                    // for the next request, of which nothing was read
@@ -57,7 +56,7 @@ func (l httpListener) Accept() (net.Conn, error) {
 	}
 	c := &httpConn{Conn: conn, server: l.server}
 	if l.encrypted {
-		c.state = connReading
+		c.state = connShaking
 	}
 	l.server.add(c)
 	return c, nil
@@ -83,7 +82,7 @@ func (c *httpConn) observe(conn net.Conn, state http.ConnState) {
 	case c.state == connAnswering:
 		c.state = connWaiting
 		if c.server.dismissing.Load() {
-			c.call()
+			c.call(time.Unix(1, 0))
 		}
 	default: // idle without an answer: only HTTP/2 begins like this
 		c.state = connHTTP2
@@ -104,19 +103,23 @@ func (c *httpConn) answering(protocol int, last bool) {
 	}
 }
 
-// leave says goodbye if the connection waits for its next request. A new one is given the time to send its first.
+// leave says goodbye if the connection waits for a request. To a new one, whose client has just made it for a request,
+// it gives a moment.
 func (c *httpConn) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state == connWaiting {
-		c.call()
+	switch c.state {
+	case connWaiting:
+		c.call(time.Unix(1, 0))
+	case connNew:
+		c.call(time.Now().Add(lingering))
 	}
 }
 
-// call makes Read return.
-func (c *httpConn) call() {
+// call makes Read return by then.
+func (c *httpConn) call(by time.Time) {
 	c.called = true
-	_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // it fails only where it is closed
+	_ = c.Conn.SetReadDeadline(by) // it fails only where it is closed
 }
 
 // settled reports whether no further request can come that net/http would not answer when it shuts down.
@@ -167,6 +170,27 @@ func (c *httpConn) SetReadDeadline(at time.Time) error {
 	return c.Conn.SetReadDeadline(at)
 }
 
+// SetWriteDeadline implements net.Conn. It is how net/http ends a TLS handshake: it takes back the deadlines of that.
+func (c *httpConn) SetWriteDeadline(at time.Time) error {
+	if at.IsZero() && c.shaking() {
+		protocol := c.secure.ConnectionState().NegotiatedProtocol
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.state = connNew; protocol == "h2" {
+			c.state = connHTTP2
+		} else if c.server.dismissing.Load() {
+			c.call(time.Now().Add(lingering))
+		}
+	}
+	return c.Conn.SetWriteDeadline(at)
+}
+
+func (c *httpConn) shaking() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == connShaking && c.secure != nil
+}
+
 // SetDeadline implements net.Conn.
 func (c *httpConn) SetDeadline(at time.Time) error {
 	return errors.Join(c.SetReadDeadline(at), c.SetWriteDeadline(at))
@@ -186,8 +210,8 @@ func (c *httpConn) Close() error {
 	return c.Conn.Close()
 }
 
-// lingering is how long a client has to read the goodbye. What it sends meanwhile must be read: unread, it would make
-// the system reset the connection, and the goodbye could be lost.
+// lingering is how long a client has to send its first request, and to read the goodbye. What it sends during that must
+// be read: unread, it would make the system reset the connection, and the goodbye could be lost.
 const lingering = 500 * time.Millisecond
 
 // sayGoodbye answers the request that may be on its way. Where it fails, nobody listens.

@@ -39,48 +39,38 @@ func (l *limited) Accept() (net.Conn, error) {
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
-	for empty := false; ; {
-		conn, err := l.Listener.Accept()
-		switch {
-		case err == nil:
-			return &limitedConn{Conn: conn, release: sync.OnceFunc(release)}, nil
-		case !errors.Is(err, os.ErrDeadlineExceeded): // which retire sets
-			release()
-			return nil, err
-		case empty:
-			release()
+	conn, err := l.Listener.Accept()
+	if errors.Is(err, os.ErrDeadlineExceeded) { // which retire has set
+		if conn = queued(l.Listener); conn == nil {
 			_ = l.Close()
-			return nil, net.ErrClosed
+			err = net.ErrClosed
+		} else {
+			err = nil
 		}
-		empty = true
-		l.wait(again)
 	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, release: sync.OnceFunc(release)}, nil
 }
 
-// How long retire waits for clients that are connecting, and for more of them after the last one.
-const (
-	connecting = 20 * time.Millisecond
-	again      = 5 * time.Millisecond
-)
+// connecting is how long retire gives clients that have begun to connect.
+const connecting = 20 * time.Millisecond
 
 // retire closes the listener once Accept has returned every connection that the system has made, or ctx ends. Closing
 // it at once would reset those in the system's queue, whose clients may have sent a request. Accept must be called
 // until it fails.
 func (l *limited) retire(ctx context.Context) {
 	refuse(l.Listener)
-	l.wait(connecting)
+	if t, ok := l.Listener.(interface{ SetDeadline(at time.Time) error }); ok {
+		_ = t.SetDeadline(time.Now().Add(connecting)) // it fails only where it is closed
+	}
 	l.retired()
 	select {
 	case <-l.done:
 	case <-ctx.Done():
 		_ = l.Close()
-	}
-}
-
-// wait lets Accept fail if there is no client for a while.
-func (l *limited) wait(d time.Duration) {
-	if t, ok := l.Listener.(interface{ SetDeadline(at time.Time) error }); ok {
-		_ = t.SetDeadline(time.Now().Add(d)) // it fails only where it is closed
 	}
 }
 

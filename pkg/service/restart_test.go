@@ -147,7 +147,7 @@ func TestRestartsLeaveNoRequestInDoubt(t *testing.T) {
 			defer end()
 			p.start(t, 0, c.protocol)
 			p.start(t, 1, c.protocol)
-			for round := range 6 {
+			for round := range 4 {
 				require.Equal(t, 0, p.running[round%2].end(t))
 				p.start(t, round%2, c.protocol)
 			}
