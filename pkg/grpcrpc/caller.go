@@ -212,13 +212,19 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 func unsent(ctx context.Context, s *status.Status) error {
 	switch {
 	case s.Code() == codes.Unavailable || ctx.Err() != nil:
-		return fmt.Errorf("%w: %s", leveret.ErrNotConnected, s.Message())
+		return &unreachable{s.Message()}
 	case s.Code() == codes.Canceled:
 		return leveret.Errorf(leveret.Unavailable, "%w: %s", leveret.ErrClosed, s.Message())
 	default: // gRPC refuses the metadata, for instance
 		return leveret.Errorf(leveret.Code(s.Code()), "%s", s.Message())
 	}
 }
+
+// unreachable is a leveret.ErrNotConnected, whose own text speaks of the broker.
+type unreachable struct{ text string } // gRPC's, which names the server
+
+func (e *unreachable) Error() string        { return "not connected over gRPC: " + e.text }
+func (e *unreachable) Is(target error) bool { return target == leveret.ErrNotConnected }
 
 // lost is the error of a try that was sent and got no answer.
 func lost(s *status.Status, server net.Addr) error {

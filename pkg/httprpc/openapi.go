@@ -35,7 +35,7 @@ func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
 		paths[path][strings.ToLower(e.pattern.method)] = operation
 	}
 	parts := object{
-		"schemas": schemas, "responses": object{"Problem": problemResponse()}, "headers": headers(), "parameters": headerParameters(),
+		"schemas": schemas, "responses": object{"Problem": s.problemResponse()}, "headers": s.headers(), "parameters": headerParameters(),
 	}
 	if s.config.Bearer {
 		parts["securitySchemes"] = object{"bearer": object{"type": "http", "scheme": "bearer"}}
@@ -95,9 +95,7 @@ func (e *endpoint) describe(schemas schemaSet) (object, error) {
 func (e *endpoint) success(schemas schemaSet) (object, error) {
 	answer := object{
 		"description": http.StatusText(e.route.Status),
-		"headers": object{
-			rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), rpc.Conversation: ref("headers", rpc.Conversation),
-		},
+		"headers":     e.server.answerHeaders(rpc.Conversation),
 	}
 	if e.location != nil {
 		answer["headers"].(object)["Location"] = ref("headers", "Location") //nolint:forcetypeassert // it is made above
@@ -173,22 +171,37 @@ func problemSchema() json.RawMessage {
 	return document
 }
 
-func problemResponse() object {
+// answerHeaders refers to the headers of an answer.
+func (s *Server) answerHeaders(names ...string) object {
+	if !s.config.Anonymous {
+		names = append(names, rpc.AnsweredBy)
+	}
+	all := object{}
+	for _, name := range names {
+		all[name] = ref("headers", name)
+	}
+	return all
+}
+
+func (s *Server) problemResponse() object {
 	return object{
 		"description": "The request failed.",
-		"headers":     object{rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), "Retry-After": ref("headers", "Retry-After")},
+		"headers":     s.answerHeaders("Retry-After"),
 		"content":     object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
 	}
 }
 
-func headers() object {
+func (s *Server) headers() object {
 	text := object{"type": "string"}
-	return object{
-		rpc.AnsweredBy:   object{"description": "The instance that has answered.", "schema": text},
+	all := object{
 		rpc.Conversation: object{"description": "Shared by all that follows from the request.", "schema": text},
 		"Location":       object{"description": "Where to find what the reply is about.", "schema": text},
 		"Retry-After":    object{"description": "After how many seconds to try again.", "schema": object{"type": "integer", "minimum": 1}},
 	}
+	if !s.config.Anonymous {
+		all[rpc.AnsweredBy] = object{"description": "The instance that has answered.", "schema": text}
+	}
+	return all
 }
 
 func headerParameters() object {

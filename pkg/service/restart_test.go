@@ -69,7 +69,7 @@ func (p *pair) start(t *testing.T, i int, protocol string) {
 		return err
 	}}, settings)
 	before := p.handled[i].Load()
-	require.Eventually(t, func() bool { return p.handled[i].Load() > before+100 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.handled[i].Load() > before+20 }, 20*time.Second, time.Millisecond)
 }
 
 // While two servers are restarted in turn, a caller that never tries again is not left in doubt: either it has a reply,

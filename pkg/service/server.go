@@ -28,6 +28,7 @@ type server struct {
 // listener listens on a server's address.
 func listener(ctx context.Context, name, address string, connections int) (*limited, error) {
 	var c net.ListenConfig
+	c.SetMultipathTCP(false) // whose sockets know no filter: see refuse
 	l, err := c.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, exit(exitUsage, "%s.address: %w; use port 0 for a free port, or off to disable", name, err)
