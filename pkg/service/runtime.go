@@ -99,7 +99,7 @@ func (rt *Runtime) Serve(name string, run func(ctx context.Context) error) {
 // http. If that is off, nothing is served over HTTP. It serves while the broker is away, too.
 //
 // On shutdown, no new connection is accepted, and requests that are being handled have worker.drain_timeout to be
-// answered. Then their contexts end and their connections are cut. The worker drains after that.
+// answered. No client is left in doubt about a request: connections without one are closed with the answer 408. Then their contexts end and their connections are cut. The worker drains after that.
 func (rt *Runtime) ServeHTTP(handler http.Handler) {
 	rt.change("ServeHTTP", func() {
 		if rt.http != nil {

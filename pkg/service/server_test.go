@@ -322,13 +322,16 @@ func TestServersDrainFirst(t *testing.T) {
 			return err != nil
 		}, 20*time.Second, 10*time.Millisecond, name)
 	}
+	goodbye, _ := idle.receive(t)
+	require.Equal(t, http.StatusRequestTimeout, goodbye.StatusCode)
 	_, err = idle.reader.ReadByte()
 	require.ErrorIs(t, err, io.EOF, "an idle connection is closed")
 	close(finish)
 	response, text := busy.receive(t)
 	require.Equal(t, 200, response.StatusCode)
 	require.Equal(t, "1 <nil>", text)
-	require.True(t, response.Close, "the connection is not used again")
+	goodbye, _ = busy.receive(t)
+	require.Equal(t, http.StatusRequestTimeout, goodbye.StatusCode, "the connection is not used again")
 	require.NoError(t, <-checked)
 	require.Equal(t, 0, r.code(t))
 	mu.Lock()
@@ -482,6 +485,20 @@ func TestSlowClientsAreCut(t *testing.T) {
 	_, _ = io.WriteString(large, "GET / HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 80<<10)+"\r\n\r\n")
 	answer, _ := io.ReadAll(large.reader) // a status, or a connection that was cut while this end was writing
 	require.NotContains(t, string(answer), "200 OK")
+	require.Equal(t, 0, r.end(t))
+}
+
+// A connection that waits for too long is not closed silently: a request that crosses the end has an answer.
+func TestIdleConnections(t *testing.T) {
+	t.Parallel()
+	r := start(t, web(http.HandlerFunc(hello200)), at(nowhere, "http.idle_timeout", "50ms"))
+	conn := dialHTTP(t, r.address(t, "http"))
+	conn.ask(t, "/")
+	goodbye, body := conn.receive(t)
+	require.Equal(t, http.StatusRequestTimeout, goodbye.StatusCode)
+	require.True(t, goodbye.Close)
+	err := leveret.DecodeProblem([]byte(body))
+	require.ErrorIs(t, err, leveret.NewError(leveret.Unavailable, "connection_closed", ""))
 	require.Equal(t, 0, r.end(t))
 }
 
