@@ -89,9 +89,7 @@ func TestRestartsLeaveNoRequestInDoubt(t *testing.T) {
 		"http 1 and TLS":    {"http", false, "https", as(certs, "unit")},
 		"http 2":            {"http", true, "http", nil},
 		"http 2 and TLS":    {"http", true, "https", as(certs, "unit")},
-		"http 2 with delay": {"http", true, "http", map[string]string{"health.drain_delay": "100ms"}},
 		"grpc":              {"grpc", false, "", nil},
-		"grpc and TLS":      {"grpc", false, "", as(certs, "unit")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
