@@ -66,6 +66,7 @@ func Keys() []Key {
 		{Name: "http.max_header_bytes", Type: Int, Default: "65536", Check: between(4096, 16<<20), Usage: "the largest header of a request, in bytes"},
 		{Name: "http.read_header_timeout", Type: Duration, Default: "5s", Check: atLeast(time.Millisecond), Usage: "how long a client may take to send a request's header"},
 		{Name: "http.read_timeout", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long a client may take to send a whole request"},
+		{Name: "http.idle_timeout", Type: Duration, Default: "2m", Check: atLeast(time.Millisecond), Usage: "how long a connection may wait for its next request; longer than clients and proxies keep theirs"},
 
 		{Name: "grpc.address", Type: String, Default: Off, Check: listenAddress, Usage: "where to serve over gRPC; port 0 takes a free port, off serves nothing"},
 		{

@@ -14,6 +14,7 @@ type HTTP struct {
 	MaxHeaderBytes    int           `config:"max_header_bytes"`
 	ReadHeaderTimeout time.Duration `config:"read_header_timeout"`
 	ReadTimeout       time.Duration `config:"read_timeout"`
+	IdleTimeout       time.Duration `config:"idle_timeout"`
 }
 
 // GRPC holds the settings for serving over gRPC.

@@ -209,7 +209,7 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 func unsent(ctx context.Context, s *status.Status) error {
 	switch {
 	case s.Code() == codes.Unavailable || ctx.Err() != nil:
-		return leveret.Errorf(leveret.Unavailable, "%w", &notConnected{"not connected: " + s.Message()})
+		return leveret.Errorf(leveret.Unavailable, "%w", &notConnected{"not connected over gRPC: " + s.Message()})
 	case s.Code() == codes.Canceled:
 		return leveret.Errorf(leveret.Unavailable, "%w: %s", leveret.ErrClosed, s.Message())
 	default: // gRPC refuses the metadata, for instance

@@ -30,4 +30,6 @@ func TestNoRetries(t *testing.T) {
 	require.EqualValues(t, 1, calls.Load())
 	_, _, err = k.call(t.Context(), c, question{})
 	require.ErrorIs(t, err, leveret.ErrNotConnected)
+	require.ErrorContains(t, err, l.Addr().String(), "it names what was not reached")
+	require.NotContains(t, err.Error(), "broker")
 }

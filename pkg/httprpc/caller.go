@@ -21,7 +21,7 @@ type CallerConfig struct {
 	// Service is the service to which the caller belongs; it declares, with leveret.Calls, what may be called.
 	Service *leveret.Service
 	// URLs are where the other side is served: "http://127.0.0.1:8083", with a path if it is served under one. With
-	// several, calls take turns; one that could not be reached is left out for a second.
+	// several, calls take turns; one that could not be reached, or has closed its connection, is left out for a second.
 	URLs []string
 	// TLS is how https is spoken: trusted authorities, and a certificate of one's own. Default: the system's authorities.
 	TLS *tls.Config
@@ -53,6 +53,7 @@ type Caller struct {
 	service *leveret.Service
 	routes  map[leveret.Contract]*outgoing
 	hosts   *hosts
+	http2   bool
 	client  client
 	call    func(ctx context.Context, m *leveret.Message, try func(context.Context) error) error
 	closed  atomic.Bool
@@ -63,7 +64,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 	if config.Service == nil {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "Service is nil: a caller belongs to a service, which declares what it calls")
 	}
-	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing), call: rpc.Call}
+	c := &Caller{service: config.Service, routes: make(map[leveret.Contract]*outgoing), http2: config.HTTP2, call: rpc.Call}
 	var err error
 	c.hosts, err = newHosts(config.URLs)
 	errs := []error{config.Service.Err(), err}

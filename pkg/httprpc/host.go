@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// avoidance is how long a host is left out that could not be reached.
+// avoidance is how long a host is left out that could not be reached, or that has said that it is about to stop.
 const avoidance = time.Second
 
 // hosts are where the other side is served.

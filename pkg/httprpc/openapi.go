@@ -36,7 +36,7 @@ func (s *Server) describe(endpoints []*endpoint) ([]byte, error) {
 	}
 	service := s.handlers.Service().Name()
 	parts := map[string]object{
-		"schemas": schemas.object(), "responses": problemResponses(), "headers": headers(), "parameters": headerParameters(),
+		"schemas": schemas.object(), "responses": s.problemResponses(), "headers": s.headers(), "parameters": headerParameters(),
 	}
 	document := struct {
 		OpenAPI    string            `json:"openapi"`
@@ -146,9 +146,7 @@ func (e *endpoint) hasBody() bool {
 func (e *endpoint) success(schemas schemaSet) (object, error) {
 	answer := object{
 		"description": http.StatusText(e.route.Status),
-		"headers": object{
-			rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), rpc.Conversation: ref("headers", rpc.Conversation),
-		},
+		"headers":     e.server.answerHeaders(rpc.Conversation),
 	}
 	if e.location != nil {
 		answer["headers"].(object)["Location"] = ref("headers", "Location") //nolint:forcetypeassert // it is made above
@@ -231,12 +229,23 @@ func problemSchema() json.RawMessage {
 	return document
 }
 
-func problemResponses() object {
+// answerHeaders refers to the headers of an answer.
+func (s *Server) answerHeaders(names ...string) object {
+	if !s.config.Anonymous {
+		names = append(names, rpc.AnsweredBy)
+	}
+	all := object{}
+	for _, name := range names {
+		all[name] = ref("headers", name)
+	}
+	return all
+}
+
+func (s *Server) problemResponses() object {
 	response := func(description string) object {
 		return object{
-			"description": description,
-			"headers":     object{rpc.AnsweredBy: ref("headers", rpc.AnsweredBy), "Retry-After": ref("headers", "Retry-After")},
-			"content":     object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
+			"description": description, "headers": s.answerHeaders("Retry-After"),
+			"content": object{contentTypeProblem: object{"schema": ref("schemas", "Problem")}},
 		}
 	}
 	return object{
@@ -246,16 +255,19 @@ func problemResponses() object {
 	}
 }
 
-func headers() object {
+func (s *Server) headers() object {
 	text := object{"type": "string"}
-	return object{
-		rpc.AnsweredBy:   object{"description": "The instance that has answered.", "schema": text},
+	all := object{
 		rpc.Conversation: object{"description": "Shared by all that follows from the request.", "schema": text},
 		"Location": object{
 			"description": "Where to find what the reply is about.", "schema": object{"type": "string", "format": "uri-reference"},
 		},
 		"Retry-After": object{"description": "After how many seconds to try again.", "schema": object{"type": "integer", "minimum": 1}},
 	}
+	if !s.config.Anonymous {
+		all[rpc.AnsweredBy] = object{"description": "The instance that has answered.", "schema": text}
+	}
+	return all
 }
 
 func headerParameters() object {

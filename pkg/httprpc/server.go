@@ -38,6 +38,8 @@ type ServerConfig struct {
 	Bearer bool
 	// Instance is what answers carry as Leveret-Answered-By, after the service's name. Default "host/pid".
 	Instance string
+	// Anonymous leaves that header out. Set it where strangers are served: they have no use for hosts and processes.
+	Anonymous bool
 	// TracerProvider and MeterProvider are OpenTelemetry's. Default: no spans and no metrics. Incoming traces are
 	// propagated always.
 	TracerProvider trace.TracerProvider
@@ -60,7 +62,7 @@ const (
 type Server struct {
 	handlers   *leveret.Handlers
 	config     ServerConfig
-	answeredBy []string       // the value of a header
+	answeredBy []string       // the value of a header; nil for none
 	mux        *http.ServeMux // the routes, and what answers all else
 	routes     *http.ServeMux // the routes alone, which know what methods a path has
 	outer      http.Handler   // mux, observed
@@ -79,7 +81,9 @@ func NewServer(h *leveret.Handlers, config ServerConfig) (*Server, error) {
 	s.config.Version = cmp.Or(config.Version, "0")
 	s.config.MaxBody = cmp.Or(config.MaxBody, defaultMaxBody)
 	s.config.Logger = cmp.Or(config.Logger, slog.Default())
-	s.answeredBy = []string{rpc.EncodeText(h.Service().Name() + "@" + cmp.Or(config.Instance, instance()))}
+	if !config.Anonymous {
+		s.answeredBy = []string{rpc.EncodeText(h.Service().Name() + "@" + cmp.Or(config.Instance, instance()))}
+	}
 	var errs []error
 	if s.config.MaxBody < 0 {
 		errs = append(errs, fmt.Errorf("MaxBody is %d; it must be positive", config.MaxBody))

@@ -344,3 +344,20 @@ func TestOutcomeIsReported(t *testing.T) {
 	require.ErrorIs(t, o.Err, leveret.InvalidArgument)
 	require.NoError(t, o.SettleErr)
 }
+
+// Customers do not see which process has answered them, nor that there could be a header for it.
+func TestAnonymous(t *testing.T) {
+	t.Parallel()
+	r := leveret.NewRequest[struct{}, struct{}]("shop.look", leveret.HTTP("GET /look"))
+	h := leveret.NewHandlers(leveret.NewService("shop", leveret.Answers(r)), leveret.HandlersConfig{})
+	r.Answer(h, func(context.Context, struct{}) (struct{}, error) { return struct{}{}, nil })
+	server, err := httprpc.NewServer(h, httprpc.ServerConfig{Anonymous: true})
+	require.NoError(t, err)
+	for path, status := range map[string]int{"/look": 200, "/look?x=1": 400, "/nothing": 404, "/openapi.json": 200} {
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		require.Equal(t, status, w.Code, path)
+		require.Empty(t, w.Header().Values(rpc.AnsweredBy), path)
+		require.NotContains(t, w.Body.String(), rpc.AnsweredBy, path)
+	}
+}

@@ -32,10 +32,13 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	if ctx, err = c.writeHeader(ctx, request.Header, m, r); err != nil {
 		return err
 	}
-	var w watch
+	w := watch{http2: c.http2}
 	response, err := c.client.do(request.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	if err == nil {
 		defer response.Body.Close()
+		if response.Close { // over HTTP/1.1, a server says so when it is about to stop
+			h.avoid()
+		}
 		return read(m, r, response)
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
@@ -124,6 +127,10 @@ func noAnswer(kind error, what, format string, args ...any) error {
 
 // A watch observes whether anything of a request was written, also where net/http sends it again by itself.
 type watch struct {
+	// http2 is set where it is certain that the request travels over HTTP/2. There net/http sends it again only if the
+	// other side has said that it was not handled, so that what came before does not count.
+	http2 bool
+
 	mu      sync.Mutex
 	got     bool // a connection
 	reused  bool
@@ -135,6 +142,13 @@ type watch struct {
 
 func (w *watch) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
+		GetConn: func(string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.http2 {
+				w.got, w.headers = false, false
+			}
+		},
 		GotConn: func(info httptrace.GotConnInfo) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -11,12 +11,15 @@ import (
 	"time"
 )
 
-// httpServer is an HTTP server that knows how many requests it is handling.
+// httpServer is an HTTP server that knows how many connections it has, and how many requests it is handling.
 type httpServer struct {
 	http.Server
 
+	listener net.Listener
 	log      *slog.Logger
+	open     atomic.Int64
 	handling atomic.Int64
+	leaving  atomic.Bool   // answers over HTTP/1.1 are the last ones on their connections
 	stuck    time.Duration // how long handlers may take to return after their contexts have ended
 	cut      context.CancelFunc
 }
@@ -34,7 +37,7 @@ func (l *life) listenHTTP(ctx context.Context, handler http.Handler) (*server, e
 	protocols.SetHTTP2(encrypted != nil)
 	protocols.SetUnencryptedHTTP2(encrypted == nil)
 	handling, cut := context.WithCancel(context.WithoutCancel(ctx))
-	h := &httpServer{log: l.log, stuck: l.settings.worker.StuckAfter, cut: cut}
+	h := &httpServer{listener: listener, log: l.log, stuck: l.settings.worker.StuckAfter, cut: cut}
 	h.Server = http.Server{
 		Handler:           h.watched(handler),
 		TLSConfig:         encrypted,
@@ -42,14 +45,16 @@ func (l *life) listenHTTP(ctx context.Context, handler http.Handler) (*server, e
 		ReadHeaderTimeout: c.ReadHeaderTimeout,
 		ReadTimeout:       c.ReadTimeout,
 		WriteTimeout:      c.ReadTimeout + l.settings.handlers.HandlerTimeout + 10*time.Second,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       c.IdleTimeout,
 		MaxHeaderBytes:    c.MaxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: 30 * time.Second},
 		BaseContext:       func(net.Listener) context.Context { return handling },
+		ConnState:         func(_ net.Conn, state http.ConnState) { h.observe(state) },
 		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelDebug),
 	}
 	return &server{
-		name: "http", listener: listener, drain: h.drain, patience: l.settings.worker.DrainTimeout, log: l.log,
+		name: "http", listener: listener, patience: l.settings.worker.DrainTimeout, log: l.log,
+		leave: func() { h.leaving.Store(true) }, drain: h.drain,
 		serve: func(listener net.Listener) error {
 			if encrypted != nil {
 				return h.ServeTLS(listener, "", "")
@@ -64,6 +69,9 @@ func (h *httpServer) watched(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.handling.Add(1)
 		defer h.handling.Add(-1)
+		if h.leaving.Load() && r.ProtoMajor == 1 {
+			w.Header().Set("Connection", "close")
+		}
 		defer func() {
 			switch v := recover(); v {
 			case nil:
@@ -79,12 +87,49 @@ func (h *httpServer) watched(next http.Handler) http.Handler {
 	})
 }
 
-// drain answers what is being handled. When ctx ends, it cuts the connections, ends the handlers' contexts, and waits
+// observe counts connections.
+func (h *httpServer) observe(state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		h.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		h.open.Add(-1)
+	case http.StateActive, http.StateIdle:
+	}
+}
+
+// farewell is how long clients are served on, so that each learns from an answer that its connection ends: HTTP/1.1 has
+// no other way to say so. Twice as long is less than the time for which package httprpc then leaves a server alone.
+const farewell = 300 * time.Millisecond
+
+// sayFarewell serves on for a while with the listener, and for a while without. http.Server.Shutdown alone would leave
+// requests in doubt: those for which a client has just connected, and all that are read after it has begun, which it
+// drops. What it finds now are connections over which no request has come.
+func (h *httpServer) sayFarewell(ctx context.Context) {
+	if h.open.Load() == 0 {
+		return
+	}
+	wait := func() {
+		timer := time.NewTimer(farewell)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	wait()
+	_ = h.listener.Close() // Shutdown does so otherwise
+	wait()
+}
+
+// drain lets clients leave, and answers what is being handled. When ctx ends, it cuts the connections, ends the handlers' contexts, and waits
 // until the handlers have returned.
 func (h *httpServer) drain(ctx context.Context) error {
 	defer h.cut()
+	h.leaving.Store(true)
+	h.sayFarewell(ctx)
 	err := h.Shutdown(ctx)
-	if err == nil {
+	if err == nil || errors.Is(err, net.ErrClosed) { // the listener is
 		return nil
 	}
 	h.cut()

@@ -43,11 +43,11 @@ func (l *life) serve(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
-		l.ready.drain()
+		l.drainBegins()
 		l.log.InfoContext(ctx, "draining", "reason", reason(ctx))
 		l.linger(failed)
 	case err := <-failed:
-		l.ready.drain()
+		l.drainBegins()
 		l.log.ErrorContext(ctx, "draining", "reason", "failure", "error", err)
 	}
 	limit := l.settings.worker.DrainTimeout
@@ -55,6 +55,16 @@ func (l *life) serve(ctx context.Context) error {
 	listeners.stop()
 	servers.stop()
 	return errors.Join(servers.end(limit), listeners.end(l.drainLimit()), worker.end(l.drainLimit()), beside.end(limit))
+}
+
+// drainBegins fails /readyz, and lets the servers ask their clients to leave.
+func (l *life) drainBegins() {
+	l.ready.drain()
+	for _, s := range l.servers {
+		if s.leave != nil {
+			s.leave()
+		}
+	}
 }
 
 // linger goes on serving for health.drain_delay, unless something fails meanwhile.

@@ -18,6 +18,7 @@ type server struct {
 	name     string // "http" or "grpc"
 	listener net.Listener
 	serve    func(net.Listener) error
+	leave    func()                      // prepares for drain while it goes on serving; may be nil
 	drain    func(context.Context) error // finishes what runs; when the context ends, cuts it off
 	patience time.Duration               // how long drain may take
 	log      *slog.Logger

@@ -439,21 +439,26 @@ func TestServersThatDoNotDrain(t *testing.T) {
 	}
 }
 
-// During health.drain_delay it goes on serving. A failure ends the wait.
+// During health.drain_delay it goes on serving, and asks clients to connect elsewhere. A failure ends the wait.
 func TestDrainDelay(t *testing.T) {
 	t.Parallel()
 	fail := make(chan struct{})
 	r := start(t, web(http.HandlerFunc(hello200), func(rt *service.Runtime) {
 		rt.Go("outbox", func(context.Context) error { <-fail; return errors.New("disk full") })
 	}), at(nowhere, "health.drain_delay", "10m"))
-	address := r.address(t, "http")
-	r.stop()
-	r.log.await(t, "draining")
-	status, _ := r.get(t, "/readyz")
-	require.Equal(t, 503, status)
-	status, _, err := get(t.Context(), "http://"+address)
-	require.NoError(t, err)
-	require.Equal(t, 200, status)
+	kept := dialHTTP(t, r.address(t, "http"))
+	for _, leaving := range []bool{false, true} {
+		if leaving {
+			r.stop()
+			r.log.await(t, "draining")
+			status, _ := r.get(t, "/readyz")
+			require.Equal(t, 503, status)
+		}
+		kept.ask(t, "/")
+		answer, body := kept.receive(t)
+		require.Equal(t, "hello", body)
+		require.Equal(t, leaving, answer.Close)
+	}
 	close(fail)
 	require.Equal(t, 1, r.code(t))
 }

@@ -69,6 +69,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"http.max_header_bytes":     {"7777", func(s *settings) { s.http.MaxHeaderBytes = 7777 }},
 		"http.read_header_timeout":  {"7s", func(s *settings) { s.http.ReadHeaderTimeout = 7 * time.Second }},
 		"http.read_timeout":         {"7s", func(s *settings) { s.http.ReadTimeout = 7 * time.Second }},
+		"http.idle_timeout":         {"7s", func(s *settings) { s.http.IdleTimeout = 7 * time.Second }},
 		"grpc.address":              {"127.0.0.1:7", func(s *settings) { s.grpc.Address = "127.0.0.1:7" }},
 		"grpc.tls":                  {"server", func(s *settings) { s.grpc.TLS = config.TLSServer }},
 		"grpc.max_connections":      {"7", func(s *settings) { s.grpc.MaxConnections = 7 }},

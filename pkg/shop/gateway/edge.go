@@ -63,7 +63,7 @@ func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge
 		return nil, err
 	}
 	e.server, err = httprpc.NewServer(h, httprpc.ServerConfig{
-		Title: "The shop", Version: config.Version, Routes: routes(), Strict: true, Bearer: true, MaxBody: maxBody,
+		Title: "The shop", Version: config.Version, Routes: routes(), Strict: true, Bearer: true, MaxBody: maxBody, Anonymous: true,
 		Logger: config.Logger, TracerProvider: config.TracerProvider, MeterProvider: config.MeterProvider,
 	})
 	if err != nil {

@@ -26,6 +26,11 @@ func OpenStore(ctx context.Context, path string) (*Store, error) {
 	return &Store{s}, nil
 }
 
+// Memories are what the store may forget: an accepted order is needed until the order service has stored it.
+func (s *Store) Memories() []store.Memory {
+	return []store.Memory{{Table: "accepted", At: "accepted_at"}}
+}
+
 // Claim returns the id of the order that a customer places under a key. If the customer has placed a different order
 // under the key, the error is store.ErrKeyReused.
 func (s *Store) Claim(ctx context.Context, customerID, key string, r PlaceOrderRequest, now time.Time) (id string, err error) {

@@ -29,6 +29,11 @@ func OpenStore(ctx context.Context, path string) (*Store, error) {
 	return &Store{s}, nil
 }
 
+// Memories are what the store may forget: that an order was cancelled before it had a payment. Payments stay.
+func (s *Store) Memories() []store.Memory {
+	return []store.Memory{{Table: "cancelled_orders", At: "cancelled_at"}}
+}
+
 // Known returns what is known of the payment that r asks for: in [StateUnknown], the card has to be asked. It returns
 // [store.ErrKeyReused] if the message in ctx has the id of a different request.
 func (s *Store) Known(ctx context.Context, r queues.AuthorizePaymentRequest) (*Payment, error) {

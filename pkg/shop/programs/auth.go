@@ -17,7 +17,7 @@ func Auth() service.Program {
 		Service:   queues.Auth,
 		About:     "authd keeps passwords and sessions, and signs access tokens.",
 		Defaults:  listens("auth", "127.0.0.1:8095"),
-		Keys:      slices.Concat(authKeys(), addressKeys()),
+		Keys:      slices.Concat(authKeys(), addressKeys(), storeKeys()),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
@@ -33,7 +33,9 @@ func Auth() service.Program {
 			if err != nil {
 				return err
 			}
-			keep(rt, s.Store)
+			if err := keep(rt, s.Store); err != nil {
+				return err
+			}
 			a, err := auth.New(s, auth.Config{
 				AccessTTL: own.AccessTTL, RefreshTTL: own.RefreshTTL, RotateEvery: own.RotateEvery, MaxHashes: own.MaxHashes, Logger: rt.Logger,
 			})

@@ -22,7 +22,7 @@ func Gateway() service.Program {
 			"health.address": "127.0.0.1:8090", "http.address": "127.0.0.1:8080",
 			"http.tls": "off", // customers have no certificates; a proxy in front of it has the public one
 		},
-		Keys:      slices.Concat(gatewayKeys(), addressKeys()),
+		Keys:      slices.Concat(gatewayKeys(), addressKeys(), storeKeys()),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
@@ -51,7 +51,9 @@ func Gateway() service.Program {
 			if err != nil {
 				return err
 			}
-			keep(rt, s.Store)
+			if err := keep(rt, s.Store, s.Memories()...); err != nil {
+				return err
+			}
 			var to gateway.Callers
 			for _, c := range []struct {
 				name string

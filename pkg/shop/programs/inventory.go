@@ -14,13 +14,16 @@ func Inventory() service.Program {
 		Service:   queues.Inventory,
 		About:     "inventoryd keeps the stock and sets the goods of an order aside, either all or none.",
 		Defaults:  map[string]string{"health.address": "127.0.0.1:8092"},
+		Keys:      storeKeys(),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			s, err := inventory.OpenStore(ctx, rt.DatabasePath)
 			if err != nil {
 				return err
 			}
-			keep(rt, s.Store)
+			if err := keep(rt, s.Store); err != nil {
+				return err
+			}
 			inventory.New(s, rt.Client).Register(rt.Handlers)
 			return nil
 		},

@@ -16,7 +16,7 @@ func Order() service.Program {
 		Service:   queues.Order,
 		About:     "orderd accepts orders and sees each one through to confirmation or cancellation.",
 		Defaults:  listens("order", "127.0.0.1:8091"),
-		Keys:      slices.Concat(orderKeys(), addressKeys()),
+		Keys:      slices.Concat(orderKeys(), addressKeys(), storeKeys()),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
@@ -29,7 +29,9 @@ func Order() service.Program {
 			if err != nil {
 				return err
 			}
-			keep(rt, s.Store)
+			if err := keep(rt, s.Store); err != nil {
+				return err
+			}
 			payment, err := caller(rt, own.Transport, "payment")
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package programs
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/config"
@@ -16,7 +17,7 @@ func Payment() service.Program {
 		Service:   queues.Payment,
 		About:     "paymentd authorises, captures, voids and refunds payments.",
 		Defaults:  listens("payment", "127.0.0.1:8093"),
-		Keys:      paymentKeys(),
+		Keys:      slices.Concat(paymentKeys(), storeKeys()),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
@@ -29,7 +30,9 @@ func Payment() service.Program {
 			if err != nil {
 				return err
 			}
-			keep(rt, s.Store)
+			if err := keep(rt, s.Store, s.Memories()...); err != nil {
+				return err
+			}
 			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Handlers)
 			return serve(rt, methods("payment")...)
 		},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/notify"
 	"github.com/leveretmq/leveret/pkg/shop/store"
@@ -21,15 +22,35 @@ func All() []service.Program {
 // Keys returns the settings that these programs have in addition to the common ones. Each program accepts the keys of
 // the others, so that all can read the same file.
 func Keys() []config.Key {
-	return slices.Concat(addressKeys(), authKeys(), gatewayKeys(), orderKeys(), paymentKeys(), userKeys())
+	return slices.Concat(addressKeys(), authKeys(), gatewayKeys(), orderKeys(), paymentKeys(), storeKeys(), userKeys())
 }
 
-// keep closes a store when the program shuts down, and includes it in /readyz.
-func keep(rt *service.Runtime, s *store.Store) {
+// storeKeys returns the key that says for how long the services remember what they have handled.
+func storeKeys() []config.Key {
+	return []config.Key{{
+		Name: "store.retention", Type: config.Duration, Default: "168h",
+		Usage: "how long idempotency keys and the like are remembered; at least an hour, which all retries take less than",
+	}}
+}
+
+// keep closes a store when the program shuts down, includes it in /readyz, and lets it forget what is older than
+// store.retention.
+func keep(rt *service.Runtime, s *store.Store, more ...store.Memory) error {
 	rt.Close("store", s.Close)
 	rt.Ready("store", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:contextcheck // a check has none
 		defer cancel()
 		return s.Ping(ctx)
 	})
+	var own struct {
+		Retention time.Duration `config:"retention"`
+	}
+	if err := rt.Decode("store", &own); err != nil {
+		return err
+	}
+	if own.Retention < time.Hour {
+		return leveret.Errorf(leveret.InvalidArgument, "store.retention is %v; it must be at least 1h, so that it outlasts all retries", own.Retention)
+	}
+	rt.Go("retention", func(ctx context.Context) error { return s.Forget(ctx, rt.Logger, own.Retention, more...) })
+	return nil
 }

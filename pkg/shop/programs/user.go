@@ -16,7 +16,7 @@ func User() service.Program {
 		Service:   queues.User,
 		About:     "userd knows the customers: who they are, and that they are.",
 		Defaults:  listens("user", "127.0.0.1:8094"),
-		Keys:      slices.Concat(userKeys(), addressKeys()),
+		Keys:      slices.Concat(userKeys(), addressKeys(), storeKeys()),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
@@ -29,7 +29,9 @@ func User() service.Program {
 			if err != nil {
 				return err
 			}
-			keep(rt, s.Store)
+			if err := keep(rt, s.Store); err != nil {
+				return err
+			}
 			auth, err := caller(rt, own.Transport, "auth")
 			if err != nil {
 				return err

@@ -19,7 +19,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     attempt     INTEGER NOT NULL,
     redelivered INTEGER NOT NULL,
     handled_at  INTEGER NOT NULL
-) STRICT`
+) STRICT;
+CREATE INDEX IF NOT EXISTS deliveries_by_age ON deliveries (handled_at)`
 
 // RecordDelivery records in tx, the transaction of its effect, that the message in ctx was handled. A message that is
 // handled again is recorded again, so that the rows show how often messages were redelivered. Outside a handler,

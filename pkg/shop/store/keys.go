@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS idempotency_keys (
     result  TEXT NOT NULL,
     used_at INTEGER NOT NULL,
     PRIMARY KEY (scope, key)
-) STRICT, WITHOUT ROWID`
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idempotency_keys_by_age ON idempotency_keys (used_at)`
 
 // ErrKeyReused means that an idempotency key was already used for a different request.
 var ErrKeyReused = leveret.NewError(leveret.AlreadyExists, "idempotency_key_reused",
