@@ -454,7 +454,7 @@ func TestDrainDelay(t *testing.T) {
 			status, _ := r.get(t, "/readyz")
 			require.Equal(t, 503, status)
 		}
-		kept.ask(t, "/")
+		kept.send(t, "/")
 		answer, body := kept.receive(t)
 		require.Equal(t, "hello", body)
 		require.Equal(t, leaving, answer.Close)
