@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// patience is for what takes seconds on an idle machine.
+const patience = 2 * time.Minute
+
 // owned is what an owner reports about its node.
 type owned struct {
 	URL, Management string
