@@ -12,6 +12,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // Nothing waits forever for a broker that keeps connections open and does not answer.
@@ -47,4 +49,37 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	defer cancel()
 	_ = client.Close(closing) // what was sent may never be confirmed
 	require.NoError(t, conn.Close(closing))
+}
+
+// A service that is killed after it has dead-lettered an order, and before the ack, does so again when it is back.
+func TestDemoCountsAnOrderThatIsDeadLetteredTwiceOnce(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	d := &demonstration{
+		app:    &cli.App{IO: &term.Streams{Err: io.Discard}},
+		system: &system{url: leverettest.Broker(t)}, patience: time.Minute,
+	}
+	conn, client, err := d.connect(ctx)
+	require.NoError(t, err)
+	defer func() {
+		require.NoError(t, client.Close(ctx))
+		require.NoError(t, conn.Close(ctx))
+	}()
+	channel, err := conn.Rabbit().Channel(ctx)
+	require.NoError(t, err)
+	const letters = "order.place.dlq"
+	_, err = channel.QueueDeclare(letters, true, false, false, false, rabbit.Table{"x-queue-type": "quorum"})
+	require.NoError(t, err)
+	publisher := rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{})
+	for _, id := range []string{"1", "2", "1"} {
+		require.NoError(t, publisher.Publish(ctx, &rabbit.Publication{RoutingKey: letters, Mandatory: true, Publishing: rabbit.Publishing{
+			MessageId: id, Headers: rabbit.Table{"leveret-error-code": "invalid_argument"},
+		}}))
+	}
+	require.NoError(t, publisher.Close(ctx))
+	ids, codes, err := d.deadLetters(ctx, conn)
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"1": true, "2": true}, ids)
+	require.Equal(t, map[string]int{"invalid_argument": 2}, codes)
 }
