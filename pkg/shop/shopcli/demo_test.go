@@ -289,7 +289,7 @@ func TestDemoOnARunningBroker(t *testing.T) {
 // A ledger that cannot fail proves nothing: what is wrong in a store must show.
 func TestDemoSeesWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	c := command(t, "demo", "--orders", "150", "--timeout", "12s")
+	c := command(t, "demo", "--orders", "60", "--timeout", "12s")
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
 	var pid int

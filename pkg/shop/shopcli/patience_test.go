@@ -3,15 +3,18 @@ package shopcli
 import (
 	"context"
 	"io"
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
-	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -20,12 +23,16 @@ import (
 func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+	address, err := url.Parse(leverettest.Broker(t))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = b.Close(context.Background()) })
+	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	between := toxiproxy.NewProxy(server, "broker", "127.0.0.1:0", address.Host)
+	require.NoError(t, between.Start())
+	t.Cleanup(between.Stop)
+	address.Host = between.Listen
 	d := &demonstration{
 		app:    &cli.App{IO: &term.Streams{Err: io.Discard}},
-		system: &system{broker: b, url: b.URL()}, patience: time.Minute,
+		system: &system{url: address.String()}, patience: time.Minute,
 	}
 	conn, client, err := d.connect(ctx)
 	require.NoError(t, err)
@@ -33,7 +40,8 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	require.NoError(t, err)
 	direct := orders[slices.IndexFunc(orders, func(o placement) bool { return o.direct })]
 
-	require.NoError(t, b.Pause())
+	_, err = between.Toxics.AddToxicJson(strings.NewReader(`{"name": "silence", "type": "timeout", "attributes": {"timeout": 0}}`))
+	require.NoError(t, err)
 	d.patience = 50 * time.Millisecond
 	_, _, err = d.placeOne(ctx, client, direct)
 	require.ErrorIs(t, err, errNoAnswer)
@@ -44,7 +52,7 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	_, _, err = d.connect(ctx)
 	require.ErrorIs(t, err, errNoAnswer)
 
-	require.NoError(t, b.Resume())
+	require.NoError(t, between.Toxics.RemoveToxic(ctx, "silence"))
 	closing, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	_ = client.Close(closing) // what was sent may never be confirmed
