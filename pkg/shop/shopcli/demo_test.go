@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,10 +82,21 @@ func command(t *testing.T, args ...string) *commandLine {
 // requireNoTrace waits until the process has left no folder and no process behind.
 func (c *commandLine) requireNoTrace(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		left, err := os.ReadDir(c.temp)
-		return err == nil && len(left) == 0 && len(c.processes(t)) == 0
-	}, patience, 50*time.Millisecond, "left: %v, %v", c.temp, c.processes(t))
+	left := func() (files []string) {
+		_ = filepath.WalkDir(c.temp, func(path string, _ fs.DirEntry, _ error) error {
+			if path != c.temp {
+				files = append(files, path)
+			}
+			return nil
+		})
+		return files
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("left: %v, %v\n%s", left(), c.processes(t), c.err)
+		}
+	}()
+	require.Eventually(t, func() bool { return len(left()) == 0 && len(c.processes(t)) == 0 }, patience, 50*time.Millisecond)
 }
 
 // processes lists those that have the temporary folder in their environment or their arguments.
