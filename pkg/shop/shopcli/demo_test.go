@@ -76,6 +76,11 @@ func command(t *testing.T, args ...string) *commandLine {
 	c.Dir = temp
 	c.Stdout, c.Stderr = c.out, c.err
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%v wrote\n%s%s", args, c.out, c.err)
+		}
+	})
 	return c
 }
 
@@ -93,7 +98,7 @@ func (c *commandLine) requireNoTrace(t *testing.T) {
 	}
 	defer func() {
 		if t.Failed() {
-			t.Logf("left: %v, %v\n%s", left(), c.processes(t), c.err)
+			t.Logf("left: %v, %v", left(), c.processes(t))
 		}
 	}()
 	require.Eventually(t, func() bool { return len(left()) == 0 && len(c.processes(t)) == 0 }, patience, 50*time.Millisecond)
