@@ -1,29 +1,29 @@
 package docs_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/shop/shopcli"
 )
 
 // TestCommandsExist: every command of leveret in a block of shell is one, its flags are among the command's, and their
 // values can be read. Targets of make are in the Makefile.
 func TestCommandsExist(t *testing.T) {
 	t.Parallel()
-	binary := filepath.Join(t.TempDir(), "leveret")
-	said, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, root+"/cmd/leveret").CombinedOutput()
-	require.NoError(t, err, string(said))
 	targets := read(t, "Makefile")
 
 	for _, wrong := range [][]string{{"no-such"}, {"dlq", "no-such"}, {"send", "order.place", "--no-such"}, {"dlq", "replay", "q", "--limit", "x"}} {
-		require.Error(t, wrongWith(t.Context(), binary, wrong), "this test would not notice leveret %s", strings.Join(wrong, " "))
+		require.Error(t, wrongWith(t.Context(), wrong), "this test would not notice leveret %s", strings.Join(wrong, " "))
 	}
 
 	checked := 0
@@ -33,7 +33,7 @@ func TestCommandsExist(t *testing.T) {
 			for line := range strings.Lines(strings.ReplaceAll(b[1], "\\\n", " ")) {
 				for _, words := range invocations(line) {
 					if args, ours := ofLeveret(words); ours {
-						require.NoError(t, wrongWith(t.Context(), binary, args), "%s: leveret %s", page, strings.Join(args, " "))
+						require.NoError(t, wrongWith(t.Context(), args), "%s: leveret %s", page, strings.Join(args, " "))
 						checked++
 					}
 					if len(words) > 1 && words[0] == "make" {
@@ -48,17 +48,22 @@ func TestCommandsExist(t *testing.T) {
 
 // wrongWith returns what is wrong with the arguments of a command. It asks for the help with everything else as it
 // stands on the page: flags are read before the help is shown.
-func wrongWith(ctx context.Context, binary string, args []string) error {
-	said, err := exec.CommandContext(ctx, binary, append(slices.Clone(args), "--help")...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, said)
+func wrongWith(ctx context.Context, args []string) error {
+	var out, errs bytes.Buffer
+	code := cli.Run(ctx, cli.Config{ // as cmd/leveret does
+		Catalog: shopcli.Catalog, Name: "leveret", Args: append(slices.Clone(args), "--help"), Extra: shopcli.Commands(),
+		Streams: &term.Streams{In: strings.NewReader(""), Out: &out, Err: &errs},
+	})
+	said := out.String()
+	if code != cli.ExitOK {
+		return fmt.Errorf("exit code %d: %s%s", code, said, &errs)
 	}
-	if !strings.Contains(string(said), " COMMAND --help for more about a command") {
+	if !strings.Contains(said, " COMMAND --help for more about a command") {
 		return nil
 	}
 	// The help is that of the nearest command there is: where that one only has subcommands, a word that is none would go
 	// unseen.
-	_, usage, _ := strings.Cut(string(said), "\nUsage:\n")
+	_, usage, _ := strings.Cut(said, "\nUsage:\n")
 	known := strings.Fields(usage)[1:]
 	for i, arg := range args {
 		if strings.HasPrefix(arg, "-") {

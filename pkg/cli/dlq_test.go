@@ -14,13 +14,13 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
-	bury(t, url, "oven.bake", 1300, "not_found", `{"n":%d}`)
-	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl", "--where", "payload.n in [3, 1200, 1250]", "--limit", "2")
+	bury(t, url, "oven.bake", 1003, "not_found", `{"n":%d}`)
+	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl", "--where", "payload.n in [3, 1001, 1002]", "--limit", "2")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
 	require.Equal(t, "showing 2 of 3; --limit shows more\n", c.err.String())
 	lines := c.out.lines()
 	require.Len(t, lines, 2)
-	for i, n := range []int{3, 1200} {
+	for i, n := range []int{3, 1001} {
 		var letter struct {
 			N       int
 			Payload struct{ N int }
@@ -29,18 +29,18 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 		require.Equal(t, n, letter.N)
 		require.Equal(t, n, letter.Payload.N)
 	}
-	for _, which := range []string{"not_found-1200", "1200"} {
+	for _, which := range []string{"not_found-1001", "1001"} {
 		c := kitchenAt(t, url, "dlq", "show", "oven.bake", which, "-o", "jsonl")
 		require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-		require.Contains(t, c.out.String(), `{"n":1200,"id":"not_found-1200",`)
+		require.Contains(t, c.out.String(), `{"n":1001,"id":"not_found-1001",`)
 	}
-	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--where", "payload.n > 1300")
+	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--where", "payload.n > 1003")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
-	require.Equal(t, "none of 1300 dead letters matches --where\n", c.err.String())
+	require.Equal(t, "none of 1003 dead letters matches --where\n", c.err.String())
 	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--limit", "1")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
-	require.Contains(t, c.err.String(), "oven.bake has 1300 dead letters; only the first 1000 were read. --limit reads more, --where reads all\n")
-	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "1301")
+	require.Contains(t, c.err.String(), "oven.bake has 1003 dead letters; only the first 1000 were read. --limit reads more, --where reads all\n")
+	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "1004")
 	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
-	require.Contains(t, c.err.String(), `oven.bake has no dead letter "1301"; it has 1300`)
+	require.Contains(t, c.err.String(), `oven.bake has no dead letter "1004"; it has 1003`)
 }

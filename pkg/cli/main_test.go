@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 )
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
+	testmain.Waiting()
 	testscript.Main(leakChecked{m}, map[string]func(){"kitchen": func() { os.Exit(kitchen()) }})
 }
 

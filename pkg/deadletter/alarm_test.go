@@ -13,16 +13,31 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A broker with a memory alarm stops reading from connections that publish. A replay then waits; reading dead letters
-// and consuming over the same leveret.Conn go on.
-func TestAlarmStopsOnlyTheReplay(t *testing.T) {
+// TestNodeInTrouble has a node of its own, which is given a memory alarm first, and killed then.
+func TestNodeInTrouble(t *testing.T) { //nolint:tparallel // its parts share the node
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
-	b := on(t, node.URL())
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, *devbroker.Broker)
+	}{{"an alarm stops only the replay", alarmStopsOnlyTheReplay}, {"its death loses nothing", killedBrokerLosesNothing}} {
+		t.Run(part.name, func(t *testing.T) { part.test(t, node) })
+	}
+}
+
+// A broker with a memory alarm stops reading from connections that publish. A replay then waits; reading dead letters
+// and consuming over the same leveret.Conn go on.
+func alarmStopsOnlyTheReplay(t *testing.T, node *devbroker.Broker) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	url, err := node.VHost(ctx, "alarm")
+	require.NoError(t, err)
+	b := on(t, url)
 	const other = "order.place"
 	b.declare(names.Work("order", topology.Exchange{Name: names.CommandExchange("order"), Type: topology.Direct}, other, other))
 	b.bury(queue, 20, nil)
@@ -31,7 +46,7 @@ func TestAlarmStopsOnlyTheReplay(t *testing.T) {
 
 	_, err = node.Ctl(ctx, "set_vm_memory_high_watermark", "0.0001")
 	require.NoError(t, err)
-	conn := b.dial(node.URL())
+	conn := b.dial(url)
 	store := deadletter.New(conn)
 	type outcome struct {
 		deadletter.Result

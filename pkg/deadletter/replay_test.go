@@ -265,14 +265,11 @@ func TestLostConnectionLosesNothing(t *testing.T) {
 	b.checkNothingIsLost(result, 500)
 }
 
-func TestKilledBrokerLosesNothing(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
+	t.Helper()
+	url, err := node.VHost(t.Context(), "death")
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
-	b := on(t, node.URL())
+	b := on(t, url)
 	b.bury(queue, 300, nil)
 	n := 0
 	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
@@ -281,7 +278,7 @@ func TestKilledBrokerLosesNothing(t *testing.T) {
 		}
 	}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
-	require.NoError(t, node.Start(ctx))
+	require.NoError(t, node.Start(b.ctx))
 	b.checkNothingIsLost(result, 300)
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
@@ -37,8 +38,12 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	testmain.Waiting()
 	goleak.VerifyTestMain(m)
 }
+
+// patience is for what takes seconds on an idle machine.
+const patience = 2 * time.Minute
 
 // owned is what an owner reports about its node.
 type owned struct {

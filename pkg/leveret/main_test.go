@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
 // TestMain runs the tests, or what a test has started this binary again for.
@@ -12,5 +14,6 @@ func TestMain(m *testing.M) {
 	if r := roles[os.Getenv(processRole)]; r != nil {
 		os.Exit(play(r))
 	}
+	testmain.Waiting()
 	goleak.VerifyTestMain(m)
 }

@@ -206,14 +206,11 @@ func TestCalledAgainIsUnknown(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// TestStoppedBrokerIsUnknown: the broker goes while the request is being handled.
-func TestStoppedBrokerIsUnknown(t *testing.T) {
-	t.Parallel()
+// stoppedBrokerIsUnknown: the broker goes while the request is being handled.
+func stoppedBrokerIsUnknown(t *testing.T, node *devbroker.Broker) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = node.Close(context.WithoutCancel(ctx)) })
 	b := &bench{t: t, ctx: ctx, url: node.URL(), log: logger(t)}
 	ask := leveret.NewRequest[thing, answer]("a.ask", leveret.Timeout(time.Minute))
 	began, release := make(chan struct{}, 1), make(chan struct{})
@@ -233,7 +230,7 @@ func TestStoppedBrokerIsUnknown(t *testing.T) {
 	requireUnknown(t, receive(t, errs), leveret.Unavailable, false)
 	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	_, err = ask.Call(short, client, thing{})
+	_, err := ask.Call(short, client, thing{})
 	requireNotHandled(t, err, leveret.DeadlineExceeded)
 	require.ErrorIs(t, err, leveret.ErrNotConnected)
 }

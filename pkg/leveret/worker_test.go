@@ -567,15 +567,23 @@ func TestReconnect(t *testing.T) {
 	require.Zero(t, foreign.count("a.do.dlq"))
 }
 
-// TestTheBrokersLimitShrinks: a failed message that has become too large to publish is dead-lettered by the broker
-// itself.
-func TestTheBrokersLimitShrinks(t *testing.T) {
+// TestNodeInTrouble has a node of its own, whose limit shrinks first, and which stops then.
+func TestNodeInTrouble(t *testing.T) { //nolint:tparallel // its parts share the node
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) }()
+	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
+	t.Run("its limit shrinks", func(t *testing.T) { brokersLimitShrinks(t, node) })
+	t.Run("it stops", func(t *testing.T) { stoppedBrokerIsUnknown(t, node) })
+}
+
+// brokersLimitShrinks: a failed message that has become too large to publish is dead-lettered by the broker itself.
+func brokersLimitShrinks(t *testing.T, node *devbroker.Broker) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	do := leveret.NewCommand[thing]("a.do", quick)
 	h := &handling{&bench{t, ctx, node.URL(), logger(t)}, do, leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))}
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{node.URL()}})

@@ -1,9 +1,12 @@
 package rabbit_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -126,10 +129,8 @@ func TestNothingIsLostWithTheNode(t *testing.T) { //nolint:tparallel // its part
 	t.Cleanup(func() { closing(t, node) })
 
 	conn, books, stop := load(t, node.URL())
-	// RabbitMQ 3.10 takes some time to write down that there is a new quorum queue; until then it does not survive.
-	for began := time.Now(); time.Since(began) < 3*time.Second; {
-		books.progress(t, 100)
-	}
+	requireRemembered(t, node, "q")
+	books.progress(t, 100)
 	require.NoError(t, node.Kill())
 	require.NoError(t, node.Start(within(t)))
 	books.progress(t, 500)
@@ -215,6 +216,20 @@ func TestNothingIsLostWithTheNode(t *testing.T) { //nolint:tparallel // its part
 		_, received, _ := books.counts()
 		require.Equal(t, 4, received)
 	})
+}
+
+// requireRemembered waits until a node has written down that there is a quorum queue in its default virtual host. RabbitMQ
+// 3.10 takes some time for that, and until then the queue does not survive.
+func requireRemembered(t *testing.T, node *devbroker.Broker, queue string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		names, err := filepath.Glob(filepath.Join(node.About().Dir, "data", "*", "quorum", "*", "names.dets"))
+		if err != nil || len(names) != 1 {
+			return false
+		}
+		text, err := os.ReadFile(names[0])
+		return err == nil && bytes.Contains(text, []byte("%2F_"+queue))
+	}, 60*time.Second, 20*time.Millisecond)
 }
 
 // requireBlocked publishes until the broker has said that it takes nothing, and then until a publish knows.

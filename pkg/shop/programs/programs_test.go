@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
+	testmain.Waiting()
 	goleak.VerifyTestMain(m)
 }
 

@@ -2,6 +2,8 @@ package shopcli
 
 import (
 	"cmp"
+	"fmt"
+	"math/rand/v2"
 	"net"
 
 	"github.com/leveretmq/leveret/pkg/shop/programs"
@@ -33,7 +35,7 @@ func chooseAddresses(usual bool) (map[string]map[string]string, error) {
 			}
 			if l == nil {
 				var err error
-				if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil { //nolint:noctx // does not block
+				if l, err = listenAnywhere(); err != nil {
 					return nil, err
 				}
 			}
@@ -43,6 +45,25 @@ func chooseAddresses(usual bool) (map[string]map[string]string, error) {
 		chosen[p.Service.Name()] = addresses
 	}
 	return chosen, nil
+}
+
+// Ports are chosen below the range that Linux (from 32768) and macOS (from 49152) use for outgoing connections. Otherwise,
+// one of those could take a service's port before the service is back.
+const (
+	firstPort = 10000
+	lastPort  = 15999
+)
+
+// listenAnywhere listens at a free port of 127.0.0.1.
+func listenAnywhere() (l net.Listener, err error) {
+	for range 200 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // does not block
+		if err == nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("no free port between %d and %d on 127.0.0.1: %w", firstPort, lastPort, err)
 }
 
 // peers returns the section of the settings that says where services call each other.

@@ -50,7 +50,7 @@ func (c *comparison) startReceivers(
 		return nil, err
 	}
 	r := &receivers{system: c.system, handler: handler, broker: broker, delay: delay, dir: dir}
-	ports, err := freeAddresses(ctx, 2*receiverCount)
+	ports, err := freeAddresses(2 * receiverCount)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (c *comparison) startReceivers(
 }
 
 // freeAddresses returns addresses at which nothing listens.
-func freeAddresses(ctx context.Context, n int) ([]string, error) {
+func freeAddresses(n int) ([]string, error) {
 	var all []string
 	var taken []net.Listener // until all are chosen, so that none is chosen twice
 	defer func() {
@@ -73,7 +73,7 @@ func freeAddresses(ctx context.Context, n int) ([]string, error) {
 		}
 	}()
 	for range n {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		l, err := listenAnywhere()
 		if err != nil {
 			return nil, err
 		}

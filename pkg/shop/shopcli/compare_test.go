@@ -148,7 +148,7 @@ func TestCompareIsInterrupted(t *testing.T) {
 			}
 		}
 		return running == 2
-	}, time.Minute, 20*time.Millisecond, "%s", c.err)
+	}, patience, 20*time.Millisecond, "%s", c.err)
 	require.NoError(t, c.Process.Signal(syscall.SIGINT))
 	require.Equal(t, 130, c.exitCode(t), "%s", c.err)
 	require.Empty(t, c.out.String())

@@ -175,8 +175,10 @@ func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (id
 			return nil, nil, err
 		}
 		_, err = letters.Peek(ctx, work, n, func(l *deadletter.Letter) bool {
-			ids[l.ID] = true
-			codes[l.Code]++
+			if !ids[l.ID] { // one may be there twice, if a service was killed just before it acked
+				ids[l.ID] = true
+				codes[l.Code]++
+			}
 			return true
 		})
 		if err != nil {

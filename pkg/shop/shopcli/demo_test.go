@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +24,9 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
+
+// patience is for what takes seconds on an idle machine.
+const patience = 3 * time.Minute
 
 // A commandLine is the CLI as a process.
 type commandLine struct {
@@ -73,16 +77,32 @@ func command(t *testing.T, args ...string) *commandLine {
 	c.Dir = temp
 	c.Stdout, c.Stderr = c.out, c.err
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%v wrote\n%s%s", args, c.out, c.err)
+		}
+	})
 	return c
 }
 
 // requireNoTrace waits until the process has left no folder and no process behind.
 func (c *commandLine) requireNoTrace(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		left, err := os.ReadDir(c.temp)
-		return err == nil && len(left) == 0 && len(c.processes(t)) == 0
-	}, 20*time.Second, 50*time.Millisecond, "left: %v, %v", c.temp, c.processes(t))
+	left := func() (files []string) {
+		_ = filepath.WalkDir(c.temp, func(path string, _ fs.DirEntry, _ error) error {
+			if path != c.temp {
+				files = append(files, path)
+			}
+			return nil
+		})
+		return files
+	}
+	defer func() {
+		if t.Failed() {
+			t.Logf("left: %v, %v", left(), c.processes(t))
+		}
+	}()
+	require.Eventually(t, func() bool { return len(left()) == 0 && len(c.processes(t)) == 0 }, patience, 50*time.Millisecond)
 }
 
 // processes lists those that have the temporary folder in their environment or their arguments.
@@ -180,7 +200,7 @@ func TestDemoThatIsInterruptedLeavesNothing(t *testing.T) {
 	c := command(t, "demo")
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, patience, 10*time.Millisecond)
 	// What a terminal's Ctrl-C does: the signal goes to the whole group.
 	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
 	require.Equal(t, 130, c.exitCode(t), c.err.String())
@@ -191,7 +211,7 @@ func TestDemoThatIsKilledLeavesNothing(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo")
 	require.NoError(t, c.Start())
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "paymentd is ready") }, patience, 10*time.Millisecond)
 	require.NoError(t, c.Process.Kill())
 	_ = c.Wait()
 	c.requireNoTrace(t)
@@ -215,7 +235,7 @@ func TestDemoWhoseNodeDies(t *testing.T) {
 	t.Parallel()
 	c := command(t, "demo", "--orders", "5000", "--timeout", "1ms", "-o", "json")
 	require.NoError(t, c.Start())
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "draining the services") }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "draining the services") }, patience, 10*time.Millisecond)
 	c.killNode(t, filepath.Join(c.temp, "leveret-*"))
 	require.Equal(t, 7, c.exitCode(t), c.err.String())
 	require.Contains(t, c.err.String(), `"message":"RabbitMQ has ended"`)
@@ -242,7 +262,7 @@ func TestDemoWhoseServiceEnds(t *testing.T) {
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
 	placing := func() bool { return strings.Contains(c.err.String(), "they place 5000 orders") }
-	require.Eventually(t, placing, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, placing, patience, 10*time.Millisecond)
 	found := regexp.MustCompile(`orderd is ready after \S+ \(process (\d+)\)`).FindStringSubmatch(c.err.String())
 	require.NotNil(t, found, c.err.String())
 	pid, err := strconv.Atoi(found[1])
@@ -287,7 +307,7 @@ func TestDemoOnARunningBroker(t *testing.T) {
 // A ledger that cannot fail proves nothing: what is wrong in a store must show.
 func TestDemoSeesWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	c := command(t, "demo", "--orders", "150", "--timeout", "12s")
+	c := command(t, "demo", "--orders", "60", "--timeout", "12s")
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
 	var pid int
@@ -302,7 +322,7 @@ func TestDemoSeesWhatIsWrong(t *testing.T) {
 			stores = filepath.Dir(all[0])
 		}
 		return pid != 0 && stores != ""
-	}, time.Minute, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	chargeTwice(t, filepath.Join(stores, "payment.db"))
 	require.Equal(t, 1, c.exitCode(t), c.err.String())
 	require.Regexp(t, `charged twice +1 +must be 0: [0-9a-f-]{36}`, c.out.String())
@@ -324,7 +344,7 @@ func chargeTwice(t *testing.T, path string) {
 		}
 		n, err := done.RowsAffected()
 		return err == nil && n == 1
-	}, time.Minute, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 }
 
 func TestDemoUsage(t *testing.T) {
@@ -368,11 +388,11 @@ func TestDev(t *testing.T) {
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())
 	ready := regexp.MustCompile(`(?m)^payment +\| .*msg=ready`)
-	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, patience, 10*time.Millisecond, "%s%s", c.out, c.err)
 
 	// Once all are ready, it says where the REST API is, and then it answers.
 	rest := regexp.MustCompile(`(?m)^  curl -s (http://\S+)/users `)
-	require.Eventually(t, func() bool { return rest.MatchString(c.err.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	require.Eventually(t, func() bool { return rest.MatchString(c.err.String()) }, patience, 10*time.Millisecond, "%s%s", c.out, c.err)
 	require.Len(t, regexp.MustCompile(`(?m)^\w+ +\| .*msg=ready `).FindAllString(c.out.String(), -1), 7)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, rest.FindStringSubmatch(c.err.String())[1]+"/openapi.json", nil)
 	require.NoError(t, err)
@@ -398,7 +418,7 @@ func TestDev(t *testing.T) {
 	}
 	require.NotZero(t, pid)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-	require.Eventually(t, func() bool { return len(ready.FindAllString(c.out.String(), -1)) == 2 }, 30*time.Second, 10*time.Millisecond, "%s", c.out)
+	require.Eventually(t, func() bool { return len(ready.FindAllString(c.out.String(), -1)) == 2 }, patience, 10*time.Millisecond, "%s", c.out)
 	require.Contains(t, c.out.String(), "ended (signal: killed); restarting it")
 
 	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
@@ -428,13 +448,13 @@ func TestDevWhoseNodeDies(t *testing.T) {
 	c := command(t, "dev")
 	require.NoError(t, c.Start())
 	ready := regexp.MustCompile(`(?m)^order +\| .*msg=ready`)
-	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, patience, 10*time.Millisecond, "%s%s", c.out, c.err)
 	c.killNode(t, filepath.Join(c.temp, "leveret-*"))
 	connected := regexp.MustCompile(`(?m)^order +\| .*msg=connected`)
 	before := len(connected.FindAllString(c.out.String(), -1))
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "RabbitMQ answers again") }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "RabbitMQ answers again") }, patience, 10*time.Millisecond, "%s%s", c.out, c.err)
 	require.Contains(t, c.err.String(), "RabbitMQ has ended; restarting it")
-	require.Eventually(t, func() bool { return len(connected.FindAllString(c.out.String(), -1)) >= before+2 }, time.Minute, 10*time.Millisecond, "%s", c.out)
+	require.Eventually(t, func() bool { return len(connected.FindAllString(c.out.String(), -1)) >= before+2 }, patience, 10*time.Millisecond, "%s", c.out)
 
 	folders, err := filepath.Glob(filepath.Join(c.temp, "leveret-*"))
 	require.NoError(t, err)
@@ -462,7 +482,7 @@ func TestDevKeepsItsData(t *testing.T) {
 		require.NoError(t, c.Start())
 		for _, service := range []string{"order", "payment", "inventory"} {
 			ready := regexp.MustCompile(`(?m)^` + service + ` +\| .*msg=ready`)
-			require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, time.Minute, 10*time.Millisecond, "%s%s", c.out, c.err)
+			require.Eventually(t, func() bool { return ready.MatchString(c.out.String()) }, patience, 10*time.Millisecond, "%s%s", c.out, c.err)
 		}
 		require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
 		require.Equal(t, 0, c.exitCode(t), c.err.String())

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/shop/shopcli"
 	"github.com/leveretmq/leveret/queues"
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCLI) != "" {
 		os.Exit(asMain())
 	}
+	testmain.Waiting()
 	goleak.VerifyTestMain(m)
 }
 

@@ -3,8 +3,11 @@ package shopcli
 import (
 	"bytes"
 	"context"
+	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -125,5 +128,22 @@ func TestOrdersWaitForKills(t *testing.T) {
 		if c.kills < c.orders/10 {
 			require.Less(t, plan[c.kills-1].before, c.orders, "%v", c)
 		}
+	}
+}
+
+// A service comes back at its address, which no outgoing connection may have taken meanwhile.
+func TestAddressesAreNoneOfOutgoingConnections(t *testing.T) {
+	t.Parallel()
+	system, err := chooseAddresses(false)
+	require.NoError(t, err)
+	receivers, err := freeAddresses(4)
+	require.NoError(t, err)
+	for _, service := range system {
+		receivers = append(receivers, slices.Collect(maps.Values(service))...)
+	}
+	for _, address := range receivers {
+		at, err := netip.ParseAddrPort(address)
+		require.NoError(t, err)
+		require.Less(t, at.Port(), uint16(32768))
 	}
 }
