@@ -7,14 +7,10 @@ import (
 	"strconv"
 )
 
-// atOnce is how many tests of a package that waits run at once, at least. It is not more, because some of them start a
-// broker and seven services, and all want to be ready within a minute.
-const atOnce = 4
-
 // Waiting is for the TestMain of a package whose tests mostly wait: for a broker that starts, a message that comes back
 // later, a process that ends. By default Go runs as many tests at once as there are CPUs, which then are idle; from here
-// on it is four, unless there are more CPUs. The flag -parallel of `go test` overrides both. Call it before the flags
-// are parsed, which is what testing.M.Run does.
-func Waiting() {
-	_ = flag.Set("test.parallel", strconv.Itoa(max(atOnce, runtime.GOMAXPROCS(0)))) // known to every test binary
+// on it is n, unless there are more CPUs. The flag -parallel of `go test` overrides both. Call it before the flags are
+// parsed, which is what testing.M.Run does.
+func Waiting(n int) {
+	_ = flag.Set("test.parallel", strconv.Itoa(max(n, runtime.GOMAXPROCS(0)))) // known to every test binary
 }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
-	testmain.Waiting()
+	testmain.Waiting(8)
 	testscript.Main(leakChecked{m}, map[string]func(){"kitchen": func() { os.Exit(kitchen()) }})
 }
 

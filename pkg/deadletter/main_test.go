@@ -9,6 +9,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testmain.Waiting()
+	testmain.Waiting(8)
 	goleak.VerifyTestMain(m)
 }

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	testmain.Waiting()
+	testmain.Waiting(8)
 	goleak.VerifyTestMain(m)
 }
 

@@ -14,6 +14,6 @@ func TestMain(m *testing.M) {
 	if r := roles[os.Getenv(processRole)]; r != nil {
 		os.Exit(play(r))
 	}
-	testmain.Waiting()
+	testmain.Waiting(8)
 	goleak.VerifyTestMain(m)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testmain.Waiting()
+	testmain.Waiting(8)
 	goleak.VerifyTestMain(m)
 }
 

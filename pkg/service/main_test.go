@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
-	testmain.Waiting()
+	testmain.Waiting(8)
 	goleak.VerifyTestMain(m)
 }
 

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCLI) != "" {
 		os.Exit(asMain())
 	}
-	testmain.Waiting()
+	testmain.Waiting(4)
 	goleak.VerifyTestMain(m)
 }
 
