@@ -189,8 +189,11 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 	var trailer metadata.MD
 	err := method.call(ctx, c.conn, m, grpc.Peer(&server), grpc.Trailer(&trailer))
 	by := trailer[nameIn(rpc.AnsweredBy)]
-	if len(by) > 0 {
+	switch {
+	case len(by) > 0:
 		m.AnsweredBy, _ = rpc.DecodeText(by[0]) // what cannot be read names nobody
+	case err == nil:
+		m.AnsweredBy = method.contract.Spec().Owner() + "@" + server.Addr.String()
 	}
 	s, ok := status.FromError(err)
 	switch {

@@ -38,7 +38,7 @@ func TestMetadataTravels(t *testing.T) {
 		m, reply, err := k.call(ctx, c, question{"x", 1}, leveret.MessageID(id), leveret.Conversation("talk "+id), leveret.Header("café", "crème"))
 		require.NoError(t, err)
 		require.Equal(t, question{"answered", 2}, reply)
-		require.Equal(t, "test@größe/1", m.AnsweredBy)
+		require.Equal(t, "test@"+address, m.AnsweredBy)
 		require.Equal(t, id, got.ID)
 		require.Equal(t, "talk "+id, got.ConversationID)
 		require.Equal(t, "caller", got.AppID)
@@ -156,24 +156,25 @@ func TestCallsAreBalanced(t *testing.T) {
 	gone := listen(t)
 	require.NoError(t, gone.Close())
 	a, b := listen(t), listen(t)
-	k.serve(t, a, echo, grpcrpc.ServerConfig{Instance: "a"})
-	doomed := k.serve(t, b, echo, grpcrpc.ServerConfig{Instance: "b"})
+	k.serve(t, a, echo, grpcrpc.ServerConfig{})
+	doomed := k.serve(t, b, echo, grpcrpc.ServerConfig{})
 	c := k.caller(t, gone.Addr().String(), a.Addr().String(), b.Addr().String())
+	atA, atB := "test@"+a.Addr().String(), "test@"+b.Addr().String()
 	answered := make(map[string]int)
 	call := func() {
 		m, _, err := k.call(t.Context(), c, question{})
 		require.NoError(t, err)
 		answered[m.AnsweredBy]++
 	}
-	for answered["test@a"] == 0 || answered["test@b"] == 0 {
+	for answered[atA] == 0 || answered[atB] == 0 {
 		call()
 	}
 	clear(answered)
 	for range 100 {
 		call()
 	}
-	require.InDelta(t, 50, answered["test@a"], 25, "gRPC begins anew with any of them when a connection comes or goes")
-	require.InDelta(t, 50, answered["test@b"], 25)
+	require.InDelta(t, 50, answered[atA], 25, "gRPC begins anew with any of them when a connection comes or goes")
+	require.InDelta(t, 50, answered[atB], 25)
 
 	var stopped atomic.Bool
 	var all sync.WaitGroup
@@ -186,7 +187,16 @@ func TestCallsAreBalanced(t *testing.T) {
 	for range 10 {
 		call()
 	}
-	require.Equal(t, map[string]int{"test@a": 10}, answered)
+	require.Equal(t, map[string]int{atA: 10}, answered)
+}
+
+// The handler has done its work; that its reply cannot be sent does not undo it.
+func TestReplyThatCannotBeSent(t *testing.T) {
+	t.Parallel()
+	k := newKitchen()
+	address := k.start(t, func(context.Context, question) (question, error) { return question{Do: "\xff"}, nil }, grpcrpc.ServerConfig{})
+	_, _, err := k.call(t.Context(), k.caller(t, address), question{})
+	requireRemote(t, err, leveret.Internal, leveret.ErrOutcomeUnknown)
 }
 
 func TestClosedCaller(t *testing.T) {
@@ -243,10 +253,12 @@ func TestForeignServer(t *testing.T) {
 	m, reply, err := k.call(t.Context(), c, question{"answer", 7}, leveret.MessageID("m1"))
 	require.NoError(t, err)
 	require.Equal(t, question{"m1", 7}, reply)
-	require.Empty(t, m.AnsweredBy)
+	require.Equal(t, "test@"+l.Addr().String(), m.AnsweredBy)
 	for code := leveret.Canceled; code <= leveret.Unauthenticated; code++ {
 		targets := []error{code}
-		if slices.Contains([]leveret.Code{leveret.Canceled, leveret.DeadlineExceeded, leveret.Unavailable}, code) {
+		if slices.Contains([]leveret.Code{
+			leveret.Canceled, leveret.DeadlineExceeded, leveret.Unavailable, leveret.Unknown, leveret.Internal, leveret.DataLoss,
+		}, code) {
 			targets = append(targets, leveret.ErrOutcomeUnknown)
 		}
 		_, _, err := k.call(t.Context(), c, question{"error", int64(code)})

@@ -50,13 +50,14 @@ func (e *endpoint) handler(fullMethod string, newRequest func() any, handle grpc
 	}
 }
 
-// answer names the instance that answers, in the trailer. So an error with the trailer is the server's, and one without
-// it may be the gRPC library's on the caller's side.
+// answer names the instance that answers with an error, in the trailer. So an error with the trailer is the handler's
+// or an interceptor's, and one without it may be the gRPC library's, on either side: it may have found that the reply of
+// a handler cannot be sent.
 func (e *endpoint) answer(ctx context.Context, reply any, err error) (any, error) {
-	_ = grpc.SetTrailer(ctx, e.answeredBy) // an error says that this is no call of gRPC
 	if err == nil {
 		return reply, nil
 	}
+	_ = grpc.SetTrailer(ctx, e.answeredBy) // an error says that this is no call of gRPC
 	if _, ok := status.FromError(err); !ok {
 		err = statusOf(err).Err()
 	}

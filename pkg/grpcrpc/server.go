@@ -31,8 +31,7 @@ import (
 
 // ServerConfig says how requests are served. The zero value of a field is its default.
 type ServerConfig struct {
-	// Instance identifies the process among those of its service: callers find it in Message.AnsweredBy. Default: host and
-	// process id.
+	// Instance identifies the process among those of its service: errors name it to callers. Default: host and process id.
 	Instance string
 	// TLS is used for every connection. Default: none.
 	TLS *tls.Config

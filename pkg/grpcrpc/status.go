@@ -61,8 +61,8 @@ func with(s *status.Status, detail protoadapt.MessageV1) *status.Status {
 }
 
 // problemOf returns the other side's error that a status holds. An answer of something that does not say that it is
-// Leveret may come from in between, such as a proxy: where its code allows that the request was sent on and handled, it
-// is a leveret.ErrOutcomeUnknown.
+// Leveret may come from in between, such as a proxy, or from the gRPC library, which could not send the reply of a
+// handler: where its code allows that the request was handled, it is a leveret.ErrOutcomeUnknown.
 func problemOf(s *status.Status, leverets bool) error {
 	problem := struct {
 		Code       leveret.Code             `json:"code"`
@@ -88,7 +88,7 @@ func problemOf(s *status.Status, leverets bool) error {
 	}
 	if !leverets && problem.Reason == "" {
 		switch s.Code() {
-		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.DataLoss:
 			problem.Reason = leveret.ReasonOutcomeUnknown
 		default:
 		}

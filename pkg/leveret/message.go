@@ -39,8 +39,8 @@ type Message struct {
 	// Reply is the answer to a request as JSON: set by the handler, and on the way back, for the caller. Over gRPC it is
 	// nil, and ReplyJSON returns the answer.
 	Reply []byte
-	// AnsweredBy is the service instance that answered a call: "payment@host/pid". It is empty where the other side did
-	// not say, and on all other messages.
+	// AnsweredBy is the service instance that answered a call: "payment@host/pid", or over gRPC "payment@10.0.0.7:9083".
+	// It is empty where the other side did not say, and on all other messages.
 	AnsweredBy string
 
 	Received
