@@ -106,7 +106,7 @@ func TestOverRabbitMQ(t *testing.T) {
 		return s.placed.Publish(ctx, client, order{id}, leveret.MessageID(id))
 	}}
 	c, err := compare.New(compare.Config{
-		Ways: []compare.Way{call, call.WithRetries(compare.Retries{}), command, event}, Source: measure.NewEffectReader(path),
+		Ways: []compare.Way{call, withRetries(call), command, event}, Source: measure.NewEffectReader(path),
 		Timeout: 30 * time.Second, Quiet: 100 * time.Millisecond, NewID: uuid.NewString,
 	})
 	require.NoError(t, err)

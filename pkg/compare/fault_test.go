@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/compare"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/measure"
+	"github.com/leveretmq/leveret/pkg/rpc"
 )
 
 // nothing is a fault that breaks nothing.
@@ -102,7 +102,7 @@ func TestDeadReceivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceivers()
 		plain := r.sync("sync", 10*time.Millisecond)
-		config := faked(r, plain, plain.WithRetries(compare.Retries{MaxWait: 100 * time.Millisecond}), r.queue("queue", 10*time.Millisecond))
+		config := faked(r, plain, withRetries(plain), r.queue("queue", 10*time.Millisecond))
 		config.Timeout = 12 * time.Second
 		var steps []string
 		config.Progress = func(p compare.Progress) {
@@ -233,55 +233,17 @@ func TestPassesEndWithTheirContext(t *testing.T) {
 	})
 }
 
-func TestRetries(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		errs    []error
-		want    error
-		tries   int
-		unknown bool
-	}{
-		"at once":        {nil, nil, 1, false},
-		"after some":     {[]error{leveret.ErrNotConnected, leveret.ErrOutcomeUnknown, leveret.Errorf(leveret.Internal, "oh"), errors.New("what")}, nil, 5, false},
-		"changes not":    {[]error{leveret.ErrNotConnected, leveret.Errorf(leveret.NotFound, "gone")}, leveret.NotFound, 2, false},
-		"perhaps before": {[]error{leveret.ErrOutcomeUnknown, leveret.Errorf(leveret.NotFound, "gone")}, leveret.NotFound, 2, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				var ids []string
-				way := compare.Way{Do: func(_ context.Context, id string) error {
-					ids = append(ids, id)
-					if len(ids) > len(c.errs) {
-						return nil
-					}
-					return c.errs[len(ids)-1]
-				}}
-				err := way.WithRetries(compare.Retries{}).Do(t.Context(), "7")
-				require.ErrorIs(t, err, c.want)
-				require.Equal(t, c.unknown, errors.Is(err, leveret.ErrOutcomeUnknown))
-				require.Equal(t, strings.Repeat("7", c.tries), strings.Join(ids, ""))
-			})
+// withRetries returns a way that asks again, as a caller does that knows its request to be idempotent.
+func withRetries(w compare.Way) compare.Way {
+	request := leveret.NewRequest[int, int]("fake.work", leveret.Idempotent())
+	once := w.Do
+	w.Name, w.Label, w.Retries = w.Name+"-retries", w.Label+" with retries", true
+	w.Do = func(ctx context.Context, id string) error {
+		return rpc.Call(ctx, &leveret.Message{Contract: request, ID: id}, func(ctx context.Context) error {
+			try, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			return once(try, id)
 		})
 	}
-}
-
-func TestRetriesEndAtTheDeadline(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
-		defer cancel()
-		began, tries := time.Now(), 0
-		hangs := compare.Way{Do: func(ctx context.Context, _ string) error {
-			if tries++; tries == 2 {
-				return leveret.RetryAfter(2*time.Second, leveret.ErrNotConnected)
-			}
-			<-ctx.Done()
-			return errors.Join(ctx.Err(), leveret.ErrOutcomeUnknown)
-		}}
-		err := hangs.WithRetries(compare.Retries{FirstWait: time.Nanosecond, MaxWait: time.Nanosecond}).Do(ctx, "7")
-		require.ErrorIs(t, err, leveret.ErrOutcomeUnknown)
-		require.Equal(t, 4500*time.Millisecond, time.Since(began).Truncate(time.Millisecond))
-		require.Equal(t, 4, tries) // for 1 s; at once, then a wait of 2 s; for 1 s; for what is left
-	})
+	return w
 }

@@ -22,7 +22,7 @@ func result(t *testing.T) *compare.Result {
 	r := newReceivers()
 	fast := r.sync("fast", 10*time.Millisecond)
 	fast.Protocol, fast.Connections = "none", func() int { return 7 }
-	c, err := compare.New(faked(r, fast, r.sync("slow", 20*time.Millisecond), fast.WithRetries(compare.Retries{}), r.queue("queue|", 49*time.Millisecond)))
+	c, err := compare.New(faked(r, fast, r.sync("slow", 20*time.Millisecond), withRetries(fast), r.queue("queue|", 49*time.Millisecond)))
 	require.NoError(t, err)
 	part := compare.Part{Handler: "nothing", Ways: c.Ways()}
 	part.Speed, err = c.Speed(t.Context(), compare.SpeedConfig{Rounds: 6, For: 200 * time.Millisecond, InFlight: []int{4}})
@@ -76,7 +76,7 @@ func TestResult(t *testing.T) {
 		require.NoError(t, r.Markdown(&page))
 		for _, want := range []string{
 			"## Handler: nothing\n", "### 200 a second\n", "### 4 in flight\n", "### Dead for 2 s (healed after 2.0 s)\n", "| Way fast | none | 7 |",
-			`| Way queue\| |`, "| Way fast | caller–receiver | 0 | 0 | 2 |", "not reached |", "not in time |", "| Way slow | 186 (", "| 2.00 (2.00–2.00) |",
+			`| Way queue\| |`, "| Way fast | caller–receiver | 0 | 0 | 2 |", "undisturbed |", "not in time |", "| Way slow | 186 (", "| 2.00 (2.00–2.00) |",
 		} {
 			require.Contains(t, page.String(), want)
 		}

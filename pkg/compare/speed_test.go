@@ -23,7 +23,7 @@ func TestSpeed(t *testing.T) {
 		r := newReceivers()
 		fast := r.sync("fast", 10*time.Millisecond)
 		config := faked(r, fast, r.sync("slow", 20*time.Millisecond), r.sync("same", 10*time.Millisecond),
-			fast.WithRetries(compare.Retries{}), r.queue("queue", 49*time.Millisecond))
+			withRetries(fast), r.queue("queue", 49*time.Millisecond))
 		var order []string
 		config.Progress = func(p compare.Progress) {
 			require.Equal(t, compare.Progress{Pass: "speed", Step: p.Step, Done: len(order), Of: 6 * 4 * 3}, p)

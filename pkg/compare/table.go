@@ -87,7 +87,7 @@ func (p *Part) bytesTables() []Table {
 const faultNote = "Lost: reported ok and never done. Twice: done more than once. Unexpected: done although reported as " +
 	"certainly not done. Recovered: done although the outcome was unknown. Longest wait: until the answer, or the effect " +
 	"where nobody waits for one. Normal again: from the end of the fault to the first second in which 95 % took no longer " +
-	"than usual; unknown if nothing was usual before. Times are in seconds."
+	"than usual; unknown if nothing was usual before, undisturbed if the fault reached no operation. Times are in seconds."
 
 var faultColumns = []string{
 	"way", "asked#", "ok#", "error#", "unknown#", "effects#", "lost#", "twice#", "unexpected#", "recovered#",
@@ -115,7 +115,7 @@ func (p *Part) faultTables() []Table {
 			normal = "unknown"
 		}
 		if row.disturbed() == 0 {
-			normal = "not reached"
+			normal = "undisturbed"
 		}
 		t.Rows = append(t.Rows, append(cells, median(row.LongestWait, 2), normal))
 	}

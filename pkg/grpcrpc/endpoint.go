@@ -2,7 +2,9 @@ package grpcrpc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -62,6 +64,15 @@ func (e *endpoint) answer(ctx context.Context, reply any, err error) (any, error
 		err = statusOf(err).Err()
 	}
 	return nil, err
+}
+
+// report logs an error that is a failure of this side.
+func (e *endpoint) report(ctx context.Context, m *leveret.Message, err error) {
+	code := leveret.CodeOf(err)
+	if code.HTTPStatus() >= http.StatusInternalServerError || errors.Is(err, leveret.ErrOutcomeUnknown) {
+		e.logger.WarnContext(ctx, "request answered with an error", "contract", m.Contract.Spec().Name, "message_id", m.ID,
+			"error", err, "code", code)
+	}
 }
 
 // message returns the message that a call carries, and the context in which it is handled.

@@ -67,7 +67,7 @@ func Unary[Q, R, PQ, PR any, MQ message[PQ], MR message[PR]](r *leveret.Request[
 		if err != nil {
 			return err
 		}
-		in, out := toRequest(request), new(PR)
+		in, out := toRequest(*request), new(PR)
 		if err := conn.Invoke(ctx, fullMethod, in, out, o...); err != nil {
 			if _, invalid := proto.Marshal(MQ(in)); invalid != nil { // which gRPC finds only after it has begun the call
 				return leveret.Errorf(leveret.InvalidArgument, "the request cannot be encoded: %w", invalid)
@@ -89,6 +89,7 @@ func Unary[Q, R, PQ, PR any, MQ message[PQ], MR message[PR]](r *leveret.Request[
 			}
 			reply, err := r.Process(ctx, e.handlers, m, fromRequest(request))
 			if err != nil {
+				e.report(ctx, m, err)
 				return nil, err
 			}
 			return toReply(reply), nil

@@ -43,7 +43,7 @@ type ServerConfig struct {
 	// none. The trace of the caller goes on in the handler either way.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
-	// Logger gets the panics that happen outside of handlers. Default slog.Default().
+	// Logger logs requests that failed on this side, and panics outside of handlers. Default slog.Default().
 	Logger *slog.Logger
 	// Options are any others of gRPC, such as interceptors. They come last, and so win.
 	Options []grpc.ServerOption

@@ -56,11 +56,9 @@ func encode(v any) ([]byte, error) {
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte) (payload T, err error) {
-	if err = decode(body, &payload); err == nil {
-		err = validate(&payload)
-	}
-	return payload, err
+func decodePayload[T any](body []byte) (T, error) {
+	payload, err := payloadOf[T](body, nil)
+	return *payload, err
 }
 
 // decode accepts exactly one JSON value that is not null, in UTF-8. Of a field that comes twice the last counts. Its

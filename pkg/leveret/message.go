@@ -88,6 +88,15 @@ type Received struct {
 	ReplyTo string
 }
 
+// payloadOf is valueOf that validates.
+func payloadOf[T any](body []byte, known any) (*T, error) {
+	payload, err := valueOf[T](body, known)
+	if err == nil {
+		err = validate(payload)
+	}
+	return payload, err
+}
+
 // A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of
 // package leverettest, whose Suite checks others. A Sender is safe for concurrent use.
 type Sender interface {

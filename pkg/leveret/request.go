@@ -40,9 +40,9 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 func (r *Request[Q, R]) reply(m *Message) (R, error) {
 	reply, err := valueOf[R](m.Reply, m.reply)
 	if err != nil {
-		return *reply, Errorf(Internal, "%w: the reply to %s is not a %T: %v", ErrOutcomeUnknown, r.spec.Name, *reply, err)
+		err = Errorf(Internal, "%w: the reply to %s is not a %T: %v", ErrOutcomeUnknown, r.spec.Name, *reply, err)
 	}
-	return *reply, nil
+	return *reply, err
 }
 
 // Process does what [Handlers.Process] does, for a transport that has the request as a Go value and sends the reply as
@@ -58,10 +58,7 @@ func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, re
 
 // Payload returns the request in a message that a [Caller] was given, for one that sends it as a Go value. It must not
 // be changed.
-func (r *Request[Q, R]) Payload(m *Message) (Q, error) {
-	request, err := valueOf[Q](m.Body, m.payload)
-	return *request, err
-}
+func (r *Request[Q, R]) Payload(m *Message) (*Q, error) { return valueOf[Q](m.Body, m.payload) }
 
 // SetReply sets the reply in a message that a [Caller] was given, for one that receives it as a Go value.
 func (r *Request[Q, R]) SetReply(m *Message, reply R) { m.Reply, m.reply = nil, &reply }
@@ -78,10 +75,7 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		request, err := valueOf[Q](m.Body, m.payload)
-		if err == nil {
-			err = validate(request)
-		}
+		request, err := payloadOf[Q](m.Body, m.payload)
 		if err != nil {
 			return err
 		}

@@ -70,7 +70,7 @@ func (c typedCaller) Call(ctx context.Context, m *leveret.Message) error {
 	if err != nil {
 		return err
 	}
-	reply, err := double.Process(ctx, c.handlers, &leveret.Message{ID: m.ID}, q)
+	reply, err := double.Process(ctx, c.handlers, &leveret.Message{ID: m.ID}, *q)
 	if err != nil {
 		return leveret.DecodeProblem(leveret.EncodeProblem(err))
 	}

@@ -12,13 +12,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite": pure Go
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -103,31 +106,36 @@ func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// migrate brings the tables up to date. Several processes may do so at once: the one that loses the race tries again
-// and finds the work done.
+// migrate brings the tables up to date. Several processes may do so at once: those that lose the race try again, and
+// find the work done. SQLite's busy handler does not make them wait while a new file gets its write-ahead log.
 func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
+	for attempt := 1; ; attempt++ {
+		if err = migrateOnce(ctx, db, files); err == nil || attempt == 10 || ctx.Err() != nil {
+			return err
+		}
+		contexts.Sleep(ctx, rand.N(100*time.Millisecond))
+	}
+}
+
+func migrateOnce(ctx context.Context, db *sql.DB, files fs.FS) error {
 	if _, err := db.ExecContext(ctx, createDeliveries); err != nil {
 		return fmt.Errorf("deliveries: %w", err)
 	}
 	if _, err := db.ExecContext(ctx, createKeys); err != nil {
 		return fmt.Errorf("idempotency keys: %w", err)
 	}
-	for attempt := 1; ; attempt++ {
-		p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
-		if err != nil {
-			return fmt.Errorf("migrations: %w", err)
-		}
-		if _, err = p.Up(ctx); err == nil {
-			return nil
-		}
-		if attempt == 5 || ctx.Err() != nil {
-			return fmt.Errorf("migrations: %w", err)
-		}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	if err == nil {
+		_, err = p.Up(ctx)
 	}
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	return nil
 }
 
 func source(path string, query url.Values) string {
