@@ -46,7 +46,7 @@ func received(ctx context.Context) (*leveret.Message, error) {
 
 // outgoing adds the metadata of a message to an outgoing call.
 func outgoing(ctx context.Context, m *leveret.Message, service string) (context.Context, error) {
-	pairs := make([]string, 0, 16)
+	pairs := make([]string, 0, 4) // of most calls
 	err := rpc.Write(m, service, func(name, value string) { pairs = append(pairs, nameIn(name), value) })
 	return metadata.AppendToOutgoingContext(ctx, pairs...), err
 }

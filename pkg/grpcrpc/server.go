@@ -59,6 +59,9 @@ const (
 	minPing       = 5 * time.Second  // between two probes of a client
 )
 
+// keptGoroutines is how many goroutines wait for calls. Further calls have new ones, whose stacks have to grow first.
+const keptGoroutines = 64
+
 // A Server is a gRPC server. It also answers health checks (grpc.health.v1, for each service and for the empty name) and
 // reflection.
 type Server struct {
@@ -172,7 +175,7 @@ func (config ServerConfig) options() []grpc.ServerOption {
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTime, Time: probeTime, Timeout: probeTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
-		grpc.NumStreamWorkers(32),
+		grpc.NumStreamWorkers(keptGoroutines),
 	}
 	if config.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(config.TLS)))

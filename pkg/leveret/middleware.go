@@ -50,8 +50,11 @@ func (h *handler) limited(next Handler) Handler {
 	return func(ctx context.Context, m *Message) error {
 		began := time.Now()
 		until, cause := h.until(m)
-		ctx, cancel := context.WithDeadlineCause(ctx, until, cause)
-		defer cancel()
+		if d, ok := ctx.Deadline(); !ok || until.Before(d) { // some transports have seen to it
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithDeadlineCause(ctx, until, cause)
+			defer cancel()
+		}
 		err := next(ctx, m)
 		took, late := time.Since(began), errors.Is(ctx.Err(), context.DeadlineExceeded) // ours, or the transport's own
 		// How long a handler took that used most of its time need not be how long it needs: it may have waited for news.

@@ -13,8 +13,12 @@ import (
 func EncodeText(text string) string {
 	plain, ascii := text != "", true
 	for _, c := range []byte(text) {
-		plain = plain && c > ' ' && c < 0x7f && !strings.ContainsRune(`"\%,;`, rune(c))
-		ascii = ascii && c >= ' ' && c < 0x7f
+		switch {
+		case c == ' ', c == '"', c == '\\', c == '%', c == ',', c == ';':
+			plain = false
+		case c < ' ' || c >= 0x7f:
+			plain, ascii = false, false
+		}
 	}
 	if plain {
 		return text
