@@ -111,7 +111,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Context().Err() != nil {
 		return // the client is gone
 	}
-	w.Header().Set(rpc.Conversation, rpc.EncodeText(m.ConversationID))
+	w.Header()[rpc.Conversation] = []string{rpc.EncodeText(m.ConversationID)}
 	o := e.server.handlers.Process(ctx, m, func(ctx context.Context, o leveret.Outcome) error {
 		return errors.Join(e.answer(ctx, w, m, o.Err), r.Context().Err())
 	})

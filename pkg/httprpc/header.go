@@ -27,9 +27,14 @@ func get(h http.Header) func(name string) string {
 	}
 }
 
-// set returns a function that writes metadata.
+// set returns a function that writes metadata. Few values share one piece of memory.
 func set(h http.Header) func(name, value string) {
-	return func(name, value string) { h[canonical(name)] = []string{value} }
+	values := make([]string, 0, 4)
+	return func(name, value string) {
+		values = append(values, value)
+		n := len(values)
+		h[canonical(name)] = values[n-1 : n : n]
+	}
 }
 
 // Values of headers that are always the same. Nobody changes them.

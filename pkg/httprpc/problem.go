@@ -82,8 +82,8 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) e
 		w.WriteHeader(status)
 		return nil
 	}
-	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	values := []string{contentType, strconv.Itoa(len(body))}
+	h["Content-Type"], h["Content-Length"] = values[:1:1], values[1:]
 	w.WriteHeader(status)
 	_, err := w.Write(body)
 	if errors.Is(err, http.ErrBodyNotAllowed) { // the answer to HEAD
