@@ -73,7 +73,7 @@ func convert(s *jsonschema.Schema, reply bool) {
 		return
 	}
 	s.WriteOnly = s.WriteOnly && !reply
-	if s.Type == "integer" && s.Format == "" && !(fitsInt32(s.Minimum) && fitsInt32(s.Maximum)) {
+	if s.Type == "integer" && s.Format == "" && (!fitsInt32(s.Minimum) || !fitsInt32(s.Maximum)) {
 		s.Format = "int64" // or many would take 32 bits
 	}
 	for _, part := range append(s.AnyOf, s.Items, s.AdditionalProperties) {

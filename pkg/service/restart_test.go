@@ -37,7 +37,7 @@ func overGRPC() grpcrpc.Method {
 		reply   = grpc_testing.SimpleResponse
 	)
 	return grpcrpc.Unary(count, grpc_testing.TestService_UnaryCall_FullMethodName,
-		func(u unit) *request { return &request{ResponseSize: int32(u.N)} }, //nolint:gosec // a small one
+		func(u unit) *request { return &request{ResponseSize: int32(u.N)} },
 		func(r *request) unit { return unit{int(r.GetResponseSize())} },
 		func(u unit) *reply { return &reply{Username: strconv.Itoa(u.N)} },
 		func(r *reply) unit { n, _ := strconv.Atoi(r.GetUsername()); return unit{n} })

@@ -193,7 +193,7 @@ func (d *demonstration) watched(ctx context.Context) (*result, error) {
 func (d *demonstration) play(ctx context.Context) (*result, error) {
 	placing, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the placing if something else fails
-	orders, err := placements(d.orders, customers, d.card)
+	orders, err := placements(d.orders, d.card)
 	if err != nil {
 		return nil, err
 	}

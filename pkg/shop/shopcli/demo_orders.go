@@ -46,7 +46,7 @@ var (
 // placements returns n orders of several customers. Of every thirty, twenty-four will be confirmed, two are cancelled by
 // their customer, if they are not confirmed by then, one is out of stock, one has a card that is declined, one is
 // malformed, and one is a malformed message sent directly to the queue. All others are paid for with the card.
-func placements(n, customers int, card leveret.Secret) ([]placement, error) {
+func placements(n int, card leveret.Secret) ([]placement, error) {
 	all := make([]placement, 0, n)
 	for i := range n {
 		key, err := uuid.NewV7()

@@ -21,7 +21,7 @@ import (
 
 func TestPlacementsAreWhatTheyAreMeantToBe(t *testing.T) {
 	t.Parallel()
-	all, err := placements(600, 12, "tok_mine")
+	all, err := placements(600, "tok_mine")
 	require.NoError(t, err)
 	wants, seen, by := map[string]int{}, map[string]bool{}, map[int]int{}
 	for _, p := range all {
@@ -118,7 +118,7 @@ func TestPrefixedWritesWholeLines(t *testing.T) {
 func TestOrdersWaitForKills(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ orders, kills int }{{500, 2}, {400, 8}, {5000, 20}, {30, 1}, {30, 60}} {
-		orders, err := placements(c.orders, customers, "tok_visa")
+		orders, err := placements(c.orders, "tok_visa")
 		require.NoError(t, err)
 		plan := kills(c.kills, []string{"payment", "order", "auth"})
 		hold(plan, orders)

@@ -36,7 +36,7 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 	}
 	conn, client, err := d.connect(ctx)
 	require.NoError(t, err)
-	orders, err := placements(fewestOrders, customers, "tok_mine")
+	orders, err := placements(fewestOrders, "tok_mine")
 	require.NoError(t, err)
 	direct := orders[slices.IndexFunc(orders, func(o placement) bool { return o.direct })]
 

@@ -21,7 +21,7 @@ func supervise(ctx context.Context, app *cli.App, s *system) error {
 	var lines sync.Mutex
 	var running sync.WaitGroup
 	var unready atomic.Int32
-	unready.Store(int32(len(programs.All()))) //nolint:gosec // a few
+	unready.Store(int32(len(programs.All())))
 	width := 0
 	for _, p := range programs.All() {
 		width = max(width, len(p.Service.Name()))

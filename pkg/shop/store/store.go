@@ -21,7 +21,6 @@ import (
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite": pure Go
 
-	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -117,7 +116,10 @@ func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 		if err = migrateOnce(ctx, db, files); err == nil || attempt == 10 || ctx.Err() != nil {
 			return err
 		}
-		contexts.Sleep(ctx, rand.N(100*time.Millisecond))
+		select {
+		case <-time.After(rand.N(100 * time.Millisecond)):
+		case <-ctx.Done():
+		}
 	}
 }
 
