@@ -192,7 +192,7 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 	switch {
 	case len(by) > 0:
 		m.AnsweredBy, _ = rpc.DecodeText(by[0]) // what cannot be read names nobody
-	case err == nil:
+	case err == nil && server.Addr != nil: // an interceptor may have answered
 		m.AnsweredBy = method.contract.Spec().Owner() + "@" + server.Addr.String()
 	}
 	s, ok := status.FromError(err)

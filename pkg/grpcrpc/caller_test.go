@@ -199,6 +199,20 @@ func TestReplyThatCannotBeSent(t *testing.T) {
 	requireRemote(t, err, leveret.Internal, leveret.ErrOutcomeUnknown)
 }
 
+// An interceptor may answer without a server.
+func TestAnsweredByAnInterceptor(t *testing.T) {
+	t.Parallel()
+	k := newKitchen()
+	c := k.callerOf(t, grpcrpc.CallerConfig{Addresses: []string{"127.0.0.1:1"}, Options: []grpc.DialOption{grpc.WithUnaryInterceptor(
+		func(context.Context, string, any, any, *grpc.ClientConn, grpc.UnaryInvoker, ...grpc.CallOption) error {
+			return nil
+		})}})
+	m, reply, err := k.call(t.Context(), c, question{})
+	require.NoError(t, err)
+	require.Zero(t, reply)
+	require.Empty(t, m.AnsweredBy)
+}
+
 func TestClosedCaller(t *testing.T) {
 	t.Parallel()
 	k := newKitchen()

@@ -21,7 +21,7 @@ type CallerConfig struct {
 	// Service is the service to which the caller belongs; it declares, with leveret.Calls, what may be called.
 	Service *leveret.Service
 	// URLs are where the other side is served: "http://127.0.0.1:8083", with a path if it is served under one. With
-	// several, calls take turns; one that could not be reached, or has closed its connection, is left out for a second.
+	// several, calls take turns; one that could not be reached, or is about to stop, is left out for a second.
 	URLs []string
 	// TLS is how https is spoken: trusted authorities, and a certificate of one's own. Default: the system's authorities.
 	TLS *tls.Config

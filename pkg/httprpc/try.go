@@ -36,7 +36,9 @@ func (c *Caller) try(ctx context.Context, m *leveret.Message, r *outgoing, t tar
 	response, err := c.client.do(request.WithContext(httptrace.WithClientTrace(ctx, w.trace())))
 	if err == nil {
 		defer response.Body.Close()
-		if response.Close { // over HTTP/1.1, a server says so when it is about to stop
+		// Over HTTP/1.1 a server says so when it is about to stop. With an error it may mean the request: a body that is too
+		// large, for instance.
+		if response.Close && response.StatusCode < http.StatusBadRequest {
 			h.avoid()
 		}
 		return read(m, r, response)

@@ -44,13 +44,25 @@ func validate[T any](payload *T) error {
 	return nil
 }
 
+// isNull reports whether a value may be null in JSON.
+func isNull(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Map, reflect.Slice:
+		return r.IsNil()
+	default:
+		return false
+	}
+}
+
 func encode(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return nil, Errorf(InvalidArgument, "cannot be encoded: %w", err)
 	}
 	if bytes.Equal(body, []byte("null")) {
-		return nil, Errorf(InvalidArgument, "null cannot be sent")
+		return nil, Errorf(InvalidArgument, "a nil %T cannot be sent", v)
 	}
 	return body, nil
 }

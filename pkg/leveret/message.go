@@ -2,12 +2,13 @@ package leveret
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 )
 
-// A Message is what travels: the payload as bytes, and what accompanies it. Middleware sees it on its way out and in;
-// handlers find theirs with [MessageFrom].
+// A Message is what travels: a payload, and what accompanies it. Middleware sees it on its way out and in; handlers find
+// theirs with [MessageFrom].
 type Message struct {
 	// Contract is what the message is an instance of.
 	Contract Contract
@@ -39,8 +40,9 @@ type Message struct {
 	// Reply is the answer to a request as JSON: set by the handler, and on the way back, for the caller. Over gRPC it is
 	// nil, and ReplyJSON returns the answer.
 	Reply []byte
-	// AnsweredBy is the service instance that answered a call: "payment@host/pid", or over gRPC "payment@10.0.0.7:9083".
-	// It is empty where the other side did not say, and on all other messages.
+	// AnsweredBy is the service instance that answered a call: "payment@host/pid". Of a reply over gRPC it is the service
+	// and the address that it came from, "payment@10.0.0.7:9083", which may be a proxy's. It is empty where the other side
+	// did not say, and on all other messages.
 	AnsweredBy string
 
 	Received
@@ -59,7 +61,7 @@ func asJSON(body []byte, value any) ([]byte, error) {
 	if body != nil || value == nil {
 		return body, nil
 	}
-	return encode(value)
+	return encode(reflect.ValueOf(value).Elem().Interface())
 }
 
 // valueOf returns a pointer to the Go value of a payload or a reply: of its JSON, or, where that is nil, the value that
@@ -110,8 +112,9 @@ type Sender interface {
 // A Caller makes requests. [Client] is a caller, and so is the stub of package leverettest, whose Suite checks others.
 // A Caller is safe for concurrent use.
 type Caller interface {
-	// Call sends the request and blocks until its end. It returns nil if and only if the other side answered without an
-	// error; m.Reply then is its answer. An error has a [Code]: it is the other side's ([IsRemote]) or this side's, which
+	// Call sends the request and blocks until its end. It gets the payload from [Message.JSON] or [Request.Payload], since
+	// m.Body may be nil. It returns nil if and only if the other side answered without an error; the answer then is in
+	// m.Reply, or was given to [Request.SetReply]. An error has a [Code]: it is the other side's ([IsRemote]) or this side's, which
 	// wraps that of ctx where ctx ended the call. Where the request may have been handled, it is an [ErrOutcomeUnknown].
 	Call(ctx context.Context, m *Message) error
 }

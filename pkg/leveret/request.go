@@ -46,7 +46,7 @@ func (r *Request[Q, R]) reply(m *Message) (R, error) {
 }
 
 // Process does what [Handlers.Process] does, for a transport that has the request as a Go value and sends the reply as
-// one. It sets m.Contract; m.Body and m.Reply stay nil. The handler gets request itself, not a copy. An error is the
+// one. It sets m.Contract; m.Body and m.Reply stay nil unless middleware sets them. The handler gets request itself, not a copy. An error is the
 // handler's, or why no handler was called.
 func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, request Q) (reply R, err error) {
 	m.Contract, m.payload = r, &request
@@ -83,7 +83,7 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		if err != nil {
 			return err
 		}
-		if m.Body == nil {
+		if m.Body == nil && !isNull(reply) { // which encode refuses
 			m.Reply, m.reply = nil, &reply
 			return nil
 		}

@@ -122,6 +122,20 @@ func TestProcessWithGoValues(t *testing.T) {
 	require.ErrorIs(t, err, leveret.ErrUndeclared)
 }
 
+// null is not sent as a Go value either.
+func TestNullIsNotSent(t *testing.T) {
+	t.Parallel()
+	lookUp := leveret.NewRequest[*question, []question]("seam.look-up")
+	h := leveret.NewHandlers(leveret.NewService("seam", leveret.Answers(lookUp)), leveret.HandlersConfig{})
+	lookUp.Answer(h, func(context.Context, *question) ([]question, error) { return nil, nil })
+	_, err := lookUp.Call(t.Context(), typedCaller{h}, nil)
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+	require.ErrorContains(t, err, "nil")
+	_, err = lookUp.Process(t.Context(), h, &leveret.Message{}, &question{1})
+	require.ErrorIs(t, err, leveret.Internal)
+	require.ErrorIs(t, err, leveret.ErrOutcomeUnknown)
+}
+
 // What a problem says beside its code comes back on the other side.
 func TestProblemKeepsFieldsAndDelay(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,11 @@ func check[T any](c Contract, payload *T) error {
 	if b.wrong != nil {
 		return b.wrong
 	}
-	if err := validate(payload); err != nil {
+	err := validate(payload)
+	if err == nil && isNull(*payload) {
+		_, err = encode(*payload)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", b.spec.Name, err)
 	}
 	return nil

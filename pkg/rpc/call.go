@@ -49,7 +49,7 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 		switch {
 		case err == nil:
 			return nil
-		case leveret.IsRemote(err), ctx.Err() == nil && (!retry || !again):
+		case leveret.IsRemote(err), ctx.Err() == nil && (!retry || !again || leveret.RetryDelay(err) > time.Until(m.Deadline)):
 			return after(unknown, err)
 		case ctx.Err() == nil && sleep(ctx, max(rand.N(wait), leveret.RetryDelay(err))):
 			continue

@@ -98,9 +98,10 @@ func (rt *Runtime) Serve(name string, run func(ctx context.Context) error) {
 // ServeHTTP serves over HTTP/1.1 and HTTP/2 at http.address, once Setup has returned, with the limits of the section
 // http. If that is off, nothing is served over HTTP. It serves while the broker is away, too.
 //
-// On shutdown, answers over HTTP/1.1 ask their clients to connect elsewhere. After half a second, no new connection is
-// accepted, and requests that are being handled have the rest of worker.drain_timeout to be answered. Then
-// their contexts end and their connections are cut. The worker drains after that.
+// On shutdown, answers over HTTP/1.1 ask their clients to connect elsewhere. If there are connections, this goes on for
+// 0.6 s, in the second half of which no new one is accepted. Requests that are being handled then have the rest of
+// worker.drain_timeout to be answered, after which their contexts end and their connections are cut. The worker drains
+// after that.
 func (rt *Runtime) ServeHTTP(handler http.Handler) {
 	rt.change("ServeHTTP", func() {
 		if rt.http != nil {

@@ -30,7 +30,7 @@ func leveretHTTP() Peer {
 func leveretGRPC() Peer {
 	return Peer{
 		Name: LeveretGRPC, Module: leveretModule, Transport: GRPC,
-		About:  "Package grpcrpc with its defaults.",
+		About:  "Package grpcrpc with its defaults. Beside what raw-grpc does, it keeps the goroutines of the server (NumStreamWorkers).",
 		Caller: leveretGRPCCaller,
 		Serve: func(ctx context.Context, s Setting, ready func(), r Responder) error {
 			request := leveretRequest(s)

@@ -2,7 +2,6 @@ package peers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -19,7 +18,7 @@ import (
 	benchv1 "github.com/leveretmq/leveret/bench/internal/proto/leveret/bench/v1"
 )
 
-// rawGRPC is grpc-go with its generated code as a careful user has it who wants the same guarantees.
+// rawGRPC is grpc-go with its generated code, as a careful user would write it for the same guarantees.
 func rawGRPC() Peer {
 	return Peer{
 		Name: RawGRPC, Module: grpcModule, Transport: GRPC,
@@ -45,6 +44,7 @@ type rawGRPCCaller struct {
 
 func newRawGRPCCaller(_ context.Context, s Setting) (Caller, error) {
 	conn, err := grpc.NewClient(s.Address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxBody)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}))
 	if err != nil {
 		return nil, err
@@ -63,7 +63,9 @@ func (c *rawGRPCCaller) Call(ctx context.Context, p *Payload) (*Payload, error) 
 	var server peer.Peer
 	reply, err := c.client.Work(ctx, &benchv1.WorkRequest{Id: p.ID, At: p.At, Fill: p.Fill}, grpc.Peer(&server))
 	if err != nil {
-		if server.Addr != nil && (status.Code(err) == codes.Unavailable || ctx.Err() != nil) {
+		switch code := status.Code(err); {
+		case server.Addr == nil:
+		case code == codes.Unavailable, code == codes.Internal, code == codes.Unknown, ctx.Err() != nil:
 			err = fmt.Errorf("%w: %w", errUnknown, err)
 		}
 		return nil, err
@@ -82,8 +84,11 @@ func (b rawBenchService) Work(ctx context.Context, q *benchv1.WorkRequest) (*ben
 	if ids := metadata.ValueFromIncomingContext(ctx, mdKey); len(ids) != 1 || ids[0] == "" || len(ids[0]) > maxID {
 		return nil, status.Errorf(codes.InvalidArgument, "%s must have from 1 to %d bytes", mdKey, maxID)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
+	if d, ok := ctx.Deadline(); !ok || time.Until(d) > callTimeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, status.FromContextError(err).Err()
 	}
@@ -101,7 +106,7 @@ func rawServeGRPC(ctx context.Context, s Setting, ready func(), respond Responde
 			defer func() {
 				if v := recover(); v != nil {
 					s.logger().Error("a panic", "panic", v, "stack", string(debug.Stack()))
-					reply, err = nil, status.FromContextError(errors.New("the handler panicked")).Err()
+					reply, err = nil, status.Error(codes.Internal, "the handler panicked")
 				}
 			}()
 			return next(ctx, q)

@@ -18,7 +18,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// rawHTTP is net/http as a careful user has it who wants the same guarantees: an id that makes a request safe to
+// rawHTTP is net/http as a careful user would write it for the same guarantees: an id that makes a request safe to
 // repeat, a deadline that travels, bodies that are bounded, errors that can be read, and a client that knows whether a
 // request that failed was sent.
 func rawHTTP() Peer {

@@ -40,7 +40,7 @@ func Markdown(w io.Writer, run *results.Run, chart string) {
 	p.line("<!-- Written by `bench`; run it again instead of editing. -->\n")
 	p.about()
 	if chart != "" {
-		p.line("![Throughput of Leveret, the raw driver and other libraries](%s)\n", filepath.ToSlash(chart))
+		p.line("![Throughput of Leveret and of what it is compared with](%s)\n", filepath.ToSlash(chart))
 	}
 	p.targets()
 	p.against()
@@ -393,10 +393,19 @@ func (p page) faults() {
 	p.line("")
 }
 
+// tookPart reports whether a peer was measured at all.
+func (p page) tookPart(peer string) bool {
+	return slices.ContainsFunc(p.run.Samples, func(s runner.Sample) bool { return s.Peer == peer }) ||
+		slices.ContainsFunc(p.run.Faults, func(f faults.Finding) bool { return f.Peer == peer })
+}
+
 func (p page) who() {
 	p.line("## The peers\n")
 	p.head("peer", "modules", "at its strongest")
 	for _, peer := range p.run.Peers {
+		if !p.tookPart(peer.Name) {
+			continue
+		}
 		about := peer.About
 		if peer.RetryAbout != "" {
 			about += " Retry: " + peer.RetryAbout

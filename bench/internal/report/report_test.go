@@ -128,7 +128,7 @@ func TestMarkdown(t *testing.T) {
 	var page bytes.Buffer
 	report.Markdown(&page, run(), "benchmarks.svg")
 	for _, want := range []string{
-		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret, the raw driver and other libraries](benchmarks.svg)",
+		"2026-01-02 03:04 UTC", "$ go run .", "![Throughput of Leveret and of what it is compared with](benchmarks.svg)",
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
 		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable-pipelined (7 of 10); **hangs**: broker-pipelined |",
 		"| leveret | broker-pipelined | 3 | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable-pipelined | 5 | **7 of 10** |",

@@ -47,8 +47,8 @@ type Edge struct {
 // A rule is what a route asks of a request before it is read: an access token, and that it is not one attempt too many.
 type rule struct{ private, attempt bool }
 
-// answerWithin is how long a client may take to send a request and to read the answer. It is longer than that of any
-// request and the usual http.read_timeout together.
+// answerWithin is how long a client may take to send a request and to read the answer. It is longer than any request
+// takes, plus http.read_timeout as it is by default.
 const answerWithin = time.Minute
 
 // New returns the API. It remembers what it accepted in s, sends orders through sender, and asks the other services
@@ -69,14 +69,16 @@ func New(s *Store, sender leveret.Sender, callers Callers, config Config) (*Edge
 	if err != nil {
 		return nil, err
 	}
-	e.limits, err = newLimits(config.Limits)
+	if e.limits, err = newLimits(config.Limits); err != nil {
+		return nil, err
+	}
 	e.mux, e.rules = http.NewServeMux(), make(map[string]rule)
 	for _, r := range routes() {
 		pattern := r.Contract.Spec().HTTP
 		e.mux.Handle(pattern, http.NotFoundHandler())
 		e.rules[pattern] = rule{private: !r.Public, attempt: r.Contract == LogIn || r.Contract == Register}
 	}
-	return e, err
+	return e, nil
 }
 
 // Run keeps the keys by which access tokens are verified up to date, until ctx ends.
@@ -84,9 +86,8 @@ func (e *Edge) Run(ctx context.Context) error { return e.verifier.Run(ctx) }
 
 type principalKey struct{}
 
-// ServeHTTP hands a request to the handlers, together with the customer whose access token it has. What is refused
-// without knowing the body is refused before it is read: too many requests, a token that is not valid, whatever the
-// request asks for, and one that is missing.
+// ServeHTTP hands a request to the handlers, together with the customer whose access token it has. It refuses a request
+// before its body is decoded if there are too many, if its token is not valid, and if it needs a token and has none.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerWithin)) // every net/http server can
 	c := e.limits.of(r)

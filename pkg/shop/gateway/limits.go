@@ -111,12 +111,11 @@ func (l *limits) attempt(c *client, now time.Time) error {
 		c.attempts.CompareAndSwap(nil, rate.NewLimiter(rate.Every(l.config.ClientInterval), l.config.ClientAttempts))
 		attempts = c.attempts.Load()
 	}
-	r := attempts.ReserveN(now, 1)
-	if wait := r.DelayFrom(now); wait > 0 {
-		r.CancelAt(now)
-		return leveret.RetryAfter(wait, ErrTooManyAttempts)
+	if attempts.AllowN(now, 1) {
+		return nil
 	}
-	return nil
+	wait := time.Duration((1 - attempts.TokensAt(now)) * float64(l.config.ClientInterval))
+	return leveret.RetryAfter(max(wait, time.Millisecond), ErrTooManyAttempts)
 }
 
 // address returns the network that a request comes from: that of its sender or, if this is a trusted proxy, of the last

@@ -81,7 +81,7 @@ func gatewayKeys() []config.Key {
 	return []config.Key{
 		transport("gateway.transport", "the gateway calls order, user and auth", overHTTP, overAMQP),
 		{Name: "gateway.client_attempts", Type: config.Int, Default: "100", Usage: "how many log-ins and registrations one IP address may try at once"},
-		{Name: "gateway.client_interval", Type: config.Duration, Default: "500ms", Usage: "after which time it may try one more"},
+		{Name: "gateway.client_interval", Type: config.Duration, Default: "500ms", Usage: "how often one more is allowed after that"},
 		{Name: "gateway.client_requests", Type: config.Int, Default: "256", Usage: "how many requests of one IP address are handled at once"},
 		{Name: "gateway.max_requests", Type: config.Int, Default: "4096", Usage: "how many requests of all together are handled at once"},
 		{

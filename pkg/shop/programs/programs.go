@@ -29,7 +29,7 @@ func Keys() []config.Key {
 func storeKeys() []config.Key {
 	return []config.Key{{
 		Name: "store.retention", Type: config.Duration, Default: "168h",
-		Usage: "how long idempotency keys and the like are remembered; at least an hour, which all retries take less than",
+		Usage: "how long idempotency keys and the like are remembered; at least 1h, so that it outlasts all retries",
 	}}
 }
 

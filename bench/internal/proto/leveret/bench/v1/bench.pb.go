@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: leveret/bench/v1/bench.proto
 
-// What the peers of the benchmark call over gRPC.
+// The service that the benchmark calls over gRPC.
 
 package benchv1
 
@@ -30,7 +30,7 @@ type WorkRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// When it should have been sent, in nanoseconds since 1970.
 	At int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
-	// What makes the payload as large as it is to be.
+	// Padding.
 	Fill          string `protobuf:"bytes,3,opt,name=fill,proto3" json:"fill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -94,7 +94,7 @@ type WorkResponse struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// When it should have been sent, in nanoseconds since 1970.
 	At int64 `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
-	// What makes the payload as large as it is to be.
+	// Padding.
 	Fill          string `protobuf:"bytes,3,opt,name=fill,proto3" json:"fill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

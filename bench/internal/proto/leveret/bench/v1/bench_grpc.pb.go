@@ -4,7 +4,7 @@
 // - protoc             (unknown)
 // source: leveret/bench/v1/bench.proto
 
-// What the peers of the benchmark call over gRPC.
+// The service that the benchmark calls over gRPC.
 
 package benchv1
 
