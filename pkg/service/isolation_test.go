@@ -127,7 +127,6 @@ type isolation struct {
 	url     string // the user's
 	payment topology.Topology
 	own     *rabbit.Conn
-	user    *amqp.Connection
 }
 
 func setupIsolation(t *testing.T, layout topology.Layout, permissions map[string]string) *isolation {
@@ -144,16 +143,17 @@ func setupIsolation(t *testing.T, layout topology.Layout, permissions map[string
 	require.NoError(t, declarer.Declare(t.Context(), inventory.Topology(n, topology.Classic)))
 	require.Zero(t, declarer.Mismatches())
 	s.url = restrictedUser(t, broker, permissions)
-	s.user, err = amqp.Dial(s.url)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.user.Close()) })
 	return s
 }
 
-// try does something on its own channel, and returns the broker's refusal.
+// try does something over its own connection, and returns the broker's refusal. What is sent on a channel that the
+// broker is closing can end the connection, too.
 func (s *isolation) try(do func(*amqp.Channel) error) error {
 	s.t.Helper()
-	ch, err := s.user.Channel()
+	conn, err := amqp.Dial(s.url)
+	require.NoError(s.t, err)
+	defer conn.Close()
+	ch, err := conn.Channel()
 	require.NoError(s.t, err)
 	closed := ch.NotifyClose(make(chan *amqp.Error, 1))
 	if err := do(ch); err != nil {
