@@ -46,12 +46,13 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 			unknown = err
 		}
 		again := errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown)
+		delay := leveret.RetryDelay(err)
 		switch {
 		case err == nil:
 			return nil
-		case leveret.IsRemote(err), ctx.Err() == nil && (!retry || !again || leveret.RetryDelay(err) > time.Until(m.Deadline)):
+		case leveret.IsRemote(err), ctx.Err() == nil && (!retry || !again || delay > 0 && delay > time.Until(m.Deadline)):
 			return after(unknown, err)
-		case ctx.Err() == nil && sleep(ctx, max(rand.N(wait), leveret.RetryDelay(err))):
+		case ctx.Err() == nil && sleep(ctx, max(rand.N(wait), delay)):
 			continue
 		}
 		code, what := leveret.DeadlineExceeded, "no reply in time"
