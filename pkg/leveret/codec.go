@@ -44,15 +44,14 @@ func validate[T any](payload *T) error {
 	return nil
 }
 
-// isNull reports whether a value may be null in JSON.
-func isNull(v any) bool {
-	switch r := reflect.ValueOf(v); r.Kind() {
-	case reflect.Invalid:
-		return true
+// isNil reports whether a value is nil, or a pointer, a map or a slice that is.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	switch r.Kind() {
 	case reflect.Pointer, reflect.Map, reflect.Slice:
 		return r.IsNil()
 	default:
-		return false
+		return !r.IsValid()
 	}
 }
 

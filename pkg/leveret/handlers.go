@@ -141,10 +141,10 @@ func (h *Handlers) lateErr() error {
 }
 
 // Process handles one message, whatever brought it: it finds the handler by m.Contract and m.Subscription, runs it
-// behind deadline, recovery, middleware and decoding, and judges the error. The reply to a request is what m.ReplyJSON returns. A
-// request reaches no handler if it has expired, if it was delivered before and is not idempotent, or if less time is
-// left than even the quickest of the last handlings took. Then settle, unless it is nil, does what the verdict says and
-// returns why it could not; and OnOutcome is called. Process returns when all of that has.
+// behind deadline, recovery, middleware and decoding, and judges the error. The reply to a request is what m.ReplyJSON
+// returns. A request reaches no handler if it has expired, if it was delivered before and is not idempotent, or if less
+// time is left than even the quickest of the last handlings took. Then settle, unless it is nil, does what the verdict
+// says and returns why it could not; and OnOutcome is called. Process returns when all of that is done.
 //
 // Where h has no handler for the message, or handlers were registered wrongly, the outcome has no verdict, only an
 // error, and neither settle nor OnOutcome is called. Process sets what m leaves out of Attempt and, for a request, of

@@ -65,13 +65,25 @@ func asJSON(body []byte, value any) ([]byte, error) {
 }
 
 // valueOf returns a pointer to the Go value of a payload or a reply: of its JSON, or, where that is nil, the value that
-// is known.
+// is known. As in JSON, that must not be nil.
 func valueOf[T any](body []byte, known any) (*T, error) {
 	if value, ok := known.(*T); ok && body == nil {
+		if isNil(*value) {
+			return value, Errorf(InvalidArgument, "a nil %T cannot be sent", *value)
+		}
 		return value, nil
 	}
 	value := new(T)
 	return value, decode(body, value)
+}
+
+// payloadOf is valueOf that validates.
+func payloadOf[T any](body []byte, known any) (*T, error) {
+	payload, err := valueOf[T](body, known)
+	if err == nil {
+		err = validate(payload)
+	}
+	return payload, err
 }
 
 // Received is what is known of a received message only.
@@ -90,15 +102,6 @@ type Received struct {
 	ReplyTo string
 }
 
-// payloadOf is valueOf that validates.
-func payloadOf[T any](body []byte, known any) (*T, error) {
-	payload, err := valueOf[T](body, known)
-	if err == nil {
-		err = validate(payload)
-	}
-	return payload, err
-}
-
 // A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of
 // package leverettest, whose Suite checks others. A Sender is safe for concurrent use.
 type Sender interface {
@@ -114,8 +117,9 @@ type Sender interface {
 type Caller interface {
 	// Call sends the request and blocks until its end. It gets the payload from [Message.JSON] or [Request.Payload], since
 	// m.Body may be nil. It returns nil if and only if the other side answered without an error; the answer then is in
-	// m.Reply, or was given to [Request.SetReply]. An error has a [Code]: it is the other side's ([IsRemote]) or this side's, which
-	// wraps that of ctx where ctx ended the call. Where the request may have been handled, it is an [ErrOutcomeUnknown].
+	// m.Reply, or was given to [Request.SetReply]. An error has a [Code]: it is the other side's ([IsRemote]) or this
+	// side's, which wraps that of ctx where ctx ended the call. Where the request may have been handled, it is an
+	// [ErrOutcomeUnknown].
 	Call(ctx context.Context, m *Message) error
 }
 

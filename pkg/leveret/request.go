@@ -46,8 +46,8 @@ func (r *Request[Q, R]) reply(m *Message) (R, error) {
 }
 
 // Process does what [Handlers.Process] does, for a transport that has the request as a Go value and sends the reply as
-// one. It sets m.Contract; m.Body and m.Reply stay nil unless middleware sets them. The handler gets request itself, not a copy. An error is the
-// handler's, or why no handler was called.
+// one. It sets m.Contract; m.Body and m.Reply stay nil unless middleware sets them. The handler gets request itself, not
+// a copy. An error is the handler's, or why no handler was called.
 func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, request Q) (reply R, err error) {
 	m.Contract, m.payload = r, &request
 	if err := h.Process(ctx, m, nil).Err; err != nil {
@@ -83,9 +83,10 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		if err != nil {
 			return err
 		}
-		if m.Body == nil && !isNull(reply) { // which encode refuses
-			m.Reply, m.reply = nil, &reply
-			return nil
+		if m.Body == nil {
+			r.SetReply(m, reply)
+			_, err = r.reply(m)
+			return err
 		}
 		if m.Reply, err = encode(reply); err != nil {
 			return Errorf(Internal, "%w: the reply to %s cannot be sent: %w", ErrOutcomeUnknown, r.spec.Name, err)

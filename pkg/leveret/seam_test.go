@@ -63,18 +63,21 @@ func TestReplyThatCannotBeRead(t *testing.T) {
 }
 
 // typedCaller hands Go values to handlers, as a transport does that encodes them itself.
-type typedCaller struct{ handlers *leveret.Handlers }
+type typedCaller[Q, R any] struct {
+	request  *leveret.Request[Q, R]
+	handlers *leveret.Handlers
+}
 
-func (c typedCaller) Call(ctx context.Context, m *leveret.Message) error {
-	q, err := double.Payload(m)
+func (c typedCaller[Q, R]) Call(ctx context.Context, m *leveret.Message) error {
+	q, err := c.request.Payload(m)
 	if err != nil {
 		return err
 	}
-	reply, err := double.Process(ctx, c.handlers, &leveret.Message{ID: m.ID}, *q)
+	reply, err := c.request.Process(ctx, c.handlers, &leveret.Message{ID: m.ID}, *q)
 	if err != nil {
 		return leveret.DecodeProblem(leveret.EncodeProblem(err))
 	}
-	double.SetReply(m, reply)
+	c.request.SetReply(m, reply)
 	return nil
 }
 
@@ -107,7 +110,7 @@ func TestProcessWithGoValues(t *testing.T) {
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{Middleware: []leveret.Middleware{middleware}})
 	double.Answer(h, func(_ context.Context, q question) (question, error) { return question{2 * q.N}, nil })
 	require.NoError(t, h.Err())
-	c := typedCaller{h}
+	c := typedCaller[question, question]{double, h}
 
 	for n, want := range map[int]int{1: 2, 7: 16, 9: 19} {
 		reply, err := double.Call(t.Context(), c, question{n})
@@ -128,7 +131,7 @@ func TestNullIsNotSent(t *testing.T) {
 	lookUp := leveret.NewRequest[*question, []question]("seam.look-up")
 	h := leveret.NewHandlers(leveret.NewService("seam", leveret.Answers(lookUp)), leveret.HandlersConfig{})
 	lookUp.Answer(h, func(context.Context, *question) ([]question, error) { return nil, nil })
-	_, err := lookUp.Call(t.Context(), typedCaller{h}, nil)
+	_, err := lookUp.Call(t.Context(), typedCaller[*question, []question]{lookUp, h}, nil)
 	require.ErrorIs(t, err, leveret.InvalidArgument)
 	require.ErrorContains(t, err, "nil")
 	_, err = lookUp.Process(t.Context(), h, &leveret.Message{}, &question{1})

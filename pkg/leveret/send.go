@@ -25,11 +25,7 @@ func check[T any](c Contract, payload *T) error {
 	if b.wrong != nil {
 		return b.wrong
 	}
-	err := validate(payload)
-	if err == nil && isNull(*payload) {
-		_, err = encode(*payload)
-	}
-	if err != nil {
+	if err := validate(payload); err != nil {
 		return fmt.Errorf("%s: %w", b.spec.Name, err)
 	}
 	return nil

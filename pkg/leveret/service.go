@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"slices"
 
@@ -129,12 +128,6 @@ func (s *Service) add(u use) error {
 	s.declared[this] = true
 	s.uses = append(s.uses, u)
 	return nil
-}
-
-// isNil reports whether a contract is nil, or a pointer that is.
-func isNil(c Contract) bool {
-	v := reflect.ValueOf(c)
-	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 // Name returns the service's name.

@@ -122,8 +122,8 @@ func (h *httpServer) sayFarewell(ctx context.Context) {
 	wait()
 }
 
-// drain lets clients leave, and answers what is being handled. When ctx ends, it cuts the connections, ends the handlers' contexts, and waits
-// until the handlers have returned.
+// drain lets clients leave, and answers what is being handled. When ctx ends, it cuts the connections, ends the handlers'
+// contexts, and waits until the handlers have returned.
 func (h *httpServer) drain(ctx context.Context) error {
 	defer h.cut()
 	h.leaving.Store(true)
