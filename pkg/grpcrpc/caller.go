@@ -212,19 +212,15 @@ func (c *Caller) try(ctx context.Context, method Method, m *leveret.Message) err
 func unsent(ctx context.Context, s *status.Status) error {
 	switch {
 	case s.Code() == codes.Unavailable || ctx.Err() != nil:
-		return leveret.Errorf(leveret.Unavailable, "%w", &notConnectedError{"not connected over gRPC: " + s.Message()})
+		return leveret.Errorf(leveret.Unavailable, "%w", &rpc.KindError{
+			Kind: leveret.ErrNotConnected, Text: "not connected over gRPC: " + s.Message(),
+		})
 	case s.Code() == codes.Canceled:
 		return leveret.Errorf(leveret.Unavailable, "%w: %s", leveret.ErrClosed, s.Message())
 	default: // gRPC refuses the metadata, for instance
 		return leveret.Errorf(leveret.Code(s.Code()), "%s", s.Message())
 	}
 }
-
-// notConnectedError is leveret.ErrNotConnected, in the words of gRPC: there is no broker.
-type notConnectedError struct{ text string }
-
-func (e *notConnectedError) Error() string        { return e.text }
-func (e *notConnectedError) Is(target error) bool { return target == leveret.ErrNotConnected }
 
 // lost is the error of a try that was sent and got no answer.
 func lost(s *status.Status, server net.Addr) error {

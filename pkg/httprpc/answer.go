@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rpc"
 )
 
 // An answer is what came back, from the other side or from a gateway between.
@@ -27,9 +28,9 @@ func (a answer) reply(m *leveret.Message) error {
 		return nil
 	}
 	if !isJSON(a.response.Header.Get("Content-Type")) {
-		return leveret.Errorf(leveret.Internal, "%w", &kindError{
-			leveret.ErrOutcomeUnknown,
-			fmt.Sprintf("outcome unknown: %s: the reply is not JSON; its Content-Type is %q", a.spec.Name, a.response.Header.Get("Content-Type")), nil,
+		return leveret.Errorf(leveret.Internal, "%w", &rpc.KindError{
+			Kind: leveret.ErrOutcomeUnknown,
+			Text: fmt.Sprintf("outcome unknown: %s: the reply is not JSON; its Content-Type is %q", a.spec.Name, a.response.Header.Get("Content-Type")),
 		})
 	}
 	m.Reply = a.body
@@ -59,7 +60,7 @@ func (a answer) foreign() error {
 	text := fmt.Sprintf("%s: an answer with the status %d that is no problem: not from the other side, or not from its API", a.spec.Name, status)
 	err := leveret.Errorf(codeOf(status), "%s", text)
 	if doubtful(status) {
-		err = leveret.Errorf(codeOf(status), "%w", &kindError{leveret.ErrOutcomeUnknown, "outcome unknown: " + text, nil})
+		err = leveret.Errorf(codeOf(status), "%w", &rpc.KindError{Kind: leveret.ErrOutcomeUnknown, Text: "outcome unknown: " + text})
 	}
 	if after, _ := strconv.Atoi(a.response.Header.Get("Retry-After")); after > 0 {
 		err = leveret.RetryAfter(time.Duration(min(after, 24*60*60))*time.Second, err)

@@ -110,21 +110,10 @@ func lost(r *outgoing, m *leveret.Message, h *host, err error) error {
 	return noAnswer(leveret.ErrOutcomeUnknown, "outcome unknown", "%s %s: %s: no answer: %w", r.spec.Name, m.ID, h.url.Host, err)
 }
 
-// A kindError is an error of one of leveret's kinds, in the words of HTTP.
-type kindError struct {
-	kind  error
-	text  string
-	cause error
-}
-
-func (e *kindError) Error() string        { return e.text }
-func (e *kindError) Unwrap() error        { return e.cause }
-func (e *kindError) Is(target error) bool { return target == e.kind }
-
 // noAnswer makes the error of a try without an answer: one of leveret's kinds, with the code Unavailable.
 func noAnswer(kind error, what, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return leveret.Errorf(leveret.Unavailable, "%w", &kindError{kind, what + ": " + err.Error(), err})
+	return leveret.Errorf(leveret.Unavailable, "%w", &rpc.KindError{Kind: kind, Text: what + ": " + err.Error(), Cause: err})
 }
 
 // A watch observes whether anything of a request was written, also where net/http sends it again by itself.
