@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -104,26 +105,30 @@ func TestAWholeLife(t *testing.T) {
 	requireEmpty(t, broker, "unit.do") // the running handler's message was acked, not requeued
 }
 
+// requireMetrics waits until a scrape shows everything: a verdict is counted when its ack was written, and the first
+// message's handler may still be publishing when the third one's runs.
 func requireMetrics(t *testing.T, r *running) {
 	t.Helper()
-	status, body := r.get(t, "/metrics")
-	require.Equal(t, 200, status)
-	for _, want := range []string{
-		`messaging_client_operation_duration_seconds_count{`,
-		`messaging_process_duration_seconds_bucket{`,
-		`messaging_client_sent_messages_total{`,
-		`messaging_client_consumed_messages_total{`,
-		`leveret_verdicts_total{leveret_verdict="ack",messaging_destination_name="unit.do"} 1`,
-		`leveret_connection_up{leveret_connection="consume"} 1`,
-		`leveret_connection_up{leveret_connection="publish"} 1`,
-		`leveret_connection_lost_total{leveret_connection="consume"} 0`,
-		`leveret_topology_mismatches_total 0`,
-		`leveret_service_ready 1`,
-		`service_name="unit"`, `service_version="1.2.3"`,
-		"go_goroutines ", "process_resident_memory_bytes ",
-	} {
-		require.Contains(t, body, want)
-	}
+	require.EventuallyWithT(t, func(check *assert.CollectT) {
+		status, body := r.get(t, "/metrics")
+		require.Equal(check, 200, status)
+		for _, want := range []string{
+			`messaging_client_operation_duration_seconds_count{`,
+			`messaging_process_duration_seconds_bucket{`,
+			`messaging_client_sent_messages_total{`,
+			`messaging_client_consumed_messages_total{`,
+			`leveret_verdicts_total{leveret_verdict="ack",messaging_destination_name="unit.do"} 1`,
+			`leveret_connection_up{leveret_connection="consume"} 1`,
+			`leveret_connection_up{leveret_connection="publish"} 1`,
+			`leveret_connection_lost_total{leveret_connection="consume"} 0`,
+			`leveret_topology_mismatches_total 0`,
+			`leveret_service_ready 1`,
+			`service_name="unit"`, `service_version="1.2.3"`,
+			"go_goroutines ", "process_resident_memory_bytes ",
+		} {
+			assert.Contains(check, body, want)
+		}
+	}, 30*time.Second, 10*time.Millisecond)
 }
 
 // requireEmpty checks that a queue holds no messages.
