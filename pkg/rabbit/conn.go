@@ -89,6 +89,13 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
+// apart dials another connection like c, for what may cost the connection that it is done on. The caller closes it.
+func (c *Conn) apart(ctx context.Context) (*Conn, error) {
+	config := c.config
+	config.Name, config.NoWait, config.Logger = config.Name+" apart", false, config.Logger.With("apart", true)
+	return Dial(ctx, config)
+}
+
 // State returns how the connection is.
 func (c *Conn) State() State {
 	c.mu.Lock()
