@@ -23,8 +23,12 @@ var foreign = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
 	connecting, cancel := d.answering(ctx)
 	defer cancel()
+	secured, err := d.system.tls.ClientConfig()
+	if err != nil {
+		return nil, nil, err
+	}
 	conn, err := leveret.Connect(connecting, leveret.ConnConfig{
-		URLs: []string{d.system.url}, Layout: d.system.layout, Name: "demo", Logger: d.app.Logger(),
+		URLs: []string{d.system.url}, TLS: secured, Layout: d.system.layout, Name: "demo", Logger: d.app.Logger(),
 	})
 	if err != nil {
 		return nil, nil, err
