@@ -164,13 +164,13 @@ func (d *demonstration) settled(ctx context.Context, letters *deadletter.Store) 
 	return decided + dead, err
 }
 
-// hostOf returns a URL without user and password.
+// hostOf returns a URL without user, password and query.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return ""
 	}
-	u.User = nil
+	u.User, u.RawQuery = nil, ""
 	return u.String()
 }
 
