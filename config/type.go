@@ -230,8 +230,8 @@ func empty(value any) bool {
 	}
 }
 
-// RedactURL hides what may be a password in a URL: the one of its user, the query and the fragment. If raw is not a URL, or may contain a password in the wrong place, RedactURL
-// hides all of it.
+// RedactURL hides what may be a password in a URL: the one of its user, the query and the fragment. If raw is not a URL,
+// or may contain a password in the wrong place, RedactURL hides all of it.
 func RedactURL(raw string) string {
 	if raw == "" {
 		return ""

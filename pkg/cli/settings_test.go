@@ -18,7 +18,8 @@ func TestManagementOfTheBroker(t *testing.T) {
 		want string
 	}{
 		{[]string{"amqps://ada:hunter2@one/", "amqp://ada:hunter2@two/"}, "https://one:15671"},
-		{[]string{"amqp://ada:hunter2@one/", "amqps://ada:hunter2@two/"}, "http://one:15672"}, // to where the password goes in clear anyway
+		// To where the password goes in clear text anyway.
+		{[]string{"amqp://ada:hunter2@one/", "amqps://ada:hunter2@two/"}, "http://one:15672"},
 	} {
 		config := settings{urls: c.urls, tls: secured}.managementConfig()
 		require.Same(t, secured, config.TLS)
