@@ -37,7 +37,7 @@ func Keys() []Key {
 		{Name: "broker.max_backoff", Type: Duration, Default: "1s", Check: atLeast(time.Millisecond), Usage: "the longest random wait before the next attempt to connect"},
 		{
 			Name: "broker.management_url", Type: URL, Check: schemes("http", "https"),
-			Usage: "the management API; default: port 15672 of the broker's host. Services do not need it",
+			Usage: "the management API; default: on the broker's host, https and port 15671 for amqps, http and port 15672 for amqp. Services do not need it",
 		},
 		{Name: "broker.tls.ca_file", Type: String, Usage: "PEM file with the certificate authorities to trust instead of the system's"},
 		{Name: "broker.tls.cert_file", Type: String, Usage: "PEM file with the client's certificate"},

@@ -230,8 +230,8 @@ func empty(value any) bool {
 	}
 }
 
-// RedactURL hides the password in a URL. If raw is not a URL, or may contain a password in the wrong place, RedactURL
-// hides all of it.
+// RedactURL hides what may be a password in a URL: the one of its user, the query and the fragment. If raw is not a URL,
+// or may contain a password in the wrong place, RedactURL hides all of it.
 func RedactURL(raw string) string {
 	if raw == "" {
 		return ""
@@ -245,6 +245,12 @@ func RedactURL(raw string) string {
 	if strings.Contains(bare.String(), "@") {
 		return notURL
 	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx" // as Redacted does it to passwords
+	}
+	if u.Fragment != "" {
+		u.Fragment, u.RawFragment = "xxxxx", ""
+	}
 	return u.Redacted()
 }
 
@@ -256,6 +262,9 @@ func checkURL(raw string) error {
 	if err != nil {
 		return errors.New("it is not a URL such as scheme://user:password@host:port/path; " +
 			"special characters in a user name or password must be written as %XX")
+	}
+	if strings.Count(u.Host, ":") > 1 && u.Host[0] != '[' {
+		return fmt.Errorf("%q has two ports, or an IPv6 address without brackets", RedactURL(raw))
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

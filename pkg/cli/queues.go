@@ -87,7 +87,7 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 		return err
 	}
 	defer a.close(ctx, conn.Close)
-	api, err := a.settings.management()
+	api, err := a.management()
 	if err != nil {
 		return usage("", "%w", err)
 	}

@@ -115,6 +115,9 @@ func (a *App) begin(cmd *cobra.Command) error {
 		if err := a.load(cmd); err != nil {
 			return err
 		}
+		if a.loaded.Config().Broker.TLS.Insecure {
+			a.Warn("broker.tls.insecure is set: any certificate is accepted, so an impostor could read the password")
+		}
 	}
 	a.started = true
 	return nil

@@ -3,10 +3,8 @@ package cli
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"time"
 
@@ -104,39 +102,31 @@ func (a *App) load(cmd *cobra.Command) error {
 // managementTimeout bounds a request: a person waits, and the management API is optional.
 const managementTimeout = 5 * time.Second
 
-// management returns a client of the management API. Where that is not configured, it is at port 15672 of the broker's
-// host, and the broker's login is used.
-func (s settings) management() (*management.Client, error) {
-	c, err := s.managementConfig()
-	if err != nil {
-		return nil, err
-	}
-	client, err := management.New(c)
+// management returns a client of the broker's management API, and warns if the password is less safe there than over
+// AMQP.
+func (a *App) management() (*management.Client, error) {
+	client, err := management.New(a.settings.managementConfig())
 	if err != nil {
 		return nil, fmt.Errorf("broker.management_url: %w", err)
 	}
+	a.WarnOfClearText(client)
 	return client, nil
 }
 
-func (s settings) managementConfig() (management.Config, error) {
-	broker := &url.URL{Host: "localhost"}
+// WarnOfClearText warns if the password goes to the management API unencrypted, though the broker's own URL is
+// encrypted.
+func (a *App) WarnOfClearText(api *management.Client) {
+	if w := api.Warning(); w != "" {
+		a.Warn("%s; set broker.management_url to an https address", w)
+	}
+}
+
+func (s settings) managementConfig() management.Config {
+	c := management.Config{URL: s.managementURL, TLS: s.tls, Timeout: managementTimeout}
 	if len(s.urls) > 0 {
-		var err error
-		if broker, err = url.Parse(s.urls[0]); err != nil {
-			return management.Config{}, errors.New("broker.url is not a URL") // url's own error would quote the password
-		}
+		c.Broker = s.urls[0]
 	}
-	c := management.Config{
-		URL:      cmp.Or(s.managementURL, "http://"+net.JoinHostPort(cmp.Or(broker.Hostname(), "localhost"), "15672")),
-		Username: "guest", Password: "guest", TLS: s.tls, Timeout: managementTimeout,
-	}
-	if broker.User != nil {
-		c.Username = broker.User.Username()
-		if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default too
-			c.Password = password
-		}
-	}
-	return c, nil
+	return c
 }
 
 // vhost returns the virtual host of the configured broker.

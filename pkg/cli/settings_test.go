@@ -1,22 +1,30 @@
 package cli
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/management"
 )
 
-func TestManagementLogin(t *testing.T) {
+// The management API is that of the first broker, and its settings are the broker's.
+func TestManagementOfTheBroker(t *testing.T) {
 	t.Parallel()
-	for broker, want := range map[string][2]string{
-		"amqp://localhost/":              {"guest", "guest"},
-		"amqp://guest@localhost/":        {"guest", "guest"},
-		"amqp://guest:secret@localhost/": {"guest", "secret"},
-		"amqp://guest:@localhost/":       {"guest", ""},
+	secured := &tls.Config{MinVersion: tls.VersionTLS12}
+	for _, c := range []struct {
+		urls []string
+		want string
+	}{
+		{[]string{"amqps://ada:hunter2@one/", "amqp://ada:hunter2@two/"}, "https://one:15671"},
+		// To where the password goes in clear text anyway.
+		{[]string{"amqp://ada:hunter2@one/", "amqps://ada:hunter2@two/"}, "http://one:15672"},
 	} {
-		c, err := settings{urls: []string{broker}}.managementConfig()
+		config := settings{urls: c.urls, tls: secured}.managementConfig()
+		require.Same(t, secured, config.TLS)
+		client, err := management.New(config)
 		require.NoError(t, err)
-		require.Equal(t, "http://localhost:15672", c.URL)
-		require.Equal(t, want, [2]string{c.Username, c.Password}, broker)
+		require.Equal(t, c.want, client.URL())
 	}
 }

@@ -2,6 +2,7 @@ package devbroker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -41,13 +42,15 @@ type Broker struct {
 type address struct {
 	AMQP       string // host and port
 	TLS        bool
-	Management string // base URL, no trailing slash, no login
+	Management string // the URL of the management API, login included; by default derived from the broker's
+	Username   string
+	Password   string
+	VHost      string
+	Version    string
 
-	managementLogin *url.Userinfo // nil: the same as for AMQP
-	Username        string
-	Password        string
-	VHost           string
-	Version         string
+	// Of a broker that was already running.
+	tls   *tls.Config
+	query string // of its URL
 }
 
 // engine runs a node: as processes, in a container, or not at all. Broker calls one
@@ -120,8 +123,14 @@ func start(ctx context.Context, cfg Config, g guard) (*Broker, error) {
 func (b *Broker) URL() string { return b.address.url(b.address.VHost) }
 
 // ManagementURL returns the base of the management UI and API, without a
-// trailing slash: http://127.0.0.1:port.
-func (b *Broker) ManagementURL() string { return b.address.Management }
+// trailing slash and without a login: http://127.0.0.1:port.
+func (b *Broker) ManagementURL() string {
+	api, err := b.address.management()
+	if err != nil { // cannot happen: the address was checked
+		return ""
+	}
+	return api.URL()
+}
 
 // Username returns the name of a user with the administrator tag.
 func (b *Broker) Username() string { return b.address.Username }
@@ -294,12 +303,14 @@ func (b *Broker) change(verb string, op func() error) error {
 }
 
 func (a address) url(vhost string) string {
-	u := url.URL{Scheme: "amqp", Host: a.AMQP, User: url.UserPassword(a.Username, a.Password)}
+	u := url.URL{
+		Scheme: "amqp", Host: a.AMQP, User: url.UserPassword(a.Username, a.Password), Path: "/", RawQuery: a.query,
+	}
 	if a.TLS {
 		u.Scheme = "amqps"
 	}
-	if vhost == "/" {
-		return u.String() + "/"
+	if vhost != "/" {
+		u.Path, u.RawPath = "/"+vhost, "/"+url.PathEscape(vhost)
 	}
-	return u.String() + "/" + url.PathEscape(vhost)
+	return u.String()
 }

@@ -1,6 +1,7 @@
 package devbroker
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net/url"
@@ -27,8 +28,12 @@ type Config struct {
 	// Defaults to LEVERET_BROKER_URL.
 	URL string
 	// ManagementURL is the management API of that broker. Default:
-	// LEVERET_BROKER_MANAGEMENT_URL, and where that is unset port 15672 of the same host.
+	// LEVERET_BROKER_MANAGEMENT_URL, and where that is unset https and port 15671 of the
+	// same host where URL is amqps, http and port 15672 where it is amqp.
 	ManagementURL string
+	// TLS is for that broker, where URL is amqps, and for its management API, where that
+	// is https. Default: the system's authorities, no client certificate.
+	TLS *tls.Config
 	// Private requires a new node even if LEVERET_BROKER_URL is set. Use it if you are
 	// going to kill or stop the node. It cannot be combined with URL.
 	Private bool
@@ -113,11 +118,13 @@ func (c Config) say(format string, args ...any) {
 	fmt.Fprintf(c.Output, format+"\n", args...)
 }
 
-// redact hides the password of a URL. If raw is not a URL, it hides all of it.
+// redact hides the password of a URL, and its query. If raw is not a URL, or may contain a
+// password in the wrong place, it hides all of it.
 func redact(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil {
+	if err != nil || strings.Contains(u.Path+u.Fragment, "@") {
 		return "(not a URL)"
 	}
+	u.RawQuery, u.Fragment = "", ""
 	return u.Redacted()
 }

@@ -19,8 +19,9 @@
 // The first source that works is used (see [Find]):
 //
 //  1. LEVERET_BROKER_URL: a broker that is already running. It is never started,
-//     stopped or killed. Virtual hosts are created through its management API, at port
-//     15672 of the same host or at LEVERET_BROKER_MANAGEMENT_URL.
+//     stopped or killed. Virtual hosts are created through its management API, at
+//     LEVERET_BROKER_MANAGEMENT_URL or at the usual port of the same host: 15671 over
+//     https for amqps, 15672 over http for amqp.
 //  2. LEVERET_RABBITMQ_BIN: a folder that contains rabbitmq-server and rabbitmqctl.
 //  3. The scripts of an installed RabbitMQ (Debian, RPM, Homebrew, PATH).
 //  4. On a machine with apt: Debian's packages, downloaded and unpacked into the

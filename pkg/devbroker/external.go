@@ -2,6 +2,7 @@ package devbroker
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -14,9 +15,12 @@ type external struct{}
 
 // useExternal checks that the broker named by the caller or the environment answers.
 func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error) {
-	a, err := parseAddress(cfg.URL, cfg.ManagementURL)
+	a, err := parseAddress(cfg.URL, cfg.ManagementURL, cfg.TLS)
 	if err != nil {
 		return nil, fmt.Errorf("devbroker: the broker's URL %s: %w", redact(cfg.URL), err)
+	}
+	if _, err := a.management(); err != nil {
+		return nil, fmt.Errorf("devbroker: %w", err)
 	}
 	if a.Version, err = a.probe(ctx); err != nil {
 		err = fmt.Errorf("devbroker: the broker at %s does not answer: %w", redact(cfg.URL), err)
@@ -29,7 +33,7 @@ func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error
 }
 
 // parseAddress parses an AMQP URL, with the usual defaults of AMQP clients.
-func parseAddress(raw, management string) (address, error) {
+func parseAddress(raw, management string, config *tls.Config) (address, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return address{}, fmt.Errorf("not a URL")
@@ -37,7 +41,7 @@ func parseAddress(raw, management string) (address, error) {
 	if u.Scheme != "amqp" && u.Scheme != "amqps" || u.Hostname() == "" {
 		return address{}, fmt.Errorf("must look like amqp://user:password@host:5672/vhost")
 	}
-	a := address{TLS: u.Scheme == "amqps", Username: "guest", Password: "guest", VHost: "/"}
+	a := address{TLS: u.Scheme == "amqps", tls: config, Username: "guest", Password: "guest", VHost: "/", query: u.RawQuery, Management: management}
 	port := u.Port()
 	if port == "" {
 		port = map[bool]string{false: "5672", true: "5671"}[a.TLS]
@@ -51,14 +55,6 @@ func parseAddress(raw, management string) (address, error) {
 	}
 	if vhost := strings.TrimPrefix(u.Path, "/"); vhost != "" {
 		a.VHost = vhost
-	}
-	if m, err := url.Parse(management); err == nil && m.User != nil { // keep the login apart, so that it is never shown
-		a.managementLogin, m.User = m.User, nil
-		management = m.String()
-	}
-	a.Management = strings.TrimRight(management, "/")
-	if a.Management == "" {
-		a.Management = "http://" + net.JoinHostPort(u.Hostname(), "15672")
 	}
 	return a, nil
 }

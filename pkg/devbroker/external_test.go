@@ -15,7 +15,7 @@ func TestAddressWithoutAPassword(t *testing.T) {
 		"amqp://guest:x@localhost": "x",
 		"amqp://guest:@localhost":  "",
 	} {
-		a, err := parseAddress(raw, "")
+		a, err := parseAddress(raw, "", nil)
 		require.NoError(t, err)
 		require.Equal(t, want, a.Password, raw)
 	}
@@ -35,4 +35,44 @@ func TestDeadBroker(t *testing.T) {
 	_, err = Start(t.Context(), Config{})
 	require.ErrorContains(t, err, "unset "+EnvBrokerURL)
 	require.NotContains(t, err.Error(), "hunter2")
+}
+
+// What is added to a URL, such as the way to log in, is for every virtual host.
+func TestAddressWithAQuery(t *testing.T) {
+	t.Parallel()
+	a, err := parseAddress("amqps://ada:hunter2@host/?auth_mechanism=external", "", nil)
+	require.NoError(t, err)
+	require.Equal(t, "amqps://ada:hunter2@host:5671/?auth_mechanism=external", a.url("/"))
+	require.Equal(t, "amqps://ada:hunter2@host:5671/a%2Fb?auth_mechanism=external", a.url("a/b"))
+}
+
+// The management API is as safe as the broker, unless its address is given.
+func TestManagementOfAnAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ raw, management, want string }{
+		{"amqps://ada:hunter2@host/v", "", "https://host:15671"},
+		{"amqps://ada:hunter2@[::1]:5000/v", "", "https://[::1]:15671"},
+		{"amqp://ada:hunter2@host:5000", "", "http://host:15672"},
+		{"amqps://host", "http://ada:hunter2@other:15672/", "http://other:15672"},
+	} {
+		a, err := parseAddress(c.raw, c.management, nil)
+		require.NoError(t, err)
+		require.Equal(t, c.want, (&Broker{address: a}).ManagementURL())
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"amqp://u:hunter2@h/v":             "amqp://u:xxxxx@h/v",
+		"amqp://u:hunter%32@h/":            "amqp://u:xxxxx@h/",
+		"amqp://u:12/hunter2@h/":           "(not a URL)",
+		"amqp://u:12#hunter2@h/":           "(not a URL)",
+		"amqp://u:12?hunter2@h/":           "amqp://u:12",
+		"amqps://h/?password=hunter2":      "amqps://h/",
+		"amqp://u:hunter2@[::1/":           "(not a URL)",
+		"amqp://u:hunter%zz@h/?password=x": "(not a URL)",
+	} {
+		require.Equal(t, want, redact(raw), raw)
+	}
 }

@@ -10,15 +10,7 @@ import (
 
 // management returns a client of the broker's management API.
 func (a address) management() (*management.Client, error) {
-	if a.Management == "" {
-		return nil, errors.New("no management API is known for this broker: set " + EnvManagementURL)
-	}
-	c := management.Config{URL: a.Management, Username: a.Username, Password: a.Password}
-	if login := a.managementLogin; login != nil {
-		c.Username = login.Username()
-		c.Password, _ = login.Password()
-	}
-	return management.New(c)
+	return management.New(management.Config{URL: a.Management, Broker: a.url("/"), TLS: a.tls})
 }
 
 // overview returns RabbitMQ's version and the cluster's name.
@@ -58,5 +50,5 @@ func (a address) deleteVHost(ctx context.Context, name string) error {
 }
 
 // Management returns a client of the broker's management API, logged in as the user of [Broker.Username]. It fails if
-// the address of the API is unknown or malformed.
+// the address of the API is malformed.
 func (b *Broker) Management() (*management.Client, error) { return b.address.management() }

@@ -19,7 +19,7 @@ func (a address) probe(ctx context.Context) (version string, err error) {
 	defer cancel()
 	var conn net.Conn
 	if a.TLS {
-		conn, err = (&tls.Dialer{}).DialContext(ctx, "tcp", a.AMQP)
+		conn, err = (&tls.Dialer{Config: a.tls}).DialContext(ctx, "tcp", a.AMQP)
 	} else {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", a.AMQP)
 	}

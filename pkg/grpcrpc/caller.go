@@ -36,7 +36,7 @@ type CallerConfig struct {
 	// "dns:///payment:9083", which is looked up again whenever a connection is lost. Required.
 	Addresses []string
 	// TLS is used for every connection. Each server is verified by the host of its own address, unless ServerName is set.
-	// Default: none.
+	// Default: none; then the proxy that the environment names is not used either.
 	TLS *tls.Config
 	// TracerProvider and MeterProvider receive spans and measurements of OpenTelemetry's instrumentation of gRPC. Default:
 	// none. The trace travels either way.
@@ -150,6 +150,9 @@ func (config CallerConfig) options() []grpc.DialOption {
 		}}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
+	}
+	if config.TLS == nil {
+		options = append(options, grpc.WithNoProxy()) // which would read the passwords and tokens of requests
 	}
 	if t := (telemetry{config.TracerProvider, config.MeterProvider}); t.wanted() {
 		options = append(options, grpc.WithStatsHandler(t.client()))

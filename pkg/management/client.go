@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -25,23 +26,25 @@ var (
 	ErrNotFound = errors.New("has nothing by that name")
 )
 
-// Config says where the API is and how to log in.
+// Config says where the API is and how to log in. URL or Broker is required.
 type Config struct {
-	// URL is the API's address, such as http://localhost:15672. A user in it overrides Username and Password. It is
-	// required.
+	// URL is the API's address, such as https://rabbit.example:15671. A login in it overrides the broker's. Default: on
+	// the broker's host, https and port 15671 where the broker's URL is amqps, http and port 15672 where it is amqp.
 	URL string
-	// Username and Password log in. Default: guest and guest, as the broker's own default.
-	Username, Password string
+	// Broker is the AMQP URL of the broker whose API this is. Its login is used, which is guest and guest by default, as
+	// it is over AMQP.
+	Broker string
 	// TLS is for https addresses. Default: the system's authorities, no client certificate.
 	TLS *tls.Config
 	// Timeout bounds each request. Default: 30 s.
 	Timeout time.Duration
 }
 
-// A Client calls the management API. It keeps no connection open, so there is nothing to close. It is safe for
-// concurrent use.
+// A Client calls the management API. The login goes to the configured address and nowhere else: the client follows no
+// redirect and uses no proxy. It keeps no connection open, so there is nothing to close. It is safe for concurrent use.
 type Client struct {
 	base, username, password string
+	weaker                   bool // than the connection to the broker
 	http                     *http.Client
 	pageSize                 int
 }
@@ -52,27 +55,59 @@ const maxPageSize = 500
 // maxAnswer is how many bytes of an answer are read.
 const maxAnswer = 64 << 20
 
-// New makes a client without calling the API. It fails if the URL is not one.
+// New makes a client without calling the API. It fails if one of the URLs is not one. Its errors never quote a URL, which
+// may hold a password.
 func New(c Config) (*Client, error) {
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("the URL of the management API must look like http://host:15672") // url.Parse's error holds the password
+	u := &url.URL{}
+	m := &Client{username: "guest", password: "guest", pageSize: maxPageSize}
+	if c.Broker != "" {
+		broker, err := url.Parse(c.Broker)
+		if err != nil || broker.Hostname() == "" || broker.Scheme != "amqp" && broker.Scheme != "amqps" {
+			return nil, errors.New("the broker's URL must look like amqps://user:password@host:port/vhost")
+		}
+		if name := broker.User.Username(); name != "" {
+			m.username = name
+		}
+		if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default, too
+			m.password = password
+		}
+		u = &url.URL{Scheme: "http", Host: net.JoinHostPort(broker.Hostname(), "15672")}
+		if broker.Scheme == "amqps" {
+			u = &url.URL{Scheme: "https", Host: net.JoinHostPort(broker.Hostname(), "15671")}
+		}
+		m.weaker = broker.Scheme == "amqps"
 	}
-	m := &Client{username: c.Username, password: c.Password, pageSize: maxPageSize}
-	if c.Username == "" {
-		m.username, m.password = "guest", "guest"
+	if c.URL != "" || c.Broker == "" {
+		var err error
+		if u, err = url.Parse(c.URL); err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, errors.New("the URL of the management API must look like https://host:15671 or http://host:15672")
+		}
 	}
 	if u.User != nil {
 		m.username = u.User.Username()
 		m.password, _ = u.User.Password()
 	}
+	m.weaker = m.weaker && u.Scheme == "http"
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	m.base = strings.TrimRight(u.String(), "/")
 	m.http = &http.Client{
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: c.TLS, DisableKeepAlives: true},
-		Timeout:   cmp.Or(c.Timeout, 30*time.Second),
+		Transport:     &http.Transport{TLSClientConfig: c.TLS, DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       cmp.Or(c.Timeout, 30*time.Second),
 	}
 	return m, nil
+}
+
+// URL returns the address of the API, without a login and without a slash at its end.
+func (c *Client) URL() string { return c.base }
+
+// Warning returns what the user should know before the first call, or nothing: that the password goes over http, though
+// the broker's own URL is encrypted.
+func (c *Client) Warning() string {
+	if !c.weaker {
+		return ""
+	}
+	return "the password is sent unencrypted to the management API at " + c.base + ", though the broker's own URL is encrypted"
 }
 
 // Call makes one request to /api and the path, whose elements it escapes: "queues", vhost, name. It sends in as JSON
@@ -125,6 +160,10 @@ func (c *Client) call(ctx context.Context, method string, query url.Values, in, 
 
 // refusal is the error of an answer that is not a success.
 func (c *Client) refusal(response *http.Response, answer io.Reader) error {
+	if to, err := response.Location(); err == nil {
+		return fmt.Errorf("the management API at %s answered %s: a redirect to %q, which is not followed: the password is only for the address given",
+			c.base, response.Status, to.Scheme+"://"+to.Host)
+	}
 	switch response.StatusCode {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("the management API at %s %w %s (401): the password is wrong, or the user has no tag monitoring or management",

@@ -115,7 +115,117 @@ func TestNoURL(t *testing.T) {
 	t.Parallel()
 	for _, wrong := range []string{"", "localhost:15672", "amqp://localhost", "http://", "http://ada:hunter2@[::1"} {
 		_, err := management.New(management.Config{URL: wrong})
-		require.ErrorContains(t, err, "must look like http://host:15672", wrong)
+		require.ErrorContains(t, err, "must look like https://host:15671 or http://host:15672", wrong)
 		require.NotContains(t, err.Error(), "hunter2")
 	}
+	for _, wrong := range []string{"localhost:5672", "http://localhost", "amqp://", "amqp://ada:hunter2@[::1"} {
+		_, err := management.New(management.Config{URL: "http://localhost", Broker: wrong})
+		require.ErrorContains(t, err, "must look like amqps://user:password@host:port/vhost", wrong)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+// The password is as safe on its way to the management API as on its way to the broker, unless the user chose
+// otherwise.
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	const warning = "the password is sent unencrypted to the management API at http://"
+	for _, c := range []struct{ broker, url, want, warning string }{
+		{broker: "amqps://rabbit", want: "https://rabbit:15671"},
+		{broker: "amqps://ada:hunter2@rabbit:5672/shop", want: "https://rabbit:15671"},
+		{broker: "amqps://[::1]:5671", want: "https://[::1]:15671"},
+		{broker: "amqp://rabbit:5671", want: "http://rabbit:15672"},
+		{broker: "amqp://[::1]", want: "http://[::1]:15672"},
+		{broker: "amqp://rabbit", url: "http://other:1/path/", want: "http://other:1/path"},
+		{broker: "amqp://rabbit", url: "https://other", want: "https://other"},
+		{broker: "amqps://rabbit", url: "https://ada:hunter2@other/?x=hunter2#hunter2", want: "https://other"},
+		{broker: "amqps://rabbit", url: "http://ada:hunter2@other", want: "http://other", warning: warning + "other, though"},
+		{broker: "amqps://rabbit", url: "HTTP://127.0.0.1:15672", want: "http://127.0.0.1:15672", warning: warning},
+		{url: "http://other", want: "http://other"},
+	} {
+		client, err := management.New(management.Config{Broker: c.broker, URL: c.url})
+		require.NoError(t, err)
+		require.Equal(t, c.want, client.URL())
+		if c.warning == "" {
+			require.Empty(t, client.Warning(), c)
+		}
+		require.Contains(t, client.Warning(), c.warning)
+	}
+}
+
+// A recorder is a server that keeps what requests say about the user.
+type recorder struct {
+	*httptest.Server
+	logins chan string // "" for a request without a login
+}
+
+func record(t *testing.T, start func(http.Handler) *httptest.Server, answer http.HandlerFunc) *recorder {
+	t.Helper()
+	r := &recorder{logins: make(chan string, 10)}
+	r.Server = start(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		name, password, _ := request.BasicAuth()
+		r.logins <- strings.Trim(name+":"+password, ":")
+		answer(w, request)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func empty(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"page_count": 0}`) }
+
+func TestLogin(t *testing.T) {
+	t.Parallel()
+	api := record(t, httptest.NewServer, empty)
+	for _, c := range []struct{ broker, user, want string }{
+		{"amqp://rabbit", "", "guest:guest"},
+		{"amqp://ada@rabbit", "", "ada:guest"}, // as AMQP clients do
+		{"amqp://ada:@rabbit", "", "ada"},
+		{"amqp://ada:hunter2@rabbit", "", "ada:hunter2"},
+		{"amqps://ada:hunter%2f2@rabbit", "", "ada:hunter/2"},
+		{"amqp://ada:hunter2@rabbit", "eve:secret@", "eve:secret"},
+		{"amqp://ada:hunter2@rabbit", "eve@", "eve"},
+	} {
+		client, err := management.New(management.Config{Broker: c.broker, URL: strings.Replace(api.URL, "//", "//"+c.user, 1)})
+		require.NoError(t, err)
+		_, err = client.Queues(t.Context(), "/")
+		require.NoError(t, err)
+		require.Equal(t, c.want, <-api.logins)
+	}
+}
+
+// Not even to another port of the same host: net/http would send a password on there, from https to http.
+func TestNoRedirectIsFollowed(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		elsewhere := record(t, httptest.NewServer, empty)
+		api := record(t, httptest.NewTLSServer, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, strings.Replace(elsewhere.URL, "//", "//x:hunter2@", 1)+r.URL.Path+"?hunter2", status)
+		})
+		trusted := x509.NewCertPool()
+		trusted.AddCert(api.Certificate())
+		client, err := management.New(management.Config{URL: api.URL, TLS: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}})
+		require.NoError(t, err)
+		for _, method := range []string{http.MethodGet, http.MethodPut} {
+			err = client.Call(t.Context(), method, struct{}{}, nil, "vhosts", "x")
+			require.ErrorContains(t, err, fmt.Sprintf("answered %d", status))
+			require.ErrorContains(t, err, fmt.Sprintf("a redirect to %q, which is not followed", elsewhere.URL))
+			require.NotContains(t, err.Error(), "hunter2")
+		}
+		require.Len(t, api.logins, 2)
+		require.Empty(t, elsewhere.logins)
+	}
+}
+
+// A proxy would read the password. Like the broker, the API is reached directly.
+func TestNoProxyIsUsed(t *testing.T) {
+	api, proxy := record(t, httptest.NewServer, empty), record(t, httptest.NewServer, empty)
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	t.Setenv("NO_PROXY", "")
+	// This machine, but not by an address that is exempt from proxies.
+	client, err := management.New(management.Config{URL: strings.Replace(api.URL, "127.0.0.1", "0.0.0.0", 1)})
+	require.NoError(t, err)
+	_, err = client.Queues(t.Context(), "/")
+	require.NoError(t, err)
+	require.Len(t, api.logins, 1)
+	require.Empty(t, proxy.logins)
 }

@@ -98,7 +98,8 @@ func parseAddress(raw string) (address, error) {
 	case u.Hostname() == "":
 		return address{}, errors.New("the host is missing; " + expected)
 	}
-	if n, err := strconv.ParseUint(cmp.Or(u.Port(), "5672"), 10, 16); err != nil || n == 0 {
+	twice := u.Host[0] != '[' && strings.Count(u.Host, ":") > 1
+	if n, err := strconv.ParseUint(cmp.Or(u.Port(), "5672"), 10, 16); err != nil || n == 0 || twice {
 		return address{}, errors.New("there is no such port; expected 1 to 65535")
 	}
 	parsed, err := amqp.ParseURI(raw)
@@ -112,6 +113,7 @@ func parseAddress(raw string) (address, error) {
 	if err != nil {
 		return address{}, err
 	}
+	u.User = nil // the driver, which quotes its URL in errors, gets the logins instead
 	u.Host = net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
 	shown := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + parsed.Vhost}
 	if parsed.Vhost == "/" {

@@ -25,6 +25,7 @@ func TestAddresses(t *testing.T) {
 		require.NoError(t, err, raw)
 		require.Equal(t, "amqp", plain.Scheme, raw)
 		require.Equal(t, want.host, plain.Host, raw)
+		require.Nil(t, plain.User, raw)
 		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.host != "", raw)
 		require.Equal(t, want.shown, a.shown, raw)
 	}
@@ -45,6 +46,8 @@ func TestAddressesThatAreNone(t *testing.T) {
 		"amqp://u:hu%sh@h":                  "%25",
 		"amqp://u:hush@h:99999/":            "port",
 		"amqp://u:hush@h:0/":                "port",
+		"amqp://u:hush@h:1:2/":              "port",
+		"amqp://u:hush@::1/":                "port",
 		"amqp://u:hush@h/a b":               "AMQP URL",
 		"amqp://u:hush@h?heartbeat=never":   "AMQP URL",
 		"amqp://u:hush@h?auth_mechanism=ss": "auth_mechanism",

@@ -55,6 +55,9 @@ func (p Program) live(ctx context.Context, loaded *config.Loaded, stderr io.Writ
 	l.log = newLogger(stderr, s.logFormat, s.logLevel).With("service", p.Service.Name())
 	l.log.InfoContext(ctx, "starting", "name", p.Name, "version", p.Version, "instance", s.conn.Instance,
 		"go", runtime.Version(), "config", loaded.File())
+	if loaded.Config().Broker.TLS.Insecure {
+		l.log.WarnContext(ctx, "any certificate is accepted from the broker, so an impostor could read the password", "key", "broker.tls.insecure")
+	}
 	began := time.Now()
 	err = l.up(ctx)
 	if err == nil {

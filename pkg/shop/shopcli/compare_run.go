@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/compare"
@@ -29,6 +31,10 @@ type comparison struct {
 }
 
 func (c *comparison) run(ctx context.Context) (_ *compare.Result, err error) {
+	if broker := c.app.Config().Config().Broker.URLs[0]; configured(c.app) && strings.HasPrefix(broker, "amqps:") {
+		return nil, cli.Fail(cli.ExitUsage, "", "broker.url is %s: compare measures plain connections; use a broker at amqp:// or none",
+			config.RedactURL(broker))
+	}
 	c.app.Note("starting RabbitMQ …")
 	began := time.Now()
 	if c.system, err = openSystem(ctx, c.app, devbroker.Config{}, true, ""); err != nil {

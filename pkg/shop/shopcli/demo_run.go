@@ -23,8 +23,12 @@ var foreign = leveret.NewService("demo", leveret.Sends(queues.PlaceOrder))
 func (d *demonstration) connect(ctx context.Context) (*leveret.Conn, *leveret.Client, error) {
 	connecting, cancel := d.answering(ctx)
 	defer cancel()
+	secured, err := d.system.tls.ClientConfig()
+	if err != nil {
+		return nil, nil, err
+	}
 	conn, err := leveret.Connect(connecting, leveret.ConnConfig{
-		URLs: []string{d.system.url}, Layout: d.system.layout, Name: "demo", Logger: d.app.Logger(),
+		URLs: []string{d.system.url}, TLS: secured, Layout: d.system.layout, Name: "demo", Logger: d.app.Logger(),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -160,13 +164,13 @@ func (d *demonstration) settled(ctx context.Context, letters *deadletter.Store) 
 	return decided + dead, err
 }
 
-// hostOf returns a URL without user and password.
+// hostOf returns a URL without user, password and query.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return ""
 	}
-	u.User = nil
+	u.User, u.RawQuery = nil, ""
 	return u.String()
 }
 

@@ -38,6 +38,8 @@ type system struct {
 	// management is the configured URL of the management API, including its login if it has one. If empty, the broker's is
 	// used.
 	management string
+	// tls is how the broker is reached, if url is amqps. Its files have absolute paths.
+	tls config.TLS
 	// addresses are where each service listens, by key.
 	addresses map[string]map[string]string
 	// certificates are those by which the services trust each other.
@@ -61,9 +63,17 @@ func configured(app *cli.App) bool {
 // openSystem finds or starts a broker and creates the folder. If the broker is not ours and isolated is true, it
 // creates a virtual host for the shop. The folder is created in data and kept, or is temporary if data is empty.
 func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolated bool, data string) (*system, error) {
+	var secured config.TLS
+	var err error
 	if configured(app) {
 		b := app.Config().Config().Broker
 		node.URL, node.ManagementURL = b.Addresses()[0], b.ManagementURL
+		if secured, err = absolute(b.TLS); err != nil {
+			return nil, err
+		}
+		if node.TLS, err = secured.ClientConfig(); err != nil {
+			return nil, cli.Fail(cli.ExitUsage, "", "%w", err)
+		}
 	} else {
 		node.Private = true
 	}
@@ -82,9 +92,12 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		return nil, cli.Fail(cli.ExitUnreachable, next, "%w", err)
 	}
 	s := &system{
-		broker: broker, url: broker.URL(), management: node.ManagementURL, extra: map[string][]string{},
+		broker: broker, url: broker.URL(), management: node.ManagementURL, tls: secured, extra: map[string][]string{},
 		layout:    topology.Layout(app.Config().Config().Broker.Layout),
 		logFormat: "json", logLevel: "info",
+	}
+	if api, err := broker.Management(); err == nil { // which Start has checked
+		app.WarnOfClearText(api)
 	}
 	if err := s.furnish(ctx, app, isolated, data); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
@@ -93,6 +106,21 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
+}
+
+// absolute returns settings of TLS whose files are found from every folder.
+func absolute(t config.TLS) (config.TLS, error) {
+	for _, file := range []*string{&t.CAFile, &t.CertFile, &t.KeyFile} {
+		if *file == "" {
+			continue
+		}
+		path, err := filepath.Abs(*file)
+		if err != nil {
+			return config.TLS{}, err
+		}
+		*file = path
+	}
+	return t, nil
 }
 
 func (s *system) furnish(ctx context.Context, app *cli.App, isolated bool, data string) error {
@@ -189,6 +217,12 @@ func (s *system) services() []string {
 // writeConfig writes the file with which services and users reach the system. It contains the broker's password.
 func (s *system) writeConfig() error {
 	broker := map[string]any{"url": []string{s.url}, "layout": string(s.layout), "connect_timeout": "30s"}
+	if s.tls != (config.TLS{}) {
+		broker["tls"] = map[string]any{
+			"ca_file": s.tls.CAFile, "cert_file": s.tls.CertFile, "key_file": s.tls.KeyFile,
+			"server_name": s.tls.ServerName, "insecure": s.tls.Insecure,
+		}
+	}
 	if management := cmp.Or(s.management, s.broker.ManagementURL()); management != "" {
 		broker["management_url"] = management
 	}
