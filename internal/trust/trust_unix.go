@@ -31,22 +31,29 @@ func Folder(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
-	r := rule{}
-	found, err := r.walk(path)
+	if err := alone(path); err != nil { // before the walk, whose error is about what is in the folder
+		return err
+	}
+	found, err := rule{}.walk(path)
 	if err != nil {
 		return err
 	}
-	info, err := os.Lstat(found)
+	return alone(found) // nobody can replace it any more
+}
+
+// alone checks that a folder is this user's alone.
+func alone(path string) error {
+	info, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return &fs.PathError{Op: "open", Path: found, Err: syscall.ENOTDIR}
+		return &fs.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
 	case owner(info) != os.Geteuid():
-		return foreign(found, info)
+		return foreign(path, info)
 	case info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("%s is %w: others may write to it (mode %04o); use a folder with the mode 0700, and trust nothing that is in this one",
-			found, ErrUntrusted, info.Mode().Perm())
+		return fmt.Errorf("the folder %s is %w: others may write to it (mode %04o), so anything in it may be theirs; remove it, and it is made anew",
+			path, ErrUntrusted, info.Mode().Perm())
 	}
 	return nil
 }
