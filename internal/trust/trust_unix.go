@@ -3,6 +3,7 @@
 package trust
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -136,6 +137,7 @@ const maxLinks = 40
 
 // walk resolves a path's links and checks everything on the way. It returns the path without links.
 func (r rule) walk(path string) (string, error) {
+	given := path
 	if !filepath.IsAbs(path) {
 		here, err := os.Getwd()
 		if err != nil {
@@ -159,7 +161,7 @@ func (r rule) walk(path string) (string, error) {
 		next := filepath.Join(at, name)
 		info, failed := os.Lstat(next)
 		if failed != nil {
-			return "", failed
+			return "", &fs.PathError{Op: "open", Path: given, Err: errors.Unwrap(failed)}
 		}
 		if (open || !r.anyOwner) && !r.allows(info) {
 			return "", foreign(next, info)
@@ -169,7 +171,7 @@ func (r rule) walk(path string) (string, error) {
 			return next, nil
 		case info.Mode()&fs.ModeSymlink != 0:
 			if links++; links > maxLinks {
-				return "", &fs.PathError{Op: "open", Path: path, Err: syscall.ELOOP}
+				return "", &fs.PathError{Op: "open", Path: given, Err: syscall.ELOOP}
 			}
 			target, failed := os.Readlink(next)
 			if failed != nil {
@@ -184,7 +186,7 @@ func (r rule) walk(path string) (string, error) {
 			at = next
 			open, err = r.folder(at)
 		case len(rest) > 0:
-			return "", &fs.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
+			return "", &fs.PathError{Op: "open", Path: given, Err: syscall.ENOTDIR}
 		default:
 			return next, nil
 		}
