@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"time"
+
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 // Broker holds the settings for connecting to RabbitMQ.
@@ -73,7 +74,7 @@ func (t TLS) ClientConfig() (*tls.Config, error) {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.Insecure} //nolint:gosec // requested by the user
 	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
+		pem, err := trust.Read(t.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("broker.tls.ca_file: %w", err)
 		}
@@ -83,7 +84,7 @@ func (t TLS) ClientConfig() (*tls.Config, error) {
 		}
 	}
 	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		pair, err := trust.KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("broker.tls.cert_file and broker.tls.key_file: %w", err)
 		}

@@ -9,15 +9,21 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 const (
 	// EnvFile is the environment variable that names the file to read.
 	EnvFile = EnvPrefix + "CONFIG"
+	// EnvOwner is the environment variable with the number of a user to whom the file may belong, besides the user who runs
+	// the program, and root.
+	EnvOwner = EnvPrefix + "CONFIG_OWNER"
 	// FileName is the name of the file that is read by default, from the working directory or else from the folder leveret
 	// in the user's configuration folder.
 	FileName = "leveret.yaml"
@@ -71,7 +77,7 @@ func searched() []string {
 }
 
 func readFile(path string) (file, error) {
-	content, err := os.ReadFile(path)
+	content, err := readTrusted(path)
 	if err != nil {
 		return file{}, fmt.Errorf("configuration: %w", err)
 	}
@@ -88,6 +94,25 @@ func readFile(path string) (file, error) {
 		return file{}, fmt.Errorf("%s: it must consist of sections such as\nbroker:\n  url: amqp://localhost:5672/", path)
 	}
 	return f, nil
+}
+
+// readTrusted reads the file unless another user may have written it, who could then have the program send its messages
+// and passwords anywhere.
+func readTrusted(path string) ([]byte, error) {
+	var owners []int
+	if owner := os.Getenv(EnvOwner); owner != "" {
+		uid, err := strconv.ParseUint(owner, 10, 31)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is not the number of a user", EnvOwner, owner)
+		}
+		owners = []int{int(uid)}
+	}
+	content, err := trust.ReadOwn(path, owners...)
+	if errors.Is(err, trust.ErrOwner) {
+		err = fmt.Errorf("%w; if that user may decide what this program does, set %s to the number of the user, "+
+			"otherwise give the file to this user or to root", err, EnvOwner)
+	}
+	return content, err
 }
 
 // withoutValues keeps the position of a YAML error and drops what the error quotes from the file, which may be a

@@ -3,8 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
+
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 // A Source is a kind of place that values come from. Lower numbers take precedence.
@@ -111,7 +112,7 @@ func (l *Loaded) readSecrets(keys []Key) error {
 			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is set too, by %s; set only one of the two", k.fileOf, secret.Origin.Where)}
 		}
 		path := twin.value.(string) //nolint:forcetypeassert // a twin's type is String
-		content, err := os.ReadFile(path)
+		content, err := trust.Read(path)
 		if err != nil {
 			return &Error{Key: k.Name, Origin: twin.Origin, Err: err}
 		}

@@ -27,6 +27,7 @@ func TestComposeRunsThePrograms(t *testing.T) {
 			Environment map[string]string
 			Grace       time.Duration `yaml:"stop_grace_period"`
 			Volumes     []string
+			Ports       []string
 		}
 	}
 	require.NoError(t, yaml.Unmarshal(content, &file))
@@ -37,6 +38,12 @@ func TestComposeRunsThePrograms(t *testing.T) {
 		variables = append(variables, k.EnvName())
 	}
 	certified := strings.Split(file.Services["certs"].Command[len(file.Services["certs"].Command)-1], ",")
+
+	for name, s := range file.Services {
+		for _, port := range s.Ports {
+			require.True(t, strings.HasPrefix(port, "127.0.0.1:"), "other machines reach %s of %s", port, name)
+		}
+	}
 
 	for _, p := range programs.All() {
 		name := p.Service.Name() + "d"

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,7 +155,8 @@ func TestConnectionLost(t *testing.T) {
 
 func TestWrongPassword(t *testing.T) {
 	t.Parallel()
-	_, err := connect(within(t, 30*time.Second), "amqp://guest:wrong@"+leverettest.Node(t).URL()[len("amqp://guest:guest@"):], nil)
+	node := leverettest.Node(t)
+	_, err := connect(within(t, 30*time.Second), strings.Replace(node.URL(), node.Password()+"@", "wrong@", 1), nil)
 	require.ErrorIs(t, err, leveret.ErrRefused)
 	require.NotContains(t, err.Error(), "wrong@")
 }

@@ -6,6 +6,10 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -51,13 +55,18 @@ func (o *output) String() string {
 
 func (o *output) lines() []string { return strings.Split(strings.TrimSuffix(o.String(), "\n"), "\n") }
 
-// kitchenAt makes a run on a broker. The tests' URLs hold a password, which no flag takes: it is that of the default
-// user.
-func kitchenAt(tb testing.TB, url string, args ...string) *command {
+// kitchenAt makes a run on a broker. The tests' URLs hold a password, which no flag takes, so it is in a file.
+func kitchenAt(tb testing.TB, address string, args ...string) *command {
 	tb.Helper()
-	at := strings.Index(url, "@")
-	require.Positive(tb, at)
-	return &command{args: append(args, "--broker-url", "amqp://"+url[at+1:], "--broker-connect-timeout", "10s")}
+	u, err := url.Parse(address)
+	require.NoError(tb, err)
+	if password, _ := u.User.Password(); !slices.Contains(args, "--broker-password-file") { // of another user
+		file := filepath.Join(tb.TempDir(), "password")
+		require.NoError(tb, os.WriteFile(file, []byte(password), 0o600))
+		args = append(args, "--broker-password-file", file)
+	}
+	u.User = nil
+	return &command{args: append(args, "--broker-url", u.String(), "--broker-connect-timeout", "10s")}
 }
 
 func (c *command) run(ctx context.Context) cli.ExitCode {

@@ -13,6 +13,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 // apt downloads RabbitMQ and Erlang from the machine's own apt sources and unpacks
@@ -45,10 +47,14 @@ func newApt(cfg Config) (apt, error) {
 		return a, err
 	}
 	a.folder = filepath.Join(base, "rabbitmq-"+distribution()+"-"+runtime.GOARCH)
+	if _, err := os.Lstat(a.folder); err == nil {
+		return a, trust.Folder(a.folder)
+	}
 	return a, nil
 }
 
-// cacheFolder is leveret's folder in the user's cache, or in the temporary folder.
+// cacheFolder is leveret's folder in the user's cache or, if it cannot be created, in the temporary folder. It contains
+// programs that are run, so it is refused if another user may have put them there.
 func cacheFolder() (string, error) {
 	var problems error
 	if cache, err := os.UserCacheDir(); err != nil {
@@ -57,20 +63,18 @@ func cacheFolder() (string, error) {
 		problems = fmt.Errorf("RabbitMQ's scripts do not work in %s", folder)
 	} else if problems = writable(folder); problems == nil {
 		return folder, nil
+	} else if errors.Is(problems, trust.ErrUntrusted) {
+		return "", fmt.Errorf("the cache folder: %w", problems)
 	}
 	folder := filepath.Join(os.TempDir(), fmt.Sprintf("leveret-cache-%d", os.Geteuid()))
 	if err := writable(folder); err != nil {
 		return "", fmt.Errorf("neither the cache folder (%w) nor the temporary folder can be used: %w", problems, err)
 	}
-	// Everyone can write to the temporary folder, so check the owner.
-	if info, err := os.Lstat(folder); err != nil || !info.IsDir() || !ownedByUs(info) || info.Mode().Perm()&0o022 != 0 {
-		return "", fmt.Errorf("neither the cache folder (%w) nor %s can be used: it belongs to another user", problems, folder)
-	}
 	return folder, nil
 }
 
 func writable(folder string) error {
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := trust.Folder(folder); err != nil {
 		return err
 	}
 	probe, err := os.CreateTemp(folder, "probe-")

@@ -119,7 +119,7 @@ func start(ctx context.Context, cfg Config, g guard) (*Broker, error) {
 }
 
 // URL returns the AMQP URL of the default virtual host, password included:
-// amqp://guest:guest@127.0.0.1:port/.
+// amqp://guest:password@127.0.0.1:port/.
 func (b *Broker) URL() string { return b.address.url(b.address.VHost) }
 
 // ManagementURL returns the base of the management UI and API, without a

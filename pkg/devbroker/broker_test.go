@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,10 +41,13 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 
 	require.Contains(t, said.String(), b.About().Dir)
 	require.Contains(t, said.String(), b.Source().Path)
-	require.Regexp(t, `^amqp://guest:guest@127\.0\.0\.1:\d+/$`, b.URL())
+	require.Regexp(t, `^amqp://guest:[A-Z2-7]{26,}@127\.0\.0\.1:\d+/$`, b.URL())
 	require.Regexp(t, `^http://127\.0\.0\.1:\d+$`, b.ManagementURL())
 	require.Regexp(t, `^\d+\.\d+`, b.Version())
-	require.Equal(t, []string{"guest", "guest"}, []string{b.Username(), b.Password()})
+	require.Equal(t, "guest", b.Username())
+	require.Contains(t, b.URL(), b.Password())
+	require.NotContains(t, said.String(), b.Password())
+	requirePrivate(t, b)
 
 	// The management API answers.
 	api, err := b.Management()
@@ -250,9 +254,25 @@ func TestSharedByTwoProcesses(t *testing.T) {
 	require.Equal(t, third.owned, fourth.owned)
 	require.NoError(t, syscall.Kill(fourth.cmd.Process.Pid, syscall.SIGKILL))
 	requireNothingLeft(t, first.Dir, mark, patience)
-	left, err := os.ReadDir(temp)
+	left, err := filepath.Glob(filepath.Join(temp, "*"))
+	require.NoError(t, err)
+	runs := filepath.Join(temp, fmt.Sprintf("leveret-runs-%d", os.Geteuid()))
+	require.Equal(t, []string{runs}, left)
+	left, err = filepath.Glob(filepath.Join(runs, "*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+// The file by which test binaries find each other names a program and holds a password: nobody else may have made it.
+func TestSharedOnlyInAFolderOfThisUser(t *testing.T) {
+	t.Parallel()
+	temp := shortTempDir(t)
+	runs := filepath.Join(temp, fmt.Sprintf("leveret-runs-%d", os.Geteuid()))
+	require.NoError(t, os.Mkdir(runs, 0o700))
+	require.NoError(t, os.Chmod(runs, 0o777))
+	o := startOwner(t, "shared", "TMPDIR="+temp)
+	require.Error(t, o.cmd.Wait())
+	require.Contains(t, o.said.String(), runs+" is not to be trusted: others may write to it (mode 0777)")
 }
 
 // shortTempDir is a temporary folder that tools in a chroot see too, with a short

@@ -52,6 +52,9 @@ type Config struct {
 	// finds its queues and messages again. It requires Dir. It has no effect on a
 	// container, whose data are lost with it.
 	KeepData bool
+	// Password is the password of the node's user, guest. Default: a random one, which a kept folder remembers. It is
+	// what keeps other users of the machine out, who can reach the node's ports too.
+	Password string
 	// Conf contains further lines of rabbitmq.conf. They come last, so they override
 	// the others.
 	Conf string
@@ -109,10 +112,14 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// erlangArgs stops an idle node from spinning and limits a busy one to its schedulers.
+// erlangArgs stops an idle node from spinning, limits a busy one to its schedulers, and keeps other machines out.
 func (c Config) erlangArgs() string {
-	return fmt.Sprintf("+S %d:%d +sbwt none +sbwtdcpu none +sbwtdio none +B i", c.Schedulers, c.Schedulers)
+	return fmt.Sprintf("+S %d:%d +sbwt none +sbwtdcpu none +sbwtdio none +B i %s", c.Schedulers, c.Schedulers, loopbackOnly)
 }
+
+// loopbackOnly lets an Erlang node take connections from other Erlang nodes only over the loopback interface. RabbitMQ's
+// own setting for that, RABBITMQ_NODE_IP_ADDRESS, is about AMQP only.
+const loopbackOnly = "-kernel inet_dist_use_interface {127,0,0,1}"
 
 func (c Config) say(format string, args ...any) {
 	fmt.Fprintf(c.Output, format+"\n", args...)

@@ -54,7 +54,15 @@ func fetchImage(ctx context.Context, cfg Config, tool string) error {
 func (c *container) name() string { return "leveret-" + strings.ToLower(c.folder.id) }
 
 func (c *container) tool(ctx context.Context, args ...string) ([]byte, error) {
+	return c.toolWith(ctx, nil, args...)
+}
+
+// toolWith runs the tool with further environment variables, which other users cannot see, unlike arguments.
+func (c *container) toolWith(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, c.source.Path, args...)
+	if env != nil {
+		cmd.Env = append(os.Environ(), env...)
+	}
 	cmd.SysProcAttr = ownSession() // a Ctrl-C must not interrupt a docker command
 	return output(cmd)
 }
@@ -74,15 +82,25 @@ func (c *container) configure(ctx context.Context) error {
 		return err
 	}
 	publish := func(here, there int) string { return fmt.Sprintf("--publish=127.0.0.1:%d:%d", here, there) }
-	_, err := c.tool(ctx, "create", "--name", c.name(), "--label", "leveret.devbroker=1",
+	_, err := c.toolWith(ctx, []string{"RABBITMQ_DEFAULT_PASS=" + c.folder.password}, "create", "--name", c.name(), "--label", "leveret.devbroker=1",
 		publish(c.ports.AMQP, 5672), publish(c.ports.Management, 15672),
 		"--env=RABBITMQ_NODENAME="+nodeName,
 		"--env=RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+c.cfg.erlangArgs(),
+		"--env=RABBITMQ_CTL_ERL_ARGS="+loopbackOnly, "--env=ERL_EPMD_ADDRESS=127.0.0.1",
+		"--env=RABBITMQ_DEFAULT_USER="+username, "--env=RABBITMQ_DEFAULT_PASS", // the value is in the tool's environment
 		c.cfg.Image)
 	if err != nil {
 		return err
 	}
-	for from, to := range map[string]string{"rabbitmq.conf": "/etc/rabbitmq/conf.d/90-leveret.conf", "enabled_plugins": "/etc/rabbitmq/enabled_plugins"} {
+	for from, to := range map[string]string{
+		"rabbitmq.conf": "/etc/rabbitmq/conf.d/90-leveret.conf", "enabled_plugins": "/etc/rabbitmq/enabled_plugins",
+		cookieFile: "/var/lib/rabbitmq/.erlang.cookie", // given to the user rabbitmq by the image
+	} {
+		if from != cookieFile { // root's in the container, and without secrets
+			if err := os.Chmod(c.folder.sub(from), 0o644); err != nil { //nolint:gosec // the user rabbitmq reads them there
+				return err
+			}
+		}
 		if _, err := c.tool(ctx, "cp", c.folder.sub(from), c.name()+":"+to); err != nil {
 			return err
 		}

@@ -21,6 +21,10 @@ const (
 	markVariable = "LEVERET_DEVBROKER"
 	// identityFile marks a folder as belonging to a node.
 	identityFile = "node-id"
+	// passwordFile remembers the password of the node's user.
+	passwordFile = "password"
+	// username is the node's user. RabbitMQ lets it in over the loopback interface only.
+	username = "guest"
 )
 
 // folder is where a node keeps everything.
@@ -28,11 +32,13 @@ type folder struct {
 	path string
 	id   string // random, and constant for the life of the folder
 	keep bool
+	// password is that of the node's user in its data, or the one that new data get.
+	password string
 }
 
 // makeFolder creates or takes over the folder of a node.
 func makeFolder(cfg Config) (folder, error) {
-	f := folder{path: cfg.Dir, id: rand.Text(), keep: cfg.KeepData}
+	f := folder{path: cfg.Dir, id: rand.Text(), keep: cfg.KeepData, password: rand.Text()}
 	var err error
 	if f.path == "" {
 		if f.path, err = os.MkdirTemp("", "leveret-"); err != nil {
@@ -49,17 +55,50 @@ func makeFolder(cfg Config) (folder, error) {
 			return f, err
 		}
 	}
-	return f, os.WriteFile(f.sub(identityFile), []byte(f.id+"\n"), 0o600)
+	// Erlang would make a cookie too, but from a random number that can be guessed.
+	return f, errors.Join(f.write(identityFile, f.id), f.write(passwordFile, f.password), f.write(cookieFile, rand.Text()))
 }
 
-// takeOver checks a folder chosen by the caller.
+// cookieFile is where Erlang looks for the password with which nodes, and rabbitmqctl, connect to each other.
+const cookieFile = "home/.erlang.cookie"
+
+// write writes a file that only this user can read.
+func (f folder) write(name, text string) error {
+	path := f.sub(name)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
+}
+
+// takeOver checks a folder chosen by the caller, and makes it this user's alone.
 func (f *folder) takeOver() error {
 	if err := os.MkdirAll(f.path, 0o700); err != nil {
 		return err
 	}
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	if !ownedByUs(info) {
+		return fmt.Errorf("%s belongs to another user; a node's folder contains a program that ends the node", f.path)
+	}
+	if info.Mode().Perm() != 0o700 {
+		if err := os.Chmod(f.path, 0o700); err != nil {
+			return err
+		}
+	}
 	id, err := os.ReadFile(f.sub(identityFile))
 	if err == nil {
 		f.id = strings.TrimSpace(string(id))
+		if f.password, err = f.remembered(); err != nil {
+			return err
+		}
 		if pid := f.pid(); pid != 0 {
 			return fmt.Errorf("a node is already running in %s (pid %d); to end it: sh %s", f.path, pid, f.sub("stop"))
 		}
@@ -74,6 +113,18 @@ func (f *folder) takeOver() error {
 	}
 	return err
 }
+
+// remembered returns the password of the data that an earlier node left.
+func (f folder) remembered() (string, error) {
+	password, err := os.ReadFile(f.sub(passwordFile))
+	if errors.Is(err, fs.ErrNotExist) { // the node of an earlier Leveret
+		return formerPassword, nil
+	}
+	return string(password), err
+}
+
+// formerPassword is the password that RabbitMQ gives its user guest. Start replaces it.
+const formerPassword = "guest"
 
 func (f folder) sub(name string) string { return filepath.Join(f.path, name) }
 func (f folder) pidFile() string        { return f.sub("pid") }
@@ -107,15 +158,14 @@ func (f folder) marked(pid int) bool {
 }
 
 // configure writes the node's configuration, including extra lines for its engine.
-// The files are world-readable because in a container the user rabbitmq reads them.
 func (f folder) configure(cfg Config, extra ...string) error {
 	plugins := strings.Join(append([]string{"rabbitmq_management"}, cfg.Plugins...), ",")
-	if err := os.WriteFile(f.sub("enabled_plugins"), []byte("["+plugins+"].\n"), 0o644); err != nil {
+	if err := f.write("enabled_plugins", "["+plugins+"].\n"); err != nil {
 		return err
 	}
 	lines := append([]string{"cluster_name = " + f.clusterName()}, extra...)
 	conf := strings.Join(append(lines, standardConf, cfg.Conf), "\n") + "\n"
-	return os.WriteFile(f.sub("rabbitmq.conf"), []byte(conf), 0o644)
+	return f.write("rabbitmq.conf", conf)
 }
 
 // standardConf lets the node run with little free disk space, and makes rates available

@@ -38,6 +38,15 @@ func (a address) createVHost(ctx context.Context, name string) error {
 	return api.Call(ctx, http.MethodPut, all, nil, "permissions", name, a.Username)
 }
 
+func (a address) setPassword(ctx context.Context, password string) error {
+	api, err := a.management()
+	if err != nil {
+		return err
+	}
+	user := map[string]string{"password": password, "tags": "administrator"}
+	return api.Call(ctx, http.MethodPut, user, nil, "users", a.Username)
+}
+
 func (a address) deleteVHost(ctx context.Context, name string) error {
 	api, err := a.management()
 	if err != nil {

@@ -2,9 +2,9 @@ package devbroker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 )
@@ -51,7 +51,7 @@ func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker
 	b.node = &node{cfg: cfg, source: source, folder: f, address: &b.address}
 	e := b.node.engine()
 	b.engine = e
-	if err := os.WriteFile(f.sub("stop"), []byte(e.stopScript()), 0o700); err != nil {
+	if err := f.write("stop", e.stopScript()); err != nil {
 		return nil, errors.Join(fmt.Errorf("devbroker: %w", err), f.remove())
 	}
 	if b.node.guardian, err = startGuardian(f.path, g); err != nil {
@@ -66,7 +66,10 @@ func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker
 		e.discard(context.WithoutCancel(ctx))
 		return nil, errors.Join(err, b.node.guardian.order(context.WithoutCancel(ctx), "keep"))
 	}
-	cfg.say("RabbitMQ %s answers after %.1f s: AMQP %s, management %s (guest, guest), folder %s",
+	if err := b.choosePassword(ctx, cfg); err != nil {
+		return nil, errors.Join(fmt.Errorf("devbroker: set the password of the user %s: %w", username, err), e.close(context.WithoutCancel(ctx)))
+	}
+	cfg.say("RabbitMQ %s answers after %.1f s: AMQP %s, management %s, folder %s",
 		b.address.Version, time.Since(began).Seconds(), b.address.AMQP, b.address.Management, f.path)
 	if tooOld(b.address.Version) {
 		cfg.say("RabbitMQ %s is older than 3.10, the oldest version that Leveret is tested with", b.address.Version)
@@ -79,6 +82,22 @@ func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker
 		cfg.say("it keeps running when this program ends; to end it: %s", stop)
 	}
 	return b, nil
+}
+
+// choosePassword replaces the password in data of an earlier node, if another one was chosen since, or none was.
+func (b *Broker) choosePassword(ctx context.Context, cfg Config) error {
+	chosen := cfg.Password
+	if chosen == "" && b.address.Password == formerPassword {
+		chosen = rand.Text()
+	}
+	if chosen == "" || chosen == b.address.Password {
+		return nil
+	}
+	if err := b.address.setPassword(ctx, chosen); err != nil {
+		return err
+	}
+	b.address.Password = chosen
+	return b.node.folder.write(passwordFile, chosen)
 }
 
 // errPortTaken means that another process took a port between our check and the node's start.
@@ -99,7 +118,7 @@ func (n *node) firstStart(ctx context.Context, e nodeEngine) error {
 		*n.address = address{
 			AMQP:       fmt.Sprintf("127.0.0.1:%d", n.ports.AMQP),
 			Management: fmt.Sprintf("http://127.0.0.1:%d", n.ports.Management),
-			Username:   "guest", Password: "guest", VHost: "/",
+			Username:   username, Password: n.folder.password, VHost: "/",
 		}
 		if err = e.configure(ctx); err == nil {
 			err = e.start(ctx)

@@ -32,7 +32,8 @@ func (p *process) stopScript() string {
 }
 
 func (p *process) configure(context.Context) error {
-	return p.folder.configure(p.cfg, "management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", p.ports.Management))
+	return p.folder.configure(p.cfg, "default_user = "+username, "default_pass = "+p.folder.password,
+		"management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", p.ports.Management))
 }
 
 func (p *process) start(ctx context.Context) error {
@@ -45,7 +46,7 @@ func (p *process) start(ctx context.Context) error {
 	}
 	os.Remove(p.folder.pidFile()) // left by a killed node
 	os.Remove(p.folder.log())     // so that a failure is explained by the log of this start
-	console, err := os.Create(p.folder.console())
+	console, err := os.OpenFile(p.folder.console(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -113,6 +114,7 @@ func (p *process) env() []string {
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+f.sub("enabled_plugins"),
 		"RABBITMQ_SCHEDULER_BIND_TYPE=u", // several nodes must not be bound to the same cores
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+p.cfg.erlangArgs(),
+		"RABBITMQ_CTL_ERL_ARGS="+loopbackOnly,
 		"RABBITMQ_CTL_DIST_PORT_MIN=0", "RABBITMQ_CTL_DIST_PORT_MAX=0", // any
 	)
 	env = append(env, "PATH="+os.Getenv("PATH")+":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/opt/homebrew/bin")

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 const (
@@ -57,6 +59,9 @@ func Shared(ctx context.Context) (b *Broker, release func(), err error) {
 		return b, func() {}, err
 	}
 	run, path := sharedRun(cfg)
+	if err := trust.Folder(filepath.Dir(path)); err != nil { // the file has the node's password, and names a program
+		return nil, nil, fmt.Errorf("devbroker: the folder for shared nodes: %w", err)
+	}
 	unlock, err := lock(ctx, path+".lock")
 	if err != nil {
 		return nil, nil, fmt.Errorf("devbroker: wait for the shared node: %w", err)
@@ -85,8 +90,8 @@ func sharedRun(cfg Config) (run int, path string) {
 	}
 	// The start time distinguishes runs whose process ids happen to be equal.
 	key := sha256.Sum256([]byte(strings.Join([]string{cfg.Bin, stat, os.Getenv("PATH")}, "\n")))
-	name := fmt.Sprintf("leveret-run-%d-%d-%s", os.Geteuid(), parent, hex.EncodeToString(key[:4]))
-	return run, filepath.Join(os.TempDir(), name)
+	folder := fmt.Sprintf("leveret-runs-%d", os.Geteuid())
+	return run, filepath.Join(os.TempDir(), folder, fmt.Sprintf("%d-%s", parent, hex.EncodeToString(key[:4])))
 }
 
 // procStat returns a process's name and start time, if the system has /proc.

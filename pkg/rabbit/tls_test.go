@@ -119,7 +119,9 @@ max_message_size = 100000
 		}
 		require.NoError(t, err)
 		t.Cleanup(func() { closing(t, node) })
-		return node, "amqps://guest:guest@" + listener
+		u, err := url.Parse(node.URL())
+		require.NoError(t, err)
+		return node, "amqps://" + u.User.String() + "@" + listener
 	}
 }
 

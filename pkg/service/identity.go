@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 // identity is the service's own certificate. It is read again when its files change. It is safe for concurrent use.
@@ -50,7 +51,7 @@ func (i *identity) current() (*tls.Certificate, error) {
 
 // read reads the certificate and its key. An expired certificate is an error.
 func (i *identity) read() (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(i.files.CertFile, i.files.KeyFile)
+	pair, err := trust.KeyPair(i.files.CertFile, i.files.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("tls.cert_file and tls.key_file: %w", err)
 	}
@@ -106,7 +107,7 @@ func tlsConfigs(files config.Identity, log *slog.Logger) (server, client *tls.Co
 }
 
 func authorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	pem, err := trust.Read(file)
 	if err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func (l *life) folders(ctx context.Context) error {
 	for _, f := range []struct{ key, path string }{
 		{"data.dir", l.settings.dataDir}, {"database.url", filepath.Dir(l.settings.databasePath)},
 	} {
-		err := os.MkdirAll(f.path, 0o750)
+		err := os.MkdirAll(f.path, 0o700)
 		if err == nil {
 			continue
 		}

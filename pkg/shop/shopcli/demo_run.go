@@ -174,9 +174,9 @@ func hostOf(raw string) string {
 	return u.String()
 }
 
-// shownPassword returns the password of a node that we started, which is well known, but not that of another broker.
+// shownPassword returns the password that a node of ours made for itself, but not one that the user chose.
 func shownPassword(s *system) string {
-	if s.broker.About().Dir == "" {
+	if s.broker.About().Dir == "" || s.chosen {
 		return "as configured"
 	}
 	return s.broker.Password()

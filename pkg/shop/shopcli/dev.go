@@ -29,7 +29,11 @@ Starts a private RabbitMQ, on its usual ports if they are free, or uses the conf
 separate processes, with mutual TLS between them. Once all are ready, it prints where the REST API is. The services' logs
 go to standard output, each line prefixed with the service's name; the command's own messages go to standard error. A
 service that crashes is restarted, and so is a RabbitMQ started by the command. Ctrl-C lets the services finish their work
-and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless --data is given.`,
+and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless --data is given.
+
+Only this machine can reach the ports, but all of its users can. The broker's password keeps them out: a random one, which
+the command prints, or the one in LEVERET_BROKER_PASSWORD. It is also in the file that the printed commands name, which only
+you can read.`,
 		Args:    cli.Arguments(0, 0),
 		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672/", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), app, o) },
@@ -79,10 +83,7 @@ func printDev(app *cli.App, s *system) {
   management UI   %s   user %s, password %s
   AMQP            %s
   try, in another terminal:`, s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url))
-	name := invocation(app)
-	if s.url != "amqp://guest:guest@localhost:5672/" && s.url != "amqp://guest:guest@127.0.0.1:5672/" {
-		name += " --config " + s.configFile()
-	}
+	name := invocation(app) + " --config " + s.configFile()
 	app.Note(`  %[1]s contracts show order.place --example | %[1]s send order.place -f -
   %[1]s queues --watch
 `, name)

@@ -97,9 +97,9 @@ func invocation(app *cli.App) string {
 }
 
 // cleanEnvironment returns this process's environment without Leveret's settings, which the services read from their
-// file.
+// file. Whose file they trust cannot be in the file.
 func cleanEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(entry string) bool {
-		return strings.HasPrefix(entry, config.EnvPrefix)
+		return strings.HasPrefix(entry, config.EnvPrefix) && !strings.HasPrefix(entry, config.EnvOwner+"=")
 	})
 }

@@ -28,6 +28,8 @@ type system struct {
 	broker *devbroker.Broker
 	// url is the AMQP URL of the shop's virtual host, including the password.
 	url string
+	// chosen reports whether the user chose the password of our node.
+	chosen bool
 	// vhost is the virtual host created for the shop on a broker that is not ours. Otherwise it is empty.
 	vhost string
 	dir   string
@@ -75,7 +77,7 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 			return nil, cli.Fail(cli.ExitUsage, "", "%w", err)
 		}
 	} else {
-		node.Private = true
+		node.Private, node.Password = true, app.Config().Config().Broker.Password
 	}
 	broker, err := devbroker.Start(ctx, node)
 	if err != nil {
@@ -92,7 +94,8 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 		return nil, cli.Fail(cli.ExitUnreachable, next, "%w", err)
 	}
 	s := &system{
-		broker: broker, url: broker.URL(), management: node.ManagementURL, tls: secured, extra: map[string][]string{},
+		broker: broker, url: broker.URL(), chosen: node.Password != "", management: node.ManagementURL, tls: secured,
+		extra:     map[string][]string{},
 		layout:    topology.Layout(app.Config().Config().Broker.Layout),
 		logFormat: "json", logLevel: "info",
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite": pure Go
 
+	"github.com/leveretmq/leveret/internal/trust"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -30,19 +31,12 @@ type Store struct {
 	readers *sql.DB
 }
 
-// Open opens the file at path, creating it (with the mode 0600) and its folder if needed, and brings its tables up to
-// date. The migrations are goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of
+// Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The file and
+// those that SQLite keeps beside it have the mode 0600, whatever they had before; a new folder has 0700. In a folder to
+// which everyone may write, a file of another user is refused; a link is refused everywhere. The migrations are goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of
 // idempotency keys are created by Open itself. The caller closes the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("the store's folder: %w", err)
-	}
-	// The file is its owner's alone, since it may hold secrets. SQLite gives the files beside it the same mode.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("the store: %w", err)
-	}
-	if err := file.Close(); err != nil {
+	if err := ownFiles(path); err != nil {
 		return nil, fmt.Errorf("the store: %w", err)
 	}
 	// SQLite allows one writer at a time. With a single connection, writers in this process queue fairly, which SQLite's
@@ -67,6 +61,23 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	}
 	readers.SetMaxOpenConns(maxReaders)
 	return &Store{db, readers}, nil
+}
+
+// ownFiles creates the file and its folder, and makes the file this user's alone, since it may hold secrets. SQLite gives
+// the files beside it the mode of the file; those that are there already could be another user's, and would be read.
+func ownFiles(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("its folder: %w", err)
+	}
+	if err := trust.Create(path); err != nil {
+		return err
+	}
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		if err := trust.Keep(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxReaders is how many connections read at once.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -74,6 +75,40 @@ func TestTransactionsOfTwoStoresDoNotOverlap(t *testing.T) {
 	}
 	wg.Wait()
 	require.Equal(t, 200, count(t, path))
+}
+
+// The files hold what customers said, and secrets: whatever the umask is, or made them so before, no other user reads them.
+func TestFilesAreThisUsersAlone(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Log("access is a matter of lists there, and not of modes")
+		return
+	}
+	path := filepath.Join(t.TempDir(), "new folder", "count.db")
+	requireModes := func() {
+		for name, mode := range map[string]os.FileMode{
+			filepath.Dir(path): 0o700 | os.ModeDir, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
+		} {
+			info, err := os.Stat(name)
+			require.NoError(t, err)
+			require.Equal(t, mode, info.Mode(), name)
+		}
+	}
+	s := open(t, path)
+	require.NoError(t, increment(t.Context(), s))
+	requireModes()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		require.NoError(t, os.Chmod(path+suffix, 0o666))
+	}
+	require.NoError(t, increment(t.Context(), open(t, path)))
+	requireModes()
+
+	for _, suffix := range []string{"", "-wal", "-journal"} {
+		planted := filepath.Join(t.TempDir(), "count.db")
+		require.NoError(t, os.Symlink(filepath.Join(t.TempDir(), "elsewhere"), planted+suffix))
+		_, err := store.Open(t.Context(), planted, migrations())
+		require.ErrorContains(t, err, planted+suffix+" is not to be trusted: it is not a regular file")
+	}
 }
 
 func TestSeveralOpenANewFileAtOnce(t *testing.T) {

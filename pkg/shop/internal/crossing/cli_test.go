@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,18 +17,22 @@ import (
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
-// callByCommand runs "call" on the broker of the tests, whose user is the default one.
+// callByCommand runs "call" on the broker of the tests.
 func callByCommand(t *testing.T, broker, do string) (exit cli.ExitCode, stdout, stderr string) {
 	t.Helper()
 	body, err := json.Marshal(question{do})
 	require.NoError(t, err)
 	at, err := url.Parse(broker)
 	require.NoError(t, err)
+	secret, _ := at.User.Password() // no flag takes it
+	password := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(password, []byte(secret), 0o600))
 	at.User = nil
 	var out, errs bytes.Buffer
 	exit = cli.Run(t.Context(), cli.Config{
 		Catalog: leveret.NewCatalog(oracle, guest), Name: "crossing",
-		Args:    []string{"call", "oracle.ask", string(body), "-o", "json", "--broker-url", at.String(), "--broker-connect-timeout", patience.String()},
+		Args: []string{"call", "oracle.ask", string(body), "-o", "json", "--broker-url", at.String(), "--broker-password-file", password,
+			"--broker-connect-timeout", patience.String()},
 		Streams: &term.Streams{In: strings.NewReader(""), Out: &out, Err: &errs, Env: func(string) string { return "" }},
 	})
 	return exit, out.String(), errs.String()
