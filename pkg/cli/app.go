@@ -82,11 +82,10 @@ func Run(ctx context.Context, c Config) ExitCode {
 	if a.IO == nil {
 		a.IO = term.System()
 	}
-	streams := *a.IO
-	a.status = term.NewStatus(streams.Err)
-	streams.Err = a.status
-	streams.In = term.Interruptible(ctx, streams.In)
-	a.IO = &streams
+	a.IO = a.IO.Guarded()
+	a.status = term.NewStatus(a.IO)
+	a.IO.Err = a.status
+	a.IO.In = term.Interruptible(ctx, a.IO.In)
 	a.paint()
 	if err := a.Catalog.Err(); err != nil {
 		err = Fail(ExitError, "fix the contracts, which are Go values, and rebuild the program", "the catalog is invalid:\n%w", err)

@@ -123,7 +123,7 @@ func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Dur
 		a.Warn("%s", term.Printable(err.Error()))
 	}
 	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
-	if err := writeRaw(a.IO.Out, shown, indent); err != nil {
+	if err := a.writeBody(shown, indent); err != nil {
 		return err
 	}
 	if a.Format() == FormatText {

@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
 )
@@ -84,31 +81,4 @@ func PrintList[T any](a *App, items []T, text func() *term.Table) error {
 	default:
 		return a.PrintTable(text())
 	}
-}
-
-// writeRaw writes a body that may be JSON, keeping the order of its fields and the digits of its numbers. Anything else
-// is written byte for byte.
-func writeRaw(w io.Writer, body []byte, indent bool) error {
-	if !json.Valid(body) {
-		_, err := w.Write(body)
-		return err
-	}
-	var b bytes.Buffer
-	if indent {
-		_ = json.Indent(&b, bytes.TrimSpace(body), "", "  ")
-	} else {
-		_ = json.Compact(&b, body)
-	}
-	b.WriteByte('\n')
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-func writeJSON(w io.Writer, v any, indent bool) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if indent {
-		e.SetIndent("", "  ")
-	}
-	return e.Encode(v)
 }

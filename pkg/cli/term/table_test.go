@@ -18,11 +18,11 @@ func TestTable(t *testing.T) {
 	require.NoError(t, table.Write(&b, Style{}, 0))
 	require.Equal(t, "NAME         N  TEXT\n"+
 		"ä            1  one two three\n"+
-		"long name  100  \ufffd[31mred\ufffd[0m \ufffdright to left\ufffd\n"+
+		"long name  100  \\u001b[31mred\\u001b[0m \\u202eright to left\ufffd\n"+
 		"-            -  -\n"+
 		"a            b  c\n", b.String())
 	b.Reset()
-	require.NoError(t, table.Write(&b, Style{true}, 24))
+	require.NoError(t, table.Write(&b, Style{on: true}, 24))
 	require.Contains(t, b.String(), "\x1b[1mä\x1b[0m            1  one two…\n")
 	require.Contains(t, b.String(), "long name  \x1b[31m100\x1b[0m  ")
 }
