@@ -42,7 +42,7 @@ func TestForeignAnswers(t *testing.T) {
 		},
 		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitOK, "null\n", "a reply that does not fit oven.price"},
 		"no JSON":          {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "json", cli.ExitAnswered, "", `"exit":6,.*a reply that does not fit oven.price: the payload is not JSON`},
-		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, "gar�[31mbage", `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
+		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, `gar\u001b[31mbage`, `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
 		"nothing":          {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
 	} {
 		answered := make(chan error, 1)
