@@ -33,7 +33,7 @@ func TestForeignAnswers(t *testing.T) {
 	}{
 		"of the right kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":1,"currency":"EUR"}}`), AppId: escape + "app", Headers: amqp.Table{"leveret-instance": "\nerror: me"}},
-			"text", cli.ExitOK, `{"price":{"amount":1,"currency":"EUR"}}` + "\n", "^reply \\S+ from �\\[31mapp@ ?error: me\n$",
+			"text", cli.ExitOK, `{"price":{"amount":1,"currency":"EUR"}}` + "\n", "^reply \\S+ from \\\\u001b\\[31mapp@ ?error: me\n$",
 		},
 		"of another kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":-1,"currency":"EUR"}}`), AppId: "app"},

@@ -21,6 +21,17 @@ func writeJSON(w io.Writer, v any, indent bool) error {
 	return err
 }
 
+// printable is a stream of JSON that is written as [writeJSON] does.
+type printable struct{ w io.Writer }
+
+// Write implements io.Writer, for whole lines.
+func (p printable) Write(line []byte) (int, error) {
+	if _, err := io.WriteString(p.w, term.Printable(string(line))); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
 // writeBody writes a body that may be JSON, keeping the order of its fields and the digits of its numbers. Under -o json
 // it is written as [writeJSON] does. Anything but JSON is written byte for byte.
 func (a *App) writeBody(body []byte, indent bool) error {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
 )
@@ -25,19 +26,20 @@ func (a *App) Printf(format string, args ...any) error {
 	return err
 }
 
-// Note writes a line for people, to standard error.
-func (a *App) Note(format string, args ...any) {
-	fmt.Fprintf(a.IO.Err, format+"\n", args...)
-}
+// Note writes a line for people to standard error, as a JSON line unless the format is text.
+func (a *App) Note(format string, args ...any) { a.say("note", "", fmt.Sprintf(format, args...)) }
 
 // Warn writes a warning to standard error, as a JSON line unless the format is text.
 func (a *App) Warn(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	a.say("warning", a.err.Paint(term.Yellow, "warning:")+" ", fmt.Sprintf(format, args...))
+}
+
+func (a *App) say(kind, label, text string) {
 	if a.Format() == FormatText {
-		a.Note("%s %s", a.err.Paint(term.Yellow, "warning:"), text)
+		fmt.Fprintf(a.IO.Err, "%s%s\n", label, text)
 		return
 	}
-	_ = writeJSON(a.IO.Err, map[string]string{"warning": text}, false)
+	_ = writeJSON(a.IO.Err, map[string]string{kind: strings.TrimSpace(text)}, false)
 }
 
 // Paint colours a text for standard output, if that gets colour: see --color.

@@ -247,10 +247,13 @@ func (s *sending) many(ctx context.Context, next func() ([]byte, error, bool), s
 	return s.verdict(ctx, stopped)
 }
 
-// flush waits for the outcomes of what was written, even if ctx has ended: the summary reports what is known.
+// flush waits for the outcomes of what was written, and for lastWait after ctx has ended: the summary reports what is
+// known.
 func (s *sending) flush(ctx context.Context) {
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(s.timeout, lastWait))
 	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastWait, cancel) })
+	defer stop()
 	s.outlet.flush(waiting)
 }
 
