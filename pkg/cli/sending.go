@@ -108,9 +108,10 @@ func (s *sending) outcome(id string, begun time.Time, err error) {
 	s.total.Sent += one.Sent
 	s.total.Failed += one.Failed
 	s.total.Unconfirmed += one.Unconfirmed
-	if s.app.Format() != FormatJSONL {
+	switch {
+	case s.app.Format() == FormatJSON:
 		s.total.IDs = append(s.total.IDs, one.IDs...)
-	} else if s.written == nil {
+	case s.app.Format() == FormatJSONL && s.written == nil:
 		s.written = s.app.PrintJSON(one)
 	}
 }

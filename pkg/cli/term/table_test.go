@@ -27,6 +27,21 @@ func TestTable(t *testing.T) {
 	require.Contains(t, b.String(), "long name  \x1b[31m100\x1b[0m  ")
 }
 
+// A long text in one row would be as many spaces in all others.
+func TestTableGrowsNoFasterThanItsCells(t *testing.T) {
+	t.Parallel()
+	table := NewTable("NAME", "WHY", "ERROR")
+	const long, rows = 1 << 20, 1000
+	table.Add(Plain(strings.Repeat("n", long)), Plain(strings.Repeat("ü", long)), Plain(strings.Repeat("e", long)))
+	for range rows {
+		table.Add(Plain("n"), Plain("w"), Plain("e"))
+	}
+	var b strings.Builder
+	require.NoError(t, table.Write(&b, Style{}, 0))
+	require.Less(t, b.Len(), long+rows*600)
+	require.Contains(t, b.String(), strings.Repeat("n", 254)+"…  "+strings.Repeat("ü", 254)+"…  "+strings.Repeat("e", long)+"\n")
+}
+
 func TestTableFits(t *testing.T) {
 	t.Parallel()
 	fit := func(width int) string {

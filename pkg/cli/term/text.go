@@ -24,7 +24,7 @@ func Cut(text string, n int) string {
 	if utf8.RuneCountInString(text) <= n {
 		return text
 	}
-	runes := []rune(text)
+	runes := []rune(text[:min(len(text), n*utf8.UTFMax)])
 	return string(runes[:n-1]) + "…"
 }
 
