@@ -43,7 +43,11 @@ func TestForeignAnswers(t *testing.T) {
 		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitOK, "null\n", "a reply that does not fit oven.price"},
 		"no JSON":          {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "json", cli.ExitAnswered, "", `"exit":6,.*a reply that does not fit oven.price: the payload is not JSON`},
 		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, `gar\u001b[31mbage`, `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
-		"nothing":          {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
+		"no UTF-8": {
+			amqp.Publishing{Body: []byte("{\"price\":{\"amount\":1,\"currency\":\"\xff\u202e\"}}")},
+			"jsonl", cli.ExitOK, `{"price":{"amount":1,"currency":"` + "\ufffd" + `\u202e"}}` + "\n", "not valid UTF-8: byte 34",
+		},
+		"nothing": {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
 	} {
 		answered := make(chan error, 1)
 		go func() {

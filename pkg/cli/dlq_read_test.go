@@ -55,7 +55,7 @@ func TestReadingEndsWhereItHoldsTooMuch(t *testing.T) {
 	}
 	require.False(t, many.take(letter()))
 
-	headers := &reading{limit: 10}
+	headers := &reading{limit: 100}
 	table := rabbit.Table{"long": strings.Repeat("h", maxHeld/64)}
 	for range 63 {
 		require.True(t, headers.take(&deadletter.Letter{Delivery: rabbit.Delivery{Headers: table}}))
