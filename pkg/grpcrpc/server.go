@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -84,7 +83,7 @@ func NewServer(h *leveret.Handlers, config ServerConfig, methods ...Method) (*Se
 	s := &Server{health: health.NewServer()}
 	s.watching, s.unwatch = context.WithCancel(context.Background())
 	streams := []grpc.ServerOption{grpc.ChainStreamInterceptor(s.watch)}
-	s.Server = grpc.NewServer(slices.Concat(config.options(s.has()), config.Options, streams)...)
+	s.Server = grpc.NewServer(slices.Concat(config.options(), config.Options, streams)...)
 	for _, d := range services(e, methods) {
 		s.RegisterService(d, nil)
 		s.health.SetServingStatus(d.ServiceName, healthv1.HealthCheckResponse_SERVING)
@@ -92,20 +91,6 @@ func NewServer(h *leveret.Handlers, config ServerConfig, methods ...Method) (*Se
 	healthv1.RegisterHealthServer(s.Server, s.health)
 	reflection.Register(s.Server)
 	return s, nil
-}
-
-// has returns a function that reports whether the server has a method. It must not be called before Serve is.
-func (s *Server) has() func(fullMethod string) bool {
-	methods := sync.OnceValue(func() map[string]bool {
-		all := make(map[string]bool)
-		for service, info := range s.GetServiceInfo() {
-			for _, m := range info.Methods {
-				all["/"+service+"/"+m.Name] = true
-			}
-		}
-		return all
-	})
-	return func(fullMethod string) bool { return methods()[fullMethod] }
 }
 
 // GracefulStop reports NOT_SERVING to clients that watch the server's health, or ends their streams; refuses new
@@ -181,7 +166,7 @@ func services(e *endpoint, methods []Method) []*grpc.ServiceDesc {
 	return slices.Collect(maps.Values(grouped))
 }
 
-func (config ServerConfig) options(known func(fullMethod string) bool) []grpc.ServerOption {
+func (config ServerConfig) options() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(cmp.Or(config.MaxRequest, 1<<20)),
 		grpc.MaxConcurrentStreams(cmp.Or(config.MaxCalls, 1000)),
@@ -196,7 +181,7 @@ func (config ServerConfig) options(known func(fullMethod string) bool) []grpc.Se
 		options = append(options, grpc.Creds(credentials.NewTLS(config.TLS)))
 	}
 	if t := (telemetry{config.TracerProvider, config.MeterProvider}); t.wanted() {
-		options = append(options, grpc.StatsHandler(t.server(known)))
+		options = append(options, grpc.StatsHandler(t.server()))
 	}
 	return options
 }

@@ -18,13 +18,7 @@ type telemetry struct {
 
 func (t telemetry) wanted() bool { return t.tracers != nil || t.meters != nil }
 
-// server observes the methods that known has. Callers may make up names of others without end, and each would be a metric
-// of its own.
-func (t telemetry) server(known func(fullMethod string) bool) stats.Handler {
-	return otelgrpc.NewServerHandler(append(t.options(),
-		otelgrpc.WithFilter(func(info *stats.RPCTagInfo) bool { return known(info.FullMethodName) }))...)
-}
-
+func (t telemetry) server() stats.Handler { return otelgrpc.NewServerHandler(t.options()...) }
 func (t telemetry) client() stats.Handler { return otelgrpc.NewClientHandler(t.options()...) }
 
 func (t telemetry) options() []otelgrpc.Option {
