@@ -4,12 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,12 +31,14 @@ type App struct {
 	IO      *term.Streams
 
 	extra  []Extra
+	own    []*cobra.Command // made by extra
 	output string
 	color  string
 
 	out, err term.Style
-	started  bool  // a command has begun, so an error from here on is not a mistake in its flags
-	noHelp   error // --help was asked of a command that does not exist
+	started  atomic.Bool // a command has begun, so an error from here on is not a mistake in its flags
+	patient  bool        // the command is one of the program's own
+	noHelp   error       // --help was asked of a command that does not exist
 	status   *term.Status
 	settings settings
 
@@ -82,11 +87,10 @@ func Run(ctx context.Context, c Config) ExitCode {
 	if a.IO == nil {
 		a.IO = term.System()
 	}
-	streams := *a.IO
-	a.status = term.NewStatus(streams.Err)
-	streams.Err = a.status
-	streams.In = term.Interruptible(ctx, streams.In)
-	a.IO = &streams
+	a.IO = a.IO.Guarded()
+	a.status = term.NewStatus(a.IO)
+	a.IO.Err = a.status
+	a.IO.In = term.Interruptible(ctx, a.IO.In)
 	a.paint()
 	if err := a.Catalog.Err(); err != nil {
 		err = Fail(ExitError, "fix the contracts, which are Go values, and rebuild the program", "the catalog is invalid:\n%w", err)
@@ -98,10 +102,38 @@ func Run(ctx context.Context, c Config) ExitCode {
 		plainUsages(root)
 	}
 	root.SetArgs(c.Args)
-	err := root.ExecuteContext(ctx)
+	err := a.execute(ctx, root)
 	err = a.finish(ctx, cmp.Or(err, a.noHelp))
 	a.report(err)
 	return exitOf(err)
+}
+
+// stopWithin is how long a command of this package may take to end once it is interrupted. It reports what is known
+// about what it did, which takes lastWait at most.
+const stopWithin = 2 * lastWait
+
+// execute runs a command. One that does not end when it is interrupted, because its output is stuck for example, is left
+// behind. A command of the program's own takes its time: it may have others to stop.
+func (a *App) execute(ctx context.Context, root *cobra.Command) error {
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(stopWithin)
+	defer late.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-late.C:
+			if !a.started.Load() || !a.patient {
+				return fmt.Errorf("the command did not stop within %v: %w", stopWithin, context.Cause(ctx))
+			}
+		}
+	}
 }
 
 // finish gives an exit code to an error that has none.
@@ -117,7 +149,7 @@ func (a *App) finish(ctx context.Context, err error) error {
 			next = e.Next
 		}
 		return &Error{Exit: ExitInterrupted, Err: interruption(err), Next: next}
-	case !a.started && exitOf(err) == ExitError:
+	case !a.started.Load() && exitOf(err) == ExitError:
 		return usage(a.Name+" --help", "%w", err)
 	default:
 		return err
@@ -147,15 +179,23 @@ func (a *App) report(err error) {
 	_, _ = a.IO.Err.Write([]byte(text))
 }
 
-// paint decides about colours; it needs --color.
+// paint decides about colours; it needs --color. JSON has none.
 func (a *App) paint() {
-	a.out = term.StyleFor(a.IO, a.color, a.IO.OutTerminal)
-	a.err = term.StyleFor(a.IO, a.color, a.IO.ErrTerminal)
+	a.out, a.err = term.Style{}, term.Style{}
+	if a.Format() == FormatText {
+		a.out = term.StyleFor(a.IO, a.color, a.IO.OutTerminal)
+		a.err = term.StyleFor(a.IO, a.color, a.IO.ErrTerminal)
+	}
 }
 
-// Logger returns a logger to standard error at the level of log.level, by default warn.
+// Logger returns a logger to standard error at the level of log.level, by default warn. It logs JSON lines unless the
+// format is text.
 func (a *App) Logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(a.IO.Err, &slog.HandlerOptions{Level: a.settings.logLevel}))
+	options := &slog.HandlerOptions{Level: a.settings.logLevel}
+	if a.Format() == FormatText {
+		return slog.New(slog.NewTextHandler(a.IO.Err, options))
+	}
+	return slog.New(slog.NewJSONHandler(printable{a.IO.Err}, options))
 }
 
 var notInServiceName = regexp.MustCompile(`[^a-z0-9-]+`)

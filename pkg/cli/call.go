@@ -103,7 +103,7 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 
 // printReply prints the reply. It may be anything: the service need not be one of ours.
 func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration, d *discretion) error {
-	from := term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service"))
+	from := term.Cut(term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service")), 255)
 	reply, err := schema.Of(spec.Reply)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Dur
 		a.Warn("%s", term.Printable(err.Error()))
 	}
 	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
-	if err := writeRaw(a.IO.Out, shown, indent); err != nil {
+	if err := a.writeBody(shown, indent); err != nil {
 		return err
 	}
 	if a.Format() == FormatText {
@@ -145,7 +145,7 @@ func (a *App) explainCall(spec leveret.Spec, timeout, elapsed time.Duration, fro
 		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which serves it", spec.Owner()), "%w%s", err, unknown)
 	case remote && !late:
 		answer, _ := errors.AsType[*leveret.Error](err)
-		from, said := term.OneLine(cmp.Or(from, spec.Name)), worded{term.OneLine(answer.Error()), err}
+		from, said := term.Cut(term.OneLine(cmp.Or(from, spec.Name)), 255), worded{term.OneLine(answer.Error()), err}
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w%s", from, short(elapsed), said, unknown)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s is consuming %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),

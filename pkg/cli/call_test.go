@@ -33,7 +33,7 @@ func TestForeignAnswers(t *testing.T) {
 	}{
 		"of the right kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":1,"currency":"EUR"}}`), AppId: escape + "app", Headers: amqp.Table{"leveret-instance": "\nerror: me"}},
-			"text", cli.ExitOK, `{"price":{"amount":1,"currency":"EUR"}}` + "\n", "^reply \\S+ from �\\[31mapp@ ?error: me\n$",
+			"text", cli.ExitOK, `{"price":{"amount":1,"currency":"EUR"}}` + "\n", "^reply \\S+ from \\\\u001b\\[31mapp@ ?error: me\n$",
 		},
 		"of another kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":-1,"currency":"EUR"}}`), AppId: "app"},
@@ -42,8 +42,12 @@ func TestForeignAnswers(t *testing.T) {
 		},
 		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitOK, "null\n", "a reply that does not fit oven.price"},
 		"no JSON":          {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "json", cli.ExitAnswered, "", `"exit":6,.*a reply that does not fit oven.price: the payload is not JSON`},
-		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, "gar�[31mbage", `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
-		"nothing":          {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
+		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, `gar\u001b[31mbage`, `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
+		"no UTF-8": {
+			amqp.Publishing{Body: []byte("{\"price\":{\"amount\":1,\"currency\":\"\xff\u202e\"}}")},
+			"jsonl", cli.ExitOK, `{"price":{"amount":1,"currency":"` + "\ufffd" + `\u202e"}}` + "\n", "not valid UTF-8: byte 34",
+		},
+		"nothing": {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
 	} {
 		answered := make(chan error, 1)
 		go func() {

@@ -35,7 +35,7 @@ type letterView struct {
 	ContentType   string     `json:"content_type,omitempty"`
 	Correlation   string     `json:"correlation_id,omitempty"`
 	Headers       any        `json:"headers"`
-	// One of these: the payload if it is JSON, else its text if it is UTF-8, else its bytes.
+	// One of these: the payload if it is JSON in UTF-8, else its text if it is UTF-8, else its bytes.
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadText   *string         `json:"payload_text,omitempty"`
 	PayloadBase64 *string         `json:"payload_base64,omitempty"`
@@ -66,7 +66,7 @@ func viewOf(number int, l *deadletter.Letter, body []byte) letterView {
 		body: body,
 	}
 	switch text := string(body); {
-	case json.Valid(body):
+	case json.Valid(body) && utf8.Valid(body):
 		v.Payload = json.RawMessage(compact(body))
 	case utf8.ValidString(text):
 		v.PayloadText = &text
@@ -168,11 +168,12 @@ func countText(n int) string {
 // printLetter prints one letter in full, for a person.
 func (a *App) printLetter(v letterView) error {
 	var b strings.Builder
-	line := func(label, value string) {
+	painted := func(label, value string, paint term.Paint) {
 		if value != "" {
-			fmt.Fprintf(&b, "%s %s\n", a.out.Paint(term.Dim, fmt.Sprintf("%-14s", label)), term.Printable(value))
+			fmt.Fprintf(&b, "%s %s\n", a.out.Paint(term.Dim, fmt.Sprintf("%-14s", label)), a.out.Paint(paint, term.Printable(value)))
 		}
 	}
+	line := func(label, value string) { painted(label, value, "") }
 	moment := func(label string, at *time.Time) {
 		if at != nil {
 			line(label, at.Format(time.RFC3339)+" ("+ageText(*at)+" ago)")
@@ -181,7 +182,7 @@ func (a *App) printLetter(v letterView) error {
 	fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Bold, term.OneLine(v.ID)))
 	line("contract", v.Contract)
 	line("failed in", v.Queue)
-	line("why", a.out.Paint(term.Red, term.Printable(why(v.Code, v.Reason))))
+	painted("why", why(v.Code, v.Reason), term.Red)
 	line("error", strings.ReplaceAll(v.Error, "\n", "\n"+strings.Repeat(" ", 15)))
 	line("attempts", countText(v.Attempts))
 	line("replayed", countText(v.Replayed))
@@ -212,7 +213,7 @@ func (a *App) printLetter(v letterView) error {
 	}
 	switch {
 	case v.Payload != nil:
-		return writeRaw(a.IO.Out, v.body, true)
+		return a.writeBody(v.body, true)
 	case v.PayloadText != nil:
 		return a.Printf("%s\n", term.Printable(*v.PayloadText))
 	default:

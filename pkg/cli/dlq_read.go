@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // maxHeld is how many bytes of dead letters are kept in memory.
@@ -70,7 +71,7 @@ func (r *reading) take(l *deadletter.Letter) bool {
 	if r.pick == nil || r.pick(l) {
 		r.matched++
 		r.letters = append(r.letters, here)
-		r.held += len(l.Body)
+		r.held += size(l)
 	}
 	r.seen++
 	if len(r.letters)/2 >= r.limit || r.held >= maxHeld {
@@ -79,11 +80,14 @@ func (r *reading) take(l *deadletter.Letter) bool {
 	return r.held < maxHeld
 }
 
+// size is how many bytes of a letter are kept.
+func size(l *deadletter.Letter) int { return len(l.Body) + rabbit.TableSize(l.Headers) }
+
 // cut drops the letters over the limit.
 func (r *reading) cut() {
 	sortLetters(r.letters)
 	for i := min(r.limit, len(r.letters)); i < len(r.letters); i++ {
-		r.held -= len(r.letters[i].Body)
+		r.held -= size(r.letters[i].Letter)
 		r.letters[i].Letter = nil
 	}
 	r.letters = r.letters[:min(r.limit, len(r.letters))]

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 func TestReadingKeepsTheFirst(t *testing.T) {
@@ -52,4 +54,11 @@ func TestReadingEndsWhereItHoldsTooMuch(t *testing.T) {
 		require.True(t, many.take(letter()))
 	}
 	require.False(t, many.take(letter()))
+
+	headers := &reading{limit: 100}
+	table := rabbit.Table{"long": strings.Repeat("h", maxHeld/64)}
+	for range 63 {
+		require.True(t, headers.take(&deadletter.Letter{Delivery: rabbit.Delivery{Headers: table}}))
+	}
+	require.False(t, headers.take(&deadletter.Letter{Delivery: rabbit.Delivery{Headers: table}}), "headers take memory, too")
 }

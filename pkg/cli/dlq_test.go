@@ -17,7 +17,7 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 	bury(t, url, "oven.bake", 1003, "not_found", `{"n":%d}`)
 	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl", "--where", "payload.n in [3, 1001, 1002]", "--limit", "2")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-	require.Equal(t, "showing 2 of 3; --limit shows more\n", c.err.String())
+	require.Equal(t, `{"note":"showing 2 of 3; --limit shows more"}`+"\n", c.err.String())
 	lines := c.out.lines()
 	require.Len(t, lines, 2)
 	for i, n := range []int{3, 1001} {

@@ -11,6 +11,8 @@
 //	}
 //
 // Data goes to standard output; notes, progress, prompts and errors go to standard error. With -o json a list is one
-// array, with -o jsonl one line per item, and errors are JSON too. The JSON is a stable interface, and so are the
-// values of [ExitCode].
+// array, with -o jsonl one line per item, and notes, warnings, errors and logs are JSON too. The
+// JSON is a stable interface, and so are the values of [ExitCode].
+//
+// What comes from outside cannot control a terminal: see [term.Streams.Guarded].
 package cli

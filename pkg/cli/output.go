@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
+	"strings"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
 )
@@ -28,19 +26,20 @@ func (a *App) Printf(format string, args ...any) error {
 	return err
 }
 
-// Note writes a line for people, to standard error.
-func (a *App) Note(format string, args ...any) {
-	fmt.Fprintf(a.IO.Err, format+"\n", args...)
-}
+// Note writes a line for people to standard error, as a JSON line unless the format is text.
+func (a *App) Note(format string, args ...any) { a.say("note", "", fmt.Sprintf(format, args...)) }
 
 // Warn writes a warning to standard error, as a JSON line unless the format is text.
 func (a *App) Warn(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	a.say("warning", a.err.Paint(term.Yellow, "warning:")+" ", fmt.Sprintf(format, args...))
+}
+
+func (a *App) say(kind, label, text string) {
 	if a.Format() == FormatText {
-		a.Note("%s %s", a.err.Paint(term.Yellow, "warning:"), text)
+		fmt.Fprintf(a.IO.Err, "%s%s\n", label, text)
 		return
 	}
-	_ = writeJSON(a.IO.Err, map[string]string{"warning": text}, false)
+	_ = writeJSON(a.IO.Err, map[string]string{kind: strings.TrimSpace(text)}, false)
 }
 
 // Paint colours a text for standard output, if that gets colour: see --color.
@@ -84,31 +83,4 @@ func PrintList[T any](a *App, items []T, text func() *term.Table) error {
 	default:
 		return a.PrintTable(text())
 	}
-}
-
-// writeRaw writes a body that may be JSON, keeping the order of its fields and the digits of its numbers. Anything else
-// is written byte for byte.
-func writeRaw(w io.Writer, body []byte, indent bool) error {
-	if !json.Valid(body) {
-		_, err := w.Write(body)
-		return err
-	}
-	var b bytes.Buffer
-	if indent {
-		_ = json.Indent(&b, bytes.TrimSpace(body), "", "  ")
-	} else {
-		_ = json.Compact(&b, body)
-	}
-	b.WriteByte('\n')
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-func writeJSON(w io.Writer, v any, indent bool) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if indent {
-		e.SetIndent("", "  ")
-	}
-	return e.Encode(v)
 }

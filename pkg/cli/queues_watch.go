@@ -11,11 +11,12 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
+// Control sequences of a terminal.
 const (
-	clearScreen = "\x1b[2J"
-	cursorHome  = "\x1b[H"
-	eraseBelow  = "\x1b[J"
-	eraseRight  = "\x1b[K"
+	clearScreen = "[2J"
+	cursorHome  = "[H"
+	eraseBelow  = "[J"
+	eraseRight  = "[K"
 )
 
 // watch refreshes the queues until ctx ends, which is not an error. On a terminal each table replaces the last;
@@ -74,9 +75,9 @@ func (l *look) show(rows []queueRow, first bool) error {
 		if err := l.screen(&b, title, rows); err != nil {
 			return err
 		}
-		screen := cursorHome + strings.ReplaceAll(b.String(), "\n", eraseRight+"\n") + eraseBelow
+		screen := a.IO.Control(cursorHome) + strings.ReplaceAll(b.String(), "\n", a.IO.Control(eraseRight)+"\n") + a.IO.Control(eraseBelow)
 		if first {
-			screen = clearScreen + screen
+			screen = a.IO.Control(clearScreen) + screen
 		}
 		return a.Printf("%s", screen)
 	}

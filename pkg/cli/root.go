@@ -54,10 +54,9 @@ func (a *App) root() *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Hidden: true}) // cobra's own has no group, and ignores a wrong name
 	a.globalFlags(root)
 	root.Flags().BoolP("version", "v", false, "show the version")
-	var extra []*cobra.Command
 	for _, e := range a.extra {
 		if cmd := e(a); cmd != nil {
-			extra = append(extra, cmd)
+			a.own = append(a.own, cmd)
 			addGroup(root, cmd.GroupID)
 		}
 	}
@@ -69,9 +68,7 @@ func (a *App) root() *cobra.Command {
 	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
 	add(root, groupLook, a.contractsCommand(), a.queuesCommand(), a.dlqCommand())
 	add(root, groupSetup, a.configCommand(), a.completionCommand(), a.versionCommand(), helpCommand())
-	for _, cmd := range extra {
-		root.AddCommand(cmd)
-	}
+	root.AddCommand(a.own...)
 	a.settingFlags(root)
 	return root
 }
@@ -119,7 +116,10 @@ func (a *App) begin(cmd *cobra.Command) error {
 			a.Warn("broker.tls.insecure is set: any certificate is accepted, so an impostor could read the password")
 		}
 	}
-	a.started = true
+	for at := cmd; at != nil; at = at.Parent() {
+		a.patient = a.patient || slices.Contains(a.own, at)
+	}
+	a.started.Store(true)
 	return nil
 }
 

@@ -108,9 +108,10 @@ func (s *sending) outcome(id string, begun time.Time, err error) {
 	s.total.Sent += one.Sent
 	s.total.Failed += one.Failed
 	s.total.Unconfirmed += one.Unconfirmed
-	if s.app.Format() != FormatJSONL {
+	switch {
+	case s.app.Format() == FormatJSON:
 		s.total.IDs = append(s.total.IDs, one.IDs...)
-	} else if s.written == nil {
+	case s.app.Format() == FormatJSONL && s.written == nil:
 		s.written = s.app.PrintJSON(one)
 	}
 }
@@ -247,10 +248,13 @@ func (s *sending) many(ctx context.Context, next func() ([]byte, error, bool), s
 	return s.verdict(ctx, stopped)
 }
 
-// flush waits for the outcomes of what was written, even if ctx has ended: the summary reports what is known.
+// flush waits for the outcomes of what was written, and for lastWait after ctx has ended: the summary reports what is
+// known.
 func (s *sending) flush(ctx context.Context) {
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(s.timeout, lastWait))
 	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastWait, cancel) })
+	defer stop()
 	s.outlet.flush(waiting)
 }
 

@@ -58,13 +58,13 @@ func TestTableIsCutToTheTerminal(t *testing.T) {
 func TestProgressOnATerminalOnly(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
-	bar := regexp.MustCompile(`\r\x1b\[Ksent \S*━*\S*─* ?\d+/30  [0-9.k]+/s|sent .*30  `)
+	bar := regexp.MustCompile(`\x1b\[G\x1b\[Ksent \S*━*\S*─* ?\d+/30  [0-9.k]+/s|sent .*30  `)
 	args := []string{"send", "oven.bake", aPie, "-n", "30", "--rate", "60/s"}
 	c := kitchenAt(t, url, args...)
 	c.terminal = true
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
 	require.Regexp(t, bar, c.err.String())
-	require.True(t, strings.HasSuffix(c.err.String(), "\r"+escape+"[K"), "the bar is taken away")
+	require.True(t, strings.HasSuffix(c.err.String(), escape+"[G"+escape+"[K"), "the bar is taken away")
 	require.NotContains(t, c.out.String(), "\r")
 
 	for _, quiet := range []*command{kitchenAt(t, url, args...), kitchenAt(t, url, args...)} {

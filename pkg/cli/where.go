@@ -12,6 +12,7 @@ import (
 	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/vm"
 
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/deadletter"
 )
 
@@ -99,11 +100,11 @@ func (w *where) warn(a *App) {
 	if w == nil || w.failed == 0 {
 		return
 	}
-	text := w.first.Error()
+	text := w.first.Error() // which may quote a payload
 	if e, ok := errors.AsType[*file.Error](w.first); ok {
 		text = e.Message
 	}
-	a.Warn("--where failed for %s, which are left out: %s", deadLetters(w.failed), text)
+	a.Warn("--where failed for %s, which are left out: %s", deadLetters(w.failed), term.Cut(text, 500))
 }
 
 // age is how long ago a letter failed; 0 if unknown.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -71,7 +72,7 @@ func (e *endpoint) report(ctx context.Context, m *leveret.Message, err error) {
 	code := leveret.CodeOf(err)
 	if code.HTTPStatus() >= http.StatusInternalServerError || errors.Is(err, leveret.ErrOutcomeUnknown) {
 		e.logger.WarnContext(ctx, "request answered with an error", "contract", m.Contract.Spec().Name, "message_id", m.ID,
-			"error", err, "code", code)
+			"error", wire.Cut(err.Error(), wire.MaxMessage), "code", code)
 	}
 }
 

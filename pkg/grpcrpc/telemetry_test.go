@@ -2,7 +2,9 @@ package grpcrpc_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/baggage"
@@ -11,6 +13,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -68,4 +71,31 @@ func TestTraceTravels(t *testing.T) {
 		kinds[span.SpanKind()]++
 	}
 	require.Equal(t, 2, kinds[trace.SpanKindClient])
+}
+
+// Callers cannot make up metrics: gRPC reports only the calls of methods that exist.
+func TestTelemetryOfUnknownMethods(t *testing.T) {
+	t.Parallel()
+	spans := tracetest.NewSpanRecorder()
+	reader := sdkmetric.NewManualReader()
+	k := newKitchen()
+	address := k.start(t, echo, grpcrpc.ServerConfig{
+		TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)), MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)),
+	})
+	conn := foreign(t, address)
+	for i := range 20 {
+		err := conn.Invoke(t.Context(), fmt.Sprintf("/made.up.Service%d/Method", i), &healthv1.HealthCheckRequest{}, &healthv1.HealthCheckResponse{})
+		require.Error(t, err)
+	}
+	_, _, err := k.call(t.Context(), k.caller(t, address), question{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return len(spans.Ended()) > 0 }, time.Minute, time.Millisecond)
+	require.Len(t, spans.Ended(), 1)
+	var metrics metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &metrics))
+	for _, m := range metrics.ScopeMetrics[0].Metrics {
+		if data, ok := m.Data.(metricdata.Histogram[float64]); ok {
+			require.Len(t, data.DataPoints, 1, m.Name)
+		}
+	}
 }

@@ -30,7 +30,7 @@ func (a answer) reply(m *leveret.Message) error {
 	if !isJSON(a.response.Header.Get("Content-Type")) {
 		return leveret.Errorf(leveret.Internal, "%w", &rpc.KindError{
 			Kind: leveret.ErrOutcomeUnknown,
-			Text: fmt.Sprintf("outcome unknown: %s: the reply is not JSON; its Content-Type is %q", a.spec.Name, a.response.Header.Get("Content-Type")),
+			Text: fmt.Sprintf("outcome unknown: %s: the reply is not JSON; its Content-Type is %q", a.spec.Name, cut(a.response.Header.Get("Content-Type"), maxAttribute)),
 		})
 	}
 	m.Reply = a.body

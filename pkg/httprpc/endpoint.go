@@ -282,14 +282,14 @@ func (e *endpoint) answer(ctx context.Context, w http.ResponseWriter, m *leveret
 	if err != nil {
 		if Status(err) >= http.StatusInternalServerError {
 			log.WarnContext(ctx, "request answered with an error", "contract", e.spec.Name, "message_id", m.ID,
-				"error", err, "code", leveret.CodeOf(err))
+				"error", cut(err.Error(), maxLogged), "code", leveret.CodeOf(err))
 		}
 		return WriteProblem(w, err)
 	}
 	if e.location != nil {
 		location, err := e.locate(m.Reply)
 		if err != nil { // the request was handled all the same
-			log.WarnContext(ctx, "answered without a location", "contract", e.spec.Name, "message_id", m.ID, "error", err)
+			log.WarnContext(ctx, "answered without a location", "contract", e.spec.Name, "message_id", m.ID, "error", cut(err.Error(), maxLogged))
 		} else {
 			w.Header().Set("Location", location)
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel/metric"
@@ -160,14 +161,21 @@ func (s *Server) observe() {
 		return
 	}
 	s.observed = true
-	s.outer = otelhttp.NewHandler(s.mux, s.handlers.Service().Name(), otelhttp.WithPropagators(w3c{}),
+	name := s.handlers.Service().Name()
+	observer := otelhttp.NewHandler(s.mux, name, otelhttp.WithPropagators(w3c{}),
 		otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](s.config.TracerProvider, nooptrace.NewTracerProvider())),
 		otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](s.config.MeterProvider, noopmetric.NewMeterProvider())),
-		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))
+		otelhttp.WithSpanNameFormatter(spanName))
+	s.outer = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { observer.ServeHTTP(w, observable(r, name)) })
 }
 
 // ServeHTTP serves one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !utf8.ValidString(r.URL.Path) {
+		w.Header()[rpc.AnsweredBy] = s.answeredBy
+		_ = WriteProblem(w, leveret.Errorf(leveret.InvalidArgument, "the path is not UTF-8")) // it fails only where the client is gone
+		return
+	}
 	if !clean(r.URL.EscapedPath()) { // the mux would redirect it, and clients make a GET of a POST that is redirected
 		s.serveUnknown(w, r)
 		return

@@ -2,8 +2,11 @@ package httprpc_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -81,6 +84,46 @@ func TestSpans(t *testing.T) {
 	var metrics metricdata.ResourceMetrics
 	require.NoError(t, reader.Collect(t.Context(), &metrics))
 	require.NotEmpty(t, metrics.ScopeMetrics)
+}
+
+// Clients cannot make up metrics, nor spans that a collector refuses.
+func TestTelemetryOfHostileRequests(t *testing.T) {
+	t.Parallel()
+	s := newShop(leveret.HandlersConfig{})
+	provider, spans := tracing(t)
+	reader := sdkmetric.NewManualReader()
+	server := s.server(t, httprpc.ServerConfig{TracerProvider: provider, MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))})
+	const requests = 20
+	for i := range requests {
+		r, err := http.NewRequestWithContext(t.Context(), fmt.Sprintf("MADE-UP-%d", i%5), server.URL+"/orders/"+strings.Repeat("7", i), nil)
+		require.NoError(t, err)
+		r.Host = fmt.Sprintf("made-up-%d.example:%d", i, 1000+i)
+		r.Header["User-Agent"], r.Header["X-Forwarded-For"] = []string{"\xff" + strings.Repeat("a", 10_000)}, []string{"\xff"}
+		do(t, server, r)
+	}
+	a := ask(t, server, "GET /orders/%ff", "")
+	require.Equal(t, http.StatusBadRequest, a.StatusCode)
+	require.Contains(t, a.body, "the path is not UTF-8")
+	require.Eventually(t, func() bool { return len(spans.GetSpans()) == requests }, waiting, tick)
+	for _, span := range spans.GetSpans() {
+		require.Equal(t, "/", span.Name) // the route of what no other matches
+		for _, attribute := range span.Attributes {
+			require.True(t, utf8.ValidString(attribute.Value.String()), attribute.Key)
+			require.Less(t, len(attribute.Value.String()), 300, attribute.Key)
+		}
+	}
+	var metrics metricdata.ResourceMetrics
+	require.NoError(t, reader.Collect(t.Context(), &metrics))
+	for _, m := range metrics.ScopeMetrics[0].Metrics {
+		switch data := m.Data.(type) {
+		case metricdata.Histogram[float64]:
+			require.LessOrEqual(t, len(data.DataPoints), 2, m.Name)
+		case metricdata.Histogram[int64]:
+			require.LessOrEqual(t, len(data.DataPoints), 2, m.Name)
+		default:
+			require.Fail(t, m.Name)
+		}
+	}
 }
 
 // A message that carries another trace than its context keeps it.

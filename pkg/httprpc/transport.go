@@ -42,7 +42,7 @@ func observe(config CallerConfig, t http.RoundTripper) http.RoundTripper {
 	return otelhttp.NewTransport(t, otelhttp.WithPropagators(propagation.TraceContext{}), // baggage travels with the message
 		otelhttp.WithTracerProvider(cmp.Or[trace.TracerProvider](config.TracerProvider, nooptrace.NewTracerProvider())),
 		otelhttp.WithMeterProvider(cmp.Or[metric.MeterProvider](config.MeterProvider, noopmetric.NewMeterProvider())),
-		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return cmp.Or(r.Pattern, r.Method) }))
+		otelhttp.WithSpanNameFormatter(spanName))
 }
 
 func newTransport(config CallerConfig) *http.Transport {

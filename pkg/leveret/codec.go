@@ -122,7 +122,7 @@ func describeJSON(err error) error {
 		return &Error{Code: InvalidArgument, Message: e.Field + ": " + detail, Fields: []FieldViolation{{e.Field, detail}}}
 	}
 	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "json: "), ", trying to unmarshal") // a value, which may be secret
-	return Errorf(InvalidArgument, "the body cannot be decoded: %s", text)
+	return Errorf(InvalidArgument, "the body cannot be decoded: %s", wire.Cut(text, wire.MaxMessage))
 }
 
 func article(noun string) string {

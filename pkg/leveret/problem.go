@@ -40,10 +40,7 @@ func EncodeProblem(err error) []byte {
 		Detail: wire.Cut(messageOf(err), wire.MaxMessage), RetryAfter: milliseconds(RetryDelay(err)),
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		p.Reason = wire.Cut(e.Reason, maxShortString)
-		for _, f := range e.Fields[:min(len(e.Fields), maxFields)] {
-			p.Errors = append(p.Errors, FieldViolation{wire.Cut(f.Field, maxShortString), wire.Cut(f.Detail, wire.MaxMessage)})
-		}
+		p.Reason, p.Errors = wire.Cut(e.Reason, maxShortString), cutFields(e.Fields)
 		if e.stack != nil {
 			p.Detail = "the handler panicked"
 		}
@@ -58,6 +55,14 @@ func EncodeProblem(err error) []byte {
 	return body
 }
 
+// cutFields returns as much of the fields as travels.
+func cutFields(all []FieldViolation) (some []FieldViolation) {
+	for _, f := range all[:min(len(all), maxFields)] {
+		some = append(some, FieldViolation{wire.Cut(f.Field, maxShortString), wire.Cut(f.Detail, wire.MaxMessage)})
+	}
+	return some
+}
+
 // milliseconds rounds a delay up: nothing is tried again too soon, and a short delay does not get lost.
 func milliseconds(d time.Duration) int64 {
 	ms := d.Milliseconds()
@@ -69,7 +74,8 @@ func milliseconds(d time.Duration) int64 {
 
 // DecodeProblem returns the error that the other side answered with: an [*Error] for which [IsRemote] holds. A member
 // that is missing or of a wrong type counts as left out, and a code that is not known as [Unknown]: the other side may
-// be newer, or foreign.
+// be newer, or foreign. Texts are cut as [EncodeProblem] cuts them: to 255 bytes for a reason and a field, to 2 KiB for a
+// message and a detail, to 100 fields.
 func DecodeProblem(body []byte) error {
 	e := &Error{Code: Unknown, remote: true}
 	var members map[string]json.RawMessage
@@ -81,13 +87,15 @@ func DecodeProblem(body []byte) error {
 		_ = json.Unmarshal(members[member], &s)
 		return s
 	}
-	e.Reason, e.Message = text("reason"), cmp.Or(text("detail"), text("title"))
+	e.Reason, e.Message = wire.Cut(text("reason"), maxShortString), wire.Cut(cmp.Or(text("detail"), text("title")), wire.MaxMessage)
 	if code := text("code"); code != "" {
 		_ = e.Code.UnmarshalText([]byte(code)) // what it does not know is Unknown
 	}
 	var ms int64
-	_ = json.Unmarshal(members["errors"], &e.Fields)
+	var fields []FieldViolation
+	_ = json.Unmarshal(members["errors"], &fields)
 	_ = json.Unmarshal(members["retry_after_ms"], &ms)
+	e.Fields = cutFields(fields)
 	e.after = time.Duration(min(max(ms, 0), maxRetryDelay.Milliseconds())) * time.Millisecond
 	return e
 }

@@ -51,6 +51,25 @@ func TestForeignProblems(t *testing.T) {
 	require.ErrorIs(t, DecodeProblem([]byte(`{"code":"failed_precondition","reason":"card_declined"}`)), declined)
 }
 
+// A problem may have as many bytes as a message. Its texts are in logs, spans and dead letters.
+func TestForeignProblemsAreCut(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ü", 1<<20)
+	fields := strings.Repeat(`{"field":"`+long[:2<<10]+`","detail":"`+long[:4<<10]+`"},`, 2*maxFields)
+	err := DecodeProblem([]byte(`{"code":"` + long + `","reason":"` + long + `","detail":"` + long + `","errors":[` + strings.TrimSuffix(fields, ",") + `]}`))
+	e, ok := errors.AsType[*Error](err)
+	require.True(t, ok)
+	require.Len(t, e.Fields, maxFields)
+	require.Equal(t, Unknown, e.Code)
+	require.LessOrEqual(t, len(e.Reason), maxShortString)
+	require.LessOrEqual(t, len(e.Message), wire.MaxMessage)
+	for _, f := range e.Fields {
+		require.LessOrEqual(t, len(f.Field), maxShortString)
+		require.LessOrEqual(t, len(f.Detail), wire.MaxMessage)
+	}
+	require.LessOrEqual(t, len(messageOf(DecodeProblem([]byte(`{"title":"`+long+`"}`)))), wire.MaxMessage)
+}
+
 // FuzzProblem: whatever the other side answers, the caller gets an error with a code that can travel on.
 func FuzzProblem(f *testing.F) {
 	for _, seed := range []string{``, `{}`, `null`, `{"code":"not_found","detail":"x","reason":"y"}`, `{"code":5}`, "{\"detail\":\"\xff\"}", `[[`} {

@@ -31,20 +31,20 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case o.Verdict == VerdictRequeue:
 		return rabbit.Requeue, nil
 	}
-	n, log := e.worker.conn.names, e.logger(m)
+	n, log, failed := e.worker.conn.names, e.logger(m), wire.Cut(o.Err.Error(), wire.MaxMessage)
 	switch o.Verdict {
 	case VerdictRetry:
-		log.WarnContext(ctx, "message failed; retrying", "error", o.Err, "code", CodeOf(o.Err), "delay", o.Delay)
+		log.WarnContext(ctx, "message failed; retrying", "error", failed, "code", CodeOf(o.Err), "delay", o.Delay)
 		return e.putAside(ctx, d, n.RetryTier(e.worker.Service().name, o.Delay), e.failure(m, o.Err).PutRetry, log)
 	case VerdictDeadLetter:
-		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", o.Err, "code", CodeOf(o.Err))
+		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", failed, "code", CodeOf(o.Err))
 		return e.putAside(ctx, d, n.DeadLetterExchange(e.worker.Service().name), e.failure(m, o.Err).PutLetter, log)
 	case VerdictDiscard:
-		log.InfoContext(ctx, "message discarded", "error", o.Err)
+		log.InfoContext(ctx, "message discarded", "error", failed)
 	case VerdictRefused:
-		log.DebugContext(ctx, "request refused", "error", o.Err)
+		log.DebugContext(ctx, "request refused", "error", failed)
 	default:
-		log.WarnContext(ctx, "request answered with an error", "error", o.Err, "code", CodeOf(o.Err), "asked", m.ReplyTo != "")
+		log.WarnContext(ctx, "request answered with an error", "error", failed, "code", CodeOf(o.Err), "asked", m.ReplyTo != "")
 	}
 	if !request {
 		return rabbit.Ack, lost(d)

@@ -221,12 +221,12 @@ func (s *signals) begin(ctx context.Context, m *Message, link trace.SpanContext)
 		s.count.Add(ctx, 1, option)
 		if span.IsRecording() {
 			span.SetAttributes(
-				attribute.String("messaging.message.id", m.ID),
-				attribute.String("messaging.message.conversation_id", m.ConversationID),
+				attribute.String("messaging.message.id", wire.Cut(m.ID, maxShortString)), // in UTF-8, as OTLP wants it
+				attribute.String("messaging.message.conversation_id", wire.Cut(m.ConversationID, maxShortString)),
 				attribute.Int("messaging.message.body.size", len(m.Body)),
 			)
 			if err != nil {
-				span.SetStatus(codes.Error, messageOf(err))
+				span.SetStatus(codes.Error, wire.Cut(messageOf(err), wire.MaxMessage))
 				span.SetAttributes(attribute.String("error.type", CodeOf(err).String()))
 			}
 		}

@@ -50,11 +50,28 @@ func (e *Invalid) Error() string {
 }
 
 func invalid(path, format string, args ...any) error {
-	return &Invalid{[]Problem{{path, fmt.Sprintf(format, args...)}}}
+	e := &Invalid{}
+	e.add(path, fmt.Sprintf(format, args...))
+	return e
+}
+
+const (
+	// maxProblems is how many problems of a payload are reported.
+	maxProblems = 100
+	// maxMessage is how many characters a message has at most. It may quote a value in the words of another package.
+	maxMessage = 500
+	// maxDepth is how deep a payload may be nested to be checked: the work for one value grows with its depth.
+	maxDepth = 100
+)
+
+func (e *Invalid) add(path, message string) {
+	e.Problems = append(e.Problems, Problem{path, cut(message, maxMessage)})
 }
 
 // Check checks a payload as its receiver does: it must be one JSON value in UTF-8, not null, that fits the schema,
-// decodes into the Go type, and satisfies the type's Validate method. The error is an [*Invalid].
+// decodes into the Go type, and satisfies the type's Validate method. It may be nested 100 levels deep. The error is an
+// [*Invalid], of the first 100 problems. The time and the memory that Check takes grow with the length of the payload,
+// whatever is in it.
 //
 // Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this
 // program, but in a payload that a person typed they are usually mistakes.
@@ -72,15 +89,22 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if value == nil {
 		return nil, invalid("", "the payload is null; it must be a JSON value")
 	}
+	if deeper(value, maxDepth) {
+		return nil, invalid("", "the payload is nested deeper than %d levels", maxDepth)
+	}
 	unknown = s.unknown(value)
-	if err := s.compiled.Validate(value); err != nil {
+	checked, _ := shorten(value)
+	if err := s.compiled.Validate(checked); err != nil {
 		failed, ok := errors.AsType[*validator.ValidationError](err)
 		if !ok {
 			return unknown, invalid("", "%v", err)
 		}
 		found := &Invalid{}
-		s.collect(found, value, failed)
+		more := s.collect(found, value, failed)
 		slices.SortStableFunc(found.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
+		if more > 0 {
+			found.add("", fmt.Sprintf("there are %d more problems", more))
+		}
 		return unknown, found
 	}
 	return unknown, s.decode(value, body)
@@ -157,28 +181,34 @@ func where(body []byte, err error) string {
 	return fmt.Sprintf("%s at line %d, column %d", syntax.Error(), line, column)
 }
 
-// collect collects the leaves of a validation error.
-func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) {
+// collect collects the leaves of a validation error, and returns how many are too many.
+func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) (more int) {
 	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
-		s.collect(e, root, v.Causes[0]) // the other is null; see nullable
-		return
+		return s.collect(e, root, v.Causes[0]) // the other is null; see nullable
 	}
 	if len(v.Causes) > 0 {
 		for _, cause := range v.Causes {
-			s.collect(e, root, cause)
+			more += s.collect(e, root, cause)
 		}
-		return
+		return more
+	}
+	if len(e.Problems) >= maxProblems {
+		return 1
 	}
 	path := pathOf(root, v.InstanceLocation)
 	if missing, ok := v.ErrorKind.(*kind.Required); ok {
 		for _, name := range missing.Missing {
-			e.Problems = append(e.Problems, Problem{join(path, name), "is missing"})
+			e.add(join(path, name), "is missing")
 		}
-		return
+		return 0
 	}
 	must, is := describe(v.ErrorKind)
 	if wrong, ok := v.ErrorKind.(*kind.Type); ok && wrong.Got == "number" && slices.Contains(wrong.Want, "integer") {
-		must, is = "must be a whole number", "is "+display(valueAt(root, v.InstanceLocation))
+		must, is = "must be a whole number", ""
+	}
+	_, choice := v.ErrorKind.(*kind.Enum)
+	if n, ok := valueAt(root, v.InstanceLocation).(json.Number); ok && (is == "" || choice) {
+		is = "is " + display(n) // as it was written
 	}
 	switch hidden := s.hides(root, v.InstanceLocation); {
 	case must == "" && hidden:
@@ -188,7 +218,8 @@ func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) {
 	case is != "" && !hidden:
 		must += ", " + is
 	}
-	e.Problems = append(e.Problems, Problem{path, must})
+	e.add(path, must)
+	return 0
 }
 
 // hides reports whether the value at a place in root must not be quoted.
@@ -235,15 +266,15 @@ func describe(k validator.ErrorKind) (must, is string) {
 	case *kind.Type:
 		return "must be " + article(strings.Join(k.Want, " or ")), "is " + article(k.Got)
 	case *kind.Minimum:
-		return "must be >= " + number(k.Want), "is " + number(k.Got)
+		return "must be >= " + number(k.Want), ""
 	case *kind.Maximum:
-		return "must be <= " + number(k.Want), "is " + number(k.Got)
+		return "must be <= " + number(k.Want), ""
 	case *kind.ExclusiveMinimum:
-		return "must be > " + number(k.Want), "is " + number(k.Got)
+		return "must be > " + number(k.Want), ""
 	case *kind.ExclusiveMaximum:
-		return "must be < " + number(k.Want), "is " + number(k.Got)
+		return "must be < " + number(k.Want), ""
 	case *kind.MultipleOf:
-		return "must be a multiple of " + number(k.Want), "is " + number(k.Got)
+		return "must be a multiple of " + number(k.Want), ""
 	case *kind.MinItems:
 		return "must have at least " + plural(k.Want, "item"), fmt.Sprintf("has %d", k.Got)
 	case *kind.MaxItems:
@@ -306,13 +337,21 @@ func beginning(text string) string {
 	if utf8.RuneCountInString(text) <= longest+2 { // quoted
 		return text
 	}
-	return string([]rune(text[:min(len(text), utf8.UTFMax*longest)])[:longest]) + "…"
+	return cut(text, longest)
+}
+
+// cut shortens a text to n characters.
+func cut(text string, n int) string {
+	if len(text) <= n || utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text[:min(len(text), utf8.UTFMax*n)])[:n]) + "…"
 }
 
 // pathOf writes the place of a value in root as people do: lines[0].quantity.
 func pathOf(root any, location []string) string {
 	path := ""
-	for _, part := range location {
+	for _, part := range location { // which are not many: see maxDepth
 		if list, ok := root.([]any); ok {
 			path += "[" + part + "]"
 			if i, err := strconv.Atoi(part); err == nil && i >= 0 && i < len(list) {
@@ -353,6 +392,7 @@ func plural(n int, noun string) string {
 }
 
 func join(path, name string) string {
+	name = beginning(name)
 	if path == "" {
 		return name
 	}

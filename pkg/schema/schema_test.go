@@ -221,7 +221,7 @@ func TestWhatGoWritesFits(t *testing.T) {
 		`"float":1e39`:  "float: 1e39 does not fit its type (float32)",
 		`"nested":[[],[{"sku":"a","quantity":1},{"sku":"b","quantity":2.0}]]`: "nested[1][1].quantity: must be an integer, without a decimal point, is 2.0",
 		`"by_name":{"a":{"sku":"a","quantity":1.0}},"any":[1.0]`:              "by_name.a.quantity: must be an integer, without a decimal point, is 1.0",
-		`"took":9e99999999`:                                   "took: must be a whole number, is 9e99999999",
+		`"took":9e99999999`:                                   "took: must be an integer, without an exponent, is 9e99999999",
 		`"optional":"x"`:                                      "optional: must be an integer, is a string",
 		`"nested":[[],[{}]]`:                                  "nested[1][0].quantity: is missing; nested[1][0].sku: is missing",
 		`"by_name":{"a":{"sku":"a","quantity":0}}`:            "by_name.a.quantity: must be >= 1, is 0",

@@ -13,20 +13,28 @@ import (
 // unknown finds the fields of a value that the schema does not have.
 func (s *Schema) unknown(value any) []Problem {
 	var found []Problem
-	s.walk(s.tree, value, "", &walker{field: func(of *jsonschema.Schema, path, name string) {
+	more := 0
+	s.walk(s.tree, value, nil, &walker{field: func(of *jsonschema.Schema, at *step) {
+		if len(found) == maxProblems {
+			more++
+			return
+		}
 		var names []string
 		for pair := of.Properties.Oldest(); pair != nil; pair = pair.Next() {
 			names = append(names, pair.Key)
 		}
-		found = append(found, Problem{path, "is not a field of the payload" + DidYouMean(name, names)})
+		found = append(found, Problem{at.String(), "is not a field of the payload" + DidYouMean(at.name, names)})
 	}})
+	if more > 0 {
+		found = append(found, Problem{"", fmt.Sprintf("%d more are not fields of the payload", more)})
+	}
 	return found
 }
 
 // notWhole finds integers written as 1.0 or 1e3, which are integers to JSON Schema but not to Go.
 func (s *Schema) notWhole(value any) []Problem {
 	var found []Problem
-	s.walk(s.tree, value, "", &walker{number: func(at *jsonschema.Schema, n json.Number, path string) {
+	s.walk(s.tree, value, nil, &walker{number: func(at *jsonschema.Schema, n json.Number, here *step) {
 		how := ""
 		switch text := n.String(); {
 		case at.Type != "integer":
@@ -35,8 +43,8 @@ func (s *Schema) notWhole(value any) []Problem {
 		case strings.ContainsAny(text, "eE"):
 			how = "an exponent"
 		}
-		if how != "" {
-			found = append(found, Problem{path, fmt.Sprintf("must be an integer, without %s, is %s", how, n)})
+		if how != "" && len(found) < maxProblems {
+			found = append(found, Problem{here.String(), fmt.Sprintf("must be an integer, without %s, is %s", how, beginning(n.String()))})
 		}
 	}})
 	return found
@@ -44,42 +52,61 @@ func (s *Schema) notWhole(value any) []Problem {
 
 // walker has functions to call during a walk through a value; either may be nil.
 type walker struct {
-	field  func(of *jsonschema.Schema, path, name string) // for a field that the schema does not have
-	number func(at *jsonschema.Schema, n json.Number, path string)
+	field  func(of *jsonschema.Schema, at *step) // for a field that the schema does not have
+	number func(at *jsonschema.Schema, n json.Number, here *step)
 }
 
-func (s *Schema) walk(at *jsonschema.Schema, value any, path string, w *walker) {
+// A step leads to a value from the one around it, and so on from the root, to which no step leads.
+type step struct {
+	from  *step
+	name  string
+	index int // where the name is empty
+	list  bool
+}
+
+// String returns the path.
+func (s *step) String() string {
+	switch {
+	case s == nil:
+		return ""
+	case s.list:
+		return fmt.Sprintf("%s[%d]", s.from, s.index)
+	default:
+		return join(s.from.String(), s.name)
+	}
+}
+
+func (s *Schema) walk(at *jsonschema.Schema, value any, here *step, w *walker) {
 	at = s.resolve(at)
 	switch value := value.(type) {
 	case json.Number:
 		if w.number != nil {
-			w.number(at, value, path)
+			w.number(at, value, here)
 		}
 	case []any:
 		if at.Items != nil {
 			for i, item := range value {
-				s.walk(at.Items, item, fmt.Sprintf("%s[%d]", path, i), w)
+				s.walk(at.Items, item, &step{from: here, index: i, list: true}, w)
 			}
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(value)) {
-			s.walkField(at, value[name], path, name, w)
+			s.walkField(at, value[name], &step{from: here, name: name}, w)
 		}
 	}
 }
 
-func (s *Schema) walkField(at *jsonschema.Schema, value any, path, name string, w *walker) {
-	path = join(path, name)
+func (s *Schema) walkField(at *jsonschema.Schema, value any, here *step, w *walker) {
 	if at.Properties == nil {
 		if at.AdditionalProperties != nil {
-			s.walk(at.AdditionalProperties, value, path, w)
+			s.walk(at.AdditionalProperties, value, here, w)
 		}
 		return
 	}
-	if property, ok := at.Properties.Get(name); ok {
-		s.walk(property, value, path, w)
+	if property, ok := at.Properties.Get(here.name); ok {
+		s.walk(property, value, here, w)
 	} else if w.field != nil {
-		w.field(at, path, name)
+		w.field(at, here)
 	}
 }
 
@@ -98,8 +125,11 @@ func (s *Schema) resolve(at *jsonschema.Schema) *jsonschema.Schema {
 	}
 }
 
-// Nearest returns the name that a person probably meant; empty if none is similar.
+// Nearest returns the name that a person probably meant; empty if none is similar, or what was typed is no name.
 func Nearest(typed string, names []string) string {
+	if len(typed) > 255 {
+		return ""
+	}
 	best, bestDistance := "", len(typed)/3+2
 	for _, name := range names {
 		d := distance(strings.ToLower(typed), strings.ToLower(name))

@@ -7,21 +7,58 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 
+	"github.com/leveretmq/leveret/internal/plain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
 // newLogger returns a logger that adds the ids found in the context of each record. The format is that of log.format.
 func newLogger(w io.Writer, format string, level slog.Level) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: withoutSecrets}
-	var h slog.Handler = slog.NewJSONHandler(w, options)
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: replace}
+	var h slog.Handler = slog.NewJSONHandler(plainLines{w}, options)
 	if format == "text" || format == "auto" && isTerminal(w) {
-		h = slog.NewTextHandler(w, options)
+		h = slog.NewTextHandler(plainLines{w}, options)
 	}
 	return slog.New(contextual{next: h, top: h})
+}
+
+// maxValue is how many bytes of a value are logged; stacks may have more.
+const maxValue = 2 << 10
+
+// replace hides secrets, and shortens texts: many of them come from outside.
+func replace(groups []string, a slog.Attr) slog.Attr {
+	a = withoutSecrets(groups, a)
+	text, most := "", maxValue
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		if r := reflect.ValueOf(v); r.Kind() != reflect.Pointer || !r.IsNil() {
+			text = v.Error()
+		}
+	}
+	if a.Key == "stack" {
+		most *= 8
+	}
+	if len(text) > most {
+		a.Value = slog.StringValue(strings.ToValidUTF8(text[:most], "") + "…")
+	}
+	return a
+}
+
+// plainLines escapes in log records what a terminal obeys, such as the characters that change the direction of text.
+type plainLines struct{ w io.Writer }
+
+// Write implements io.Writer, for whole lines.
+func (l plainLines) Write(line []byte) (int, error) {
+	if _, err := io.WriteString(l.w, plain.Text(string(line))); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 // withoutSecrets hides a value that can hold secrets, of which only the type is logged. A payload's JSON would hold them,

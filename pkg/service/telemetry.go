@@ -79,9 +79,19 @@ func (t *telemetry) trace(ctx context.Context, what *resource.Resource, endpoint
 	if err != nil {
 		return exit(exitUsage, "telemetry.otlp_endpoint: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(what))
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(what),
+		sdktrace.WithRawSpanLimits(spanLimits()))
 	t.tracer, t.ends = provider, append(t.ends, provider.Shutdown)
 	return nil
+}
+
+// spanLimits are OpenTelemetry's, but for the length of texts, which by default has none.
+func spanLimits() sdktrace.SpanLimits {
+	limits := sdktrace.NewSpanLimits() // with those of the environment
+	if limits.AttributeValueLengthLimit < 0 {
+		limits.AttributeValueLengthLimit = maxValue
+	}
+	return limits
 }
 
 // tracesURL returns the URL for traces: the endpoint with OpenTelemetry's standard path, unless it has that path
@@ -140,7 +150,8 @@ func (t *telemetry) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// loggedExporter logs when spans are lost. Otherwise OpenTelemetry's global error handler would report it.
+// loggedExporter logs when spans are lost, which OpenTelemetry's global error handler would report otherwise. It exports
+// texts in UTF-8: a collector refuses all spans of a batch in which one text is not.
 type loggedExporter struct {
 	sdktrace.SpanExporter
 
@@ -149,7 +160,11 @@ type loggedExporter struct {
 
 // ExportSpans implements sdktrace.SpanExporter.
 func (e loggedExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+	readable := make([]sdktrace.ReadOnlySpan, len(spans))
+	for i, s := range spans {
+		readable[i] = readableSpan{s}
+	}
+	if err := e.SpanExporter.ExportSpans(ctx, readable); err != nil {
 		e.log.WarnContext(context.WithoutCancel(ctx), "spans were not exported; they are lost", "spans", len(spans), "error", err)
 	}
 	return nil

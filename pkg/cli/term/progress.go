@@ -73,19 +73,20 @@ func (p *Progress) line(now time.Time) string {
 type Status struct {
 	mu    sync.Mutex
 	w     io.Writer
+	erase string // the line
 	drawn bool
 }
 
-// NewStatus returns a Status on a stream.
-func NewStatus(w io.Writer) *Status { return &Status{w: w} }
-
-const eraseLine = "\r\x1b[K"
+// NewStatus returns a Status on the Err of s.
+func NewStatus(s *Streams) *Status {
+	return &Status{w: s.Err, erase: s.Control("[G") + s.Control("[K")} // the line, from its beginning
+}
 
 // Write removes the status line and writes.
 func (s *Status) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.erase()
+	s.clear()
 	return s.w.Write(p)
 }
 
@@ -93,16 +94,16 @@ func (s *Status) Write(p []byte) (int, error) {
 func (s *Status) draw(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.erase()
+	s.clear()
 	if line != "" {
 		_, _ = io.WriteString(s.w, line)
 		s.drawn = true
 	}
 }
 
-func (s *Status) erase() {
+func (s *Status) clear() {
 	if s.drawn {
-		_, _ = io.WriteString(s.w, eraseLine)
+		_, _ = io.WriteString(s.w, s.erase)
 		s.drawn = false
 	}
 }

@@ -17,6 +17,8 @@ type Streams struct {
 	Size func() (width, height int)
 	// Env returns a variable of the environment. Nil means an empty environment.
 	Env func(name string) string
+
+	key string // of a guard; see Guarded
 }
 
 // System returns the streams of the process.

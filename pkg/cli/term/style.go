@@ -13,7 +13,10 @@ const (
 )
 
 // A Style colours the text of one stream, or does not. The zero value does not.
-type Style struct{ on bool }
+type Style struct {
+	on  bool
+	key string // of a guard; see Streams.Guarded
+}
 
 // Values of a --color flag.
 const (
@@ -27,11 +30,11 @@ const (
 func StyleFor(s *Streams, color string, terminal bool) Style {
 	switch color {
 	case ColorAlways:
-		return Style{true}
+		return Style{true, s.key}
 	case ColorNever:
-		return Style{false}
+		return Style{}
 	}
-	return Style{terminal && s.Getenv("NO_COLOR") == "" && s.Getenv("TERM") != "dumb"}
+	return Style{terminal && s.Getenv("NO_COLOR") == "" && s.Getenv("TERM") != "dumb", s.key}
 }
 
 // Paint colours a text.
@@ -39,5 +42,5 @@ func (s Style) Paint(p Paint, text string) string {
 	if !s.on || text == "" || p == "" {
 		return text
 	}
-	return "\x1b[" + string(p) + "m" + text + "\x1b[0m"
+	return control(s.key, "["+string(p)+"m") + text + control(s.key, "[0m")
 }

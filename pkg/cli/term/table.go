@@ -14,7 +14,8 @@ type Table struct {
 	rows   [][]Cell
 }
 
-// A Cell is a text and its paint. An empty text is written as "-", so that every row has all columns.
+// A Cell is a text and its paint. An empty text is written as "-", so that every row has all columns. In every column but
+// the last a text is cut to maxCell characters: other rows are filled up to it.
 type Cell struct {
 	Text  string
 	Paint Paint
@@ -43,9 +44,15 @@ func (t *Table) Add(cells ...Cell) {
 	copy(row, cells)
 	for i := range row {
 		row[i].Text = OneLine(row[i].Text)
+		if i < len(row)-1 {
+			row[i].Text = Cut(row[i].Text, maxCell)
+		}
 	}
 	t.rows = append(t.rows, row)
 }
+
+// maxCell is more than a name or an id has: AMQP allows 255 bytes.
+const maxCell = 255
 
 // widths returns how wide the columns are.
 func (t *Table) widths() []int {

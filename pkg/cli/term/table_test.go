@@ -18,13 +18,28 @@ func TestTable(t *testing.T) {
 	require.NoError(t, table.Write(&b, Style{}, 0))
 	require.Equal(t, "NAME         N  TEXT\n"+
 		"ä            1  one two three\n"+
-		"long name  100  \ufffd[31mred\ufffd[0m \ufffdright to left\ufffd\n"+
+		"long name  100  \\u001b[31mred\\u001b[0m \\u202eright to left\ufffd\n"+
 		"-            -  -\n"+
 		"a            b  c\n", b.String())
 	b.Reset()
-	require.NoError(t, table.Write(&b, Style{true}, 24))
+	require.NoError(t, table.Write(&b, Style{on: true}, 24))
 	require.Contains(t, b.String(), "\x1b[1mä\x1b[0m            1  one two…\n")
 	require.Contains(t, b.String(), "long name  \x1b[31m100\x1b[0m  ")
+}
+
+// A long text in one row would be as many spaces in all others.
+func TestTableGrowsNoFasterThanItsCells(t *testing.T) {
+	t.Parallel()
+	table := NewTable("NAME", "WHY", "ERROR")
+	const long, rows = 1 << 20, 1000
+	table.Add(Plain(strings.Repeat("n", long)), Plain(strings.Repeat("ü", long)), Plain(strings.Repeat("e", long)))
+	for range rows {
+		table.Add(Plain("n"), Plain("w"), Plain("e"))
+	}
+	var b strings.Builder
+	require.NoError(t, table.Write(&b, Style{}, 0))
+	require.Less(t, b.Len(), long+rows*600)
+	require.Contains(t, b.String(), strings.Repeat("n", 254)+"…  "+strings.Repeat("ü", 254)+"…  "+strings.Repeat("e", long)+"\n")
 }
 
 func TestTableFits(t *testing.T) {

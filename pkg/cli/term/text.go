@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
-// OneLine makes a text fit for one cell of a terminal: no line breaks, and no control characters, which a message from
-// anywhere may contain. An empty text becomes "-".
+// OneLine makes a text fit for one cell of a terminal: [Printable], and without line breaks. An empty text becomes "-".
 func OneLine(text string) string {
 	if text == "" {
 		return "-"
@@ -15,26 +16,15 @@ func OneLine(text string) string {
 	return strings.Join(strings.Fields(Printable(text)), " ")
 }
 
-// Printable replaces control characters, which a terminal would obey. Line breaks and tabs stay.
-func Printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t':
-			return r
-		case r < ' ', r >= 0x7f && r < 0xa0, r == '\u2028', r == '\u2029', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069':
-			return utf8.RuneError
-		default:
-			return r
-		}
-	}, strings.ToValidUTF8(text, string(utf8.RuneError)))
-}
+// Printable escapes what a terminal would obey or hide instead of showing it, as \u001b. Line breaks and tabs stay.
+func Printable(text string) string { return plain.Text(text) }
 
 // Cut shortens a text to n runes, the last of them "…".
 func Cut(text string, n int) string {
 	if utf8.RuneCountInString(text) <= n {
 		return text
 	}
-	runes := []rune(text)
+	runes := []rune(text[:min(len(text), n*utf8.UTFMax)])
 	return string(runes[:n-1]) + "…"
 }
 

@@ -136,7 +136,7 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	c := command(t, "demo", "--orders", "300", "--keep", "-o", "json", "--broker-layout", "isolated")
 	require.NoError(t, c.Start())
 	code := c.exitCode(t)
-	stop := regexp.MustCompile(`to end it +(.+)`).FindStringSubmatch(c.err.String())
+	stop := regexp.MustCompile(`to end it +([^"\n]+)`).FindStringSubmatch(c.err.String())
 	end := sync.OnceValues(func() ([]byte, error) {
 		if stop == nil {
 			return nil, errors.New("the demo did not say how to end it")

@@ -1,0 +1,4 @@
+package schema
+
+// ShortNumber is shortNumber.
+var ShortNumber = shortNumber
