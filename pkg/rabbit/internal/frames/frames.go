@@ -12,12 +12,15 @@ import (
 // Overhead is how many bytes a frame has beside its payload: type, channel, size, and the octet at the end.
 const Overhead = 8
 
+// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
+const (
+	MaxDepth   = 32
+	MaxEntries = 8192
+)
+
 const (
 	headerFrame = 2
 	headersFlag = 1 << 13
-	// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
-	maxDepth   = 32
-	maxEntries = 8192
 	// maxHeaderFrame is the largest header frame that is looked at: before a size of frames is agreed on, and then. A
 	// message from AMQP 1.0, whose frames are put together, may have headers as large as the largest message.
 	maxEarlyFrame, maxHeaderFrame = 1 << 20, 1 << 28
@@ -205,11 +208,11 @@ var (
 // mend walks through the bytes of a table, or of an array, whose values have no names, and changes the type of what the
 // driver would not know.
 func mend(b []byte, named bool, depth int) (err error) {
-	if depth > maxDepth {
+	if depth > MaxDepth {
 		return errTooMany
 	}
 	for entries := 0; len(b) > 0; entries++ {
-		if entries == maxEntries {
+		if entries == MaxEntries {
 			return errTooMany
 		}
 		if named {
