@@ -26,3 +26,10 @@ func (r *Requester) Waiting() int {
 	defer ch.mu.Unlock()
 	return len(ch.waiting)
 }
+
+// Apart reports whether the publisher has a connection apart, for suspects.
+func (p *Publisher) Apart() bool {
+	p.trial <- struct{}{}
+	defer func() { <-p.trial }()
+	return p.apart != nil
+}

@@ -54,7 +54,7 @@ func (m *Publication) check(maxBody int) error {
 		return fmt.Errorf("%w: the delivery mode is %d; it must be 1 or 2", ErrInvalid, m.DeliveryMode)
 	}
 	for _, name := range [...]string{"CC", "BCC"} {
-		if keys, ok := m.Headers[name]; ok && !isArray(keys) {
+		if keys, ok := m.Headers[name]; ok && !areKeys(keys) { // of others, RabbitMQ 3.10 stumbles over each dead-lettering
 			return fmt.Errorf("%w: the header %q is a %T; it must be an array of routing keys", ErrInvalid, name, keys)
 		}
 	}
@@ -64,9 +64,12 @@ func (m *Publication) check(maxBody int) error {
 // maxExpiration is ten years in milliseconds, which is RabbitMQ's limit.
 const maxExpiration = 315_360_000_000
 
-func isArray(value any) bool {
-	_, ok := value.([]any)
-	return ok
+func areKeys(value any) bool {
+	keys, ok := value.([]any)
+	return ok && !slices.ContainsFunc(keys, func(key any) bool {
+		_, ok := key.(string)
+		return !ok
+	})
 }
 
 // checkShort holds a short string of AMQP's to its limit: the driver would fail in the middle of a frame.

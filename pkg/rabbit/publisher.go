@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -23,9 +25,10 @@ type PublisherConfig struct {
 // A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It is safe for concurrent
 // use.
 //
-// The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
-// that were in flight are published again. Where it is not clear which message it was, those that may have been are
-// published one at a time, each on its own channel: so one bad message fails no other publish.
+// The broker closes the channel, or the connection, because of one message that it refuses to look at, and does not say
+// which. The others that were in flight are published again. Where it is not clear which message it was, those that may
+// have been are published one at a time, over a connection apart: so one bad message fails no other publish, and costs
+// the connection that is shared no more than once.
 type Publisher struct {
 	conn    *Conn
 	config  PublisherConfig
@@ -33,6 +36,8 @@ type Publisher struct {
 
 	slots chan struct{} // one for each publish in flight
 	trial chan struct{} // held by the one suspect that is published again
+	apart *publishing   // where it is, on a connection of its own; nil while there is none. The holder of trial may use it
+	idle  *time.Timer   // closes that connection
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
 	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
@@ -54,12 +59,17 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 		closing: make(chan struct{}),
 	}
 	p.closed, p.close = context.WithCancelCause(context.Background())
-	p.channel = p.publishing(config.MaxInFlight)
+	p.channel = p.publishing(conn, config.MaxInFlight)
+	p.idle = time.AfterFunc(math.MaxInt64, func() {
+		p.trial <- struct{}{}
+		p.part(context.Background())
+		<-p.trial
+	})
 	return p
 }
 
-func (p *Publisher) publishing(maxInFlight int) *publishing {
-	return newReopened(p.closed, p.conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
+func (p *Publisher) publishing(conn *Conn, maxInFlight int) *publishing {
+	return newReopened(p.closed, conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
 		return newConfirmChannel(ctx, ch, maxInFlight)
 	})
 }
@@ -173,7 +183,7 @@ func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) 
 	}
 }
 
-// alone publishes a suspect on a channel that is opened for it. What happens there, it has caused.
+// alone publishes a suspect over a connection apart. What happens there, it has caused.
 func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err error) {
 	select {
 	case p.trial <- struct{}{}:
@@ -183,12 +193,50 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 	case <-p.closing:
 		return true, errUnconfirmedAtClose
 	}
-	channel := p.publishing(1)
-	defer channel.end(ctx)
-	if err := p.write(ctx, channel, f); err != nil {
+	defer func() {
+		if err != nil { // which may have cost the connection
+			p.part(ctx)
+		}
+	}()
+	if p.apart == nil {
+		if err := p.depart(ctx); err != nil {
+			return ctx.Err() == nil, f.interrupted(ctx, err)
+		}
+	}
+	p.idle.Reset(apartFor)
+	if err := p.write(ctx, p.apart, f); err != nil {
 		return ctx.Err() == nil, err
 	}
-	return p.follow(ctx, channel, f)
+	return p.follow(ctx, p.apart, f)
+}
+
+// apartFor is how long the connection apart is kept for the next suspect.
+const apartFor = 10 * time.Second
+
+// depart makes the connection apart. Where the broker allows no more connections, the shared one has to do.
+func (p *Publisher) depart(ctx context.Context) error {
+	ctx, stop := either(ctx, p.closed)
+	defer stop()
+	conn, err := p.conn.apart(ctx)
+	if errors.Is(err, ErrRefused) {
+		conn, err = p.conn, nil
+	}
+	if err == nil {
+		p.apart = p.publishing(conn, 1)
+	}
+	return err
+}
+
+// part closes the connection apart.
+func (p *Publisher) part(ctx context.Context) {
+	if p.apart == nil {
+		return
+	}
+	p.apart.end(ctx)
+	if conn := p.apart.conn; conn != p.conn {
+		_ = conn.Close(ctx) // there is nothing in flight on it
+	}
+	p.apart = nil
 }
 
 // await waits for the confirm, or the end of the channel.
@@ -234,6 +282,10 @@ func (p *Publisher) Close(ctx context.Context) error {
 		}
 	}
 	p.close(errPublisherClosed)
+	p.idle.Stop()
+	p.trial <- struct{}{} // no suspect waits any more
+	p.part(ctx)
+	<-p.trial
 	p.channel.end(ctx)
 	return err
 }
