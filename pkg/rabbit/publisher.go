@@ -38,6 +38,7 @@ type Publisher struct {
 	trial chan struct{} // held by the one suspect that is published again
 	apart *publishing   // where it is, on a connection of its own; nil while there is none. The holder of trial may use it
 	idle  *time.Timer   // closes that connection
+	turn  time.Duration // how long one suspect may hold trial
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
 	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
@@ -56,6 +57,7 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 		conn: conn, config: config,
 		slots:   make(chan struct{}, config.MaxInFlight),
 		trial:   make(chan struct{}, 1),
+		turn:    trialTime,
 		closing: make(chan struct{}),
 	}
 	p.closed, p.close = context.WithCancelCause(context.Background())
@@ -175,7 +177,10 @@ func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) 
 			return true, err
 		}
 		if f.suspect && shared {
-			return p.alone(ctx, f)
+			if settled, err := p.alone(ctx, f); settled || ctx.Err() != nil {
+				return settled, err
+			}
+			f.suspect = false // in all that time it has done no harm
 		}
 		if err := p.write(ctx, channel, f); err != nil {
 			return ctx.Err() == nil, err
@@ -183,7 +188,8 @@ func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) 
 	}
 }
 
-// alone publishes a suspect over a connection apart. What happens there, it has caused.
+// alone publishes a suspect over a connection apart. What happens there, it has caused. A flight that is not settled
+// when it returns though ctx lives is no suspect any more: others must not wait for one whose queue does not answer.
 func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err error) {
 	select {
 	case p.trial <- struct{}{}:
@@ -193,6 +199,8 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 	case <-p.closing:
 		return true, errUnconfirmedAtClose
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.turn)
+	defer cancel()
 	defer func() {
 		if err != nil { // which may have cost the connection
 			p.part(ctx)
@@ -203,15 +211,15 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 			return ctx.Err() == nil, f.interrupted(ctx, err)
 		}
 	}
-	p.idle.Reset(apartFor)
+	p.idle.Reset(trialTime)
 	if err := p.write(ctx, p.apart, f); err != nil {
 		return ctx.Err() == nil, err
 	}
 	return p.follow(ctx, p.apart, f)
 }
 
-// apartFor is how long the connection apart is kept for the next suspect.
-const apartFor = 10 * time.Second
+// trialTime is how long a suspect has the connection apart for itself, and how long that is kept for the next one.
+const trialTime = 10 * time.Second
 
 // depart makes the connection apart. Where the broker allows no more connections, the shared one has to do.
 func (p *Publisher) depart(ctx context.Context) error {

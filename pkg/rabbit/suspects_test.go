@@ -117,3 +117,31 @@ func TestAnOperatorMakesNoSuspects(t *testing.T) {
 	require.Equal(t, 1, conn.State().Lost)
 	require.False(t, p.Apart())
 }
+
+// TestASuspectWhoseTimeIsOverIsNoSuspect: it has done no harm in that time, and goes where all others go. So nobody waits
+// long behind one whose queue does not answer.
+func TestASuspectWhoseTimeIsOverIsNoSuspect(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
+	declare(t, conn, queue("q", "quorum"), queue("stream", "stream"))
+	other, p := publishing(t, conn, rabbit.PublisherConfig{}), publishing(t, conn, rabbit.PublisherConfig{})
+	require.NoError(t, other.Publish(ctx, to("stream", "first")))
+	require.NoError(t, p.Publish(ctx, to("q", "first")))
+	p.Hurry(1)
+	killed, done := make(chan error, 1), make(chan error, 20)
+	network.stall(true)
+	go func() { killed <- other.Publish(ctx, killer("killer")) }()
+	require.Eventually(t, func() bool { return other.InFlight() == 1 }, 30*time.Second, time.Millisecond)
+	for i := range cap(done) {
+		go func() { done <- p.Publish(ctx, to("q", strconv.Itoa(i))) }()
+	}
+	require.Eventually(t, func() bool { return p.InFlight() == cap(done) }, 30*time.Second, time.Millisecond)
+	network.stall(false)
+	for range cap(done) {
+		require.NoError(t, <-done)
+	}
+	require.ErrorIs(t, <-killed, rabbit.ErrInvalid)
+	require.Equal(t, 1, conn.State().Lost)
+	require.False(t, p.Apart())
+}
