@@ -221,18 +221,22 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 // trialTime is how long a suspect has the connection apart for itself, and how long that is kept for the next one.
 const trialTime = 10 * time.Second
 
-// depart makes the connection apart. Where the broker allows no more connections, the shared one has to do.
+// depart makes the connection apart, once there is a shared one again. Where the broker allows no more connections, the
+// shared one has to do.
 func (p *Publisher) depart(ctx context.Context) error {
 	ctx, stop := either(ctx, p.closed)
 	defer stop()
-	conn, err := p.conn.apart(ctx)
-	if errors.Is(err, ErrRefused) {
-		conn, err = p.conn, nil
+	if err := p.conn.Await(ctx); err != nil {
+		return err
 	}
-	if err == nil {
-		p.apart = p.publishing(conn, 1)
+	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
+	defer cancel()
+	conn, err := p.conn.apart(dialing)
+	if err != nil {
+		conn = p.conn
 	}
-	return err
+	p.apart = p.publishing(conn, 1)
+	return nil
 }
 
 // part closes the connection apart.

@@ -2,6 +2,7 @@ package rabbit_test
 
 import (
 	"errors"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -144,4 +145,19 @@ func TestASuspectWhoseTimeIsOverIsNoSuspect(t *testing.T) {
 	require.ErrorIs(t, <-killed, rabbit.ErrInvalid)
 	require.Equal(t, 1, conn.State().Lost)
 	require.False(t, p.Apart())
+}
+
+// TestSuspectsWhereNoMoreConnectionsAreAllowed are published over the connection that all share.
+func TestSuspectsWhereNoMoreConnectionsAreAllowed(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), within(t)
+	declare(t, conn, queue("q", "quorum"), queue("stream", "stream"))
+	p := publishing(t, conn, rabbit.PublisherConfig{})
+	p.Hurry(2 * time.Second)
+	vhost := leverettest.VHost(t, address)
+	manage(t, leverettest.Node(t), http.MethodPut, map[string]int{"value": 1}, "vhost-limits", vhost, "max-connections")
+	require.ErrorIs(t, p.Publish(ctx, killer("killer")), rabbit.ErrInvalid)
+	require.NoError(t, p.Publish(ctx, to("q", "another")))
+	require.Equal(t, 2, conn.State().Lost)
 }
