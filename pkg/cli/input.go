@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
@@ -219,8 +220,8 @@ func parseHeaders(given []string) (map[string]string, error) {
 		if !ok || name == "" {
 			return nil, usage("", "--header is %q; it must be name=value", h)
 		}
-		if strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "leveret-") {
-			return nil, usage("", "the header %q cannot be set: RabbitMQ owns names that begin with x-, Leveret those that begin with leveret-", name)
+		if wire.Reserved(name) {
+			return nil, usage("", "the header %q cannot be set: it is for Leveret or RabbitMQ to set", name)
 		}
 		headers[name] = value
 	}

@@ -154,9 +154,13 @@ func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publicatio
 	return p
 }
 
-// declared calls publish once what the contract needs has been declared, and once more where publish finds some of it
-// missing.
-func (c *Client) declared(ctx context.Context, r *sending, publish func() error) error {
+// declared calls publish once what the contract of m needs has been declared, and once more where publish finds some of
+// it missing.
+func (c *Client) declared(ctx context.Context, m *Message, publish func() error) error {
+	if err := m.CheckHeaders(); err != nil { // now that middleware has had its way
+		return err
+	}
+	r := c.routes[m.Contract]
 	for again := false; ; again = true {
 		if !r.declared.Load() {
 			if err := c.conn.declare(ctx, r.topology); err != nil {
@@ -186,7 +190,7 @@ func (c *Client) missed(r *sending, err error) bool {
 }
 
 func (c *Client) publish(ctx context.Context, m *Message) error {
-	err := c.declared(ctx, c.routes[m.Contract], func() error { return c.publisher.Publish(ctx, c.publication(ctx, m)) })
+	err := c.declared(ctx, m, func() error { return c.publisher.Publish(ctx, c.publication(ctx, m)) })
 	if err != nil {
 		return withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 	}
@@ -203,7 +207,7 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	var lost error // an earlier try that may have been handled
 	for exceptions := 0; ; {
 		var d *rabbit.Delivery
-		err := c.declared(ctx, c.routes[m.Contract], func() (err error) {
+		err := c.declared(ctx, m, func() (err error) {
 			d, err = c.requester.Call(ctx, c.publication(ctx, m))
 			return err
 		})
@@ -305,7 +309,7 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 		done(err, true)
 		return err
 	}
-	if err := p.client.declared(ctx, r, func() error {
+	if err := p.client.declared(ctx, m, func() error {
 		return p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
 			p.client.missed(r, err) // a later message declares it again
 			err = outcome(err)

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
 
 // A Message is what travels: a payload, and what accompanies it. Middleware sees it on its way out and in; handlers find
@@ -151,10 +153,24 @@ func Conversation(id string) SendOption {
 	return SendOption{func(m *Message) { m.ConversationID = id }}
 }
 
-// Header adds a header. Names that begin with "x-" belong to RabbitMQ, those that begin with "leveret-" to Leveret. Over
-// HTTP and gRPC headers travel as JSON: text, truths and float64 arrive as they are, any other number as a float64.
+// Header adds a header. A message with one that [Message.CheckHeaders] refuses is not sent. A traceparent puts the message
+// into another trace than that of its context. Over HTTP and gRPC headers travel as JSON: text, truths and float64 arrive
+// as they are, any other number as a float64.
 func Header(name string, value any) SendOption {
 	return SendOption{func(m *Message) { m.ownHeaders()[name] = value }}
+}
+
+// CheckHeaders returns an error with the code InvalidArgument if the message has a header that is not its sender's to
+// set: one whose name begins with "leveret-"; CC and BCC, which would send it elsewhere as well; and x-death,
+// x-first-death-*, x-last-death-*, x-delivery-count and x-acquired-count, which are RabbitMQ's. Other names that begin
+// with "x-" are for plugins. A [Sender] or [Caller] calls it before it sends. Received messages have such headers.
+func (m *Message) CheckHeaders() error {
+	for name := range m.Headers {
+		if wire.Reserved(name) {
+			return Errorf(InvalidArgument, "the header %q cannot be set: it is for Leveret or RabbitMQ to set", name)
+		}
+	}
+	return nil
 }
 
 // ownHeaders returns the headers of a message that is being made, which are its own to change.

@@ -2,6 +2,7 @@ package leveret
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -28,6 +29,9 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 	}
 	m := NewMessage(ctx, r, nil, options...)
 	m.payload = &request
+	if err := m.CheckHeaders(); err != nil {
+		return reply, fmt.Errorf("%s: %w", r.spec.Name, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, r.spec.Timeout)
 	defer cancel()
 	if err := c.Call(ctx, m); err != nil {

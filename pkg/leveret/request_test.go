@@ -571,21 +571,27 @@ func TestSoonerDeadlineOfMiddleware(t *testing.T) {
 	require.ErrorContains(t, receive(t, causes), "deadline has passed")
 }
 
-// TestCallThatTheBrokerRefuses: what makes the broker close the channel is called again once, though it is idempotent,
-// and those beside it go on.
-func TestCallThatTheBrokerRefuses(t *testing.T) {
+// TestCallThatKillsItsConnection: what makes the broker close the connection is called again once, though it is
+// idempotent, and those beside it go on. A stream cannot take in decimals; other queues can.
+func TestCallThatKillsItsConnection(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t, leveret.Idempotent(), leveret.Timeout(patience))
 	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N}, nil })
-	client := b.newCaller()
+	conn := b.connect(leveret.ConnConfig{})
+	client := b.client(conn, b.caller, leveret.ClientConfig{})
 	_, err := b.ask.Call(b.ctx, client, thing{N: 1})
 	require.NoError(t, err)
-	_, err = b.ask.Call(b.ctx, client, thing{N: 2}, leveret.Header("CC", int64(7))) // the broker wants a list of strings
+	foreign := b.peer()
+	_, err = foreign.QueueDeclare("audit", true, false, false, false, amqp.Table{"x-queue-type": "stream"})
+	require.NoError(t, err)
+	require.NoError(t, foreign.QueueBind("audit", "a.ask", "requests", false, nil))
+	_, err = b.ask.Call(b.ctx, client, thing{N: 2}, leveret.Header("amount", amqp.Decimal{Scale: 2, Value: 999}))
 	require.ErrorIs(t, err, leveret.ErrUnconfirmed)
 	require.NotErrorIs(t, err, leveret.DeadlineExceeded)
-	require.ErrorContains(t, err, "Exception (406)")
+	require.ErrorContains(t, err, "Exception (541)")
 	_, err = b.ask.Call(b.ctx, client, thing{N: 3})
 	require.NoError(t, err)
+	require.Equal(t, 2, conn.Publishing().State().Lost)
 }
 
 // TestReplyTooLarge: a reply that the broker would not take is an error, for the caller and for the books.

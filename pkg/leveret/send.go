@@ -16,7 +16,11 @@ func outgoing[T any](ctx context.Context, c Contract, payload T, options []SendO
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Spec().Name, err)
 	}
-	return NewMessage(ctx, c, body, options...), nil
+	m := NewMessage(ctx, c, body, options...)
+	if err := m.CheckHeaders(); err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Spec().Name, err)
+	}
+	return m, nil
 }
 
 // check returns what is wrong with a contract, or with a payload of it.

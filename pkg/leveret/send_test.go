@@ -3,6 +3,7 @@ package leveret_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,8 @@ func TestNotSent(t *testing.T) {
 		"a header of no type": {do.Send(b.ctx, client, thing{}, leveret.Header("x", struct{}{})), nil, leveret.InvalidArgument},
 		"a long header name":  {do.Send(b.ctx, client, thing{}, leveret.Header(strings.Repeat("x", 256), 1)), nil, leveret.InvalidArgument},
 		"a long id":           {do.Send(b.ctx, client, thing{}, leveret.MessageID(strings.Repeat("x", 256))), nil, leveret.InvalidArgument},
+		"NaN":                 {do.Send(b.ctx, client, thing{}, leveret.Header("rate", math.NaN())), nil, leveret.InvalidArgument},
+		"-Inf, deep in there": {do.Send(b.ctx, client, thing{}, leveret.Header("a", amqp.Table{"b": []any{math.Inf(-1)}})), nil, leveret.InvalidArgument},
 		"no queue":            {lost.Send(b.ctx, client, thing{}), leveret.ErrUnroutable, leveret.Unavailable},
 		"no exchange":         {noExchange.Send(b.ctx, client, thing{}), leveret.ErrUnroutable, leveret.Unavailable},
 		"a request, sent":     {client.Send(b.ctx, leveret.NewMessage(b.ctx, ask, []byte(`{}`))), nil, leveret.InvalidArgument},

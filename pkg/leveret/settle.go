@@ -94,20 +94,15 @@ func (e *endpoint) putAside(
 	ctx, stop := d.Context(ctx)
 	defer stop()
 	defer e.trouble.Store(nil) // where others are in trouble, they say so again
-	bare := false
 	for failures := 0; ; failures++ {
-		err := e.worker.publisher.Publish(ctx, p)
-		tooLarge := errors.Is(err, ErrTooLarge)
+		err := e.worker.publishCopy(ctx, p)
 		switch {
 		case err == nil:
 			return rabbit.Ack, nil
 		case ctx.Err() != nil:
 			return rabbit.Requeue, fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
-		case !bare && (tooLarge || errors.Is(err, rabbit.ErrInvalid)): // it has headers that arrived but cannot be sent
-			p.Headers, bare = wire.Own(p.Headers), true
-			continue
-		case tooLarge && !e.spec.external():
-			log.ErrorContext(ctx, "message exceeds the broker's current size limit; rejecting it so that the broker dead-letters it", "error", err)
+		case unsendable(err) && !e.spec.external():
+			log.ErrorContext(ctx, "the broker does not take a copy of the message; rejecting it so that the broker dead-letters it", "error", err)
 			return rabbit.Reject, nil
 		}
 		e.trouble.Store(&err)
@@ -118,6 +113,21 @@ func (e *endpoint) putAside(
 		}
 		contexts.Sleep(ctx, rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second))+time.Millisecond)
 	}
+}
+
+// publishCopy publishes the copy of a delivery; with no headers but Leveret's where those that arrived cannot be sent.
+func (w *Worker) publishCopy(ctx context.Context, p *rabbit.Publication) error {
+	err := w.publisher.Publish(ctx, p)
+	if unsendable(err) {
+		p.Headers = wire.Own(p.Headers)
+		err = w.publisher.Publish(ctx, p)
+	}
+	return err
+}
+
+// unsendable reports whether a publish failed because of what the message is.
+func unsendable(err error) bool {
+	return errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)
 }
 
 // answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with

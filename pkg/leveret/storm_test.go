@@ -2,6 +2,7 @@ package leveret_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -10,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // stormLedger names the file in which the workers of the storm write a line for each message that they have handled:
@@ -132,13 +135,18 @@ func TestStorm(t *testing.T) {
 	b := &bench{t, ctx, node.URL(), logger(t)}
 	const n = 300
 	do, service := stormy()
-	pipeline := b.client(b.connect(leveret.ConnConfig{}), service, leveret.ClientConfig{}).Pipeline(nil)
-	for i := range n {
-		m, err := do.Message(ctx, thing{N: i}, leveret.Header("leveret-returned", 3)) // before RabbitMQ 4.3, their second chance
-		require.NoError(t, err)
-		require.NoError(t, pipeline.Write(ctx, m))
+	conn := b.connect(leveret.ConnConfig{})
+	require.NoError(t, do.Send(ctx, b.client(conn, service, leveret.ClientConfig{}), thing{})) // declares its queue
+	publisher := rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{})
+	pipeline := publisher.Pipeline()
+	for i := range n - 1 {
+		require.NoError(t, pipeline.Publish(ctx, &rabbit.Publication{Exchange: "commands", RoutingKey: "a.do", Mandatory: true, Publishing: rabbit.Publishing{
+			MessageId: strconv.Itoa(i), DeliveryMode: amqp.Persistent, Body: fmt.Appendf(nil, `{"n":%d}`, i+1),
+			Headers: rabbit.Table{"leveret-returned": int64(3)}, // before RabbitMQ 4.3, their second chance
+		}}, nil))
 	}
 	require.NoError(t, pipeline.Flush(ctx))
+	require.NoError(t, publisher.Close(ctx))
 	effects := t.TempDir() + "/effects"
 	require.NoError(t, os.WriteFile(effects, nil, 0o600))
 	handled := func() map[int]int { return ledger(t, effects) }

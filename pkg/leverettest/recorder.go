@@ -29,7 +29,7 @@ type failure struct {
 
 // Send implements [leveret.Sender].
 func (r *Recorder) Send(ctx context.Context, m *leveret.Message) error {
-	if err := declared(r.Service, m.Contract); err != nil {
+	if err := declared(r.Service, m); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -89,9 +89,13 @@ func (r *Recorder) Reset() {
 	r.messages, r.failures = nil, nil
 }
 
-// declared returns the error of a client whose service did not declare that it sends the contract.
-func declared(s *leveret.Service, c leveret.Contract) error {
-	spec := c.Spec()
+// declared returns the error of a client whose service did not declare that it sends the contract, or of one that is
+// given a header that is not its to set.
+func declared(s *leveret.Service, m *leveret.Message) error {
+	if err := m.CheckHeaders(); err != nil {
+		return err
+	}
+	c, spec := m.Contract, m.Contract.Spec()
 	role := spec.Kind.SenderRole()
 	if s == nil || slices.Contains(s.Contracts(role), c) {
 		return nil

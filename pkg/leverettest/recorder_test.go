@@ -106,6 +106,18 @@ func TestSentPanicsOverForeignBodies(t *testing.T) {
 		func() { leverettest.Sent(&rec, printed) })
 }
 
+// TestReservedHeaders: what a client refuses, a test notices.
+func TestReservedHeaders(t *testing.T) {
+	t.Parallel()
+	forged := leveret.NewMessage(t.Context(), printed, []byte("{}"), leveret.Header("leveret-attempt", 99))
+	var rec leverettest.Recorder
+	require.ErrorIs(t, rec.Send(t.Context(), forged), leveret.InvalidArgument)
+	require.Empty(t, rec.Messages())
+	var stub leverettest.StubCaller
+	require.ErrorContains(t, stub.Call(t.Context(), forged), `the header "leveret-attempt" cannot be set`)
+	require.Empty(t, stub.Messages())
+}
+
 func TestRecorderIsSafeForConcurrentUse(t *testing.T) {
 	t.Parallel()
 	var rec leverettest.Recorder

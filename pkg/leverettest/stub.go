@@ -74,7 +74,7 @@ func served(h *leveret.Handlers) leveret.Handler {
 // that has ended by the time the answer is there ends the call as it does with a client: with Canceled or
 // DeadlineExceeded, and leveret.ErrOutcomeUnknown.
 func (s *StubCaller) Call(ctx context.Context, m *leveret.Message) error {
-	if err := declared(s.Service, m.Contract); err != nil {
+	if err := declared(s.Service, m); err != nil {
 		return err
 	}
 	name := m.Contract.Spec().Name

@@ -69,13 +69,14 @@ func (ch *Channel) base() *Channel { return ch }
 // alive reports whether the channel can be used, as far as anybody knows.
 func (ch *Channel) alive() bool { return !ch.IsClosed() && !ch.retired.Load() && ch.session.alive() }
 
-// exception returns why the broker closed the channel; nil if it did not, or if it was the connection that ended.
+// exception returns why the broker closed the channel, or the whole connection, over something that it was sent; nil if
+// it did not. An operator who closes connections, and a broker that stops, blame no message.
 func (ch *Channel) exception() *amqp.Error {
 	if !ch.IsClosed() {
 		return nil
 	}
 	<-ch.life.Done() // in a moment
-	if e, ok := errors.AsType[*amqp.Error](context.Cause(ch.life)); ok && e.Server && e.Recover && !ch.session.IsClosed() {
+	if e, ok := errors.AsType[*amqp.Error](context.Cause(ch.life)); ok && e.Server && e.Code != amqp.ConnectionForced {
 		return e
 	}
 	return nil

@@ -18,7 +18,7 @@ type flight struct {
 	returned *amqp.Return
 	// written says that bytes may have reached the broker, on this channel or an earlier one.
 	written bool
-	// suspect says that the flight was there when the broker closed a channel because of some message.
+	// suspect says that the flight was there when the broker closed its channel or connection because of some message.
 	suspect bool
 	// done is a pipeline's, and may be nil.
 	done func(error) error
@@ -45,7 +45,7 @@ func (f *flight) answered() bool {
 	}
 }
 
-// outcome judges a flight that was answered; one that shared its channel, or was alone there.
+// outcome judges a flight that was answered; one that shared its connection, or was alone there.
 func (f *flight) outcome(shared bool) (again bool, err error) {
 	confirmed := f.confirm.Acked()
 	returned := f.channel.settle(f)

@@ -127,7 +127,7 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 	for _, e := range t.Exchanges {
 		add(e, &item{what: "exchange " + e.Name, declare: func(ch *Channel) error {
 			return ch.ExchangeDeclare(e.Name, e.Type, true, false, false, false, e.Args)
-		}}, checkShort("name of the exchange", e.Name), checkTable("argument", e.Args))
+		}}, checkShort("name of the exchange", e.Name), checkTable("argument", e.Args, 0))
 	}
 	exclusive := make(map[string]bool)
 	for _, q := range t.Queues {
@@ -135,7 +135,7 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 		add(q, &item{what: "queue " + q.Name, exclusive: q.Exclusive, declare: func(ch *Channel) error {
 			_, err := ch.QueueDeclare(q.Name, !q.Exclusive, false, q.Exclusive, false, q.Args)
 			return err
-		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args))
+		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args, 0))
 	}
 	for _, b := range t.Bindings {
 		add(b, &item{

@@ -38,8 +38,9 @@ type unconfirmed struct{}
 func (unconfirmed) Error() string        { return "unconfirmed" }
 func (unconfirmed) Is(target error) bool { return target == ErrOutcomeUnknown }
 
-// ErrException is wrapped by an ErrUnconfirmed of a call for which, or beside which, the broker has closed the channel.
-var ErrException = errors.New("the broker closed the channel")
+// ErrException is wrapped by an ErrUnconfirmed of a call for which, or beside which, the broker has closed the channel or
+// the connection.
+var ErrException = errors.New("the broker closed the channel or the connection")
 
 // ErrNotFound is the error of a queue that does not exist. The ErrUnroutable of a message to an exchange that does not
 // exist wraps it, too.
@@ -87,7 +88,7 @@ func exception(reason *amqp.Error, p *Publication) error {
 	return nil
 }
 
-// blamed is the error of the one publication that a channel was closed for.
+// blamed is the error of the one publication that a channel or a connection was closed for.
 func blamed(reason *amqp.Error) error {
 	switch reason.Code {
 	case amqp.NotFound:
@@ -95,7 +96,7 @@ func blamed(reason *amqp.Error) error {
 	case amqp.AccessRefused:
 		return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
 	default:
-		return fmt.Errorf("%w: %s", ErrInvalid, reason.Reason)
+		return fmt.Errorf("%w: the broker answered with %d %s", ErrInvalid, reason.Code, reason.Reason)
 	}
 }
 

@@ -26,3 +26,13 @@ func (r *Requester) Waiting() int {
 	defer ch.mu.Unlock()
 	return len(ch.waiting)
 }
+
+// Hurry gives each suspect that much time.
+func (p *Publisher) Hurry(turn time.Duration) { p.turn = turn }
+
+// Apart reports whether the publisher has a connection apart, for suspects.
+func (p *Publisher) Apart() bool {
+	p.trial <- struct{}{}
+	defer func() { <-p.trial }()
+	return p.apart != nil
+}

@@ -1,6 +1,7 @@
 package rabbit
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -13,29 +14,49 @@ func TestPublicationsThatWouldBreakTheChannel(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 256)
 	for name, m := range map[string]*Publication{
-		"exchange":         {Exchange: long},
-		"routing key":      {RoutingKey: long},
-		"message id":       {Publishing: Publishing{MessageId: long}},
-		"correlation id":   {Publishing: Publishing{CorrelationId: long}},
-		"reply-to":         {Publishing: Publishing{ReplyTo: long}},
-		"type":             {Publishing: Publishing{Type: long}},
-		"app id":           {Publishing: Publishing{AppId: long}},
-		"user id":          {Publishing: Publishing{UserId: long}},
-		"content type":     {Publishing: Publishing{ContentType: long}},
-		"content encoding": {Publishing: Publishing{ContentEncoding: long}},
-		"expiration":       {Publishing: Publishing{Expiration: long}},
-		"header":           {Publishing: Publishing{Headers: Table{long: 1}}},
-		"name of a header": {Publishing: Publishing{Headers: Table{"a": []any{Table{"b": Table{long: 1}}}}}},
-		"struct":           {Publishing: Publishing{Headers: Table{"a": Table{"b": []any{struct{}{}}}}}},
-		"map":              {Publishing: Publishing{Headers: Table{"a": map[string]any{}}}},
-		"int64":            {Publishing: Publishing{Headers: Table{"a": 1 << 40}}},
+		"exchange":              {Exchange: long},
+		"routing key":           {RoutingKey: long},
+		"message id":            {Publishing: Publishing{MessageId: long}},
+		"correlation id":        {Publishing: Publishing{CorrelationId: long}},
+		"reply-to":              {Publishing: Publishing{ReplyTo: long}},
+		"type":                  {Publishing: Publishing{Type: long}},
+		"app id":                {Publishing: Publishing{AppId: long}},
+		"user id":               {Publishing: Publishing{UserId: long}},
+		"content type":          {Publishing: Publishing{ContentType: long}},
+		"content encoding":      {Publishing: Publishing{ContentEncoding: long}},
+		"expiration":            {Publishing: Publishing{Expiration: long}},
+		"header":                {Publishing: Publishing{Headers: Table{long: 1}}},
+		"name of a header":      {Publishing: Publishing{Headers: Table{"a": []any{Table{"b": Table{long: 1}}}}}},
+		"struct":                {Publishing: Publishing{Headers: Table{"a": Table{"b": []any{struct{}{}}}}}},
+		"map":                   {Publishing: Publishing{Headers: Table{"a": map[string]any{}}}},
+		"int64":                 {Publishing: Publishing{Headers: Table{"a": 1 << 40}}},
+		"NaN":                   {Publishing: Publishing{Headers: Table{"a": Table{"b": []any{math.NaN()}}}}},
+		"+Inf":                  {Publishing: Publishing{Headers: Table{"a": math.Inf(1)}}},
+		"-Inf":                  {Publishing: Publishing{Headers: Table{"a": float32(math.Inf(-1))}}},
+		`"-1"`:                  {Publishing: Publishing{Expiration: "-1"}},
+		`"soon"`:                {Publishing: Publishing{Expiration: "soon"}},
+		`"1.5"`:                 {Publishing: Publishing{Expiration: "1.5"}},
+		`"315360000001"`:        {Publishing: Publishing{Expiration: "315360000001"}},
+		"delivery mode":         {Publishing: Publishing{DeliveryMode: 3}},
+		`"CC"`:                  {Publishing: Publishing{Headers: Table{"CC": "q"}}},
+		`"BCC"`:                 {Publishing: Publishing{Headers: Table{"BCC": nil}}},
+		"array of routing keys": {Publishing: Publishing{Headers: Table{"CC": []any{"q", int64(1)}}}},
+		"nests deeper":          {Publishing: Publishing{Headers: nest(33)}},
+		"8192 entries":          {Publishing: Publishing{Headers: Table{"a": make([]any, 8193)}}},
 	} {
 		err := m.check(1)
 		require.ErrorIs(t, err, ErrInvalid, name)
 		require.ErrorContains(t, err, name)
 		require.NotErrorIs(t, err, ErrTooLarge)
 	}
-	err := (&Publication{Publishing: Publishing{Body: make([]byte, 2)}}).check(1)
+	err := (&Publication{Publishing: Publishing{Headers: Table{"rate": Table{"a": math.NaN()}}}}).check(1)
+	require.ErrorContains(t, err, `header "a" is NaN`, "the header is named")
+	for _, fine := range []string{"", "0", "+5", "05", "315360000000"} {
+		require.NoError(t, (&Publication{Publishing: Publishing{Expiration: fine, DeliveryMode: 2}}).check(1))
+	}
+	require.NoError(t, (&Publication{Publishing: Publishing{Headers: nest(32)}}).check(1))
+	require.NoError(t, (&Publication{Publishing: Publishing{Headers: Table{"CC": []any{"q"}, "a": make([]any, 8192)}}}).check(1))
+	err = (&Publication{Publishing: Publishing{Body: make([]byte, 2)}}).check(1)
 	require.ErrorIs(t, err, ErrTooLarge)
 	fine := Table{
 		"nil": nil, "bool": true, "byte": byte(1), "int8": int8(1), "int": 1 << 30, "int16": int16(1), "int32": int32(1), "int64": int64(1 << 40),
@@ -44,6 +65,19 @@ func TestPublicationsThatWouldBreakTheChannel(t *testing.T) {
 	}
 	require.NoError(t, (&Publication{Publishing: Publishing{Headers: fine}}).check(0))
 	require.NoError(t, fine.Validate(), "the driver agrees")
+}
+
+// nest returns headers that nest that deep, tables and arrays by turns.
+func nest(depth int) Table {
+	var inner any = true
+	for i := range depth {
+		if i%2 == 0 {
+			inner = Table{"a": inner}
+		} else {
+			inner = []any{inner}
+		}
+	}
+	return Table{"a": inner}
 }
 
 func TestTableSize(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -23,9 +25,10 @@ type PublisherConfig struct {
 // A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It is safe for concurrent
 // use.
 //
-// The broker closes the channel because of one message that it refuses to look at, and does not say which. The others
-// that were in flight are published again. Where it is not clear which message it was, those that may have been are
-// published one at a time, each on its own channel: so one bad message fails no other publish.
+// The broker closes the channel, or the connection, because of one message that it refuses to look at, and does not say
+// which. The others that were in flight are published again. Where it is not clear which message it was, those that may
+// have been are published one at a time, over a connection apart: so one bad message fails no other publish, and costs
+// the connection that is shared no more than once.
 type Publisher struct {
 	conn    *Conn
 	config  PublisherConfig
@@ -33,6 +36,9 @@ type Publisher struct {
 
 	slots chan struct{} // one for each publish in flight
 	trial chan struct{} // held by the one suspect that is published again
+	apart *publishing   // where it is, on a connection of its own; nil while there is none. The holder of trial may use it
+	idle  *time.Timer   // closes that connection
+	turn  time.Duration // how long one suspect may hold trial
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
 	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
@@ -51,15 +57,21 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 		conn: conn, config: config,
 		slots:   make(chan struct{}, config.MaxInFlight),
 		trial:   make(chan struct{}, 1),
+		turn:    trialTime,
 		closing: make(chan struct{}),
 	}
 	p.closed, p.close = context.WithCancelCause(context.Background())
-	p.channel = p.publishing(config.MaxInFlight)
+	p.channel = p.publishing(conn, config.MaxInFlight)
+	p.idle = time.AfterFunc(math.MaxInt64, func() {
+		p.trial <- struct{}{}
+		p.part(context.Background())
+		<-p.trial
+	})
 	return p
 }
 
-func (p *Publisher) publishing(maxInFlight int) *publishing {
-	return newReopened(p.closed, p.conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
+func (p *Publisher) publishing(conn *Conn, maxInFlight int) *publishing {
+	return newReopened(p.closed, conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
 		return newConfirmChannel(ctx, ch, maxInFlight)
 	})
 }
@@ -165,7 +177,10 @@ func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) 
 			return true, err
 		}
 		if f.suspect && shared {
-			return p.alone(ctx, f)
+			if settled, err := p.alone(ctx, f); settled || ctx.Err() != nil {
+				return settled, err
+			}
+			f.suspect = false // in all that time it has done no harm
 		}
 		if err := p.write(ctx, channel, f); err != nil {
 			return ctx.Err() == nil, err
@@ -173,7 +188,8 @@ func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) 
 	}
 }
 
-// alone publishes a suspect on a channel that is opened for it. What happens there, it has caused.
+// alone publishes a suspect over a connection apart. What happens there, it has caused. A flight that is not settled
+// when it returns though ctx lives is no suspect any more: others must not wait for one whose queue does not answer.
 func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err error) {
 	select {
 	case p.trial <- struct{}{}:
@@ -183,12 +199,56 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 	case <-p.closing:
 		return true, errUnconfirmedAtClose
 	}
-	channel := p.publishing(1)
-	defer channel.end(ctx)
-	if err := p.write(ctx, channel, f); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, p.turn)
+	defer cancel()
+	defer func() {
+		if err != nil { // which may have cost the connection
+			p.part(ctx)
+		}
+	}()
+	if p.apart == nil {
+		if err := p.depart(ctx); err != nil {
+			return ctx.Err() == nil, f.interrupted(ctx, err)
+		}
+	}
+	p.idle.Reset(trialTime)
+	if err := p.write(ctx, p.apart, f); err != nil {
 		return ctx.Err() == nil, err
 	}
-	return p.follow(ctx, channel, f)
+	return p.follow(ctx, p.apart, f)
+}
+
+// trialTime is how long a suspect has the connection apart for itself, and how long that is kept for the next one.
+const trialTime = 10 * time.Second
+
+// depart makes the connection apart, once there is a shared one again. Where the broker allows no more connections, the
+// shared one has to do.
+func (p *Publisher) depart(ctx context.Context) error {
+	ctx, stop := either(ctx, p.closed)
+	defer stop()
+	if err := p.conn.Await(ctx); err != nil {
+		return err
+	}
+	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
+	defer cancel()
+	conn, err := p.conn.apart(dialing)
+	if err != nil {
+		conn = p.conn
+	}
+	p.apart = p.publishing(conn, 1)
+	return nil
+}
+
+// part closes the connection apart.
+func (p *Publisher) part(ctx context.Context) {
+	if p.apart == nil {
+		return
+	}
+	p.apart.end(ctx)
+	if conn := p.apart.conn; conn != p.conn {
+		_ = conn.Close(ctx) // there is nothing in flight on it
+	}
+	p.apart = nil
 }
 
 // await waits for the confirm, or the end of the channel.
@@ -234,6 +294,10 @@ func (p *Publisher) Close(ctx context.Context) error {
 		}
 	}
 	p.close(errPublisherClosed)
+	p.idle.Stop()
+	p.trial <- struct{}{} // no suspect waits any more
+	p.part(ctx)
+	<-p.trial
 	p.channel.end(ctx)
 	return err
 }

@@ -48,6 +48,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	if err != nil {
 		return nil, s.failed(err)
 	}
+	s.inbound.Limit(s.Config.FrameSize)
 	s.closed = s.NotifyClose(make(chan *amqp.Error, 1))
 	s.blocks = s.NotifyBlocked(make(chan amqp.Blocking, 8))
 	return s, nil

@@ -116,7 +116,7 @@ var errCancelled = errors.New("the broker cancelled the consumer: its queue was 
 // lost returns why the channel ended. What was not begun must not be, since it comes again.
 func (s *subscription) lost() error {
 	s.consumer.drop(s)
-	if e := s.channel.exception(); e != nil {
+	if e := s.channel.exception(); e != nil && s.channel.session.alive() {
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}
 	return s.ofConnection(errors.New("the channel was closed"))

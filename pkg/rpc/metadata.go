@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -41,6 +42,9 @@ var traceHeaders = [...]string{"traceparent", "tracestate", "baggage"}
 // out, since [Read] takes the one for the other. An error is one of m's fields that cannot travel; it has the code
 // InvalidArgument.
 func Write(m *leveret.Message, service string, set func(name, value string)) error {
+	if err := m.CheckHeaders(); err != nil {
+		return err
+	}
 	conversation := m.ConversationID
 	if conversation == m.ID { // which is what Read takes it for
 		conversation = ""
@@ -90,7 +94,8 @@ func printable(value string) bool {
 
 // Read returns the message that a request's metadata describes, without its contract, body and times. get returns
 // the first value of a name, and an empty string where there is none. An error has the code InvalidArgument: an id that
-// is malformed would be taken for another one; of the rest, what cannot be read counts as left out.
+// is malformed would be taken for another one; of the rest, what cannot be read counts as left out, as do
+// headers that are not the sender's to set.
 func Read(get func(name string) string) (*leveret.Message, error) {
 	m := &leveret.Message{}
 	for _, f := range [...]struct {
@@ -108,6 +113,7 @@ func Read(get func(name string) string) (*leveret.Message, error) {
 	}
 	if text, err := DecodeText(get(Headers)); err == nil && text != "" && len(text) <= MaxHeaders {
 		_ = json.Unmarshal([]byte(text), &m.Headers)
+		maps.DeleteFunc(m.Headers, func(name string, _ any) bool { return wire.Reserved(name) })
 	}
 	for _, name := range traceHeaders {
 		if value := get(name); value != "" {

@@ -50,6 +50,8 @@ func TestWriteRefuses(t *testing.T) {
 	for want, m := range map[string]*leveret.Message{
 		"Idempotency-Key has 256 bytes":        {ID: strings.Repeat("x", 256)},
 		"Leveret-Conversation-Id is not UTF-8": {ConversationID: "\xff"},
+		`the header "leveret-attempt" cannot`:  {Headers: map[string]any{"leveret-attempt": 99}},
+		`the header "CC" cannot`:               {Headers: map[string]any{"CC": []string{"a"}}},
 		"the headers cannot be encoded":        {Headers: map[string]any{"a": func() {}}},
 		"they may have 16384":                  {Headers: map[string]any{"a": strings.Repeat("x", 16<<10)}},
 	} {
@@ -77,6 +79,9 @@ func TestRead(t *testing.T) {
 	m, err = read(rpc.IdempotencyKey, "7", rpc.Headers, "{", "baggage", "a=b")
 	require.NoError(t, err)
 	require.Equal(t, &leveret.Message{ID: "7", ConversationID: "7", Headers: map[string]any{"baggage": "a=b"}}, m)
+	m, err = read(rpc.Headers, `{"leveret-attempt": 99, "CC": ["a"], "x-death": [], "tenant": "blue"}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"tenant": "blue"}, m.Headers, "what is not for a client to set is left out")
 	for _, name := range []string{rpc.IdempotencyKey, rpc.Conversation, rpc.Causation, rpc.AppID} {
 		_, err = read(name, `"`)
 		require.ErrorIs(t, err, leveret.InvalidArgument)

@@ -117,6 +117,12 @@ func brokers(name string) bool {
 	}
 }
 
+// Reserved reports whether a header, in any case of its letters, is for Leveret and RabbitMQ to set.
+func Reserved(name string) bool {
+	name = strings.ToLower(name)
+	return strings.HasPrefix(name, Prefix) || name == "cc" || name == "bcc" || brokers(name)
+}
+
 // Own keeps of a copy's headers those that Leveret made, because others among them cannot be sent.
 func Own(h rabbit.Table) rabbit.Table {
 	own := rabbit.Table{Dropped: "of a type that AMQP 0-9-1 cannot carry"}

@@ -12,14 +12,20 @@ import (
 // Overhead is how many bytes a frame has beside its payload: type, channel, size, and the octet at the end.
 const Overhead = 8
 
+// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
+const (
+	MaxDepth   = 32
+	MaxEntries = 8192
+)
+
 const (
 	headerFrame = 2
 	headersFlag = 1 << 13
-	// The driver gives up the connection where headers nest deeper, or one of their tables or arrays has more entries.
-	maxDepth   = 32
-	maxEntries = 8192
-	// maxHeaderFrame is far above any frame that is negotiated.
-	maxHeaderFrame = 1 << 20
+	// maxHeaderFrame is the largest header frame that is looked at: before a size of frames is agreed on, and then. A
+	// message from AMQP 1.0, whose frames are put together, may have headers as large as the largest message.
+	maxEarlyFrame, maxHeaderFrame = 1 << 20, 1 << 28
+	// maxKept is how many bytes the headers may have together that are kept where the others are dropped.
+	maxKept = 1 << 10
 )
 
 // Dropped is the name of the header that replaces headers that cannot be carried on; it says why.
@@ -32,11 +38,14 @@ const Dropped = "leveret-headers-dropped"
 //
 //   - a 64-bit integer of type 'L', as Python's py-amqp writes it, becomes one of type 'l', which RabbitMQ takes it
 //     for;
-//   - headers that nest deeper than 32, or with more than 8192 entries in one table, are replaced by one that says so.
+//   - headers that nest deeper than 32, have more than 8192 entries in one table, are malformed, or make the frame
+//     larger than was agreed on, as those do to which the broker has added its own, are replaced by one that says so.
+//     Those stay by which a queue counts deliveries, and says why it gave a message up.
 type Reader struct {
 	source *bufio.Reader
-	rest   int    // bytes of the frame that is being passed through
-	held   []byte // what is left of a header frame
+	limit  atomic.Int64 // the size of frames that was agreed on; 0 before that
+	rest   int          // bytes of the frame that is being passed through
+	held   []byte       // what is left of a header frame
 	buffer []byte
 	failed atomic.Pointer[error] // what reading has ended with
 }
@@ -45,6 +54,9 @@ type Reader struct {
 func NewReader(source io.Reader) *Reader {
 	return &Reader{source: bufio.NewReaderSize(source, 32<<10)}
 }
+
+// Limit sets the size of frames that was agreed on, all of their bytes counted; 0 is no limit.
+func (f *Reader) Limit(size int) { f.limit.Store(int64(size)) }
 
 // Read returns bytes of one frame at a time.
 func (f *Reader) Read(p []byte) (int, error) {
@@ -89,25 +101,29 @@ func (f *Reader) next() error {
 		return err
 	}
 	payload := binary.BigEndian.Uint32(head[3:7])
-	size := int(payload) + Overhead
-	if head[0] != headerFrame || payload > maxHeaderFrame { // the latter is none that was agreed to
+	size, limit := int(payload)+Overhead, int(f.limit.Load())
+	largest := maxEarlyFrame
+	if limit > 0 {
+		largest = maxHeaderFrame
+	}
+	if head[0] != headerFrame || size > largest {
 		f.rest = size
 		return nil
 	}
-	if cap(f.buffer) < size {
+	if cap(f.buffer) < size || cap(f.buffer) > maxEarlyFrame {
 		f.buffer = make([]byte, size, max(size, 1<<10))
 	}
 	frame := f.buffer[:size]
 	if _, err := io.ReadFull(f.source, frame); err != nil {
 		return err
 	}
-	f.held = readable(frame)
+	f.held = readable(frame, limit)
 	return nil
 }
 
-// readable returns a header frame as the driver can read it: unchanged where it can. A frame that is not well formed is
-// left to the driver's judgement.
-func readable(frame []byte) []byte {
+// readable returns a header frame as the driver can read it: unchanged where it can. A frame whose headers cannot be
+// found is left to the driver's judgement.
+func readable(frame []byte, limit int) []byte {
 	const (
 		before = 7 + 2 + 2 + 8 // the frame's head, class, weight, and the size of the body
 		fixed  = before + 2    // and the flags of the properties
@@ -136,18 +152,21 @@ func readable(frame []byte) []byte {
 	if size > len(frame) || end > len(frame)-1 {
 		return frame
 	}
-	if errors.Is(mend(frame[at+4:end], true, 0), errTooMany) {
-		return replaceTable(frame, at, end)
+	switch err := mend(frame[at+4:end], true, 0); {
+	case err != nil:
+		return replaceTable(frame, at, end, err.Error())
+	case limit > 0 && len(frame) > limit:
+		return replaceTable(frame, at, end, "larger than a frame of this connection, with what the broker has added")
+	default:
+		return frame
 	}
-	return frame
 }
 
 // replaceTable returns the frame with another table in the place of the one at frame[at:end].
-func replaceTable(frame []byte, at, end int) []byte {
-	const why = "nested deeper than 32, or of more than 8192 entries"
+func replaceTable(frame []byte, at, end int, why string) []byte {
 	table := append([]byte{byte(len(Dropped))}, Dropped...)
 	table = binary.BigEndian.AppendUint32(append(table, 'S'), uint32(len(why)))
-	table = append(table, why...)
+	table = append(append(table, why...), kept(frame[at+4:end])...)
 	out := make([]byte, 0, at+4+len(table)+len(frame)-end)
 	out = append(out, frame[:at]...)
 	out = binary.BigEndian.AppendUint32(out, uint32(len(table)))
@@ -157,19 +176,43 @@ func replaceTable(frame []byte, at, end int) []byte {
 	return out
 }
 
+// kept returns those entries of a table that stay where the others are dropped.
+func kept(table []byte) (out []byte) {
+	for len(table) > 0 {
+		size := 1 + int(table[0])
+		if size >= len(table) {
+			break
+		}
+		name := string(table[1:size])
+		rest, err := mendField(table[size:], 0)
+		if rest == nil {
+			break
+		}
+		entry := table[:len(table)-len(rest)]
+		switch name {
+		case "x-delivery-count", "x-acquired-count", "x-first-death-reason", "x-last-death-reason":
+			if err == nil && len(out)+len(entry) <= maxKept {
+				out = append(out, entry...)
+			}
+		}
+		table = rest
+	}
+	return out
+}
+
 var (
-	errTooMany   = errors.New("more than the driver can read")
+	errTooMany   = errors.New("nested deeper than 32, or of more than 8192 entries")
 	errMalformed = errors.New("malformed")
 )
 
 // mend walks through the bytes of a table, or of an array, whose values have no names, and changes the type of what the
 // driver would not know.
 func mend(b []byte, named bool, depth int) (err error) {
-	if depth > maxDepth {
+	if depth > MaxDepth {
 		return errTooMany
 	}
 	for entries := 0; len(b) > 0; entries++ {
-		if entries == maxEntries {
+		if entries == MaxEntries {
 			return errTooMany
 		}
 		if named {

@@ -39,7 +39,15 @@ func nested(kind byte, depth int) string {
 
 func TestReader(t *testing.T) {
 	t.Parallel()
-	const dropped = "\x17leveret-headers-droppedS\x00\x00\x00\x33nested deeper than 32, or of more than 8192 entries"
+	why := func(s string) string { return short("leveret-headers-dropped") + "S" + long(s) }
+	dropped, malformed := why("nested deeper than 32, or of more than 8192 entries"), why("malformed")
+	large := why("larger than a frame of this connection, with what the broker has added")
+	padding := func(n int) string { return short("a") + "S" + long(strings.Repeat("x", n)) }
+	// A header frame with the properties below has as many bytes as fit into its limit.
+	const limit = 4096
+	fits := limit - len(frame(2, properties(padding(0))))
+	counts := short("x-delivery-count") + "l12345678" + short("x-acquired-count") + "b\x01" + short("x-first-death-reason") + "S" + long("rejected") +
+		short("x-last-death-reason") + "S" + long("expired")
 	entries := func(n int) string { return short("many") + "A" + long(strings.Repeat("V", n)) }
 	all := short("t") + "t\x01" + short("b") + "b\x01" + short("B") + "B\x01" + short("s") + "s\x00\x01" + short("u") + "u\x00\x01" +
 		short("I") + "I\x00\x00\x00\x01" + short("i") + "i\x00\x00\x00\x01" + short("l") + "l" + strings.Repeat("\x00", 8) +
@@ -60,10 +68,20 @@ func TestReader(t *testing.T) {
 		"33 deep arrays": {frame(2, properties(nested('A', 33))), frame(2, properties(dropped))},
 		"8192 entries":   {frame(2, properties(entries(8192))), frame(2, properties(entries(8192)))},
 		"8193 entries":   {frame(2, properties(entries(8193))), frame(2, properties(dropped))},
-		"unknown type":   {frame(2, properties(short("a")+"?")), frame(2, properties(short("a")+"?"))},
-		"cut off":        {frame(2, properties(short("a")+"S\x00\x00\x00\x09")), frame(2, properties(short("a")+"S\x00\x00\x00\x09"))},
-		"too short":      {frame(2, "\x00"), frame(2, "\x00")},
-		"not AMQP":       {"AMQP\x00\x00\x09\x01", "AMQP\x00\x00\x09\x01"},
+		"unknown type":   {frame(2, properties(short("a")+"?")), frame(2, properties(malformed))},
+		"cut off":        {frame(2, properties(short("a")+"S\x00\x00\x00\x09")), frame(2, properties(malformed))},
+		"just fits":      {frame(2, properties(padding(fits))), frame(2, properties(padding(fits)))},
+		"too large":      {frame(2, properties(padding(fits+1))), frame(2, properties(large))},
+		"far too large":  {frame(2, properties(padding(3<<20))), frame(2, properties(large))},
+		"large, no end":  {frame(2, properties(padding(fits)+"?")), frame(2, properties(malformed))},
+		"large, counted": {frame(2, properties(padding(fits)+counts)), frame(2, properties(large+counts))},
+		"deep, counted":  {frame(2, properties(nested('A', 33)+counts)), frame(2, properties(dropped+counts))},
+		"forged counts": {
+			frame(2, properties(padding(fits)+short("x-delivery-count")+nested('F', 40)[5:]+short("x-acquired-count")+"S"+long(strings.Repeat("x", 1<<10))+counts)),
+			frame(2, properties(dropped+counts)),
+		},
+		"too short": {frame(2, "\x00"), frame(2, "\x00")},
+		"not AMQP":  {"AMQP\x00\x00\x09\x01", "AMQP\x00\x00\x09\x01"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -71,12 +89,15 @@ func TestReader(t *testing.T) {
 			if name == "not AMQP" {
 				in, want = test.in, test.want
 			}
-			got, err := io.ReadAll(NewReader(strings.NewReader(in)))
-			require.NoError(t, err)
-			require.Equal(t, []byte(want), got)
-			got, err = io.ReadAll(NewReader(oneByte{strings.NewReader(in)}))
-			require.NoError(t, err)
-			require.Equal(t, []byte(want), got, "a byte at a time")
+			for _, source := range []io.Reader{strings.NewReader(in), oneByte{strings.NewReader(in)}} {
+				r := NewReader(source)
+				if strings.Contains(name, "large") || strings.Contains(name, "fits") || name == "forged counts" {
+					r.Limit(limit)
+				}
+				got, err := io.ReadAll(r)
+				require.NoError(t, err)
+				require.Equal(t, want, string(got), "%T", source)
+			}
 		})
 	}
 }
@@ -103,9 +124,17 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte(frame(2, properties(nested('F', 40))) + frame(8, "")))
 	f.Add([]byte(frame(2, properties(nested('A', 40)))[:50]))
 	f.Add([]byte("\x02\x00\x01\xff\xff\xff\xff"))
+	f.Add([]byte(frame(2, properties(short("a")+"S"+long(strings.Repeat("x", 5000))+short("x-delivery-count")+"l12345678"))))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, _ := io.ReadAll(NewReader(bytes.NewReader(in)))
-		again, _ := io.ReadAll(NewReader(bytes.NewReader(got)))
-		require.Equal(t, got, again, "what was mended needs no mending")
+		read := func(in []byte, limit int) []byte {
+			r := NewReader(bytes.NewReader(in))
+			r.Limit(limit)
+			got, _ := io.ReadAll(r)
+			return got
+		}
+		for _, limit := range []int{0, 4096} {
+			got := read(in, limit)
+			require.Equal(t, got, read(got, limit), "what was mended needs no mending")
+		}
 	})
 }
