@@ -139,14 +139,21 @@ func (c *requirement) start(ctx context.Context) {
 
 // wait returns the result of the check, or an error when it is late. It does not wait again for one that was late before.
 func (c *requirement) wait(late context.Context) error {
-	if c.hung && len(c.running) == 0 {
-		return errHung
+	ended := func(err error) error {
+		c.running, c.hung = nil, false
+		return err
+	}
+	if !c.hung {
+		select {
+		case err := <-c.running:
+			return ended(err)
+		case <-late.Done():
+		}
 	}
 	select {
 	case err := <-c.running:
-		c.running, c.hung = nil, false
-		return err
-	case <-late.Done():
+		return ended(err)
+	default:
 		c.hung = true
 		return errHung
 	}
