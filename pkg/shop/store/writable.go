@@ -26,7 +26,7 @@ func (s *Store) Writable(ctx context.Context) error {
 	commits := s.commits.Load()
 	// Random, so that no file system compresses it to nothing. Together the two leave free pages in the file, which
 	// handlers use up first when it cannot grow: then the probe fails no later than they do.
-	for _, probe := range []string{"INSERT OR REPLACE INTO probes (id, room) VALUES (1, randomblob(16384))", "DELETE FROM probes"} {
+	for _, probe := range []string{"INSERT OR REPLACE INTO probes (id, room) VALUES (1, randomblob(32768))", "DELETE FROM probes"} {
 		err := s.InTx(ctx, func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, probe)
 			return err
