@@ -12,7 +12,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// run is one run of a handler.
+// handlerRun is one run of a handler.
 type handlerRun struct {
 	at      time.Time
 	worker  string
@@ -74,14 +74,13 @@ func TestRetryAfterLongestTier(t *testing.T) {
 			require.Equal(t, "kept", d.Headers["mine"])
 
 			hops := foreign.count("tap")
-			require.GreaterOrEqual(t, hops, 1)
 			require.LessOrEqual(t, hops, int(asked/tier), "each is of the whole tier")
 			for range hops {
 				d := foreign.take("tap")
 				require.Equal(t, "m", d.MessageId)
 				require.EqualValues(t, 2, d.Headers["leveret-attempt"])
 				if name, ok := d.Headers["leveret-not-before"]; ok {
-					require.Equal(t, copied.Headers["leveret-not-before"], name)
+					require.Equal(t, copied.Headers["leveret-not-before"], name, "each hop keeps it")
 				}
 			}
 			require.Empty(t, runs)
@@ -110,7 +109,7 @@ func TestNotBefore(t *testing.T) {
 	}
 	require.Zero(t, foreign.count("tap"), "none has waited")
 
-	until := time.Now().Add(300 * time.Millisecond)
+	until := time.Now().Add(2 * time.Second)
 	foreign.publish("commands", "a.do", amqp.Publishing{Body: []byte(`{}`), Headers: amqp.Table{"leveret-not-before": until.Format(time.RFC3339Nano)}})
 	require.Equal(t, 1, receive(t, runs).Attempt, "waiting is no attempt")
 	require.False(t, time.Now().Before(until))
