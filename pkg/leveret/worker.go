@@ -203,8 +203,9 @@ func (w *Worker) checkChannels(conn *rabbit.Conn, kind string, n int) error {
 }
 
 // Pause makes the worker take no more messages until Resume: it leaves them in their queues, for others or for later.
-// It gives back those that it has not begun, finishes those that it handles, and stays connected. Of these, a command
-// or an event that fails and could be tried again goes back to its queue instead, with its attempts as they were.
+// Commands and events that are here and not begun go back; requests that are here are still answered. Running handlers
+// finish, and the worker stays connected. A command or an event that fails meanwhile, and could be tried again, goes
+// back to its queue: that is no attempt.
 //
 // The reason is what [Worker.Ready] returns meanwhile. On a paused worker, Pause changes the reason. Pause does not
 // block, and may be called at any time, also before Run.

@@ -49,7 +49,7 @@ func (g *Gate) pass(ctx context.Context) (context.Context, func()) {
 	for {
 		g.mu.Lock()
 		if g.moves == nil {
-			g.moves, g.move = context.WithCancel(context.Background())
+			g.moves, g.move = context.WithCancel(context.WithoutCancel(ctx))
 		}
 		closed, moves := g.reason != nil, g.moves
 		g.mu.Unlock()
