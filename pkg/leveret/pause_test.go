@@ -35,7 +35,10 @@ func TestPause(t *testing.T) {
 			}
 		},
 	})
-	work := func(_ context.Context, v thing) error {
+	work := func(ctx context.Context, v thing) error {
+		if m := leveret.MessageFrom(ctx); m.Attempt != 1 {
+			t.Errorf("%d is handled as attempt %d: it has been in a retry tier", v.N, m.Attempt)
+		}
 		if full.Load() {
 			began <- struct{}{}
 			<-goOn

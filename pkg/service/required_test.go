@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
 )
@@ -20,6 +21,7 @@ type disk struct {
 	mu      sync.Mutex
 	full    error
 	written map[int]int
+	retried int // writes for messages that have been in a retry tier
 }
 
 func (d *disk) fill(err error) {
@@ -28,9 +30,12 @@ func (d *disk) fill(err error) {
 	d.full = err
 }
 
-func (d *disk) write(_ context.Context, u unit) error {
+func (d *disk) write(ctx context.Context, u unit) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if leveret.MessageFrom(ctx).Attempt > 1 {
+		d.retried++
+	}
 	if d.full == nil {
 		d.written[u.N]++
 	}
@@ -108,6 +113,7 @@ func TestRequired(t *testing.T) {
 	for i := range n {
 		require.Equal(t, 1, d.written[i], "%d", i)
 	}
+	require.Zero(t, d.retried)
 	require.Len(t, r.log.records(t, "a required check fails; taking no messages until it succeeds"), 1)
 	require.Zero(t, waiting(t, broker, "unit.do"))
 }

@@ -147,6 +147,9 @@ func TestFullDisk(t *testing.T) {
 	require.Eventually(t, func() bool { status, _ := readyz(t, r); return status == http.StatusOK }, time.Minute, 10*time.Millisecond)
 	a := audit()
 	require.Empty(t, a.Misplaced())
+	for _, d := range a.Deliveries {
+		require.Zero(t, d.Retried, "%+v", d)
+	}
 	for id, goods := range a.Goods() {
 		require.Equal(t, inventory.Goods{Taken: 1, Held: 1}, goods, id)
 	}
