@@ -56,6 +56,7 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 		DrainTimeout: w.config.DrainTimeout,
 		Logger:       w.log,
 		Handle:       e.handle,
+		Gate:         &w.gate,
 		OnReady:      sync.OnceFunc(w.consuming),
 		Setup:        w.conn.setup(e.topology),
 	})
@@ -66,8 +67,17 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
 	request := e.spec.Kind == KindRequest
-	if !request && !w.config.NoQuarantine && e.suspect(ctx, d) {
-		return rabbit.Ack
+	if !request {
+		until := early(d)
+		switch {
+		case w.gate.Err() != nil:
+			return rabbit.Requeue
+		case !until.IsZero():
+			settlement, _ := e.postpone(ctx, d, until, func(rabbit.Table) {}, w.log.With("queue", e.queue, "message_id", d.MessageId))
+			return settlement
+		case !w.config.NoQuarantine && e.suspect(ctx, d):
+			return rabbit.Ack
+		}
 	}
 	leave := e.turns.leave
 	if !e.turns.TryAcquire(1) && e.waitForTrial(ctx, d) != nil {

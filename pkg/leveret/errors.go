@@ -178,7 +178,10 @@ var sentinelCodes = [...]struct {
 }
 
 // RetryAfter says that the message should be tried again no sooner than d: it waits in the retry tier nearest d from
-// above, or in the longest. It counts as an attempt.
+// above, and if even the longest is shorter than d, in that one as often as it takes. Workers do not handle it
+// meanwhile. Where clocks differ, the one of the worker that has the message counts. All of it is one attempt. A delay
+// of a year is the longest; a longer one is cut to that, which is logged. One that is not positive asks for the
+// shortest tier. The caller of a request gets d with the error.
 func RetryAfter(d time.Duration, err error) error {
 	e := &Error{Code: CodeOf(err), Message: messageOf(err), cause: err, after: max(d, 1)}
 	if inner, ok := errors.AsType[*Error](err); ok {

@@ -39,7 +39,7 @@ func (w *Worker) quarantine(ctx context.Context) {
 	work, stop := contexts.Outlasting(ctx, w.config.DrainTimeout, rabbit.ErrDraining)
 	defer stop()
 	for {
-		for more := true; more && ctx.Err() == nil; {
+		for more := true; more && ctx.Err() == nil && w.gate.Err() == nil; {
 			more = w.tryOne(ctx, work)
 		}
 		select {

@@ -21,9 +21,17 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 // dead-lettered is confirmed and routed before the original is acked: nothing is lost in between, though a crash there
 // leaves two.
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
+	n, log, request := e.worker.conn.names, e.logger(m), e.spec.Kind == KindRequest
+	reason := e.worker.gate.Err()
+	paused := reason != nil && !request && (o.Verdict == VerdictRetry || o.Verdict == VerdictDeadLetter && CodeOf(o.Err).retryable())
+	if paused {
+		o.Verdict = VerdictRequeue
+	}
 	e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
-	request := e.spec.Kind == KindRequest
 	switch {
+	case paused:
+		log.WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue", "error", o.Err, "code", CodeOf(o.Err))
+		return rabbit.Requeue, fmt.Errorf("the worker is paused: %w", reason)
 	case o.Err == nil && request:
 		return rabbit.Ack, e.answer(ctx, d, m, nil)
 	case o.Err == nil, o.Verdict == VerdictExpired:
@@ -31,11 +39,14 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case o.Verdict == VerdictRequeue:
 		return rabbit.Requeue, nil
 	}
-	n, log, failed := e.worker.conn.names, e.logger(m), wire.Cut(o.Err.Error(), wire.MaxMessage)
+	failed := wire.Cut(o.Err.Error(), wire.MaxMessage)
 	switch o.Verdict {
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; retrying", "error", failed, "code", CodeOf(o.Err), "delay", o.Delay)
-		return e.putAside(ctx, d, n.RetryTier(e.worker.Service().name, o.Delay), e.failure(m, o.Err).PutRetry, log)
+		if asked := RetryDelay(o.Err); asked > o.Delay {
+			log.WarnContext(ctx, "RetryAfter was given too long a delay; it is cut", "asked", asked, "delay", o.Delay)
+		}
+		return e.postpone(ctx, d, time.Now().Add(o.Delay), e.failure(m, o.Err).PutRetry, log)
 	case VerdictDeadLetter:
 		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", failed, "code", CodeOf(o.Err))
 		return e.putAside(ctx, d, n.DeadLetterExchange(e.worker.Service().name), e.failure(m, o.Err).PutLetter, log)
@@ -79,6 +90,34 @@ func (e *endpoint) failure(m *Message, err error) wire.Failure {
 		}
 	}
 	return f
+}
+
+// notBeforeSkew is how much later than maxDelay a message may have to wait by this machine's clock.
+const notBeforeSkew = 24 * time.Hour
+
+// early returns until when a delivery has to wait; the zero time if it has not. A time that is further away than any
+// that a worker writes is not believed.
+func early(d *rabbit.Incoming) time.Time {
+	until := wire.Time(d.Headers, wire.NotBefore)
+	if wait := time.Until(until); wait <= 0 || wait > maxDelay+notBeforeSkew {
+		return time.Time{}
+	}
+	return until
+}
+
+// postpone puts a message aside until the given time. It waits in the retry tier nearest to that from above. Where even
+// the longest is too short, the copy says until when it has to wait, and comes back early.
+func (e *endpoint) postpone(
+	ctx context.Context, d *rabbit.Incoming, until time.Time, put func(rabbit.Table), log *slog.Logger,
+) (rabbit.Settlement, error) {
+	wait := time.Until(until)
+	tier := e.spec.Retry.delay(1, max(wait, 1))
+	return e.putAside(ctx, d, e.worker.conn.names.RetryTier(e.worker.Service().name, tier), func(h rabbit.Table) {
+		put(h)
+		if tier < wait {
+			h[wire.NotBefore] = wire.FormatTime(until)
+		}
+	}, log)
 }
 
 // putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While

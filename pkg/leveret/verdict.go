@@ -54,9 +54,12 @@ type Outcome struct {
 	SettleErr error
 }
 
+// maxDelay is how long RetryAfter can make a message wait.
+const maxDelay = 365 * 24 * time.Hour
+
 // judge turns the error of a handling into a verdict. The context is the one that the handler had.
 func judge(ctx context.Context, m *Message, err error) Outcome {
-	spec, code, after := m.Contract.Spec(), CodeOf(err), RetryDelay(err)
+	spec, code, after := m.Contract.Spec(), CodeOf(err), min(RetryDelay(err), maxDelay)
 	o := Outcome{Verdict: VerdictAck, Err: err}
 	switch {
 	case err == nil:
@@ -68,15 +71,15 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case spec.Kind == KindRequest:
 		// The caller gets the error.
 	case m.Attempt < spec.Retry.Attempts && (after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)):
-		o.Verdict, o.Delay = VerdictRetry, spec.Retry.delay(m.Attempt, after)
+		o.Verdict, o.Delay = VerdictRetry, max(spec.Retry.delay(m.Attempt, after), after)
 	default:
 		o.Verdict = VerdictDeadLetter
 	}
 	return o
 }
 
-// delay returns how long a message waits after its n-th attempt: by the policy, or, where the handler asked for a
-// delay, the one of the policy that is nearest to it from above.
+// delay returns the retry tier in which a message waits after its n-th attempt: by the policy, or, where the handler
+// asked for a delay, the one of the policy that is nearest to it from above, or else the longest.
 func (p RetryPolicy) delay(attempt int, asked time.Duration) time.Duration {
 	if asked == 0 {
 		return p.Delays[min(attempt, len(p.Delays))-1]

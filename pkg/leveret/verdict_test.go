@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -123,6 +124,13 @@ func TestDelays(t *testing.T) {
 		10 * time.Minute: 10 * time.Minute, time.Hour: 10 * time.Minute,
 	} {
 		require.Equal(t, want, p.delay(1, asked), "asked for %v", asked)
+	}
+	for asked, want := range map[time.Duration]time.Duration{
+		-1: time.Second, time.Second: time.Second, 2 * time.Second: 10 * time.Second, time.Hour: time.Hour,
+		maxDelay: maxDelay, maxDelay + 1: maxDelay, math.MaxInt64: maxDelay,
+	} {
+		m := &Message{Contract: NewCommand[int]("a.do"), Received: Received{Attempt: 1}}
+		require.Equal(t, want, judge(t.Context(), m, RetryAfter(asked, nil)).Delay, "asked for %v", asked)
 	}
 	unsorted := RetryPolicy{Attempts: 9, Delays: []time.Duration{time.Minute, time.Second, time.Hour}}
 	require.Equal(t, time.Minute, unsorted.delay(1, 2*time.Second))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -70,6 +71,7 @@ type Worker struct {
 	running atomic.Bool
 	silent  atomic.Int64 // how many endpoints have not been consumed yet
 
+	gate  rabbit.Gate           // of its consumers; closed while it is paused
 	stop  func()                // ends Run
 	stuck atomic.Pointer[error] // the error of the last handler that got stuck; nil if none did
 
@@ -200,15 +202,31 @@ func (w *Worker) checkChannels(conn *rabbit.Conn, kind string, n int) error {
 	return nil
 }
 
-// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says
-// what is wrong.
+// Pause makes the worker take no more messages until Resume: it leaves them in their queues, for others or for later.
+// Commands and events that are here and not begun go back; requests that are here are still answered. Running handlers
+// finish, and the worker stays connected. A command or an event that fails meanwhile, and could be tried again, goes
+// back to its queue: that is no attempt.
+//
+// The reason is what [Worker.Ready] returns meanwhile. On a paused worker, Pause changes the reason. Pause does not
+// block, and may be called at any time, also before Run.
+func (w *Worker) Pause(reason error) { w.gate.Close(reason) }
+
+// Resume ends a pause. It does nothing if there is none.
+func (w *Worker) Resume() { w.gate.Open() }
+
+// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck, not paused. Else
+// it says what is wrong.
 func (w *Worker) Ready() error {
 	if !w.running.Load() {
 		return errors.New("the worker does not run yet")
 	}
 	errs := []error{w.conn.Ready(), w.handlers.lateErr()}
-	for _, e := range w.endpoints {
-		errs = append(errs, e.ready())
+	if reason := w.gate.Err(); reason != nil {
+		errs = append(errs, fmt.Errorf("paused: %w", reason))
+	} else {
+		for _, e := range w.endpoints {
+			errs = append(errs, e.ready())
+		}
 	}
 	if err := w.stuck.Load(); err != nil {
 		errs = append(errs, *err)

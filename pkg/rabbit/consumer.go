@@ -42,6 +42,8 @@ type ConsumerConfig struct {
 	// and the drain time is over, with the cause ErrDraining. The delivery is settled as it returns; 0 leaves that to
 	// [Incoming.Abandon].
 	Handle func(ctx context.Context, d *Incoming) Settlement
+	// Gate stops the consumer while it is closed. Several consumers may share one. Optional.
+	Gate *Gate
 	// DrainTimeout is how long handlers may finish after Run's context has ended. Default 30 s.
 	DrainTimeout time.Duration
 	// Logger logs when consuming fails. Default slog.Default().
@@ -77,6 +79,7 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	config.Prefetch = cmp.Or(max(config.Prefetch, 0), 4*config.Concurrency)
 	config.DrainTimeout = cmp.Or(max(config.DrainTimeout, 0), 30*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
+	config.Gate = cmp.Or(config.Gate, new(Gate))
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
 	c := &Consumer{
 		conn: conn, config: config,
@@ -250,14 +253,22 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var closed error
 	missing := false
 	for failures := 0; ctx.Err() == nil; failures++ {
+		open, leave := c.config.Gate.pass(ctx)
 		began := time.Now()
-		registered, err := c.serve(ctx, work, missing)
+		registered, err := c.serve(open, work, missing)
+		paused := open.Err() != nil
+		leave()
 		if ctx.Err() != nil {
 			break
 		}
 		if errors.Is(err, ErrClosed) {
 			closed = err
 			break
+		}
+		if paused {
+			c.note(errors.New("paused"))
+			failures, missing = -1, true // what expires meanwhile is declared again
+			continue
 		}
 		if registered && time.Since(began) > c.conn.config.Backoff.limit {
 			failures = 0

@@ -221,10 +221,10 @@ func (l *life) runtime(conn *leveret.Conn) error {
 		Config: l.loaded.Config(), Logger: l.log, Conn: conn, Client: client,
 		TracerProvider: l.telemetry.tracer, MeterProvider: l.telemetry.meter, Propagator: l.telemetry.propagator,
 		DataDir: l.settings.dataDir, DatabasePath: l.settings.databasePath,
-		loaded: l.loaded, ready: l.ready,
+		loaded: l.loaded, ready: l.ready, required: &required{log: l.log},
 	}
 	config := l.settings.handlers
-	config.Middleware = append(slices.Clone(config.Middleware), l.rt.used)
+	config.Middleware = slices.Concat([]leveret.Middleware{l.rt.required.watch}, config.Middleware, []leveret.Middleware{l.rt.used})
 	l.rt.Handlers = leveret.NewHandlers(service, config)
 	return nil
 }
@@ -246,6 +246,7 @@ func (l *life) complete(ctx context.Context) (err error) {
 		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {
 			return exit(exitUsage, "%w", err)
 		}
+		l.rt.required.worker = l.worker
 	}
 	if err := errors.Join(l.rt.mistakes...); err != nil {
 		return err

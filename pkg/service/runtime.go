@@ -51,8 +51,9 @@ type Runtime struct {
 	// <service>.db in DataDir. Its folder exists under the same condition as DataDir.
 	DatabasePath string
 
-	loaded *config.Loaded
-	ready  *readiness
+	loaded   *config.Loaded
+	ready    *readiness
+	required *required
 
 	mu         sync.Mutex
 	sealed     bool
@@ -130,10 +131,25 @@ func (rt *Runtime) Close(name string, end func() error) {
 	})
 }
 
-// Ready adds a check to /readyz, of something that the program cannot work without. The check returns nil, or why the program is not ready. It must be safe for concurrent
-// use and return quickly.
+// Ready adds a check to /readyz, of something that the program cannot work without. The check returns nil, or why the
+// program is not ready. It must be safe for concurrent use and return quickly.
 func (rt *Runtime) Ready(name string, check func() error) {
 	rt.change("Ready", func() { rt.ready.add(name, check) })
+}
+
+// Required is like Ready, but for what no message can be handled without, such as a store that can be written. While
+// the check fails, the worker takes no messages: it leaves them in their queues, and puts those back whose handlers fail
+// meanwhile. HTTP and gRPC requests are still handled.
+//
+// The check is made before the worker starts, then every five seconds, every second while it fails, and at once after a
+// handler has failed, unless the error's code says that the message or the caller is to blame. Its ctx ends after five
+// seconds. One that does not return then has failed, and is not called again before it has returned.
+func (rt *Runtime) Required(name string, check func(ctx context.Context) error) {
+	rt.change("Required", func() {
+		c := &requirement{name: name, check: check}
+		rt.required.checks = append(rt.required.checks, c)
+		rt.ready.add(name, c.last)
+	})
 }
 
 // change registers something, unless Setup has returned.

@@ -31,6 +31,11 @@ func (l *life) serve(ctx context.Context) error {
 		l.ready.part(part{name: partBroker, ask: l.rt.Conn.Ready})
 	}
 	besides := slices.Clone(l.rt.beside)
+	if len(l.rt.required.checks) > 0 {
+		l.ready.wait("the required checks")
+		_ = l.rt.required.look(ctx) // /readyz says what it found
+		besides = append(besides, function{"checks", l.rt.required.run})
+	}
 	if !l.connectBy.IsZero() {
 		besides = append(besides, function{partBroker, l.reach})
 	}

@@ -18,6 +18,7 @@ const (
 	SentAt        = "leveret-sent-at"
 	Deadline      = "leveret-deadline"
 	Attempt       = "leveret-attempt"
+	NotBefore     = "leveret-not-before"
 	Returned      = "leveret-returned"
 	Instance      = "leveret-instance"
 	FailedQueue   = "leveret-failed-queue"
@@ -100,7 +101,7 @@ func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 func Carried(h rabbit.Table) rabbit.Table {
 	out := make(rabbit.Table, len(h)+8)
 	maps.Copy(out, h)
-	maps.DeleteFunc(out, func(name string, _ any) bool { return brokers(name) })
+	maps.DeleteFunc(out, func(name string, _ any) bool { return brokers(name) || name == NotBefore })
 	if rabbit.TableSize(out) > maxCarried {
 		return rabbit.Table{Dropped: "larger than 64 KiB"}
 	}

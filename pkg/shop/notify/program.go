@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"time"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/service"
@@ -22,11 +21,7 @@ func Program(otherKeys ...config.Key) service.Program {
 				return err
 			}
 			rt.Close("store", s.Close)
-			rt.Ready("store", func() error {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:contextcheck // a check has none
-				defer cancel()
-				return s.Ping(ctx)
-			})
+			rt.Required("store", s.Writable)
 			New(s, rt.Logger).Register(rt.Handlers)
 			return nil
 		},

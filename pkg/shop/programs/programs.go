@@ -33,15 +33,11 @@ func storeKeys() []config.Key {
 	}}
 }
 
-// keep closes a store when the program shuts down, includes it in /readyz, and lets it forget what is older than
-// store.retention.
+// keep closes a store when the program shuts down, lets the program take no messages while the store cannot be written,
+// and lets the store forget what is older than store.retention.
 func keep(rt *service.Runtime, s *store.Store, more ...store.Memory) error {
 	rt.Close("store", s.Close)
-	rt.Ready("store", func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:contextcheck // a check has none
-		defer cancel()
-		return s.Ping(ctx)
-	})
+	rt.Required("store", s.Writable)
 	var own struct {
 		Retention time.Duration `config:"retention"`
 	}

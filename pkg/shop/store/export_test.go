@@ -2,3 +2,6 @@ package store
 
 // Writing reports whether the connection that writes is in use.
 func (s *Store) Writing() bool { return s.db.Stats().InUse > 0 }
+
+// Committed counts a transaction of another writer.
+func (s *Store) Committed() { s.commits.Add(1) }

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -29,6 +30,9 @@ import (
 type Store struct {
 	db      *sql.DB // one connection, which writes
 	readers *sql.DB
+	path    string
+	file    fs.FileInfo // of path, when it was opened
+	commits atomic.Int64
 }
 
 // Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The file and
@@ -60,7 +64,11 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("the store %s: %w", path, err), db.Close())
 	}
 	readers.SetMaxOpenConns(maxReaders)
-	return &Store{db, readers}, nil
+	opened, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the store: %w", err), readers.Close(), db.Close())
+	}
+	return &Store{db: db, readers: readers, path: path, file: opened}, nil
 }
 
 // ownFiles creates the file and its folder, and makes the file this user's alone, since it may hold secrets. SQLite gives
@@ -86,15 +94,6 @@ const maxReaders = 4
 // Close checkpoints the write-ahead log and closes the file.
 func (s *Store) Close() error { return errors.Join(s.readers.Close(), s.db.Close()) }
 
-// Ping returns an error if the file cannot be read. Use it as a readiness check.
-func (s *Store) Ping(ctx context.Context) error {
-	var n int
-	if err := s.readers.QueryRowContext(ctx, "SELECT 1 FROM sqlite_master LIMIT 1").Scan(&n); err != nil {
-		return fmt.Errorf("the store: %w", err)
-	}
-	return nil
-}
-
 // Reader reads committed data without a lock. Do not base a write on what it returns; use InTx for that.
 func (s *Store) Reader() Querier { return s.readers }
 
@@ -113,6 +112,7 @@ func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return leveret.Errorf(leveret.Unavailable, "the store: %w", err)
 	}
+	s.commits.Add(1)
 	return nil
 }
 
@@ -140,6 +140,9 @@ func migrateOnce(ctx context.Context, db *sql.DB, files fs.FS) error {
 	}
 	if _, err := db.ExecContext(ctx, createKeys); err != nil {
 		return fmt.Errorf("idempotency keys: %w", err)
+	}
+	if _, err := db.ExecContext(ctx, createProbes); err != nil {
+		return fmt.Errorf("probes: %w", err)
 	}
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
 	if err == nil {

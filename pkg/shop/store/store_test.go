@@ -169,22 +169,12 @@ func TestReadersDoNotWait(t *testing.T) {
 		require.Eventually(t, func() bool { return s.Writing() }, time.Minute, time.Millisecond)
 		reading, done := context.WithTimeout(t.Context(), 5*time.Second)
 		defer done()
-		require.NoError(t, s.Ping(reading))
 		var n int
 		require.NoError(t, s.Reader().QueryRowContext(reading, "SELECT n FROM counts").Scan(&n))
 		cancel()
 		require.Error(t, <-ended)
 		return nil
 	}))
-}
-
-func TestPing(t *testing.T) {
-	t.Parallel()
-	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "count.db"), migrations())
-	require.NoError(t, err)
-	require.NoError(t, s.Ping(t.Context()))
-	require.NoError(t, s.Close())
-	require.Error(t, s.Ping(t.Context()))
 }
 
 func TestViewWritesNothing(t *testing.T) {
