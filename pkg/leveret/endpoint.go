@@ -76,7 +76,7 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 		}
 		leave = func() {}
 	}
-	if !request && d.Lost() { // it comes again
+	if d.Lost() { // it comes again
 		leave()
 		return rabbit.Requeue
 	}

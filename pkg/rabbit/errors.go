@@ -99,4 +99,10 @@ func blamed(reason *amqp.Error) error {
 	}
 }
 
+// costly reports whether the broker closed the connection because of what was tried on it, or beside it.
+func costly(err error) bool {
+	e, ok := errors.AsType[*amqp.Error](err)
+	return ok && e.Server && !e.Recover && e.Code != amqp.ConnectionForced
+}
+
 func quoted(s string) string { return "'" + s + "'" }
