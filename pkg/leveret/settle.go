@@ -29,7 +29,7 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case o.Err == nil, o.Verdict == VerdictExpired:
 		return rabbit.Ack, lost(d)
 	case o.Verdict == VerdictRequeue:
-		return rabbit.Requeue, nil
+		return rabbit.Requeue, lost(d)
 	}
 	n, log := e.worker.conn.names, e.logger(m)
 	switch o.Verdict {

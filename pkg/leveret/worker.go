@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // WorkerConfig says how a worker serves. The zero value of a field is its default.
@@ -164,8 +167,16 @@ func (w *Worker) consume(ctx context.Context) error {
 	defer beside.Wait()
 	defer handled()
 	beside.Go(func() { w.watch(handling) })
-	if c := w.control(); c != nil {
+	var needed topology.Topology
+	if c, t := w.control(); c != nil {
+		needed.Add(t)
 		beside.Go(func() { _ = c.Run(handling) })
+	}
+	for _, e := range w.endpoints {
+		needed.Add(e.topology)
+	}
+	if !w.conn.config.NoDeclare {
+		beside.Go(func() { w.redeclare(handling, needed) })
 	}
 	if len(w.working) > 0 && !w.config.NoQuarantine {
 		consumers.Go(func() { w.quarantine(ctx) })
@@ -179,6 +190,24 @@ func (w *Worker) consume(ctx context.Context) error {
 	}
 	consumers.Wait()
 	return errors.Join(errs...)
+}
+
+// redeclareEvery is how often a worker declares again what it needs, on average: what was deleted on the broker is there
+// again after that time at the latest, or readiness says why not.
+const redeclareEvery = 10 * time.Second
+
+// redeclare declares what is needed again and again, until ctx ends. A deleted exchange, for instance, is noticed by
+// nobody who only consumes; and a publisher that declares it cannot know what was bound to it.
+func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
+	for {
+		contexts.Sleep(ctx, redeclareEvery/2+rand.N(redeclareEvery))
+		if ctx.Err() != nil {
+			return
+		}
+		if err := w.conn.declarer.Refresh(ctx, needed); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "cannot declare", "error", err)
+		}
+	}
 }
 
 // consuming is called once for each endpoint, when it is consumed for the first time.
