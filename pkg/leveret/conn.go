@@ -55,6 +55,9 @@ type ConnConfig struct {
 	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the
 	// two connections is made, the other is tried at once. Default 1 s.
 	MaxBackoff time.Duration
+	// ConsumerTimeout is the broker's own consumer_timeout, which cannot be asked for over AMQP: after that time it takes a
+	// message back from its handler. It is a mistake to give handlers longer. Default 30 min, as is the broker's.
+	ConsumerTimeout time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
 	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
 	// logged, for the first failure and then every 30 s at most.
@@ -127,6 +130,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	c.MeterProvider = cmp.Or[metric.MeterProvider](c.MeterProvider, noopmetric.NewMeterProvider())
 	c.RequestQueueType = cmp.Or(c.RequestQueueType, topology.Classic)
 	c.Layout = cmp.Or(c.Layout, topology.Shared)
+	c.ConsumerTimeout = cmp.Or(c.ConsumerTimeout, 30*time.Minute)
 	owner, _, _ := strings.Cut(c.Namespace, ".")
 	switch {
 	case c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum:
@@ -185,7 +189,7 @@ func (c *Conn) Ready() error {
 				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmp.Or(s.Err, errors.New("no further reason"))))
 		}
 	}
-	return errors.Join(errs...)
+	return notReady(errs...)
 }
 
 // Broker returns the address that the connection leads to now, without its password, and the broker's version.

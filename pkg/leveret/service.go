@@ -120,6 +120,8 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s, which is %s, not %s", this, article(spec.Kind.String()), article(u.role.kind().String()))
 	case u.name != "" && (!serviceName.MatchString(u.name) || len(u.name) > maxSegment):
 		return fmt.Errorf("%s: a subscription's name must be lower-case letters, digits and hyphens, %d at most", this, maxSegment)
+	case s.twin(u.contract) != nil:
+		return fmt.Errorf("%s: there are two contracts named %q, and the service uses both", this, spec.Name)
 	case s.declared[this]:
 		return fmt.Errorf("%s twice", this)
 	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
@@ -128,6 +130,22 @@ func (s *Service) add(u use) error {
 	s.declared[this] = true
 	s.uses = append(s.uses, u)
 	return nil
+}
+
+// twin returns an error if the service declared another contract of the same name.
+func (s *Service) twin(c Contract) error {
+	for _, u := range s.uses {
+		if !isNil(c) && u.contract != c && u.contract.Spec().Name == c.Spec().Name {
+			return withCode("%w: there are two contracts named %q: use the one that the service %q declares", ErrUndeclared, c.Spec().Name, s.name)
+		}
+	}
+	return nil
+}
+
+// Undeclared returns the error of using a contract in a role that the service did not declare: an [ErrUndeclared], for
+// transports.
+func (s *Service) Undeclared(c Contract, role Role) error {
+	return cmp.Or(s.twin(c), withCode("%w: the service %q does not say that it %s %s", ErrUndeclared, s.name, role, nameOf(c)))
 }
 
 // Name returns the service's name.

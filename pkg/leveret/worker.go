@@ -100,6 +100,10 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	if err != nil {
 		return nil, err
 	}
+	if limit, timeout := conn.config.ConsumerTimeout, handlers.config.HandlerTimeout; timeout > limit-config.StuckAfter {
+		return nil, Errorf(InvalidArgument, "HandlerTimeout (worker.handler_timeout) is %v and StuckAfter (worker.stuck_after) %v: together no more than "+
+			"ConsumerTimeout (broker.consumer_timeout), which is %v; the broker takes a message back after that", timeout, config.StuckAfter, limit)
+	}
 	if len(service.serves()) == 0 {
 		return nil, withCode("%w: the service %q serves nothing", ErrUndeclared, service.name)
 	}
@@ -229,11 +233,11 @@ func (w *Worker) checkChannels(conn *rabbit.Conn, kind string, n int) error {
 	return nil
 }
 
-// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck. Else it says
-// what is wrong.
+// Ready returns nil while the worker does its work: connected, every queue consumed and bound, no handler stuck. Else
+// it says what is wrong: a queue that does not exist is [NotFound], for instance, and a refusal [PermissionDenied].
 func (w *Worker) Ready() error {
 	if !w.running.Load() {
-		return errors.New("the worker does not run yet")
+		return notReady(errors.New("the worker does not run yet"))
 	}
 	errs := []error{w.conn.Ready(), w.handlers.lateErr()}
 	for _, e := range w.endpoints {
@@ -242,7 +246,7 @@ func (w *Worker) Ready() error {
 	if err := w.stuck.Load(); err != nil {
 		errs = append(errs, *err)
 	}
-	return errors.Join(errs...)
+	return notReady(errs...)
 }
 
 // Service returns the service that the worker serves.

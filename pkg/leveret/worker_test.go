@@ -115,6 +115,11 @@ func TestNewWorkerRefuses(t *testing.T) {
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
 	}
 
+	_, err = leveret.NewWorker(b.connect(leveret.ConnConfig{ConsumerTimeout: 5 * time.Minute}), handlers(), leveret.WorkerConfig{})
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+	require.ErrorContains(t, err, "HandlerTimeout (worker.handler_timeout) is 5m0s and StuckAfter (worker.stuck_after) 30s")
+	require.ErrorContains(t, err, "ConsumerTimeout (broker.consumer_timeout), which is 5m0s")
+
 	w, err := leveret.NewWorker(conn, handlers(), leveret.WorkerConfig{})
 	require.NoError(t, err)
 	require.EqualError(t, w.Ready(), "the worker does not run yet")

@@ -91,12 +91,11 @@ func (r *Recorder) Reset() {
 
 // declared returns the error of a client whose service did not declare that it sends the contract.
 func declared(s *leveret.Service, c leveret.Contract) error {
-	spec := c.Spec()
-	role := spec.Kind.SenderRole()
+	role := c.Spec().Kind.SenderRole()
 	if s == nil || slices.Contains(s.Contracts(role), c) {
 		return nil
 	}
-	return coded{fmt.Errorf("%w: the service %q does not say that it %s the %s %q", leveret.ErrUndeclared, s.Name(), role, spec.Kind, spec.Name)}
+	return s.Undeclared(c, role)
 }
 
 // coded lets errors.Is find an error by its code, as in those of a client.

@@ -45,6 +45,9 @@ var ErrException = errors.New("the broker closed the channel")
 // exist wraps it, too.
 var ErrNotFound = errors.New("it does not exist")
 
+// ErrConfig is the error of a configuration that cannot be used.
+var ErrConfig = errors.New("the configuration is wrong")
+
 // because joins what happened with the reason, both visible to errors.Is.
 func because(what, why error) error {
 	return fmt.Errorf("%w: %w", what, why)
