@@ -196,20 +196,25 @@ func (w *Worker) consume(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// redeclareEvery is how often a worker declares again what it needs, on average: what was deleted on the broker is there
-// again after that time at the latest, or readiness says why not.
+// redeclareEvery is how often the workers of a service declare again what it needs, on average.
 const redeclareEvery = 10 * time.Second
 
 // redeclare declares what is needed again and again, until ctx ends. A deleted exchange, for instance, is noticed by
-// nobody who only consumes; and a publisher that declares it cannot know what was bound to it.
+// nobody who only consumes; and a publisher that declares it cannot know what was bound to it. Workers share the effort
+// while nothing is missing: to RabbitMQ 4.3, a binding that exists is as costly as a new one.
 func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
-	for {
-		contexts.Sleep(ctx, redeclareEvery/2+rand.N(redeclareEvery))
+	for workers := 1; ; {
+		contexts.Sleep(ctx, time.Duration(workers)*(redeclareEvery/2+rand.N(redeclareEvery)))
 		if ctx.Err() != nil {
 			return
 		}
 		if err := w.conn.declarer.Refresh(ctx, needed); err != nil && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "cannot declare", "error", err)
+		}
+		workers = 1
+		if w.conn.declarer.Missing(needed) == nil {
+			state, _ := w.conn.consume.Inspect(ctx, w.endpoints[0].queue)
+			workers = max(state.Consumers, 1)
 		}
 	}
 }

@@ -51,12 +51,14 @@ func TestHandlersErr(t *testing.T) {
 	service = leveret.NewService("a", leveret.Handles(do), leveret.Answers(ask), leveret.SubscribesTo(happened))
 	h = leveret.NewHandlers(service, leveret.HandlersConfig{HandlerTimeout: -1})
 	leveret.NewCommand[thing]("a.do").Handle(h, handler)
+	leveret.NewCommand[thing]("a.other").Handle(h, handler)
 	do.Handle(h, nil)
 	ask.Answer(h, nil)
 	happened.Subscribe(h, nil)
 	for _, wrong := range []string{
 		"HandlerTimeout is -1ns; it must be positive",
-		`the service "a" has a handler for the command "a.do", but does not say that it serves it`,
+		`there are two contracts named "a.do": use the one that the service "a" declares`,
+		`the service "a" has a handler for the command "a.other", but does not say that it serves it`,
 		`the handler for the command "a.do" is nil`, `the handler for the request "a.ask" is nil`, `the handler for the event "a.happened" is nil`,
 		`the service "a" answers a.ask, but has no handler for it`,
 	} {
