@@ -85,8 +85,9 @@ type Conn struct {
 }
 
 // Connect blocks until both connections are open, or ctx ends. An unreachable broker is tried again while ctx lives;
-// a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
-// connections are made again forever; [Conn.Ready] says how they are. Close ends them.
+// a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once, and what is wrong in
+// config is [InvalidArgument]. After that the connections are made again forever; [Conn.Ready] says how they are. Close
+// ends them.
 func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -99,10 +100,10 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
 	backoff := rabbit.NewBackoff(config.MaxBackoff)
 	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish", backoff)); err != nil {
-		return nil, err
+		return nil, byCode(err)
 	}
 	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
-		return nil, errors.Join(err, c.publish.Close(ctx))
+		return nil, byCode(errors.Join(err, c.publish.Close(ctx)))
 	}
 	c.declarer = rabbit.NewDeclarer(c.consume)
 	if err := tel.observe(c); err != nil {
@@ -174,7 +175,7 @@ func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Conf
 // Await blocks until both connections are made, which they may be already. It returns an error when ctx ends, or the
 // connection is closed.
 func (c *Conn) Await(ctx context.Context) error {
-	return cmp.Or(c.publish.Await(ctx), c.consume.Await(ctx))
+	return byCode(cmp.Or(c.publish.Await(ctx), c.consume.Await(ctx)))
 }
 
 // Ready returns nil while both connections are up and the broker takes messages, and else what is wrong.

@@ -197,6 +197,14 @@ func notReady(reasons ...error) error {
 	return nil
 }
 
+// byCode lets errors.Is find err by its code; nil stays nil.
+func byCode(err error) error {
+	if err == nil {
+		return nil
+	}
+	return coded{err}
+}
+
 // RetryAfter says that the message should be tried again no sooner than d: it waits in the retry tier nearest d from
 // above, or in the longest. It counts as an attempt.
 func RetryAfter(d time.Duration, err error) error {

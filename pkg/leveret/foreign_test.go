@@ -194,6 +194,7 @@ func TestExternal(t *testing.T) {
 		err := broken.Ready()
 		return errors.Is(err, rabbit.ErrNotFound) && strings.Contains(err.Error(), "NotThere")
 	}, "readiness names what is missing")
+	require.Equal(t, leveret.NotFound, leveret.CodeOf(broken.Ready()))
 	_, err = b.peer().QueueDeclarePassive("NotThere", true, false, false, false, nil)
 	require.Error(t, err, "never declared")
 	require.NoError(t, r.halt())
@@ -260,7 +261,7 @@ func TestDeclaresNothing(t *testing.T) {
 	h.start(w)
 	h.eventually(func() bool {
 		err := w.Ready()
-		return errors.Is(err, rabbit.ErrNotFound) && strings.Contains(err.Error(), "a.do") && strings.Contains(err.Error(), "a.ask")
+		return errors.Is(err, leveret.NotFound) && errors.Is(err, rabbit.ErrNotFound) && strings.Contains(err.Error(), "a.do") && strings.Contains(err.Error(), "a.ask")
 	})
 	caller := leveret.NewService("tester", leveret.Sends(h.do), leveret.Calls(ask))
 	client := h.client(conn, caller, leveret.ClientConfig{})

@@ -73,6 +73,8 @@ type Worker struct {
 	running atomic.Bool
 	silent  atomic.Int64 // how many endpoints have not been consumed yet
 
+	redeclareEvery time.Duration // how often the workers of a service declare again what it needs, on average
+
 	stop  func()                // ends Run
 	stuck atomic.Pointer[error] // the error of the last handler that got stuck; nil if none did
 
@@ -112,7 +114,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 		working:   make(map[string]*endpoint),
 		calls:     calls{running: make(map[string][]*call), gone: make(map[string]time.Time)},
 		suspected: make(chan struct{}, 1), work: newTurns(), requests: newTurns(), survived: map[string]bool{},
-		quarantineQueue: conn.names.Quarantine(service.name),
+		quarantineQueue: conn.names.Quarantine(service.name), redeclareEvery: 10 * time.Second,
 	}
 	for _, h := range handlers.seal() {
 		e := newEndpoint(w, h)
@@ -159,7 +161,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = w.publisher.Close(closing)
-	return err
+	return byCode(err)
 }
 
 // consume runs one consumer per queue until ctx ends, and returns when all have drained. A consumer that ends early
@@ -196,15 +198,12 @@ func (w *Worker) consume(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// redeclareEvery is how often the workers of a service declare again what it needs, on average.
-const redeclareEvery = 10 * time.Second
-
 // redeclare declares what is needed again and again, until ctx ends. A deleted exchange, for instance, is noticed by
 // nobody who only consumes; and a publisher that declares it cannot know what was bound to it. Workers share the effort
 // while nothing is missing: to RabbitMQ 4.3, a binding that exists is as costly as a new one.
 func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
 	for workers := 1; ; {
-		contexts.Sleep(ctx, time.Duration(workers)*(redeclareEvery/2+rand.N(redeclareEvery)))
+		contexts.Sleep(ctx, time.Duration(workers)*(w.redeclareEvery/2+rand.N(w.redeclareEvery)))
 		if ctx.Err() != nil {
 			return
 		}

@@ -125,6 +125,7 @@ func TestNewWorkerRefuses(t *testing.T) {
 	w, err := leveret.NewWorker(conn, handlers(), leveret.WorkerConfig{})
 	require.NoError(t, err)
 	require.EqualError(t, w.Ready(), "the worker does not run yet")
+	require.ErrorIs(t, w.Ready(), leveret.Unavailable)
 }
 
 // TestLateHandlers: once a worker has taken the handlers, one more is a mistake that cannot be missed.
@@ -167,9 +168,17 @@ func TestConnConfig(t *testing.T) {
 		{Instance: strings.Repeat("i", 101)},
 		{Version: strings.Repeat("v", 64)},
 		{Name: strings.Repeat("n", 128)},
+		{URLs: []string{"http://u:hush@h/v"}},
+		{Heartbeat: time.Millisecond},
 	} {
 		_, err := leveret.Connect(t.Context(), config)
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
+		require.Equal(t, leveret.InvalidArgument, leveret.CodeOf(err))
+		require.NotErrorIs(t, err, rabbit.ErrInvalid, "that is for messages")
+		require.NotContains(t, err.Error(), "hush")
+		if config.URLs != nil {
+			require.EqualError(t, err, `the configuration is wrong: URLs[0] (…@h/v): the scheme is "http"; expected amqp or amqps`)
+		}
 	}
 	b := setup(t)
 	conn := b.connect(leveret.ConnConfig{Namespace: strings.Repeat("n", 63)})
