@@ -23,6 +23,7 @@ type Broker struct {
 	ConnectTimeout   time.Duration `config:"connect_timeout"`
 	Heartbeat        time.Duration `config:"heartbeat"`
 	MaxBackoff       time.Duration `config:"max_backoff"`
+	ConsumerTimeout  time.Duration `config:"consumer_timeout"`
 	ManagementURL    string        `config:"management_url"`
 	TLS              TLS           `config:"tls"`
 }

@@ -35,6 +35,7 @@ func Keys() []Key {
 		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at startup before the program ends; 0s means forever"},
 		{Name: "broker.heartbeat", Type: Duration, Default: "10s", Check: atLeast(time.Second), Usage: "how often each side signals that it is alive"},
 		{Name: "broker.max_backoff", Type: Duration, Default: "1s", Check: atLeast(time.Millisecond), Usage: "the longest random wait before the next attempt to connect"},
+		{Name: "broker.consumer_timeout", Type: Duration, Default: "30m", Check: atLeast(time.Second), Usage: "the broker's own consumer_timeout, which cannot be asked for: after that time it takes a message back from a handler"},
 		{
 			Name: "broker.management_url", Type: URL, Check: schemes("http", "https"),
 			Usage: "the management API; default: on the broker's host, https and port 15671 for amqps, http and port 15672 for amqp. Services do not need it",
@@ -51,7 +52,7 @@ func Keys() []Key {
 
 		{Name: "worker.concurrency", Type: Int, Default: "16", Check: between(1, 10_000), Usage: "how many handlers run at once, per queue"},
 		{Name: "worker.prefetch", Type: Int, Default: "0", Check: between(0, 65535), Usage: "how many messages the broker delivers ahead, per queue; 0 means 64, or worker.concurrency if that is more"},
-		{Name: "worker.handler_timeout", Type: Duration, Default: "5m", Check: atLeast(time.Millisecond), Usage: "how long a handler may take; keep it below the broker's consumer timeout (30m)"},
+		{Name: "worker.handler_timeout", Type: Duration, Default: "5m", Check: atLeast(time.Millisecond), Usage: "how long a handler may take; with worker.stuck_after, no longer than broker.consumer_timeout"},
 		{Name: "worker.stuck_after", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long a handler may keep running after its timeout before it counts as stuck and the program ends"},
 		{Name: "worker.drain_timeout", Type: Duration, Default: "30s", Check: atLeast(time.Millisecond), Usage: "how long running handlers may take to finish when the program shuts down"},
 		{Name: "worker.no_quarantine", Type: Bool, Usage: "handle a message that came back often like any other, instead of alone; for handlers that wait for each other"},

@@ -122,6 +122,7 @@ var exitCodes = [...]struct {
 	{leveret.ErrRefused, ExitUnreachable},
 	{leveret.ErrNotConnected, ExitUnreachable},
 	{leveret.ErrTooLarge, ExitUsage},
+	{rabbit.ErrConfig, ExitUsage},
 	{rabbit.ErrInvalid, ExitUsage}, // such as an id that is too long
 	{syscall.EISDIR, ExitUsage},    // a folder instead of a file
 	{context.DeadlineExceeded, ExitTimeout},

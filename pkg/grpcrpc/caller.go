@@ -82,8 +82,7 @@ func NewCaller(config CallerConfig, methods ...Method) (*Caller, error) {
 		case m.contract == nil:
 			errs = append(errs, errNoMethod)
 		case !slices.Contains(calls, m.contract):
-			errs = append(errs, fmt.Errorf("%w: %s is bound to %q, which the service %q does not say that it calls",
-				leveret.ErrUndeclared, m.fullName, m.contract.Spec().Name, c.service))
+			errs = append(errs, fmt.Errorf("%s: %w", m.fullName, config.Service.Undeclared(m.contract, leveret.RoleCalls)))
 		case c.methods[m.contract].contract != nil:
 			errs = append(errs, fmt.Errorf("the request %q is bound twice", m.contract.Spec().Name))
 		default:

@@ -314,7 +314,7 @@ func TestMistakesOfACaller(t *testing.T) {
 		`"a", which is not host:port`:        {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"b:1", "a"}}, []grpcrpc.Method{k.method}},
 		"must be the only one":               {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"dns:///a:1", "a:1"}}, []grpcrpc.Method{k.method}},
 		"bound twice":                        {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"a:1"}}, []grpcrpc.Method{k.method, k.method}},
-		"does not say that it calls":         {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"a:1"}}, []grpcrpc.Method{other.method}},
+		"two contracts named \"test.ask\"":   {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"a:1"}}, []grpcrpc.Method{other.method}},
 		"a method that was not made by":      {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"a:1"}}, make([]grpcrpc.Method, 1)},
 		"the service has no method \"Nope\"": {grpcrpc.CallerConfig{Service: k.callers, Addresses: []string{"a:1"}}, wrongMethods(k.ask)},
 	} {

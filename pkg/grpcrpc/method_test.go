@@ -54,7 +54,7 @@ func TestMistakesOfAServer(t *testing.T) {
 	require.ErrorIs(t, err, leveret.InvalidArgument)
 
 	_, err = grpcrpc.NewServer(k.handlers(echo), grpcrpc.ServerConfig{}, other.method)
-	require.ErrorContains(t, err, `which the service "test" does not say that it answers`)
+	require.ErrorContains(t, err, `there are two contracts named "test.ask": use the one that the service "test" declares`)
 	require.ErrorIs(t, err, leveret.ErrUndeclared)
 	_, err = grpcrpc.NewServer(k.handlers(echo), grpcrpc.ServerConfig{})
 	require.ErrorContains(t, err, "there are no methods")

@@ -141,8 +141,7 @@ func check(h *leveret.Handlers, config ServerConfig, methods []Method) error {
 		case bound[m.fullName]:
 			errs = append(errs, fmt.Errorf("%s is bound twice", m.fullName))
 		case h != nil && h.Service() != nil && !slices.Contains(h.Service().Contracts(leveret.RoleAnswers), m.contract):
-			errs = append(errs, fmt.Errorf("%w: %s is bound to %q, which the service %q does not say that it answers",
-				leveret.ErrUndeclared, m.fullName, m.contract.Spec().Name, h.Service().Name()))
+			errs = append(errs, fmt.Errorf("%s: %w", m.fullName, h.Service().Undeclared(m.contract, leveret.RoleAnswers)))
 		}
 		bound[m.fullName] = true
 	}

@@ -96,8 +96,7 @@ func NewCaller(config CallerConfig) (*Caller, error) {
 func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	r := c.routes[m.Contract]
 	if r == nil {
-		return leveret.Errorf(leveret.FailedPrecondition, "%w: the service %q does not say that it calls %s",
-			leveret.ErrUndeclared, c.service.Name(), Route{Contract: m.Contract}.name())
+		return c.service.Undeclared(m.Contract, leveret.RoleCalls)
 	}
 	var err error
 	if m.Body, err = m.JSON(); err != nil {

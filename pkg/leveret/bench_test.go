@@ -116,6 +116,7 @@ type worker struct {
 	conn   *leveret.Conn
 	config leveret.WorkerConfig
 	ready  chan struct{}
+	once   bool // declares what it needs only once
 }
 
 func (b *bench) worker(conn *leveret.Conn, service *leveret.Service, config leveret.WorkerConfig, handlers ...leveret.HandlersConfig) *worker {
@@ -148,6 +149,9 @@ func (b *bench) start(w *worker) *running {
 	var err error
 	w.Worker, err = leveret.NewWorker(w.conn, w.Handlers, w.config)
 	require.NoError(b.t, err)
+	if w.once {
+		w.Worker.DeclareOnce()
+	}
 	ctx, stop := context.WithCancel(b.ctx)
 	r := &running{Worker: w.Worker, stop: stop, ended: make(chan error, 1)}
 	go func() { r.ended <- w.Run(ctx) }()

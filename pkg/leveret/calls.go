@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // errCallerGone is the cause of a handler's context that ends because its caller has given up.
@@ -68,15 +69,15 @@ func (c *calls) cancel(id string) {
 	c.gone[id] = time.Now()
 }
 
-// control returns the consumer of this process's control queue, where callers cancel requests. It is nil if the worker
-// serves no requests.
-func (w *Worker) control() *rabbit.Consumer {
+// control returns the consumer of this process's control queue, where callers cancel requests, and what that needs. It
+// is nil if the worker serves no requests.
+func (w *Worker) control() (*rabbit.Consumer, topology.Topology) {
 	var requests []string
 	for _, c := range w.Service().Contracts(RoleAnswers) {
 		requests = append(requests, c.Spec().Name)
 	}
 	if len(requests) == 0 || w.conn.config.NoDeclare {
-		return nil
+		return nil, topology.Topology{}
 	}
 	n, instance := w.conn.names, w.conn.uniqueInstance()
 	t := n.Control(w.Service().name, instance, requests...)
@@ -87,5 +88,5 @@ func (w *Worker) control() *rabbit.Consumer {
 			w.calls.cancel(d.CorrelationId)
 			return rabbit.Ack
 		},
-	})
+	}), t
 }

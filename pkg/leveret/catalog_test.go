@@ -86,6 +86,7 @@ func TestMistakes(t *testing.T) {
 		{"a subscription's name", NewCatalog(NewService("a", Publishes(happened), SubscribesAs("No Good", happened), SubscribesAs(long, happened)))},
 
 		{"two services of one name", NewCatalog(one(fine), NewService("a", Publishes(happened)))},
+		{"two contracts of one name in two services", NewCatalog(NewService("a", Handles(fine)), NewService("b", Handles(NewCommand[int]("a.do"))))},
 		{"two contracts of one name", NewCatalog(NewService("a", Handles(fine), Publishes(NewEvent[int]("a.do"))))},
 		{"nobody serves", NewCatalog(NewService("b", Sends(fine), SubscribesTo(happened), Calls(ask)))},
 		{"somebody else serves", NewCatalog(NewService("b", Handles(fine), Publishes(happened), Answers(ask)))},

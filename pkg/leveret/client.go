@@ -124,7 +124,11 @@ func (c *Client) route(m *Message, call bool) (*sending, error) {
 	r := c.routes[m.Contract]
 	switch {
 	case r == nil:
-		return nil, withCode("%w: the service %q does not say that it sends, publishes or calls %s", ErrUndeclared, c.service.name, nameOf(m.Contract))
+		role := RoleSends
+		if !isNil(m.Contract) {
+			role = m.Contract.Spec().Kind.SenderRole()
+		}
+		return nil, c.service.Undeclared(m.Contract, role)
 	case call != (r.spec.Kind == KindRequest):
 		return nil, Errorf(InvalidArgument, "%s is %s: requests are called, commands sent, events published",
 			r.spec.Name, article(r.spec.Kind.String()))
@@ -133,7 +137,7 @@ func (c *Client) route(m *Message, call bool) (*sending, error) {
 }
 
 func nameOf(c Contract) string {
-	if c == nil {
+	if isNil(c) {
 		return "a message without a contract"
 	}
 	return fmt.Sprintf("the %s %q", c.Spec().Kind, c.Spec().Name)

@@ -55,6 +55,9 @@ type ConnConfig struct {
 	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the
 	// two connections is made, the other is tried at once. Default 1 s.
 	MaxBackoff time.Duration
+	// ConsumerTimeout is the broker's own consumer_timeout, which cannot be asked for over AMQP: after that time it takes a
+	// message back from its handler. It is a mistake to give handlers longer. Default 30 min, as is the broker's.
+	ConsumerTimeout time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
 	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is
 	// logged, for the first failure and then every 30 s at most.
@@ -82,8 +85,9 @@ type Conn struct {
 }
 
 // Connect blocks until both connections are open, or ctx ends. An unreachable broker is tried again while ctx lives;
-// a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once. After that the
-// connections are made again forever; [Conn.Ready] says how they are. Close ends them.
+// a refused login, a missing virtual host or an untrusted certificate is [ErrRefused] at once, and what is wrong in
+// config is [InvalidArgument]. After that the connections are made again forever; [Conn.Ready] says how they are. Close
+// ends them.
 func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -96,10 +100,10 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
 	backoff := rabbit.NewBackoff(config.MaxBackoff)
 	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish", backoff)); err != nil {
-		return nil, err
+		return nil, byCode(err)
 	}
 	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
-		return nil, errors.Join(err, c.publish.Close(ctx))
+		return nil, byCode(errors.Join(err, c.publish.Close(ctx)))
 	}
 	c.declarer = rabbit.NewDeclarer(c.consume)
 	if err := tel.observe(c); err != nil {
@@ -127,6 +131,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	c.MeterProvider = cmp.Or[metric.MeterProvider](c.MeterProvider, noopmetric.NewMeterProvider())
 	c.RequestQueueType = cmp.Or(c.RequestQueueType, topology.Classic)
 	c.Layout = cmp.Or(c.Layout, topology.Shared)
+	c.ConsumerTimeout = cmp.Or(c.ConsumerTimeout, 30*time.Minute)
 	owner, _, _ := strings.Cut(c.Namespace, ".")
 	switch {
 	case c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum:
@@ -170,7 +175,7 @@ func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Conf
 // Await blocks until both connections are made, which they may be already. It returns an error when ctx ends, or the
 // connection is closed.
 func (c *Conn) Await(ctx context.Context) error {
-	return cmp.Or(c.publish.Await(ctx), c.consume.Await(ctx))
+	return byCode(cmp.Or(c.publish.Await(ctx), c.consume.Await(ctx)))
 }
 
 // Ready returns nil while both connections are up and the broker takes messages, and else what is wrong.
@@ -185,7 +190,7 @@ func (c *Conn) Ready() error {
 				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmp.Or(s.Err, errors.New("no further reason"))))
 		}
 	}
-	return errors.Join(errs...)
+	return notReady(errs...)
 }
 
 // Broker returns the address that the connection leads to now, without its password, and the broker's version.

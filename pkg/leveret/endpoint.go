@@ -86,7 +86,7 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 		}
 		leave = func() {}
 	}
-	if !request && d.Lost() { // it comes again
+	if d.Lost() { // it comes again
 		leave()
 		return rabbit.Requeue
 	}
@@ -167,6 +167,10 @@ func (e *endpoint) conclude(ctx context.Context, d *rabbit.Incoming, m *Message,
 func (e *endpoint) ready() error {
 	if err := e.consumer.Ready(); err != nil {
 		return fmt.Errorf("the queue %s is not consumed: %w", e.queue, err)
+	}
+	if err := e.worker.conn.declarer.Missing(e.topology); err != nil {
+		return fmt.Errorf("messages for the queue %s may be lost: %w (the user needs the permission, or, where somebody else "+
+			"declares it, broker.declare: false)", e.queue, err)
 	}
 	if err := e.trouble.Load(); err != nil {
 		return fmt.Errorf("a failed message of the queue %s cannot be put aside: %w", e.queue, *err)

@@ -163,10 +163,12 @@ var sentinelCodes = [...]struct {
 }{
 	{ErrTooLarge, InvalidArgument},
 	{rabbit.ErrInvalid, InvalidArgument},
+	{rabbit.ErrConfig, InvalidArgument},
 	{ErrUndeclared, FailedPrecondition},
 	{ErrNacked, ResourceExhausted},
 	{ErrRefused, PermissionDenied},
 	{ErrUnroutable, Unavailable},
+	{rabbit.ErrNotFound, NotFound},
 	{ErrUnconfirmed, Unavailable},
 	{ErrBlocked, Unavailable},
 	{ErrNotConnected, Unavailable},
@@ -175,6 +177,32 @@ var sentinelCodes = [...]struct {
 	{context.Canceled, Canceled},
 	{errHandlerTimeout, DeadlineExceeded},
 	{errDeadline, DeadlineExceeded},
+	{ErrStuck, Internal},
+	{errNotReady, Unavailable},
+}
+
+// errNotReady gives a code to what [Worker.Ready] and [Conn.Ready] return where nothing else does.
+var errNotReady = errors.New("not ready")
+
+// unready is an error that is an errNotReady, too, and reads as it did.
+type unready struct{ error }
+
+func (u unready) Unwrap() []error { return []error{u.error, errNotReady} }
+
+// notReady joins reasons; nil if there are none.
+func notReady(reasons ...error) error {
+	if err := errors.Join(reasons...); err != nil {
+		return coded{unready{err}}
+	}
+	return nil
+}
+
+// byCode lets errors.Is find err by its code; nil stays nil.
+func byCode(err error) error {
+	if err == nil {
+		return nil
+	}
+	return coded{err}
 }
 
 // RetryAfter says that the message should be tried again no sooner than d: it waits in the retry tier nearest d from

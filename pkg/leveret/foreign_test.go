@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // TestForeignCaller: reply_to and correlation_id are enough, in every shape that they come in.
@@ -191,8 +192,9 @@ func TestExternal(t *testing.T) {
 	r := b.start(broken)
 	b.eventually(func() bool {
 		err := broken.Ready()
-		return err != nil && strings.Contains(err.Error(), "NOT_FOUND") && strings.Contains(err.Error(), "NotThere")
+		return errors.Is(err, rabbit.ErrNotFound) && strings.Contains(err.Error(), "NotThere")
 	}, "readiness names what is missing")
+	require.Equal(t, leveret.NotFound, leveret.CodeOf(broken.Ready()))
 	_, err = b.peer().QueueDeclarePassive("NotThere", true, false, false, false, nil)
 	require.Error(t, err, "never declared")
 	require.NoError(t, r.halt())
@@ -259,7 +261,7 @@ func TestDeclaresNothing(t *testing.T) {
 	h.start(w)
 	h.eventually(func() bool {
 		err := w.Ready()
-		return err != nil && strings.Contains(err.Error(), "a.do") && strings.Contains(err.Error(), "a.ask") && strings.Contains(err.Error(), "NOT_FOUND")
+		return errors.Is(err, leveret.NotFound) && errors.Is(err, rabbit.ErrNotFound) && strings.Contains(err.Error(), "a.do") && strings.Contains(err.Error(), "a.ask")
 	})
 	caller := leveret.NewService("tester", leveret.Sends(h.do), leveret.Calls(ask))
 	client := h.client(conn, caller, leveret.ClientConfig{})

@@ -15,8 +15,8 @@ import (
 type HandlersConfig struct {
 	// Middleware is put around every handler, the first outermost. It sees the message before it is decoded.
 	Middleware []Middleware
-	// HandlerTimeout ends the context of a handler that takes longer. Default 5 min; over RabbitMQ it must stay below the
-	// broker's consumer timeout, which is 30 min by default.
+	// HandlerTimeout ends the context of a handler that takes longer. Default 5 min. Over RabbitMQ it must stay below the
+	// broker's consumer timeout: see [ConnConfig].ConsumerTimeout.
 	HandlerTimeout time.Duration
 	// OnOutcome is called once for each message, after it was settled or could not be: see [Outcome]. It runs in the
 	// message's goroutine, several at once, and should return quickly. Optional.
@@ -79,7 +79,8 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 	case h.sealed:
 		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
 	case !slices.Contains(h.service.uses, this):
-		fail("%w: the service %q has a handler for %s, but does not say that it serves it", ErrUndeclared, h.service.name, what)
+		h.errs = append(h.errs, cmp.Or(h.service.twin(c), fmt.Errorf(
+			"%w: the service %q has a handler for %s, but does not say that it serves it", ErrUndeclared, h.service.name, what)))
 	case run == nil:
 		fail("the handler for %s is nil", what)
 	case h.set[this] != nil:
@@ -175,7 +176,8 @@ func (h *Handlers) find(m *Message) (*handler, error) {
 			return found, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: the service %q has no handler for %s", ErrUndeclared, h.service.name, nameOf(m.Contract))
+	return nil, cmp.Or(h.service.twin(m.Contract),
+		fmt.Errorf("%w: the service %q has no handler for %s", ErrUndeclared, h.service.name, nameOf(m.Contract)))
 }
 
 // errAbandoned is returned by a settle function if the message was settled already, since its handler did not return.

@@ -135,7 +135,7 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 		return e.conclude(ctx, d, m, Outcome{Verdict: VerdictDeadLetter, Err: errPoison})
 	}
 	settlement := e.attempt(ctx, d, leave)
-	if settlement == rabbit.Requeue && ctx.Err() != nil { // the drain time was over
+	if settlement == rabbit.Requeue && ctx.Err() != nil && !d.Lost() { // the drain time was over
 		return w.move(ctx, d, w.quarantineQueue, d.RoutingKey)
 	}
 	return settlement

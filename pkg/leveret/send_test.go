@@ -85,6 +85,7 @@ func TestNotSent(t *testing.T) {
 		is   error
 		code leveret.Code
 	}{
+		"of the same name":    {leveret.NewCommand[thing]("a.do").Send(b.ctx, client, thing{}), leveret.ErrUndeclared, leveret.FailedPrecondition},
 		"undeclared":          {other.Send(b.ctx, client, thing{}), leveret.ErrUndeclared, leveret.FailedPrecondition},
 		"a bad name":          {bad.Send(b.ctx, client, thing{}), nil, leveret.Unknown},
 		"invalid":             {do.Send(b.ctx, client, thing{N: -1}), nil, leveret.InvalidArgument},

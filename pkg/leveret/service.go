@@ -16,6 +16,7 @@ type Service struct {
 	name     string
 	uses     []use
 	declared map[string]bool // what it can declare only once, in words
+	named    map[string]Contract
 	errs     []error
 }
 
@@ -60,7 +61,7 @@ type ServiceOption func(*Service)
 // NewService declares a service. The name is one segment: lower-case letters, digits and hyphens. NewService never
 // fails: mistakes are reported by [NewCatalog], [NewClient] and [NewWorker].
 func NewService(name string, options ...ServiceOption) *Service {
-	s := &Service{name: name, declared: make(map[string]bool)}
+	s := &Service{name: name, declared: make(map[string]bool), named: make(map[string]Contract)}
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
@@ -120,14 +121,34 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s, which is %s, not %s", this, article(spec.Kind.String()), article(u.role.kind().String()))
 	case u.name != "" && (!serviceName.MatchString(u.name) || len(u.name) > maxSegment):
 		return fmt.Errorf("%s: a subscription's name must be lower-case letters, digits and hyphens, %d at most", this, maxSegment)
+	case s.twin(u.contract) != nil:
+		return fmt.Errorf("%s: there are two contracts named %q, and the service uses both", this, spec.Name)
 	case s.declared[this]:
 		return fmt.Errorf("%s twice", this)
 	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	}
-	s.declared[this] = true
+	s.declared[this], s.named[spec.Name] = true, u.contract
 	s.uses = append(s.uses, u)
 	return nil
+}
+
+// twin returns an error if the service declared another contract of the same name.
+func (s *Service) twin(c Contract) error {
+	if isNil(c) {
+		return nil
+	}
+	name := c.Spec().Name
+	if other := s.named[name]; other == nil || other == c {
+		return nil
+	}
+	return withCode("%w: there are two contracts named %q: use the one that the service %q declares", ErrUndeclared, name, s.name)
+}
+
+// Undeclared returns the error of using a contract in a role that the service did not declare: an [ErrUndeclared], for
+// transports.
+func (s *Service) Undeclared(c Contract, role Role) error {
+	return cmp.Or(s.twin(c), withCode("%w: the service %q does not say that it %s %s", ErrUndeclared, s.name, role, nameOf(c)))
 }
 
 // Name returns the service's name.

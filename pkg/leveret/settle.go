@@ -30,14 +30,14 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
 	switch {
 	case paused:
-		log.WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue", "error", o.Err, "code", CodeOf(o.Err))
+		log.WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue", "error", wire.Cut(o.Err.Error(), wire.MaxMessage), "code", CodeOf(o.Err))
 		return rabbit.Requeue, fmt.Errorf("the worker is paused: %w", reason)
 	case o.Err == nil && request:
 		return rabbit.Ack, e.answer(ctx, d, m, nil)
 	case o.Err == nil, o.Verdict == VerdictExpired:
 		return rabbit.Ack, lost(d)
 	case o.Verdict == VerdictRequeue:
-		return rabbit.Requeue, nil
+		return rabbit.Requeue, lost(d)
 	}
 	failed := wire.Cut(o.Err.Error(), wire.MaxMessage)
 	switch o.Verdict {

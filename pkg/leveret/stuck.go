@@ -38,7 +38,8 @@ func (w *Worker) watch(ctx context.Context) {
 }
 
 // stuck settles the message of a handler that does not return, by the retry policy as if the handler had failed: the
-// next worker would only get stuck as well if it came at once. Then it ends the worker.
+// next worker would only get stuck as well if it came at once. One that was lost to this worker has come again already.
+// Then it ends the worker.
 func (a *attempt) stuck() {
 	if a.taken.Swap(true) {
 		return
@@ -51,7 +52,7 @@ func (a *attempt) stuck() {
 	w.stuck.Store(&err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), settleTimeout)
 	defer cancel()
-	o := judge(ctx, a.message, fmt.Errorf("%w: %w", errHandlerTimeout, Errorf(DeadlineExceeded, "the handler is stuck")))
+	o := judge(a.ctx, a.message, fmt.Errorf("%w: %w", errHandlerTimeout, Errorf(DeadlineExceeded, "the handler is stuck")))
 	a.delivery.Abandon(a.conclude(ctx, a.delivery, a.message, o))
 	w.stop()
 }

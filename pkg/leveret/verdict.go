@@ -22,7 +22,8 @@ const (
 	VerdictDeadLetter
 	// VerdictDiscard: dropped, by [Discard]. The caller of a request gets the error.
 	VerdictDiscard
-	// VerdictRequeue: back to the queue, because the worker stops.
+	// VerdictRequeue: back to the queue, because the worker stops, or is back there already, because the channel that it
+	// came on was lost or its consumer cancelled.
 	VerdictRequeue
 	// VerdictExpired: a request whose caller had given up, or called it off, before it was handled; dropped.
 	VerdictExpired
@@ -65,6 +66,8 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case err == nil:
 	case errors.Is(err, errDiscarded):
 		o.Verdict = VerdictDiscard
+	case errors.Is(context.Cause(ctx), rabbit.ErrNotConnected): // it comes again
+		o.Verdict = VerdictRequeue
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
 		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || code == Canceled):
 		o.Verdict = VerdictRequeue

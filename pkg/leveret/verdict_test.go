@@ -83,13 +83,16 @@ func TestRetryOn(t *testing.T) {
 	}
 }
 
-// TestDraining: what ends because the worker stops goes back; what failed for another reason does not.
+// TestDraining: what ends because the worker stops goes back; what failed for another reason does not. What was lost to
+// the worker comes again whatever its handler returned.
 func TestDraining(t *testing.T) {
 	t.Parallel()
 	draining, stop := context.WithCancelCause(t.Context())
 	stop(rabbit.ErrDraining)
 	gone, leave := context.WithCancelCause(t.Context())
 	leave(errCallerGone)
+	lost, lose := context.WithCancelCause(t.Context())
+	lose(fmt.Errorf("the channel was lost: %w", ErrNotConnected))
 	for _, test := range []struct {
 		ctx  context.Context
 		err  error
@@ -105,6 +108,10 @@ func TestDraining(t *testing.T) {
 		{draining, errors.New("x"), VerdictRetry},
 		{draining, Discard(context.Canceled), VerdictDiscard},
 		{gone, context.Canceled, VerdictRetry},
+		{lost, nil, VerdictAck},
+		{lost, context.Canceled, VerdictRequeue},
+		{lost, Errorf(InvalidArgument, "x"), VerdictRequeue},
+		{lost, Discard(context.Canceled), VerdictDiscard},
 		{t.Context(), context.Canceled, VerdictRetry},
 	} {
 		o := judge(test.ctx, &Message{Contract: NewCommand[int]("a.do"), Received: Received{Attempt: 1}}, test.err)

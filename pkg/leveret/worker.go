@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // WorkerConfig says how a worker serves. The zero value of a field is its default.
@@ -71,7 +74,9 @@ type Worker struct {
 	running atomic.Bool
 	silent  atomic.Int64 // how many endpoints have not been consumed yet
 
-	gate  rabbit.Gate           // of its consumers; closed while it is paused
+	gate           rabbit.Gate   // of its consumers; closed while it is paused
+	redeclareEvery time.Duration // how often the workers of a service declare again what it needs, on average
+
 	stop  func()                // ends Run
 	stuck atomic.Pointer[error] // the error of the last handler that got stuck; nil if none did
 
@@ -99,6 +104,10 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	if err != nil {
 		return nil, err
 	}
+	if limit, timeout := conn.config.ConsumerTimeout, handlers.config.HandlerTimeout; timeout > limit-config.StuckAfter {
+		return nil, Errorf(InvalidArgument, "HandlerTimeout (worker.handler_timeout) is %v and StuckAfter (worker.stuck_after) %v: together no more than "+
+			"ConsumerTimeout (broker.consumer_timeout), which is %v; the broker takes a message back after that", timeout, config.StuckAfter, limit)
+	}
 	if len(service.serves()) == 0 {
 		return nil, withCode("%w: the service %q serves nothing", ErrUndeclared, service.name)
 	}
@@ -107,7 +116,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 		working:   make(map[string]*endpoint),
 		calls:     calls{running: make(map[string][]*call), gone: make(map[string]time.Time)},
 		suspected: make(chan struct{}, 1), work: newTurns(), requests: newTurns(), survived: map[string]bool{},
-		quarantineQueue: conn.names.Quarantine(service.name),
+		quarantineQueue: conn.names.Quarantine(service.name), redeclareEvery: 10 * time.Second,
 	}
 	for _, h := range handlers.seal() {
 		e := newEndpoint(w, h)
@@ -154,7 +163,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	_ = w.publisher.Close(closing)
-	return err
+	return byCode(err)
 }
 
 // consume runs one consumer per queue until ctx ends, and returns when all have drained. A consumer that ends early
@@ -166,8 +175,16 @@ func (w *Worker) consume(ctx context.Context) error {
 	defer beside.Wait()
 	defer handled()
 	beside.Go(func() { w.watch(handling) })
-	if c := w.control(); c != nil {
+	var needed topology.Topology
+	if c, t := w.control(); c != nil {
+		needed.Add(t)
 		beside.Go(func() { _ = c.Run(handling) })
+	}
+	for _, e := range w.endpoints {
+		needed.Add(e.topology)
+	}
+	if !w.conn.config.NoDeclare {
+		beside.Go(func() { w.redeclare(handling, needed) })
 	}
 	if len(w.working) > 0 && !w.config.NoQuarantine {
 		consumers.Go(func() { w.quarantine(ctx) })
@@ -181,6 +198,26 @@ func (w *Worker) consume(ctx context.Context) error {
 	}
 	consumers.Wait()
 	return errors.Join(errs...)
+}
+
+// redeclare declares what is needed again and again, until ctx ends. A deleted exchange, for instance, is noticed by
+// nobody who only consumes; and a publisher that declares it cannot know what was bound to it. Workers share the effort
+// while nothing is missing: to RabbitMQ 4.3, a binding that exists is as costly as a new one.
+func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
+	for workers := 1; ; {
+		contexts.Sleep(ctx, time.Duration(workers)*(w.redeclareEvery/2+rand.N(w.redeclareEvery)))
+		if ctx.Err() != nil {
+			return
+		}
+		if err := w.conn.declarer.Refresh(ctx, needed); err != nil && ctx.Err() == nil {
+			w.log.WarnContext(ctx, "cannot declare", "error", err)
+		}
+		workers = 1
+		if w.conn.declarer.Missing(needed) == nil {
+			state, _ := w.conn.consume.Inspect(ctx, w.endpoints[0].queue)
+			workers = max(state.Consumers, 1)
+		}
+	}
 }
 
 // consuming is called once for each endpoint, when it is consumed for the first time.
@@ -214,11 +251,12 @@ func (w *Worker) Pause(reason error) { w.gate.Close(reason) }
 // Resume ends a pause. It does nothing if there is none.
 func (w *Worker) Resume() { w.gate.Open() }
 
-// Ready returns nil while the worker does its work: connected, every queue consumed, no handler stuck, not paused. Else
-// it says what is wrong.
+// Ready returns nil while the worker does its work: connected, every queue consumed and bound, no handler stuck, not
+// paused. Else it says what is wrong: a queue that does not exist is [NotFound], for instance, and a refusal
+// [PermissionDenied].
 func (w *Worker) Ready() error {
 	if !w.running.Load() {
-		return errors.New("the worker does not run yet")
+		return notReady(errors.New("the worker does not run yet"))
 	}
 	errs := []error{w.conn.Ready(), w.handlers.lateErr()}
 	if reason := w.gate.Err(); reason != nil {
@@ -231,7 +269,7 @@ func (w *Worker) Ready() error {
 	if err := w.stuck.Load(); err != nil {
 		errs = append(errs, *err)
 	}
-	return errors.Join(errs...)
+	return notReady(errs...)
 }
 
 // Service returns the service that the worker serves.

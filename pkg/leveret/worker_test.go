@@ -51,12 +51,14 @@ func TestHandlersErr(t *testing.T) {
 	service = leveret.NewService("a", leveret.Handles(do), leveret.Answers(ask), leveret.SubscribesTo(happened))
 	h = leveret.NewHandlers(service, leveret.HandlersConfig{HandlerTimeout: -1})
 	leveret.NewCommand[thing]("a.do").Handle(h, handler)
+	leveret.NewCommand[thing]("a.other").Handle(h, handler)
 	do.Handle(h, nil)
 	ask.Answer(h, nil)
 	happened.Subscribe(h, nil)
 	for _, wrong := range []string{
 		"HandlerTimeout is -1ns; it must be positive",
-		`the service "a" has a handler for the command "a.do", but does not say that it serves it`,
+		`there are two contracts named "a.do": use the one that the service "a" declares`,
+		`the service "a" has a handler for the command "a.other", but does not say that it serves it`,
 		`the handler for the command "a.do" is nil`, `the handler for the request "a.ask" is nil`, `the handler for the event "a.happened" is nil`,
 		`the service "a" answers a.ask, but has no handler for it`,
 	} {
@@ -115,9 +117,15 @@ func TestNewWorkerRefuses(t *testing.T) {
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
 	}
 
+	_, err = leveret.NewWorker(b.connect(leveret.ConnConfig{ConsumerTimeout: 5 * time.Minute}), handlers(), leveret.WorkerConfig{})
+	require.ErrorIs(t, err, leveret.InvalidArgument)
+	require.ErrorContains(t, err, "HandlerTimeout (worker.handler_timeout) is 5m0s and StuckAfter (worker.stuck_after) 30s")
+	require.ErrorContains(t, err, "ConsumerTimeout (broker.consumer_timeout), which is 5m0s")
+
 	w, err := leveret.NewWorker(conn, handlers(), leveret.WorkerConfig{})
 	require.NoError(t, err)
 	require.EqualError(t, w.Ready(), "the worker does not run yet")
+	require.ErrorIs(t, w.Ready(), leveret.Unavailable)
 }
 
 // TestLateHandlers: once a worker has taken the handlers, one more is a mistake that cannot be missed.
@@ -160,9 +168,17 @@ func TestConnConfig(t *testing.T) {
 		{Instance: strings.Repeat("i", 101)},
 		{Version: strings.Repeat("v", 64)},
 		{Name: strings.Repeat("n", 128)},
+		{URLs: []string{"http://u:hush@h/v"}},
+		{Heartbeat: time.Millisecond},
 	} {
 		_, err := leveret.Connect(t.Context(), config)
 		require.ErrorIs(t, err, leveret.InvalidArgument, "%+v", config)
+		require.Equal(t, leveret.InvalidArgument, leveret.CodeOf(err))
+		require.NotErrorIs(t, err, rabbit.ErrInvalid, "that is for messages")
+		require.NotContains(t, err.Error(), "hush")
+		if config.URLs != nil {
+			require.EqualError(t, err, `the configuration is wrong: URLs[0] (…@h/v): the scheme is "http"; expected amqp or amqps`)
+		}
 	}
 	b := setup(t)
 	conn := b.connect(leveret.ConnConfig{Namespace: strings.Repeat("n", 63)})

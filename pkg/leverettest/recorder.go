@@ -95,12 +95,12 @@ func declared(s *leveret.Service, m *leveret.Message) error {
 	if err := m.CheckHeaders(); err != nil {
 		return err
 	}
-	c, spec := m.Contract, m.Contract.Spec()
-	role := spec.Kind.SenderRole()
+	c := m.Contract
+	role := c.Spec().Kind.SenderRole()
 	if s == nil || slices.Contains(s.Contracts(role), c) {
 		return nil
 	}
-	return coded{fmt.Errorf("%w: the service %q does not say that it %s the %s %q", leveret.ErrUndeclared, s.Name(), role, spec.Kind, spec.Name)}
+	return s.Undeclared(c, role)
 }
 
 // coded lets errors.Is find an error by its code, as in those of a client.

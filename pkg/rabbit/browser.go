@@ -148,9 +148,11 @@ func (b *Browser) Unsure() int { return b.fresh + len(b.acked) }
 func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Context, *Incoming) Settlement) (Settlement, error) {
 	settled := make(chan Settlement, 2)
 	in := &Incoming{
-		Delivery: d, At: time.Now(), channel: b.channel, abandon: func(*Incoming) {},
+		Delivery: d, At: time.Now(), channel: b.channel, life: b.channel.life, abandon: func(*Incoming) {},
 		settle: func(_ uint64, s Settlement) { settled <- s },
 	}
+	ctx, stop := in.Context(ctx)
+	defer stop()
 	go func() {
 		if s := handle(ctx, in); s != 0 {
 			settled <- s

@@ -69,21 +69,33 @@ func (c Config) addresses() ([]address, error) {
 	for i, raw := range c.URLs {
 		a, err := parseAddress(raw)
 		if err != nil {
-			return nil, fmt.Errorf("%w: URLs[%d]: %w", ErrInvalid, i, err)
+			return nil, fmt.Errorf("%w: URLs[%d]%s: %w", ErrConfig, i, recognizable(raw), err)
 		}
 		all = append(all, a)
 	}
 	if c.Heartbeat < time.Second {
-		return nil, fmt.Errorf("%w: Heartbeat is %v; it must be 1 s or more", ErrInvalid, c.Heartbeat)
+		return nil, fmt.Errorf("%w: Heartbeat is %v; it must be 1 s or more", ErrConfig, c.Heartbeat)
 	}
 	if c.DialTimeout < 0 || c.Backoff.limit < 0 {
-		return nil, fmt.Errorf("%w: DialTimeout and the backoff must not be negative", ErrInvalid)
+		return nil, fmt.Errorf("%w: DialTimeout and the backoff must not be negative", ErrConfig)
 	}
 	return all, nil
 }
 
 // expected is what a URL should look like.
 const expected = "expected amqp://user:password@host:port/vhost, with special characters in the password percent-encoded"
+
+// recognizable returns what can be shown of a URL that may be wrong in any way: what stands behind the password.
+func recognizable(raw string) string {
+	raw, _, _ = strings.Cut(raw, "?")
+	if i := strings.LastIndexByte(raw, '@'); i >= 0 {
+		return fmt.Sprintf(" (…%.100s)", raw[i:])
+	}
+	if u, err := url.Parse(raw); err == nil && u.Host != "" {
+		return fmt.Sprintf(" (%.100s)", u.Redacted())
+	}
+	return ""
+}
 
 // parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
 func parseAddress(raw string) (address, error) {

@@ -54,10 +54,18 @@ func TestAddressesThatAreNone(t *testing.T) {
 		"amqps://u:hush@h?cacertfile=/x":    "certificates",
 	} {
 		_, err := Config{URLs: []string{"amqp://localhost", raw}}.withDefaults().addresses()
-		require.ErrorIs(t, err, ErrInvalid, raw)
+		require.ErrorIs(t, err, ErrConfig, raw)
+		require.NotErrorIs(t, err, ErrInvalid, raw)
 		require.ErrorContains(t, err, "URLs[1]", raw)
 		require.ErrorContains(t, err, says, raw)
 		require.NotContains(t, err.Error(), "hush", raw)
+	}
+	for raw, shown := range map[string]string{
+		"amqp://u:hush@h:0/v": "URLs[0] (…@h:0/v): there is no such port", "http://h/v": "URLs[0] (http://h/v): the scheme",
+		"amqp://u:hu/sh@h/v": "URLs[0] (…@h/v): not a URL", "amqp://u:hush": "URLs[0]: not a URL",
+	} {
+		_, err := Config{URLs: []string{raw}}.withDefaults().addresses()
+		require.ErrorContains(t, err, shown)
 	}
 	_, err := Config{Heartbeat: time.Millisecond}.withDefaults().addresses()
 	require.ErrorContains(t, err, "Heartbeat")
@@ -91,6 +99,7 @@ func FuzzNoPasswordIsShown(f *testing.F) {
 			a, err := parseAddress(raw)
 			shown := a.shown + a.host
 			if err != nil {
+				_, err = Config{URLs: []string{raw}}.withDefaults().addresses()
 				shown += err.Error()
 			}
 			if strings.Contains(strings.ToUpper(shown), mark) {

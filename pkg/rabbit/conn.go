@@ -89,11 +89,20 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
-// apart dials another connection like c, for what may cost the connection that it is done on. The caller closes it.
-func (c *Conn) apart(ctx context.Context) (*Conn, error) {
+// apart dials another connection like c, for what may cost the connection that it is done on. The function that it
+// returns closes it; it must be called.
+func (c *Conn) apart(ctx context.Context) (*Conn, func(), error) {
 	config := c.config
 	config.Name, config.NoWait, config.Logger = config.Name+" apart", false, config.Logger.With("apart", true)
-	return Dial(ctx, config)
+	other, err := Dial(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return other, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+		defer cancel()
+		_ = other.Close(ctx)
+	}, nil
 }
 
 // State returns how the connection is.

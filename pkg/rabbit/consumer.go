@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
 )
 
@@ -38,9 +36,9 @@ type ConsumerConfig struct {
 	Setup func(ctx context.Context, missing bool) error
 	// OnReady is called each time the consumer is registered at the broker. It must not block. Optional.
 	OnReady func()
-	// Handle is called with each delivery, by several goroutines at once. Its context ends when the consumer was stopped
-	// and the drain time is over, with the cause ErrDraining. The delivery is settled as it returns; 0 leaves that to
-	// [Incoming.Abandon].
+	// Handle is called with each delivery, by several goroutines at once. Its context ends when the delivery is lost (see
+	// [Incoming.Lost]), with a cause that is an ErrNotConnected; and when the consumer was stopped and the drain time is
+	// over, with the cause ErrDraining. The delivery is settled as it returns; 0 leaves that to [Incoming.Abandon].
 	Handle func(ctx context.Context, d *Incoming) Settlement
 	// Gate stops the consumer while it is closed. Several consumers may share one. Optional.
 	Gate *Gate
@@ -57,6 +55,7 @@ type Consumer struct {
 	serial atomic.Uint64
 	ran    atomic.Bool
 	status atomic.Pointer[error] // of nil: consuming
+	apart  bool                  // consume on a connection of its own next time; only Run knows
 
 	closers sync.WaitGroup // one for each subscription that has ended and still has deliveries: what Run waits for
 
@@ -279,9 +278,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
-		_ = c.conn.config.Backoff.wait(ctx, failures, nil)
-		e, _ := errors.AsType[*amqp.Error](err)
-		missing = errors.Is(err, errCancelled) || e != nil && e.Code == amqp.NotFound
+		backoff := c.conn.config.Backoff
+		if c.apart {
+			backoff = costlyBackoff
+		}
+		_ = backoff.wait(ctx, failures, nil)
+		missing = errors.Is(err, errCancelled) || errors.Is(err, ErrNotFound)
 		if errors.Is(err, errCancelled) {
 			// A queue that is declared and consumed again while the broker is still deleting it is lost to both: the broker
 			// confirms it all, and forgets the consumer silently (seen on 3.10).
@@ -292,6 +294,9 @@ func (c *Consumer) Run(ctx context.Context) error {
 	c.drain(stopWork)
 	return closed
 }
+
+// costlyBackoff spaces attempts that cost a connection each.
+var costlyBackoff = &Backoff{first: time.Second, limit: 30 * time.Second}
 
 // deletionTime is how long the broker is given to delete a queue.
 const deletionTime = time.Second
@@ -309,19 +314,32 @@ func (c *Consumer) drain(stopWork context.CancelCauseFunc) {
 
 // serve consumes over one channel, and returns when that has ended, or ctx has. Handlers may still run then: they have
 // the channel until they are done.
+//
+// A broker that cannot reach a quorum queue's Raft server closes the connection on which it is consumed (541), and with
+// it the channels of all other queues. So after an attempt that has cost its connection, the next is made on another.
 func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bool, err error) {
 	if c.config.Setup != nil {
 		if err := c.config.Setup(ctx, missing); err != nil {
 			return false, err
 		}
 	}
-	ch, err := c.conn.Channel(ctx)
+	conn, end := c.conn, func() {}
+	if c.apart {
+		if conn, end, err = c.conn.apart(ctx); err != nil {
+			return false, err
+		}
+	}
+	ch, err := conn.Channel(ctx)
 	if err != nil {
+		end()
 		return false, err
 	}
 	s := newSubscription(work, c, ch)
-	defer s.retire()
-	if err := s.register(ctx); err != nil {
+	defer s.retire(end)
+	err = s.register(ctx)
+	if c.apart = costly(err); c.apart {
+		return false, err
+	} else if err != nil {
 		return false, s.ofConnection(err)
 	}
 	c.note(nil)

@@ -2,9 +2,9 @@ package rabbit_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,10 +189,7 @@ func TestConsumerComesBackToAQueueThatWasDeleted(t *testing.T) {
 
 	manage(t, leverettest.Node(t), http.MethodDelete, nil, "queues", leverettest.VHost(t, address), "q")
 	require.Eventually(t, func() bool { return c.Ready() != nil }, 30*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool {
-		err := c.Ready()
-		return err != nil && strings.Contains(err.Error(), "NOT_FOUND")
-	}, 10*time.Second, time.Millisecond, "the reason is reported")
+	require.Eventually(t, func() bool { return errors.Is(c.Ready(), rabbit.ErrNotFound) }, 30*time.Second, time.Millisecond, "the reason is reported")
 	declare(t, conn, queue("q", "quorum"))
 	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
 	fill(t, conn, "q", 1)

@@ -38,7 +38,7 @@ type item struct {
 	declare   func(*Channel) error
 	invalid   error // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
 
-	outcome atomic.Pointer[outcome] // of the last attempt; nil before the first, and after it was forgotten
+	outcome atomic.Pointer[outcome] // of the last attempt; nil before the first
 
 	// What the caller that declares knows besides.
 	mismatched bool // it was logged and counted
@@ -46,17 +46,18 @@ type item struct {
 	broken     int  // connections that broke because of it, in a row
 }
 
-// outcome is how an attempt to declare an item has ended. With a nil err the item may be used: it was declared or, if
-// until is set, exists with other arguments or may not be declared by this user.
+// outcome is how an attempt to declare an item has ended: with a nil err it was declared.
 type outcome struct {
 	err     error
+	used    bool // all the same: it exists with other arguments, or may not be declared by this user
+	stale   bool // forgotten
 	session *session
 	until   time.Time // no other attempt is made before; zero if it was declared
 }
 
 const (
-	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for one that
-	// broke the connection.
+	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for a binding
+	// that was refused, and for an item that broke the connection.
 	maxRefusal, maxBreak = 5 * time.Second, time.Minute
 	// maxBroken is how many connections in a row the declaration of an item may break before it has failed. A queue that
 	// is just being deleted breaks them, too.
@@ -103,6 +104,18 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 	return errors.Join(errs...)
 }
 
+// Missing returns what of t could not be declared at the last attempt, and why; nil if nothing. Bindings that this user
+// may not make are among it: without them messages may not arrive.
+func (d *Declarer) Missing(t topology.Topology) error {
+	var errs []error
+	for _, i := range d.itemsOf(t) {
+		if o := i.outcome.Load(); o != nil && o.err != nil && (!o.used || i.binds()) {
+			errs = append(errs, fmt.Errorf("declare the %s: %w", i.what, o.err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Forget makes the next Declare of what is in t declare it again: for callers that found some of it missing. What the
 // broker refused a moment ago is not tried again so soon.
 func (d *Declarer) Forget(t topology.Topology) {
@@ -110,6 +123,19 @@ func (d *Declarer) Forget(t topology.Topology) {
 		i.forget()
 	}
 }
+
+// Refresh declares what is in t again, in case the broker has lost some of it, and is otherwise like Declare. Exchanges
+// and queues that are used as they are stay so while what is bound to them can be bound.
+func (d *Declarer) Refresh(ctx context.Context, t topology.Topology) error {
+	for _, i := range d.itemsOf(t) {
+		if o := i.outcome.Load(); o != nil && (!o.used || i.binds()) {
+			i.forget()
+		}
+	}
+	return d.Declare(ctx, t)
+}
+
+func (i *item) binds() bool { return len(i.needs) > 0 }
 
 // itemsOf returns what is in t, in the order to declare it in.
 func (d *Declarer) itemsOf(t topology.Topology) []*item {
@@ -178,7 +204,18 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		}
 		d.channel = ch
 	}
-	ch := d.channel // a call that is left behind still has it
+	ch := d.channel                   // a call that is left behind still has it
+	if i.broken > 0 && !i.exclusive { // a connection of its own: others need this one
+		_ = d.conn.config.Backoff.wait(ctx, i.broken, nil)
+		conn, end, err := d.conn.apart(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		if ch, err = conn.Channel(ctx); err != nil {
+			return err
+		}
+	}
 	err := doOn(ctx, ch, func() error { return i.declare(ch) })
 	if err != nil && ctx.Err() != nil {
 		ch.close(ctx)
@@ -191,14 +228,14 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		i.failures, i.broken = 0, 0
 		i.outcome.Store(&outcome{session: ch.session})
 	case ch.alive(), ok && e.Code == amqp.ResourceLocked:
-		i.refused(ch, err, maxRefusal)
+		i.refused(ch, outcome{err: err}, maxRefusal)
 	case !ok, !e.Server, e.Code == amqp.ConnectionForced: // the connection was lost: again, on the next
 	case !e.Recover: // the broker closed the connection
 		if i.broken++; i.broken >= maxBroken {
-			i.refused(ch, fmt.Errorf("%w: %w", errBroken, err), maxBreak)
+			i.refused(ch, outcome{err: fmt.Errorf("%w: %w", errBroken, err)}, maxBreak)
 		}
 	case e.Code == amqp.NotFound: // what a binding needs is gone
-		i.refused(ch, err, maxRefusal)
+		i.refused(ch, outcome{err: because(ErrNotFound, err)}, maxRefusal)
 		d.forget(i.needs)
 	default:
 		if !i.mismatched {
@@ -206,36 +243,46 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 			d.mismatches.Add(1)
 			d.conn.config.Logger.Warn("cannot declare; using what exists", "what", i.what, "reason", e.Reason)
 		}
-		i.refused(ch, nil, maxRefusal)
+		most := maxRefusal
+		if i.binds() { // each attempt costs a channel, and a line in the broker's log
+			most = maxBreak
+		}
+		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, e.Reason), used: true}, most)
 	}
 	return nil
 }
 
 // refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each
-// refusal in a row, up to most. Without an error the item is used all the same.
-func (i *item) refused(ch *Channel, err error, most time.Duration) {
+// refusal in a row, up to most.
+func (i *item) refused(ch *Channel, o outcome, most time.Duration) {
 	pause := min(most/64<<min(i.failures, 10), most)
 	i.failures++
-	i.outcome.Store(&outcome{err: err, session: ch.session, until: time.Now().Add(pause)})
+	o.session, o.until = ch.session, time.Now().Add(pause)
+	i.outcome.Store(&o)
 }
 
 // known reports whether an item needs no attempt now, and if so what Declare returns for it. That is nil for a
 // mismatch, too, which is used all the same.
 func (i *item) known() (known bool, err error) {
 	o := i.outcome.Load()
-	if o == nil {
+	if o == nil || o.stale {
 		return i.invalid != nil, i.invalid
 	}
-	if o.err == nil && (!i.exclusive || o.session.alive()) {
+	if err = o.err; o.used {
+		err = nil
+	}
+	if err == nil && (!i.exclusive || o.session.alive()) {
 		return true, nil
 	}
-	return time.Now().Before(o.until), o.err
+	return time.Now().Before(o.until), err
 }
 
 // forget makes the next Declare declare an item again.
 func (i *item) forget() {
 	if o := i.outcome.Load(); o != nil && !time.Now().Before(o.until) {
-		i.outcome.CompareAndSwap(o, nil)
+		forgotten := *o
+		forgotten.stale = true
+		i.outcome.CompareAndSwap(o, &forgotten)
 	}
 }
 

@@ -46,6 +46,9 @@ var ErrException = errors.New("the broker closed the channel or the connection")
 // exist wraps it, too.
 var ErrNotFound = errors.New("it does not exist")
 
+// ErrConfig is the error of a configuration that cannot be used.
+var ErrConfig = errors.New("the configuration is wrong")
+
 // because joins what happened with the reason, both visible to errors.Is.
 func because(what, why error) error {
 	return fmt.Errorf("%w: %w", what, why)
@@ -98,6 +101,12 @@ func blamed(reason *amqp.Error) error {
 	default:
 		return fmt.Errorf("%w: the broker answered with %d %s", ErrInvalid, reason.Code, reason.Reason)
 	}
+}
+
+// costly reports whether the broker closed the connection because of what was tried on it, or beside it.
+func costly(err error) bool {
+	e, ok := errors.AsType[*amqp.Error](err)
+	return ok && e.Server && !e.Recover && e.Code != amqp.ConnectionForced
 }
 
 func quoted(s string) string { return "'" + s + "'" }

@@ -26,6 +26,7 @@ type Incoming struct {
 
 	from     *subscription // nil where a Browser took it
 	channel  *Channel
+	life     context.Context          //nolint:containedctx // ends when the delivery is lost, with an ErrNotConnected
 	settle   func(uint64, Settlement) // by delivery tag
 	settled  atomic.Bool
 	abandon  func(*Incoming) // nothing waits any more for the goroutine that handles it
@@ -49,14 +50,15 @@ func (d *Incoming) Returns() (n int, exact bool) {
 	return n, exact
 }
 
-// Context returns a context that ends with ctx, and with the channel that the delivery came on: from then on it cannot
-// be settled, and comes again. The function that it returns must be called.
+// Context returns a context that ends with ctx, and when the delivery is lost. The function that it returns must be
+// called.
 func (d *Incoming) Context(ctx context.Context) (context.Context, func()) {
-	return either(ctx, d.channel.life)
+	return either(ctx, d.life)
 }
 
-// Lost reports whether the delivery's channel has ended. If so, the delivery comes again, whatever its handler returns.
-func (d *Incoming) Lost() bool { return d.channel.life.Err() != nil }
+// Lost reports whether the delivery's channel has ended, or the broker has taken the delivery back, since it was not
+// settled within the consumer timeout. If so, it comes again, whatever its handler returns.
+func (d *Incoming) Lost() bool { return d.life.Err() != nil }
 
 // Abandon settles a delivery whose handler does not return. From then on nothing waits for that goroutine, which may
 // run forever. Any goroutine may call it, once, if Handle returns 0 from then on.

@@ -45,7 +45,7 @@ func TestAReplyWithinTheGraceIsSent(t *testing.T) {
 	requireReady(t, conn, "q", 0)
 }
 
-// The context ends with the channel whenever that ends: here when the consumer has been stopped already.
+// A handler's context ends with the channel whenever that ends: here when the consumer has been stopped already.
 func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	t.Parallel()
 	network, conn, beside := watched(t)
@@ -55,11 +55,9 @@ func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue: "q", DrainTimeout: time.Minute,
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-			living, done := d.Context(ctx)
-			defer done()
 			once.Do(func() { close(begun) })
-			<-living.Done()
-			drained <- ctx.Err()
+			<-ctx.Done()
+			drained <- context.Cause(ctx)
 
 			late, done := d.Context(ctx)
 			defer done()
@@ -76,7 +74,7 @@ func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	requireConsumers(t, beside, "q", 0)
 	network.cut()
 	require.NoError(t, <-stopped)
-	require.NoError(t, <-drained, "it was not the end of the drain time")
+	require.ErrorIs(t, <-drained, rabbit.ErrNotConnected, "it was not the end of the drain time")
 }
 
 // A consumer that stops may finish what is here, but not what has gone back to the queue with the connection: another

@@ -37,7 +37,8 @@ type Publisher struct {
 	slots chan struct{} // one for each publish in flight
 	trial chan struct{} // held by the one suspect that is published again
 	apart *publishing   // where it is, on a connection of its own; nil while there is none. The holder of trial may use it
-	idle  *time.Timer   // closes that connection
+	leave func()        // closes that connection
+	idle  *time.Timer   // calls leave
 	turn  time.Duration // how long one suspect may hold trial
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
@@ -231,11 +232,11 @@ func (p *Publisher) depart(ctx context.Context) error {
 	}
 	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
 	defer cancel()
-	conn, err := p.conn.apart(dialing)
+	conn, leave, err := p.conn.apart(dialing)
 	if err != nil {
-		conn = p.conn
+		conn, leave = p.conn, func() {}
 	}
-	p.apart = p.publishing(conn, 1)
+	p.apart, p.leave = p.publishing(conn, 1), leave
 	return nil
 }
 
@@ -245,9 +246,7 @@ func (p *Publisher) part(ctx context.Context) {
 		return
 	}
 	p.apart.end(ctx)
-	if conn := p.apart.conn; conn != p.conn {
-		_ = conn.Close(ctx) // there is nothing in flight on it
-	}
+	p.leave()
 	p.apart = nil
 }
 

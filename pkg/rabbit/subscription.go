@@ -16,7 +16,10 @@ import (
 type subscription struct {
 	consumer  *Consumer
 	channel   *Channel
-	work      context.Context //nolint:containedctx // the life of the handlers, which is the run's
+	life      context.Context //nolint:containedctx // ends when the deliveries are lost, with an ErrNotConnected
+	lose      context.CancelCauseFunc
+	work      context.Context //nolint:containedctx // of the handlers: ends with life, and with the run
+	stopWork  func()
 	acks      *acks.Batch
 	tag       string
 	cancelled chan string // by the broker
@@ -27,12 +30,15 @@ type subscription struct {
 }
 
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
-	return &subscription{
-		consumer: c, channel: ch, work: work, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
+	s := &subscription{
+		consumer: c, channel: ch, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
 		acks:      acks.New(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		gone:      make(chan struct{}),
 	}
+	s.life, s.lose = context.WithCancelCause(ch.life)
+	s.work, s.stopWork = either(work, s.life)
+	return s
 }
 
 // register begins to consume. When ctx ends, it still waits some seconds for the broker's answer, so that the consumer
@@ -48,7 +54,7 @@ func (s *subscription) register(ctx context.Context) error {
 		return s.channel.Consume(c.config.Queue, s.tag, false, false, false, false, c.config.Args)
 	})
 	if err != nil {
-		return fmt.Errorf("consume from %s: %w", c.config.Queue, err)
+		return denied(err, c.config.Queue)
 	}
 	s.open.Go(func() { s.read(deliveries) })
 	return nil
@@ -67,7 +73,7 @@ func (s *subscription) read(deliveries <-chan Delivery) {
 			s.acks.Arrived(d.DeliveryTag)
 			s.open.Add(1)
 			s.consumer.arrived(&Incoming{
-				Delivery: d, At: time.Now(), from: s, channel: s.channel, settle: settle, abandon: abandon,
+				Delivery: d, At: time.Now(), from: s, channel: s.channel, life: s.life, settle: settle, abandon: abandon,
 			})
 		case <-s.gone:
 			return
@@ -104,6 +110,11 @@ func (s *subscription) wait(ctx context.Context) error {
 		if tag == "" { // closed with the channel
 			<-s.channel.life.Done()
 			return s.lost()
+		}
+		// Where the queue is still there, a handler took too long, and what is here is ready again. Where it is not, the
+		// messages that are being handled are the last of it.
+		if _, err := s.consumer.conn.Inspect(ctx, s.consumer.config.Queue); err == nil {
+			s.lose(because(ErrNotConnected, errCancelled))
 		}
 		s.consumer.drop(s)
 		return errCancelled
@@ -163,9 +174,9 @@ const (
 	trickleEvery = 100 * time.Millisecond
 )
 
-// retire closes the channel when everything that came over it is settled; in the background, as part of what Run waits
-// for.
-func (s *subscription) retire() {
+// retire closes the channel when everything that came over it is settled, and calls end; in the background, as part of
+// what Run waits for.
+func (s *subscription) retire(end func()) {
 	settled := make(chan struct{})
 	go func() {
 		s.open.Wait()
@@ -177,6 +188,9 @@ func (s *subscription) retire() {
 			s.consumer.config.Logger.Debug("acks were lost; the messages will be redelivered", "queue", s.consumer.config.Queue, "error", err)
 		}
 		s.channel.close(context.WithoutCancel(s.work))
+		end()
+		s.stopWork()
+		s.lose(nil)
 	})
 }
 

@@ -54,6 +54,7 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			RequestQueueType: topology.QueueType(c.Broker.RequestQueueType),
 			Heartbeat:        c.Broker.Heartbeat,
 			MaxBackoff:       c.Broker.MaxBackoff,
+			ConsumerTimeout:  c.Broker.ConsumerTimeout,
 		},
 		client: leveret.ClientConfig{
 			Middleware:  p.Client.Middleware,

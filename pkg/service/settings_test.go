@@ -41,6 +41,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"broker.connect_timeout":    {"7s", func(s *settings) { s.connectTimeout = 7 * time.Second }},
 		"broker.heartbeat":          {"7s", func(s *settings) { s.conn.Heartbeat = 7 * time.Second }},
 		"broker.max_backoff":        {"7s", func(s *settings) { s.conn.MaxBackoff = 7 * time.Second }},
+		"broker.consumer_timeout":   {"7m", func(s *settings) { s.conn.ConsumerTimeout = 7 * time.Minute }},
 		"broker.management_url":     {"http://x:1/", nil}, // services do not need it
 		"broker.tls.ca_file":        {authority, func(s *settings) { s.conn.TLS = &tls.Config{} }},
 		"broker.tls.server_name":    {"rabbit", func(s *settings) { s.conn.TLS = &tls.Config{ServerName: "rabbit"} }},

@@ -1,0 +1,117 @@
+package rabbit_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// raft does something with the Raft server of a quorum queue: "stop" or "restart".
+func raft(t *testing.T, address, queue, do string) {
+	t.Helper()
+	said, err := leverettest.Node(t).Ctl(within(t), "eval", fmt.Sprintf(
+		`{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"%s">>, queue, <<"%s">>)), ok = ra:%s_server(quorum_queues, amqqueue:get_pid(Q)).`,
+		leverettest.VHost(t, address), queue, do))
+	require.NoError(t, err, string(said))
+}
+
+// records collects what is logged.
+type records struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *records) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+// count returns how many records contain a text.
+func (r *records) count(text string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Count(r.text.String(), text)
+}
+
+func (r *records) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
+
+// A quorum queue whose Raft server is down costs the connection on which it is consumed. It costs the other queues
+// theirs once; then it is tried on connections of its own, until it can be consumed.
+func TestOneQueueInTrouble(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn := dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, conn, queue("bad", "quorum"), queue("good", "quorum"), queue("fine", "classic"))
+	fill(t, conn, "bad", 3)
+	raft(t, address, "bad", "stop")
+
+	var log records
+	books := map[string]*book{}
+	consumers := map[string]*rabbit.Consumer{}
+	for _, name := range []string{"good", "fine", "bad"} {
+		books[name] = newBook()
+		handle, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+			books[name].receive(d.MessageId)
+			return rabbit.Ack
+		})
+		consumers[name] = rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: name, Logger: log.logger(), Handle: handle})
+		running(t, consumers[name])
+	}
+	require.Eventually(t, func() bool { return log.count("queue=bad") >= 3 }, 90*time.Second, time.Millisecond)
+	require.LessOrEqual(t, conn.State().Lost, 1)
+	require.ErrorContains(t, consumers["bad"].Ready(), "the queue bad: Exception (541)")
+	for _, name := range []string{"good", "fine"} {
+		require.Eventually(t, func() bool { return consumers[name].Ready() == nil }, 30*time.Second, time.Millisecond, name)
+		fill(t, conn, name, 10)
+		require.Eventually(t, func() bool { _, n, _ := books[name].counts(); return n == 10 }, 30*time.Second, time.Millisecond, name)
+	}
+
+	raft(t, address, "bad", "restart")
+	require.Eventually(t, func() bool { _, n, _ := books["bad"].counts(); return n == 3 }, 90*time.Second, time.Millisecond)
+	require.NoError(t, consumers["bad"].Ready())
+	require.LessOrEqual(t, conn.State().Lost, 1)
+	for _, b := range books {
+		_, _, twice := b.counts()
+		require.Zero(t, twice)
+	}
+}
+
+// A queue that is registered at the moment when another one costs the connection may be tried on a connection of its own,
+// too; an exclusive one, which belongs to the shared connection, then comes back to that.
+func TestExclusiveQueueBesideOneInTrouble(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn := dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, conn, queue("bad", "quorum"))
+	raft(t, address, "bad", "stop")
+	d := rabbit.NewDeclarer(conn)
+	const own = "own"
+	exclusive := queue(own, "classic")
+	exclusive.Queues[0].Exclusive = true
+	var log records
+	got := newBook()
+	handle, _ := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+		got.receive(d.MessageId)
+		return rabbit.Ack
+	})
+	// All three begin at the same time, so that the exclusive queue's may be answered with the bad one's exception.
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: own, Logger: log.logger(), Handle: handle,
+		Setup: func(ctx context.Context, _ bool) error { return d.Declare(ctx, exclusive) }})
+	running(t, c)
+	running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "bad", Logger: log.logger(), Handle: handle}))
+	require.Eventually(t, func() bool { return log.count("queue=bad") >= 2 }, 90*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.Ready() == nil }, 30*time.Second, time.Millisecond)
+	fill(t, conn, own, 10)
+	require.Eventually(t, func() bool { _, n, _ := got.counts(); return n == 10 }, 30*time.Second, time.Millisecond)
+}
