@@ -51,6 +51,7 @@ type Conn struct {
 	config    Config
 	addresses []address
 	blocked   atomic.Bool
+	unproven  unproven
 
 	mu      sync.Mutex
 	session *session
@@ -85,6 +86,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop = stop
+	c.unproven.conn, c.unproven.life = c, life
 	go c.supervise(life, s)
 	return c, nil
 }
@@ -106,7 +108,9 @@ func (c *Conn) State() State {
 // Close closes the connection and waits until it is closed, or until ctx ends: then it is cut. What is in flight on
 // it is lost; close publishers and consumers first. Close is safe to call twice.
 func (c *Conn) Close(ctx context.Context) error {
+	c.unproven.close(ctx)
 	c.stop()
+	defer c.unproven.work.Wait() // which does not last
 	select {
 	case <-c.done:
 		return nil
