@@ -198,7 +198,7 @@ func (u *unproven) send() {
 		}
 		if err != nil {
 			u.conn.config.Logger.Warn("replies to a direct reply-to were not sent", "replies", len(w.replies)-sent+1,
-				"reply_to", fmt.Sprintf("%.100q", w.replies[0].RoutingKey), "error", err)
+				"reply_to", fmt.Sprintf("%.60q", w.replies[0].RoutingKey), "error", err)
 			leave()
 		}
 	}
