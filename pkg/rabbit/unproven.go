@@ -101,9 +101,9 @@ func (s *session) prove(common string) {
 const (
 	// maxProven bounds the nodes that a session remembers. A node is known under three names at most.
 	maxProven = 1024
-	// maxUnproven bounds the nodes and tokens to which replies wait to be sent apart, and maxUnprovenSize the bodies of the
-	// replies to each.
-	maxUnproven, maxUnprovenSize = 64, 32 << 20
+	// maxUnproven bounds the nodes and tokens to which replies wait to be sent apart, and maxUnprovenSize the replies to all
+	// of them, in bytes.
+	maxUnproven, maxUnprovenSize = 256, 64 << 20
 )
 
 // unproven sends replies that may cost the connection that they are sent on, over one that nothing else uses. That
@@ -114,6 +114,7 @@ type unproven struct {
 
 	mu      sync.Mutex
 	waiting []*unprovenReplies // in the order in which they came
+	size    int                // of what waits
 	working bool
 	closed  bool
 	work    sync.WaitGroup
@@ -137,7 +138,7 @@ func (u *unproven) add(s *session, common string, m *Publication) error {
 	switch {
 	case u.closed:
 		return fmt.Errorf("the connection is %w", ErrClosed)
-	case i < 0 && len(u.waiting) == maxUnproven, i >= 0 && u.waiting[i].size+len(m.Body) > maxUnprovenSize:
+	case i < 0 && len(u.waiting) == maxUnproven, u.size+len(m.Body) > maxUnprovenSize:
 		return errUnproven
 	case i < 0:
 		i = len(u.waiting)
@@ -145,6 +146,7 @@ func (u *unproven) add(s *session, common string, m *Publication) error {
 	}
 	u.waiting[i].replies = append(u.waiting[i].replies, m)
 	u.waiting[i].size += len(m.Body) + 1<<10
+	u.size += len(m.Body) + 1<<10
 	if !u.working {
 		u.working = true
 		u.work.Go(u.send)
@@ -186,38 +188,42 @@ func (u *unproven) send() {
 		}
 		return nil
 	}
-	for w := u.next(); w != nil; w = u.next() {
-		err := publish(w.replies[0])
+	for w, first := u.next(); w != nil; w, first = u.next() {
+		err := publish(first)
 		if err == nil {
 			w.session.prove(w.common)
 		}
-		u.done() // nothing joins it any more
+		u.take(w)
 		sent := 1
 		for ; err == nil && sent < len(w.replies); sent++ {
 			err = publish(w.replies[sent])
 		}
 		if err != nil {
 			u.conn.config.Logger.Warn("replies to a direct reply-to were not sent", "replies", len(w.replies)-sent+1,
-				"reply_to", fmt.Sprintf("%.60q", w.replies[0].RoutingKey), "error", err)
+				"reply_to", fmt.Sprintf("%.60q", first.RoutingKey), "error", err)
 			leave()
 		}
 	}
 }
 
-// next returns what has waited longest; nil, for the goroutine to end, if nothing waits.
-func (u *unproven) next() *unprovenReplies {
+// next returns the replies of which most wait for the same thing, since nobody is likely to have made that up, and the
+// first of them. It returns nil, for the goroutine to end, if nothing waits.
+func (u *unproven) next() (*unprovenReplies, *Publication) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.working = len(u.waiting) > 0; !u.working {
-		return nil
+		return nil, nil
 	}
-	return u.waiting[0]
+	w := slices.MaxFunc(u.waiting, func(a, b *unprovenReplies) int { return cmp.Compare(len(a.replies), len(b.replies)) })
+	return w, w.replies[0]
 }
 
-func (u *unproven) done() {
+// take takes replies out of those that wait, so that no others join them.
+func (u *unproven) take(w *unprovenReplies) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.waiting = u.waiting[1:]
+	u.waiting = slices.DeleteFunc(u.waiting, func(other *unprovenReplies) bool { return other == w })
+	u.size -= w.size
 }
 
 // close takes no more replies, and waits until those here are sent, while ctx lives.

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -74,6 +75,34 @@ func TestHardened(t *testing.T) {
 	} {
 		require.Equal(t, want, hardened(version), version)
 	}
+}
+
+// TestUnprovenIsBounded: what does not fit is refused, and what comes after the end as well.
+func TestUnprovenIsBounded(t *testing.T) {
+	t.Parallel()
+	u := &unproven{working: true} // nobody sends
+	s := &session{provenNodes: map[string]bool{}}
+	reply := func(size int) *Publication { return &Publication{Publishing: Publishing{Body: make([]byte, size)}} }
+	for i := range maxUnproven {
+		require.NoError(t, u.add(s, strconv.Itoa(i), reply(1)))
+	}
+	require.ErrorIs(t, u.add(s, "another", reply(1)), errUnproven)
+	for range 1000 {
+		require.NoError(t, u.add(s, "7", reply(1)), "to a node that others wait for")
+	}
+	require.ErrorIs(t, u.add(s, "7", reply(maxUnprovenSize)), errUnproven)
+	require.NoError(t, u.add(s, "7", reply(1)))
+	w, _ := u.next()
+	require.Equal(t, "7", w.common, "those of which there are most come first")
+	u.take(w)
+	w, _ = u.next()
+	require.Equal(t, "0", w.common, "then the first")
+	require.NoError(t, u.add(s, "another", reply(maxUnprovenSize-maxUnproven<<11)), "there is room again")
+	u.close(t.Context())
+	require.ErrorIs(t, u.add(s, "7", reply(1)), ErrClosed)
+
+	s.prove(tokenPrefix + "abc")
+	require.Empty(t, s.provenNodes, "a token of no known form is proven each time")
 }
 
 // BenchmarkProven is what a proven reply costs.
