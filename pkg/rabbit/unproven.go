@@ -18,7 +18,7 @@ import (
 // A request may carry any text there. Before 4.3, RabbitMQ closes the connection on which it is asked to deliver to a
 // token that it cannot read. It can read those whose node it knows, if they are well formed; whether they lead to
 // somebody does not matter then. So the first reply to each node goes over another connection. See
-// docs/decisions/0029.
+// docs/decisions/0025.
 const tokenPrefix = directReplyTo + "."
 
 // strict reads base64 of one form only.
