@@ -85,6 +85,9 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	}
 	s := d.channel.session
 	if common, ok := s.proven(m.RoutingKey); !ok {
+		if err := d.channel.fits(m); err != nil {
+			return err
+		}
 		return s.unproven.add(s, common, m)
 	}
 	w := s.wire
