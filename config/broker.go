@@ -20,6 +20,7 @@ type Broker struct {
 	Layout           string        `config:"layout"`
 	Declare          bool          `config:"declare"`
 	RequestQueueType string        `config:"request_queue_type"`
+	ReplyTo          []string      `config:"reply_to"`
 	ConnectTimeout   time.Duration `config:"connect_timeout"`
 	Heartbeat        time.Duration `config:"heartbeat"`
 	MaxBackoff       time.Duration `config:"max_backoff"`

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -31,6 +32,10 @@ func Keys() []Key {
 		{
 			Name: "broker.request_queue_type", Type: String, Default: "classic", OneOf: []string{"classic", "quorum"},
 			Usage: "the type of request queues; use quorum in a cluster, since a classic queue is lost with its node",
+		},
+		{
+			Name: "broker.reply_to", Type: Strings, Check: replyTo,
+			Usage: "queues that requests may be answered to, beside direct reply-to, amq.gen-* and reply.*; names, or their beginnings and *: replies.*",
 		},
 		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at startup before the program ends; 0s means forever"},
 		{Name: "broker.heartbeat", Type: Duration, Default: "10s", Check: atLeast(time.Second), Usage: "how often each side signals that it is alive"},
@@ -103,6 +108,15 @@ func Keys() []Key {
 
 // Off is the address of a server that is not wanted: health.address, http.address, grpc.address.
 const Off = "off"
+
+func replyTo(value any) error {
+	for _, pattern := range value.([]string) { //nolint:forcetypeassert // of a key of type Strings
+		if strings.Contains(strings.TrimSuffix(pattern, "*"), "*") {
+			return fmt.Errorf("%q must be the name of a queue, or its beginning and *", pattern)
+		}
+	}
+	return nil
+}
 
 func schemes(allowed ...string) func(any) error {
 	return func(value any) error {

@@ -435,6 +435,7 @@ func TestServersAndTheirTLS(t *testing.T) {
 		"tls.ca_file: is required for mutual TLS; or set grpc.tls to server": {"grpc.address": ":0", "tls.cert_file": "c", "tls.key_file": "k"},
 		`http.tls: "maybe" is not one of auto, off, server, mutual`:          {"http.tls": "maybe"},
 		`grpc.address: "8080" is not host:port, :port or off`:                {"grpc.address": "8080"},
+		`broker.reply_to: "a*b" must be the name of a queue`:                 {"broker.reply_to": "fine.*, a*b"},
 		"http.max_connections: 0 is not between 1 and 1000000":               {"http.max_connections": "0"},
 		`health.drain_delay: "-1s" is negative`:                              {"health.drain_delay": "-1s"},
 	} {

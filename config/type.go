@@ -157,6 +157,9 @@ func (k Key) list(raw any) (any, error) {
 		words[i] = strings.TrimSpace(words[i])
 	}
 	words = slices.DeleteFunc(words, func(s string) bool { return s == "" })
+	if len(words) == 0 {
+		words = nil // as where nothing is set
+	}
 	if k.Type == URLs {
 		for _, word := range words {
 			if err := checkURL(word); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mime"
 	"sync/atomic"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
@@ -265,7 +264,7 @@ func (c *Client) reply(m *Message, d *rabbit.Delivery) error {
 	if instance := wire.Text(d.Headers, wire.Instance); instance != "" {
 		m.AnsweredBy += "@" + instance
 	}
-	if kind, _, err := mime.ParseMediaType(d.ContentType); err == nil && kind == contentTypeProblem {
+	if isProblem(d.ContentType) {
 		return DecodeProblem(d.Body)
 	}
 	m.Reply = d.Body

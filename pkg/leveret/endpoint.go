@@ -126,6 +126,10 @@ type attempt struct {
 func (e *endpoint) attempt(ctx context.Context, d *rabbit.Incoming, leave func()) rabbit.Settlement {
 	w := e.worker
 	m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
+	if o := e.forbidden(d, m); o.Verdict != 0 {
+		leave()
+		return e.conclude(ctx, d, m, o)
+	}
 	if m.Redelivered {
 		w.conn.tel.redelivered.Add(ctx, 1, e.signals.ok)
 	}

@@ -52,6 +52,9 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 		return e.putAside(ctx, d, n.DeadLetterExchange(e.worker.Service().name), e.failure(m, o.Err).PutLetter, log)
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", failed)
+	case VerdictForbidden:
+		log.WarnContext(ctx, "request forbidden", "error", failed, "code", CodeOf(o.Err))
+		return rabbit.Ack, lost(d)
 	case VerdictRefused:
 		log.DebugContext(ctx, "request refused", "error", failed)
 	default:

@@ -31,11 +31,14 @@ const (
 	// have been done in time; [Aborted] and [ErrOutcomeUnknown] where it is not idempotent and was delivered before, so
 	// that it may have been handled.
 	VerdictRefused
+	// VerdictForbidden: a request that was neither handled nor answered: its reply_to is no address that the worker
+	// answers to (see [WorkerConfig]), or it is a reply itself.
+	VerdictForbidden
 )
 
-var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused"}
+var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden"}
 
-// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired" or "refused".
+// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused" or "forbidden".
 func (v Verdict) String() string {
 	if int(v) >= len(verdictNames) {
 		return "unknown"

@@ -38,6 +38,11 @@ type WorkerConfig struct {
 	NoQuarantine bool
 	// Stacks puts the stack of a panic into the dead letter. Stacks reveal the code: off by default.
 	Stacks bool
+	// ReplyTo are further addresses that requests may be answered to: names of queues, or their beginnings followed by *.
+	// The default is none: a request is handled only if its reply_to is empty, direct reply-to, a queue that the broker
+	// has named (amq.gen-*), or one that a [Client] collects replies in (reply.*, behind the namespace). The worker may
+	// write to every queue; with any other address a caller could make it write where the caller may not.
+	ReplyTo []string
 	// OnReady is called once, when every queue has been consumed for the first time. It must not block. Optional.
 	OnReady func()
 }
@@ -54,6 +59,11 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 		return c, Errorf(InvalidArgument, "Prefetch is %d; it must be between Concurrency, which is %d, and 65535", c.Prefetch, c.Concurrency)
 	case c.StuckAfter < 0 || c.DrainTimeout < 0:
 		return c, Errorf(InvalidArgument, "StuckAfter and DrainTimeout must be positive")
+	}
+	for _, pattern := range c.ReplyTo {
+		if pattern == "" || strings.Contains(strings.TrimSuffix(pattern, "*"), "*") {
+			return c, Errorf(InvalidArgument, "ReplyTo has %q; it must be a name, or the beginning of one and *", pattern)
+		}
 	}
 	return c, nil
 }
@@ -111,6 +121,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	if len(service.serves()) == 0 {
 		return nil, withCode("%w: the service %q serves nothing", ErrUndeclared, service.name)
 	}
+	config.ReplyTo = append([]string{"amq.rabbitmq.reply-to.*", "amq.gen-*", conn.names.ReplyPrefix() + "*"}, config.ReplyTo...)
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
 		working:   make(map[string]*endpoint),

@@ -529,7 +529,7 @@ func TestReplyForbidden(t *testing.T) {
 	b.ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) { handled.Add(1); return answer{}, nil })
 	b.start(w)
 	foreign := b.peer()
-	foreign.publish("requests", "a.ask", amqp.Publishing{ReplyTo: "a.ask", CorrelationId: "c", Body: []byte(`{}`)})
+	foreign.publish("requests", "a.ask", amqp.Publishing{ReplyTo: "amq.gen-nobody", CorrelationId: "c", Body: []byte(`{}`)})
 	b.eventually(func() bool { return handled.Load() == 2 }, "once, and once more since it came again")
 	b.eventually(func() bool { return foreign.count("a.ask") == 0 && w.Ready() == nil })
 	require.EqualValues(t, 2, handled.Load())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 )
 
 // A Phase is what a connection is doing.
@@ -51,6 +52,7 @@ type Conn struct {
 	config    Config
 	addresses []address
 	blocked   atomic.Bool
+	replies   *Publisher // publishes replies that may cost the connection, over one apart
 
 	mu      sync.Mutex
 	session *session
@@ -76,6 +78,8 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		changed: make(chan struct{}), done: make(chan struct{}),
 		state: State{Since: time.Now(), Address: addresses[0].shown},
 	}
+	c.replies = NewPublisher(c, PublisherConfig{MaxInFlight: maxUnproven})
+	c.replies.room = semaphore.NewWeighted(maxUnprovenSize)
 	var s *session
 	if !config.NoWait {
 		if s, err = c.dial(ctx, true); err != nil {
@@ -115,6 +119,7 @@ func (c *Conn) State() State {
 // Close closes the connection and waits until it is closed, or until ctx ends: then it is cut. What is in flight on
 // it is lost; close publishers and consumers first. Close is safe to call twice.
 func (c *Conn) Close(ctx context.Context) error {
+	_ = c.replies.Close(ctx) // callers wait for a time only
 	c.stop()
 	select {
 	case <-c.done:

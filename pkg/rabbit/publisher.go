@@ -10,6 +10,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/semaphore"
 )
 
 // PublisherConfig says how to publish. The zero value of a field is its default.
@@ -38,8 +39,10 @@ type Publisher struct {
 	trial chan struct{} // held by the one suspect that is published again
 	apart *publishing   // where it is, on a connection of its own; nil while there is none. The holder of trial may use it
 	leave func()        // closes that connection
-	idle  *time.Timer   // calls leave
-	turn  time.Duration // how long one suspect may hold trial
+	// Of a publisher that only publishes apart: how many bytes may wait. Else nil.
+	room *semaphore.Weighted
+	idle *time.Timer   // calls leave
+	turn time.Duration // how long one suspect may hold trial
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
 	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
@@ -219,6 +222,41 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 	return p.follow(ctx, p.apart, f)
 }
 
+// maxUnproven is how many replies may wait to be sent apart, and maxUnprovenSize how many bytes of them.
+const maxUnproven, maxUnprovenSize = 4096, 64 << 20
+
+// publishApart publishes m as a suspect from the start, and calls taken when the broker has taken it. It does not block:
+// the error is why m will not be sent. What becomes of it later is only logged.
+func (p *Publisher) publishApart(m *Publication, taken func()) error {
+	switch {
+	case p.refuses.Load():
+		return errPublisherClosed
+	case !p.room.TryAcquire(int64(len(m.Body))):
+		return fmt.Errorf("%w: too many wait already that may cost their connection", ErrBlocked)
+	case !p.tryAcquire():
+		p.room.Release(int64(len(m.Body)))
+		return fmt.Errorf("%w: too many wait already that may cost their connection", ErrBlocked)
+	}
+	go func() {
+		defer p.room.Release(int64(len(m.Body)))
+		ctx, cancel := context.WithTimeout(p.closed, trialTime)
+		defer cancel()
+		f := &flight{Publication: m}
+		settled, err := p.alone(ctx, f)
+		if settled || f.confirm == nil {
+			p.release()
+		} else {
+			p.abandon(f)
+		}
+		if err != nil {
+			p.conn.config.Logger.Warn("a reply was not sent", "reply_to", fmt.Sprintf("%.60q", m.RoutingKey), "error", err)
+			return
+		}
+		taken()
+	}()
+	return nil
+}
+
 // trialTime is how long a suspect has the connection apart for itself, and how long that is kept for the next one.
 const trialTime = 10 * time.Second
 
@@ -233,7 +271,10 @@ func (p *Publisher) depart(ctx context.Context) error {
 	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
 	defer cancel()
 	conn, leave, err := p.conn.apart(dialing)
-	if err != nil {
+	switch {
+	case err != nil && p.room != nil:
+		return err
+	case err != nil:
 		conn, leave = p.conn, func() {}
 	}
 	p.apart, p.leave = p.publishing(conn, 1), leave

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,11 @@ type session struct {
 	closed  chan *amqp.Error
 	blocks  chan amqp.Blocking
 	silent  atomic.Bool // the broker has not answered in time, and not since
+
+	replies     *Publisher // of the connection, for those that are not proven
+	hardened    bool       // no direct reply-to makes the broker close the connection
+	provenMu    sync.RWMutex
+	provenNodes map[string]bool // those to which direct replies have been sent: see [tokenNode]
 }
 
 // open makes one attempt at one address.
@@ -35,7 +41,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
-	s := &session{address: a.shown, unbind: func() bool { return true }}
+	s := &session{address: a.shown, unbind: func() bool { return true }, replies: c.replies, provenNodes: map[string]bool{}}
 	var err error
 	s.Connection, err = amqp.DialConfig(a.plain, amqp.Config{
 		SASL:       candid(a.logins, properties),
@@ -49,6 +55,8 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 		return nil, s.failed(err)
 	}
 	s.inbound.Limit(s.Config.FrameSize)
+	version, _ := s.Properties["version"].(string)
+	s.hardened = hardened(version)
 	s.closed = s.NotifyClose(make(chan *amqp.Error, 1))
 	s.blocks = s.NotifyBlocked(make(chan amqp.Blocking, 8))
 	return s, nil

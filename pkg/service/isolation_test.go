@@ -121,6 +121,55 @@ func TestNoIsolationInTheSharedLayout(t *testing.T) {
 	require.Eventually(t, func() bool { return s.ready("payment.capture") == 1 }, time.Minute, 10*time.Millisecond)
 }
 
+// What docs/operations.md says that each right reaches in the shared layout, tried by a user who has no other. The user
+// may also make queues of its own, which are called mine, where the right is one to read.
+func TestWhatARightReaches(t *testing.T) {
+	t.Parallel()
+	publish := func(exchange, key string) func(*amqp.Channel) error {
+		return func(ch *amqp.Channel) error {
+			return ch.Publish(exchange, key, false, false, amqp.Publishing{Body: []byte("1")})
+		}
+	}
+	for write, c := range map[string]struct{ exchange, key, reaches string }{
+		"^retry[.]1s$":           {"retry.1s", "payment.capture", "payment.capture"},
+		"^retry[.]return$":       {"retry.return", "payment.on.payment.captured", "payment.on.payment.captured"},
+		"^dead-letters$":         {"dead-letters", "inventory.reserve", "inventory.reserve.dlq"},
+		"^amq[.]default$":        {"", "inventory.reserve", "inventory.reserve"},
+		"^requests$":             {"requests", "payment.authorize", "payment.authorize"},
+		"^events$":               {"events", "payment.captured", "payment.on.payment.captured"},
+		"^quarantine[.]payment$": {"quarantine.payment", "inventory.reserve", "quarantine.payment"},
+		"requests":               {"requests", "payment.authorize", "payment.authorize"}, // not anchored
+	} {
+		t.Run(write, func(t *testing.T) {
+			t.Parallel()
+			s := setupIsolation(t, topology.Shared, map[string]string{"configure": "^$", "write": write, "read": "^$"})
+			s.may(publish(c.exchange, c.key))
+			require.Eventually(t, func() bool { return s.ready(c.reaches) == 1 }, time.Minute, 10*time.Millisecond)
+			s.mayNot("another exchange", publish("commands", c.key))
+		})
+	}
+	for read, c := range map[string]struct{ exchange, binding, key string }{
+		"^(mine|requests)$": {"requests", "payment.authorize", "payment.authorize"},
+		"^(mine|commands)$": {"commands", "inventory.reserve", "inventory.reserve"},
+		"^(mine|events)$":   {"events", "#", "payment.captured"},
+	} {
+		t.Run(read, func(t *testing.T) {
+			t.Parallel()
+			s := setupIsolation(t, topology.Shared, map[string]string{"configure": "^mine$", "write": "^mine$", "read": read})
+			s.may(func(ch *amqp.Channel) error {
+				if _, err := ch.QueueDeclare("mine", true, false, false, false, nil); err != nil {
+					return err
+				}
+				return ch.QueueBind("mine", c.binding, c.exchange, false, nil)
+			})
+			publisher := rabbit.NewPublisher(s.own, rabbit.PublisherConfig{})
+			require.NoError(t, publisher.Publish(t.Context(), &rabbit.Publication{Exchange: c.exchange, RoutingKey: c.key, Mandatory: true}))
+			require.NoError(t, publisher.Close(t.Context()))
+			require.Equal(t, 1, s.ready("mine"))
+		})
+	}
+}
+
 // isolation is a virtual host with two services' queues, and a user who may use one of them.
 type isolation struct {
 	t       *testing.T

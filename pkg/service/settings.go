@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +75,7 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			DrainTimeout: unlessSet(p, loaded, "worker.drain_timeout", p.Worker.DrainTimeout, c.Worker.DrainTimeout),
 			NoQuarantine: unlessSet(p, loaded, "worker.no_quarantine", p.Worker.NoQuarantine, c.Worker.NoQuarantine),
 			Stacks:       unlessSet(p, loaded, "worker.stacks", p.Worker.Stacks, c.Worker.Stacks),
+			ReplyTo:      slices.Concat(p.Worker.ReplyTo, c.Broker.ReplyTo),
 			OnReady:      p.Worker.OnReady,
 		},
 		connectTimeout: c.Broker.ConnectTimeout,

@@ -57,6 +57,7 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"worker.stuck_after":        {"7s", func(s *settings) { s.worker.StuckAfter = 7 * time.Second }},
 		"worker.drain_timeout":      {"7s", func(s *settings) { s.worker.DrainTimeout = 7 * time.Second }},
 		"worker.no_quarantine":      {"true", func(s *settings) { s.worker.NoQuarantine = true }},
+		"broker.reply_to":           {"answers.*,old", func(s *settings) { s.worker.ReplyTo = []string{"answers.*", "old"} }},
 		"worker.stacks":             {"true", func(s *settings) { s.worker.Stacks = true }},
 		"log.level":                 {"debug", func(s *settings) { s.logLevel = slog.LevelDebug }},
 		"log.format":                {"text", func(s *settings) { s.logFormat = "text" }},

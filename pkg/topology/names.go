@@ -114,8 +114,11 @@ const DeadLetterSuffix = ".dlq"
 
 // ReplyQueue is the exclusive queue in which one process of a service collects its replies.
 func (n Names) ReplyQueue(service, instance string) string {
-	return n.in("reply." + service + "." + instance)
+	return n.ReplyPrefix() + service + "." + instance
 }
+
+// ReplyPrefix begins the names that [Names.ReplyQueue] makes.
+func (n Names) ReplyPrefix() string { return n.in("reply.") }
 
 // ControlQueue is the exclusive queue in which one process of a service hears control messages.
 func (n Names) ControlQueue(service, instance string) string {

@@ -1,0 +1,98 @@
+package rabbit
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// tokenPrefix begins the reply-to of a request whose caller consumes directReplyTo. The rest is a token that the broker
+// has made: the base64 of an Erlang pid, a dot, and a key.
+//
+// A request may carry any text there. Before 4.3, RabbitMQ closes the connection on which it is asked to deliver to a
+// token that it cannot read. It can read those whose node it knows, if they are well formed; whether they lead to
+// somebody does not matter then. So the first reply to each node goes over another connection. See
+// docs/decisions/0025.
+const tokenPrefix = directReplyTo + "."
+
+// strict reads base64 of one form only.
+var strict = base64.StdEncoding.Strict()
+
+// tokenNode decodes into space the part of a well-formed token that names its node.
+func tokenNode(space []byte, token string) (node []byte, ok bool) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=."
+	pid, _, found := strings.Cut(token, ".")
+	if !found || strings.Trim(token, alphabet) != "" || len(pid) > base64.StdEncoding.EncodedLen(len(space)) {
+		return nil, false
+	}
+	n, err := strict.Decode(space, []byte(pid))
+	const numbers = 12 // id, serial and creation
+	if err != nil || n < numbers+3 {
+		return nil, false
+	}
+	node, id, serial := space[:n-numbers], space[n-numbers:], space[n-numbers+4:]
+	if binary.BigEndian.Uint32(id) >= 1<<15 || binary.BigEndian.Uint32(serial) >= 1<<13 {
+		return nil, false // more than a pid of Erlang 25 may have
+	}
+	return node, namesNode(node)
+}
+
+// namesNode reports whether b is the beginning of a pid in Erlang's external format, up to its node's name, which is
+// reply@ and a number. A node that could be written in many ways would have to be proven as often.
+func namesNode(b []byte) bool {
+	const version, newPid, atom, atomUTF8, smallAtomUTF8 = 131, 88, 100, 118, 119
+	if b[0] != version || b[1] != newPid {
+		return false
+	}
+	var name []byte
+	switch {
+	case b[2] == smallAtomUTF8 && len(b) > 4 && int(b[3]) == len(b)-4:
+		name = b[4:]
+	case (b[2] == atom || b[2] == atomUTF8) && len(b) > 5 && int(binary.BigEndian.Uint16(b[3:])) == len(b)-5:
+		name = b[5:]
+	}
+	digits := name[min(len("reply@"), len(name)):]
+	return string(name[:len(name)-len(digits)]) == "reply@" && len(digits) > 0 && len(digits) <= 10 && digits[0] != '0' &&
+		!slices.ContainsFunc(digits, func(c byte) bool { return c < '0' || c > '9' })
+}
+
+// hardened reports whether a version of RabbitMQ reads any token, or drops what is sent there: 4.3 and later.
+func hardened(version string) bool {
+	var major, minor int
+	_, _ = fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return major > 4 || major == 4 && minor >= 3
+}
+
+// maxProven bounds the nodes that a session remembers. A node is known under three names at most.
+const maxProven = 1024
+
+// proven reports whether a reply may go to an address on this session, and which node is proven by one that has: none
+// where the address is of no known form.
+func (s *session) proven(address string) (node string, ok bool) {
+	token, direct := strings.CutPrefix(address, tokenPrefix)
+	if !direct || s.hardened {
+		return "", true
+	}
+	var space [96]byte
+	named, known := tokenNode(space[:], token)
+	if !known {
+		return "", false
+	}
+	s.provenMu.RLock()
+	defer s.provenMu.RUnlock()
+	if s.provenNodes[string(named)] {
+		return "", true
+	}
+	return string(named), false
+}
+
+// prove notes that the broker has taken a reply to a node.
+func (s *session) prove(node string) {
+	s.provenMu.Lock()
+	defer s.provenMu.Unlock()
+	if node != "" && len(s.provenNodes) < maxProven {
+		s.provenNodes[node] = true
+	}
+}
