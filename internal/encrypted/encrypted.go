@@ -72,6 +72,7 @@ func listen(tb testing.TB, host, port string) (net.Listener, error) {
 // relay connects everything that a listener accepts with the target, until the test ends. It returns a function that
 // counts the connections.
 func relay(tb testing.TB, l net.Listener, target string) (count func() int) {
+	tb.Helper()
 	var mu sync.Mutex
 	var open []net.Conn
 	var running sync.WaitGroup

@@ -214,7 +214,7 @@ func (r rule) folder(path string) (open bool, err error) {
 // readOnly reports whether a folder that everyone may write to is on a read-only file system.
 func readOnly(path string) bool {
 	const write = 2
-	return syscall.Access(path, write) == syscall.EROFS //nolint:errorlint // a system call's own error
+	return syscall.Access(path, write) == syscall.EROFS
 }
 
 // ofProcess reports whether a folder lists the open files of a process.

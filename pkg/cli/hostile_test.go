@@ -51,7 +51,7 @@ func requireJSON(tb testing.TB, text string, args ...any) {
 	for {
 		var v any
 		err := decoder.Decode(&v)
-		if err == io.EOF { //nolint:errorlint // what Decode returns
+		if err == io.EOF {
 			return
 		}
 		require.NoError(tb, err, "%s: %v", text, args)
@@ -127,7 +127,12 @@ func TestNothingHostileReachesATerminalOrJSON(t *testing.T) {
 		{"call" + nasty},
 		{"send", "oven.bake", "-f", "/nowhere/" + nasty},
 		{"send", "oven.bake", "{{random " + nasty + "}}", "-H", nasty},
-		{"--" + nasty}, {"-o", nasty}, {"help", nasty}, {"version", nasty}, {"config", "show", "--config", file}, {"config", "show", "--config", nasty},
+		{"--" + nasty},
+		{"-o", nasty},
+		{"help", nasty},
+		{"version", nasty},
+		{"config", "show", "--config", file},
+		{"config", "show", "--config", nasty},
 		{"config", "show", "--log-level", nasty},
 		{"publish", "--raw", "", nasty, "body"},
 	} {

@@ -41,8 +41,12 @@ func TestNoPasswordOfAURLIsShown(t *testing.T) {
 			}
 			require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 			for _, args := range [][]string{
-				{"config", "show", "--origin"}, {"config", "show", "-o", "json"}, {"queues", "--log-level", "debug"},
-				{"queues", "--all", "-o", "json"}, {"dlq", "ls"}, {"queues", "--help"},
+				{"config", "show", "--origin"},
+				{"config", "show", "-o", "json"},
+				{"queues", "--log-level", "debug"},
+				{"queues", "--all", "-o", "json"},
+				{"dlq", "ls"},
+				{"queues", "--help"},
 			} {
 				c := &command{args: append(args, "--config", file)}
 				_ = c.run(t.Context())

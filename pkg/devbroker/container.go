@@ -97,7 +97,7 @@ func (c *container) configure(ctx context.Context) error {
 		cookieFile: "/var/lib/rabbitmq/.erlang.cookie", // given to the user rabbitmq by the image
 	} {
 		if from != cookieFile { // root's in the container, and without secrets
-			if err := os.Chmod(c.folder.sub(from), 0o644); err != nil { //nolint:gosec // the user rabbitmq reads them there
+			if err := os.Chmod(c.folder.sub(from), 0o644); err != nil { // the user rabbitmq reads them there
 				return err
 			}
 		}

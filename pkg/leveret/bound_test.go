@@ -106,8 +106,16 @@ func TestDeleted(t *testing.T) {
 	s.publishUntil()
 	returns := admin.NotifyReturn(make(chan amqp.Return, 99))
 	for _, way := range [][2]string{
-		{"commands", "a.do"}, {"requests", "a.ask"}, {"control", "cancel.a.ask"}, {"dead-letters", "a.do"}, {"dead-letters", "a.on.a.happened"},
-		{"retry.return", "a.do"}, {"retry.return", "a.on.a.happened"}, {"retry.lost", ""}, {"retry.1s", ""}, {"quarantine.a", ""},
+		{"commands", "a.do"},
+		{"requests", "a.ask"},
+		{"control", "cancel.a.ask"},
+		{"dead-letters", "a.do"},
+		{"dead-letters", "a.on.a.happened"},
+		{"retry.return", "a.do"},
+		{"retry.return", "a.on.a.happened"},
+		{"retry.lost", ""},
+		{"retry.1s", ""},
+		{"quarantine.a", ""},
 	} {
 		s.eventually(func() bool { // declared, and bound
 			ch, err := admin.conn.Channel()

@@ -71,7 +71,7 @@ func TestHeadersThatGrowOnTheirWay(t *testing.T) {
 	conn := b.connect(leveret.ConnConfig{})
 	w := b.worker(conn, service, leveret.WorkerConfig{})
 	handled := make(chan *leveret.Message, 10)
-	do.Handle(w.Handlers, func(ctx context.Context, v thing) error {
+	do.Handle(w.Handlers, func(ctx context.Context, _ thing) error {
 		handled <- leveret.MessageFrom(ctx)
 		return leveret.Errorf(leveret.Unavailable, "not now")
 	})
@@ -83,7 +83,8 @@ func TestHeadersThatGrowOnTheirWay(t *testing.T) {
 	// A command comes back to its queue, which counts that in a header.
 	foreign.publish("commands", "a.do", amqp.Publishing{Headers: full(), MessageId: "large", Body: []byte(`{"n":1}`)})
 	taker := b.peer()
-	_, _, _ = taker.Get("a.do", false) // RabbitMQ 3.10 counts the first time, too, and the driver gives up
+	_, _, err := taker.Get("a.do", false)
+	_ = err // RabbitMQ 3.10 counts the first time, too, and the driver gives up
 	require.NoError(t, taker.Channel.Close())
 	b.eventually(func() bool { return foreign.count("a.do") == 1 })
 	b.run(w)
@@ -102,7 +103,7 @@ func TestHeadersThatGrowOnTheirWay(t *testing.T) {
 	require.JSONEq(t, `{"n":42}`, string(d.Body))
 
 	// A dead letter that the broker made itself: it has added the whole story.
-	_, err := foreign.QueueDeclare("b.do", true, false, false, false, amqp.Table{
+	_, err = foreign.QueueDeclare("b.do", true, false, false, false, amqp.Table{
 		"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "b.do.dlq",
 	})
 	require.NoError(t, err)

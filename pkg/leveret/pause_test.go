@@ -145,7 +145,8 @@ func TestPauseAnyTime(t *testing.T) {
 		receive(t, many)
 	}
 	w.Resume()
-	for receive(t, done) != 2 {
+	for n := 0; n != 2; {
+		n = receive(t, done)
 	}
 	h.eventually(func() bool { return w.Ready() == nil })
 	w.Pause(nil)

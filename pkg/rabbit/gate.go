@@ -49,7 +49,7 @@ func (g *Gate) pass(ctx context.Context) (context.Context, func()) {
 	for {
 		g.mu.Lock()
 		if g.moves == nil {
-			g.moves, g.move = context.WithCancel(context.WithoutCancel(ctx))
+			g.moves, g.move = context.WithCancel(context.WithoutCancel(ctx)) //nolint:fatcontext // of the gate, not of the loop
 		}
 		closed, moves := g.reason != nil, g.moves
 		g.mu.Unlock()

@@ -106,8 +106,10 @@ func TestExclusiveQueueBesideOneInTrouble(t *testing.T) {
 		return rabbit.Ack
 	})
 	// All three begin at the same time, so that the exclusive queue's may be answered with the bad one's exception.
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: own, Logger: log.logger(), Handle: handle,
-		Setup: func(ctx context.Context, _ bool) error { return d.Declare(ctx, exclusive) }})
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: own, Logger: log.logger(), Handle: handle,
+		Setup: func(ctx context.Context, _ bool) error { return d.Declare(ctx, exclusive) },
+	})
 	running(t, c)
 	running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "bad", Logger: log.logger(), Handle: handle}))
 	require.Eventually(t, func() bool { return log.count("queue=bad") >= 2 }, 90*time.Second, time.Millisecond)

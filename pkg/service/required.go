@@ -66,6 +66,7 @@ func (r *required) watch(next leveret.Handler) leveret.Handler {
 		switch leveret.CodeOf(err) {
 		case leveret.Unknown, leveret.Internal, leveret.Unavailable, leveret.DeadlineExceeded, leveret.ResourceExhausted, leveret.Aborted:
 			_ = r.look(context.WithoutCancel(ctx)) // the handler's error says more
+		default: // the message or the caller is to blame
 		}
 		return err
 	}

@@ -31,7 +31,7 @@ func openCompareOutputs(o compareOptions) (compareOutputs, error) {
 		}
 		_, err := os.Stat(path)
 		made := errors.Is(err, fs.ErrNotExist)
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // it is for others to read
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644) // it is for others to read
 		if err == nil {
 			err = file.Close()
 		}

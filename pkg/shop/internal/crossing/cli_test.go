@@ -31,8 +31,10 @@ func callByCommand(t *testing.T, broker, do string) (exit cli.ExitCode, stdout, 
 	var out, errs bytes.Buffer
 	exit = cli.Run(t.Context(), cli.Config{
 		Catalog: leveret.NewCatalog(oracle, guest), Name: "crossing",
-		Args: []string{"call", "oracle.ask", string(body), "-o", "json", "--broker-url", at.String(), "--broker-password-file", password,
-			"--broker-connect-timeout", patience.String()},
+		Args: []string{
+			"call", "oracle.ask", string(body), "-o", "json", "--broker-url", at.String(), "--broker-password-file", password,
+			"--broker-connect-timeout", patience.String(),
+		},
 		Streams: &term.Streams{In: strings.NewReader(""), Out: &out, Err: &errs, Env: func(string) string { return "" }},
 	})
 	return exit, out.String(), errs.String()
