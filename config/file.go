@@ -55,11 +55,10 @@ func openFile(flags *pflag.FlagSet, named string) (file, error) {
 		return f, nil
 	}
 	for _, path := range searched() {
-		f, err := readFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			continue // whatever the folder is
 		}
-		return f, err
+		return readFile(path)
 	}
 	return file{}, nil
 }

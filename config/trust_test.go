@@ -41,6 +41,13 @@ func TestFoundFileOfEveryoneIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "leveret.yaml is not to be trusted: everyone may write to it")
 }
 
+// Where there is no file, the folder does not matter.
+func TestNoFileInAFolderOfEveryone(t *testing.T) {
+	t.Chdir(chmod(t, t.TempDir(), 0o777))
+	_, err := config.New().Load(nil, config.Options{})
+	require.NoError(t, err)
+}
+
 func TestOwnerOfTheFile(t *testing.T) {
 	path := write(t, "log:\n  level: debug\n")
 	load := func() error {

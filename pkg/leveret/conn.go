@@ -100,10 +100,10 @@ func Connect(ctx context.Context, config ConnConfig) (*Conn, error) {
 	c := &Conn{config: config, names: topology.Names{Namespace: config.Namespace, Layout: config.Layout}, tel: tel}
 	backoff := rabbit.NewBackoff(config.MaxBackoff)
 	if c.publish, err = rabbit.Dial(ctx, c.rabbitConfig("publish", backoff)); err != nil {
-		return nil, byCode(err)
+		return nil, byCode(err, Unknown)
 	}
 	if c.consume, err = rabbit.Dial(ctx, c.rabbitConfig("consume", backoff)); err != nil {
-		return nil, byCode(errors.Join(err, c.publish.Close(ctx)))
+		return nil, byCode(errors.Join(err, c.publish.Close(ctx)), Unknown)
 	}
 	c.declarer = rabbit.NewDeclarer(c.consume)
 	if err := tel.observe(c); err != nil {
@@ -132,7 +132,10 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	c.RequestQueueType = cmp.Or(c.RequestQueueType, topology.Classic)
 	c.Layout = cmp.Or(c.Layout, topology.Shared)
 	c.ConsumerTimeout = cmp.Or(c.ConsumerTimeout, 30*time.Minute)
-	owner, _, _ := strings.Cut(c.Namespace, ".")
+	var reserved []error
+	for segment := range strings.SplitSeq(c.Namespace, ".") {
+		reserved = append(reserved, reservedOwner(segment))
+	}
 	switch {
 	case c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum:
 		return c, Errorf(InvalidArgument, "RequestQueueType is %q; it must be classic or quorum", c.RequestQueueType)
@@ -140,8 +143,8 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		return c, Errorf(InvalidArgument, "Layout is %q; it must be shared or isolated", c.Layout)
 	case c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace):
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
-	case reservedOwner(owner) != nil:
-		return c, Errorf(InvalidArgument, "Namespace is %q; %w", c.Namespace, reservedOwner(owner))
+	case errors.Join(reserved...) != nil:
+		return c, Errorf(InvalidArgument, "Namespace is %q; %w", c.Namespace, errors.Join(reserved...))
 	}
 	for _, s := range []struct {
 		field, value string
@@ -175,7 +178,7 @@ func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Conf
 // Await blocks until both connections are made, which they may be already. It returns an error when ctx ends, or the
 // connection is closed.
 func (c *Conn) Await(ctx context.Context) error {
-	return byCode(cmp.Or(c.publish.Await(ctx), c.consume.Await(ctx)))
+	return byCode(cmp.Or(c.publish.Await(ctx), c.consume.Await(ctx)), Unknown)
 }
 
 // Ready returns nil while both connections are up and the broker takes messages, and else what is wrong.
@@ -190,7 +193,7 @@ func (c *Conn) Ready() error {
 				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmp.Or(s.Err, errors.New("no further reason"))))
 		}
 	}
-	return notReady(errs...)
+	return byCode(errors.Join(errs...), Unavailable)
 }
 
 // Broker returns the address that the connection leads to now, without its password, and the broker's version.

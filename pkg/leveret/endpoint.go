@@ -26,7 +26,8 @@ type endpoint struct {
 	turns    *turns // its handlers take one each
 	consumer *rabbit.Consumer
 
-	trouble atomic.Pointer[error] // why the copies of failed messages cannot be published now; see settle.go
+	troubled atomic.Int32          // how many failed messages cannot be put aside now; see settle.go
+	trouble  atomic.Pointer[error] // why the last of them cannot
 }
 
 func newEndpoint(w *Worker, h *handler) *endpoint {
@@ -176,7 +177,7 @@ func (e *endpoint) ready() error {
 		return fmt.Errorf("messages for the queue %s may be lost: %w (the user needs the permission, or, where somebody else "+
 			"declares it, broker.declare: false)", e.queue, err)
 	}
-	if err := e.trouble.Load(); err != nil {
+	if err := e.trouble.Load(); err != nil && e.troubled.Load() > 0 {
 		return fmt.Errorf("a failed message of the queue %s cannot be put aside: %w", e.queue, *err)
 	}
 	return nil

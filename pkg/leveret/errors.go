@@ -145,17 +145,27 @@ func CodeOf(err error) Code {
 }
 
 // coded is an error of this side, which errors.Is finds by its code too.
-type coded struct{ error }
-
-func (c coded) Unwrap() error { return c.error }
-
-func (c coded) Is(target error) bool {
-	code, ok := target.(Code)
-	return ok && code == CodeOf(c.error)
+type coded struct {
+	error
+	code Code
 }
 
-// withCode lets errors.Is find an error by its code.
-func withCode(format string, args ...any) error { return coded{fmt.Errorf(format, args...)} }
+func (c coded) Unwrap() []error { return []error{c.error, c.code} }
+
+// byCode lets errors.Is find err by its code, or by the given one if it has none; nil stays nil.
+func byCode(err error, otherwise Code) error {
+	if err == nil {
+		return nil
+	}
+	code := CodeOf(err)
+	if code == Unknown {
+		code = otherwise
+	}
+	return coded{err, code}
+}
+
+// withCode is byCode of an error with a format.
+func withCode(format string, args ...any) error { return byCode(fmt.Errorf(format, args...), Unknown) }
 
 var sentinelCodes = [...]struct {
 	err  error
@@ -178,31 +188,6 @@ var sentinelCodes = [...]struct {
 	{errHandlerTimeout, DeadlineExceeded},
 	{errDeadline, DeadlineExceeded},
 	{ErrStuck, Internal},
-	{errNotReady, Unavailable},
-}
-
-// errNotReady gives a code to what [Worker.Ready] and [Conn.Ready] return where nothing else does.
-var errNotReady = errors.New("not ready")
-
-// unready is an error that is an errNotReady, too, and reads as it did.
-type unready struct{ error }
-
-func (u unready) Unwrap() []error { return []error{u.error, errNotReady} }
-
-// notReady joins reasons; nil if there are none.
-func notReady(reasons ...error) error {
-	if err := errors.Join(reasons...); err != nil {
-		return coded{unready{err}}
-	}
-	return nil
-}
-
-// byCode lets errors.Is find err by its code; nil stays nil.
-func byCode(err error) error {
-	if err == nil {
-		return nil
-	}
-	return coded{err}
 }
 
 // RetryAfter says that the message should be tried again no sooner than d: it waits in the retry tier nearest d from

@@ -189,7 +189,7 @@ func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue s
 	if returns, _ := d.Returns(); returns > 0 {
 		p.Headers[wire.Returned] = int64(returns)
 	}
-	if err := w.publishCopy(ctx, p); err != nil {
+	if err := w.publisher.Publish(ctx, p); err != nil {
 		w.log.WarnContext(ctx, "a message that was returned repeatedly cannot be moved", "queue", queue, "message_id", d.MessageId,
 			"exchange", exchange, "error", err)
 		return rabbit.Requeue

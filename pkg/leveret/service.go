@@ -13,11 +13,9 @@ import (
 // A Service says who talks with whom: which contracts a service sends, and which it serves. From services and their
 // contracts follow topology, permissions and documents. A Service is immutable and safe for concurrent use.
 type Service struct {
-	name     string
-	uses     []use
-	declared map[string]bool // what it can declare only once, in words
-	named    map[string]Contract
-	errs     []error
+	name string
+	uses []use
+	errs []error
 }
 
 // A Role is what a service does with a contract.
@@ -61,7 +59,7 @@ type ServiceOption func(*Service)
 // NewService declares a service. The name is one segment: lower-case letters, digits and hyphens. NewService never
 // fails: mistakes are reported by [NewCatalog], [NewClient] and [NewWorker].
 func NewService(name string, options ...ServiceOption) *Service {
-	s := &Service{name: name, declared: make(map[string]bool), named: make(map[string]Contract)}
+	s := &Service{name: name}
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
@@ -123,12 +121,11 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s: a subscription's name must be lower-case letters, digits and hyphens, %d at most", this, maxSegment)
 	case s.twin(u.contract) != nil:
 		return fmt.Errorf("%s: there are two contracts named %q, and the service uses both", this, spec.Name)
-	case s.declared[this]:
+	case slices.Contains(s.uses, u):
 		return fmt.Errorf("%s twice", this)
 	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	}
-	s.declared[this], s.named[spec.Name] = true, u.contract
 	s.uses = append(s.uses, u)
 	return nil
 }
@@ -139,7 +136,7 @@ func (s *Service) twin(c Contract) error {
 		return nil
 	}
 	name := c.Spec().Name
-	if other := s.named[name]; other == nil || other == c {
+	if !slices.ContainsFunc(s.uses, func(u use) bool { return u.contract != c && u.contract.Spec().Name == name }) {
 		return nil
 	}
 	return withCode("%w: there are two contracts named %q: use the one that the service %q declares", ErrUndeclared, name, s.name)

@@ -21,17 +21,16 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 // dead-lettered is confirmed and routed before the original is acked: nothing is lost in between, though a crash there
 // leaves two.
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
-	n, log, request := e.worker.conn.names, e.logger(m), e.spec.Kind == KindRequest
-	reason := e.worker.gate.Err()
-	paused := reason != nil && !request && (o.Verdict == VerdictRetry || o.Verdict == VerdictDeadLetter && CodeOf(o.Err).retryable())
-	if paused {
-		o.Verdict = VerdictRequeue
+	request := e.spec.Kind == KindRequest
+	if reason := e.worker.gate.Err(); reason != nil && !request &&
+		(o.Verdict == VerdictRetry || o.Verdict == VerdictDeadLetter && CodeOf(o.Err).retryable()) {
+		e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[VerdictRequeue])
+		e.logger(m).WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue",
+			"error", wire.Cut(o.Err.Error(), wire.MaxMessage), "code", CodeOf(o.Err))
+		return rabbit.Requeue, fmt.Errorf("the worker is paused: %w", reason)
 	}
 	e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[o.Verdict])
 	switch {
-	case paused:
-		log.WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue", "error", wire.Cut(o.Err.Error(), wire.MaxMessage), "code", CodeOf(o.Err))
-		return rabbit.Requeue, fmt.Errorf("the worker is paused: %w", reason)
 	case o.Err == nil && request:
 		return rabbit.Ack, e.answer(ctx, d, m, nil)
 	case o.Err == nil, o.Verdict == VerdictExpired:
@@ -39,7 +38,7 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case o.Verdict == VerdictRequeue:
 		return rabbit.Requeue, lost(d)
 	}
-	failed := wire.Cut(o.Err.Error(), wire.MaxMessage)
+	n, log, failed := e.worker.conn.names, e.logger(m), wire.Cut(o.Err.Error(), wire.MaxMessage)
 	switch o.Verdict {
 	case VerdictRetry:
 		log.WarnContext(ctx, "message failed; retrying", "error", failed, "code", CodeOf(o.Err), "delay", o.Delay)
@@ -135,19 +134,22 @@ func (e *endpoint) putAside(
 	// A message whose connection is lost comes again: a copy would be one too many.
 	ctx, stop := d.Context(ctx)
 	defer stop()
-	defer e.trouble.Store(nil) // where others are in trouble, they say so again
 	for failures := 0; ; failures++ {
-		err := e.worker.publishCopy(ctx, p)
+		err := e.worker.publisher.Publish(ctx, p)
 		switch {
 		case err == nil:
 			return rabbit.Ack, nil
 		case ctx.Err() != nil:
 			return rabbit.Requeue, fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
-		case unsendable(err) && !e.spec.external():
+		case (errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)) && !e.spec.external():
 			log.ErrorContext(ctx, "the broker does not take a copy of the message; rejecting it so that the broker dead-letters it", "error", err)
 			return rabbit.Reject, nil
 		}
 		e.trouble.Store(&err)
+		if failures == 0 {
+			e.troubled.Add(1)
+			defer e.troubled.Add(-1)
+		}
 		log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
 		e.worker.conn.declarer.Forget(e.topology)
 		if err := e.worker.conn.declare(ctx, e.topology); err != nil {
@@ -155,21 +157,6 @@ func (e *endpoint) putAside(
 		}
 		contexts.Sleep(ctx, rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second))+time.Millisecond)
 	}
-}
-
-// publishCopy publishes the copy of a delivery; with no headers but Leveret's where those that arrived cannot be sent.
-func (w *Worker) publishCopy(ctx context.Context, p *rabbit.Publication) error {
-	err := w.publisher.Publish(ctx, p)
-	if unsendable(err) {
-		p.Headers = wire.Own(p.Headers)
-		err = w.publisher.Publish(ctx, p)
-	}
-	return err
-}
-
-// unsendable reports whether a publish failed because of what the message is.
-func unsendable(err error) bool {
-	return errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)
 }
 
 // answer sends a reply or an error to the caller, if there is one. It is not confirmed: a reply that is lost ends with

@@ -61,8 +61,11 @@ func (f *flight) outcome(shared bool) (again bool, err error) {
 		if err := exception(reason, f.Publication); err != nil {
 			return false, err
 		}
-		if !shared {
+		switch {
+		case !shared:
 			return false, blamed(reason)
+		case f.suspect: // it could not be published alone, and may be innocent
+			return false, because(ErrUnconfirmed, reason)
 		}
 		f.suspect = true
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"golang.org/x/sync/semaphore"
 )
 
 // A Phase is what a connection is doing.
@@ -52,7 +51,8 @@ type Conn struct {
 	config    Config
 	addresses []address
 	blocked   atomic.Bool
-	replies   *Publisher // publishes replies that may cost the connection, over one apart
+	replies   *replier
+	nodes     nodes
 
 	mu      sync.Mutex
 	session *session
@@ -78,8 +78,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		changed: make(chan struct{}), done: make(chan struct{}),
 		state: State{Since: time.Now(), Address: addresses[0].shown},
 	}
-	c.replies = NewPublisher(c, PublisherConfig{MaxInFlight: maxUnproven})
-	c.replies.room = semaphore.NewWeighted(maxUnprovenSize)
+	c.replies = newReplier(c)
 	var s *session
 	if !config.NoWait {
 		if s, err = c.dial(ctx, true); err != nil {
@@ -93,14 +92,23 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
-// apart dials another connection like c, for what may cost the connection that it is done on. The function that it
-// returns closes it; it must be called.
+// apart dials another connection like c, for what may cost the connection that it is done on. It tries each address
+// once: the broker may allow no more connections. Its errors are an errNotApart. The function that it returns closes the
+// connection; it must be called.
 func (c *Conn) apart(ctx context.Context) (*Conn, func(), error) {
 	config := c.config
 	config.Name, config.NoWait, config.Logger = config.Name+" apart", false, config.Logger.With("apart", true)
-	other, err := Dial(ctx, config)
+	dialing, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	failures := 0
+	config.OnFailure = func(error) {
+		if failures++; failures == len(c.addresses) {
+			cancel()
+		}
+	}
+	other, err := Dial(dialing, config)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, because(errNotApart, err)
 	}
 	return other, func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
@@ -108,6 +116,8 @@ func (c *Conn) apart(ctx context.Context) (*Conn, func(), error) {
 		_ = other.Close(ctx)
 	}, nil
 }
+
+var errNotApart = errors.New("there is no connection for it alone")
 
 // State returns how the connection is.
 func (c *Conn) State() State {
@@ -224,6 +234,9 @@ func (c *Conn) supervise(life context.Context, s *session) {
 			short = 0
 		}
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
+		if costly(err) {
+			c.nodes.forget()
+		}
 		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1, Channels: c.State().Channels})
 		// Connections that are made and lost at once, again and again, must not be a hot loop: nothing cuts this wait short.
 		if c.config.Backoff.wait(life, short, nil) != nil {

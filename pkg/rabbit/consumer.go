@@ -326,6 +326,7 @@ func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bo
 	conn, end := c.conn, func() {}
 	if c.apart {
 		if conn, end, err = c.conn.apart(ctx); err != nil {
+			c.apart = false // where the broker allows no more connections, the shared one has to do
 			return false, err
 		}
 	}

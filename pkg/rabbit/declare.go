@@ -204,18 +204,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		}
 		d.channel = ch
 	}
-	ch := d.channel                   // a call that is left behind still has it
-	if i.broken > 0 && !i.exclusive { // a connection of its own: others need this one
-		_ = d.conn.config.Backoff.wait(ctx, i.broken, nil)
-		conn, end, err := d.conn.apart(ctx)
-		if err != nil {
-			return err
-		}
-		defer end()
-		if ch, err = conn.Channel(ctx); err != nil {
-			return err
-		}
-	}
+	ch := d.channel // a call that is left behind still has it
 	err := doOn(ctx, ch, func() error { return i.declare(ch) })
 	if err != nil && ctx.Err() != nil {
 		ch.close(ctx)

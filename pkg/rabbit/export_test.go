@@ -28,11 +28,11 @@ func (r *Requester) Waiting() int {
 }
 
 // Hurry gives each suspect that much time.
-func (p *Publisher) Hurry(turn time.Duration) { p.turn = turn }
+func (p *Publisher) Hurry(limit time.Duration) { p.trial.limit = limit }
 
 // Apart reports whether the publisher has a connection apart, for suspects.
 func (p *Publisher) Apart() bool {
-	p.trial <- struct{}{}
-	defer func() { <-p.trial }()
-	return p.apart != nil
+	p.trial.turn <- struct{}{}
+	defer func() { <-p.trial.turn }()
+	return p.trial.channel != nil
 }

@@ -80,7 +80,8 @@ func (d *Incoming) settleOnce(settlement Settlement) {
 // Reply publishes m on the channel that the delivery came on, without a confirm: a reply is only worth something to the
 // caller that waits for it. While ctx lives, it blocks as long as the broker reads nothing, or does not answer a method
 // of the consumer. A body over DefaultMaxBody is ErrTooLarge: the broker would close the channel, with everything that
-// is being handled on it. A reply for which the broker may close the connection is sent later, over another one.
+// is being handled on it. A reply for which the broker may
+// close the connection is sent later, over another one: nil then means that it waits for that.
 func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err
@@ -90,7 +91,7 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 		if err := d.channel.fits(m); err != nil {
 			return err
 		}
-		return s.replies.publishApart(m, func() { s.prove(node) })
+		return s.conn.replies.send(m, func() { s.conn.nodes.prove(node) })
 	}
 	w := s.wire
 	if err := w.reserve(ctx, len(m.Body)); err != nil {

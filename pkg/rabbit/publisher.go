@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync/atomic"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-	"golang.org/x/sync/semaphore"
 )
 
 // PublisherConfig says how to publish. The zero value of a field is its default.
@@ -36,13 +33,7 @@ type Publisher struct {
 	channel *publishing
 
 	slots chan struct{} // one for each publish in flight
-	trial chan struct{} // held by the one suspect that is published again
-	apart *publishing   // where it is, on a connection of its own; nil while there is none. The holder of trial may use it
-	leave func()        // closes that connection
-	// Of a publisher that only publishes apart: how many bytes may wait. Else nil.
-	room *semaphore.Weighted
-	idle *time.Timer   // calls leave
-	turn time.Duration // how long one suspect may hold trial
+	trial trial
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
 	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
@@ -60,17 +51,11 @@ func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
 	p := &Publisher{
 		conn: conn, config: config,
 		slots:   make(chan struct{}, config.MaxInFlight),
-		trial:   make(chan struct{}, 1),
-		turn:    trialTime,
+		trial:   trial{turn: make(chan struct{}, 1), limit: trialTime},
 		closing: make(chan struct{}),
 	}
 	p.closed, p.close = context.WithCancelCause(context.Background())
 	p.channel = p.publishing(conn, config.MaxInFlight)
-	p.idle = time.AfterFunc(math.MaxInt64, func() {
-		p.trial <- struct{}{}
-		p.part(context.Background())
-		<-p.trial
-	})
 	return p
 }
 
@@ -181,114 +166,16 @@ func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) 
 			return true, err
 		}
 		if f.suspect && shared {
-			if settled, err := p.alone(ctx, f); settled || ctx.Err() != nil {
+			settled, err := p.alone(ctx, f)
+			if settled || ctx.Err() != nil {
 				return settled, err
 			}
-			f.suspect = false // in all that time it has done no harm
+			f.suspect = errors.Is(err, errNotApart) // else it has done no harm in all its time
 		}
 		if err := p.write(ctx, channel, f); err != nil {
 			return ctx.Err() == nil, err
 		}
 	}
-}
-
-// alone publishes a suspect over a connection apart. What happens there, it has caused. A flight that is not settled
-// when it returns though ctx lives is no suspect any more: others must not wait for one whose queue does not answer.
-func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err error) {
-	select {
-	case p.trial <- struct{}{}:
-		defer func() { <-p.trial }()
-	case <-ctx.Done():
-		return false, because(ErrUnconfirmed, ended(ctx))
-	case <-p.closing:
-		return true, errUnconfirmedAtClose
-	}
-	ctx, cancel := context.WithTimeout(ctx, p.turn)
-	defer cancel()
-	defer func() {
-		if err != nil { // which may have cost the connection
-			p.part(ctx)
-		}
-	}()
-	if p.apart == nil {
-		if err := p.depart(ctx); err != nil {
-			return ctx.Err() == nil, f.interrupted(ctx, err)
-		}
-	}
-	p.idle.Reset(trialTime)
-	if err := p.write(ctx, p.apart, f); err != nil {
-		return ctx.Err() == nil, err
-	}
-	return p.follow(ctx, p.apart, f)
-}
-
-// maxUnproven is how many replies may wait to be sent apart, and maxUnprovenSize how many bytes of them.
-const maxUnproven, maxUnprovenSize = 4096, 64 << 20
-
-// publishApart publishes m as a suspect from the start, and calls taken when the broker has taken it. It does not block:
-// the error is why m will not be sent. What becomes of it later is only logged.
-func (p *Publisher) publishApart(m *Publication, taken func()) error {
-	switch {
-	case p.refuses.Load():
-		return errPublisherClosed
-	case !p.room.TryAcquire(int64(len(m.Body))):
-		return fmt.Errorf("%w: too many wait already that may cost their connection", ErrBlocked)
-	case !p.tryAcquire():
-		p.room.Release(int64(len(m.Body)))
-		return fmt.Errorf("%w: too many wait already that may cost their connection", ErrBlocked)
-	}
-	go func() {
-		defer p.room.Release(int64(len(m.Body)))
-		ctx, cancel := context.WithTimeout(p.closed, trialTime)
-		defer cancel()
-		f := &flight{Publication: m}
-		settled, err := p.alone(ctx, f)
-		if settled || f.confirm == nil {
-			p.release()
-		} else {
-			p.abandon(f)
-		}
-		if err != nil {
-			p.conn.config.Logger.Warn("a reply was not sent", "reply_to", fmt.Sprintf("%.60q", m.RoutingKey), "error", err)
-			return
-		}
-		taken()
-	}()
-	return nil
-}
-
-// trialTime is how long a suspect has the connection apart for itself, and how long that is kept for the next one.
-const trialTime = 10 * time.Second
-
-// depart makes the connection apart, once there is a shared one again. Where the broker allows no more connections, the
-// shared one has to do.
-func (p *Publisher) depart(ctx context.Context) error {
-	ctx, stop := either(ctx, p.closed)
-	defer stop()
-	if err := p.conn.Await(ctx); err != nil {
-		return err
-	}
-	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
-	defer cancel()
-	conn, leave, err := p.conn.apart(dialing)
-	switch {
-	case err != nil && p.room != nil:
-		return err
-	case err != nil:
-		conn, leave = p.conn, func() {}
-	}
-	p.apart, p.leave = p.publishing(conn, 1), leave
-	return nil
-}
-
-// part closes the connection apart.
-func (p *Publisher) part(ctx context.Context) {
-	if p.apart == nil {
-		return
-	}
-	p.apart.end(ctx)
-	p.leave()
-	p.apart = nil
 }
 
 // await waits for the confirm, or the end of the channel.
@@ -334,10 +221,6 @@ func (p *Publisher) Close(ctx context.Context) error {
 		}
 	}
 	p.close(errPublisherClosed)
-	p.idle.Stop()
-	p.trial <- struct{}{} // no suspect waits any more
-	p.part(ctx)
-	<-p.trial
 	p.channel.end(ctx)
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,10 +27,8 @@ type session struct {
 	blocks  chan amqp.Blocking
 	silent  atomic.Bool // the broker has not answered in time, and not since
 
-	replies     *Publisher // of the connection, for those that are not proven
-	hardened    bool       // no direct reply-to makes the broker close the connection
-	provenMu    sync.RWMutex
-	provenNodes map[string]bool // those to which direct replies have been sent: see [tokenNode]
+	conn     *Conn
+	hardened bool // no direct reply-to makes the broker close the connection
 }
 
 // open makes one attempt at one address.
@@ -41,7 +38,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
-	s := &session{address: a.shown, unbind: func() bool { return true }, replies: c.replies, provenNodes: map[string]bool{}}
+	s := &session{address: a.shown, unbind: func() bool { return true }, conn: c}
 	var err error
 	s.Connection, err = amqp.DialConfig(a.plain, amqp.Config{
 		SASL:       candid(a.logins, properties),

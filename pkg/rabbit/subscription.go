@@ -113,7 +113,7 @@ func (s *subscription) wait(ctx context.Context) error {
 		}
 		// Where the queue is still there, a handler took too long, and what is here is ready again. Where it is not, the
 		// messages that are being handled are the last of it.
-		if _, err := s.consumer.conn.Inspect(ctx, s.consumer.config.Queue); err == nil {
+		if _, err := s.consumer.conn.Inspect(ctx, s.consumer.config.Queue); !errors.Is(err, ErrNotFound) {
 			s.lose(because(ErrNotConnected, errCancelled))
 		}
 		s.consumer.drop(s)

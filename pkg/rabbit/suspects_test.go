@@ -147,17 +147,17 @@ func TestASuspectWhoseTimeIsOverIsNoSuspect(t *testing.T) {
 	require.False(t, p.Apart())
 }
 
-// TestSuspectsWhereNoMoreConnectionsAreAllowed are published over the connection that all share.
+// TestSuspectsWhereNoMoreConnectionsAreAllowed are published once more over the connection that all share. What loses
+// that one, too, is given up, though it may have been another's doing.
 func TestSuspectsWhereNoMoreConnectionsAreAllowed(t *testing.T) {
 	t.Parallel()
 	address := leverettest.Broker(t)
 	conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), within(t)
 	declare(t, conn, queue("q", "quorum"), queue("stream", "stream"))
 	p := publishing(t, conn, rabbit.PublisherConfig{})
-	p.Hurry(2 * time.Second)
 	vhost := leverettest.VHost(t, address)
 	manage(t, leverettest.Node(t), http.MethodPut, map[string]int{"value": 1}, "vhost-limits", vhost, "max-connections")
-	require.ErrorIs(t, p.Publish(ctx, killer("killer")), rabbit.ErrInvalid)
+	require.ErrorIs(t, p.Publish(ctx, killer("killer")), rabbit.ErrUnconfirmed)
 	require.NoError(t, p.Publish(ctx, to("q", "another")))
 	require.Equal(t, 2, conn.State().Lost)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // tokenPrefix begins the reply-to of a request whose caller consumes directReplyTo. The rest is a token that the broker
@@ -65,11 +66,35 @@ func hardened(version string) bool {
 	return major > 4 || major == 4 && minor >= 3
 }
 
-// maxProven bounds the nodes that a session remembers. A node is known under three names at most.
+// nodes are those to which replies have been sent over a connection, which the broker has survived. They outlast that
+// connection, unless the broker has closed it over something. It is safe for concurrent use.
+type nodes struct {
+	mu     sync.RWMutex
+	proven map[string]bool
+}
+
+// maxProven bounds the nodes that are remembered. A node is known under three names at most.
 const maxProven = 1024
 
-// proven reports whether a reply may go to an address on this session, and which node is proven by one that has: none
-// where the address is of no known form.
+func (n *nodes) prove(node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if node != "" && len(n.proven) < maxProven {
+		if n.proven == nil {
+			n.proven = make(map[string]bool)
+		}
+		n.proven[node] = true
+	}
+}
+
+func (n *nodes) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.proven)
+}
+
+// proven reports whether a reply may go to an address on this session, and which node is proven by one that has gone
+// there: none where the address is of no known form.
 func (s *session) proven(address string) (node string, ok bool) {
 	token, direct := strings.CutPrefix(address, tokenPrefix)
 	if !direct || s.hardened {
@@ -80,19 +105,10 @@ func (s *session) proven(address string) (node string, ok bool) {
 	if !known {
 		return "", false
 	}
-	s.provenMu.RLock()
-	defer s.provenMu.RUnlock()
-	if s.provenNodes[string(named)] {
+	s.conn.nodes.mu.RLock()
+	defer s.conn.nodes.mu.RUnlock()
+	if s.conn.nodes.proven[string(named)] {
 		return "", true
 	}
 	return string(named), false
-}
-
-// prove notes that the broker has taken a reply to a node.
-func (s *session) prove(node string) {
-	s.provenMu.Lock()
-	defer s.provenMu.Unlock()
-	if node != "" && len(s.provenNodes) < maxProven {
-		s.provenNodes[node] = true
-	}
 }

@@ -79,13 +79,13 @@ func TestHardened(t *testing.T) {
 // TestProofIsOfANode: a token of no known form is proven each time.
 func TestProofIsOfANode(t *testing.T) {
 	t.Parallel()
-	s := &session{provenNodes: map[string]bool{}}
+	s := &session{conn: new(Conn)}
 	node, ok := s.proven(tokenPrefix + "abc")
 	require.False(t, ok)
-	s.prove(node)
+	s.conn.nodes.prove(node)
 	_, ok = s.proven(tokenPrefix + "abc")
 	require.False(t, ok)
-	require.Empty(t, s.provenNodes)
+	require.Empty(t, s.conn.nodes.proven)
 }
 
 // TestRepliesApartAreBounded: what does not fit is refused, and what comes after the end as well.
@@ -94,21 +94,21 @@ func TestRepliesApartAreBounded(t *testing.T) {
 	conn, err := Dial(t.Context(), Config{URLs: []string{"amqp://127.0.0.1:1/"}, NoWait: true, OnFailure: func(error) {}})
 	require.NoError(t, err)
 	large := &Publication{Publishing: Publishing{Body: make([]byte, maxUnprovenSize)}}
-	require.NoError(t, conn.replies.publishApart(large, func() {}))
-	require.ErrorIs(t, conn.replies.publishApart(large, func() {}), ErrBlocked)
+	require.NoError(t, conn.replies.send(large, func() {}))
+	require.ErrorIs(t, conn.replies.send(large, func() {}), ErrBlocked)
 	for range maxUnproven - 1 {
-		require.NoError(t, conn.replies.publishApart(&Publication{}, func() {}))
+		require.NoError(t, conn.replies.send(&Publication{}, func() {}))
 	}
-	require.ErrorIs(t, conn.replies.publishApart(&Publication{}, func() {}), ErrBlocked)
+	require.ErrorIs(t, conn.replies.send(&Publication{}, func() {}), ErrBlocked)
 	require.NoError(t, conn.Close(t.Context()))
-	require.ErrorIs(t, conn.replies.publishApart(&Publication{}, func() {}), ErrClosed)
+	require.ErrorIs(t, conn.replies.send(&Publication{}, func() {}), ErrClosed)
 }
 
 // BenchmarkProven is what a proven reply costs.
 func BenchmarkProven(b *testing.B) {
-	s := &session{provenNodes: map[string]bool{}}
+	s := &session{conn: new(Conn)}
 	common, _ := s.proven(tokenPrefix + genuine)
-	s.prove(common)
+	s.conn.nodes.prove(common)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := s.proven(tokenPrefix + genuine); !ok {

@@ -124,20 +124,6 @@ func Reserved(name string) bool {
 	return strings.HasPrefix(name, Prefix) || name == "cc" || name == "bcc" || brokers(name)
 }
 
-// Own keeps of a copy's headers those that Leveret made, because others among them cannot be sent.
-func Own(h rabbit.Table) rabbit.Table {
-	own := rabbit.Table{Dropped: "of a type that AMQP 0-9-1 cannot carry"}
-	for name, value := range h {
-		switch value.(type) {
-		case string, int64:
-			if strings.HasPrefix(name, Prefix) && len(name) <= 255 {
-				own[name] = value
-			}
-		}
-	}
-	return own
-}
-
 // Copy is a delivery to be published again: body and properties as they were, but for those that would end it early or
 // that only its sender may set, and with the headers that [Carried] leaves.
 func Copy(d *rabbit.Delivery) rabbit.Publishing {

@@ -57,13 +57,6 @@ func TestCarried(t *testing.T) {
 	require.Equal(t, rabbit.Table{"a": "b"}, wire.Carried(rabbit.Table{"a": "b", "x-death": large}), "what is taken off does not count")
 }
 
-func TestOwn(t *testing.T) {
-	t.Parallel()
-	require.Equal(t,
-		rabbit.Table{wire.Attempt: int64(2), wire.ErrorCode: "internal", wire.Dropped: "of a type that AMQP 0-9-1 cannot carry"},
-		wire.Own(rabbit.Table{wire.Attempt: int64(2), wire.ErrorCode: "internal", "mine": "a", wire.SentAt: struct{}{}, "leveret": "a"}))
-}
-
 func TestCopyTakesOffWhatWouldEndItEarly(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
