@@ -32,6 +32,8 @@ type session struct {
 	hardened    bool       // no direct reply-to makes the broker close the connection
 	provenMu    sync.RWMutex
 	provenNodes map[string]bool // those to which direct replies have been sent: see [tokenNode]
+	learn       sync.Once       // begins to proveOwn
+	learned     chan struct{}   // closed when that has ended
 }
 
 // open makes one attempt at one address.
@@ -41,7 +43,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
-	s := &session{address: a.shown, unbind: func() bool { return true }, replies: c.replies, provenNodes: map[string]bool{}}
+	s := &session{address: a.shown, unbind: func() bool { return true }, replies: c.replies, provenNodes: map[string]bool{}, learned: make(chan struct{})}
 	var err error
 	s.Connection, err = amqp.DialConfig(a.plain, amqp.Config{
 		SASL:       candid(a.logins, properties),
