@@ -36,3 +36,9 @@ func (p *Publisher) Apart() bool {
 	defer func() { <-p.trial.turn }()
 	return p.trial.channel != nil
 }
+
+// HoldApart keeps all replies that are sent apart waiting, until the function that it returns is called.
+func (c *Conn) HoldApart() func() {
+	c.replies.trial <- struct{}{}
+	return func() { <-c.replies.trial }
+}

@@ -87,7 +87,16 @@ func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 		return err
 	}
 	s := d.channel.session
-	if node, ok := s.proven(m.RoutingKey); !ok {
+	node, ok := s.proven(m.RoutingKey)
+	if node != "" {
+		s.learn.Do(func() { go s.proveOwn() })
+		select {
+		case <-s.learned:
+		case <-ctx.Done():
+		}
+		node, ok = s.proven(m.RoutingKey)
+	}
+	if !ok {
 		if err := d.channel.fits(m); err != nil {
 			return err
 		}

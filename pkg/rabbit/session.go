@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,9 @@ type session struct {
 	silent  atomic.Bool // the broker has not answered in time, and not since
 
 	conn     *Conn
-	hardened bool // no direct reply-to makes the broker close the connection
+	hardened bool          // no direct reply-to makes the broker close the connection
+	learn    sync.Once     // begins to proveOwn
+	learned  chan struct{} // closed when that has ended
 }
 
 // open makes one attempt at one address.
@@ -38,7 +41,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
 	properties.SetClientConnectionName(c.config.Name)
-	s := &session{address: a.shown, unbind: func() bool { return true }, conn: c}
+	s := &session{address: a.shown, unbind: func() bool { return true }, conn: c, learned: make(chan struct{})}
 	var err error
 	s.Connection, err = amqp.DialConfig(a.plain, amqp.Config{
 		SASL:       candid(a.logins, properties),

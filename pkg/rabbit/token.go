@@ -1,12 +1,16 @@
 package rabbit
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // tokenPrefix begins the reply-to of a request whose caller consumes directReplyTo. The rest is a token that the broker
@@ -111,4 +115,28 @@ func (s *session) proven(address string) (node string, ok bool) {
 		return "", true
 	}
 	return string(named), false
+}
+
+// proveOwn proves the node of this session, without a reply: a message that the broker returns to its sender shows the
+// token that the broker has made for the sender. So callers on this node need not wait behind forged tokens.
+func (s *session) proveOwn() {
+	defer close(s.learned)
+	ch, err := s.Channel()
+	if err != nil {
+		return
+	}
+	defer ch.Close() //nolint:errcheck // nothing depends on it
+	returns := ch.NotifyReturn(make(chan amqp.Return, 1))
+	if _, err = ch.Consume(directReplyTo, "", true, true, false, false, nil); err == nil {
+		err = ch.PublishWithContext(context.Background(), "", rand.Text(), true, false, Publishing{ReplyTo: directReplyTo})
+	}
+	if err != nil {
+		return
+	}
+	var space [96]byte
+	if r, returned := <-returns; returned {
+		if node, ok := tokenNode(space[:], strings.TrimPrefix(r.ReplyTo, tokenPrefix)); ok {
+			s.conn.nodes.prove(string(node))
+		}
+	}
 }

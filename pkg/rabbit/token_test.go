@@ -60,3 +60,29 @@ func TestForgedTokensAmongCallers(t *testing.T) {
 	require.Less(t, refused.Load(), int64(forged))
 	closing(t, conn)
 }
+
+// TestOwnNodeNeedsNoTrial: callers on the node of the connection that answers them wait behind no forged tokens, not
+// even the first of them on a connection that was just made.
+func TestOwnNodeNeedsNoTrial(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn, callers := dial(t, rabbit.Config{URLs: []string{address}}), dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, conn, queue("q", "classic"))
+	defer conn.HoldApart()()
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "q",
+		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			_ = d.Reply(ctx, &rabbit.Publication{RoutingKey: d.ReplyTo, Publishing: rabbit.Publishing{CorrelationId: d.CorrelationId}})
+			return rabbit.Ack
+		},
+	}))
+	m := to("q", "x")
+	m.ReplyTo = "amq.rabbitmq.reply-to.g1h2AA==.key"
+	require.NoError(t, publishing(t, callers, rabbit.PublisherConfig{}).Publish(within(t), m))
+	requester := rabbit.NewRequester(callers, rabbit.RequesterConfig{})
+	t.Cleanup(func() { closing(t, requester) })
+	_, err := requester.Call(within(t), &rabbit.Publication{RoutingKey: "q", Publishing: rabbit.Publishing{CorrelationId: "1"}})
+	require.NoError(t, err)
+	require.NoError(t, stop())
+	require.Zero(t, conn.State().Lost)
+}
