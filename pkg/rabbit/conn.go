@@ -93,12 +93,14 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
-// apart dials another connection like c, for what may cost the connection that it is done on. The function that it
-// returns closes it; it must be called.
+// apart dials another connection like c, for what may cost the connection that it is done on; for some seconds at most.
+// The function that it returns closes it; it must be called.
 func (c *Conn) apart(ctx context.Context) (*Conn, func(), error) {
 	config := c.config
 	config.Name, config.NoWait, config.Logger = config.Name+" apart", false, config.Logger.With("apart", true)
-	other, err := Dial(ctx, config)
+	dialing, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	other, err := Dial(dialing, config)
 	if err != nil {
 		return nil, nil, err
 	}

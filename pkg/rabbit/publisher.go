@@ -268,9 +268,7 @@ func (p *Publisher) depart(ctx context.Context) error {
 	if err := p.conn.Await(ctx); err != nil {
 		return err
 	}
-	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
-	defer cancel()
-	conn, leave, err := p.conn.apart(dialing)
+	conn, leave, err := p.conn.apart(ctx)
 	switch {
 	case err != nil && p.room != nil:
 		return err
