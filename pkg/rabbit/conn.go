@@ -83,6 +83,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	var s *session
 	if !config.NoWait {
 		if s, err = c.dial(ctx, true); err != nil {
+			c.replies.idle.Stop() // or the runtime keeps it all
 			return nil, err
 		}
 		c.established(s)
