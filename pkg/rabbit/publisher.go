@@ -268,7 +268,9 @@ func (p *Publisher) depart(ctx context.Context) error {
 	if err := p.conn.Await(ctx); err != nil {
 		return err
 	}
-	conn, leave, err := p.conn.apart(ctx)
+	dialing, cancel := context.WithTimeout(ctx, p.turn/2)
+	defer cancel()
+	conn, leave, err := p.conn.apart(dialing)
 	switch {
 	case err != nil && p.room != nil:
 		return err
