@@ -254,6 +254,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 	for failures := 0; ctx.Err() == nil; failures++ {
 		open, leave := c.config.Gate.pass(ctx)
 		began := time.Now()
+		backoff := c.conn.config.Backoff
+		if c.apart {
+			backoff = costlyBackoff
+		}
 		registered, err := c.serve(open, work, missing)
 		paused := open.Err() != nil
 		leave()
@@ -278,7 +282,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
-		backoff := c.conn.config.Backoff
 		if c.apart {
 			backoff = costlyBackoff
 		}
@@ -323,17 +326,15 @@ func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bo
 			return false, err
 		}
 	}
-	conn, end := c.conn, func() {}
+	ch, err := c.conn.Channel(ctx)
+	if err != nil {
+		return false, err
+	}
+	end := func() {}
 	if c.apart {
-		if conn, end, err = c.conn.apart(ctx); err != nil {
-			c.apart = false // where the broker allows no more connections, the shared one has to do
+		if ch, end, err = c.channelApart(ctx, ch); err != nil {
 			return false, err
 		}
-	}
-	ch, err := conn.Channel(ctx)
-	if err != nil {
-		end()
-		return false, err
 	}
 	s := newSubscription(work, c, ch)
 	defer s.retire(end)
@@ -348,4 +349,27 @@ func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bo
 		c.config.OnReady()
 	}
 	return true, s.wait(ctx)
+}
+
+// channelApart opens a channel over a connection apart, which lives no longer than the shared one does: where the broker
+// allows only so many, it may have the place of that. Where it allows no more, the shared one has to do next time.
+func (c *Consumer) channelApart(ctx context.Context, shared *Channel) (ch *Channel, end func(), err error) {
+	c.apart = false
+	ctx, stop := either(ctx, shared.life)
+	defer stop()
+	conn, leave, err := c.conn.apart(ctx)
+	if err == nil {
+		if ch, err = conn.Channel(ctx); err != nil {
+			leave()
+		}
+	}
+	if err != nil {
+		shared.close(ctx)
+		return nil, nil, err
+	}
+	context.AfterFunc(shared.life, leave)
+	return ch, func() {
+		leave()
+		shared.close(context.WithoutCancel(ctx))
+	}, nil
 }

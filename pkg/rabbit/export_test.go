@@ -39,6 +39,6 @@ func (p *Publisher) Apart() bool {
 
 // HoldApart keeps all replies that are sent apart waiting, until the function that it returns is called.
 func (c *Conn) HoldApart() func() {
-	c.replies.trial <- struct{}{}
-	return func() { <-c.replies.trial }
+	c.replies.trial.turn <- struct{}{}
+	return func() { <-c.replies.trial.turn }
 }

@@ -117,3 +117,37 @@ func TestExclusiveQueueBesideOneInTrouble(t *testing.T) {
 	fill(t, conn, own, 10)
 	require.Eventually(t, func() bool { _, n, _ := got.counts(); return n == 10 }, 30*time.Second, time.Millisecond)
 }
+
+// Where the broker allows no connection more, one apart must not have the place of the shared one for good, and a queue
+// that may not be tried apart is tried on the shared one again.
+func TestNoConnectionAllowedApart(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn := dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, conn, queue("bad", "quorum"), queue("worse", "quorum"), queue("good", "quorum"))
+	var log records
+	handle, _ := handler(func(int64, *rabbit.Incoming) rabbit.Settlement { return rabbit.Ack })
+	consume := func(name string) *rabbit.Consumer {
+		c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: name, Logger: log.logger(), Handle: handle})
+		running(t, c)
+		return c
+	}
+	ready := func(consumers ...*rabbit.Consumer) {
+		for _, c := range consumers {
+			require.Eventually(t, func() bool { return c.Ready() == nil }, 3*time.Minute, time.Millisecond)
+		}
+	}
+	raft(t, address, "bad", "stop")
+	raft(t, address, "worse", "stop")
+	good, bad := consume("good"), consume("bad")
+	require.Eventually(t, func() bool { return log.count("queue=bad") >= 2 }, 90*time.Second, time.Millisecond)
+	raft(t, address, "bad", "restart")
+	ready(good, bad)
+
+	said, err := leverettest.Node(t).Ctl(within(t), "set_vhost_limits", "-p", leverettest.VHost(t, address), `{"max-connections": 1}`)
+	require.NoError(t, err, string(said))
+	worse := consume("worse") // costs the shared connection
+	require.Eventually(t, func() bool { return log.count("queue=worse") >= 2 }, 90*time.Second, time.Millisecond)
+	raft(t, address, "worse", "restart")
+	ready(good, bad, worse)
+}
