@@ -261,10 +261,14 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 
 // reservedOwner returns why no service can have a name.
 func reservedOwner(name string) error {
-	if name == "amq" {
+	switch name {
+	case "amq":
 		return errors.New("names that begin with amq belong to RabbitMQ")
+	case "reply":
+		return errors.New("names that begin with reply belong to queues of replies, which callers may have workers write to")
+	default:
+		return nil
 	}
-	return nil
 }
 
 // contractBase is what the three kinds of contract share.
