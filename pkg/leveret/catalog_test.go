@@ -60,6 +60,7 @@ func TestMistakes(t *testing.T) {
 		{"a wildcard", NewCatalog(one(NewEvent[int]("a.#")))},
 		{"a name with a line feed", NewCatalog(one(NewCommand[int]("a.do\n")))},
 		{"a long name", NewCatalog(one(NewCommand[int]("a." + long)))},
+		{"the name of reply queues", NewCatalog(NewService("reply", Handles(NewCommand[int]("reply.now"))))},
 		{"RabbitMQ's own name", NewCatalog(NewService("amq", Handles(NewCommand[int]("amq.direct"))))},
 		{"a type that cannot be encoded", NewCatalog(one(NewCommand[struct{ C chan int }]("a.do")))},
 		{"a reply that cannot be encoded", NewCatalog(one(NewRequest[int, func()]("a.ask")))},

@@ -265,7 +265,7 @@ func reservedOwner(name string) error {
 	case "amq":
 		return errors.New("names that begin with amq belong to RabbitMQ")
 	case "reply":
-		return errors.New("names that begin with reply are those of queues for replies")
+		return errors.New("names that begin with reply belong to queues of replies, which callers may have workers write to")
 	default:
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,9 @@ const (
 	maxBroken = 3
 )
 
+// wrongType is what RabbitMQ says of an exchange that exists with another type.
+const wrongType = "inequivalent arg 'type' for exchange"
+
 var errBroken = errors.New("the broker closed the connection over it")
 
 // NewDeclarer makes a declarer on a connection.
@@ -77,7 +81,8 @@ func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 // Declare makes sure that everything in t has been declared. It blocks until the broker has answered, waiting through
 // lost connections while ctx lives. Callers that declare the same at once share one attempt.
 //
-// What exists already with other arguments, and what this user may not declare, is logged, counted, and used all the
+// An exchange that exists with another type cannot be declared: it would hand messages to queues that they are not meant
+// for. What else exists with other arguments, and what this user may not declare, is logged, counted, and used all the
 // same: arguments cannot be changed, and a rolling deploy with a new one must not keep every process from starting.
 // Whether it can be used shows at its first use.
 //
@@ -216,7 +221,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 	case err == nil:
 		i.failures, i.broken = 0, 0
 		i.outcome.Store(&outcome{session: ch.session})
-	case ch.alive(), ok && e.Code == amqp.ResourceLocked:
+	case ch.alive(), ok && (e.Code == amqp.ResourceLocked || strings.Contains(e.Reason, wrongType)):
 		i.refused(ch, outcome{err: err}, maxRefusal)
 	case !ok, !e.Server, e.Code == amqp.ConnectionForced: // the connection was lost: again, on the next
 	case !e.Recover: // the broker closed the connection

@@ -27,7 +27,7 @@ func TestDeclareTwiceAndDifferently(t *testing.T) {
 
 	// What differs is used as it exists, and what comes after it is still declared.
 	other := topology.Topology{
-		Exchanges: []topology.Exchange{{Name: "commands", Type: topology.Topic}, {Name: "new", Type: topology.Topic}},
+		Exchanges: []topology.Exchange{{Name: "commands", Type: topology.Direct, Args: map[string]any{"alternate-exchange": "x"}}, {Name: "new", Type: topology.Topic}},
 		Queues:    []topology.Queue{{Name: "a.b"}, {Name: "fresh", Args: map[string]any{"x-queue-type": "quorum"}}},
 		Bindings:  []topology.Binding{{Exchange: "new", RoutingKey: "#", Queue: "fresh"}},
 	}
@@ -37,6 +37,27 @@ func TestDeclareTwiceAndDifferently(t *testing.T) {
 	require.NoError(t, p.Publish(ctx, &rabbit.Publication{Exchange: "new", RoutingKey: "x", Mandatory: true}))
 	require.NoError(t, p.Publish(ctx, &rabbit.Publication{Exchange: "commands", RoutingKey: "a.b", Mandatory: true}))
 	require.Zero(t, conn.State().Lost)
+}
+
+// TestExchangeOfAnotherType: an exchange that somebody has made with another type would hand messages to every queue
+// that is bound to it. It is not used, and nothing is bound to it.
+func TestExchangeOfAnotherType(t *testing.T) {
+	t.Parallel()
+	conn, ctx := connected(t), within(t)
+	declare(t, conn, topology.Topology{Exchanges: []topology.Exchange{{Name: "retry.return", Type: topology.Fanout}}})
+	d := rabbit.NewDeclarer(conn)
+	wanted := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "retry.return", Type: topology.Direct}, {Name: "new", Type: topology.Topic}},
+		Queues:    []topology.Queue{{Name: "q", Args: map[string]any{"x-queue-type": "quorum"}}},
+		Bindings:  []topology.Binding{{Exchange: "retry.return", RoutingKey: "q", Queue: "q"}, {Exchange: "new", RoutingKey: "q", Queue: "q"}},
+	}
+	for range 2 {
+		require.ErrorContains(t, d.Declare(ctx, wanted), "declare the exchange retry.return: ")
+		require.ErrorContains(t, d.Missing(wanted), "retry.return")
+	}
+	p := publishing(t, conn, rabbit.PublisherConfig{})
+	require.ErrorIs(t, p.Publish(ctx, &rabbit.Publication{Exchange: "retry.return", RoutingKey: "q", Mandatory: true}), rabbit.ErrUnroutable)
+	require.NoError(t, p.Publish(ctx, &rabbit.Publication{Exchange: "new", RoutingKey: "q", Mandatory: true}))
 }
 
 func TestDeclareWithoutPermission(t *testing.T) {

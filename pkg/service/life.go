@@ -151,7 +151,7 @@ const theBroker = "the broker"
 // not wait.
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	config := l.settings.conn
-	config.Logger = l.log
+	config.Logger = slog.New(newSparing(l.log.Handler()))
 	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
 	complaints := &complaints{log: l.log}
 	config.OnFailure = func(err error) {
