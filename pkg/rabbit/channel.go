@@ -32,7 +32,7 @@ type Channel struct {
 
 // Channel opens a channel, waiting for the connection while ctx lives. The caller closes it.
 func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
-	for failures := 0; ; failures++ {
+	for {
 		s, err := c.current(ctx)
 		if err != nil {
 			return nil, err
@@ -46,9 +46,6 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 		}
 		if s.alive() {
 			return nil, fmt.Errorf("open a channel: %w", err)
-		}
-		if costly(err) { // perhaps over this channel: its user may have no more
-			_ = costlyBackoff.wait(ctx, failures, nil)
 		}
 	}
 }

@@ -351,8 +351,9 @@ func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bo
 	return true, s.wait(ctx)
 }
 
-// channelApart opens a channel over a connection apart, which lives no longer than the shared one does: where the broker
-// allows only so many, it may have the place of that. Where it allows no more, the shared one has to do next time.
+// channelApart opens a channel over a connection apart, which lives no longer than the shared one does: where the
+// broker allows only so many, it may have the place of that. Where it allows no more, the shared one has to do next
+// time.
 func (c *Consumer) channelApart(ctx context.Context, shared *Channel) (ch *Channel, end func(), err error) {
 	c.apart = false
 	ctx, stop := either(ctx, shared.life)
