@@ -148,7 +148,7 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	require.Contains(t, c.out.String(), `"crashed": true`)
 	requireBalance(t, c.out.String())
 	require.Regexp(t, `killed paymentd \(process \d+\) with SIGKILL`, c.err.String())
-	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password [A-Z2-7]{26}\n`, c.err.String())
+	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password [A-Z2-7]{26}\b`, c.err.String())
 
 	// The hints work: the queues can be looked at, an order asked for.
 	file := regexp.MustCompile(`export LEVERET_CONFIG=([^\s\\]+)`).FindStringSubmatch(c.err.String())
