@@ -168,10 +168,13 @@ func (f file) check(keys []Key) []error {
 	return f.checkSection("", f.root, keys)
 }
 
+// maxFaults is how many faults of a section are reported: enough to fix, whatever the size of the file.
+const maxFaults = 100
+
 func (f file) checkSection(section string, node *yaml.Node, keys []Key) []error {
 	var errs []error
 	seen := make(map[string]bool)
-	for i := 0; i+1 < len(node.Content); i += 2 {
+	for i := 0; i+1 < len(node.Content) && len(errs) < maxFaults; i += 2 {
 		key, value := node.Content[i], resolve(node.Content[i+1])
 		name := strings.TrimPrefix(section+"."+key.Value, ".")
 		if seen[name] {

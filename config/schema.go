@@ -55,6 +55,9 @@ func (s *Schema) Load(fs *pflag.FlagSet, options Options) (*Loaded, error) {
 		return nil, err
 	}
 	errs := f.check(s.keys)
+	if len(errs) >= maxFaults { // and viper would take minutes over thousands of keys
+		return nil, errors.Join(errs...)
+	}
 	v := viper.New()
 	if err := s.bind(v, fs, f, options); err != nil {
 		return nil, errors.Join(append(errs, err)...)

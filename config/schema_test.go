@@ -270,6 +270,18 @@ func TestBrokenFiles(t *testing.T) {
 	}
 }
 
+// A file of nothing but faults has its first ones reported, and takes no longer than that.
+func TestFaultsOfAFileAreCounted(t *testing.T) {
+	t.Parallel()
+	var many strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&many, "k%d: 1\n", i)
+	}
+	_, err := config.New().Load(nil, config.Options{File: write(t, many.String())})
+	require.ErrorContains(t, err, ":100: the key k99 is unknown")
+	require.NotContains(t, err.Error(), "k100 ")
+}
+
 func TestWhereTheFileIs(t *testing.T) {
 	s := config.New()
 	load := func(args ...string) *config.Loaded {

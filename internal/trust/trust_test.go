@@ -87,6 +87,7 @@ func TestReadByMode(t *testing.T) {
 		good + "/below":                         "not a directory",
 		dir + "/missing":                        "no such file",
 		"/dev/null":                             "",
+		"/dev/zero":                             "/dev/zero is larger than 4 MiB",
 	} {
 		for name, read := range map[string]func(string) ([]byte, error){
 			"ReadOwn": func(path string) ([]byte, error) { return trust.ReadOwn(path) }, "Read": trust.Read,

@@ -17,9 +17,14 @@ import (
 // everyone is the permission of all users to write.
 const everyone = 0o002
 
+// maxSize is how much of a file is read: more than any settings, key or bundle of certificates, and less than a device
+// has, such as /dev/zero.
+const maxSize = 4 << 20
+
 // ReadOwn reads a file that decides what the program does. It returns an [ErrUntrusted] unless the file, every link on
 // the way to it and every folder above it belong to this user, to root or to one of owners, nobody else can replace
 // them, and not everyone may write to the file. The checked file is the one that is read, whatever happens in between.
+// A file over 4 MiB is an error.
 func ReadOwn(path string, owners ...int) ([]byte, error) { return read(path, rule{owners: owners}) }
 
 // Read is ReadOwn for a file of any owner, such as a key that another user provides. In a folder in which everyone may
@@ -129,7 +134,11 @@ func read(path string, r rule) ([]byte, error) {
 		return nil, fmt.Errorf("%s is %w: everyone may write to it (mode %04o); to keep others out: chmod o-w %[1]s",
 			found, ErrUntrusted, info.Mode().Perm())
 	}
-	return io.ReadAll(file)
+	content, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err == nil && len(content) > maxSize {
+		return nil, fmt.Errorf("%s is larger than %d MiB", found, maxSize>>20)
+	}
+	return content, err
 }
 
 // maxLinks is how many links a path may have, as on Linux.

@@ -126,7 +126,8 @@ func (a *App) explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, leveret.ErrRefused):
-		return Fail(ExitUnreachable, a.Name+" config show --origin", "%w", err)
+		return Fail(ExitUnreachable, a.Name+" config show --origin; a broker that was started for development has a password of its own, which LEVERET_CONFIG "+
+			"or LEVERET_BROKER_PASSWORD provides", "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
 		return Fail(ExitUnreachable, fmt.Sprintf("check the address with %s config show --origin; --broker-url and LEVERET_BROKER_URL change it", a.Name),
 			"the broker cannot be reached: %w", err)

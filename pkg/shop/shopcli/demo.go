@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -361,9 +362,10 @@ Everything is still running:
   REST API        %s, described in %s/openapi.json
   management UI   %s   user %s, password %s
   AMQP            %s
-  try             %s --config %s queues
-                  %s --config %s contracts show order.place --example | %s --config %s send order.place -f -
+  try             export %s=%s
+                  %s queues
+                  %s contracts show order.place --example | %s send order.place -f -
   to end it       %s`,
 		s.gatewayURL(), s.gatewayURL(), s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url),
-		name, s.configFile(), name, s.configFile(), name, s.configFile(), d.hint)
+		config.EnvFile, shellWord(s.configFile()), name, name, name, d.hint)
 }

@@ -148,10 +148,10 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 	require.Contains(t, c.out.String(), `"crashed": true`)
 	requireBalance(t, c.out.String())
 	require.Regexp(t, `killed paymentd \(process \d+\) with SIGKILL`, c.err.String())
-	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password [A-Z2-7]{26}\n`, c.err.String())
+	require.Regexp(t, `management UI +http://127\.0\.0\.1:\d+ +user guest, password [A-Z2-7]{26}\b`, c.err.String())
 
 	// The hints work: the queues can be looked at, an order asked for.
-	file := regexp.MustCompile(`--config (\S+) queues`).FindStringSubmatch(c.err.String())
+	file := regexp.MustCompile(`export LEVERET_CONFIG=([^\s\\]+)`).FindStringSubmatch(c.err.String())
 	require.NotNil(t, file, c.err.String())
 	look := command(t, "--config", file[1], "queues", "-o", "jsonl")
 	require.NoError(t, look.Run(), look.err.String())
@@ -406,7 +406,7 @@ func TestDev(t *testing.T) {
 	require.Equal(t, http.StatusOK, response.StatusCode)
 
 	// What it prints for the command line does not log: the file is not for the services alone.
-	file := regexp.MustCompile(`--config (\S+) queues`).FindStringSubmatch(c.err.String())
+	file := regexp.MustCompile(`export LEVERET_CONFIG=([^\s\\]+)`).FindStringSubmatch(c.err.String())
 	require.NotNil(t, file, c.err.String())
 	settings, err := os.ReadFile(file[1])
 	require.NoError(t, err)

@@ -82,11 +82,11 @@ func printDev(app *cli.App, s *system) {
 	app.Note(`
   management UI   %s   user %s, password %s
   AMQP            %s
-  try, in another terminal:`, s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url))
-	name := invocation(app) + " --config " + s.configFile()
+  try, in another terminal:
+  export %s=%s`, s.broker.ManagementURL(), s.broker.Username(), shownPassword(s), hostOf(s.url), config.EnvFile, shellWord(s.configFile()))
 	app.Note(`  %[1]s contracts show order.place --example | %[1]s send order.place -f -
   %[1]s queues --watch
-`, name)
+`, invocation(app))
 	if !s.logsReady() {
 		printREST(app, s, "once all services are ready")
 	}

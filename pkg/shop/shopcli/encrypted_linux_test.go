@@ -46,7 +46,7 @@ func TestDevOverTLS(t *testing.T) {
 	require.Eventually(t, func() bool { return all.MatchString(c.err.String()) }, patience, 10*time.Millisecond, "%s%s", c.out, c.err)
 
 	// The command that it prints works in every folder.
-	file := regexp.MustCompile(`--config (\S+) queues`).FindStringSubmatch(c.err.String())
+	file := regexp.MustCompile(`export LEVERET_CONFIG=([^\s\\]+)`).FindStringSubmatch(c.err.String())
 	require.NotNil(t, file, c.err.String())
 	look := command(t, "--config", file[1], "queues", "--all", "-o", "jsonl")
 	require.NoError(t, look.Run(), look.err.String())

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -94,6 +95,16 @@ func invocation(app *cli.App) string {
 		return "go run ./cmd/" + app.Name
 	}
 	return app.Name
+}
+
+// shellWord quotes a path for the shell if it needs that.
+func shellWord(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool {
+		return !strings.ContainsRune("/._-+,@%", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // cleanEnvironment returns this process's environment without Leveret's settings, which the services read from their
