@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,30 +12,26 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 )
 
-// withoutLogin is a URL that a flag takes. The login that is left out is the default one.
-func withoutLogin(t *testing.T, raw string) string {
+// settings writes a file with the broker's URL, whose password belongs in no flag, and with more about the broker.
+func settings(t *testing.T, b *encrypted.Broker, more string) string {
 	t.Helper()
-	u, err := url.Parse(raw)
-	require.NoError(t, err)
-	u.User = nil
-	return u.String()
+	file := filepath.Join(t.TempDir(), "leveret.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("broker:\n  url: "+b.URL+"\n  connect_timeout: 10s\n"+more), 0o600))
+	return file
 }
 
 // The management API of an amqps broker is asked over https, with the same authorities.
 func TestQueuesOverTLS(t *testing.T) {
 	t.Parallel()
 	b := encrypted.New(t)
-	c := &command{args: []string{
-		"queues", "--all", "--broker-url", withoutLogin(t, b.URL), "--broker-tls-ca-file", b.CAFile, "--broker-connect-timeout", "10s",
-	}}
+	file := settings(t, b, "")
+	c := &command{args: []string{"queues", "--all", "--config", file, "--broker-tls-ca-file", b.CAFile}}
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
 	require.Empty(t, c.err.String(), "the management API has answered")
 	require.Zero(t, b.Dialed())
 
 	// Without the authority, nothing is said to it.
-	c = &command{args: []string{
-		"queues", "--broker-url", withoutLogin(t, b.URL), "--broker-tls-server-name", "elsewhere", "--broker-connect-timeout", "10s",
-	}}
+	c = &command{args: []string{"queues", "--config", file, "--broker-tls-server-name", "elsewhere"}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()), c.err.String())
 	require.Zero(t, b.Dialed())
 }
@@ -45,8 +40,7 @@ func TestQueuesOverTLS(t *testing.T) {
 func TestQueuesOverHTTPWhereThatIsConfigured(t *testing.T) {
 	t.Parallel()
 	b := encrypted.New(t)
-	file := filepath.Join(t.TempDir(), "leveret.yaml")
-	require.NoError(t, os.WriteFile(file, []byte("broker:\n  url: "+b.URL+"\n  management_url: "+b.Plain+"\n  tls: {ca_file: "+b.CAFile+"}\n"), 0o600))
+	file := settings(t, b, "  management_url: "+b.Plain+"\n  tls: {ca_file: "+b.CAFile+"}\n")
 	c := &command{args: []string{"queues", "--all", "--config", file}}
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
 	require.Equal(t, "warning: the password is sent unencrypted to the management API at "+b.Plain+", though the broker's own URL is "+
@@ -61,13 +55,14 @@ func TestQueuesOverHTTPWhereThatIsConfigured(t *testing.T) {
 func TestInsecureWarns(t *testing.T) {
 	t.Parallel()
 	b := encrypted.New(t)
-	c := &command{args: []string{"queues", "--all", "--broker-url", withoutLogin(t, b.URL), "--broker-tls-insecure", "--broker-connect-timeout", "10s"}}
+	file := settings(t, b, "")
+	c := &command{args: []string{"queues", "--all", "--config", file, "--broker-tls-insecure"}}
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
 	require.Equal(t, 1, strings.Count(c.err.String(), "\n"), c.err.String())
 	require.Contains(t, c.err.String(), "warning: broker.tls.insecure is set: any certificate is accepted")
 	require.Zero(t, b.Dialed())
 
-	c = &command{args: []string{"contracts", "-o", "json", "--broker-url", withoutLogin(t, b.URL), "--broker-tls-insecure"}}
+	c = &command{args: []string{"contracts", "-o", "json", "--config", file, "--broker-tls-insecure"}}
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
 	require.Contains(t, c.err.String(), `{"warning":"broker.tls.insecure is set`)
 }

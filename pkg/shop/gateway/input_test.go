@@ -157,7 +157,6 @@ func TestBadAccounts(t *testing.T) {
 		"/orders/1": {"order_id": ""}, "/orders/%00": {"order_id": ""}, "/orders/..%2Fme": {"order_id": ""},
 		"/orders/" + strings.ToUpper(uuid.NewString()): {"order_id": ""},
 		"/orders/" + uuid.Nil.String():                 {"order_id": ""},
-		"/orders/%ff":                                  {"order_id": ""},
 	} {
 		for field, sent := range wrong {
 			c := call{path: path, as: ada}
@@ -168,6 +167,7 @@ func TestBadAccounts(t *testing.T) {
 			require.Contains(t, fieldsOf(p.Errors), field, path)
 		}
 	}
+	get[problem](t, s, 400, call{path: "/orders/%ff", as: ada})
 	require.Equal(t, before, s.asked(), "nothing has left the gateway")
 	p := get[problem](t, s, 400, call{path: "/orders?cursor=abc", as: ada})
 	require.Contains(t, fieldsOf(p.Errors), "cursor", "which only the order service can say")
