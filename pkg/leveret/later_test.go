@@ -109,7 +109,7 @@ func TestNotBefore(t *testing.T) {
 	}
 	require.Zero(t, foreign.count("tap"), "none has waited")
 
-	until := time.Now().Add(2 * time.Second)
+	until := time.Now().Add(6 * time.Second)
 	foreign.publish("commands", "a.do", amqp.Publishing{Body: []byte(`{}`), Headers: amqp.Table{"leveret-not-before": until.Format(time.RFC3339Nano)}})
 	require.Equal(t, 1, receive(t, runs).Attempt, "waiting is no attempt")
 	require.False(t, time.Now().Before(until))

@@ -11,12 +11,12 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// impatient is a bench on a node of its own, which takes a message back after a second. It looks at once a second, too.
+// impatient is a bench on a node of its own, which takes a message back after five seconds, for which it looks every second.
 func impatient(t *testing.T, options ...leveret.ContractOption) *handling {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Conf: "consumer_timeout = 1000"})
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Conf: "consumer_timeout = 5000"})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
