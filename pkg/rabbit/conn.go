@@ -52,7 +52,7 @@ type Conn struct {
 	addresses []address
 	blocked   atomic.Bool
 	replies   *replier
-	nodes     nodes
+	proofs    proofs
 
 	mu      sync.Mutex
 	session *session
@@ -235,7 +235,7 @@ func (c *Conn) supervise(life context.Context, s *session) {
 		}
 		c.config.Logger.Warn("connection lost", "address", s.address, "error", err)
 		if costly(err) {
-			c.nodes.forget()
+			c.proofs.forget()
 		}
 		c.change(nil, State{Phase: Connecting, Address: s.address, Err: err, Lost: c.State().Lost + 1, Channels: c.State().Channels})
 		// Connections that are made and lost at once, again and again, must not be a hot loop: nothing cuts this wait short.

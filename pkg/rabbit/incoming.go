@@ -80,27 +80,27 @@ func (d *Incoming) settleOnce(settlement Settlement) {
 // Reply publishes m on the channel that the delivery came on, without a confirm: a reply is only worth something to the
 // caller that waits for it. While ctx lives, it blocks as long as the broker reads nothing, or does not answer a method
 // of the consumer. A body over DefaultMaxBody is ErrTooLarge: the broker would close the channel, with everything that
-// is being handled on it. A reply for which the broker may
-// close the connection is sent later, over another one: nil then means that it waits for that.
+// is being handled on it. A reply for which the broker may close the connection is sent later, over another one: nil
+// then means that it waits for that.
 func (d *Incoming) Reply(ctx context.Context, m *Publication) error {
 	if err := m.check(DefaultMaxBody); err != nil {
 		return err
 	}
 	s := d.channel.session
-	node, ok := s.proven(m.RoutingKey)
-	if node != "" {
+	what, ok := s.proven(m.RoutingKey)
+	if !ok {
 		s.learn.Do(func() { go s.proveOwn() })
 		select {
 		case <-s.learned:
 		case <-ctx.Done():
 		}
-		node, ok = s.proven(m.RoutingKey)
+		what, ok = s.proven(m.RoutingKey)
 	}
 	if !ok {
 		if err := d.channel.fits(m); err != nil {
 			return err
 		}
-		return s.conn.replies.send(m, func() { s.conn.nodes.prove(node) })
+		return s.conn.replies.send(m, func() { s.conn.proofs.add(what) })
 	}
 	w := s.wire
 	if err := w.reserve(ctx, len(m.Body)); err != nil {

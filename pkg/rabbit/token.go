@@ -70,51 +70,61 @@ func hardened(version string) bool {
 	return major > 4 || major == 4 && minor >= 3
 }
 
-// nodes are those to which replies have been sent over a connection, which the broker has survived. They outlast that
-// connection, unless the broker has closed it over something. It is safe for concurrent use.
-type nodes struct {
-	mu     sync.RWMutex
-	proven map[string]bool
+// proofs are the nodes, and the addresses of unknown form, to which replies have been sent over a connection that the
+// broker has not closed over it. They outlast that connection. It is safe for concurrent use.
+type proofs struct {
+	mu               sync.RWMutex
+	nodes, addresses map[string]bool
 }
 
-// maxProven bounds the nodes that are remembered. A node is known under three names at most.
+// maxProven bounds what is remembered of each. A node is known under three names at most.
 const maxProven = 1024
 
-func (n *nodes) prove(node string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if node != "" && len(n.proven) < maxProven {
-		if n.proven == nil {
-			n.proven = make(map[string]bool)
+// add notes that a reply to a node, or to an address of unknown form, did no harm.
+func (p *proofs) add(what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.nodes == nil {
+		p.nodes, p.addresses = make(map[string]bool), make(map[string]bool)
+	}
+	switch {
+	case strings.HasPrefix(what, tokenPrefix):
+		if len(p.addresses) == maxProven {
+			clear(p.addresses)
 		}
-		n.proven[node] = true
+		p.addresses[what] = true
+	case len(p.nodes) < maxProven:
+		p.nodes[what] = true
 	}
 }
 
-func (n *nodes) forget() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	clear(n.proven)
+func (p *proofs) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.nodes)
+	clear(p.addresses)
 }
 
-// proven reports whether a reply may go to an address on this session, and which node is proven by one that has gone
-// there: none where the address is of no known form.
-func (s *session) proven(address string) (node string, ok bool) {
+// proven reports whether a reply may go to an address on this session, and else what would be proven by one that has
+// gone there: its node, or only the address where that is of no known form.
+func (s *session) proven(address string) (what string, ok bool) {
 	token, direct := strings.CutPrefix(address, tokenPrefix)
 	if !direct || s.hardened {
 		return "", true
 	}
 	var space [96]byte
-	named, known := tokenNode(space[:], token)
-	if !known {
-		return "", false
-	}
-	s.conn.nodes.mu.RLock()
-	defer s.conn.nodes.mu.RUnlock()
-	if s.conn.nodes.proven[string(named)] {
+	node, known := tokenNode(space[:], token)
+	p := &s.conn.proofs
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	switch {
+	case p.nodes[string(node)] && known, p.addresses[address]:
 		return "", true
+	case known:
+		return string(node), false
+	default:
+		return address, false
 	}
-	return string(named), false
 }
 
 // proveOwn proves the node of this session, without a reply: a message that the broker returns to its sender shows the
@@ -136,7 +146,7 @@ func (s *session) proveOwn() {
 	var space [96]byte
 	if r, returned := <-returns; returned {
 		if node, ok := tokenNode(space[:], strings.TrimPrefix(r.ReplyTo, tokenPrefix)); ok {
-			s.conn.nodes.prove(string(node))
+			s.conn.proofs.add(string(node))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,16 +77,29 @@ func TestHardened(t *testing.T) {
 	}
 }
 
-// TestProofIsOfANode: a token of no known form is proven each time.
+// TestProofIsOfANode: with one token, all of its node are proven that have its form. One of no known form, such as a
+// newer broker may make, proves itself alone.
 func TestProofIsOfANode(t *testing.T) {
 	t.Parallel()
 	s := &session{conn: new(Conn)}
-	node, ok := s.proven(tokenPrefix + "abc")
-	require.False(t, ok)
-	s.conn.nodes.prove(node)
-	_, ok = s.proven(tokenPrefix + "abc")
-	require.False(t, ok)
-	require.Empty(t, s.conn.nodes.proven)
+	proven := func(token string) bool { _, ok := s.proven(tokenPrefix + token); return ok }
+	prove := func(token string) {
+		what, ok := s.proven(tokenPrefix + token)
+		require.False(t, ok)
+		s.conn.proofs.add(what)
+		require.True(t, proven(token))
+	}
+	prove(genuine)
+	require.True(t, proven(genuine+"x"), "of the same node")
+	prove("abc")
+	require.False(t, proven("abcd"))
+	for i := range maxProven {
+		s.conn.proofs.add(tokenPrefix + strconv.Itoa(i))
+	}
+	require.False(t, proven("abc"), "only so many are remembered")
+	require.True(t, proven(genuine), "which concerns no node")
+	s.conn.proofs.forget()
+	require.False(t, proven(genuine))
 }
 
 // TestRepliesApartAreBounded: what does not fit is refused, and what comes after the end as well.
@@ -108,7 +122,7 @@ func TestRepliesApartAreBounded(t *testing.T) {
 func BenchmarkProven(b *testing.B) {
 	s := &session{conn: new(Conn)}
 	common, _ := s.proven(tokenPrefix + genuine)
-	s.conn.nodes.prove(common)
+	s.conn.proofs.add(common)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, ok := s.proven(tokenPrefix + genuine); !ok {
