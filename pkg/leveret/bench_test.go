@@ -113,10 +113,10 @@ func (b *bench) sender(options ...leveret.ServiceOption) *leveret.Client {
 type worker struct {
 	*leveret.Handlers
 	*leveret.Worker
-	conn   *leveret.Conn
-	config leveret.WorkerConfig
-	ready  chan struct{}
-	once   bool // declares what it needs only once
+	conn     *leveret.Conn
+	config   leveret.WorkerConfig
+	ready    chan struct{}
+	declares time.Duration // how often it declares again what it needs; 0 is as in use
 }
 
 func (b *bench) worker(conn *leveret.Conn, service *leveret.Service, config leveret.WorkerConfig, handlers ...leveret.HandlersConfig) *worker {
@@ -149,8 +149,8 @@ func (b *bench) start(w *worker) *running {
 	var err error
 	w.Worker, err = leveret.NewWorker(w.conn, w.Handlers, w.config)
 	require.NoError(b.t, err)
-	if w.once {
-		w.Worker.DeclareOnce()
+	if w.declares > 0 {
+		w.Worker.DeclareEvery(w.declares)
 	}
 	ctx, stop := context.WithCancel(b.ctx)
 	r := &running{Worker: w.Worker, stop: stop, ended: make(chan error, 1)}

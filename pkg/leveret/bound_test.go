@@ -44,6 +44,7 @@ func setupSubscribed(t *testing.T, configure, write, read string) *subscribed {
 	require.NoError(t, rabbit.NewDeclarer(admin.Rabbit()).Declare(s.ctx, s.service.Topology(admin.Names(), "classic")))
 	s.conn = s.connect(leveret.ConnConfig{URLs: []string{s.user(configure, write, read)}})
 	w := s.bench.worker(s.conn, s.service, leveret.WorkerConfig{})
+	w.declares = 500 * time.Millisecond
 	s.do.Handle(w.Handlers, func(context.Context, thing) error { return nil })
 	s.happened.Subscribe(w.Handlers, func(_ context.Context, v thing) error { s.handled <- v; return nil })
 	s.ask.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N}, nil })

@@ -2,5 +2,5 @@ package leveret
 
 import "time"
 
-// DeclareOnce keeps a worker from declaring again what it needs, for as long as a test takes.
-func (w *Worker) DeclareOnce() { w.redeclareEvery = time.Hour }
+// DeclareEvery makes a worker declare again what it needs so often.
+func (w *Worker) DeclareEvery(d time.Duration) { w.redeclareEvery = d }

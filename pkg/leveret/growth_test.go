@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -135,7 +136,7 @@ func TestWorkersGrowWithWhatTheyServe(t *testing.T) {
 			service, register := mixed(n)
 			w := b.worker(b.connect(leveret.ConnConfig{URLs: []string{way.url}, Logger: log}), service, leveret.WorkerConfig{})
 			register(w.Handlers)
-			w.once = true
+			w.declares = time.Hour
 			b.run(w)
 			// With the queue where callers cancel requests, which a worker does not wait for.
 			consuming := func() bool { return said.count().consumers == n+1 }

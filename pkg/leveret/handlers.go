@@ -78,7 +78,7 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 	switch {
 	case h.sealed:
 		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
-	case !slices.Contains(h.service.uses, this):
+	case !h.service.used[this]:
 		h.errs = append(h.errs, cmp.Or(h.service.twin(c), fmt.Errorf(
 			"%w: the service %q has a handler for %s, but does not say that it serves it", ErrUndeclared, h.service.name, what)))
 	case run == nil:

@@ -13,9 +13,11 @@ import (
 // A Service says who talks with whom: which contracts a service sends, and which it serves. From services and their
 // contracts follow topology, permissions and documents. A Service is immutable and safe for concurrent use.
 type Service struct {
-	name string
-	uses []use
-	errs []error
+	name  string
+	uses  []use
+	used  map[use]bool
+	named map[string]Contract // those that it uses
+	errs  []error
 }
 
 // A Role is what a service does with a contract.
@@ -59,7 +61,7 @@ type ServiceOption func(*Service)
 // NewService declares a service. The name is one segment: lower-case letters, digits and hyphens. NewService never
 // fails: mistakes are reported by [NewCatalog], [NewClient] and [NewWorker].
 func NewService(name string, options ...ServiceOption) *Service {
-	s := &Service{name: name}
+	s := &Service{name: name, used: make(map[use]bool), named: make(map[string]Contract)}
 	if !serviceName.MatchString(name) || len(name) > maxSegment {
 		s.errs = append(s.errs, fmt.Errorf("the name must be lower-case letters, digits and hyphens, %d at most", maxSegment))
 	}
@@ -121,12 +123,13 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s: a subscription's name must be lower-case letters, digits and hyphens, %d at most", this, maxSegment)
 	case s.twin(u.contract) != nil:
 		return fmt.Errorf("%s: there are two contracts named %q, and the service uses both", this, spec.Name)
-	case slices.Contains(s.uses, u):
+	case s.used[u]:
 		return fmt.Errorf("%s twice", this)
 	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	}
 	s.uses = append(s.uses, u)
+	s.used[u], s.named[spec.Name] = true, u.contract
 	return nil
 }
 
@@ -136,7 +139,7 @@ func (s *Service) twin(c Contract) error {
 		return nil
 	}
 	name := c.Spec().Name
-	if !slices.ContainsFunc(s.uses, func(u use) bool { return u.contract != c && u.contract.Spec().Name == name }) {
+	if other := s.named[name]; other == nil || other == c {
 		return nil
 	}
 	return withCode("%w: there are two contracts named %q: use the one that the service %q declares", ErrUndeclared, name, s.name)
