@@ -101,7 +101,7 @@ func bury(tb testing.TB, url, queue string, n int, code, payload string) {
 		pipeline := publisher.Pipeline()
 		before, err := conn.Inspect(ctx, queue+topology.DeadLetterSuffix)
 		require.NoError(tb, err)
-		started := time.Now().Add(-90*time.Minute - 30*time.Second)
+		started := time.Now().Add(-36*time.Hour - 30*time.Minute) // their ages are shown in hours
 		for i := range n {
 			body := []byte(payload)
 			if i >= 0 && payload[0] == '{' {
