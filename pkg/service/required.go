@@ -17,7 +17,7 @@ const (
 	checkEvery   = 5 * time.Second
 	recheckEvery = time.Second
 	// checkLimit is when a check's context ends, and hungAfter when a check that does not return counts as failed.
-	checkLimit = 5 * time.Second
+	checkLimit = 15 * time.Second
 	hungAfter  = checkLimit + time.Second
 )
 

@@ -168,7 +168,7 @@ func TestRequiredHangs(t *testing.T) {
 		return nil
 	}}, map[string]string{"broker.url": leverettest.Broker(t)})
 	failed := r.log.await(t, "a required check fails; taking no messages until it succeeds")
-	require.Equal(t, "store: the check has not returned within 6s\ndisk: panic: ouch", failed["error"])
+	require.Equal(t, "store: the check has not returned within 16s\ndisk: panic: ouch", failed["error"])
 	require.EqualValues(t, 1, calls.Load())
 	close(release)
 	r.log.await(t, "the required checks succeed again; taking messages")

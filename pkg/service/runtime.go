@@ -142,7 +142,7 @@ func (rt *Runtime) Ready(name string, check func() error) {
 // meanwhile. HTTP and gRPC requests are still handled.
 //
 // The check is made before the worker starts, then every five seconds, every second while it fails, and at once after a
-// handler has failed, unless the error's code says that the message or the caller is to blame. Its ctx ends after five
+// handler has failed, unless the error's code says that the message or the caller is to blame. Its ctx ends after 15
 // seconds. One that does not return then has failed, and is not called again before it has returned.
 func (rt *Runtime) Required(name string, check func(ctx context.Context) error) {
 	rt.change("Required", func() {
