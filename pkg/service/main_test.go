@@ -97,7 +97,7 @@ func (l *log) await(t *testing.T, msg string) map[string]any {
 	require.Eventually(t, func() bool {
 		found = l.records(t, msg)
 		return len(found) > 0
-	}, 30*time.Second, 5*time.Millisecond, "no record %q in\n%s", msg, l)
+	}, 2*time.Minute, 5*time.Millisecond, "no record %q in\n%s", msg, l)
 	return found[0]
 }
 
