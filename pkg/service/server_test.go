@@ -469,7 +469,7 @@ func TestSlowClientsAreCut(t *testing.T) {
 		if _, err := io.ReadAll(r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusRequestTimeout)
 		}
-	})), at(nowhere, "http.read_header_timeout", "50ms", "http.read_timeout", "100ms"))
+	})), at(nowhere, "http.read_header_timeout", "1s", "http.read_timeout", "1500ms"))
 	header := dialHTTP(t, r.address(t, "http"))
 	_, err := io.WriteString(header, "GET / HTTP/1.1\r\nHost: x\r\nX-Never-Fin")
 	require.NoError(t, err)
