@@ -44,7 +44,7 @@ func setupSubscribed(t *testing.T, configure, write, read string) *subscribed {
 	require.NoError(t, rabbit.NewDeclarer(admin.Rabbit()).Declare(s.ctx, s.service.Topology(admin.Names(), "classic")))
 	s.conn = s.connect(leveret.ConnConfig{URLs: []string{s.user(configure, write, read)}})
 	w := s.bench.worker(s.conn, s.service, leveret.WorkerConfig{})
-	w.declares = 500 * time.Millisecond
+	w.declares = time.Second
 	s.do.Handle(w.Handlers, func(context.Context, thing) error { return nil })
 	s.happened.Subscribe(w.Handlers, func(_ context.Context, v thing) error { s.handled <- v; return nil })
 	s.ask.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N}, nil })
@@ -52,10 +52,16 @@ func setupSubscribed(t *testing.T, configure, write, read string) *subscribed {
 	return s
 }
 
+// inTime is eventually for what is declared again, which takes a busy broker its time.
+func (s *subscribed) inTime(condition func() bool, because ...any) {
+	s.t.Helper()
+	require.Eventually(s.t, condition, 2*time.Minute, 10*time.Millisecond, because...)
+}
+
 // publishUntil publishes events until one is handled. No publish fails.
 func (s *subscribed) publishUntil() {
 	s.t.Helper()
-	s.eventually(func() bool {
+	s.inTime(func() bool {
 		require.NoError(s.t, s.happened.Publish(s.ctx, s.client, thing{}))
 		return len(s.handled) > 0
 	})
@@ -85,7 +91,7 @@ func TestRefusedBinding(t *testing.T) {
 	require.Equal(t, 7, receive(t, s.handled).N)
 
 	s.permit(".*", ".*", ".*")
-	s.eventually(func() bool { return s.worker.Ready() == nil })
+	s.inTime(func() bool { return s.worker.Ready() == nil })
 	s.publishUntil()
 }
 
@@ -118,13 +124,13 @@ func TestDeleted(t *testing.T) {
 		{"retry.1s", ""},
 		{"quarantine.a", ""},
 	} {
-		s.eventually(func() bool { // declared, and bound
+		s.inTime(func() bool { // declared, and bound
 			ch, err := admin.conn.Channel()
 			require.NoError(t, err)
 			defer ch.Close()
 			return ch.ExchangeDeclarePassive(way[0], "", true, false, false, false, nil) == nil
 		}, way)
-		s.eventually(func() bool {
+		s.inTime(func() bool {
 			admin.publish(way[0], way[1], amqp.Publishing{Body: []byte(`{}`), Expiration: "1"})
 			select {
 			case <-returns:
@@ -134,7 +140,7 @@ func TestDeleted(t *testing.T) {
 			}
 		}, way)
 	}
-	s.eventually(func() bool { return s.worker.Ready() == nil })
+	s.inTime(func() bool { return s.worker.Ready() == nil })
 	require.Zero(t, s.conn.Rabbit().State().Lost)
 }
 
@@ -145,12 +151,12 @@ func TestDeletedAndNotDeclared(t *testing.T) {
 	s := setupSubscribed(t, "^(?!events$).*", ".*", ".*")
 	require.NoError(t, s.worker.Ready(), "it may not declare the exchange, and need not")
 	require.NoError(t, s.peer().ExchangeDelete("events", false, false))
-	s.eventually(func() bool { return s.worker.Ready() != nil })
+	s.inTime(func() bool { return s.worker.Ready() != nil })
 	err := s.worker.Ready()
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
 	require.Equal(t, leveret.NotFound, leveret.CodeOf(err))
 	require.ErrorContains(t, err, "a.on.a.happened to events")
 
 	s.publishUntil() // the publisher declares it, and then the worker can bind to it
-	s.eventually(func() bool { return s.worker.Ready() == nil })
+	s.inTime(func() bool { return s.worker.Ready() == nil })
 }
