@@ -111,7 +111,13 @@ func TestRequestsAtOnce(t *testing.T) {
 				return func() bool { answer, _ := s.do(t, me); return answer.StatusCode == want }
 			}
 			slow := []net.Conn{s.begin(t), s.begin(t), s.begin(t)}
-			require.Eventually(t, status(tc.status), time.Minute, time.Millisecond)
+			require.Eventually(t, func() bool { // such a question may have taken the place of one of them
+				full := status(tc.status)()
+				if !full {
+					slow = append(slow, s.begin(t))
+				}
+				return full
+			}, time.Minute, 10*time.Millisecond)
 			require.Equal(t, tc.reason, get[problem](t, s, tc.status, me).Reason)
 			answer, _ := s.do(t, me)
 			require.Equal(t, "1", answer.Header.Get("Retry-After"))
@@ -119,7 +125,9 @@ func TestRequestsAtOnce(t *testing.T) {
 			require.NoError(t, err, "at once, without its body")
 			require.Equal(t, tc.status, refused.StatusCode)
 			require.NoError(t, refused.Body.Close())
-			require.NoError(t, slow[0].Close())
+			for _, conn := range slow {
+				require.NoError(t, conn.Close())
+			}
 			require.Eventually(t, status(200), time.Minute, time.Millisecond)
 		})
 	}

@@ -3,8 +3,8 @@ package shopcli
 import (
 	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"net"
-	"os"
 
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
@@ -54,11 +54,10 @@ const (
 	lastPort  = 15999
 )
 
-// listenAnywhere listens at a free port of 127.0.0.1. It begins to look where no other process does: the port is free
-// again until a service takes it, and several demos may start at once.
+// listenAnywhere listens at a free port of 127.0.0.1.
 func listenAnywhere() (l net.Listener, err error) {
-	for i := range 200 {
-		port := firstPort + (os.Getpid()*40+i)%(lastPort-firstPort+1)
+	for range 200 {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
 		l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // does not block
 		if err == nil {
 			return l, nil
