@@ -95,8 +95,8 @@ func readFile(path string) (file, error) {
 	return f, nil
 }
 
-// readTrusted reads the file unless another user may have written it, who could then have the program send its messages
-// and passwords anywhere.
+// readTrusted reads the file unless another user may have written it: that user could have the program send its
+// messages and passwords anywhere.
 func readTrusted(path string) ([]byte, error) {
 	var owners []int
 	if owner := os.Getenv(EnvOwner); owner != "" {

@@ -36,7 +36,7 @@ func TestQueuesOverTLS(t *testing.T) {
 	require.Zero(t, b.Dialed())
 }
 
-// An http address is obeyed, for who sets it may have a reason, with one warning.
+// An http address is obeyed, since there may be a reason for it, but with a warning.
 func TestQueuesOverHTTPWhereThatIsConfigured(t *testing.T) {
 	t.Parallel()
 	b := encrypted.New(t)

@@ -52,8 +52,8 @@ type Config struct {
 	// finds its queues and messages again. It requires Dir. It has no effect on a
 	// container, whose data are lost with it.
 	KeepData bool
-	// Password is the password of the node's user, guest. Default: a random one, which a kept folder remembers. It is
-	// what keeps other users of the machine out, who can reach the node's ports too.
+	// Password is the password of the node's user, guest. Default: a random one, which a kept folder remembers. Other
+	// users of the machine can reach the node's ports; the password keeps them out.
 	Password string
 	// Conf contains further lines of rabbitmq.conf. They come last, so they override
 	// the others.

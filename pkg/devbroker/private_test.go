@@ -138,7 +138,7 @@ func TestPasswordOfAKeptFolder(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	dir := filepath.Join(shortTempDir(t), "node")
-	require.NoError(t, os.Mkdir(dir, 0o755)) //nolint:gosec // whoever made it did not expect a password in it
+	require.NoError(t, os.Mkdir(dir, 0o755)) //nolint:gosec // as a user makes it, who expects no password in it
 	start := func(password string) *devbroker.Broker {
 		b, err := devbroker.Start(ctx, devbroker.Config{Private: true, Dir: dir, KeepData: true, Password: password})
 		require.NoError(t, err)

@@ -132,9 +132,9 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	c.RequestQueueType = cmp.Or(c.RequestQueueType, topology.Classic)
 	c.Layout = cmp.Or(c.Layout, topology.Shared)
 	c.ConsumerTimeout = cmp.Or(c.ConsumerTimeout, 30*time.Minute)
-	var reserved []error
+	var reserved error
 	for segment := range strings.SplitSeq(c.Namespace, ".") {
-		reserved = append(reserved, reservedOwner(segment))
+		reserved = errors.Join(reserved, reservedOwner(segment))
 	}
 	switch {
 	case c.RequestQueueType != topology.Classic && c.RequestQueueType != topology.Quorum:
@@ -143,8 +143,8 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 		return c, Errorf(InvalidArgument, "Layout is %q; it must be shared or isolated", c.Layout)
 	case c.Namespace != "" && !contractName.MatchString(c.Namespace) && !serviceName.MatchString(c.Namespace):
 		return c, Errorf(InvalidArgument, "Namespace is %q; it must be lower-case letters, digits, hyphens and dots", c.Namespace)
-	case errors.Join(reserved...) != nil:
-		return c, Errorf(InvalidArgument, "Namespace is %q; %w", c.Namespace, errors.Join(reserved...))
+	case reserved != nil:
+		return c, Errorf(InvalidArgument, "Namespace is %q; %w", c.Namespace, reserved)
 	}
 	for _, s := range []struct {
 		field, value string

@@ -253,11 +253,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	missing := false
 	for failures := 0; ctx.Err() == nil; failures++ {
 		open, leave := c.config.Gate.pass(ctx)
-		began := time.Now()
-		backoff := c.conn.config.Backoff
-		if c.apart {
-			backoff = costlyBackoff
-		}
+		began, apart := time.Now(), c.apart
 		registered, err := c.serve(open, work, missing)
 		paused := open.Err() != nil
 		leave()
@@ -282,7 +278,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
-		if c.apart {
+		backoff := c.conn.config.Backoff
+		if apart || c.apart { // this attempt, or the next
 			backoff = costlyBackoff
 		}
 		_ = backoff.wait(ctx, failures, nil)

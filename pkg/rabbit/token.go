@@ -18,8 +18,8 @@ import (
 //
 // A request may carry any text there. Before 4.3, RabbitMQ closes the connection on which it is asked to deliver to a
 // token that it cannot read. It can read those whose node it knows, if they are well formed; whether they lead to
-// somebody does not matter then. So the first reply to each node goes over another connection. See
-// docs/decisions/0025.
+// somebody does not matter then. So a session learns which node it is connected to, and the first reply to any other node
+// goes over another connection. See docs/decisions/0025.
 const tokenPrefix = directReplyTo + "."
 
 // strict reads base64 of one form only.
