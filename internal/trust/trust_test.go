@@ -37,7 +37,12 @@ func TestMain(m *testing.M) {
 // folder is a folder that every user can reach.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "leveret-trust-")
+	return folderIn(t, "")
+}
+
+func folderIn(t *testing.T, parent string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(parent, "leveret-trust-")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o755))
@@ -149,7 +154,7 @@ func TestReadAsAnotherUser(t *testing.T) {
 		t.Log("not root: this user is the only one")
 		return
 	}
-	dir := folder(t)
+	dir := folderIn(t, "/tmp") // TMPDIR may be closed to other users
 	root, own, other := write(t, dir+"/root", 0o644), write(t, dir+"/own", 0o600), write(t, dir+"/other", 0o644)
 	require.NoError(t, os.Chown(own, somebody, somebody))
 	require.NoError(t, os.Chown(other, stranger, stranger))
