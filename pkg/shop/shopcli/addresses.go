@@ -2,8 +2,6 @@ package shopcli
 
 import (
 	"cmp"
-	"fmt"
-	"math/rand/v2"
 	"net"
 
 	"github.com/leveretmq/leveret/pkg/shop/programs"
@@ -13,15 +11,9 @@ import (
 var listening = []string{"health.address", "http.address", "grpc.address"}
 
 // chooseAddresses chooses where each service listens, by service and key: at its default addresses where those are wanted
-// and free, otherwise at free ports.
-func chooseAddresses(usual bool) (map[string]map[string]string, error) {
+// and free, otherwise at ports of the system.
+func (s *system) chooseAddresses(usual bool) error {
 	chosen := make(map[string]map[string]string)
-	var taken []net.Listener // until all are chosen, so that none is chosen twice
-	defer func() {
-		for _, l := range taken {
-			_ = l.Close()
-		}
-	}()
 	for _, p := range programs.All() {
 		addresses := make(map[string]string)
 		for _, key := range listening {
@@ -29,41 +21,23 @@ func chooseAddresses(usual bool) (map[string]map[string]string, error) {
 			if address == "" {
 				continue
 			}
-			var l net.Listener
-			if usual {
-				l, _ = net.Listen("tcp", address) //nolint:noctx // does not block
-			}
-			if l == nil {
+			if !usual || !isFree(address) {
 				var err error
-				if l, err = listenAnywhere(); err != nil {
-					return nil, err
+				if address, err = s.ports.choose(); err != nil {
+					return err
 				}
 			}
-			taken = append(taken, l)
-			addresses[key] = l.Addr().String()
+			addresses[key] = address
 		}
 		chosen[p.Service.Name()] = addresses
 	}
-	return chosen, nil
+	s.addresses = chosen
+	return nil
 }
 
-// Ports are chosen below the range that Linux (from 32768) and macOS (from 49152) use for outgoing connections. Otherwise,
-// one of those could take a service's port before the service is back.
-const (
-	firstPort = 10000
-	lastPort  = 15999
-)
-
-// listenAnywhere listens at a free port of 127.0.0.1.
-func listenAnywhere() (l net.Listener, err error) {
-	for range 200 {
-		port := firstPort + rand.IntN(lastPort-firstPort+1)
-		l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // does not block
-		if err == nil {
-			return l, nil
-		}
-	}
-	return nil, fmt.Errorf("no free port between %d and %d on 127.0.0.1: %w", firstPort, lastPort, err)
+func isFree(address string) bool {
+	l, err := net.Listen("tcp", address) //nolint:noctx // does not block
+	return err == nil && l.Close() == nil
 }
 
 // peers returns the section of the settings that says where services call each other.

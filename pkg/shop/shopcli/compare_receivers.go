@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -50,36 +49,21 @@ func (c *comparison) startReceivers(
 		return nil, err
 	}
 	r := &receivers{system: c.system, handler: handler, broker: broker, delay: delay, dir: dir}
-	ports, err := freeAddresses(2 * receiverCount)
-	if err != nil {
-		return nil, err
-	}
 	for i := range receiverCount {
-		r.all = append(r.all, &receiver{name: receiverName(i), http: ports[2*i], grpc: ports[2*i+1]})
+		http, err := c.system.ports.choose()
+		if err != nil {
+			return nil, err
+		}
+		grpc, err := c.system.ports.choose()
+		if err != nil {
+			return nil, err
+		}
+		r.all = append(r.all, &receiver{name: receiverName(i), http: http, grpc: grpc})
 	}
 	if err := r.start(ctx); err != nil {
 		return nil, errors.Join(err, r.stop(ctx))
 	}
 	return r, nil
-}
-
-// freeAddresses returns addresses at which nothing listens.
-func freeAddresses(n int) ([]string, error) {
-	var all []string
-	var taken []net.Listener // until all are chosen, so that none is chosen twice
-	defer func() {
-		for _, l := range taken {
-			_ = l.Close()
-		}
-	}()
-	for range n {
-		l, err := listenAnywhere()
-		if err != nil {
-			return nil, err
-		}
-		taken, all = append(taken, l), append(all, l.Addr().String())
-	}
-	return all, nil
 }
 
 // addresses are where callers reach the receivers.

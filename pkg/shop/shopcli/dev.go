@@ -72,7 +72,7 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 			return err
 		}
 		app.Warn("%v, perhaps because another program has one of its addresses by now; restarting all with free ones", err)
-		if s.addresses, err = chooseAddresses(false); err != nil {
+		if err := s.chooseAddresses(false); err != nil {
 			return err
 		}
 	}

@@ -3,11 +3,9 @@ package shopcli
 import (
 	"bytes"
 	"context"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -131,19 +129,24 @@ func TestOrdersWaitForKills(t *testing.T) {
 	}
 }
 
-// A service comes back at its address, which no outgoing connection may have taken meanwhile.
-func TestAddressesAreNoneOfOutgoingConnections(t *testing.T) {
+// A service comes back at its address, which neither an outgoing connection nor another demo may have taken meanwhile.
+func TestPortsAreGivenOnce(t *testing.T) {
 	t.Parallel()
-	system, err := chooseAddresses(false)
-	require.NoError(t, err)
-	receivers, err := freeAddresses(4)
-	require.NoError(t, err)
-	for _, service := range system {
-		receivers = append(receivers, slices.Collect(maps.Values(service))...)
-	}
-	for _, address := range receivers {
-		at, err := netip.ParseAddrPort(address)
+	given := map[string]bool{}
+	for range 8 {
+		p, err := reservePorts()
 		require.NoError(t, err)
-		require.Less(t, at.Port(), uint16(32768))
+		t.Cleanup(func() { require.NoError(t, p.close()) })
+		s := &system{ports: p}
+		require.NoError(t, s.chooseAddresses(false))
+		for _, service := range s.addresses {
+			for _, address := range service {
+				require.False(t, given[address], address)
+				given[address] = true
+				at, err := netip.ParseAddrPort(address)
+				require.NoError(t, err)
+				require.Less(t, at.Port(), uint16(32768))
+			}
+		}
 	}
 }

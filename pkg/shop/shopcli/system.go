@@ -42,6 +42,8 @@ type system struct {
 	management string
 	// tls is how the broker is reached, if url is amqps. Its files have absolute paths.
 	tls config.TLS
+	// ports are those that it may give to services.
+	ports *ports
 	// addresses are where each service listens, by key.
 	addresses map[string]map[string]string
 	// certificates are those by which the services trust each other.
@@ -105,7 +107,10 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 	if err := s.furnish(ctx, app, isolated, data); err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
-	if s.addresses, err = chooseAddresses(node.DefaultPorts); err != nil {
+	if s.ports, err = reservePorts(); err == nil {
+		err = s.chooseAddresses(node.DefaultPorts)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
@@ -166,6 +171,9 @@ func (s *system) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	var errs []error
+	if s.ports != nil {
+		errs = append(errs, s.ports.close())
+	}
 	if s.vhost != "" {
 		errs = append(errs, s.broker.DeleteVHost(ctx, s.vhost))
 	}
