@@ -131,6 +131,21 @@ func TestSeveralOpenANewFileAtOnce(t *testing.T) {
 	require.Equal(t, 4, count(t, path))
 }
 
+// After a roll-back, the program before works on what the newer one has migrated, while migrations only add.
+func TestAnOlderProgramOnANewerStore(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "store.db")
+	newer := migrations()
+	newer["migrations/00002_more.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counts ADD COLUMN note TEXT NOT NULL DEFAULT '';\n")}
+	s, err := store.Open(t.Context(), path, newer)
+	require.NoError(t, err)
+	require.NoError(t, increment(t.Context(), s))
+	require.NoError(t, s.Close())
+
+	require.NoError(t, increment(t.Context(), open(t, path)))
+	require.Equal(t, 2, count(t, path))
+}
+
 func TestErrorRollsBack(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "count.db")
