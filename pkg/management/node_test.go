@@ -43,7 +43,7 @@ func TestAlarms(t *testing.T) {
 		want []string
 	}{
 		{[]string{"set_vm_memory_high_watermark", "0.0001"}, []string{"memory"}},
-		{[]string{"set_disk_free_limit", "1000TB"}, []string{"memory", "disk"}},
+		{[]string{"set_disk_free_limit", "1000000000000000"}, []string{"memory", "disk"}},
 		{[]string{"set_vm_memory_high_watermark", "0.9"}, []string{"disk"}},
 	} {
 		out, err := node.Ctl(ctx, step.ctl...)
