@@ -109,20 +109,25 @@ func (s *survey) manage(ctx context.Context, api *management.Client) {
 }
 
 // alarmOverAMQP finds out about an alarm without the management API: the broker notifies a connection that publishes.
-// What it publishes has no queue to go to.
+// What it publishes has no queue to go to. The broker may still answer the first message, and reads no second one.
 func (s *survey) alarmOverAMQP(ctx context.Context, managed error) {
-	soon, cancel := context.WithTimeout(ctx, 2*time.Second)
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	publisher := rabbit.NewPublisher(s.conn.Publishing(), rabbit.PublisherConfig{})
 	defer s.app.close(soon, publisher.Close)
-	err := publisher.Publish(soon, &rabbit.Publication{
-		RoutingKey: s.conn.Names().ReplyPrefix() + "status.nobody", Mandatory: true, Publishing: rabbit.Publishing{MessageId: "status"},
-	})
-	state := s.conn.Publishing().State()
-	switch {
-	case err == nil || errors.Is(err, rabbit.ErrUnroutable):
+	var err error
+	for _, id := range []string{"status-1", "status-2"} {
+		err = publisher.Publish(soon, &rabbit.Publication{
+			RoutingKey: s.conn.Names().ReplyPrefix() + "nobody", Mandatory: true, Publishing: rabbit.Publishing{MessageId: id},
+		})
+		if !errors.Is(err, rabbit.ErrUnroutable) {
+			break
+		}
+	}
+	switch state := s.conn.Publishing().State(); {
 	case state.Phase == rabbit.Blocked:
 		s.facts.Alarm = state.Err.Error()
+	case errors.Is(err, rabbit.ErrUnroutable):
 	default:
 		s.facts.Unseen = append(s.facts.Unseen, health.Alarms(fmt.Sprintf("%v; over AMQP: %v", managed, err), hint(managed)))
 	}

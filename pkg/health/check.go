@@ -79,6 +79,9 @@ func (e *examination) queues() {
 			e.add(CheckQueue, Failed, q, "rabbitmqctl cluster_status", "%s is not available (%s): a node that holds it is down", q.Name, q.Down)
 		}
 	}
+	if !e.misses(Policies) { // which come with the states
+		e.fine(CheckQueue, "every queue is available")
+	}
 }
 
 // undeclared checks that queues exist. None at all is a system that has not begun.
@@ -133,7 +136,7 @@ func (e *examination) consumers() {
 	for q := range e.each(Work, Request) {
 		seen++
 		switch {
-		case q.Consumers > 0:
+		case q.Consumers > 0, q.Down != "":
 		case q.Ready > 0:
 			e.add(CheckNoConsumers, Failed, q, e.command("queues %s", q.Name), "%s in %s, and no worker of %s takes %s", wait(q.Ready), q.Name, q.Service, them(q.Ready))
 		default:
@@ -163,7 +166,7 @@ func (e *examination) deadLetters() {
 		}
 		text := count(q.Ready, "dead letter") + " of " + q.Of
 		if known {
-			text += ", the newest " + Short(e.Now.Sub(newest)) + " old"
+			text += ", the newest " + age(e.Now.Sub(newest)) + " old"
 		}
 		e.add(CheckDeadLetters, state, q, e.command("dlq ls %s", q.Of), "%s%s", text, q.Letters.why(q.Ready))
 	}
@@ -292,7 +295,7 @@ func (e *examination) waiting() Waiting {
 	if oldest > 0 {
 		seconds := oldest.Seconds()
 		w.Oldest = &seconds
-		text += fmt.Sprintf("; the oldest message anywhere is %s old", Short(oldest))
+		text += fmt.Sprintf("; the oldest message anywhere is %s old", age(oldest))
 	}
 	e.add(CheckWaiting, OK, nil, "", "%s", text)
 	return w

@@ -98,6 +98,14 @@ func cut(text string) string {
 	return string(runes[:most-1]) + "…"
 }
 
+// age writes how old something is.
+func age(d time.Duration) string {
+	if d > 2*time.Hour {
+		d = d.Truncate(time.Hour)
+	}
+	return Short(d)
+}
+
 // Short writes a duration for people: 250ms, 12s, 1m30s, 4h, 3d.
 func Short(d time.Duration) string {
 	const day = 24 * time.Hour
