@@ -32,10 +32,9 @@ func (a *App) statusCommand() *cobra.Command {
 			"older dead letters, services that do not run though nothing waits for them, and whatever could not be looked at.\n\n" +
 			"Without the broker's management API, or with few rights, it sees less, and says what. It takes messages from\n" +
 			"dead-letter queues only, to say why they failed, and puts them back.",
-		Example: fmt.Sprintf("  %[1]s status\n  %[1]s status --limit 0 -o json   # every minute, by a monitor\n"+
-			"  %[1]s status --recent 0 --ignore policy", a.Name),
-		Args: Arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.showStatus(cmd.Context(), o) },
+		Example: fmt.Sprintf("  %[1]s status\n  %[1]s status --recent 10m -o json\n  %[1]s status --recent 0 --ignore policy,not_declared", a.Name),
+		Args:    Arguments(0, 0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.showStatus(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
 	f.DurationVar(&o.Recent, "recent", time.Hour, "dead letters fail the check while the newest is younger than this `duration`; with 0 they are only a warning")

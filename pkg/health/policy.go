@@ -13,7 +13,11 @@ import (
 func (e *examination) policies() {
 	for q := range e.each() {
 		for _, h := range harms(q, e.Version) {
-			e.add(CheckPolicy, h.state, q, "rabbitmqctl list_policies; rabbitmqctl list_operator_policies", "%s %s", q.Policy.Name(h.key), h.effect)
+			list := "list_policies"
+			if q.Policy.ByOperator[h.key] {
+				list = "list_operator_policies"
+			}
+			e.add(CheckPolicy, h.state, q, fmt.Sprintf("rabbitmqctl %s -p %s", list, e.VHost), "%s %s", q.Policy.Name(h.key), h.effect)
 		}
 	}
 	if !e.misses(Policies) {
@@ -49,6 +53,9 @@ func harms(q *Queue, version string) []harm {
 	// RabbitMQ 4 has no limit if it is negative; earlier, a message exceeds it at once.
 	if n, ok := q.number("delivery-limit"); ok && (n >= 0 || strings.HasPrefix(version, "3.")) {
 		q.deliveryLimit(max(n, 0), add)
+	}
+	if kind, _ := q.Policy.Definition["delayed-retry-type"].(string); kind != "" && kind != "disabled" && q.Kind != Work && q.Kind != Request {
+		add("delayed-retry-type", Warning, "hides %s for a while after somebody looked at them", q.contents())
 	}
 	q.length(add)
 	if _, ok := q.Policy.Definition["dead-letter-routing-key"]; ok && q.Kind == Retry {
