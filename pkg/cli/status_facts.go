@@ -37,6 +37,9 @@ func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
 		return nil, ctx.Err()
 	case exitOf(err) == ExitUnreachable || errors.Is(err, context.DeadlineExceeded):
 		f.Unreachable = err
+		if e, ok := errors.AsType[*Error](err); ok {
+			f.Next = e.Next
+		}
 		return f, nil
 	case err != nil:
 		return nil, err
@@ -55,6 +58,9 @@ func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
 	s.unseen()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if state := conn.Rabbit().State(); state.Phase != rabbit.Connected { // it was lost meanwhile
+		f.Unreachable = fmt.Errorf("the broker cannot be reached: %w", state.Err)
 	}
 	f.Now = time.Now()
 	return f, nil
@@ -175,8 +181,10 @@ func (s *survey) queue(ctx context.Context, q *health.Queue) {
 		if m.Ready != nil && m.Consumers != nil {
 			q.Ready, q.Consumers = *m.Ready, *m.Consumers
 		}
-	default:
+	case errors.Is(err, rabbit.ErrRefused):
 		s.note(&s.refused, q.Name, err)
+	default:
+		q.Seen, q.Declared, q.Down = true, true, "no answer"
 	}
 	if q.Kind == health.DeadLetters && q.Ready > 0 && s.limit > 0 {
 		s.letters(ctx, q)

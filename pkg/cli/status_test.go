@@ -217,7 +217,7 @@ func TestStatusOfNoBroker(t *testing.T) {
 	t.Parallel()
 	c := &command{args: []string{"status", "--broker-url", "amqp://ada@127.0.0.1:1/", "--broker-connect-timeout", "100ms"}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
-	require.Regexp(t, `^unreachable: 1 failed\n\nfailed   broker  the broker cannot be reached: .* -> kitchen config show --origin\n$`, c.out.String())
+	require.Regexp(t, `^unreachable: 1 failed\n\nfailed   broker  the broker cannot be reached: .* -> check the address with kitchen config show --origin; .*\n$`, c.out.String())
 	require.Empty(t, c.err.String())
 
 	file := filepath.Join(t.TempDir(), "password")

@@ -76,7 +76,7 @@ func (e *examination) alarm() {
 func (e *examination) queues() {
 	for q := range e.each() {
 		if q.Down != "" {
-			e.add(CheckQueue, Failed, q, "rabbitmqctl cluster_status", "%s is not available (%s): a node that holds it is down", q.Name, q.Down)
+			e.add(CheckQueue, Failed, q, "rabbitmqctl cluster_status", "%s is not available (%s): a node that holds it may be down", q.Name, q.Down)
 		}
 	}
 	if !e.misses(Policies) { // which come with the states

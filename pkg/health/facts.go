@@ -13,6 +13,8 @@ type Facts struct {
 	Now     time.Time
 	// Unreachable is why there is no connection to the broker; nothing else is known then but Address.
 	Unreachable error
+	// Next is what to do about that; empty for the default.
+	Next string
 	// Address is where the broker is, without a password.
 	Address, Version, VHost string
 	// Nodes are those of the broker; nil if unknown.
@@ -56,7 +58,7 @@ type Queue struct {
 	Unacked          int // 0 if unknown
 	// Oldest is the age of the oldest message; 0 if unknown.
 	Oldest time.Duration
-	// Down is the queue's state if it is not available: "down", "minority".
+	// Down is why the queue is not available: its state, such as "minority", or that there was no answer.
 	Down string
 	// Policy is what policies do to the queue; zero if unknown.
 	Policy management.AppliedPolicy

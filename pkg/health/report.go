@@ -102,7 +102,7 @@ func Examine(f *Facts, c Config) Report {
 	if f.Unreachable != nil {
 		r.Verdict = Unreachable
 		r.Findings = []Finding{{
-			Check: CheckBroker, State: Failed, Text: f.Unreachable.Error(), Next: f.Program + " config show --origin",
+			Check: CheckBroker, State: Failed, Text: f.Unreachable.Error(), Next: cmp.Or(f.Next, f.Program+" config show --origin"),
 		}}
 		r.Failed = 1
 		return r

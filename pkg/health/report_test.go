@@ -80,7 +80,7 @@ func TestChecks(t *testing.T) {
 		},
 		"a queue that is down": {
 			func(f *health.Facts) { f.Queues[place].Down, f.Queues[place].Consumers = "minority", 0 },
-			"failed queue order.place is not available (minority): a node that holds it is down -> rabbitmqctl cluster_status",
+			"failed queue order.place is not available (minority): a node that holds it may be down -> rabbitmqctl cluster_status",
 		},
 		"nothing takes what waits": {
 			func(f *health.Facts) { f.Queues[place].Ready, f.Queues[place].Consumers = 12, 0 },
