@@ -239,3 +239,28 @@ func TestStatusOfWrongFlags(t *testing.T) {
 		require.Contains(t, c.err.String(), want)
 	}
 }
+
+// What arguments of queues can prevent, they do: where a policy limits the length of a dead-letter queue, nothing that
+// was confirmed is dropped.
+func TestPolicyThatLimitsDeadLetters(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	manage(t, http.MethodPut, map[string]any{"pattern": ".*", "definition": map[string]any{"max-length": 2}, "apply-to": "queues"},
+		"policies", leverettest.VHost(t, url), "short")
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
+		confirmed := 0
+		for {
+			err := publisher.Publish(ctx, &rabbit.Publication{Exchange: "dead-letters", RoutingKey: "oven.bake", Mandatory: true})
+			if err != nil {
+				require.ErrorIs(tb, err, rabbit.ErrNacked)
+				break
+			}
+			confirmed++
+		}
+		require.NoError(tb, publisher.Close(ctx))
+		requireReady(ctx, tb, conn, "oven.bake.dlq", confirmed)
+	})
+}
