@@ -94,6 +94,10 @@ func TestChecks(t *testing.T) {
 			func(f *health.Facts) { f.Queues[place].Consumers, f.Queues[show].Consumers = 0, 0 },
 			"warning no_consumers no worker of order takes from order.place, order.show; nothing waits there yet -> leveret queues 'order.*'",
 		},
+		"a worker that takes from some of its queues": {
+			func(f *health.Facts) { f.Queues[show].Consumers = 0 },
+			"warning no_consumers no worker of order takes from order.show; nothing waits there yet -> leveret queues order.show",
+		},
 		"a request queue has expired": {
 			func(f *health.Facts) { f.Queues[show].Declared = false },
 			"warning not_declared order does not answer: there is no order.show, so a call of it fails at once -> leveret queues",

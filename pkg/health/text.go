@@ -49,15 +49,18 @@ func list(queues []*Queue) string {
 	return text
 }
 
-// prefix returns what the names of queues begin with, for a pattern.
-func prefix(queues []*Queue) string {
+// pattern returns an argument of `queues` that matches these queues.
+func pattern(queues []*Queue) string {
+	if len(queues) == 1 {
+		return queues[0].Name
+	}
 	common := queues[0].Name
 	for _, q := range queues[1:] {
 		for !strings.HasPrefix(q.Name, common) {
 			common = common[:len(common)-1]
 		}
 	}
-	return common
+	return "'" + common + "*'"
 }
 
 func count(n int, what string) string {
