@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -131,19 +132,25 @@ func (a *App) printFindings(file string, findings []compat.Finding, safe bool) e
 			a.writeFinding(&b, f)
 		}
 	}
-	orders := compat.Orders(findings)
-	for i, name := range slices.Sorted(maps.Keys(orders)) {
-		order := orders[name]
-		if order == compat.NoOrder {
-			order = "no order is safe"
-		}
-		if i == 0 {
-			fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Dim, "order of upgrade"))
-		}
-		fmt.Fprintf(&b, "  %s  %s\n", term.Printable(name), order)
-	}
+	a.writeOrders(&b, compat.Orders(findings))
 	_, err := a.IO.Out.Write([]byte(b.String()))
 	return err
+}
+
+// writeOrders writes the order of upgrade for each contract.
+func (a *App) writeOrders(b *strings.Builder, orders map[string]compat.Upgrade) {
+	if len(orders) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", a.out.Paint(term.Dim, "order of upgrade in which nothing breaks"))
+	names := slices.Sorted(maps.Keys(orders))
+	width := 0
+	for _, name := range names {
+		width = max(width, len(name))
+	}
+	for _, name := range names {
+		fmt.Fprintf(b, "  %-*s  %s\n", width, term.Printable(name), cmp.Or(orders[name], "none"))
+	}
 }
 
 func (a *App) writeFinding(b *strings.Builder, f compat.Finding) {

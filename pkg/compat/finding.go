@@ -37,6 +37,7 @@ const (
 	SendersFirst   Upgrade = "senders first, then receivers once nothing older waits"
 	CallersFirst   Upgrade = "callers first"
 	ServersFirst   Upgrade = "servers first"
+	AnyOrder       Upgrade = "any order, and delete the queue afterwards"
 )
 
 // A Finding is one difference between two locks.
@@ -71,10 +72,11 @@ func Orders(findings []Finding) map[string]Upgrade {
 		if f.Severity != Breaks || f.Contract == "" {
 			continue
 		}
-		if have, ok := orders[f.Contract]; ok && have != f.Upgrade {
-			orders[f.Contract] = NoOrder
-		} else {
+		switch have, ok := orders[f.Contract]; {
+		case !ok || have == AnyOrder:
 			orders[f.Contract] = f.Upgrade
+		case f.Upgrade != have && f.Upgrade != AnyOrder:
+			orders[f.Contract] = NoOrder
 		}
 	}
 	return orders

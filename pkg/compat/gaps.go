@@ -147,6 +147,9 @@ func (d *differ) undecided(a, b node, path string, shown map[string]gap) {
 		return
 	}
 	for _, k := range uncertain {
+		if included, _, _ := patternsOf(a, b); k == "pattern" && included {
+			continue
+		}
 		if _, have := b.keys[k]; have && key(a.keys[k]) != key(b.keys[k]) {
 			d.add(gap{path: path, keyword: k, writer: a.keys[k], reader: b.keys[k], open: true}, nil)
 		}

@@ -24,7 +24,7 @@ func (c *checking) routes(old, now Contract) {
 		c.add(Finding{
 			Severity: Careful, Contract: now.Name, Part: "route", Change: "external",
 			Message: "has an address that is " + owned(is) + ", and was " + owned(was),
-			Do:      "check that the exchange and the queue are there, and who declares them",
+			Do:      "check that the exchange and the queue are there: what is somebody else's is never declared",
 		})
 	}
 	if was.Exchange == is.Exchange && was.RoutingKey == is.RoutingKey {
@@ -101,14 +101,19 @@ func (c *checking) queues(old, now Contract) {
 // queue compares a queue that both releases have.
 func (c *checking) queue(now Contract, was, is Queue) {
 	if was.Name != is.Name {
-		c.add(Finding{
+		f := Finding{
 			Severity: Breaks, Contract: now.Name, Service: is.Service, Part: "queue", Change: "queue",
 			Message: fmt.Sprintf("is taken by %s from the queue %s, and was from %s", is.Service, is.Name, was.Name),
 			Side:    sidesOf(now.Kind).reader,
 			Affected: "everything that waits in " + was.Name + ", which stays bound: while old receivers run, both queues get each message, " +
 				"and after that the old one fills up",
 			Do: "keep the queue; or stop the senders, let " + was.Name + " run empty, delete it, and upgrade both sides",
-		})
+		}
+		if now.Route.External {
+			f.Affected = "everything that waits in " + was.Name + " or still goes there: new receivers do not take it"
+			f.Do = "let old receivers run until " + was.Name + " is empty and nothing goes there any more"
+		}
+		c.add(f)
 		return
 	}
 	var changed []string
@@ -156,6 +161,7 @@ func (c *checking) dropped(now Contract, was Queue) {
 		f.Do = "stop " + was.Service + " when its quarantine is empty; " + moved + " needs permissions for the queue"
 	case now.Kind == "event":
 		f.Message = "is no longer subscribed to by " + was.Service + as(was.Subscription)
+		f.Upgrade = AnyOrder
 		f.Affected = "the queue " + was.Name + ", which stays bound and fills up"
 		f.Do = "when the last old process of " + was.Service + " has stopped, delete " + was.Name + ", and " + was.Name + ".dlq once it is empty"
 	default:
@@ -268,20 +274,17 @@ func (c *checking) tiers() {
 		return slices.Compact(all)
 	}
 	now := used(c.current)
+	var gone []string
 	for _, delay := range used(c.released) {
-		if contains(now, delay) {
-			continue
+		if d, err := time.ParseDuration(delay); err == nil && !contains(now, delay) {
+			gone = append(gone, topology.Names{}.RetryTier("", d))
 		}
-		tier := delay
-		if d, err := time.ParseDuration(delay); err == nil {
-			tier = tierName(d)
-		}
+	}
+	if len(gone) > 0 {
 		c.add(Finding{
-			Severity: Careful, Part: "retry", Change: "tier", Message: "the retry tier " + tier + " is no longer used by any contract",
-			Affected: "nothing: what waits there still returns to its queue when it is due",
-			Do:       "delete it when the last old process has stopped and it is empty",
+			Severity: Careful, Part: "retry", Change: "tier", Message: "no contract uses any more: " + strings.Join(gone, ", "),
+			Affected: "nothing: what waits in a retry tier still returns to its queue when it is due",
+			Do:       "delete each when the last old process has stopped and it is empty",
 		})
 	}
 }
-
-func tierName(d time.Duration) string { return topology.Names{}.RetryTier("", d) }

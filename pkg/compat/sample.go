@@ -49,6 +49,11 @@ func texts(a, b node) []any {
 			}
 		}
 	}
+	if _, _, witnesses := patternsOf(a, b); len(witnesses) > 0 {
+		for _, text := range witnesses {
+			all = append(all, text)
+		}
+	}
 	for _, text := range formats {
 		all = append(all, text)
 	}
@@ -61,6 +66,16 @@ func texts(a, b node) []any {
 		}
 	}
 	return all
+}
+
+// patternsOf compares the patterns of two schemas: see [includes].
+func patternsOf(a, b node) (included, decided bool, witnesses []string) {
+	first, _ := a.keys["pattern"].(string)
+	second, has := b.keys["pattern"].(string)
+	if !has {
+		return true, true, nil
+	}
+	return includes(first, second)
 }
 
 // long returns texts of a length: of one character, and those of patterns made longer.
@@ -189,8 +204,12 @@ func (s *sampler) object(a, b node) map[string]any {
 		return object
 	}
 	for _, name := range b.required() {
-		if _, have := object[name]; !have && (a.isMap() || a.property(name).exists()) {
-			object[name] = s.field(a, b, name)
+		if _, have := object[name]; have || !a.isMap() && !a.property(name).exists() {
+			continue
+		}
+		value := s.field(a, b, name)
+		if field := fieldOf(a, name); !field.exists() || field.doc.accepts(field.at, value) {
+			object[name] = value
 		}
 	}
 	return object

@@ -144,9 +144,9 @@ func describeEnum(old, now any, forward bool) string {
 	is, _ := now.([]any)
 	switch {
 	case old == nil:
-		return "may only be " + values(is) + ", and could be anything"
+		return "may only be " + values(is) + " now"
 	case now == nil:
-		return "may be anything, and could only be " + values(was)
+		return "may be anything else than " + values(was) + " now"
 	case forward:
 		return "can no longer be " + values(without(was, is))
 	default:
