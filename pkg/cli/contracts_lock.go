@@ -80,7 +80,7 @@ func (a *App) lockContracts(o contractsLockOptions) error {
 		if err := a.printLocked(result); err != nil {
 			return err
 		}
-		return Fail(ExitDrift, fmt.Sprintf("%s contracts lock%s --accept-breaking, once it is decided how to deploy this",
+		return Fail(ExitDrift, fmt.Sprintf("once it is decided how to deploy this: %s contracts lock%s --accept-breaking",
 			a.Name, fileFlag(o.file)), "%s is left as it is: %s", o.file, breaking(n))
 	}
 	if err := replaceFile(o.file, text); err != nil {

@@ -137,7 +137,10 @@ func (c *checking) optional(s shape, old, now node, path string, seen map[string
 		case is.exists():
 			c.optional(s, was, is, join(path, name), seen)
 		case !now.isMap():
-			c.add(s.gone(join(path, name), renamed(was, old, now)))
+			other := renamed(was, old, now)
+			if other != "" || !contains(old.required(), name) { // a required one is a gap
+				c.add(s.gone(join(path, name), other))
+			}
 		}
 	}
 	for _, name := range now.properties() {

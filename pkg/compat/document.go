@@ -19,6 +19,7 @@ type document struct {
 	root     any
 	compiler *validator.Compiler
 	compiled map[string]*validator.Schema // by place
+	patterns map[[2]string]inclusion      // those that were compared with another
 	twin     string                       // the place of a definition that the root is a copy of
 }
 
@@ -40,7 +41,7 @@ func newDocument(text json.RawMessage) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &document{root: root, compiler: validator.NewCompiler(), compiled: map[string]*validator.Schema{}}
+	d := &document{root: root, compiler: validator.NewCompiler(), compiled: map[string]*validator.Schema{}, patterns: map[[2]string]inclusion{}}
 	if err := d.small(); err != nil {
 		return nil, err
 	}

@@ -8,7 +8,9 @@ import (
 
 const (
 	// maxStates is how many states are visited to compare two patterns.
-	maxStates = 3000
+	maxStates = 1000
+	// maxProgram is how long the programs of patterns may be to be compared.
+	maxProgram = 500
 	// maxWitnesses is how many texts are returned that one pattern matches and the other does not.
 	maxWitnesses = 30
 )
@@ -80,7 +82,8 @@ func newAutomaton(pattern string) (*automaton, error) {
 	}
 	for _, inst := range prog.Inst {
 		switch {
-		case inst.Op == syntax.InstEmptyWidth && syntax.EmptyOp(inst.Arg)&^(syntax.EmptyBeginText|syntax.EmptyEndText) != 0,
+		case len(prog.Inst) > maxProgram,
+			inst.Op == syntax.InstEmptyWidth && syntax.EmptyOp(inst.Arg)&^(syntax.EmptyBeginText|syntax.EmptyEndText) != 0,
 			inst.Op == syntax.InstRune && syntax.Flags(inst.Arg)&syntax.FoldCase != 0:
 			return nil, fmt.Errorf("the pattern %q is too rich", pattern)
 		}

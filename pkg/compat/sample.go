@@ -10,7 +10,7 @@ import (
 const variants = 24
 
 // maxLong is how long the texts and arrays are that are made for a limit; a longer one is not needed to show it.
-const maxLong = 5000
+const maxLong = 1000
 
 // formats has a value of each format, and of none.
 var formats = []string{
@@ -75,7 +75,18 @@ func patternsOf(a, b node) (included, decided bool, witnesses []string) {
 	if !has {
 		return true, true, nil
 	}
-	return includes(first, second)
+	memo, done := b.doc.patterns[[2]string{first, second}]
+	if !done {
+		memo.included, memo.decided, memo.witnesses = includes(first, second)
+		b.doc.patterns[[2]string{first, second}] = memo
+	}
+	return memo.included, memo.decided, memo.witnesses
+}
+
+// inclusion is what [includes] returned.
+type inclusion struct {
+	included, decided bool
+	witnesses         []string
 }
 
 // long returns texts of a length: of one character, and those of patterns made longer.
@@ -159,7 +170,7 @@ type sampler struct {
 }
 
 // maxValues is how many values a sample may hold.
-const maxValues = 20_000
+const maxValues = 3000
 
 // sample returns a value that a accepts, and b, if it exists and that is possible. It may fail, so that the value has
 // to be validated.
@@ -267,6 +278,8 @@ func (s *sampler) items(a, b node, length int) []any {
 	}
 	for i := range min(length, maxLong) {
 		switch {
+		case s.left < 0:
+			return list
 		case i < len(distinct):
 			list = append(list, distinct[i])
 		case items.exists():

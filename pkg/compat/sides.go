@@ -74,7 +74,7 @@ func (s shape) direct(f *Finding, forward bool) {
 	}
 }
 
-// gone is a field that the new schema does not have. Where it was required, a gap says so already.
+// gone is a field that the new schema does not have.
 func (s shape) gone(path, renamed string) Finding {
 	f := Finding{Severity: Safe, Contract: s.contract, Part: s.part, Path: path, Change: "removed", Message: "is gone: what is still written there is ignored"}
 	if renamed != "" {
