@@ -284,3 +284,29 @@ func TestMessages(t *testing.T) {
 		"side":"receivers","affected":"receivers that are not upgraded yet","counterexample":{"a":"C"},"do":"upgrade receivers first",
 		"upgrade":"receivers first"}`, string(text))
 }
+
+// Null may be one of several types, or an alternative.
+func TestNullInAList(t *testing.T) {
+	t.Parallel()
+	list := `{"type":"object","properties":{"a":{"type":["array","null"],"items":{"type":"integer"}}},"required":["a"]}`
+	alternative := `{"type":"object","properties":{"a":{"anyOf":[{"type":"array","items":{"type":"integer"}},{"type":"null"}]}},"required":["a"]}`
+	never := `{"type":"object","properties":{"a":{"type":"array","items":{"type":"integer","minimum":1}}},"required":["a"]}`
+	for _, c := range []struct {
+		old, now string
+		want     []string
+	}{
+		{list, alternative, nil},
+		{alternative, list, nil},
+		{list, never, []string{"breaks senders a null", "breaks senders a[] minimum"}},
+		{never, alternative, []string{"breaks receivers a null", "breaks receivers a[] minimum"}},
+	} {
+		found, err := compat.Check(lockWith([]byte(c.old)), lockWith([]byte(c.now)))
+		require.NoError(t, err)
+		var lines []string
+		for _, f := range found {
+			lines = append(lines, line(f))
+			require.NotNil(t, f.Counterexample)
+		}
+		require.Equal(t, c.want, lines)
+	}
+}
