@@ -125,6 +125,7 @@ func (a *App) printFindings(file string, findings []compat.Finding, safe bool) e
 			}
 		}
 		return nil
+	case FormatText:
 	}
 	var b strings.Builder
 	for _, f := range findings {

@@ -81,17 +81,17 @@ func (c *checking) contract(old, now Contract) error {
 	c.routes(old, now)
 	c.queues(old, now)
 	c.policies(old, now)
-	if err := c.payloads(old, now, "payload", old.Payload, now.Payload); err != nil {
+	if err := c.payloads(now, "payload", old.Payload, now.Payload); err != nil {
 		return err
 	}
 	if old.Kind != "request" {
 		return nil
 	}
-	return c.payloads(old, now, "reply", old.Reply, now.Reply)
+	return c.payloads(now, "reply", old.Reply, now.Reply)
 }
 
 // payloads compares two schemas in both directions.
-func (c *checking) payloads(old, now Contract, part string, before, after json.RawMessage) error {
+func (c *checking) payloads(now Contract, part string, before, after json.RawMessage) error {
 	if bytes.Equal(compact(before), compact(after)) {
 		return nil
 	}
@@ -120,11 +120,11 @@ func (c *checking) payloads(old, now Contract, part string, before, after json.R
 
 // optional lists optional fields that were added or taken away.
 func (c *checking) optional(s shape, old, now node, path string, seen map[string]bool) {
-	if id := old.id() + now.id(); seen[id] || len(c.found) > 10*maxGaps {
+	id := old.id() + now.id()
+	if seen[id] || len(c.found) > 10*maxGaps {
 		return
-	} else {
-		seen[id] = true
 	}
+	seen[id] = true
 	switch {
 	case old.is("array") && now.is("array") && old.has("items") && now.has("items"):
 		c.optional(s, old.child("items"), now.child("items"), path+"[]", seen)
@@ -230,8 +230,12 @@ func (c *checking) services() {
 			verb     string
 			old, now []string
 		}{
-			{"handles", old.Handles, s.Handles}, {"answers", old.Answers, s.Answers}, {"subscribes to", old.Subscribes, s.Subscribes},
-			{"sends", old.Sends, s.Sends}, {"calls", old.Calls, s.Calls}, {"publishes", old.Publishes, s.Publishes},
+			{"handles", old.Handles, s.Handles},
+			{"answers", old.Answers, s.Answers},
+			{"subscribes to", old.Subscribes, s.Subscribes},
+			{"sends", old.Sends, s.Sends},
+			{"calls", old.Calls, s.Calls},
+			{"publishes", old.Publishes, s.Publishes},
 		} {
 			for _, name := range role.now {
 				if !contains(role.old, name) {

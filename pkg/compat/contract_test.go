@@ -69,34 +69,43 @@ func TestContractChanges(t *testing.T) {
 		}, ""},
 		{
 			"another exchange for a command", handler(command()), handler(command(leveret.At(leveret.Address{Exchange: "other"}))),
-			[]string{"careful  route route"}, "",
+			[]string{"careful  route address"},
+			"",
 		},
 		{
 			"another exchange for an event", published(e, leveret.SubscribesTo(e)), func() []*leveret.Service {
 				moved := event(leveret.At(leveret.Address{Exchange: "other"}))
 				return published(moved, leveret.SubscribesTo(moved))
-			}(), []string{"breaks receivers route route"}, compat.ReceiversFirst,
+			}(), []string{"breaks receivers route address"}, compat.ReceiversFirst,
 		},
 		{
 			"another routing key for a request", server(request()), server(request(leveret.At(leveret.Address{RoutingKey: "other"}))),
-			[]string{"breaks servers route route"}, compat.ServersFirst,
+			[]string{"breaks servers route address"},
+			compat.ServersFirst,
 		},
 		{
 			"another queue", handler(command()), handler(command(leveret.At(leveret.Address{Queue: "other"}))),
-			[]string{"breaks receivers queue queue"}, "",
+			[]string{"breaks receivers queue name"},
+			"",
 		},
 		{
 			"another queue of somebody else", handler(theirs), handler(command(leveret.At(leveret.Address{Queue: "other", External: true}))),
-			[]string{"breaks receivers queue queue", "careful  route route"}, "",
+			[]string{"breaks receivers queue name", "careful  route address"},
+			"",
 		},
-		{"a queue becomes somebody else's", handler(command(leveret.At(leveret.Address{Exchange: "ex", RoutingKey: "key", Queue: "theirs"}))),
-			handler(command(leveret.At(leveret.Address{Exchange: "ex", RoutingKey: "key", Queue: "theirs", External: true}))), []string{"careful  route external"}, ""},
+		{
+			"a queue becomes somebody else's", handler(command(leveret.At(leveret.Address{Exchange: "ex", RoutingKey: "key", Queue: "theirs"}))),
+			handler(command(leveret.At(leveret.Address{Exchange: "ex", RoutingKey: "key", Queue: "theirs", External: true}))),
+			[]string{"careful  route external"},
+			"",
+		},
 		{"a subscription goes", published(e, leveret.SubscribesTo(e)), published(e), []string{
 			"breaks receivers queue removed", "safe  service removed",
 		}, compat.AnyOrder},
 		{
 			"a named subscription goes", published(e, leveret.SubscribesTo(e), leveret.SubscribesAs("bell", e)), published(e, leveret.SubscribesTo(e)),
-			[]string{"breaks receivers queue removed", "safe  service removed"}, compat.AnyOrder,
+			[]string{"breaks receivers queue removed", "safe  service removed"},
+			compat.AnyOrder,
 		},
 		{"a subscriber goes", published(e, leveret.SubscribesTo(e)), []*leveret.Service{service("x", leveret.Publishes(e))}, []string{
 			"breaks receivers queue removed", "careful  service removed",
@@ -104,10 +113,15 @@ func TestContractChanges(t *testing.T) {
 		{"a subscription is new", published(e), published(e, leveret.SubscribesTo(e)), []string{
 			"safe  queue added", "safe  service added",
 		}, ""},
-		{"a handler moves", []*leveret.Service{service("x", leveret.Handles(theirs)), service("y")},
-			[]*leveret.Service{service("x"), service("y", leveret.Handles(theirs))}, []string{
+		{
+			"a handler moves",
+			[]*leveret.Service{service("x", leveret.Handles(theirs)), service("y")},
+			[]*leveret.Service{service("x"), service("y", leveret.Handles(theirs))},
+			[]string{
 				"careful receivers queue removed", "safe  service removed", "safe  service added",
-			}, ""},
+			},
+			"",
+		},
 		{"nobody handles it any more", []*leveret.Service{service("x", leveret.Handles(theirs))}, []*leveret.Service{service("x", leveret.Sends(theirs))}, []string{
 			"breaks receivers queue removed", "safe  service removed", "safe  service added",
 		}, ""},
@@ -120,7 +134,8 @@ func TestContractChanges(t *testing.T) {
 		{"more attempts", handler(command()), handler(command(leveret.Retry(leveret.RetryPolicy{Attempts: 9}))), []string{"safe  retry attempts"}, ""},
 		{
 			"other delays", handler(command()), handler(command(leveret.Retry(leveret.RetryPolicy{Delays: []time.Duration{time.Second, time.Hour}}))),
-			[]string{"safe  retry delays", "careful  retry tier"}, "",
+			[]string{"safe  retry delays", "careful  retry tier"},
+			"",
 		},
 		{"a code is no longer retried", handler(command(leveret.RetryOn(leveret.NotFound))), handler(command()), []string{"careful  retry retry_on"}, ""},
 	} {

@@ -147,7 +147,7 @@ func (d *differ) undecided(a, b node, path string, shown map[string]gap) {
 		return
 	}
 	for _, k := range uncertain {
-		if included, _, _ := patternsOf(a, b); k == "pattern" && included {
+		if included, _ := patternsOf(a, b); k == "pattern" && included {
 			continue
 		}
 		if _, have := b.keys[k]; have && key(a.keys[k]) != key(b.keys[k]) {

@@ -15,13 +15,13 @@ const (
 	maxWitnesses = 30
 )
 
-// includes reports whether every text that pattern a matches is matched by b, if that can be decided, and returns short
-// texts for which it is not so. As in JSON Schema, a pattern without anchors matches anywhere in a text.
-func includes(a, b string) (included, decided bool, witnesses []string) {
+// includes reports whether it is certain that every text that pattern a matches is matched by b, and returns short texts
+// for which it is not so. As in JSON Schema, a pattern without anchors matches anywhere in a text.
+func includes(a, b string) (included bool, witnesses []string) {
 	x, errX := newAutomaton(a)
 	y, errY := newAutomaton(b)
 	if errX != nil || errY != nil {
-		return false, false, nil
+		return false, nil
 	}
 	letters := alphabet(x, y)
 	type pair struct {
@@ -34,7 +34,7 @@ func includes(a, b string) (included, decided bool, witnesses []string) {
 		p := queue[0]
 		if x.accepts(p.x) && !y.accepts(p.y) {
 			if witnesses = append(witnesses, p.text); len(witnesses) == maxWitnesses {
-				return false, true, witnesses
+				return false, witnesses
 			}
 		}
 		if y.settled(p.y) { // whatever follows is matched by b
@@ -47,13 +47,13 @@ func includes(a, b string) (included, decided bool, witnesses []string) {
 				continue
 			}
 			if len(seen) == maxStates {
-				return false, len(witnesses) > 0, witnesses
+				return false, witnesses
 			}
 			seen[id] = true
 			queue = append(queue, next)
 		}
 	}
-	return len(witnesses) == 0, true, witnesses
+	return len(witnesses) == 0, witnesses
 }
 
 // An automaton is a pattern that is run on all texts at once.
@@ -162,18 +162,7 @@ func (m *automaton) step(r reach, char rune) reach {
 func alphabet(machines ...*automaton) []rune {
 	bounds := []rune{0, '\n', '\n' + 1, 0xD800, 0xE000}
 	for _, m := range machines {
-		for _, inst := range m.prog.Inst {
-			if inst.Op == syntax.InstRune || inst.Op == syntax.InstRune1 {
-				for i, r := range inst.Rune {
-					if i%2 == 1 || len(inst.Rune) == 1 {
-						bounds = append(bounds, r+1)
-					}
-					if i%2 == 0 {
-						bounds = append(bounds, r)
-					}
-				}
-			}
-		}
+		bounds = append(bounds, m.bounds()...)
 	}
 	slices.Sort(bounds)
 	bounds = slices.Compact(bounds)
@@ -197,6 +186,25 @@ func alphabet(machines ...*automaton) []rune {
 	}
 	slices.SortStableFunc(letters, func(a, b rune) int { return rank(a) - rank(b) })
 	return letters
+}
+
+// bounds returns where the ranges of characters begin that the automaton tells apart.
+func (m *automaton) bounds() []rune {
+	var all []rune
+	for _, inst := range m.prog.Inst {
+		if inst.Op != syntax.InstRune && inst.Op != syntax.InstRune1 {
+			continue
+		}
+		for i, r := range inst.Rune { // pairs of first and last, or one alone
+			if i%2 == 1 || len(inst.Rune) == 1 {
+				all = append(all, r+1)
+			}
+			if i%2 == 0 {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
 }
 
 // rank puts printable characters of ASCII first.

@@ -31,7 +31,7 @@ func (c *checking) routes(old, now Contract) {
 		return
 	}
 	f := Finding{
-		Severity: Breaks, Contract: now.Name, Part: "route", Change: "route",
+		Severity: Breaks, Contract: now.Name, Part: "route", Change: "address",
 		Message: fmt.Sprintf("is published to %s, and was to %s", is, was),
 	}
 	switch {
@@ -102,7 +102,7 @@ func (c *checking) queues(old, now Contract) {
 func (c *checking) queue(now Contract, was, is Queue) {
 	if was.Name != is.Name {
 		f := Finding{
-			Severity: Breaks, Contract: now.Name, Service: is.Service, Part: "queue", Change: "queue",
+			Severity: Breaks, Contract: now.Name, Service: is.Service, Part: "queue", Change: "name",
 			Message: fmt.Sprintf("is taken by %s from the queue %s, and was from %s", is.Service, is.Name, was.Name),
 			Side:    sidesOf(now.Kind).reader,
 			Affected: "everything that waits in " + was.Name + ", which stays bound: while old receivers run, both queues get each message, " +

@@ -49,7 +49,7 @@ func texts(a, b node) []any {
 			}
 		}
 	}
-	if _, _, witnesses := patternsOf(a, b); len(witnesses) > 0 {
+	if _, witnesses := patternsOf(a, b); len(witnesses) > 0 {
 		for _, text := range witnesses {
 			all = append(all, text)
 		}
@@ -69,24 +69,24 @@ func texts(a, b node) []any {
 }
 
 // patternsOf compares the patterns of two schemas: see [includes].
-func patternsOf(a, b node) (included, decided bool, witnesses []string) {
+func patternsOf(a, b node) (included bool, witnesses []string) {
 	first, _ := a.keys["pattern"].(string)
 	second, has := b.keys["pattern"].(string)
 	if !has {
-		return true, true, nil
+		return true, nil
 	}
 	memo, done := b.doc.patterns[[2]string{first, second}]
 	if !done {
-		memo.included, memo.decided, memo.witnesses = includes(first, second)
+		memo.included, memo.witnesses = includes(first, second)
 		b.doc.patterns[[2]string{first, second}] = memo
 	}
-	return memo.included, memo.decided, memo.witnesses
+	return memo.included, memo.witnesses
 }
 
 // inclusion is what [includes] returned.
 type inclusion struct {
-	included, decided bool
-	witnesses         []string
+	included  bool
+	witnesses []string
 }
 
 // long returns texts of a length: of one character, and those of patterns made longer.
