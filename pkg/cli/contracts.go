@@ -27,7 +27,7 @@ func (a *App) contractsCommand() *cobra.Command {
 		Annotations: map[string]string{runsAlone: "true"},
 		RunE:        func(*cobra.Command, []string) error { return a.listContracts() },
 	}
-	cmd.AddCommand(a.contractsShowCommand())
+	cmd.AddCommand(a.contractsShowCommand(), a.contractsLockCommand(), a.contractsCheckCommand())
 	return cmd
 }
 

@@ -25,6 +25,7 @@ const (
 	ExitNotFound    ExitCode = 5   // unroutable, or not found
 	ExitAnswered    ExitCode = 6   // the service answered with an error
 	ExitUnreachable ExitCode = 7   // the broker cannot be reached, or refuses access
+	ExitDrift       ExitCode = 8   // something differs in a way that breaks: `contracts check`
 	ExitUnhealthy   ExitCode = 9   // the system is not well: see status
 	ExitInterrupted ExitCode = 130 // Ctrl-C or SIGTERM
 )
@@ -46,6 +47,8 @@ func (c ExitCode) String() string {
 		return "answered_with_error"
 	case ExitUnreachable:
 		return "unreachable"
+	case ExitDrift:
+		return "drift"
 	case ExitUnhealthy:
 		return "unhealthy"
 	case ExitInterrupted:

@@ -1,0 +1,189 @@
+package compat
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/schema"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// Format is the format of the lock files that this version writes, and the newest that it reads.
+const Format = 1
+
+// A Lock is the record of all contracts and services of a catalog. Names of exchanges and queues are those without a
+// namespace, in the shared layout.
+type Lock struct {
+	Format    int        `json:"format"`
+	Contracts []Contract `json:"contracts"`
+	Services  []Service  `json:"services"`
+}
+
+// A Contract is one contract in a Lock.
+type Contract struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Owner string `json:"owner"`
+	Route Route  `json:"route"`
+	// Queues are those from which services take the messages, sorted by name.
+	Queues []Queue `json:"queues"`
+
+	// Attempts, Delays and RetryOn are of commands and events.
+	Attempts int      `json:"attempts,omitempty"`
+	Delays   []string `json:"delays,omitempty"`
+	RetryOn  []string `json:"retry_on,omitempty"`
+
+	// TimeoutMS, Idempotent and HTTP are of requests.
+	TimeoutMS  int64  `json:"timeout_ms,omitempty"`
+	Idempotent bool   `json:"idempotent,omitempty"`
+	HTTP       string `json:"http,omitempty"`
+
+	// Payload and Reply are JSON Schemas.
+	Payload json.RawMessage `json:"payload"`
+	Reply   json.RawMessage `json:"reply,omitempty"`
+}
+
+// A Route is where the messages of a contract are published.
+type Route struct {
+	Exchange   string `json:"exchange"` // empty: the default one
+	Type       string `json:"type"`
+	RoutingKey string `json:"routing_key"`
+	// External says that exchange and queue belong to somebody else.
+	External bool `json:"external,omitempty"`
+}
+
+// A Queue is a queue from which a service takes messages.
+type Queue struct {
+	Name         string `json:"name"`
+	Service      string `json:"service"`
+	Subscription string `json:"subscription,omitempty"`
+	// Args are the arguments with which it is declared; nil for a queue that belongs to somebody else. The type of a
+	// request's queue is a setting, and not among them.
+	Args map[string]any `json:"args,omitempty"`
+}
+
+// A Service is one service in a Lock, with the names of the contracts that it has each role in. A named subscription is
+// "oven.baked as bell".
+type Service struct {
+	Name       string   `json:"name"`
+	Handles    []string `json:"handles,omitempty"`
+	Answers    []string `json:"answers,omitempty"`
+	Subscribes []string `json:"subscribes,omitempty"`
+	Sends      []string `json:"sends,omitempty"`
+	Calls      []string `json:"calls,omitempty"`
+	Publishes  []string `json:"publishes,omitempty"`
+}
+
+// Of records a catalog. It fails if the schema of a payload cannot be made.
+func Of(catalog *leveret.Catalog) (*Lock, error) {
+	l := &Lock{Format: Format, Contracts: []Contract{}, Services: []Service{}}
+	queues := map[string][]Queue{}
+	for _, s := range catalog.Services() {
+		l.Services = append(l.Services, serviceOf(s))
+		declared := argsOf(s)
+		for _, q := range s.WorkQueues(topology.Names{}) {
+			name := q.Contract.Spec().Name
+			queues[name] = append(queues[name], Queue{
+				Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Args: declared[q.Name],
+			})
+		}
+	}
+	for _, c := range catalog.Contracts() {
+		contract, err := contractOf(c.Spec())
+		if err != nil {
+			return nil, err
+		}
+		contract.Queues = append(contract.Queues, queues[contract.Name]...)
+		slices.SortFunc(contract.Queues, func(a, b Queue) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service)) })
+		l.Contracts = append(l.Contracts, contract)
+	}
+	return l, nil
+}
+
+// argsOf returns the arguments of the queues that a service declares, by their names.
+func argsOf(s *leveret.Service) map[string]map[string]any {
+	args := map[string]map[string]any{}
+	for _, q := range s.Topology(topology.Names{}, "").Queues {
+		args[q.Name] = q.Args
+		if q.Args["x-queue-type"] == "" { // which we left open
+			delete(q.Args, "x-queue-type")
+		}
+	}
+	return args
+}
+
+func serviceOf(s *leveret.Service) Service {
+	names := func(role leveret.Role) []string {
+		var all []string
+		for _, c := range s.Contracts(role) {
+			all = append(all, c.Spec().Name)
+		}
+		return all
+	}
+	var subscribes []string
+	for _, q := range s.WorkQueues(topology.Names{}) {
+		if spec := q.Contract.Spec(); spec.Kind == leveret.KindEvent {
+			subscribes = append(subscribes, spec.Name+as(q.Subscription))
+		}
+	}
+	slices.Sort(subscribes)
+	return Service{
+		Name: s.Name(), Handles: names(leveret.RoleHandles), Answers: names(leveret.RoleAnswers), Subscribes: subscribes,
+		Sends: names(leveret.RoleSends), Calls: names(leveret.RoleCalls), Publishes: names(leveret.RolePublishes),
+	}
+}
+
+func contractOf(spec leveret.Spec) (Contract, error) {
+	exchange, routingKey := spec.Route(topology.Names{})
+	c := Contract{
+		Name: spec.Name, Kind: spec.Kind.String(), Owner: spec.Owner(),
+		Route: Route{
+			Exchange: exchange.Name, Type: exchange.Type, RoutingKey: routingKey,
+			External: spec.Address != nil && spec.Address.External,
+		},
+		Queues: []Queue{}, TimeoutMS: spec.Timeout.Milliseconds(), Idempotent: spec.Idempotent, HTTP: spec.HTTP,
+	}
+	if spec.Kind != leveret.KindRequest {
+		c.Attempts = spec.Retry.Attempts
+		for _, d := range spec.Retry.Delays {
+			c.Delays = append(c.Delays, d.String())
+		}
+		for _, code := range spec.RetryOn {
+			c.RetryOn = append(c.RetryOn, code.String())
+		}
+		slices.Sort(c.RetryOn)
+	}
+	var err error
+	if c.Payload, err = schemaOf(spec.Payload); err == nil && spec.Reply != nil {
+		c.Reply, err = schemaOf(spec.Reply)
+	}
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", spec.Name, err)
+	}
+	return c, nil
+}
+
+func schemaOf(t reflect.Type) (json.RawMessage, error) {
+	s, err := schema.Of(t)
+	if err != nil {
+		return nil, err
+	}
+	return s.JSON(), nil
+}
+
+// Encode returns the lock as it is kept in a file: indented JSON that is the same for the same contracts.
+func (l *Lock) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(l); err != nil {
+		return nil, fmt.Errorf("the lock file: %w", err)
+	}
+	return b.Bytes(), nil
+}
