@@ -1,0 +1,340 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/management"
+	"github.com/leveretmq/leveret/pkg/operator"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+const (
+	// lookers is how many queues the broker is asked for at once, over a channel each.
+	lookers = 16
+	// askTime is how long the processes of a service have to answer.
+	askTime = time.Second
+	// maxNamed is the number of queues up to which the management API is asked for these alone.
+	maxNamed = 20
+)
+
+// look is one run of `queues`.
+type look struct {
+	queuesOptions
+	app    *App
+	conn   *leveret.Conn
+	api    *management.Client
+	asker  *operator.Asker
+	queues []shownQueue
+
+	stop     context.CancelFunc
+	listings sync.WaitGroup
+	coming   chan listing                 // from the management API; nil if it has not been asked
+	listing  listing                      // the newest
+	warned   bool                         // of its error
+	unasked  error                        // why the processes of a service could not be asked; nil if they could
+	answers  map[string][]operator.Report // of the processes, by service
+
+	channels chan *rabbit.Channel // as many as there are lookers; nil where one is to be opened
+	skip     map[string]error     // what the broker said of queues that it is not asked for again
+
+	last     map[string]int // READY in the last sample
+	lastTime time.Time
+	took     time.Duration // the last sample
+}
+
+// listing is one answer of the management API.
+type listing struct {
+	queues map[string]management.Queue
+	alarms []management.Alarm
+	err    error
+}
+
+// look connects to look at queues. The caller closes it.
+func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*look, error) {
+	conn, err := a.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	api, err := a.management()
+	if err != nil {
+		a.close(ctx, conn.Close)
+		return nil, usage("", "%w", err)
+	}
+	l := &look{
+		queuesOptions: o, app: a, conn: conn, api: api, asker: operator.NewAsker(conn), queues: queues, stop: func() {},
+		channels: make(chan *rabbit.Channel, lookers), skip: map[string]error{},
+	}
+	for range lookers {
+		l.channels <- nil
+	}
+	return l, nil
+}
+
+func (l *look) close(ctx context.Context) {
+	l.stop()
+	l.listings.Wait()
+	l.app.close(ctx, l.asker.Close)
+	l.app.close(ctx, l.conn.Close)
+}
+
+// ask asks the management API in the background, unless that is being done.
+func (l *look) ask(ctx context.Context) {
+	if l.coming != nil {
+		return
+	}
+	var names []string
+	if !l.all && len(l.queues) <= maxNamed {
+		for _, q := range l.queues {
+			names = append(names, q.name)
+		}
+	}
+	ctx, l.stop = context.WithCancel(ctx)
+	coming := make(chan listing, 1)
+	l.coming = coming
+	l.listings.Go(func() {
+		var got listing
+		if got.queues, got.err = l.api.Queues(ctx, l.app.settings.vhost(), names...); got.err == nil {
+			got.alarms, _ = l.api.Alarms(ctx) // which not every user may see
+		}
+		coming <- got
+	})
+}
+
+// listed takes in the answer of the management API, which it awaits until enough.
+func (l *look) listed(ctx context.Context, enough <-chan time.Time) {
+	if l.coming == nil {
+		return
+	}
+	select {
+	case l.listing = <-l.coming:
+		l.stop()
+		l.coming = nil
+	case <-enough:
+	case <-ctx.Done():
+	}
+}
+
+// sample reads the queues once. It fails only if the broker itself does not answer. Under --watch it does not wait for
+// the management API longer than for the broker, or an interval: what is newest will do.
+func (l *look) sample(ctx context.Context) ([]queueRow, error) {
+	var enough <-chan time.Time
+	if l.queuesOptions.watch {
+		timer := time.NewTimer(time.Duration(l.every))
+		defer timer.Stop()
+		enough = timer.C
+	}
+	l.ask(ctx)
+	queues := l.queues
+	if l.all {
+		if l.listing.queues == nil {
+			l.listed(ctx, nil)
+		}
+		if l.listing.queues == nil && l.listing.err != nil {
+			return nil, Fail(ExitError, hint(l.listing.err), "--all: %w", l.listing.err)
+		}
+		queues = withOthers(queues, l.listing.queues, l.filter)
+	}
+	states, err := l.inspect(ctx, queues)
+	if err != nil {
+		return nil, err
+	}
+	l.listed(ctx, enough)
+	if l.listing.queues == nil && l.listing.err == nil && anyRefused(states) {
+		l.listed(ctx, nil) // nothing else knows
+	}
+	reports := l.reports(ctx, queues, states)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return l.rows(queues, states, reports)
+}
+
+// state is what the broker said of one queue.
+type state struct {
+	rabbit.QueueState
+	err error
+}
+
+func anyRefused(states []state) bool {
+	for _, s := range states {
+		if errors.Is(s.err, rabbit.ErrRefused) {
+			return true
+		}
+	}
+	return false
+}
+
+// inspect asks the broker for the queues, several at once. A queue that this user may not ask for is not asked for again;
+// nor is one that did not exist, while the management API has not heard of it either: each costs a channel.
+func (l *look) inspect(ctx context.Context, queues []shownQueue) ([]state, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	states := make([]state, len(queues))
+	next := make(chan int)
+	var looking sync.WaitGroup
+	for range min(lookers, len(queues)) {
+		looking.Go(func() {
+			channel := <-l.channels
+			defer func() { l.channels <- channel }()
+			for i := range next {
+				var err error
+				if states[i], channel, err = l.inspectOne(ctx, channel, queues[i].name); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+feeding:
+	for i, q := range queues {
+		_, listed := l.listing.queues[q.name]
+		if err := l.skip[q.name]; err != nil && (errors.Is(err, rabbit.ErrRefused) || l.listing.queues != nil && !listed) {
+			states[i].err = err
+			continue
+		}
+		select {
+		case next <- i:
+		case <-ctx.Done():
+			break feeding
+		}
+	}
+	close(next)
+	looking.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	clear(l.skip)
+	for i, s := range states {
+		if s.err != nil {
+			l.skip[queues[i].name] = s.err
+		}
+	}
+	return states, nil
+}
+
+// inspectOne asks for one queue, and returns the channel for the next. Its error is one of the connection.
+func (l *look) inspectOne(ctx context.Context, channel *rabbit.Channel, queue string) (state, *rabbit.Channel, error) {
+	if channel == nil || channel.IsClosed() {
+		opening, cancel := context.WithTimeout(ctx, l.patience())
+		defer cancel()
+		var err error
+		if channel, err = l.conn.Rabbit().Channel(opening); err != nil {
+			return state{}, nil, err
+		}
+	}
+	s, err := channel.Inspect(ctx, queue)
+	switch {
+	case err == nil:
+		return state{QueueState: s}, channel, nil
+	case errors.Is(err, rabbit.ErrNotFound), errors.Is(err, rabbit.ErrRefused):
+		return state{err: err}, nil, nil
+	case l.conn.Ready() != nil: // lost meanwhile; the driver's error does not say so
+		err = errors.Join(rabbit.ErrNotConnected, err)
+	}
+	return state{}, nil, err
+}
+
+// patience is how long the connection may be away before that is reported.
+func (l *look) patience() time.Duration { return max(l.app.settings.connectTimeout, time.Second) }
+
+// reports asks the services' processes about the queues that exist. It returns what they said, by queue.
+func (l *look) reports(ctx context.Context, queues []shownQueue, states []state) map[string][]operator.Queue {
+	if l.conn.Publishing().State().Phase == rabbit.Blocked {
+		return nil // the broker reads nothing
+	}
+	processes := map[string]int{}
+	for i, q := range queues {
+		if q.kind == kindWork && states[i].err == nil {
+			processes[q.service] = max(processes[q.service], states[i].Consumers)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	found := map[string][]operator.Queue{}
+	l.unasked, l.answers = nil, map[string][]operator.Report{}
+	for service, consumers := range processes {
+		asking.Go(func() {
+			reports, err := l.asker.Ask(ctx, service, consumers)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				l.unasked = err
+			}
+			l.answers[service] = reports
+			for _, r := range reports {
+				for _, q := range r.Queues {
+					found[q.Name] = append(found[q.Name], q)
+				}
+			}
+		})
+	}
+	asking.Wait()
+	return found
+}
+
+func (l *look) rows(queues []shownQueue, states []state, reports map[string][]operator.Queue) ([]queueRow, error) {
+	now := time.Now()
+	rows := make([]queueRow, 0, len(queues))
+	ready := make(map[string]int, len(queues))
+	for i, q := range queues {
+		m, listed := l.listing.queues[q.name]
+		row := newQueueRow(q, m, now)
+		switch err := states[i].err; {
+		case err == nil:
+			s := states[i]
+			row.Declared, row.Ready, row.Consumers = true, &s.Ready, &s.Consumers
+			ready[q.name] = s.Ready
+		case errors.Is(err, rabbit.ErrNotFound):
+			row = queueRow{shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service}
+		case l.listing.queues != nil:
+			row.Declared = listed // some seconds late
+			if row.Ready != nil {
+				ready[q.name] = *row.Ready
+			}
+		default:
+			return nil, Fail(ExitUnreachable, hint(l.listing.err), "%w; and %w", err, l.listing.err)
+		}
+		row.age(reports[q.name], now)
+		row.estimate(l.last, now.Sub(l.lastTime))
+		rows = append(rows, row)
+	}
+	l.last, l.lastTime = ready, now
+	return rows, nil
+}
+
+// alarm says that the broker takes no messages, and why; empty if that is not known.
+func (l *look) alarm() string {
+	var low []string
+	for _, a := range l.listing.alarms {
+		low = append(low, "low on "+a.Resource+" ("+a.Node+")")
+	}
+	if s := l.conn.Publishing().State(); len(low) == 0 && s.Phase == rabbit.Blocked {
+		low = append(low, strings.TrimPrefix(s.Err.Error(), "resource alarm: "))
+	}
+	if len(low) == 0 {
+		return ""
+	}
+	return "ALARM: " + strings.Join(low, ", ") + ": the broker takes no messages until that is over"
+}
+
+// warnOfTrouble warns once about what the samples lack.
+func (l *look) warnOfTrouble() {
+	if l.warned {
+		return
+	}
+	if err := l.listing.err; err != nil {
+		l.warned = true
+		l.app.Warn("%v; unacked messages and rates are unknown; %s", err, hint(err))
+	}
+	if errors.Is(l.unasked, rabbit.ErrRefused) {
+		l.warned = true
+		l.app.Warn("%v; the oldest message of a quorum queue is unknown; allow the user to write to that exchange", l.unasked)
+	}
+}
