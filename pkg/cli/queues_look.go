@@ -18,8 +18,11 @@ const (
 	lookers = 16
 	// askTime is how long the processes of a service have to answer.
 	askTime = time.Second
-	// maxNamed is the number of queues up to which the management API is asked for these alone.
-	maxNamed = 20
+	// listTime is how long the management API has, after the broker has answered, where there is no next look.
+	listTime = 10 * time.Second
+	// maxNamed is how long the names of the queues may be together, in bytes, for the management API to be asked for these
+	// alone: they are in an address.
+	maxNamed = 4000
 )
 
 // look is one run of `queues`.
@@ -88,10 +91,12 @@ func (l *look) ask(ctx context.Context) {
 		return
 	}
 	var names []string
-	if !l.all && len(l.queues) <= maxNamed {
-		for _, q := range l.queues {
-			names = append(names, q.name)
-		}
+	size := 0
+	for _, q := range l.queues {
+		names, size = append(names, q.name), size+len(q.name)
+	}
+	if l.all || size > maxNamed {
+		names = nil
 	}
 	ctx, l.stop = context.WithCancel(ctx)
 	coming := make(chan listing, 1)
@@ -119,15 +124,11 @@ func (l *look) listed(ctx context.Context, enough <-chan time.Time) {
 	}
 }
 
-// sample reads the queues once. It fails only if the broker itself does not answer. Under --watch it does not wait for
-// the management API longer than for the broker, or an interval: what is newest will do.
+// sample reads the queues once. It fails only if the broker itself does not answer. It waits for the management API as
+// long as for the broker, and then listTime, or, under --watch, an interval: what is newest will do.
 func (l *look) sample(ctx context.Context) ([]queueRow, error) {
-	var enough <-chan time.Time
-	if l.queuesOptions.watch {
-		timer := time.NewTimer(time.Duration(l.every))
-		defer timer.Stop()
-		enough = timer.C
-	}
+	enough := time.NewTimer(time.Duration(l.every))
+	defer enough.Stop()
 	l.ask(ctx)
 	queues := l.queues
 	if l.all {
@@ -143,7 +144,10 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.listed(ctx, enough)
+	if !l.queuesOptions.watch {
+		enough.Reset(listTime)
+	}
+	l.listed(ctx, enough.C)
 	if l.listing.queues == nil && l.listing.err == nil && anyRefused(states) {
 		l.listed(ctx, nil) // nothing else knows
 	}
@@ -328,6 +332,9 @@ func (l *look) alarm() string {
 func (l *look) warnOfTrouble() {
 	if l.warned {
 		return
+	}
+	if l.coming != nil && l.listing.queues == nil && !l.queuesOptions.watch {
+		l.app.Warn("the management API has not answered within %v; unacked messages and rates are unknown; with --watch they are shown when they come", listTime)
 	}
 	if err := l.listing.err; err != nil {
 		l.warned = true

@@ -61,7 +61,7 @@ func (a *App) showQueue(ctx context.Context, name string) error {
 			q = other
 		}
 	}
-	l, err := a.look(ctx, []shownQueue{q}, queuesOptions{})
+	l, err := a.look(ctx, []shownQueue{q}, queuesOptions{every: interval(watchEvery)})
 	if err != nil {
 		return err
 	}
@@ -83,12 +83,12 @@ func (a *App) showQueue(ctx context.Context, name string) error {
 		a.Warn("%s", alarm)
 	}
 	var known []management.Consumer
-	if l.listing.err == nil {
+	if l.listing.queues != nil {
 		if known, err = d.manage(ctx, l); err != nil {
 			return a.explain(err)
 		}
 	}
-	d.ConsumedBy = consumersOf(q.name, known, l.answers[q.service], l.listing.err == nil)
+	d.ConsumedBy = consumersOf(q.name, known, l.answers[q.service], l.listing.queues != nil)
 	if a.Format() != FormatText {
 		return a.PrintJSON(d)
 	}
