@@ -20,6 +20,8 @@ const (
 	askTime = time.Second
 	// listTime is how long the management API has, after the broker has answered, where there is no next look.
 	listTime = 10 * time.Second
+	// sparing is how long the management API is left alone after a list, in multiples of the time that this took.
+	sparing = 4
 	// maxNamed is how long the names of the queues may be together, in bytes, for the management API to be asked for these
 	// alone: they are in an address.
 	maxNamed = 4000
@@ -39,6 +41,7 @@ type look struct {
 	coming   chan listing                 // from the management API; nil if it has not been asked
 	listing  listing                      // the newest
 	warned   bool                         // of its error
+	spared   time.Time                    // the management API is not asked before
 	unasked  error                        // why the processes of a service could not be asked; nil if they could
 	answers  map[string][]operator.Report // of the processes, by service
 
@@ -55,6 +58,7 @@ type listing struct {
 	queues map[string]management.Queue
 	alarms []management.Alarm
 	err    error
+	took   time.Duration
 }
 
 // look connects to look at queues. The caller closes it.
@@ -85,19 +89,14 @@ func (l *look) close(ctx context.Context) {
 	l.app.close(ctx, l.conn.Close)
 }
 
-// ask asks the management API in the background, unless that is being done.
+// ask asks the management API in the background, unless that is being done, or was done at a cost to the broker that
+// should not be its main work.
 func (l *look) ask(ctx context.Context) {
-	if l.coming != nil {
+	if l.coming != nil || time.Now().Before(l.spared) {
 		return
 	}
-	var names []string
-	size := 0
-	for _, q := range l.queues {
-		names, size = append(names, q.name), size+len(q.name)
-	}
-	if l.all || size > maxNamed {
-		names = nil
-	}
+	names := l.named()
+	began := time.Now()
 	ctx, l.stop = context.WithCancel(ctx)
 	coming := make(chan listing, 1)
 	l.coming = coming
@@ -106,8 +105,22 @@ func (l *look) ask(ctx context.Context) {
 		if got.queues, got.err = l.api.Queues(ctx, l.app.settings.vhost(), names...); got.err == nil {
 			got.alarms, _ = l.api.Alarms(ctx) // which not every user may see
 		}
+		got.took = time.Since(began)
 		coming <- got
 	})
+}
+
+// named returns the names to ask the management API for; none if that is all queues.
+func (l *look) named() []string {
+	var names []string
+	size := 0
+	for _, q := range l.queues {
+		names, size = append(names, q.name), size+len(q.name)
+	}
+	if l.all || size > maxNamed {
+		return nil
+	}
+	return names
 }
 
 // listed takes in the answer of the management API, which it awaits until enough.
@@ -118,7 +131,7 @@ func (l *look) listed(ctx context.Context, enough <-chan time.Time) {
 	select {
 	case l.listing = <-l.coming:
 		l.stop()
-		l.coming = nil
+		l.coming, l.spared = nil, time.Now().Add(sparing*l.listing.took)
 	case <-enough:
 	case <-ctx.Done():
 	}
@@ -129,7 +142,9 @@ func (l *look) listed(ctx context.Context, enough <-chan time.Time) {
 func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	enough := time.NewTimer(time.Duration(l.every))
 	defer enough.Stop()
-	l.ask(ctx)
+	if l.all || len(l.named()) > 0 { // else the list would slow down the broker's own answers
+		l.ask(ctx)
+	}
 	queues := l.queues
 	if l.all {
 		if l.listing.queues == nil {
@@ -144,6 +159,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.ask(ctx)
 	if !l.queuesOptions.watch {
 		enough.Reset(listTime)
 	}

@@ -30,10 +30,13 @@ func (l *look) watch(ctx context.Context) error {
 		began := time.Now()
 		rows, err := l.sample(ctx)
 		l.took = time.Since(began)
+		refused, own := errors.AsType[*Error](err)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && !errors.Is(err, rabbit.ErrNotConnected) && !errors.Is(err, context.DeadlineExceeded):
+		case own && !first:
+			l.app.Warn("%v", refused)
+		case err != nil && own, err != nil && !errors.Is(err, rabbit.ErrNotConnected) && !errors.Is(err, context.DeadlineExceeded):
 			return l.app.explain(err)
 		case err != nil:
 			l.app.Warn("the broker does not answer: %v", l.app.explain(err))
