@@ -85,6 +85,12 @@ func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*
 func (l *look) close(ctx context.Context) {
 	l.stop()
 	l.listings.Wait()
+	if l.conn.Publishing().State().Phase == rabbit.Blocked { // the broker would not answer
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+		defer cancel()
+		_, _ = l.asker.Close(closing), l.conn.Close(closing)
+		return
+	}
 	l.app.close(ctx, l.asker.Close)
 	l.app.close(ctx, l.conn.Close)
 }

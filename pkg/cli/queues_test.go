@@ -323,11 +323,11 @@ func TestAlarmsAreShown(t *testing.T) {
 		ctx, ctrlC := context.WithCancel(t.Context())
 		ended := make(chan cli.ExitCode, 1)
 		go func() { ended <- c.run(ctx) }()
-		require.Eventually(t, func() bool { return strings.Contains(c.out.String(), "QUEUE") }, patience, tick)
+		require.Eventually(t, func() bool { // above the table, once the API has answered
+			return strings.Contains(strings.ReplaceAll(c.out.String(), escape+"[K", ""), alarm+"QUEUE")
+		}, 4*patience, tick)
 		ctrlC()
 		require.Equal(t, cli.ExitOK, <-ended)
-		before, _, _ := strings.Cut(strings.ReplaceAll(c.out.String(), escape+"[K", ""), "QUEUE")
-		require.Contains(t, before, alarm)
 	}
 }
 
