@@ -51,7 +51,7 @@ func writeUsage(cmd *cobra.Command) error {
 	}
 	if cmd.HasAvailableSubCommands() {
 		if cmd.HasParent() && cmd.Annotations[runsAlone] != "" {
-			fmt.Fprintf(&b, "  %s [flags]\n", cmd.CommandPath())
+			fmt.Fprintf(&b, "  %s\n", cmd.UseLine())
 		}
 		fmt.Fprintf(&b, "  %s COMMAND\n", cmd.CommandPath())
 	}

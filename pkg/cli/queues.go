@@ -7,14 +7,12 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/management"
-	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
@@ -22,27 +20,34 @@ type queuesOptions struct {
 	filter string
 	all    bool
 	watch  bool
-	every  time.Duration
+	every  interval
 }
 
 func (a *App) queuesCommand() *cobra.Command {
-	var o queuesOptions
+	o := queuesOptions{every: interval(watchEvery)}
 	cmd := &cobra.Command{
 		Use:   "queues [FILTER]",
 		Short: "Show the queues: how much waits, who consumes it, and how fast",
 		Long: "Show the work queues of all services, their dead-letter queues, and the retry tiers: how much waits, who consumes it,\n" +
-			"and how fast. FILTER is a name, or a pattern such as '*.dlq'.\n\n" +
-			"READY and CONSUMERS come from the broker itself; the rest comes from its management API, a few seconds late. IN/s counts\n" +
-			"messages published, OUT/s messages acked. CLEARS IN is how long the waiting messages will last at that rate. Unknown\n" +
-			"values are shown as -.",
-		Example:           fmt.Sprintf("  %[1]s queues\n  %[1]s queues '*.dlq' --watch\n  %[1]s queues --watch=10s -o jsonl", a.Name),
+			"and how fast. FILTER is a name, or a pattern such as '*.dlq'. Looking takes no message and changes nothing.\n\n" +
+			"READY and CONSUMERS are exact: the broker is asked for each queue. UNACKED, IN/s and OUT/s come from its management API,\n" +
+			"some seconds late. IN/s counts messages published, OUT/s messages acked. CLEARS IN is how long the waiting messages will\n" +
+			"last at that rate, or says that a work queue has no consumers. OLDEST is the age of the oldest message, since it was\n" +
+			"first sent. A broker does not know that of a quorum queue; the running processes of its service are asked what they\n" +
+			"are handling. <5m means that they took one of that age last, and are handling none: what waits is younger. Unknown values\n" +
+			"are shown as -; OLDEST always is for dead letters and retry tiers (see dlq ls).\n\n" +
+			"An alarm, in which the broker takes no messages, is shown first. Without the management API it is noticed only while\n" +
+			"processes are asked.\n\n" +
+			"With --watch on a terminal that is too small for all queues, those are shown that have messages, rates or no consumers;\n" +
+			"a FILTER shows all that match. Where a look takes longer than the interval, the next begins when it is done.",
+		Example: fmt.Sprintf("  %[1]s queues\n  %[1]s queues '*.dlq' --watch\n  %[1]s queues --watch 10 -o jsonl\n  %[1]s queues show %[2]s",
+			a.Name, a.someWorkQueue()),
 		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeQueue(a.shownQueues),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.watch = cmd.Flags().Changed("watch")
-			if n := len(args); o.watch && n > 0 { // --watch 5s, which pflag reads as an argument
-				if every, err := time.ParseDuration(args[n-1]); err == nil {
-					o.every, args = every, args[:n-1]
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if o.watch = cmd.Flags().Changed("watch"); o.watch {
+				if args, err = a.takeInterval(args, &o.every); err != nil {
+					return err
 				}
 			}
 			switch {
@@ -55,43 +60,38 @@ func (a *App) queuesCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVarP(&o.every, "watch", "w", watchEvery, "refresh at this `interval` until Ctrl-C")
-	f.Lookup("watch").NoOptDefVal = watchEvery.String()
+	f.VarP(&o.every, "watch", "w", "refresh at this `interval` until Ctrl-C, such as 5 (seconds) or 500ms")
+	f.Lookup("watch").NoOptDefVal = o.every.String()
 	f.BoolVar(&o.all, "all", false, "show all queues of the virtual host, not only the catalog's; needs the management API")
+	RunsAlone(cmd)
+	cmd.AddCommand(a.queuesShowCommand())
 	return cmd
 }
 
-// watchEvery is the default interval of --watch.
-const watchEvery = 2 * time.Second
+// someWorkQueue returns a queue for an example.
+func (a *App) someWorkQueue() string {
+	for _, q := range a.workQueues() {
+		return q.name
+	}
+	return "QUEUE"
+}
 
 func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	if _, err := path.Match(o.filter, ""); err != nil {
 		return usage("", "%q is not a valid pattern: * matches any text, ? one character, [abc] one of these", o.filter)
 	}
-	if o.every < 100*time.Millisecond {
-		return usage("", "--watch is %v; it must be 100ms or more", o.every)
-	}
 	shown := a.shownQueues()
 	looked := shown
 	if o.filter != "" && !o.all {
-		looked = matching(shown, o.filter)
-		if len(looked) == 0 { // or without the namespace
-			looked = matching(shown, a.names().ContractQueue(o.filter))
-		}
-		if len(looked) == 0 {
+		if looked = a.filtered(shown, o.filter); len(looked) == 0 {
 			return a.noQueue(o.filter, shown)
 		}
 	}
-	conn, err := a.Connect(ctx)
+	l, err := a.look(ctx, looked, o)
 	if err != nil {
 		return err
 	}
-	defer a.close(ctx, conn.Close)
-	api, err := a.management()
-	if err != nil {
-		return usage("", "%w", err)
-	}
-	l := &look{app: a, conn: conn.Rabbit(), api: api, queues: looked, queuesOptions: o}
+	defer l.close(ctx)
 	if o.watch {
 		return l.watch(ctx)
 	}
@@ -100,14 +100,18 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 		return a.explain(err)
 	}
 	l.warnOfTrouble()
+	if alarm := l.alarm(); alarm != "" {
+		a.Warn("%s", alarm)
+	}
 	return PrintList(a, rows, func() *term.Table { return queueTable(rows) })
 }
 
-// warnOfTrouble warns about what the last sample lacks.
-func (l *look) warnOfTrouble() {
-	if l.trouble != nil {
-		l.app.Warn("%v; unacked messages and rates are unknown; %s", l.trouble, hint(l.trouble))
+// filtered returns the queues that match a pattern, with the namespace or without.
+func (a *App) filtered(shown []shownQueue, pattern string) []shownQueue {
+	if found := matching(shown, pattern); len(found) > 0 {
+		return found
 	}
+	return matching(shown, a.names().ContractQueue(pattern))
 }
 
 // hint says what to do about an error of the management API.
@@ -150,62 +154,6 @@ func (a *App) completeQueue(queues func() []shownQueue) cobra.CompletionFunc {
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}
-}
-
-// look is one run of `queues`.
-type look struct {
-	queuesOptions
-	app     *App
-	conn    *rabbit.Conn
-	api     *management.Client
-	queues  []shownQueue
-	trouble error // of the management API
-
-	last     map[string]int // READY in the last sample
-	lastTime time.Time
-}
-
-// sample reads the queues once. It fails only if the broker itself does not answer.
-func (l *look) sample(ctx context.Context) ([]queueRow, error) {
-	managed, err := l.api.Queues(ctx, l.app.settings.vhost())
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	l.trouble = err
-	queues := l.queues
-	if l.all {
-		if err != nil {
-			return nil, Fail(ExitError, hint(err), "--all: %w", err)
-		}
-		queues = withOthers(queues, managed, l.filter)
-	}
-	now := time.Now()
-	rows := make([]queueRow, 0, len(queues))
-	ready := make(map[string]int, len(queues))
-	for _, q := range queues {
-		m, known := managed[q.name]
-		row := newQueueRow(q, m, now)
-		state, err := l.conn.Inspect(ctx, q.name)
-		switch {
-		case err == nil:
-			row.Declared, row.Ready, row.Consumers = true, &state.Ready, &state.Consumers
-		case errors.Is(err, rabbit.ErrNotFound):
-			row = queueRow{shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service}
-		case errors.Is(err, rabbit.ErrRefused) && l.trouble == nil:
-			row.Declared = known // the management API is a few seconds late
-		case errors.Is(err, rabbit.ErrRefused):
-			return nil, Fail(ExitUnreachable, hint(l.trouble), "%w; and %w", err, l.trouble)
-		default:
-			return nil, err
-		}
-		if row.Ready != nil {
-			ready[q.name] = *row.Ready
-		}
-		row.estimate(l.last, now.Sub(l.lastTime))
-		rows = append(rows, row)
-	}
-	l.last, l.lastTime = ready, now
-	return rows, nil
 }
 
 // shownQueue is a queue of the catalog.

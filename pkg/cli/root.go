@@ -44,7 +44,7 @@ func (a *App) root() *cobra.Command {
 	help := root.HelpFunc()
 	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
 		if cmd.HasAvailableSubCommands() { // --help of a command that does not exist arrives here
-			if a.noHelp = noSuchCommand(cmd, cmd.Flags().Args()); a.noHelp != nil {
+			if a.noHelp = cmd.ValidateArgs(cmd.Flags().Args()); a.noHelp != nil {
 				return
 			}
 		}

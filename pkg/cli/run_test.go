@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -31,6 +32,7 @@ type command struct {
 	stdout   io.Writer // default: out
 	width    int
 	height   int
+	catalog  *leveret.Catalog // default: the kitchen's
 
 	out, err output
 }
@@ -74,7 +76,7 @@ func (c *command) run(ctx context.Context) cli.ExitCode {
 	if c.stdout != nil {
 		stdout = c.stdout
 	}
-	return cli.Run(ctx, cli.Config{Catalog: catalog, Name: "kitchen", Args: c.args, Extra: []cli.Extra{cleanCommand}, Streams: &term.Streams{
+	return cli.Run(ctx, cli.Config{Catalog: cmp.Or(c.catalog, catalog), Name: "kitchen", Args: c.args, Extra: []cli.Extra{cleanCommand}, Streams: &term.Streams{
 		In: c.stdin, Out: stdout, Err: &c.err, InTerminal: c.terminal, OutTerminal: c.terminal, ErrTerminal: c.terminal,
 		Size: func() (width, height int) { return c.width, c.height },
 		Env:  func(name string) string { return c.env[name] },

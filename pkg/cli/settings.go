@@ -100,7 +100,7 @@ func (a *App) load(cmd *cobra.Command) error {
 }
 
 // managementTimeout bounds a request: a person waits, and the management API is optional.
-const managementTimeout = 5 * time.Second
+const managementTimeout = 15 * time.Second
 
 // management returns a client of the broker's management API, and warns if the password is less safe there than over
 // AMQP.

@@ -55,6 +55,9 @@ const maxPageSize = 500
 // maxAnswer is how many bytes of an answer are read.
 const maxAnswer = 64 << 20
 
+// dialTimeout is for an address where nothing answers, as behind a firewall.
+const dialTimeout = 5 * time.Second
+
 // New makes a client without calling the API. It fails if one of the URLs is not one. Its errors never quote a URL, which
 // may hold a password.
 func New(c Config) (*Client, error) {
@@ -91,7 +94,10 @@ func New(c Config) (*Client, error) {
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	m.base = strings.TrimRight(u.String(), "/")
 	m.http = &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: c.TLS, DisableKeepAlives: true},
+		Transport: &http.Transport{
+			TLSClientConfig: c.TLS, DisableKeepAlives: true,
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       cmp.Or(c.Timeout, 30*time.Second),
 	}

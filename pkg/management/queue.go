@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -36,9 +37,11 @@ const columns = "name,messages_ready,messages_unacknowledged,consumers,head_mess
 	"message_stats.publish_details.rate,message_stats.ack_details.rate," +
 	"message_stats.deliver_no_ack_details.rate,message_stats.get_no_ack_details.rate"
 
-// Queues returns the queues of a virtual host by name. It asks page by page; a queue that is declared or deleted
-// meanwhile may be missing. Its errors are those of [Client.Call].
-func (c *Client) Queues(ctx context.Context, vhost string) (map[string]Queue, error) {
+// Queues returns the queues of a virtual host by name, or those of the given names that exist. It asks page by page; a
+// queue that is declared or deleted meanwhile may be missing. Its errors are those of [Client.Call].
+//
+// It is costly for the broker: a second or more for every 500 queues. Names spare it most of that.
+func (c *Client) Queues(ctx context.Context, vhost string, names ...string) (map[string]Queue, error) {
 	found := map[string]Queue{}
 	for page := 1; ; page++ {
 		var list struct {
@@ -46,6 +49,10 @@ func (c *Client) Queues(ctx context.Context, vhost string) (map[string]Queue, er
 			Pages int     `json:"page_count"`
 		}
 		query := url.Values{"page": {strconv.Itoa(page)}, "page_size": {strconv.Itoa(c.pageSize)}, "columns": {columns}}
+		if len(names) > 0 {
+			query.Set("use_regex", "true")
+			query.Set("name", anyOf(names))
+		}
 		if err := c.call(ctx, http.MethodGet, query, nil, &list, "queues", vhost); err != nil {
 			return nil, err
 		}
@@ -56,6 +63,15 @@ func (c *Client) Queues(ctx context.Context, vhost string) (map[string]Queue, er
 			return found, nil
 		}
 	}
+}
+
+// anyOf is a regular expression that matches these names.
+func anyOf(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = regexp.QuoteMeta(name)
+	}
+	return "^(" + strings.Join(quoted, "|") + ")$"
 }
 
 // In returns how many messages are published to the queue in a second; nil if the broker has not counted.

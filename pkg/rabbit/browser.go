@@ -30,19 +30,29 @@ func (c *Conn) Inspect(ctx context.Context, queue string) (QueueState, error) {
 
 // inspect returns the channel that it asked on, too.
 func (c *Conn) inspect(ctx context.Context, queue string) (*Channel, QueueState, error) {
-	if len(queue) > 255 {
-		return nil, QueueState{}, fmt.Errorf("the queue %.20s…: %w: the name has %d bytes; AMQP allows 255", queue, ErrInvalid, len(queue))
-	}
 	channel, err := c.Channel(ctx)
 	if err != nil {
 		return nil, QueueState{}, err
 	}
-	state, err := callOn(ctx, channel, func() (QueueState, error) { return channel.stateOf(queue) })
+	state, err := channel.Inspect(ctx, queue)
 	if err != nil {
 		channel.close(ctx)
-		return nil, QueueState{}, denied(err, queue)
+		return nil, QueueState{}, err
 	}
 	return channel, state, nil
+}
+
+// Inspect is [Conn.Inspect] over a channel that may serve for many queues. The broker closes it with [ErrNotFound] and
+// [ErrRefused].
+func (ch *Channel) Inspect(ctx context.Context, queue string) (QueueState, error) {
+	if len(queue) > 255 {
+		return QueueState{}, fmt.Errorf("the queue %.20s…: %w: the name has %d bytes; AMQP allows 255", queue, ErrInvalid, len(queue))
+	}
+	state, err := callOn(ctx, ch, func() (QueueState, error) { return ch.stateOf(queue) })
+	if err != nil {
+		return QueueState{}, denied(err, queue)
+	}
+	return state, nil
 }
 
 func (ch *Channel) stateOf(queue string) (QueueState, error) {

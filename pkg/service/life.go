@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/operator"
 )
 
 // life is one run of a program, from startup to shutdown.
@@ -28,6 +29,7 @@ type life struct {
 	telemetry *telemetry
 	rt        *Runtime
 	worker    *leveret.Worker // nil where the service consumes nothing
+	facts     operator.Facts  // of its queues, for operators
 	servers   []*server
 	serverTLS *tls.Config
 	clientTLS *tls.Config
@@ -224,7 +226,7 @@ func (l *life) runtime(conn *leveret.Conn) error {
 		loaded: l.loaded, ready: l.ready, required: &required{log: l.log},
 	}
 	config := l.settings.handlers
-	config.Middleware = slices.Concat([]leveret.Middleware{l.rt.required.watch}, config.Middleware, []leveret.Middleware{l.rt.used})
+	config.Middleware = slices.Concat([]leveret.Middleware{l.facts.Watch, l.rt.required.watch}, config.Middleware, []leveret.Middleware{l.rt.used})
 	l.rt.Handlers = leveret.NewHandlers(service, config)
 	return nil
 }
@@ -258,6 +260,19 @@ func (l *life) complete(ctx context.Context) (err error) {
 		return l.nothingToDo()
 	}
 	return nil
+}
+
+// answerOperators answers what operators ask about the worker. Like a caller that gives up, they reach it through a queue
+// of its own, which it may not declare where others declare everything.
+func (l *life) answerOperators(ctx context.Context) error {
+	conn := l.settings.conn
+	err := operator.Serve(ctx, l.rt.Conn, operator.Config{
+		Service: l.program.Service, Instance: conn.Instance, Version: conn.Version, Facts: &l.facts, Logger: l.log,
+	})
+	if ctx.Err() == nil { // the connection was closed: the worker says so
+		<-ctx.Done()
+	}
+	return err
 }
 
 // consumes reports whether the service consumes any queues.

@@ -31,6 +31,9 @@ func (l *life) serve(ctx context.Context) error {
 		l.ready.part(part{name: partBroker, ask: l.rt.Conn.Ready})
 	}
 	besides := slices.Clone(l.rt.beside)
+	if l.consumes() && !l.settings.conn.NoDeclare {
+		besides = append(besides, function{"operators", l.answerOperators})
+	}
 	if len(l.rt.required.checks) > 0 {
 		l.ready.wait("the required checks")
 		_ = l.rt.required.look(ctx) // /readyz says what it found

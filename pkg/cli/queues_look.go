@@ -1,0 +1,265 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/management"
+	"github.com/leveretmq/leveret/pkg/operator"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+const (
+	// lookers is how many queues the broker is asked for at once, over a channel each.
+	lookers = 16
+	// askTime is how long the processes of a service have to answer.
+	askTime = time.Second
+	// listTime is how long the management API has, after the broker has answered, where there is no next look.
+	listTime = 10 * time.Second
+	// sparing is how long the management API is left alone after a list, in multiples of the time that this took.
+	sparing = 4
+	// maxNamed is how long the names of the queues may be together, in bytes, for the management API to be asked for these
+	// alone: they are in an address.
+	maxNamed = 4000
+)
+
+// look is one run of `queues`.
+type look struct {
+	queuesOptions
+	app    *App
+	conn   *leveret.Conn
+	api    *management.Client
+	asker  *operator.Asker
+	queues []shownQueue
+
+	stop     context.CancelFunc
+	listings sync.WaitGroup
+	coming   chan listing                 // from the management API; nil if it has not been asked
+	listing  listing                      // the newest
+	warned   bool                         // of its error
+	spared   time.Time                    // the management API is not asked before
+	unasked  error                        // why the processes of a service could not be asked; nil if they could
+	answers  map[string][]operator.Report // of the processes, by service
+
+	channels chan *rabbit.Channel // as many as there are lookers; nil where one is to be opened
+	skip     map[string]error     // what the broker said of queues that it is not asked for again
+
+	last     map[string]int // READY in the last sample
+	lastTime time.Time
+	took     time.Duration // the last sample
+}
+
+// listing is one answer of the management API.
+type listing struct {
+	queues map[string]management.Queue
+	nodes  []management.Node
+	err    error
+	took   time.Duration
+}
+
+// look connects to look at queues. The caller closes it.
+func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*look, error) {
+	conn, err := a.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	api, err := a.management()
+	if err != nil {
+		a.close(ctx, conn.Close)
+		return nil, usage("", "%w", err)
+	}
+	l := &look{
+		queuesOptions: o, app: a, conn: conn, api: api, asker: operator.NewAsker(conn), queues: queues, stop: func() {},
+		channels: make(chan *rabbit.Channel, lookers), skip: map[string]error{},
+	}
+	for range lookers {
+		l.channels <- nil
+	}
+	return l, nil
+}
+
+func (l *look) close(ctx context.Context) {
+	l.stop()
+	l.listings.Wait()
+	if l.conn.Publishing().State().Phase == rabbit.Blocked { // the broker would not answer
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
+		defer cancel()
+		_, _ = l.asker.Close(closing), l.conn.Close(closing)
+		return
+	}
+	l.app.close(ctx, l.asker.Close)
+	l.app.close(ctx, l.conn.Close)
+}
+
+// ask asks the management API in the background, unless that is being done, or was done at a cost to the broker that
+// should not be its main work.
+func (l *look) ask(ctx context.Context) {
+	if l.coming != nil || time.Now().Before(l.spared) {
+		return
+	}
+	names := l.named()
+	began := time.Now()
+	ctx, l.stop = context.WithCancel(ctx)
+	coming := make(chan listing, 1)
+	l.coming = coming
+	l.listings.Go(func() {
+		var got listing
+		if got.queues, got.err = l.api.Queues(ctx, l.app.settings.vhost(), names...); got.err == nil {
+			got.nodes, _ = l.api.Nodes(ctx) // which not every user may see
+		}
+		got.took = time.Since(began)
+		coming <- got
+	})
+}
+
+// named returns the names to ask the management API for; none if that is all queues.
+func (l *look) named() []string {
+	var names []string
+	size := 0
+	for _, q := range l.queues {
+		names, size = append(names, q.name), size+len(q.name)
+	}
+	if l.all || size > maxNamed {
+		return nil
+	}
+	return names
+}
+
+// listed takes in the answer of the management API, which it awaits until enough.
+func (l *look) listed(ctx context.Context, enough <-chan time.Time) {
+	if l.coming == nil {
+		return
+	}
+	select {
+	case l.listing = <-l.coming:
+		l.stop()
+		l.coming, l.spared = nil, time.Now().Add(sparing*l.listing.took)
+	case <-enough:
+	case <-ctx.Done():
+	}
+}
+
+// sample reads the queues once. It fails only if the broker itself does not answer. It waits for the management API as
+// long as for the broker, and then listTime, or, under --watch, an interval: what is newest will do.
+func (l *look) sample(ctx context.Context) ([]queueRow, error) {
+	enough := time.NewTimer(time.Duration(l.every))
+	defer enough.Stop()
+	if l.all || len(l.named()) > 0 { // else the list would slow down the broker's own answers
+		l.ask(ctx)
+	}
+	queues := l.queues
+	if l.all {
+		if l.listing.queues == nil {
+			l.listed(ctx, nil)
+		}
+		if l.listing.queues == nil && l.listing.err != nil {
+			return nil, Fail(ExitError, hint(l.listing.err), "--all: %w", l.listing.err)
+		}
+		queues = withOthers(queues, l.listing.queues, l.filter)
+	}
+	states, err := l.inspect(ctx, queues)
+	if err != nil {
+		return nil, err
+	}
+	l.ask(ctx)
+	if !l.queuesOptions.watch {
+		enough.Reset(listTime)
+	}
+	l.listed(ctx, enough.C)
+	if l.listing.queues == nil && l.listing.err == nil && anyRefused(states) {
+		l.listed(ctx, nil) // nothing else knows
+	}
+	reports := l.reports(ctx, queues, states)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return l.rows(queues, states, reports)
+}
+
+// state is what the broker said of one queue.
+type state struct {
+	rabbit.QueueState
+	err error
+}
+
+func anyRefused(states []state) bool {
+	for _, s := range states {
+		if errors.Is(s.err, rabbit.ErrRefused) {
+			return true
+		}
+	}
+	return false
+}
+
+// inspect asks the broker for the queues, several at once. A queue that this user may not ask for is not asked for again;
+// nor is one that did not exist, while the management API has not heard of it either: each costs a channel.
+func (l *look) inspect(ctx context.Context, queues []shownQueue) ([]state, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	states := make([]state, len(queues))
+	next := make(chan int)
+	var looking sync.WaitGroup
+	for range min(lookers, len(queues)) {
+		looking.Go(func() {
+			channel := <-l.channels
+			defer func() { l.channels <- channel }()
+			for i := range next {
+				var err error
+				if states[i], channel, err = l.inspectOne(ctx, channel, queues[i].name); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+feeding:
+	for i, q := range queues {
+		_, listed := l.listing.queues[q.name]
+		if err := l.skip[q.name]; err != nil && (errors.Is(err, rabbit.ErrRefused) || l.listing.queues != nil && !listed) {
+			states[i].err = err
+			continue
+		}
+		select {
+		case next <- i:
+		case <-ctx.Done():
+			break feeding
+		}
+	}
+	close(next)
+	looking.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	clear(l.skip)
+	for i, s := range states {
+		if s.err != nil {
+			l.skip[queues[i].name] = s.err
+		}
+	}
+	return states, nil
+}
+
+// inspectOne asks for one queue, and returns the channel for the next. Its error is one of the connection.
+func (l *look) inspectOne(ctx context.Context, channel *rabbit.Channel, queue string) (state, *rabbit.Channel, error) {
+	if channel == nil || channel.IsClosed() {
+		opening, cancel := context.WithTimeout(ctx, l.patience())
+		defer cancel()
+		var err error
+		if channel, err = l.conn.Rabbit().Channel(opening); err != nil {
+			return state{}, nil, err
+		}
+	}
+	s, err := channel.Inspect(ctx, queue)
+	switch {
+	case err == nil:
+		return state{QueueState: s}, channel, nil
+	case errors.Is(err, rabbit.ErrNotFound), errors.Is(err, rabbit.ErrRefused):
+		return state{err: err}, nil, nil
+	case l.conn.Ready() != nil: // lost meanwhile; the driver's error does not say so
+		err = errors.Join(rabbit.ErrNotConnected, err)
+	}
+	return state{}, nil, err
+}

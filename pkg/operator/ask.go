@@ -1,0 +1,124 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// An Asker asks the running processes of services. Make it with [NewAsker]; it is safe for concurrent use.
+type Asker struct {
+	conn *leveret.Conn
+
+	mu         sync.Mutex
+	requesters map[string]*rabbit.Requester // by exchange: where one does not exist, the broker closes the channel
+	waiting    map[string]chan *rabbit.Delivery
+}
+
+// NewAsker makes an asker on a connection. It does not block; Close ends it.
+func NewAsker(conn *leveret.Conn) *Asker {
+	return &Asker{conn: conn, requesters: map[string]*rabbit.Requester{}, waiting: map[string]chan *rabbit.Delivery{}}
+}
+
+// maxReports is how many reports are kept until they are looked at.
+const maxReports = 1024
+
+// Ask returns the reports of a service's processes, sorted by instance. It returns as soon as there are enough of them,
+// and otherwise when ctx ends, with those that came: nobody knows how many there are. It returns at once, with none, if
+// no process can be asked: none runs, or none has a queue for questions. It fails if the question could not be sent:
+// with [rabbit.ErrRefused] where the user may not.
+func (a *Asker) Ask(ctx context.Context, service string, enough int) ([]Report, error) {
+	n := a.conn.Names()
+	exchange, id := n.OperatorExchange(service), rand.Text()
+	answers := make(chan *rabbit.Delivery, maxReports)
+	requester := a.expect(exchange, id, answers)
+	defer a.forget(id)
+	first, err := requester.Call(ctx, &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, Publishing: rabbit.Publishing{
+		MessageId: id, CorrelationId: id, Type: reportType, ContentType: contentType, Body: []byte("{}"),
+	}})
+	switch {
+	case errors.Is(err, rabbit.ErrUnroutable), errors.Is(err, rabbit.ErrNotFound):
+		return nil, nil
+	case err != nil && ctx.Err() != nil:
+		return nil, nil //nolint:nilerr // nobody has answered in time
+	case err != nil:
+		return nil, fmt.Errorf("ask the processes of %s: %w", service, err)
+	}
+	reports := add(nil, first)
+	for more := true; more; {
+		if len(reports) >= enough {
+			select {
+			case d := <-answers:
+				reports = add(reports, d)
+			default:
+				more = false
+			}
+			continue
+		}
+		select {
+		case d := <-answers:
+			reports = add(reports, d)
+		case <-ctx.Done():
+			more = false
+		}
+	}
+	slices.SortFunc(reports, func(a, b Report) int { return cmp.Compare(a.Instance, b.Instance) })
+	return reports, nil
+}
+
+// add adds the report of an answer, unless it is none.
+func add(reports []Report, d *rabbit.Delivery) []Report {
+	var r Report
+	if d.Type != reportType || json.Unmarshal(d.Body, &r) != nil {
+		return reports
+	}
+	return append(reports, r)
+}
+
+// expect collects the answers to a question.
+func (a *Asker) expect(exchange, id string, answers chan *rabbit.Delivery) *rabbit.Requester {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waiting[id] = answers
+	requester := a.requesters[exchange]
+	if requester == nil {
+		requester = rabbit.NewRequester(a.conn.Publishing(), rabbit.RequesterConfig{Tag: "operator", OnLate: a.further})
+		a.requesters[exchange] = requester
+	}
+	return requester
+}
+
+func (a *Asker) forget(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.waiting, id)
+}
+
+// further takes the answers after the first.
+func (a *Asker) further(d *rabbit.Delivery) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case a.waiting[d.CorrelationId] <- d: // never, if nobody waits
+	default:
+	}
+}
+
+// Close ends all questions, and waits for that while ctx lives.
+func (a *Asker) Close(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, r := range a.requesters {
+		errs = append(errs, r.Close(ctx))
+	}
+	return errors.Join(errs...)
+}

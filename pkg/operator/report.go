@@ -1,0 +1,59 @@
+package operator
+
+import (
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// A Report is what one process of a service says of itself.
+type Report struct {
+	Service string `json:"service"`
+	// Instance is the process among those of its service, as in the messages that it sends: host/pid, and perhaps more.
+	Instance string    `json:"instance"`
+	Host     string    `json:"host"`
+	PID      int       `json:"pid"`
+	Version  string    `json:"version,omitempty"`
+	Started  time.Time `json:"started"`
+	// Queues are those from which the process has taken a message, by name.
+	Queues []Queue `json:"queues"`
+}
+
+// A Queue is what one process knows of one queue. Times are nil where they are not known.
+type Queue struct {
+	Name string `json:"name"`
+	// InFlight is how many messages its handlers have begun and not ended.
+	InFlight int `json:"in_flight"`
+	// OldestSentAt is when the oldest of those was sent first, by its sender's clock.
+	OldestSentAt *time.Time `json:"oldest_sent_at,omitempty"`
+	// LastTakenAt is when a handler began a message last, and LastSentAt when that message was sent. Messages that come
+	// back from a retry, or were delivered before, do not count for LastSentAt: others of their age have long been taken.
+	LastTakenAt time.Time  `json:"last_taken_at"`
+	LastSentAt  *time.Time `json:"last_sent_at,omitempty"`
+	// Handled counts the messages whose handlers have ended, Failed those of them that ended with an error.
+	Handled int64 `json:"handled"`
+	Failed  int64 `json:"failed"`
+}
+
+const (
+	// reportType is the type of a question for a report, and of the answer.
+	reportType = "leveret.report"
+	// directReplyTo begins the only addresses that are answered. With any other, a question could make a service write
+	// where its sender may not.
+	directReplyTo = "amq.rabbitmq.reply-to."
+
+	contentType = "application/json"
+)
+
+// key is the routing key of a question to all processes of a service.
+func key(n topology.Names, service string) string { return n.RoutingKey("report." + service) }
+
+// listening returns the exclusive queue in which a process is asked. Its name is one that a service's user may declare
+// anyway: see docs/operations.md.
+func listening(n topology.Names, service, instance string) topology.Topology {
+	exchange, queue := n.OperatorExchange(service), n.ControlQueue(service, "operators."+instance)
+	t := n.Serving(service)
+	t.Queues = []topology.Queue{{Name: queue, Exclusive: true}}
+	t.Bindings = []topology.Binding{{Exchange: exchange, RoutingKey: key(n, service), Queue: queue}}
+	return t
+}

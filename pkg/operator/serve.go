@@ -1,0 +1,133 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// Config says who answers. Service is required.
+type Config struct {
+	Service *leveret.Service
+	// Instance and Version are those of the connection: see leveret.ConnConfig. Both are optional.
+	Instance, Version string
+	// Facts are what there is to report. Optional.
+	Facts *Facts
+	// Logger logs, at DEBUG, why nothing can be answered. Default slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	// redeclareEvery is how often the way of questions is declared again: nobody notices that an exchange was deleted.
+	redeclareEvery = time.Minute
+	// maxAttempts is how often in a row Serve tries to be asked.
+	maxAttempts = 10
+	// answerTime is how long an answer may take to be sent.
+	answerTime = 5 * time.Second
+)
+
+// Serve answers questions about the process until ctx ends. It waits through lost connections. Where the broker does not
+// let its user be asked, it gives up, blocks until ctx ends, and costs nothing. It returns an error only if conn was
+// closed.
+func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
+	config.Facts = cmp.Or(config.Facts, &Facts{})
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	report := Report{
+		Service: config.Service.Name(), Instance: config.Instance, PID: os.Getpid(), Version: config.Version, Started: time.Now().UTC(),
+	}
+	report.Host, _ = os.Hostname()
+	t := listening(conn.Names(), report.Service, config.Instance+"-"+strings.ToLower(rand.Text()[:8]))
+	declarer := rabbit.NewDeclarer(conn.Publishing())
+	asked, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	attempts := 0 // since the last success
+	consumer := rabbit.NewConsumer(conn.Publishing(), rabbit.ConsumerConfig{
+		Queue: t.Queues[0].Name, Tag: "operators " + report.Service, Logger: quiet(config.Logger),
+		Setup: func(ctx context.Context, missing bool) error {
+			if missing {
+				declarer.Forget(t)
+			}
+			err := errors.Join(declarer.Declare(ctx, t), declarer.Missing(t))
+			if attempts++; errors.Is(err, rabbit.ErrRefused) || attempts > maxAttempts {
+				giveUp()
+			}
+			return err
+		},
+		OnReady: func() { attempts = 0 },
+		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			if d.Type == reportType && strings.HasPrefix(d.ReplyTo, directReplyTo) {
+				report := report
+				report.Queues = config.Facts.report()
+				if err := answer(ctx, d, &report); err != nil {
+					config.Logger.DebugContext(ctx, "an operator was not answered", "error", err)
+				}
+			}
+			return rabbit.Ack
+		},
+	})
+	redeclaring := make(chan struct{})
+	go func() {
+		defer close(redeclaring)
+		every := time.NewTicker(redeclareEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-every.C:
+				_ = declarer.Refresh(asked, t) // the next time may succeed
+			case <-asked.Done():
+				return
+			}
+		}
+	}()
+	err := consumer.Run(asked)
+	giveUp()
+	<-redeclaring
+	if err == nil {
+		<-ctx.Done()
+	}
+	return err
+}
+
+func answer(ctx context.Context, d *rabbit.Incoming, r *Report) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	body, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return d.Reply(ctx, &rabbit.Publication{RoutingKey: d.ReplyTo, Publishing: rabbit.Publishing{
+		CorrelationId: d.CorrelationId, Type: reportType, ContentType: contentType, AppId: r.Service, Body: body,
+	}})
+}
+
+// quiet returns a logger whose records, whatever their level, are written at DEBUG: that an operator gets no answer is
+// nothing that a service's log must warn about.
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(quietHandler{log.Handler()}) }
+
+type quietHandler struct{ slog.Handler }
+
+func (h quietHandler) Enabled(ctx context.Context, _ slog.Level) bool {
+	return h.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+func (h quietHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quietHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h quietHandler) WithGroup(name string) slog.Handler {
+	return quietHandler{h.Handler.WithGroup(name)}
+}
