@@ -194,7 +194,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 		case errors.Is(err, rabbit.ErrRefused) && l.trouble == nil:
 			row.Declared = known // the management API is a few seconds late
 		case errors.Is(err, rabbit.ErrRefused):
-			return nil, Fail(ExitUnreachable, hint(l.trouble), "%w; and %w", err, l.trouble)
+			return nil, Fail(ExitUnreachable, l.app.grant(err)+"; or "+hint(l.trouble), "%w; and %w", err, l.trouble)
 		default:
 			return nil, err
 		}

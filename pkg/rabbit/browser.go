@@ -57,7 +57,7 @@ func denied(err error, queue string) error {
 		case amqp.NotFound:
 			return fmt.Errorf("the queue %s: %w", queue, ErrNotFound)
 		case amqp.AccessRefused, amqp.ResourceLocked: // the latter: exclusive to another connection
-			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, e.Reason)
+			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, lacking("read", e.Reason))
 		}
 	}
 	return fmt.Errorf("the queue %s: %w", queue, err)

@@ -81,7 +81,7 @@ func exception(reason *amqp.Error, p *Publication) error {
 		topic := strings.Contains(reason.Reason, "access to topic ")
 		if strings.Contains(reason.Reason, "exchange "+quoted(exchange)+" in") &&
 			(!topic || strings.Contains(reason.Reason, quoted(p.RoutingKey))) {
-			return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
+			return fmt.Errorf("%w: %s", ErrRefused, lacking("write", reason.Reason))
 		}
 	case amqp.PreconditionFailed: // message size 20971520 is larger than configured max size 16777216
 		if strings.Contains(reason.Reason, "message size "+strconv.Itoa(len(p.Body))+" is larger") {
@@ -97,10 +97,15 @@ func blamed(reason *amqp.Error) error {
 	case amqp.NotFound:
 		return fmt.Errorf("%w: %w: %s", ErrUnroutable, ErrNotFound, reason.Reason)
 	case amqp.AccessRefused:
-		return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
+		return fmt.Errorf("%w: %s", ErrRefused, lacking("write", reason.Reason))
 	default:
 		return fmt.Errorf("%w: the broker answered with %d %s", ErrInvalid, reason.Code, reason.Reason)
 	}
+}
+
+// lacking puts the right that a user lacks into what RabbitMQ says of it. Before 4.0 it does not name the right.
+func lacking(right, reason string) string {
+	return strings.Replace(reason, "- access to", "- "+right+" access to", 1)
 }
 
 // costly reports whether the broker closed the connection because of what was tried on it, or beside it.
