@@ -76,7 +76,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	var all []letterGroup
 	there := 0
 	for _, queue := range queues {
-		groups, total, err := letters.Groups(ctx, queue, o.limit, pick.picks)
+		groups, total, err := letters.Groups(ctx, letters.DeadLetters(queue), o.limit, pick.picks)
 		switch {
 		case errors.Is(err, deadletter.ErrNoQueue) && o.queue == "":
 			continue // its service has never run

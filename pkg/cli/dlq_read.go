@@ -45,7 +45,7 @@ const placeSize = 64
 func (a *App) readLetters(ctx context.Context, letters *deadletter.Store, queue string, most int, r *reading) error {
 	bar := a.StartProgress("read", 0)
 	defer bar.End()
-	total, err := letters.Peek(ctx, queue, most, func(l *deadletter.Letter) bool {
+	total, err := letters.Peek(ctx, letters.DeadLetters(queue), most, func(l *deadletter.Letter) bool {
 		bar.Add(1)
 		return r.take(l)
 	})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,7 +103,7 @@ type replaying struct {
 
 func (r *replaying) dry(ctx context.Context) error {
 	var picked []numbered
-	result, err := r.letters.Replay(ctx, r.queue, deadletter.Replay{
+	result, err := r.letters.Replay(ctx, r.source(), deadletter.Replay{
 		Select: r.pick.picks, Limit: r.limit, DryRun: true,
 		Done: func(l *deadletter.Letter, _ error) {
 			r.ids = append(r.ids, l.ID)
@@ -128,7 +129,7 @@ func (r *replaying) dry(ctx context.Context) error {
 
 func (r *replaying) run(ctx context.Context, pace *pace) error {
 	a := r.app
-	total, err := r.letters.Count(ctx, r.queue)
+	total, err := r.letters.Count(ctx, r.source())
 	if err != nil {
 		return a.explainLetters(r.queue, err)
 	}
@@ -137,7 +138,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 			a.Note("%s has no dead letters", r.queue)
 			return nil
 		}
-		return r.print(deadletter.Result{Queue: r.queue})
+		return r.print(deadletter.Result{})
 	}
 	if err := a.confirm(ctx, r.yes, r.question(total)); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	bar := a.StartProgress("replayed", total)
 	defer bar.End()
 	replay := deadletter.Replay{
-		Service: a.consumer(r.queue), Select: r.pick.picks, Limit: r.limit,
+		Select: r.pick.picks, Limit: r.limit,
 		Done: func(l *deadletter.Letter, err error) {
 			bar.Add(1)
 			r.done(l, err)
@@ -158,7 +159,7 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	if pace != nil {
 		replay.Wait = pace.wait
 	}
-	result, err := r.letters.Replay(ctx, r.queue, replay)
+	result, err := r.letters.Replay(ctx, r.source(), replay)
 	bar.End()
 	r.pick.warn(a)
 	if printed := r.print(result); err == nil && r.failed == nil {
@@ -208,12 +209,12 @@ func (r *replaying) print(result deadletter.Result) error {
 	switch r.app.Format() {
 	case FormatJSON:
 		return r.app.PrintJSON(replayed{
-			result.Queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Unsure, r.ids,
+			r.queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Unsure, r.ids,
 		})
 	case FormatJSONL:
 		return r.written
 	default:
-		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, deadLetters(max(r.total, result.Seen)), result.Queue)
+		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, deadLetters(max(r.total, result.Seen)), r.queue)
 		if result.Failed > 0 {
 			text += fmt.Sprintf("; %d failed and are still dead letters", result.Failed)
 		}
@@ -246,4 +247,10 @@ func (r *replaying) explain(ctx context.Context, result deadletter.Result, err e
 		return cause
 	}
 	return Fail(ExitPartial, nextOf(cause), "%d were replayed, %d were not: %w", result.Replayed, result.Matched-result.Replayed, cause)
+}
+
+func (r *replaying) source() deadletter.Source {
+	from := r.letters.DeadLetters(r.queue)
+	from.Service = cmp.Or(r.app.consumer(r.queue), from.Service)
+	return from
 }

@@ -54,7 +54,7 @@ func alarmStopsOnlyTheReplay(t *testing.T, node *devbroker.Broker) {
 	}
 	replayed := make(chan outcome, 1)
 	go func() {
-		r, err := store.Replay(ctx, queue, deadletter.Replay{})
+		r, err := store.Replay(ctx, store.DeadLetters(queue), deadletter.Replay{})
 		replayed <- outcome{r, err}
 	}()
 	require.Eventually(t, func() bool { return conn.Publishing().State().Phase == rabbit.Blocked }, patience, time.Millisecond)
@@ -62,7 +62,7 @@ func alarmStopsOnlyTheReplay(t *testing.T, node *devbroker.Broker) {
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	found := 0
-	_, err = store.Peek(soon, other, 100, func(*deadletter.Letter) bool { found++; return true })
+	_, err = store.Peek(soon, store.DeadLetters(other), 100, func(*deadletter.Letter) bool { found++; return true })
 	require.NoError(t, err)
 	require.Equal(t, 5, found)
 	browser, err := conn.Rabbit().Browse(soon, other)

@@ -149,7 +149,7 @@ func idsOf(all []rabbit.Delivery) []string {
 func (b *bench) peek(limit int) []string {
 	b.t.Helper()
 	var found []string
-	_, err := b.store.Peek(b.ctx, queue, limit, func(l *deadletter.Letter) bool {
+	_, err := b.store.Peek(b.ctx, b.store.DeadLetters(queue), limit, func(l *deadletter.Letter) bool {
 		found = append(found, l.ID)
 		return true
 	})

@@ -20,8 +20,8 @@ type Group struct {
 
 // Groups groups the first limit dead letters of a work queue by why they failed, the largest group first, and returns
 // how many dead letters there are in all. It counts only letters for which pick returns true; a nil pick counts all.
-func (s *Store) Groups(ctx context.Context, queue string, limit int, pick func(*Letter) bool) (groups []Group, total int, err error) {
-	total, err = s.Peek(ctx, queue, limit, func(letter *Letter) bool {
+func (s *Store) Groups(ctx context.Context, from Source, limit int, pick func(*Letter) bool) (groups []Group, total int, err error) {
+	total, err = s.Peek(ctx, from, limit, func(letter *Letter) bool {
 		if pick != nil && !pick(letter) {
 			return true
 		}

@@ -20,9 +20,6 @@ const (
 
 // A Replay says which dead letters to replay. The zero value replays all that are in the queue when it begins.
 type Replay struct {
-	// Service is the service that consumes the queue. It matters only in the isolated layout, to a user who may not write
-	// to the default exchange. Default: the service with which the queue's name begins.
-	Service string
 	// Select returns whether to replay a letter; nil selects all.
 	Select func(*Letter) bool
 	// Limit is the most letters to replay; 0 is no limit.
@@ -39,8 +36,6 @@ type Replay struct {
 
 // A Result counts what a replay did. Except for a dry run, Matched is the sum of Replayed, Failed and Unsure.
 type Result struct {
-	// Queue is the work queue that the letters went to.
-	Queue string
 	// Seen is how many dead letters were read, Matched how many of them were selected.
 	Seen, Matched int
 	// Replayed is how many are back in their queue and no longer dead letters.
@@ -62,13 +57,13 @@ type Result struct {
 // nothing more, waits up to 5 s for outstanding confirms, and returns the cause of ctx. When the consuming connection
 // is lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with
 // the error of the first letter that the queue did not take. The Result is valid in every case.
-func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
+func (s *Store) Replay(ctx context.Context, from Source, r Replay) (Result, error) {
 	if r.Done == nil {
 		r.Done = func(*Letter, error) {}
 	}
-	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
+	browser, err := s.consume.Browse(ctx, from.Name)
 	if err != nil {
-		return Result{Queue: queue}, err
+		return Result{}, err
 	}
 	taking, stopTaking := browser.Context(ctx)
 	defer stopTaking()
@@ -80,7 +75,7 @@ func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, err
 	publisher := rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
 	p := &replaying{
 		Replay: r, store: s, browser: browser, publisher: publisher, pipeline: publisher.Pipeline(),
-		taking: taking, publishing: publishing, result: Result{Queue: queue},
+		taking: taking, publishing: publishing, from: from,
 	}
 	err = p.run()
 	_ = p.pipeline.Flush(publishing) // settle gets each outcome
@@ -102,6 +97,7 @@ func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, err
 type replaying struct {
 	Replay
 	store     *Store
+	from      Source
 	browser   *rabbit.Browser
 	publisher *rabbit.Publisher
 	pipeline  *rabbit.Pipeline
@@ -123,7 +119,7 @@ func (p *replaying) run() error {
 			return err
 		}
 		p.result.Seen++
-		l := letter(p.result.Queue, d)
+		l := p.from.letter(d)
 		if p.Select != nil && !p.Select(l) {
 			continue
 		}
@@ -143,7 +139,7 @@ func (p *replaying) one(l *Letter) {
 		p.Done(l, nil)
 		return
 	}
-	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.result.Queue, Mandatory: true, Publishing: l.revived()}
+	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: l.Queue, Mandatory: true, Publishing: p.from.returned(l)}
 	if !p.tried || p.Wait != nil { // a refusal closes the channel, which would leave the others on it in doubt
 		p.settle(l, p.alone(m))
 		return
@@ -158,10 +154,10 @@ func (p *replaying) one(l *Letter) {
 func (p *replaying) alone(m *rabbit.Publication) error {
 	err := p.publisher.Publish(p.publishing, m)
 	if errors.Is(err, rabbit.ErrRefused) && !p.tried && p.exchange == "" {
-		if _, gone := p.store.consume.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
+		if _, gone := p.store.consume.Inspect(p.publishing, m.RoutingKey); errors.Is(gone, rabbit.ErrNotFound) {
 			return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
 		}
-		p.exchange = p.store.names.RetryReturnExchange(cmp.Or(p.Service, p.store.names.Consumer(p.result.Queue)))
+		p.exchange = p.store.names.RetryReturnExchange(p.from.Service)
 		m.Exchange = p.exchange
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
 			return errors.Join(err, again)
@@ -183,8 +179,8 @@ func (p *replaying) settle(l *Letter, err error) {
 	case errors.Is(err, rabbit.ErrUnconfirmed):
 		p.result.Unsure++
 		p.stopped = err
-	case errors.Is(err, rabbit.ErrTooLarge), errors.Is(err, rabbit.ErrInvalid):
-		p.result.Failed++
+	case errors.Is(err, rabbit.ErrTooLarge), errors.Is(err, rabbit.ErrInvalid), p.from.Queue == "" && errors.Is(err, rabbit.ErrUnroutable):
+		p.result.Failed++ // of this one alone
 	default:
 		p.result.Failed++
 		p.stopped = err // the next would fail the same way

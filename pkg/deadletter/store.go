@@ -29,22 +29,21 @@ func New(conn *leveret.Conn) *Store {
 // WorkQueue returns the work queue of a name that is a work queue's, or its dead-letter queue's.
 func WorkQueue(name string) string { return strings.TrimSuffix(name, topology.DeadLetterSuffix) }
 
-// Count returns how many dead letters a work queue has, without those that somebody is looking at. It fails with
-// [ErrNoQueue] if there is no dead-letter queue, and with rabbit.ErrRefused if the user may not ask (RabbitMQ 4.3
-// requires permission to configure the queue).
-func (s *Store) Count(ctx context.Context, queue string) (int, error) {
-	state, err := s.consume.Inspect(ctx, s.names.DeadLetterQueue(queue))
+// Count returns how many messages a source has, without those that somebody is looking at. It fails with [ErrNoQueue] if
+// there is no such queue, and with rabbit.ErrRefused if the user may not ask.
+func (s *Store) Count(ctx context.Context, from Source) (int, error) {
+	state, err := s.consume.Inspect(ctx, from.Name)
 	return state.Ready, err
 }
 
-// Peek passes up to limit dead letters of a work queue to visit, until that returns false, then puts all of them back.
-// It returns how many dead letters there are. A letter stays valid after visit has returned. Peek fails as Count does.
+// Peek passes up to limit letters of a source to visit, until that returns false, then puts all of them back.
+// It returns how many there are. A letter stays valid after visit has returned. Peek fails as Count does.
 //
 // Letters come in the order of the queue, at first the order in which they failed. A quorum queue puts what it gets
 // back before messages that were never taken, but behind what it got back earlier: peeking at a part of what was peeked
 // at before moves that part to the end.
-func (s *Store) Peek(ctx context.Context, queue string, limit int, visit func(*Letter) bool) (total int, err error) {
-	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
+func (s *Store) Peek(ctx context.Context, from Source, limit int, visit func(*Letter) bool) (total int, err error) {
+	browser, err := s.consume.Browse(ctx, from.Name)
 	if err != nil {
 		return 0, err
 	}
@@ -56,7 +55,7 @@ func (s *Store) Peek(ctx context.Context, queue string, limit int, visit func(*L
 	total = browser.State().Ready
 	for range min(limit, total) {
 		d, ok, err := browser.Get(ctx)
-		if err != nil || !ok || !visit(letter(queue, d)) {
+		if err != nil || !ok || !visit(from.letter(d)) {
 			return total, err
 		}
 	}
