@@ -25,7 +25,8 @@ func (a *App) grant(err error) string {
 	text, origin := err.Error(), a.Name+" config show --origin"
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	untrusted = untrusted || errors.As(err, new(x509.UnknownAuthorityError)) || errors.As(err, new(x509.HostnameError))
-	if m := lackedRight.FindStringSubmatch(text); m != nil {
+	if all := lackedRight.FindAllStringSubmatch(text, -1); len(all) > 0 {
+		m := all[len(all)-1] // of several ways, the narrowest was tried last
 		right, kind, name, exchange, vhost, user := m[1], m[2], m[3], m[5], m[6], m[7]
 		what := fmt.Sprintf("the %s %s", kind, name)
 		if kind == "topic" {

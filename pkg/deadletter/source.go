@@ -46,7 +46,9 @@ func (s Source) letter(d rabbit.Delivery) *Letter {
 	if l.SentAt.IsZero() {
 		l.SentAt = d.Timestamp
 	}
-	if s.Queue != "" {
+	if s.Queue == "" {
+		l.Attempts = max(wire.Count(h, wire.Attempt)-1, 0) // the header counts the attempt to come
+	} else {
 		if reason, at, ok := brokersReason(s.Queue, h); ok || f.Code == "" {
 			l.Reason, l.FailedAt = reason, at
 			return l
