@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	mathbits "math/bits"
+	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -71,7 +72,8 @@ type Browser struct {
 	queue   string
 	first   QueueState
 
-	held  atomic.Int64  // taken and not acked
+	mu    sync.Mutex
+	held  []uint64      // a bit for each delivery tag, set while its message is taken and not acked
 	busy  chan struct{} // closed when the last Get has ended, though its caller may have gone
 	fresh int           // acks sent since the last Get
 	acked []uint64      // acks that wait for the next Get
@@ -81,6 +83,10 @@ type Browser struct {
 // channel sends some 32 commands ahead; those that it keeps beyond them are lost when the channel is closed
 // (rabbit_fifo_client, 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
 const ackAhead = 16
+
+// returnTogether is how many messages are given back at once: each is a command, see ackAhead, and those that a channel
+// keeps lose their order.
+const returnTogether = 16
 
 // Browse begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
 func (c *Conn) Browse(ctx context.Context, queue string) (*Browser, error) {
@@ -106,7 +112,7 @@ func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 		defer close(busy)
 		d, ok, err := b.channel.Get(b.queue, false)
 		if ok {
-			b.held.Add(1)
+			b.hold(d.DeliveryTag)
 		}
 		return got{d, ok}, err
 	}, func(got) {})
@@ -120,10 +126,21 @@ func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 	return r.delivery, r.ok, b.ack()
 }
 
+func (b *Browser) hold(tag uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for uint64(len(b.held)) <= tag/64 {
+		b.held = append(b.held, 0)
+	}
+	b.held[tag/64] |= 1 << (tag % 64)
+}
+
 // Ack removes a message that Get returned from the queue. It is certain once Close has succeeded; before that, a lost
 // connection may bring the message back.
 func (b *Browser) Ack(d Delivery) error {
-	b.held.Add(-1)
+	b.mu.Lock()
+	b.held[d.DeliveryTag/64] &^= 1 << (d.DeliveryTag % 64)
+	b.mu.Unlock()
 	b.acked = append(b.acked, d.DeliveryTag)
 	return b.ack()
 }
@@ -203,12 +220,12 @@ func (b *Browser) Close(ctx context.Context) error {
 // ackAll sends the acks that wait. What it has to take for that goes back with the rest.
 func (b *Browser) ackAll() error {
 	for len(b.acked) > 0 {
-		_, ok, err := b.channel.Get(b.queue, false)
+		d, ok, err := b.channel.Get(b.queue, false)
 		if err != nil {
 			return err
 		}
 		if ok {
-			b.held.Add(1)
+			b.hold(d.DeliveryTag)
 		}
 		b.fresh = 0
 		if err := b.ack(); err != nil {
@@ -223,7 +240,17 @@ func (b *Browser) ackAll() error {
 // them, and closing the channel could forget returns that it still keeps (see [ackAhead]). It waits for a second at
 // most: another consumer may take them meanwhile.
 func (b *Browser) giveBack() error {
-	held := b.held.Load()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held, last := 0, []uint64(nil) // of each return
+	for i, bits := range b.held {
+		for ; bits != 0; bits &= bits - 1 {
+			if held++; held%returnTogether == 1 {
+				last = append(last, 0)
+			}
+			last[len(last)-1] = uint64(i*64 + mathbits.TrailingZeros64(bits))
+		}
+	}
 	if held == 0 {
 		return nil
 	}
@@ -231,13 +258,19 @@ func (b *Browser) giveBack() error {
 	if err != nil {
 		return err
 	}
-	if err := b.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
-		return err
-	}
-	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(2 * time.Millisecond) {
-		all, err := b.channel.stateOf(b.queue)
-		if err != nil || int64(all.Ready) >= int64(others.Ready)+held {
+	for i, tag := range last {
+		if err := b.channel.Nack(tag, true, true); err != nil {
 			return err
+		}
+		back := min((i+1)*returnTogether, held)
+		for began := time.Now(); time.Since(began) < time.Second; time.Sleep(2 * time.Millisecond) {
+			all, err := b.channel.stateOf(b.queue)
+			if err != nil {
+				return err
+			}
+			if all.Ready >= others.Ready+back {
+				break
+			}
 		}
 	}
 	return nil
