@@ -217,23 +217,23 @@ func TestTwoReplaysAtOnce(t *testing.T) {
 func TestInterruptedReplayLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.bury(queue, 300, nil)
+	b.bury(queue, 1500, nil)
 	ctrlC := errors.New("Ctrl-C")
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	n := 0
 	result, err := b.store.Replay(ctx, b.store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 50 {
+		if n++; n == 500 {
 			cancel(ctrlC)
 		}
 	}})
 	require.ErrorIs(t, err, ctrlC)
 	require.Equal(t, result.Matched, result.Replayed)
-	require.GreaterOrEqual(t, result.Replayed, 50)
-	require.Less(t, result.Replayed, 300)
-	b.waitFor(names.DeadLetterQueue(queue), 300-result.Replayed)
+	require.GreaterOrEqual(t, result.Replayed, 500)
+	require.Less(t, result.Replayed, 1500)
+	b.waitFor(names.DeadLetterQueue(queue), 1500-result.Replayed)
 	back, left := idsOf(b.take(queue)), idsOf(b.take(names.DeadLetterQueue(queue)))
-	require.Equal(t, ids(300)[:result.Replayed], back)
-	require.Equal(t, ids(300)[result.Replayed:], left)
+	require.Equal(t, ids(1500)[:result.Replayed], back)
+	require.Equal(t, ids(1500)[result.Replayed:], left)
 }
 
 func TestReplayInterruptedWhileItWaits(t *testing.T) {
@@ -254,18 +254,18 @@ func TestReplayInterruptedWhileItWaits(t *testing.T) {
 func TestLostConnectionLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.bury(queue, 500, nil)
+	b.bury(queue, 1500, nil)
 	proxied, cut := throughProxy(t, b.url)
 	store := deadletter.New(b.dial(proxied))
 	n := 0
 	result, err := store.Replay(b.ctx, store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 100 {
+		if n++; n == 1000 {
 			cut()
 		}
 	}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
 	require.NotErrorIs(t, err, context.Canceled)
-	b.checkNothingIsLost(result, 500)
+	b.checkNothingIsLost(result, 1500)
 }
 
 func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
@@ -273,16 +273,16 @@ func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
 	url, err := node.VHost(t.Context(), "death")
 	require.NoError(t, err)
 	b := on(t, url)
-	b.bury(queue, 300, nil)
+	b.bury(queue, 1500, nil)
 	n := 0
 	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 100 {
+		if n++; n == 1000 {
 			require.NoError(t, node.Kill())
 		}
 	}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
 	require.NoError(t, node.Start(b.ctx))
-	b.checkNothingIsLost(result, 300)
+	b.checkNothingIsLost(result, 1500)
 }
 
 // checkNothingIsLost finds every message in its queue or among the dead letters, and in both only where the result says
