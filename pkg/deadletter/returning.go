@@ -48,8 +48,15 @@ func (r *reader) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*limit)
 	defer cancel()
 	// The answer to the first brings out the acks that the channel has kept back, and the second is carried out behind
-	// those. What the acks let in is there by then, too, and the consumer can be cancelled.
+	// those. Then the consumer can be cancelled: see reader.
 	err := r.sendAcks()
+	for err == nil && r.acked > 0 && r.current.deliveries != nil { // what the acks let in comes before what is asked for
+		d, ok, lost := r.receive(ctx)
+		if err = lost; !ok {
+			break
+		}
+		r.returning.hold(d.DeliveryTag)
+	}
 	for range 2 {
 		if err == nil && r.acked > 0 {
 			err = r.flush(ctx)

@@ -41,6 +41,13 @@ func (s *Store) Count(ctx context.Context, from Source) (int, error) {
 	return state.Ready, err
 }
 
+// Readers returns how many consumers a source has: others that read it, and hold some of its messages meanwhile. It fails
+// as Count does.
+func (s *Store) Readers(ctx context.Context, from Source) (int, error) {
+	state, err := s.consume.Inspect(ctx, from.Name)
+	return state.Consumers, err
+}
+
 // Peek passes up to limit letters of a source to visit, until that returns false, then puts all of them back.
 // It returns how many there are. A letter stays valid after visit has returned. Peek fails as Count does.
 //
