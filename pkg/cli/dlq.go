@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 func (a *App) dlqCommand() *cobra.Command {
@@ -162,8 +160,6 @@ func (a *App) explainLetters(from deadletter.Source, err error) error {
 			among = append(among, shownQueue{name: q.name})
 		}
 		return a.noQueue(queue, among)
-	case errors.Is(err, rabbit.ErrRefused):
-		return Fail(ExitUnreachable, fmt.Sprintf("grant the user the right to read %s, or log in as another user", from.Name), "%w", err)
 	default:
 		return a.explain(err)
 	}

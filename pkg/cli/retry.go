@@ -177,7 +177,7 @@ func (r *retries) verdict() error {
 }
 
 // retries connects, and reads the command line's part: the queue, and --where.
-func (a *App) retries(ctx context.Context, queue, expression string) (*retries, func(), error) {
+func (a *App) retries(ctx context.Context, command, queue, expression string) (*retries, func(), error) {
 	r := &retries{app: a}
 	var err error
 	if r.pick, err = parseWhere(expression, &discretion{app: a}); err != nil {
@@ -191,7 +191,7 @@ func (a *App) retries(ctx context.Context, queue, expression string) (*retries, 
 			return nil, nil, Fail(ExitNotFound, a.Name+" retry ls", "%s is a request queue, whose messages are not retried: the caller gets the error", r.queue)
 		}
 	}
-	conn, letters, err := a.letters(ctx)
+	conn, letters, err := a.letters(ctx, command)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -65,7 +65,7 @@ func (a *App) listRetries(ctx context.Context, o retryListOptions) error {
 	if o.limit < 1 {
 		return usage("", "--limit is %d; it must be 1 or more", o.limit)
 	}
-	r, closeAll, err := a.retries(ctx, o.queue, o.where)
+	r, closeAll, err := a.retries(ctx, "retry ls", o.queue, o.where)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func (a *App) release(ctx context.Context, queue string, o retryReleaseOptions) 
 	if err != nil {
 		return err
 	}
-	found, closeAll, err := a.retries(ctx, queue, o.where)
+	found, closeAll, err := a.retries(ctx, "retry release", queue, o.where)
 	if err != nil {
 		return err
 	}

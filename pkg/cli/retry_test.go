@@ -329,7 +329,7 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			postpone(t, url, ten, "gone.on.oven.baked", 1, "unavailable")
 			ready(t, url, event+".dlq", 2)
 			for _, args := range [][]string{
-				{"queues"}, {"dlq", "ls"}, {"dlq", "show", event}, {"dlq", "replay", event, "--limit", "1", "--yes"},
+				{"queues"}, {"dlq", "ls"}, {"dlq", "show", event}, {"dlq", "replay", event, "--limit", "1", "--yes"}, {"dlq", "rm", event, event + "-not_found-1", "--yes"},
 				{"retry", "ls"}, {"retry", "ls", "--each"}, {"retry", "release", event, "--yes"},
 			} {
 				c := run(cli.ExitOK, operator, args...)
