@@ -199,15 +199,17 @@ func (a *App) retries(ctx context.Context, command, queue, expression string) (*
 	return r, func() { a.close(ctx, conn.Close) }, nil
 }
 
-// nothing says that nothing was found.
+// nothing says that nothing was found: an error where there is no such queue.
 func (r *retries) nothing(expression string) error {
+	known := r.app.deadLetterQueues()
 	switch {
-	case r.queue != "" && !slices.ContainsFunc(r.app.deadLetterQueues(), func(q workQueue) bool { return q.name == r.queue }):
+	case r.queue != "" && !slices.ContainsFunc(known, func(q workQueue) bool { return q.name == r.queue }):
 		var among []shownQueue
-		for _, q := range r.app.deadLetterQueues() {
+		for _, q := range known {
 			among = append(among, shownQueue{name: q.name})
 		}
 		return r.app.noQueue(r.queue, among)
+	case r.app.Format() != FormatText:
 	case expression != "" && r.total > 0:
 		r.app.Note("nothing that waits for a retry matches --where")
 	case r.queue != "":

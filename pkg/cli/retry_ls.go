@@ -83,13 +83,15 @@ func (a *App) listRetries(ctx context.Context, o retryListOptions) error {
 	if failed != nil && r.read == 0 {
 		return failed
 	}
-	switch {
-	case len(groups)+len(all) == 0 && a.Format() == FormatText:
-		err = r.nothing(o.where)
-	case o.each:
+	if len(groups)+len(all) == 0 {
+		if err := r.nothing(o.where); err != nil || a.Format() == FormatText {
+			return cmp.Or(err, failed)
+		}
+	}
+	if o.each {
 		slices.SortStableFunc(all, func(x, y retry) int { return compareMoments(x.Until, y.Until) })
 		err = PrintList(a, all, func() *term.Table { return retryTable(all) })
-	default:
+	} else {
 		groups.sort()
 		err = PrintList(a, groups, groups.table)
 	}

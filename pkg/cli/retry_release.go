@@ -168,8 +168,10 @@ func (r *releasing) run(ctx context.Context) error {
 	}
 	bar.End()
 	r.pick.warn(a)
-	if stopped == nil && r.result.Seen == 0 && a.Format() == FormatText && r.refused == nil {
-		return r.nothing("")
+	if stopped == nil && r.result.Matched == 0 && len(r.queues) == 0 && r.refused == nil {
+		if err := r.nothing(r.where); err != nil || a.Format() == FormatText {
+			return err
+		}
 	}
 	if err := r.print(); err != nil {
 		return err

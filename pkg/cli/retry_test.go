@@ -154,6 +154,8 @@ func TestWhatWaitsForARetryIsSeen(t *testing.T) {
 	}{
 		{[]string{"retry", "ls", "oven.price"}, cli.ExitNotFound, "oven.price is a request queue, whose messages are not retried"},
 		{[]string{"retry", "ls", "oven.bak"}, cli.ExitNotFound, `the catalog has no queue "oven.bak"; did you mean oven.bake?`},
+		{[]string{"retry", "release", "oven.bak", "--yes", "-o", "json"}, cli.ExitNotFound, `"exit":5`},
+		{[]string{"retry", "release", "oven.bake", "--yes", "--where", "code == 'no'"}, cli.ExitOK, "nothing that waits for a retry matches --where"},
 		{[]string{"retry", "release", "oven.bak", "--yes"}, cli.ExitNotFound, `the catalog has no queue "oven.bak"; did you mean oven.bake?`},
 		{[]string{"retry", "ls", "--limit", "0"}, cli.ExitUsage, "--limit is 0; it must be 1 or more"},
 		{[]string{"retry", "release"}, cli.ExitUsage, "--yes is needed where nobody can be asked: release all that waits for a retry? 2 messages that wait in the retry tiers"},
