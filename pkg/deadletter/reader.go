@@ -110,7 +110,8 @@ func (r *reader) next(ctx context.Context, idle func() error) (d rabbit.Delivery
 			return d, false, err
 		}
 		if empty = !ok; ok {
-			r.asked = &d
+			asked := d
+			r.asked = &asked
 		}
 	}
 }
@@ -125,7 +126,8 @@ func (r *reader) behind(ctx context.Context) (d rabbit.Delivery, ok bool, err er
 	case !ok:
 		d, r.asked = asked, nil
 	case d.DeliveryTag > asked.DeliveryTag:
-		d, r.asked = asked, &d
+		later := d
+		d, r.asked = asked, &later
 	}
 	return d, true, nil
 }
