@@ -159,9 +159,9 @@ func (a *App) finish(ctx context.Context, err error) error {
 	}
 }
 
-// report writes an error to standard error.
+// report writes an error to standard error, unless the command has printed it as data.
 func (a *App) report(err error) {
-	if err == nil {
+	if e, ok := errors.AsType[*Error](err); err == nil || ok && e.Err == nil {
 		return
 	}
 	f := failureOf(err)

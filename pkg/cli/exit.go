@@ -25,6 +25,7 @@ const (
 	ExitNotFound    ExitCode = 5   // unroutable, or not found
 	ExitAnswered    ExitCode = 6   // the service answered with an error
 	ExitUnreachable ExitCode = 7   // the broker cannot be reached, or refuses access
+	ExitUnhealthy   ExitCode = 9   // the system is not well: see status
 	ExitInterrupted ExitCode = 130 // Ctrl-C or SIGTERM
 )
 
@@ -45,6 +46,8 @@ func (c ExitCode) String() string {
 		return "answered_with_error"
 	case ExitUnreachable:
 		return "unreachable"
+	case ExitUnhealthy:
+		return "unhealthy"
 	case ExitInterrupted:
 		return "interrupted"
 	default:
@@ -55,14 +58,19 @@ func (c ExitCode) String() string {
 // An Error is why a command failed, with its exit code and what to do next.
 type Error struct {
 	Exit ExitCode
-	// Err is the cause, in plain words.
+	// Err is the cause, in plain words. It is nil if the data that the command printed says it all.
 	Err error
 	// Next is the next command to run, or what to do; empty if nothing helps.
 	Next string
 }
 
 // Error returns the cause.
-func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return e.Exit.String()
+	}
+	return e.Err.Error()
+}
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

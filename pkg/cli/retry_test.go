@@ -337,12 +337,15 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 				c := run(cli.ExitOK, operator, args...)
 				require.Empty(t, c.err.String(), "%q", args)
 			}
+			c := run(cli.ExitUnhealthy, operator, "status") // nobody consumes
+			require.NotContains(t, strings.ToLower(c.out.String()+c.err.String()), "refused")
+			t.Log(c.out.String(), c.err.String())
 			require.ElementsMatch(t, []string{event + "-not_found-0", event + "-unavailable-0", event + "-unavailable-1"}, idsOf(drained(t, url, event, 3)))
 			require.Eventually(t, func() bool { // the management API, which knows, is some seconds late
 				c := kitchenAt(t, url, append([]string{"queues", "--all", "-o", "json", "--broker-management-url", leverettest.Node(t).ManagementURL()}, operator...)...)
 				return c.run(t.Context()) == cli.ExitOK && strings.Contains(c.out.String(), `"oven.clean.dlq"`)
 			}, 2*patience, 100*time.Millisecond)
-			c := run(cli.ExitNotFound, operator, "retry", "release", "--yes")
+			c = run(cli.ExitNotFound, operator, "retry", "release", "--yes")
 			require.Contains(t, c.err.String(), "the queue gone.on.oven.baked is gone")
 			ready(t, url, ten, 1)
 

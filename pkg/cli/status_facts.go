@@ -1,0 +1,293 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/health"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/management"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// statusWithin bounds how long `status` looks at a broker that answers slowly or not at all.
+const statusWithin = 20 * time.Second
+
+// atOnce is how many queues are asked for at once: enough for thousands in some seconds, few for the broker.
+const atOnce = 8
+
+// facts looks at the broker and the queues of the catalog. It fails only if it was interrupted, or if a setting is
+// wrong.
+func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
+	f := &health.Facts{Program: a.Name, Now: time.Now(), Address: a.brokerAddress(), VHost: a.settings.vhost()}
+	conn, err := a.Connect(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case exitOf(err) == ExitUnreachable || errors.Is(err, context.DeadlineExceeded):
+		f.Unreachable = err
+		if e, ok := errors.AsType[*Error](err); ok {
+			f.Next = e.Next
+		}
+		return f, nil
+	case err != nil:
+		return nil, err
+	}
+	defer a.close(ctx, conn.Close)
+	api, err := a.management()
+	if err != nil {
+		return nil, usage("", "%w", err)
+	}
+	f.Address, f.Version = conn.Broker()
+	looking, cancel := context.WithTimeout(ctx, statusWithin)
+	defer cancel()
+	s := &survey{app: a, facts: f, conn: conn, limit: limit}
+	s.manage(looking, api)
+	s.queues(looking)
+	s.unseen()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if state := conn.Rabbit().State(); state.Phase != rabbit.Connected { // it was lost meanwhile
+		f.Unreachable = fmt.Errorf("the broker cannot be reached: %w", state.Err)
+	}
+	f.Now = time.Now()
+	return f, nil
+}
+
+// brokerAddress is where the configured broker is, without a password.
+func (a *App) brokerAddress() string {
+	var all []string
+	for _, address := range a.settings.urls {
+		if u, err := url.Parse(address); err == nil {
+			all = append(all, u.Host)
+		}
+	}
+	if len(all) == 0 {
+		return net.JoinHostPort("localhost", "5672")
+	}
+	return strings.Join(all, ", ")
+}
+
+// A survey collects the facts of one run of `status`.
+type survey struct {
+	app   *App
+	facts *health.Facts
+	conn  *leveret.Conn
+	limit int // of the dead letters of a queue that are read
+
+	managed  map[string]management.Queue
+	governed map[string]management.Governed
+
+	mu      sync.Mutex
+	refused []trouble // queues that could not be asked for
+	unread  []trouble // dead letters that could not be read
+}
+
+// trouble is what went wrong with a queue.
+type trouble struct {
+	queue string
+	err   error
+}
+
+// manage asks the management API, which is optional.
+func (s *survey) manage(ctx context.Context, api *management.Client) {
+	var err error
+	if s.facts.Nodes, err = api.Nodes(ctx); err != nil {
+		s.alarmOverAMQP(ctx, err)
+	}
+	if s.governed, err = api.Governed(ctx, s.facts.VHost); err != nil {
+		s.facts.Unseen = append(s.facts.Unseen, health.Unseen{What: health.Policies, Why: err.Error(), Next: hint(err)})
+		return
+	}
+	s.managed, _ = api.Queues(ctx, s.facts.VHost)
+}
+
+// alarmOverAMQP finds out about an alarm without the management API: the broker notifies a connection that publishes.
+// What it publishes has no queue to go to. The broker may still answer the first message, and reads no second one.
+func (s *survey) alarmOverAMQP(ctx context.Context, managed error) {
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	publisher := rabbit.NewPublisher(s.conn.Publishing(), rabbit.PublisherConfig{})
+	defer s.app.close(soon, publisher.Close)
+	var err error
+	for _, id := range []string{"status-1", "status-2"} {
+		err = publisher.Publish(soon, &rabbit.Publication{
+			RoutingKey: s.conn.Names().ReplyPrefix() + "nobody", Mandatory: true, Publishing: rabbit.Publishing{MessageId: id},
+		})
+		if !errors.Is(err, rabbit.ErrUnroutable) {
+			break
+		}
+	}
+	switch state := s.conn.Publishing().State(); {
+	case state.Phase == rabbit.Blocked:
+		s.facts.Alarm = state.Err.Error()
+	case errors.Is(err, rabbit.ErrUnroutable):
+	default:
+		s.facts.Unseen = append(s.facts.Unseen, health.Alarms(fmt.Sprintf("%v; over AMQP: %v", managed, err), hint(managed)))
+	}
+}
+
+// queues asks for every queue of the catalog.
+func (s *survey) queues(ctx context.Context) {
+	s.facts.Queues = s.app.healthQueues()
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i := range s.facts.Queues {
+		group.Go(func() error {
+			s.queue(ctx, &s.facts.Queues[i])
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+// available are the states of queues that can be used.
+var available = []string{"", "running", "idle", "flow"}
+
+func (s *survey) queue(ctx context.Context, q *health.Queue) {
+	m, known := s.managed[q.Name]
+	g := s.governed[q.Name]
+	q.Policy = g.AppliedPolicy
+	if !slices.Contains(available, g.State) {
+		q.Seen, q.Declared, q.Down = true, true, g.State
+		return
+	}
+	if m.Unacked != nil {
+		q.Unacked = *m.Unacked
+	}
+	if age := m.Oldest(s.facts.Now); age != nil {
+		q.Oldest = time.Duration(*age * float64(time.Second))
+	}
+	state, err := s.conn.Rabbit().Inspect(ctx, q.Name)
+	switch {
+	case err == nil:
+		q.Seen, q.Declared, q.Ready, q.Consumers = true, true, state.Ready, state.Consumers
+	case errors.Is(err, rabbit.ErrNotFound):
+		q.Seen, q.Policy = true, management.AppliedPolicy{}
+	case errors.Is(err, rabbit.ErrRefused) && s.managed != nil: // the management API is a few seconds late
+		q.Seen, q.Declared = true, known
+		if m.Ready != nil && m.Consumers != nil {
+			q.Ready, q.Consumers = *m.Ready, *m.Consumers
+		}
+	case errors.Is(err, rabbit.ErrRefused):
+		s.note(&s.refused, q.Name, err)
+	default:
+		q.Seen, q.Declared, q.Down = true, true, "no answer"
+	}
+	if q.Kind == health.DeadLetters && q.Ready > 0 && s.limit > 0 {
+		s.letters(ctx, q)
+	}
+}
+
+func (s *survey) note(list *[]trouble, queue string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*list = append(*list, trouble{queue, err})
+}
+
+// errLooksCount is why dead letters are not read.
+var errLooksCount = errors.New("looking at them too often would remove them: a policy limits how often they may be delivered")
+
+// letters reads dead letters, to say why they failed, and puts them back. That counts as a delivery before RabbitMQ
+// 4.3, so it keeps far from the limit.
+func (s *survey) letters(ctx context.Context, q *health.Queue) {
+	if limit, ok := q.Policy.Definition["delivery-limit"].(float64); ok && limit < topology.KeptDeliveryLimit {
+		s.note(&s.unread, q.Name, errLooksCount)
+		return
+	}
+	store := deadletter.New(s.conn)
+	groups, _, err := store.Groups(ctx, store.DeadLetters(q.Of), s.limit, nil)
+	if err != nil {
+		s.note(&s.unread, q.Name, err)
+		return
+	}
+	letters := &health.Letters{}
+	for _, g := range groups {
+		letters.Read += g.Count
+		letters.Reasons = append(letters.Reasons, health.Reason{
+			Why: why(g.Code, g.Reason), Error: g.Error, Count: g.Count, Oldest: g.Oldest, Newest: g.Newest,
+		})
+	}
+	q.Letters = letters
+}
+
+// unseen names the queues that could not be looked at, by the first error.
+func (s *survey) unseen() {
+	const shown = 3
+	for _, t := range []struct {
+		list       []trouble
+		what, next string
+	}{
+		{s.refused, "the queues", "grant the user the tag monitoring, or permission to configure them"},
+		{s.unread, "why dead letters failed, in", "grant the user permission to read them"},
+	} {
+		if len(t.list) == 0 {
+			continue
+		}
+		var names []string
+		for _, one := range t.list[:min(shown, len(t.list))] {
+			names = append(names, one.queue)
+		}
+		if more := len(t.list) - shown; more > 0 {
+			names = append(names, fmt.Sprintf("%d more", more))
+		}
+		next := ""
+		switch err := t.list[0].err; {
+		case errors.Is(err, errLooksCount):
+			next = "rabbitmqctl list_policies"
+		case errors.Is(err, rabbit.ErrRefused):
+			next = t.next
+		}
+		s.facts.Unseen = append(s.facts.Unseen, health.Unseen{
+			What: t.what + " " + strings.Join(names, ", "), Why: t.list[0].err.Error(), Next: next,
+		})
+	}
+}
+
+// healthQueues returns the queues of the catalog.
+func (a *App) healthQueues() []health.Queue {
+	requests := map[string]bool{}
+	for _, q := range a.workQueues() {
+		requests[q.name] = q.kind == leveret.KindRequest
+	}
+	delays := a.retryDelays()
+	var all []health.Queue
+	for _, q := range a.shownQueues() {
+		h := health.Queue{Name: q.name, Kind: health.Kind(q.kind), Service: q.service, Delay: delays[q.name]}
+		switch {
+		case requests[q.name]:
+			h.Kind = health.Request
+		case q.kind == kindDeadLetters:
+			h.Of = deadletter.WorkQueue(q.name)
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+// retryDelays returns how long messages wait in each retry tier.
+func (a *App) retryDelays() map[string]time.Duration {
+	delays := map[string]time.Duration{}
+	for _, s := range a.Catalog.Services() {
+		for _, role := range []leveret.Role{leveret.RoleHandles, leveret.RoleSubscribes} {
+			for _, c := range s.Contracts(role) {
+				for _, d := range c.Spec().Retry.Delays {
+					delays[a.names().RetryTier(s.Name(), d)] = d
+				}
+			}
+		}
+	}
+	return delays
+}

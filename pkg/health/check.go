@@ -1,0 +1,315 @@
+package health
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An examination collects findings.
+type examination struct {
+	*Facts
+	Config
+	findings []Finding
+}
+
+func (e *examination) add(check string, state State, q *Queue, next, format string, args ...any) {
+	f := Finding{Check: check, State: state, Text: fmt.Sprintf(format, args...), Next: next}
+	if q != nil {
+		f.Queue, f.Service = q.Name, q.Service
+	}
+	e.findings = append(e.findings, f)
+}
+
+// fine adds a finding if a check has found nothing.
+func (e *examination) fine(check, format string, args ...any) {
+	for _, f := range e.findings {
+		if f.Check == check {
+			return
+		}
+	}
+	e.add(check, OK, nil, "", format, args...)
+}
+
+// command returns a command line of the program.
+func (e *examination) command(format string, args ...any) string {
+	return e.Program + " " + fmt.Sprintf(format, args...)
+}
+
+func (e *examination) broker() {
+	nodes := ""
+	if len(e.Nodes) > 0 {
+		nodes = ", " + count(len(e.Nodes), "node")
+	}
+	e.add(CheckBroker, OK, nil, "", "RabbitMQ %s at %s%s, virtual host %s", e.Version, e.Address, nodes, e.VHost)
+	for _, n := range e.Nodes {
+		if !n.Running {
+			e.add(CheckNode, Failed, nil, "rabbitmqctl cluster_status", "%s is down", n.Name)
+		}
+		if len(n.Partitions) > 0 {
+			e.add(CheckNode, Failed, nil, "rabbitmqctl cluster_status", "%s is cut off from %s by a network partition", n.Name, strings.Join(n.Partitions, ", "))
+		}
+	}
+	if len(e.Nodes) > 0 {
+		e.fine(CheckNode, "every node is up")
+	}
+}
+
+// alarm checks what stops everything that is sent.
+func (e *examination) alarm() {
+	const effect = "the broker accepts no messages until the alarm ends"
+	for _, n := range e.Nodes {
+		if alarms := n.Alarms(); len(alarms) > 0 {
+			e.add(CheckAlarm, Failed, nil, "rabbitmqctl status", "%s is short of %s: %s", n.Name, strings.Join(alarms, " and "), effect)
+		}
+	}
+	if e.Alarm != "" {
+		e.add(CheckAlarm, Failed, nil, "rabbitmqctl status", "%s: %s", e.Alarm, effect)
+	}
+	if len(e.Nodes) > 0 || !e.misses(alarms) {
+		e.fine(CheckAlarm, "no node is short of memory or disk")
+	}
+}
+
+// queues checks that queues can be used.
+func (e *examination) queues() {
+	for q := range e.each() {
+		if q.Down != "" {
+			e.add(CheckQueue, Failed, q, "rabbitmqctl cluster_status", "%s is not available (%s): a node that holds it may be down", q.Name, q.Down)
+		}
+	}
+	if !e.misses(Policies) { // which come with the states
+		e.fine(CheckQueue, "every queue is available")
+	}
+}
+
+// undeclared checks that queues exist. None at all is a system that has not begun.
+func (e *examination) undeclared() {
+	var order []string
+	missing, all := map[string][]*Queue{}, map[string]int{}
+	for i := range e.Queues {
+		q := &e.Queues[i]
+		if !q.Seen || q.Kind != Work && q.Kind != Request {
+			continue
+		}
+		all[q.Service]++
+		if q.Declared {
+			continue
+		}
+		if missing[q.Service] == nil {
+			order = append(order, q.Service)
+		}
+		missing[q.Service] = append(missing[q.Service], q)
+	}
+	switch {
+	case len(all) == 0:
+		return
+	case e.empty():
+		e.add(CheckNotDeclared, OK, nil, "", "no service has run in the virtual host %s yet: it declares its queues when it first starts", e.VHost)
+		return
+	}
+	for _, service := range order {
+		names := missing[service]
+		switch {
+		case len(names) == all[service]:
+			e.add(CheckNotDeclared, Warning, names[0], e.command("queues"), "%s does not run: it has none of its queues (%s)", service, list(names))
+		case names[0].Kind == Request:
+			e.add(CheckNotDeclared, Warning, names[0], e.command("queues"), "%s does not answer: there is no %s, so a call of it fails at once", service, list(names))
+		default:
+			e.add(CheckNotDeclared, Warning, names[0], e.command("queues"), "%s has not declared %s", service, list(names))
+		}
+	}
+	e.fine(CheckNotDeclared, "every service has its queues")
+}
+
+// empty reports whether all queues were seen, and none exists.
+func (e *examination) empty() bool {
+	return len(e.Queues) > 0 && !slices.ContainsFunc(e.Queues, func(q Queue) bool { return !q.Seen || q.Declared })
+}
+
+// consumers checks that something takes what waits. A service without any consumer has stopped.
+func (e *examination) consumers() {
+	var order []string
+	idle := map[string][]*Queue{}
+	seen := 0
+	for q := range e.each(Work, Request) {
+		seen++
+		switch {
+		case q.Consumers > 0, q.Down != "":
+		case q.Ready > 0:
+			e.add(CheckNoConsumers, Failed, q, e.command("queues %s", q.Name), "%s in %s, and no worker of %s takes %s", wait(q.Ready), q.Name, q.Service, them(q.Ready))
+		default:
+			if idle[q.Service] == nil {
+				order = append(order, q.Service)
+			}
+			idle[q.Service] = append(idle[q.Service], q)
+		}
+	}
+	for _, service := range order {
+		e.add(CheckNoConsumers, Warning, idle[service][0], e.command("queues '%s*'", prefix(idle[service])), "no worker of %s takes from %s; nothing waits there yet", service, list(idle[service]))
+	}
+	if seen > 0 {
+		e.fine(CheckNoConsumers, "every queue has a worker")
+	}
+}
+
+func (e *examination) deadLetters() {
+	for q := range e.each(DeadLetters) {
+		if q.Ready == 0 {
+			continue
+		}
+		state := Warning
+		newest, known := q.newest()
+		if e.Recent > 0 && (!known || e.Now.Sub(newest) < e.Recent) {
+			state = Failed
+		}
+		text := count(q.Ready, "dead letter") + " of " + q.Of
+		if known {
+			text += ", the newest " + age(e.Now.Sub(newest)) + " old"
+		}
+		e.add(CheckDeadLetters, state, q, e.command("dlq ls %s", q.Of), "%s%s", text, q.Letters.why(q.Ready))
+	}
+	if e.sees(DeadLetters) {
+		e.fine(CheckDeadLetters, "no dead letters")
+	}
+}
+
+// newest returns when the newest dead letter failed. It is known only if all were read.
+func (q *Queue) newest() (at time.Time, known bool) {
+	if q.Letters == nil || q.Letters.Read < q.Ready {
+		return at, false
+	}
+	for _, r := range q.Letters.Reasons {
+		if r.Newest.IsZero() {
+			return at, false
+		}
+		if r.Newest.After(at) {
+			at = r.Newest
+		}
+	}
+	return at, !at.IsZero()
+}
+
+// mostReasons are named in the text of a finding.
+const mostReasons = 3
+
+// why lists the most frequent reasons.
+func (l *Letters) why(ready int) string {
+	if l == nil || len(l.Reasons) == 0 {
+		return ""
+	}
+	text := ": "
+	if l.Read < ready {
+		text = fmt.Sprintf("; of %d that were read: ", l.Read)
+	}
+	for i, r := range l.Reasons {
+		switch {
+		case i == mostReasons:
+			return text + fmt.Sprintf("; and %s", count(len(l.Reasons)-i, "further reason"))
+		case i > 0:
+			text += "; "
+		}
+		text += fmt.Sprintf("%d %s", r.Count, r.Why)
+		if r.Error != "" {
+			text += fmt.Sprintf(" (%s)", cut(r.Error))
+		}
+	}
+	return text
+}
+
+func (e *examination) lost() {
+	for q := range e.each(Lost) {
+		if q.Ready > 0 {
+			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s: the queue of %s was gone when %s retry was due", count(q.Ready, "message"), q.Name, them(q.Ready), its(q.Ready))
+		}
+	}
+	if e.sees(Lost) {
+		e.fine(CheckLost, "no message has lost its queue")
+	}
+}
+
+func (e *examination) quarantine() {
+	for q := range e.each(Quarantine) {
+		switch {
+		case q.Ready == 0:
+		case q.Consumers == 0:
+			e.add(CheckQuarantine, Failed, q, e.command("queues %s", q.Name), "%s may have crashed %s, and no worker tries %s", count(q.Ready, "message"), q.Service, them(q.Ready))
+		default:
+			e.add(CheckQuarantine, Warning, q, e.command("queues %s", q.Name), "%s may have crashed %s, and will be tried one at a time", count(q.Ready, "message"), q.Service)
+		}
+	}
+	if e.sees(Quarantine) {
+		e.fine(CheckQuarantine, "no message is suspected of a crash")
+	}
+}
+
+func (e *examination) unseen() {
+	for _, u := range e.Unseen {
+		e.add(CheckUnseen, Warning, nil, u.Next, "%s: %s", u.What, u.Why)
+	}
+	e.fine(CheckUnseen, "everything could be looked at")
+}
+
+// waiting counts what waits. Whether that is much depends on the system.
+func (e *examination) waiting() Waiting {
+	var w Waiting
+	var most *Queue
+	var oldest time.Duration
+	queues := 0
+	for q := range e.each() {
+		oldest = max(oldest, q.Oldest, q.Letters.oldest(e.Now))
+		switch q.Kind {
+		case Work, Request:
+			w.Ready += q.Ready
+			w.Unacked += q.Unacked
+			if q.Ready > 0 {
+				queues++
+			}
+			if q.Ready > 0 && (most == nil || q.Ready > most.Ready) {
+				most = q
+			}
+		case Retry:
+			w.Retries += q.Ready
+		case DeadLetters:
+			w.DeadLetters += q.Ready
+		case Lost:
+			w.Lost += q.Ready
+		case Quarantine:
+			w.Quarantine += q.Ready
+		}
+	}
+	text := "no message waits for a worker"
+	switch {
+	case queues == 1:
+		text = fmt.Sprintf("%s for a worker, in %s", wait(w.Ready), most.Name)
+	case queues > 1:
+		text = fmt.Sprintf("%s for a worker in %d queues, most in %s: %d", wait(w.Ready), queues, most.Name, most.Ready)
+	}
+	if w.Unacked > 0 {
+		text += fmt.Sprintf("; %d being handled", w.Unacked)
+	}
+	if w.Retries > 0 {
+		text += fmt.Sprintf("; %s for a retry or the time that its sender set", wait(w.Retries))
+	}
+	if oldest > 0 {
+		seconds := oldest.Seconds()
+		w.Oldest = &seconds
+		text += fmt.Sprintf("; the oldest message anywhere is %s old", age(oldest))
+	}
+	e.add(CheckWaiting, OK, nil, "", "%s", text)
+	return w
+}
+
+// oldest returns the age of the oldest letter that was read.
+func (l *Letters) oldest(now time.Time) time.Duration {
+	var age time.Duration
+	if l != nil {
+		for _, r := range l.Reasons {
+			if !r.Oldest.IsZero() {
+				age = max(age, now.Sub(r.Oldest))
+			}
+		}
+	}
+	return age
+}
