@@ -330,6 +330,8 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			postpone(t, url, ten, event, 2, "unavailable")
 			postpone(t, url, ten, "gone.on.oven.baked", 1, "unavailable")
 			ready(t, url, event+".dlq", 2)
+			c := run(cli.ExitUnhealthy, operator, "status") // there are dead letters
+			require.Contains(t, c.out.String(), "everything could be looked at")
 			for _, args := range [][]string{
 				{"queues"}, {"dlq", "ls"}, {"dlq", "show", event}, {"dlq", "replay", event, "--limit", "1", "--yes"}, {"dlq", "rm", event, event + "-not_found-1", "--yes"},
 				{"retry", "ls"}, {"retry", "ls", "--each"}, {"retry", "release", event, "--yes"},
@@ -337,9 +339,6 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 				c := run(cli.ExitOK, operator, args...)
 				require.Empty(t, c.err.String(), "%q", args)
 			}
-			c := run(cli.ExitUnhealthy, operator, "status") // nobody consumes
-			require.NotContains(t, strings.ToLower(c.out.String()+c.err.String()), "refused")
-			t.Log(c.out.String(), c.err.String())
 			require.ElementsMatch(t, []string{event + "-not_found-0", event + "-unavailable-0", event + "-unavailable-1"}, idsOf(drained(t, url, event, 3)))
 			require.Eventually(t, func() bool { // the management API, which knows, is some seconds late
 				c := kitchenAt(t, url, append([]string{"queues", "--all", "-o", "json", "--broker-management-url", leverettest.Node(t).ManagementURL()}, operator...)...)
