@@ -42,6 +42,8 @@ type App struct {
 	status   *term.Status
 	settings settings
 
+	undeclared undeclared
+
 	keys      []config.Key
 	moreFlags []func()
 	schema    *config.Schema
@@ -103,6 +105,7 @@ func Run(ctx context.Context, c Config) ExitCode {
 	}
 	root.SetArgs(c.Args)
 	err := a.execute(ctx, root)
+	a.undeclared.warn(a)
 	err = a.finish(ctx, cmp.Or(err, a.noHelp))
 	a.report(err)
 	return exitOf(err)

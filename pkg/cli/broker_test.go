@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -43,11 +44,23 @@ func user(tb testing.TB, url string) (flags []string) {
 
 func userWith(tb testing.TB, url, tags string) (flags []string) {
 	tb.Helper()
+	return userWho(tb, url, tags, rights{"^$", "^$", ".*"})
+}
+
+// rights are what a user may configure, write to and read.
+type rights struct {
+	Configure string `json:"configure"`
+	Write     string `json:"write"`
+	Read      string `json:"read"`
+}
+
+func userWho(tb testing.TB, url, tags string, may rights) (flags []string) {
+	tb.Helper()
 	vhost := leverettest.VHost(tb, url)
-	name := "reader-" + vhost
+	name := "reader-" + rand.Text()
 	manage(tb, http.MethodPut, map[string]string{"password": "secret", "tags": tags}, "users", name)
 	tb.Cleanup(func() { manage(tb, http.MethodDelete, nil, "users", name) })
-	manage(tb, http.MethodPut, map[string]string{"configure": "^$", "write": "^$", "read": ".*"}, "permissions", vhost, name)
+	manage(tb, http.MethodPut, may, "permissions", vhost, name)
 	file := filepath.Join(tb.TempDir(), "password")
 	require.NoError(tb, os.WriteFile(file, []byte("secret\n"), 0o600))
 	return []string{"--broker-username", name, "--broker-password-file", file}

@@ -142,7 +142,7 @@ func (a *App) explainCall(spec leveret.Spec, timeout, elapsed time.Duration, fro
 	late := remote && errors.Is(err, leveret.DeadlineExceeded) && elapsed > timeout*9/10 // the other side gave up when this side did
 	switch {
 	case errors.Is(err, leveret.ErrUnroutable):
-		return Fail(ExitNotFound, fmt.Sprintf("start the service %s, which serves it", spec.Owner()), "%w%s", err, unknown)
+		return Fail(ExitNotFound, a.missing(fmt.Sprintf("start the service %s, which serves it", spec.Owner())), "%w%s", err, unknown)
 	case remote && !late:
 		answer, _ := errors.AsType[*leveret.Error](err)
 		from, said := term.Cut(term.OneLine(cmp.Or(from, spec.Name)), 255), worded{term.OneLine(answer.Error()), err}

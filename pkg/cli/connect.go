@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 // patience is how long a command waits for the broker before it says so.
@@ -64,7 +66,7 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 		RequestQueueType: a.settings.requestQueueType,
 		Heartbeat:        a.settings.heartbeat,
 		MaxBackoff:       a.settings.maxBackoff,
-		Logger:           a.Logger(),
+		Logger:           slog.New(declaring{a.Logger().Handler(), a}),
 		OnFailure:        wait.note,
 	})
 	wait.end()
@@ -126,8 +128,9 @@ func (a *App) explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, leveret.ErrRefused):
-		return Fail(ExitUnreachable, a.Name+" config show --origin; a broker that was started for development has a password of its own, which LEVERET_CONFIG "+
-			"or LEVERET_BROKER_PASSWORD provides", "%w", err)
+		return Fail(ExitUnreachable, a.grant(err), "%w", err)
+	case errors.Is(err, rabbit.ErrNotFound) && !a.undeclared.none(): // a binding to what this user may not declare
+		return Fail(ExitNotFound, a.missing(""), "%w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
 		return Fail(ExitUnreachable, fmt.Sprintf("check the address with %s config show --origin; --broker-url and LEVERET_BROKER_URL change it", a.Name),
 			"the broker cannot be reached: %w", err)

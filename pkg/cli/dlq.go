@@ -1,30 +1,31 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 func (a *App) dlqCommand() *cobra.Command {
-	cmd := group("dlq", "Inspect and replay dead letters: messages that failed for good",
-		"Inspect and replay dead letters: messages that failed for good. QUEUE is the work queue in which they failed.\n\n"+
+	dlq := group("dlq", "Inspect, replay and remove dead letters: messages that failed for good",
+		"Inspect, replay and remove dead letters: messages that failed for good. QUEUE is the work queue in which they failed, or\n"+
+			a.names().RetryLost("SERVICE")+", which keeps messages whose queue was deleted while they waited for a retry.\n\n"+
 			"Inspecting removes nothing. While a command reads dead letters, they are missing from their queue for a moment.",
-		a.dlqListCommand(), a.dlqShowCommand(), a.dlqReplayCommand())
-	cmd.Aliases = []string{"deadletters"}
-	return cmd
+		a.dlqListCommand(), a.dlqShowCommand(), a.dlqReplayCommand(), a.dlqRemoveCommand())
+	dlq.Aliases = []string{"deadletters"}
+	return dlq
 }
 
-// readAtOnce is how many dead letters of a queue a command reads by default: enough for people, in about a second. It
-// is the same for all commands, so that a letter keeps its number: see [deadletter.Store.Peek].
-const readAtOnce = 1000
+// readAtOnce is how many dead letters of a queue a command reads by default: enough for people, in some seconds.
+const readAtOnce = 10_000
 
 // completeDeadLetters completes the first argument with the queues that can have dead letters.
 func (a *App) completeDeadLetters() cobra.CompletionFunc {
@@ -33,17 +34,86 @@ func (a *App) completeDeadLetters() cobra.CompletionFunc {
 		for _, q := range a.deadLetterQueues() {
 			all = append(all, shownQueue{q.name, kindWork, q.contract, q.service})
 		}
-		return all
+		return append(all, a.lostQueues()...)
 	})
 }
 
+// lostQueues returns the queues of messages whose work queue was gone when their retry was due.
+func (a *App) lostQueues() []shownQueue {
+	var all []shownQueue
+	for _, q := range a.deadLetterQueues() {
+		lost := shownQueue{name: a.names().RetryLost(q.service), kind: kindLost, service: q.service}
+		if !slices.ContainsFunc(all, func(other shownQueue) bool { return other.name == lost.name }) {
+			all = append(all, lost)
+		}
+	}
+	return all
+}
+
 // letters connects, and returns the broker's dead letters.
-func (a *App) letters(ctx context.Context) (*leveret.Conn, *deadletter.Store, error) {
+func (a *App) letters(ctx context.Context, command string) (*leveret.Conn, *deadletter.Store, error) {
 	conn, err := a.Connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	return conn, deadletter.New(conn), nil
+	letters := deadletter.New(conn)
+	letters.Reader = a.Name + " " + command
+	return conn, letters, nil
+}
+
+// source returns the dead letters of the queue that a person named.
+func (a *App) source(letters *deadletter.Store, name string) deadletter.Source {
+	for _, lost := range a.lostQueues() {
+		if name == lost.name {
+			return letters.RetryLost(lost.service)
+		}
+	}
+	queue := a.failingQueue(name)
+	from := letters.DeadLetters(queue)
+	from.Service = cmp.Or(a.consumer(queue), from.Service)
+	return from
+}
+
+// nameOf is how a person names a source.
+func nameOf(from deadletter.Source) string { return cmp.Or(from.Queue, from.Name) }
+
+// warnOfReaders warns if another command reads a source, which is why letters are missing.
+func (a *App) warnOfReaders(ctx context.Context, letters *deadletter.Store, from deadletter.Source) {
+	n, err := letters.Readers(ctx, from)
+	if err != nil || n == 0 {
+		return
+	}
+	who := "another program"
+	if tags := a.consumersOf(ctx, from.Name); len(tags) > 0 {
+		who = strings.Join(tags, ", ")
+	}
+	a.Warn("%s reads the dead letters of %s; those that it holds are missing here until it ends", who, nameOf(from))
+}
+
+// consumersOf returns the names of a queue's consumers, if the management API is there to ask.
+func (a *App) consumersOf(ctx context.Context, queue string) []string {
+	api, err := a.management()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var found struct {
+		Consumers []struct {
+			Tag string `json:"consumer_tag"`
+		} `json:"consumer_details"`
+	}
+	if api.Call(ctx, http.MethodGet, nil, &found, "queues", a.settings.vhost(), queue) != nil {
+		return nil
+	}
+	var all []string
+	for _, c := range found.Consumers {
+		name, _, _ := strings.Cut(c.Tag, "#")
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 // failingQueue returns the work queue that a person named: by its own name, by the name of its dead-letter queue, or
@@ -69,8 +139,13 @@ func (a *App) consumer(queue string) string {
 }
 
 // explainLetters adds to an error of a dead-letter queue what to do about it.
-func (a *App) explainLetters(queue string, err error) error {
+func (a *App) explainLetters(from deadletter.Source, err error) error {
+	queue := nameOf(from)
 	switch {
+	case errors.Is(err, deadletter.ErrHeldTooLong):
+		return Fail(ExitError, "raise consumer_timeout in rabbitmq.conf", "%w", err)
+	case errors.Is(err, deadletter.ErrNoQueue) && from.Queue == "":
+		return Fail(ExitNotFound, "start a service once; it declares its queues", "%w", err)
 	case errors.Is(err, deadletter.ErrNoQueue):
 		all := a.workQueues()
 		i := slices.IndexFunc(all, func(q workQueue) bool { return q.name == queue })
@@ -85,8 +160,6 @@ func (a *App) explainLetters(queue string, err error) error {
 			among = append(among, shownQueue{name: q.name})
 		}
 		return a.noQueue(queue, among)
-	case errors.Is(err, rabbit.ErrRefused):
-		return Fail(ExitUnreachable, fmt.Sprintf("grant the user permission to configure and read %s, or log in as another user", a.names().DeadLetterQueue(queue)), "%w", err)
 	default:
 		return a.explain(err)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 
 // letterView is a dead letter under -o json.
 type letterView struct {
-	Number        int        `json:"n"` // in `dlq show QUEUE`, from 1
 	ID            string     `json:"id"`
+	Fingerprint   string     `json:"fingerprint"`
 	Queue         string     `json:"queue"`
 	Contract      string     `json:"contract,omitempty"`
 	Code          string     `json:"code,omitempty"`
@@ -44,22 +45,22 @@ type letterView struct {
 }
 
 // views returns letters as they are shown, and reports secrets that are.
-func (d *discretion) views(letters []numbered) ([]letterView, error) {
+func (d *discretion) views(letters []*deadletter.Letter) ([]letterView, error) {
 	all := make([]letterView, len(letters))
 	for i, l := range letters {
-		body, err := d.letter(l.Letter)
+		body, err := d.letter(l)
 		if err != nil {
 			return nil, err
 		}
-		all[i] = viewOf(l.number, l.Letter, body)
+		all[i] = viewOf(l, body)
 	}
 	d.log()
 	return all, nil
 }
 
-func viewOf(number int, l *deadletter.Letter, body []byte) letterView {
+func viewOf(l *deadletter.Letter, body []byte) letterView {
 	v := letterView{
-		Number: number, ID: l.ID, Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
+		ID: l.ID, Fingerprint: l.Fingerprint(), Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
 		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
 		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
 		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers)),
@@ -135,19 +136,23 @@ func why(code, reason string) string {
 }
 
 // letterTable lists letters, one per line.
-func letterTable(letters []numbered) *term.Table {
-	t := term.NewTable("N#", "ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
+func letterTable(letters []*deadletter.Letter) *term.Table {
+	t := term.NewTable("ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
 	for _, l := range letters {
-		t.Add(term.Plain(countText(l.number)), term.Plain(l.ID), term.Plain(ageText(l.FailedAt)), term.Plain(countText(l.Attempts)), term.Plain(strconv.Itoa(l.Replayed)),
+		t.Add(term.Plain(letterName(l)), term.Plain(ageText(l.FailedAt)), term.Plain(countText(l.Attempts)), term.Plain(strconv.Itoa(l.Replayed)),
 			term.Painted(why(l.Code, l.Reason), term.Red), term.Plain(l.Error))
 	}
 	return t
 }
 
-// numbered is a letter with its number in the list of its queue, from 1; 0 if it has none.
-type numbered struct {
-	*deadletter.Letter
-	number int
+// letterName is how a letter is named on a command line: by its id, or by its fingerprint if it has none that a person
+// could copy.
+func letterName(l *deadletter.Letter) string {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'`$\\*?&|;<>(){}[]!#~", r) }
+	if l.ID == "" || strings.HasPrefix(l.ID, "-") || strings.ContainsFunc(l.ID, odd) {
+		return l.Fingerprint()
+	}
+	return l.ID
 }
 
 func ageText(at time.Time) string {
@@ -179,7 +184,8 @@ func (a *App) printLetter(v letterView) error {
 			line(label, at.Format(time.RFC3339)+" ("+ageText(*at)+" ago)")
 		}
 	}
-	fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Bold, term.OneLine(v.ID)))
+	fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Bold, term.OneLine(cmp.Or(v.ID, v.Fingerprint))))
+	line("fingerprint", v.Fingerprint)
 	line("contract", v.Contract)
 	line("failed in", v.Queue)
 	painted("why", why(v.Code, v.Reason), term.Red)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 type dlqListOptions struct {
@@ -29,6 +30,7 @@ type letterGroup struct {
 	Oldest *time.Time `json:"oldest,omitempty"`
 	Newest *time.Time `json:"newest,omitempty"`
 	Error  string     `json:"error"`
+	Rest   bool       `json:"rest,omitempty"` // other errors, too many to list each
 }
 
 func (a *App) dlqListCommand() *cobra.Command {
@@ -37,8 +39,9 @@ func (a *App) dlqListCommand() *cobra.Command {
 		Use:     "ls [QUEUE]",
 		Aliases: []string{"list"},
 		Short:   "Count dead letters by queue and error",
-		Long: "Count dead letters by queue and error, with the newest message of each error. TOTAL is the number of dead letters in\n" +
-			"the queue; COUNT is how many of those that were read have this error.\n\n" + whereHelp,
+		Long: "Count dead letters by queue and error, with the newest message of each error. Messages that differ only in numbers, ids\n" +
+			"and quoted values count as one error. TOTAL is the number of dead letters in the queue; COUNT is how many of those that\n" +
+			"were read have this error.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls %[2]s --where 'age < duration(\"1h\")'", a.Name, a.someQueue()),
 		Args:    Arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,35 +64,56 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	if err != nil {
 		return err
 	}
-	var queues []string
-	for _, q := range a.deadLetterQueues() {
-		queues = append(queues, q.name)
-	}
-	if o.queue != "" {
-		queues = []string{a.failingQueue(o.queue)}
-	}
-	conn, letters, err := a.letters(ctx)
+	conn, letters, err := a.letters(ctx, "dlq ls")
 	if err != nil {
 		return err
 	}
 	defer a.close(ctx, conn.Close)
 	var all []letterGroup
 	there := 0
-	for _, queue := range queues {
-		groups, total, err := letters.Groups(ctx, queue, o.limit, pick.picks)
+	var refused []error
+	for _, from := range a.sources(letters, o.queue) {
+		a.warnOfReaders(ctx, letters, from)
+		groups, total, err := letters.Groups(ctx, from, o.limit, pick.picks)
 		switch {
 		case errors.Is(err, deadletter.ErrNoQueue) && o.queue == "":
 			continue // its service has never run
+		case errors.Is(err, rabbit.ErrRefused) && o.queue == "":
+			a.Warn("%v; %s", err, nextOf(a.explainLetters(from, err)))
+			refused = append(refused, err)
+			continue
 		case err != nil:
-			return a.explainLetters(queue, err)
+			return a.explainLetters(from, err)
 		case total > o.limit:
-			a.Warn("%s has %d dead letters; only the first %d were read. --limit reads more", queue, total, o.limit)
+			a.Warn("%s has %d dead letters; only the first %d were read. --limit reads more", nameOf(from), total, o.limit)
 		}
 		there += total
 		for _, g := range groups {
-			all = append(all, letterGroup{g.Queue, g.Code, g.Reason, g.Count, min(total, o.limit), total, momentOf(g.Oldest), momentOf(g.Newest), g.Error})
+			all = append(all, letterGroup{nameOf(from), g.Code, g.Reason, g.Count, min(total, o.limit), total, momentOf(g.Oldest), momentOf(g.Newest), g.Error, g.Rest})
 		}
 	}
+	if err := a.printGroups(all, there, pick); err != nil || len(refused) == 0 {
+		return err
+	}
+	return Fail(ExitPartial, "grant the rights that the warnings name", "%d of the queues could not be read", len(refused))
+}
+
+// sources returns the sources of dead letters that are listed: that of the queue that a person named, or all.
+func (a *App) sources(letters *deadletter.Store, queue string) []deadletter.Source {
+	if queue != "" {
+		return []deadletter.Source{a.source(letters, queue)}
+	}
+	var all []deadletter.Source
+	for _, q := range a.deadLetterQueues() {
+		all = append(all, a.source(letters, q.name))
+	}
+	for _, q := range a.lostQueues() {
+		all = append(all, a.source(letters, q.name))
+	}
+	return all
+}
+
+func (a *App) printGroups(all []letterGroup, there int, pick *where) error {
 	pick.warn(a)
 	if len(all) == 0 && a.Format() == FormatText {
 		if there > 0 {
@@ -102,6 +126,9 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	return PrintList(a, all, func() *term.Table {
 		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
 		for _, g := range all {
+			if g.Rest {
+				g.Error = "other errors, too many to list each; the newest: " + g.Error
+			}
 			t.Add(term.Painted(g.Queue, term.Bold), term.Plain(strconv.Itoa(g.Total)), term.Plain(strconv.Itoa(g.Count)),
 				term.Painted(why(g.Code, g.Reason), term.Red), term.Plain(agePointer(g.Newest)), term.Plain(agePointer(g.Oldest)), term.Plain(g.Error))
 		}

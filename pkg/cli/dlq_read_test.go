@@ -19,24 +19,13 @@ func TestReadingKeepsTheFirst(t *testing.T) {
 		require.True(t, r.take(&deadletter.Letter{Attempts: i, FailedAt: begun.Add(-time.Duration(i) * time.Second)}))
 		require.Less(t, len(r.letters), 6)
 	}
-	r.number()
+	r.cut()
 	require.Equal(t, 1000, r.seen)
 	require.Equal(t, 500, r.matched)
 	require.Len(t, r.letters, 3)
 	for i, l := range r.letters {
-		require.Equal(t, 2*i+2, l.number)
 		require.Equal(t, 998-2*i, l.Attempts)
 	}
-}
-
-func TestReadingTellsApartWhatHasNeitherIDNorTime(t *testing.T) {
-	t.Parallel()
-	r := &reading{limit: 10, pick: func(l *deadletter.Letter) bool { return l.Attempts == 3 }}
-	for i := range 5 {
-		r.take(&deadletter.Letter{Attempts: i})
-	}
-	r.number()
-	require.Equal(t, 4, r.letters[0].number)
 }
 
 func TestReadingEndsWhereItHoldsTooMuch(t *testing.T) {

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,44 +16,47 @@ import (
 type dlqReplayOptions struct {
 	queue, where string
 	limit        int
+	ids          []string // only these
 	rate         string
 	dryRun, yes  bool
+	remove, all  bool // of `dlq rm`
 }
 
 // replayed is what `dlq replay` prints under -o json.
 type replayed struct {
-	Queue    string   `json:"queue"`
-	DryRun   bool     `json:"dry_run"`
-	Seen     int      `json:"seen"`
-	Matched  int      `json:"matched"`
-	Replayed int      `json:"replayed"`
-	Failed   int      `json:"failed"`
-	Unsure   int      `json:"unsure"` // perhaps both in the queue and still dead letters
-	IDs      []string `json:"ids"`    // of the letters replayed; on a dry run, of those that would be
+	Queue    string `json:"queue"`
+	DryRun   bool   `json:"dry_run"`
+	Seen     int    `json:"seen"`
+	Matched  int    `json:"matched"`
+	Replayed *int   `json:"replayed,omitempty"`
+	Removed  *int   `json:"removed,omitempty"` // of `dlq rm`
+	Failed   int    `json:"failed"`
+	Unsure   int    `json:"unsure"` // perhaps both in the queue and still dead letters
 }
 
 // replayedLetter is a line of `dlq replay` under -o jsonl.
 type replayedLetter struct {
-	Queue  string `json:"queue"`
-	ID     string `json:"id"`
-	Result string `json:"result"` // replayed, failed, would_replay
-	Error  string `json:"error,omitempty"`
+	Queue       string `json:"queue"` // the work queue
+	ID          string `json:"id"`
+	Fingerprint string `json:"fingerprint"`
+	Result      string `json:"result"` // replayed, removed, failed, would_replay, would_remove
+	Error       string `json:"error,omitempty"`
 }
 
 func (a *App) dlqReplayCommand() *cobra.Command {
 	var o dlqReplayOptions
 	cmd := &cobra.Command{
-		Use:   "replay QUEUE",
+		Use:   "replay QUEUE [ID...]",
 		Short: "Return dead letters to the queue where they failed",
-		Long: "Return dead letters to the queue where they failed. Other subscribers to an event, which did not fail, do not get them\n" +
-			"again.\n\n" +
+		Long: "Return dead letters to the queue where they failed: all, those with the given ids, or those that match --where. Other\n" +
+			"subscribers to an event, which did not fail, do not get them again. ID is what `dlq show` lists.\n\n" +
 			"Nothing is lost, however a replay ends: a message stays a dead letter until the broker has confirmed that it is in its\n" +
 			"queue. A replay that is killed in between may leave a message in both, and the next one then delivers it again. Messages\n" +
 			"that fail again during a replay are not replayed a second time.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq replay %[2]s --dry-run\n  %[1]s dlq replay %[2]s --where 'code == \"unavailable\"' --rate 50/s --yes", a.Name, a.someQueue()),
-		Args:    Arguments(1, 1), ValidArgsFunction: a.completeDeadLetters(),
+		Args:    Arguments(1, 1000), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.queue = a.failingQueue(args[0])
+			o.queue, o.ids = args[0], args[1:]
 			return a.replay(cmd.Context(), o)
 		},
 	}
@@ -76,68 +81,129 @@ func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 	if err != nil {
 		return err
 	}
-	conn, letters, err := a.letters(ctx)
+	conn, letters, err := a.letters(ctx, o.command())
 	if err != nil {
 		return err
 	}
 	defer a.close(ctx, conn.Close)
-	r := &replaying{app: a, dlqReplayOptions: o, letters: letters, pick: pick, ids: []string{}}
+	r := &replaying{app: a, dlqReplayOptions: o, letters: letters, from: a.source(letters, o.queue), pick: pick}
+	if len(o.ids) > 0 {
+		if r.named, err = r.find(ctx); err != nil {
+			return err
+		}
+	}
 	if o.dryRun {
 		return r.dry(ctx)
 	}
 	return r.run(ctx, pace)
 }
 
-// replaying is one run of `dlq replay`.
+func (o *dlqReplayOptions) command() string {
+	if o.remove {
+		return "dlq rm"
+	}
+	return "dlq replay"
+}
+
+// replaying is one run of `dlq replay`, or of `dlq rm`.
 type replaying struct {
 	dlqReplayOptions
 	app     *App
 	letters *deadletter.Store
+	from    deadletter.Source
 	pick    *where
-	ids     []string
-	total   int   // when it began
-	failed  error // the first
-	written error // of standard output
+	named   map[string]bool // the fingerprints of those that were named; nil if none was
+	total   int             // when it began
+	failed  error           // the first
+	written error           // of standard output
 }
 
+func (r *replaying) find(ctx context.Context) (map[string]bool, error) {
+	found, err := r.app.find(ctx, r.letters, r.from, r.ids)
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for _, l := range found {
+		named[l.Fingerprint()] = true
+	}
+	return named, nil
+}
+
+func (r *replaying) selects(l *deadletter.Letter) bool {
+	return (r.named == nil || r.named[l.Fingerprint()]) && r.pick.picks(l)
+}
+
+// carryOut replays, or removes.
+func (r *replaying) carryOut(ctx context.Context, replay deadletter.Replay) (deadletter.Result, error) {
+	replay.Select, replay.Limit = r.selects, r.limit
+	if r.remove {
+		return r.letters.Remove(ctx, r.from, replay)
+	}
+	return r.letters.Replay(ctx, r.from, replay)
+}
+
+// shownOnDryRun is how many letters a dry run lists.
+const shownOnDryRun = 50
+
 func (r *replaying) dry(ctx context.Context) error {
-	var picked []numbered
-	result, err := r.letters.Replay(ctx, r.queue, deadletter.Replay{
-		Select: r.pick.picks, Limit: r.limit, DryRun: true,
-		Done: func(l *deadletter.Letter, _ error) {
-			r.ids = append(r.ids, l.ID)
-			r.line(l.ID, "would_replay", nil)
-			l.Body = nil                                 // not printed
-			picked = append(picked, numbered{Letter: l}) // without a number: numbers are for `dlq show`
-		},
-	})
+	r.app.warnOfReaders(ctx, r.letters, r.from)
+	would := "would_replay"
+	if r.remove {
+		would = "would_remove"
+	}
+	var shown []*deadletter.Letter
+	result, err := r.carryOut(ctx, deadletter.Replay{DryRun: true, Done: func(l *deadletter.Letter, _ error) {
+		r.line(l, would, nil)
+		if len(shown) < shownOnDryRun {
+			l.Body = nil // not printed
+			shown = append(shown, l)
+		}
+	}})
 	r.pick.warn(r.app)
 	if err != nil {
-		return r.app.explainLetters(r.queue, err)
+		return r.app.explainLetters(r.from, err)
 	}
-	if r.app.Format() == FormatText {
-		sortLetters(picked)
-		if len(picked) > 0 {
-			r.written = r.app.PrintTable(letterTable(picked))
-		}
-		r.app.Note("%d of %s would be replayed to %s", result.Matched, deadLetters(result.Seen), r.queue)
-		return r.written
+	if r.app.Format() != FormatText {
+		return r.print(result)
 	}
-	return r.print(result)
+	if len(shown) > 0 {
+		r.written = r.app.PrintTable(letterTable(shown))
+	}
+	if more := result.Matched - len(shown); more > 0 {
+		r.app.Note("and %d more; -o jsonl lists all", more)
+	}
+	r.app.Note("%d of %s would be %s", result.Matched, deadLetters(result.Seen), r.outcome())
+	return r.written
+}
+
+// outcome is what becomes of the letters.
+func (r *replaying) outcome() string {
+	switch {
+	case r.remove:
+		return "removed from " + nameOf(r.from)
+	case r.from.Queue == "":
+		return "returned from " + r.from.Name + " to their own queues"
+	default:
+		return "replayed to " + r.from.Queue
+	}
 }
 
 func (r *replaying) run(ctx context.Context, pace *pace) error {
 	a := r.app
-	total, err := r.letters.Count(ctx, r.queue)
+	total, err := r.letters.Count(ctx, r.from)
 	if err != nil {
-		return a.explainLetters(r.queue, err)
+		return a.explainLetters(r.from, err)
+	}
+	if r.named == nil { // else find has warned
+		a.warnOfReaders(ctx, r.letters, r.from)
 	}
 	if total == 0 {
 		if a.Format() == FormatText {
-			a.Note("%s has no dead letters", r.queue)
+			a.Note("%s has no dead letters", nameOf(r.from))
 			return nil
 		}
-		return r.print(deadletter.Result{Queue: r.queue})
+		return r.print(deadletter.Result{})
 	}
 	if err := a.confirm(ctx, r.yes, r.question(total)); err != nil {
 		return err
@@ -146,19 +212,20 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	if r.limit > 0 && r.where == "" {
 		total = min(total, r.limit)
 	}
-	bar := a.StartProgress("replayed", total)
-	defer bar.End()
-	replay := deadletter.Replay{
-		Service: a.consumer(r.queue), Select: r.pick.picks, Limit: r.limit,
-		Done: func(l *deadletter.Letter, err error) {
-			bar.Add(1)
-			r.done(l, err)
-		},
+	verb := "replayed"
+	if r.remove {
+		verb = "removed"
 	}
+	bar := a.StartProgress(verb, total)
+	defer bar.End()
+	replay := deadletter.Replay{Done: func(l *deadletter.Letter, err error) {
+		bar.Add(1)
+		r.done(l, verb, err)
+	}}
 	if pace != nil {
 		replay.Wait = pace.wait
 	}
-	result, err := r.letters.Replay(ctx, r.queue, replay)
+	result, err := r.carryOut(ctx, replay)
 	bar.End()
 	r.pick.warn(a)
 	if printed := r.print(result); err == nil && r.failed == nil {
@@ -170,6 +237,8 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 func (r *replaying) question(total int) string {
 	what := deadLetters(total)
 	switch {
+	case r.named != nil:
+		what = fmt.Sprintf("%d named of %s", len(r.named), what)
 	case r.where != "" && r.limit > 0:
 		what = fmt.Sprintf("up to %d of %s, those that match %s,", r.limit, what, r.where)
 	case r.where != "":
@@ -177,27 +246,33 @@ func (r *replaying) question(total int) string {
 	case r.limit > 0 && r.limit < total:
 		what = fmt.Sprintf("%d of %s", r.limit, what)
 	}
-	return fmt.Sprintf("replay %s to %s?", what, r.queue)
+	switch {
+	case r.remove:
+		return fmt.Sprintf("remove %s from %s for good?", what, nameOf(r.from))
+	case r.from.Queue == "":
+		return fmt.Sprintf("return %s from %s to their own queues?", what, r.from.Name)
+	default:
+		return fmt.Sprintf("replay %s to %s?", what, r.from.Queue)
+	}
 }
 
-func (r *replaying) done(l *deadletter.Letter, err error) {
+func (r *replaying) done(l *deadletter.Letter, result string, err error) {
 	if err == nil {
-		r.ids = append(r.ids, l.ID)
-		r.line(l.ID, "replayed", nil)
+		r.line(l, result, nil)
 		return
 	}
 	if r.failed == nil {
-		r.failed = err
+		r.failed = fmt.Errorf("%s: %w", l.Queue, err)
 	}
-	r.line(l.ID, "failed", err)
+	r.line(l, "failed", err)
 }
 
 // line prints a letter's outcome under -o jsonl.
-func (r *replaying) line(id, result string, err error) {
+func (r *replaying) line(l *deadletter.Letter, result string, err error) {
 	if r.app.Format() != FormatJSONL || r.written != nil {
 		return
 	}
-	line := replayedLetter{Queue: r.queue, ID: id, Result: result}
+	line := replayedLetter{Queue: l.Queue, ID: l.ID, Fingerprint: l.Fingerprint(), Result: result}
 	if err != nil {
 		line.Error = err.Error()
 	}
@@ -207,43 +282,54 @@ func (r *replaying) line(id, result string, err error) {
 func (r *replaying) print(result deadletter.Result) error {
 	switch r.app.Format() {
 	case FormatJSON:
-		return r.app.PrintJSON(replayed{
-			result.Queue, r.dryRun, result.Seen, result.Matched, result.Replayed, result.Failed, result.Unsure, r.ids,
-		})
+		printed := replayed{Queue: nameOf(r.from), DryRun: r.dryRun, Seen: result.Seen, Matched: result.Matched, Failed: result.Failed, Unsure: result.Unsure}
+		if r.remove {
+			printed.Removed = &result.Replayed
+		} else {
+			printed.Replayed = &result.Replayed
+		}
+		return r.app.PrintJSON(printed)
 	case FormatJSONL:
 		return r.written
 	default:
-		text := fmt.Sprintf("replayed %d of %s to %s", result.Replayed, deadLetters(max(r.total, result.Seen)), result.Queue)
+		verb, to, _ := strings.Cut(r.outcome(), " ")
+		text := fmt.Sprintf("%s %d of %s %s", verb, result.Replayed, deadLetters(max(r.total, result.Seen)), to)
 		if result.Failed > 0 {
 			text += fmt.Sprintf("; %d failed and are still dead letters", result.Failed)
 		}
-		if result.Unsure > 0 {
+		if result.Unsure > 0 && r.remove {
+			text += fmt.Sprintf("; %d may still be there", result.Unsure)
+		} else if result.Unsure > 0 {
 			text += fmt.Sprintf("; %d may be in both queues", result.Unsure)
 		}
 		return r.app.Printf("%s\n", text)
 	}
 }
 
-// explain is the error of a replay that did not replay everything.
+// explain is the error of a replay, or a removal, that did not do everything.
 func (r *replaying) explain(ctx context.Context, result deadletter.Result, err error) error {
 	a := r.app
-	again := fmt.Sprintf("%s dlq replay %s", a.Name, r.queue)
-	cause := err
-	if cause == nil {
-		cause = r.failed
+	again := fmt.Sprintf("%s %s %s goes on with the rest", a.Name, r.command(), nameOf(r.from))
+	cause := cmp.Or(err, r.failed)
+	verb := "replayed"
+	if r.remove {
+		verb = "removed"
 	}
 	switch {
 	case ctx.Err() != nil:
-		return Fail(ExitInterrupted, again+" replays the rest", "%d were replayed; nothing is lost: %w", result.Replayed, context.Cause(ctx))
+		return Fail(ExitInterrupted, again, "%d were %s; nothing else is lost: %w", result.Replayed, verb, context.Cause(ctx))
 	case errors.Is(cause, rabbit.ErrUnroutable):
-		cause = Fail(ExitNotFound, "start the service once; it declares its queue", "the queue %s is gone: %w", r.queue, cause)
+		cause = Fail(ExitNotFound, "start the service once; it declares its queue", "a queue is gone, and its messages stay where they are: %w", cause)
+	case errors.Is(cause, rabbit.ErrRefused) && result.Failed > 0: // to publish
+		cause = Fail(ExitUnreachable, fmt.Sprintf("grant the user the right to write to amq.default or %s, or log in as another user",
+			a.names().RetryReturnExchange(r.from.Service)), "%w", cause)
 	case errors.Is(cause, rabbit.ErrNotConnected):
-		cause = Fail(ExitUnreachable, again+" replays the rest", "the connection was lost, but no message was: %w", cause)
+		cause = Fail(ExitUnreachable, again, "the connection was lost, but no message was: %w", cause)
 	default:
-		cause = a.explainLetters(r.queue, cause)
+		cause = a.explainLetters(r.from, cause)
 	}
 	if result.Replayed == 0 {
 		return cause
 	}
-	return Fail(ExitPartial, nextOf(cause), "%d were replayed, %d were not: %w", result.Replayed, result.Matched-result.Replayed, cause)
+	return Fail(ExitPartial, nextOf(cause), "%d were %s, %d were not: %w", result.Replayed, verb, result.Matched-result.Replayed, cause)
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -21,13 +19,14 @@ type dlqShowOptions struct {
 func (a *App) dlqShowCommand() *cobra.Command {
 	var o dlqShowOptions
 	cmd := &cobra.Command{
-		Use:     "show QUEUE [N|ID]",
-		Short:   "Show the dead letters of a queue, or one in full",
-		Long:    "Show the dead letters of a queue, oldest failure first; or one in full, with its error, headers and payload. N is its\nnumber in the list, ID its message id.\n\n" + whereHelp,
-		Example: fmt.Sprintf("  %[1]s dlq show %[2]s\n  %[1]s dlq show %[2]s 1\n  %[1]s dlq show %[2]s -o jsonl --where 'code == \"not_found\"' | jq .payload", a.Name, a.someQueue()),
+		Use:   "show QUEUE [ID]",
+		Short: "Show the dead letters of a queue, or one in full",
+		Long: "Show the dead letters of a queue, oldest failure first; or one in full, with its error, headers and payload. ID is what\n" +
+			"the list shows: a message id, or a fingerprint of a message without one. The fingerprint of every letter is in -o json.\n\n" + whereHelp,
+		Example: fmt.Sprintf("  %[1]s dlq show %[2]s\n  %[1]s dlq show %[2]s 0197f3a2-5c1e-7d2b-9c57-3f0a4e6d8b11\n  %[1]s dlq show %[2]s -o jsonl --where 'code == \"not_found\"' | jq .payload", a.Name, a.someQueue()),
 		Args:    Arguments(1, 2), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.queue = a.failingQueue(args[0])
+			o.queue = args[0]
 			if len(args) > 1 {
 				o.which = args[1]
 			}
@@ -52,20 +51,21 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	if err != nil {
 		return err
 	}
-	conn, letters, err := a.letters(ctx)
+	conn, letters, err := a.letters(ctx, "dlq show")
 	if err != nil {
 		return err
 	}
 	defer a.close(ctx, conn.Close)
+	from := a.source(letters, o.queue)
 	if o.which != "" {
-		return a.showOne(ctx, letters, o, d)
+		return a.showOne(ctx, letters, from, o.which, d)
 	}
 	most := max(readAtOnce, o.limit)
 	if pick != nil {
 		most = everyLetter
 	}
 	found := &reading{limit: o.limit, pick: pick.picks}
-	if err := a.readLetters(ctx, letters, o.queue, most, found); err != nil {
+	if err := a.readLetters(ctx, letters, from, most, found); err != nil {
 		return err
 	}
 	pick.warn(a)
@@ -92,27 +92,13 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	return nil
 }
 
-// showOne shows the letter with an id, else the one with that number.
-func (a *App) showOne(ctx context.Context, letters *deadletter.Store, o dlqShowOptions, d *discretion) error {
-	n, err := strconv.Atoi(o.which)
-	isNumber := err == nil
-	found, most := &reading{limit: 1, pick: func(l *deadletter.Letter) bool { return l.ID == o.which }}, everyLetter
-	if isNumber && n <= readAtOnce {
-		found, most = &reading{limit: readAtOnce}, readAtOnce // the ones that the list numbers
-	} else if isNumber {
-		found = &reading{limit: n}
-	}
-	if err := a.readLetters(ctx, letters, o.queue, most, found); err != nil {
+// showOne shows the letter with an id or a fingerprint.
+func (a *App) showOne(ctx context.Context, letters *deadletter.Store, from deadletter.Source, which string, d *discretion) error {
+	found, err := a.find(ctx, letters, from, []string{which})
+	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(found.letters, func(l numbered) bool { return l.ID == o.which })
-	if i < 0 && isNumber && n >= 1 && n <= len(found.letters) {
-		i = n - 1
-	}
-	if i < 0 {
-		return Fail(ExitNotFound, fmt.Sprintf("%s dlq show %s", a.Name, o.queue), "%s has no dead letter %q; it has %d", o.queue, o.which, found.seen)
-	}
-	one, err := d.views(found.letters[i : i+1])
+	one, err := d.views(found)
 	if err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func (o *contractOutlet) flush(ctx context.Context) {
 
 func (o *contractOutlet) explain(err error) error {
 	if errors.Is(err, leveret.ErrUnroutable) {
-		return Fail(ExitNotFound, o.app.Name+" queues", "no queue takes %s: %w", o.name, err)
+		return Fail(ExitNotFound, o.app.missing(o.app.Name+" queues"), "no queue takes %s: %w", o.name, err)
 	}
 	return o.app.explain(err)
 }

@@ -21,9 +21,9 @@ const (
 	listTime = 10 * time.Second
 	// sparing is how long the management API is left alone after a list, in multiples of the time that this took.
 	sparing = 4
-	// maxNamed is how long the names of the queues may be together, in bytes, for the management API to be asked for these
+	// maxAsked is how long the names of the queues may be together, in bytes, for the management API to be asked for these
 	// alone: they are in an address.
-	maxNamed = 4000
+	maxAsked = 4000
 )
 
 // look is one run of `queues`.
@@ -122,7 +122,7 @@ func (l *look) named() []string {
 	for _, q := range l.queues {
 		names, size = append(names, q.name), size+len(q.name)
 	}
-	if l.all || size > maxNamed {
+	if l.all || size > maxAsked {
 		return nil
 	}
 	return names

@@ -71,7 +71,7 @@ func (l *look) rows(queues []shownQueue, states []state, reports map[string][]op
 				ready[q.name] = *row.Ready
 			}
 		default:
-			return nil, Fail(ExitUnreachable, hint(l.listing.err), "%w; and %w", err, l.listing.err)
+			return nil, Fail(ExitUnreachable, l.app.grant(err)+"; or "+hint(l.listing.err), "%w; and %w", err, l.listing.err)
 		}
 		row.age(reports[q.name], now)
 		row.estimate(l.last, now.Sub(l.lastTime))

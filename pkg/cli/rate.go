@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -32,4 +33,12 @@ func (p *pace) wait(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return p.limiter.Wait(ctx)
+}
+
+// within returns how many messages may be sent within a time, at least one.
+func (p *pace) within(d time.Duration) int {
+	if p == nil {
+		return math.MaxInt
+	}
+	return max(int(float64(p.limiter.Limit())*d.Seconds()), 1)
 }

@@ -21,6 +21,8 @@ var scrubs = []struct {
 	{regexp.MustCompile(`(oven|waiter)@[^ "]+/[0-9]+`), "$1@<host>"},
 	{regexp.MustCompile(`test-[a-z0-9]{26}`), "<vhost>"},
 	{regexp.MustCompile(`\b127\.0\.0\.1:[0-9]{5}\b`), "<broker>"},
+	{regexp.MustCompile(`"fingerprint": ?"[0-9a-f]{12}"`), `"fingerprint": "<fingerprint>"`},
+	{regexp.MustCompile(`(?m)^(fingerprint +)[0-9a-f]{12}$`), "$1<fingerprint>"},
 	{regexp.MustCompile(`"(failed_at|first_failed_at|sent_at|oldest|newest|at)": ?"[^"]+"`), `"$1": "<time>"`},
 	{regexp.MustCompile(`"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z"`), `"<time>"`},
 	{regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z`), "<time>"},

@@ -207,7 +207,8 @@ func (s *survey) letters(ctx context.Context, q *health.Queue) {
 		s.note(&s.unread, q.Name, errLooksCount)
 		return
 	}
-	groups, _, err := deadletter.New(s.conn).Groups(ctx, q.Of, s.limit, nil)
+	store := deadletter.New(s.conn)
+	groups, _, err := store.Groups(ctx, store.DeadLetters(q.Of), s.limit, nil)
 	if err != nil {
 		s.note(&s.unread, q.Name, err)
 		return

@@ -90,16 +90,16 @@ func TestWatchEstimatesFromTwoSamples(t *testing.T) {
 	looks := []watched{{At: time.Now()}}
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper()
-		browser, err := conn.Browse(ctx, "oven.bake")
+		channel, err := conn.Channel(ctx)
 		require.NoError(tb, err)
 		taken := 0
 		looks = append(looks, watch(t, c, func(w watched) bool { // each look finds fewer
-			if d, ok, err := browser.Get(ctx); taken < 50 && err == nil && ok && browser.Ack(d) == nil {
+			if d, ok, err := channel.Get("oven.bake", false); taken < 50 && err == nil && ok && d.Ack(false) == nil {
 				taken++
 			}
 			return w.ClearsIn != nil
 		})...)
-		require.NoError(tb, browser.Close(ctx))
+		require.NoError(tb, channel.Close())
 	})
 	last, before, earlier := looks[len(looks)-1], looks[len(looks)-2], looks[len(looks)-3]
 	require.Positive(t, *last.ClearsIn)

@@ -54,7 +54,7 @@ func alarmStopsOnlyTheReplay(t *testing.T, node *devbroker.Broker) {
 	}
 	replayed := make(chan outcome, 1)
 	go func() {
-		r, err := store.Replay(ctx, queue, deadletter.Replay{})
+		r, err := store.Replay(ctx, store.DeadLetters(queue), deadletter.Replay{})
 		replayed <- outcome{r, err}
 	}()
 	require.Eventually(t, func() bool { return conn.Publishing().State().Phase == rabbit.Blocked }, patience, time.Millisecond)
@@ -62,17 +62,17 @@ func alarmStopsOnlyTheReplay(t *testing.T, node *devbroker.Broker) {
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	found := 0
-	_, err = store.Peek(soon, other, 100, func(*deadletter.Letter) bool { found++; return true })
+	_, err = store.Peek(soon, store.DeadLetters(other), 100, func(*deadletter.Letter) bool { found++; return true })
 	require.NoError(t, err)
 	require.Equal(t, 5, found)
-	browser, err := conn.Rabbit().Browse(soon, other)
+	channel, err := conn.Rabbit().Channel(soon)
 	require.NoError(t, err)
-	d, ok, err := browser.Get(soon)
+	d, ok, err := channel.Get(other, false)
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.NoError(t, browser.Ack(d))
-	require.NoError(t, browser.Close(soon))
+	require.NoError(t, d.Ack(false))
 	b.waitFor(other, 0) // the broker has read the ack
+	require.NoError(t, channel.Close())
 	require.Empty(t, replayed, "the replay waits for the alarm to end")
 
 	_, err = node.Ctl(ctx, "set_vm_memory_high_watermark", "0.6")

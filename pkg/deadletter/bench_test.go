@@ -48,8 +48,7 @@ func on(t *testing.T, url string) *bench {
 	return b
 }
 
-// dial connects for as long as the test lasts.
-// dial connects, with the namespace and the layout of the names, if there are any.
+// dial connects for as long as the test lasts, with the namespace and the layout of the names, if there are any.
 func (b *bench) dial(url string, names ...topology.Names) *leveret.Conn {
 	b.t.Helper()
 	config := leveret.ConnConfig{URLs: []string{url}}
@@ -120,20 +119,20 @@ func (b *bench) waitFor(queue string, ready int) {
 // take empties a queue.
 func (b *bench) take(queue string) []rabbit.Delivery {
 	b.t.Helper()
-	browser, err := b.conn.Rabbit().Browse(b.ctx, queue)
+	channel, err := b.conn.Rabbit().Channel(b.ctx)
 	require.NoError(b.t, err)
 	var all []rabbit.Delivery
 	for {
-		d, ok, err := browser.Get(b.ctx)
+		d, ok, err := channel.Get(queue, false)
 		require.NoError(b.t, err)
 		if !ok {
 			break
 		}
-		require.NoError(b.t, browser.Ack(d))
+		require.NoError(b.t, d.Ack(false))
 		delete(d.Headers, "x-delivery-count") // RabbitMQ's own
 		all = append(all, d)
 	}
-	require.NoError(b.t, browser.Close(b.ctx))
+	require.NoError(b.t, channel.Close())
 	return all
 }
 
@@ -149,7 +148,7 @@ func idsOf(all []rabbit.Delivery) []string {
 func (b *bench) peek(limit int) []string {
 	b.t.Helper()
 	var found []string
-	_, err := b.store.Peek(b.ctx, queue, limit, func(l *deadletter.Letter) bool {
+	_, err := b.store.Peek(b.ctx, b.store.DeadLetters(queue), limit, func(l *deadletter.Letter) bool {
 		found = append(found, l.ID)
 		return true
 	})

@@ -12,7 +12,7 @@ import (
 func ExampleStore_Replay() {
 	replay := func(ctx context.Context, conn *leveret.Conn) error {
 		store := deadletter.New(conn)
-		result, err := store.Replay(ctx, "inventory.reserve", deadletter.Replay{
+		result, err := store.Replay(ctx, store.DeadLetters("inventory.reserve"), deadletter.Replay{
 			Select: func(l *deadletter.Letter) bool { return l.Code == leveret.Unavailable.String() },
 		})
 		fmt.Printf("replayed %d of %d dead letters\n", result.Replayed, result.Seen)

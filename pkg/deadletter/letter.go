@@ -36,24 +36,6 @@ type Letter struct {
 	rabbit.Delivery
 }
 
-// letter makes a Letter of a message in the dead-letter queue of a work queue.
-func letter(queue string, d rabbit.Delivery) *Letter {
-	h, f := d.Headers, wire.FailureOf(d.Headers)
-	l := &Letter{
-		ID: d.MessageId, Queue: queue, Contract: d.Type, Attempts: f.Attempts, Replayed: wire.Count(h, wire.Replayed),
-		FirstFailedAt: f.FirstAt, SentAt: wire.Time(h, wire.SentAt), Delivery: d,
-	}
-	if l.SentAt.IsZero() {
-		l.SentAt = d.Timestamp
-	}
-	if reason, at, ok := brokersReason(queue, h); ok || f.Code == "" {
-		l.Reason, l.FailedAt = reason, at
-		return l
-	}
-	l.Code, l.Reason, l.Error, l.FailedAt, l.Service, l.Host = f.Code, f.Reason, f.Message, f.At, f.Service, f.Host
-	return l
-}
-
 // brokersReason returns why RabbitMQ dead-lettered a message itself. It is sure if x-death names the queue: a worker
 // removes such entries, so RabbitMQ came last, whatever an earlier failure left in the headers.
 func brokersReason(queue string, h rabbit.Table) (reason string, at time.Time, sure bool) {
@@ -65,13 +47,4 @@ func brokersReason(queue string, h rabbit.Table) (reason string, at time.Time, s
 		}
 	}
 	return cmp.Or(wire.Text(h, "x-last-death-reason"), wire.Text(h, "x-first-death-reason")), time.Time{}, false
-}
-
-// revived returns the message as it goes back to its queue: the same body, ids and properties, without the failure
-// headers, so that its attempts count from one. When it first failed stays, and so does how often it was replayed.
-func (l *Letter) revived() rabbit.Publishing {
-	p := wire.Copy(&l.Delivery)
-	wire.ClearFailure(p.Headers)
-	p.Headers[wire.Replayed] = int64(l.Replayed) + 1
-	return p
 }

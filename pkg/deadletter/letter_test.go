@@ -47,7 +47,7 @@ func TestWhoHadTheLastWord(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := letter("q", rabbit.Delivery{Headers: c.headers})
+			got := Source{Queue: "q"}.letter(rabbit.Delivery{Headers: c.headers})
 			c.want.Queue, c.want.Delivery = "q", got.Delivery
 			require.Equal(t, &c.want, got)
 		})
@@ -67,10 +67,10 @@ func hostile() rabbit.Table {
 
 func TestHostileHeaders(t *testing.T) {
 	t.Parallel()
-	l := letter("q", rabbit.Delivery{Headers: hostile()})
+	l := Source{Queue: "q"}.letter(rabbit.Delivery{Headers: hostile()})
 	require.Equal(t, []int{1_000_000, 0}, []int{l.Attempts, l.Replayed})
 	require.Empty(t, l.Code+l.Error+l.Reason)
-	p := l.revived()
+	p := Source{Queue: "q"}.returned(l)
 	require.Equal(t, int64(1), p.Headers["leveret-replayed"])
 	require.Contains(t, p.Headers, "\x1b[31m")
 	for _, gone := range []string{"x-death", "x-first-death-reason", "x-last-death-queue", "CC", "BCC", "leveret-error-code", "leveret-attempts", "leveret-failed-at"} {
@@ -81,8 +81,8 @@ func TestHostileHeaders(t *testing.T) {
 
 func TestReviveDropsHeadersThatFillTheFrame(t *testing.T) {
 	t.Parallel()
-	l := letter("q", rabbit.Delivery{Headers: rabbit.Table{"large": strings.Repeat("x", 100<<10)}, MessageId: "id", UserId: "guest", Expiration: "5", ReplyTo: "r"})
-	p := l.revived()
+	l := Source{Queue: "q"}.letter(rabbit.Delivery{Headers: rabbit.Table{"large": strings.Repeat("x", 100<<10)}, MessageId: "id", UserId: "guest", Expiration: "5", ReplyTo: "r"})
+	p := Source{Queue: "q"}.returned(l)
 	require.Equal(t, rabbit.Table{"leveret-replayed": int64(1), "leveret-headers-dropped": "larger than 64 KiB"}, p.Headers)
 	require.Equal(t, []string{"id", "", "", "r"}, []string{p.MessageId, p.UserId, p.Expiration, p.ReplyTo})
 }
@@ -93,8 +93,8 @@ func FuzzLetter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, queue, name, value string, n int64, raw []byte) {
 		for _, v := range []any{value, n, raw, nil, []any{rabbit.Table{"queue": queue, name: value, "time": n}}, rabbit.Table{name: raw}} {
 			h := rabbit.Table{name: v, "leveret-replayed": n, "leveret-attempts": value, "x-death": v}
-			l := letter(queue, rabbit.Delivery{Headers: h, Body: raw})
-			p := l.revived()
+			l := Source{Queue: queue}.letter(rabbit.Delivery{Headers: h, Body: raw})
+			p := Source{Queue: "q"}.returned(l)
 			require.NotContains(t, p.Headers, "x-death")
 			require.Positive(t, p.Headers["leveret-replayed"])
 			require.GreaterOrEqual(t, l.Attempts, 0)

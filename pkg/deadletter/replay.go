@@ -13,156 +13,246 @@ import (
 
 const (
 	// window bounds the replayed messages that await their confirm: those may arrive twice if this process is killed.
-	window = 32
+	window = 256
 	// grace is how long an interrupted replay waits for outstanding confirms.
 	grace = 5 * time.Second
 )
 
-// A Replay says which dead letters to replay. The zero value replays all that are in the queue when it begins.
+// A Replay says which letters of a source to return, or to remove. The zero value selects all that are there when it
+// begins.
 type Replay struct {
-	// Service is the service that consumes the queue. It matters only in the isolated layout, to a user who may not write
-	// to the default exchange. Default: the service with which the queue's name begins.
-	Service string
-	// Select returns whether to replay a letter; nil selects all.
+	// Select returns whether to take a letter; nil selects all. It may be called again with a letter that it did not
+	// select.
 	Select func(*Letter) bool
-	// Limit is the most letters to replay; 0 is no limit.
+	// Limit is the most letters to take; 0 is no limit.
 	Limit int
-	// DryRun calls Done for the letters that would be replayed, and changes nothing.
+	// DryRun calls Done for the letters that would be taken, and changes nothing.
 	DryRun bool
-	// Wait is called before each publish, to pace the replay; its error ends it. Each message is confirmed before the next
-	// Wait. The broker ends a replay that holds letters which it did not select for longer than the consumer timeout
-	// (30 min). Optional.
+	// Wait is called before each letter is taken, to pace the replay; its error ends it. It is called again where it was
+	// interrupted. Each message is confirmed before the next Wait. Optional.
 	Wait func(context.Context) error
-	// Done is called with each selected letter once its outcome is known: nil if it was replayed. Optional.
+	// Done is called with each selected letter once its outcome is known: nil if it was taken. Optional.
 	Done func(*Letter, error)
 }
 
-// A Result counts what a replay did. Except for a dry run, Matched is the sum of Replayed, Failed and Unsure.
+// A Result counts what a replay or a removal did. Except for a dry run, Matched is the sum of Replayed, Failed and
+// Unsure.
 type Result struct {
-	// Queue is the work queue that the letters went to.
-	Queue string
-	// Seen is how many dead letters were read, Matched how many of them were selected.
+	// Seen is how many letters were read, Matched how many of them were selected.
 	Seen, Matched int
-	// Replayed is how many are back in their queue and no longer dead letters.
+	// Replayed is how many are back in their queue, or were removed, and are no longer in the source.
 	Replayed int
-	// Failed is how many the queue did not take; they are still dead letters.
+	// Failed is how many their queue did not take; they are still in the source.
 	Failed int
-	// Unsure is how many may be back in their queue and still dead letters, because the connection was lost, or the replay
-	// interrupted, before the broker had answered.
+	// Unsure is how many may be back in their queue, or were to be removed, and may still be in the source, because the
+	// connection was lost, or the replay interrupted, before the broker had answered.
 	Unsure int
 }
 
-// Replay puts dead letters of a work queue back into it. A letter that fails again meanwhile is not replayed again.
+// Replay returns letters of a source to their work queues. A letter that fails again meanwhile is not replayed again.
 //
 // Letters go through the default exchange under the queue's name, which reaches this queue only and reports if it is
-// gone. A user who may not write there goes through the exchange of the retry tiers; a message whose queue is gone then
-// ends in retry.lost.
+// gone. A user who may not write there goes through the exchange of the retry tiers; a message whose queue is deleted
+// meanwhile then ends in retry.lost.
 //
-// While the broker blocks publishers, because it is short of memory or disk, Replay waits. When ctx ends it publishes
-// nothing more, waits up to 5 s for outstanding confirms, and returns the cause of ctx. When the consuming connection
-// is lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does, and with
-// the error of the first letter that the queue did not take. The Result is valid in every case.
-func (s *Store) Replay(ctx context.Context, queue string, r Replay) (Result, error) {
+// It may take longer than the broker's consumer timeout: from time to time it puts back what it has not selected, and
+// goes on. While the broker blocks publishers, because it is short of memory or disk, it waits. When ctx ends it
+// publishes nothing more, waits up to 5 s for outstanding confirms, and returns the cause of ctx. When the consuming
+// connection is lost it returns rabbit.ErrNotConnected: start again for the rest. It also fails as [Store.Count] does,
+// with [ErrHeldTooLong], and with the error of the first letter that the queue of all did not take. The Result is valid
+// in every case.
+func (s *Store) Replay(ctx context.Context, from Source, r Replay) (Result, error) {
+	p := s.replaying(from, r)
+	p.publisher = rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
+	err := p.run(ctx)
+	closing, cancel := contexts.Outlasting(ctx, grace, nil)
+	defer cancel()
+	_ = p.publisher.Close(closing) // each message has its outcome
+	return p.result, err
+}
+
+// Remove removes letters of a source for good, as Replay returns them.
+func (s *Store) Remove(ctx context.Context, from Source, r Replay) (Result, error) {
+	p := s.replaying(from, r)
+	err := p.run(ctx)
+	return p.result, err
+}
+
+func (s *Store) replaying(from Source, r Replay) *replaying {
 	if r.Done == nil {
 		r.Done = func(*Letter, error) {}
 	}
-	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
-	if err != nil {
-		return Result{Queue: queue}, err
-	}
-	taking, stopTaking := browser.Context(ctx)
-	defer stopTaking()
-	outliving, stopOutliving := contexts.Outlasting(ctx, grace, nil)
-	defer stopOutliving()
-	publishing, stopPublishing := browser.Context(outliving)
-	defer stopPublishing()
-
-	publisher := rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
-	p := &replaying{
-		Replay: r, store: s, browser: browser, publisher: publisher, pipeline: publisher.Pipeline(),
-		taking: taking, publishing: publishing, result: Result{Queue: queue},
-	}
-	err = p.run()
-	_ = p.pipeline.Flush(publishing) // settle gets each outcome
-	_ = publisher.Close(publishing)
-	ended := cmp.Or(context.Cause(taking), context.Cause(publishing)) // before the browser is closed; either may notice first
-	unsure := browser.Unsure()
-	closing := browser.Close(ctx) // puts back what was not replayed
-	if closing != nil {           // the broker may not have seen the latest acks
-		p.result.Replayed -= unsure
-		p.result.Unsure += unsure
-	}
-	if ended != nil {
-		ended = fmt.Errorf("the replay ended early: %w", ended)
-	}
-	return p.result, cmp.Or(ended, p.stopped, err, closing)
+	return &replaying{Replay: r, store: s, from: from, failed: map[string]bool{}, total: -1}
 }
 
-// replaying is one replay. Letters that it takes and does not ack go back when its browser is closed.
+// replaying is one replay, or one removal, which has no publisher.
 type replaying struct {
 	Replay
 	store     *Store
-	browser   *rabbit.Browser
+	from      Source
 	publisher *rabbit.Publisher
-	pipeline  *rabbit.Pipeline
-
-	// Both end when the browser loses its channel: nothing can be acked from then on, so a later publish would arrive
-	// twice. Taking ends with the caller's context, publishing outlives it by grace.
-	taking, publishing context.Context //nolint:containedctx // of one call
 
 	exchange string
-	tried    bool  // the exchange takes messages for this queue
-	stopped  error // why no more may be published
+	tried    bool            // the exchange takes messages
+	there    map[string]bool // queues that exist, where the exchange does not report those that do not
+	paced    bool            // the next letter has been waited for
+	late     bool            // it has not: the round ended before its turn
+	waits    int             // between rounds
+	failed   map[string]bool // the fingerprints of letters that failed, and are not tried again
+	total    int             // the letters that were there; -1 before the first round
+	stopped  error           // why no more may be taken
 	result   Result
+
+	// Of the current round. Taking ends with the caller's context; publishing outlives taking by grace; both end when the reader loses its channel: nothing can
+	// be acked from then on, so a later publish would arrive twice.
+	*reader
+	pipeline           *rabbit.Pipeline
+	since              int             // letters read since the last publish
+	taking, publishing context.Context //nolint:containedctx // of one call
 }
 
-func (p *replaying) run() error {
-	for p.result.Seen < p.browser.State().Ready && p.stopped == nil && (p.Limit <= 0 || p.result.Matched < p.Limit) {
-		d, ok, err := p.browser.Get(p.taking)
-		if err != nil || !ok {
-			return err
+func (p *replaying) run(ctx context.Context) error { return p.store.rounds(ctx, p.from, p) }
+
+func (p *replaying) progress() int { return p.result.Replayed + p.result.Unsure + p.waits }
+
+// between waits for the next letter's turn where that took too long to hold others meanwhile.
+func (p *replaying) between(ctx context.Context) error {
+	if !p.late {
+		return nil
+	}
+	if err := p.Wait(ctx); err != nil {
+		return err
+	}
+	p.late, p.paced = false, true
+	p.waits++
+	return nil
+}
+
+// round takes letters until that time.
+func (p *replaying) round(ctx context.Context, r *reader, until time.Time) (finished bool, err error) {
+	outliving, stop := contexts.Outlasting(ctx, grace, nil)
+	defer stop()
+	var stopTaking, stopPublishing func()
+	p.reader, p.stopped, p.since = r, nil, 0
+	p.taking, stopTaking = r.channel.Context(ctx)
+	defer stopTaking()
+	p.publishing, stopPublishing = r.channel.Context(outliving)
+	defer stopPublishing()
+	if p.publisher != nil {
+		p.pipeline = p.publisher.Pipeline()
+	}
+	if p.total < 0 {
+		p.total = r.ready
+	}
+	finished, err = p.letters(until)
+	_ = p.settleAll()
+	err = cmp.Or(err, p.stopped)
+	if lost := context.Cause(r.life); lost != nil && !errors.Is(err, rabbit.ErrRefused) && !errors.Is(err, rabbit.ErrNotFound) {
+		err = lost // the others follow from that
+	}
+	return finished, err
+}
+
+// closed counts what the end of a round makes certain.
+func (p *replaying) closed(r *reader, err error) {
+	if unsure := r.unsure(); err != nil && unsure > 0 { // the broker may not have seen the latest acks
+		p.result.Replayed -= unsure
+		p.result.Unsure += unsure
+	}
+}
+
+func (p *replaying) letters(until time.Time) (finished bool, err error) {
+	seen, left := p.result.Replayed, p.total-p.result.Replayed
+	for p.read < left && p.stopped == nil && (p.Limit <= 0 || p.result.Matched < p.Limit) {
+		if p.taking.Err() != nil {
+			return false, context.Cause(p.taking)
 		}
-		p.result.Seen++
-		l := letter(p.result.Queue, d)
-		if p.Select != nil && !p.Select(l) {
+		if time.Now().After(until) {
+			return false, nil
+		}
+		d, ok, err := p.next(p.taking, p.settleAll)
+		if err != nil || !ok {
+			return true, err
+		}
+		p.result.Seen = max(p.result.Seen, seen+p.read)
+		l := p.from.letter(d)
+		if p.since++; p.since > window {
+			_ = p.settleAll()
+		}
+		if p.Select != nil && !p.Select(l) || len(p.failed) > 0 && p.failed[l.Fingerprint()] {
+			p.hold(d)
 			continue
 		}
-		if p.Wait != nil && !p.DryRun {
-			if err := p.Wait(p.taking); err != nil {
-				return err
-			}
+		if err := p.pace(until); err != nil || p.late {
+			p.hold(d)
+			return false, err
 		}
 		p.result.Matched++
 		p.one(l)
 	}
-	return nil
+	return true, nil
+}
+
+// pace waits for the next letter's turn, or until the round has to end.
+func (p *replaying) pace(until time.Time) (err error) {
+	if p.Wait == nil || p.DryRun || p.paced {
+		p.paced = false
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(p.taking) // no deadline: a wait beyond one could fail at once
+	defer cancel(nil)
+	timer := time.AfterFunc(time.Until(until), func() { cancel(errPaused) })
+	defer timer.Stop()
+	if err = p.Wait(ctx); err != nil && errors.Is(context.Cause(ctx), errPaused) {
+		p.late = true
+		return nil
+	}
+	return err
 }
 
 func (p *replaying) one(l *Letter) {
-	if p.DryRun {
-		p.Done(l, nil)
+	if p.DryRun || p.publisher == nil {
+		p.settle(l, nil)
 		return
 	}
-	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: p.result.Queue, Mandatory: true, Publishing: l.revived()}
+	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: l.Queue, Mandatory: true, Publishing: p.from.returned(l)}
 	if !p.tried || p.Wait != nil { // a refusal closes the channel, which would leave the others on it in doubt
 		p.settle(l, p.alone(m))
 		return
 	}
-	if err := p.pipeline.Publish(p.publishing, m, func(err error) error { p.settle(l, err); return err }); err != nil {
+	p.since = 0
+	err := p.reachable(l.Queue)
+	if err == nil {
+		err = p.pipeline.Publish(p.publishing, m, func(err error) error { p.settle(l, err); return err })
+	}
+	if err != nil {
+		_ = p.settleAll() // those before it come first
 		p.settle(l, err)
 	}
+}
+
+// settleAll waits for what is in flight.
+func (p *replaying) settleAll() error {
+	p.since = 0
+	if p.pipeline != nil {
+		_ = p.pipeline.Flush(p.publishing)
+	}
+	return p.stopped
 }
 
 // alone publishes a message and waits for its confirm. The first call finds the exchange to which this user may
 // publish.
 func (p *replaying) alone(m *rabbit.Publication) error {
+	if err := p.reachable(m.RoutingKey); err != nil {
+		return err
+	}
 	err := p.publisher.Publish(p.publishing, m)
 	if errors.Is(err, rabbit.ErrRefused) && !p.tried && p.exchange == "" {
-		if _, gone := p.store.consume.Inspect(p.publishing, p.result.Queue); errors.Is(gone, rabbit.ErrNotFound) {
-			return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, gone)
-		}
-		p.exchange = p.store.names.RetryReturnExchange(cmp.Or(p.Service, p.store.names.Consumer(p.result.Queue)))
+		p.exchange, p.there = p.store.names.RetryReturnExchange(p.from.Service), map[string]bool{}
 		m.Exchange = p.exchange
+		if gone := p.reachable(m.RoutingKey); gone != nil {
+			return gone
+		}
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
 			return errors.Join(err, again)
 		}
@@ -172,22 +262,45 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 	return err
 }
 
+// reachable fails where the queue is gone, and the exchange would not report it.
+func (p *replaying) reachable(queue string) error {
+	if p.there == nil || p.there[queue] {
+		return nil
+	}
+	if _, err := p.store.consume.Inspect(p.publishing, queue); errors.Is(err, rabbit.ErrNotFound) {
+		return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, err)
+	}
+	p.there[queue] = true
+	return nil
+}
+
 // settle acks a letter whose copy was confirmed, and counts the outcome.
 func (p *replaying) settle(l *Letter, err error) {
 	switch {
+	case p.DryRun:
+		p.hold(l.Delivery)
 	case err == nil:
 		p.result.Replayed++ // the end takes back those whose acks may be lost
-		if err = p.browser.Ack(l.Delivery); err != nil {
+		if err = p.ack(l.Delivery); err != nil {
 			p.stopped = err
 		}
 	case errors.Is(err, rabbit.ErrUnconfirmed):
+		p.hold(l.Delivery)
 		p.result.Unsure++
 		p.stopped = err
-	case errors.Is(err, rabbit.ErrTooLarge), errors.Is(err, rabbit.ErrInvalid):
-		p.result.Failed++
 	default:
+		p.hold(l.Delivery)
 		p.result.Failed++
-		p.stopped = err // the next would fail the same way
+		if ofOne(err) || p.from.Queue == "" && errors.Is(err, rabbit.ErrUnroutable) {
+			p.failed[l.Fingerprint()] = true
+		} else {
+			p.stopped = err // the next would fail the same way
+		}
 	}
 	p.Done(l, err)
+}
+
+// ofOne reports whether an error concerns one message alone.
+func ofOne(err error) bool {
+	return errors.Is(err, rabbit.ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)
 }

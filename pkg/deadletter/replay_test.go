@@ -1,6 +1,7 @@
 package deadletter_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -28,12 +29,12 @@ func TestReplayGivesBackAll(t *testing.T) {
 	b := setup(t)
 	b.bury(queue, 100, nil)
 	var told []string
-	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{Done: func(l *deadletter.Letter, err error) {
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Done: func(l *deadletter.Letter, err error) {
 		require.NoError(t, err)
 		told = append(told, l.ID)
 	}})
 	require.NoError(t, err)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 100, Matched: 100, Replayed: 100}, result)
+	require.Equal(t, deadletter.Result{Seen: 100, Matched: 100, Replayed: 100}, result)
 	require.Equal(t, ids(100), told)
 	b.waitFor(names.DeadLetterQueue(queue), 0)
 	got := b.take(queue)
@@ -53,7 +54,7 @@ func TestReplayReachesOneSubscriberOnly(t *testing.T) {
 	b.declare(names.Work("payment", events, "order.placed", failed))
 	b.declare(names.Work("fraud", events, "order.placed", other))
 	b.bury(failed, 3, nil)
-	result, err := b.store.Replay(b.ctx, failed, deadletter.Replay{})
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(failed), deadletter.Replay{})
 	require.NoError(t, err)
 	require.Equal(t, 3, result.Replayed)
 	require.Equal(t, ids(3), idsOf(b.take(failed)))
@@ -67,20 +68,20 @@ func TestReplaySelects(t *testing.T) {
 	even := func(l *deadletter.Letter) bool { return (l.ID[len(l.ID)-1]-'0')%2 == 0 }
 
 	seen := 0
-	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{Select: even, DryRun: true, Done: func(*deadletter.Letter, error) { seen++ }})
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Select: even, DryRun: true, Done: func(*deadletter.Letter, error) { seen++ }})
 	require.NoError(t, err)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 20, Matched: 10}, result)
+	require.Equal(t, deadletter.Result{Seen: 20, Matched: 10}, result)
 	require.Equal(t, 10, seen)
 	b.waitFor(names.DeadLetterQueue(queue), 20)
 	b.waitFor(queue, 0)
 
 	waited := 0
-	result, err = b.store.Replay(b.ctx, queue, deadletter.Replay{Select: even, Limit: 4, Wait: func(context.Context) error {
+	result, err = b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Select: even, Limit: 4, Wait: func(context.Context) error {
 		waited++
 		return nil
 	}})
 	require.NoError(t, err)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 7, Matched: 4, Replayed: 4}, result)
+	require.Equal(t, deadletter.Result{Seen: 7, Matched: 4, Replayed: 4}, result)
 	require.Equal(t, 4, waited)
 	require.Equal(t, []string{id(0), id(2), id(4), id(6)}, idsOf(b.take(queue)))
 	b.waitFor(names.DeadLetterQueue(queue), 16)
@@ -98,9 +99,9 @@ func TestReplayTakesNoLetterTwice(t *testing.T) {
 			Publishing: rabbit.Publishing{MessageId: "again-" + l.ID},
 		}))
 	}
-	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{Done: fails})
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Done: fails})
 	require.NoError(t, err)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 40, Matched: 40, Replayed: 40}, result)
+	require.Equal(t, deadletter.Result{Seen: 40, Matched: 40, Replayed: 40}, result)
 	b.waitFor(names.DeadLetterQueue(queue), 40)
 }
 
@@ -113,9 +114,9 @@ func TestReplayToAQueueThatIsGone(t *testing.T) {
 	_, err = channel.QueueDelete(queue, false, false, false)
 	require.NoError(t, err)
 	require.NoError(t, channel.Close())
-	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{})
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{})
 	require.ErrorIs(t, err, rabbit.ErrUnroutable)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1, Matched: 1, Failed: 1}, result)
+	require.Equal(t, deadletter.Result{Seen: 1, Matched: 1, Failed: 1}, result)
 	b.waitFor(names.DeadLetterQueue(queue), 40)
 	require.Equal(t, ids(40), b.peek(40))
 }
@@ -126,16 +127,16 @@ func TestReplayWithoutTheDefaultExchange(t *testing.T) {
 	b := setup(t)
 	b.bury(queue, 5, nil)
 	store := deadletter.New(b.dial(b.user("^retry\\.return$")))
-	result, err := store.Replay(b.ctx, queue, deadletter.Replay{})
+	result, err := store.Replay(b.ctx, store.DeadLetters(queue), deadletter.Replay{})
 	require.NoError(t, err)
 	require.Equal(t, 5, result.Replayed)
 	require.Equal(t, ids(5), idsOf(b.take(queue)))
 
 	b.bury(queue, 5, nil)
 	store = deadletter.New(b.dial(b.user("^$")))
-	result, err = store.Replay(b.ctx, queue, deadletter.Replay{})
+	result, err = store.Replay(b.ctx, store.DeadLetters(queue), deadletter.Replay{})
 	require.ErrorIs(t, err, rabbit.ErrRefused)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1, Matched: 1, Failed: 1}, result)
+	require.Equal(t, deadletter.Result{Seen: 1, Matched: 1, Failed: 1}, result)
 	b.waitFor(names.DeadLetterQueue(queue), 5)
 }
 
@@ -152,7 +153,9 @@ func TestReplayWithoutTheDefaultExchangeInTheIsolatedLayout(t *testing.T) {
 	letters := deadletter.New(b.dial(b.user("^blue\\.retry\\.inventory\\.return$"), n))
 	for queue, service := range map[string]string{release: "", "LegacyQueue": "inventory"} {
 		b.buryAt(n.DeadLetterExchange("inventory"), queue, 5, nil)
-		result, err := letters.Replay(b.ctx, queue, deadletter.Replay{Service: service})
+		from := letters.DeadLetters(queue)
+		from.Service = cmp.Or(service, from.Service)
+		result, err := letters.Replay(b.ctx, from, deadletter.Replay{})
 		require.NoError(t, err)
 		require.Equal(t, 5, result.Replayed)
 		require.Equal(t, ids(5), idsOf(b.take(queue)))
@@ -160,9 +163,9 @@ func TestReplayWithoutTheDefaultExchangeInTheIsolatedLayout(t *testing.T) {
 
 	b.buryAt(n.DeadLetterExchange("inventory"), release, 5, nil)
 	letters = deadletter.New(b.dial(b.user("^blue\\.retry\\.payment\\.return$"), n))
-	result, err := letters.Replay(b.ctx, release, deadletter.Replay{})
+	result, err := letters.Replay(b.ctx, letters.DeadLetters(release), deadletter.Replay{})
 	require.ErrorIs(t, err, rabbit.ErrRefused)
-	require.Equal(t, deadletter.Result{Queue: release, Seen: 1, Matched: 1, Failed: 1}, result)
+	require.Equal(t, deadletter.Result{Seen: 1, Matched: 1, Failed: 1}, result)
 	b.waitFor(n.DeadLetterQueue(release), 5)
 }
 
@@ -199,7 +202,7 @@ func TestTwoReplaysAtOnce(t *testing.T) {
 	for i := range results {
 		both.Go(func() {
 			var err error
-			results[i], err = b.store.Replay(b.ctx, queue, deadletter.Replay{})
+			results[i], err = b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{})
 			require.NoError(t, err)
 		})
 	}
@@ -214,23 +217,23 @@ func TestTwoReplaysAtOnce(t *testing.T) {
 func TestInterruptedReplayLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.bury(queue, 300, nil)
+	b.bury(queue, 1500, nil)
 	ctrlC := errors.New("Ctrl-C")
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	n := 0
-	result, err := b.store.Replay(ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 50 {
+	result, err := b.store.Replay(ctx, b.store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
+		if n++; n == 500 {
 			cancel(ctrlC)
 		}
 	}})
 	require.ErrorIs(t, err, ctrlC)
 	require.Equal(t, result.Matched, result.Replayed)
-	require.GreaterOrEqual(t, result.Replayed, 50)
-	require.Less(t, result.Replayed, 300)
-	b.waitFor(names.DeadLetterQueue(queue), 300-result.Replayed)
+	require.GreaterOrEqual(t, result.Replayed, 500)
+	require.Less(t, result.Replayed, 1500)
+	b.waitFor(names.DeadLetterQueue(queue), 1500-result.Replayed)
 	back, left := idsOf(b.take(queue)), idsOf(b.take(names.DeadLetterQueue(queue)))
-	require.Equal(t, ids(300)[:result.Replayed], back)
-	require.Equal(t, ids(300)[result.Replayed:], left)
+	require.Equal(t, ids(1500)[:result.Replayed], back)
+	require.Equal(t, ids(1500)[result.Replayed:], left)
 }
 
 func TestReplayInterruptedWhileItWaits(t *testing.T) {
@@ -238,31 +241,31 @@ func TestReplayInterruptedWhileItWaits(t *testing.T) {
 	b := setup(t)
 	b.bury(queue, 5, nil)
 	ctx, cancel := context.WithCancel(b.ctx)
-	result, err := b.store.Replay(ctx, queue, deadletter.Replay{Wait: func(ctx context.Context) error {
+	result, err := b.store.Replay(ctx, b.store.DeadLetters(queue), deadletter.Replay{Wait: func(ctx context.Context) error {
 		cancel()
 		<-ctx.Done()
 		return ctx.Err()
 	}})
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, deadletter.Result{Queue: queue, Seen: 1}, result)
+	require.Equal(t, deadletter.Result{Seen: 1}, result)
 	b.waitFor(names.DeadLetterQueue(queue), 5)
 }
 
 func TestLostConnectionLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.bury(queue, 500, nil)
+	b.bury(queue, 1500, nil)
 	proxied, cut := throughProxy(t, b.url)
 	store := deadletter.New(b.dial(proxied))
 	n := 0
-	result, err := store.Replay(b.ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 100 {
+	result, err := store.Replay(b.ctx, store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
+		if n++; n == 1000 {
 			cut()
 		}
 	}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
 	require.NotErrorIs(t, err, context.Canceled)
-	b.checkNothingIsLost(result, 500)
+	b.checkNothingIsLost(result, 1500)
 }
 
 func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
@@ -270,16 +273,16 @@ func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
 	url, err := node.VHost(t.Context(), "death")
 	require.NoError(t, err)
 	b := on(t, url)
-	b.bury(queue, 300, nil)
+	b.bury(queue, 1500, nil)
 	n := 0
-	result, err := b.store.Replay(b.ctx, queue, deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 100 {
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
+		if n++; n == 1000 {
 			require.NoError(t, node.Kill())
 		}
 	}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
 	require.NoError(t, node.Start(b.ctx))
-	b.checkNothingIsLost(result, 300)
+	b.checkNothingIsLost(result, 1500)
 }
 
 // checkNothingIsLost finds every message in its queue or among the dead letters, and in both only where the result says

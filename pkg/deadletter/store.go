@@ -2,8 +2,8 @@ package deadletter
 
 import (
 	"context"
-	"errors"
 	"strings"
+	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -16,49 +16,95 @@ var ErrNoQueue = rabbit.ErrNotFound
 // A Store is the dead letters of a broker. It is safe for concurrent use; two calls that read one queue at once see
 // different parts of it.
 type Store struct {
+	// Reader says who reads, in the names of consumers, along with the host and the process: others find fewer letters
+	// meanwhile. Default "leveret".
+	Reader string
+
 	consume, publish *rabbit.Conn
 	names            topology.Names
+	budget           time.Duration // of the first round
 }
 
 // New makes a Store on a connection, which stays the caller's. It reads over the consuming connection and replays over
 // the publishing one: a broker that is short of memory or disk stops reading from connections that publish.
 func New(conn *leveret.Conn) *Store {
-	return &Store{consume: conn.Rabbit(), publish: conn.Publishing(), names: conn.Names()}
+	return &Store{consume: conn.Rabbit(), publish: conn.Publishing(), names: conn.Names(), budget: firstBudget}
 }
 
 // WorkQueue returns the work queue of a name that is a work queue's, or its dead-letter queue's.
 func WorkQueue(name string) string { return strings.TrimSuffix(name, topology.DeadLetterSuffix) }
 
-// Count returns how many dead letters a work queue has, without those that somebody is looking at. It fails with
-// [ErrNoQueue] if there is no dead-letter queue, and with rabbit.ErrRefused if the user may not ask (RabbitMQ 4.3
-// requires permission to configure the queue).
-func (s *Store) Count(ctx context.Context, queue string) (int, error) {
-	state, err := s.consume.Inspect(ctx, s.names.DeadLetterQueue(queue))
+// Count returns how many messages a source has, without those that somebody is looking at. It fails with [ErrNoQueue] if
+// there is no such queue, and with rabbit.ErrRefused if the user may not ask.
+func (s *Store) Count(ctx context.Context, from Source) (int, error) {
+	state, err := s.consume.Inspect(ctx, from.Name)
 	return state.Ready, err
 }
 
-// Peek passes up to limit dead letters of a work queue to visit, until that returns false, then puts all of them back.
-// It returns how many dead letters there are. A letter stays valid after visit has returned. Peek fails as Count does.
+// Readers returns how many consumers a source has: others that read it, and hold some of its messages meanwhile. It fails
+// as Count does.
+func (s *Store) Readers(ctx context.Context, from Source) (int, error) {
+	state, err := s.consume.Inspect(ctx, from.Name)
+	return state.Consumers, err
+}
+
+// Peek passes up to limit letters of a source to visit, until that returns false, then puts all of them back.
+// It returns how many there are. A letter stays valid after visit has returned. Peek fails as Count does.
 //
 // Letters come in the order of the queue, at first the order in which they failed. A quorum queue puts what it gets
 // back before messages that were never taken, but behind what it got back earlier: peeking at a part of what was peeked
 // at before moves that part to the end.
-func (s *Store) Peek(ctx context.Context, queue string, limit int, visit func(*Letter) bool) (total int, err error) {
-	browser, err := s.consume.Browse(ctx, s.names.DeadLetterQueue(queue))
-	if err != nil {
-		return 0, err
+//
+// It may take longer than the broker's consumer timeout: from time to time it puts back what it has read, and goes on.
+// It fails with [ErrHeldTooLong] where that does not help.
+func (s *Store) Peek(ctx context.Context, from Source, limit int, visit func(*Letter) bool) (total int, err error) {
+	p := &peeking{limit: limit, total: -1, visit: visit, from: from}
+	err = s.rounds(ctx, from, p)
+	return max(p.total, 0), err
+}
+
+// peeking is one look.
+type peeking struct {
+	from    Source
+	limit   int
+	total   int // how many letters there were; -1 before the first round
+	visit   func(*Letter) bool
+	visited []uint64 // a hash of each letter, for the next rounds
+}
+
+func (p *peeking) progress() int { return len(p.visited) }
+
+func (p *peeking) between(context.Context) error { return nil }
+
+func (p *peeking) closed(*reader, error) {}
+
+func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finished bool, err error) {
+	if p.total < 0 {
+		p.total = r.ready
 	}
-	defer func() {
-		if closing := browser.Close(ctx); err == nil && !errors.Is(closing, rabbit.ErrNotConnected) {
-			err = closing
+	before := make(map[uint64]int, len(p.visited))
+	for _, hash := range p.visited {
+		before[hash]++
+	}
+	for r.read < p.total && len(p.visited) < min(p.limit, p.total) {
+		if time.Now().After(until) {
+			return false, nil
 		}
-	}()
-	total = browser.State().Ready
-	for range min(limit, total) {
-		d, ok, err := browser.Get(ctx)
-		if err != nil || !ok || !visit(letter(queue, d)) {
-			return total, err
+		d, ok, err := r.next(ctx, func() error { return nil })
+		if err != nil || !ok {
+			return true, err
+		}
+		r.hold(d)
+		l := p.from.letter(d)
+		hash := l.hash()
+		if before[hash] > 0 {
+			before[hash]--
+			continue
+		}
+		p.visited = append(p.visited, hash)
+		if !p.visit(l) {
+			return true, nil
 		}
 	}
-	return total, nil
+	return true, nil
 }

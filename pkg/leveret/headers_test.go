@@ -111,14 +111,14 @@ func TestHeadersThatGrowOnTheirWay(t *testing.T) {
 	foreign.publish("", "b.do", amqp.Publishing{Headers: full(), MessageId: "dead", Expiration: "1", Body: []byte(`{}`)})
 	b.eventually(func() bool { return foreign.count("b.do.dlq") == 1 })
 	store := deadletter.New(conn)
-	_, err = store.Peek(b.ctx, "b.do", 1, func(l *deadletter.Letter) bool {
+	_, err = store.Peek(b.ctx, store.DeadLetters("b.do"), 1, func(l *deadletter.Letter) bool {
 		require.Equal(t, []string{"dead", "expired", ""}, []string{l.ID, l.Reason, l.Code})
 		return true
 	})
 	require.NoError(t, err)
-	result, err := store.Replay(b.ctx, "b.do", deadletter.Replay{})
+	result, err := store.Replay(b.ctx, store.DeadLetters("b.do"), deadletter.Replay{})
 	require.NoError(t, err)
-	require.Equal(t, deadletter.Result{Queue: "b.do", Seen: 1, Matched: 1, Replayed: 1}, result)
+	require.Equal(t, deadletter.Result{Seen: 1, Matched: 1, Replayed: 1}, result)
 	b.eventually(func() bool { return foreign.count("b.do") == 1 && foreign.count("b.do.dlq") == 0 })
 
 	// A reply.

@@ -42,19 +42,6 @@ func (c *Conn) inspect(ctx context.Context, queue string) (*Channel, QueueState,
 	return channel, state, nil
 }
 
-// Inspect is [Conn.Inspect] over a channel that may serve for many queues. The broker closes it with [ErrNotFound] and
-// [ErrRefused].
-func (ch *Channel) Inspect(ctx context.Context, queue string) (QueueState, error) {
-	if len(queue) > 255 {
-		return QueueState{}, fmt.Errorf("the queue %.20s…: %w: the name has %d bytes; AMQP allows 255", queue, ErrInvalid, len(queue))
-	}
-	state, err := callOn(ctx, ch, func() (QueueState, error) { return ch.stateOf(queue) })
-	if err != nil {
-		return QueueState{}, denied(err, queue)
-	}
-	return state, nil
-}
-
 func (ch *Channel) stateOf(queue string) (QueueState, error) {
 	q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 	return QueueState{Ready: q.Messages, Consumers: q.Consumers}, err
@@ -67,32 +54,60 @@ func denied(err error, queue string) error {
 		case amqp.NotFound:
 			return fmt.Errorf("the queue %s: %w", queue, ErrNotFound)
 		case amqp.AccessRefused, amqp.ResourceLocked: // the latter: exclusive to another connection
-			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, e.Reason)
+			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, lacking("read", e.Reason))
 		}
 	}
 	return fmt.Errorf("the queue %s: %w", queue, err)
 }
 
-// A Browser takes messages of one queue one at a time, as a person looks at them: with basic.get, over its own channel.
-// What it took and did not ack goes back to its place when it is closed, or when its connection is lost. It is not safe
-// for concurrent use.
+// Do makes a call of the driver that blocks until the broker has answered, while ctx lives. Its errors are those of
+// [Conn.Inspect], about the queue, and [ErrNotConnected] where the channel was lost.
+func (ch *Channel) Do(ctx context.Context, queue string, call func() error) error {
+	err := doOn(ctx, ch, call)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && errors.Is(err, amqp.ErrClosed):
+		<-ch.life.Done() // in a moment
+		err = context.Cause(ch.life)
+	case ctx.Err() == nil && !ch.session.alive():
+		err = because(ErrNotConnected, err)
+	}
+	return denied(err, queue)
+}
+
+// Inspect is [Conn.Inspect] on this channel, which an error closes.
+func (ch *Channel) Inspect(ctx context.Context, queue string) (QueueState, error) {
+	if len(queue) > 255 {
+		return QueueState{}, fmt.Errorf("the queue %.20s…: %w: the name has %d bytes; AMQP allows 255", queue, ErrInvalid, len(queue))
+	}
+	states := make(chan QueueState, 1)
+	if err := ch.Do(ctx, queue, func() error {
+		state, err := ch.stateOf(queue)
+		states <- state
+		return err
+	}); err != nil {
+		return QueueState{}, err
+	}
+	return <-states, nil
+}
+
+// Context returns a context that ends with ctx, and with the channel: from then on nothing can be acked. Its cause is
+// [ErrNotConnected] then, and [ErrTookBack] where that is why. The function that it returns must be called.
+func (ch *Channel) Context(ctx context.Context) (context.Context, func()) {
+	return either(ctx, ch.life)
+}
+
+// A Browser takes the first message of a queue, and gives it back when it is closed, unless it was acked. It is not
+// safe for concurrent use.
 type Browser struct {
 	channel *Channel
 	queue   string
 	first   QueueState
-
-	held  atomic.Int64  // taken and not acked
-	busy  chan struct{} // closed when the last Get has ended, though its caller may have gone
-	fresh int           // acks sent since the last Get
-	acked []uint64      // acks that wait for the next Get
+	taken   atomic.Bool
 }
 
-// ackAhead is how many acks are sent without a Get between them. Each is a separate command to a quorum queue. A
-// channel sends some 32 commands ahead; those that it keeps beyond them are lost when the channel is closed
-// (rabbit_fifo_client, 3.10 to 4.3). A Get is answered once the queue has taken in what was sent before.
-const ackAhead = 16
-
-// Browse begins to take messages of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
+// Browse begins to take a message of a queue. Its errors are those of [Conn.Inspect]. The caller closes it.
 func (c *Conn) Browse(ctx context.Context, queue string) (*Browser, error) {
 	channel, state, err := c.inspect(ctx, queue)
 	if err != nil {
@@ -104,54 +119,27 @@ func (c *Conn) Browse(ctx context.Context, queue string) (*Browser, error) {
 // State is how the queue was when the Browser began.
 func (b *Browser) State() QueueState { return b.first }
 
-// Get takes the next message; ok is false where there is none.
+// Get takes the next message; ok is false where there is none. It is called once.
 func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 	type got struct {
 		delivery Delivery
 		ok       bool
 	}
-	busy := make(chan struct{})
-	b.busy = busy
-	r, err := await(ctx, func() (got, error) {
-		defer close(busy)
+	results := make(chan got, 1)
+	err = b.channel.Do(ctx, b.queue, func() error {
 		d, ok, err := b.channel.Get(b.queue, false)
 		if ok {
-			b.held.Add(1)
+			b.taken.Store(true)
 		}
-		return got{d, ok}, err
-	}, func(got) {})
-	switch {
-	case err != nil && ctx.Err() == nil && !b.channel.session.alive():
-		return Delivery{}, false, fmt.Errorf("the queue %s: %w: %w", b.queue, ErrNotConnected, err)
-	case err != nil:
-		return Delivery{}, false, denied(err, b.queue)
+		results <- got{d, ok}
+		return err
+	})
+	if err != nil {
+		return Delivery{}, false, err
 	}
-	b.fresh = 0
-	return r.delivery, r.ok, b.ack()
+	r := <-results
+	return r.delivery, r.ok, nil
 }
-
-// Ack removes a message that Get returned from the queue. It is certain once Close has succeeded; before that, a lost
-// connection may bring the message back.
-func (b *Browser) Ack(d Delivery) error {
-	b.held.Add(-1)
-	b.acked = append(b.acked, d.DeliveryTag)
-	return b.ack()
-}
-
-// ack sends acks that wait, as many as may be sent now.
-func (b *Browser) ack() error {
-	for ; len(b.acked) > 0 && b.fresh < ackAhead; b.fresh++ {
-		if err := b.channel.Ack(b.acked[0], false); err != nil {
-			return fmt.Errorf("ack a message of the queue %s: %w", b.queue, err)
-		}
-		b.acked = b.acked[1:]
-	}
-	return nil
-}
-
-// Unsure returns how many acks the queue may not have taken in yet: they are lost if the connection is, or if Close
-// fails.
-func (b *Browser) Unsure() int { return b.fresh + len(b.acked) }
 
 // Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the
 // delivery was abandoned. Ack is carried out; whatever else it returns leaves the delivery to Close.
@@ -172,83 +160,33 @@ func (b *Browser) Handle(ctx context.Context, d Delivery, handle func(context.Co
 	if settlement != Ack {
 		return settlement, nil
 	}
-	return settlement, b.Ack(d)
+	if err := b.channel.Ack(d.DeliveryTag, false); err != nil {
+		return settlement, fmt.Errorf("ack a message of the queue %s: %w", b.queue, err)
+	}
+	b.taken.Store(false)
+	return settlement, nil
 }
 
-// Context returns a context that ends with ctx, and with the Browser's channel: from then on nothing can be acked. Its
-// cause is [ErrNotConnected] then. The function that it returns must be called.
-func (b *Browser) Context(ctx context.Context) (context.Context, func()) {
-	return either(ctx, b.channel.life)
-}
-
-// Close gives back what was taken and not acked, and returns when the broker has seen that, and all acks, too: within
-// some seconds, though ctx has ended. The next look at the queue finds what was given back.
+// Close gives back what was taken and not acked, within some seconds, though ctx has ended. It is [ErrNotConnected]
+// where the connection was lost before: the message is back by then.
 //
-// It is [ErrNotConnected] where the connection was lost before, and [ErrNotFound] where Get found the queue gone: what
-// was not acked is back by then, if there is a queue, and acks since the last Get may be lost. Giving back counts as a
-// return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel without it would count on
-// 4.3, too.
+// Giving back counts as a return before RabbitMQ 4.3, against the delivery limit of the queue; closing the channel
+// without it would count on 4.3, too.
 func (b *Browser) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	_, err := await(ctx, func() (struct{}, error) {
-		if b.busy != nil {
-			<-b.busy
-		}
+	err := b.channel.Do(ctx, b.queue, func() error { // behind a Get whose caller has gone
 		if b.channel.IsClosed() {
-			if e := b.channel.exception(); e != nil {
-				return struct{}{}, denied(e, b.queue)
-			}
-			return struct{}{}, ErrNotConnected
+			return amqp.ErrClosed
 		}
-		err := errors.Join(b.ackAll(), b.giveBack())
-		return struct{}{}, errors.Join(err, b.channel.Close())
-	}, func(struct{}) {})
+		if !b.taken.Load() {
+			return nil
+		}
+		return b.channel.Nack(0, true, true) // 0: all that are not settled
+	})
+	b.channel.close(ctx)
 	if err != nil {
 		return fmt.Errorf("give back messages of the queue %s: %w", b.queue, err)
-	}
-	return nil
-}
-
-// ackAll sends the acks that wait. What it has to take for that goes back with the rest.
-func (b *Browser) ackAll() error {
-	for len(b.acked) > 0 {
-		_, ok, err := b.channel.Get(b.queue, false)
-		if err != nil {
-			return err
-		}
-		if ok {
-			b.held.Add(1)
-		}
-		b.fresh = 0
-		if err := b.ack(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// giveBack returns the messages that were taken and not acked, and waits until they are ready again. A quorum queue
-// writes that to its log first; until then a look at the queue, by a script's next command for instance, would miss
-// them, and closing the channel could forget returns that it still keeps (see [ackAhead]). It waits for a second at
-// most: another consumer may take them meanwhile.
-func (b *Browser) giveBack() error {
-	held := b.held.Load()
-	if held == 0 {
-		return nil
-	}
-	others, err := b.channel.stateOf(b.queue)
-	if err != nil {
-		return err
-	}
-	if err := b.channel.Nack(0, true, true); err != nil { // 0: all that are not settled
-		return err
-	}
-	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(2 * time.Millisecond) {
-		all, err := b.channel.stateOf(b.queue)
-		if err != nil || int64(all.Ready) >= int64(others.Ready)+held {
-			return err
-		}
 	}
 	return nil
 }

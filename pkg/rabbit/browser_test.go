@@ -33,29 +33,43 @@ func TestBrowser(t *testing.T) {
 	browser, err := conn.Browse(ctx, "q")
 	require.NoError(t, err)
 	require.Equal(t, rabbit.QueueState{Ready: 3}, browser.State())
-	living, stop := browser.Context(ctx)
-	defer stop()
-	for _, want := range []string{"a", "b", "c"} {
-		d, ok, err := browser.Get(ctx)
-		require.NoError(t, err)
-		require.True(t, ok)
-		require.Equal(t, want, string(d.Body))
-		if want == "b" {
-			require.NoError(t, browser.Ack(d))
-		}
-	}
-	_, ok, err := browser.Get(ctx)
+	d, ok, err := browser.Get(ctx)
 	require.NoError(t, err)
-	require.False(t, ok)
-	require.Zero(t, browser.Unsure(), "a Get is answered behind the acks before it")
-	require.NoError(t, living.Err())
+	require.True(t, ok)
+	require.Equal(t, "a", string(d.Body))
+	settled, err := browser.Handle(ctx, d, func(context.Context, *rabbit.Incoming) rabbit.Settlement { return rabbit.Ack })
+	require.NoError(t, err)
+	require.Equal(t, rabbit.Ack, settled)
 	require.NoError(t, browser.Close(ctx))
+
+	browser, err = conn.Browse(ctx, "q")
+	require.NoError(t, err)
+	require.Equal(t, rabbit.QueueState{Ready: 2}, browser.State())
+	d, ok, err = browser.Get(ctx)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "b", string(d.Body))
+	require.NoError(t, browser.Close(ctx))
+	require.Eventually(t, func() bool { // what was given back is there
+		state, err := conn.Inspect(ctx, "q")
+		return err == nil && state.Ready == 2
+	}, time.Minute, time.Millisecond)
+	browser, err = conn.Browse(ctx, "q")
+	require.NoError(t, err)
+	d, _, err = browser.Get(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "b", string(d.Body), "in its place")
+	require.NoError(t, browser.Close(ctx))
+
+	channel, err := conn.Channel(ctx)
+	require.NoError(t, err)
+	living, stop := channel.Context(ctx)
+	defer stop()
+	require.NoError(t, living.Err())
+	require.NoError(t, channel.Do(ctx, "q", channel.Close))
 	<-living.Done()
 	require.ErrorIs(t, context.Cause(living), rabbit.ErrNotConnected)
-
-	state, err := conn.Inspect(ctx, "q")
-	require.NoError(t, err)
-	require.Equal(t, rabbit.QueueState{Ready: 2}, state, "what was given back is there at once")
+	require.ErrorIs(t, channel.Do(ctx, "q", func() error { return channel.Qos(1, 0, false) }), rabbit.ErrNotConnected)
 
 	_, err = conn.Inspect(ctx, "none")
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
@@ -65,34 +79,4 @@ func TestBrowser(t *testing.T) {
 	end()
 	_, err = conn.Inspect(ended, "q")
 	require.ErrorIs(t, err, context.Canceled)
-}
-
-// Many acks in a row, right before the end, all arrive.
-func TestBrowserLosesNoAcks(t *testing.T) {
-	t.Parallel()
-	for _, kept := range []int{0, 40} {
-		conn := connected(t)
-		declare(t, conn, queue("q", "quorum"), queue("beside", "quorum"))
-		fill(t, conn, "q", 200+kept)
-		browser, err := conn.Browse(within(t), "q")
-		require.NoError(t, err)
-		var taken []rabbit.Delivery
-		for range 200 {
-			d, ok, err := browser.Get(within(t))
-			require.NoError(t, err)
-			require.True(t, ok)
-			taken = append(taken, d)
-		}
-		for _, d := range taken {
-			require.NoError(t, browser.Ack(d))
-		}
-		require.Equal(t, 200, browser.Unsure())
-		require.NoError(t, browser.Close(within(t)))
-		for range 50 { // what was lost comes back once the queue has noticed the end of the channel
-			fill(t, conn, "beside", 1)
-			state, err := conn.Inspect(within(t), "q")
-			require.NoError(t, err)
-			require.Equal(t, kept, state.Ready)
-		}
-	}
 }

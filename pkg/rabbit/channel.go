@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,9 @@ func newChannel(s *session, ch *amqp.Channel) *Channel {
 		lost := fmt.Errorf("the channel was lost: %w", ErrNotConnected)
 		if reason := <-closed; reason != nil {
 			lost = because(lost, reason)
+			if reason.Code == amqp.PreconditionFailed && strings.Contains(reason.Reason, " timed out") { // the texts differ
+				lost = because(ErrTookBack, lost)
+			}
 		}
 		end(lost)
 	}()

@@ -232,18 +232,31 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		i.refused(ch, outcome{err: because(ErrNotFound, err)}, maxRefusal)
 		d.forget(i.needs)
 	default:
+		reason := lacking(i.right(e.Reason), e.Reason)
 		if !i.mismatched {
 			i.mismatched = true
 			d.mismatches.Add(1)
-			d.conn.config.Logger.Warn("cannot declare; using what exists", "what", i.what, "reason", e.Reason)
+			d.conn.config.Logger.Warn("cannot declare; using what exists", "what", i.what, "reason", reason)
 		}
 		most := maxRefusal
 		if i.binds() { // each attempt costs a channel, and a line in the broker's log
 			most = maxBreak
 		}
-		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, e.Reason), used: true}, most)
+		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, reason), used: true}, most)
 	}
 	return nil
+}
+
+// right is the right that a user lacks to declare an item, by the exchange or queue that the broker names.
+func (i *item) right(reason string) string {
+	switch own := strings.Contains(reason, strings.Replace(i.what, " ", " '", 1)+"'"); {
+	case own:
+		return "configure or read" // the latter where it dead-letters, or has an alternate
+	case i.binds() && strings.Contains(reason, "to exchange "):
+		return "read"
+	default: // to bind a queue, or to have it dead-letter to an exchange
+		return "write"
+	}
 }
 
 // refused notes that the broker refused an item. There is no other attempt for some time, which doubles with each

@@ -46,6 +46,9 @@ var ErrException = errors.New("the broker closed the channel or the connection")
 // exist wraps it, too.
 var ErrNotFound = errors.New("it does not exist")
 
+// ErrTookBack is the error of a channel that held messages for longer than the broker's consumer timeout.
+var ErrTookBack = errors.New("the broker took back messages that were held for longer than its consumer timeout")
+
 // ErrConfig is the error of a configuration that cannot be used.
 var ErrConfig = errors.New("the configuration is wrong")
 
@@ -81,7 +84,7 @@ func exception(reason *amqp.Error, p *Publication) error {
 		topic := strings.Contains(reason.Reason, "access to topic ")
 		if strings.Contains(reason.Reason, "exchange "+quoted(exchange)+" in") &&
 			(!topic || strings.Contains(reason.Reason, quoted(p.RoutingKey))) {
-			return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
+			return fmt.Errorf("%w: %s", ErrRefused, lacking("write", reason.Reason))
 		}
 	case amqp.PreconditionFailed: // message size 20971520 is larger than configured max size 16777216
 		if strings.Contains(reason.Reason, "message size "+strconv.Itoa(len(p.Body))+" is larger") {
@@ -97,10 +100,15 @@ func blamed(reason *amqp.Error) error {
 	case amqp.NotFound:
 		return fmt.Errorf("%w: %w: %s", ErrUnroutable, ErrNotFound, reason.Reason)
 	case amqp.AccessRefused:
-		return fmt.Errorf("%w: %s", ErrRefused, reason.Reason)
+		return fmt.Errorf("%w: %s", ErrRefused, lacking("write", reason.Reason))
 	default:
 		return fmt.Errorf("%w: the broker answered with %d %s", ErrInvalid, reason.Code, reason.Reason)
 	}
+}
+
+// lacking puts the right that a user lacks into what RabbitMQ says of it. Before 4.0 it does not name the right.
+func lacking(right, reason string) string {
+	return strings.Replace(reason, "- access to", "- "+right+" access to", 1)
 }
 
 // costly reports whether the broker closed the connection because of what was tried on it, or beside it.

@@ -123,6 +123,9 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 		}
 	}
 	if err != nil {
+		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.AccessRefused {
+			err = fmt.Errorf("%w: %s", ErrRefused, lacking("configure or read", e.Reason))
+		}
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
 	r.readers.Go(func() {

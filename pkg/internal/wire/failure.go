@@ -15,7 +15,7 @@ type Failure struct {
 	Code, Reason, Message, Stack string
 	// Attempts is how often the message was handled, crashes not counted.
 	Attempts int
-	// At is when it was dead-lettered, FirstAt when it failed for the first time.
+	// At is when it failed last, FirstAt when it failed for the first time.
 	At, FirstAt time.Time
 }
 
@@ -37,10 +37,7 @@ func (f Failure) PutLetter(h rabbit.Table) {
 	ClearFailure(h)
 	f.put(h)
 	h[FailedQueue], h[Service], h[Host] = f.Queue, f.Service, f.Host
-	h[FailedAt], h[Attempts] = FormatTime(f.At), int64(f.Attempts)
-	if f.Reason != "" {
-		h[ErrorReason] = Cut(f.Reason, maxReason)
-	}
+	h[Attempts] = int64(f.Attempts)
 	if f.Stack != "" {
 		h[Stack] = Cut(f.Stack, MaxStack)
 	}
@@ -51,7 +48,11 @@ func (f Failure) put(h rabbit.Table) {
 	if Time(h, FirstFailedAt).IsZero() {
 		h[FirstFailedAt] = FormatTime(f.At)
 	}
-	h[ErrorCode], h[ErrorMessage] = f.Code, Cut(f.Message, MaxMessage)
+	h[FailedAt], h[ErrorCode], h[ErrorMessage] = FormatTime(f.At), f.Code, Cut(f.Message, MaxMessage)
+	delete(h, ErrorReason) // of an earlier failure
+	if f.Reason != "" {
+		h[ErrorReason] = Cut(f.Reason, maxReason)
+	}
 }
 
 // FailureOf reads what a worker has written. Without a code there was no worker.

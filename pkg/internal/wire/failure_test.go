@@ -23,8 +23,11 @@ func TestFailure(t *testing.T) {
 	f.PutRetry(h)
 	require.Equal(t, rabbit.Table{
 		"mine": "kept", "leveret-attempt": int64(3), "leveret-first-failed-at": "2026-06-01T12:00:00.000000007Z",
-		"leveret-error-code": "not_found", "leveret-error-message": "no order 7",
+		"leveret-failed-at": "2026-06-01T12:00:00.000000007Z", "leveret-error-code": "not_found", "leveret-error-reason": "order_unknown",
+		"leveret-error-message": "no order 7",
 	}, h)
+	wire.Failure{Code: "internal", Attempts: 3, At: at}.PutRetry(h)
+	require.NotContains(t, h, "leveret-error-reason", "of an earlier failure")
 	f.PutLetter(h)
 	require.NotContains(t, h, "leveret-attempt", "of an earlier failure")
 	require.Equal(t, f, wire.FailureOf(h))

@@ -167,14 +167,14 @@ func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (id
 		if !isDLQ {
 			continue
 		}
-		n, err := letters.Count(ctx, work)
+		n, err := letters.Count(ctx, letters.DeadLetters(work))
 		if errors.Is(err, deadletter.ErrNoQueue) {
 			continue
 		}
 		if err != nil {
 			return nil, nil, err
 		}
-		_, err = letters.Peek(ctx, work, n, func(l *deadletter.Letter) bool {
+		_, err = letters.Peek(ctx, letters.DeadLetters(work), n, func(l *deadletter.Letter) bool {
 			if !ids[l.ID] { // one may be there twice, if a service was killed just before it acked
 				ids[l.ID] = true
 				codes[l.Code]++

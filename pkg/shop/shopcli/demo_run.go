@@ -157,7 +157,7 @@ func (d *demonstration) settled(ctx context.Context, letters *deadletter.Store) 
 	if err != nil {
 		return 0, err
 	}
-	dead, err := letters.Count(ctx, "order.place")
+	dead, err := letters.Count(ctx, letters.DeadLetters("order.place"))
 	if errors.Is(err, deadletter.ErrNoQueue) {
 		dead, err = 0, nil
 	}

@@ -1,0 +1,79 @@
+package deadletter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+const (
+	// firstBudget is how long letters are held before they are put back for a while. RabbitMQ's consumer timeout, which no
+	// client can ask for, is 30 minutes by default.
+	firstBudget = 10 * time.Minute
+	// leastBudget is the least that is tried.
+	leastBudget = 100 * time.Millisecond
+)
+
+// ErrHeldTooLong is the error of a source that cannot be read to its end within the broker's consumer timeout.
+var ErrHeldTooLong = errors.New("the broker's consumer timeout is too short to read that many messages")
+
+// errPaused ends what waits while letters are held.
+var errPaused = errors.New("letters are put back for a while")
+
+// work is what is done with a source in rounds.
+type work interface {
+	// round works until that time. It reports whether all is done.
+	round(ctx context.Context, r *reader, until time.Time) (finished bool, err error)
+	// closed is called when the reader has been closed, with the error of that.
+	closed(r *reader, err error)
+	// between is called before all rounds but the first, while no letter is held.
+	between(ctx context.Context) error
+	// progress grows with what is done.
+	progress() int
+}
+
+// rounds works on a source in rounds, until it has finished. Between them all letters that are held go back: the broker
+// takes back what is held for longer than its consumer timeout. A round begins at the head of the queue again, so it has
+// to get further than the one before.
+func (s *Store) rounds(ctx context.Context, from Source, w work) error {
+	for budget := s.budget; ; {
+		r, err := open(ctx, s.consume, from.Name, s.consumerName())
+		if err != nil {
+			return err
+		}
+		before, begun := w.progress(), time.Now()
+		finished, err := w.round(ctx, r, begun.Add(budget))
+		lasted := time.Since(begun)
+		closing := r.close(ctx)
+		w.closed(r, closing)
+		tookBack := errors.Is(err, rabbit.ErrTookBack) || errors.Is(closing, rabbit.ErrTookBack)
+		switch {
+		case ctx.Err() != nil && (err != nil || !finished):
+			return fmt.Errorf("it ended early: %w", context.Cause(ctx))
+		case tookBack && !finished:
+			budget = min(budget, lasted) / 2
+		case err != nil || finished:
+			return cmp.Or(err, closing)
+		}
+		if err := w.between(ctx); err != nil {
+			return err
+		}
+		if w.progress() <= before && (!tookBack || budget < leastBudget) {
+			return fmt.Errorf("the queue %s: %w", from.Name, ErrHeldTooLong)
+		}
+	}
+}
+
+// consumerName begins the consumer tags of readers.
+func (s *Store) consumerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	return fmt.Sprintf("%.100s on %.100s (pid %d)", cmp.Or(s.Reader, "leveret"), host, os.Getpid())
+}

@@ -1,0 +1,102 @@
+package deadletter_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+// Whatever takes longer than letters may be held is done in rounds: each letter is seen, and replayed, once.
+func TestRounds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 400, nil)
+	b.store.SetBudget(time.Millisecond) // a few letters
+	seen := map[string]int{}
+	total, err := b.store.Peek(b.ctx, b.store.DeadLetters(queue), 1000, func(l *deadletter.Letter) bool {
+		seen[l.ID]++
+		return true
+	})
+	if err != nil { // a machine that reads nothing within a millisecond
+		require.ErrorIs(t, err, deadletter.ErrHeldTooLong)
+		return
+	}
+	require.Equal(t, 400, total)
+	require.Len(t, seen, 400)
+	for id, n := range seen {
+		require.Equal(t, 1, n, id)
+	}
+	b.waitFor(names.DeadLetterQueue(queue), 400)
+}
+
+// A replay that waits for long between letters holds none meanwhile.
+func TestRoundsOfASlowReplay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.bury(queue, 6, nil)
+	b.store.SetBudget(time.Second)
+	interrupted := 0
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{
+		Select: func(l *deadletter.Letter) bool { return l.ID != id(0) },
+		Wait: func(ctx context.Context) error {
+			if interrupted%2 == 0 { // each first wait lasts until the letters are put back
+				<-ctx.Done()
+				interrupted++
+				return ctx.Err()
+			}
+			interrupted++
+			return nil
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Result{Seen: 6, Matched: 5, Replayed: 5}, result)
+	require.Equal(t, ids(6)[1:], idsOf(b.take(queue)))
+	require.Equal(t, ids(1), b.peek(10))
+}
+
+// The broker takes back what is held for longer than its consumer timeout, which nobody can ask it for.
+func TestConsumerTimeout(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Conf: "consumer_timeout = 3000"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(ctx))) })
+	_, err = node.Ctl(ctx, "eval", "application:set_env(rabbit, channel_tick_interval, 500).")
+	require.NoError(t, err)
+	b := on(t, node.URL())
+	b.bury(queue, 40, nil)
+	seen := map[string]int{}
+	slow := time.NewTicker(250 * time.Millisecond) // ten seconds for all
+	defer slow.Stop()
+	total, err := b.store.Peek(ctx, b.store.DeadLetters(queue), 1000, func(l *deadletter.Letter) bool {
+		<-slow.C
+		seen[l.ID]++
+		return true
+	})
+	require.NoError(t, err)
+	require.Equal(t, 40, total)
+	require.Len(t, seen, 40)
+	for id, n := range seen {
+		require.Equal(t, 1, n, id)
+	}
+	b.waitFor(names.DeadLetterQueue(queue), 40)
+
+	result, err := b.store.Replay(ctx, b.store.DeadLetters(queue), deadletter.Replay{
+		Select: func(l *deadletter.Letter) bool { return l.ID != id(0) },
+		Wait: func(context.Context) error {
+			<-slow.C
+			return nil
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, 39, result.Replayed, fmt.Sprint(result))
+	b.waitFor(queue, 39)
+	b.waitFor(names.DeadLetterQueue(queue), 1)
+}

@@ -1,0 +1,71 @@
+package deadletter
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/internal/wire"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// A Source is a queue that keeps messages, and the way back from it: the dead letters of a work queue, the messages that
+// wait for a retry, or those whose work queue was gone when their retry was due.
+type Source struct {
+	// Name is the queue that is read.
+	Name string
+	// Queue is the work queue in which all its messages failed for good. Where it is empty, each message is a retry, whose
+	// routing key names its work queue.
+	Queue string
+	// Service is the service that consumes the work queues. It matters only in the isolated layout, to a user who may not
+	// write to the default exchange.
+	Service string
+}
+
+// DeadLetters is the dead letters of a work queue. Set the Service of a queue whose name does not begin with it.
+func (s *Store) DeadLetters(queue string) Source {
+	return Source{Name: s.names.DeadLetterQueue(queue), Queue: queue, Service: s.names.Consumer(queue)}
+}
+
+// RetryTier is what waits until it is tried again after a delay. The shared layout ignores the service.
+func (s *Store) RetryTier(service string, delay time.Duration) Source {
+	return Source{Name: s.names.RetryTier(service, delay), Service: service}
+}
+
+// RetryLost is the messages whose work queue was gone when their retry was due. The shared layout ignores the service.
+func (s *Store) RetryLost(service string) Source {
+	return Source{Name: s.names.RetryLost(service), Service: service}
+}
+
+// letter makes a Letter of a message in the source.
+func (s Source) letter(d rabbit.Delivery) *Letter {
+	h, f := d.Headers, wire.FailureOf(d.Headers)
+	l := &Letter{
+		ID: d.MessageId, Queue: cmp.Or(s.Queue, d.RoutingKey), Contract: d.Type, Attempts: f.Attempts, Replayed: wire.Count(h, wire.Replayed),
+		FirstFailedAt: f.FirstAt, SentAt: wire.Time(h, wire.SentAt), Delivery: d,
+	}
+	if l.SentAt.IsZero() {
+		l.SentAt = d.Timestamp
+	}
+	if s.Queue == "" {
+		l.Attempts = max(wire.Count(h, wire.Attempt)-1, 0) // the header counts the attempt to come
+	} else {
+		if reason, at, ok := brokersReason(s.Queue, h); ok || f.Code == "" {
+			l.Reason, l.FailedAt = reason, at
+			return l
+		}
+	}
+	l.Code, l.Reason, l.Error, l.FailedAt, l.Service, l.Host = f.Code, f.Reason, f.Message, f.At, f.Service, f.Host
+	return l
+}
+
+// returned returns the message of a letter as it goes back to its work queue: the same body, ids and properties. A dead
+// letter goes without its failure headers, so that its attempts count from one; when it first failed stays, and so does
+// how often it was replayed. A retry goes as it is.
+func (s Source) returned(l *Letter) rabbit.Publishing {
+	p := wire.Copy(&l.Delivery)
+	if s.Queue != "" {
+		wire.ClearFailure(p.Headers)
+		p.Headers[wire.Replayed] = int64(l.Replayed) + 1
+	}
+	return p
+}
