@@ -254,7 +254,7 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 			return gone
 		}
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
-			return errors.Join(err, again)
+			return fmt.Errorf("%w; %w", err, again)
 		}
 		err = nil
 	}

@@ -97,6 +97,6 @@ func TestConsumerTimeout(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, 39, result.Replayed, fmt.Sprint(result))
-	b.waitFor(queue, 39)
+	b.waitFor(queue, 39+result.Unsure)
 	b.waitFor(names.DeadLetterQueue(queue), 1)
 }
