@@ -172,6 +172,9 @@ func (b *Browser) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := b.channel.Do(ctx, b.queue, func() error { // behind a Get whose caller has gone
+		if b.channel.IsClosed() {
+			return amqp.ErrClosed
+		}
 		if !b.taken.Load() {
 			return nil
 		}
