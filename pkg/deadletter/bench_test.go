@@ -106,14 +106,15 @@ func ids(n int) []string {
 // waitFor waits until a queue has that many messages ready.
 func (b *bench) waitFor(queue string, ready int) {
 	b.t.Helper()
-	last := -1
+	var last any
 	require.Eventually(b.t, func() bool {
 		state, err := b.conn.Rabbit().Inspect(b.ctx, queue)
-		if err == nil {
+		if last = err; err == nil {
 			last = state.Ready
 		}
 		return err == nil && state.Ready == ready
-	}, patience, 10*time.Millisecond, "%s should have %d, had %d last", queue, ready, last)
+	}, patience, 10*time.Millisecond, "%s should have %d, had last: %v", queue, ready, fmt.Stringer(lastOf(func() any { return last })))
+
 }
 
 // take empties a queue.
@@ -155,3 +156,8 @@ func (b *bench) peek(limit int) []string {
 	require.NoError(b.t, err)
 	return found
 }
+
+// lastOf is printed when a wait has failed.
+type lastOf func() any
+
+func (l lastOf) String() string { return fmt.Sprint(l()) }

@@ -17,8 +17,9 @@ const (
 	maxAhead = 16 << 20
 	// few is how many messages are read without a consumer, to see how large they are.
 	few = 4
-	// quiet is how long nothing arrives before the queue is asked whether it is empty.
-	quiet = 50 * time.Millisecond
+	// quiet is how long nothing arrives before the queue is asked whether it is empty: an answer may overtake what is on its
+	// way to the consumer. settling is how long to wait for what the latest acks let in.
+	quiet, settling = 500 * time.Millisecond, 50 * time.Millisecond
 	// ackTogether is how many messages are acked at once.
 	ackTogether = 16
 )
@@ -99,7 +100,7 @@ func (r *reader) next(ctx context.Context, idle func() error) (d rabbit.Delivery
 				return rabbit.Delivery{}, false, err
 			}
 		}
-		if d, ok, err = r.receive(ctx); ok || err != nil || empty {
+		if d, ok, err = r.receive(ctx, quiet); ok || err != nil || empty {
 			return d, ok, err
 		}
 		if err := cmp.Or(idle(), r.sendAcks()); err != nil {
@@ -119,7 +120,7 @@ func (r *reader) next(ctx context.Context, idle func() error) (d rabbit.Delivery
 // behind returns the next of what was asked for and what the consumer got before or after that.
 func (r *reader) behind(ctx context.Context) (d rabbit.Delivery, ok bool, err error) {
 	asked := *r.asked
-	d, ok, err = r.receive(ctx)
+	d, ok, err = r.receive(ctx, quiet)
 	switch {
 	case err != nil:
 		return d, false, err
@@ -178,12 +179,12 @@ func (r *reader) cancel(ctx context.Context) error {
 	return nil
 }
 
-// receive returns what arrives within a short time.
-func (r *reader) receive(ctx context.Context) (d rabbit.Delivery, ok bool, err error) {
+// receive returns what arrives within that time.
+func (r *reader) receive(ctx context.Context, wait time.Duration) (d rabbit.Delivery, ok bool, err error) {
 	select {
 	case d, ok = <-r.current.deliveries: // without a timer
 	default:
-		timer := time.NewTimer(quiet)
+		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
 		case d, ok = <-r.current.deliveries:

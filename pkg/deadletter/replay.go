@@ -218,6 +218,9 @@ func (p *replaying) one(l *Letter) {
 	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: l.Queue, Mandatory: true, Publishing: p.from.returned(l)}
 	if !p.tried || p.Wait != nil { // a refusal closes the channel, which would leave the others on it in doubt
 		p.settle(l, p.alone(m))
+		if err := p.sendAcks(); err != nil { // the next may come much later
+			p.stopped = cmp.Or(p.stopped, err)
+		}
 		return
 	}
 	p.since = 0
@@ -254,7 +257,7 @@ func (p *replaying) alone(m *rabbit.Publication) error {
 			return gone
 		}
 		if again := p.publisher.Publish(p.publishing, m); again != nil {
-			return errors.Join(err, again)
+			return fmt.Errorf("%w; %w", err, again)
 		}
 		err = nil
 	}

@@ -50,8 +50,8 @@ func (r *reader) close(ctx context.Context) error {
 	// The answer to the first brings out the acks that the channel has kept back, and the second is carried out behind
 	// those. Then the consumer can be cancelled: see reader.
 	err := r.sendAcks()
-	for err == nil && r.acked > 0 && r.current.deliveries != nil { // what the acks let in comes before what is asked for
-		d, ok, lost := r.receive(ctx)
+	for err == nil && r.acked > 0 && r.current.deliveries != nil && r.read < r.ready { // what the acks let in comes before what is asked for
+		d, ok, lost := r.receive(ctx, settling)
 		if err = lost; !ok {
 			break
 		}

@@ -48,12 +48,13 @@ func (s *Store) rounds(ctx context.Context, from Source, w work) error {
 		}
 		before, begun := w.progress(), time.Now()
 		finished, err := w.round(ctx, r, begun.Add(budget))
+		finished = finished && err == nil
 		lasted := time.Since(begun)
 		closing := r.close(ctx)
 		w.closed(r, closing)
 		tookBack := errors.Is(err, rabbit.ErrTookBack) || errors.Is(closing, rabbit.ErrTookBack)
 		switch {
-		case ctx.Err() != nil && (err != nil || !finished):
+		case ctx.Err() != nil && !finished:
 			return fmt.Errorf("it ended early: %w", context.Cause(ctx))
 		case tookBack && !finished:
 			budget = min(budget, lasted) / 2

@@ -44,7 +44,7 @@ func TestBrowser(t *testing.T) {
 
 	browser, err = conn.Browse(ctx, "q")
 	require.NoError(t, err)
-	require.Equal(t, rabbit.QueueState{Ready: 2}, browser.State())
+	require.Equal(t, 2, browser.State().Ready)
 	d, ok, err = browser.Get(ctx)
 	require.NoError(t, err)
 	require.True(t, ok)
