@@ -24,6 +24,10 @@ type Config struct {
 	// TLS is used for amqps addresses: the authorities to trust, the client's certificates. Default: the system's
 	// authorities and no certificate.
 	TLS *tls.Config
+	// Access, if set, returns what URLs and TLS are from now on. It is called at the start and then before each round over
+	// the addresses, so that a connection that is made again uses the password and the certificates of that time. It must
+	// be quick. URLs that are invalid, after the start, are logged, and those before are used.
+	Access func() ([]string, *tls.Config)
 	// Name is the connection's name in the management UI.
 	Name string
 	// Properties are further client properties, shown in the management UI.
@@ -31,7 +35,8 @@ type Config struct {
 	// Heartbeat is how often each side shows that it lives. A peer silent for some three of them is taken for dead.
 	// Default 10 s.
 	Heartbeat time.Duration
-	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s.
+	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s. While [Dial] runs with a deadline, an
+	// attempt has no more than its share: the time left, divided by the addresses that the round has not tried yet.
 	DialTimeout time.Duration
 	// Backoff spaces the rounds over all addresses. Connections that lead to the same broker share one. Default: one of
 	// the connection's own, up to 1 s.
@@ -43,20 +48,19 @@ type Config struct {
 	OnFailure func(error)
 	// Logger logs connections that are made, lost or blocked. Default slog.Default().
 	Logger *slog.Logger
+
+	once bool // Dial tries each address once
 }
 
 // address is one parsed URL. What is shown of it has no password.
 type address struct {
 	shown  string
-	plain  string // as the driver is to see it: TLS is made here, below the look at the frames
-	host   string // of the certificate, where TLS is asked for; else empty
+	plain  string      // as the driver is to see it: TLS is made here, below the look at the frames
+	tls    *tls.Config // where TLS is asked for
 	logins []amqp.Authentication
 }
 
 func (c Config) withDefaults() Config {
-	if len(c.URLs) == 0 {
-		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
-	}
 	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)
 	c.Backoff = cmp.Or(c.Backoff, NewBackoff(0))
@@ -66,10 +70,21 @@ func (c Config) withDefaults() Config {
 
 func (c Config) addresses() ([]address, error) {
 	var all []address
+	if c.Access != nil {
+		c.URLs, c.TLS = c.Access()
+	}
+	if len(c.URLs) == 0 {
+		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
+	}
 	for i, raw := range c.URLs {
 		a, err := parseAddress(raw)
 		if err != nil {
 			return nil, fmt.Errorf("%w: URLs[%d]%s: %w", ErrConfig, i, recognizable(raw), err)
+		}
+		if a.tls != nil && c.TLS != nil {
+			name := a.tls.ServerName
+			a.tls = c.TLS.Clone()
+			a.tls.ServerName = cmp.Or(a.tls.ServerName, name)
 		}
 		all = append(all, a)
 	}
@@ -136,7 +151,7 @@ func parseAddress(raw string) (address, error) {
 	}
 	a := address{shown: shown.String(), logins: logins}
 	if u.Scheme == "amqps" {
-		u.Scheme, a.host = "amqp", parsed.Host
+		u.Scheme, a.tls = "amqp", &tls.Config{MinVersion: tls.VersionTLS12, ServerName: parsed.Host}
 	}
 	a.plain = u.String()
 	return a, nil

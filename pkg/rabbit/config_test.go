@@ -26,7 +26,7 @@ func TestAddresses(t *testing.T) {
 		require.Equal(t, "amqp", plain.Scheme, raw)
 		require.Equal(t, want.host, plain.Host, raw)
 		require.Nil(t, plain.User, raw)
-		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.host != "", raw)
+		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.tls != nil, raw)
 		require.Equal(t, want.shown, a.shown, raw)
 	}
 }
@@ -97,7 +97,7 @@ func FuzzNoPasswordIsShown(f *testing.F) {
 			user + ":" + secret + "@" + host,
 		} {
 			a, err := parseAddress(raw)
-			shown := a.shown + a.host
+			shown := a.shown + a.plain
 			if err != nil {
 				_, err = Config{URLs: []string{raw}}.withDefaults().addresses()
 				shown += err.Error()
