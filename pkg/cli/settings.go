@@ -85,7 +85,7 @@ func (a *App) load(cmd *cobra.Command) error {
 	a.loaded = loaded
 	c := loaded.Config()
 	a.settings = settings{
-		noDeclare: !c.Broker.Declare,
+		noDeclare:        !c.Broker.Declare,
 		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
 		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
 		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
@@ -126,11 +126,7 @@ func (a *App) WarnOfClearText(api *management.Client) {
 }
 
 func (s settings) managementConfig() management.Config {
-	c := management.Config{URL: s.managementURL, TLS: s.tls, Timeout: managementTimeout}
-	if len(s.urls) > 0 {
-		c.Broker = s.urls[0]
-	}
-	return c
+	return management.Config{URL: s.managementURL, Access: s.access, Timeout: managementTimeout}
 }
 
 // vhost returns the virtual host of the configured broker.
