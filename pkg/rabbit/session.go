@@ -107,7 +107,7 @@ func (s *session) failed(ctx context.Context, err error) error {
 	_ = s.wire.Close()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return errors.New("the host accepts the connection, and does not answer in time")
+		return errors.New("the host accepted the connection, but did not answer in time")
 	case s.inbound != nil:
 		return explain(err, s.inbound.Failure())
 	default:
