@@ -77,14 +77,9 @@ func (c Config) addresses() ([]address, error) {
 		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
 	}
 	for i, raw := range c.URLs {
-		a, err := parseAddress(raw)
+		a, err := parseAddress(raw, c.TLS)
 		if err != nil {
 			return nil, fmt.Errorf("%w: URLs[%d]%s: %w", ErrConfig, i, recognizable(raw), err)
-		}
-		if a.tls != nil && c.TLS != nil {
-			name := a.tls.ServerName
-			a.tls = c.TLS.Clone()
-			a.tls.ServerName = cmp.Or(a.tls.ServerName, name)
 		}
 		all = append(all, a)
 	}
@@ -113,7 +108,7 @@ func recognizable(raw string) string {
 }
 
 // parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
-func parseAddress(raw string) (address, error) {
+func parseAddress(raw string, secured *tls.Config) (address, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case errors.As(err, new(url.EscapeError)):
@@ -151,7 +146,8 @@ func parseAddress(raw string) (address, error) {
 	}
 	a := address{shown: shown.String(), logins: logins}
 	if u.Scheme == "amqps" {
-		u.Scheme, a.tls = "amqp", &tls.Config{MinVersion: tls.VersionTLS12, ServerName: parsed.Host}
+		u.Scheme, a.tls = "amqp", cmp.Or(secured, &tls.Config{MinVersion: tls.VersionTLS12}).Clone()
+		a.tls.ServerName = cmp.Or(a.tls.ServerName, parsed.Host)
 	}
 	a.plain = u.String()
 	return a, nil

@@ -101,18 +101,16 @@ func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
 // failed ends what exists of a session, and returns why it cannot be used. Ctx is the attempt's.
 func (s *session) failed(ctx context.Context, err error) error {
-	if s.wire == nil {
-		return err
+	if s.wire != nil {
+		_ = s.wire.Close()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return errors.New("the host accepted the connection, but did not answer in time")
+		}
 	}
-	_ = s.wire.Close()
-	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return errors.New("the host accepted the connection, but did not answer in time")
-	case s.inbound != nil:
+	if s.inbound != nil {
 		return explain(err, s.inbound.Failure())
-	default:
-		return err
 	}
+	return err
 }
 
 // alive reports whether the session can be written to, as far as anybody knows. The driver learns of a write that
