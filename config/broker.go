@@ -1,8 +1,6 @@
 package config
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -27,6 +25,8 @@ type Broker struct {
 	ConsumerTimeout  time.Duration `config:"consumer_timeout"`
 	ManagementURL    string        `config:"management_url"`
 	TLS              TLS           `config:"tls"`
+
+	password *trust.Fresh[string] // nil where it is not in a file
 }
 
 // TLS holds the TLS settings of the connection to the broker.
@@ -66,33 +66,6 @@ func (b Broker) Addresses() []string {
 		addresses = append(addresses, u.String())
 	}
 	return addresses
-}
-
-// ClientConfig reads the certificate files and returns the TLS configuration. It returns nil if no TLS setting is set;
-// an amqps URL needs none.
-func (t TLS) ClientConfig() (*tls.Config, error) {
-	if t == (TLS{}) {
-		return nil, nil //nolint:nilnil // nil is the zero value of the field that the caller sets
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName, InsecureSkipVerify: t.Insecure} //nolint:gosec // requested by the user
-	if t.CAFile != "" {
-		pem, err := trust.Read(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("broker.tls.ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("broker.tls.ca_file: %s contains no PEM certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		pair, err := trust.KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("broker.tls.cert_file and broker.tls.key_file: %w", err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
 }
 
 // err checks the settings in combination.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/leveretmq/leveret/internal/trust"
@@ -112,26 +113,39 @@ func (l *Loaded) readSecrets(keys []Key) error {
 			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is set too, by %s; set only one of the two", k.fileOf, secret.Origin.Where)}
 		}
 		path := twin.value.(string) //nolint:forcetypeassert // a twin's type is String
-		content, err := trust.Read(path)
+		read := func() (string, slog.Attr, error) {
+			value, err := secret.Key.readSecret(path)
+			if err != nil {
+				err = &Error{Key: k.Name, Origin: twin.Origin, Err: err}
+			}
+			return value, slog.Attr{}, err
+		}
+		fresh, err := trust.NewFresh("broker's password", read, path)
 		if err != nil {
-			return &Error{Key: k.Name, Origin: twin.Origin, Err: err}
+			return err
 		}
-		secret.value = strings.TrimRight(string(content), "\r\n")
-		if secret.value == "" {
-			return &Error{Key: k.Name, Origin: twin.Origin, Err: fmt.Errorf("%s is empty", path)}
+		if k.fileOf == "broker.password" {
+			l.config.Broker.password = fresh
 		}
-		if err := checkSecret(secret); err != nil {
-			return &Error{Key: k.Name, Origin: twin.Origin, Err: err}
-		}
+		secret.value = fresh.Get(slog.New(slog.DiscardHandler))
 		secret.Origin = Origin{Source: twin.Origin.Source, Where: path}
 		l.values[k.fileOf] = secret
 	}
 	return nil
 }
 
-func checkSecret(v Value) error {
-	_, err := v.Key.parse(v.value)
-	return err
+// readSecret reads a secret from its file.
+func (k Key) readSecret(path string) (string, error) {
+	content, err := trust.Read(path)
+	if err != nil {
+		return "", err
+	}
+	value := strings.TrimRight(string(content), "\r\n")
+	if value == "" {
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	_, err = k.parse(value)
+	return value, err
 }
 
 // fill fills in the typed configuration.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,6 +28,22 @@ type Broker struct {
 	// connections that were made to it.
 	Plain  string
 	Dialed func() int
+	// Cut ends all connections to it, as a restart does.
+	Cut func()
+
+	host string
+	pair atomic.Pointer[tls.Certificate]
+}
+
+// Renew gives the broker the certificate of a new authority, and returns the authority's file. Connections stay.
+func (b *Broker) Renew(tb testing.TB) (caFile string) {
+	tb.Helper()
+	set, err := devcerts.Config{Dir: tb.TempDir(), Services: []string{"rabbitmq"}, Hosts: []string{b.host}}.Make()
+	require.NoError(tb, err)
+	pair, err := tls.LoadX509KeyPair(set.Certificates[0].CertFile, set.Certificates[0].KeyFile)
+	require.NoError(tb, err)
+	b.pair.Store(&pair)
+	return set.CAFile
 }
 
 // New makes one. It ends with the test. It needs Linux, where every address 127.x.y.z is this machine.
@@ -36,12 +53,11 @@ func New(tb testing.TB) *Broker {
 	n := make([]byte, 3)
 	_, _ = rand.Read(n) // never fails
 	host := net.IPv4(127, 1+n[0]%254, n[1], 1+n[2]%254).String()
-	dir := tb.TempDir()
-	set, err := devcerts.Config{Dir: dir, Services: []string{"rabbitmq"}, Hosts: []string{host}}.Make()
-	require.NoError(tb, err)
-	pair, err := tls.LoadX509KeyPair(set.Certificates[0].CertFile, set.Certificates[0].KeyFile)
-	require.NoError(tb, err)
-	secured := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	b := &Broker{host: host, VHost: leverettest.VHost(tb, plain)}
+	b.CAFile = b.Renew(tb)
+	secured := &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return b.pair.Load(), nil }, MinVersion: tls.VersionTLS12,
+	}
 	amqp, err := listen(tb, host, "0")
 	require.NoError(tb, err)
 	management, err := listen(tb, host, "15671")
@@ -50,7 +66,7 @@ func New(tb testing.TB) *Broker {
 	require.NoError(tb, err)
 	api, err := url.Parse(node.ManagementURL())
 	require.NoError(tb, err)
-	relay(tb, tls.NewListener(amqp, secured), target.Host)
+	_, b.Cut = relay(tb, tls.NewListener(amqp, secured), target.Host)
 	relay(tb, tls.NewListener(management, secured), api.Host)
 	observed, err := listen(tb, host, "15672")
 	if err != nil { // a broker of the machine's own has this port at all addresses
@@ -58,10 +74,9 @@ func New(tb testing.TB) *Broker {
 		require.NoError(tb, err)
 	}
 	target.Scheme, target.Host = "amqps", amqp.Addr().String()
-	return &Broker{
-		URL: target.String(), VHost: leverettest.VHost(tb, plain), Management: "https://" + management.Addr().String(),
-		CAFile: set.CAFile, Plain: "http://" + observed.Addr().String(), Dialed: relay(tb, observed, api.Host),
-	}
+	b.URL, b.Management, b.Plain = target.String(), "https://"+management.Addr().String(), "http://"+observed.Addr().String()
+	b.Dialed, _ = relay(tb, observed, api.Host)
+	return b
 }
 
 func listen(tb testing.TB, host, port string) (net.Listener, error) {
@@ -69,9 +84,9 @@ func listen(tb testing.TB, host, port string) (net.Listener, error) {
 	return (&net.ListenConfig{}).Listen(tb.Context(), "tcp", net.JoinHostPort(host, port))
 }
 
-// relay connects everything that a listener accepts with the target, until the test ends. It returns a function that
-// counts the connections.
-func relay(tb testing.TB, l net.Listener, target string) (count func() int) {
+// relay connects everything that a listener accepts with the target, until the test ends. It returns functions that
+// count the connections, and that end those there are.
+func relay(tb testing.TB, l net.Listener, target string) (count func() int, cut func()) {
 	tb.Helper()
 	var mu sync.Mutex
 	var open []net.Conn
@@ -103,19 +118,25 @@ func relay(tb testing.TB, l net.Listener, target string) (count func() int) {
 			running.Go(func() { pipe(to, from) })
 		}
 	})
+	cut = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		open = nil
+	}
 	tb.Cleanup(func() {
 		_ = l.Close()
 		mu.Lock()
 		closed = true
-		for _, c := range open {
-			_ = c.Close()
-		}
 		mu.Unlock()
+		cut()
 		running.Wait()
 	})
 	return func() int {
 		mu.Lock()
 		defer mu.Unlock()
 		return accepted
-	}
+	}, cut
 }

@@ -58,6 +58,7 @@ func (a *App) Connect(ctx context.Context) (*leveret.Conn, error) {
 	conn, err := leveret.Connect(dialing, leveret.ConnConfig{
 		URLs:             a.settings.urls,
 		TLS:              a.settings.tls,
+		Access:           a.settings.access,
 		Name:             a.serviceName(),
 		Version:          a.Version,
 		Namespace:        a.settings.names.Namespace,

@@ -20,6 +20,7 @@ import (
 type settings struct {
 	urls             []string // with passwords; never printed
 	tls              *tls.Config
+	access           func() ([]string, *tls.Config) // urls and tls, as the files say at that moment
 	names            topology.Names
 	noDeclare        bool
 	requestQueueType topology.QueueType
@@ -84,18 +85,21 @@ func (a *App) load(cmd *cobra.Command) error {
 	a.loaded = loaded
 	c := loaded.Config()
 	a.settings = settings{
-		urls: c.Broker.Addresses(), noDeclare: !c.Broker.Declare,
+		noDeclare:        !c.Broker.Declare,
 		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
 		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
 		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
 		managementURL: c.Broker.ManagementURL, revealSecrets: c.CLI.RevealSecrets,
 	}
-	if a.settings.tls, err = c.Broker.TLS.ClientConfig(); err != nil {
+	access, err := c.Broker.Access()
+	if err != nil {
 		return usage("", "%w", err)
 	}
 	if err := a.settings.logLevel.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		return usage("", "log.level: %w", err)
 	}
+	a.settings.access = func() ([]string, *tls.Config) { return access.Current(a.Logger()) }
+	a.settings.urls, a.settings.tls = a.settings.access()
 	return nil
 }
 
@@ -122,11 +126,7 @@ func (a *App) WarnOfClearText(api *management.Client) {
 }
 
 func (s settings) managementConfig() management.Config {
-	c := management.Config{URL: s.managementURL, TLS: s.tls, Timeout: managementTimeout}
-	if len(s.urls) > 0 {
-		c.Broker = s.urls[0]
-	}
-	return c
+	return management.Config{URL: s.managementURL, Access: s.access, Timeout: managementTimeout}
 }
 
 // vhost returns the virtual host of the configured broker.

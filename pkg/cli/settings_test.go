@@ -21,8 +21,7 @@ func TestManagementOfTheBroker(t *testing.T) {
 		// To where the password goes in clear text anyway.
 		{[]string{"amqp://ada:hunter2@one/", "amqps://ada:hunter2@two/"}, "http://one:15672"},
 	} {
-		config := settings{urls: c.urls, tls: secured}.managementConfig()
-		require.Same(t, secured, config.TLS)
+		config := settings{access: func() ([]string, *tls.Config) { return c.urls, secured }}.managementConfig()
 		client, err := management.New(config)
 		require.NoError(t, err)
 		require.Equal(t, c.want, client.URL())

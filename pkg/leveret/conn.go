@@ -32,6 +32,10 @@ type ConnConfig struct {
 	// TLS holds the authorities to trust and the client's certificates, for amqps addresses. Default: the system's
 	// authorities, no certificate.
 	TLS *tls.Config
+	// Access, if set, returns what URLs and TLS are from now on. It is called at the start and then before each round over
+	// the addresses, so that a password or a certificate can be replaced while the program runs. It must be quick and safe
+	// for concurrent use.
+	Access func() ([]string, *tls.Config)
 	// Name is what the connections are called in the management UI. Default: the name of the executable.
 	Name string
 	// Instance identifies the process among those of its service, in logs, messages and the names of exclusive queues. It
@@ -165,6 +169,7 @@ func (c *Conn) rabbitConfig(purpose string, backoff *rabbit.Backoff) rabbit.Conf
 	return rabbit.Config{
 		URLs:       c.config.URLs,
 		TLS:        c.config.TLS,
+		Access:     c.config.Access,
 		Name:       fmt.Sprintf("%s %s (%s)", c.config.Name, c.config.Instance, purpose),
 		Properties: properties,
 		Heartbeat:  c.config.Heartbeat,

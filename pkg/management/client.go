@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,17 +37,27 @@ type Config struct {
 	Broker string
 	// TLS is for https addresses. Default: the system's authorities, no client certificate.
 	TLS *tls.Config
-	// Timeout bounds each request. Default: 30 s.
+	// Access, if set, returns what Broker and TLS are from now on; it is called for each request. Of several brokers, the
+	// nodes of a cluster, the next is asked where one cannot be reached. It must be safe for concurrent use.
+	Access func() ([]string, *tls.Config)
+	// Timeout bounds each request to one broker. Default: 30 s. Where the request's context ends earlier, each of several
+	// brokers has its share of the time that is left.
 	Timeout time.Duration
 }
 
 // A Client calls the management API. The login goes to the configured address and nowhere else: the client follows no
 // redirect and uses no proxy. It keeps no connection open, so there is nothing to close. It is safe for concurrent use.
 type Client struct {
+	config   Config
+	node     node         // as it was at the start
+	answers  atomic.Int64 // the position of the node that was reached last
+	pageSize int
+}
+
+// node is where one API is, and how to log in there.
+type node struct {
 	base, username, password string
 	weaker                   bool // than the connection to the broker
-	http                     *http.Client
-	pageSize                 int
 }
 
 // maxPageSize is the most that the API allows.
@@ -61,59 +72,79 @@ const dialTimeout = 5 * time.Second
 // New makes a client without calling the API. It fails if one of the URLs is not one. Its errors never quote a URL, which
 // may hold a password.
 func New(c Config) (*Client, error) {
+	nodes, _, err := c.nodes()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{config: c, node: nodes[0], pageSize: maxPageSize}, nil
+}
+
+// nodes returns where to ask now, and the TLS configuration for it.
+func (c Config) nodes() ([]node, *tls.Config, error) {
+	brokers, secured := []string{c.Broker}, c.TLS
+	if c.Access != nil {
+		brokers, secured = c.Access()
+	}
+	if len(brokers) == 0 || c.URL != "" {
+		brokers = append(brokers, "")[:1] // all have the same login
+	}
+	var all []node
+	for _, b := range brokers {
+		n, err := newNode(c.URL, b)
+		if err != nil {
+			return nil, nil, err
+		}
+		all = append(all, n)
+	}
+	return all, secured, nil
+}
+
+func newNode(api, amqp string) (node, error) {
 	u := &url.URL{}
-	m := &Client{username: "guest", password: "guest", pageSize: maxPageSize}
-	if c.Broker != "" {
-		broker, err := url.Parse(c.Broker)
+	n := node{username: "guest", password: "guest"}
+	if amqp != "" {
+		broker, err := url.Parse(amqp)
 		if err != nil || broker.Hostname() == "" || broker.Scheme != "amqp" && broker.Scheme != "amqps" {
-			return nil, errors.New("the broker's URL must look like amqps://user:password@host:port/vhost")
+			return n, errors.New("the broker's URL must look like amqps://user:password@host:port/vhost")
 		}
 		if name := broker.User.Username(); name != "" {
-			m.username = name
+			n.username = name
 		}
 		if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default, too
-			m.password = password
+			n.password = password
 		}
 		u = &url.URL{Scheme: "http", Host: net.JoinHostPort(broker.Hostname(), "15672")}
 		if broker.Scheme == "amqps" {
 			u = &url.URL{Scheme: "https", Host: net.JoinHostPort(broker.Hostname(), "15671")}
 		}
-		m.weaker = broker.Scheme == "amqps"
+		n.weaker = broker.Scheme == "amqps"
 	}
-	if c.URL != "" || c.Broker == "" {
+	if api != "" || amqp == "" {
 		var err error
-		if u, err = url.Parse(c.URL); err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return nil, errors.New("the URL of the management API must look like https://host:15671 or http://host:15672")
+		if u, err = url.Parse(api); err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return n, errors.New("the URL of the management API must look like https://host:15671 or http://host:15672")
 		}
 	}
 	if u.User != nil {
-		m.username = u.User.Username()
-		m.password, _ = u.User.Password()
+		n.username = u.User.Username()
+		n.password, _ = u.User.Password()
 	}
-	m.weaker = m.weaker && u.Scheme == "http"
+	n.weaker = n.weaker && u.Scheme == "http"
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	m.base = strings.TrimRight(u.String(), "/")
-	m.http = &http.Client{
-		Transport: &http.Transport{
-			TLSClientConfig: c.TLS, DisableKeepAlives: true,
-			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       cmp.Or(c.Timeout, 30*time.Second),
-	}
-	return m, nil
+	n.base = strings.TrimRight(u.String(), "/")
+	return n, nil
 }
 
-// URL returns the address of the API, without a login and without a slash at its end.
-func (c *Client) URL() string { return c.base }
+// URL returns the address of the API, the first of several, without a login and without a slash at its end.
+func (c *Client) URL() string { return c.node.base }
 
 // Warning returns what the user should know before the first call, or nothing: that the password goes over http, though
 // the broker's own URL is encrypted.
 func (c *Client) Warning() string {
-	if !c.weaker {
+	if !c.node.weaker {
 		return ""
 	}
-	return "the password is sent unencrypted to the management API at " + c.base + ", though the broker's own URL is encrypted"
+	return "the password is sent unencrypted to the management API at " + c.node.base + ", though the broker's own URL is encrypted"
 }
 
 // Call makes one request to /api and the path, whose elements it escapes: "queues", vhost, name. It sends in as JSON
@@ -124,60 +155,99 @@ func (c *Client) Call(ctx context.Context, method string, in, out any, path ...s
 }
 
 func (c *Client) call(ctx context.Context, method string, query url.Values, in, out any, path ...string) error {
-	address := c.base + "/api"
+	address := "/api"
 	for _, element := range path {
 		address += "/" + url.PathEscape(element)
 	}
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	var body bytes.Buffer
+	var body []byte
 	if in != nil {
-		if err := json.NewEncoder(&body).Encode(in); err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, address, &body)
+	nodes, secured, err := c.config.nodes()
 	if err != nil {
 		return err
 	}
-	request.SetBasicAuth(c.username, c.password)
+	var unreachable error
+	first := int(c.answers.Load())
+	for i := range nodes {
+		at := (first + i) % len(nodes)
+		err := nodes[at].ask(ctx, c.client(ctx, secured, len(nodes)-i), method, address, body, out)
+		if !errors.Is(err, ErrUnreachable) {
+			c.answers.Store(int64(at))
+			return err
+		}
+		unreachable = errors.Join(unreachable, err)
+		if ctx.Err() != nil || method == http.MethodPost { // a second time may do more than the first
+			break
+		}
+	}
+	return unreachable
+}
+
+// client returns what makes one request, in its share of the time.
+func (c *Client) client(ctx context.Context, secured *tls.Config, shares int) *http.Client {
+	limit := cmp.Or(c.config.Timeout, 30*time.Second)
+	if deadline, ok := ctx.Deadline(); ok && shares > 1 {
+		limit = max(min(limit, time.Until(deadline)/time.Duration(shares)), time.Millisecond)
+	}
+	return &http.Client{
+		Transport: &http.Transport{
+			TLSClientConfig: secured, DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       limit,
+	}
+}
+
+// ask makes a request to one node.
+func (n node) ask(ctx context.Context, client *http.Client, method, address string, body []byte, out any) error {
+	request, err := http.NewRequestWithContext(ctx, method, n.base+address, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.SetBasicAuth(n.username, n.password)
 	request.Header.Set("Content-Type", "application/json")
-	response, err := c.http.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the whole URL
 		}
-		return fmt.Errorf("the management API at %s %w: %w", c.base, ErrUnreachable, err)
+		return fmt.Errorf("the management API at %s %w: %w", n.base, ErrUnreachable, err)
 	}
 	defer response.Body.Close()
 	answer := io.LimitReader(response.Body, maxAnswer)
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return c.refusal(response, answer)
+		return n.refusal(response, answer)
 	}
 	if out == nil {
 		return nil
 	}
 	if err := json.NewDecoder(answer).Decode(out); err != nil {
-		return fmt.Errorf("what answers at %s is not a management API: %w", c.base, err)
+		return fmt.Errorf("what answers at %s is not a management API: %w", n.base, err)
 	}
 	return nil
 }
 
 // refusal is the error of an answer that is not a success.
-func (c *Client) refusal(response *http.Response, answer io.Reader) error {
+func (n node) refusal(response *http.Response, answer io.Reader) error {
 	if to, err := response.Location(); err == nil {
 		return fmt.Errorf("the management API at %s answered %s: a redirect to %q, which is not followed: the password is only for the address given",
-			c.base, response.Status, to.Scheme+"://"+to.Host)
+			n.base, response.Status, to.Scheme+"://"+to.Host)
 	}
 	switch response.StatusCode {
 	case http.StatusUnauthorized:
 		return fmt.Errorf("the management API at %s %w %s (401): the password is wrong, or the user has no tag monitoring or management",
-			c.base, ErrRefused, c.username)
+			n.base, ErrRefused, n.username)
 	case http.StatusForbidden:
-		return fmt.Errorf("the management API at %s %w %s (403), who may not do this", c.base, ErrRefused, c.username)
+		return fmt.Errorf("the management API at %s %w %s (403), who may not do this", n.base, ErrRefused, n.username)
 	case http.StatusNotFound:
-		return fmt.Errorf("the management API at %s %w: %s", c.base, ErrNotFound, response.Request.URL.Path)
+		return fmt.Errorf("the management API at %s %w: %s", n.base, ErrNotFound, response.Request.URL.Path)
 	}
 	var said struct {
 		Reason string `json:"reason"`
@@ -186,5 +256,5 @@ func (c *Client) refusal(response *http.Response, answer io.Reader) error {
 	if json.NewDecoder(answer).Decode(&said) == nil && said.Reason != "" {
 		text += ": " + said.Reason
 	}
-	return fmt.Errorf("the management API at %s answered %s", c.base, text)
+	return fmt.Errorf("the management API at %s answered %s", n.base, text)
 }

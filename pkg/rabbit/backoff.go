@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,6 +16,7 @@ const warnEvery = 30 * time.Second
 // connected, the others try at once. It is safe for concurrent use.
 type Backoff struct {
 	first, limit time.Duration // the bound after one failure, which each further one doubles, and the highest
+	last         atomic.Value  // the address that was connected to last, a string; nil before the first time
 
 	mu        sync.Mutex
 	connected chan struct{} // closed and replaced when a connection has been made

@@ -24,6 +24,10 @@ type Config struct {
 	// TLS is used for amqps addresses: the authorities to trust, the client's certificates. Default: the system's
 	// authorities and no certificate.
 	TLS *tls.Config
+	// Access, if set, returns what URLs and TLS are from now on. It is called at the start and then before each round over
+	// the addresses, so that a connection that is made again uses the password and the certificates of that time. It must
+	// be quick. URLs that are invalid, after the start, are logged, and those before are used.
+	Access func() ([]string, *tls.Config)
 	// Name is the connection's name in the management UI.
 	Name string
 	// Properties are further client properties, shown in the management UI.
@@ -31,7 +35,8 @@ type Config struct {
 	// Heartbeat is how often each side shows that it lives. A peer silent for some three of them is taken for dead.
 	// Default 10 s.
 	Heartbeat time.Duration
-	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s.
+	// DialTimeout bounds one attempt to connect, TLS and login included. Default 10 s. While [Dial] runs with a deadline, an
+	// attempt has no more than its share: the time left, divided by the addresses that the round has not tried yet.
 	DialTimeout time.Duration
 	// Backoff spaces the rounds over all addresses. Connections that lead to the same broker share one. Default: one of
 	// the connection's own, up to 1 s.
@@ -43,20 +48,19 @@ type Config struct {
 	OnFailure func(error)
 	// Logger logs connections that are made, lost or blocked. Default slog.Default().
 	Logger *slog.Logger
+
+	once bool // Dial tries each address once
 }
 
 // address is one parsed URL. What is shown of it has no password.
 type address struct {
 	shown  string
-	plain  string // as the driver is to see it: TLS is made here, below the look at the frames
-	host   string // of the certificate, where TLS is asked for; else empty
+	plain  string      // as the driver is to see it: TLS is made here, below the look at the frames
+	tls    *tls.Config // where TLS is asked for
 	logins []amqp.Authentication
 }
 
 func (c Config) withDefaults() Config {
-	if len(c.URLs) == 0 {
-		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
-	}
 	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)
 	c.Backoff = cmp.Or(c.Backoff, NewBackoff(0))
@@ -66,8 +70,14 @@ func (c Config) withDefaults() Config {
 
 func (c Config) addresses() ([]address, error) {
 	var all []address
+	if c.Access != nil {
+		c.URLs, c.TLS = c.Access()
+	}
+	if len(c.URLs) == 0 {
+		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
+	}
 	for i, raw := range c.URLs {
-		a, err := parseAddress(raw)
+		a, err := parseAddress(raw, c.TLS)
 		if err != nil {
 			return nil, fmt.Errorf("%w: URLs[%d]%s: %w", ErrConfig, i, recognizable(raw), err)
 		}
@@ -98,7 +108,7 @@ func recognizable(raw string) string {
 }
 
 // parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
-func parseAddress(raw string) (address, error) {
+func parseAddress(raw string, secured *tls.Config) (address, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case errors.As(err, new(url.EscapeError)):
@@ -136,7 +146,8 @@ func parseAddress(raw string) (address, error) {
 	}
 	a := address{shown: shown.String(), logins: logins}
 	if u.Scheme == "amqps" {
-		u.Scheme, a.host = "amqp", parsed.Host
+		u.Scheme, a.tls = "amqp", cmp.Or(secured, &tls.Config{MinVersion: tls.VersionTLS12}).Clone()
+		a.tls.ServerName = cmp.Or(a.tls.ServerName, parsed.Host)
 	}
 	a.plain = u.String()
 	return a, nil

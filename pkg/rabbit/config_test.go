@@ -19,14 +19,14 @@ func TestAddresses(t *testing.T) {
 		"amqp://u:p@s@h/a%40b":                         {"h:5672", "amqp://u@h:5672/a@b"},
 		"amqp://u:p@[::1]:7/v?auth_mechanism=external": {"[::1]:7", "amqp://u@[::1]:7/v"},
 	} {
-		a, err := parseAddress(raw)
+		a, err := parseAddress(raw, nil)
 		require.NoError(t, err, raw)
 		plain, err := url.Parse(a.plain)
 		require.NoError(t, err, raw)
 		require.Equal(t, "amqp", plain.Scheme, raw)
 		require.Equal(t, want.host, plain.Host, raw)
 		require.Nil(t, plain.User, raw)
-		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.host != "", raw)
+		require.Equal(t, strings.HasPrefix(raw, "amqps:"), a.tls != nil, raw)
 		require.Equal(t, want.shown, a.shown, raw)
 	}
 }
@@ -96,8 +96,11 @@ func FuzzNoPasswordIsShown(f *testing.F) {
 			"amqp:" + user + ":" + secret + "@" + host,
 			user + ":" + secret + "@" + host,
 		} {
-			a, err := parseAddress(raw)
-			shown := a.shown + a.host
+			a, err := parseAddress(raw, nil)
+			shown := a.shown
+			if a.tls != nil {
+				shown += a.tls.ServerName
+			}
 			if err != nil {
 				_, err = Config{URLs: []string{raw}}.withDefaults().addresses()
 				shown += err.Error()

@@ -63,10 +63,11 @@ type Conn struct {
 	done chan struct{}      // the supervisor has ended
 }
 
-// Dial connects and returns once that has succeeded. An unreachable broker is tried again until ctx ends; a refused
-// login, a missing virtual host or an untrusted certificate is an error at once. After the first success the
-// connection is made again forever, whatever the reason it was lost for; [Conn.State] has it. With NoWait, Dial returns
-// at once, and the connection is made as if it had just been lost.
+// Dial connects and returns once that has succeeded: the first address that works is used. If none does, they are tried
+// again until ctx ends; but when one has refused the login, has no such virtual host, or has a certificate that is not
+// trusted, and no other one works, that is an error at once. An error has a line for each of several addresses. After the
+// first success the connection is made again forever, whatever the reason it was lost for; [Conn.State] has it. With
+// NoWait, Dial returns at once, and the connection is made as if it had just been lost.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	config = config.withDefaults()
 	addresses, err := config.addresses()
@@ -98,14 +99,9 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 func (c *Conn) apart(ctx context.Context) (*Conn, func(), error) {
 	config := c.config
 	config.Name, config.NoWait, config.Logger = config.Name+" apart", false, config.Logger.With("apart", true)
+	config.once, config.OnFailure = true, func(error) {}
 	dialing, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	failures := 0
-	config.OnFailure = func(error) {
-		if failures++; failures == len(c.addresses) {
-			cancel()
-		}
-	}
 	other, err := Dial(dialing, config)
 	if err != nil {
 		return nil, nil, because(errNotApart, err)
@@ -207,7 +203,7 @@ func (c *Conn) notSent(ctx context.Context) error {
 	case state.Phase == Connected && s.alive(): // and not lost a moment ago
 		return fmt.Errorf("%w in time: %w", ErrBlocked, ended(ctx))
 	case state.Err != nil:
-		return fmt.Errorf("%w: %w (last: %w)", ErrNotConnected, ended(ctx), state.Err)
+		return fmt.Errorf("%w: %w: %w", ErrNotConnected, ended(ctx), state.Err)
 	default:
 		return fmt.Errorf("%w: %w", ErrNotConnected, ended(ctx))
 	}
@@ -289,6 +285,7 @@ func (c *Conn) established(s *session) {
 	version, _ := s.Properties["version"].(string)
 	c.config.Logger.Info("connected", "address", s.address, "broker", version)
 	c.change(s, State{Phase: Connected, Address: s.address, Lost: c.State().Lost, Version: version, Channels: int(s.Config.ChannelMax)})
+	c.config.Backoff.last.Store(s.address)
 	c.config.Backoff.wake()
 }
 
@@ -307,31 +304,44 @@ func (c *Conn) change(s *session, next State) {
 
 // dial tries all addresses, round after round, until one answers or ctx ends.
 func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
-	order := slices.Clone(c.addresses)
-	if !first {
-		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	}
+	failed := map[string]error{}
 	for round := 0; ; round++ {
 		woken := c.config.Backoff.woken() // before the attempt, which may fail just before another connection is made
-		for _, a := range order {
-			s, err := c.open(ctx, a)
+		if all, err := c.config.addresses(); err == nil {
+			c.addresses = all
+		} else if c.config.Backoff.warns() {
+			c.config.Logger.Warn("the broker's new addresses are not used", "error", err)
+		}
+		order := slices.Clone(c.addresses)
+		if first { // beginning with the one that works for another connection, if there is one
+			known := slices.IndexFunc(order, func(a address) bool { return a.shown == c.config.Backoff.last.Load() })
+			order = slices.Concat(order[max(known, 0):], order[:max(known, 0)])
+		} else {
+			rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		}
+		refused := false
+		for i, a := range order {
+			left := len(order) - i
+			s, err := c.open(ctx, a, left)
 			if err == nil {
 				return s, nil
 			}
-			if !over(ctx) || c.State().Err == nil { // else the last reason says more
-				err = fmt.Errorf("%s: %w", a.shown, err)
-				c.noteFailure(a, err)
+			if !over(ctx) || failed[a.shown] == nil { // else the reason before says more
+				failed[a.shown] = fmt.Errorf("%s: %w", a.shown, err)
+				c.noteFailure(a, failed)
 			}
-			if first && fatal(err) {
-				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-			}
-			if ctx.Err() != nil {
+			refused = refused || fatal(err)
+			switch {
+			case first && refused && left == 1:
+				return nil, fmt.Errorf("%w: %w", ErrRefused, c.State().Err)
+			case c.config.once && left == 1:
+				return nil, c.State().Err
+			case ctx.Err() != nil:
 				return nil, c.notSent(ctx)
-			}
-			if c.config.OnFailure != nil {
-				c.config.OnFailure(err)
-			} else if c.config.Backoff.warns() {
-				c.config.Logger.Warn("cannot connect to the broker; trying again", "error", err)
+			case c.config.OnFailure != nil:
+				c.config.OnFailure(failed[a.shown])
+			case c.config.Backoff.warns():
+				c.config.Logger.Warn("cannot connect to the broker; trying again", "error", failed[a.shown])
 			}
 		}
 		if c.config.Backoff.wait(ctx, round, woken) != nil {
@@ -346,9 +356,19 @@ func over(ctx context.Context) bool {
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
-func (c *Conn) noteFailure(a address, err error) {
-	c.config.Logger.Debug("cannot connect", "address", a.shown, "error", err)
+// noteFailure makes the reasons why addresses cannot be connected to the connection's, one line for each of several.
+func (c *Conn) noteFailure(a address, failed map[string]error) {
+	c.config.Logger.Debug("cannot connect", "address", a.shown, "error", failed[a.shown])
+	reason := failed[a.shown]
+	if len(c.addresses) > 1 {
+		reason = fmt.Errorf("none of %d addresses works", len(c.addresses))
+		for _, a := range c.addresses {
+			if failed[a.shown] != nil {
+				reason = fmt.Errorf("%w\n  %w", reason, failed[a.shown])
+			}
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.Address, c.state.Err = a.shown, err
+	c.state.Address, c.state.Err = a.shown, reason
 }

@@ -2,6 +2,8 @@ package rabbit
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"maps"
 	"net"
 	"sync"
@@ -34,9 +36,13 @@ type session struct {
 	learned  chan struct{} // closed when that has ended
 }
 
-// open makes one attempt at one address.
-func (c *Conn) open(ctx context.Context, a address) (*session, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.DialTimeout)
+// open makes one attempt at one address, in its share of the time that ctx has left.
+func (c *Conn) open(ctx context.Context, a address, shares int) (*session, error) {
+	limit := c.config.DialTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/time.Duration(shares))
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	properties := amqp.NewConnectionProperties()
 	maps.Copy(properties, c.config.Properties)
@@ -52,7 +58,7 @@ func (c *Conn) open(ctx context.Context, a address) (*session, error) {
 	})
 	s.unbind() // before cancel
 	if err != nil {
-		return nil, s.failed(err)
+		return nil, s.failed(ctx, err)
 	}
 	s.inbound.Limit(s.Config.FrameSize)
 	version, _ := s.Properties["version"].(string)
@@ -73,9 +79,13 @@ func (c *Conn) reach(ctx context.Context, s *session, a address, host string) (n
 	s.wire = newWire(n, &c.blocked)
 	// A peer that accepts and says nothing must not hold up the end of ctx.
 	s.unbind = context.AfterFunc(ctx, func() { _ = n.SetDeadline(time.Unix(1, 0)) })
-	secured, err := a.secure(ctx, s.wire, c.config.TLS)
-	if err != nil {
-		return s.wire, err
+	var secured net.Conn = s.wire
+	if a.tls != nil {
+		client := tls.Client(s.wire, a.tls)
+		if err := client.HandshakeContext(ctx); err != nil {
+			return s.wire, err
+		}
+		secured = client
 	}
 	s.inbound = frames.NewReader(secured)
 	return readableConn{secured, s.inbound}, nil
@@ -89,10 +99,13 @@ type readableConn struct {
 
 func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
 
-// failed ends what exists of a session, and returns why it cannot be used.
-func (s *session) failed(err error) error {
+// failed ends what exists of a session, and returns why it cannot be used. Ctx is the attempt's.
+func (s *session) failed(ctx context.Context, err error) error {
 	if s.wire != nil {
 		_ = s.wire.Close()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return errors.New("the host accepted the connection, but did not answer in time")
+		}
 	}
 	if s.inbound != nil {
 		return explain(err, s.inbound.Failure())

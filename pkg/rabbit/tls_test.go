@@ -236,3 +236,61 @@ func requireTriedAgain(t *testing.T, config rabbit.Config, reason string) error 
 	require.ErrorContains(t, err, reason)
 	return err
 }
+
+// The authority, the broker's certificate and the client's are all replaced on a node that runs, in the order that
+// docs/operations.md gives.
+func TestRotationOnTheBroker(t *testing.T) {
+	t.Parallel()
+	before := newAuthority(t)
+	before.issue(t, "guest", before)
+	node, address := strictNode(t, before)
+	after := newAuthority(t)
+	after.issue(t, "broker", after)
+	after.issue(t, "guest", after)
+
+	network, through := proxied(t, address)
+	var now atomic.Pointer[tls.Config]
+	now.Store(before.config(t, "guest"))
+	conn := dial(t, rabbit.Config{
+		Access:    func() ([]string, *tls.Config) { return []string{through}, now.Load() },
+		OnFailure: func(err error) { t.Log(err) },
+	})
+	again := func(life int) {
+		t.Helper()
+		network.cut()
+		require.Eventually(t, func() bool { s := conn.State(); return s.Phase == rabbit.Connected && s.Lost == life }, 90*time.Second, time.Millisecond)
+	}
+	both := func(client *authority) *tls.Config {
+		config := client.config(t, "guest")
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AddCert(before.cert)
+		config.RootCAs.AddCert(after.cert)
+		return config
+	}
+	read := func(file string) []byte {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		return content
+	}
+	replace := func(kind, name string, content []byte) {
+		require.NoError(t, os.WriteFile(before.file(name, kind), content, 0o600))
+	}
+	clear := func() {
+		said, err := node.Ctl(within(t), "eval", "ssl:clear_pem_cache().")
+		require.NoError(t, err, string(said))
+	}
+
+	now.Store(both(before))
+	again(1)
+	replace("crt", "authority", append(read(before.file("authority", "crt")), read(after.file("authority", "crt"))...))
+	replace("crt", "broker", read(after.file("broker", "crt")))
+	replace("key", "broker", read(after.file("broker", "key")))
+	clear()
+	again(2)
+	now.Store(both(after))
+	again(3)
+	replace("crt", "authority", read(after.file("authority", "crt")))
+	clear()
+	now.Store(after.config(t, "guest"))
+	again(4)
+}

@@ -154,6 +154,7 @@ const theBroker = "the broker"
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	config := l.settings.conn
 	config.Logger = slog.New(newSparing(l.log.Handler()))
+	config.Access = func() ([]string, *tls.Config) { return l.settings.access.Current(l.log) }
 	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
 	complaints := &complaints{log: l.log}
 	config.OnFailure = func(err error) {

@@ -20,6 +20,7 @@ import (
 // packages only in this file.
 type settings struct {
 	conn           leveret.ConnConfig // without the logger and telemetry, which are created later
+	access         *config.Access
 	client         leveret.ClientConfig
 	handlers       leveret.HandlersConfig
 	worker         leveret.WorkerConfig
@@ -38,13 +39,14 @@ type settings struct {
 
 func (p Program) settings(loaded *config.Loaded) (settings, error) {
 	c := loaded.Config()
-	tls, err := c.Broker.TLS.ClientConfig()
+	access, err := c.Broker.Access()
 	if err != nil {
 		return settings{}, err
 	}
+	urls, tls := access.Current(slog.New(slog.DiscardHandler))
 	s := settings{
 		conn: leveret.ConnConfig{
-			URLs:             c.Broker.Addresses(),
+			URLs:             urls,
 			TLS:              tls,
 			Name:             p.Name,
 			Instance:         instance(),
@@ -78,6 +80,7 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 			ReplyTo:      slices.Concat(p.Worker.ReplyTo, c.Broker.ReplyTo),
 			OnReady:      p.Worker.OnReady,
 		},
+		access:         access,
 		connectTimeout: c.Broker.ConnectTimeout,
 		logFormat:      c.Log.Format,
 		otlpEndpoint:   c.Telemetry.OTLPEndpoint,
