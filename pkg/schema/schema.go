@@ -16,8 +16,10 @@ package schema
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/invopop/jsonschema"
@@ -69,9 +71,11 @@ func Of(t reflect.Type) (*Schema, error) {
 // JSON returns the JSON Schema (draft 2020-12), indented.
 func (s *Schema) JSON() json.RawMessage { return bytes.Clone(s.document) }
 
-// isTime returns why a text is no time to Go, which accepts a little less than RFC 3339 allows.
+// isTime returns why a text is no time by RFC 3339 of which Go, too, says so: no leap second, and capital letters only.
 func isTime(v any) error {
-	if text, ok := v.(string); ok {
+	if text, ok := v.(string); ok && strings.Contains(text, ",") {
+		return errors.New("there is a comma") // which Go accepts, but no others need to
+	} else if ok {
 		return new(time.Time).UnmarshalText([]byte(text))
 	}
 	return nil
