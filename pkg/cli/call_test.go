@@ -38,7 +38,7 @@ func TestForeignAnswers(t *testing.T) {
 		"of another kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":-1,"currency":"EUR"}}`), AppId: "app"},
 			"json", cli.ExitAnswered, "{\n  \"price\": {\n    \"amount\": -1,\n    \"currency\": \"EUR\"\n  }\n}\n",
-			`^{"error":{"exit":6,"kind":"answered_with_error","message":"app sent a reply that does not fit oven.price: price.amount: must be >= 0, is -1","next":.*`,
+			`^{"error":{"exit":6,"kind":"answered_with_error","message":"app sent a reply that does not fit oven.price: price.amount: must be >= 0, is -1","fields":.*"next":"kitchen contracts show oven.price`,
 		},
 		"with a byte order mark": {
 			amqp.Publishing{Body: []byte("\ufeff" + `{"price":{"amount":1541815603606036481,"currency":"EUR"}}`)},
