@@ -12,21 +12,25 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
+type number struct {
+	ID      uint64 `json:"id"`
+	Balance int64  `json:"balance,omitempty"`
+}
+
 type account struct {
-	ID      uint64         `json:"id"`
-	Balance int64          `json:"balance,omitempty"`
-	Any     any            `json:"any,omitempty"`
-	More    map[string]any `json:"more,omitempty"`
+	ID   uint64         `json:"id"`
+	Any  any            `json:"any,omitempty"`
+	More map[string]any `json:"more,omitempty"`
 }
 
 // Numbers keep their digits in paths, queries, bodies and replies.
 func TestNumbersAreExact(t *testing.T) {
 	t.Parallel()
-	show := leveret.NewRequest[account, account]("bank.show", leveret.HTTP("GET /accounts/{id}"), leveret.Idempotent())
+	show := leveret.NewRequest[number, number]("bank.show", leveret.HTTP("GET /accounts/{id}"), leveret.Idempotent())
 	change := leveret.NewRequest[account, any]("bank.change", leveret.HTTP("PUT /accounts/{id}"), leveret.Idempotent())
 	bank := leveret.NewService("bank", leveret.Answers(show, change))
 	h := leveret.NewHandlers(bank, leveret.HandlersConfig{})
-	show.Answer(h, func(_ context.Context, a account) (account, error) { return a, nil })
+	show.Answer(h, func(_ context.Context, n number) (number, error) { return n, nil })
 	change.Answer(h, func(_ context.Context, a account) (any, error) { return a, nil })
 	s, err := httprpc.NewServer(h, httprpc.ServerConfig{Strict: true})
 	require.NoError(t, err)
@@ -36,9 +40,9 @@ func TestNumbersAreExact(t *testing.T) {
 		Service: leveret.NewService("teller", leveret.Calls(show, change)), URLs: []string{server.URL},
 	})
 
-	a, err := show.Call(t.Context(), caller, account{ID: 18446744073709551615, Balance: -9223372036854775808})
+	n, err := show.Call(t.Context(), caller, number{ID: 18446744073709551615, Balance: -9223372036854775808})
 	require.NoError(t, err)
-	require.Equal(t, account{ID: 18446744073709551615, Balance: -9223372036854775808}, a)
+	require.Equal(t, number{ID: 18446744073709551615, Balance: -9223372036854775808}, n)
 	const body = `{"any":[1541815603606036481,1.10,1e400],"more":{"n":18446744073709551615}}`
 	for _, sent := range []string{body, "\ufeff" + body} {
 		answer := ask(t, server, "PUT /accounts/1541815603606036481", sent)
