@@ -102,8 +102,8 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	return a.printReply(spec, m, elapsed, d)
 }
 
-// printReply prints the reply. It may be anything: the service need not be one of ours. One that does not fit is printed,
-// too, but for one that is not JSON under -o json.
+// printReply prints the reply. It may be anything: the service need not be one of ours. One that does not fit is
+// printed, too, but for one that is not JSON under -o json.
 func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration, d *discretion) error {
 	from := term.Cut(term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service")), 255)
 	reply, err := schema.Of(spec.Reply)

@@ -47,8 +47,8 @@ func (a *App) writeBody(body []byte, indent bool) error {
 	}
 }
 
-// maxNesting is how deep a value in a list may be nested: jq reads 256 levels in all, and one value must not make all of a
-// list unreadable.
+// maxNesting is how deep a value in a list may be nested: jq reads 256 levels in all, and one value must not make all
+// of a list unreadable.
 const maxNesting = 100
 
 // nesting returns how deep JSON is nested: 1 for an array of numbers.
