@@ -56,10 +56,10 @@ const (
 type Tokens struct {
 	UserID string `json:"user_id" jsonschema:"format=uuid"`
 	// AccessToken is a signed JWT. Anybody who has the keys of ListKeys can verify it: see package token.
-	AccessToken     leveret.Secret `json:"access_token"`
+	AccessToken     leveret.Secret `json:"access_token" jsonschema:"minLength=1,maxLength=4096"`
 	AccessExpiresAt time.Time      `json:"access_expires_at"`
 	// RefreshToken is good for one use: RefreshTokens exchanges it for new tokens.
-	RefreshToken     leveret.Secret `json:"refresh_token"`
+	RefreshToken     leveret.Secret `json:"refresh_token" jsonschema:"minLength=1,maxLength=256"`
 	RefreshExpiresAt time.Time      `json:"refresh_expires_at"`
 }
 
@@ -166,14 +166,17 @@ func (r ListKeysReply) Validate() error {
 	return p.err()
 }
 
-// MaxKeys is how many public keys a list may hold.
-const MaxKeys = 100
+// Limits of a list of public keys: how many it may hold, and how long one may be, in characters.
+const (
+	MaxKeys = 100
+	maxKey  = 256
+)
 
 // A PublicKey is a JSON Web Key of the kind Ed25519 (RFC 8037). A receiver ignores kinds that it does not know.
 type PublicKey struct {
 	KeyID string `json:"kid" jsonschema:"minLength=1,maxLength=64"`
-	Type  string `json:"kty" jsonschema:"example=OKP"`
-	Curve string `json:"crv" jsonschema:"example=Ed25519"`
+	Type  string `json:"kty" jsonschema:"minLength=1,maxLength=64,example=OKP"`
+	Curve string `json:"crv" jsonschema:"minLength=1,maxLength=64,example=Ed25519"`
 	// X is the key's 32 bytes in base64url without padding.
 	X string `json:"x" jsonschema:"minLength=1,maxLength=256"`
 	// NotAfter is when the last token that the key may sign has expired. A later list may name a later time.
@@ -192,6 +195,8 @@ func (k PublicKey) check(p *problems, path string) {
 	p.text(path+".crv", k.Curve)
 	if _, err := k.Ed25519(); k.Type == KeyTypeOKP && k.Curve == CurveEd25519 && err != nil {
 		p.add(path+".x", "must be 32 bytes in base64url without padding")
+	} else if n := utf8.RuneCountInString(k.X); n < 1 || n > maxKey {
+		p.add(path+".x", "must be 1 to %d characters long", maxKey)
 	}
 	p.time(path+".not_after", k.NotAfter)
 }

@@ -95,9 +95,9 @@ type StockRejectedEvent struct {
 
 // Shortage is an article of which too little was available. Of an unknown article, none is available.
 type Shortage struct {
-	SKU       string `json:"sku"`
-	Requested int    `json:"requested" jsonschema:"minimum=1"`
-	Available int64  `json:"available" jsonschema:"minimum=0"`
+	SKU       string `json:"sku" jsonschema:"minLength=1,maxLength=64"`
+	Requested int    `json:"requested" jsonschema:"minimum=1,maximum=10000"`
+	Available int64  `json:"available" jsonschema:"minimum=0,maximum=9999,description=Less than is requested"`
 }
 
 // Validate reports every field that is wrong.

@@ -17,7 +17,9 @@ func TestTagsHaveTheLimitsOfTheCode(t *testing.T) {
 	t.Parallel()
 	limits := map[string]string{
 		"Lines maxItems": strconv.Itoa(MaxLines), "Shortages maxItems": strconv.Itoa(MaxLines),
-		"Quantity maximum": strconv.Itoa(MaxQuantity), "Amount maximum": strconv.Itoa(MaxAmount),
+		"Quantity maximum": strconv.Itoa(MaxQuantity), "Requested maximum": strconv.Itoa(MaxQuantity), "Available maximum": strconv.Itoa(MaxQuantity - 1),
+		"AccessToken maxLength": strconv.Itoa(MaxAccessToken), "Type maxLength": strconv.Itoa(maxText), "Curve maxLength": strconv.Itoa(maxText), "X maxLength": strconv.Itoa(maxKey),
+		"Amount maximum":       strconv.Itoa(MaxAmount),
 		"CustomerID maxLength": strconv.Itoa(maxText), "SKU maxLength": strconv.Itoa(maxText),
 		"CardToken maxLength": strconv.Itoa(maxText), "CardToken pattern": cardToken.String(),
 		"Email maxLength": strconv.Itoa(MaxEmail), "Name maxLength": strconv.Itoa(maxText),

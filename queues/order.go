@@ -3,6 +3,7 @@ package queues
 import (
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -153,13 +154,13 @@ func (q ListOrdersRequest) Validate() error {
 	var p problems
 	p.text("customer_id", q.CustomerID)
 	p.between("limit", int64(q.Limit), 0, MaxPage)
-	if len(q.Cursor) > maxCursor {
+	if utf8.RuneCountInString(q.Cursor) > maxCursor {
 		p.add("cursor", "must be at most %d characters long", maxCursor)
 	}
 	return p.err()
 }
 
-// maxCursor is the longest permitted cursor, in bytes.
+// maxCursor is the longest permitted cursor, in characters.
 const maxCursor = 128
 
 // ListOrdersReply is a page of orders, newest first.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
@@ -38,7 +39,7 @@ var (
 	}))
 )
 
-// MaxEmail is how long an email address may be, in bytes.
+// MaxEmail is how long an email address may be, in characters.
 const MaxEmail = 254
 
 // RegisterUserRequest is a new customer.
@@ -127,8 +128,8 @@ func checkEmail(p *problems, path, email string) {
 		p.add(path, "is required")
 		return
 	}
-	if len(normal) > MaxEmail {
-		p.add(path, "must be at most %d bytes long", MaxEmail)
+	if utf8.RuneCountInString(email) > MaxEmail {
+		p.add(path, "must be at most %d characters long", MaxEmail)
 		return
 	}
 	a, err := mail.ParseAddress(normal)

@@ -30,7 +30,8 @@ func (a *App) callCommand() *cobra.Command {
 		Short: "Send a request and print the reply",
 		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" +
 			"The reply goes to standard output, the instance that answered and the time to standard error. The exit code is 6 if the\n" +
-			"service answered with an error, 4 if no reply came in time, and 5 if no service serves the request.",
+			"service answered with an error or with a reply that does not fit the request's type, which is printed all the same,\n" +
+			"4 if no reply came in time, and 5 if no service serves the request.",
 		Example:           fmt.Sprintf("  %[1]s call %[2]s '{…}' --timeout 5s\n  %[1]s call %[2]s -f request.json -o json | jq .", a.Name, a.some(leveret.KindRequest)),
 		Args:              Arguments(1, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindRequest),
@@ -101,30 +102,32 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 	return a.printReply(spec, m, elapsed, d)
 }
 
-// printReply prints the reply. It may be anything: the service need not be one of ours.
+// printReply prints the reply. It may be anything: the service need not be one of ours. One that does not fit is
+// printed, too, but for one that is not JSON under -o json.
 func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration, d *discretion) error {
 	from := term.Cut(term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service")), 255)
 	reply, err := schema.Of(spec.Reply)
 	if err != nil {
 		return err
 	}
-	if _, err = reply.Check(m.Reply); err != nil {
+	body := withoutMark(m.Reply)
+	if _, err = reply.Check(body); err != nil {
 		err = fmt.Errorf("%s sent a reply that does not fit %s: %w", from, spec.Name, err)
 	}
-	shown := d.show(reply, m.Reply)
+	shown := d.show(reply, body)
 	d.log()
-	if !json.Valid(m.Reply) {
+	if !json.Valid(body) {
 		if a.Format() == FormatText {
 			_ = a.Printf("%s", term.Printable(string(shown)))
 		}
 		return Fail(ExitAnswered, "", "%w", err)
 	}
-	if err != nil {
-		a.Warn("%s", term.Printable(err.Error()))
-	}
 	indent := a.Format() == FormatJSON || a.Format() == FormatText && a.IO.OutTerminal
 	if err := a.writeBody(shown, indent); err != nil {
 		return err
+	}
+	if err != nil {
+		return Fail(ExitAnswered, fmt.Sprintf("%s contracts show %s prints what the reply must be", a.Name, spec.Name), "%w", err)
 	}
 	if a.Format() == FormatText {
 		a.Note("%s", a.err.Paint(term.Dim, fmt.Sprintf("reply %s from %s", short(elapsed), from)))

@@ -37,15 +37,19 @@ func TestForeignAnswers(t *testing.T) {
 		},
 		"of another kind": {
 			amqp.Publishing{Body: []byte(`{"price":{"amount":-1,"currency":"EUR"}}`), AppId: "app"},
-			"json", cli.ExitOK, "{\n  \"price\": {\n    \"amount\": -1,\n    \"currency\": \"EUR\"\n  }\n}\n",
-			`^{"warning":"app sent a reply that does not fit oven.price: price.amount: must be >= 0, is -1"}` + "\n$",
+			"json", cli.ExitAnswered, "{\n  \"price\": {\n    \"amount\": -1,\n    \"currency\": \"EUR\"\n  }\n}\n",
+			`^{"error":{"exit":6,"kind":"answered_with_error","message":"app sent a reply that does not fit oven.price: price.amount: must be >= 0, is -1","fields":.*"next":"kitchen contracts show oven.price`,
 		},
-		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitOK, "null\n", "a reply that does not fit oven.price"},
+		"with a byte order mark": {
+			amqp.Publishing{Body: []byte("\ufeff" + `{"price":{"amount":1541815603606036481,"currency":"EUR"}}`)},
+			"jsonl", cli.ExitOK, `{"price":{"amount":1541815603606036481,"currency":"EUR"}}` + "\n", "^$",
+		},
+		"null":             {amqp.Publishing{Body: []byte(`null`)}, "jsonl", cli.ExitAnswered, "null\n", "a reply that does not fit oven.price"},
 		"no JSON":          {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "json", cli.ExitAnswered, "", `"exit":6,.*a reply that does not fit oven.price: the payload is not JSON`},
 		"no JSON, as text": {amqp.Publishing{Body: []byte("gar" + escape + "bage")}, "text", cli.ExitAnswered, `gar\u001b[31mbage`, `^error: .*a reply that does not fit oven.price: the payload is not JSON`},
 		"no UTF-8": {
 			amqp.Publishing{Body: []byte("{\"price\":{\"amount\":1,\"currency\":\"\xff\u202e\"}}")},
-			"jsonl", cli.ExitOK, `{"price":{"amount":1,"currency":"` + "\ufffd" + `\u202e"}}` + "\n", "not valid UTF-8: byte 34",
+			"jsonl", cli.ExitAnswered, `{"price":{"amount":1,"currency":"` + "\ufffd" + `\u202e"}}` + "\n", "not valid UTF-8: byte 34",
 		},
 		"nothing": {amqp.Publishing{}, "json", cli.ExitAnswered, "", "the payload is empty"},
 	} {

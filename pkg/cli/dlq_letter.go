@@ -36,7 +36,8 @@ type letterView struct {
 	ContentType   string     `json:"content_type,omitempty"`
 	Correlation   string     `json:"correlation_id,omitempty"`
 	Headers       any        `json:"headers"`
-	// One of these: the payload if it is JSON in UTF-8, else its text if it is UTF-8, else its bytes.
+	// One of these: the payload if it is JSON in UTF-8, nested no deeper than maxNesting, else its text if it is UTF-8,
+	// else its bytes.
 	Payload       json.RawMessage `json:"payload,omitempty"`
 	PayloadText   *string         `json:"payload_text,omitempty"`
 	PayloadBase64 *string         `json:"payload_base64,omitempty"`
@@ -63,12 +64,12 @@ func viewOf(l *deadletter.Letter, body []byte) letterView {
 		ID: l.ID, Fingerprint: l.Fingerprint(), Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
 		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
 		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
-		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers)),
-		body: body,
+		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers), maxNesting),
+		body: withoutMark(body),
 	}
 	switch text := string(body); {
-	case json.Valid(body) && utf8.Valid(body):
-		v.Payload = json.RawMessage(compact(body))
+	case json.Valid(v.body) && utf8.Valid(body) && nesting(v.body) <= maxNesting:
+		v.Payload = json.RawMessage(compact(v.body))
 	case utf8.ValidString(text):
 		v.PayloadText = &text
 	default:
@@ -94,19 +95,22 @@ func ownHeaders(h rabbit.Table) rabbit.Table {
 	return h
 }
 
-// plainHeaders converts AMQP values to what JSON can hold.
-func plainHeaders(v any) any {
+// plainHeaders converts AMQP values to what JSON can hold; what is nested deeper than some levels, to text.
+func plainHeaders(v any, levels int) any {
+	if levels == 0 {
+		return fmt.Sprint(v)
+	}
 	switch v := v.(type) {
 	case rabbit.Table:
 		object := make(map[string]any, len(v))
 		for name, value := range v {
-			object[name] = plainHeaders(value)
+			object[name] = plainHeaders(value, levels-1)
 		}
 		return object
 	case []any:
 		items := make([]any, len(v))
 		for i, item := range v {
-			items[i] = plainHeaders(item)
+			items[i] = plainHeaders(item, levels-1)
 		}
 		return items
 	case []byte:

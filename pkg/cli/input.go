@@ -200,8 +200,11 @@ func (c *checker) check(payload []byte) ([]byte, error) {
 			Next: fmt.Sprintf("%s contracts show %s", c.app.Name, c.spec.Name),
 		}
 	}
-	return []byte(compact(payload)), nil
+	return []byte(compact(withoutMark(payload))), nil
 }
+
+// withoutMark returns a text without the byte order mark that some editors and shells put in front of it.
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // compact removes the white space from JSON.
 func compact(text []byte) string {

@@ -47,6 +47,30 @@ func (a *App) writeBody(body []byte, indent bool) error {
 	}
 }
 
+// maxNesting is how deep a value in a list may be nested: jq reads 256 levels in all, and one value must not make all
+// of a list unreadable.
+const maxNesting = 100
+
+// nesting returns how deep JSON is nested: 1 for an array of numbers.
+func nesting(text []byte) int {
+	depth, deepest, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}', c == ']':
+			depth--
+		}
+	}
+	return deepest
+}
+
 const (
 	indentBy = 2
 	// maxGrowth is how many times as long as the compact text indented JSON may be, beyond the first few kilobytes.

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -23,7 +21,7 @@ const whereHelp = `--where selects dead letters with an expression (see expr-lan
   id, contract               its message id and contract
   attempts, replayed         how often it was handled, and how often replayed
   age                        how long ago it failed: age > duration("1h")
-  payload                    its payload as JSON: payload.total.amount > 100
+  payload                    its payload as JSON: payload.total.amount > 100; all digits of numbers count
   headers                    its headers: headers["mine"] == "x"
   service, host              which service gave up, and where`
 
@@ -57,7 +55,12 @@ func parseWhere(text string, d *discretion) (*where, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil //nolint:nilnil // nil selects all
 	}
-	program, err := expr.Compile(text, expr.Env(whereLetter{}), expr.AsBool())
+	readable, exact := exactly(text)
+	options := []expr.Option{expr.Env(whereLetter{}), expr.AsBool()}
+	program, err := expr.Compile(readable, options...) // which finds what is wrong with the types
+	if err == nil {
+		program, err = expr.Compile(readable, append(options, exact...)...)
+	}
 	if err != nil {
 		if e, ok := errors.AsType[*file.Error](err); ok {
 			return nil, usage("", "--where: %s at line %d, column %d%s", e.Message, e.Line, e.Column+1, e.Snippet)
@@ -78,10 +81,7 @@ func (w *where) picks(l *deadletter.Letter) bool {
 		Age: age(l), Headers: l.Headers, Service: l.Service, Host: l.Host,
 	}
 	if w.payload {
-		decoder := json.NewDecoder(bytes.NewReader(w.seen(l)))
-		if decoder.Decode(&env.Payload) != nil || decoder.More() {
-			env.Payload = nil
-		}
+		env.Payload, _ = readNumbers(w.seen(l))
 	}
 	result, err := expr.Run(w.program, env)
 	if err != nil {

@@ -240,6 +240,7 @@ func accepts(accept []string) bool {
 
 // payload returns the payload of a request: its body as it is, unless there are parameters.
 func (e *endpoint) payload(r *http.Request, body []byte) ([]byte, error) {
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // a byte order mark
 	if r.URL.RawQuery != "" || len(e.pattern.params()) > 0 {
 		given, err := readParameters(e.pattern, e.fields, r.PathValue, r.URL.RawQuery)
 		if err != nil {
@@ -265,6 +266,7 @@ func (e *endpoint) payload(r *http.Request, body []byte) ([]byte, error) {
 func (e *endpoint) checkFields(body []byte) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
+	d.UseNumber() // or one that is too large for float64 ends the search
 	err := d.Decode(reflect.New(e.spec.Payload).Interface())
 	if err == nil {
 		return nil

@@ -55,26 +55,29 @@ func isNil(v any) bool {
 	}
 }
 
-func encode(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
+// encode encodes what a pointer leads to, so that methods of pointers count, as they do in decode.
+func encode(pointer any) ([]byte, error) {
+	body, err := json.Marshal(pointer)
 	if err != nil {
 		return nil, Errorf(InvalidArgument, "cannot be encoded: %w", err)
 	}
 	if bytes.Equal(body, []byte("null")) {
-		return nil, Errorf(InvalidArgument, "a nil %T cannot be sent", v)
+		return nil, Errorf(InvalidArgument, "a nil %v cannot be sent", reflect.TypeOf(pointer).Elem())
 	}
 	return body, nil
 }
 
 // decodePayload decodes and validates what a message carries. Unknown fields are accepted: a sender may be newer.
-func decodePayload[T any](body []byte) (T, error) {
-	payload, err := payloadOf[T](body, nil)
+func decodePayload[T any](b *contractBase, body []byte) (T, error) {
+	payload, err := payloadOf[T](b, body, nil)
 	return *payload, err
 }
 
-// decode accepts exactly one JSON value that is not null, in UTF-8. Of a field that comes twice the last counts. Its
-// errors are InvalidArgument and name the field.
-func decode(body []byte, into any) error {
+// decode accepts exactly one JSON value that is not null, in UTF-8, with or without a byte order mark. Of a field that
+// comes twice the last counts. Where open says that the type may hold an interface, a number in it becomes a
+// [json.Number], which keeps its digits. The errors are InvalidArgument and name the field.
+func decode(body []byte, into any, open bool) error {
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	trimmed := bytes.TrimSpace(body)
 	if len(trimmed) == 0 {
 		return Errorf(InvalidArgument, "the body is empty; it must be a JSON value")
@@ -82,10 +85,23 @@ func decode(body []byte, into any) error {
 	if bytes.Equal(trimmed, []byte("null")) {
 		return Errorf(InvalidArgument, "the body is null; it must be a JSON value")
 	}
+	if wire.UTF16(body) {
+		return Errorf(InvalidArgument, "the body looks like UTF-16; it must be UTF-8")
+	}
 	if !utf8.Valid(body) { // encoding/json would put U+FFFD in its place, and so make two different names one
 		return Errorf(InvalidArgument, "the body is not UTF-8 (at byte %d)", firstInvalid(body))
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	target := into
+	if open {
+		target = new(json.RawMessage) // a Decoder does not look at what follows a value
+	}
+	err := json.Unmarshal(body, target)
+	if err == nil && open {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		err = d.Decode(into)
+	}
+	if err != nil {
 		return describeJSON(err)
 	}
 	return nil

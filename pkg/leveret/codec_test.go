@@ -1,9 +1,11 @@
 package leveret
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"math/big"
 	"reflect"
 	"strings"
 	"testing"
@@ -64,12 +66,17 @@ func TestDecode(t *testing.T) {
 		`{"rate":"x"}`:                "invalid_argument: rate: must be a JSON number, not a string",
 		`{"at":"yesterday"}`:          `invalid_argument: the body cannot be decoded: parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006"`,
 		"{\"id\":\"a\xffb\"}":         "invalid_argument: the body is not UTF-8 (at byte 8)",
-		"\xef\xbb\xbf{}":              "invalid_argument: the body is not JSON: invalid character 'ï' looking for beginning of value (at byte 1)",
+		"\xef\xbb\xbf":                "invalid_argument: the body is empty; it must be a JSON value",
+		"\xef\xbb\xbf\xef\xbb\xbf{}":  "invalid_argument: the body is not JSON: invalid character 'ï' looking for beginning of value (at byte 1)",
+		"\xff\xfe{\x00}\x00":          "invalid_argument: the body looks like UTF-16; it must be UTF-8",
+		"\xfe\xff\x00{\x00}":          "invalid_argument: the body looks like UTF-16; it must be UTF-8",
+		"{\x00}\x00":                  "invalid_argument: the body looks like UTF-16; it must be UTF-8",
+		"\x00\x00\x00{\x00\x00\x00}":  "invalid_argument: the body looks like UTF-16; it must be UTF-8",
 		"\x1f\x8b\x08":                "invalid_argument: the body is not UTF-8 (at byte 1)",
 		strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000): "invalid_argument: the body is not JSON: invalid character '[' exceeded max depth (at byte 10001)",
 		`{"x":` + strings.Repeat(`{"x":`, 20_000):                 "invalid_argument: the body is not JSON: invalid character '{' exceeded max depth (at byte 50001)",
 	} {
-		_, err := decodePayload[purchase]([]byte(body))
+		_, err := decodePayload[purchase](&contractBase{}, []byte(body))
 		require.Error(t, err, "%.40q", body)
 		require.Equal(t, want, err.Error(), "%.40q", body)
 	}
@@ -86,12 +93,13 @@ func TestDecodeAccepts(t *testing.T) {
 		`{"id":null,"price":null}`:      {},
 		`{"id":"\ud800"}`:               {ID: "\ufffd"}, // half of a surrogate pair is JSON, and no character
 		`{"price":{"amount":12345678}}`: {Price: money{Amount: 12345678}},
+		"\xef\xbb\xbf {\"id\":\"x\"}":   {ID: "x"},
 	} {
-		got, err := decodePayload[purchase]([]byte(body))
+		got, err := decodePayload[purchase](&contractBase{}, []byte(body))
 		require.NoError(t, err, body)
 		require.Equal(t, want, got, body)
 	}
-	_, err := decodePayload[json.RawMessage]([]byte(strings.Repeat("[", 9000) + strings.Repeat("]", 9000)))
+	_, err := decodePayload[json.RawMessage](&contractBase{}, []byte(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)))
 	require.NoError(t, err, "deep, and nobody looks into it")
 }
 
@@ -120,16 +128,79 @@ func TestValidate(t *testing.T) {
 
 func TestEncode(t *testing.T) {
 	t.Parallel()
-	body, err := encode(money{1, "EUR"})
+	body, err := encode(&money{1, "EUR"})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"amount":1,"currency":"EUR"}`, string(body))
-	for _, bad := range []any{nil, (*money)(nil), map[string]any(nil), make(chan int), []any{func() {}}} {
+	for _, bad := range []any{new(any), new(*money), new(map[string]any), new(chan int), &[]any{func() {}}} {
 		_, err := encode(bad)
 		require.ErrorIs(t, err, InvalidArgument, "%T", bad)
 	}
-	body, err = encode([]int{})
+	_, err = encode(new(map[string]any))
+	require.EqualError(t, err, "invalid_argument: a nil map[string]interface {} cannot be sent")
+	body, err = encode(&[]int{})
 	require.NoError(t, err)
 	require.Equal(t, "[]", string(body))
+}
+
+// Methods of pointers are called by encoding as by decoding: otherwise a big.Int would be sent as {}.
+func TestMethodsOfPointersEncode(t *testing.T) {
+	t.Parallel()
+	type account struct {
+		Balance big.Int
+	}
+	c := NewRequest[account, account]("bank.account")
+	var a account
+	a.Balance.SetString("36893488147419103232", 10)
+	m, err := c.Message(t.Context(), a)
+	require.NoError(t, err)
+	require.Equal(t, `{"Balance":36893488147419103232}`, string(m.Body))
+	back, err := c.Decode(m.Body)
+	require.NoError(t, err)
+	require.Equal(t, a, back)
+}
+
+// open is a payload of anything.
+type open struct {
+	ID     uint64         `json:"id"`
+	Any    any            `json:"any"`
+	List   []any          `json:"list"`
+	Fields map[string]any `json:"fields"`
+	Float  float64        `json:"float"`
+	Next   *open          `json:"next,omitempty"`
+}
+
+// Numbers keep their digits wherever a type leaves open what they are, and what was decoded encodes to the same text.
+func TestNumbersAreExact(t *testing.T) {
+	t.Parallel()
+	const body = `{"id":18446744073709551615,"any":1541815603606036481,"list":[9007199254740993,-9223372036854775808,1.10,1e400,{"a":18446744073709551615}],` +
+		`"fields":{"n":1541815603606036482},"float":1.5,"next":{"id":0,"any":36893488147419103232,"list":null,"fields":null,"float":0}}`
+	c := NewRequest[open, any]("test.open")
+	got, err := c.Decode([]byte(body))
+	require.NoError(t, err)
+	require.Equal(t, json.Number("1541815603606036481"), got.Any)
+	again, err := c.Message(t.Context(), got)
+	require.NoError(t, err)
+	require.Equal(t, body, string(again.Body))
+
+	reply, err := c.reply(&Message{Reply: []byte("\ufeff[1541815603606036481]")})
+	require.NoError(t, err)
+	require.Equal(t, []any{json.Number("1541815603606036481")}, reply)
+
+	var handled any
+	h := handlerOf(func(_ context.Context, payload any) error { handled = payload; return nil })
+	require.NoError(t, h(t.Context(), &Message{Contract: NewCommand[any]("test.do"), Body: []byte("1541815603606036481")}))
+	require.Equal(t, json.Number("1541815603606036481"), handled)
+
+	for body, want := range map[string]string{
+		`{"any":1} {}`:       "invalid_argument: the body is not JSON: invalid character '{' after top-level value (at byte 11)",
+		`{"any":1`:           "invalid_argument: the body is not JSON: unexpected end of JSON input (at byte 8)",
+		`{"any":1,"id":-1}`:  "invalid_argument: id: must be a JSON integer (uint64), not a number -1",
+		`{"any":1,"id":"1"}`: "invalid_argument: id: must be a JSON integer (uint64), not a string",
+		`{"float":1e400}`:    "invalid_argument: float: must be a JSON number, not a number 1e400",
+	} {
+		_, err := c.Decode([]byte(body))
+		require.EqualError(t, err, want, body)
+	}
 }
 
 type (
@@ -181,11 +252,11 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := decodePayload[purchase](body)
+		p, err := decodePayload[purchase](&contractBase{}, body)
 		if err == nil {
-			again, err := encode(p)
+			again, err := encode(&p)
 			require.NoError(t, err)
-			require.NoError(t, decode(again, &p))
+			require.NoError(t, decode(again, &p, false))
 			return
 		}
 		require.Contains(t, []Code{InvalidArgument, Unavailable}, CodeOf(err))

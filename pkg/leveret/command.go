@@ -31,7 +31,7 @@ func (c *Command[T]) Message(ctx context.Context, payload T, options ...SendOpti
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
-func (c *Command[T]) Decode(body []byte) (T, error) { return decodePayload[T](body) }
+func (c *Command[T]) Decode(body []byte) (T, error) { return decodePayload[T](c.base(), body) }
 
 // Handle makes f the handler of the command in h. The error that f returns is the verdict on the message. Mistakes,
 // such as a second handler for one command, are reported by [Handlers.Err].

@@ -256,7 +256,10 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	for _, o := range options {
 		errs = append(errs, o(s))
 	}
-	return &contractBase{spec: s, wrong: about(fmt.Sprintf("%s %q", kind, name), errs)}
+	return &contractBase{
+		spec: s, wrong: about(fmt.Sprintf("%s %q", kind, name), errs),
+		open: map[reflect.Type]bool{payload: holdsAny(payload), reply: holdsAny(reply)},
+	}
 }
 
 // reservedOwner returns why no service can have a name.
@@ -274,7 +277,8 @@ func reservedOwner(name string) error {
 // contractBase is what the three kinds of contract share.
 type contractBase struct {
 	spec  *Spec
-	wrong error // all that is wrong with the contract itself
+	wrong error                 // all that is wrong with the contract itself
+	open  map[reflect.Type]bool // of the payload and the reply: whether it may hold an interface
 }
 
 // unmade is the base of a contract that is a zero value.

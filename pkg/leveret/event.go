@@ -31,7 +31,7 @@ func (e *Event[T]) Message(ctx context.Context, payload T, options ...SendOption
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
-func (e *Event[T]) Decode(body []byte) (T, error) { return decodePayload[T](body) }
+func (e *Event[T]) Decode(body []byte) (T, error) { return decodePayload[T](e.base(), body) }
 
 // Subscribe makes f the handler of the event in h. Every subscribing service has its own queue, which its processes
 // share. The error that f returns is the verdict on the message. Mistakes are reported by [Handlers.Err].

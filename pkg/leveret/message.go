@@ -63,12 +63,12 @@ func asJSON(body []byte, value any) ([]byte, error) {
 	if body != nil || value == nil {
 		return body, nil
 	}
-	return encode(reflect.ValueOf(value).Elem().Interface())
+	return encode(value)
 }
 
 // valueOf returns a pointer to the Go value of a payload or a reply: of its JSON, or, where that is nil, the value that
 // is known. As in JSON, that must not be nil.
-func valueOf[T any](body []byte, known any) (*T, error) {
+func valueOf[T any](b *contractBase, body []byte, known any) (*T, error) {
 	if value, ok := known.(*T); ok && body == nil {
 		if isNil(*value) {
 			return value, Errorf(InvalidArgument, "a nil %T cannot be sent", *value)
@@ -76,12 +76,12 @@ func valueOf[T any](body []byte, known any) (*T, error) {
 		return value, nil
 	}
 	value := new(T)
-	return value, decode(body, value)
+	return value, decode(body, value, b.open[reflect.TypeFor[T]()])
 }
 
 // payloadOf is valueOf that validates.
-func payloadOf[T any](body []byte, known any) (*T, error) {
-	payload, err := valueOf[T](body, known)
+func payloadOf[T any](b *contractBase, body []byte, known any) (*T, error) {
+	payload, err := valueOf[T](b, body, known)
 	if err == nil {
 		err = validate(payload)
 	}
@@ -154,8 +154,8 @@ func Conversation(id string) SendOption {
 }
 
 // Header adds a header. A message with one that [Message.CheckHeaders] refuses is not sent. A traceparent puts the message
-// into another trace than that of its context. Over HTTP and gRPC headers travel as JSON: text, truths and float64 arrive
-// as they are, any other number as a float64.
+// into another trace than that of its context. Over HTTP and gRPC headers travel as JSON: text, truths, int64 and float64
+// arrive as they are, any other number as one of these.
 func Header(name string, value any) SendOption {
 	return SendOption{func(m *Message) { m.ownHeaders()[name] = value }}
 }

@@ -42,7 +42,7 @@ func (r *Request[Q, R]) Call(ctx context.Context, c Caller, request Q, options .
 
 // reply returns the reply in m.
 func (r *Request[Q, R]) reply(m *Message) (R, error) {
-	reply, err := valueOf[R](m.Reply, m.reply)
+	reply, err := valueOf[R](r.base(), m.Reply, m.reply)
 	if err != nil {
 		err = Errorf(Internal, "%w: the reply to %s is not a %T: %v", ErrOutcomeUnknown, r.spec.Name, *reply, err)
 	}
@@ -62,14 +62,16 @@ func (r *Request[Q, R]) Process(ctx context.Context, h *Handlers, m *Message, re
 
 // Payload returns the request in a message that a [Caller] was given, for one that sends it as a Go value. It must not
 // be changed.
-func (r *Request[Q, R]) Payload(m *Message) (*Q, error) { return valueOf[Q](m.Body, m.payload) }
+func (r *Request[Q, R]) Payload(m *Message) (*Q, error) {
+	return valueOf[Q](r.base(), m.Body, m.payload)
+}
 
 // SetReply sets the reply in a message that a [Caller] was given, for one that receives it as a Go value.
 func (r *Request[Q, R]) SetReply(m *Message, reply R) { m.Reply, m.reply = nil, &reply }
 
 // Decode decodes and validates the payload of a message, as a worker does before it calls the handler. Its errors are
 // [InvalidArgument], or what Validate returned where that has a code.
-func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decodePayload[Q](body) }
+func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decodePayload[Q](r.base(), body) }
 
 // Answer makes f answer the request in h. What f returns goes to the caller: the reply, or the error with its code.
 // Mistakes are reported by [Handlers.Err].
@@ -79,7 +81,7 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		return
 	}
 	h.register(r, "", func(ctx context.Context, m *Message) error {
-		request, err := payloadOf[Q](m.Body, m.payload)
+		request, err := payloadOf[Q](r.base(), m.Body, m.payload)
 		if err != nil {
 			return err
 		}
@@ -92,7 +94,7 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 			_, err = r.reply(m)
 			return err
 		}
-		if m.Reply, err = encode(reply); err != nil {
+		if m.Reply, err = encode(&reply); err != nil {
 			return Errorf(Internal, "%w: the reply to %s cannot be sent: %w", ErrOutcomeUnknown, r.spec.Name, err)
 		}
 		if n := len(m.Reply); n > rabbit.DefaultMaxBody {

@@ -22,27 +22,32 @@ func (Secret) LogValue() slog.Value { return slog.StringValue("[secret]") }
 
 // HoldsSecret reports whether a value of the type can hold a [Secret]: whether it is one, or one of its parts is, at
 // any depth. What interfaces hold does not count.
-func HoldsSecret(t reflect.Type) bool { return holdsSecret(t, map[reflect.Type]bool{}) }
+func HoldsSecret(t reflect.Type) bool {
+	return holds(t, func(t reflect.Type) bool { return t == reflect.TypeFor[Secret]() }, map[reflect.Type]bool{})
+}
 
-func holdsSecret(t reflect.Type, seen map[reflect.Type]bool) bool {
+// holdsAny reports whether a value of the type can hold an interface, likewise; nil is the type of nothing.
+func holdsAny(t reflect.Type) bool {
+	return t != nil && holds(t, func(t reflect.Type) bool { return t.Kind() == reflect.Interface }, map[reflect.Type]bool{})
+}
+
+func holds(t reflect.Type, what func(reflect.Type) bool, seen map[reflect.Type]bool) bool {
 	if seen[t] {
 		return false
 	}
 	seen[t] = true
 	switch t.Kind() {
-	case reflect.String:
-		return t == reflect.TypeFor[Secret]()
 	case reflect.Pointer, reflect.Slice, reflect.Array:
-		return holdsSecret(t.Elem(), seen)
+		return holds(t.Elem(), what, seen)
 	case reflect.Map:
-		return holdsSecret(t.Key(), seen) || holdsSecret(t.Elem(), seen)
+		return holds(t.Key(), what, seen) || holds(t.Elem(), what, seen)
 	case reflect.Struct:
 		for f := range t.Fields() {
-			if holdsSecret(f.Type, seen) {
+			if holds(f.Type, what, seen) {
 				return true
 			}
 		}
 	default:
 	}
-	return false
+	return what(t)
 }

@@ -12,7 +12,7 @@ func outgoing[T any](ctx context.Context, c Contract, payload T, options []SendO
 	if err := check(c, &payload); err != nil {
 		return nil, err
 	}
-	body, err := encode(payload)
+	body, err := encode(&payload)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Spec().Name, err)
 	}
@@ -67,7 +67,7 @@ func handlerOf[T any](h func(context.Context, T) error) Handler {
 		return nil
 	}
 	return func(ctx context.Context, m *Message) error {
-		payload, err := decodePayload[T](m.Body)
+		payload, err := decodePayload[T](baseOf(m.Contract), m.Body)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package leverettest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -120,7 +121,9 @@ func answered[R any](d Delivered) Answered[R] {
 	if d.Err != nil || d.Verdict != leveret.VerdictAck {
 		return a
 	}
-	if err := json.Unmarshal(d.Message.Reply, &a.Reply); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(d.Message.Reply))
+	decoder.UseNumber() // as a caller does
+	if err := decoder.Decode(&a.Reply); err != nil {
 		a.Err = leveret.Errorf(leveret.Internal, "the reply to %s is not a %T: %w", d.Message.Contract.Spec().Name, a.Reply, err)
 	}
 	return a

@@ -23,7 +23,8 @@ const (
 	Conversation = "Leveret-Conversation-Id"
 	Causation    = "Leveret-Causation-Id"
 	AppID        = "Leveret-App-Id"
-	// Headers are the message's own headers as a JSON object, as [EncodeText] writes it. A number arrives as a float64.
+	// Headers are the message's own headers as a JSON object, as [EncodeText] writes it. A whole number arrives as an int64,
+	// another as a float64.
 	Headers = "Leveret-Headers"
 	// AnsweredBy is the service instance that answers, on the way back.
 	AnsweredBy = "Leveret-Answered-By"
@@ -112,7 +113,7 @@ func Read(get func(name string) string) (*leveret.Message, error) {
 		*f.into = text
 	}
 	if text, err := DecodeText(get(Headers)); err == nil && text != "" && len(text) <= MaxHeaders {
-		_ = json.Unmarshal([]byte(text), &m.Headers)
+		m.Headers = readHeaders(text)
 		maps.DeleteFunc(m.Headers, func(name string, _ any) bool { return wire.Reserved(name) })
 	}
 	for _, name := range traceHeaders {
@@ -127,6 +128,40 @@ func Read(get func(name string) string) (*leveret.Message, error) {
 		m.ConversationID = m.ID
 	}
 	return m, nil
+}
+
+// readHeaders reads a message's own headers. Whole numbers become an int64, as over RabbitMQ; others, and those that it
+// cannot hold, a float64.
+func readHeaders(text string) (headers map[string]any) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if d.Decode(&headers) != nil || d.More() {
+		return nil
+	}
+	for name, value := range headers {
+		headers[name] = plainNumbers(value)
+	}
+	return headers
+}
+
+func plainNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+		f, _ := v.Float64()
+		return f
+	case []any:
+		for i := range v {
+			v[i] = plainNumbers(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = plainNumbers(v[name])
+		}
+	}
+	return v
 }
 
 // FormatTimeout returns the time left until a deadline as [Timeout] carries it. What is left of a millisecond counts as

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -68,16 +69,23 @@ func (e *Invalid) add(path, message string) {
 	e.Problems = append(e.Problems, Problem{path, cut(message, maxMessage)})
 }
 
-// Check checks a payload as its receiver does: it must be one JSON value in UTF-8, not null, that fits the schema,
-// decodes into the Go type, and satisfies the type's Validate method. It may be nested 100 levels deep. The error is an
+// byteOrderMark is what some editors and shells put in front of a text.
+const byteOrderMark = "\ufeff"
+
+// Check checks a payload as its receiver does: it must be one JSON value in UTF-8, with or without a byte order mark, not
+// null, that fits the schema, decodes into the Go type, and satisfies the type's Validate method. It may be nested 100 levels deep. The error is an
 // [*Invalid], of the first 100 problems. The time and the memory that Check takes grow with the length of the payload,
 // whatever is in it.
 //
 // Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this
 // program, but in a payload that a person typed they are usually mistakes.
 func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
+	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("", "the payload is empty; it must be a JSON value")
+	}
+	if wire.UTF16(bytes.TrimSpace(body)) {
+		return nil, invalid("", "the payload looks like UTF-16; save it as UTF-8")
 	}
 	if i := firstInvalid(body); i < len(body) { // Go's decoder would put U+FFFD there
 		return nil, invalid("", "the payload is not valid UTF-8: byte %d is 0x%02x", i+1, body[i])
@@ -144,7 +152,9 @@ func (s *Schema) undecodable(value any, err error) error {
 // decode finds what only Go can: numbers in a form or size that their type does not accept, and the errors of Validate.
 func (s *Schema) decode(value any, body []byte) error {
 	target := reflect.New(s.goType)
-	if err := json.Unmarshal(body, target.Interface()); err != nil {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	if err := d.Decode(target.Interface()); err != nil {
 		return s.undecodable(value, err)
 	}
 	for _, v := range []reflect.Value{target, target.Elem()} {
@@ -186,6 +196,11 @@ func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) (mo
 	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
 		return s.collect(e, root, v.Causes[0]) // the other is null; see nullable
 	}
+	if key, ok := v.ErrorKind.(*kind.PropertyNames); ok && len(e.Problems) < maxProblems {
+		must, _ := describe(leafOf(v).ErrorKind)
+		e.add(pathOf(root, v.InstanceLocation), fmt.Sprintf("the key %q %s", beginning(key.Property), must))
+		return 0
+	}
 	if len(v.Causes) > 0 {
 		for _, cause := range v.Causes {
 			more += s.collect(e, root, cause)
@@ -220,6 +235,14 @@ func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) (mo
 	}
 	e.add(path, must)
 	return 0
+}
+
+// leafOf returns the first leaf of a validation error.
+func leafOf(v *validator.ValidationError) *validator.ValidationError {
+	for len(v.Causes) > 0 {
+		v = v.Causes[0]
+	}
+	return v
 }
 
 // hides reports whether the value at a place in root must not be quoted.
@@ -284,6 +307,9 @@ func describe(k validator.ErrorKind) (must, is string) {
 	case *kind.MaxLength:
 		return "must be at most " + plural(k.Want, "character") + " long", fmt.Sprintf("is %d", k.Got)
 	case *kind.Pattern:
+		if k.Want == canonicalUUID {
+			return "must be a UUID in lower case, such as " + exampleID, fmt.Sprintf("is %q", beginning(k.Got))
+		}
 		return "must match " + k.Want, fmt.Sprintf("is %q", beginning(k.Got))
 	case *kind.Format:
 		return fmt.Sprintf("must be a %s", k.Want), "is " + display(k.Got)
@@ -311,7 +337,11 @@ func article(noun string) string {
 	}
 }
 
+// number writes a bound with all its digits.
 func number(r *big.Rat) string {
+	if digits, exact := r.FloatPrec(); exact {
+		return r.FloatString(digits)
+	}
 	f, _ := r.Float64()
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }

@@ -58,11 +58,9 @@ func (s *Schema) exampleObject(at *jsonschema.Schema, above map[*jsonschema.Sche
 	object := orderedmap.New[string, any]()
 	if at.Properties == nil {
 		if at.AdditionalProperties != nil {
-			key := "key"
-			if at.PropertyNames != nil && at.PropertyNames.Pattern == wholeNumber {
-				key = "1"
+			if key := exampleKey(at.PropertyNames); key != "" {
+				object.Set(key, s.example(at.AdditionalProperties, "value", above))
 			}
-			object.Set(key, s.example(at.AdditionalProperties, "value", above))
 		}
 		return object
 	}
@@ -73,6 +71,20 @@ func (s *Schema) exampleObject(at *jsonschema.Schema, above map[*jsonschema.Sche
 		object.Set(pair.Key, s.example(pair.Value, pair.Key, above))
 	}
 	return object
+}
+
+// exampleKey returns a key of a map; none if only its type knows what keys look like.
+func exampleKey(names *jsonschema.Schema) string {
+	switch {
+	case names == nil:
+		return "key"
+	case names.Pattern != "":
+		return "1"
+	case names.Format == "uuid":
+		return exampleID
+	default:
+		return ""
+	}
 }
 
 func (s *Schema) exampleArray(at *jsonschema.Schema, name string, above map[*jsonschema.Schema]bool) any {

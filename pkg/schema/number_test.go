@@ -37,10 +37,10 @@ func TestNumbersTakeTimeByTheirTextAlone(t *testing.T) {
 		`{"whole":0.` + million + `}`:                                  "whole: must be a whole number, is 0." + strings.Repeat("7", 58) + "…",
 		`{"float":0.` + million + `}`:                                  "",
 		`{"any":1e-999999999}`:                                         "",
-		`{"any":1e999999999}`:                                          "any: 1e999999999 does not fit its type (float64)",
+		`{"any":1e999999999}`:                                          "",
 		`{"fifth":1e999999999}`:                                        "",
 		`{"fifth":1e-999999999}`:                                       "fifth: must be a multiple of 5, is 1e-999999999",
-		`{"unique":[1e999999999,2e999999999,1]}`:                       "unique: 1e999999999 does not fit its type (float64)",
+		`{"unique":[1e999999999,2e999999999,1]}`:                       "",
 		`{"digits":1e999999999,"choice":1e999999999}`:                  "choice: must be one of 1, is 1e999999999",
 		`{"unknown":[{"deep":1e999999999}],"digits":1` + million + `}`: "",
 	} {

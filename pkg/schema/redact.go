@@ -46,10 +46,13 @@ func (s *Schema) replace(payload []byte, with func(at *jsonschema.Schema, name s
 	switch {
 	case !s.HasSecrets() || len(bytes.TrimSpace(payload)) == 0:
 		return payload
-	case !json.Valid(payload):
+	case !json.Valid(bytes.TrimPrefix(payload, []byte(byteOrderMark))):
 		return fmt.Appendf(nil, "%s: %s that are not JSON", secretText, plural(len(payload), "byte"))
 	}
 	r := &redaction{schema: s, in: payload, with: with}
+	if bytes.HasPrefix(payload, []byte(byteOrderMark)) {
+		r.at = len(byteOrderMark)
+	}
 	r.space()
 	r.value(s.place, s.tree, "")
 	if r.out == nil {

@@ -112,7 +112,7 @@ func TestSecretsInTheJSONSchema(t *testing.T) {
 			"plain": {"type": "string", "format": "password", "writeOnly": true},
 			"tagged": {"type": "string", "format": "uuid", "minLength": 3, "pattern": "^a", "description": "x", "writeOnly": true},
 			"optional": {"anyOf": [{"type": "string", "format": "password", "writeOnly": true}, {"type": "null"}], "writeOnly": true},
-			"list": {"type": "array", "items": {"type": "string", "format": "password", "writeOnly": true}},
+			"list": {"anyOf": [{"type": "array", "items": {"type": "string", "format": "password", "writeOnly": true}}, {"type": "null"}]},
 			"user": {"type": "string"},
 			"password": {"type": "string", "format": "password", "minLength": 12, "maxLength": 64, "writeOnly": true}
 		}

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding"
 	"encoding/json"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -41,6 +42,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Format: "password", WriteOnly: true}
 	case t == reflect.TypeFor[time.Time]():
 		return nil
+	case t == reflect.TypeFor[url.URL]():
+		return &jsonschema.Schema{Type: "object"} // of its fields
 	case t.Kind() == reflect.Uintptr:
 		return &jsonschema.Schema{Type: "integer"}
 	case t.Kind() == reflect.Interface:
@@ -55,6 +58,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 			s.Format = "uuid"
 		}
 		return s
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 && !implements[json.Marshaler](t.Elem()) && !implements[encoding.TextMarshaler](t.Elem()):
+		return &jsonschema.Schema{Type: "string", ContentEncoding: "base64"}
 	default:
 		return sized(t.Kind())
 	}
@@ -99,7 +104,8 @@ func (n *namer) name(t reflect.Type) string {
 	return short
 }
 
-// correct makes a schema match encoding/json: pointers may be null, and the keys of a map may be negative numbers.
+// correct makes a schema match encoding/json: pointers, slices and maps may be null, and the keys of a map may be negative
+// numbers, or texts of their own.
 func correct(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -111,20 +117,17 @@ func correct(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, 
 		return
 	}
 	switch t.Kind() {
+	case reflect.String:
+		if s.Format == "uuid" && s.Pattern == "" && !implements[encoding.TextMarshaler](t) {
+			s.Pattern = canonicalUUID
+		}
 	case reflect.Slice, reflect.Array:
 		if s.Items != nil {
 			correct(t.Elem(), s.Items, defs, seen)
 			s.Items = nullable(t.Elem(), s.Items)
 		}
 	case reflect.Map:
-		if items, ok := s.PatternProperties["^[0-9]+$"]; ok {
-			s.PatternProperties, s.AdditionalProperties = nil, items
-			s.PropertyNames = &jsonschema.Schema{Pattern: wholeNumber}
-		}
-		if s.AdditionalProperties != nil {
-			correct(t.Elem(), s.AdditionalProperties, defs, seen)
-			s.AdditionalProperties = nullable(t.Elem(), s.AdditionalProperties)
-		}
+		correctMap(t, s, defs, seen)
 	case reflect.Struct:
 		if s.Properties != nil && !seen[t] {
 			seen[t] = true
@@ -134,33 +137,90 @@ func correct(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, 
 	}
 }
 
-// wholeNumber is the pattern of the keys of a map by numbers.
-const wholeNumber = "^-?[0-9]+$"
+const (
+	// canonicalUUID is the pattern of a UUID in a Go string, which is compared as a text: there is one text for each.
+	canonicalUUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+	// wholeNumber and naturalNumber are the patterns of the keys of a map by numbers.
+	wholeNumber   = "^-?[0-9]+$"
+	naturalNumber = "^[0-9]+$"
+	// anyNumber is the pattern of a number in quotes.
+	anyNumber = `^-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$`
+)
+
+func correctMap(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
+	if s.Type != "object" { // it encodes itself
+		return
+	}
+	if items, ok := s.PatternProperties[naturalNumber]; ok {
+		s.PatternProperties, s.AdditionalProperties = nil, items
+	}
+	switch k := t.Key(); {
+	case k.Kind() == reflect.String:
+	case k.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		s.PropertyNames = mapType(k)
+	case k.Kind() <= reflect.Int64:
+		s.PropertyNames = &jsonschema.Schema{Pattern: wholeNumber}
+	default:
+		s.PropertyNames = &jsonschema.Schema{Pattern: naturalNumber}
+	}
+	if s.AdditionalProperties != nil {
+		correct(t.Elem(), s.AdditionalProperties, defs, seen)
+		s.AdditionalProperties = nullable(t.Elem(), s.AdditionalProperties)
+	}
+}
 
 func correctFields(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
-	for _, f := range reflect.VisibleFields(t) {
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "-" || !f.IsExported() {
-			continue
+	fields := encodedFields(t)
+	for _, name := range slices.Collect(s.Properties.KeysFromOldest()) {
+		f := fields[name]
+		if f == nil || f.mayBeAbsent {
+			s.Required = slices.DeleteFunc(s.Required, func(required string) bool { return required == name })
 		}
-		if name == "" {
-			name = f.Name
-		}
-		if property, ok := s.Properties.Get(name); ok {
-			correct(f.Type, property, defs, seen)
-			if slices.Contains(strings.Split(options, ","), "string") && isWhole(f.Type.Kind()) {
-				property.Pattern = wholeNumber // encoding/json writes it in quotes
+		switch property, _ := s.Properties.Get(name); {
+		case f == nil:
+			s.Properties.Delete(name)
+		case f.others: // the reflector may have taken one of those
+			s.Properties.Set(name, &jsonschema.Schema{})
+		default:
+			correct(f.typ, property, defs, seen)
+			if f.quoted {
+				quote(f.typ, property)
 			}
-			s.Properties.Set(name, nullable(f.Type, property))
+			s.Properties.Set(name, nullable(f.typ, property))
 		}
 	}
 }
 
-func isWhole(k reflect.Kind) bool { return k >= reflect.Int && k <= reflect.Uint64 }
+// quote makes the schema of a value that encoding/json writes in quotes: json:",string".
+func quote(t reflect.Type, s *jsonschema.Schema) {
+	if t.Name() == "" && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	k := t.Kind()
+	if t != reflect.TypeFor[json.Number]() && (implements[json.Marshaler](t) || implements[encoding.TextMarshaler](t)) ||
+		k != reflect.String && (k < reflect.Bool || k > reflect.Float64) {
+		return // it has no effect
+	}
+	*s = jsonschema.Schema{Type: "string", Title: s.Title, Description: s.Description, WriteOnly: s.WriteOnly}
+	switch {
+	case k == reflect.Bool:
+		s.Enum = []any{"true", "false"}
+	case k <= reflect.Uintptr:
+		s.Pattern = wholeNumber
+	case k != reflect.String || t == reflect.TypeFor[json.Number]():
+		s.Pattern, s.Examples = anyNumber, []any{"1"}
+	default:
+		s.Examples = []any{`"text"`}
+	}
+}
 
-// nullable allows null if the Go type is a pointer.
+// nullable allows null if Go encodes a nil of the type as null, unless there must be items in it.
 func nullable(t reflect.Type, s *jsonschema.Schema) *jsonschema.Schema {
-	if t.Kind() != reflect.Pointer {
+	filled := func(least *uint64) bool { return least != nil && *least > 0 }
+	switch k := t.Kind(); {
+	case k == reflect.Pointer:
+	case k != reflect.Slice && k != reflect.Map, implements[json.Marshaler](t), implements[encoding.TextMarshaler](t),
+		filled(s.MinItems), filled(s.MinLength), filled(s.MinProperties):
 		return s
 	}
 	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "null"}}, WriteOnly: s.WriteOnly}

@@ -1,8 +1,10 @@
 // Package schema describes the payloads of a Go type as JSON Schema, makes examples, and checks payloads field by
 // field.
 //
-// The schema follows encoding/json: names come from json tags, a field is required unless it has omitempty or omitzero,
-// only pointers may be null, and unknown fields are accepted. Check also applies the type's jsonschema tags (minimum=1,
+// The schema follows encoding/json: names come from json tags, a field is required unless it has omitempty or omitzero or
+// is in a struct that is embedded by a pointer, pointers, slices and maps may be null, and unknown fields are accepted. A
+// slice with minItems=1 may not be null. A string with format=uuid must be in the canonical form, in lower case: ids are
+// compared as texts. Check also applies the type's jsonschema tags (minimum=1,
 // enum=EUR, format=uuid, …) and its Validate method. As JSON Schema prescribes, minLength and maxLength count
 // characters (Unicode code points), not bytes; a Validate method that repeats a limit should use
 // utf8.RuneCountInString.
@@ -14,8 +16,11 @@ package schema
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"strings"
+	"time"
 
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
@@ -52,6 +57,7 @@ func Of(t reflect.Type) (*Schema, error) {
 	}
 	compiler := validator.NewCompiler()
 	compiler.AssertFormat()
+	compiler.RegisterFormat(&validator.Format{Name: "date-time", Validate: isTime})
 	const url = "payload.json"
 	if err := compiler.AddResource(url, parsed); err != nil {
 		return nil, fmt.Errorf("the schema of %v: %w", t, err)
@@ -64,3 +70,13 @@ func Of(t reflect.Type) (*Schema, error) {
 
 // JSON returns the JSON Schema (draft 2020-12), indented.
 func (s *Schema) JSON() json.RawMessage { return bytes.Clone(s.document) }
+
+// isTime returns why a text is no time by RFC 3339 of which Go, too, says so: no leap second, and capital letters only.
+func isTime(v any) error {
+	if text, ok := v.(string); ok && strings.Contains(text, ",") {
+		return errors.New("there is a comma") // which Go accepts, but no others need to
+	} else if ok {
+		return new(time.Time).UnmarshalText([]byte(text))
+	}
+	return nil
+}

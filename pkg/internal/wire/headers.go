@@ -3,6 +3,7 @@ package wire
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,4 +142,9 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 		AppId:           d.AppId,
 		Body:            d.Body,
 	}
+}
+
+// UTF16 reports whether a body begins like a text in UTF-16 or UTF-32, which a text in UTF-8 does not.
+func UTF16(body []byte) bool {
+	return slices.ContainsFunc(body[:min(2, len(body))], func(b byte) bool { return b == 0 || b >= 0xfe })
 }
