@@ -17,6 +17,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/measure"
 )
 
 type question struct {
@@ -168,7 +169,6 @@ func profiled(file string) (stop func(), err error) {
 
 // cpu returns the CPU time that this process has used.
 func cpu() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	used, _ := measure.CPU()
+	return used
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/httprpc"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/service"
 
 	"github.com/leveretmq/leveret/examples/hello"
 )
@@ -27,16 +28,22 @@ type addresses struct {
 	GRPC string `json:"grpc"`
 }
 
-// start runs the whole service on a real broker, and returns once it is ready. When the test ends, the service is
-// stopped and must shut down gracefully.
+// start runs the greeter on a real broker, and returns once it is ready.
 func start(t *testing.T, url string) addresses {
 	t.Helper()
-	program := hello.Program()
+	at, _ := launch(t, hello.Program(), url)
+	return at
+}
+
+// launch runs a whole service on a real broker, and returns once it is ready. When stop is called, or when the test ends, it
+// must shut down gracefully.
+func launch(t *testing.T, program service.Program, url string) (at addresses, stop func()) {
+	t.Helper()
 	program.Overrides = map[string]string{
 		"broker.url": url, "data.dir": t.TempDir(), "log.format": "json",
 		"health.address": "off", "http.address": "127.0.0.1:0", "grpc.address": "127.0.0.1:0",
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ctx, end := context.WithCancel(context.WithoutCancel(t.Context()))
 	reader, writer := io.Pipe()
 	ended, ready := make(chan int, 1), make(chan addresses, 1)
 	go func() {
@@ -59,14 +66,15 @@ func start(t *testing.T, url string) addresses {
 			}
 		}
 	})
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		end()
 		reading.Wait()
 		require.Zero(t, <-ended, "%s", &log)
 	})
+	t.Cleanup(stop)
 	at, ok := <-ready
 	require.True(t, ok, "the service has ended")
-	return at
+	return at, stop
 }
 
 // TestProgram sends a command, and then sees its effect in the reply to a request, over each transport.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package devbroker_test
 
 import (
@@ -150,7 +152,7 @@ func TestTwoNodesAtOnceEndWithTheirOwners(t *testing.T) {
 	requireAnswers(t, killed.URL)
 	requireAnswers(t, interrupted.URL)
 
-	require.NoError(t, syscall.Kill(killed.cmd.Process.Pid, syscall.SIGKILL))
+	require.NoError(t, killed.cmd.Process.Kill())
 	requireNothingLeft(t, killed.Dir, killedMark, patience)
 	requireAnswers(t, interrupted.URL)
 	requireAnswers(t, interrupted.Management)
@@ -171,7 +173,7 @@ func TestOwnerKilledWhileItsNodeStarts(t *testing.T) {
 	}, patience, time.Millisecond)
 	dir := filepath.Dir(filepath.Dir(consoles[0]))
 	mark := markOf(t, dir)
-	require.NoError(t, syscall.Kill(o.cmd.Process.Pid, syscall.SIGKILL))
+	require.NoError(t, o.cmd.Process.Kill())
 	requireNothingLeft(t, dir, mark, patience)
 }
 
@@ -237,7 +239,7 @@ func TestSharedByTwoProcesses(t *testing.T) {
 	mark := markOf(t, first.Dir)
 
 	// The program that started it may crash.
-	require.NoError(t, syscall.Kill(first.cmd.Process.Pid, syscall.SIGKILL))
+	require.NoError(t, first.cmd.Process.Kill())
 	_ = first.cmd.Wait()
 	requireAnswers(t, second.URL)
 	third := startOwner(t, "shared", "TMPDIR="+temp)
@@ -252,7 +254,7 @@ func TestSharedByTwoProcesses(t *testing.T) {
 	fourth := startOwner(t, "shared", "TMPDIR="+temp)
 	fourth.tell(t)
 	require.Equal(t, third.owned, fourth.owned)
-	require.NoError(t, syscall.Kill(fourth.cmd.Process.Pid, syscall.SIGKILL))
+	require.NoError(t, fourth.cmd.Process.Kill())
 	requireNothingLeft(t, first.Dir, mark, patience)
 	left, err := filepath.Glob(filepath.Join(temp, "*"))
 	require.NoError(t, err)

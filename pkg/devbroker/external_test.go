@@ -76,3 +76,14 @@ func TestRedact(t *testing.T) {
 		require.Equal(t, want, redact(raw), raw)
 	}
 }
+
+// Where no node can be started, the error says what to do there, not how to install RabbitMQ on Linux.
+func TestWhereNoNodeCanBeStarted(t *testing.T) {
+	t.Parallel()
+	err := notHere("windows", "rabbitmq:4")
+	require.ErrorIs(t, err, ErrNotFound)
+	require.ErrorContains(t, err, "no RabbitMQ is started on windows")
+	require.ErrorContains(t, err, "docker run -d -p 127.0.0.1:5672:5672 -p 127.0.0.1:15672:15672 rabbitmq:4\n")
+	require.ErrorContains(t, err, EnvBrokerURL)
+	require.NotContains(t, err.Error(), "apt-get")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 )
 
@@ -62,6 +63,8 @@ func ways(cfg Config) []func(context.Context) (Source, error) {
 	switch {
 	case cfg.URL != "":
 		return looks{func(context.Context) (Source, error) { return Source{Kind: External, Path: redact(cfg.URL)}, nil }}
+	case !nodesPossible:
+		return nil
 	case cfg.Bin != "":
 		return looks{func(context.Context) (Source, error) { return toolsIn(cfg.Bin) }}
 	}
@@ -112,6 +115,9 @@ var ErrNotFound = errors.New("no RabbitMQ found, and none could be fetched")
 
 // notFound lists all remedies, each with its command, and the sources that were tried.
 func notFound(cfg Config, tried []error) error {
+	if !nodesPossible {
+		return notHere(runtime.GOOS, cfg.Image)
+	}
 	if cfg.Bin != "" { // only this folder was tried
 		return fmt.Errorf("devbroker: %w", errors.Join(tried...))
 	}
@@ -127,4 +133,12 @@ Tried:`
 		text += "\n  " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	return fmt.Errorf("devbroker: %w. %s", ErrNotFound, text)
+}
+
+// notHere is the error on a system where this package starts no node.
+func notHere(system, image string) error {
+	return fmt.Errorf(`devbroker: %w: no RabbitMQ is started on %s, only on Linux, macOS and BSD. Start one yourself, and set `+EnvBrokerURL+`:
+  Docker       docker run -d -p 127.0.0.1:5672:5672 -p 127.0.0.1:15672:15672 %s
+  PowerShell   $env:`+EnvBrokerURL+` = "amqp://guest:guest@localhost:5672/"
+  or use WSL, where everything works as on Linux`, ErrNotFound, system, image)
 }

@@ -34,7 +34,7 @@ func crashingWorker(conn *leveret.Conn, _ <-chan string) (*leveret.Worker, error
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
 	do.Handle(h, func(_ context.Context, v thing) error {
 		if isPoison(v.N) {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			killOwnProcess()
 			select {}
 		}
 		if v.N%10 == 3 {

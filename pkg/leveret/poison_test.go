@@ -164,7 +164,7 @@ func tryingWorker(conn *leveret.Conn, told <-chan string) (*leveret.Worker, erro
 	h := leveret.NewHandlers(service, leveret.HandlersConfig{})
 	do.Handle(h, func(_ context.Context, v thing) error {
 		if isPoison(v.N) {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			killOwnProcess()
 		}
 		say("trying")
 		<-told

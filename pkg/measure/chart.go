@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// A Chart is a picture of horizontal bars, two panels beside each other.
+// A Chart is a picture of horizontal bars, two panels beside each other. Long texts are broken or made smaller, so that
+// they stay inside of it.
 type Chart struct {
 	Title, Subtitle string
 	// About is the title of the document, for those who cannot see it. Default: Title.
@@ -43,19 +44,34 @@ const (
 	chartWidth = 960
 	panelWidth = chartWidth / 2
 	labelWidth = 110 // at least
-	letter     = 7.2 // the width of a letter, about
-	barSpace   = 335 // for labels and the longest bar
+	margin     = 16
+	letter     = 0.6 // the width of a letter, about, in font sizes
+	barSpace   = 335 // for labels and the longest bar, at most
+	leastSpace = 60  // for the longest bar
+	noteSize   = 11
+	noteGap    = 5
 	barHeight  = 16
 	barStep    = 21
 	panelHead  = 40
 	panelFoot  = 40
-	chartHead  = 64
+	lineStep   = 16
 )
 
 // Write draws the chart as SVG.
 func (c Chart) Write(w io.Writer) error {
-	height := chartHead
+	height := 10
 	drawn := &strings.Builder{}
+	for _, head := range []struct {
+		text, style string
+		size        int
+	}{{c.Title, `font-size="17" font-weight="600"`, 17}, {c.Subtitle, `fill="#475569"`, 12}} {
+		for _, line := range broken(head.text, int((chartWidth-2*margin)/(letter*float64(head.size)))) {
+			height += lineStep
+			fmt.Fprintf(drawn, `<text x="%d" y="%d" %s>%s</text>`+"\n", margin, height, head.style, escape(line))
+		}
+		height += 4
+	}
+	height += 14
 	for i := 0; i < len(c.Panels); i += 2 {
 		tallest := 0
 		for j, p := range c.Panels[i:min(i+2, len(c.Panels))] {
@@ -69,11 +85,31 @@ func (c Chart) Write(w io.Writer) error {
 <rect width="100%%" height="100%%" fill="#ffffff"/>
 <defs><pattern id="hatched" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
 <rect width="6" height="6" fill="#e2e8f0"/><rect width="3" height="6" fill="#94a3b8"/></pattern></defs>
-<text x="16" y="26" font-size="17" font-weight="600">%s</text>
-<text x="16" y="46" fill="#475569">%s</text>
 %s</svg>
-`, chartWidth, height, chartWidth, height, escape(cmp.Or(c.About, c.Title)), escape(c.Title), escape(c.Subtitle), drawn.String())
+`, chartWidth, height, chartWidth, height, escape(cmp.Or(c.About, c.Title)), drawn.String())
 	return err
+}
+
+// broken breaks a text into lines of at most so many letters, at spaces. A longer word has a line of its own.
+func broken(text string, letters int) []string {
+	var lines []string
+	length := 0
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		if last := len(lines) - 1; last >= 0 && length+1+n <= letters {
+			lines[last] += " " + word
+			length += 1 + n
+			continue
+		}
+		lines = append(lines, word)
+		length = n
+	}
+	return lines
+}
+
+// width is about how wide a text is.
+func width(text string, size float64) float64 {
+	return letter * size * float64(utf8.RuneCountInString(text))
 }
 
 // draw draws a panel and returns its height. One without bars is empty.
@@ -81,21 +117,23 @@ func (p Panel) draw(b *strings.Builder, x, y int) int {
 	if len(p.Bars) == 0 {
 		return 0
 	}
-	most, labels := 0.0, labelWidth
+	most, labels, notes := 0.0, labelWidth, 0.0
 	for _, bar := range p.Bars {
 		most = max(most, bar.Value, bar.Max)
-		labels = max(labels, int(letter*float64(utf8.RuneCountInString(bar.Label))))
+		labels = max(labels, int(width(bar.Label, 12)))
+		notes = max(notes, width(bar.Note, noteSize))
 	}
-	space := float64(barSpace - labels)
+	space := max(leastSpace, min(float64(barSpace-labels), panelWidth-2*margin-noteGap-float64(labels)-notes))
 	step := niceStep(most / 4)
 	top := step * float64(int(most/step)+1)
 	if p.Top >= most && p.Top > 0 {
 		top, step = p.Top, p.Top/4
 	}
 	scale := func(v float64) float64 { return v / top * space }
-	left := x + 16 + labels
+	left := x + margin + labels
 	bottom := y + panelHead + len(p.Bars)*barStep
-	fmt.Fprintf(b, `<text x="%d" y="%d" font-size="13" font-weight="600">%s</text>`+"\n", x+16, y+22, escape(p.Title))
+	size := min(13, 13*(panelWidth-2*margin)/max(width(p.Title, 13), 1))
+	fmt.Fprintf(b, `<text x="%d" y="%d" font-size="%.3g" font-weight="600">%s</text>`+"\n", x+margin, y+22, size, escape(p.Title))
 	for v := 0.0; v <= top+step/2; v += step {
 		at := float64(left) + scale(v)
 		fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#e2e8f0"/><text x="%.1f" y="%d" text-anchor="middle" fill="#64748b" font-size="10">%s</text>`+"\n",
@@ -114,7 +152,8 @@ func (p Panel) draw(b *strings.Builder, x, y int) int {
 		if bar.Max > 0 {
 			fmt.Fprintf(b, `<line x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke="#0f172a"/>`, float64(left)+scale(bar.Min), middle, float64(left)+scale(bar.Max), middle)
 		}
-		fmt.Fprintf(b, `<text x="%.1f" y="%d" font-weight="%s" font-size="11">%s</text>`+"\n", float64(left)+scale(max(bar.Value, bar.Max))+5, middle+4, weight, escape(bar.Note))
+		fmt.Fprintf(b, `<text x="%.1f" y="%d" font-weight="%s" font-size="%d">%s</text>`+"\n",
+			float64(left)+scale(max(bar.Value, bar.Max))+noteGap, middle+4, weight, noteSize, escape(bar.Note))
 	}
 	return panelHead + len(p.Bars)*barStep + panelFoot
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,9 +37,7 @@ func (p Program) Command() *cobra.Command {
 	}
 	p.addFlags(schema, cmd.PersistentFlags(), p.sections()...)
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return exit(exitUsage, "%w; see %s --help", err, cmd.CommandPath())
-	})
+	cmd.SetFlagErrorFunc(wrongFlag)
 	cmd.SetUsageFunc(usage)
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.AddCommand(p.healthcheckCommand(schema))
@@ -121,5 +120,33 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return exit(exitUsage, "unknown argument %q; see %s --help", args[0], cmd.CommandPath())
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
+	}
+	return exit(exitUsage, "unknown argument %q%s; see %s --help", args[0], didYouMean("", args[0], names), cmd.CommandPath())
+}
+
+// wrongFlag is the error of a flag that does not exist, or whose value is invalid.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	near := ""
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok && unknown.GetSpecifiedShortnames() == "" {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		near = didYouMean("--", unknown.GetSpecifiedName(), names)
+	}
+	return exit(exitUsage, "%w%s; see %s --help", err, near, cmd.CommandPath())
+}
+
+// didYouMean returns " (did you mean --help?)" for the middle of an error, or nothing if no name is similar.
+func didYouMean(before, typed string, names []string) string {
+	all := &cobra.Command{SuggestionsMinimumDistance: 2}
+	for _, name := range names {
+		all.AddCommand(&cobra.Command{Use: name, Run: func(*cobra.Command, []string) {}})
+	}
+	similar := all.SuggestionsFor(typed)
+	if len(similar) == 0 {
+		return ""
+	}
+	return " (did you mean " + before + similar[0] + "?)"
 }

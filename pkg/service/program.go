@@ -1,12 +1,15 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -54,7 +57,14 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	cmd.SetArgs(append([]string{}, args...)) // nil would mean the process's own arguments
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
+	var wrong error
+	help := cmd.HelpFunc()
+	cmd.SetHelpFunc(func(cmd *cobra.Command, args []string) { // --help with an argument that does not exist arrives here
+		if wrong = noArguments(cmd, cmd.Flags().Args()); wrong == nil {
+			help(cmd, args)
+		}
+	})
+	err := cmp.Or(cmd.ExecuteContext(ctx), wrong)
 	if e, ok := errors.AsType[*exitError](err); err != nil && (!ok || !e.logged) {
 		fmt.Fprintf(stderr, "%s: %v\n", cmd.Name(), err)
 	}

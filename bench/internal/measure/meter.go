@@ -7,7 +7,6 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/measure"
@@ -58,8 +57,8 @@ func cpu() float64 {
 	return used.Seconds()
 }
 
-// peakRSS returns the peak memory of the process, in bytes. It uses the system's high-water mark if available, because
-// the maximum reported by getrusage is inherited from the parent process.
+// peakRSS returns the peak memory of the process, in bytes, and 0 where it is not known. It uses the system's high-water
+// mark if available, because the maximum reported by getrusage is inherited from the parent process.
 func peakRSS() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err == nil {
@@ -72,11 +71,7 @@ func peakRSS() int64 {
 			}
 		}
 	}
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return u.Maxrss // bytes on macOS
+	return maxRSS()
 }
 
 // into sets the waiting times of a result.

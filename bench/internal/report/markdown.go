@@ -205,7 +205,7 @@ func (p page) scenario(s runner.Scenario) {
 		p.line("· p50 and p99 are of the time until %s.", s.Waits)
 	}
 	p.line("")
-	head := []string{"peer", "messages/s", "to raw", "p50 ms", "p99 ms", "CPU µs"}
+	head := []string{"peer", "messages/s", "to raw, by round", "p50 ms", "p99 ms", "CPU µs"}
 	if s.Kind == measure.Call {
 		head = append(head, "server CPU µs")
 	}

@@ -2,9 +2,6 @@ package report_test
 
 import (
 	"bytes"
-	"encoding/xml"
-	"errors"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -175,19 +172,8 @@ func TestChartIsXML(t *testing.T) {
 	t.Parallel()
 	var chart bytes.Buffer
 	require.NoError(t, report.Chart(&chart, run()))
-	decoder := xml.NewDecoder(&chart)
-	var text string
-	for {
-		token, err := decoder.Token()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		require.NoError(t, err)
-		if data, ok := token.(xml.CharData); ok {
-			text += string(data) + "\n"
-		}
-	}
-	for _, want := range []string{"other <1>", "leveret", "5500 · 1.10 of raw", "messages per second", "Publishing, confirms pipelined"} {
+	text := textOf(t, &chart)
+	for _, want := range []string{"other <1>", "leveret", "5500 · 1.10 × raw", "messages per second", "Publishing, confirms pipelined"} {
 		require.Contains(t, text, want)
 	}
 }
