@@ -22,9 +22,9 @@ func TestDeepValuesAreTextInAList(t *testing.T) {
 		deep = rabbit.Table{"n": deep}
 	}
 	bodies := []string{nested(100), "\ufeff" + nested(1), nested(101), nested(300), nested(9_999), nested(100_000), `{"id":1541815603606036481}`, "\xff"}
-	letters := make([]numbered, len(bodies))
+	letters := make([]*deadletter.Letter, len(bodies))
 	for i, body := range bodies {
-		letters[i] = numbered{&deadletter.Letter{Delivery: rabbit.Delivery{Body: []byte(body), Headers: rabbit.Table{"deep": deep, "n": int64(1541815603606036481)}}}, i + 1}
+		letters[i] = &deadletter.Letter{Delivery: rabbit.Delivery{Body: []byte(body), Headers: rabbit.Table{"deep": deep, "n": int64(1541815603606036481)}}}
 	}
 	d := &discretion{app: &App{Catalog: leveret.NewCatalog()}}
 	views, err := d.views(letters)

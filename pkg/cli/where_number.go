@@ -242,18 +242,18 @@ func remainder(x, y *big.Rat) (any, error) {
 	return number(new(big.Int).Rem(x.Num(), y.Num()).String()), nil
 }
 
-type operator struct {
+type exactOperator struct {
 	apply func(a, b any) (any, error)
 	typ   any // of a function like it
 }
 
 // operators are those that compute with numbers exactly. An expression calls them under their own names.
-func operators() map[string]operator {
+func operators() map[string]exactOperator {
 	truth, value := new(func(any, any) bool), new(func(any, any) any)
 	sum := func(f func(r, x, y *big.Rat) *big.Rat) func(x, y *big.Rat) (any, error) {
 		return func(x, y *big.Rat) (any, error) { return plain(f(new(big.Rat), x, y)) }
 	}
-	return map[string]operator{
+	return map[string]exactOperator{
 		"==": {func(a, b any) (any, error) { return equal(a, b), nil }, truth},
 		"!=": {func(a, b any) (any, error) { return !equal(a, b), nil }, truth},
 		"in": {func(a, b any) (any, error) { return within(a, b), nil }, truth},
@@ -310,7 +310,7 @@ func numberFails(literal string) bool {
 // exactOperators changes an expression: operators on what is not known to be an int or a text are calls of the exact
 // ones, and literals have all digits.
 type exactOperators struct {
-	all  map[string]operator
+	all  map[string]exactOperator
 	text []rune
 }
 
