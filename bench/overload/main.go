@@ -17,7 +17,6 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/measure"
 )
 
 type question struct {

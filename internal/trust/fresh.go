@@ -41,11 +41,11 @@ func (f *Fresh[T]) Get(log *slog.Logger) T {
 	f.seen = now // before reading, so that a change meanwhile is the next one
 	value, about, err := f.read()
 	if err != nil {
-		log.Warn("cannot read the "+f.name+" again; using the one before", "error", err, f.about)
+		log.With(f.about).Warn("cannot read the "+f.name+" again; using the one before", "error", err)
 		return f.value
 	}
 	f.value, f.about = value, about
-	log.Info(f.name+" read again", "file", f.files[0], f.about)
+	log.With(f.about).Info(f.name+" read again", "file", f.files[0])
 	return f.value
 }
 

@@ -44,6 +44,6 @@ func TestDeepValuesAreTextInAList(t *testing.T) {
 			require.Nil(t, v.Payload)
 			require.Equal(t, body, *v.PayloadText)
 		}
-		require.Equal(t, int64(1541815603606036481), v.Headers.(map[string]any)["n"]) //nolint:forcetypeassert // it is an object
+		require.Equal(t, int64(1541815603606036481), v.Headers.(map[string]any)["n"])
 	}
 }

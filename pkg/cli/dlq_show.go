@@ -23,8 +23,9 @@ func (a *App) dlqShowCommand() *cobra.Command {
 		Short: "Show the dead letters of a queue, or one in full",
 		Long: "Show the dead letters of a queue, oldest failure first; or one in full, with its error, headers and payload. ID is what\n" +
 			"the list shows: a message id, or a fingerprint of a message without one. The fingerprint of every letter is in -o json.\n\n" + whereHelp,
-		Example: fmt.Sprintf("  %[1]s dlq show %[2]s\n  %[1]s dlq show %[2]s 0197f3a2-5c1e-7d2b-9c57-3f0a4e6d8b11\n  %[1]s dlq show %[2]s -o jsonl --where 'code == \"not_found\"' | jq .payload", a.Name, a.someQueue()),
-		Args:    Arguments(1, 2), ValidArgsFunction: a.completeDeadLetters(),
+		Example: fmt.Sprintf("  %[1]s dlq show %[2]s\n  %[1]s dlq show %[2]s 0197f3a2-5c1e-7d2b-9c57-3f0a4e6d8b11\n"+
+			"  %[1]s dlq show %[2]s -o jsonl --where 'code == \"not_found\"' | jq .payload", a.Name, a.someQueue()),
+		Args: Arguments(1, 2), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.queue = args[0]
 			if len(args) > 1 {

@@ -334,8 +334,16 @@ func TestAlarmsAreShown(t *testing.T) {
 func TestIntervalsThatAreNone(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"--watch", "5x"}, {"--watch=5x"}, {"--watch=soon"}, {"--watch", "0"}, {"--watch=0"}, {"--watch=-1s"}, {"--watch=10ms"},
-		{"--watch=NaN"}, {"oven.bake", "--watch", "5parsecs"}, {"--watch="},
+		{"--watch", "5x"},
+		{"--watch=5x"},
+		{"--watch=soon"},
+		{"--watch", "0"},
+		{"--watch=0"},
+		{"--watch=-1s"},
+		{"--watch=10ms"},
+		{"--watch=NaN"},
+		{"oven.bake", "--watch", "5parsecs"},
+		{"--watch="},
 	} {
 		c := &command{args: append([]string{"queues"}, args...)}
 		require.Equal(t, cli.ExitUsage, c.run(t.Context()), args)

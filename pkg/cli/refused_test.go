@@ -24,26 +24,62 @@ func TestTheRightThatIsMissing(t *testing.T) {
 		warnings int
 		next     string // a pattern
 	}{
-		"send": {rights{none, none, none}, []string{"send", "oven.bake", aPie}, cli.ExitUnreachable, 1,
-			`grant the user reader-\S+ write permission for the exchange commands in the virtual host test-\S+ \(rabbitmqctl set_permissions\), or log in as another user`},
+		"send": {
+			rights{none, none, none},
+			[]string{"send", "oven.bake", aPie},
+			cli.ExitUnreachable, 1,
+			`grant the user reader-\S+ write permission for the exchange commands in the virtual host test-\S+ \(rabbitmqctl set_permissions\), or log in as another user`,
+		},
 		"send, may write":    {rights{none, "^commands$", none}, []string{"send", "oven.bake", aPie}, cli.ExitOK, 1, ""},
 		"send, may not read": {rights{all, all, none}, []string{"send", "oven.bake", aPie}, cli.ExitOK, 1, ""},
-		"send -n": {rights{none, none, all}, []string{"send", "oven.bake", aPie, "-n", "3"}, cli.ExitUnreachable, 1,
-			`write permission for the exchange commands in`},
-		"send --after": {rights{none, "^commands$", all}, []string{"send", "oven.bake", aPie, "--after", "1m"}, cli.ExitUnreachable, 1,
-			`write permission for the exchange retry\.1m in`},
-		"send without declaring": {rights{none, none, none}, []string{"send", "oven.bake", aPie, "--broker-declare=false"}, cli.ExitUnreachable, 0,
-			`write permission for the exchange commands in`},
-		"send --raw": {rights{all, "^commands$", all}, []string{"send", "--raw", "--routing-key", "oven.bake", "x"}, cli.ExitUnreachable, 0,
-			`write permission for the default exchange \(amq\.default\) in`},
-		"publish": {rights{none, "^commands$", all}, []string{"publish", "oven.baked", `{"dish_id":"1"}`}, cli.ExitUnreachable, 1,
-			`write permission for the exchange events in`},
-		"call": {rights{none, "^commands$", all}, []string{"call", "oven.price", `{"dish":"pie"}`}, cli.ExitUnreachable, 1,
-			`write permission for the exchange requests in`},
-		"call with a reply queue": {rights{none, all, all}, []string{"call", "oven.price", `{"dish":"pie"}`, "--client-reply-queue"}, cli.ExitUnreachable, 1,
-			`configure (or read )?permission for the queue reply\.kitchen\.\S+ in`},
-		"call, may not read its reply queue": {rights{all, all, none}, []string{"call", "oven.price", `{"dish":"pie"}`, "--client-reply-queue"}, cli.ExitUnreachable, 0,
-			`(configure or )?read permission for the queue reply\.kitchen\.\S+ in`},
+		"send -n": {
+			rights{none, none, all},
+			[]string{"send", "oven.bake", aPie, "-n", "3"},
+			cli.ExitUnreachable, 1,
+			`write permission for the exchange commands in`,
+		},
+		"send --after": {
+			rights{none, "^commands$", all},
+			[]string{"send", "oven.bake", aPie, "--after", "1m"},
+			cli.ExitUnreachable, 1,
+			`write permission for the exchange retry\.1m in`,
+		},
+		"send without declaring": {
+			rights{none, none, none},
+			[]string{"send", "oven.bake", aPie, "--broker-declare=false"},
+			cli.ExitUnreachable, 0,
+			`write permission for the exchange commands in`,
+		},
+		"send --raw": {
+			rights{all, "^commands$", all},
+			[]string{"send", "--raw", "--routing-key", "oven.bake", "x"},
+			cli.ExitUnreachable, 0,
+			`write permission for the default exchange \(amq\.default\) in`,
+		},
+		"publish": {
+			rights{none, "^commands$", all},
+			[]string{"publish", "oven.baked", `{"dish_id":"1"}`},
+			cli.ExitUnreachable, 1,
+			`write permission for the exchange events in`,
+		},
+		"call": {
+			rights{none, "^commands$", all},
+			[]string{"call", "oven.price", `{"dish":"pie"}`},
+			cli.ExitUnreachable, 1,
+			`write permission for the exchange requests in`,
+		},
+		"call with a reply queue": {
+			rights{none, all, all},
+			[]string{"call", "oven.price", `{"dish":"pie"}`, "--client-reply-queue"},
+			cli.ExitUnreachable, 1,
+			`configure (or read )?permission for the queue reply\.kitchen\.\S+ in`,
+		},
+		"call, may not read its reply queue": {
+			rights{all, all, none},
+			[]string{"call", "oven.price", `{"dish":"pie"}`, "--client-reply-queue"},
+			cli.ExitUnreachable, 0,
+			`(configure or )?read permission for the queue reply\.kitchen\.\S+ in`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -333,8 +333,14 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			c := run(cli.ExitUnhealthy, operator, "status") // there are dead letters
 			require.Contains(t, c.out.String(), "everything could be looked at")
 			for _, args := range [][]string{
-				{"queues"}, {"dlq", "ls"}, {"dlq", "show", event}, {"dlq", "replay", event, "--limit", "1", "--yes"}, {"dlq", "rm", event, event + "-not_found-1", "--yes"},
-				{"retry", "ls"}, {"retry", "ls", "--each"}, {"retry", "release", event, "--yes"},
+				{"queues"},
+				{"dlq", "ls"},
+				{"dlq", "show", event},
+				{"dlq", "replay", event, "--limit", "1", "--yes"},
+				{"dlq", "rm", event, event + "-not_found-1", "--yes"},
+				{"retry", "ls"},
+				{"retry", "ls", "--each"},
+				{"retry", "release", event, "--yes"},
 			} {
 				c := run(cli.ExitOK, operator, args...)
 				require.Empty(t, c.err.String(), "%q", args)

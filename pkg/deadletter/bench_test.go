@@ -114,7 +114,6 @@ func (b *bench) waitFor(queue string, ready int) {
 		}
 		return err == nil && state.Ready == ready
 	}, patience, 10*time.Millisecond, "%s should have %d, had last: %v", queue, ready, fmt.Stringer(lastOf(func() any { return last })))
-
 }
 
 // take empties a queue.

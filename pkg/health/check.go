@@ -23,13 +23,13 @@ func (e *examination) add(check string, state State, q *Queue, next, format stri
 }
 
 // fine adds a finding if a check has found nothing.
-func (e *examination) fine(check, format string, args ...any) {
+func (e *examination) fine(check, text string) {
 	for _, f := range e.findings {
 		if f.Check == check {
 			return
 		}
 	}
-	e.add(check, OK, nil, "", format, args...)
+	e.add(check, OK, nil, "", "%s", text)
 }
 
 // command returns a command line of the program.

@@ -86,7 +86,7 @@ func TestDecodeAccepts(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]purchase{
 		`{}`:                            {},
-		" \r\n{\"id\":\"x\"}\n":         {ID: "x"}, //nolint:gocritic // white space around a body is part of JSON
+		" \r\n{\"id\":\"x\"}\n":         {ID: "x"},
 		`{"id":"x","unknown":[1,{}]}`:   {ID: "x"}, // a sender may be newer
 		`{"id":"a","id":"b"}`:           {ID: "b"}, // the last counts
 		`{"ID":"x"}`:                    {ID: "x"},

@@ -48,7 +48,7 @@ func (a *Asker) Ask(ctx context.Context, service string, enough int) ([]Report, 
 	case errors.Is(err, rabbit.ErrUnroutable), errors.Is(err, rabbit.ErrNotFound):
 		return nil, nil
 	case err != nil && ctx.Err() != nil:
-		return nil, nil //nolint:nilerr // nobody has answered in time
+		return nil, nil // nobody has answered in time
 	case err != nil:
 		return nil, fmt.Errorf("ask the processes of %s: %w", service, err)
 	}

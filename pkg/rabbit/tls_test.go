@@ -275,7 +275,7 @@ func TestRotationOnTheBroker(t *testing.T) {
 	replace := func(kind, name string, content []byte) {
 		require.NoError(t, os.WriteFile(before.file(name, kind), content, 0o600))
 	}
-	clear := func() {
+	forget := func() {
 		said, err := node.Ctl(within(t), "eval", "ssl:clear_pem_cache().")
 		require.NoError(t, err, string(said))
 	}
@@ -285,12 +285,12 @@ func TestRotationOnTheBroker(t *testing.T) {
 	replace("crt", "authority", append(read(before.file("authority", "crt")), read(after.file("authority", "crt"))...))
 	replace("crt", "broker", read(after.file("broker", "crt")))
 	replace("key", "broker", read(after.file("broker", "key")))
-	clear()
+	forget()
 	again(2)
 	now.Store(both(after))
 	again(3)
 	replace("crt", "authority", read(after.file("authority", "crt")))
-	clear()
+	forget()
 	now.Store(after.config(t, "guest"))
 	again(4)
 }

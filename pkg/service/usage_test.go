@@ -22,7 +22,7 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"healthchek"}, "unitd: unknown argument \"healthchek\" (did you mean healthcheck?); see unitd --help\n"},
 		{[]string{"healthchek", "-h"}, "unitd: unknown argument \"healthchek\" (did you mean healthcheck?); see unitd --help\n"},
 		{[]string{"healthcheck", "now", "--help"}, "unitd: unknown argument \"now\"; see unitd healthcheck --help\n"},
-		{[]string{"--halp"}, "unitd: unknown flag: --halp (did you mean --help?); see unitd --help\n"},
+		{[]string{"--hepl"}, "unitd: unknown flag: --hepl (did you mean --help?); see unitd --help\n"},
 		{[]string{"--broker-ulr=x"}, "unitd: unknown flag: --broker-ulr (did you mean --broker-url?); see unitd --help\n"},
 	} {
 		var out, errs log

@@ -182,7 +182,7 @@ func decoded(t reflect.Type, body []byte) error {
 	if err := json.Unmarshal(body, payload.Interface()); err != nil {
 		return err
 	}
-	if v, ok := payload.Interface().(interface{ Validate() error }); ok {
+	if v, ok := reflect.TypeAssert[interface{ Validate() error }](payload); ok {
 		return v.Validate()
 	}
 	return nil
