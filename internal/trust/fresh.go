@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"slices"
@@ -41,11 +42,11 @@ func (f *Fresh[T]) Get(log *slog.Logger) T {
 	f.seen = now // before reading, so that a change meanwhile is the next one
 	value, about, err := f.read()
 	if err != nil {
-		log.With(f.about).Warn("cannot read the "+f.name+" again; using the one before", "error", err)
+		log.LogAttrs(context.Background(), slog.LevelWarn, "cannot read the "+f.name+" again; using the one before", slog.Any("error", err), f.about)
 		return f.value
 	}
 	f.value, f.about = value, about
-	log.With(f.about).Info(f.name+" read again", "file", f.files[0])
+	log.LogAttrs(context.Background(), slog.LevelInfo, f.name+" read again", slog.String("file", f.files[0]), f.about)
 	return f.value
 }
 
