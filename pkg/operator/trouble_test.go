@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -66,15 +67,23 @@ func TestQuestionsThatWait(t *testing.T) {
 	require.NoError(t, rabbit.NewDeclarer(conn.Publishing()).Declare(t.Context(), where))
 	p := rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{})
 	t.Cleanup(func() { require.NoError(t, p.Close(context.WithoutCancel(t.Context()))) })
-	for i := range 400 {
-		require.NoError(t, p.Publish(t.Context(), &rabbit.Publication{
-			Exchange: where.Bindings[0].Exchange, RoutingKey: where.Bindings[0].RoutingKey, Mandatory: true,
-			Publishing: rabbit.Publishing{MessageId: "m", Body: make([]byte, i)},
-		}))
+	failures := make([]error, 20)
+	var flooding sync.WaitGroup
+	for i := range failures {
+		flooding.Go(func() {
+			for range 15 {
+				failures[i] = errors.Join(failures[i], p.Publish(t.Context(), &rabbit.Publication{
+					Exchange: where.Bindings[0].Exchange, RoutingKey: where.Bindings[0].RoutingKey, Mandatory: true,
+					Publishing: rabbit.Publishing{MessageId: "m", Body: []byte("{}")},
+				}))
+			}
+		})
 	}
+	flooding.Wait()
+	require.NoError(t, errors.Join(failures...))
 	state, err := conn.Publishing().Inspect(t.Context(), where.Queues[0].Name)
 	require.NoError(t, err)
-	require.LessOrEqual(t, state.Ready, 256)
+	require.Equal(t, 256, state.Ready)
 }
 
 // A relay leads to the broker, over connections of which the client's half can be lost alone.
