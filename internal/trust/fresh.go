@@ -2,68 +2,70 @@ package trust
 
 import (
 	"context"
+	"crypto/sha256"
 	"log/slog"
 	"os"
 	"slices"
 	"sync"
 )
 
-// A Fresh is a value that is made from files, and made again when they change. It is safe for concurrent use.
+// A Fresh is a value that is made from files, and made again when their content changes. It is safe for concurrent use.
 type Fresh[T any] struct {
 	name  string
 	files []string
 	read  func() (T, slog.Attr, error)
 
-	mu    sync.Mutex
-	value T
-	about slog.Attr
-	seen  []os.FileInfo // the files as they were last read
+	mu     sync.Mutex
+	value  T
+	about  slog.Attr
+	seen   [][sha256.Size]byte // the files when the value was made
+	failed string              // why it could not be made again; empty if it could
 }
 
 // NewFresh reads a value. Its name is for the log, such as "certificate", and so is the attribute that read returns,
 // which may be empty. What is no regular file, such as a pipe, is read only this once.
 func NewFresh[T any](name string, read func() (T, slog.Attr, error), files ...string) (*Fresh[T], error) {
 	f := &Fresh[T]{name: name, files: files, read: read}
-	f.seen = f.stat()
+	f.seen = f.content()
 	var err error
 	f.value, f.about, err = read()
 	return f, err
 }
 
-// Get returns the value, read again if its files have changed. If they cannot be used, it returns the value before: they
-// may be in the middle of their replacement. Either is logged, once for each change.
+// Get returns the value, made again if its files have changed. While they cannot be used, it returns the value before:
+// they may be in the middle of their replacement, or wait for their owner to be changed. Either is logged once.
 func (f *Fresh[T]) Get(log *slog.Logger) T {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	now := f.stat()
-	if slices.EqualFunc(now, f.seen, same) {
+	now := f.content() // before making the value, so that a change meanwhile is the next one
+	if slices.Equal(now, f.seen) {
+		f.failed = ""
 		return f.value
 	}
-	f.seen = now // before reading, so that a change meanwhile is the next one
 	value, about, err := f.read()
 	if err != nil {
-		log.LogAttrs(context.Background(), slog.LevelWarn, "cannot read the "+f.name+" again; using the one before", slog.Any("error", err), f.about)
+		if text := err.Error(); text != f.failed {
+			f.failed = text
+			log.LogAttrs(context.Background(), slog.LevelWarn, "cannot read the "+f.name+" again; using the one before", slog.Any("error", err), f.about)
+		}
 		return f.value
 	}
-	f.value, f.about = value, about
+	f.value, f.about, f.seen, f.failed = value, about, now, ""
 	log.LogAttrs(context.Background(), slog.LevelInfo, f.name+" read again", slog.String("file", f.files[0]), f.about)
 	return f.value
 }
 
-func (f *Fresh[T]) stat() []os.FileInfo {
-	all := make([]os.FileInfo, len(f.files)) // nil for what is not there, or is no regular file
+// content returns a digest of each file; zero for what cannot be read, or is no regular file. Size and time would say
+// nothing of a file that is written twice in a moment, or with the time of another.
+func (f *Fresh[T]) content() [][sha256.Size]byte {
+	all := make([][sha256.Size]byte, len(f.files))
 	for i, path := range f.files {
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			all[i] = info
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Size() > maxSize {
+			continue
+		}
+		if content, err := os.ReadFile(path); err == nil {
+			all[i] = sha256.Sum256(content)
 		}
 	}
 	return all
-}
-
-// same reports whether a file has not changed.
-func same(a, b os.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }

@@ -20,6 +20,10 @@ var ErrUntrusted = errors.New("not to be trusted")
 // ErrOwner means that a file, a link on the way to it, or a folder belongs to another user. It is an [ErrUntrusted].
 var ErrOwner = fmt.Errorf("%w: it belongs to another user", ErrUntrusted)
 
+// maxSize is how much of a file is read: more than any settings, key or bundle of certificates, and less than a device
+// has, such as /dev/zero.
+const maxSize = 4 << 20
+
 // Create creates a file for this user's data with the mode 0600, or else does what [Keep] does with the one that is there.
 func Create(path string) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

@@ -17,10 +17,6 @@ import (
 // everyone is the permission of all users to write.
 const everyone = 0o002
 
-// maxSize is how much of a file is read: more than any settings, key or bundle of certificates, and less than a device
-// has, such as /dev/zero.
-const maxSize = 4 << 20
-
 // ReadOwn reads a file that decides what the program does. It returns an [ErrUntrusted] unless the file, every link on
 // the way to it and every folder above it belong to this user, to root or to one of owners, nobody else can replace
 // them, and not everyone may write to the file. The checked file is the one that is read, whatever happens in between.

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"net/url"
+	"regexp"
 	"sync"
 	"time"
 
@@ -13,8 +15,6 @@ import (
 )
 
 const (
-	// lookers is how many queues the broker is asked for at once, over a channel each.
-	lookers = 16
 	// askTime is how long the processes of a service have to answer.
 	askTime = time.Second
 	// listTime is how long the management API has, after the broker has answered, where there is no next look.
@@ -22,8 +22,8 @@ const (
 	// sparing is how long the management API is left alone after a list, in multiples of the time that this took.
 	sparing = 4
 	// maxAsked is how long the names of the queues may be together, in bytes, for the management API to be asked for these
-	// alone: they are in an address.
-	maxAsked = 4000
+	// alone: they are in an address, of which RabbitMQ reads 8,000.
+	maxAsked = 7000
 )
 
 // look is one run of `queues`.
@@ -44,8 +44,8 @@ type look struct {
 	unasked  error                        // why the processes of a service could not be asked; nil if they could
 	answers  map[string][]operator.Report // of the processes, by service
 
-	channels chan *rabbit.Channel // as many as there are lookers; nil where one is to be opened
-	skip     map[string]error     // what the broker said of queues that it is not asked for again
+	inspector *inspector
+	skip      map[string]error // what the broker said of queues that it is not asked for again
 
 	last     map[string]int // READY in the last sample
 	lastTime time.Time
@@ -73,11 +73,9 @@ func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*
 	}
 	l := &look{
 		queuesOptions: o, app: a, conn: conn, api: api, asker: operator.NewAsker(conn), queues: queues, stop: func() {},
-		channels: make(chan *rabbit.Channel, lookers), skip: map[string]error{},
+		skip: map[string]error{},
 	}
-	for range lookers {
-		l.channels <- nil
-	}
+	l.inspector = newInspector(conn, l.patience())
 	return l, nil
 }
 
@@ -120,7 +118,7 @@ func (l *look) named() []string {
 	var names []string
 	size := 0
 	for _, q := range l.queues {
-		names, size = append(names, q.name), size+len(q.name)
+		names, size = append(names, q.name), size+len(url.QueryEscape(regexp.QuoteMeta(q.name)+"|"))
 	}
 	if l.all || size > maxAsked {
 		return nil
@@ -179,12 +177,6 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	return l.rows(queues, states, reports)
 }
 
-// state is what the broker said of one queue.
-type state struct {
-	rabbit.QueueState
-	err error
-}
-
 func anyRefused(states []state) bool {
 	for _, s := range states {
 		if errors.Is(s.err, rabbit.ErrRefused) {
@@ -204,11 +196,9 @@ func (l *look) inspect(ctx context.Context, queues []shownQueue) ([]state, error
 	var looking sync.WaitGroup
 	for range min(lookers, len(queues)) {
 		looking.Go(func() {
-			channel := <-l.channels
-			defer func() { l.channels <- channel }()
 			for i := range next {
 				var err error
-				if states[i], channel, err = l.inspectOne(ctx, channel, queues[i].name); err != nil {
+				if states[i], err = l.inspector.inspect(ctx, queues[i].name); err != nil {
 					cancel(err)
 					return
 				}
@@ -240,26 +230,4 @@ feeding:
 		}
 	}
 	return states, nil
-}
-
-// inspectOne asks for one queue, and returns the channel for the next. Its error is one of the connection.
-func (l *look) inspectOne(ctx context.Context, channel *rabbit.Channel, queue string) (state, *rabbit.Channel, error) {
-	if channel == nil || channel.IsClosed() {
-		opening, cancel := context.WithTimeout(ctx, l.patience())
-		defer cancel()
-		var err error
-		if channel, err = l.conn.Rabbit().Channel(opening); err != nil {
-			return state{}, nil, err
-		}
-	}
-	s, err := channel.Inspect(ctx, queue)
-	switch {
-	case err == nil:
-		return state{QueueState: s}, channel, nil
-	case errors.Is(err, rabbit.ErrNotFound), errors.Is(err, rabbit.ErrRefused):
-		return state{err: err}, nil, nil
-	case l.conn.Ready() != nil: // lost meanwhile; the driver's error does not say so
-		err = errors.Join(rabbit.ErrNotConnected, err)
-	}
-	return state{}, nil, err
 }

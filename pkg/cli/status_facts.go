@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,11 +22,13 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// statusWithin bounds how long `status` looks at a broker that answers slowly or not at all.
-const statusWithin = 20 * time.Second
-
-// atOnce is how many queues are asked for at once: enough for thousands in some seconds, few for the broker.
-const atOnce = 8
+const (
+	// statusWithin bounds how long `status` looks at a broker that answers slowly or not at all, and before that how long
+	// it asks the management API, which takes seconds to list thousands of queues.
+	statusWithin = 20 * time.Second
+	// noAnswer is how long a queue has to be waited for to count as one that does not answer.
+	noAnswer = 5 * time.Second
+)
 
 // facts looks at the broker and the queues of the catalog. It fails only if it was interrupted, or if a setting is
 // wrong.
@@ -50,11 +53,12 @@ func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
 		return nil, usage("", "%w", err)
 	}
 	f.Address, f.Version = conn.Broker()
-	looking, cancel := context.WithTimeout(ctx, statusWithin)
-	defer cancel()
-	s := &survey{app: a, facts: f, conn: conn, limit: limit}
-	s.manage(looking, api)
-	s.queues(looking)
+	s := &survey{app: a, facts: f, conn: conn, limit: limit, inspector: newInspector(conn, statusWithin)}
+	for _, look := range []func(context.Context){func(ctx context.Context) { s.manage(ctx, api) }, s.queues} {
+		looking, cancel := context.WithTimeout(ctx, statusWithin)
+		look(looking)
+		cancel()
+	}
 	s.unseen()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -87,8 +91,9 @@ type survey struct {
 	conn  *leveret.Conn
 	limit int // of the dead letters of a queue that are read
 
-	managed  map[string]management.Queue
-	governed map[string]management.Governed
+	inspector *inspector
+	managed   map[string]management.Queue
+	governed  map[string]management.Governed
 
 	mu      sync.Mutex
 	refused []trouble // queues that could not be asked for
@@ -143,7 +148,7 @@ func (s *survey) alarmOverAMQP(ctx context.Context, managed error) {
 func (s *survey) queues(ctx context.Context) {
 	s.facts.Queues = s.app.healthQueues()
 	var group errgroup.Group
-	group.SetLimit(atOnce)
+	group.SetLimit(lookers)
 	for i := range s.facts.Queues {
 		group.Go(func() error {
 			s.queue(ctx, &s.facts.Queues[i])
@@ -170,8 +175,9 @@ func (s *survey) queue(ctx context.Context, q *health.Queue) {
 	if age := m.Oldest(s.facts.Now); age != nil {
 		q.Oldest = time.Duration(*age * float64(time.Second))
 	}
-	state, err := s.conn.Rabbit().Inspect(ctx, q.Name)
-	switch {
+	began := time.Now()
+	state, err := s.inspector.inspect(ctx, q.Name)
+	switch err = cmp.Or(err, state.err); {
 	case err == nil:
 		q.Seen, q.Declared, q.Ready, q.Consumers = true, true, state.Ready, state.Consumers
 	case errors.Is(err, rabbit.ErrNotFound):
@@ -183,6 +189,8 @@ func (s *survey) queue(ctx context.Context, q *health.Queue) {
 		}
 	case errors.Is(err, rabbit.ErrRefused):
 		s.note(&s.refused, q.Name, err)
+	case ctx.Err() != nil && time.Since(began) < noAnswer: // the others have taken the time
+		s.note(&s.refused, q.Name, errTooMany)
 	default:
 		q.Seen, q.Declared, q.Down = true, true, "no answer"
 	}
@@ -196,6 +204,9 @@ func (s *survey) note(list *[]trouble, queue string, err error) {
 	defer s.mu.Unlock()
 	*list = append(*list, trouble{queue, err})
 }
+
+// errTooMany is why a queue was not asked for.
+var errTooMany = fmt.Errorf("the broker did not answer for all queues within %v", statusWithin)
 
 // errLooksCount is why dead letters are not read.
 var errLooksCount = errors.New("looking at them too often would remove them: a policy limits how often they may be delivered")

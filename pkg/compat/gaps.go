@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"sync"
 
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -157,22 +158,22 @@ func (d *differ) undecided(a, b node, path string, shown map[string]gap) {
 }
 
 func (d *differ) objects(a, b node, path string, wrap func(any) any) {
+	whole := sync.OnceValue(func() map[string]any { // which takes long for many fields
+		object, _ := sample(a, b).(map[string]any)
+		return object
+	})
 	for _, name := range b.required() {
-		if contains(a.required(), name) {
+		if contains(a.required(), name) || len(d.found) >= maxGaps {
 			continue
 		}
-		object := sample(a, b)
-		if fields, ok := object.(map[string]any); ok {
-			delete(fields, name)
-		}
+		object := maps.Clone(whole())
+		delete(object, name)
 		d.add(gap{path: join(path, name), keyword: "required", writer: false, reader: true, field: a.property(name).exists(), value: object}, wrap)
 	}
 	within := func(name string) func(any) any {
 		return func(v any) any {
-			object, ok := sample(a, b).(map[string]any)
-			if !ok {
-				object = map[string]any{}
-			}
+			object := map[string]any{}
+			maps.Copy(object, whole())
 			object[name] = v
 			return wrap(object)
 		}

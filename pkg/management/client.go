@@ -228,7 +228,11 @@ func (n node) ask(ctx context.Context, client *http.Client, method, address stri
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(answer).Decode(out); err != nil {
+	text, err := io.ReadAll(answer)
+	if err != nil { // it stopped in the middle of its answer
+		return fmt.Errorf("the management API at %s %w: %w", n.base, ErrUnreachable, err)
+	}
+	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("what answers at %s is not a management API: %w", n.base, err)
 	}
 	return nil

@@ -91,6 +91,21 @@ func TestUnreachable(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
+// One that stops in the middle of an answer is not there; the next node may be.
+func TestHalfAnAnswer(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write([]byte(`[{"name": "rabbit@a"}`))
+	}))
+	t.Cleanup(server.Close)
+	c, err := management.New(management.Config{URL: server.URL})
+	require.NoError(t, err)
+	_, err = c.Nodes(t.Context())
+	require.ErrorIs(t, err, management.ErrUnreachable)
+	require.NotContains(t, err.Error(), "not a management API")
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	page := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }))

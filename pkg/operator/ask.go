@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -115,9 +116,10 @@ func (a *Asker) further(d *rabbit.Delivery) {
 // Close ends all questions, and waits for that while ctx lives.
 func (a *Asker) Close(ctx context.Context) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	requesters := slices.Collect(maps.Values(a.requesters))
+	a.mu.Unlock() // which answers that still come need
 	var errs []error
-	for _, r := range a.requesters {
+	for _, r := range requesters {
 		errs = append(errs, r.Close(ctx))
 	}
 	return errors.Join(errs...)

@@ -48,12 +48,17 @@ const (
 // key is the routing key of a question to all processes of a service.
 func key(n topology.Names, service string) string { return n.RoutingKey("report." + service) }
 
+// most is how many questions wait for a process, and mostBytes how long they are together: the oldest make room.
+const most, mostBytes = 256, 64 << 10
+
 // listening returns the exclusive queue in which a process is asked. Its name is one that a service's user may declare
 // anyway: see docs/operations.md.
 func listening(n topology.Names, service, instance string) topology.Topology {
 	exchange, queue := n.OperatorExchange(service), n.ControlQueue(service, "operators."+instance)
 	t := n.Serving(service)
-	t.Queues = []topology.Queue{{Name: queue, Exclusive: true}}
+	t.Queues = []topology.Queue{{Name: queue, Exclusive: true, Args: map[string]any{
+		"x-max-length": int64(most), "x-max-length-bytes": int64(mostBytes),
+	}}}
 	t.Bindings = []topology.Binding{{Exchange: exchange, RoutingKey: key(n, service), Queue: queue}}
 	return t
 }

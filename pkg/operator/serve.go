@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -29,15 +30,15 @@ type Config struct {
 const (
 	// redeclareEvery is how often the way of questions is declared again: nobody notices that an exchange was deleted.
 	redeclareEvery = time.Minute
-	// maxAttempts is how often in a row Serve tries to be asked.
-	maxAttempts = 10
+	// soonAgain is how often in a row Serve tries to be asked without a pause. Pauses grow up to redeclareEvery.
+	soonAgain = 10
 	// answerTime is how long an answer may take to be sent.
 	answerTime = 5 * time.Second
 )
 
-// Serve answers questions about the process until ctx ends. It waits through lost connections. Where the broker does not
-// let its user be asked, it gives up, blocks until ctx ends, and costs nothing. It returns an error only if conn was
-// closed.
+// Serve answers questions about the process until ctx ends. It waits through lost connections, and through whatever else
+// is wrong for a time: its queue may belong to the connection before until the broker has missed that. Where its user may
+// not be asked, it gives up, blocks until ctx ends, and costs nothing. It returns an error only if conn was closed.
 func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 	config.Facts = cmp.Or(config.Facts, &Facts{})
 	config.Logger = cmp.Or(config.Logger, slog.Default())
@@ -53,11 +54,14 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 	consumer := rabbit.NewConsumer(conn.Publishing(), rabbit.ConsumerConfig{
 		Queue: t.Queues[0].Name, Tag: "operators " + report.Service, Logger: quiet(config.Logger),
 		Setup: func(ctx context.Context, missing bool) error {
+			if attempts++; attempts > soonAgain {
+				contexts.Sleep(ctx, min(time.Second<<min(attempts-soonAgain-1, 10), redeclareEvery))
+			}
 			if missing {
 				declarer.Forget(t)
 			}
 			err := errors.Join(declarer.Declare(ctx, t), declarer.Missing(t))
-			if attempts++; errors.Is(err, rabbit.ErrRefused) || attempts > maxAttempts {
+			if errors.Is(err, rabbit.ErrRefused) {
 				giveUp()
 			}
 			return err

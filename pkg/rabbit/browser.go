@@ -63,17 +63,23 @@ func denied(err error, queue string) error {
 // Do makes a call of the driver that blocks until the broker has answered, while ctx lives. Its errors are those of
 // [Conn.Inspect], about the queue, and [ErrNotConnected] where the channel was lost.
 func (ch *Channel) Do(ctx context.Context, queue string, call func() error) error {
-	err := doOn(ctx, ch, call)
+	_, err := ask(ctx, ch, queue, func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}
+
+// ask is Do for a call with a result.
+func ask[T any](ctx context.Context, ch *Channel, queue string, call func() (T, error)) (T, error) {
+	v, err := callOn(ctx, ch, call)
 	switch {
 	case err == nil:
-		return nil
+		return v, nil
 	case ctx.Err() == nil && errors.Is(err, amqp.ErrClosed):
 		<-ch.life.Done() // in a moment
 		err = context.Cause(ch.life)
 	case ctx.Err() == nil && !ch.session.alive():
 		err = because(ErrNotConnected, err)
 	}
-	return denied(err, queue)
+	return v, denied(err, queue)
 }
 
 // Inspect is [Conn.Inspect] on this channel, which an error closes.
@@ -81,15 +87,7 @@ func (ch *Channel) Inspect(ctx context.Context, queue string) (QueueState, error
 	if len(queue) > 255 {
 		return QueueState{}, fmt.Errorf("the queue %.20s…: %w: the name has %d bytes; AMQP allows 255", queue, ErrInvalid, len(queue))
 	}
-	states := make(chan QueueState, 1)
-	if err := ch.Do(ctx, queue, func() error {
-		state, err := ch.stateOf(queue)
-		states <- state
-		return err
-	}); err != nil {
-		return QueueState{}, err
-	}
-	return <-states, nil
+	return ask(ctx, ch, queue, func() (QueueState, error) { return ch.stateOf(queue) })
 }
 
 // Context returns a context that ends with ctx, and with the channel: from then on nothing can be acked. Its cause is
@@ -125,20 +123,14 @@ func (b *Browser) Get(ctx context.Context) (d Delivery, ok bool, err error) {
 		delivery Delivery
 		ok       bool
 	}
-	results := make(chan got, 1)
-	err = b.channel.Do(ctx, b.queue, func() error {
+	r, err := ask(ctx, b.channel, b.queue, func() (got, error) {
 		d, ok, err := b.channel.Get(b.queue, false)
 		if ok {
 			b.taken.Store(true)
 		}
-		results <- got{d, ok}
-		return err
+		return got{d, ok}, err
 	})
-	if err != nil {
-		return Delivery{}, false, err
-	}
-	r := <-results
-	return r.delivery, r.ok, nil
+	return r.delivery, r.ok, err
 }
 
 // Handle calls handle with a delivery that Get returned, as a [Consumer] does, and blocks until it has returned or the

@@ -73,9 +73,9 @@ func (e *Invalid) add(path, message string) {
 const byteOrderMark = "\ufeff"
 
 // Check checks a payload as its receiver does: it must be one JSON value in UTF-8, with or without a byte order mark, not
-// null, that fits the schema, decodes into the Go type, and satisfies the type's Validate method. It may be nested 100 levels deep. The error is an
-// [*Invalid], of the first 100 problems. The time and the memory that Check takes grow with the length of the payload,
-// whatever is in it.
+// null, that fits the schema, decodes into the Go type, and satisfies the type's Validate method. It may be nested 100
+// levels deep. The error is an [*Invalid], of the first 100 problems. The time and the memory that Check takes grow with
+// the length of the payload, whatever is in it.
 //
 // Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this
 // program, but in a payload that a person typed they are usually mistakes.
