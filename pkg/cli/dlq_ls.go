@@ -124,7 +124,7 @@ func (a *App) printGroups(all []letterGroup, there int, pick *where) error {
 		return nil
 	}
 	return PrintList(a, all, func() *term.Table {
-		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
+		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR~")
 		for _, g := range all {
 			if g.Rest {
 				g.Error = "other errors, too many to list each; the newest: " + g.Error
