@@ -155,12 +155,12 @@ func (a *App) explainLetters(from deadletter.Source, err error) error {
 		case i >= 0:
 			return Fail(ExitNotFound, "start the service once; it declares its queues", "%s has no dead-letter queue yet: %w", queue, err)
 		}
-		var among []shownQueue
+		among := a.lostQueues()
 		for _, q := range a.deadLetterQueues() {
-			among = append(among, shownQueue{name: q.name})
+			among = append(among, shownQueue{name: q.name, service: q.service})
 		}
 		return a.noQueue(queue, among)
 	default:
-		return a.explain(err)
+		return a.reading(err)
 	}
 }
