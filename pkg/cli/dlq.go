@@ -87,7 +87,11 @@ func (a *App) warnOfReaders(ctx context.Context, letters *deadletter.Store, from
 	if tags := a.consumersOf(ctx, from.Name); len(tags) > 0 {
 		who = strings.Join(tags, ", ")
 	}
-	a.Warn("%s reads the dead letters of %s; those that it holds are missing here until it ends", who, nameOf(from))
+	if from.Queue == "" {
+		a.Warn("%s reads %s; what it holds is missing here until it ends", who, from.Name)
+		return
+	}
+	a.Warn("%s reads the dead letters of %s; those that it holds are missing here until it ends", who, from.Queue)
 }
 
 // consumersOf returns the names of a queue's consumers, if the management API is there to ask.
