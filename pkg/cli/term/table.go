@@ -28,8 +28,8 @@ func Plain(text string) Cell { return Cell{Text: text} }
 // Painted makes a cell with paint.
 func Painted(text string, paint Paint) Cell { return Cell{Text: text, Paint: paint} }
 
-// NewTable makes a table with these columns. A column whose name ends in # is aligned right, for numbers. If the last one's
-// ends in ~, it is a long text, which has a line of its own where the terminal leaves too little room beside the others.
+// NewTable makes a table with these columns. A column whose name ends in # is aligned right, for numbers. If the last
+// one's ends in ~, it is a long text, which has a line of its own where the terminal leaves too little room for it.
 func NewTable(columns ...string) *Table {
 	t := &Table{}
 	for _, c := range columns {
