@@ -87,7 +87,11 @@ func (a *App) warnOfReaders(ctx context.Context, letters *deadletter.Store, from
 	if tags := a.consumersOf(ctx, from.Name); len(tags) > 0 {
 		who = strings.Join(tags, ", ")
 	}
-	a.Warn("%s reads the dead letters of %s; those that it holds are missing here until it ends", who, nameOf(from))
+	if from.Queue == "" {
+		a.Warn("%s reads %s; what it holds is missing here until it ends", who, from.Name)
+		return
+	}
+	a.Warn("%s reads the dead letters of %s; those that it holds are missing here until it ends", who, from.Queue)
 }
 
 // consumersOf returns the names of a queue's consumers, if the management API is there to ask.
@@ -155,12 +159,12 @@ func (a *App) explainLetters(from deadletter.Source, err error) error {
 		case i >= 0:
 			return Fail(ExitNotFound, "start the service once; it declares its queues", "%s has no dead-letter queue yet: %w", queue, err)
 		}
-		var among []shownQueue
+		among := a.lostQueues()
 		for _, q := range a.deadLetterQueues() {
-			among = append(among, shownQueue{name: q.name})
+			among = append(among, shownQueue{name: q.name, service: q.service})
 		}
 		return a.noQueue(queue, among)
 	default:
-		return a.explain(err)
+		return a.reading(err)
 	}
 }

@@ -141,9 +141,17 @@ func why(code, reason string) string {
 
 // letterTable lists letters, one per line.
 func letterTable(letters []*deadletter.Letter) *term.Table {
-	t := term.NewTable("ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR")
+	t := term.NewTable("ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR~")
+	same := map[string]int{}
 	for _, l := range letters {
-		t.Add(term.Plain(letterName(l)), term.Plain(ageText(l.FailedAt)), term.Plain(countText(l.Attempts)), term.Plain(strconv.Itoa(l.Replayed)),
+		same[letterName(l)]++
+	}
+	for _, l := range letters {
+		name := letterName(l)
+		if same[name] > 1 { // every command would refuse it
+			name = l.Fingerprint()
+		}
+		t.Add(term.Plain(name), term.Plain(ageText(l.FailedAt)), term.Plain(countText(l.Attempts)), term.Plain(strconv.Itoa(l.Replayed)),
 			term.Painted(why(l.Code, l.Reason), term.Red), term.Plain(l.Error))
 	}
 	return t

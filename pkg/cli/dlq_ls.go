@@ -70,7 +70,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	}
 	defer a.close(ctx, conn.Close)
 	var all []letterGroup
-	there := 0
+	there, read := 0, 0
 	var refused []error
 	for _, from := range a.sources(letters, o.queue) {
 		a.warnOfReaders(ctx, letters, from)
@@ -79,7 +79,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		case errors.Is(err, deadletter.ErrNoQueue) && o.queue == "":
 			continue // its service has never run
 		case errors.Is(err, rabbit.ErrRefused) && o.queue == "":
-			a.Warn("%v; %s", err, nextOf(a.explainLetters(from, err)))
+			a.Warn("%s was not read: %v", from.Name, err)
 			refused = append(refused, err)
 			continue
 		case err != nil:
@@ -87,15 +87,19 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		case total > o.limit:
 			a.Warn("%s has %d dead letters; only the first %d were read. --limit reads more", nameOf(from), total, o.limit)
 		}
+		read++
 		there += total
 		for _, g := range groups {
 			all = append(all, letterGroup{nameOf(from), g.Code, g.Reason, g.Count, min(total, o.limit), total, momentOf(g.Oldest), momentOf(g.Newest), g.Error, g.Rest})
 		}
 	}
+	if read == 0 && len(refused) > 0 {
+		return a.reading(refused[0])
+	}
 	if err := a.printGroups(all, there, pick); err != nil || len(refused) == 0 {
 		return err
 	}
-	return Fail(ExitPartial, "grant the rights that the warnings name", "%d of the queues could not be read", len(refused))
+	return Fail(ExitPartial, nextOf(a.reading(refused[0])), "%d of %d queues could not be read", len(refused), len(refused)+read)
 }
 
 // sources returns the sources of dead letters that are listed: that of the queue that a person named, or all.
@@ -124,7 +128,7 @@ func (a *App) printGroups(all []letterGroup, there int, pick *where) error {
 		return nil
 	}
 	return PrintList(a, all, func() *term.Table {
-		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR")
+		t := term.NewTable("QUEUE", "TOTAL#", "COUNT#", "WHY", "NEWEST#", "OLDEST#", "ERROR~")
 		for _, g := range all {
 			if g.Rest {
 				g.Error = "other errors, too many to list each; the newest: " + g.Error

@@ -194,11 +194,11 @@ func (c *checker) check(payload []byte) ([]byte, error) {
 		}
 	}
 	if err != nil {
-		return nil, &Error{
-			Exit: ExitUsage,
-			Err:  fmt.Errorf("the payload does not fit %s: %w", c.spec.Name, err),
-			Next: fmt.Sprintf("%s contracts show %s", c.app.Name, c.spec.Name),
+		next := fmt.Sprintf("%s contracts show %s", c.app.Name, c.spec.Name)
+		if first, _, several := bytes.Cut(bytes.TrimSpace(payload), []byte("\n")); several && json.Valid(first) {
+			next = "--lines sends each line as a message"
 		}
+		return nil, &Error{Exit: ExitUsage, Err: fmt.Errorf("the payload does not fit %s: %w", c.spec.Name, err), Next: next}
 	}
 	return []byte(compact(withoutMark(payload))), nil
 }

@@ -103,7 +103,18 @@ func (a *App) queues(ctx context.Context, o queuesOptions) error {
 	if alarm := l.alarm(); alarm != "" {
 		a.Warn("%s", alarm)
 	}
-	return PrintList(a, rows, func() *term.Table { return queueTable(rows) })
+	return PrintList(a, rows, func() *term.Table {
+		t := queueTable(rows)
+		fit(t, a.IO.Width())
+		return t
+	})
+}
+
+// fit makes a table of queues as wide as the terminal, if there is one.
+func fit(t *term.Table, width int) {
+	if width > 0 {
+		t.Fit(width, "OLDEST", "UNACKED", "IN/s", "OUT/s", "CONSUMERS", "CLEARS IN")
+	}
 }
 
 // filtered returns the queues that match a pattern, with the namespace or without.
@@ -126,7 +137,9 @@ func hint(trouble error) string {
 func (a *App) noQueue(name string, among []shownQueue) error {
 	var names []string
 	for _, q := range among {
-		names = append(names, q.name)
+		if names = append(names, q.name); q.service == name && name != "" {
+			return Fail(ExitNotFound, fmt.Sprintf("%s queues '%s.*'", a.Name, a.names().ContractQueue(name)), "%s is a service, not a queue", name)
+		}
 	}
 	return Fail(ExitNotFound, a.Name+" queues", "the catalog has no queue %q%s", name, schema.DidYouMean(name, names))
 }

@@ -21,8 +21,12 @@ func (l *look) reports(ctx context.Context, queues []shownQueue, states []state)
 	}
 	processes := map[string]int{}
 	for i, q := range queues {
-		if q.kind == kindWork && states[i].err == nil {
-			processes[q.service] = max(processes[q.service], states[i].Consumers)
+		consumers := states[i].Consumers
+		if known := l.listing.queues[q.name].Consumers; states[i].err != nil && known != nil {
+			consumers = *known // of a queue that this user may not ask for
+		}
+		if q.kind == kindWork && (states[i].err == nil || consumers > 0) {
+			processes[q.service] = max(processes[q.service], consumers)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -71,7 +75,7 @@ func (l *look) rows(queues []shownQueue, states []state, reports map[string][]op
 				ready[q.name] = *row.Ready
 			}
 		default:
-			return nil, Fail(ExitUnreachable, l.app.grant(err)+"; or "+hint(l.listing.err), "%w; and %w", err, l.listing.err)
+			return nil, Fail(ExitUnreachable, nextOf(l.app.reading(err))+"; or "+hint(l.listing.err), "%w; and %w", err, l.listing.err)
 		}
 		row.age(reports[q.name], now)
 		row.estimate(l.last, now.Sub(l.lastTime))

@@ -112,8 +112,8 @@ func (l *look) screen(b *strings.Builder, title string, rows []queueRow) error {
 	t := queueTable(rows)
 	if width > 0 {
 		title, alarm = term.Cut(title, width), term.Cut(alarm, width)
-		t.Fit(width, "OLDEST", "UNACKED", "IN/s", "OUT/s", "CONSUMERS", "CLEARS IN")
 	}
+	fit(t, width)
 	b.WriteString(a.out.Paint(term.Dim, title) + "\n")
 	if alarm != "" {
 		b.WriteString(a.out.Paint(term.Red, alarm) + "\n")

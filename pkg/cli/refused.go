@@ -54,6 +54,16 @@ func (a *App) grant(err error) string {
 	}
 }
 
+// reading adds to the error of a command that reads queues what to do about it. RabbitMQ 4.3 refuses the look at a
+// queue to a user who has no right to it, and names the right to configure it; to read is enough, and needed next.
+func (a *App) reading(err error) error {
+	err = a.explain(err)
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Next = strings.ReplaceAll(e.Next, " configure permission for the queue ", " read permission for the queue ")
+	}
+	return err
+}
+
 // undeclared is what this user may not declare, or what exists with other arguments.
 type undeclared struct {
 	mu    sync.Mutex

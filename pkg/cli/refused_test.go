@@ -16,6 +16,8 @@ func TestTheRightThatIsMissing(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
+	postpone(t, url, "dead-letters", "oven.bake", 1, "not_found")
+	ready(t, url, "oven.bake.dlq", 1)
 	all, none := ".*", "^$"
 	for name, c := range map[string]struct {
 		may      rights
@@ -79,6 +81,13 @@ func TestTheRightThatIsMissing(t *testing.T) {
 			[]string{"call", "oven.price", `{"dish":"pie"}`, "--client-reply-queue"},
 			cli.ExitUnreachable, 0,
 			`(configure or )?read permission for the queue reply\.kitchen\.\S+ in`,
+		},
+		"dlq show": {rights{none, none, none}, []string{"dlq", "show", "oven.bake"}, cli.ExitUnreachable, 0, `grant the user reader-\S+ read permission for the queue oven\.bake\.dlq in`},
+		"dlq rm": {
+			rights{none, none, none},
+			[]string{"dlq", "rm", "oven.bake", "--all", "--dry-run"},
+			cli.ExitUnreachable, 0,
+			`read permission for the queue oven\.bake\.dlq in`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

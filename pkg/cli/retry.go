@@ -117,6 +117,7 @@ type retries struct {
 func (r *retries) each(ctx context.Context, limit int, visit func(retry)) error {
 	for _, t := range r.app.tiers(r.letters) {
 		seen := 0
+		r.app.warnOfReaders(ctx, r.letters, t.Source)
 		total, err := r.letters.Peek(ctx, t.Source, everyLetter, func(l *deadletter.Letter) bool {
 			if seen++; seen > limit {
 				return l.Redelivered
@@ -170,9 +171,9 @@ func (r *retries) verdict() error {
 	case r.refused == nil:
 		return nil
 	case r.read == 0:
-		return r.app.explain(r.refused)
+		return r.app.reading(r.refused)
 	default:
-		return Fail(ExitPartial, r.app.grant(r.refused), "%d of %d retry tiers could not be read", r.unread, r.unread+r.read)
+		return Fail(ExitPartial, nextOf(r.app.reading(r.refused)), "%d of %d retry tiers could not be read", r.unread, r.unread+r.read)
 	}
 }
 
@@ -206,7 +207,7 @@ func (r *retries) nothing(expression string) error {
 	case r.queue != "" && !slices.ContainsFunc(known, func(q workQueue) bool { return q.name == r.queue }):
 		var among []shownQueue
 		for _, q := range known {
-			among = append(among, shownQueue{name: q.name})
+			among = append(among, shownQueue{name: q.name, service: q.service})
 		}
 		return r.app.noQueue(r.queue, among)
 	case r.app.Format() != FormatText:

@@ -99,7 +99,7 @@ func (a *App) listRetries(ctx context.Context, o retryListOptions) error {
 }
 
 func retryTable(all []retry) *term.Table {
-	t := term.NewTable("QUEUE", "ID", "ATTEMPTS#", "WHY", "SINCE#", "BACK IN#", "ERROR")
+	t := term.NewTable("QUEUE", "ID", "ATTEMPTS#", "WHY", "SINCE#", "BACK IN#", "ERROR~")
 	for _, one := range all {
 		t.Add(term.Painted(one.Queue, term.Bold), term.Plain(one.ID), term.Plain(countText(one.Attempts)), term.Painted(one.why(), term.Yellow),
 			term.Plain(agePointer(one.Since)), term.Plain(inText(one.Until)), term.Plain(one.Error))
@@ -141,7 +141,7 @@ func (g retryGroups) sort() {
 }
 
 func (g retryGroups) table() *term.Table {
-	t := term.NewTable("QUEUE", "SERVICE", "COUNT#", "WHY", "OLDEST#", "NEXT#", "LAST#", "ERROR")
+	t := term.NewTable("QUEUE", "SERVICE", "COUNT#", "WHY", "OLDEST#", "NEXT#", "LAST#", "ERROR~")
 	for _, one := range g {
 		t.Add(term.Painted(one.Queue, term.Bold), term.Plain(one.Service), term.Plain(strconv.Itoa(one.Count)), term.Painted(one.why, term.Yellow),
 			term.Plain(agePointer(one.Since)), term.Plain(inText(one.Next)), term.Plain(inText(one.Last)), term.Plain(one.Error))

@@ -144,6 +144,7 @@ func (r *releasing) dry(ctx context.Context) error {
 func (r *releasing) run(ctx context.Context) error {
 	a := r.app
 	for _, t := range a.tiers(r.letters) {
+		a.warnOfReaders(ctx, r.letters, t.Source)
 		n, err := r.letters.Count(ctx, t.Source)
 		if err != nil && !errors.Is(err, deadletter.ErrNoQueue) && !errors.Is(err, rabbit.ErrRefused) {
 			return a.explain(err)

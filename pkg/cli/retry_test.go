@@ -167,6 +167,25 @@ func TestWhatWaitsForARetryIsSeen(t *testing.T) {
 	}
 }
 
+// What another command holds is missing from what waits: a look says so, and so does a release.
+func TestRetriesThatAnotherCommandHolds(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		ch, err := conn.Channel(ctx)
+		require.NoError(tb, err)
+		_, err = ch.Consume("retry.1m", "another@host/1-abc devel#1", false, false, false, false, nil)
+		require.NoError(tb, err)
+		for _, args := range [][]string{{"retry", "ls"}, {"retry", "release", "--yes"}} {
+			c := kitchenAt(t, url, append(args, "--broker-management-url", leverettest.Node(t).ManagementURL())...)
+			require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+			require.Regexp(t, `(?m)^warning: .+ reads retry\.1m; what it holds is missing here until it ends$`, c.err.String(), "%q", args)
+		}
+	})
+}
+
 // A release brings back what waits for one queue from all tiers, as a retry would, and leaves what waits for others where
 // it was, and in its order.
 func TestRetryRelease(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/health"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
@@ -105,7 +106,8 @@ func (a *App) printReport(r health.Report) error {
 		state health.State
 	}
 	shown := map[kind]int{}
-	for _, f := range r.Findings {
+	findings := together(r.Findings)
+	for _, f := range findings {
 		k := kind{f.Check, f.State}
 		if shown[k]++; shown[k] > mostLines {
 			continue
@@ -117,7 +119,7 @@ func (a *App) printReport(r health.Report) error {
 		}
 		b.WriteString("\n")
 	}
-	for _, f := range r.Findings { // in their order
+	for _, f := range findings { // in their order
 		k := kind{f.Check, f.State}
 		if n := shown[k] - mostLines; n > 0 {
 			fmt.Fprintf(&b, "%-7s  %-*s  and %d more, which -o json has\n", f.State, code, f.Check, n)
@@ -125,6 +127,35 @@ func (a *App) printReport(r health.Report) error {
 		}
 	}
 	return a.Printf("%s", b.String())
+}
+
+// together makes one finding of those of a policy that does the same to several queues.
+func together(findings []health.Finding) []health.Finding {
+	effect := func(f health.Finding) string {
+		return string(f.State) + strings.NewReplacer(f.Queue, "", deadletter.WorkQueue(f.Queue), "").Replace(f.Text)
+	}
+	likewise := map[string][]string{}
+	var all []health.Finding
+	for _, f := range findings {
+		if f.Check != health.CheckPolicy || f.Queue == "" {
+			all = append(all, f)
+			continue
+		}
+		if likewise[effect(f)] = append(likewise[effect(f)], f.Queue); len(likewise[effect(f)]) == 1 {
+			all = append(all, f)
+		}
+	}
+	for i, f := range all {
+		const named = 3
+		if others := likewise[effect(f)]; len(others) > 1 {
+			names := strings.Join(others[1:min(len(others), named+1)], ", ")
+			if more := len(others) - 1 - named; more > 0 {
+				names += fmt.Sprintf(", and %d more, which -o json has", more)
+			}
+			all[i].Text += " (likewise " + names + ")"
+		}
+	}
+	return all
 }
 
 // mostLines is how many findings of one check and state are written for people.

@@ -241,7 +241,7 @@ func (s *survey) unseen() {
 		list       []trouble
 		what, next string
 	}{
-		{s.refused, "the queues", "grant the user the tag monitoring, or permission to configure them"},
+		{s.refused, "the queues", "grant the user the tag monitoring, or permission to read them"},
 		{s.unread, "why dead letters failed, in", "grant the user permission to read them"},
 	} {
 		if len(t.list) == 0 {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,6 +186,10 @@ func TestStatusOfPolicies(t *testing.T) {
 	_, r = status(t, url)
 	require.Equal(t, "why dead letters failed, in oven.bake.dlq: looking at them too often would remove them: "+
 		"a policy limits how often they may be delivered", find(r, "unseen").Text, "it does not look at what looking would remove")
+	c := kitchenAt(t, url, "status", "--broker-management-url", leverettest.Node(t).ManagementURL())
+	require.Equal(t, cli.ExitUnhealthy, c.run(t.Context()), c.err.String())
+	require.Regexp(t, `policy ttl-all removes dead letters of oven\.bake after 1h \(likewise oven\.clean\.dlq, [^)]+\) ->`, c.out.String(), "one line for all of its queues")
+	require.Equal(t, 1, strings.Count(c.out.String(), "policy ttl-all"), c.out.String())
 }
 
 // A user who may do nothing but read sees all with a tag, and less without; what it does not see is no fault.

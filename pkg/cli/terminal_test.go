@@ -55,6 +55,23 @@ func TestTableIsCutToTheTerminal(t *testing.T) {
 	require.Contains(t, c.err.String(), escape+"[31merror:"+escape+"[0m there is no contract")
 }
 
+// A table of queues drops columns where there is no room for them; to a pipe it has all.
+func TestQueuesFitTheTerminal(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	c := kitchenAt(t, url, "queues", "--color", "never")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	require.Regexp(t, `^QUEUE +READY +UNACKED +CONSUMERS +IN/s +OUT/s +OLDEST +CLEARS IN\n`, c.out.String())
+	c = kitchenAt(t, url, "queues", "--color", "never")
+	c.terminal, c.width = true, 80
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	require.Regexp(t, `^QUEUE +READY .*CLEARS IN\n`, c.out.String())
+	for line := range strings.Lines(c.out.String()) {
+		require.LessOrEqual(t, len([]rune(strings.TrimSuffix(line, "\n"))), 80, line)
+	}
+}
+
 func TestProgressOnATerminalOnly(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

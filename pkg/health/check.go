@@ -221,7 +221,7 @@ func (l *Letters) why(ready int) string {
 func (e *examination) lost() {
 	for q := range e.each(Lost) {
 		if q.Ready > 0 {
-			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s: the queue of %s was gone when %s retry was due", count(q.Ready, "message"), q.Name, them(q.Ready), its(q.Ready))
+			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s, whose queue was gone when %s retry was due", count(q.Ready, "message"), q.Name, its(q.Ready))
 		}
 	}
 	if e.sees(Lost) {

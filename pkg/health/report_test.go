@@ -145,7 +145,7 @@ func TestChecks(t *testing.T) {
 		},
 		"a message that has lost its queue": {
 			func(f *health.Facts) { f.Queues[lost].Ready = 1 },
-			"failed lost 1 message in retry.lost: the queue of it was gone when its retry was due -> leveret dlq ls retry.lost",
+			"failed lost 1 message in retry.lost, whose queue was gone when its retry was due -> leveret dlq ls retry.lost",
 		},
 		"quarantine": {
 			func(f *health.Facts) { f.Queues[quarantined].Ready = 3 },
@@ -274,8 +274,9 @@ func TestReport(t *testing.T) {
 		"ready": 5.0, "unacked": 0.0, "retries": 7.0, "dead_letters": 2.0, "lost": 1.0, "quarantine": 0.0, "oldest_s": 172800.0,
 	}, fields["waiting"])
 	last := r.Findings[len(r.Findings)-1]
-	require.Equal(t, "5 messages wait for a worker, in order.place; 7 messages wait for a retry or the time that its sender set; "+
+	require.Equal(t, "5 messages wait for a worker, in order.place; 7 messages wait for a retry or for a later time; "+
 		"the oldest message anywhere is 2d old", last.Text)
+	require.Equal(t, "leveret retry ls", last.Next)
 }
 
 func TestShort(t *testing.T) {

@@ -33,7 +33,10 @@ func (e *examination) waiting() Waiting {
 			w.Quarantine += q.Ready
 		}
 	}
-	text := "no message waits for a worker"
+	text, next := "no message waits for a worker", ""
+	if w.Ready > 0 {
+		next = e.Program + " queues"
+	}
 	switch {
 	case queues == 1:
 		text = fmt.Sprintf("%s for a worker, in %s", wait(w.Ready), most.Name)
@@ -44,14 +47,15 @@ func (e *examination) waiting() Waiting {
 		text += fmt.Sprintf("; %d being handled", w.Unacked)
 	}
 	if w.Retries > 0 {
-		text += fmt.Sprintf("; %s for a retry or the time that its sender set", wait(w.Retries))
+		text += fmt.Sprintf("; %s for a retry or for a later time", wait(w.Retries))
+		next = e.Program + " retry ls"
 	}
 	if oldest > 0 {
 		seconds := oldest.Seconds()
 		w.Oldest = &seconds
 		text += fmt.Sprintf("; the oldest message anywhere is %s old", age(oldest))
 	}
-	e.add(CheckWaiting, OK, nil, "", "%s", text)
+	e.add(CheckWaiting, OK, nil, next, "%s", text)
 	return w
 }
 

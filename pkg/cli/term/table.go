@@ -11,6 +11,7 @@ import (
 type Table struct {
 	header []string
 	right  []bool // columns of numbers
+	long   bool   // the last column is a long text
 	rows   [][]Cell
 }
 
@@ -27,10 +28,12 @@ func Plain(text string) Cell { return Cell{Text: text} }
 // Painted makes a cell with paint.
 func Painted(text string, paint Paint) Cell { return Cell{Text: text, Paint: paint} }
 
-// NewTable makes a table with these columns. A column whose name ends in # is aligned right, for numbers.
+// NewTable makes a table with these columns. A column whose name ends in # is aligned right, for numbers. If the last
+// one's ends in ~, it is a long text, which has a line of its own where the terminal leaves too little room for it.
 func NewTable(columns ...string) *Table {
 	t := &Table{}
 	for _, c := range columns {
+		c, t.long = strings.CutSuffix(c, "~")
 		name, number := strings.CutSuffix(c, "#")
 		t.header = append(t.header, name)
 		t.right = append(t.right, number)
@@ -101,6 +104,9 @@ func (t *Table) drop(column string) {
 
 // Write writes the table. If width is not 0, it cuts the last column to fit.
 func (t *Table) Write(w io.Writer, s Style, width int) error {
+	if widths := t.widths(); t.long && width > 0 && t.beside(width) < min(widths[len(widths)-1], sentence) {
+		return t.writeBelow(w, s, width)
+	}
 	widths := t.widths()
 	var b strings.Builder
 	header := make([]Cell, len(t.header))
@@ -110,6 +116,42 @@ func (t *Table) Write(w io.Writer, s Style, width int) error {
 	t.line(&b, s, header, widths, width)
 	for _, row := range t.rows {
 		t.line(&b, s, row, widths, width)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// sentence is how much of a long text is worth showing beside the other columns.
+const sentence = 40
+
+// beside returns how much room the other columns leave for the last one.
+func (t *Table) beside(width int) int {
+	widths := t.widths()
+	for _, w := range widths[:len(widths)-1] {
+		width -= w + 2
+	}
+	return width
+}
+
+// writeBelow writes the table with the texts of the last column below their rows.
+func (t *Table) writeBelow(w io.Writer, s Style, width int) error {
+	last := len(t.header) - 1
+	short := Table{header: t.header[:last], right: t.right[:last]}
+	for _, row := range t.rows {
+		short.rows = append(short.rows, row[:last])
+	}
+	var b strings.Builder
+	if err := short.Write(&b, s, width); err != nil {
+		return err
+	}
+	lines := strings.SplitAfter(b.String(), "\n")
+	b.Reset()
+	b.WriteString(lines[0])
+	for i, row := range t.rows {
+		b.WriteString(lines[i+1])
+		if text := row[last]; text.Text != "-" {
+			b.WriteString("  " + s.Paint(text.Paint, Cut(text.Text, max(width-2, legible))) + "\n")
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -70,3 +70,28 @@ func TestTableFits(t *testing.T) {
 		"inventor…led.dlq    100\n"+
 		"order.place           5\n", fit(23))
 }
+
+// An error has a line of its own where a narrow terminal would show a few characters of it.
+func TestTableWritesLongTextsBelow(t *testing.T) {
+	t.Parallel()
+	written := func(width int) string {
+		table := NewTable("QUEUE", "COUNT#", "ERROR~")
+		table.Add(Painted("payment.on.order.placed", Bold), Plain("98"), Plain("unavailable: the bank\ndoes not answer"))
+		table.Add(Plain("order.place"), Plain("5"))
+		var b strings.Builder
+		require.NoError(t, table.Write(&b, Style{}, width))
+		return b.String()
+	}
+	wide := "" +
+		"QUEUE                    COUNT  ERROR\n" +
+		"payment.on.order.placed     98  unavailable: the bank does not answer\n" +
+		"order.place                  5  -\n"
+	require.Equal(t, wide, written(0), "to a pipe each row is one line")
+	require.Equal(t, wide, written(69))
+	require.Equal(t, ""+
+		"QUEUE                    COUNT\n"+
+		"payment.on.order.placed     98\n"+
+		"  unavailable: the bank does not answer\n"+
+		"order.place                  5\n", written(68))
+	require.Contains(t, written(30), "\n  unavailable: the bank does …\n")
+}
