@@ -2,6 +2,7 @@ package deadletter
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -76,7 +77,13 @@ func (p *peeking) progress() int { return len(p.visited) }
 
 func (p *peeking) between(context.Context) error { return nil }
 
-func (p *peeking) closed(*reader, error) {}
+// closed is no error where the broker has put back what was held.
+func (p *peeking) closed(_ *reader, err error) error {
+	if errors.Is(err, rabbit.ErrTookBack) {
+		return nil
+	}
+	return err
+}
 
 func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finished bool, err error) {
 	if p.total < 0 {
@@ -90,7 +97,7 @@ func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finish
 		if time.Now().After(until) {
 			return false, nil
 		}
-		d, ok, err := r.next(ctx, func() error { return nil })
+		d, ok, err := r.next(ctx, func() {})
 		if err != nil || !ok {
 			return true, err
 		}
