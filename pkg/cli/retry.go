@@ -117,6 +117,7 @@ type retries struct {
 func (r *retries) each(ctx context.Context, limit int, visit func(retry)) error {
 	for _, t := range r.app.tiers(r.letters) {
 		seen := 0
+		r.app.warnOfReaders(ctx, r.letters, t.Source)
 		total, err := r.letters.Peek(ctx, t.Source, everyLetter, func(l *deadletter.Letter) bool {
 			if seen++; seen > limit {
 				return l.Redelivered
