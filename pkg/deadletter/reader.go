@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// mostAtOnce is how many messages a batch has at most. It bounds the acks that are unsure.
-	mostAtOnce = 1000
+	// mostLooking is how many messages a batch has at most, and mostReplaying where many of them are acked: it bounds the
+	// acks that are unsure. RabbitMQ 4.3 gets slower with each consumer that holds messages.
+	mostLooking, mostReplaying = 8000, 1000
 	// maxAhead is about how many bytes a batch has at most, and few how many messages the first has: it shows how large
 	// they are.
 	maxAhead, few = 16 << 20, 4
@@ -118,7 +119,11 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 	r.border()
 	sent, size := r.acked, min(few, r.ready)
 	if r.got > 0 {
-		size = min(maxAhead/max(r.bytes/r.got, 1), mostAtOnce, r.ready-r.got)
+		most := mostLooking
+		if r.got-r.held > r.got/5 {
+			most = mostReplaying
+		}
+		size = min(maxAhead/max(r.bytes/r.got, 1), most, r.ready-r.got)
 	}
 	size = max(size, 1)
 	if err := r.consume(ctx, size); err != nil {
