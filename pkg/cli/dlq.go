@@ -77,7 +77,7 @@ func (a *App) source(letters *deadletter.Store, name string) deadletter.Source {
 // nameOf is how a person names a source.
 func nameOf(from deadletter.Source) string { return cmp.Or(from.Queue, from.Name) }
 
-// warnOfReaders warns if another command reads a source, which is why letters are missing.
+// warnOfReaders warns if another command reads a source, which is why messages are missing.
 func (a *App) warnOfReaders(ctx context.Context, letters *deadletter.Store, from deadletter.Source) {
 	n, err := letters.Readers(ctx, from)
 	if err != nil || n == 0 {
@@ -87,11 +87,11 @@ func (a *App) warnOfReaders(ctx context.Context, letters *deadletter.Store, from
 	if tags := a.consumersOf(ctx, from.Name); len(tags) > 0 {
 		who = strings.Join(tags, ", ")
 	}
+	what := "the dead letters of " + from.Queue
 	if from.Queue == "" {
-		a.Warn("%s reads %s; what it holds is missing here until it ends", who, from.Name)
-		return
+		what = from.Name
 	}
-	a.Warn("%s reads the dead letters of %s; those that it holds are missing here until it ends", who, from.Queue)
+	a.Warn("%s reads %s; the messages that it holds are missing here until it ends", who, what)
 }
 
 // consumersOf returns the names of a queue's consumers, if the management API is there to ask.

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 func TestShowLooksAtAllDeadLetters(t *testing.T) {
@@ -42,4 +44,47 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "1004")
 	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
 	require.Contains(t, c.err.String(), `oven.bake has no dead letter "1004"; it has 1003`)
+}
+
+// An id that several letters have names none of them: their fingerprints do.
+func TestAnAmbiguousIDIsRefused(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	bury(t, url, "oven.bake", 3, "not_found", `{"n":%d}`)
+	bury(t, url, "oven.bake", 1, "not_found", `{"other":%d}`) // not_found-0 again
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
+		for i := range 3 { // of a foreign sender; the last two are the same
+			require.NoError(tb, publisher.Publish(ctx, &rabbit.Publication{
+				RoutingKey: "oven.bake.dlq", Mandatory: true, Publishing: rabbit.Publishing{Type: "t", Body: []byte{'0' + byte(min(i, 1))}},
+			}))
+		}
+		require.NoError(tb, publisher.Publish(ctx, &rabbit.Publication{
+			RoutingKey: "oven.bake.dlq", Mandatory: true, Publishing: rabbit.Publishing{MessageId: "not_found-1", Type: "another"},
+		}))
+		require.NoError(tb, publisher.Close(ctx))
+	})
+	for _, command := range [][]string{{"show"}, {"replay", "--yes"}, {"rm", "--yes"}} {
+		args := append([]string{"dlq", command[0], "oven.bake", "not_found-1"}, command[1:]...)
+		c := kitchenAt(t, url, args...)
+		require.Equal(t, cli.ExitUsage, c.run(t.Context()), c.err.String())
+		require.Contains(t, c.err.String(), `"not_found-1" is the id of several dead letters of oven.bake: `)
+	}
+	ready(t, url, "oven.bake.dlq", 8)
+	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	var foreign string
+	for _, line := range c.out.lines() {
+		var letter struct{ ID, Fingerprint, Payload string }
+		_ = json.Unmarshal([]byte(line), &letter)
+		if letter.ID == "" {
+			foreign = letter.Fingerprint
+		}
+	}
+	require.NotEmpty(t, foreign)
+	c = kitchenAt(t, url, "dlq", "rm", "oven.bake", foreign, "--yes")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	ready(t, url, "oven.bake.dlq", 6) // those that are the same are one to a person
 }

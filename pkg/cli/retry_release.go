@@ -30,7 +30,6 @@ type released struct {
 	Failed   int             `json:"failed"`
 	Unsure   int             `json:"unsure"` // perhaps both in the queue and still waiting
 	Queues   []releasedQueue `json:"queues"`
-	IDs      []string        `json:"ids"` // of those released; on a dry run, of those that would be
 }
 
 // releasedQueue is what became of the messages of one work queue.
@@ -92,7 +91,7 @@ func (a *App) release(ctx context.Context, queue string, o retryReleaseOptions) 
 	defer closeAll()
 	r := &releasing{
 		retries: found, retryReleaseOptions: o, pace: pace, queues: map[string]*releasedQueue{}, exists: map[string]bool{},
-		result: released{DryRun: o.dryRun, IDs: []string{}},
+		result: released{DryRun: o.dryRun},
 	}
 	if o.dryRun {
 		return r.dry(ctx)
@@ -121,7 +120,6 @@ func (r *releasing) dry(ctx context.Context) error {
 			return
 		}
 		r.result.Matched++
-		r.result.IDs = append(r.result.IDs, one.ID)
 		r.line(releasedRetry{Queue: one.Queue, ID: one.ID, Result: "would_release"})
 		groups.add(one)
 	})
@@ -160,6 +158,7 @@ func (r *releasing) run(ctx context.Context) error {
 	defer bar.End()
 	var stopped error
 	for _, t := range a.tiers(r.letters) {
+		a.warnOfReaders(ctx, r.letters, t.Source)
 		if stopped = r.tier(ctx, t, func() { bar.Add(1) }); stopped != nil || r.full() {
 			break
 		}
@@ -310,9 +309,6 @@ func (r *releasing) done(l *deadletter.Letter, err error, gone map[string]int) {
 	switch {
 	case err == nil:
 		r.of(l.Queue).Released++
-		if r.app.Format() == FormatJSON {
-			r.result.IDs = append(r.result.IDs, l.ID)
-		}
 	case errors.Is(err, rabbit.ErrUnroutable):
 		gone[l.Queue]++
 		r.exists[l.Queue] = false

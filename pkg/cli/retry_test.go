@@ -227,12 +227,11 @@ func TestRetryRelease(t *testing.T) {
 			c = run(cli.ExitOK, event, "--yes", "-o", "json")
 			var result struct {
 				Released, Failed, Unsure, Matched int
-				IDs                               []string
 			}
 			require.NoError(t, json.Unmarshal([]byte(c.out.String()), &result))
 			require.Equal(t, []int{40, 0, 0, 40}, []int{result.Released, result.Failed, result.Unsure, result.Matched})
 			want := append(append(numbered(event, "unavailable", 40)[10:], numbered(event, "internal", 3)...), numbered(event, "aborted", 7)...)
-			require.Equal(t, want, result.IDs)
+			require.NotContains(t, c.out.String(), `"ids"`, "there may be a million")
 			require.Equal(t, want, idsOf(drained(t, url, event, 40)))
 			ready(t, url, ten, 40)
 			require.Equal(t, numbered("waiter.bell.on.oven.baked", "unavailable", 40), idsOf(drained(t, url, ten, 40)))

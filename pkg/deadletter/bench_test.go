@@ -75,6 +75,13 @@ func (b *bench) bury(queue string, n int, headers rabbit.Table) {
 
 func (b *bench) buryAt(exchange, queue string, n int, headers rabbit.Table) {
 	b.t.Helper()
+	b.fill(exchange, queue, n, headers)
+	b.waitFor(names.DeadLetterQueue(queue), n)
+}
+
+// fill publishes n messages that failed.
+func (b *bench) fill(exchange, queue string, n int, headers rabbit.Table) {
+	b.t.Helper()
 	pipeline := b.publisher.Pipeline()
 	for i := range n {
 		h := rabbit.Table{
@@ -90,7 +97,6 @@ func (b *bench) buryAt(exchange, queue string, n int, headers rabbit.Table) {
 		}, nil))
 	}
 	require.NoError(b.t, pipeline.Flush(b.ctx))
-	b.waitFor(names.DeadLetterQueue(queue), n)
 }
 
 func id(i int) string { return fmt.Sprintf("id-%04d", i) }

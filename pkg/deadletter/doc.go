@@ -1,6 +1,6 @@
 // Package deadletter reads messages that failed for good and replays them to the queue where they failed.
 //
-// Every work queue has its own dead-letter queue, named after it. A [Store] reads it with basic.get, over plain AMQP,
+// Every work queue has its own dead-letter queue, named after it. A [Store] reads it by consuming, over plain AMQP,
 // and returns what it read: looking takes nothing away. A message is missing from the queue only while somebody looks
 // at it, which is seconds at most.
 //

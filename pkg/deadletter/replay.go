@@ -103,8 +103,8 @@ type replaying struct {
 	stopped  error           // why no more may be taken
 	result   Result
 
-	// Of the current round. Taking ends with the caller's context; publishing outlives taking by grace; both end when the reader loses its channel: nothing can
-	// be acked from then on, so a later publish would arrive twice.
+	// Of the current round. Taking ends with the caller's context, and publishing outlives it by grace. Both end when the
+	// reader loses its channel: nothing can be acked from then on, so a later publish would arrive twice.
 	*reader
 	pipeline           *rabbit.Pipeline
 	since              int             // letters read since the last publish
@@ -134,9 +134,9 @@ func (p *replaying) round(ctx context.Context, r *reader, until time.Time) (fini
 	defer stop()
 	var stopTaking, stopPublishing func()
 	p.reader, p.stopped, p.since = r, nil, 0
-	p.taking, stopTaking = r.channel.Context(ctx)
+	p.taking, stopTaking = r.context(ctx)
 	defer stopTaking()
-	p.publishing, stopPublishing = r.channel.Context(outliving)
+	p.publishing, stopPublishing = r.context(outliving)
 	defer stopPublishing()
 	if p.publisher != nil {
 		p.pipeline = p.publisher.Pipeline()
@@ -145,7 +145,7 @@ func (p *replaying) round(ctx context.Context, r *reader, until time.Time) (fini
 		p.total = r.ready
 	}
 	finished, err = p.letters(until)
-	_ = p.settleAll()
+	p.settleAll()
 	err = cmp.Or(err, p.stopped)
 	if lost := context.Cause(r.life); lost != nil && !errors.Is(err, rabbit.ErrRefused) && !errors.Is(err, rabbit.ErrNotFound) {
 		err = lost // the others follow from that
@@ -154,11 +154,15 @@ func (p *replaying) round(ctx context.Context, r *reader, until time.Time) (fini
 }
 
 // closed counts what the end of a round makes certain.
-func (p *replaying) closed(r *reader, err error) {
+func (p *replaying) closed(r *reader, err error) error {
+	if errors.Is(err, rabbit.ErrTookBack) && r.unsure() == 0 {
+		return nil // it has put back what was held
+	}
 	if unsure := r.unsure(); err != nil && unsure > 0 { // the broker may not have seen the latest acks
 		p.result.Replayed -= unsure
 		p.result.Unsure += unsure
 	}
+	return err
 }
 
 func (p *replaying) letters(until time.Time) (finished bool, err error) {
@@ -177,7 +181,7 @@ func (p *replaying) letters(until time.Time) (finished bool, err error) {
 		p.result.Seen = max(p.result.Seen, seen+p.read)
 		l := p.from.letter(d)
 		if p.since++; p.since > window {
-			_ = p.settleAll()
+			p.settleAll()
 		}
 		if p.Select != nil && !p.Select(l) || len(p.failed) > 0 && p.failed[l.Fingerprint()] {
 			p.hold(d)
@@ -229,18 +233,20 @@ func (p *replaying) one(l *Letter) {
 		err = p.pipeline.Publish(p.publishing, m, func(err error) error { p.settle(l, err); return err })
 	}
 	if err != nil {
-		_ = p.settleAll() // those before it come first
+		p.settleAll() // those before it come first
 		p.settle(l, err)
 	}
 }
 
 // settleAll waits for what is in flight.
-func (p *replaying) settleAll() error {
+func (p *replaying) settleAll() {
 	p.since = 0
 	if p.pipeline != nil {
 		_ = p.pipeline.Flush(p.publishing)
 	}
-	return p.stopped
+	if err := p.sendAcks(); err != nil {
+		p.stopped = cmp.Or(p.stopped, err)
+	}
 }
 
 // alone publishes a message and waits for its confirm. The first call finds the exchange to which this user may

@@ -251,21 +251,49 @@ func TestReplayInterruptedWhileItWaits(t *testing.T) {
 	b.waitFor(names.DeadLetterQueue(queue), 5)
 }
 
-func TestLostConnectionLosesNothing(t *testing.T) {
+func TestInterruptedRemovalLosesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.bury(queue, 1500, nil)
-	proxied, cut := throughProxy(t, b.url)
-	store := deadletter.New(b.dial(proxied))
+	ctx, cancel := context.WithCancel(b.ctx)
 	n := 0
-	result, err := store.Replay(b.ctx, store.DeadLetters(queue), deadletter.Replay{Done: func(*deadletter.Letter, error) {
-		if n++; n == 1000 {
-			cut()
+	result, err := b.store.Remove(ctx, b.store.DeadLetters(queue), deadletter.Replay{
+		Select: func(l *deadletter.Letter) bool { return l.ID != id(3) },
+		Done: func(*deadletter.Letter, error) {
+			if n++; n == 500 {
+				cancel()
+			}
+		},
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, deadletter.Result{Seen: 501, Matched: 500, Replayed: 500}, result)
+	b.waitFor(names.DeadLetterQueue(queue), 1000)
+	require.ElementsMatch(t, append(ids(1500)[501:], id(3)), idsOf(b.take(names.DeadLetterQueue(queue))))
+}
+
+// A command that is killed looks the same to the broker.
+func TestLostConnectionLosesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const due = time.Hour
+	b.declare(names.RetryTiers("inventory", due))
+	b.bury(queue, 1500, nil)
+	for _, from := range []deadletter.Source{b.store.DeadLetters(queue), b.store.RetryTier("inventory", due)} {
+		if from.Queue == "" {
+			b.fill(from.Name, queue, 1500, nil)
 		}
-	}})
-	require.ErrorIs(t, err, rabbit.ErrNotConnected)
-	require.NotErrorIs(t, err, context.Canceled)
-	b.checkNothingIsLost(result, 1500)
+		proxied, cut := throughProxy(t, b.url)
+		store := deadletter.New(b.dial(proxied))
+		n := 0
+		result, err := store.Replay(b.ctx, from, deadletter.Replay{Done: func(*deadletter.Letter, error) {
+			if n++; n == 1200 {
+				cut()
+			}
+		}})
+		require.ErrorIs(t, err, rabbit.ErrNotConnected)
+		require.NotErrorIs(t, err, context.Canceled)
+		b.checkNothingIsLost(from.Name, result, 1500)
+	}
 }
 
 func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
@@ -282,12 +310,12 @@ func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {
 	}})
 	require.ErrorIs(t, err, rabbit.ErrNotConnected)
 	require.NoError(t, node.Start(b.ctx))
-	b.checkNothingIsLost(result, 1500)
+	b.checkNothingIsLost(names.DeadLetterQueue(queue), result, 1500)
 }
 
-// checkNothingIsLost finds every message in its queue or among the dead letters, and in both only where the result says
+// checkNothingIsLost finds every message in its queue or where it was, and in both only where the result says
 // that it may be.
-func (b *bench) checkNothingIsLost(r deadletter.Result, n int) {
+func (b *bench) checkNothingIsLost(from string, r deadletter.Result, n int) {
 	b.t.Helper()
 	require.Equal(b.t, r.Matched, r.Replayed+r.Failed+r.Unsure)
 	require.Positive(b.t, r.Replayed)
@@ -298,7 +326,7 @@ func (b *bench) checkNothingIsLost(r deadletter.Result, n int) {
 		for _, d := range b.take(queue) {
 			back[d.MessageId] = true
 		}
-		for _, d := range b.take(names.DeadLetterQueue(queue)) {
+		for _, d := range b.take(from) {
 			left[d.MessageId] = true
 		}
 		missing = slices.DeleteFunc(ids(n), func(id string) bool { return back[id] || left[id] })

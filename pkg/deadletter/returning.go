@@ -16,22 +16,44 @@ const (
 	// inOrder is how long messages are put back in their order; then the rest goes back at once. An interrupted reader is
 	// in a hurry.
 	inOrder, inOrderInterrupted = 2 * time.Minute, 3 * time.Second
-	// stalled is how long to wait for what another consumer may have taken.
-	stalled = time.Second
+	// stalled is how long to wait for what another consumer may have taken, and settling for what is on its way to a
+	// consumer that is cancelled.
+	stalled, settling = time.Second, 50 * time.Millisecond
 )
 
-// returning is what a reader holds: only their number, and the delivery tag of each 32nd.
+// returning is what a reader holds: only their number, and marks of groups that keep their order when they go back.
 type returning struct {
 	held  int
-	marks []uint64
-	more  int // behind the last mark
+	last  uint64 // the last delivery tag
+	marks []mark
+}
+
+// A mark is the end of a group of messages that one consumer got.
+type mark struct {
+	tag  uint64
+	held int // up to there
 }
 
 func (r *returning) hold(tag uint64) {
 	r.held++
-	if r.more++; r.more >= together && (len(r.marks) == 0 || tag > r.marks[len(r.marks)-1]) {
-		r.marks, r.more = append(r.marks, tag), 0
+	r.last = max(r.last, tag)
+	if r.held-r.marked() >= together {
+		r.border()
 	}
+}
+
+// border ends the group: what is held from here on belongs to another consumer.
+func (r *returning) border() {
+	if r.held > r.marked() {
+		r.marks = append(r.marks, mark{r.last, r.held})
+	}
+}
+
+func (r *returning) marked() int {
+	if len(r.marks) == 0 {
+		return 0
+	}
+	return r.marks[len(r.marks)-1].held
 }
 
 // close puts back what was not acked, and returns when the queue has seen that, and all acks, though ctx has ended. The
@@ -47,30 +69,15 @@ func (r *reader) close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*limit)
 	defer cancel()
-	// The answer to the first brings out the acks that the channel has kept back, and the second is carried out behind
-	// those. Then the consumer can be cancelled: see reader.
-	err := r.sendAcks()
-	for err == nil && r.acked > 0 && r.current.deliveries != nil && r.read < r.ready { // what the acks let in comes before what is asked for
-		d, ok, lost := r.receive(ctx, settling)
-		if err = lost; !ok {
-			break
-		}
-		r.returning.hold(d.DeliveryTag)
-	}
-	for range 2 {
-		if err == nil && r.acked > 0 {
-			err = r.flush(ctx)
-		}
-	}
-	err = cmp.Or(err, r.cancel(ctx))
-	if r.asked != nil {
-		r.returning.hold(r.asked.DeliveryTag)
+	err := r.sendAcks() // fails where nothing can be acked any more
+	if err == nil {
+		err = r.finish(ctx)
 	}
 	if err == nil && r.held > 0 {
 		err = r.giveBack(ctx, limit)
 	}
-	if r.life.Err() != nil {
-		err = context.Cause(r.life)
+	if lost := context.Cause(r.life); lost != nil {
+		err = lost // before the channel is closed, which ends its life
 	}
 	closing := r.channel.Do(ctx, r.queue, r.channel.Close)
 	if err = cmp.Or(err, closing); err != nil {
@@ -80,13 +87,51 @@ func (r *reader) close(ctx context.Context) error {
 	return nil
 }
 
-// flush asks for a message, which the queue answers once it has taken in what was sent before.
-func (r *reader) flush(ctx context.Context) error {
-	d, ok, err := r.ask(ctx)
-	if ok {
-		r.returning.hold(d.DeliveryTag)
+// finish holds what was not returned by next, and returns once the queue has taken in all acks.
+func (r *reader) finish(ctx context.Context) error {
+	if r.from != nil { // it was interrupted
+		for ok := true; ok; {
+			var err error
+			if ok, err = r.receive(ctx, settling); err != nil {
+				return err
+			}
+		}
 	}
-	return err
+	for _, d := range r.batch {
+		r.hold(d)
+	}
+	r.batch = nil
+	if r.from != nil {
+		if err := r.cancel(ctx); err != nil {
+			return err
+		}
+	}
+	if r.acked == r.known {
+		return nil
+	}
+	// The answer to the first brings out the acks that the channel has kept back, and the second is carried out behind
+	// those.
+	if err := r.ask(ctx); err != nil {
+		return err
+	}
+	return r.ask(ctx)
+}
+
+// ask asks for a message, and holds it.
+func (r *reader) ask(ctx context.Context) error {
+	tags := make(chan uint64, 1)
+	if err := r.channel.Do(ctx, r.queue, func() error {
+		d, _, err := r.channel.Get(r.queue, false)
+		tags <- d.DeliveryTag
+		return err
+	}); err != nil {
+		return err
+	}
+	if tag := <-tags; tag != 0 {
+		r.border()
+		r.returning.hold(tag)
+	}
+	return nil
 }
 
 // giveBack puts back what is held, for so long in its order.
@@ -96,20 +141,19 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 	if err != nil {
 		return err
 	}
-	back, all := 0, state.Ready+r.held
-	for i, tag := range r.marks {
-		if err := r.channel.Nack(tag, true, true); err != nil {
+	r.border()
+	for i, m := range r.marks {
+		if err := r.channel.Nack(m.tag, true, true); err != nil {
 			return err
 		}
-		back += together
-		if (i+1)%ahead == 0 && !r.await(ctx, state.Ready+back, until) {
+		if (i+1)%ahead == 0 && !r.await(ctx, state.Ready+m.held, until) {
 			break
 		}
 	}
 	if err := r.channel.Nack(0, true, true); err != nil { // all that are left
 		return err
 	}
-	r.await(ctx, all, until.Add(limit))
+	r.await(ctx, state.Ready+r.held, until.Add(limit))
 	return ctx.Err()
 }
 

@@ -29,8 +29,8 @@ var errPaused = errors.New("letters are put back for a while")
 type work interface {
 	// round works until that time. It reports whether all is done.
 	round(ctx context.Context, r *reader, until time.Time) (finished bool, err error)
-	// closed is called when the reader has been closed, with the error of that.
-	closed(r *reader, err error)
+	// closed is called when the reader has been closed, with the error of that. It returns the error that matters.
+	closed(r *reader, err error) error
 	// between is called before all rounds but the first, while no letter is held.
 	between(ctx context.Context) error
 	// progress grows with what is done.
@@ -51,8 +51,8 @@ func (s *Store) rounds(ctx context.Context, from Source, w work) error {
 		finished = finished && err == nil
 		lasted := time.Since(begun)
 		closing := r.close(ctx)
-		w.closed(r, closing)
 		tookBack := errors.Is(err, rabbit.ErrTookBack) || errors.Is(closing, rabbit.ErrTookBack)
+		closing = w.closed(r, closing)
 		switch {
 		case ctx.Err() != nil && !finished:
 			return fmt.Errorf("it ended early: %w", context.Cause(ctx))

@@ -2,9 +2,11 @@ package deadletter
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -41,11 +43,19 @@ func (s *Store) Count(ctx context.Context, from Source) (int, error) {
 	return state.Ready, err
 }
 
-// Readers returns how many consumers a source has: others that read it, and hold some of its messages meanwhile. It fails
-// as Count does.
+// ending is how long the broker may still count a consumer that has just ended.
+const ending = time.Second
+
+// Readers returns how many consumers a source has: others that read it, and hold some of its messages meanwhile. Those
+// that end within a second are not counted. It fails as Count does.
 func (s *Store) Readers(ctx context.Context, from Source) (int, error) {
-	state, err := s.consume.Inspect(ctx, from.Name)
-	return state.Consumers, err
+	for until := time.Now().Add(ending); ; {
+		state, err := s.consume.Inspect(ctx, from.Name)
+		if err != nil || state.Consumers == 0 || time.Now().After(until) {
+			return state.Consumers, err
+		}
+		contexts.Sleep(ctx, ending/20)
+	}
 }
 
 // Peek passes up to limit letters of a source to visit, until that returns false, then puts all of them back.
@@ -76,7 +86,13 @@ func (p *peeking) progress() int { return len(p.visited) }
 
 func (p *peeking) between(context.Context) error { return nil }
 
-func (p *peeking) closed(*reader, error) {}
+// closed is no error where the broker has put back what was held.
+func (p *peeking) closed(_ *reader, err error) error {
+	if errors.Is(err, rabbit.ErrTookBack) {
+		return nil
+	}
+	return err
+}
 
 func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finished bool, err error) {
 	if p.total < 0 {
@@ -90,7 +106,7 @@ func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finish
 		if time.Now().After(until) {
 			return false, nil
 		}
-		d, ok, err := r.next(ctx, func() error { return nil })
+		d, ok, err := r.next(ctx, func() {})
 		if err != nil || !ok {
 			return true, err
 		}
