@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // TestHelloCanBeCopied follows the recipe of examples/hello's README, line by line, outside of this repository. It takes
@@ -59,3 +61,9 @@ func TestHelloCanBeCopied(t *testing.T) {
 
 // quoted is a text as one word of a shell.
 func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
+// TestGuideNamesTheQueueOfASubscriber: the queue of the guide's second service has the name that it gets.
+func TestGuideNamesTheQueueOfASubscriber(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, read(t, "docs/guide.md"), "`"+topology.Names{}.SubscriptionQueue("postcards", "", "hello.greeted")+"`")
+}

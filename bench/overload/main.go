@@ -17,6 +17,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/measure"
 )
 
 type question struct {
@@ -67,7 +68,7 @@ func main() {
 		if err := l.check(); err != nil {
 			return err
 		}
-		return with(ctx, l, func(s system) error { return measure(ctx, s, l, *profile) })
+		return with(ctx, l, func(s system) error { return overload(ctx, s, l, *profile) })
 	}
 	if job := os.Getenv(workerJob); job != "" {
 		run = func(ctx context.Context) error { return work(ctx, job) }
@@ -120,8 +121,8 @@ func with(ctx context.Context, l load, f func(system) error) error {
 	return f(system{node.Version(), w, conn, client})
 }
 
-// measure makes calls at a fixed rate, whatever becomes of them, and prints what did.
-func measure(ctx context.Context, s system, l load, profile string) error {
+// overload makes calls at a fixed rate, whatever becomes of them, and prints what did.
+func overload(ctx context.Context, s system, l load, profile string) error {
 	stop, err := profiled(profile)
 	if err != nil {
 		return err

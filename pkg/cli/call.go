@@ -33,9 +33,12 @@ func (a *App) callCommand() *cobra.Command {
 			"service answered with an error or with a reply that does not fit the request's type, which is printed all the same,\n" +
 			"4 if no reply came in time, and 5 if no service serves the request.",
 		Example:           fmt.Sprintf("  %[1]s call %[2]s '{…}' --timeout 5s\n  %[1]s call %[2]s -f request.json -o json | jq .", a.Name, a.some(leveret.KindRequest)),
-		Args:              Arguments(1, 2),
+		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindRequest),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return a.noContract(cmd, leveret.KindRequest)
+			}
 			if cmd.Flags().Changed("timeout") && o.timeout <= 0 {
 				return usage("", "--timeout is %v; it must be positive", o.timeout)
 			}

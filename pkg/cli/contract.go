@@ -28,6 +28,11 @@ func (a *App) contract(name string, kind leveret.Kind) (leveret.Contract, error)
 	return c, nil
 }
 
+// noContract is the mistake of naming none.
+func (a *App) noContract(cmd *cobra.Command, kind leveret.Kind) error {
+	return usage(a.Name+" contracts", "which %s? usage: %s", kind, cmd.UseLine())
+}
+
 func article(k leveret.Kind) string {
 	if k == leveret.KindEvent {
 		return "an " + k.String()

@@ -163,7 +163,10 @@ func replaceFile(name string, text []byte) error {
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
-		return err
+		if pathError, ok := errors.AsType[*os.PathError](err); ok {
+			err = pathError.Err // the path is that of the temporary file
+		}
+		return fmt.Errorf("%s cannot be written: %w", name, err)
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(text)

@@ -27,7 +27,7 @@ func (a *App) root() *cobra.Command {
 		Long: "Send messages through RabbitMQ, and see what becomes of them.\n\n" +
 			"Data goes to standard output, everything else to standard error. Exit codes: 0 ok, 1 error, 2 usage, 3 partly done,\n" +
 			"4 timeout, 5 unroutable or not found, 6 the service answered with an error, 7 broker unreachable or access refused,\n" +
-			"8 drift (contracts check), 9 unhealthy (status), 130 interrupted.",
+			"8 something breaks (contracts check), 9 unhealthy (status), 130 interrupted.",
 		Version:           a.Version,
 		Args:              noSuchCommand,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

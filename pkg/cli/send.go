@@ -69,7 +69,7 @@ func (a *App) publishCommand() *cobra.Command {
 		Long: "Publish an event to the services that subscribe to it. The payload is first checked against the event's JSON Schema.\n" +
 			"The event counts as published once the broker has confirmed it, even if no service subscribes to it.\n\n" + templateHelp,
 		Example:           fmt.Sprintf("  %[1]s publish %[2]s '{…}'\n  %[1]s publish %[2]s -f payloads.jsonl", a.Name, a.some(leveret.KindEvent)),
-		Args:              Arguments(1, 2),
+		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindEvent),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.send(cmd, o, args, leveret.KindEvent)
@@ -82,7 +82,7 @@ func (a *App) publishCommand() *cobra.Command {
 // send checks everything that can be checked without a broker, then connects and sends.
 func (a *App) send(cmd *cobra.Command, o sendOptions, args []string, kind leveret.Kind) error {
 	if len(args) == 0 {
-		return usage(a.Name+" contracts", "which %s? usage: %s", kind, cmd.UseLine())
+		return a.noContract(cmd, kind)
 	}
 	c, err := a.contract(args[0], kind)
 	if err != nil {

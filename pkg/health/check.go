@@ -110,17 +110,26 @@ func (e *examination) undeclared() {
 		return
 	}
 	for _, service := range order {
-		names := missing[service]
-		switch {
-		case len(names) == all[service]:
-			e.add(CheckNotDeclared, Warning, names[0], e.command("queues"), "%s does not run: it has none of its queues (%s)", service, list(names))
-		case names[0].Kind == Request:
-			e.add(CheckNotDeclared, Warning, names[0], e.command("queues"), "%s does not answer: there is no %s, so a call of it fails at once", service, list(names))
-		default:
-			e.add(CheckNotDeclared, Warning, names[0], e.command("queues"), "%s has not declared %s", service, list(names))
-		}
+		e.undeclaredBy(service, missing[service], all[service])
 	}
 	e.fine(CheckNotDeclared, "every service has its queues")
+}
+
+// undeclaredBy says which queues of a service do not exist, and what follows. The queue of a request goes with its last
+// worker; any other stays, so that it never existed.
+func (e *examination) undeclaredBy(service string, missing []*Queue, all int) {
+	if len(missing) == all {
+		e.add(CheckNotDeclared, Warning, missing[0], e.command("queues"), "%s does not run: it has none of its queues (%s)", service, list(missing))
+		return
+	}
+	requests := slices.DeleteFunc(slices.Clone(missing), func(q *Queue) bool { return q.Kind != Request })
+	others := slices.DeleteFunc(slices.Clone(missing), func(q *Queue) bool { return q.Kind == Request })
+	if len(others) > 0 {
+		e.add(CheckNotDeclared, Warning, others[0], e.command("queues"), "%s has not declared %s", service, list(others))
+	}
+	if len(requests) > 0 {
+		e.add(CheckNotDeclared, Warning, requests[0], e.command("queues"), "%s does not answer: there is no %s, so a call of it fails at once", service, list(requests))
+	}
 }
 
 // empty reports whether all queues were seen, and none exists.
@@ -221,7 +230,7 @@ func (l *Letters) why(ready int) string {
 func (e *examination) lost() {
 	for q := range e.each(Lost) {
 		if q.Ready > 0 {
-			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s, whose queue was gone when %s retry was due", count(q.Ready, "message"), q.Name, its(q.Ready))
+			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s: %s queue was gone when %[3]s retry was due", count(q.Ready, "message"), q.Name, its(q.Ready))
 		}
 	}
 	if e.sees(Lost) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,14 @@ func TestChecks(t *testing.T) {
 			},
 			"warning not_declared order has not declared order.new -> leveret queues",
 		},
+		"a service that has never run, whose command was sent": {
+			func(f *health.Facts) {
+				f.Queues[show].Declared = false
+				f.Queues = append(f.Queues, health.Queue{Name: "order.on.mail.sent", Kind: health.Work, Service: "order", Seen: true})
+			},
+			"warning not_declared order has not declared order.on.mail.sent -> leveret queues\n" +
+				"warning not_declared order does not answer: there is no order.show, so a call of it fails at once -> leveret queues",
+		},
 		"a new service": {
 			func(f *health.Facts) {
 				for _, name := range []string{"a", "b", "c", "d"} {
@@ -145,7 +154,7 @@ func TestChecks(t *testing.T) {
 		},
 		"a message that has lost its queue": {
 			func(f *health.Facts) { f.Queues[lost].Ready = 1 },
-			"failed lost 1 message in retry.lost, whose queue was gone when its retry was due -> leveret dlq ls retry.lost",
+			"failed lost 1 message in retry.lost: its queue was gone when its retry was due -> leveret dlq ls retry.lost",
 		},
 		"quarantine": {
 			func(f *health.Facts) { f.Queues[quarantined].Ready = 3 },
@@ -197,7 +206,8 @@ func TestChecks(t *testing.T) {
 			}
 			require.Equal(t, want, r.Verdict)
 			require.Equal(t, strings.HasPrefix(c.want, "failed"), r.Failed == 1)
-			require.Equal(t, strings.HasPrefix(c.want, "warning"), r.Warning == 1)
+			warnings := slices.DeleteFunc(slices.Clone(found), func(f string) bool { return !strings.HasPrefix(f, "warning") })
+			require.Len(t, warnings, r.Warning)
 			require.False(t, r.Empty)
 			if name == "nobody may ask" {
 				for _, blind := range []string{"not_declared", "no_consumers", "dead_letters", "lost", "quarantine"} {

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -413,6 +414,16 @@ func TestDev(t *testing.T) {
 	settings, err := os.ReadFile(file[1])
 	require.NoError(t, err)
 	require.NotContains(t, string(settings), "log:")
+
+	// The other terminal is on the same broker: a second shop there would share the queues, but not the stores.
+	second := command(t, "dev")
+	second.Env = append(second.Env, "LEVERET_CONFIG="+file[1])
+	second.Env = slices.DeleteFunc(second.Env, func(e string) bool { return strings.HasPrefix(e, "LEVERET_BROKER_") })
+	require.NoError(t, second.Start())
+	require.Equal(t, 1, second.exitCode(t), second.err.String())
+	require.Contains(t, second.err.String(), "already: its ")
+	require.Contains(t, second.err.String(), "config show --origin")
+	second.requireNoTrace(t)
 
 	// A service that crashes comes back.
 	var pid int

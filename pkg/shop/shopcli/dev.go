@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 type devOptions struct{ data string }
@@ -58,6 +61,11 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
+	if configured(app) {
+		if err := alone(ctx, app, s); err != nil {
+			return err
+		}
+	}
 	s.logFormat = "text"
 	if v, ok := app.Config().Value("log.level"); ok && v.Origin.Source != config.FromDefault {
 		s.logLevel = v.String()
@@ -76,6 +84,35 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 			return err
 		}
 	}
+}
+
+// alone fails if services of the shop consume from the broker already. Two systems would take each other's messages, and
+// each would keep only a part of the orders in its own stores.
+func alone(ctx context.Context, app *cli.App, s *system) error {
+	conn, err := app.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for _, service := range s.services() {
+		for _, q := range everyQueue(topology.Names{Layout: s.layout}) {
+			if !strings.HasPrefix(q.Name, service+".") || strings.HasSuffix(q.Name, topology.DeadLetterSuffix) {
+				continue
+			}
+			state, err := conn.Rabbit().Inspect(ctx, q.Name)
+			switch {
+			case errors.Is(err, rabbit.ErrNotFound), errors.Is(err, rabbit.ErrRefused): // services say what they may not do
+			case err != nil:
+				return err
+			case state.Consumers > 0:
+				return cli.Fail(cli.ExitError, fmt.Sprintf("end it first; or see %s config show --origin, and start without "+
+					"the setting that names this broker: dev then starts a RabbitMQ of its own", app.Name),
+					"the shop runs on %s already: its %s consumes from %s. A second one would take its messages, and keep them "+
+						"in other stores", hostOf(s.url), service, q.Name)
+			}
+		}
+	}
+	return nil
 }
 
 func printDev(app *cli.App, s *system) {
