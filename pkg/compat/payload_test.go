@@ -150,7 +150,7 @@ func TestPayloadChanges(t *testing.T) {
 			A string `json:"a"`
 		}](), cmd[struct {
 			A []byte `json:"a"`
-		}](), []string{"breaks senders a contentEncoding"}},
+		}](), []string{"breaks senders a contentEncoding", "breaks receivers a null"}},
 		{"a text to a time", cmd[string](), cmd[time.Time](), []string{"breaks senders  format"}},
 		{"a UUID to a text", cmd[uuid.UUID](), cmd[string](), []string{"breaks receivers  format"}},
 		{"a text to a secret", cmd[struct {
@@ -167,7 +167,7 @@ func TestPayloadChanges(t *testing.T) {
 			A named `json:"a"`
 		}](), cmd[struct {
 			A map[string]string `json:"a"`
-		}](), []string{"breaks receivers a.name required"}},
+		}](), []string{"breaks receivers a null", "breaks receivers a.name required"}},
 		{"an enum has one more", tag[string](`enum=A,enum=B`), tag[string](`enum=A,enum=B,enum=C`), []string{"breaks receivers a enum"}},
 		{"an enum has one less", tag[string](`enum=A,enum=B`), tag[string](`enum=A`), []string{"breaks senders a enum"}},
 		{"a text becomes an enum", tag[string](``), tag[string](`enum=A`), []string{"breaks senders a enum"}},
@@ -308,5 +308,26 @@ func TestNullInAList(t *testing.T) {
 			require.NotNil(t, f.Counterexample)
 		}
 		require.Equal(t, c.want, lines)
+	}
+}
+
+// What a format accepts in upper case, a pattern in lower case refuses.
+func TestPatternBesideAFormat(t *testing.T) {
+	t.Parallel()
+	of := func(field string) *compat.Lock {
+		return lockWith([]byte(`{"type":"object","properties":{"a":` + field + `},"required":["a"]}`))
+	}
+	uuids := `{"type":"string","format":"uuid"}`
+	lower := `{"type":"string","format":"uuid","pattern":"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}`
+	found, err := compat.Check(of(uuids), of(lower))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, "breaks senders a pattern", line(found[0]))
+	require.JSONEq(t, `{"a":"01938C3E-8A41-7000-8000-000000000001"}`, string(found[0].Counterexample))
+	for _, format := range []string{"email", "uri", "hostname", "ipv6"} {
+		found, err = compat.Check(of(`{"type":"string","format":"`+format+`"}`), of(`{"type":"string","format":"`+format+`","pattern":"^[^A-Z]*$"}`))
+		require.NoError(t, err)
+		require.Len(t, found, 1, format)
+		require.Equal(t, "breaks senders a pattern", line(found[0]), format)
 	}
 }
