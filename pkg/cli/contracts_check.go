@@ -128,9 +128,9 @@ func (a *App) printFindings(file string, findings []compat.Finding, safe bool) e
 	case FormatText:
 	}
 	var b strings.Builder
-	for _, f := range findings {
-		if f.Severity != compat.Safe || safe {
-			a.writeFinding(&b, f)
+	for _, same := range alike(findings) {
+		if same[0].Severity != compat.Safe || safe {
+			a.writeFinding(&b, same[0], same[1:])
 		}
 	}
 	a.writeOrders(&b, compat.Orders(findings))
@@ -154,18 +154,46 @@ func (a *App) writeOrders(b *strings.Builder, orders map[string]compat.Upgrade) 
 	}
 }
 
-func (a *App) writeFinding(b *strings.Builder, f compat.Finding) {
-	paint := map[compat.Severity]term.Paint{compat.Breaks: term.Red, compat.Careful: term.Yellow, compat.Safe: term.Green}[f.Severity]
-	subject := f.Contract
-	if subject == "" {
-		subject = f.Service
+// alike puts findings together that say the same of different fields, as when a type that many contracts use has changed.
+func alike(findings []compat.Finding) [][]compat.Finding {
+	type sentence struct {
+		severity              compat.Severity
+		message, affected, do string
 	}
+	var groups [][]compat.Finding
+	at := map[sentence]int{}
+	for _, f := range findings {
+		if f.Affected == "" && f.Do == "" { // one line, which needs no other
+			groups = append(groups, []compat.Finding{f})
+			continue
+		}
+		s := sentence{f.Severity, f.Message, f.Affected, strings.ReplaceAll(f.Do, cmp.Or(f.Contract, f.Service), "")}
+		if i, ok := at[s]; ok {
+			groups[i] = append(groups[i], f)
+			continue
+		}
+		at[s] = len(groups)
+		groups = append(groups, []compat.Finding{f})
+	}
+	return groups
+}
+
+// subjectOf names what a finding is about.
+func subjectOf(f compat.Finding) string {
+	subject := cmp.Or(f.Contract, f.Service)
 	if f.Part == "payload" || f.Part == "reply" {
 		subject += " " + f.Part
 	}
 	if f.Path != "" {
 		subject += " " + f.Path
 	}
+	return subject
+}
+
+// writeFinding writes a finding, and names the others of which the same is true.
+func (a *App) writeFinding(b *strings.Builder, f compat.Finding, others []compat.Finding) {
+	paint := map[compat.Severity]term.Paint{compat.Breaks: term.Red, compat.Careful: term.Yellow, compat.Safe: term.Green}[f.Severity]
+	subject := subjectOf(f)
 	if subject != "" {
 		subject = a.out.Paint(term.Bold, term.Printable(subject)) + " "
 	}
@@ -178,6 +206,11 @@ func (a *App) writeFinding(b *strings.Builder, f compat.Finding) {
 	line("for", f.Affected)
 	line("example", shorten(string(f.Counterexample)))
 	line("do", f.Do)
+	label := "also"
+	for _, other := range others {
+		line(label, subjectOf(other))
+		label = ""
+	}
 }
 
 // maxExample is how many characters of a counterexample are shown to people; -o json has all of it.

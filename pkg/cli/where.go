@@ -104,7 +104,7 @@ func (w *where) warn(a *App) {
 	if e, ok := errors.AsType[*file.Error](w.first); ok {
 		text = e.Message
 	}
-	a.Warn("--where failed for %s, which are left out: %s", deadLetters(w.failed), term.Cut(text, 500))
+	a.Warn("--where failed for %s, left out here: %s", deadLetters(w.failed), term.Cut(text, 500))
 }
 
 // age is how long ago a letter failed; 0 if unknown.

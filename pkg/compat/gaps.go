@@ -31,7 +31,22 @@ const maxGaps = 200
 func gaps(writer, reader *document) []gap {
 	d := &differ{writer: writer, reader: reader, open: map[[2]string]bool{}, clean: map[[2]string]bool{}}
 	d.compare(writer.node(""), reader.node(""), "", func(v any) any { return v })
-	return d.found
+	var own []gap
+	for _, g := range d.found {
+		if because := implied[g.keyword]; because == "" || !d.has(g.path, because) {
+			own = append(own, g)
+		}
+	}
+	return own
+}
+
+// implied are the keywords that are no news where another one has a gap: a format brings its pattern, and what has
+// another type cannot be null either.
+var implied = map[string]string{"null": "type", "pattern": "format"}
+
+// has reports whether a gap was found at a path.
+func (d *differ) has(path, keyword string) bool {
+	return slices.ContainsFunc(d.found, func(g gap) bool { return g.path == path && g.keyword == keyword })
 }
 
 // differ compares two documents.
@@ -43,7 +58,7 @@ type differ struct {
 }
 
 func (d *differ) add(g gap, wrap func(any) any) {
-	if len(d.found) >= maxGaps || slices.ContainsFunc(d.found, func(h gap) bool { return h.path == g.path && h.keyword == g.keyword }) {
+	if len(d.found) >= maxGaps || d.has(g.path, g.keyword) {
 		return
 	}
 	if !g.open {

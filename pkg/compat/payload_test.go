@@ -310,3 +310,24 @@ func TestNullInAList(t *testing.T) {
 		require.Equal(t, c.want, lines)
 	}
 }
+
+// What a format accepts in upper case, a pattern in lower case refuses.
+func TestPatternBesideAFormat(t *testing.T) {
+	t.Parallel()
+	of := func(field string) *compat.Lock {
+		return lockWith([]byte(`{"type":"object","properties":{"a":` + field + `},"required":["a"]}`))
+	}
+	uuids := `{"type":"string","format":"uuid"}`
+	lower := `{"type":"string","format":"uuid","pattern":"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"}`
+	found, err := compat.Check(of(uuids), of(lower))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.Equal(t, "breaks senders a pattern", line(found[0]))
+	require.JSONEq(t, `{"a":"01938C3E-8A41-7000-8000-000000000001"}`, string(found[0].Counterexample))
+	for _, format := range []string{"email", "uri", "hostname", "ipv6"} {
+		found, err = compat.Check(of(`{"type":"string","format":"`+format+`"}`), of(`{"type":"string","format":"`+format+`","pattern":"^[^A-Z]*$"}`))
+		require.NoError(t, err)
+		require.Len(t, found, 1, format)
+		require.Equal(t, "breaks senders a pattern", line(found[0]), format)
+	}
+}

@@ -16,6 +16,9 @@ const maxLong = 1000
 var formats = []string{
 	"text", "", "1", "-1", "a b", "Ä!", "01938c3e-8a41-7000-8000-000000000001", "2026-01-02T15:04:05Z", "2026-01-02", "15:04:05Z",
 	"ada@example.com", "https://example.com", "example.com", "192.0.2.1", "2001:db8::1", "/a", "P1D", "bGV2ZXJldA==", "TEXT", "1.0.0",
+	// The same in the other case, which a pattern may refuse where the format does not.
+	"01938C3E-8A41-7000-8000-000000000001", "2026-01-02t15:04:05z", "2026-01-02T15:04:05.5+01:00", "ADA@EXAMPLE.COM", "HTTPS://EXAMPLE.COM",
+	"EXAMPLE.COM", "2001:DB8::1",
 }
 
 // candidates returns values that may show a difference between two schemas: those that they name, those at their

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -219,7 +220,7 @@ func (l *Letters) why(ready int) string {
 		case i > 0:
 			text += "; "
 		}
-		text += fmt.Sprintf("%d %s", r.Count, r.Why)
+		text += fmt.Sprintf("%d %s", r.Count, cmp.Or(r.Why, "for no known reason"))
 		if r.Error != "" {
 			text += fmt.Sprintf(" (%s)", cut(r.Error))
 		}

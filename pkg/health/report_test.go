@@ -152,6 +152,12 @@ func TestChecks(t *testing.T) {
 			},
 			"failed dead_letters 1 dead letter of order.place: 1 rejected -> leveret dlq ls order.place",
 		},
+		"a dead letter of a foreign sender, without a reason": {
+			func(f *health.Facts) {
+				f.Queues[letters].Ready, f.Queues[letters].Letters = 1, &health.Letters{Read: 1, Reasons: []health.Reason{{Count: 1}}}
+			},
+			"failed dead_letters 1 dead letter of order.place: 1 for no known reason -> leveret dlq ls order.place",
+		},
 		"a message that has lost its queue": {
 			func(f *health.Facts) { f.Queues[lost].Ready = 1 },
 			"failed lost 1 message in retry.lost: its queue was gone when its retry was due -> leveret dlq ls retry.lost",
