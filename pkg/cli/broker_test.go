@@ -137,7 +137,7 @@ func TestReplayEndsWithALostConnection(t *testing.T) {
 	ctl(t, "close_all_connections", "--vhost", leverettest.VHost(t, url), "a test")
 	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
 	require.Contains(t, c.err.String(), "the connection was lost, but no message was")
-	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake replays the rest"`)
+	require.Contains(t, c.err.String(), `"next":"kitchen dlq replay oven.bake goes on with the rest"`)
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper() // the broker gives back what the lost connection held a moment later
 		left := 500 - strings.Count(c.out.String(), "replayed")

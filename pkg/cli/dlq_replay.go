@@ -295,7 +295,7 @@ func (r *replaying) print(result deadletter.Result) error {
 		verb, to, _ := strings.Cut(r.outcome(), " ")
 		text := fmt.Sprintf("%s %d of %s %s", verb, result.Replayed, deadLetters(max(r.total, result.Seen)), to)
 		if result.Failed > 0 {
-			text += fmt.Sprintf("; %d failed and are still dead letters", result.Failed)
+			text += fmt.Sprintf("; %d could not be, and stay dead letters", result.Failed)
 		}
 		if result.Unsure > 0 && r.remove {
 			text += fmt.Sprintf("; %d may still be there", result.Unsure)
@@ -311,13 +311,9 @@ func (r *replaying) explain(ctx context.Context, result deadletter.Result, err e
 	a := r.app
 	again := fmt.Sprintf("%s %s %s goes on with the rest", a.Name, r.command(), nameOf(r.from))
 	cause := cmp.Or(err, r.failed)
-	verb := "replayed"
-	if r.remove {
-		verb = "removed"
-	}
 	switch {
 	case ctx.Err() != nil:
-		return Fail(ExitInterrupted, again, "%d were %s; nothing else is lost: %w", result.Replayed, verb, context.Cause(ctx))
+		return Fail(ExitInterrupted, again, "%s; the others are still dead letters: %w", r.counts(result), context.Cause(ctx))
 	case errors.Is(cause, rabbit.ErrUnroutable):
 		cause = Fail(ExitNotFound, "start the service once; it declares its queue", "a queue is gone, and its messages stay where they are: %w", cause)
 	case errors.Is(cause, rabbit.ErrRefused) && result.Failed > 0: // to publish
@@ -328,8 +324,24 @@ func (r *replaying) explain(ctx context.Context, result deadletter.Result, err e
 	default:
 		cause = a.explainLetters(r.from, cause)
 	}
-	if result.Replayed == 0 {
+	if result.Replayed+result.Unsure == 0 {
 		return cause
 	}
-	return Fail(ExitPartial, nextOf(cause), "%d were %s, %d were not: %w", result.Replayed, verb, result.Matched-result.Replayed, cause)
+	return Fail(ExitPartial, nextOf(cause), "%s: %w", r.counts(result), cause)
+}
+
+// counts says what became of the letters that were selected.
+func (r *replaying) counts(result deadletter.Result) string {
+	text := fmt.Sprintf("%d were replayed", result.Replayed)
+	doubt := ", %d more may be in both queues"
+	if r.remove {
+		text, doubt = fmt.Sprintf("%d were removed", result.Replayed), ", %d more may have been"
+	}
+	if result.Unsure > 0 {
+		text += fmt.Sprintf(doubt, result.Unsure)
+	}
+	if result.Failed > 0 {
+		text += fmt.Sprintf(", %d were not", result.Failed)
+	}
+	return text
 }

@@ -64,7 +64,7 @@ func buryNasty(tb testing.TB, url, queue string, bodies ...string) {
 	onBroker(tb, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
 		tb.Helper()
 		publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
-		for _, body := range bodies {
+		for i, body := range bodies {
 			require.NoError(tb, publisher.Publish(ctx, &rabbit.Publication{
 				RoutingKey: queue + topology.DeadLetterSuffix, Mandatory: true,
 				Publishing: rabbit.Publishing{
@@ -72,7 +72,7 @@ func buryNasty(tb testing.TB, url, queue string, bodies ...string) {
 					Timestamp: time.Unix(1<<40, 0),
 					Headers: rabbit.Table{
 						"leveret-failed-queue": queue, "leveret-error-code": nasty, "leveret-error-reason": nasty, "leveret-error-message": nasty + "\n" + nasty,
-						"leveret-service": nasty, "leveret-host": nasty, "leveret-failed-at": "99999-01-01T00:00:00Z", nasty: nasty, "bytes": []byte(nasty),
+						"leveret-service": nasty, "leveret-host": nasty, "leveret-failed-at": "99999-01-01T00:00:00Z", nasty: nasty, "bytes": []byte(nasty), "n": int64(i),
 						"tables": rabbit.Table{nasty: []any{nasty, int8(1), rabbit.Table{nasty: nasty}}}, "at": time.Unix(1<<40, 0),
 						"large": math.MaxFloat64, "small": math.SmallestNonzeroFloat64,
 					},
@@ -103,16 +103,18 @@ func TestNothingHostileReachesATerminalOrJSON(t *testing.T) {
 	t.Cleanup(broken.Close)
 	file := filepath.Join(t.TempDir(), "leveret.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("broker:\n  url\u202e: \"a\u009b\"\n\"x\\e[2J\": \"\\e[2J\"\n"), 0o600))
+	letters := fingerprints(t, url, "oven.bake")
+	require.Len(t, letters, 6)
 	for _, args := range [][]string{
 		{"dlq", "ls"},
 		{"dlq", "ls", "oven.bake", "--where", `error contains "title"`},
 		{"dlq", "show", "oven.bake"},
-		{"dlq", "show", "oven.bake", "1"},
-		{"dlq", "show", "oven.bake", "2"},
-		{"dlq", "show", "oven.bake", "3"},
-		{"dlq", "show", "oven.bake", "4"},
-		{"dlq", "show", "oven.bake", "5"},
-		{"dlq", "show", "oven.bake", "6"},
+		{"dlq", "show", "oven.bake", letters[0]},
+		{"dlq", "show", "oven.bake", letters[1]},
+		{"dlq", "show", "oven.bake", letters[2]},
+		{"dlq", "show", "oven.bake", letters[3]},
+		{"dlq", "show", "oven.bake", letters[4]},
+		{"dlq", "show", "oven.bake", letters[5]},
 		{"dlq", "show", "oven.bake", nasty},
 		{"dlq", "show", "oven.bake" + nasty},
 		{"dlq", "show", "oven.bake", "--where", `headers["` + nasty + `"] == payload.a.b`},
@@ -162,8 +164,9 @@ func TestDeepNestingIsNotIndented(t *testing.T) {
 	onBroker(t, url, declareAll)
 	body := strings.Repeat(`[`, 8_000) + strings.Repeat("1,", 60_000) + "1" + strings.Repeat(`]`, 8_000)
 	buryNasty(t, url, "oven.bake", body)
+	letter := fingerprints(t, url, "oven.bake")[0]
 	for _, args := range [][]string{
-		{"dlq", "show", "oven.bake", "1"}, {"dlq", "show", "oven.bake", "-o", "json"}, {"dlq", "show", "oven.bake", "1", "-o", "jsonl"},
+		{"dlq", "show", "oven.bake", letter}, {"dlq", "show", "oven.bake", "-o", "json"}, {"dlq", "show", "oven.bake", letter, "-o", "jsonl"},
 	} {
 		for _, terminal := range []bool{true, false} {
 			c := kitchenAt(t, url, args...)

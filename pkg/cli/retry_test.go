@@ -181,7 +181,7 @@ func TestRetriesThatAnotherCommandHolds(t *testing.T) {
 		for _, args := range [][]string{{"retry", "ls"}, {"retry", "release", "--yes"}} {
 			c := kitchenAt(t, url, append(args, "--broker-management-url", leverettest.Node(t).ManagementURL())...)
 			require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-			require.Regexp(t, `(?m)^warning: .+ reads retry\.1m; what it holds is missing here until it ends$`, c.err.String(), "%q", args)
+			require.Regexp(t, `(?m)^warning: .+ reads retry\.1m; the messages that it holds are missing here until it ends$`, c.err.String(), "%q", args)
 		}
 	})
 }

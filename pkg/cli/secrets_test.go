@@ -117,6 +117,8 @@ func TestNoOutputHasASecret(t *testing.T) {
 	})
 	bury(t, url, "till.pay", 1, "internal", strings.Replace(misspelt, "7", "%d", 1))
 	bury(t, url, "till.pay", 1, "not_found", strings.Replace(wrong, "7", "%d", 1))
+	letters := fingerprints(t, url, "till.pay")
+	require.Len(t, letters, len(buried)+2)
 	var all strings.Builder
 	for _, args := range [][]string{
 		{"contracts"},
@@ -146,13 +148,13 @@ func TestNoOutputHasASecret(t *testing.T) {
 		{"dlq", "ls"},
 		{"dlq", "ls", "till.pay", "--where", `payload.cards[0].token + 1 == 2`},
 		{"dlq", "show", "till.pay"},
-		{"dlq", "show", "till.pay", "1"},
-		{"dlq", "show", "till.pay", "2"},
-		{"dlq", "show", "till.pay", "3"},
-		{"dlq", "show", "till.pay", "4"},
-		{"dlq", "show", "till.pay", "5"},
-		{"dlq", "show", "till.pay", "6"},
-		{"dlq", "show", "till.on.till.paid", "1"},
+		{"dlq", "show", "till.pay", letters[0]},
+		{"dlq", "show", "till.pay", letters[1]},
+		{"dlq", "show", "till.pay", letters[2]},
+		{"dlq", "show", "till.pay", letters[3]},
+		{"dlq", "show", "till.pay", letters[4]},
+		{"dlq", "show", "till.pay", letters[5]},
+		{"dlq", "show", "till.on.till.paid", fingerprints(t, url, "till.on.till.paid")[0]},
 		{"dlq", "replay", "till.pay", "--dry-run"},
 		{"queues", "--all"},
 		{"config", "show"},

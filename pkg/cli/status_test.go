@@ -188,7 +188,7 @@ func TestStatusOfPolicies(t *testing.T) {
 		"a policy limits how often they may be delivered", find(r, "unseen").Text, "it does not look at what looking would remove")
 	c := kitchenAt(t, url, "status", "--broker-management-url", leverettest.Node(t).ManagementURL())
 	require.Equal(t, cli.ExitUnhealthy, c.run(t.Context()), c.err.String())
-	require.Regexp(t, `policy ttl-all removes dead letters of oven\.bake after 1h \(likewise oven\.clean\.dlq, [^)]+\) ->`, c.out.String(), "one line for all of its queues")
+	require.Regexp(t, `policy ttl-all removes dead letters of oven\.bake after 1h \(likewise oven\.clean\.dlq[^)]*\) ->`, c.out.String(), "one line for all of its queues")
 	require.Equal(t, 1, strings.Count(c.out.String(), "policy ttl-all"), c.out.String())
 }
 

@@ -19,9 +19,13 @@ func TestFingerprint(t *testing.T) {
 	b := setup(t)
 	header := func(v any) rabbit.Table { return rabbit.Table{"leveret-error-code": "internal", "v": v} }
 	for _, p := range []rabbit.Publishing{
-		{Body: []byte("a")}, {Body: []byte("b")}, {Body: []byte("a"), Type: "x"},
-		{MessageId: "same", Headers: header(int64(1))}, {MessageId: "same", Headers: header("1")},
-		{Headers: header(rabbit.Table{"a": []any{"b", "c"}})}, {Headers: header(rabbit.Table{"a": []any{"bc"}})},
+		{Body: []byte("a")},
+		{Body: []byte("b")},
+		{Body: []byte("a"), Type: "x"},
+		{MessageId: "same", Headers: header(int64(1))},
+		{MessageId: "same", Headers: header("1")},
+		{Headers: header(rabbit.Table{"a": []any{"b", "c"}})},
+		{Headers: header(rabbit.Table{"a": []any{"bc"}})},
 	} {
 		require.NoError(t, b.publisher.Publish(b.ctx, &rabbit.Publication{RoutingKey: names.DeadLetterQueue(queue), Mandatory: true, Publishing: p}))
 	}
