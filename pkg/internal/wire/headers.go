@@ -146,5 +146,5 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 
 // UTF16 reports whether a body begins like a text in UTF-16 or UTF-32, which a text in UTF-8 does not.
 func UTF16(body []byte) bool {
-	return slices.ContainsFunc(body[:min(2, len(body))], func(b byte) bool { return b == 0 || b >= 0xfe })
+	return len(body) > 1 && slices.ContainsFunc(body[:2], func(b byte) bool { return b == 0 || b >= 0xfe })
 }
