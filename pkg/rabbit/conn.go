@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -326,7 +327,7 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 			if err == nil {
 				return s, nil
 			}
-			if !over(ctx) || failed[a.shown] == nil { // else the reason before says more
+			if failed[a.shown] == nil || !over(ctx) && !outOfTime(err) { // else the reason before says more
 				failed[a.shown] = fmt.Errorf("%s: %w", a.shown, err)
 				c.noteFailure(a, failed)
 			}
@@ -354,6 +355,12 @@ func (c *Conn) dial(ctx context.Context, first bool) (*session, error) {
 func over(ctx context.Context) bool {
 	deadline, ok := ctx.Deadline()
 	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
+}
+
+// outOfTime reports whether a connection took too long to be made.
+func outOfTime(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 // noteFailure makes the reasons why addresses cannot be connected to the connection's, one line for each of several.
