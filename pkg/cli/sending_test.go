@@ -109,7 +109,7 @@ func TestSendWithoutConfirms(t *testing.T) {
 	through := *address
 	through.Host = between.Listen
 
-	c := kitchenAt(t, through.String(), "send", "oven.bake", aPie, "-n", "1000000", "--rate", "50/s", "--timeout", "1s", "-o", "json")
+	c := kitchenAt(t, through.String(), "send", "oven.bake", aPie, "-n", "1000000", "--rate", "50/s", "--timeout", "8s", "-o", "json")
 	ended := make(chan cli.ExitCode, 1)
 	go func() { ended <- c.run(t.Context()) }()
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
@@ -128,7 +128,7 @@ func TestSendWithoutConfirms(t *testing.T) {
 	require.Len(t, total.IDs, total.Sent)
 	require.Positive(t, total.Unconfirmed)
 	require.Zero(t, total.Failed)
-	require.Regexp(t, fmt.Sprintf(`"message":"%d sent and confirmed, %d perhaps \(unconfirmed\); first failure: .*unconfirmed.*; stopped at message %d of 1000000: unconfirmed within 1s`,
+	require.Regexp(t, fmt.Sprintf(`"message":"%d sent and confirmed, %d perhaps \(unconfirmed\); first failure: .*unconfirmed.*; stopped at message %d of 1000000: unconfirmed within 8s`,
 		total.Sent, total.Unconfirmed, total.Sent+total.Unconfirmed+1), c.err.String())
 	require.Less(t, total.Unconfirmed, 500, "as if all had been handed over")
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {
