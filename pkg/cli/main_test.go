@@ -54,6 +54,7 @@ func kitchen() int {
 	context.AfterFunc(ctx, stop)
 	streams, flush := scrubbed(term.System())
 	defer flush()
+	streams.Err = undisturbed{streams.Err}
 	return int(cli.Run(ctx, cli.Config{
 		Catalog: catalog, Args: os.Args[1:], Name: "kitchen", Version: "1.2.3", Streams: streams, Extra: []cli.Extra{cleanCommand},
 	}))
