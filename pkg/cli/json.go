@@ -52,23 +52,32 @@ func (a *App) writeBody(body []byte, indent bool) error {
 const maxNesting = 100
 
 // nesting returns how deep JSON is nested: 1 for an array of numbers.
-func nesting(text []byte) int {
-	depth, deepest, quoted := 0, 0, false
+func nesting(text []byte) (deepest int) {
+	walk(text, func(_ byte, depth int) { deepest = max(deepest, depth) })
+	return deepest
+}
+
+// walk calls see with each character of JSON outside of its texts, and how many brackets are open behind it.
+func walk(text []byte, see func(c byte, depth int)) {
+	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
+		c := text[i]
+		switch {
 		case quoted && c == '\\':
 			i++
+			continue
 		case c == '"':
 			quoted = !quoted
+			continue
 		case quoted:
+			continue
 		case c == '{', c == '[':
 			depth++
-			deepest = max(deepest, depth)
 		case c == '}', c == ']':
 			depth--
 		}
+		see(c, depth)
 	}
-	return deepest
 }
 
 const (
@@ -95,25 +104,14 @@ func layOut(text []byte, indent bool) []byte {
 
 // indentedSize returns how long compact JSON is at most once it is indented.
 func indentedSize(compact []byte) int {
-	size, depth, quoted := len(compact), 0, false
-	for i := 0; i < len(compact); i++ {
-		switch c := compact[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			depth++
+	size := len(compact)
+	walk(compact, func(c byte, depth int) {
+		switch c {
+		case '{', '[', '}', ']', ',':
 			size += 1 + indentBy*depth
-		case c == '}', c == ']':
-			depth--
-			size += 1 + indentBy*depth
-		case c == ',':
-			size += 1 + indentBy*depth
-		case c == ':':
+		case ':':
 			size++
 		}
-	}
+	})
 	return size
 }

@@ -194,12 +194,7 @@ func TestRetryRelease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
-			onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
-				tb.Helper()
-				for _, s := range []*leveret.Service{oven, waiter} {
-					require.NoError(tb, rabbit.NewDeclarer(conn).Declare(ctx, s.Topology(names, topology.Classic)))
-				}
-			})
+			onBroker(t, url, declareIn(names))
 			const event = "waiter.on.oven.baked"
 			minute, ten := names.RetryTier("waiter", time.Minute), names.RetryTier("waiter", 10*time.Minute)
 			postpone(t, url, ten, event, 40, "unavailable")
@@ -329,12 +324,7 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
-			onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
-				tb.Helper()
-				for _, s := range []*leveret.Service{oven, waiter} {
-					require.NoError(tb, rabbit.NewDeclarer(conn).Declare(ctx, s.Topology(names, topology.Classic)))
-				}
-			})
+			onBroker(t, url, declareIn(names))
 			const event = "waiter.on.oven.baked"
 			ten := names.RetryTier("waiter", 10*time.Minute)
 			operator := userWho(t, url, "monitoring", rights{cells[1], cells[2], cells[3]})

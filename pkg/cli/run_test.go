@@ -57,7 +57,7 @@ func (o *output) String() string {
 
 func (o *output) lines() []string { return strings.Split(strings.TrimSuffix(o.String(), "\n"), "\n") }
 
-// undisturbed leaves out what a command says when a busy machine lets it wait for a broker that is there.
+// undisturbed leaves out what a command says while a busy machine keeps it waiting for the broker.
 type undisturbed struct{ io.Writer }
 
 func (w undisturbed) Write(p []byte) (int, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -75,11 +76,21 @@ func declareCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	onBroker(tbOf(ts), ts.Getenv("LEVERET_BROKER_URL"), declareAll)
 }
 
+// declareAll declares what both services need, in the shared layout.
 func declareAll(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 	tb.Helper()
-	d := rabbit.NewDeclarer(conn)
-	require.NoError(tb, d.Declare(ctx, oven.Topology(topology.Names{}, topology.Classic)))
-	require.NoError(tb, d.Declare(ctx, waiter.Topology(topology.Names{}, topology.Classic)))
+	declareIn(topology.Names{})(ctx, tb, conn)
+}
+
+// declareIn declares it under names.
+func declareIn(names topology.Names) func(context.Context, testing.TB, *rabbit.Conn) {
+	return func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		d := rabbit.NewDeclarer(conn)
+		for _, s := range []*leveret.Service{oven, waiter} {
+			require.NoError(tb, d.Declare(ctx, s.Topology(names, topology.Classic)))
+		}
+	}
 }
 
 // buryCommand makes dead letters as a worker does: bury queue count code [payload]. The first failed 90 minutes ago.

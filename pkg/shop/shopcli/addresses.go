@@ -21,7 +21,7 @@ func (s *system) chooseAddresses(usual bool) error {
 			if address == "" {
 				continue
 			}
-			if !usual || !isFree(address) {
+			if !usual || listenBriefly(address) != nil {
 				var err error
 				if address, err = s.ports.choose(); err != nil {
 					return err
@@ -35,9 +35,13 @@ func (s *system) chooseAddresses(usual bool) error {
 	return nil
 }
 
-func isFree(address string) bool {
+// listenBriefly fails where something listens already.
+func listenBriefly(address string) error {
 	l, err := net.Listen("tcp", address) //nolint:noctx // does not block
-	return err == nil && l.Close() == nil
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // peers returns the section of the settings that says where services call each other.

@@ -27,7 +27,7 @@ func reservePorts() (*ports, error) {
 	var failed error
 	for _, block := range rand.Perm((lastPort + 1 - firstPort) / blockSize) {
 		first := firstPort + block*blockSize
-		lock, err := listenAt(first)
+		lock, err := net.Listen("tcp", loopback(first)) //nolint:noctx // does not block
 		if err == nil {
 			return &ports{lock: lock, first: first}, nil
 		}
@@ -36,21 +36,17 @@ func reservePorts() (*ports, error) {
 	return nil, fmt.Errorf("no free ports between %d and %d on 127.0.0.1: %w", firstPort, lastPort, failed)
 }
 
-func listenAt(port int) (net.Listener, error) {
-	return net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)) //nolint:noctx // does not block
-}
+func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // choose returns a port of the block at which nothing listens, as an address.
 func (p *ports) choose() (string, error) {
 	var failed error
 	for range blockSize - 1 {
-		port := p.first + 1 + p.given%(blockSize-1)
+		address := loopback(p.first + 1 + p.given%(blockSize-1))
 		p.given++
-		l, err := listenAt(port)
-		if err == nil {
-			return l.Addr().String(), l.Close()
+		if failed = listenBriefly(address); failed == nil {
+			return address, nil
 		}
-		failed = err
 	}
 	return "", fmt.Errorf("no free port between %d and %d on 127.0.0.1: %w", p.first, p.first+blockSize-1, failed)
 }

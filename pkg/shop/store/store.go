@@ -37,8 +37,9 @@ type Store struct {
 
 // Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The file and
 // those that SQLite keeps beside it have the mode 0600, whatever they had before; a new folder has 0700. In a folder to
-// which everyone may write, a file of another user is refused; a link is refused everywhere. The migrations are goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of
-// idempotency keys are created by Open itself. The caller closes the store.
+// which everyone may write, a file of another user is refused; a link is refused everywhere. The migrations are
+// goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of idempotency keys are created by
+// Open itself. The caller closes the store.
 func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
 	if err := ownFiles(path); err != nil {
 		return nil, fmt.Errorf("the store: %w", err)
