@@ -21,24 +21,29 @@ const patience = 30 * time.Second
 
 // bench is a virtual host with one work queue, and what a test does to it.
 type bench struct {
-	t         *testing.T
+	t         testing.TB
 	ctx       context.Context
 	url       string
 	conn      *leveret.Conn
 	publisher *rabbit.Publisher
 	store     *deadletter.Store
+	padding   string // of each payload
 }
 
 const queue = "inventory.reserve"
 
 var names topology.Names
 
-func setup(t *testing.T) *bench { return on(t, leverettest.Broker(t)) }
+func setup(t testing.TB) *bench { t.Helper(); return on(t, leverettest.Broker(t)) }
 
-func on(t *testing.T, url string) *bench {
+func on(t testing.TB, url string) *bench {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	t.Cleanup(cancel)
+	ctx := t.Context()
+	if _, measures := t.(*testing.B); !measures {
+		limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
+		t.Cleanup(cancel)
+		ctx = limited
+	}
 	b := &bench{t: t, ctx: ctx, url: url}
 	b.conn = b.dial(url)
 	b.declare(names.Work("inventory", topology.Exchange{Name: names.CommandExchange("inventory"), Type: topology.Direct}, queue, queue))
@@ -93,7 +98,7 @@ func (b *bench) fill(exchange, queue string, n int, headers rabbit.Table) {
 		maps.Copy(h, headers)
 		require.NoError(b.t, pipeline.Publish(b.ctx, &rabbit.Publication{
 			Exchange: exchange, RoutingKey: queue, Mandatory: true,
-			Publishing: rabbit.Publishing{MessageId: id(i), Type: queue, Headers: h, DeliveryMode: 2, Body: fmt.Appendf(nil, `{"n":%d}`, i)},
+			Publishing: rabbit.Publishing{MessageId: id(i), Type: queue, Headers: h, DeliveryMode: 2, Body: fmt.Appendf(nil, `{"n":%d%s}`, i, b.padding)},
 		}, nil))
 	}
 	require.NoError(b.t, pipeline.Flush(b.ctx))
@@ -153,8 +158,13 @@ func idsOf(all []rabbit.Delivery) []string {
 // peek returns the ids of the work queue's dead letters.
 func (b *bench) peek(limit int) []string {
 	b.t.Helper()
+	return b.peekAt(b.store.DeadLetters(queue), limit)
+}
+
+func (b *bench) peekAt(from deadletter.Source, limit int) []string {
+	b.t.Helper()
 	var found []string
-	_, err := b.store.Peek(b.ctx, b.store.DeadLetters(queue), limit, func(l *deadletter.Letter) bool {
+	_, err := b.store.Peek(b.ctx, from, limit, func(l *deadletter.Letter) bool {
 		found = append(found, l.ID)
 		return true
 	})

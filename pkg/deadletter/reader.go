@@ -3,6 +3,7 @@ package deadletter
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,12 +11,13 @@ import (
 )
 
 const (
-	// mostLooking is how many messages a batch has at most, and mostReplaying where many of them are acked: it bounds the
-	// acks that are unsure. RabbitMQ 4.3 gets slower with each consumer that holds messages.
-	mostLooking, mostReplaying = 8000, 1000
+	// mostLooking is how many messages a batch has at most: RabbitMQ 4.3 gets slower with each consumer that holds messages.
+	mostLooking = 8000
 	// maxAhead is about how many bytes a batch has at most, and few how many messages the first has: it shows how large
 	// they are.
 	maxAhead, few = 16 << 20, 4
+	// mostHeld is how many messages a channel holds before the next one is opened, unless that took more than mostChannels.
+	mostHeld, mostChannels = 4000, 100
 	// quiet is how long nothing arrives before the queue is asked whether it is empty. Where it has messages and delivers
 	// none, that is done mostQuiet times.
 	quiet, mostQuiet = 250 * time.Millisecond, 40
@@ -29,52 +31,78 @@ const (
 // It reads in batches, each with a consumer whose prefetch is the size of the batch: once it has delivered that many,
 // nothing is on its way to it, and it is cancelled, which leaves the messages held. RabbitMQ 3.10 delivers what is held
 // again if a message is on its way to a consumer that is cancelled.
+//
+// What is held is spread over several channels, since RabbitMQ looks for a message that is acked among all that its
+// channel holds.
 type reader struct {
-	channel *rabbit.Channel
-	queue   string
-	name    string          // of its consumers
-	ready   int             // messages that were there when it began
-	life    context.Context //nolint:containedctx // it ends when nothing can be acked any more
-	stop    func()
+	conn   *rabbit.Conn
+	queue  string
+	name   string          // of its consumers
+	ready  int             // messages that were there when it began
+	unsure int             // the most acks that may be in doubt, where any are acked
+	life   context.Context //nolint:containedctx // it ends when nothing can be acked any more
+	end    context.CancelCauseFunc
 
-	serial int // of the consumer
-	tag    string
-	from   <-chan rabbit.Delivery // nil between two batches
-	batch  []rabbit.Delivery      // what next has not returned
-	ended  bool                   // there is no other batch
-	read   int                    // how many next returned
-	got    int                    // how many arrived
-	bytes  int                    // of those
-
-	returning
-	acks  []uint64 // acks that wait to be sent together
-	acked int
-	known int // how many acks the queue has taken in
+	holders []*holder // the last one takes messages
+	serial  int       // of the consumer
+	tag     string
+	from    <-chan rabbit.Delivery // nil between two batches
+	batch   []rabbit.Delivery      // what next has not returned
+	ended   bool                   // there is no other batch
+	read    int                    // how many next returned
+	got     int                    // how many arrived
+	bytes   int                    // of those
+	acked   int
 }
 
 // open begins to read a queue. Its errors are those of rabbit.Conn.Inspect. The caller closes the reader.
 func open(ctx context.Context, conn *rabbit.Conn, queue, name string) (*reader, error) {
-	channel, err := conn.Channel(ctx)
+	r := &reader{conn: conn, queue: queue, name: name}
+	r.life, r.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	err := r.open(ctx)
 	if err != nil {
+		r.end(nil)
 		return nil, err
 	}
-	r := &reader{channel: channel, queue: queue, name: name}
-	life, stop := channel.Context(context.WithoutCancel(ctx))
-	life, end := context.WithCancelCause(life)
-	r.life, r.stop = life, func() { end(nil); stop() }
-	cancelled := channel.NotifyCancel(make(chan string, 1))
-	go func() { // until the channel is closed
-		for range cancelled { // since RabbitMQ 4.3 the consumer timeout leaves the channel open
-			end(fmt.Errorf("the queue %s: %w", queue, rabbit.ErrTookBack))
-		}
-	}()
-	state, err := channel.Inspect(ctx, queue)
+	state, err := r.channel().Inspect(ctx, queue)
 	if err != nil {
 		_ = r.close(ctx)
 		return nil, err
 	}
 	r.ready = state.Ready
 	return r, nil
+}
+
+// open opens the next channel.
+func (r *reader) open(ctx context.Context) error {
+	channel, err := r.conn.Channel(ctx)
+	if err != nil {
+		return err
+	}
+	life, stop := channel.Context(r.life)
+	context.AfterFunc(life, func() { r.end(context.Cause(life)); stop() })
+	cancelled := channel.NotifyCancel(make(chan string, 1))
+	go func() { // until the channel is closed
+		for range cancelled { // since RabbitMQ 4.3 the consumer timeout leaves the channel open
+			r.end(fmt.Errorf("the queue %s: %w", r.queue, rabbit.ErrTookBack))
+		}
+	}()
+	r.holders = append(r.holders, &holder{channel: channel})
+	return nil
+}
+
+func (r *reader) last() *holder { return r.holders[len(r.holders)-1] }
+
+func (r *reader) channel() *rabbit.Channel { return r.last().channel }
+
+// holderOf returns where a message is held.
+func (r *reader) holderOf(d rabbit.Delivery) *holder {
+	for _, h := range slices.Backward(r.holders) {
+		if d.Acknowledger == h.channel.Channel {
+			return h
+		}
+	}
+	return r.last()
 }
 
 // context returns a context that ends with ctx, and when nothing can be acked any more. Its cause is rabbit.ErrNotConnected
@@ -116,20 +144,20 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 	if err := r.sendAcks(); err != nil {
 		return err
 	}
-	r.border()
-	sent, size := r.acked, min(few, r.ready)
-	if r.got > 0 {
-		most := mostLooking
-		if r.got-r.held > r.got/5 {
-			most = mostReplaying
+	h := r.last()
+	h.border()
+	if h.held >= max(mostHeld, r.ready/mostChannels) {
+		if err := r.change(ctx); err != nil || r.got >= r.ready {
+			return err
 		}
-		size = min(maxAhead/max(r.bytes/r.got, 1), most, r.ready-r.got)
+		h = r.last()
 	}
-	size = max(size, 1)
+	sent, size := h.acked, r.size()
 	if err := r.consume(ctx, size); err != nil {
 		return err
 	}
-	for waits, empty := 0, 0; len(r.batch) < size; {
+	until := len(r.batch) + size
+	for waits, empty := 0, 0; len(r.batch) < until; {
 		ok, err := r.receive(ctx, quiet)
 		if err != nil {
 			return err
@@ -139,7 +167,7 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 			continue
 		}
 		idle()
-		state, err := r.channel.Inspect(ctx, r.queue)
+		state, err := r.channel().Inspect(ctx, r.queue)
 		if err != nil {
 			return err
 		}
@@ -156,20 +184,42 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 	}
 	// The answer to the consumer brought out the acks that the channel had kept back, and the queue carries out what the
 	// channel sends in its order.
-	r.known = sent
+	h.known = sent
 	return nil
 }
 
+// size is how many messages the next batch has.
+func (r *reader) size() int {
+	if r.got == 0 {
+		return max(min(few, r.ready), 1)
+	}
+	size := min(maxAhead/max(r.bytes/r.got, 1), mostLooking, r.ready-r.got)
+	if r.acked > 0 {
+		size = min(size, int(int64(r.unsure)*int64(r.got)/int64(r.acked)))
+	}
+	return max(size, 1)
+}
+
+// change opens the next channel, and makes sure of the acks of the one before.
+func (r *reader) change(ctx context.Context) error {
+	if err := r.prove(ctx, r.last()); err != nil {
+		return err
+	}
+	ctx, stop := r.context(ctx) // a channel of the next connection would not do
+	defer stop()
+	return r.open(ctx)
+}
+
 func (r *reader) consume(ctx context.Context, size int) error {
-	err := r.channel.Do(ctx, r.queue, func() error { return r.channel.Qos(size, 0, false) })
+	err := r.channel().Do(ctx, r.queue, func() error { return r.channel().Qos(size, 0, false) })
 	if err != nil {
 		return err
 	}
 	r.serial++
 	r.tag = r.name + "#" + strconv.Itoa(r.serial)
 	results := make(chan (<-chan rabbit.Delivery), 1) // a call that nobody waits for any more goes on
-	if err := r.channel.Do(ctx, r.queue, func() error {
-		deliveries, err := r.channel.Consume(r.queue, r.tag, false, false, false, false, nil)
+	if err := r.channel().Do(ctx, r.queue, func() error {
+		deliveries, err := r.channel().Consume(r.queue, r.tag, false, false, false, false, nil)
 		results <- deliveries
 		return err
 	}); err != nil {
@@ -181,11 +231,11 @@ func (r *reader) consume(ctx context.Context, size int) error {
 
 // cancel ends the consumer. What arrives meanwhile is held.
 func (r *reader) cancel(ctx context.Context) error {
-	if err := r.channel.Do(ctx, r.queue, func() error { return r.channel.Cancel(r.tag, false) }); err != nil {
+	if err := r.channel().Do(ctx, r.queue, func() error { return r.channel().Cancel(r.tag, false) }); err != nil {
 		return err
 	}
 	for d := range r.from { // the driver closes it behind the last
-		r.returning.hold(d.DeliveryTag)
+		r.hold(d)
 	}
 	r.from = nil
 	return nil
@@ -211,19 +261,23 @@ func (r *reader) receive(ctx context.Context, wait time.Duration) (ok bool, err 
 		<-r.life.Done() // in a moment
 		return false, context.Cause(r.life)
 	}
-	r.batch = append(r.batch, d)
-	r.got++
-	r.bytes += len(d.Body) + rabbit.TableSize(d.Headers)
+	r.arrived(d)
 	return true, nil
 }
 
+func (r *reader) arrived(d rabbit.Delivery) {
+	r.batch = append(r.batch, d)
+	r.got++
+	r.bytes += len(d.Body) + rabbit.TableSize(d.Headers)
+}
+
 // hold keeps a message until the reader is closed.
-func (r *reader) hold(d rabbit.Delivery) { r.returning.hold(d.DeliveryTag) }
+func (r *reader) hold(d rabbit.Delivery) { r.holderOf(d).hold(d.DeliveryTag) }
 
 // ack removes a message from the queue, soon. Messages are acked in the order in which they were returned.
 func (r *reader) ack(d rabbit.Delivery) error {
 	r.acked++
-	if r.acks = append(r.acks, d.DeliveryTag); len(r.acks) < ackTogether {
+	if h := r.holderOf(d); !h.ack(d.DeliveryTag) {
 		return nil
 	}
 	return r.sendAcks()
@@ -233,12 +287,8 @@ func (r *reader) sendAcks() error {
 	if r.life.Err() != nil {
 		return context.Cause(r.life)
 	}
-	acks, together := r.acks, r.held == 0
-	if r.acks = r.acks[:0]; len(acks) > 0 && together {
-		acks = acks[len(acks)-1:]
-	}
-	for _, tag := range acks {
-		if err := r.channel.Ack(tag, together); err != nil {
+	for _, h := range r.holders[max(len(r.holders)-2, 0):] { // no other has any
+		if err := h.sendAcks(); err != nil {
 			<-r.life.Done() // in a moment: the channel was lost
 			return context.Cause(r.life)
 		}
@@ -246,5 +296,10 @@ func (r *reader) sendAcks() error {
 	return nil
 }
 
-// unsure returns how many acks the queue may not have taken in.
-func (r *reader) unsure() int { return r.acked - r.known }
+// inDoubt returns how many acks the queue may not have taken in.
+func (r *reader) inDoubt() (n int) {
+	for _, h := range r.holders {
+		n += h.acked - h.known
+	}
+	return n
+}

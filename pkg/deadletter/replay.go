@@ -14,6 +14,9 @@ import (
 const (
 	// window bounds the replayed messages that await their confirm: those may arrive twice if this process is killed.
 	window = 256
+	// mostUnsure is how many letters of a batch are taken, and mostUnsurePaced how many where each awaits its turn: the
+	// broker is seen to have removed them when the next batch arrives.
+	mostUnsure, mostUnsurePaced = 1000, 32
 	// grace is how long an interrupted replay waits for outstanding confirms.
 	grace = 5 * time.Second
 )
@@ -134,6 +137,10 @@ func (p *replaying) round(ctx context.Context, r *reader, until time.Time) (fini
 	defer stop()
 	var stopTaking, stopPublishing func()
 	p.reader, p.stopped, p.since = r, nil, 0
+	r.unsure = mostUnsure
+	if p.Wait != nil {
+		r.unsure = mostUnsurePaced
+	}
 	p.taking, stopTaking = r.context(ctx)
 	defer stopTaking()
 	p.publishing, stopPublishing = r.context(outliving)
@@ -155,10 +162,10 @@ func (p *replaying) round(ctx context.Context, r *reader, until time.Time) (fini
 
 // closed counts what the end of a round makes certain.
 func (p *replaying) closed(r *reader, err error) error {
-	if errors.Is(err, rabbit.ErrTookBack) && r.unsure() == 0 {
+	if errors.Is(err, rabbit.ErrTookBack) && r.inDoubt() == 0 {
 		return nil // it has put back what was held
 	}
-	if unsure := r.unsure(); err != nil && unsure > 0 { // the broker may not have seen the latest acks
+	if unsure := r.inDoubt(); err != nil && unsure > 0 { // the broker may not have seen the latest acks
 		p.result.Replayed -= unsure
 		p.result.Unsure += unsure
 	}

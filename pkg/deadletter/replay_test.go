@@ -88,6 +88,28 @@ func TestReplaySelects(t *testing.T) {
 	require.ElementsMatch(t, append(ids(20)[7:], id(1), id(3), id(5)), b.peek(20))
 }
 
+// What is not selected is held by several channels, and goes back in its order.
+func TestReplaySelectsAmongThousands(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const n = 8000
+	b.bury(queue, n, nil)
+	var taken, left []string
+	for i, id := range ids(n) {
+		if i%3 == 1 {
+			taken = append(taken, id)
+		} else {
+			left = append(left, id)
+		}
+	}
+	i := -1
+	result, err := b.store.Replay(b.ctx, b.store.DeadLetters(queue), deadletter.Replay{Select: func(*deadletter.Letter) bool { i++; return i%3 == 1 }})
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Result{Seen: n, Matched: len(taken), Replayed: len(taken)}, result)
+	require.Equal(t, left, b.peek(n))
+	require.Equal(t, taken, b.peekAt(deadletter.Source{Name: queue, Queue: queue}, n))
+}
+
 func TestReplayTakesNoLetterTwice(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -294,6 +316,26 @@ func TestLostConnectionLosesNothing(t *testing.T) {
 		require.NotErrorIs(t, err, context.Canceled)
 		b.checkNothingIsLost(from.Name, result, 1500)
 	}
+}
+
+// Where each letter awaits its turn, few are in doubt.
+func TestLostConnectionOfAPacedReplay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const n = 400
+	b.bury(queue, n, nil)
+	proxied, cut := throughProxy(t, b.url)
+	store := deadletter.New(b.dial(proxied))
+	waits := 0
+	result, err := store.Replay(b.ctx, store.DeadLetters(queue), deadletter.Replay{Wait: func(context.Context) error {
+		if waits++; waits == 300 {
+			cut()
+		}
+		return nil
+	}})
+	require.ErrorIs(t, err, rabbit.ErrNotConnected)
+	require.LessOrEqual(t, result.Unsure, 64, "%+v", result)
+	b.checkNothingIsLost(names.DeadLetterQueue(queue), result, n)
 }
 
 func killedBrokerLosesNothing(t *testing.T, node *devbroker.Broker) {

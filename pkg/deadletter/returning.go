@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 const (
@@ -21,48 +23,13 @@ const (
 	stalled, settling = time.Second, 50 * time.Millisecond
 )
 
-// returning is what a reader holds: only their number, and marks of groups that keep their order when they go back.
-type returning struct {
-	held  int
-	last  uint64 // the last delivery tag
-	marks []mark
-}
-
-// A mark is the end of a group of messages that one consumer got.
-type mark struct {
-	tag  uint64
-	held int // up to there
-}
-
-func (r *returning) hold(tag uint64) {
-	r.held++
-	r.last = max(r.last, tag)
-	if r.held-r.marked() >= together {
-		r.border()
-	}
-}
-
-// border ends the group: what is held from here on belongs to another consumer.
-func (r *returning) border() {
-	if r.held > r.marked() {
-		r.marks = append(r.marks, mark{r.last, r.held})
-	}
-}
-
-func (r *returning) marked() int {
-	if len(r.marks) == 0 {
-		return 0
-	}
-	return r.marks[len(r.marks)-1].held
-}
-
 // close puts back what was not acked, and returns when the queue has seen that, and all acks, though ctx has ended. The
 // next look finds what was put back, in its order.
 //
 // It is rabbit.ErrNotConnected where the connection was lost, and rabbit.ErrTookBack where the broker has taken back what
 // was held; acks that are unsure may be lost then.
 func (r *reader) close(ctx context.Context) error {
-	defer r.stop()
+	defer r.end(nil)
 	limit := inOrder
 	if ctx.Err() != nil {
 		limit = inOrderInterrupted
@@ -73,17 +40,22 @@ func (r *reader) close(ctx context.Context) error {
 	if err == nil {
 		err = r.finish(ctx)
 	}
-	if err == nil && r.held > 0 {
+	if err == nil {
 		err = r.giveBack(ctx, limit)
 	}
 	if lost := context.Cause(r.life); lost != nil {
-		err = lost // before the channel is closed, which ends its life
+		err = lost // before a channel is closed, which ends its life
 	}
-	closing := r.channel.Do(ctx, r.queue, r.channel.Close)
-	if err = cmp.Or(err, closing); err != nil {
+	for _, h := range r.holders {
+		closing := h.channel.Do(ctx, r.queue, h.channel.Close)
+		err = cmp.Or(err, closing)
+	}
+	if err != nil {
 		return fmt.Errorf("put back messages of the queue %s: %w", r.queue, err)
 	}
-	r.known = r.acked
+	for _, h := range r.holders {
+		h.known = h.acked
+	}
 	return nil
 }
 
@@ -97,63 +69,90 @@ func (r *reader) finish(ctx context.Context) error {
 			}
 		}
 	}
-	for _, d := range r.batch {
-		r.hold(d)
-	}
-	r.batch = nil
 	if r.from != nil {
 		if err := r.cancel(ctx); err != nil {
 			return err
 		}
 	}
-	if r.acked == r.known {
-		return nil
+	for _, h := range r.holders {
+		if err := r.prove(ctx, h); err != nil {
+			return err
+		}
 	}
-	// The answer to the first brings out the acks that the channel has kept back, and the second is carried out behind
-	// those.
-	if err := r.ask(ctx); err != nil {
-		return err
+	for _, d := range r.batch {
+		r.hold(d)
 	}
-	return r.ask(ctx)
+	r.batch = nil
+	return nil
 }
 
-// ask asks for a message, and holds it.
-func (r *reader) ask(ctx context.Context) error {
-	tags := make(chan uint64, 1)
-	if err := r.channel.Do(ctx, r.queue, func() error {
-		d, _, err := r.channel.Get(r.queue, false)
-		tags <- d.DeliveryTag
+// prove returns once the queue has taken in all acks of a channel. It may take the next two messages.
+func (r *reader) prove(ctx context.Context, h *holder) error {
+	acked := h.acked
+	if acked == h.known {
+		return nil
+	}
+	// The answer to the first question brings out the acks that the channel has kept back, and the second is carried out
+	// behind those.
+	for range 2 {
+		if err := r.ask(ctx, h); err != nil {
+			return err
+		}
+	}
+	h.known = acked
+	return nil
+}
+
+// ask asks for a message.
+func (r *reader) ask(ctx context.Context, h *holder) error {
+	answers := make(chan rabbit.Delivery, 1)
+	if err := h.channel.Do(ctx, r.queue, func() error {
+		d, _, err := h.channel.Get(r.queue, false)
+		answers <- d
 		return err
 	}); err != nil {
 		return err
 	}
-	if tag := <-tags; tag != 0 {
-		r.border()
-		r.returning.hold(tag)
+	if d := <-answers; d.DeliveryTag != 0 {
+		if h.asked == 0 {
+			h.asked = d.DeliveryTag
+		}
+		r.arrived(d)
 	}
 	return nil
 }
 
 // giveBack puts back what is held, for so long in its order.
 func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
-	until := time.Now().Add(limit)
-	state, err := r.channel.Inspect(ctx, r.queue)
+	until, ordered := time.Now().Add(limit), true
+	state, err := r.channel().Inspect(ctx, r.queue)
 	if err != nil {
 		return err
 	}
-	r.border()
-	for i, m := range r.marks {
-		if err := r.channel.Nack(m.tag, true, true); err != nil {
+	back, commands := state.Ready, 0
+	for _, h := range r.holders {
+		if h.held == 0 {
+			continue
+		}
+		ordered = ordered && r.await(ctx, back, until) // what another channel puts back
+		h.border()
+		for _, m := range h.marks {
+			if !ordered {
+				break
+			}
+			if err := h.channel.Nack(m.tag, true, true); err != nil {
+				return err
+			}
+			if commands++; commands%ahead == 0 {
+				ordered = r.await(ctx, back+m.held, until)
+			}
+		}
+		if err := h.channel.Nack(0, true, true); err != nil { // all that are left
 			return err
 		}
-		if (i+1)%ahead == 0 && !r.await(ctx, state.Ready+m.held, until) {
-			break
-		}
+		back += h.held
 	}
-	if err := r.channel.Nack(0, true, true); err != nil { // all that are left
-		return err
-	}
-	r.await(ctx, state.Ready+r.held, until.Add(limit))
+	r.await(ctx, back, until.Add(limit))
 	return ctx.Err()
 }
 
@@ -162,7 +161,7 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 func (r *reader) await(ctx context.Context, ready int, until time.Time) bool {
 	most, grown := -1, time.Now()
 	for {
-		state, err := r.channel.Inspect(ctx, r.queue)
+		state, err := r.channel().Inspect(ctx, r.queue)
 		now := time.Now()
 		switch {
 		case err == nil && state.Ready >= ready:
