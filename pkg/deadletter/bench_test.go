@@ -17,7 +17,7 @@ import (
 )
 
 // patience is for what takes milliseconds on an idle machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // bench is a virtual host with one work queue, and what a test does to it.
 type bench struct {
@@ -40,7 +40,7 @@ func on(t testing.TB, url string) *bench {
 	t.Helper()
 	ctx := t.Context()
 	if _, measures := t.(*testing.B); !measures {
-		limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
+		limited, cancel := context.WithTimeout(ctx, 5*time.Minute)
 		t.Cleanup(cancel)
 		ctx = limited
 	}

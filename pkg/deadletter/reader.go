@@ -16,11 +16,11 @@ const (
 	// maxAhead is about how many bytes a batch has at most, and few how many messages the first has: it shows how large
 	// they are.
 	maxAhead, few = 16 << 20, 4
-	// mostHeld is how many messages a channel holds before the next one is opened, unless that took more than mostChannels.
-	mostHeld, mostChannels = 4000, 100
+	// mostChannels is how many channels hold one batch each. Those beyond hold at least the same share of the queue.
+	mostChannels = 100
 	// quiet is how long nothing arrives before the queue is asked whether it is empty. Where it has messages and delivers
-	// none, that is done mostQuiet times.
-	quiet, mostQuiet = 250 * time.Millisecond, 40
+	// none, it is asked mostQuiet times.
+	quiet, mostQuiet = 250 * time.Millisecond, 480
 	// ackTogether is how many messages are acked at once.
 	ackTogether = 16
 )
@@ -32,8 +32,9 @@ const (
 // nothing is on its way to it, and it is cancelled, which leaves the messages held. RabbitMQ 3.10 delivers what is held
 // again if a message is on its way to a consumer that is cancelled.
 //
-// What is held is spread over several channels, since RabbitMQ looks for a message that is acked among all that its
-// channel holds.
+// What is held is spread over several channels. RabbitMQ looks for a message that is acked among all that its channel
+// holds. And RabbitMQ 4.3 closes a channel once for each cancelled consumer that has held messages for too long; the
+// second time costs the connection.
 type reader struct {
 	conn   *rabbit.Conn
 	queue  string
@@ -144,10 +145,13 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 	if err := r.sendAcks(); err != nil {
 		return err
 	}
-	h := r.last()
+	h, share := r.last(), 0
 	h.border()
-	if h.held >= max(mostHeld, r.ready/mostChannels) {
-		if err := r.change(ctx); err != nil || r.got >= r.ready {
+	if len(r.holders) >= mostChannels {
+		share = r.ready / mostChannels
+	}
+	if h.held > share {
+		if err := r.change(ctx); err != nil {
 			return err
 		}
 		h = r.last()
@@ -174,9 +178,12 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 		if state.Ready == 0 {
 			empty++
 		}
-		if waits++; empty == 2 || waits == mostQuiet {
+		if empty == 2 {
 			r.ended = true // others hold, or have taken, the rest
 			break
+		}
+		if waits++; waits == mostQuiet {
+			return fmt.Errorf("the queue %s has %d messages, and delivered none for %v", r.queue, state.Ready, mostQuiet*quiet)
 		}
 	}
 	if err := r.cancel(ctx); err != nil {
@@ -261,14 +268,10 @@ func (r *reader) receive(ctx context.Context, wait time.Duration) (ok bool, err 
 		<-r.life.Done() // in a moment
 		return false, context.Cause(r.life)
 	}
-	r.arrived(d)
-	return true, nil
-}
-
-func (r *reader) arrived(d rabbit.Delivery) {
 	r.batch = append(r.batch, d)
 	r.got++
 	r.bytes += len(d.Body) + rabbit.TableSize(d.Headers)
+	return true, nil
 }
 
 // hold keeps a message until the reader is closed.

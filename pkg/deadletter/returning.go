@@ -3,6 +3,7 @@ package deadletter
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,8 +48,14 @@ func (r *reader) close(ctx context.Context) error {
 		err = lost // before a channel is closed, which ends its life
 	}
 	for _, h := range r.holders {
+		if errors.Is(err, rabbit.ErrTookBack) {
+			r.calm(ctx, h)
+		}
 		closing := h.channel.Do(ctx, r.queue, h.channel.Close)
 		err = cmp.Or(err, closing)
+	}
+	if lost := context.Cause(r.life); err != nil && errors.Is(lost, rabbit.ErrTookBack) {
+		err = lost // it may cost the connection
 	}
 	if err != nil {
 		return fmt.Errorf("put back messages of the queue %s: %w", r.queue, err)
@@ -68,8 +75,6 @@ func (r *reader) finish(ctx context.Context) error {
 				return err
 			}
 		}
-	}
-	if r.from != nil {
 		if err := r.cancel(ctx); err != nil {
 			return err
 		}
@@ -86,11 +91,23 @@ func (r *reader) finish(ctx context.Context) error {
 	return nil
 }
 
-// prove returns once the queue has taken in all acks of a channel. It may take the next two messages.
+// calm returns once no consumer of a channel can be struck by the broker's consumer timeout any more. The driver answers
+// RabbitMQ 4.3 when it cancels a consumer, and an answer behind the closing of its channel costs the whole connection.
+func (r *reader) calm(ctx context.Context, h *holder) {
+	if h.channel.Nack(0, true, true) == nil { // else the channel is closed already
+		_ = r.ask(ctx, h) // it is answered behind whatever the queue said before
+	}
+}
+
+// prove returns once the queue has taken in all acks of a channel.
 func (r *reader) prove(ctx context.Context, h *holder) error {
 	acked := h.acked
 	if acked == h.known {
 		return nil
+	}
+	state, err := r.channel().Inspect(ctx, r.queue)
+	if err != nil {
+		return err
 	}
 	// The answer to the first question brings out the acks that the channel has kept back, and the second is carried out
 	// behind those.
@@ -100,26 +117,19 @@ func (r *reader) prove(ctx context.Context, h *holder) error {
 		}
 	}
 	h.known = acked
+	r.await(ctx, state.Ready, time.Now().Add(stalled))
 	return nil
 }
 
-// ask asks for a message.
+// ask asks for a message, and puts it back.
 func (r *reader) ask(ctx context.Context, h *holder) error {
-	answers := make(chan rabbit.Delivery, 1)
-	if err := h.channel.Do(ctx, r.queue, func() error {
-		d, _, err := h.channel.Get(r.queue, false)
-		answers <- d
-		return err
-	}); err != nil {
-		return err
-	}
-	if d := <-answers; d.DeliveryTag != 0 {
-		if h.asked == 0 {
-			h.asked = d.DeliveryTag
+	return h.channel.Do(ctx, r.queue, func() error {
+		d, ok, err := h.channel.Get(r.queue, false)
+		if err == nil && ok {
+			err = d.Nack(false, true)
 		}
-		r.arrived(d)
-	}
-	return nil
+		return err
+	})
 }
 
 // giveBack puts back what is held, for so long in its order.

@@ -2,6 +2,8 @@ package deadletter_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,6 +79,14 @@ func TestConsumerTimeout(t *testing.T) {
 	_, err = node.Ctl(ctx, "eval", "application:set_env(rabbit, channel_tick_interval, 100).")
 	require.NoError(t, err)
 	b := on(t, node.URL())
+	connections := func() string {
+		all, err := node.Ctl(ctx, "list_connections", "--quiet", "pid")
+		require.NoError(t, err)
+		lines := strings.Fields(string(all))
+		slices.Sort(lines)
+		return strings.Join(lines, " ")
+	}
+	first := connections()
 	b.bury(queue, 40, nil)
 	strike := func(held int) { // waits until what is held is back
 		require.Eventually(t, func() bool {
@@ -113,4 +123,5 @@ func TestConsumerTimeout(t *testing.T) {
 	require.Equal(t, 39, result.Replayed+result.Unsure, "%+v", result)
 	b.waitFor(queue, 39) // each once
 	b.waitFor(names.DeadLetterQueue(queue), 1)
+	require.Equal(t, first, connections(), "a connection was lost")
 }
