@@ -8,6 +8,7 @@ type holder struct {
 	channel *rabbit.Channel
 	held    int
 	last    uint64 // the last delivery tag
+	asked   uint64 // those from here on were asked for, one by one
 	marks   []mark
 
 	acks  []uint64 // acks that wait to be sent together
@@ -22,6 +23,9 @@ type mark struct {
 }
 
 func (h *holder) hold(tag uint64) {
+	if h.asked > 0 && tag >= h.asked {
+		h.border()
+	}
 	h.held++
 	h.last = max(h.last, tag)
 	if h.held-h.marked() >= together {

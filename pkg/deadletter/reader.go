@@ -151,7 +151,7 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 		share = r.ready / mostChannels
 	}
 	if h.held > share {
-		if err := r.change(ctx); err != nil {
+		if err := r.change(ctx); err != nil || r.got >= r.ready {
 			return err
 		}
 		h = r.last()
@@ -268,10 +268,14 @@ func (r *reader) receive(ctx context.Context, wait time.Duration) (ok bool, err 
 		<-r.life.Done() // in a moment
 		return false, context.Cause(r.life)
 	}
+	r.arrived(d)
+	return true, nil
+}
+
+func (r *reader) arrived(d rabbit.Delivery) {
 	r.batch = append(r.batch, d)
 	r.got++
 	r.bytes += len(d.Body) + rabbit.TableSize(d.Headers)
-	return true, nil
 }
 
 // hold keeps a message until the reader is closed.

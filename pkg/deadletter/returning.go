@@ -95,41 +95,47 @@ func (r *reader) finish(ctx context.Context) error {
 // RabbitMQ 4.3 when it cancels a consumer, and an answer behind the closing of its channel costs the whole connection.
 func (r *reader) calm(ctx context.Context, h *holder) {
 	if h.channel.Nack(0, true, true) == nil { // else the channel is closed already
-		_ = r.ask(ctx, h) // it is answered behind whatever the queue said before
+		_, _ = r.ask(ctx, h) // it is answered behind whatever the queue said before
 	}
 }
 
-// prove returns once the queue has taken in all acks of a channel.
+// prove returns once the queue has taken in all acks of a channel. It may take the next two messages: put back, they
+// would go behind others that were put back before.
 func (r *reader) prove(ctx context.Context, h *holder) error {
 	acked := h.acked
 	if acked == h.known {
 		return nil
 	}
-	state, err := r.channel().Inspect(ctx, r.queue)
-	if err != nil {
-		return err
-	}
 	// The answer to the first question brings out the acks that the channel has kept back, and the second is carried out
 	// behind those.
 	for range 2 {
-		if err := r.ask(ctx, h); err != nil {
+		d, err := r.ask(ctx, h)
+		if err != nil {
 			return err
 		}
+		if d.DeliveryTag == 0 {
+			continue
+		}
+		if h.asked == 0 {
+			h.asked = d.DeliveryTag
+		}
+		r.arrived(d)
 	}
 	h.known = acked
-	r.await(ctx, state.Ready, time.Now().Add(stalled))
 	return nil
 }
 
-// ask asks for a message, and puts it back.
-func (r *reader) ask(ctx context.Context, h *holder) error {
-	return h.channel.Do(ctx, r.queue, func() error {
-		d, ok, err := h.channel.Get(r.queue, false)
-		if err == nil && ok {
-			err = d.Nack(false, true)
-		}
+// ask asks for a message. Its tag is 0 where there is none.
+func (r *reader) ask(ctx context.Context, h *holder) (rabbit.Delivery, error) {
+	answers := make(chan rabbit.Delivery, 1)
+	if err := h.channel.Do(ctx, r.queue, func() error {
+		d, _, err := h.channel.Get(r.queue, false)
+		answers <- d
 		return err
-	})
+	}); err != nil {
+		return rabbit.Delivery{}, err
+	}
+	return <-answers, nil
 }
 
 // giveBack puts back what is held, for so long in its order.

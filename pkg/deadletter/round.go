@@ -41,8 +41,13 @@ type work interface {
 // takes back what is held for longer than its consumer timeout. A round begins at the head of the queue again, so it has
 // to get further than the one before.
 func (s *Store) rounds(ctx context.Context, from Source, w work) error {
+	struck := false // by the consumer timeout, which may cost the connection of RabbitMQ 4.3
 	for budget := s.budget; ; {
 		r, err := open(ctx, s.consume, from.Name, s.consumerName())
+		if struck && errors.Is(err, rabbit.ErrNotConnected) {
+			struck = false
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -53,6 +58,7 @@ func (s *Store) rounds(ctx context.Context, from Source, w work) error {
 		closing := r.close(ctx)
 		tookBack := errors.Is(err, rabbit.ErrTookBack) || errors.Is(closing, rabbit.ErrTookBack)
 		closing = w.closed(r, closing)
+		struck = tookBack
 		switch {
 		case ctx.Err() != nil && !finished:
 			return fmt.Errorf("it ended early: %w", context.Cause(ctx))
