@@ -320,8 +320,11 @@ func TestWhatGoDoesNotEncode(t *testing.T) {
 		_, err := s.Check([]byte(body))
 		require.NoError(t, err, body)
 	}
-	for _, body := range []string{"\xff\xfe{\x00}\x00", "\xfe\xff\x00{\x00}", "{\x00}\x00", "\n\x00{\x00}\x00"} {
+	for body, want := range map[string]string{
+		"\xff\xfe{\x00}\x00": "UTF-16", "\xfe\xff\x00{\x00}": "UTF-16", "{\x00}\x00": "UTF-16", "\n\x00{\x00}\x00": "UTF-16",
+		"\xff\xfe\x00\x00{\x00\x00\x00": "UTF-32", "\x00\x00\xfe\xff\x00\x00\x00{": "UTF-32", "\n\x00\x00\x00{\x00\x00\x00": "UTF-32", "\x00\x00\x00{": "UTF-32",
+	} {
 		_, err := s.Check([]byte(body))
-		require.EqualError(t, err, "the payload looks like UTF-16; save it as UTF-8", "%q", body)
+		require.EqualError(t, err, "the payload looks like "+want+"; save it as UTF-8", "%q", body)
 	}
 }
