@@ -122,6 +122,9 @@ type encoded struct {
 	Nested     [][]map[string][]int `json:"nested"`
 	Deep       **[]string           `json:"deep"`
 	Inline     struct{ A []int }    `json:"inline"`
+	Dash       int                  `json:"-,"`
+	Odd        string               `json:"no\"name"`
+	Signs      []int                `json:"a<b>&c~ d"`
 	Next       *encoded             `json:"next,omitempty"`
 	Unexported chan int             `json:"-"`
 }

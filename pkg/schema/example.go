@@ -15,7 +15,7 @@ import (
 // their tags, which everybody may see; without any, they are "[secret]", made as long as they have to be.
 func (s *Schema) Example() json.RawMessage {
 	body, err := json.MarshalIndent(s.example(s.tree, "", map[*jsonschema.Schema]bool{}), "", "  ")
-	if err != nil {
+	if err != nil || string(body) == "null" { // a payload of anything may not be null
 		return json.RawMessage("{}")
 	}
 	return body

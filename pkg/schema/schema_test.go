@@ -157,6 +157,14 @@ func TestOtherTypes(t *testing.T) {
 	}
 }
 
+func TestExampleOfAnything(t *testing.T) {
+	t.Parallel()
+	s, err := schema.Of(reflect.TypeFor[any]())
+	require.NoError(t, err)
+	_, err = s.Check(s.Example())
+	require.NoError(t, err)
+}
+
 func TestExampleFits(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{order{}, node{}, line{}, everything{}, "", []line{}, map[string]int{}, map[int]bool{}} {
