@@ -2,7 +2,7 @@ package schema
 
 import (
 	"encoding/json"
-	"math"
+	"math/big"
 	"regexp"
 	"strings"
 
@@ -157,8 +157,12 @@ func exampleNumber(at *jsonschema.Schema) any {
 	case over(at.Minimum, 1):
 		return at.Minimum
 	case over(at.ExclusiveMinimum, 0):
-		least, _ := at.ExclusiveMinimum.Float64()
-		return math.Floor(least) + 1
+		least, ok := new(big.Rat).SetString(at.ExclusiveMinimum.String())
+		if !ok {
+			return json.Number("1")
+		}
+		next := new(big.Int).Div(least.Num(), least.Denom()) // rounded down
+		return json.Number(next.Add(next, big.NewInt(1)).String())
 	case under(at.Maximum, 1):
 		return at.Maximum
 	default:

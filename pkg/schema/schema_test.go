@@ -165,6 +165,18 @@ func TestExampleOfAnything(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestExampleOfALargeBound(t *testing.T) {
+	t.Parallel()
+	type large struct {
+		Above   int64       `json:"above" jsonschema:"exclusiveMinimum=9007199254740992"`
+		Least   int64       `json:"least" jsonschema:"minimum=9007199254740993"`
+		Between json.Number `json:"between" jsonschema:"exclusiveMinimum=-1.5"`
+	}
+	s := of(t, large{})
+	_, err := s.Check(s.Example())
+	require.NoError(t, err, "%s", s.Example())
+}
+
 func TestExampleFits(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{order{}, node{}, line{}, everything{}, "", []line{}, map[string]int{}, map[int]bool{}} {
