@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,9 +121,14 @@ func plainHeaders(v any, levels int) any {
 		return base64.StdEncoding.EncodeToString(v)
 	case time.Time:
 		return v.UTC().Format(time.RFC3339Nano)
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Sprint(v)
+		}
+		return v
 	case nil, bool, string, int8, int16, int32, int64, int, uint8, uint16, uint32:
 		return v
-	default: // numbers that JSON may not have, such as NaN
+	default:
 		return fmt.Sprint(v)
 	}
 }

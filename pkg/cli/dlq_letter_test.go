@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -24,7 +25,9 @@ func TestDeepValuesAreTextInAList(t *testing.T) {
 	bodies := []string{nested(100), "\ufeff" + nested(1), nested(101), nested(300), nested(9_999), nested(100_000), `{"id":1541815603606036481}`, "\xff"}
 	letters := make([]*deadletter.Letter, len(bodies))
 	for i, body := range bodies {
-		letters[i] = &deadletter.Letter{Delivery: rabbit.Delivery{Body: []byte(body), Headers: rabbit.Table{"deep": deep, "n": int64(1541815603606036481)}}}
+		letters[i] = &deadletter.Letter{Delivery: rabbit.Delivery{Body: []byte(body), Headers: rabbit.Table{
+			"deep": deep, "n": int64(1541815603606036481), "half": 0.5, "none": math.NaN(), "endless": math.Inf(1),
+		}}}
 	}
 	d := &discretion{app: &App{Catalog: leveret.NewCatalog()}}
 	views, err := d.views(letters)
@@ -33,6 +36,7 @@ func TestDeepValuesAreTextInAList(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, nesting(text), maxNesting+2)
 	require.NotContains(t, string(text), "15418156036060364800")
+	require.Contains(t, string(text), `"endless":"+Inf","half":0.5,"n":1541815603606036481,"none":"NaN"`)
 	for i, v := range views {
 		switch body := bodies[i]; i {
 		case 0, 1, 6:

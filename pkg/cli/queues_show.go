@@ -219,11 +219,7 @@ func (d *queueDetails) policies() string {
 func pairs(m map[string]any) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		value := m[name]
-		if f, ok := value.(float64); ok && f == float64(int64(f)) {
-			value = int64(f)
-		}
-		all = append(all, fmt.Sprintf("%s=%v", name, value))
+		all = append(all, fmt.Sprintf("%s=%v", name, m[name]))
 	}
 	return list(all)
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -20,6 +21,9 @@ import (
 
 // exact is a number that neither an int nor a float64 holds with all its digits, as JSON writes it.
 type exact string
+
+// MarshalJSON implements json.Marshaler, for toJSON.
+func (e exact) MarshalJSON() ([]byte, error) { return []byte(e), nil }
 
 // number returns a number of JSON as an expression sees it: an int, else a float64, else an exact.
 func number(text string) any {
@@ -185,7 +189,10 @@ func ordering(holds func(order int) bool, otherwise func(a, b any) bool) func(a,
 // maxPower is the largest power of ten that is computed with.
 const maxPower = 400
 
-var errTooLarge = errors.New("a number is too large or too small to compute with")
+var (
+	errTooLarge = errors.New("a number is too large or too small to compute with")
+	errTooLong  = errors.New("the result is longer than a duration can be, 292 years")
+)
 
 // rational returns a number to compute with; nil for what is none.
 func rational(v any) (*big.Rat, error) {
@@ -203,19 +210,35 @@ func rational(v any) (*big.Rat, error) {
 // arithmetic returns an operator that computes exactly with numbers, and as otherwise with anything else.
 func arithmetic(compute func(x, y *big.Rat) (any, error), otherwise func(a, b any) any) func(a, b any) (any, error) {
 	return func(a, b any) (any, error) {
-		x, err := rational(a)
+		x, err := rational(nanoseconds(a))
 		if err != nil {
 			return nil, err
 		}
-		y, err := rational(b)
+		y, err := rational(nanoseconds(b))
 		if err != nil {
 			return nil, err
 		}
 		if x == nil || y == nil {
 			return otherwise(a, b), nil
 		}
-		return compute(x, y)
+		result, err := compute(x, y)
+		if nanoseconds(a) == a && nanoseconds(b) == b || err != nil {
+			return result, err
+		}
+		loose := otherwise(a, b) // which knows what is a duration
+		if !equal(nanoseconds(loose), result) && nanoseconds(loose) != loose {
+			return nil, errTooLong
+		}
+		return loose, nil
 	}
+}
+
+// nanoseconds returns a duration as a number, and anything else as it is.
+func nanoseconds(v any) any {
+	if d, ok := v.(time.Duration); ok {
+		return d.Nanoseconds()
+	}
+	return v
 }
 
 // plain returns the result of a computation.
@@ -228,8 +251,43 @@ func divide(x, y *big.Rat) (any, error) {
 	if y.Sign() == 0 {
 		return nil, errors.New("division by zero")
 	}
-	f, _ := new(big.Rat).Quo(x, y).Float64()
+	q := new(big.Rat).Quo(x, y)
+	if _, finite := q.FloatPrec(); finite {
+		return plain(q)
+	}
+	f, _ := q.Float64()
 	return f, nil
+}
+
+// power raises a number to a power; only to a whole one exactly.
+func power(a, b any) (any, error) {
+	x, err := rational(a)
+	if err != nil {
+		return nil, err
+	}
+	y, err := rational(b)
+	switch {
+	case err != nil:
+		return nil, err
+	case x == nil || y == nil || !y.IsInt():
+		return runtime.Exponent(a, b), nil
+	case x.Sign() == 0 && y.Sign() < 0:
+		return nil, errors.New("division by zero")
+	}
+	text, _ := numberText(a)
+	d, n := decimalOf(text), new(big.Int).Abs(y.Num())
+	size := big.NewInt(int64(max(d.exponent, len(d.digits)-d.exponent, 1)))
+	if size.Mul(size, n).Cmp(big.NewInt(maxPower)) > 0 && (len(d.digits) > 1 || d.digits != "" && d != decimalOf("1") && d != decimalOf("-1")) {
+		return nil, errTooLarge
+	}
+	if n.BitLen() > 31 {
+		n.SetInt64(2 - int64(n.Bit(0))) // of 0, 1 and -1
+	}
+	r := new(big.Rat).SetFrac(new(big.Int).Exp(x.Num(), n, nil), new(big.Int).Exp(x.Denom(), n, nil))
+	if y.Sign() < 0 {
+		return divide(big.NewRat(1, 1), r)
+	}
+	return plain(r)
 }
 
 func remainder(x, y *big.Rat) (any, error) {
@@ -265,6 +323,8 @@ func operators() map[string]exactOperator {
 		"-":  {arithmetic(sum((*big.Rat).Sub), runtime.Subtract), value},
 		"*":  {arithmetic(sum((*big.Rat).Mul), runtime.Multiply), value},
 		"/":  {arithmetic(divide, func(a, b any) any { return runtime.Divide(a, b) }), value},
+		"**": {power, value},
+		"^":  {power, value},
 		"%":  {arithmetic(remainder, func(a, b any) any { return runtime.Modulo(a, b) }), value},
 	}
 }
@@ -272,8 +332,11 @@ func operators() map[string]exactOperator {
 // exactly compiles an expression whose operators are exact where the types of their operands are not known before it
 // runs, and whose literals are.
 func exactly(text string) (string, []expr.Option) {
-	all := operators()
-	options := []expr.Option{expr.Patch(&exactOperators{all, []rune(text)})}
+	all, named := operators(), functions()
+	options := []expr.Option{expr.Patch(&exactOperators{all, named, []rune(text)})}
+	for name, f := range named {
+		options = append(options, expr.Function(" "+name, f, new(func(...any) any)))
+	}
 	for name, o := range all {
 		options = append(options, expr.Function(name, func(params ...any) (any, error) { return o.apply(params[0], params[1]) }, o.typ))
 	}
@@ -307,11 +370,12 @@ func numberFails(literal string) bool {
 	return err != nil
 }
 
-// exactOperators changes an expression: operators on what is not known to be an int or a text are calls of the exact
-// ones, and literals have all digits.
+// exactOperators changes an expression: operators on what is not known to be a text are calls of the exact ones, and so are
+// functions; and literals have all digits.
 type exactOperators struct {
-	all  map[string]exactOperator
-	text []rune
+	all   map[string]exactOperator
+	named map[string]func(args ...any) (any, error)
+	text  []rune
 }
 
 // Visit implements ast.Visitor. It visits operands before their operator.
@@ -324,11 +388,16 @@ func (o *exactOperators) Visit(node *ast.Node) {
 		}
 	case *ast.UnaryNode:
 		if n.Operator == "-" && open(n.Node) {
-			o.call(node, n.Operator, &ast.IntegerNode{}, n.Node)
+			o.call(node, " negate", n.Node)
 		}
 	case *ast.BinaryNode:
 		if _, ok := o.all[n.Operator]; ok && (open(n.Left) || open(n.Right)) {
 			o.call(node, n.Operator, n.Left, n.Right)
+		}
+	case *ast.BuiltinNode:
+		if o.named[n.Name] != nil {
+			name, args := function(n)
+			o.call(node, " "+name, args...)
 		}
 	}
 }
@@ -337,7 +406,7 @@ func (o *exactOperators) call(node *ast.Node, operator string, arguments ...ast.
 	ast.Patch(node, &ast.CallNode{Callee: &ast.IdentifierNode{Value: operator}, Arguments: arguments})
 }
 
-// open reports whether the type of a value is not known before the expression runs, or it is an exact.
+// open reports whether a value may be a number: it is one, or its type is not known before the expression runs.
 func open(n ast.Node) bool {
 	constant, ok := n.(*ast.ConstantNode)
 	if ok {
@@ -345,5 +414,5 @@ func open(n ast.Node) bool {
 		return ok
 	}
 	t := n.Type()
-	return t.Kind() == reflect.Interface || t == reflect.TypeFor[[]any]() || t == reflect.TypeFor[map[string]any]()
+	return t.Kind() == reflect.Interface || reflect.Int <= t.Kind() && t.Kind() <= reflect.Float64 || t == reflect.TypeFor[[]any]() || t == reflect.TypeFor[map[string]any]()
 }

@@ -161,6 +161,97 @@ func TestWhereIsExact(t *testing.T) {
 	require.ErrorContains(t, err, "unknown name cod at line 1, column 40")
 }
 
+// Functions and operators are exact, or fail.
+func TestWhereComputesExactly(t *testing.T) {
+	t.Parallel()
+	l := &deadletter.Letter{
+		Attempts: 5, FailedAt: time.Now().Add(-time.Hour),
+		Delivery: rabbit.Delivery{Body: []byte(`{"max":9223372036854775807,"min":-9223372036854775808,"big":18446744073709551615,"ids":[9223372036854775807,1],` +
+			`"mixed":[9007199254740993,9007199254740992.0,9007199254740993.5,18446744073709551615],"prices":[0.1,0.2],"lines":[{"n":9223372036854775807,"q":2},` +
+			`{"n":9007199254740993,"q":3}],"text":"{\"id\":1541815603606036481,\"f\":[1e400]}","words":["b","a","a"],"huge":1e400,"empty":[],"half":2.5,"zero":-0}`)},
+	}
+	for _, text := range []string{
+		`sum(payload.ids) == 9223372036854775808`,
+		`sum(payload.lines, .n) == 9232379236109516800`,
+		`sum(payload.lines, .n * .q) == 18473765671473774593`,
+		`payload.lines | sum(.q) == 5`,
+		`sum([attempts, 9223372036854775807]) == 9223372036854775812`,
+		`sum(payload.prices) == 0.3`,
+		`sum(payload.empty) == 0`,
+		`reduce(payload.ids, #acc + #) == 9223372036854775808`,
+		`mean(payload.ids) == 4611686018427387904`,
+		`mean(payload.max, payload.max - 1) == 9223372036854775806.5`,
+		`mean([1, 2, 2]) > 1.66 && mean(payload.empty) == 0`,
+		`median(payload.ids) == 4611686018427387904`,
+		`median(payload.mixed[:3]) == 9007199254740993`,
+		`max(payload.mixed) == 18446744073709551615`,
+		`min(payload.mixed) == 9007199254740992`,
+		`max(payload.mixed[:2]) == 9007199254740993`,
+		`max(payload.huge, 1) == 1e400`,
+		`max(age, duration("1m")) > duration("59m")`,
+		`min(1, [2, 3]) == 1`,
+		`abs(payload.min) == 9223372036854775808`,
+		`abs(-payload.huge) == 1e400`,
+		`-payload.min == 9223372036854775808`,
+		`-attempts == -5`,
+		`payload.zero == 0 && -payload.zero == 0`,
+		`floor(payload.max) == 9223372036854775807`,
+		`ceil(payload.big) == 18446744073709551615`,
+		`round(payload.huge) == 1e400`,
+		`floor(payload.half) == 2 && ceil(payload.half) == 3 && round(payload.half) == 3 && int(payload.half) == 2`,
+		`floor(-payload.half) == -3 && ceil(-payload.half) == -2 && round(-payload.half) == -3 && int(-payload.half) == -2`,
+		`int(payload.big) == 18446744073709551615`,
+		`int("18446744073709551615") == payload.big`,
+		`float(payload.max) == 9223372036854775807`,
+		`float("0.1") + 0.2 == 0.3`,
+		`fromJSON(payload.text).id == 1541815603606036481`,
+		`fromJSON(payload.text).f[0] == 1e400`,
+		`toJSON(payload.big) == "18446744073709551615"`,
+		`sort(payload.mixed)[0] == 9007199254740992 && sort(payload.mixed, "desc")[0] == payload.big`,
+		`sort(payload.words)[0] == "a"`,
+		`sortBy(payload.lines, .n)[0].q == 3 && sortBy(payload.lines, .n, "desc")[0].q == 2`,
+		`len(uniq(payload.mixed)) == 4 && len(uniq(payload.words)) == 2`,
+		`attempts * 9223372036854775807 == 46116860184273879035`,
+		`attempts + 9223372036854775807 > 9223372036854775807`,
+		`9223372036854775807 + 1 == 9223372036854775808`,
+		`-9223372036854775808 - attempts < payload.min`,
+		`attempts / 2 == 2.5`,
+		`payload.max / 1 == 9223372036854775807`,
+		`payload.max ** 2 == 85070591730234615847396907784232501249`,
+		`2 ** 64 == 18446744073709551616 && 2 ^ -1 == 0.5 && (-1) ** 1000000001 == -1 && 0 ** 0 == 1`,
+		`4 ** 0.5 == 2`,
+		`age < duration("1h") * 2 && age + duration("1h") > duration("119m")`,
+	} {
+		w, err := parseWhere(text, &discretion{app: &App{Catalog: leveret.NewCatalog()}})
+		require.NoError(t, err, text)
+		require.True(t, w.picks(l), "%s: %v", text, w.first)
+	}
+	for text, want := range map[string]string{
+		`sum(payload.words) == 1`:                                      "sum is for numbers, not for a string",
+		`sum(payload.lines) == 1`:                                      "sum is for numbers, not for an object",
+		`abs(payload.words) == 1`:                                      "abs is for numbers, not for an array",
+		`mean(payload.text) == 1`:                                      "mean is for numbers, not for a string",
+		`int(payload.words[0]) == 1`:                                   "int is for numbers, not for a string",
+		`floor(payload.none) == 1`:                                     "floor is for numbers, not for null",
+		`payload.huge + payload.huge > 1`:                              "too large or too small to compute with",
+		`sum([payload.huge]) > 1`:                                      "too large or too small to compute with",
+		`payload.max ** payload.max > 1`:                               "too large or too small to compute with",
+		`2 ** 1000000 > 1`:                                             "too large or too small to compute with",
+		`0 ** -1 == 1`:                                                 "division by zero",
+		`age > duration("24h") * 365 * 1000`:                           "longer than a duration can be",
+		`age + duration("2562047h") + duration("1h") > duration("1h")`: "longer than a duration can be",
+		`fromJSON(payload.words[0]) == 1`:                              "the text is not JSON",
+		`sort(payload.text)[0] == 1`:                                   "sort is for arrays",
+		`sort(payload.words, "up")[0] == "a"`:                          `an order is "asc" or "desc"`,
+		`uniq(payload.text)[0] == 1`:                                   "uniq is for arrays",
+	} {
+		w, err := parseWhere(text, &discretion{app: &App{Catalog: leveret.NewCatalog()}})
+		require.NoError(t, err, text)
+		require.False(t, w.picks(l), text)
+		require.ErrorContains(t, w.first, want, text)
+	}
+}
+
 // However deep a payload is nested, an expression is evaluated or fails for this letter alone.
 func TestWhereOfADeepPayload(t *testing.T) {
 	t.Parallel()

@@ -148,7 +148,7 @@ func (config CallerConfig) options() []grpc.DialOption {
 			BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second,
 		}}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReply)), grpc.WithChainUnaryInterceptor(readable),
 	}
 	if config.TLS == nil {
 		options = append(options, grpc.WithNoProxy()) // which would read the passwords and tokens of requests

@@ -2,6 +2,7 @@ package grpcrpc_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -324,4 +325,44 @@ func TestMistakesOfACaller(t *testing.T) {
 	}
 	c := k.caller(t, "a:1")
 	requireLocal(t, c.Call(t.Context(), &leveret.Message{}), false, leveret.ErrUndeclared, leveret.FailedPrecondition)
+}
+
+// rawCodec sends and receives bytes as they are.
+type rawCodec struct{}
+
+func (rawCodec) Name() string { return "proto" }
+
+func (rawCodec) Marshal(v any) ([]byte, error) {
+	body, _ := v.(*[]byte)
+	return *body, nil
+}
+
+func (rawCodec) Unmarshal(body []byte, v any) error {
+	into, _ := v.(*[]byte)
+	*into = body
+	return nil
+}
+
+// A reply that does not fit is an error; whether it was handled is not known.
+func TestRepliesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	k := newKitchen(leveret.Idempotent()) // it is not made again: the next reply would be no better
+	for name, reply := range map[string]string{
+		"no message":        "\xff\xff\xff\xff",
+		"no UTF-8":          "\x0a\x01\xff",
+		"an endless varint": "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+		"a short string":    "\x0a\x7fabc",
+	} {
+		l := listen(t)
+		run(t, grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+			var request []byte
+			answer := []byte(reply)
+			return errors.Join(s.RecvMsg(&request), s.SendMsg(&answer))
+		})), l)
+		_, _, err := k.call(t.Context(), k.caller(t, l.Addr().String()), question{"x", 1})
+		require.Error(t, err, name)
+		require.ErrorIs(t, err, leveret.ErrOutcomeUnknown, name)
+		require.ErrorIs(t, err, leveret.Internal, name)
+		require.ErrorContains(t, err, "is not a *testv1.AskResponse", name)
+	}
 }

@@ -41,7 +41,7 @@ func (a answer) reply(m *leveret.Message) error {
 func (a answer) problem() error {
 	kind, _, err := mime.ParseMediaType(a.response.Header.Get("Content-Type"))
 	var members map[string]json.RawMessage
-	if err != nil || kind != contentTypeProblem || json.Unmarshal(a.body, &members) != nil {
+	if err != nil || kind != contentTypeProblem || json.Unmarshal(bytes.TrimPrefix(a.body, []byte("\ufeff")), &members) != nil {
 		return a.foreign()
 	}
 	if members["code"] == nil && doubtful(a.response.StatusCode) { // gateways have problems, too

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -80,6 +81,37 @@ func TestParametersTravel(t *testing.T) {
 		require.Equal(t, "shop@ü/1", m.AnsweredBy)
 		require.JSONEq(t, "{}", string(m.Reply))
 	}
+}
+
+// A reply that does not fit is an error; whether it was handled is not known.
+func TestRepliesThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	replies := make(chan string, 1)
+	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, <-replies)
+	}))
+	type counted struct {
+		N   int64 `json:"n"`
+		Any any   `json:"any"`
+	}
+	r := leveret.NewRequest[nothing, counted]("shop.count")
+	caller := newCaller(t, httprpc.CallerConfig{Service: leveret.NewService("gateway", leveret.Calls(r)), URLs: []string{server.URL}})
+	for _, reply := range []string{
+		`null`, `[]`, `{"n":"1"}`, `{"n":1.5}`, `{"n":9223372036854775808}`, `{"n":1e999999}`, `{"n":1} {}`, `{"n":1`, "{\"any\":\"\xff\"}", "\x00",
+		"\xff\xfe{\x00}\x00", `<html>`, strings.Repeat("[", 20_000),
+	} {
+		replies <- reply
+		_, err := r.Call(t.Context(), caller, nothing{})
+		require.ErrorIs(t, err, leveret.Internal, reply)
+		require.ErrorIs(t, err, leveret.ErrOutcomeUnknown, reply)
+		require.ErrorContains(t, err, "the reply to shop.count is not a httprpc_test.counted", reply)
+		require.Less(t, len(err.Error()), 1_000)
+	}
+	replies <- "\ufeff" + `{"n":9223372036854775807,"any":[1541815603606036481,1e999999,-0]}`
+	got, err := r.Call(t.Context(), caller, nothing{})
+	require.NoError(t, err)
+	require.Equal(t, counted{9223372036854775807, []any{json.Number("1541815603606036481"), json.Number("1e999999"), json.Number("-0")}}, got)
 }
 
 func TestIDsTravel(t *testing.T) {

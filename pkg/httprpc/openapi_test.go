@@ -175,6 +175,30 @@ func TestSchemasOfOneName(t *testing.T) {
 	require.Equal(t, "#/components/schemas/shop.third.cart", carts.Value.AnyOf[0].Value.Items.Ref)
 }
 
+func TestNumbersInTheDocumentKeepTheirDigits(t *testing.T) {
+	t.Parallel()
+	type inner struct {
+		Choice int64 `json:"choice" jsonschema:"enum=9007199254740993,enum=1"`
+	}
+	type payload struct {
+		Start  int64            `json:"start" jsonschema:"default=9007199254740993,example=1541815603606036481"`
+		Inner  []*inner         `json:"inner,omitempty"`
+		ByName map[string]inner `json:"by_name"`
+	}
+	r := leveret.NewRequest[payload, nothing]("shop.count")
+	h := leveret.NewHandlers(leveret.NewService("shop", leveret.Answers(r)), leveret.HandlersConfig{})
+	r.Answer(h, func(context.Context, payload) (nothing, error) { return nothing{}, nil })
+	server, err := httprpc.NewServer(h, httprpc.ServerConfig{})
+	require.NoError(t, err)
+	document := ask(t, serve(t, server), "GET /openapi.json", "").body
+	for _, number := range []string{"9007199254740993", "1541815603606036481"} {
+		require.Contains(t, document, number)
+	}
+	for _, rounded := range []string{"9007199254740992", "1541815603606036500", "1541815603606036480", "e+"} {
+		require.NotContains(t, document, rounded)
+	}
+}
+
 // What the server takes and answers is what its document says.
 func TestServerKeepsItsDocument(t *testing.T) {
 	t.Parallel()

@@ -64,8 +64,41 @@ func portable(raw json.RawMessage, reply bool) (json.RawMessage, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, err
 	}
+	keepDigits(&s, raw)
 	convert(&s, reply)
 	return json.Marshal(&s)
+}
+
+// keepDigits sets the values in a schema as they are written in raw: they were decoded into a float64.
+func keepDigits(s *jsonschema.Schema, raw json.RawMessage) {
+	var written struct {
+		Default, AdditionalProperties, Items json.RawMessage
+		Enum, Examples, AnyOf                []json.RawMessage
+		Properties                           map[string]json.RawMessage
+	}
+	if s == nil || json.Unmarshal(raw, &written) != nil {
+		return
+	}
+	if s.Default != nil {
+		s.Default = written.Default
+	}
+	for i := range s.Enum {
+		s.Enum[i] = written.Enum[i]
+	}
+	for i := range s.Examples {
+		s.Examples[i] = written.Examples[i]
+	}
+	keepDigits(s.Items, written.Items)
+	keepDigits(s.AdditionalProperties, written.AdditionalProperties)
+	for i, part := range s.AnyOf {
+		keepDigits(part, written.AnyOf[i])
+	}
+	if s.Properties == nil {
+		return
+	}
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		keepDigits(p.Value, written.Properties[p.Key])
+	}
 }
 
 func convert(s *jsonschema.Schema, reply bool) {

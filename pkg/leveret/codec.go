@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
@@ -85,11 +84,11 @@ func decode(body []byte, into any, open bool) error {
 	if bytes.Equal(trimmed, []byte("null")) {
 		return Errorf(InvalidArgument, "the body is null; it must be a JSON value")
 	}
-	if wire.UTF16(body) {
-		return Errorf(InvalidArgument, "the body looks like UTF-16; it must be UTF-8")
+	if wide := wire.Wide(body); wide != "" {
+		return Errorf(InvalidArgument, "the body looks like %s; it must be UTF-8", wide)
 	}
-	if !utf8.Valid(body) { // encoding/json would put U+FFFD in its place, and so make two different names one
-		return Errorf(InvalidArgument, "the body is not UTF-8 (at byte %d)", firstInvalid(body))
+	if at := wire.FirstInvalid(body); at >= 0 { // encoding/json would put U+FFFD in its place, and so make two different names one
+		return Errorf(InvalidArgument, "the body is not UTF-8 (at byte %d)", at)
 	}
 	target := into
 	if open {
@@ -105,17 +104,6 @@ func decode(body []byte, into any, open bool) error {
 		return describeJSON(err)
 	}
 	return nil
-}
-
-// firstInvalid returns the offset of the first byte that is not UTF-8.
-func firstInvalid(body []byte) (at int) {
-	for {
-		r, size := utf8.DecodeRune(body[at:])
-		if r == utf8.RuneError && size <= 1 {
-			return at
-		}
-		at += size
-	}
 }
 
 // describeJSON says in plain words what is wrong with a body, and where.
@@ -135,7 +123,8 @@ func describeJSON(err error) error {
 		if e.Field == "" {
 			return Errorf(InvalidArgument, "the body %s", detail)
 		}
-		return &Error{Code: InvalidArgument, Message: e.Field + ": " + detail, Fields: []FieldViolation{{e.Field, detail}}}
+		field := wire.Cut(e.Field, maxShortString) // the path may be as deep as the body
+		return &Error{Code: InvalidArgument, Message: field + ": " + detail, Fields: []FieldViolation{{field, detail}}}
 	}
 	text, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "json: "), ", trying to unmarshal") // a value, which may be secret
 	return Errorf(InvalidArgument, "the body cannot be decoded: %s", wire.Cut(text, wire.MaxMessage))

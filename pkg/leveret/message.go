@@ -155,7 +155,7 @@ func Conversation(id string) SendOption {
 
 // Header adds a header. A message with one that [Message.CheckHeaders] refuses is not sent. A traceparent puts the message
 // into another trace than that of its context. Over HTTP and gRPC headers travel as JSON: text, truths, int64 and float64
-// arrive as they are, any other number as one of these.
+// arrive as they are, any other number as one of these, or as a [json.Number] if they cannot hold it.
 func Header(name string, value any) SendOption {
 	return SendOption{func(m *Message) { m.ownHeaders()[name] = value }}
 }

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -79,7 +80,7 @@ func milliseconds(d time.Duration) int64 {
 func DecodeProblem(body []byte) error {
 	e := &Error{Code: Unknown, remote: true}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
+	if err := json.Unmarshal(bytes.TrimPrefix(body, []byte("\ufeff")), &members); err != nil {
 		e.Message = fmt.Sprintf("the other side answered with an error that cannot be read: %v", err)
 		return e
 	}

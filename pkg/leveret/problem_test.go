@@ -47,6 +47,7 @@ func TestForeignProblems(t *testing.T) {
 	} {
 		require.EqualError(t, DecodeProblem([]byte(body)), want, body)
 	}
+	require.EqualError(t, DecodeProblem([]byte("\ufeff"+`{"code":"not_found","detail":"gone"}`)), "not_found: gone")
 	declined := NewError(FailedPrecondition, "card_declined", "")
 	require.ErrorIs(t, DecodeProblem([]byte(`{"code":"failed_precondition","reason":"card_declined"}`)), declined)
 }

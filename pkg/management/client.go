@@ -232,8 +232,21 @@ func (n node) ask(ctx context.Context, client *http.Client, method, address stri
 	if err != nil { // it stopped in the middle of its answer
 		return fmt.Errorf("the management API at %s %w: %w", n.base, ErrUnreachable, err)
 	}
-	if err := json.Unmarshal(text, out); err != nil {
+	if err := decode(text, out); err != nil {
 		return fmt.Errorf("what answers at %s is not a management API: %w", n.base, err)
+	}
+	return nil
+}
+
+// decode decodes JSON. A number in an interface is a [json.Number], with all its digits.
+func decode(text []byte, out any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(out); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("there is more behind the value")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -243,4 +244,26 @@ func TestNoProxyIsUsed(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, api.logins, 1)
 	require.Empty(t, proxy.logins)
+}
+
+// Arguments and policies may hold numbers of 64 bits.
+func TestDigitsAreKept(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/bindings") {
+			_, _ = w.Write([]byte(`[{"source":"a","routing_key":"b","arguments":{"id":1541815603606036481}}]`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"arguments":{"n":9007199254740993},"effective_policy_definition":{"n":18446744073709551615,"half":0.5}}`))
+	}))
+	t.Cleanup(server.Close)
+	c, err := management.New(management.Config{URL: server.URL})
+	require.NoError(t, err)
+	q, err := c.Details(t.Context(), "/", "q")
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"n": json.Number("9007199254740993")}, q.Arguments)
+	require.Equal(t, map[string]any{"n": json.Number("18446744073709551615"), "half": json.Number("0.5")}, q.Effective.Value)
+	bindings, err := c.Bindings(t.Context(), "/", "q")
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"id": json.Number("1541815603606036481")}, bindings[0].Arguments)
 }

@@ -3,7 +3,6 @@ package management
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 )
 
@@ -54,7 +53,7 @@ func (l *lenient[T]) UnmarshalJSON(b []byte) error {
 	if !bytes.HasPrefix(bytes.TrimSpace(b), []byte("{")) {
 		return nil
 	}
-	return json.Unmarshal(b, &l.Value)
+	return decode(b, &l.Value)
 }
 
 // Details returns what is known of one queue. Its errors are those of [Client.Call].

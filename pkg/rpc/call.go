@@ -20,7 +20,8 @@ const (
 // Call makes a call until it has an outcome, as a [leveret.Client] does over RabbitMQ. try makes one try, and returns
 // nil, the other side's answer ([leveret.IsRemote]), or why there is none: leveret.ErrNotConnected if nothing was sent,
 // leveret.ErrOutcomeUnknown if something was. While ctx lives, Call tries again after the first of the two, and after
-// the second where the contract is idempotent. Its error, where no answer came in time, has the code DeadlineExceeded or
+// the second where the contract is idempotent, unless there is an answer that cannot be read: Internal, or
+// ResourceExhausted for one that is too large. Its error, where no answer came in time, has the code DeadlineExceeded or
 // Canceled, and is a leveret.ErrOutcomeUnknown if something was sent.
 func Call(ctx context.Context, m *leveret.Message, try func(context.Context) error) error {
 	return call(ctx, m, true, try)
@@ -45,7 +46,7 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 		if errors.Is(err, leveret.ErrOutcomeUnknown) && !leveret.IsRemote(err) {
 			unknown = err
 		}
-		again := errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown)
+		again := errors.Is(err, leveret.ErrNotConnected) || spec.Idempotent && errors.Is(err, leveret.ErrOutcomeUnknown) && !unreadable(err)
 		delay := leveret.RetryDelay(err)
 		switch {
 		case err == nil:
@@ -61,6 +62,12 @@ func call(ctx context.Context, m *leveret.Message, retry bool, try func(context.
 		}
 		return after(unknown, leveret.Errorf(code, "%s %s: %s: %w: %w", spec.Name, m.ID, what, ctx.Err(), err))
 	}
+}
+
+// unreadable reports whether an answer came, of which no other can be expected.
+func unreadable(err error) bool {
+	code := leveret.CodeOf(err)
+	return code == leveret.Internal || code == leveret.ResourceExhausted
 }
 
 // after adds to an error that an earlier try may have been handled.

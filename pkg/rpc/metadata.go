@@ -24,7 +24,7 @@ const (
 	Causation    = "Leveret-Causation-Id"
 	AppID        = "Leveret-App-Id"
 	// Headers are the message's own headers as a JSON object, as [EncodeText] writes it. A whole number arrives as an int64,
-	// another as a float64.
+	// another as a float64, and one that neither can hold as a [json.Number].
 	Headers = "Leveret-Headers"
 	// AnsweredBy is the service instance that answers, on the way back.
 	AnsweredBy = "Leveret-Answered-By"
@@ -130,8 +130,8 @@ func Read(get func(name string) string) (*leveret.Message, error) {
 	return m, nil
 }
 
-// readHeaders reads a message's own headers. Whole numbers become an int64, as over RabbitMQ; others, and those that it
-// cannot hold, a float64.
+// readHeaders reads a message's own headers. Whole numbers become an int64, as over RabbitMQ, others a float64; what
+// these cannot hold stays as it is.
 func readHeaders(text string) (headers map[string]any) {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
@@ -150,8 +150,10 @@ func plainNumbers(v any) any {
 		if n, err := v.Int64(); err == nil {
 			return n
 		}
-		f, _ := v.Float64()
-		return f
+		if f, err := v.Float64(); err == nil && strings.ContainsAny(v.String(), ".eE") {
+			return f
+		}
+		return v
 	case []any:
 		for i := range v {
 			v[i] = plainNumbers(v[i])

@@ -1,6 +1,7 @@
 package rpc_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,10 +83,12 @@ func TestRead(t *testing.T) {
 	m, err = read(rpc.Headers, `{"leveret-attempt": 99, "CC": ["a"], "x-death": [], "tenant": "blue"}`)
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{"tenant": "blue"}, m.Headers, "what is not for a client to set is left out")
-	m, err = read(rpc.Headers, `{"id": 1541815603606036481, "half": 0.5, "large": 1e30, "list": [{"n": -9223372036854775808}]}`)
+	m, err = read(rpc.Headers, `{"id": 1541815603606036481, "half": 0.5, "large": 1e30, "list": [{"n": -9223372036854775808}],
+		"beyond": 18446744073709551615, "endless": 1e999999}`)
 	require.NoError(t, err)
 	require.Equal(t, map[string]any{
 		"id": int64(1541815603606036481), "half": 0.5, "large": 1e30, "list": []any{map[string]any{"n": int64(-9223372036854775808)}},
+		"beyond": json.Number("18446744073709551615"), "endless": json.Number("1e999999"),
 	}, m.Headers, "numbers keep their digits")
 	for _, name := range []string{rpc.IdempotencyKey, rpc.Conversation, rpc.Causation, rpc.AppID} {
 		_, err = read(name, `"`)

@@ -61,7 +61,9 @@ const (
 	maxProblems = 100
 	// maxMessage is how many characters a message has at most. It may quote a value in the words of another package.
 	maxMessage = 500
-	// maxDepth is how deep a payload may be nested to be checked: the work for one value grows with its depth.
+	// maxPath is how many bytes of the path to a value are reported that cannot be decoded.
+	maxPath = 255
+	// maxDepth is how deep in a payload the schema is applied: the work for one value grows with its depth.
 	maxDepth = 100
 )
 
@@ -73,9 +75,9 @@ func (e *Invalid) add(path, message string) {
 const byteOrderMark = "\ufeff"
 
 // Check checks a payload as its receiver does: it must be one JSON value in UTF-8, with or without a byte order mark, not
-// null, that fits the schema, decodes into the Go type, and satisfies the type's Validate method. It may be nested 100
-// levels deep. The error is an [*Invalid], of the first 100 problems. The time and the memory that Check takes grow with
-// the length of the payload, whatever is in it.
+// null, that fits the schema, decodes into the Go type, and satisfies the type's Validate method. What is nested deeper
+// than 100 levels is checked as the receiver alone does: by decoding and by Validate. The error is an [*Invalid], of the
+// first 100 problems. The time and the memory that Check takes grow with the length of the payload, whatever is in it.
 //
 // Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this
 // program, but in a payload that a person typed they are usually mistakes.
@@ -84,10 +86,10 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("", "the payload is empty; it must be a JSON value")
 	}
-	if wire.UTF16(bytes.TrimSpace(body)) {
-		return nil, invalid("", "the payload looks like UTF-16; save it as UTF-8")
+	if wide := wire.Wide(body); wide != "" {
+		return nil, invalid("", "the payload looks like %s; save it as UTF-8", wide)
 	}
-	if i := firstInvalid(body); i < len(body) { // Go's decoder would put U+FFFD there
+	if i := wire.FirstInvalid(body); i >= 0 { // Go's decoder would put U+FFFD there
 		return nil, invalid("", "the payload is not valid UTF-8: byte %d is 0x%02x", i+1, body[i])
 	}
 	value, err := validator.UnmarshalJSON(bytes.NewReader(body))
@@ -97,11 +99,8 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if value == nil {
 		return nil, invalid("", "the payload is null; it must be a JSON value")
 	}
-	if deeper(value, maxDepth) {
-		return nil, invalid("", "the payload is nested deeper than %d levels", maxDepth)
-	}
 	unknown = s.unknown(value)
-	checked, _ := shorten(value)
+	checked, _ := new(shortening).of(value, maxDepth)
 	if err := s.compiled.Validate(checked); err != nil {
 		failed, ok := errors.AsType[*validator.ValidationError](err)
 		if !ok {
@@ -109,6 +108,9 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 		}
 		found := &Invalid{}
 		more := s.collect(found, value, failed)
+		if len(found.Problems) == 0 { // all are too deep
+			return unknown, s.decode(value, body)
+		}
 		slices.SortStableFunc(found.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
 		if more > 0 {
 			found.add("", fmt.Sprintf("there are %d more problems", more))
@@ -116,19 +118,6 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 		return unknown, found
 	}
 	return unknown, s.decode(value, body)
-}
-
-// firstInvalid returns the offset of the first byte that is not UTF-8, or the length of text.
-func firstInvalid(text []byte) int {
-	i := 0
-	for i < len(text) {
-		r, size := utf8.DecodeRune(text[i:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		i += size
-	}
-	return i
 }
 
 // undecodable returns why a value that fits the schema cannot be decoded. Where there may be secrets, it quotes nothing.
@@ -139,14 +128,22 @@ func (s *Schema) undecodable(value any, err error) error {
 	}
 	switch {
 	case ok && s.HasSecrets():
-		return invalid(e.Field, "the value does not fit its type (%v)", e.Type)
+		return invalid(lastOf(e.Field), "the value does not fit its type (%v)", e.Type)
 	case ok:
-		return invalid(e.Field, "%s does not fit its type (%v)", beginning(strings.TrimPrefix(e.Value, "number ")), e.Type)
+		return invalid(lastOf(e.Field), "%s does not fit its type (%v)", beginning(strings.TrimPrefix(e.Value, "number ")), e.Type)
 	case s.HasSecrets():
 		return invalid("", "the payload cannot be decoded into %v", s.goType)
 	default:
 		return invalid("", "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
+}
+
+// lastOf shortens a path to its end.
+func lastOf(path string) string {
+	if len(path) <= maxPath {
+		return path
+	}
+	return "…" + strings.ToValidUTF8(path[len(path)-maxPath:], "")
 }
 
 // decode finds what only Go can: numbers in a form or size that their type does not accept, and the errors of Validate.
@@ -195,6 +192,9 @@ func where(body []byte, err error) string {
 func (s *Schema) collect(e *Invalid, root any, v *validator.ValidationError) (more int) {
 	if _, ok := v.ErrorKind.(*kind.AnyOf); ok && len(v.Causes) > 0 {
 		return s.collect(e, root, v.Causes[0]) // the other is null; see nullable
+	}
+	if k := firstByte(valueAt(root, v.InstanceLocation)); len(v.InstanceLocation) == maxDepth && (k == '{' || k == '[') {
+		return 0 // a text stands for it
 	}
 	if key, ok := v.ErrorKind.(*kind.PropertyNames); ok && len(e.Problems) < maxProblems {
 		must, _ := describe(leafOf(v).ErrorKind)

@@ -122,6 +122,9 @@ type encoded struct {
 	Nested     [][]map[string][]int `json:"nested"`
 	Deep       **[]string           `json:"deep"`
 	Inline     struct{ A []int }    `json:"inline"`
+	Dash       int                  `json:"-,"`
+	Odd        string               `json:"no\"name"`
+	Signs      []int                `json:"a<b>&c~ d"`
 	Next       *encoded             `json:"next,omitempty"`
 	Unexported chan int             `json:"-"`
 }
@@ -320,8 +323,11 @@ func TestWhatGoDoesNotEncode(t *testing.T) {
 		_, err := s.Check([]byte(body))
 		require.NoError(t, err, body)
 	}
-	for _, body := range []string{"\xff\xfe{\x00}\x00", "\xfe\xff\x00{\x00}", "{\x00}\x00", "\n\x00{\x00}\x00"} {
+	for body, want := range map[string]string{
+		"\xff\xfe{\x00}\x00": "UTF-16", "\xfe\xff\x00{\x00}": "UTF-16", "{\x00}\x00": "UTF-16", "\n\x00{\x00}\x00": "UTF-16",
+		"\xff\xfe\x00\x00{\x00\x00\x00": "UTF-32", "\x00\x00\xfe\xff\x00\x00\x00{": "UTF-32", "\n\x00\x00\x00{\x00\x00\x00": "UTF-32", "\x00\x00\x00{": "UTF-32",
+	} {
 		_, err := s.Check([]byte(body))
-		require.EqualError(t, err, "the payload looks like UTF-16; save it as UTF-8", "%q", body)
+		require.EqualError(t, err, "the payload looks like "+want+"; save it as UTF-8", "%q", body)
 	}
 }

@@ -2,7 +2,7 @@ package schema
 
 import (
 	"encoding/json"
-	"math"
+	"math/big"
 	"regexp"
 	"strings"
 
@@ -15,7 +15,7 @@ import (
 // their tags, which everybody may see; without any, they are "[secret]", made as long as they have to be.
 func (s *Schema) Example() json.RawMessage {
 	body, err := json.MarshalIndent(s.example(s.tree, "", map[*jsonschema.Schema]bool{}), "", "  ")
-	if err != nil {
+	if err != nil || string(body) == "null" { // a payload of anything may not be null
 		return json.RawMessage("{}")
 	}
 	return body
@@ -157,8 +157,12 @@ func exampleNumber(at *jsonschema.Schema) any {
 	case over(at.Minimum, 1):
 		return at.Minimum
 	case over(at.ExclusiveMinimum, 0):
-		least, _ := at.ExclusiveMinimum.Float64()
-		return math.Floor(least) + 1
+		least, ok := new(big.Rat).SetString(at.ExclusiveMinimum.String())
+		if !ok {
+			return json.Number("1")
+		}
+		next := new(big.Int).Div(least.Num(), least.Denom()) // rounded down
+		return json.Number(next.Add(next, big.NewInt(1)).String())
 	case under(at.Maximum, 1):
 		return at.Maximum
 	default:

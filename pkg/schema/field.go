@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // A field is one that encoding/json encodes.
@@ -12,6 +13,7 @@ type field struct {
 	quoted      bool // json:",string"
 	mayBeAbsent bool // it is in a struct that is embedded by a pointer, which may be nil
 	others      bool // there are fields with its name that it hides
+	leftOut     bool // of the schema, on purpose: jsonschema:"-"
 
 	tagged, ambiguous bool
 	depth             int
@@ -38,7 +40,7 @@ func addEncoded(all map[string]*field, t reflect.Type, depth int, mayBeAbsent bo
 	defer delete(within, t)
 	for f := range t.Fields() {
 		tag := f.Tag.Get("json")
-		name, options, _ := strings.Cut(tag, ",")
+		name, options := taggedName(tag)
 		embedded := f.Type
 		if embedded.Kind() == reflect.Pointer {
 			embedded = embedded.Elem()
@@ -56,13 +58,27 @@ func addEncoded(all map[string]*field, t reflect.Type, depth int, mayBeAbsent bo
 		}
 		found := &field{
 			typ: f.Type, quoted: slices.Contains(strings.Split(options, ","), "string"), mayBeAbsent: mayBeAbsent,
-			tagged: name != "", depth: depth,
+			leftOut: f.Tag.Get("jsonschema") == "-",
+			tagged:  name != "", depth: depth,
 		}
 		if name == "" {
 			name = f.Name
 		}
 		all[name] = found.beside(all[name])
 	}
+}
+
+// taggedName returns the name in a json tag, and its options. As in encoding/json, one with a quote or a backslash does
+// not count.
+func taggedName(tag string) (name, options string) {
+	name, options, _ = strings.Cut(tag, ",")
+	odd := func(r rune) bool {
+		return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	}
+	if strings.ContainsFunc(name, odd) {
+		return "", options
+	}
+	return name, options
 }
 
 // beside returns which of two fields with one name counts; other may be nil.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
@@ -53,8 +54,55 @@ func TestWhatACheckSaysIsBounded(t *testing.T) {
 		require.Less(t, said(t, body), 64<<10, name)
 	}
 	require.Zero(t, said(t, strings.Repeat(`{"next":`, 99)+`{"name":"a"}`+strings.Repeat(`}`, 99)))
-	_, err := of(t, tree{}).Check([]byte(`{"anything":` + strings.Repeat(`[`, 100) + strings.Repeat(`]`, 100) + `}`))
-	require.EqualError(t, err, "the payload is nested deeper than 100 levels")
-	_, err = of(t, tree{}).Check([]byte(`{"counts":{"a":[` + strings.Repeat(`"x",`, 102) + `1]}}`))
+	_, err := of(t, tree{}).Check([]byte(`{"counts":{"a":[` + strings.Repeat(`"x",`, 102) + `1]}}`))
 	require.ErrorContains(t, err, "is a string; there are 2 more problems")
+}
+
+// What is too deep for the schema is checked as its receiver does.
+func TestDeepPayloads(t *testing.T) {
+	t.Parallel()
+	c := leveret.NewCommand[tree]("test.deep")
+	s := of(t, tree{})
+	around := func(n int, inside string) string {
+		return strings.Repeat(`{"next":`, n) + inside + strings.Repeat(`}`, n)
+	}
+	for name, body := range map[string]string{
+		"anything":          `{"anything":` + strings.Repeat(`[`, 9_900) + strings.Repeat(`]`, 9_900) + `}`,
+		"just too deep":     around(100, `{"name":"a"}`),
+		"deep":              around(9_900, `{"name":"a","counts":{"a":[1]},"children":[{}],"labels":null}`),
+		"deep and unknown":  around(500, `{"unknown":1}`),
+		"null in the depth": around(500, `null`),
+	} {
+		unknown, err := s.Check([]byte(body))
+		require.NoError(t, err, name)
+		require.Empty(t, unknown, name)
+		_, err = c.Decode([]byte(body))
+		require.NoError(t, err, name)
+	}
+	for body, want := range map[string]string{
+		around(99, `{"name":1}`):    strings.Repeat("next.", 99) + "name: must be a string, is a number",
+		around(100, `{"name":1}`):   "next.next.name: number does not fit",
+		around(5_000, `{"name":1}`): "does not fit its type (string)",
+		around(10_001, `1`):         "the payload is not JSON: invalid character '{' exceeded max depth at line 1, column 80001",
+	} {
+		_, err := s.Check([]byte(body))
+		require.Error(t, err, want)
+		require.Contains(t, err.Error(), want)
+		require.Less(t, len(err.Error()), 2_000)
+		_, err = c.Decode([]byte(body))
+		require.ErrorIs(t, err, leveret.InvalidArgument)
+		require.Less(t, len(err.Error()), 2_000)
+	}
+}
+
+// Texts that stand for what is too deep are not taken for equal.
+func TestDeepItemsAreNotEqual(t *testing.T) {
+	t.Parallel()
+	type unique struct {
+		Next *unique `json:"next,omitempty"`
+		Set  [][]int `json:"set,omitempty" jsonschema:"uniqueItems=true"`
+	}
+	body := strings.Repeat(`{"next":`, 98) + `{"set":[[1],[2]]}` + strings.Repeat(`}`, 98)
+	_, err := of(t, unique{}).Check([]byte(body))
+	require.NoError(t, err)
 }

@@ -17,8 +17,16 @@ const (
 	maxExponent = 400
 )
 
-// shorten returns a value in which no number has many digits, and whether that is another. It leaves v as it is.
-func shorten(v any) (any, bool) {
+// A shortening makes a value shorter in order to check it. Each of the texts that stand for what is too deep is another.
+type shortening struct{ cut int }
+
+// of returns a value in which no number has many digits, and which has a text in place of each array and object that is
+// some levels deep; and whether that is another value. It leaves v as it is.
+func (s *shortening) of(v any, levels int) (any, bool) {
+	if k := firstByte(v); levels == 0 && (k == '{' || k == '[') {
+		s.cut++
+		return "\x00" + strconv.Itoa(s.cut), true
+	}
 	switch v := v.(type) {
 	case json.Number:
 		short := shortNumber(v.String())
@@ -26,7 +34,7 @@ func shorten(v any) (any, bool) {
 	case []any:
 		items := v
 		for i, item := range v {
-			if short, changed := shorten(item); changed {
+			if short, changed := s.of(item, levels-1); changed {
 				if &items[0] == &v[0] {
 					items = slices.Clone(v)
 				}
@@ -37,7 +45,7 @@ func shorten(v any) (any, bool) {
 	case map[string]any:
 		var fields map[string]any
 		for name, field := range v {
-			if short, changed := shorten(field); changed {
+			if short, changed := s.of(field, levels-1); changed {
 				if fields == nil {
 					fields = maps.Clone(v)
 				}
@@ -79,17 +87,4 @@ func shortNumber(text string) string {
 		return "-" + short
 	}
 	return short
-}
-
-// deeper reports whether a value is nested deeper than some levels.
-func deeper(v any, levels int) bool {
-	below := func(child any) bool { return deeper(child, levels-1) }
-	switch v := v.(type) {
-	case []any:
-		return levels == 0 || slices.ContainsFunc(v, below)
-	case map[string]any:
-		return levels == 0 || slices.ContainsFunc(slices.Collect(maps.Values(v)), below)
-	default:
-		return false
-	}
 }

@@ -76,7 +76,7 @@ func (b *placing) addFields(p *place, t reflect.Type, within map[reflect.Type]bo
 	within[t] = true
 	for f := range t.Fields() {
 		tag := f.Tag.Get("json")
-		name, _, _ := strings.Cut(tag, ",")
+		name, _ := taggedName(tag)
 		embedded := f.Type
 		if embedded.Kind() == reflect.Pointer {
 			embedded = embedded.Elem()

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -171,6 +172,11 @@ func correctMap(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definition
 
 func correctFields(t reflect.Type, s *jsonschema.Schema, defs jsonschema.Definitions, seen map[reflect.Type]bool) {
 	fields := encodedFields(t)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if _, found := s.Properties.Get(name); !found && !fields[name].leftOut { // a name with which the reflector disagrees
+			s.Properties.Set(name, &jsonschema.Schema{})
+		}
+	}
 	for _, name := range slices.Collect(s.Properties.KeysFromOldest()) {
 		f := fields[name]
 		if f == nil || f.mayBeAbsent {

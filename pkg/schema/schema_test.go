@@ -157,6 +157,26 @@ func TestOtherTypes(t *testing.T) {
 	}
 }
 
+func TestExampleOfAnything(t *testing.T) {
+	t.Parallel()
+	s, err := schema.Of(reflect.TypeFor[any]())
+	require.NoError(t, err)
+	_, err = s.Check(s.Example())
+	require.NoError(t, err)
+}
+
+func TestExampleOfALargeBound(t *testing.T) {
+	t.Parallel()
+	type large struct {
+		Above   int64       `json:"above" jsonschema:"exclusiveMinimum=9007199254740992"`
+		Least   int64       `json:"least" jsonschema:"minimum=9007199254740993"`
+		Between json.Number `json:"between" jsonschema:"exclusiveMinimum=-1.5"`
+	}
+	s := of(t, large{})
+	_, err := s.Check(s.Example())
+	require.NoError(t, err, "%s", s.Example())
+}
+
 func TestExampleFits(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{order{}, node{}, line{}, everything{}, "", []line{}, map[string]int{}, map[int]bool{}} {

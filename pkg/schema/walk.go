@@ -58,6 +58,7 @@ type walker struct {
 
 // A step leads to a value from the one around it, and so on from the root, to which no step leads.
 type step struct {
+	depth int
 	from  *step
 	name  string
 	index int // where the name is empty
@@ -78,6 +79,13 @@ func (s *step) String() string {
 
 func (s *Schema) walk(at *jsonschema.Schema, value any, here *step, w *walker) {
 	at = s.resolve(at)
+	depth := 1
+	if here != nil {
+		depth = here.depth + 1
+	}
+	if depth > maxDepth && firstByte(value) != '"' {
+		return
+	}
 	switch value := value.(type) {
 	case json.Number:
 		if w.number != nil {
@@ -86,12 +94,12 @@ func (s *Schema) walk(at *jsonschema.Schema, value any, here *step, w *walker) {
 	case []any:
 		if at.Items != nil {
 			for i, item := range value {
-				s.walk(at.Items, item, &step{from: here, index: i, list: true}, w)
+				s.walk(at.Items, item, &step{from: here, depth: depth, index: i, list: true}, w)
 			}
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(value)) {
-			s.walkField(at, value[name], &step{from: here, name: name}, w)
+			s.walkField(at, value[name], &step{from: here, depth: depth, name: name}, w)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -144,7 +145,29 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 	}
 }
 
-// UTF16 reports whether a body begins like a text in UTF-16 or UTF-32, which a text in UTF-8 does not.
-func UTF16(body []byte) bool {
-	return len(body) > 1 && slices.ContainsFunc(body[:2], func(b byte) bool { return b == 0 || b >= 0xfe })
+// FirstInvalid returns the offset of the first byte that is not UTF-8; -1 if there is none.
+func FirstInvalid(text []byte) int {
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == utf8.RuneError && size == 1 {
+			return at
+		}
+		at += size
+	}
+	return -1
+}
+
+// Wide returns "UTF-16" or "UTF-32" if JSON begins as it does in these encodings, which UTF-8 never does; else nothing.
+func Wide(body []byte) string {
+	begins := ""
+	for _, b := range body[:min(len(body), 4)] {
+		begins += string("x0<>"[1+strings.IndexByte("\x00\xff\xfe", b)])
+	}
+	switch { // <> and >< are byte order marks
+	case slices.Contains([]string{"000x", "x000", "00><", "<>00"}, begins):
+		return "UTF-32"
+	case len(begins) > 1 && slices.Contains([]string{"0x", "x0", "><", "<>"}, begins[:2]):
+		return "UTF-16"
+	}
+	return ""
 }
