@@ -1,6 +1,7 @@
 package devbroker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -93,9 +94,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.URL == "" && !c.Private {
 		c.URL = strings.TrimSpace(os.Getenv(EnvBrokerURL))
-	}
-	if c.ManagementURL == "" {
-		c.ManagementURL = strings.TrimSpace(os.Getenv(EnvManagementURL))
+		c.ManagementURL = cmp.Or(c.ManagementURL, strings.TrimSpace(os.Getenv(EnvManagementURL))) // it is that broker's
 	}
 	if c.Bin == "" {
 		c.Bin = strings.TrimSpace(os.Getenv(EnvBin))

@@ -72,6 +72,9 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 	if configured(app) {
 		b := app.Config().Config().Broker
 		node.URL, node.ManagementURL = b.Addresses()[0], b.ManagementURL
+		if b.ManagementUnused != "" {
+			app.Warn("%s", b.ManagementUnused)
+		}
 		if secured, err = absolute(b.TLS); err != nil {
 			return nil, err
 		}
