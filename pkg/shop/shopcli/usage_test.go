@@ -30,12 +30,18 @@ func leveret(t *testing.T, args ...string) (code cli.ExitCode, out, errs string)
 // listed is a command in the help of the command that it belongs to.
 var listed = regexp.MustCompile(`(?m)^  ([a-z][a-z-]*) {2,}\S`)
 
+// group is in the help of a command that has commands.
+var group = regexp.MustCompile(`(?m)^  leveret[a-z -]* COMMAND$`)
+
 // tree returns the command and all below it, as the help lists them.
 func tree(t *testing.T, path ...string) (all [][]string) {
 	t.Helper()
 	code, help, errs := leveret(t, append(slices.Clone(path), "--help")...)
 	require.Equal(t, cli.ExitOK, code, errs)
 	all = append(all, path)
+	if !group.MatchString(help) {
+		return all
+	}
 	before, _, _ := strings.Cut(help, "\nFlags:")
 	for _, match := range listed.FindAllStringSubmatch(before, -1) {
 		all = append(all, tree(t, append(slices.Clone(path), match[1])...)...)
