@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/leveretmq/leveret/internal/trust"
@@ -25,6 +27,9 @@ type Broker struct {
 	ConsumerTimeout  time.Duration `config:"consumer_timeout"`
 	ManagementURL    string        `config:"management_url"`
 	TLS              TLS           `config:"tls"`
+
+	// ManagementUnused says why a broker.management_url that is set is not used, for a warning; ManagementURL is empty then.
+	ManagementUnused string
 
 	password *trust.Fresh[string] // nil where it is not in a file
 }
@@ -66,6 +71,28 @@ func (b Broker) Addresses() []string {
 		addresses = append(addresses, u.String())
 	}
 	return addresses
+}
+
+// pairManagement drops a management URL that need not be of this broker: a stronger source has replaced the broker's URL, but
+// not that of its management API, which is on another host. That host would get the new broker's password, and answer for a
+// broker that nobody asked about.
+func (b *Broker) pairManagement(broker, api Origin) {
+	if b.ManagementURL == "" || api.Source <= broker.Source ||
+		slices.ContainsFunc(b.URLs, func(raw string) bool { return hostOf(raw) == hostOf(b.ManagementURL) }) {
+		return
+	}
+	b.ManagementUnused = fmt.Sprintf("broker.management_url (set by %s) is not used: it is on another host than broker.url (set by %s), "+
+		"whose password is not for it; set both in the same place", api.Where, broker.Where)
+	b.ManagementURL = ""
+}
+
+// hostOf returns the host of a URL.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil { // cannot happen: Load has checked it
+		return raw
+	}
+	return strings.ToLower(u.Hostname())
 }
 
 // err checks the settings in combination.

@@ -43,7 +43,7 @@ func Keys() []Key {
 		{Name: "broker.consumer_timeout", Type: Duration, Default: "30m", Check: atLeast(time.Second), Usage: "the broker's own consumer_timeout, which cannot be asked for: after that time it takes a message back from a handler"},
 		{
 			Name: "broker.management_url", Type: URL, Check: schemes("http", "https"),
-			Usage: "the management API; default: on the broker's host, https and port 15671 for amqps, http and port 15672 for amqp. Services do not need it",
+			Usage: "the management API, set where broker.url is; default: on the broker's host, https and port 15671 for amqps, http and port 15672 for amqp. Services do not need it",
 		},
 		{Name: "broker.tls.ca_file", Type: String, Usage: "PEM file with the certificate authorities to trust instead of the system's; read again when it changes"},
 		{Name: "broker.tls.cert_file", Type: String, Usage: "PEM file with the client's certificate; read again when it changes"},

@@ -153,5 +153,6 @@ func (l *Loaded) fill() error {
 	if err := l.decodeAll(&l.config); err != nil {
 		return err
 	}
+	l.config.Broker.pairManagement(l.values["broker.url"].Origin, l.values["broker.management_url"].Origin)
 	return errors.Join(l.config.Broker.err(), l.config.Worker.err(), l.config.serversErr())
 }

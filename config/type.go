@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
 // A Type is the type of a key's value. It determines the Go type of the value.
@@ -235,29 +237,7 @@ func empty(value any) bool {
 
 // RedactURL hides what may be a password in a URL: the one of its user, the query and the fragment. If raw is not a URL,
 // or may contain a password in the wrong place, RedactURL hides all of it.
-func RedactURL(raw string) string {
-	if raw == "" {
-		return ""
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return notURL
-	}
-	bare := *u
-	bare.User = nil
-	if strings.Contains(bare.String(), "@") {
-		return notURL
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "xxxxx" // as Redacted does it to passwords
-	}
-	if u.Fragment != "" {
-		u.Fragment, u.RawFragment = "xxxxx", ""
-	}
-	return u.Redacted()
-}
-
-const notURL = "(not a URL)"
+func RedactURL(raw string) string { return plain.URL(raw) }
 
 // checkURL does not quote what it cannot parse, since that may be part of a password.
 func checkURL(raw string) error {

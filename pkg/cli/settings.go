@@ -28,6 +28,7 @@ type settings struct {
 	heartbeat        time.Duration
 	maxBackoff       time.Duration
 	managementURL    string
+	managementUnused string // what to warn of when the management API is asked
 	maxInFlight      int
 	maxBody          int
 	replyQueue       bool
@@ -89,7 +90,7 @@ func (a *App) load(cmd *cobra.Command) error {
 		names:            topology.Names{Namespace: c.Broker.Namespace, Layout: topology.Layout(c.Broker.Layout)},
 		requestQueueType: topology.QueueType(c.Broker.RequestQueueType), connectTimeout: cmp.Or(c.Broker.ConnectTimeout, 24*time.Hour),
 		heartbeat: c.Broker.Heartbeat, maxBackoff: c.Broker.MaxBackoff, maxInFlight: c.Client.MaxInFlight, maxBody: c.Client.MaxBody, replyQueue: c.Client.ReplyQueue,
-		managementURL: c.Broker.ManagementURL, revealSecrets: c.CLI.RevealSecrets,
+		managementURL: c.Broker.ManagementURL, managementUnused: c.Broker.ManagementUnused, revealSecrets: c.CLI.RevealSecrets,
 	}
 	access, err := c.Broker.Access()
 	if err != nil {
@@ -109,6 +110,10 @@ const managementTimeout = 15 * time.Second
 // management returns a client of the broker's management API, and warns if the password is less safe there than over
 // AMQP.
 func (a *App) management() (*management.Client, error) {
+	if a.settings.managementUnused != "" {
+		a.Warn("%s", a.settings.managementUnused)
+		a.settings.managementUnused = "" // once
+	}
 	client, err := management.New(a.settings.managementConfig())
 	if err != nil {
 		return nil, fmt.Errorf("broker.management_url: %w", err)

@@ -68,7 +68,7 @@ func cacheFolder() (string, error) {
 	}
 	folder := filepath.Join(os.TempDir(), fmt.Sprintf("leveret-cache-%d", os.Geteuid()))
 	if err := writable(folder); err != nil {
-		return "", fmt.Errorf("neither the cache folder (%w) nor the temporary folder can be used: %w", problems, err)
+		return "", fmt.Errorf("neither the cache folder (%w) nor the temporary folder, which TMPDIR names, can be used: %w", problems, err)
 	}
 	return folder, nil
 }

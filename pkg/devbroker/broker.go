@@ -123,7 +123,8 @@ func start(ctx context.Context, cfg Config, g guard) (*Broker, error) {
 func (b *Broker) URL() string { return b.address.url(b.address.VHost) }
 
 // ManagementURL returns the base of the management UI and API, without a
-// trailing slash and without a login: http://127.0.0.1:port.
+// trailing slash and without a login: http://127.0.0.1:port. It is empty if Config.URL names a broker whose API's address
+// is not known.
 func (b *Broker) ManagementURL() string {
 	api, err := b.address.management()
 	if err != nil { // cannot happen: the address was checked

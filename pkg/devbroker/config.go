@@ -1,14 +1,16 @@
 package devbroker
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
 // Environment variables read by Start and Find.
@@ -80,7 +82,7 @@ type Config struct {
 // withDefaults fills in the environment and the defaults, and validates the result.
 func (c Config) withDefaults() (Config, error) {
 	if c.Private && c.URL != "" {
-		return c, fmt.Errorf("devbroker: Config.Private excludes Config.URL (%s)", redact(c.URL))
+		return c, fmt.Errorf("devbroker: Config.Private excludes Config.URL (%s)", plain.URL(c.URL))
 	}
 	if c.KeepData && c.Dir == "" {
 		return c, fmt.Errorf("devbroker: Config.KeepData requires Config.Dir: a new temporary folder would never be found again")
@@ -93,9 +95,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.URL == "" && !c.Private {
 		c.URL = strings.TrimSpace(os.Getenv(EnvBrokerURL))
-	}
-	if c.ManagementURL == "" {
-		c.ManagementURL = strings.TrimSpace(os.Getenv(EnvManagementURL))
+		c.ManagementURL = cmp.Or(c.ManagementURL, strings.TrimSpace(os.Getenv(EnvManagementURL))) // it is that broker's
 	}
 	if c.Bin == "" {
 		c.Bin = strings.TrimSpace(os.Getenv(EnvBin))
@@ -123,15 +123,4 @@ const loopbackOnly = "-kernel inet_dist_use_interface {127,0,0,1}"
 
 func (c Config) say(format string, args ...any) {
 	fmt.Fprintf(c.Output, format+"\n", args...)
-}
-
-// redact hides the password of a URL, and its query. If raw is not a URL, or may contain a
-// password in the wrong place, it hides all of it.
-func redact(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || strings.Contains(u.Path+u.Fragment, "@") {
-		return "(not a URL)"
-	}
-	u.RawQuery, u.Fragment = "", ""
-	return u.Redacted()
 }

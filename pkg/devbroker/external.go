@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
 // external is a broker that was already running. It is used, but never changed.
@@ -17,13 +19,13 @@ type external struct{}
 func useExternal(ctx context.Context, cfg Config, source Source) (*Broker, error) {
 	a, err := parseAddress(cfg.URL, cfg.ManagementURL, cfg.TLS)
 	if err != nil {
-		return nil, fmt.Errorf("devbroker: the broker's URL %s: %w", redact(cfg.URL), err)
+		return nil, fmt.Errorf("devbroker: the broker's URL %s: %w", plain.URL(cfg.URL), err)
 	}
 	if _, err := a.management(); err != nil {
 		return nil, fmt.Errorf("devbroker: %w", err)
 	}
 	if a.Version, err = a.probe(ctx); err != nil {
-		err = fmt.Errorf("devbroker: the broker at %s does not answer: %w", redact(cfg.URL), err)
+		err = fmt.Errorf("devbroker: the broker at %s does not answer: %w", plain.URL(cfg.URL), err)
 		if cfg.URL == strings.TrimSpace(os.Getenv(EnvBrokerURL)) {
 			err = fmt.Errorf("%w; for a private node: unset %s", err, EnvBrokerURL)
 		}

@@ -51,29 +51,14 @@ func TestManagementOfAnAddress(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ raw, management, want string }{
 		{"amqps://ada:hunter2@host/v", "", "https://host:15671"},
-		{"amqps://ada:hunter2@[::1]:5000/v", "", "https://[::1]:15671"},
+		{"amqps://ada:hunter2@[2001:db8::1]:5000/v", "", "https://[2001:db8::1]:15671"},
+		{"amqp://ada:hunter2@[::1]:5000/v", "", ""}, // another broker's may be at 15672
 		{"amqp://ada:hunter2@host:5000", "", "http://host:15672"},
 		{"amqps://host", "http://ada:hunter2@other:15672/", "http://other:15672"},
 	} {
 		a, err := parseAddress(c.raw, c.management, nil)
 		require.NoError(t, err)
 		require.Equal(t, c.want, (&Broker{address: a}).ManagementURL())
-	}
-}
-
-func TestRedact(t *testing.T) {
-	t.Parallel()
-	for raw, want := range map[string]string{
-		"amqp://u:hunter2@h/v":             "amqp://u:xxxxx@h/v",
-		"amqp://u:hunter%32@h/":            "amqp://u:xxxxx@h/",
-		"amqp://u:12/hunter2@h/":           "(not a URL)",
-		"amqp://u:12#hunter2@h/":           "(not a URL)",
-		"amqp://u:12?hunter2@h/":           "amqp://u:12",
-		"amqps://h/?password=hunter2":      "amqps://h/",
-		"amqp://u:hunter2@[::1/":           "(not a URL)",
-		"amqp://u:hunter%zz@h/?password=x": "(not a URL)",
-	} {
-		require.Equal(t, want, redact(raw), raw)
 	}
 }
 

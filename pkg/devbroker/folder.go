@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/leveretmq/leveret/internal/trust"
 )
 
 const (
@@ -41,7 +43,7 @@ func makeFolder(cfg Config) (folder, error) {
 	f := folder{path: cfg.Dir, id: rand.Text(), keep: cfg.KeepData, password: rand.Text()}
 	var err error
 	if f.path == "" {
-		if f.path, err = os.MkdirTemp("", "leveret-"); err != nil {
+		if f.path, err = trust.Temporary("leveret-"); err != nil {
 			return f, err
 		}
 	} else if err = f.takeOver(); err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
 // Kind is a kind of source for a broker.
@@ -62,7 +64,7 @@ func ways(cfg Config) []func(context.Context) (Source, error) {
 	type looks = []func(context.Context) (Source, error)
 	switch {
 	case cfg.URL != "":
-		return looks{func(context.Context) (Source, error) { return Source{Kind: External, Path: redact(cfg.URL)}, nil }}
+		return looks{func(context.Context) (Source, error) { return Source{Kind: External, Path: plain.URL(cfg.URL)}, nil }}
 	case !nodesPossible:
 		return nil
 	case cfg.Bin != "":

@@ -141,12 +141,12 @@ func (c Config) err() error {
 	}
 	for _, s := range c.Services {
 		if !name.MatchString(s) || s == "ca" || strings.HasSuffix(s, "-key") { // which are names of other files
-			return fmt.Errorf("Services has %q; it must be lower-case letters, digits, hyphens and dots, not ca, and not end in -key", s)
+			return fmt.Errorf("the service %q: its name must be lower-case letters, digits, hyphens and dots, not ca, and not end in -key", s)
 		}
 	}
 	for _, h := range c.Hosts {
 		if address(h) == nil && !name.MatchString(h) {
-			return fmt.Errorf("Hosts has %q; it must be an IP address or a host's name in lower case", h)
+			return fmt.Errorf("the host %q: it must be an IP address or a host's name in lower case", h)
 		}
 	}
 	return nil

@@ -239,14 +239,14 @@ func contents(t *testing.T, dir string) map[string]string {
 func TestWrongConfigs(t *testing.T) {
 	t.Parallel()
 	for want, c := range map[string]Config{
-		"Dir is required":       {Services: []string{"order"}},
-		"Services is empty":     {Dir: "x"},
-		`Services has "../x"`:   {Dir: "x", Services: []string{"../x"}},
-		`Services has "ca"`:     {Dir: "x", Services: []string{"ca"}},
-		`Services has "ca-key"`: {Dir: "x", Services: []string{"ca-key"}},
-		`Hosts has "*.x"`:       {Dir: "x", Services: []string{"order"}, Hosts: []string{"*.x"}},
-		`Hosts has "a_b"`:       {Dir: "x", Services: []string{"order"}, Hosts: []string{"a_b"}},
-		`Services has "Order"`:  {Dir: "x", Services: []string{"Order"}},
+		"Dir is required":      {Services: []string{"order"}},
+		"Services is empty":    {Dir: "x"},
+		`the service "../x"`:   {Dir: "x", Services: []string{"../x"}},
+		`the service "ca"`:     {Dir: "x", Services: []string{"ca"}},
+		`the service "ca-key"`: {Dir: "x", Services: []string{"ca-key"}},
+		`the host "*.x"`:       {Dir: "x", Services: []string{"order"}, Hosts: []string{"*.x"}},
+		`the host "a_b"`:       {Dir: "x", Services: []string{"order"}, Hosts: []string{"a_b"}},
+		`the service "Order"`:  {Dir: "x", Services: []string{"Order"}},
 	} {
 		_, err := c.Make()
 		require.ErrorContains(t, err, want)

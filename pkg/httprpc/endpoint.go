@@ -305,11 +305,11 @@ func (e *endpoint) locate(reply []byte) (string, error) {
 	if err := json.Unmarshal(reply, &members); err != nil {
 		return "", fmt.Errorf("the reply is no object: %w", err)
 	}
-	return e.location.fill(func(param string) (string, error) { return plain(members[param]) })
+	return e.location.fill(func(param string) (string, error) { return inText(members[param]) })
 }
 
-// plain returns a JSON string, number or boolean as text; of null and of what is missing, nothing.
-func plain(raw json.RawMessage) (text string, err error) {
+// inText returns a JSON string, number or boolean as text; of null and of what is missing, nothing.
+func inText(raw json.RawMessage) (text string, err error) {
 	if len(raw) > 0 && raw[0] == '"' {
 		err = json.Unmarshal(raw, &text)
 		return text, err

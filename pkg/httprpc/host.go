@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
 // avoidance is how long a host is left out that could not be reached, or that has said that it is about to stop.
@@ -36,23 +38,13 @@ func newHosts(urls []string) (*hosts, error) {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("URLs[%d] is not a URL", i)) // it may hold a password
 		case u.Scheme != "http" && u.Scheme != "https", u.Host == "", u.RawQuery != "", u.Fragment != "", u.User != nil:
-			errs = append(errs, fmt.Errorf("URLs[%d] is %q; it must be http:// or https://, a host and at most a path", i, bare(u)))
+			errs = append(errs, fmt.Errorf("URLs[%d] is %q; it must be http:// or https://, a host and at most a path", i, plain.URL(text)))
 		default:
 			u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
 			h.all = append(h.all, &host{url: u})
 		}
 	}
 	return h, errors.Join(errs...)
-}
-
-// bare returns what may be shown of a URL: a query may hold a password, too.
-func bare(u *url.URL) string {
-	shown := *u
-	if shown.RawQuery != "" {
-		shown.RawQuery = "xxxxx"
-	}
-	shown.Fragment, shown.RawFragment = "", ""
-	return shown.Redacted()
 }
 
 // next returns the host whose turn it is, without those that could not be reached a moment ago, unless all are.

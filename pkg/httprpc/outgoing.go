@@ -92,7 +92,7 @@ func (o *outgoing) target(payload []byte) (t target, err error) {
 
 // decode returns what a parameter in the path says.
 func (f *field) decode(raw json.RawMessage) (string, error) {
-	text, err := plain(raw)
+	text, err := inText(raw)
 	if err != nil || len(raw) > 0 && (raw[0] == '{' || raw[0] == '[') {
 		return "", violation(f.name, "must be a text, a number or a boolean")
 	}

@@ -177,7 +177,7 @@ func TestConnConfig(t *testing.T) {
 		require.NotErrorIs(t, err, rabbit.ErrInvalid, "that is for messages")
 		require.NotContains(t, err.Error(), "hush")
 		if config.URLs != nil {
-			require.EqualError(t, err, `the configuration is wrong: URLs[0] (…@h/v): the scheme is "http"; expected amqp or amqps`)
+			require.EqualError(t, err, `the configuration is wrong: URLs[0] http://u:xxxxx@h/v: the scheme is "http"; expected amqp or amqps`)
 		}
 	}
 	b := setup(t)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,9 @@ var (
 // Config says where the API is and how to log in. URL or Broker is required.
 type Config struct {
 	// URL is the API's address, such as https://rabbit.example:15671. A login in it overrides the broker's. Default: on
-	// the broker's host, https and port 15671 where the broker's URL is amqps, http and port 15672 where it is amqp.
+	// the broker's host, https and port 15671 where the broker's URL is amqps, http and port 15672 where it is amqp. There is
+	// no default where the broker is on this machine at another port than 5672 or 5671: that is a tunnel, or one broker of
+	// several, and the login is not for what listens at 15672. Then every call fails with [ErrUnreachable].
 	URL string
 	// Broker is the AMQP URL of the broker whose API this is. Its login is used, which is guest and guest by default, as
 	// it is over AMQP.
@@ -56,8 +59,9 @@ type Client struct {
 
 // node is where one API is, and how to log in there.
 type node struct {
-	base, username, password string
-	weaker                   bool // than the connection to the broker
+	base, username, password string // base is empty where it is not known
+	broker                   string // its host and port
+	weaker                   bool   // than the connection to the broker
 }
 
 // maxPageSize is the most that the API allows.
@@ -117,6 +121,10 @@ func newNode(api, amqp string) (node, error) {
 		if broker.Scheme == "amqps" {
 			u = &url.URL{Scheme: "https", Host: net.JoinHostPort(broker.Hostname(), "15671")}
 		}
+		n.broker = broker.Host
+		if api == "" && elsewhere(broker) {
+			return n, nil
+		}
 		n.weaker = broker.Scheme == "amqps"
 	}
 	if api != "" || amqp == "" {
@@ -135,7 +143,16 @@ func newNode(api, amqp string) (node, error) {
 	return n, nil
 }
 
-// URL returns the address of the API, the first of several, without a login and without a slash at its end.
+// elsewhere reports whether a broker on this machine has a port that is not its own, so that neither need its API's be.
+func elsewhere(broker *url.URL) bool {
+	if port := broker.Port(); port == "" || port == "5672" || port == "5671" {
+		return false
+	}
+	return slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, strings.ToLower(broker.Hostname()))
+}
+
+// URL returns the address of the API, the first of several, without a login and without a slash at its end. It is empty if
+// the address is not known: see [Config].
 func (c *Client) URL() string { return c.node.base }
 
 // Warning returns what the user should know before the first call, or nothing: that the password goes over http, though
@@ -207,6 +224,9 @@ func (c *Client) client(ctx context.Context, secured *tls.Config, shares int) *h
 
 // ask makes a request to one node.
 func (n node) ask(ctx context.Context, client *http.Client, method, address string, body []byte, out any) error {
+	if n.base == "" {
+		return fmt.Errorf("the management API of the broker at %s %w: on this machine, another port than 5672 and 5671 does not say where it is", n.broker, ErrUnreachable)
+	}
 	request, err := http.NewRequestWithContext(ctx, method, n.base+address, bytes.NewReader(body))
 	if err != nil {
 		return err

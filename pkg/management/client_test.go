@@ -158,6 +158,13 @@ func TestAddress(t *testing.T) {
 		{broker: "amqps://rabbit", url: "http://ada:hunter2@other", want: "http://other", warning: warning + "other, though"},
 		{broker: "amqps://rabbit", url: "HTTP://127.0.0.1:15672", want: "http://127.0.0.1:15672", warning: warning},
 		{url: "http://other", want: "http://other"},
+		{broker: "amqp://127.0.0.1:5672", want: "http://127.0.0.1:15672"},
+		{broker: "amqps://LOCALHOST:5671", want: "https://LOCALHOST:15671"},
+		{broker: "amqp://127.0.0.1:5673", want: ""},
+		{broker: "amqps://[::1]:1", want: ""},
+		{broker: "amqp://Localhost:15672", want: ""},
+		{broker: "amqp://localhost.example:5673", want: "http://localhost.example:15672"},
+		{broker: "amqp://127.0.0.1:5673", url: "http://127.0.0.1:15672", want: "http://127.0.0.1:15672"},
 	} {
 		client, err := management.New(management.Config{Broker: c.broker, URL: c.url})
 		require.NoError(t, err)
@@ -167,6 +174,17 @@ func TestAddress(t *testing.T) {
 		}
 		require.Contains(t, client.Warning(), c.warning)
 	}
+}
+
+// Behind another port of this machine is a tunnel, or one broker of several: the login is for none of the others.
+func TestNoAddress(t *testing.T) {
+	t.Parallel()
+	client, err := management.New(management.Config{Broker: "amqp://ada:hunter2@127.0.0.1:5673/v"})
+	require.NoError(t, err)
+	_, err = client.Nodes(t.Context())
+	require.ErrorIs(t, err, management.ErrUnreachable)
+	require.EqualError(t, err, "the management API of the broker at 127.0.0.1:5673 cannot be reached: "+
+		"on this machine, another port than 5672 and 5671 does not say where it is")
 }
 
 // A recorder is a server that keeps what requests say about the user.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/internal/plain"
+
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -79,7 +81,7 @@ func (c Config) addresses() ([]address, error) {
 	for i, raw := range c.URLs {
 		a, err := parseAddress(raw, c.TLS)
 		if err != nil {
-			return nil, fmt.Errorf("%w: URLs[%d]%s: %w", ErrConfig, i, recognizable(raw), err)
+			return nil, fmt.Errorf("%w: URLs[%d] %.100s: %w", ErrConfig, i, plain.URL(raw), err)
 		}
 		all = append(all, a)
 	}
@@ -94,18 +96,6 @@ func (c Config) addresses() ([]address, error) {
 
 // expected is what a URL should look like.
 const expected = "expected amqp://user:password@host:port/vhost, with special characters in the password percent-encoded"
-
-// recognizable returns what can be shown of a URL that may be wrong in any way: what stands behind the password.
-func recognizable(raw string) string {
-	raw, _, _ = strings.Cut(raw, "?")
-	if i := strings.LastIndexByte(raw, '@'); i >= 0 {
-		return fmt.Sprintf(" (…%.100s)", raw[i:])
-	}
-	if u, err := url.Parse(raw); err == nil && u.Host != "" {
-		return fmt.Sprintf(" (%.100s)", u.Redacted())
-	}
-	return ""
-}
 
 // parseAddress checks a URL. Its errors never hold the URL, which may hold a password.
 func parseAddress(raw string, secured *tls.Config) (address, error) {

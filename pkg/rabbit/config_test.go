@@ -61,8 +61,8 @@ func TestAddressesThatAreNone(t *testing.T) {
 		require.NotContains(t, err.Error(), "hush", raw)
 	}
 	for raw, shown := range map[string]string{
-		"amqp://u:hush@h:0/v": "URLs[0] (…@h:0/v): there is no such port", "http://h/v": "URLs[0] (http://h/v): the scheme",
-		"amqp://u:hu/sh@h/v": "URLs[0] (…@h/v): not a URL", "amqp://u:hush": "URLs[0]: not a URL",
+		"amqp://u:hush@h:0/v": "URLs[0] amqp://u:xxxxx@h:0/v: there is no such port", "http://h/v": "URLs[0] http://h/v: the scheme",
+		"amqp://u:hu/sh@h/v": "URLs[0] (not a URL): not a URL", "amqp://u:hush": "URLs[0] (not a URL): not a URL",
 	} {
 		_, err := Config{URLs: []string{raw}}.withDefaults().addresses()
 		require.ErrorContains(t, err, shown)

@@ -106,3 +106,27 @@ type panicked struct {
 }
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// once is an error whose text has no line twice.
+type once struct {
+	error
+	text string
+}
+
+func (o once) Error() string { return o.text }
+func (o once) Unwrap() error { return o.error }
+
+// saidOnce leaves out the lines of an error that it has already had. The servers that Setup makes each say all that is
+// wrong with the handlers, and Setup joins what they say.
+func saidOnce(err error) error {
+	if err == nil {
+		return nil
+	}
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return once{err, strings.Join(lines, "\n")}
+}

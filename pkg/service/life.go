@@ -237,7 +237,7 @@ func (l *life) setup(ctx context.Context) error {
 	err := function{run: func(ctx context.Context) error { return l.program.Setup(ctx, l.rt) }}.call(ctx)
 	l.rt.seal()
 	l.opened = append(l.opened, l.rt.closers...)
-	return err
+	return saidOnce(err)
 }
 
 // complete makes the worker and the servers, and checks that Setup has registered what the service needs.

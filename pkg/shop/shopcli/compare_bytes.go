@@ -40,8 +40,8 @@ func (r *relays) traffic() (sum measure.Traffic) {
 // through puts a relay before the broker, and returns the URL that leads through it.
 func (r *relays) through(ctx context.Context, broker string) (string, error) {
 	u, err := url.Parse(broker)
-	if err != nil {
-		return "", err
+	if err != nil { // it may hold a password
+		return "", errors.New("the broker's URL is not one")
 	}
 	u.Host, err = r.to(ctx, u.Host)
 	return u.String(), err

@@ -58,6 +58,9 @@ restart the services. It is not for production: its key lies beside the certific
 }
 
 func makeCerts(app *cli.App, dir string, o devcerts.Config) (err error) {
+	if dir == "" {
+		return cli.Fail(cli.ExitUsage, app.Name+" dev certs --help", "DIR is empty; name a folder for the certificates")
+	}
 	if o.Dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
@@ -67,8 +70,8 @@ func makeCerts(app *cli.App, dir string, o devcerts.Config) (err error) {
 		}
 	}
 	set, err := o.Make()
-	if err != nil {
-		return err
+	if err != nil { // a name that cannot be, or a folder that cannot be used
+		return cli.Fail(cli.ExitUsage, app.Name+" dev certs --help", "%w", err)
 	}
 	if app.Format() != cli.FormatText {
 		return app.PrintJSON(shownCerts(set))

@@ -51,7 +51,7 @@ func TestDevCerts(t *testing.T) {
 	}
 
 	code, _, errs = certs(t, dir, "--service", "stranger")
-	require.Equal(t, cli.ExitError, code)
+	require.Equal(t, cli.ExitUsage, code)
 	require.Contains(t, errs, "with --force")
 	code, _, errs = certs(t, dir, "--service", "stranger", "--host", "shop.local", "--force")
 	require.Zero(t, code, errs)

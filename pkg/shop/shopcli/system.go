@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/internal/trust"
+
 	"go.yaml.in/yaml/v3"
 
 	"github.com/leveretmq/leveret/config"
@@ -72,6 +74,9 @@ func openSystem(ctx context.Context, app *cli.App, node devbroker.Config, isolat
 	if configured(app) {
 		b := app.Config().Config().Broker
 		node.URL, node.ManagementURL = b.Addresses()[0], b.ManagementURL
+		if b.ManagementUnused != "" {
+			app.Warn("%s", b.ManagementUnused)
+		}
 		if secured, err = absolute(b.TLS); err != nil {
 			return nil, err
 		}
@@ -154,7 +159,7 @@ func (s *system) makeFolder(ctx context.Context, app *cli.App, isolated bool, da
 		return os.MkdirAll(s.dir, 0o700)
 	}
 	var err error
-	if s.dir, err = os.MkdirTemp("", "leveret-shop-"); err != nil || !isolated {
+	if s.dir, err = trust.Temporary("leveret-shop-"); err != nil || !isolated {
 		return err
 	}
 	name := "leveret-demo-" + strings.ToLower(rand.Text()[:8])
@@ -186,7 +191,7 @@ func (s *system) close(ctx context.Context) error {
 // rescue moves the folder and the node's log out of the node's folder, so that they survive the node, and returns the
 // new path.
 func (s *system) rescue() (string, error) {
-	kept, err := os.MkdirTemp("", "leveret-kept-")
+	kept, err := trust.Temporary("leveret-kept-")
 	if err != nil {
 		return "", err
 	}
