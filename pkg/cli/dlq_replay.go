@@ -228,6 +228,9 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	result, err := r.carryOut(ctx, replay)
 	bar.End()
 	r.pick.warn(a)
+	if gone := r.total - result.Seen; err == nil && gone > 0 && r.limit == 0 && r.named == nil {
+		a.Note("%d of %s were not there any more: another program has taken them, or holds them", gone, deadLetters(r.total))
+	}
 	if printed := r.print(result); err == nil && r.failed == nil {
 		return printed
 	}
