@@ -136,7 +136,8 @@ func (r *replaying) selects(l *deadletter.Letter) bool {
 
 // carryOut replays, or removes.
 func (r *replaying) carryOut(ctx context.Context, replay deadletter.Replay) (deadletter.Result, error) {
-	replay.Select, replay.Limit = r.selects, r.limit
+	// No more than were counted, and agreed to: others may arrive while somebody is asked.
+	replay.Select, replay.Limit = r.selects, cmp.Or(r.limit, r.total)
 	if r.remove {
 		return r.letters.Remove(ctx, r.from, replay)
 	}
