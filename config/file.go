@@ -81,9 +81,9 @@ func readFile(path string) (file, error) {
 		return file{}, fmt.Errorf("configuration: %w", err)
 	}
 	f := file{path: path, content: content}
-	var document yaml.Node
-	if err := yaml.Unmarshal(content, &document); err != nil {
-		return file{}, fmt.Errorf("%s: %w", path, withoutValues(err))
+	document, err := readDocument(content)
+	if err != nil {
+		return file{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if len(document.Content) == 0 {
 		return f, nil
@@ -93,6 +93,25 @@ func readFile(path string) (file, error) {
 		return file{}, fmt.Errorf("%s: it must consist of sections such as\nbroker:\n  url: amqp://localhost:5672/", path)
 	}
 	return f, nil
+}
+
+// readDocument returns the only YAML document in content. Another one would be ignored, and so may be left out or empty.
+func readDocument(content []byte) (first yaml.Node, err error) {
+	d := yaml.NewDecoder(bytes.NewReader(content))
+	for n := 0; ; n++ {
+		var document yaml.Node
+		switch err := d.Decode(&document); {
+		case errors.Is(err, io.EOF):
+			return first, nil
+		case err != nil:
+			return first, withoutValues(err)
+		case n == 0:
+			first = document
+		case document.Content[0].Tag != "!!null":
+			return first, fmt.Errorf("line %d: a second YAML document begins here, which would be ignored; join the two, without ---",
+				document.Content[0].Line)
+		}
+	}
 }
 
 // readTrusted reads the file unless another user may have written it: that user could have the program send its

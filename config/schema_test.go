@@ -251,6 +251,8 @@ func TestBrokenFiles(t *testing.T) {
 		"a word":      {"hunter2", "it must consist of sections"},
 		"twice":       {"log:\n  level: info\n  level: debug", ":3: duplicate key log.level"},
 		"upper case":  {"Broker:\n  url: hunter2", "the key Broker is unknown; did you mean broker?"},
+		"two":         {"log:\n  level: info\n---\nbroker:\n  url: hunter2", "line 4: a second YAML document begins here"},
+		"two, broken": {"log:\n  level: info\n...\nbroker: [hunter2", "it is not YAML"},
 		"list of map": {"broker:\n  url:\n    - a: hunter2", "not a list or a section"},
 	} {
 		t.Run(name, func(t *testing.T) {

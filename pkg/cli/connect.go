@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,6 +133,9 @@ func (a *App) explain(err error) error {
 		return Fail(ExitUnreachable, a.grant(err), "%w", err)
 	case errors.Is(err, rabbit.ErrNotFound) && !a.undeclared.none(): // a binding to what this user may not declare
 		return Fail(ExitNotFound, a.missing(""), "%w", err)
+	case errors.Is(err, leveret.ErrNotConnected) && strings.Contains(err.Error(), "connection limit"):
+		return Fail(ExitUnreachable, "close connections that nobody needs, or raise the limit (rabbitmqctl set_vhost_limits, set_user_limits)",
+			"the broker takes no more connections: %w", err)
 	case errors.Is(err, leveret.ErrNotConnected):
 		return Fail(ExitUnreachable, fmt.Sprintf("check the address with %s config show --origin; --broker-url and LEVERET_BROKER_URL change it", a.Name),
 			"the broker cannot be reached: %w", err)

@@ -136,7 +136,8 @@ func (r *replaying) selects(l *deadletter.Letter) bool {
 
 // carryOut replays, or removes.
 func (r *replaying) carryOut(ctx context.Context, replay deadletter.Replay) (deadletter.Result, error) {
-	replay.Select, replay.Limit = r.selects, r.limit
+	// No more than were counted, and agreed to: others may arrive while somebody is asked.
+	replay.Select, replay.Limit = r.selects, cmp.Or(r.limit, r.total)
 	if r.remove {
 		return r.letters.Remove(ctx, r.from, replay)
 	}
@@ -228,6 +229,9 @@ func (r *replaying) run(ctx context.Context, pace *pace) error {
 	result, err := r.carryOut(ctx, replay)
 	bar.End()
 	r.pick.warn(a)
+	if gone := r.total - result.Seen; err == nil && gone > 0 && r.limit == 0 && r.named == nil {
+		a.Note("%d of %s were not there any more: another program has taken them, or holds them", gone, deadLetters(r.total))
+	}
 	if printed := r.print(result); err == nil && r.failed == nil {
 		return printed
 	}

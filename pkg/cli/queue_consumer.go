@@ -20,7 +20,7 @@ type queueConsumer struct {
 	Host     string `json:"host,omitempty"`
 	PID      int    `json:"pid,omitempty"`
 	Version  string `json:"version,omitempty"`
-	// Consuming is false for a process that is paused, and nil without the management API.
+	// Consuming is false for a process that is paused, and nil where the management API does not list consumers.
 	Consuming  *bool  `json:"consuming"`
 	Tag        string `json:"tag,omitempty"`
 	Connection string `json:"connection,omitempty"`
@@ -37,11 +37,12 @@ type queueConsumer struct {
 // workerTag is the consumer tag of Leveret's workers: service@host/pid, the version if there is one, and a serial number.
 var workerTag = regexp.MustCompile(`^([^@\s]+)@(\S+)(?: (.+))?#\d+$`)
 
-// consumersOf merges what the management API and the processes say about a queue.
-func consumersOf(queue string, known []management.Consumer, reports []operator.Report, managed bool) []queueConsumer {
+// consumersOf merges what the management API and the processes say about a queue. Without listed, nobody knows whether a
+// process consumes.
+func consumersOf(queue string, known []management.Consumer, reports []operator.Report, listed bool) []queueConsumer {
 	all := []queueConsumer{}
 	consuming := func(yes bool) *bool {
-		if !managed {
+		if !listed {
 			return nil
 		}
 		return &yes

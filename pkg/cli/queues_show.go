@@ -88,7 +88,9 @@ func (a *App) showQueue(ctx context.Context, name string) error {
 			return a.explain(err)
 		}
 	}
-	d.ConsumedBy = consumersOf(q.name, known, l.answers[q.service], l.listing.queues != nil)
+	// The API may list none of a queue that has some: it is late, or a node that collects no metrics has none to list.
+	listed := l.listing.queues != nil && (len(known) > 0 || d.Consumers == nil || *d.Consumers == 0)
+	d.ConsumedBy = consumersOf(q.name, known, l.answers[q.service], listed)
 	if a.Format() != FormatText {
 		return a.PrintJSON(d)
 	}

@@ -169,6 +169,22 @@ func TestShowAQueue(t *testing.T) {
 	require.Equal(t, "1.2.3", d.ConsumedBy[0].Version)
 	require.Nil(t, d.ConsumedBy[0].Consuming)
 
+	// So it does where the API lists no consumers, as on a node that collects no metrics.
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/oven.bake"):
+			fmt.Fprint(w, `{"name":"oven.bake","type":"quorum","consumer_details":[]}`)
+		case strings.HasSuffix(r.URL.Path, "/bindings"):
+			fmt.Fprint(w, `[]`)
+		default:
+			fmt.Fprint(w, `{"items":[],"page_count":1}`)
+		}
+	}))
+	t.Cleanup(api.Close)
+	d = awaitShown(t, address, handled, "oven.bake", "--broker-management-url", api.URL)
+	require.Equal(t, "quorum", d.Type)
+	require.Nil(t, d.ConsumedBy[0].Consuming, "there is a consumer; whose it is, is not known")
+
 	for name, text := range map[string]string{"oven.bake": `(?s)^oven\.bake\nkind +oven\.bake to oven\n.*\nSERVICE +HOST +PROCESS`, "waiter.on.oven.baked": `consumers +0, no consumers: the service waiter does not run`} {
 		c := kitchenAt(t, address, append([]string{"queues", "show", name}, management...)...)
 		require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())

@@ -92,10 +92,17 @@ func (u *undeclared) warn(a *App) {
 	a.Warn("%s could not be declared, and what exists is used: first the %s; broker.declare: false (LEVERET_BROKER_DECLARE=false) does not try", what, u.first)
 }
 
-// missing says what to do about an exchange or a queue that is missing: the given, unless this user may not declare it.
+// missing says what to do about an exchange or a queue that is missing: the given, unless this user may not declare it,
+// or the broker has no room for it.
 func (a *App) missing(next string) string {
-	if a.undeclared.none() {
+	u := &a.undeclared
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.n == 0:
 		return next
+	case strings.Contains(u.first, " limit "): // of a virtual host, a user or a node
+		return "delete queues that nobody needs, or raise the limit (rabbitmqctl set_vhost_limits)"
 	}
 	return "start the service once, as a user who may declare what it needs, or grant this user configure permission for it"
 }

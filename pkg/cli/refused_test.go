@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -117,6 +118,27 @@ func TestTheVirtualHostThatIsMissing(t *testing.T) {
 	c = kitchenAt(t, url, append([]string{"dlq", "ls"}, stranger...)...)
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
 	require.Regexp(t, `\nnext:  grant the user reader-\S+ access to the virtual host `+vhost+` \(rabbitmqctl set_permissions\), or correct the address`, c.err.String())
+}
+
+// A limit that is reached is named, and what to do about it is not the advice for a missing right or a wrong address.
+func TestLimitsOfTheVirtualHost(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	vhost := leverettest.VHost(t, url)
+	limit := func(name string, n int) {
+		manage(t, http.MethodPut, map[string]int{"value": n}, "vhost-limits", vhost, name)
+	}
+	limit("max-queues", 1)
+	c := kitchenAt(t, url, "send", "oven.bake", aPie)
+	require.Equal(t, cli.ExitNotFound, c.run(t.Context()), c.err.String())
+	require.Regexp(t, `(?s)\nerror: .+ by "oven\.bake": it does not exist: .+; the queue oven\.bake\.dlq could not be declared: .+: queue limit in vhost '`+vhost+`' \(1\) is reached`, c.err.String())
+	require.Regexp(t, `\nnext:  delete queues that nobody needs, or raise the limit \(rabbitmqctl set_vhost_limits\)\n$`, c.err.String())
+
+	limit("max-connections", 0)
+	c = kitchenAt(t, url, "dlq", "ls", "--broker-connect-timeout", "1s")
+	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
+	require.Regexp(t, `(?m)^error: the broker takes no more connections: .+: connection limit \(0\) is reached"$`, c.err.String())
+	require.Regexp(t, `\nnext:  close connections that nobody needs, or raise the limit \(rabbitmqctl set_vhost_limits, set_user_limits\)\n$`, c.err.String())
 }
 
 // What a user may neither find nor declare is for another user to declare.

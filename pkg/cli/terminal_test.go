@@ -136,6 +136,57 @@ func TestReplayAsks(t *testing.T) {
 	require.Equal(t, "replayed 2 of 3 dead letters to oven.bake\n", c.out.String())
 }
 
+// What another command takes while this one asks is missing from what it does, which says so.
+func TestReplayOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, declareAll)
+	bury(t, url, "oven.bake", 3, "not_found", `{"n":%d}`)
+	typed, answer := io.Pipe()
+	t.Cleanup(func() { _ = answer.Close() })
+	c := kitchenAt(t, url, "dlq", "replay", "oven.bake", "--color", "never")
+	c.terminal, c.stdin = true, typed
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(t.Context()) }()
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes", "--limit", "2").run(t.Context()))
+	_, err := io.WriteString(answer, "y\n")
+	require.NoError(t, err)
+	require.Equal(t, cli.ExitOK, <-ended)
+	require.Contains(t, c.err.String(), "2 of 3 dead letters were not there any more: another program has taken them, or holds them\n")
+	require.Equal(t, "replayed 1 of 3 dead letters to oven.bake\n", c.out.String())
+}
+
+// What dies while the command asks was not agreed to: it is neither replayed nor removed.
+func TestWhatArrivesWhileAsked(t *testing.T) {
+	t.Parallel()
+	for command, done := range map[string]string{"rm": "removed 3 of 3 dead letters from oven.bake\n", "replay": "replayed 3 of 3 dead letters to oven.bake\n"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			url := leverettest.Broker(t)
+			onBroker(t, url, declareAll)
+			bury(t, url, "oven.bake", 3, "not_found", `{"n":%d}`)
+			typed, answer := io.Pipe()
+			t.Cleanup(func() { _ = answer.Close() })
+			c := kitchenAt(t, url, "dlq", command, "oven.bake", "--color", "never")
+			if command == "rm" {
+				c.args = append(c.args, "--all")
+			}
+			c.terminal, c.stdin = true, typed
+			ended := make(chan cli.ExitCode, 1)
+			go func() { ended <- c.run(t.Context()) }()
+			require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+			bury(t, url, "oven.bake", 2, "not_found", `{"n":%d}`)
+			ready(t, url, "oven.bake.dlq", 5)
+			_, err := io.WriteString(answer, "y\n")
+			require.NoError(t, err)
+			require.Equal(t, cli.ExitOK, <-ended, c.err.String())
+			require.Equal(t, done, c.out.String())
+			ready(t, url, "oven.bake.dlq", 2)
+		})
+	}
+}
+
 func TestInterruptedReplay(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

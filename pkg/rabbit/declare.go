@@ -228,9 +228,8 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		if i.broken++; i.broken >= maxBroken {
 			i.refused(ch, outcome{err: fmt.Errorf("%w: %w", errBroken, err)}, maxBreak)
 		}
-	case e.Code == amqp.NotFound: // what a binding needs is gone
-		i.refused(ch, outcome{err: because(ErrNotFound, err)}, maxRefusal)
-		d.forget(i.needs)
+	case e.Code == amqp.NotFound: // what a binding needs is gone, or could not be declared
+		i.refused(ch, outcome{err: fmt.Errorf("%w%s", because(ErrNotFound, err), d.forget(i.needs))}, maxRefusal)
 	default:
 		reason := lacking(i.right(e.Reason), e.Reason)
 		if !i.mismatched {
@@ -293,13 +292,18 @@ func (i *item) forget() {
 	}
 }
 
-// forget makes the next Declare of items declare them again.
-func (d *Declarer) forget(what []string) {
+// forget makes the next Declare of items declare them again. It returns why some of them could not be declared.
+func (d *Declarer) forget(what []string) (why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, i := range d.items {
-		if slices.Contains(what, i.what) {
-			i.forget()
+		if !slices.Contains(what, i.what) {
+			continue
 		}
+		if o := i.outcome.Load(); o != nil && o.err != nil {
+			why += fmt.Sprintf("; the %s could not be declared: %v", i.what, o.err)
+		}
+		i.forget()
 	}
+	return why
 }
