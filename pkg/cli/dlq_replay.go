@@ -85,7 +85,7 @@ func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 	if err != nil {
 		return err
 	}
-	defer a.close(ctx, conn.Close)
+	defer a.close(ctx, conn)
 	r := &replaying{app: a, dlqReplayOptions: o, letters: letters, from: a.source(letters, o.queue), pick: pick}
 	if len(o.ids) > 0 {
 		if r.named, err = r.find(ctx); err != nil {

@@ -68,7 +68,7 @@ func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*
 	}
 	api, err := a.management()
 	if err != nil {
-		a.close(ctx, conn.Close)
+		a.close(ctx, conn)
 		return nil, usage("", "%w", err)
 	}
 	l := &look{
@@ -82,14 +82,7 @@ func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*
 func (l *look) close(ctx context.Context) {
 	l.stop()
 	l.listings.Wait()
-	if l.conn.Publishing().State().Phase == rabbit.Blocked { // the broker would not answer
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
-		defer cancel()
-		_, _ = l.asker.Close(closing), l.conn.Close(closing)
-		return
-	}
-	l.app.close(ctx, l.asker.Close)
-	l.app.close(ctx, l.conn.Close)
+	l.app.close(ctx, l.conn, l.asker.Close)
 }
 
 // ask asks the management API in the background, unless that is being done, or was done at a cost to the broker that
