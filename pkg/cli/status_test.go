@@ -255,12 +255,18 @@ func TestStatusOfNoBroker(t *testing.T) {
 	require.Regexp(t, `^unreachable: 1 failed\n\nfailed   broker  the broker cannot be reached: .* -> check the address with kitchen config show --origin; .*\n$`, c.out.String())
 	require.Empty(t, c.err.String())
 
+	c = &command{args: []string{"status", "--broker-url", "amqp://127.0.0.1:1/,amqp://127.0.0.1:2/", "--broker-connect-timeout", "1s"}}
+	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
+	require.Contains(t, c.out.String(), "none of 2 addresses works; amqp://guest@127.0.0.1:1/: ")
+	require.Contains(t, c.out.String(), " refused; amqp://guest@127.0.0.1:2/: ")
+
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("wrong"), 0o600))
 	code, r := status(t, leverettest.Broker(t), "--broker-password-file", file)
 	require.Equal(t, cli.ExitUnreachable, code)
 	require.Equal(t, health.Unreachable, r.Verdict)
 	require.Contains(t, r.Findings[0].Text, "refused")
+	require.Equal(t, "correct broker.username, or the password in the file "+file+": kitchen config show --origin", r.Findings[0].Next)
 }
 
 func TestStatusOfWrongFlags(t *testing.T) {
