@@ -84,7 +84,7 @@ func TestQueuesOfAUserWithoutATag(t *testing.T) {
 	args := append([]string{"queues", "--all", "--broker-management-url", leverettest.Node(t).ManagementURL()}, userWith(t, url, "")...)
 	c := kitchenAt(t, url, args...)
 	require.Equal(t, cli.ExitError, c.run(t.Context()))
-	require.Regexp(t, `refuses the user reader-\S+ \(401\): the password is wrong, or the user has no tag monitoring or management\nnext:  grant the tag with rabbitmqctl set_user_tags\n$`, c.err.String())
+	require.Regexp(t, `refuses the user reader-\S+ \(401\): the password is wrong, or the user has no tag monitoring or management\nnext:  correct the password, or grant the tag with rabbitmqctl set_user_tags\n$`, c.err.String())
 }
 
 // A queue that is exclusive to another connection, as those are by which workers hear of callers that gave up, is shown

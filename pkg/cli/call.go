@@ -12,6 +12,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
@@ -153,6 +154,8 @@ func (a *App) explainCall(spec leveret.Spec, timeout, elapsed time.Duration, fro
 		answer, _ := errors.AsType[*leveret.Error](err)
 		from, said := term.Cut(term.OneLine(cmp.Or(from, spec.Name)), 255), worded{term.OneLine(answer.Error()), err}
 		return Fail(ExitAnswered, "", "%s answered with an error after %s: %w%s", from, short(elapsed), said, unknown)
+	case errors.Is(err, rabbit.ErrAlarm):
+		return Fail(exitOf(err), a.endAlarm(err), "%w%s", err, unknown)
 	case late, errors.Is(err, context.DeadlineExceeded) && exitOf(err) == ExitTimeout:
 		return Fail(ExitTimeout, fmt.Sprintf("%s queues shows whether the service %s is consuming %s; --timeout waits longer", a.Name, spec.Owner(), spec.Name),
 			"%w", worded{fmt.Sprintf("no reply to %s within %s%s", spec.Name, short(timeout), unknown), err})

@@ -90,13 +90,10 @@ func (a *App) client(ctx context.Context, c leveret.Contract) (*leveret.Client, 
 	}
 	client, err := a.clientOn(conn, c)
 	if err != nil {
-		a.close(ctx, conn.Close)
+		a.close(ctx, conn)
 		return nil, nil, err
 	}
-	return client, func() {
-		a.close(ctx, client.Close)
-		a.close(ctx, conn.Close)
-	}, nil
+	return client, func() { a.close(ctx, conn, client.Close) }, nil
 }
 
 func (a *App) clientOn(conn *leveret.Conn, c leveret.Contract) (*leveret.Client, error) {
@@ -112,12 +109,18 @@ func (a *App) clientOn(conn *leveret.Conn, c leveret.Contract) (*leveret.Client,
 	return client, nil
 }
 
-// close closes something, even if ctx has ended.
-func (a *App) close(ctx context.Context, closer func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
-	if err := closer(ctx); err != nil {
-		a.Logger().Debug("close", "error", err)
+// close closes what was opened on conn, in this order, and then conn itself, even if ctx has ended.
+func (a *App) close(ctx context.Context, conn *leveret.Conn, opened ...func(context.Context) error) {
+	for _, end := range append(opened, conn.Close) {
+		enough := 3 * time.Second
+		if conn.Publishing().State().Phase == rabbit.Blocked { // the broker reads nothing, and would not answer
+			enough = 100 * time.Millisecond
+		}
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), enough)
+		if err := end(closing); err != nil {
+			a.Logger().Debug("close", "error", err)
+		}
+		cancel()
 	}
 }
 
@@ -141,9 +144,20 @@ func (a *App) explain(err error) error {
 			"the broker cannot be reached: %w", err)
 	case errors.Is(err, leveret.ErrTooLarge):
 		return Fail(exitOf(err), "send a reference to the data, or raise the limit: --client-max-body here, max_message_size in the broker", "%w", err)
-	case errors.Is(err, leveret.ErrBlocked): // by an alarm, by too many outstanding confirms, or because there was no time at all
-		return Fail(exitOf(err), "allow more time; if the management UI shows an alarm, free memory or disk on the broker", "%w", err)
+	case errors.Is(err, rabbit.ErrAlarm):
+		return Fail(exitOf(err), a.endAlarm(err), "%w", err)
+	case errors.Is(err, leveret.ErrBlocked): // by too many outstanding confirms, or because there was no time at all
+		return Fail(exitOf(err), "allow more time", "%w", err)
 	default:
 		return err
 	}
+}
+
+// endAlarm says what to do about an alarm, and what becomes of a message that was on its way.
+func (a *App) endAlarm(err error) string {
+	next := fmt.Sprintf("free memory or disk on the broker: %s status and rabbitmqctl status say which", a.Name)
+	if errors.Is(err, leveret.ErrUnconfirmed) {
+		next += "; the message may still arrive when the alarm is over"
+	}
+	return next
 }

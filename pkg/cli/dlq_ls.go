@@ -68,7 +68,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 	if err != nil {
 		return err
 	}
-	defer a.close(ctx, conn.Close)
+	defer a.close(ctx, conn)
 	var all []letterGroup
 	there, read := 0, 0
 	var refused []error

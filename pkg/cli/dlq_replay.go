@@ -85,8 +85,8 @@ func (a *App) replay(ctx context.Context, o dlqReplayOptions) error {
 	if err != nil {
 		return err
 	}
-	defer a.close(ctx, conn.Close)
-	r := &replaying{app: a, dlqReplayOptions: o, letters: letters, from: a.source(letters, o.queue), pick: pick}
+	defer a.close(ctx, conn)
+	r := &replaying{app: a, dlqReplayOptions: o, letters: letters, from: a.source(letters, o.queue), pick: pick, there: newLookup(a, conn), gone: map[string]bool{}}
 	if len(o.ids) > 0 {
 		if r.named, err = r.find(ctx); err != nil {
 			return err
@@ -114,6 +114,8 @@ type replaying struct {
 	pick    *where
 	named   map[string]bool // the fingerprints of those that were named; nil if none was
 	total   int             // when it began
+	there   *lookup
+	gone    map[string]bool // the fingerprints of those whose queue is gone
 	failed  error           // the first
 	written error           // of standard output
 }
@@ -134,14 +136,30 @@ func (r *replaying) selects(l *deadletter.Letter) bool {
 	return (r.named == nil || r.named[l.Fingerprint()]) && r.pick.picks(l)
 }
 
-// carryOut replays, or removes.
+// carryOut replays, or removes. What would not reach its queue stays where it is, and counts as failed.
 func (r *replaying) carryOut(ctx context.Context, replay deadletter.Replay) (deadletter.Result, error) {
 	// No more than were counted, and agreed to: others may arrive while somebody is asked.
 	replay.Select, replay.Limit = r.selects, cmp.Or(r.limit, r.total)
 	if r.remove {
 		return r.letters.Remove(ctx, r.from, replay)
 	}
-	return r.letters.Replay(ctx, r.from, replay)
+	replay.Select = func(l *deadletter.Letter) bool {
+		if !r.selects(l) {
+			return false
+		}
+		if r.there.exists(ctx, l.Queue) {
+			return true
+		}
+		if mark := l.Fingerprint(); !r.gone[mark] && (r.limit <= 0 || len(r.gone) < r.limit) {
+			r.gone[mark] = true
+			replay.Done(l, errGone)
+		}
+		return false
+	}
+	result, err := r.letters.Replay(ctx, r.from, replay)
+	result.Matched += len(r.gone)
+	result.Failed += len(r.gone)
+	return result, err
 }
 
 // shownOnDryRun is how many letters a dry run lists.
@@ -149,14 +167,14 @@ const shownOnDryRun = 50
 
 func (r *replaying) dry(ctx context.Context) error {
 	r.app.warnOfReaders(ctx, r.letters, r.from)
-	would := "would_replay"
+	as := "would_replay"
 	if r.remove {
-		would = "would_remove"
+		as = "would_remove"
 	}
 	var shown []*deadletter.Letter
-	result, err := r.carryOut(ctx, deadletter.Replay{DryRun: true, Done: func(l *deadletter.Letter, _ error) {
-		r.line(l, would, nil)
-		if len(shown) < shownOnDryRun {
+	result, err := r.carryOut(ctx, deadletter.Replay{DryRun: true, Done: func(l *deadletter.Letter, err error) {
+		r.done(l, as, err)
+		if err == nil && len(shown) < shownOnDryRun {
 			l.Body = nil // not printed
 			shown = append(shown, l)
 		}
@@ -165,17 +183,21 @@ func (r *replaying) dry(ctx context.Context) error {
 	if err != nil {
 		return r.app.explainLetters(r.from, err)
 	}
+	if r.failed != nil {
+		err = r.explain(ctx, result, nil)
+	}
 	if r.app.Format() != FormatText {
-		return r.print(result)
+		return cmp.Or(r.print(result), err)
 	}
 	if len(shown) > 0 {
 		r.written = r.app.PrintTable(letterTable(shown))
 	}
-	if more := result.Matched - len(shown); more > 0 {
+	would := result.Matched - result.Failed
+	if more := would - len(shown); more > 0 {
 		r.app.Note("and %d more; -o jsonl lists all", more)
 	}
-	r.app.Note("%d of %s would be %s", result.Matched, deadLetters(result.Seen), r.outcome())
-	return r.written
+	r.app.Note("%d of %s would be %s", would, deadLetters(result.Seen), r.outcome())
+	return cmp.Or(r.written, err)
 }
 
 // outcome is what becomes of the letters.

@@ -56,7 +56,7 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 	if err != nil {
 		return err
 	}
-	defer a.close(ctx, conn.Close)
+	defer a.close(ctx, conn)
 	from := a.source(letters, o.queue)
 	if o.which != "" {
 		return a.showOne(ctx, letters, from, o.which, d)

@@ -128,7 +128,7 @@ func (a *App) filtered(shown []shownQueue, pattern string) []shownQueue {
 // hint says what to do about an error of the management API.
 func hint(trouble error) string {
 	if errors.Is(trouble, management.ErrRefused) {
-		return "grant the tag with rabbitmqctl set_user_tags"
+		return "correct the password, or grant the tag with rabbitmqctl set_user_tags"
 	}
 	return "set broker.management_url (LEVERET_BROKER_MANAGEMENT_URL) to its address"
 }

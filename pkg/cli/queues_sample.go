@@ -99,7 +99,7 @@ func (l *look) alarm() string {
 	if len(low) == 0 {
 		return ""
 	}
-	return "ALARM: " + strings.Join(low, ", ") + ": the broker takes no messages until that is over"
+	return "ALARM: " + strings.Join(low, ", ") + ": until that is over, the broker takes no messages, and services cannot be asked what they do"
 }
 
 // warnOfTrouble warns once about what the samples lack.

@@ -329,7 +329,7 @@ func TestAlarmsAreShown(t *testing.T) {
 		fmt.Fprint(w, `{"items":[],"page_count":1}`)
 	}))
 	t.Cleanup(api.Close)
-	const alarm = "ALARM: low on memory (rabbit@a), low on disk (rabbit@b): the broker takes no messages until that is over\n"
+	const alarm = "ALARM: low on memory (rabbit@a), low on disk (rabbit@b): until that is over, the broker takes no messages, and services cannot be asked what they do\n"
 	c := kitchenAt(t, address, "queues", "oven.bake", "--broker-management-url", api.URL)
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
 	require.Equal(t, "warning: "+alarm, c.err.String())

@@ -47,11 +47,22 @@ func (a *App) grant(err error) string {
 		return fmt.Sprintf("create the virtual host %s (rabbitmqctl add_vhost), or correct the address: %s", m[1], origin)
 	case untrusted:
 		return "let broker.tls.ca_file (LEVERET_BROKER_TLS_CA_FILE) name the authority of the broker's certificate, and the address a host that it is for: " + origin
+	case strings.Contains(text, "refused the login") && a.passwordFile() != "":
+		return fmt.Sprintf("correct broker.username, or the password in the file %s: %s", a.passwordFile(), origin)
 	case strings.Contains(text, "RESOURCE_LOCKED"):
 		return "the queue belongs to another connection, and goes with it"
 	default:
 		return origin + "; a broker that was started for development has a password of its own, which LEVERET_CONFIG or LEVERET_BROKER_PASSWORD provides"
 	}
+}
+
+// passwordFile is the file that the broker's password is from; empty if it is from elsewhere.
+func (a *App) passwordFile() string {
+	file, _ := a.loaded.Value("broker.password_file")
+	if password, ok := a.loaded.Value("broker.password"); !ok || password.Origin.Where != file.String() {
+		return ""
+	}
+	return file.String()
 }
 
 // reading adds to the error of a command that reads queues what to do about it. RabbitMQ 4.3 refuses the look at a

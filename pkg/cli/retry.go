@@ -197,7 +197,7 @@ func (a *App) retries(ctx context.Context, command, queue, expression string) (*
 		return nil, nil, err
 	}
 	r.conn, r.letters = conn, letters
-	return r, func() { a.close(ctx, conn.Close) }, nil
+	return r, func() { a.close(ctx, conn) }, nil
 }
 
 // nothing says that nothing was found: an error where there is no such queue.

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
-	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -90,7 +89,7 @@ func (a *App) release(ctx context.Context, queue string, o retryReleaseOptions) 
 	}
 	defer closeAll()
 	r := &releasing{
-		retries: found, retryReleaseOptions: o, pace: pace, queues: map[string]*releasedQueue{}, exists: map[string]bool{},
+		retries: found, retryReleaseOptions: o, pace: pace, queues: map[string]*releasedQueue{}, there: newLookup(a, found.conn),
 		result: released{DryRun: o.dryRun},
 	}
 	if o.dryRun {
@@ -106,8 +105,7 @@ type releasing struct {
 
 	pace    *pace
 	queues  map[string]*releasedQueue
-	exists  map[string]bool // work queues that were looked up
-	managed map[string]management.Queue
+	there   *lookup
 	result  released
 	failed  error // the first
 	written error // of standard output
@@ -116,7 +114,7 @@ type releasing struct {
 func (r *releasing) dry(ctx context.Context) error {
 	var groups retryGroups
 	failed := r.each(ctx, everyLetter, func(one retry) {
-		if r.limit > 0 && r.result.Matched >= r.limit || !r.there(ctx, one.Queue) {
+		if r.limit > 0 && r.result.Matched >= r.limit || !r.there.exists(ctx, one.Queue) {
 			return
 		}
 		r.result.Matched++
@@ -214,7 +212,7 @@ func (r *releasing) tier(ctx context.Context, t tier, done func()) error {
 				switch r.app.retry(t, l); {
 				case r.full(), before[l.ID], !r.wants(l):
 					return false
-				case !r.there(ctx, l.Queue):
+				case !r.there.exists(ctx, l.Queue):
 					gone[l.Queue]++
 					return false
 				case picked == most:
@@ -267,35 +265,6 @@ func (r *releasing) tier(ctx context.Context, t tier, done func()) error {
 	}
 }
 
-// there reports whether a work queue exists. A user who may write to retry.return alone would not learn it by
-// publishing; where this user may not ask either, the message goes where it would go later.
-func (r *releasing) there(ctx context.Context, queue string) bool {
-	known, ok := r.exists[queue]
-	if !ok {
-		known = r.find(ctx, queue)
-		r.exists[queue] = known
-	}
-	return known
-}
-
-func (r *releasing) find(ctx context.Context, queue string) bool {
-	_, err := r.conn.Rabbit().Inspect(ctx, queue)
-	if !errors.Is(err, rabbit.ErrRefused) {
-		return !errors.Is(err, rabbit.ErrNotFound)
-	}
-	if r.managed == nil {
-		api, err := r.app.management()
-		if err != nil {
-			return true
-		}
-		if r.managed, err = api.Queues(ctx, r.app.settings.vhost()); err != nil {
-			r.managed = map[string]management.Queue{}
-		}
-	}
-	_, ok := r.managed[queue]
-	return ok || len(r.managed) == 0
-}
-
 func (r *releasing) of(queue string) *releasedQueue {
 	if r.queues[queue] == nil {
 		r.queues[queue] = &releasedQueue{Queue: queue}
@@ -311,7 +280,7 @@ func (r *releasing) done(l *deadletter.Letter, err error, gone map[string]int) {
 		r.of(l.Queue).Released++
 	case errors.Is(err, rabbit.ErrUnroutable):
 		gone[l.Queue]++
-		r.exists[l.Queue] = false
+		r.there.known[l.Queue] = false
 	case r.failed == nil:
 		r.failed = err
 	}

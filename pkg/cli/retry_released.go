@@ -52,8 +52,8 @@ func (r *releasing) gone() error {
 			names, n = append(names, queue), n+q.Gone
 		}
 	}
-	for _, queue := range slices.Sorted(maps.Keys(r.exists)) { // of a dry run
-		if r.dryRun && !r.exists[queue] {
+	for _, queue := range slices.Sorted(maps.Keys(r.there.known)) { // of a dry run
+		if r.dryRun && !r.there.known[queue] {
 			names = append(names, queue)
 		}
 	}

@@ -361,6 +361,15 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			c = run(cli.ExitNotFound, operator, "retry", "release", "--yes")
 			require.Contains(t, c.err.String(), "the queue gone.on.oven.baked is gone")
 			ready(t, url, ten, 1)
+			lost := names.RetryLost("waiter")
+			postpone(t, url, names.RetryReturnExchange("waiter"), "gone.on.oven.baked", 2, "unavailable")
+			ready(t, url, lost, 2)
+			for _, args := range [][]string{{"--yes"}, {"--dry-run"}, {"--yes", "-o", "json"}, {"--limit", "1", "--yes"}} {
+				c = run(cli.ExitNotFound, operator, append([]string{"dlq", "replay", lost}, args...)...)
+				require.Contains(t, c.err.String(), "a queue is gone, and its messages stay where they are: gone.on.oven.baked: unroutable: ", args)
+				require.NotContains(t, c.out.String(), "2 of 2")
+				ready(t, url, lost, 2)
+			}
 
 			postpone(t, url, ten, event, 1, "unavailable")
 			c = run(cli.ExitUnreachable, userWho(t, url, "monitoring", rights{cells[1], "^$", cells[3]}), "retry", "release", event, "--yes")

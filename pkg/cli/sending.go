@@ -129,11 +129,11 @@ func (s *sending) run(ctx context.Context, source *payloadOptions) error {
 	if err != nil {
 		return err
 	}
-	defer s.app.close(ctx, conn.Close)
 	if s.outlet, err = s.open(ctx, conn); err != nil {
+		s.app.close(ctx, conn)
 		return err
 	}
-	defer s.app.close(ctx, s.outlet.close)
+	defer s.app.close(ctx, conn, s.outlet.close)
 	s.total = sent{target: s.target, IDs: []string{}}
 	if source.total() == 1 {
 		return s.one(ctx, payloads)

@@ -113,7 +113,7 @@ func (a *App) printReport(r health.Report) error {
 			continue
 		}
 		paint := map[health.State]term.Paint{health.OK: term.Green, health.Warning: term.Yellow, health.Failed: term.Red}[f.State]
-		fmt.Fprintf(&b, "%s  %-*s  %s", a.Paint(paint, fmt.Sprintf("%-7s", f.State)), code, f.Check, term.OneLine(f.Text))
+		fmt.Fprintf(&b, "%s  %-*s  %s", a.Paint(paint, fmt.Sprintf("%-7s", f.State)), code, f.Check, term.OneLine(strings.ReplaceAll(f.Text, "\n  ", "; ")))
 		if f.Next != "" {
 			b.WriteString(" " + a.Paint(term.Dim, "->") + " " + term.OneLine(f.Next))
 		}

@@ -47,7 +47,7 @@ func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
 	case err != nil:
 		return nil, err
 	}
-	defer a.close(ctx, conn.Close)
+	defer a.close(ctx, conn)
 	api, err := a.management()
 	if err != nil {
 		return nil, usage("", "%w", err)
@@ -125,7 +125,7 @@ func (s *survey) alarmOverAMQP(ctx context.Context, managed error) {
 	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	publisher := rabbit.NewPublisher(s.conn.Publishing(), rabbit.PublisherConfig{})
-	defer s.app.close(soon, publisher.Close)
+	defer func() { _ = publisher.Close(soon) }()
 	var err error
 	for _, id := range []string{"status-1", "status-2"} {
 		err = publisher.Publish(soon, &rabbit.Publication{

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +149,35 @@ func TestStatusOfAnAlarm(t *testing.T) {
 	code, r := look(nowhere)
 	require.Equal(t, cli.ExitUnhealthy, code)
 	require.Regexp(t, "^resource alarm: .*memory.*: the broker accepts no messages", find(r, "alarm").Text)
+	sayTheAlarm(t, node)
+}
+
+// What a command cannot do because of an alarm names it, and says what becomes of the message.
+func sayTheAlarm(t *testing.T, node *devbroker.Broker) {
+	t.Helper()
+	onBroker(t, node.URL(), declareAll)
+	const alarm = `\(resource alarm: .*memory.*\): context deadline exceeded`
+	const next = `\nnext:  free memory or disk on the broker: kitchen status and rabbitmqctl status say which`
+	for _, test := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"send", "oven.bake", aPie}, "unconfirmed " + alarm + next + "; the message may still arrive when the alarm is over\n"},
+		{[]string{"send", "oven.bake", aPie, "-n", "3"}, "0 sent and confirmed, .*unconfirmed " + alarm + "(?s:.*)" + next},
+		{[]string{"call", "oven.price", `{"dish":"pie"}`}, "unconfirmed " + alarm + "; outcome unknown: it may have been handled" + next},
+	} {
+		says := regexp.MustCompile(test.says)
+		require.Eventually(t, func() bool { // the broker may take longer to notify the command
+			c := kitchenAt(t, node.URL(), append(test.args, "--timeout", "500ms")...)
+			require.Equal(t, cli.ExitTimeout, c.run(t.Context()), c.err.String())
+			return says.MatchString(c.err.String())
+		}, 4*patience, time.Millisecond, test.says)
+	}
+	out, err := node.Ctl(t.Context(), "set_vm_memory_high_watermark", "0.6")
+	require.NoError(t, err, "%s", out)
+	require.Eventually(t, func() bool {
+		return kitchenAt(t, node.URL(), "send", "oven.bake", aPie).run(t.Context()) == cli.ExitOK
+	}, 4*patience, 50*time.Millisecond)
 }
 
 // A policy that harms a queue is named, with what it does.
@@ -225,12 +255,18 @@ func TestStatusOfNoBroker(t *testing.T) {
 	require.Regexp(t, `^unreachable: 1 failed\n\nfailed   broker  the broker cannot be reached: .* -> check the address with kitchen config show --origin; .*\n$`, c.out.String())
 	require.Empty(t, c.err.String())
 
+	c = &command{args: []string{"status", "--broker-url", "amqp://127.0.0.1:1/,amqp://127.0.0.1:2/", "--broker-connect-timeout", "1s"}}
+	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
+	require.Contains(t, c.out.String(), "none of 2 addresses works; amqp://guest@127.0.0.1:1/: ")
+	require.Contains(t, c.out.String(), " refused; amqp://guest@127.0.0.1:2/: ")
+
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("wrong"), 0o600))
 	code, r := status(t, leverettest.Broker(t), "--broker-password-file", file)
 	require.Equal(t, cli.ExitUnreachable, code)
 	require.Equal(t, health.Unreachable, r.Verdict)
 	require.Contains(t, r.Findings[0].Text, "refused")
+	require.Equal(t, "correct broker.username, or the password in the file "+file+": kitchen config show --origin", r.Findings[0].Next)
 }
 
 func TestStatusOfWrongFlags(t *testing.T) {

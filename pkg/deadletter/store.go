@@ -62,8 +62,8 @@ func (s *Store) Readers(ctx context.Context, from Source) (int, error) {
 // It returns how many there are. A letter stays valid after visit has returned. Peek fails as Count does.
 //
 // Letters come in the order of the queue, at first the order in which they failed. A quorum queue puts what it gets
-// back before messages that were never taken, but behind what it got back earlier: peeking at a part of what was peeked
-// at before moves that part to the end.
+// back before messages that were never taken, but behind what it got back earlier. So that the order stays, Peek takes
+// what was taken before along with what it visits, up to 1,000 letters; beyond that a part moves behind the others.
 //
 // It may take longer than the broker's consumer timeout: from time to time it puts back what it has read, and goes on.
 // It fails with [ErrHeldTooLong] where that does not help.
@@ -80,7 +80,11 @@ type peeking struct {
 	total   int // how many letters there were; -1 before the first round
 	visit   func(*Letter) bool
 	visited []uint64 // a hash of each letter, for the next rounds
+	ended   bool     // visit wants no more
 }
+
+// along is how many letters are taken that nobody wants to see, so that the order stays.
+const along = 1000
 
 func (p *peeking) progress() int { return len(p.visited) }
 
@@ -102,15 +106,23 @@ func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finish
 	for _, hash := range p.visited {
 		before[hash]++
 	}
-	for r.read < p.total && len(p.visited) < min(p.limit, p.total) {
+	for more := 0; p.limit > 0 && r.read < p.total && more < along; {
+		full := p.ended || len(p.visited) >= p.limit
 		if time.Now().After(until) {
-			return false, nil
+			return full, nil
 		}
 		d, ok, err := r.next(ctx, func() {})
 		if err != nil || !ok {
 			return true, err
 		}
 		r.hold(d)
+		if full {
+			if !d.Redelivered {
+				return true, nil
+			}
+			more++
+			continue
+		}
 		l := p.from.letter(d)
 		hash := l.hash()
 		if before[hash] > 0 {
@@ -118,9 +130,7 @@ func (p *peeking) round(ctx context.Context, r *reader, until time.Time) (finish
 			continue
 		}
 		p.visited = append(p.visited, hash)
-		if !p.visit(l) {
-			return true, nil
-		}
+		p.ended = !p.visit(l)
 	}
 	return true, nil
 }

@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,30 @@ func TestQueuesPageByPage(t *testing.T) {
 		return len(found) == 5 && q.Ready != nil && *q.Ready == 0 && q.Consumers != nil
 	}, patience, 50*time.Millisecond)
 	require.Nil(t, found["a/b %0"].In(), "nothing was published, so nothing was counted")
+}
+
+// RabbitMQ 4.3 takes no regular expression of more than 1,024 bytes.
+func TestQueuesByName(t *testing.T) {
+	t.Parallel()
+	c, vhost := api(t), leverettest.VHost(t, leverettest.Broker(t))
+	declare := func(name string) {
+		t.Helper()
+		require.NoError(t, c.Call(t.Context(), http.MethodPut, map[string]any{"durable": true}, nil, "queues", vhost, name))
+	}
+	var names []string
+	for i := range 20 {
+		names = append(names, fmt.Sprintf("%d.%s", i, strings.Repeat("name", 2*i)))
+		declare(names[i])
+	}
+	declare("x" + names[0])
+	require.Eventually(t, func() bool {
+		found, err := c.Queues(t.Context(), vhost, append([]string{"none"}, names...)...)
+		require.NoError(t, err)
+		return slices.Equal(slices.Sorted(maps.Keys(found)), slices.Sorted(slices.Values(names)))
+	}, patience, 50*time.Millisecond)
+	found, err := c.Queues(t.Context(), vhost, names[0])
+	require.NoError(t, err)
+	require.Equal(t, names[:1], slices.Collect(maps.Keys(found)))
 }
 
 func TestRefusedAndMissing(t *testing.T) {

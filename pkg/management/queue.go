@@ -43,35 +43,62 @@ const columns = "name,messages_ready,messages_unacknowledged,consumers,head_mess
 // It is costly for the broker: a second or more for every 500 queues. Names spare it most of that.
 func (c *Client) Queues(ctx context.Context, vhost string, names ...string) (map[string]Queue, error) {
 	found := map[string]Queue{}
+	patterns := anyOf(names)
+	if len(names) == 0 {
+		patterns = []string{""}
+	}
+	for _, pattern := range patterns {
+		if err := c.matching(ctx, vhost, pattern, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// matching adds the queues whose names match the pattern to found.
+func (c *Client) matching(ctx context.Context, vhost, pattern string, found map[string]Queue) error {
 	for page := 1; ; page++ {
 		var list struct {
 			Items []Queue `json:"items"`
 			Pages int     `json:"page_count"`
 		}
 		query := url.Values{"page": {strconv.Itoa(page)}, "page_size": {strconv.Itoa(c.pageSize)}, "columns": {columns}}
-		if len(names) > 0 {
+		if pattern != "" {
 			query.Set("use_regex", "true")
-			query.Set("name", anyOf(names))
+			query.Set("name", pattern)
 		}
 		if err := c.call(ctx, http.MethodGet, query, nil, &list, "queues", vhost); err != nil {
-			return nil, err
+			return err
 		}
 		for _, q := range list.Items {
 			found[q.Name] = q
 		}
 		if page >= list.Pages {
-			return found, nil
+			return nil
 		}
 	}
 }
 
-// anyOf is a regular expression that matches these names.
-func anyOf(names []string) string {
-	quoted := make([]string, len(names))
-	for i, name := range names {
-		quoted[i] = regexp.QuoteMeta(name)
+// maxPattern is how many bytes RabbitMQ 4.3 allows a regular expression of a name.
+const maxPattern = 1024
+
+// anyOf returns regular expressions that match these names, as few as are short enough.
+func anyOf(names []string) (patterns []string) {
+	pattern := ""
+	for _, name := range names {
+		name = regexp.QuoteMeta(name)
+		if pattern != "" && len("^(")+len(pattern)+len("|")+len(name)+len(")$") > maxPattern {
+			patterns, pattern = append(patterns, "^("+pattern+")$"), ""
+		}
+		if pattern != "" {
+			pattern += "|"
+		}
+		pattern += name
 	}
-	return "^(" + strings.Join(quoted, "|") + ")$"
+	if pattern != "" {
+		patterns = append(patterns, "^("+pattern+")$")
+	}
+	return patterns
 }
 
 // In returns how many messages are published to the queue in a second; nil if the broker has not counted.

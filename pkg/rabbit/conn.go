@@ -210,6 +210,14 @@ func (c *Conn) notSent(ctx context.Context) error {
 	}
 }
 
+// unanswered is the error of what was written when ctx ends before the broker has answered.
+func (c *Conn) unanswered(ctx context.Context) error {
+	if s := c.State(); s.Phase == Blocked {
+		return fmt.Errorf("%w (%w): %w", ErrUnconfirmed, s.Err, ended(ctx))
+	}
+	return because(ErrUnconfirmed, ended(ctx))
+}
+
 // supervise keeps the connection alive until life ends. A nil session means that it has not been made yet.
 func (c *Conn) supervise(life context.Context, s *session) {
 	defer close(c.done)
@@ -274,7 +282,7 @@ func (c *Conn) setBlocked(s *session, b amqp.Blocking) {
 	next := c.State()
 	next.Phase, next.Err = Connected, nil
 	if b.Active {
-		next.Phase, next.Err = Blocked, fmt.Errorf("resource alarm: %s", b.Reason)
+		next.Phase, next.Err = Blocked, fmt.Errorf("%w: %s", ErrAlarm, b.Reason)
 		c.config.Logger.Warn("the broker takes no messages", "address", s.address, "reason", b.Reason)
 	} else {
 		c.config.Logger.Info("the broker takes messages again", "address", s.address)

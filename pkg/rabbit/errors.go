@@ -46,6 +46,9 @@ var ErrException = errors.New("the broker closed the channel or the connection")
 // exist wraps it, too.
 var ErrNotFound = errors.New("it does not exist")
 
+// ErrAlarm is wrapped, beside an ErrBlocked or an ErrUnconfirmed, while the broker has too little memory or disk.
+var ErrAlarm = errors.New("resource alarm")
+
 // ErrTookBack is the error of a channel that held messages for longer than the broker's consumer timeout.
 var ErrTookBack = errors.New("the broker took back messages that were held for longer than its consumer timeout")
 

@@ -187,7 +187,7 @@ func (p *Publisher) await(ctx context.Context, f *flight) error {
 	case <-f.confirm.Done():
 		return nil
 	case <-ctx.Done():
-		return because(ErrUnconfirmed, ended(ctx))
+		return p.conn.unanswered(ctx)
 	case <-p.closed.Done():
 		return errUnconfirmedAtClose
 	}
@@ -217,7 +217,7 @@ func (p *Publisher) Close(ctx context.Context) error {
 		select {
 		case p.slots <- struct{}{}:
 		case <-ctx.Done():
-			err = because(ErrUnconfirmed, ended(ctx))
+			err = p.conn.unanswered(ctx)
 		}
 	}
 	p.close(errPublisherClosed)

@@ -84,7 +84,7 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 			return a.reply, a.err
 		case <-ctx.Done():
 			ch.end(m.CorrelationId, answer{}) // which nobody reads
-			return nil, because(ErrUnconfirmed, ended(ctx))
+			return nil, r.conn.unanswered(ctx)
 		}
 	}
 }
