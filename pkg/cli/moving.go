@@ -1,0 +1,325 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/management"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// moveOptions are the flags of `dlq replay`, `dlq rm` and `retry release`.
+type moveOptions struct {
+	where       string
+	limit       int
+	rate        string
+	dryRun, yes bool
+	remove      bool // of `dlq rm`
+}
+
+// flags adds the flags of all three.
+func (o *moveOptions) flags(cmd *cobra.Command, verb, what string) {
+	f := cmd.Flags()
+	f.StringVar(&o.where, "where", "", fmt.Sprintf("%s only %s that match this `expression`", verb, what))
+	f.IntVar(&o.limit, "limit", 0, verb+" at most this many (default: no limit)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be done, without doing it")
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+}
+
+// paced adds the flag of those that return messages.
+func (o *moveOptions) paced(cmd *cobra.Command, verb string) {
+	cmd.Flags().StringVar(&o.rate, "rate", "", verb+" no faster than this, such as `50/s`")
+}
+
+func (o *moveOptions) check() (*pace, error) {
+	if o.limit < 0 {
+		return nil, usage("", "--limit is %d; it must be 0 or more", o.limit)
+	}
+	return parsePace(o.rate)
+}
+
+// moving is one run of `dlq replay`, `dlq rm` or `retry release`.
+type moving struct {
+	*failures
+	moveOptions
+
+	pace     *pace
+	named    map[string]bool // the fingerprints of those that were named; nil if none was
+	there    int             // how many messages there were when it began
+	selected int
+	exists   map[string]bool // work queues that were looked up
+	managed  map[string]management.Queue
+	gone     map[string]bool // the fingerprints of messages whose queue is gone
+	shown    []failedView    // of a dry run
+	result   moved
+	failed   error // the first
+	written  error // of standard output
+}
+
+func newMoving(found *failures, o moveOptions, pace *pace) *moving {
+	queue := found.queue
+	if !found.waiting {
+		queue = nameOf(found.from[0])
+	}
+	return &moving{
+		failures: found, moveOptions: o, pace: pace, exists: map[string]bool{}, gone: map[string]bool{},
+		result: moved{Queue: queue, DryRun: o.dryRun, queues: map[string]*movedQueue{}},
+	}
+}
+
+// name selects the letters with these names alone.
+func (m *moving) name(ctx context.Context, ids []string) error {
+	found, err := m.app.find(ctx, m.letters, m.from[0], ids)
+	if err != nil {
+		return err
+	}
+	m.named = map[string]bool{}
+	for _, l := range found {
+		m.named[l.Fingerprint()] = true
+	}
+	return nil
+}
+
+func (m *moving) run(ctx context.Context) error {
+	if err := m.begin(ctx); err != nil {
+		return err
+	}
+	if m.there > 0 && !m.dryRun {
+		if err := m.app.confirm(ctx, m.yes, m.question()); err != nil {
+			return err
+		}
+	}
+	total := 0 // of what is selected, if that is known
+	if m.where == "" && (!m.waiting || m.queue == "") {
+		if total = m.there; m.named != nil {
+			total = len(m.named)
+		}
+		total = min(total, cmp.Or(m.limit, total))
+	}
+	bar := m.app.StartProgress(m.verb(), total)
+	defer bar.End()
+	var stopped error
+	for _, from := range m.from {
+		if stopped = m.source(ctx, from, func() { bar.Add(1) }); stopped != nil || m.full() {
+			break
+		}
+	}
+	bar.End()
+	m.pick.warn(m.app)
+	if stopped != nil && m.dryRun {
+		return m.app.explainLetters(m.from[0], stopped)
+	}
+	if m.seen = m.result.Seen; m.result.Matched == 0 && stopped == nil && len(m.refused) == 0 {
+		if err := m.nothing(); err != nil || m.app.Format() == FormatText {
+			return err
+		}
+	}
+	if err := m.print(); err != nil && m.failed == nil && stopped == nil {
+		return err
+	}
+	return m.explain(ctx, stopped)
+}
+
+// begin counts what is there, and leaves out sources that cannot be read.
+func (m *moving) begin(ctx context.Context) error {
+	var from []deadletter.Source
+	for _, one := range m.from {
+		n, err := m.letters.Count(ctx, one)
+		if ok, err := m.reached(one, err); err != nil {
+			return m.app.explainLetters(one, err)
+		} else if !ok {
+			continue
+		}
+		if m.named == nil { // else it has been warned of
+			m.app.warnOfReaders(ctx, m.letters, one)
+		}
+		m.there += n
+		from = append(from, one)
+		if n > 0 && one.Queue != "" && !m.remove && !m.has(ctx, one.Queue) { // as all of them would
+			return m.queueGone(one, one.Queue)
+		}
+	}
+	if len(from) == 0 {
+		return m.verdict()
+	}
+	m.from, m.read = from, 0
+	return nil
+}
+
+// full reports whether no more may be taken. How many dead letters are, is counted where they are taken.
+func (m *moving) full() bool { return m.waiting && m.limit > 0 && m.selected >= m.limit }
+
+// holding is how long a paced release holds the messages of a tier, those of other queues among them, between two
+// breaks; or as long as it takes to read the tier, if that is more.
+const holding = 2 * time.Second
+
+// source returns, or removes, messages of one source. It always reads a tier to the end: see [failures.retries]. At a given
+// pace it does so again and again, with a part of what is selected each time, so that what becomes due meanwhile is not
+// held back.
+func (m *moving) source(ctx context.Context, from deadletter.Source, done func()) error {
+	before := map[string]bool{} // returned from this tier by an earlier turn: what has failed again
+	for turn, reading := 0, time.Duration(0); ; turn++ {
+		if turn > 0 {
+			if err := m.pace.wait(ctx); err != nil {
+				return err
+			}
+		}
+		most, picked, more := math.MaxInt, 0, false
+		if m.waiting && !m.dryRun {
+			most = m.pace.within(max(holding, reading))
+		}
+		paced := time.Duration(0)
+		replay := deadletter.Replay{
+			DryRun: m.dryRun,
+			Select: func(l *deadletter.Letter) bool {
+				switch {
+				case m.full(), before[l.ID], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
+					return false
+				case !m.remove && !m.has(ctx, l.Queue):
+					m.stays(l)
+					return false
+				case picked == most:
+					more = true
+					return false
+				}
+				picked++
+				m.selected++
+				return true
+			},
+			Done: func(l *deadletter.Letter, err error) {
+				done()
+				if err == nil && m.waiting && m.pace != nil {
+					before[l.ID] = l.ID != ""
+				}
+				m.done(l, from, err)
+			},
+		}
+		if !m.waiting {
+			replay.Limit = m.limit
+		}
+		if m.pace != nil {
+			first := turn > 0 // which has been waited for
+			replay.Wait = func(ctx context.Context) error {
+				began := time.Now()
+				defer func() { paced += time.Since(began) }()
+				if first {
+					first = false
+					return nil
+				}
+				return m.pace.wait(ctx)
+			}
+		}
+		move := m.letters.Replay
+		if m.remove {
+			move = m.letters.Remove
+		}
+		began := time.Now()
+		result, err := move(ctx, from, replay)
+		if turn == 0 {
+			m.result.Seen += result.Seen
+		}
+		m.result.add(result, m.remove)
+		reading = time.Since(began) - paced
+		switch {
+		case errors.Is(err, rabbit.ErrRefused) && result.Seen > 0: // to publish
+			return err
+		case !more || err != nil:
+			_, err = m.reached(from, err)
+			return err
+		}
+	}
+}
+
+// has reports whether a work queue exists. A user who may write to retry.return alone would not learn it by publishing;
+// where this user may not ask either, the message goes where it would go later.
+func (m *moving) has(ctx context.Context, queue string) bool {
+	known, ok := m.exists[queue]
+	if !ok {
+		known = m.find(ctx, queue)
+		m.exists[queue] = known
+	}
+	return known
+}
+
+func (m *moving) find(ctx context.Context, queue string) bool {
+	_, err := m.conn.Rabbit().Inspect(ctx, queue)
+	if !errors.Is(err, rabbit.ErrRefused) {
+		return !errors.Is(err, rabbit.ErrNotFound)
+	}
+	if m.managed == nil {
+		api, err := m.app.management()
+		if err != nil {
+			return true
+		}
+		if m.managed, err = api.Queues(ctx, m.app.settings.vhost()); err != nil {
+			m.managed = map[string]management.Queue{}
+		}
+	}
+	_, ok := m.managed[queue]
+	return ok || len(m.managed) == 0
+}
+
+// errGone is why a message is not returned.
+var errGone = fmt.Errorf("its queue is gone: %w", rabbit.ErrUnroutable)
+
+// stays notes, once, that a message stays where it is, since its queue is gone.
+func (m *moving) stays(l *deadletter.Letter) {
+	fingerprint := l.Fingerprint()
+	if m.gone[fingerprint] {
+		return
+	}
+	m.gone[fingerprint] = true
+	m.result.Matched++
+	m.result.Failed++
+	q := m.result.of(l.Queue)
+	q.Matched++
+	q.Failed++
+	m.line(l, "failed", errGone)
+}
+
+// done notes what became of a message.
+func (m *moving) done(l *deadletter.Letter, from deadletter.Source, err error) {
+	q := m.result.of(l.Queue)
+	m.result.Matched++
+	q.Matched++
+	switch {
+	case m.dryRun:
+		m.line(l, "would_"+map[bool]string{true: "remove", false: "return"}[m.remove], nil)
+		if len(m.shown) < shownOnDryRun {
+			tier := ""
+			if m.waiting {
+				tier = from.Name
+			}
+			m.shown = append(m.shown, failedViewOf(l, tier))
+		}
+	case err == nil:
+		q.count(1, m.remove)
+		m.line(l, m.verb(), nil)
+	case errors.Is(err, rabbit.ErrUnconfirmed):
+		q.Unsure++
+		m.line(l, "unsure", err)
+	default:
+		q.Failed++
+		if errors.Is(err, rabbit.ErrUnroutable) {
+			m.exists[l.Queue] = false
+		}
+		m.line(l, "failed", err)
+	}
+	if m.failed == nil && !(from.Queue == "" && errors.Is(err, rabbit.ErrUnroutable)) {
+		m.failed = err
+	}
+}
+
+func (m *moving) verb() string {
+	if m.remove {
+		return "removed"
+	}
+	return "returned"
+}
