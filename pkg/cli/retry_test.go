@@ -200,7 +200,6 @@ func TestRetryRelease(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
 			onBroker(t, url, declareIn(names))
-			const event = "waiter.on.oven.baked"
 			minute, ten := names.RetryTier("waiter", time.Minute), names.RetryTier("waiter", 10*time.Minute)
 			postpone(t, url, ten, event, 40, "unavailable")
 			postpone(t, url, ten, "waiter.bell.on.oven.baked", 40, "unavailable")
@@ -267,7 +266,6 @@ func TestRetryReleaseAtARate(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
-	const event = "waiter.on.oven.baked"
 	postpone(t, url, "retry.10m", "waiter.bell.on.oven.baked", 5, "unavailable")
 	postpone(t, url, "retry.10m", event, 60, "unavailable")
 	ctx, ctrlC := context.WithCancel(t.Context())
@@ -301,7 +299,7 @@ func TestLookingAtATierChangesNothing(t *testing.T) {
 		require.NoError(tb, err)
 		require.NoError(tb, ch.QueueBind("waiter.on.oven.baked", "waiter.on.oven.baked", "retry.unseen.return", false, nil))
 	})
-	const event, n = "waiter.on.oven.baked", 100
+	const n = 100
 	began := time.Now()
 	postpone(t, url, "retry.10s", event, n, "unavailable")
 	looks := 0
@@ -331,7 +329,6 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
 			onBroker(t, url, declareIn(names))
-			const event = "waiter.on.oven.baked"
 			ten := names.RetryTier("waiter", 10*time.Minute)
 			operator := userWho(t, url, "monitoring", rights{cells[1], cells[2], cells[3]})
 			run := func(code cli.ExitCode, user []string, args ...string) *command {
