@@ -153,7 +153,7 @@ func TestReplayEndsWithALostConnection(t *testing.T) {
 		state, err := conn.Inspect(ctx, "oven.bake")
 		require.NoError(tb, err)
 		require.GreaterOrEqual(tb, state.Ready, 500)
-		require.LessOrEqual(tb, state.Ready, 501, "one was in flight")
+		require.LessOrEqual(tb, state.Ready, 502, "one was in flight, and the ack of the one before may be lost")
 	})
 }
 

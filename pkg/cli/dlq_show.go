@@ -75,7 +75,7 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 			a.Note("none of %s matches --where", deadLetters(found.seen))
 			return nil
 		}
-		a.Note("no dead letters")
+		a.Note("%s has no dead letters", nameOf(from))
 		return nil
 	}
 	var views []letterView

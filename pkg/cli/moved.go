@@ -179,6 +179,21 @@ func (m *moving) doubt() string {
 
 // question asks for consent, in the word of the command.
 func (m *moving) question() string {
+	if m.waiting {
+		return "release" + strings.TrimSuffix(m.part(), ",") + "?"
+	}
+	switch from := m.from[0]; {
+	case m.remove:
+		return fmt.Sprintf("remove%s from %s for good?", m.part(), nameOf(from))
+	case from.Queue == "":
+		return fmt.Sprintf("replay%s from %s to their own queues?", m.part(), from.Name)
+	default:
+		return fmt.Sprintf("replay%s to %s?", m.part(), from.Queue)
+	}
+}
+
+// part is what is selected.
+func (m *moving) part() string {
 	of := m.messages(m.there)
 	var conditions []string
 	if m.waiting && m.queue != "" {
@@ -187,28 +202,17 @@ func (m *moving) question() string {
 	if m.where != "" {
 		conditions = append(conditions, "match "+m.where)
 	}
-	what := of
 	switch those := strings.Join(conditions, " and "); {
 	case m.named != nil:
-		what = fmt.Sprintf("%d named of %s", len(m.named), of)
+		return fmt.Sprintf(" %d named of %s", len(m.named), of)
 	case those != "" && m.limit > 0:
-		what = fmt.Sprintf("up to %d of %s, those that %s,", m.limit, of, those)
+		return fmt.Sprintf(", of %s, up to %d that %s,", of, m.limit, those)
 	case those != "":
-		what = fmt.Sprintf("those of %s that %s", of, those)
+		return fmt.Sprintf(", of %s, those that %s,", of, those)
 	case m.limit > 0 && m.limit < m.there:
-		what = fmt.Sprintf("%d of %s", m.limit, of)
-	}
-	switch from := m.from[0]; {
-	case m.remove:
-		return fmt.Sprintf("remove %s from %s for good?", what, nameOf(from))
-	case m.waiting && m.queue != "":
-		return fmt.Sprintf("release %s?", what)
-	case m.waiting:
-		return fmt.Sprintf("release %s to their queues?", what)
-	case from.Queue == "":
-		return fmt.Sprintf("replay %s from %s to their own queues?", what, from.Name)
+		return fmt.Sprintf(" %d of %s", m.limit, of)
 	default:
-		return fmt.Sprintf("replay %s to %s?", what, from.Queue)
+		return " " + of
 	}
 }
 

@@ -160,81 +160,93 @@ func (m *moving) full() bool { return m.waiting && m.limit > 0 && m.selected >= 
 // breaks; or as long as it takes to read the tier, if that is more.
 const holding = 2 * time.Second
 
-// source returns, or removes, messages of one source. It always reads a tier to the end: see [failures.retries]. At a given
-// pace it does so again and again, with a part of what is selected each time, so that what becomes due meanwhile is not
-// held back.
+// source returns, or removes, messages of one source. It always reads a tier to the end: see [failures.retries]. At a
+// given pace it does so again and again, with a part of what is selected each time, so that what becomes due meanwhile is
+// not held back.
 func (m *moving) source(ctx context.Context, from deadletter.Source, done func()) error {
-	before := map[string]bool{} // returned from this tier by an earlier turn: what has failed again
-	for turn, reading := 0, time.Duration(0); ; turn++ {
-		if turn > 0 {
+	t := &turn{before: map[string]bool{}}
+	for first := true; ; first = false {
+		if !first {
 			if err := m.pace.wait(ctx); err != nil {
 				return err
 			}
 		}
-		most, picked, more := math.MaxInt, 0, false
+		t.most, t.picked, t.more = math.MaxInt, 0, false
 		if m.waiting && !m.dryRun {
-			most = m.pace.within(max(holding, reading))
+			t.most = m.pace.within(max(holding, t.reading))
 		}
-		paced := time.Duration(0)
-		replay := deadletter.Replay{
+		result, err := m.turn(ctx, from, t, deadletter.Replay{
 			DryRun: m.dryRun,
-			Select: func(l *deadletter.Letter) bool {
-				switch {
-				case m.full(), before[l.ID], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
-					return false
-				case !m.remove && !m.has(ctx, l.Queue):
-					m.stays(l)
-					return false
-				case picked == most:
-					more = true
-					return false
-				}
-				picked++
-				m.selected++
-				return true
-			},
+			Select: func(l *deadletter.Letter) bool { return m.selects(ctx, t, l) },
 			Done: func(l *deadletter.Letter, err error) {
 				done()
 				if err == nil && m.waiting && m.pace != nil {
-					before[l.ID] = l.ID != ""
+					t.before[l.ID] = l.ID != ""
 				}
 				m.done(l, from, err)
 			},
-		}
-		if !m.waiting {
-			replay.Limit = m.limit
-		}
-		if m.pace != nil {
-			first := turn > 0 // which has been waited for
-			replay.Wait = func(ctx context.Context) error {
-				began := time.Now()
-				defer func() { paced += time.Since(began) }()
-				if first {
-					first = false
-					return nil
-				}
-				return m.pace.wait(ctx)
-			}
-		}
-		move := m.letters.Replay
-		if m.remove {
-			move = m.letters.Remove
-		}
-		began := time.Now()
-		result, err := move(ctx, from, replay)
-		if turn == 0 {
+		}, !first)
+		if first {
 			m.result.Seen += result.Seen
 		}
 		m.result.add(result, m.remove)
-		reading = time.Since(began) - paced
 		switch {
 		case errors.Is(err, rabbit.ErrRefused) && result.Seen > 0: // to publish
 			return err
-		case !more || err != nil:
+		case !t.more || err != nil:
 			_, err = m.reached(from, err)
 			return err
 		}
 	}
+}
+
+// turn is one reading of a source.
+type turn struct {
+	before       map[string]bool // returned from this tier by an earlier turn: what has failed again
+	most, picked int
+	more         bool          // is left for the next turn
+	reading      time.Duration // how long the last turn took, without its waits
+}
+
+// turn reads a source once. The pace of its first message may have been waited for.
+func (m *moving) turn(ctx context.Context, from deadletter.Source, t *turn, replay deadletter.Replay, waited bool) (deadletter.Result, error) {
+	began, paced := time.Now(), time.Duration(0)
+	defer func() { t.reading = time.Since(began) - paced }()
+	if !m.waiting {
+		replay.Limit = m.limit
+	}
+	if m.pace != nil {
+		replay.Wait = func(ctx context.Context) error {
+			began := time.Now()
+			defer func() { paced += time.Since(began) }()
+			if waited {
+				waited = false
+				return nil
+			}
+			return m.pace.wait(ctx)
+		}
+	}
+	if m.remove {
+		return m.letters.Remove(ctx, from, replay)
+	}
+	return m.letters.Replay(ctx, from, replay)
+}
+
+// selects reports whether a message is taken in this turn.
+func (m *moving) selects(ctx context.Context, t *turn, l *deadletter.Letter) bool {
+	switch {
+	case m.full(), t.before[l.ID], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
+		return false
+	case !m.remove && !m.has(ctx, l.Queue):
+		m.stays(l)
+		return false
+	case t.picked == t.most:
+		t.more = true
+		return false
+	}
+	t.picked++
+	m.selected++
+	return true
 }
 
 // has reports whether a work queue exists. A user who may write to retry.return alone would not learn it by publishing;
@@ -312,7 +324,7 @@ func (m *moving) done(l *deadletter.Letter, from deadletter.Source, err error) {
 		}
 		m.line(l, "failed", err)
 	}
-	if m.failed == nil && !(from.Queue == "" && errors.Is(err, rabbit.ErrUnroutable)) {
+	if m.failed == nil && (from.Queue != "" || !errors.Is(err, rabbit.ErrUnroutable)) {
 		m.failed = err
 	}
 }

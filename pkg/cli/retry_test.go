@@ -163,7 +163,8 @@ func TestWhatWaitsForARetryIsSeen(t *testing.T) {
 		{[]string{"retry", "release", "oven.bake", "--yes", "--where", "code == 'no'"}, cli.ExitOK, "none of 2 messages that wait matches --where"},
 		{[]string{"retry", "release", "oven.bak", "--yes"}, cli.ExitNotFound, `the catalog has no queue "oven.bak"; did you mean oven.bake?`},
 		{[]string{"retry", "ls", "--limit", "0"}, cli.ExitUsage, "--limit is 0; it must be 1 or more"},
-		{[]string{"retry", "release"}, cli.ExitUsage, "--yes is needed where nobody can be asked: release 2 messages that wait to their queues?"},
+		{[]string{"retry", "release"}, cli.ExitUsage, "--yes is needed where nobody can be asked: release 2 messages that wait?"},
+		{[]string{"retry", "release", "oven.bake", "--where", "delayed", "--limit", "7"}, cli.ExitUsage, "release, of 2 messages that wait, up to 7 that go back to oven.bake and match delayed?"},
 		{[]string{"retry", "ls", "oven.clean"}, cli.ExitOK, "nothing of oven.clean waits for a retry"},
 	} {
 		c := kitchenAt(t, url, wrong.args...)

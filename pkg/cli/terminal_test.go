@@ -117,7 +117,7 @@ func TestReplayAsks(t *testing.T) {
 	}
 	c := ask("n\n", "--limit", "2", "--where", "attempts > 1")
 	c.run(t.Context())
-	require.Contains(t, c.err.String(), "replay up to 2 of 3 dead letters, those that match attempts > 1, to oven.bake? [y/N] ")
+	require.Contains(t, c.err.String(), "replay, of 3 dead letters, up to 2 that match attempts > 1, to oven.bake? [y/N] ")
 
 	typed, closeTyped := io.Pipe() // nobody answers, and then it is Ctrl-C
 	t.Cleanup(func() { _ = closeTyped.Close() })
