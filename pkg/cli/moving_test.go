@@ -114,14 +114,14 @@ func TestWhatAnInterruptedCommandSays(t *testing.T) {
 		verb           string
 		of, to, others string
 	}{
-		"retry release": {[]string{"retry", "release", event, "--rate", "20/s"}, "retry.10m", "retry.10m", "returned", "messages that wait", "to " + event, "still wait"},
-		"dlq replay":    {[]string{"dlq", "replay", event, "--rate", "20/s"}, "dead-letters", event + ".dlq", "returned", "dead letters", "to " + event, "are still dead letters"},
+		"retry release": {[]string{"retry", "release", event, "--rate", "5/s"}, "retry.10m", "retry.10m", "returned", "messages that wait", "to " + event, "still wait"},
+		"dlq replay":    {[]string{"dlq", "replay", event, "--rate", "5/s"}, "dead-letters", event + ".dlq", "returned", "dead letters", "to " + event, "are still dead letters"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := leverettest.Broker(t)
 			onBroker(t, url, declareAll)
-			const n = 90
+			const n = 30
 			postpone(t, url, c.exchange, event, n, "unavailable")
 			ready(t, url, c.from, n)
 			run := kitchenAt(t, url, append(c.args, "--yes")...)
@@ -143,7 +143,7 @@ func TestWhatAnInterruptedCommandSays(t *testing.T) {
 			require.Equal(t, cli.ExitInterrupted, <-ended, run.err.String())
 			done := state(event)
 			require.Less(t, done, n)
-			require.Equal(t, fmt.Sprintf("%s %d of %d %s %s\n", c.verb, done, n, c.of, c.to), run.out.String())
+			require.Equal(t, fmt.Sprintf("%s %d of %d %s %s\n", c.verb, done, n, c.of, c.to), run.out.String(), run.err.String())
 			require.Equal(t, fmt.Sprintf("error: interrupted: %d were %s; the others %s\nnext:  run the same command again: it goes on with the rest\n", done, c.verb, c.others), run.err.String())
 			ready(t, url, c.from, n-done)
 		})
