@@ -57,7 +57,7 @@ func (a *App) letters(ctx context.Context, command string) (*leveret.Conn, *dead
 		return nil, nil, err
 	}
 	letters := deadletter.New(conn)
-	letters.Reader = a.Name + " " + command
+	letters.Reader, letters.Consumer = a.Name+" "+command, a.consumers()
 	return conn, letters, nil
 }
 
@@ -68,10 +68,22 @@ func (a *App) source(letters *deadletter.Store, name string) deadletter.Source {
 			return letters.RetryLost(lost.service)
 		}
 	}
-	queue := a.failingQueue(name)
-	from := letters.DeadLetters(queue)
-	from.Service = cmp.Or(a.consumer(queue), from.Service)
-	return from
+	return letters.DeadLetters(a.failingQueue(name))
+}
+
+// sources returns the sources of dead letters that are read: that of the queue that a person named, or all.
+func (a *App) sources(letters *deadletter.Store, queue string) []deadletter.Source {
+	if queue != "" {
+		return []deadletter.Source{a.source(letters, queue)}
+	}
+	var all []deadletter.Source
+	for _, q := range a.deadLetterQueues() {
+		all = append(all, a.source(letters, q.name))
+	}
+	for _, q := range a.lostQueues() {
+		all = append(all, a.source(letters, q.name))
+	}
+	return all
 }
 
 // nameOf is how a person names a source.
@@ -132,14 +144,27 @@ func (a *App) failingQueue(name string) string {
 	return deadletter.WorkQueue(name)
 }
 
-// consumer returns the service of the catalog that consumes a work queue, or "" for other queues.
-func (a *App) consumer(queue string) string {
+// consumers returns which service of the catalog consumes a work queue; "" for other queues.
+func (a *App) consumers() func(queue string) string {
+	all := map[string]string{}
 	for _, q := range a.deadLetterQueues() {
-		if q.name == queue {
-			return q.service
-		}
+		all[q.name] = q.service
 	}
-	return ""
+	return func(queue string) string { return all[queue] }
+}
+
+// consumer returns the service that consumes a work queue: the catalog's, or what the queue's name begins with.
+func (a *App) consumer(queue string) string {
+	return cmp.Or(a.consumers()(queue), a.names().Consumer(queue))
+}
+
+// failing returns the queues whose messages can fail for good, as a person names them.
+func (a *App) failing() []shownQueue {
+	all := a.lostQueues()
+	for _, q := range a.deadLetterQueues() {
+		all = append(all, shownQueue{name: q.name, service: q.service})
+	}
+	return all
 }
 
 // explainLetters adds to an error of a dead-letter queue what to do about it.
@@ -159,11 +184,7 @@ func (a *App) explainLetters(from deadletter.Source, err error) error {
 		case i >= 0:
 			return Fail(ExitNotFound, "start the service once; it declares its queues", "%s has no dead-letter queue yet: %w", queue, err)
 		}
-		among := a.lostQueues()
-		for _, q := range a.deadLetterQueues() {
-			among = append(among, shownQueue{name: q.name, service: q.service})
-		}
-		return a.noQueue(queue, among)
+		return a.noQueue(queue, a.failing())
 	default:
 		return a.reading(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -20,23 +19,12 @@ import (
 
 // letterView is a dead letter under -o json.
 type letterView struct {
-	ID            string     `json:"id"`
-	Fingerprint   string     `json:"fingerprint"`
-	Queue         string     `json:"queue"`
-	Contract      string     `json:"contract,omitempty"`
-	Code          string     `json:"code,omitempty"`
-	Reason        string     `json:"reason,omitempty"`
-	Error         string     `json:"error,omitempty"`
-	Attempts      int        `json:"attempts"`
-	Replayed      int        `json:"replayed"`
-	FailedAt      *time.Time `json:"failed_at,omitempty"`
-	FirstFailedAt *time.Time `json:"first_failed_at,omitempty"`
-	SentAt        *time.Time `json:"sent_at,omitempty"`
-	Service       string     `json:"service,omitempty"`
-	Host          string     `json:"host,omitempty"`
-	ContentType   string     `json:"content_type,omitempty"`
-	Correlation   string     `json:"correlation_id,omitempty"`
-	Headers       any        `json:"headers"`
+	failedView
+
+	Host        string `json:"host,omitempty"`
+	ContentType string `json:"content_type,omitempty"`
+	Correlation string `json:"correlation_id,omitempty"`
+	Headers     any    `json:"headers"`
 	// One of these: the payload if it is JSON in UTF-8, nested no deeper than maxNesting, else its text if it is UTF-8,
 	// else its bytes.
 	Payload       json.RawMessage `json:"payload,omitempty"`
@@ -62,9 +50,7 @@ func (d *discretion) views(letters []*deadletter.Letter) ([]letterView, error) {
 
 func viewOf(l *deadletter.Letter, body []byte) letterView {
 	v := letterView{
-		ID: l.ID, Fingerprint: l.Fingerprint(), Queue: l.Queue, Contract: l.Contract, Code: l.Code, Reason: l.Reason, Error: l.Error,
-		Attempts: l.Attempts, Replayed: l.Replayed, Service: l.Service, Host: l.Host,
-		FailedAt: momentOf(l.FailedAt), FirstFailedAt: momentOf(l.FirstFailedAt), SentAt: momentOf(l.SentAt),
+		failedView: failedViewOf(l, ""), Host: l.Host,
 		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers), maxNesting),
 		body: withoutMark(body),
 	}
@@ -78,14 +64,6 @@ func viewOf(l *deadletter.Letter, body []byte) letterView {
 		v.PayloadBase64 = &encoded
 	}
 	return v
-}
-
-func momentOf(t time.Time) *time.Time {
-	if t.IsZero() || t.Year() < 0 || t.Year() > 9999 { // JSON has no others
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 // ownHeaders returns the headers without those that count how often the letter was read.
@@ -133,61 +111,6 @@ func plainHeaders(v any, levels int) any {
 	}
 }
 
-// why is the reason of a failure in a word.
-func why(code, reason string) string {
-	switch {
-	case code == "":
-		return reason
-	case reason == "":
-		return code
-	default:
-		return code + "/" + reason
-	}
-}
-
-// letterTable lists letters, one per line.
-func letterTable(letters []*deadletter.Letter) *term.Table {
-	t := term.NewTable("ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR~")
-	same := map[string]int{}
-	for _, l := range letters {
-		same[letterName(l)]++
-	}
-	for _, l := range letters {
-		name := letterName(l)
-		if same[name] > 1 { // every command would refuse it
-			name = l.Fingerprint()
-		}
-		t.Add(term.Plain(name), term.Plain(ageText(l.FailedAt)), term.Plain(countText(l.Attempts)), term.Plain(strconv.Itoa(l.Replayed)),
-			term.Painted(why(l.Code, l.Reason), term.Red), term.Plain(l.Error))
-	}
-	return t
-}
-
-// letterName is how a letter is named on a command line: by its id, or by its fingerprint if it has none that a person
-// could copy.
-func letterName(l *deadletter.Letter) string {
-	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'`$\\*?&|;<>(){}[]!#~", r) }
-	if l.ID == "" || strings.HasPrefix(l.ID, "-") || strings.ContainsFunc(l.ID, odd) {
-		return l.Fingerprint()
-	}
-	return l.ID
-}
-
-func ageText(at time.Time) string {
-	if at.IsZero() {
-		return ""
-	}
-	seconds := max(time.Since(at).Seconds(), 0)
-	return secondsText(&seconds)
-}
-
-func countText(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.Itoa(n)
-}
-
 // printLetter prints one letter in full, for a person.
 func (a *App) printLetter(v letterView) error {
 	var b strings.Builder
@@ -205,8 +128,12 @@ func (a *App) printLetter(v letterView) error {
 	fmt.Fprintf(&b, "%s\n", a.out.Paint(term.Bold, term.OneLine(cmp.Or(v.ID, v.Fingerprint))))
 	line("fingerprint", v.Fingerprint)
 	line("contract", v.Contract)
-	line("failed in", v.Queue)
-	painted("why", why(v.Code, v.Reason), term.Red)
+	line("queue", v.Queue)
+	reason := cell(v.Code, v.Reason, v.Delayed, term.Red)
+	painted("why", reason.Text, reason.Paint)
+	if v.Delayed { // and in retry.lost
+		line("lost", notFailed+"; its queue was gone when it was due")
+	}
 	line("error", strings.ReplaceAll(v.Error, "\n", "\n"+strings.Repeat(" ", 15)))
 	line("attempts", countText(v.Attempts))
 	line("replayed", countText(v.Replayed))

@@ -7,7 +7,7 @@ import (
 )
 
 func (a *App) dlqRemoveCommand() *cobra.Command {
-	o := dlqReplayOptions{remove: true}
+	o, all := moveOptions{remove: true}, false
 	cmd := &cobra.Command{
 		Use:     "rm QUEUE [ID...]",
 		Aliases: []string{"remove"},
@@ -18,18 +18,13 @@ func (a *App) dlqRemoveCommand() *cobra.Command {
 			"  %[1]s dlq rm %[2]s --where 'age > duration(\"720h\")' --dry-run", a.Name, a.someQueue()),
 		Args: Arguments(1, 1000), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.queue, o.ids = args[0], args[1:]
-			if len(o.ids) == 0 && o.where == "" && !o.all {
+			if len(args) == 1 && o.where == "" && !all {
 				return usage(cmd.CommandPath()+" --help", "say which dead letters to remove: by ID, with --where, or --all")
 			}
-			return a.replay(cmd.Context(), o)
+			return a.moveLetters(cmd.Context(), "dlq rm", args[0], args[1:], o)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.where, "where", "", "remove only dead letters that match this `expression`")
-	f.BoolVar(&o.all, "all", false, "remove all dead letters of the queue")
-	f.IntVar(&o.limit, "limit", 0, "remove at most this many (default: no limit)")
-	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be removed, without removing it")
-	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask for confirmation")
+	o.flags(cmd, "remove", "dead letters")
+	cmd.Flags().BoolVar(&all, "all", false, "remove all dead letters of the queue")
 	return cmd
 }

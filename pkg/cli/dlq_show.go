@@ -75,7 +75,7 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 			a.Note("none of %s matches --where", deadLetters(found.seen))
 			return nil
 		}
-		a.Note("no dead letters")
+		a.Note("%s has no dead letters", nameOf(from))
 		return nil
 	}
 	var views []letterView
@@ -84,7 +84,13 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 			return err
 		}
 	}
-	if err := PrintList(a, views, func() *term.Table { return letterTable(found.letters) }); err != nil {
+	if err := PrintList(a, views, func() *term.Table {
+		all := make([]failedView, len(found.letters))
+		for i, l := range found.letters {
+			all[i] = failedViewOf(l, "")
+		}
+		return failedTable(all, from.Queue == "", false)
+	}); err != nil {
 		return err
 	}
 	if shown := len(found.letters); found.matched > shown {

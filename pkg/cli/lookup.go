@@ -47,5 +47,5 @@ func (l *lookup) find(ctx context.Context, queue string) bool {
 	return !errors.Is(err, management.ErrNotFound)
 }
 
-// errGone is the error of a message whose queue does not exist.
-var errGone = fmt.Errorf("%w: %w", rabbit.ErrUnroutable, rabbit.ErrNotFound)
+// errGone is why a message is not returned.
+var errGone = fmt.Errorf("its queue is gone: %w", rabbit.ErrUnroutable)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,29 +10,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/deadletter"
 )
 
 type retryListOptions struct {
 	queue, where string
 	limit        int
 	each         bool
-}
-
-// retryGroup is a line of `retry ls`: what waits to go back to one queue for the same reason.
-type retryGroup struct {
-	Queue    string     `json:"queue"`
-	Contract string     `json:"contract,omitempty"`
-	Service  string     `json:"service"`
-	Code     string     `json:"code"`
-	Reason   string     `json:"reason"`
-	Count    int        `json:"count"`
-	Since    *time.Time `json:"since,omitempty"` // of the one that has waited longest
-	Next     *time.Time `json:"next,omitempty"`  // when the first goes back
-	Last     *time.Time `json:"last,omitempty"`  // and when the last
-	Error    string     `json:"error"`           // of the newest
-
-	why    string
-	newest *time.Time
 }
 
 func (a *App) retryListCommand() *cobra.Command {
@@ -43,8 +26,8 @@ func (a *App) retryListCommand() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "Show what waits for a retry: whose, why, since when, until when",
 		Long: "Show what waits for a retry: whose, why, since when, until when. Messages are grouped by queue and error, or listed one\n" +
-			"by one with --each. OLDEST is how long ago the first of them failed, NEXT and LAST in how long the first and the last go\n" +
-			"back to their queue.\n\n" + a.retryWhereHelp(),
+			"by one with --each. Those that differ only in numbers, ids and quoted values count as one error. OLDEST and NEWEST are how\n" +
+			"long ago the first and the last of them failed, FIRST DUE and LAST DUE in how long they go back to their queue.\n\n" + a.retryWhereHelp(),
 		Example: fmt.Sprintf("  %[1]s retry ls\n  %[1]s retry ls %[2]s --each --where 'attempts > 2'", a.Name, a.someQueue()),
 		Args:    Arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,86 +48,69 @@ func (a *App) listRetries(ctx context.Context, o retryListOptions) error {
 	if o.limit < 1 {
 		return usage("", "--limit is %d; it must be 1 or more", o.limit)
 	}
-	r, closeAll, err := a.retries(ctx, "retry ls", o.queue, o.where)
+	found, end, err := a.failures(ctx, "retry ls", o.queue, o.where, true)
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	var groups retryGroups
-	var all []retry
-	failed := r.each(ctx, o.limit, func(one retry) {
+	defer end()
+	var groups deadletter.Groups
+	var each []failedView
+	if err := found.retries(ctx, o.limit, func(from deadletter.Source, l *deadletter.Letter) {
 		if o.each {
-			all = append(all, one)
+			each = append(each, failedViewOf(l, from.Name))
 		} else {
-			groups.add(one)
+			groups.Add(l)
 		}
-	})
-	r.pick.warn(a)
-	if failed != nil && r.read == 0 {
-		return failed
-	}
-	if len(groups)+len(all) == 0 {
-		if err := r.nothing(o.where); err != nil || a.Format() == FormatText {
-			return cmp.Or(err, failed)
-		}
+	}); err != nil {
+		return err
 	}
 	if o.each {
-		slices.SortStableFunc(all, func(x, y retry) int { return compareMoments(x.Until, y.Until) })
-		err = PrintList(a, all, func() *term.Table { return retryTable(all) })
-	} else {
-		groups.sort()
-		err = PrintList(a, groups, groups.table)
+		slices.SortStableFunc(each, func(x, y failedView) int { return compareMoments(x.DueAt, y.DueAt) })
+		return found.print(len(each), func() error { return PrintList(a, each, func() *term.Table { return failedTable(each, true, true) }) })
 	}
-	return cmp.Or(err, failed)
+	var all []failedGroup
+	for _, g := range groups.List() {
+		all = append(all, a.failedGroupOf(g))
+	}
+	return found.print(len(all), func() error { return PrintList(a, all, func() *term.Table { return retryGroups(all) }) })
 }
 
-func retryTable(all []retry) *term.Table {
-	t := term.NewTable("QUEUE", "ID", "ATTEMPTS#", "WHY", "SINCE#", "BACK IN#", "ERROR~")
-	for _, one := range all {
-		t.Add(term.Painted(one.Queue, term.Bold), term.Plain(one.ID), term.Plain(countText(one.Attempts)), term.Painted(one.why(), term.Yellow),
-			term.Plain(agePointer(one.Since)), term.Plain(inText(one.Until)), term.Plain(one.Error))
-	}
-	return t
-}
-
-type retryGroups []retryGroup
-
-func (g *retryGroups) add(one retry) {
-	i := slices.IndexFunc(*g, func(have retryGroup) bool {
-		return have.Queue == one.Queue && have.Code == one.Code && have.Reason == one.Reason && have.why == one.why()
-	})
-	if i < 0 {
-		i = len(*g)
-		*g = append(*g, retryGroup{
-			Queue: one.Queue, Contract: one.Contract, Service: one.Service, Code: one.Code, Reason: one.Reason, why: one.why(),
+// retries passes the messages that are selected, of the first limit of each tier, to visit.
+//
+// A quorum queue puts what it gets back behind what it got back earlier, and before the rest. So that the order stays,
+// everything that was ever taken is taken again: those are delivered as redelivered.
+func (f *failures) retries(ctx context.Context, limit int, visit func(deadletter.Source, *deadletter.Letter)) error {
+	for _, from := range f.from {
+		seen := 0
+		f.app.warnOfReaders(ctx, f.letters, from)
+		total, err := f.letters.Peek(ctx, from, everyLetter, func(l *deadletter.Letter) bool {
+			if seen++; seen > limit {
+				return l.Redelivered
+			}
+			if f.picks(l) {
+				visit(from, l)
+			}
+			return true
 		})
+		if ok, err := f.reached(from, err); err != nil {
+			return f.app.explainLetters(from, err)
+		} else if !ok {
+			continue
+		}
+		f.seen += min(total, limit)
+		if total > limit {
+			f.app.Warn("%s has %d messages; only the first %d were read. --limit reads more", from.Name, total, limit)
+		}
 	}
-	at := &(*g)[i]
-	at.Count++
-	if compareMoments(one.Since, at.Since) < 0 {
-		at.Since = one.Since
-	}
-	if compareMoments(one.Until, at.Next) < 0 {
-		at.Next = one.Until
-	}
-	if at.Last == nil || one.Until != nil && one.Until.After(*at.Last) {
-		at.Last = one.Until
-	}
-	if at.newest == nil || one.Since != nil && !one.Since.Before(*at.newest) {
-		at.newest, at.Error = one.Since, one.Error
-	}
+	return nil
 }
 
-// sort puts the groups in the order of their queues, the largest of each first.
-func (g retryGroups) sort() {
-	slices.SortStableFunc(g, func(x, y retryGroup) int { return cmp.Or(cmp.Compare(x.Queue, y.Queue), cmp.Compare(y.Count, x.Count)) })
-}
-
-func (g retryGroups) table() *term.Table {
-	t := term.NewTable("QUEUE", "SERVICE", "COUNT#", "WHY", "OLDEST#", "NEXT#", "LAST#", "ERROR~")
-	for _, one := range g {
-		t.Add(term.Painted(one.Queue, term.Bold), term.Plain(one.Service), term.Plain(strconv.Itoa(one.Count)), term.Painted(one.why, term.Yellow),
-			term.Plain(agePointer(one.Since)), term.Plain(inText(one.Next)), term.Plain(inText(one.Last)), term.Plain(one.Error))
+// retryGroups lists groups of what waits for a retry, one per line.
+func retryGroups(all []failedGroup) *term.Table {
+	t := term.NewTable("QUEUE", "SERVICE", "COUNT#", "WHY", "OLDEST#", "NEWEST#", "FIRST DUE#", "LAST DUE#", "ERROR~")
+	for _, g := range all {
+		t.Add(term.Painted(g.Queue, term.Bold), term.Plain(g.Service), term.Plain(strconv.Itoa(g.Count)), cell(g.Code, g.Reason, g.Delayed, term.Yellow),
+			term.Plain(agePointer(g.Oldest)), term.Plain(agePointer(g.Newest)), term.Plain(inText(g.FirstDue)), term.Plain(inText(g.LastDue)), term.Plain(g.text()))
 	}
 	return t
 }
@@ -161,16 +127,4 @@ func compareMoments(x, y *time.Time) int {
 	default:
 		return x.Compare(*y)
 	}
-}
-
-// inText is in how long something will be.
-func inText(at *time.Time) string {
-	if at == nil {
-		return ""
-	}
-	left := time.Until(*at).Seconds()
-	if left <= 0 {
-		return "now"
-	}
-	return secondsText(&left)
 }

@@ -93,8 +93,12 @@ func ready(tb testing.TB, url, queue string, want int) {
 
 type retryGroup struct {
 	Queue, Contract, Service, Code, Reason, Error string
+	Delayed                                       bool
 	Count                                         int
-	Since, Next, Last                             time.Time
+	Oldest                                        time.Time `json:"oldest_at"`
+	Newest                                        time.Time `json:"newest_at"`
+	FirstDue                                      time.Time `json:"first_due_at"`
+	LastDue                                       time.Time `json:"last_due_at"`
 }
 
 // What a worker puts aside is seen with everything that a person wants to know, and a message that was sent to wait is
@@ -136,17 +140,18 @@ func TestWhatWaitsForARetryIsSeen(t *testing.T) {
 	delayed, failed := groups[0], groups[1]
 	require.Equal(t, []any{"waiter.on.oven.baked", "oven.baked", "waiter", "unavailable", "no_plates", 1}, []any{failed.Queue, failed.Contract, failed.Service, failed.Code, failed.Reason, failed.Count})
 	require.Contains(t, failed.Error, "no plates")
-	require.WithinRange(t, failed.Since, began, time.Now())
-	require.Equal(t, []time.Time{failed.Since.Add(10 * time.Minute), failed.Next}, []time.Time{failed.Next, failed.Last})
-	require.Equal(t, []any{"oven.bake", "oven", "", 1}, []any{delayed.Queue, delayed.Service, delayed.Code, delayed.Count})
-	require.Equal(t, delayed.Since.Add(time.Minute), delayed.Next)
+	require.WithinRange(t, failed.Oldest, began, time.Now())
+	require.Equal(t, failed.Oldest, failed.Newest)
+	require.Equal(t, []time.Time{failed.Oldest.Add(10 * time.Minute), failed.FirstDue}, []time.Time{failed.FirstDue, failed.LastDue})
+	require.Equal(t, []any{"oven.bake", "oven", "", true, false, 1}, []any{delayed.Queue, delayed.Service, delayed.Code, delayed.Delayed, failed.Delayed, delayed.Count})
+	require.Equal(t, delayed.Oldest.Add(time.Minute), delayed.FirstDue)
 
 	c = kitchenAt(t, url, "retry", "ls")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-	require.Regexp(t, `(?s)^QUEUE +SERVICE +COUNT +WHY +OLDEST +NEXT +LAST +ERROR\noven.bake .* delayed .*\nwaiter.on.oven.baked +waiter +1 +unavailable/no_plates +\S+ +9m +9m .*no plates\n$`, c.out.String())
+	require.Regexp(t, `(?s)^QUEUE +SERVICE +COUNT +WHY +OLDEST +NEWEST +FIRST DUE +LAST DUE +ERROR\noven.bake .* delayed .* sent to be handled later\nwaiter.on.oven.baked +waiter +1 +unavailable/no_plates +\S+ +\S+ +9m +9m .*no plates\n$`, c.out.String())
 	c = kitchenAt(t, url, "retry", "ls", "waiter.on.oven.baked", "--each", "-o", "jsonl", "--where", "attempts == 1 && age < duration('1h')")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-	require.Regexp(t, `^\{"tier":"retry.10m","queue":"waiter.on.oven.baked","id":"\S+","contract":"oven.baked","service":"waiter","code":"unavailable","reason":"no_plates",.*"attempts":1,.*\}\n$`, c.out.String())
+	require.Regexp(t, `^\{"id":"\S+","fingerprint":"\w+","queue":"waiter.on.oven.baked","tier":"retry.10m","service":"waiter","contract":"oven.baked","code":"unavailable","reason":"no_plates",.*"attempts":1,.*"failed_at":"\S+","due_at":"\S+"\}\n$`, c.out.String())
 	for _, wrong := range []struct {
 		args []string
 		code cli.ExitCode
@@ -155,10 +160,11 @@ func TestWhatWaitsForARetryIsSeen(t *testing.T) {
 		{[]string{"retry", "ls", "oven.price"}, cli.ExitNotFound, "oven.price is a request queue, whose messages are not retried"},
 		{[]string{"retry", "ls", "oven.bak"}, cli.ExitNotFound, `the catalog has no queue "oven.bak"; did you mean oven.bake?`},
 		{[]string{"retry", "release", "oven.bak", "--yes", "-o", "json"}, cli.ExitNotFound, `"exit":5`},
-		{[]string{"retry", "release", "oven.bake", "--yes", "--where", "code == 'no'"}, cli.ExitOK, "nothing that waits for a retry matches --where"},
+		{[]string{"retry", "release", "oven.bake", "--yes", "--where", "code == 'no'"}, cli.ExitOK, "none of 2 messages that wait matches --where"},
 		{[]string{"retry", "release", "oven.bak", "--yes"}, cli.ExitNotFound, `the catalog has no queue "oven.bak"; did you mean oven.bake?`},
 		{[]string{"retry", "ls", "--limit", "0"}, cli.ExitUsage, "--limit is 0; it must be 1 or more"},
-		{[]string{"retry", "release"}, cli.ExitUsage, "--yes is needed where nobody can be asked: release all that waits for a retry? 2 messages that wait in the retry tiers"},
+		{[]string{"retry", "release"}, cli.ExitUsage, "--yes is needed where nobody can be asked: release 2 messages that wait?"},
+		{[]string{"retry", "release", "oven.bake", "--where", "delayed", "--limit", "7"}, cli.ExitUsage, "release, of 2 messages that wait, up to 7 that go back to oven.bake and match delayed?"},
 		{[]string{"retry", "ls", "oven.clean"}, cli.ExitOK, "nothing of oven.clean waits for a retry"},
 	} {
 		c := kitchenAt(t, url, wrong.args...)
@@ -195,7 +201,6 @@ func TestRetryRelease(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
 			onBroker(t, url, declareIn(names))
-			const event = "waiter.on.oven.baked"
 			minute, ten := names.RetryTier("waiter", time.Minute), names.RetryTier("waiter", 10*time.Minute)
 			postpone(t, url, ten, event, 40, "unavailable")
 			postpone(t, url, ten, "waiter.bell.on.oven.baked", 40, "unavailable")
@@ -207,9 +212,9 @@ func TestRetryRelease(t *testing.T) {
 				return c
 			}
 			c := run(cli.ExitOK, event, "--dry-run", "--where", "code != 'internal'")
-			require.Equal(t, "47 of 90 messages that wait would be released\n", c.err.String())
+			require.Equal(t, "47 of 90 messages that wait would be returned to waiter.on.oven.baked\n", c.err.String())
 			c = run(cli.ExitOK, event, "--yes", "--where", "code == 'unavailable'", "--limit", "10")
-			require.Equal(t, "released 10 of 83 messages that wait: 10 to waiter.on.oven.baked\n", c.out.String())
+			require.Equal(t, "returned 10 of 90 messages that wait to waiter.on.oven.baked\n", c.out.String())
 			first := drained(t, url, event, 10)
 			require.Equal(t, numbered(event, "unavailable", 10), idsOf(first))
 			d := first[0]
@@ -221,10 +226,11 @@ func TestRetryRelease(t *testing.T) {
 
 			c = run(cli.ExitOK, event, "--yes", "-o", "json")
 			var result struct {
-				Released, Failed, Unsure, Matched int
+				Returned, Failed, Unsure, Matched int
+				Queues                            []struct{ Returned int }
 			}
 			require.NoError(t, json.Unmarshal([]byte(c.out.String()), &result))
-			require.Equal(t, []int{40, 0, 0, 40}, []int{result.Released, result.Failed, result.Unsure, result.Matched})
+			require.Equal(t, []int{40, 0, 0, 40}, []int{result.Returned, result.Failed, result.Unsure, result.Matched})
 			want := append(append(numbered(event, "unavailable", 40)[10:], numbered(event, "internal", 3)...), numbered(event, "aborted", 7)...)
 			require.NotContains(t, c.out.String(), `"ids"`, "there may be a million")
 			require.Equal(t, want, idsOf(drained(t, url, event, 40)))
@@ -245,15 +251,15 @@ func TestRetryReleaseOfAQueueThatIsGone(t *testing.T) {
 	postpone(t, url, "retry.10m", "waiter.on.oven.baked", 3, "unavailable")
 	c := kitchenAt(t, url, "retry", "release", "--yes")
 	require.Equal(t, cli.ExitPartial, c.run(t.Context()))
-	require.Equal(t, "released 3 of 6 messages that wait: 3 to waiter.on.oven.baked\n", c.out.String())
-	require.Contains(t, c.err.String(), "error: the queue gone.on.oven.baked is gone; what waits for it stays where it is (3 messages that wait)\nnext:  start the service once; it declares its queue.")
+	require.Equal(t, "returned 3 of 6 messages that wait to waiter.on.oven.baked; 3 could not be, and still wait\n", c.out.String())
+	require.Contains(t, c.err.String(), "error: 3 were returned, 3 could not be: the queue gone.on.oven.baked is gone; what belongs there stays where it is\nnext:  start the service once; it declares its queue.")
 	ready(t, url, "retry.10m", 3)
 	c = kitchenAt(t, url, "retry", "release", "--yes", "-o", "json")
 	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
-	require.Contains(t, c.out.String(), `"gone": 3`)
+	require.Contains(t, c.out.String(), `"failed": 3`)
 	c = kitchenAt(t, url, "retry", "release", "--dry-run")
 	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
-	require.Contains(t, c.err.String(), "0 of 3 messages that wait would be released\n")
+	require.Contains(t, c.err.String(), "0 of 3 messages that wait would be returned; 3 could not be, and still wait\n")
 }
 
 // A paced release gives what it does not release back in between, releases everything once, and can be interrupted.
@@ -261,7 +267,6 @@ func TestRetryReleaseAtARate(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
-	const event = "waiter.on.oven.baked"
 	postpone(t, url, "retry.10m", "waiter.bell.on.oven.baked", 5, "unavailable")
 	postpone(t, url, "retry.10m", event, 60, "unavailable")
 	ctx, ctrlC := context.WithCancel(t.Context())
@@ -269,11 +274,11 @@ func TestRetryReleaseAtARate(t *testing.T) {
 	c := kitchenAt(t, url, "retry", "release", event, "--rate", "10/s", "--yes", "-o", "jsonl")
 	ended := make(chan cli.ExitCode, 1)
 	go func() { ended <- c.run(ctx) }()
-	require.Eventually(t, func() bool { return strings.Count(c.out.String(), `"released"`) > 22 }, 2*patience, tick, "beyond the first turn, of 20")
+	require.Eventually(t, func() bool { return strings.Count(c.out.String(), `"returned"`) > 22 }, 2*patience, tick, "beyond the first turn, of 20")
 	ctrlC()
 	require.Equal(t, cli.ExitInterrupted, <-ended, c.err.String())
-	require.Contains(t, c.err.String(), "nothing is lost")
-	n := strings.Count(c.out.String(), `"released"`)
+	require.Contains(t, c.err.String(), " were returned; the others still wait")
+	n := strings.Count(c.out.String(), `"returned"`)
 	ready(t, url, event, n)
 	ready(t, url, "retry.10m", 65-n)
 	c = kitchenAt(t, url, "retry", "release", event, "--rate", "100/s", "--yes")
@@ -295,7 +300,7 @@ func TestLookingAtATierChangesNothing(t *testing.T) {
 		require.NoError(tb, err)
 		require.NoError(tb, ch.QueueBind("waiter.on.oven.baked", "waiter.on.oven.baked", "retry.unseen.return", false, nil))
 	})
-	const event, n = "waiter.on.oven.baked", 100
+	const n = 100
 	began := time.Now()
 	postpone(t, url, "retry.10s", event, n, "unavailable")
 	looks := 0
@@ -325,7 +330,6 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
 			onBroker(t, url, declareIn(names))
-			const event = "waiter.on.oven.baked"
 			ten := names.RetryTier("waiter", 10*time.Minute)
 			operator := userWho(t, url, "monitoring", rights{cells[1], cells[2], cells[3]})
 			run := func(code cli.ExitCode, user []string, args ...string) *command {

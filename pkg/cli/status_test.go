@@ -97,7 +97,7 @@ func TestStatus(t *testing.T) {
 	bury(t, url, "oven.bake", 2, "not_found", `{"n":%d}`) // 36 hours ago
 	_, r = status(t, url)
 	require.Equal(t, health.Finding{
-		Check: "dead_letters", State: health.Warning, Queue: "oven.bake.dlq", Service: "oven",
+		Check: "dead_letters", State: health.Warning, Queue: "oven.bake", Service: "oven",
 		Text: "2 dead letters of oven.bake, the newest 36h old: 2 not_found/why (it went wrong\nin two lines)", Next: "kitchen dlq ls oven.bake",
 	}, find(r, "dead_letters"))
 	for _, args := range [][]string{{"--recent", "48h"}, {"--limit", "1"}, {"--limit", "0"}} {

@@ -117,7 +117,7 @@ func TestReplayAsks(t *testing.T) {
 	}
 	c := ask("n\n", "--limit", "2", "--where", "attempts > 1")
 	c.run(t.Context())
-	require.Contains(t, c.err.String(), "replay up to 2 of 3 dead letters, those that match attempts > 1, to oven.bake? [y/N] ")
+	require.Contains(t, c.err.String(), "replay, of 3 dead letters, up to 2 that match attempts > 1, to oven.bake? [y/N] ")
 
 	typed, closeTyped := io.Pipe() // nobody answers, and then it is Ctrl-C
 	t.Cleanup(func() { _ = closeTyped.Close() })
@@ -133,7 +133,7 @@ func TestReplayAsks(t *testing.T) {
 	c = ask("y\n", "--limit", "2")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()))
 	require.Contains(t, c.err.String(), "replay 2 of 3 dead letters to oven.bake? [y/N] ")
-	require.Equal(t, "replayed 2 of 3 dead letters to oven.bake\n", c.out.String())
+	require.Equal(t, "returned 2 of 3 dead letters to oven.bake\n", c.out.String())
 }
 
 // What another command takes while this one asks is missing from what it does, which says so.
@@ -204,7 +204,7 @@ func TestInterruptedReplay(t *testing.T) {
 	for _, line := range lines {
 		var l struct{ Result string }
 		require.NoError(t, json.Unmarshal([]byte(line), &l))
-		require.Equal(t, "replayed", l.Result)
+		require.Equal(t, "returned", l.Result)
 	}
 	require.Contains(t, c.err.String(), "; the others are still dead letters")
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbitConn) {

@@ -21,6 +21,7 @@ const whereHelp = `--where selects dead letters with an expression (see expr-lan
   id, contract               its message id and contract
   attempts, replayed         how often it was handled, and how often replayed
   age                        how long ago it failed: age > duration("1h")
+  delayed                    it has not failed: it was sent to be handled later, and age is how long ago
   payload                    its payload as JSON: payload.total.amount > 100; all digits of numbers count
   headers                    its headers: headers["mine"] == "x"
   service, host              which service gave up, and where`
@@ -35,6 +36,7 @@ type whereLetter struct {
 	Attempts int            `expr:"attempts"`
 	Replayed int            `expr:"replayed"`
 	Age      time.Duration  `expr:"age"`
+	Delayed  bool           `expr:"delayed"`
 	Payload  any            `expr:"payload"`
 	Headers  map[string]any `expr:"headers"`
 	Service  string         `expr:"service"`
@@ -78,7 +80,7 @@ func (w *where) picks(l *deadletter.Letter) bool {
 	}
 	env := whereLetter{
 		Code: l.Code, Reason: l.Reason, Error: l.Error, ID: l.ID, Contract: l.Contract, Attempts: l.Attempts, Replayed: l.Replayed,
-		Age: age(l), Headers: l.Headers, Service: l.Service, Host: l.Host,
+		Age: age(l), Delayed: l.Delayed, Headers: l.Headers, Service: l.Service, Host: l.Host,
 	}
 	if w.payload {
 		env.Payload, _ = readNumbers(w.seen(l))
@@ -107,12 +109,13 @@ func (w *where) warn(a *App) {
 	a.Warn("--where failed for %s, left out here: %s", deadLetters(w.failed), term.Cut(text, 500))
 }
 
-// age is how long ago a letter failed; 0 if unknown.
+// age is how long ago a letter failed, or was sent if it has not failed; 0 if unknown.
 func age(l *deadletter.Letter) time.Duration {
-	if l.FailedAt.IsZero() {
+	since := l.Since()
+	if since.IsZero() {
 		return 0
 	}
-	return max(time.Since(l.FailedAt), 0)
+	return max(time.Since(since), 0)
 }
 
 // deadLetters counts dead letters in words.

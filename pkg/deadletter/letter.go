@@ -8,7 +8,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// A Letter is one dead letter.
+// A Letter is one dead letter, or one message that waits for a retry.
 type Letter struct {
 	// ID is the message id; empty if the sender set none.
 	ID string
@@ -27,13 +27,40 @@ type Letter struct {
 	Replayed int
 	// FailedAt is when it was dead-lettered, FirstFailedAt when it first failed. Zero if unknown.
 	FailedAt, FirstFailedAt time.Time
-	// Service and Host name the worker that gave up.
+	// Service and Host name the worker that gave up; of a retry, Service is the one that consumes its queue.
 	Service, Host string
 	// SentAt is when it was sent, by its sender's clock.
 	SentAt time.Time
+	// Delayed says that it has never failed: it was sent to be handled later, through a retry tier.
+	Delayed bool
+	// DueAt is when it goes back from its retry tier to its work queue. Zero if unknown, and of messages elsewhere.
+	DueAt time.Time
 
 	// Delivery is the message itself, as the broker delivered it.
 	rabbit.Delivery
+}
+
+// Since is when the letter failed last, or, if it is delayed, when it was sent. Zero if unknown.
+func (l *Letter) Since() time.Time {
+	if l.Delayed {
+		return l.SentAt
+	}
+	return l.FailedAt
+}
+
+// wait sets what follows from the wait in a tier with that delay, or in none.
+func (l *Letter) wait(delay time.Duration) {
+	l.Delayed = l.Code == "" && l.Reason == "" && l.Attempts == 0
+	if l.FailedAt.IsZero() && l.Attempts == 1 && l.Replayed == 0 {
+		l.FailedAt = l.FirstFailedAt
+	}
+	if delay == 0 {
+		return
+	}
+	l.DueAt = wire.Time(l.Headers, wire.NotBefore)
+	if since := l.Since(); l.DueAt.IsZero() && !since.IsZero() {
+		l.DueAt = since.Add(delay)
+	}
 }
 
 // brokersReason returns why RabbitMQ dead-lettered a message itself. It is sure if x-death names the queue: a worker

@@ -19,21 +19,35 @@ type Source struct {
 	// Service is the service that consumes the work queues. It matters only in the isolated layout, to a user who may not
 	// write to the default exchange.
 	Service string
+	// Delay is how long messages wait in a retry tier; 0 for others.
+	Delay time.Duration
+
+	consumer func(queue string) string // of retries, which do not say it; nil if unknown
 }
 
-// DeadLetters is the dead letters of a work queue. Set the Service of a queue whose name does not begin with it.
+// DeadLetters is the dead letters of a work queue.
 func (s *Store) DeadLetters(queue string) Source {
-	return Source{Name: s.names.DeadLetterQueue(queue), Queue: queue, Service: s.names.Consumer(queue)}
+	return Source{Name: s.names.DeadLetterQueue(queue), Queue: queue, Service: s.serviceOf(queue)}
 }
 
 // RetryTier is what waits until it is tried again after a delay. The shared layout ignores the service.
 func (s *Store) RetryTier(service string, delay time.Duration) Source {
-	return Source{Name: s.names.RetryTier(service, delay), Service: service}
+	return Source{Name: s.names.RetryTier(service, delay), Service: service, Delay: delay, consumer: s.serviceOf}
 }
 
 // RetryLost is the messages whose work queue was gone when their retry was due. The shared layout ignores the service.
 func (s *Store) RetryLost(service string) Source {
-	return Source{Name: s.names.RetryLost(service), Service: service}
+	return Source{Name: s.names.RetryLost(service), Service: service, consumer: s.serviceOf}
+}
+
+// serviceOf returns the service that consumes a work queue.
+func (s *Store) serviceOf(queue string) string {
+	if s.Consumer != nil {
+		if service := s.Consumer(queue); service != "" {
+			return service
+		}
+	}
+	return s.names.Consumer(queue)
 }
 
 // letter makes a Letter of a message in the source.
@@ -48,13 +62,17 @@ func (s Source) letter(d rabbit.Delivery) *Letter {
 	}
 	if s.Queue == "" {
 		l.Attempts = max(wire.Count(h, wire.Attempt)-1, 0) // the header counts the attempt to come
-	} else {
-		if reason, at, ok := brokersReason(s.Queue, h); ok || f.Code == "" {
-			l.Reason, l.FailedAt = reason, at
-			return l
-		}
+	} else if reason, at, ok := brokersReason(s.Queue, h); ok || f.Code == "" {
+		l.Reason, l.FailedAt = reason, at
+		return l
 	}
 	l.Code, l.Reason, l.Error, l.FailedAt, l.Service, l.Host = f.Code, f.Reason, f.Message, f.At, f.Service, f.Host
+	if s.Queue == "" {
+		l.wait(s.Delay)
+		if l.Service == "" && s.consumer != nil {
+			l.Service = s.consumer(l.Queue)
+		}
+	}
 	return l
 }
 

@@ -21,6 +21,9 @@ type Store struct {
 	// Reader says who reads, in the names of consumers, along with the host and the process: others find fewer letters
 	// meanwhile. Default "leveret".
 	Reader string
+	// Consumer names the service that consumes a work queue. Default, and where it returns "": what the queue's name begins
+	// with.
+	Consumer func(queue string) string
 
 	consume, publish *rabbit.Conn
 	names            topology.Names

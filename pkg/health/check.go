@@ -178,7 +178,8 @@ func (e *examination) deadLetters() {
 		if known {
 			text += ", the newest " + age(e.Now.Sub(newest)) + " old"
 		}
-		e.add(CheckDeadLetters, state, q, e.command("dlq ls %s", q.Of), "%s%s", text, q.Letters.why(q.Ready))
+		failed := Queue{Name: q.Of, Service: q.Service} // named as `dlq` does
+		e.add(CheckDeadLetters, state, &failed, e.command("dlq ls %s", q.Of), "%s%s", text, q.Letters.why(q.Ready))
 	}
 	if e.sees(DeadLetters) {
 		e.fine(CheckDeadLetters, "no dead letters")
@@ -231,7 +232,7 @@ func (l *Letters) why(ready int) string {
 func (e *examination) lost() {
 	for q := range e.each(Lost) {
 		if q.Ready > 0 {
-			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s: %s queue was gone when %[3]s retry was due", count(q.Ready, "message"), q.Name, its(q.Ready))
+			e.add(CheckLost, Failed, q, e.command("dlq ls %s", q.Name), "%s in %s: %s queue was gone when %s due", count(q.Ready, "message"), q.Name, its(q.Ready), theyWere(q.Ready))
 		}
 	}
 	if e.sees(Lost) {

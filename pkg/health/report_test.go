@@ -160,7 +160,7 @@ func TestChecks(t *testing.T) {
 		},
 		"a message that has lost its queue": {
 			func(f *health.Facts) { f.Queues[lost].Ready = 1 },
-			"failed lost 1 message in retry.lost: its queue was gone when its retry was due -> leveret dlq ls retry.lost",
+			"failed lost 1 message in retry.lost: its queue was gone when it was due -> leveret dlq ls retry.lost",
 		},
 		"quarantine": {
 			func(f *health.Facts) { f.Queues[quarantined].Ready = 3 },

@@ -91,6 +91,13 @@ func its(n int) string {
 	return "their"
 }
 
+func theyWere(n int) string {
+	if n == 1 {
+		return "it was"
+	}
+	return "they were"
+}
+
 // cut shortens the text of an error.
 func cut(text string) string {
 	const most = 80
