@@ -154,13 +154,13 @@ func TestReplayOfWhatIsGone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, cli.ExitOK, <-ended)
 	require.Contains(t, c.err.String(), "2 of 3 dead letters were not there any more: another program has taken them, or holds them\n")
-	require.Equal(t, "replayed 1 of 3 dead letters to oven.bake\n", c.out.String())
+	require.Equal(t, "returned 1 of 3 dead letters to oven.bake\n", c.out.String())
 }
 
 // What dies while the command asks was not agreed to: it is neither replayed nor removed.
 func TestWhatArrivesWhileAsked(t *testing.T) {
 	t.Parallel()
-	for command, done := range map[string]string{"rm": "removed 3 of 3 dead letters from oven.bake\n", "replay": "replayed 3 of 3 dead letters to oven.bake\n"} {
+	for command, done := range map[string]string{"rm": "removed 3 of 3 dead letters from oven.bake\n", "replay": "returned 3 of 3 dead letters to oven.bake\n"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
 			url := leverettest.Broker(t)

@@ -67,9 +67,9 @@ type Result struct {
 func (s *Store) Replay(ctx context.Context, from Source, r Replay) (Result, error) {
 	p := s.replaying(from, r)
 	p.publisher = rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
-	err := p.run(ctx)
-	closing, cancel := contexts.Outlasting(ctx, grace, nil)
+	closing, cancel := contexts.Outlasting(ctx, grace, nil) // from the end of ctx, not from that of the last round
 	defer cancel()
+	err := p.run(ctx)
 	_ = p.publisher.Close(closing) // each message has its outcome
 	return p.result, err
 }
