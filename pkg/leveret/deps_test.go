@@ -35,6 +35,6 @@ func TestDependencies(t *testing.T) {
 		"golang.org/x/sync",
 	}, slices.Compact(modules))
 	require.Equal(t, []string{
-		"pkg/internal/contexts", "pkg/internal/wire", "pkg/leveret", "pkg/rabbit", "pkg/topology",
+		"internal/plain", "pkg/internal/contexts", "pkg/internal/wire", "pkg/leveret", "pkg/rabbit", "pkg/topology",
 	}, slices.Compact(packages))
 }
