@@ -20,6 +20,7 @@ const (
 	SentAt        = "leveret-sent-at"
 	Deadline      = "leveret-deadline"
 	Attempt       = "leveret-attempt"
+	RoutingKey    = "leveret-routing-key"
 	NotBefore     = "leveret-not-before"
 	Returned      = "leveret-returned"
 	Instance      = "leveret-instance"
@@ -126,11 +127,16 @@ func Reserved(name string) bool {
 	return strings.HasPrefix(name, Prefix) || name == "cc" || name == "bcc" || brokers(name)
 }
 
-// Copy is a delivery to be published again: body and properties as they were, but for those that would end it early or
-// that only its sender may set, and with the headers that [Carried] leaves.
-func Copy(d *rabbit.Delivery) rabbit.Publishing {
+// Copy is a delivery of a queue to be published again, with the queue as its routing key: body and properties as they
+// were, but for those that would end it early or that only its sender may set, and with the headers that [Carried] leaves.
+// The routing key of its sender is one of them, where it is another.
+func Copy(d *rabbit.Delivery, queue string) rabbit.Publishing {
+	headers := Carried(d.Headers)
+	if key := SentTo(d); key != queue {
+		headers[RoutingKey] = key
+	}
 	return rabbit.Publishing{
-		Headers:         Carried(d.Headers),
+		Headers:         headers,
 		ContentType:     d.ContentType,
 		ContentEncoding: d.ContentEncoding,
 		DeliveryMode:    Persistent,
@@ -143,6 +149,24 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 		AppId:           d.AppId,
 		Body:            d.Body,
 	}
+}
+
+// SentTo returns the routing key that a message was sent with, though it may have been in other queues since.
+func SentTo(d *rabbit.Delivery) string {
+	if key := Text(d.Headers, RoutingKey); key != "" {
+		return key
+	}
+	deaths, _ := d.Headers["x-death"].([]any)
+	if len(deaths) == 0 {
+		return d.RoutingKey
+	}
+	first, _ := deaths[len(deaths)-1].(rabbit.Table)
+	keys, _ := first["routing-keys"].([]any)
+	if len(keys) == 0 {
+		return d.RoutingKey
+	}
+	key, _ := keys[0].(string)
+	return key
 }
 
 // FirstInvalid returns the offset of the first byte that is not UTF-8; -1 if there is none.
