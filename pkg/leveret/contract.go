@@ -247,7 +247,10 @@ func (a Address) check() error {
 // bytes, is InvalidArgument, and the message is not sent.
 func RoutingKey[T any](key func(payload T) string) ContractOption {
 	return func(s *Spec) error {
-		if reflect.TypeFor[T]() != s.Payload || key == nil {
+		if key == nil {
+			return errors.New("RoutingKey is nil")
+		}
+		if reflect.TypeFor[T]() != s.Payload {
 			return fmt.Errorf("RoutingKey is a function of %v; it must be one of %v", reflect.TypeFor[T](), s.Payload)
 		}
 		s.RoutingKey = func(m *Message) (string, error) {

@@ -129,7 +129,7 @@ func (e *endpoint) postpone(
 func (e *endpoint) putAside(
 	ctx context.Context, d *rabbit.Incoming, exchange string, put func(rabbit.Table), log *slog.Logger,
 ) (rabbit.Settlement, error) {
-	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery, e.queue)}
+	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.CopyOf(&d.Delivery, e.queue)}
 	put(p.Headers)
 	// A message whose connection is lost comes again: a copy would be one too many.
 	ctx, stop := d.Context(ctx)

@@ -127,16 +127,11 @@ func Reserved(name string) bool {
 	return strings.HasPrefix(name, Prefix) || name == "cc" || name == "bcc" || brokers(name)
 }
 
-// Copy is a delivery of a queue to be published again, with the queue as its routing key: body and properties as they
-// were, but for those that would end it early or that only its sender may set, and with the headers that [Carried] leaves.
-// The routing key of its sender is one of them, where it is another.
-func Copy(d *rabbit.Delivery, queue string) rabbit.Publishing {
-	headers := Carried(d.Headers)
-	if key := SentTo(d); key != queue {
-		headers[RoutingKey] = key
-	}
+// Copy is a delivery to be published again: body and properties as they were, but for those that would end it early or
+// that only its sender may set, and with the headers that [Carried] leaves.
+func Copy(d *rabbit.Delivery) rabbit.Publishing {
 	return rabbit.Publishing{
-		Headers:         headers,
+		Headers:         Carried(d.Headers),
 		ContentType:     d.ContentType,
 		ContentEncoding: d.ContentEncoding,
 		DeliveryMode:    Persistent,
@@ -151,10 +146,20 @@ func Copy(d *rabbit.Delivery, queue string) rabbit.Publishing {
 	}
 }
 
+// CopyOf is [Copy] of a message in a work queue. The copy will have the queue as its routing key, so it notes the one that
+// the message was sent with, where that is another.
+func CopyOf(d *rabbit.Delivery, queue string) rabbit.Publishing {
+	p := Copy(d)
+	if key := SentTo(d); key != queue {
+		p.Headers[RoutingKey] = key
+	}
+	return p
+}
+
 // SentTo returns the routing key that a message was sent with, though it may have been in other queues since.
 func SentTo(d *rabbit.Delivery) string {
-	if key := Text(d.Headers, RoutingKey); key != "" {
-		return key
+	if _, noted := d.Headers[RoutingKey]; noted {
+		return Text(d.Headers, RoutingKey)
 	}
 	deaths, _ := d.Headers["x-death"].([]any)
 	if len(deaths) == 0 {
@@ -165,7 +170,10 @@ func SentTo(d *rabbit.Delivery) string {
 	if len(keys) == 0 {
 		return d.RoutingKey
 	}
-	key, _ := keys[0].(string)
+	key, ok := keys[0].(string)
+	if !ok {
+		return d.RoutingKey
+	}
 	return key
 }
 
