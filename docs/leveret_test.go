@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // The right side of migrate-from-amqp091.md.
@@ -115,3 +116,22 @@ func shutdown(ctx context.Context, conn *leveret.Conn) (*leveret.Worker, error) 
 var OldCharge = leveret.NewCommand[Charge]("billing.charge", leveret.At(leveret.Address{
 	Exchange: "billing", RoutingKey: "charge", Queue: "billing.charge", External: true,
 }))
+
+// Alert is what their programs send when something is wrong.
+type Alert struct {
+	Severity string `json:"severity"`
+	Text     string `json:"text"`
+}
+
+// Alarm is an event of theirs: a key for each severity, and a type that their programs choose by.
+var Alarm = leveret.NewEvent[Alert]("plant.alarm",
+	leveret.At(leveret.Address{
+		Exchange: "alarms", RoutingKey: "alarm.#", Queue: "alarms-to-pager", External: true, Type: "alarm_raised",
+		Topology: topology.Topology{
+			Exchanges: []topology.Exchange{{Name: "alarms", Type: topology.Topic}},
+			Queues:    []topology.Queue{{Name: "alarms-to-pager", Args: map[string]any{"x-max-priority": int32(5)}}},
+			Bindings:  []topology.Binding{{Exchange: "alarms", RoutingKey: "alarm.#", Queue: "alarms-to-pager"}},
+		},
+	}),
+	leveret.RoutingKey(func(a Alert) string { return "alarm." + a.Severity }),
+)

@@ -451,6 +451,41 @@ func TestExistingQueues(t *testing.T) {
 	require.NoError(t, err, "the queue is as it was")
 }
 
+// TestTheirDeclarations: on a new broker our side declares what their program declared, in its form, and their programs
+// find the type that they choose by.
+func TestTheirDeclarations(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	plant := leveret.NewService("plant", leveret.Publishes(Alarm), leveret.SubscribesTo(Alarm))
+	require.NoError(t, leveret.NewCatalog(plant).Err())
+	handled := make(chan *leveret.Message, 1)
+	h := leveret.NewHandlers(plant, leveret.HandlersConfig{})
+	Alarm.Subscribe(h, func(ctx context.Context, _ Alert) error {
+		handled <- leveret.MessageFrom(ctx)
+		return nil
+	})
+	b.run(t, h)
+	require.NoError(t, b.ch.ExchangeDeclare("alarms", "topic", true, false, false, false, nil))
+	_, err := b.ch.QueueDeclare("alarms-to-pager", true, false, false, false, amqp.Table{"x-max-priority": int32(5)})
+	require.NoError(t, err)
+	err = b.ch.PublishWithContext(t.Context(), "alarms", "alarm.theirs", true, false, amqp.Publishing{Type: "theirs", Body: []byte(`{"severity":"theirs"}`)})
+	require.NoError(t, err)
+	m := <-handled
+	require.Equal(t, []string{"theirs", "alarm.theirs"}, []string{m.Type, m.RoutingKey})
+
+	_, err = b.ch.QueueDeclare("their-screen", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.ch.QueueBind("their-screen", "alarm.high", "alarms", false, nil))
+	client := b.client(t, plant)
+	require.NoError(t, Alarm.Publish(within(t, 30*time.Second), client, Alert{Severity: "high", Text: "fire"}, leveret.Priority(5)))
+	theirs, ok, err := b.ch.Get("their-screen", true)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "alarm_raised", theirs.Type)
+	require.Equal(t, uint8(5), theirs.Priority)
+	require.Equal(t, "alarm.high", (<-handled).RoutingKey)
+}
+
 // TestForeignPeers: to a queue of ours, a sender in any language sends the body alone, and a caller sets reply_to and
 // correlation_id.
 func TestForeignPeers(t *testing.T) {

@@ -18,7 +18,9 @@ type contractDetails struct {
 	contractSummary
 	Clients    []string        `json:"clients"`
 	Exchange   string          `json:"exchange"`
-	RoutingKey string          `json:"routing_key"`
+	RoutingKey string          `json:"routing_key"` // or the pattern that receivers bind
+	KeyOfEach  bool            `json:"routing_key_from_payload,omitempty"`
+	Type       string          `json:"type,omitempty"` // where it is not the name
 	Queues     []string        `json:"queues"`
 	External   bool            `json:"external,omitempty"`
 	Attempts   int             `json:"attempts,omitempty"`
@@ -101,6 +103,10 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	}
 	exchange, routingKey := spec.Route(a.names())
 	d.Exchange, d.RoutingKey, d.External = exchange.Name, routingKey, spec.Address != nil && spec.Address.External
+	d.KeyOfEach = spec.RoutingKey != nil
+	if spec.Address != nil {
+		d.Type = spec.Address.Type
+	}
 	for _, q := range a.workQueues() {
 		if q.contract == spec.Name {
 			d.Queues = append(d.Queues, q.name)
@@ -166,10 +172,21 @@ func (a *App) printDetails(d *contractDetails) error {
 	if exchange == "" {
 		exchange = "(default)"
 	}
-	line("exchange", "%s, routing key %s", exchange, d.RoutingKey)
+	key := d.RoutingKey
+	if d.KeyOfEach {
+		key += " (each message's own is made from its payload)"
+	}
+	line("exchange", "%s, routing key %s", exchange, key)
+	if d.Type != "" {
+		line("type", "%s", d.Type)
+	}
 	line("queue", "%s", list(d.Queues))
 	if d.External {
-		line("external", "yes: owned by someone else, never declared here")
+		declared := "never declared here"
+		if !d.spec.Address.Topology.Empty() {
+			declared = "declared here in their form"
+		}
+		line("external", "yes: owned by someone else, %s", declared)
 	}
 	a.printPolicy(line, d)
 	payload := d.Payload

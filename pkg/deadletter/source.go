@@ -81,6 +81,9 @@ func (s Source) letter(d rabbit.Delivery) *Letter {
 // how often it was replayed. A retry goes as it is.
 func (s Source) returned(l *Letter) rabbit.Publishing {
 	p := wire.Copy(&l.Delivery)
+	if key := wire.SentTo(&l.Delivery); key != l.RoutingKey && key != l.Queue { // of one that the broker dead-lettered
+		p.Headers[wire.RoutingKey] = key
+	}
 	if s.Queue != "" {
 		wire.ClearFailure(p.Headers)
 		p.Headers[wire.Replayed] = int64(l.Replayed) + 1

@@ -143,24 +143,35 @@ func nameOf(c Contract) string {
 }
 
 // publication is a message with its destination.
-func (c *Client) publication(ctx context.Context, m *Message) *rabbit.Publication {
+func (c *Client) publication(ctx context.Context, m *Message) (*rabbit.Publication, error) {
 	r := c.routes[m.Contract]
+	key := r.routingKey
+	if r.spec.RoutingKey != nil {
+		var err error
+		if key, err = r.spec.RoutingKey(m); err != nil {
+			return nil, err
+		}
+	}
 	p := &rabbit.Publication{
 		Exchange:   r.exchange,
-		RoutingKey: r.routingKey,
+		RoutingKey: key,
 		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
 		Publishing: m.publishing(r.spec, c.service.name),
 	}
 	if !m.foreign(ctx).IsValid() {
 		w3c.Inject(ctx, carrier(p.Headers))
 	}
-	return p
+	return p, nil
 }
 
 // declared calls publish once what the contract of m needs has been declared, and once more where publish finds some of
 // it missing.
-func (c *Client) declared(ctx context.Context, m *Message, publish func() error) error {
+func (c *Client) declared(ctx context.Context, m *Message, publish func(*rabbit.Publication) error) error {
 	if err := m.CheckHeaders(); err != nil { // now that middleware has had its way
+		return err
+	}
+	p, err := c.publication(ctx, m)
+	if err != nil {
 		return err
 	}
 	r := c.routes[m.Contract]
@@ -171,7 +182,7 @@ func (c *Client) declared(ctx context.Context, m *Message, publish func() error)
 			}
 			r.declared.Store(true)
 		}
-		if err := publish(); !c.missed(r, err) || again {
+		if err := publish(p); !c.missed(r, err) || again {
 			return err
 		}
 	}
@@ -193,7 +204,7 @@ func (c *Client) missed(r *sending, err error) bool {
 }
 
 func (c *Client) publish(ctx context.Context, m *Message) error {
-	err := c.declared(ctx, m, func() error { return c.publisher.Publish(ctx, c.publication(ctx, m)) })
+	err := c.declared(ctx, m, func(p *rabbit.Publication) error { return c.publisher.Publish(ctx, p) })
 	if err != nil {
 		return withCode("%s %s: %w", m.Contract.Spec().Name, m.ID, err)
 	}
@@ -210,8 +221,8 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 	var lost error // an earlier try that may have been handled
 	for exceptions := 0; ; {
 		var d *rabbit.Delivery
-		err := c.declared(ctx, m, func() (err error) {
-			d, err = c.requester.Call(ctx, c.publication(ctx, m))
+		err := c.declared(ctx, m, func(p *rabbit.Publication) (err error) {
+			d, err = c.requester.Call(ctx, p)
 			return err
 		})
 		if errors.Is(err, rabbit.ErrException) {
@@ -312,8 +323,8 @@ func (p *Pipeline) publish(ctx context.Context, m *Message) error {
 		done(err, true)
 		return err
 	}
-	if err := p.client.declared(ctx, m, func() error {
-		return p.rabbit.Publish(ctx, p.client.publication(ctx, m), func(err error) error {
+	if err := p.client.declared(ctx, m, func(publication *rabbit.Publication) error {
+		return p.rabbit.Publish(ctx, publication, func(err error) error {
 			p.client.missed(r, err) // a later message declares it again
 			err = outcome(err)
 			p.onOutcome(m, err)

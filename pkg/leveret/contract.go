@@ -64,6 +64,8 @@ type Spec struct {
 	HTTP string
 	// Address is set where the exchange or the queue belongs to somebody else.
 	Address *Address
+	// RoutingKey makes the routing key of a message from its payload; nil where the key is that of the address.
+	RoutingKey func(*Message) (string, error)
 	// Example is a payload to show to people; nil where none was given.
 	Example any
 }
@@ -95,13 +97,36 @@ const DefaultTimeout = 10 * time.Second
 type Address struct {
 	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
 	// means the default one, which takes the name of a queue as its routing key. In any other address, what is left empty
-	// follows from the contract's name.
+	// follows from the contract's name. A RoutingKey may be a pattern of a topic exchange, such as "order.*": receivers bind
+	// it, and whoever sends needs the option [RoutingKey].
 	Exchange, RoutingKey string
 	// Queue is where a worker takes the messages from. An event with a Queue can have only one subscriber.
 	Queue string
-	// External says that the exchange and the queue belong to somebody else: they are never declared, only checked.
-	// The dead-letter queue, named after the queue, stays ours.
+	// External says that the exchange and the queue belong to somebody else: they are never declared, only checked, but
+	// for what is in Topology. The dead-letter queue, named after the queue, stays ours.
 	External bool
+	// Topology is what must exist for an External address, in somebody else's form: it is declared exactly as it stands
+	// here. Services that send a command, and those that take messages, declare all of it; those that publish an event or
+	// call, its exchanges alone.
+	Topology topology.Topology
+	// Type is the AMQP type of the contract's messages and replies, by which some programs choose what to do with a
+	// message. Default the contract's name; [NoType] leaves it out. On the way in every type is taken.
+	Type string
+}
+
+// NoType is the Type of an [Address] whose messages have none.
+const NoType = "-"
+
+// messageType returns the AMQP type of the contract's messages.
+func (s *Spec) messageType() string {
+	switch {
+	case s.Address == nil || s.Address.Type == "":
+		return s.Name
+	case s.Address.Type == NoType:
+		return ""
+	default:
+		return s.Address.Type
+	}
 }
 
 // A ContractOption changes how a contract is carried. Each says which kinds of contract it is for; the catalog reports
@@ -189,6 +214,9 @@ func At(a Address) ContractOption {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("At: %w", err)
 		}
+		if s.Kind == KindRequest && pattern(a.RoutingKey) {
+			return fmt.Errorf("At: %q is a pattern; a request has one routing key", a.RoutingKey)
+		}
 		s.Address = &a
 		return nil
 	}
@@ -198,7 +226,10 @@ func (a Address) check() error {
 	if a.Exchange == "" && a.RoutingKey == "" && a.Queue == "" {
 		return errors.New("the address names nothing")
 	}
-	for _, name := range []string{a.Exchange, a.RoutingKey, a.Queue + topology.DeadLetterSuffix} {
+	if !a.External && !a.Topology.Empty() {
+		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
+	}
+	for _, name := range []string{a.Exchange, a.RoutingKey, a.Type, a.Queue + topology.DeadLetterSuffix} {
 		if len(name) > maxShortString {
 			return fmt.Errorf("%q has %d bytes; AMQP allows %d, and a queue's dead letters need %d of them",
 				name, len(name), maxShortString, len(topology.DeadLetterSuffix))
@@ -209,6 +240,37 @@ func (a Address) check() error {
 			a.RoutingKey, a.Queue)
 	}
 	return nil
+}
+
+// RoutingKey makes the routing key of each message from its payload, where an exchange hands messages out by what is in
+// them. Receivers bind the key of the contract's address, which is then a pattern. A key that is empty, or longer than 255
+// bytes, is InvalidArgument, and the message is not sent.
+func RoutingKey[T any](key func(payload T) string) ContractOption {
+	return func(s *Spec) error {
+		if key == nil {
+			return errors.New("RoutingKey is nil")
+		}
+		if reflect.TypeFor[T]() != s.Payload {
+			return fmt.Errorf("RoutingKey is a function of %v; it must be one of %v", reflect.TypeFor[T](), s.Payload)
+		}
+		s.RoutingKey = func(m *Message) (string, error) {
+			payload, err := payloadOf[T](baseOf(m.Contract), m.Body, m.payload)
+			if err != nil {
+				return "", err
+			}
+			k := key(*payload)
+			if k == "" || len(k) > maxShortString {
+				return "", Errorf(InvalidArgument, "the routing key %q has %d bytes; it must have 1 to %d", k, len(k), maxShortString)
+			}
+			return k, nil
+		}
+		return nil
+	}
+}
+
+// pattern reports whether a routing key stands for many.
+func pattern(key string) bool {
+	return slices.ContainsFunc(strings.Split(key, "."), func(word string) bool { return word == "*" || word == "#" })
 }
 
 // Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type, and
@@ -255,6 +317,9 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	}
 	for _, o := range options {
 		errs = append(errs, o(s))
+	}
+	if a := s.Address; s.RoutingKey != nil && (a == nil || a.RoutingKey == "" && !a.External) {
+		errs = append(errs, errors.New("RoutingKey: the contract needs an address with the key that receivers bind, such as \"order.*\""))
 	}
 	return &contractBase{
 		spec: s, wrong: about(fmt.Sprintf("%s %q", kind, name), errs),

@@ -36,6 +36,8 @@ type Message struct {
 
 	// Headers are the message's AMQP headers. On the way out those of Leveret are added later; on the way in all are here.
 	Headers map[string]any
+	// Priority is RabbitMQ's priority of the message, as given with the option [Priority]. Over HTTP and gRPC there is none.
+	Priority uint8
 	// Body is the payload as JSON. It is nil where the payload is a Go value that has not been encoded, or is encoded in
 	// another way: over gRPC, and when a [Caller] gets the message. The method JSON returns the payload of any message.
 	Body []byte
@@ -102,6 +104,9 @@ type Received struct {
 	Redelivered bool
 	// ReplyTo is where the answer goes; empty where nobody asked for one.
 	ReplyTo string
+	// Type, RoutingKey and ContentType are what the sender wrote. The routing key stays that of the first publish through
+	// every retry and replay. They are empty where the message came over another transport.
+	Type, RoutingKey, ContentType string
 }
 
 // A Sender takes responsibility for messages that need no answer. [Client] is a sender, and so is the recorder of
@@ -139,7 +144,7 @@ func chain(h Handler, middleware []Middleware) Handler {
 	return h
 }
 
-// A SendOption shapes one message: [MessageID], [Conversation] and [Header] make them.
+// A SendOption shapes one message: [MessageID], [Conversation], [Header] and [Priority] make them.
 type SendOption struct{ apply func(*Message) }
 
 // MessageID sets the message's id instead of a new one: to send the very same message again, or to let a business key
@@ -158,6 +163,12 @@ func Conversation(id string) SendOption {
 // arrive as they are, any other number as one of these, or as a [json.Number] if they cannot hold it.
 func Header(name string, value any) SendOption {
 	return SendOption{func(m *Message) { m.ownHeaders()[name] = value }}
+}
+
+// Priority sets RabbitMQ's priority of a message, which only some queues heed: a classic queue made with x-max-priority; and
+// a quorum queue since RabbitMQ 4.0, to which 5 and more is high.
+func Priority(p uint8) SendOption {
+	return SendOption{func(m *Message) { m.Priority = p }}
 }
 
 // CheckHeaders returns an error with the code InvalidArgument if the message has a header that is not its sender's to

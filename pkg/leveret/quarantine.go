@@ -185,7 +185,7 @@ func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue s
 	defer stop()
 	ctx, leave := d.Context(ctx)
 	defer leave()
-	p := &rabbit.Publication{Exchange: exchange, RoutingKey: queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
+	p := &rabbit.Publication{Exchange: exchange, RoutingKey: queue, Mandatory: true, Publishing: wire.CopyOf(&d.Delivery, queue)}
 	if returns, _ := d.Returns(); returns > 0 {
 		p.Headers[wire.Returned] = int64(returns)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -21,6 +22,9 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 	case a == nil:
 	case a.External:
 		exchange.Name, routingKey = a.Exchange, a.RoutingKey
+		if i := slices.IndexFunc(a.Topology.Exchanges, func(e topology.Exchange) bool { return e.Name == a.Exchange }); i >= 0 {
+			exchange = a.Topology.Exchanges[i]
+		}
 		if exchange.Name == "" {
 			routingKey = cmp.Or(routingKey, a.Queue)
 		}
@@ -80,7 +84,8 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 
 // topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
 // command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
-// that nobody serves comes back. What is external is never declared, but the queues for its failed messages are.
+// that nobody serves comes back. What is external is declared in the form that its address gives, or not at all; the
+// queues for its failed messages are ours.
 func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)
@@ -92,7 +97,13 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 			exchange = topology.Exchange{}
 		}
 		t = n.Calling(s.Owner(), exchange)
+		if external {
+			t.Exchanges = append(t.Exchanges, s.Address.Topology.Exchanges...)
+		}
+	case external && u.role == RolePublishes:
+		t.Exchanges = s.Address.Topology.Exchanges
 	case external:
+		t = s.Address.Topology
 	case u.role == RolePublishes:
 		t.Exchanges = []topology.Exchange{exchange}
 	case u.role == RoleAnswers:

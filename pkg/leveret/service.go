@@ -127,6 +127,8 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s twice", this)
 	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
+	case a != nil && !u.role.serves() && spec.RoutingKey == nil && pattern(a.RoutingKey):
+		return fmt.Errorf("%s under %q, which is a pattern: the contract needs the option RoutingKey", this, a.RoutingKey)
 	}
 	s.uses = append(s.uses, u)
 	s.used[u], s.named[spec.Name] = true, u.contract

@@ -129,7 +129,7 @@ func (e *endpoint) postpone(
 func (e *endpoint) putAside(
 	ctx context.Context, d *rabbit.Incoming, exchange string, put func(rabbit.Table), log *slog.Logger,
 ) (rabbit.Settlement, error) {
-	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.Copy(&d.Delivery)}
+	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.CopyOf(&d.Delivery, e.queue)}
 	put(p.Headers)
 	// A message whose connection is lost comes again: a copy would be one too many.
 	ctx, stop := d.Context(ctx)
@@ -168,7 +168,7 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 	p := &rabbit.Publication{RoutingKey: m.ReplyTo, Publishing: rabbit.Publishing{
 		MessageId:     newID(),
 		CorrelationId: cmp.Or(m.CorrelationID, m.ID), // the latter as many foreign callers expect
-		Type:          e.spec.Name,
+		Type:          e.spec.messageType(),
 		ContentType:   contentTypeJSON,
 		DeliveryMode:  wire.Transient,
 		Timestamp:     time.Now(),

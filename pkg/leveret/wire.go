@@ -25,8 +25,9 @@ func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 	p := rabbit.Publishing{
 		MessageId:     m.ID,
 		CorrelationId: m.CorrelationID,
-		Type:          spec.Name,
+		Type:          spec.messageType(),
 		ContentType:   contentTypeJSON,
+		Priority:      m.Priority,
 		Timestamp:     m.SentAt,
 		AppId:         service,
 		DeliveryMode:  wire.Persistent,
@@ -55,12 +56,16 @@ func received(d *rabbit.Delivery, u use, spec Spec, queue string, at time.Time) 
 		SentAt:         cmp.Or(wire.Time(d.Headers, wire.SentAt), d.Timestamp),
 		Headers:        d.Headers,
 		Body:           d.Body,
+		Priority:       d.Priority,
 		Received: Received{
 			Queue:        queue,
 			Subscription: u.name,
 			Attempt:      max(wire.Count(d.Headers, wire.Attempt), 1),
 			Redelivered:  d.Redelivered,
 			ReplyTo:      d.ReplyTo,
+			Type:         d.Type,
+			RoutingKey:   wire.SentTo(d),
+			ContentType:  d.ContentType,
 		},
 	}
 	if spec.Kind != KindRequest && m.ConversationID == "" {

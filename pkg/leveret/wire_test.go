@@ -18,7 +18,7 @@ func TestThereAndBack(t *testing.T) {
 	for _, c := range []Contract{NewCommand[int]("a.do"), NewEvent[int]("a.told"), NewRequest[int, int]("a.ask")} {
 		m := &Message{
 			Contract: c, ID: "id", CorrelationID: "correlation", ConversationID: "talk", CausationID: "cause", SentAt: now,
-			Headers: map[string]any{"mine": "kept"}, Body: []byte("7"),
+			Headers: map[string]any{"mine": "kept"}, Body: []byte("7"), Priority: 4,
 		}
 		if c.Spec().Kind == KindRequest {
 			m.Deadline = now.Add(time.Hour)
@@ -33,10 +33,12 @@ func TestThereAndBack(t *testing.T) {
 		d := &rabbit.Delivery{
 			Headers: p.Headers, ContentType: p.ContentType, CorrelationId: p.CorrelationId, MessageId: p.MessageId,
 			Expiration: p.Expiration, Timestamp: p.Timestamp, AppId: p.AppId, Body: p.Body, ReplyTo: "back",
+			Type: p.Type, Priority: p.Priority, RoutingKey: "key",
 		}
 		got := received(d, use{contract: c}, c.Spec(), "queue", now)
 		want := *m
 		want.AppID, want.Queue, want.Attempt, want.ReplyTo, want.Headers = "sender", "queue", 1, "back", p.Headers
+		want.Type, want.ContentType, want.RoutingKey = c.Spec().Name, "application/json", "key"
 		require.Equal(t, &want, got)
 	}
 }

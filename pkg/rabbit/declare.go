@@ -18,8 +18,8 @@ import (
 // A Declarer declares exchanges, queues and bindings, and remembers what it has declared: callers just declare. What is
 // remembered costs nothing at the broker. It is safe for concurrent use.
 //
-// What is durable is remembered for good, through lost connections too, and what is exclusive for as long as its
-// connection lives. Where something turns out to be missing, [Declarer.Forget] has the next Declare declare it again.
+// What is durable is remembered for good, through lost connections too, and what is transient, auto-delete or exclusive for
+// as long as the connection lives. Where something turns out to be missing, [Declarer.Forget] has the next Declare declare it again.
 type Declarer struct {
 	conn       *Conn
 	mismatches atomic.Int64
@@ -33,11 +33,11 @@ type Declarer struct {
 
 // item is one exchange, queue or binding.
 type item struct {
-	what      string
-	needs     []string // what of a topology a binding needs
-	exclusive bool     // goes with its connection
-	declare   func(*Channel) error
-	invalid   error // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
+	what     string
+	needs    []string // what of a topology a binding needs
+	fleeting bool     // may go without being deleted by anybody
+	declare  func(*Channel) error
+	invalid  error // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
 
 	outcome atomic.Pointer[outcome] // of the last attempt; nil before the first
 
@@ -156,24 +156,25 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 		items = append(items, d.items[k])
 	}
 	for _, e := range t.Exchanges {
-		add(e, &item{what: "exchange " + e.Name, declare: func(ch *Channel) error {
-			return ch.ExchangeDeclare(e.Name, e.Type, true, false, false, false, e.Args)
+		add(e, &item{what: "exchange " + e.Name, fleeting: e.Transient || e.AutoDelete, declare: func(ch *Channel) error {
+			return ch.ExchangeDeclare(e.Name, e.Type, !e.Transient, e.AutoDelete, e.Internal, false, e.Args)
 		}}, checkShort("name of the exchange", e.Name), checkTable("argument", e.Args, 0))
 	}
-	exclusive := make(map[string]bool)
+	fleeting := make(map[string]bool) // by the queue
 	for _, q := range t.Queues {
-		exclusive[q.Name] = q.Exclusive
-		add(q, &item{what: "queue " + q.Name, exclusive: q.Exclusive, declare: func(ch *Channel) error {
-			_, err := ch.QueueDeclare(q.Name, !q.Exclusive, false, q.Exclusive, false, q.Args)
+		fleeting[q.Name] = q.Exclusive || q.Transient || q.AutoDelete
+		add(q, &item{what: "queue " + q.Name, fleeting: fleeting[q.Name], declare: func(ch *Channel) error {
+			_, err := ch.QueueDeclare(q.Name, !q.Exclusive && !q.Transient, q.AutoDelete, q.Exclusive, false, q.Args)
 			return err
 		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args, 0))
 	}
 	for _, b := range t.Bindings {
 		add(b, &item{
 			what:  fmt.Sprintf("binding of %s to %s by %q", b.Queue, b.Exchange, b.RoutingKey),
-			needs: []string{"exchange " + b.Exchange, "queue " + b.Queue}, exclusive: exclusive[b.Queue],
-			declare: func(ch *Channel) error { return ch.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, nil) },
-		}, checkShort("name of the exchange", b.Exchange), checkShort("name of the queue", b.Queue), checkShort("routing key", b.RoutingKey))
+			needs: []string{"exchange " + b.Exchange, "queue " + b.Queue}, fleeting: fleeting[b.Queue],
+			declare: func(ch *Channel) error { return ch.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, b.Args) },
+		}, checkShort("name of the exchange", b.Exchange), checkShort("name of the queue", b.Queue), checkShort("routing key", b.RoutingKey),
+			checkTable("argument", b.Args, 0))
 	}
 	return items
 }
@@ -277,7 +278,7 @@ func (i *item) known() (known bool, err error) {
 	if err = o.err; o.used {
 		err = nil
 	}
-	if err == nil && (!i.exclusive || o.session.alive()) {
+	if err == nil && (!i.fleeting || o.session.alive()) {
 		return true, nil
 	}
 	return time.Now().Before(o.until), err

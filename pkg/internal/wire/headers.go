@@ -20,6 +20,7 @@ const (
 	SentAt        = "leveret-sent-at"
 	Deadline      = "leveret-deadline"
 	Attempt       = "leveret-attempt"
+	RoutingKey    = "leveret-routing-key"
 	NotBefore     = "leveret-not-before"
 	Returned      = "leveret-returned"
 	Instance      = "leveret-instance"
@@ -143,6 +144,37 @@ func Copy(d *rabbit.Delivery) rabbit.Publishing {
 		AppId:           d.AppId,
 		Body:            d.Body,
 	}
+}
+
+// CopyOf is [Copy] of a message in a work queue. The copy will have the queue as its routing key, so it notes the one that
+// the message was sent with, where that is another.
+func CopyOf(d *rabbit.Delivery, queue string) rabbit.Publishing {
+	p := Copy(d)
+	if key := SentTo(d); key != queue {
+		p.Headers[RoutingKey] = key
+	}
+	return p
+}
+
+// SentTo returns the routing key that a message was sent with, though it may have been in other queues since.
+func SentTo(d *rabbit.Delivery) string {
+	if _, noted := d.Headers[RoutingKey]; noted {
+		return Text(d.Headers, RoutingKey)
+	}
+	deaths, _ := d.Headers["x-death"].([]any)
+	if len(deaths) == 0 {
+		return d.RoutingKey
+	}
+	first, _ := deaths[len(deaths)-1].(rabbit.Table)
+	keys, _ := first["routing-keys"].([]any)
+	if len(keys) == 0 {
+		return d.RoutingKey
+	}
+	key, ok := keys[0].(string)
+	if !ok {
+		return d.RoutingKey
+	}
+	return key
 }
 
 // FirstInvalid returns the offset of the first byte that is not UTF-8; -1 if there is none.

@@ -70,6 +70,33 @@ func TestCopyTakesOffWhatWouldEndItEarly(t *testing.T) {
 	}, wire.Copy(d))
 }
 
+// A copy has its queue as the routing key: that of the sender is noted, once.
+func TestCopyNotesTheRoutingKey(t *testing.T) {
+	t.Parallel()
+	death := func(queue, key any) any {
+		return rabbit.Table{"queue": queue, "reason": "rejected", "routing-keys": []any{key}}
+	}
+	for _, test := range []struct {
+		what string
+		d    rabbit.Delivery
+		key  any // nil if none is noted
+	}{
+		{"the name of the queue", rabbit.Delivery{RoutingKey: "q"}, nil},
+		{"another", rabbit.Delivery{RoutingKey: "kern.info"}, "kern.info"},
+		{"none, to a fanout exchange", rabbit.Delivery{}, ""},
+		{"noted before", rabbit.Delivery{RoutingKey: "q", Headers: rabbit.Table{wire.RoutingKey: "kern.info"}}, "kern.info"},
+		{"noted before, and empty", rabbit.Delivery{RoutingKey: "q", Headers: rabbit.Table{wire.RoutingKey: ""}}, ""},
+		{"dead-lettered by the broker", rabbit.Delivery{
+			RoutingKey: "q", Headers: rabbit.Table{"x-death": []any{death("q.dlq", "q"), death("q", "kern.info")}},
+		}, "kern.info"},
+		{"a forged x-death", rabbit.Delivery{RoutingKey: "q", Headers: rabbit.Table{"x-death": []any{"no table"}}}, nil},
+		{"an x-death without keys", rabbit.Delivery{RoutingKey: "q", Headers: rabbit.Table{"x-death": []any{rabbit.Table{"routing-keys": 7}}}}, nil},
+		{"an x-death of numbers", rabbit.Delivery{RoutingKey: "q", Headers: rabbit.Table{"x-death": []any{death("q", 7)}}}, nil},
+	} {
+		require.Equal(t, test.key, wire.CopyOf(&test.d, "q").Headers[wire.RoutingKey], test.what)
+	}
+}
+
 func TestCut(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "short", wire.Cut("short", 10))
