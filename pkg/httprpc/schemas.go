@@ -72,9 +72,13 @@ func portable(raw json.RawMessage, reply bool) (json.RawMessage, error) {
 // keepDigits sets the values in a schema as they are written in raw: they were decoded into a float64.
 func keepDigits(s *jsonschema.Schema, raw json.RawMessage) {
 	var written struct {
-		Default, AdditionalProperties, Items json.RawMessage
-		Enum, Examples, AnyOf                []json.RawMessage
-		Properties                           map[string]json.RawMessage
+		Default              json.RawMessage            `json:"default"`
+		AdditionalProperties json.RawMessage            `json:"additionalProperties"` //nolint:tagliatelle // of JSON Schema
+		Items                json.RawMessage            `json:"items"`
+		Enum                 []json.RawMessage          `json:"enum"`
+		Examples             []json.RawMessage          `json:"examples"`
+		AnyOf                []json.RawMessage          `json:"anyOf"` //nolint:tagliatelle // of JSON Schema
+		Properties           map[string]json.RawMessage `json:"properties"`
 	}
 	if s == nil || json.Unmarshal(raw, &written) != nil {
 		return

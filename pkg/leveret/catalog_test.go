@@ -77,8 +77,10 @@ func TestMistakes(t *testing.T) {
 		{"an address that leads elsewhere", NewCatalog(one(NewCommand[int]("a.do", At(Address{RoutingKey: "one", Queue: "two", External: true}))))},
 		{"an address without a queue", NewCatalog(one(NewCommand[int]("a.do", At(Address{Exchange: "theirs", External: true}))))},
 		{"an address that is too long", NewCatalog(one(NewCommand[int]("a.do", At(Address{Queue: strings.Repeat("q", 252)}))))},
-		{"their form of our own address", NewCatalog(one(NewCommand[int]("a.do", At(Address{Queue: "q",
-			Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}}}))))},
+		{"their form of our own address", NewCatalog(one(NewCommand[int]("a.do", At(Address{
+			Queue:    "q",
+			Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}},
+		}))))},
 		{"publishing to a pattern", NewCatalog(NewService("a",
 			Publishes(NewEvent[int]("a.happened", At(Address{RoutingKey: "kern.*"}))), SubscribesTo(NewEvent[int]("b.happened", At(Address{RoutingKey: "#"}))),
 			Calls(NewRequest[int, int]("a.ask", At(Address{RoutingKey: "a.#", External: true, Exchange: "e"})))))},

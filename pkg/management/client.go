@@ -111,21 +111,10 @@ func newNode(api, amqp string) (node, error) {
 		if err != nil || broker.Hostname() == "" || broker.Scheme != "amqp" && broker.Scheme != "amqps" {
 			return n, errors.New("the broker's URL must look like amqps://user:password@host:port/vhost")
 		}
-		if name := broker.User.Username(); name != "" {
-			n.username = name
-		}
-		if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default, too
-			n.password = password
-		}
-		u = &url.URL{Scheme: "http", Host: net.JoinHostPort(broker.Hostname(), "15672")}
-		if broker.Scheme == "amqps" {
-			u = &url.URL{Scheme: "https", Host: net.JoinHostPort(broker.Hostname(), "15671")}
-		}
-		n.broker = broker.Host
+		u = n.beside(broker)
 		if api == "" && elsewhere(broker) {
 			return n, nil
 		}
-		n.weaker = broker.Scheme == "amqps"
 	}
 	if api != "" || amqp == "" {
 		var err error
@@ -141,6 +130,19 @@ func newNode(api, amqp string) (node, error) {
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
 	n.base = strings.TrimRight(u.String(), "/")
 	return n, nil
+}
+
+// beside takes a broker's login, and returns where its API is by default.
+func (n *node) beside(broker *url.URL) *url.URL {
+	n.broker = broker.Host
+	n.username = cmp.Or(broker.User.Username(), n.username)
+	if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default, too
+		n.password = password
+	}
+	if n.weaker = broker.Scheme == "amqps"; n.weaker {
+		return &url.URL{Scheme: "https", Host: net.JoinHostPort(broker.Hostname(), "15671")}
+	}
+	return &url.URL{Scheme: "http", Host: net.JoinHostPort(broker.Hostname(), "15672")}
 }
 
 // elsewhere reports whether a broker on this machine has a port that is not its own, so that neither need its API's be.

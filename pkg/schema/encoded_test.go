@@ -122,9 +122,9 @@ type encoded struct {
 	Nested     [][]map[string][]int `json:"nested"`
 	Deep       **[]string           `json:"deep"`
 	Inline     struct{ A []int }    `json:"inline"`
-	Dash       int                  `json:"-,"`
-	Odd        string               `json:"no\"name"`
-	Signs      []int                `json:"a<b>&c~ d"`
+	Dash       int                  `json:"-,"`        //nolint:staticcheck // that is its point
+	Odd        string               `json:"no\"name"`  //nolint:staticcheck // that is its point
+	Signs      []int                `json:"a<b>&c~ d"` //nolint:tagliatelle // that is its point
 	Next       *encoded             `json:"next,omitempty"`
 	Unexported chan int             `json:"-"`
 }
