@@ -133,6 +133,7 @@ func (m *moving) sentence() string {
 		}
 	}
 	switch {
+	case r.Unsure > 0 && len(to) > 1: // which are unsure is known only of all together
 	case m.remove:
 		text += " from " + nameOf(m.from[0])
 	case len(to) == 1:
@@ -238,7 +239,7 @@ func (m *moving) explain(ctx context.Context, stopped error) error {
 	case cause == nil && m.lost() == "":
 		return m.verdict()
 	case cause == nil || errors.Is(cause, rabbit.ErrUnroutable):
-		cause = m.queueGone(m.from[0], m.lost())
+		cause = m.queueGone(m.lostFrom, m.lost())
 	case errors.Is(cause, rabbit.ErrNotConnected):
 		cause = Fail(ExitUnreachable, m.again(), "the connection was lost, but no message was: %w", cause)
 	default:

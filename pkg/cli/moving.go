@@ -54,8 +54,11 @@ type moving struct {
 	there    int             // how many messages there were when it began
 	selected int
 	queues   *lookup
-	gone     map[string]bool // the fingerprints of messages whose queue is gone
-	shown    []failedView    // of a dry run
+	stuck    map[string]bool   // the fingerprints of messages that could not be returned
+	lostFrom deadletter.Source // of one whose queue is gone
+	begun    bool              // a source has been read
+	due      bool              // the next message's turn has been waited for
+	shown    []failedView      // of a dry run
 	result   moved
 	failed   error // the first
 	written  error // of standard output
@@ -67,7 +70,7 @@ func newMoving(found *failures, o moveOptions, pace *pace) *moving {
 		queue = nameOf(found.from[0])
 	}
 	return &moving{
-		failures: found, moveOptions: o, pace: pace, queues: newLookup(found.app, found.conn), gone: map[string]bool{},
+		failures: found, moveOptions: o, pace: pace, queues: newLookup(found.app, found.conn), stuck: map[string]bool{},
 		result: moved{Queue: queue, DryRun: o.dryRun, queues: map[string]*movedQueue{}},
 	}
 }
@@ -89,7 +92,13 @@ func (m *moving) run(ctx context.Context) error {
 	if err := m.begin(ctx); err != nil {
 		return err
 	}
-	if m.there > 0 && !m.dryRun {
+	switch {
+	case m.there == 0: // what has come since was not asked about
+		if err := m.nothing(); err != nil || m.app.Format() == FormatText {
+			return cmp.Or(err, m.verdict())
+		}
+		return cmp.Or(m.print(), m.verdict())
+	case m.there > 0 && !m.dryRun:
 		if err := m.app.confirm(ctx, m.yes, m.question()); err != nil {
 			return err
 		}
@@ -150,7 +159,7 @@ func (m *moving) begin(ctx context.Context) error {
 	if len(from) == 0 {
 		return m.verdict()
 	}
-	m.from, m.read = from, 0
+	m.from = from
 	return nil
 }
 
@@ -165,12 +174,13 @@ const holding = 2 * time.Second
 // given pace it does so again and again, with a part of what is selected each time, so that what becomes due meanwhile is
 // not held back.
 func (m *moving) source(ctx context.Context, from deadletter.Source, done func()) error {
-	t := &turn{before: map[string]bool{}}
+	t := &turn{from: from, before: map[string]bool{}}
 	for first := true; ; first = false {
-		if !first {
+		if m.begun && m.waiting && m.pace != nil && !m.due { // while nothing is held
 			if err := m.pace.wait(ctx); err != nil {
 				return err
 			}
+			m.due = true
 		}
 		t.most, t.picked, t.more = math.MaxInt, 0, false
 		if m.waiting && !m.dryRun {
@@ -182,11 +192,12 @@ func (m *moving) source(ctx context.Context, from deadletter.Source, done func()
 			Done: func(l *deadletter.Letter, err error) {
 				done()
 				if err == nil && m.waiting && m.pace != nil {
-					t.before[l.ID] = l.ID != ""
+					t.before[l.Queue+"\x00"+l.ID] = l.ID != ""
 				}
 				m.done(l, from, err)
 			},
-		}, !first)
+		})
+		m.begun = true
 		if first {
 			m.result.Seen += result.Seen
 		}
@@ -194,34 +205,37 @@ func (m *moving) source(ctx context.Context, from deadletter.Source, done func()
 		switch {
 		case errors.Is(err, rabbit.ErrRefused) && result.Seen > 0: // to publish
 			return err
-		case !t.more || err != nil:
+		case err != nil:
 			_, err = m.reached(from, err)
 			return err
+		case !t.more:
+			return nil
 		}
 	}
 }
 
 // turn is one reading of a source.
 type turn struct {
+	from         deadletter.Source
 	before       map[string]bool // returned from this tier by an earlier turn: what has failed again
 	most, picked int
 	more         bool          // is left for the next turn
 	reading      time.Duration // how long the last turn took, without its waits
 }
 
-// turn reads a source once. The pace of its first message may have been waited for.
-func (m *moving) turn(ctx context.Context, from deadletter.Source, t *turn, replay deadletter.Replay, waited bool) (deadletter.Result, error) {
+// turn reads a source once.
+func (m *moving) turn(ctx context.Context, from deadletter.Source, t *turn, replay deadletter.Replay) (deadletter.Result, error) {
 	began, paced := time.Now(), time.Duration(0)
 	defer func() { t.reading = time.Since(began) - paced }()
 	if !m.waiting { // no more than were counted, and agreed to: others may arrive while somebody is asked
-		replay.Limit = cmp.Or(m.limit, m.there)
+		replay.Limit = min(cmp.Or(m.limit, m.there), m.there)
 	}
 	if m.pace != nil {
 		replay.Wait = func(ctx context.Context) error {
 			began := time.Now()
 			defer func() { paced += time.Since(began) }()
-			if waited {
-				waited = false
+			if m.due {
+				m.due = false
 				return nil
 			}
 			return m.pace.wait(ctx)
@@ -236,10 +250,10 @@ func (m *moving) turn(ctx context.Context, from deadletter.Source, t *turn, repl
 // selects reports whether a message is taken in this turn.
 func (m *moving) selects(ctx context.Context, t *turn, l *deadletter.Letter) bool {
 	switch {
-	case m.full(), t.before[l.ID], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
+	case m.full(), m.stuck[l.Fingerprint()], t.before[l.Queue+"\x00"+l.ID], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
 		return false
 	case !m.remove && !m.queues.exists(ctx, l.Queue):
-		m.stays(l)
+		m.stays(l, t.from)
 		return false
 	case t.picked == t.most:
 		t.more = true
@@ -251,12 +265,9 @@ func (m *moving) selects(ctx context.Context, t *turn, l *deadletter.Letter) boo
 }
 
 // stays notes, once, that a message stays where it is, since its queue is gone.
-func (m *moving) stays(l *deadletter.Letter) {
-	fingerprint := l.Fingerprint()
-	if m.gone[fingerprint] {
-		return
-	}
-	m.gone[fingerprint] = true
+func (m *moving) stays(l *deadletter.Letter, from deadletter.Source) {
+	m.stuck[l.Fingerprint()] = true
+	m.lostFrom = from
 	m.result.Matched++
 	m.result.Failed++
 	q := m.result.of(l.Queue)
@@ -288,8 +299,10 @@ func (m *moving) done(l *deadletter.Letter, from deadletter.Source, err error) {
 		m.line(l, "unsure", err)
 	default:
 		q.Failed++
+		m.stuck[l.Fingerprint()] = true
 		if errors.Is(err, rabbit.ErrUnroutable) {
 			m.queues.known[l.Queue] = false
+			m.lostFrom = from
 		}
 		m.line(l, "failed", err)
 	}

@@ -121,7 +121,7 @@ func TestWhatAnInterruptedCommandSays(t *testing.T) {
 			t.Parallel()
 			url := leverettest.Broker(t)
 			onBroker(t, url, declareAll)
-			const n = 30
+			const n = 300
 			postpone(t, url, c.exchange, event, n, "unavailable")
 			ready(t, url, c.from, n)
 			run := kitchenAt(t, url, append(c.args, "--yes")...)

@@ -268,7 +268,7 @@ func TestRetryReleaseAtARate(t *testing.T) {
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
 	postpone(t, url, "retry.10m", "waiter.bell.on.oven.baked", 5, "unavailable")
-	postpone(t, url, "retry.10m", event, 60, "unavailable")
+	postpone(t, url, "retry.10m", event, 600, "unavailable")
 	ctx, ctrlC := context.WithCancel(t.Context())
 	defer ctrlC()
 	c := kitchenAt(t, url, "retry", "release", event, "--rate", "10/s", "--yes", "-o", "jsonl")
@@ -280,10 +280,10 @@ func TestRetryReleaseAtARate(t *testing.T) {
 	require.Contains(t, c.err.String(), " were returned; the others still wait")
 	n := strings.Count(c.out.String(), `"returned"`)
 	ready(t, url, event, n)
-	ready(t, url, "retry.10m", 65-n)
-	c = kitchenAt(t, url, "retry", "release", event, "--rate", "100/s", "--yes")
+	ready(t, url, "retry.10m", 605-n)
+	c = kitchenAt(t, url, "retry", "release", event, "--rate", "1000/s", "--yes")
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
-	require.ElementsMatch(t, numbered(event, "unavailable", 60), idsOf(drained(t, url, event, 60)))
+	require.ElementsMatch(t, numbered(event, "unavailable", 600), idsOf(drained(t, url, event, 600)))
 	require.Equal(t, numbered("waiter.bell.on.oven.baked", "unavailable", 5), idsOf(drained(t, url, "retry.10m", 5)))
 }
 

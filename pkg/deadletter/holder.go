@@ -9,6 +9,7 @@ type holder struct {
 	held    int
 	last    uint64 // the last delivery tag
 	asked   uint64 // those from here on were asked for, one by one
+	late    int    // how many were asked for at the end; they are not among the held
 	marks   []mark
 
 	acks  []uint64 // acks that wait to be sent together
@@ -35,7 +36,11 @@ func (h *holder) hold(tag uint64) {
 
 // border ends the group: what is held from here on belongs to another consumer.
 func (h *holder) border() {
-	if h.held > h.marked() {
+	switch n := len(h.marks); {
+	case h.held == h.marked():
+	case n > 0 && h.marks[n-1].tag == h.last: // one of an earlier group was held late
+		h.marks[n-1].held = h.held
+	default:
 		h.marks = append(h.marks, mark{h.last, h.held})
 	}
 }

@@ -16,7 +16,8 @@ const (
 	// maxAhead is about how many bytes a batch has at most, and few how many messages the first has: it shows how large
 	// they are.
 	maxAhead, few = 16 << 20, 4
-	// mostChannels is how many channels hold one batch each. Those beyond hold at least the same share of the queue.
+	// mostChannels is how many channels hold one batch each, or less where the broker allows few. Those beyond hold at least
+	// the same share of the queue.
 	mostChannels = 100
 	// quiet is how long nothing arrives before the queue is asked whether it is empty. Where it has messages and delivers
 	// none, it is asked mostQuiet times.
@@ -40,7 +41,7 @@ type reader struct {
 	queue  string
 	name   string          // of its consumers
 	ready  int             // messages that were there when it began
-	unsure int             // the most acks that may be in doubt, where any are acked
+	unsure int             // how many acks of a channel are in doubt before they are proven; 0 where none is acked
 	life   context.Context //nolint:containedctx // it ends when nothing can be acked any more
 	end    context.CancelCauseFunc
 
@@ -53,7 +54,6 @@ type reader struct {
 	read    int                    // how many next returned
 	got     int                    // how many arrived
 	bytes   int                    // of those
-	acked   int
 }
 
 // open begins to read a queue. Its errors are those of rabbit.Conn.Inspect. The caller closes the reader.
@@ -126,6 +126,11 @@ func (r *reader) next(ctx context.Context, idle func()) (d rabbit.Delivery, ok b
 	if ctx.Err() != nil {
 		return rabbit.Delivery{}, false, context.Cause(ctx)
 	}
+	if h := r.last(); r.unsure > 0 && h.acked-h.known >= r.unsure {
+		if err := r.prove(ctx, h); err != nil {
+			return rabbit.Delivery{}, false, err
+		}
+	}
 	if len(r.batch) == 0 && !r.ended && r.got < r.ready {
 		if err := r.fill(ctx, idle); err != nil {
 			return rabbit.Delivery{}, false, err
@@ -147,10 +152,11 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 	}
 	h, share := r.last(), 0
 	h.border()
-	if len(r.holders) >= mostChannels {
-		share = r.ready / mostChannels
+	if most := min(mostChannels, r.conn.State().Channels/4); len(r.holders) >= most {
+		share = r.ready / max(most, 1)
 	}
 	if h.held > share {
+		idle() // what is in flight is acked on its own channel, before that is proven
 		if err := r.change(ctx); err != nil || r.got >= r.ready {
 			return err
 		}
@@ -200,11 +206,7 @@ func (r *reader) size() int {
 	if r.got == 0 {
 		return max(min(few, r.ready), 1)
 	}
-	size := min(maxAhead/max(r.bytes/r.got, 1), mostLooking, r.ready-r.got)
-	if r.acked > 0 {
-		size = min(size, int(int64(r.unsure)*int64(r.got)/int64(r.acked)))
-	}
-	return max(size, 1)
+	return max(min(maxAhead/max(r.bytes/r.got, 1), mostLooking, r.ready-r.got), 1)
 }
 
 // change opens the next channel, and makes sure of the acks of the one before.
@@ -283,7 +285,6 @@ func (r *reader) hold(d rabbit.Delivery) { r.holderOf(d).hold(d.DeliveryTag) }
 
 // ack removes a message from the queue, soon. Messages are acked in the order in which they were returned.
 func (r *reader) ack(d rabbit.Delivery) error {
-	r.acked++
 	if h := r.holderOf(d); !h.ack(d.DeliveryTag) {
 		return nil
 	}
@@ -294,7 +295,7 @@ func (r *reader) sendAcks() error {
 	if r.life.Err() != nil {
 		return context.Cause(r.life)
 	}
-	for _, h := range r.holders[max(len(r.holders)-2, 0):] { // no other has any
+	for _, h := range r.holders {
 		if err := h.sendAcks(); err != nil {
 			<-r.life.Done() // in a moment: the channel was lost
 			return context.Cause(r.life)

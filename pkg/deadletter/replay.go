@@ -14,8 +14,8 @@ import (
 const (
 	// window bounds the replayed messages that await their confirm: those may arrive twice if this process is killed.
 	window = 256
-	// mostUnsure is how many letters of a batch are taken, and mostUnsurePaced how many where each awaits its turn: the
-	// broker is seen to have removed them when the next batch arrives.
+	// mostUnsure is how many letters are taken before the broker is seen to have removed them, and mostUnsurePaced how many
+	// where each awaits its turn.
 	mostUnsure, mostUnsurePaced = 1000, 32
 	// grace is how long an interrupted replay waits for outstanding confirms.
 	grace = 5 * time.Second

@@ -79,15 +79,16 @@ func (r *reader) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, h := range r.holders {
-		if err := r.prove(ctx, h); err != nil {
-			return err
-		}
-	}
 	for _, d := range r.batch {
 		r.hold(d)
 	}
 	r.batch = nil
+	for _, h := range r.holders {
+		if err := r.prove(ctx, h); err != nil {
+			return err
+		}
+		h.late, r.batch = len(r.batch), nil // they come behind all that is held
+	}
 	return nil
 }
 
@@ -102,6 +103,10 @@ func (r *reader) calm(ctx context.Context, h *holder) {
 // prove returns once the queue has taken in all acks of a channel. It may take the next two messages: put back, they
 // would go behind others that were put back before.
 func (r *reader) prove(ctx context.Context, h *holder) error {
+	if err := h.sendAcks(); err != nil {
+		<-r.life.Done() // in a moment: the channel was lost
+		return context.Cause(r.life)
+	}
 	acked := h.acked
 	if acked == h.known {
 		return nil
@@ -145,17 +150,20 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 	if err != nil {
 		return err
 	}
-	back, commands := state.Ready, 0
+	back, commands, late := state.Ready, 0, 0
 	for _, h := range r.holders {
+		late += h.late
 		if h.held == 0 {
 			continue
 		}
 		ordered = ordered && r.await(ctx, back, until) // what another channel puts back
 		h.border()
+		sent := 0
 		for _, m := range h.marks {
 			if !ordered {
 				break
 			}
+			sent++
 			if err := h.channel.Nack(m.tag, true, true); err != nil {
 				return err
 			}
@@ -163,12 +171,24 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 				ordered = r.await(ctx, back+m.held, until)
 			}
 		}
-		if err := h.channel.Nack(0, true, true); err != nil { // all that are left
-			return err
+		if sent < len(h.marks) {
+			if err := h.channel.Nack(h.last, true, true); err != nil { // all that are left
+				return err
+			}
 		}
 		back += h.held
 	}
-	r.await(ctx, back, until.Add(limit))
+	if ordered {
+		r.await(ctx, back, until)
+	}
+	for _, h := range r.holders {
+		if h.late > 0 {
+			if err := h.channel.Nack(0, true, true); err != nil {
+				return err
+			}
+		}
+	}
+	r.await(ctx, back+late, until.Add(limit))
 	return ctx.Err()
 }
 

@@ -81,7 +81,7 @@ func (s Source) letter(d rabbit.Delivery) *Letter {
 // how often it was replayed. A retry goes as it is.
 func (s Source) returned(l *Letter) rabbit.Publishing {
 	p := wire.Copy(&l.Delivery)
-	if key := wire.SentTo(&l.Delivery); key != l.RoutingKey && key != l.Queue { // of one that the broker dead-lettered
+	if key := wire.SentTo(&l.Delivery); key != "" && key != s.Name && key != l.Queue { // of one that the broker dead-lettered
 		p.Headers[wire.RoutingKey] = key
 	}
 	if s.Queue != "" {

@@ -115,6 +115,7 @@ func newNode(api, amqp string) (node, error) {
 		if api == "" && elsewhere(broker) {
 			return n, nil
 		}
+		n.weaker = broker.Scheme == "amqps"
 	}
 	if api != "" || amqp == "" {
 		var err error
@@ -139,7 +140,7 @@ func (n *node) beside(broker *url.URL) *url.URL {
 	if password, ok := broker.User.Password(); ok { // without one, AMQP uses its default, too
 		n.password = password
 	}
-	if n.weaker = broker.Scheme == "amqps"; n.weaker {
+	if broker.Scheme == "amqps" {
 		return &url.URL{Scheme: "https", Host: net.JoinHostPort(broker.Hostname(), "15671")}
 	}
 	return &url.URL{Scheme: "http", Host: net.JoinHostPort(broker.Hostname(), "15672")}
