@@ -104,7 +104,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	exchange, routingKey := spec.Route(a.names())
 	d.Exchange, d.RoutingKey, d.External = exchange.Name, routingKey, spec.Address != nil && spec.Address.External
 	d.KeyOfEach = spec.RoutingKey != nil
-	if spec.Address != nil {
+	if spec.Address != nil && spec.Address.Type != spec.Name {
 		d.Type = spec.Address.Type
 	}
 	for _, q := range a.workQueues() {
@@ -177,14 +177,18 @@ func (a *App) printDetails(d *contractDetails) error {
 		key += " (each message's own is made from its payload)"
 	}
 	line("exchange", "%s, routing key %s", exchange, key)
-	if d.Type != "" {
+	switch d.Type {
+	case "":
+	case leveret.NoType:
+		line("type", "(none)")
+	default:
 		line("type", "%s", d.Type)
 	}
 	line("queue", "%s", list(d.Queues))
 	if d.External {
 		declared := "never declared here"
 		if !d.spec.Address.Topology.Empty() {
-			declared = "declared here in their form"
+			declared = "declared here in their form, as far as the address has it"
 		}
 		line("external", "yes: owned by someone else, %s", declared)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -51,10 +52,14 @@ func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract
 	case !slices.Contains(spec.Retry.Delays, after):
 		return nil, usage("", "--after is %s; %s can only be delayed by %s", short(after), spec.Name, list(delaysOf(spec)))
 	}
-	names := a.names()
+	names, own := a.names(), leveret.Address{}
+	if spec.Address != nil {
+		own = *spec.Address
+	}
 	return leveret.NewCommand[json.RawMessage](spec.Name, leveret.At(leveret.Address{
 		Exchange:   names.RetryTier(spec.Owner(), after),
 		RoutingKey: leveret.QueueName(names, c, spec.Owner(), ""),
 		External:   true,
+		Type:       cmp.Or(own.Type, spec.Name),
 	})), nil
 }

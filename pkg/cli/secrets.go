@@ -77,7 +77,7 @@ func (d *discretion) schemaOf(l *deadletter.Letter) (*schema.Schema, error) {
 	if s, ok := d.schemas[k]; ok {
 		return s, nil
 	}
-	name := l.Contract
+	name := d.app.contractOfType(l.Contract)
 	for _, q := range d.app.deadLetterQueues() {
 		if q.name == l.Queue {
 			name = q.contract
@@ -95,6 +95,19 @@ func (d *discretion) schemaOf(l *deadletter.Letter) (*schema.Schema, error) {
 	}
 	d.schemas[k] = s
 	return s, nil
+}
+
+// contractOfType returns the name of the contract whose messages have this type.
+func (a *App) contractOfType(name string) string {
+	if _, ok := a.Catalog.Lookup(name); ok {
+		return name
+	}
+	for _, c := range a.Catalog.Contracts() {
+		if address := c.Spec().Address; address != nil && address.Type == name {
+			return c.Spec().Name
+		}
+	}
+	return name
 }
 
 // log reports whose secrets are shown to whom. A command calls it before it shows them.

@@ -140,11 +140,15 @@ func serviceOf(s *leveret.Service) Service {
 
 func contractOf(spec leveret.Spec) (Contract, error) {
 	exchange, routingKey := spec.Route(topology.Names{})
+	external := spec.Address != nil && spec.Address.External
+	if external { // which type it has is not ours to change
+		exchange.Type = ""
+	}
 	c := Contract{
 		Name: spec.Name, Kind: spec.Kind.String(), Owner: spec.Owner(),
 		Route: Route{
 			Exchange: exchange.Name, Type: exchange.Type, RoutingKey: routingKey,
-			External: spec.Address != nil && spec.Address.External,
+			External: external,
 		},
 		Queues: []Queue{}, TimeoutMS: spec.Timeout.Milliseconds(), Idempotent: spec.Idempotent, HTTP: spec.HTTP,
 	}

@@ -12,7 +12,7 @@ import (
 // routes compares where a contract is published.
 func (c *checking) routes(old, now Contract) {
 	was, is := old.Route, now.Route
-	if was.Type != is.Type && was.Exchange == is.Exchange && was.Exchange != "" {
+	if was.Type != is.Type && !was.External && !is.External && was.Exchange == is.Exchange && was.Exchange != "" {
 		c.add(Finding{
 			Severity: Breaks, Contract: now.Name, Part: "route", Change: "type",
 			Message: fmt.Sprintf("goes through the exchange %s of type %s, which was of type %s", is.Exchange, is.Type, was.Type),
@@ -24,7 +24,7 @@ func (c *checking) routes(old, now Contract) {
 		c.add(Finding{
 			Severity: Careful, Contract: now.Name, Part: "route", Change: "external",
 			Message: "has an address that is " + owned(is) + ", and was " + owned(was),
-			Do:      "check that the exchange and the queue are there: what is somebody else's is never declared",
+			Do:      "check that the exchange and the queue are there: what is somebody else's is declared only where the address has a Topology",
 		})
 	}
 	if was.Exchange == is.Exchange && was.RoutingKey == is.RoutingKey {

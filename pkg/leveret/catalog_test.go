@@ -81,6 +81,17 @@ func TestMistakes(t *testing.T) {
 			Queue:    "q",
 			Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}},
 		}))))},
+		{"a topology that cannot be declared", NewCatalog(one(NewCommand[int]("a.do", At(Address{
+			Queue: "q", External: true,
+			Topology: topology.Topology{Exchanges: []topology.Exchange{{Name: "e"}}},
+		}))), NewService("b", Handles(
+			NewCommand[int]("b.do", At(Address{Queue: "q2", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q2", Exclusive: true}}}})),
+			NewCommand[int]("b.undo", At(Address{Queue: "q3", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Queue: "q3"}}}})))))},
+		{"a routing key where none can be", NewCatalog(NewService("a",
+			Handles(NewCommand[int]("a.do", At(Address{RoutingKey: "a"}), RoutingKey(func(int) string { return "k" })),
+				NewCommand[int]("a.undo", At(Address{RoutingKey: "a.*"}))),
+			Answers(NewRequest[int, int]("a.ask", RoutingKey(func(int) string { return "k" }))),
+			Publishes(NewEvent[int]("a.happened", At(Address{RoutingKey: "q", External: true}), RoutingKey(func(int) string { return "k" })))))},
 		{"publishing to a pattern", NewCatalog(NewService("a",
 			Publishes(NewEvent[int]("a.happened", At(Address{RoutingKey: "kern.*"}))), SubscribesTo(NewEvent[int]("b.happened", At(Address{RoutingKey: "#"}))),
 			Calls(NewRequest[int, int]("a.ask", At(Address{RoutingKey: "a.#", External: true, Exchange: "e"})))))},

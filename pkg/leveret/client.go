@@ -194,7 +194,7 @@ func (c *Client) missed(r *sending, err error) bool {
 	if r.spec.Kind == KindRequest { // its queue is for others to declare
 		missing = rabbit.ErrNotFound
 	}
-	if c.conn.config.NoDeclare || len(r.topology.Exchanges) == 0 || !errors.Is(err, missing) {
+	if c.conn.config.NoDeclare || r.topology.Empty() || !errors.Is(err, missing) {
 		return false
 	}
 	if r.declared.CompareAndSwap(true, false) {

@@ -214,9 +214,10 @@ func At(a Address) ContractOption {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("At: %w", err)
 		}
-		if s.Kind == KindRequest && pattern(a.RoutingKey) {
-			return fmt.Errorf("At: %q is a pattern; a request has one routing key", a.RoutingKey)
+		if pattern(a.RoutingKey) && (s.Kind == KindRequest || s.Kind == KindCommand && !a.External) {
+			return fmt.Errorf("At: %q is a pattern, which only events and External commands can have", a.RoutingKey)
 		}
+		a.Topology = a.Topology.Clone()
 		s.Address = &a
 		return nil
 	}
@@ -226,10 +227,13 @@ func (a Address) check() error {
 	if a.Exchange == "" && a.RoutingKey == "" && a.Queue == "" {
 		return errors.New("the address names nothing")
 	}
-	if !a.External && !a.Topology.Empty() {
-		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
+	if err := a.checkTopology(); err != nil {
+		return err
 	}
-	for _, name := range []string{a.Exchange, a.RoutingKey, a.Type, a.Queue + topology.DeadLetterSuffix} {
+	if len(a.Type) > maxShortString {
+		return fmt.Errorf("the type %q has %d bytes; AMQP allows %d", a.Type, len(a.Type), maxShortString)
+	}
+	for _, name := range []string{a.Exchange, a.RoutingKey, a.Queue + topology.DeadLetterSuffix} {
 		if len(name) > maxShortString {
 			return fmt.Errorf("%q has %d bytes; AMQP allows %d, and a queue's dead letters need %d of them",
 				name, len(name), maxShortString, len(topology.DeadLetterSuffix))
@@ -243,8 +247,9 @@ func (a Address) check() error {
 }
 
 // RoutingKey makes the routing key of each message from its payload, where an exchange hands messages out by what is in
-// them. Receivers bind the key of the contract's address, which is then a pattern. A key that is empty, or longer than 255
-// bytes, is InvalidArgument, and the message is not sent.
+// them. It is for events, and for commands through somebody else's exchange. Receivers bind the key of the contract's
+// address, which is then a pattern. The function gets the payload as a receiver decodes it. A key that is empty, longer than
+// 255 bytes, or itself a pattern is InvalidArgument, and the message is not sent.
 func RoutingKey[T any](key func(payload T) string) ContractOption {
 	return func(s *Spec) error {
 		if key == nil {
@@ -259,8 +264,8 @@ func RoutingKey[T any](key func(payload T) string) ContractOption {
 				return "", err
 			}
 			k := key(*payload)
-			if k == "" || len(k) > maxShortString {
-				return "", Errorf(InvalidArgument, "the routing key %q has %d bytes; it must have 1 to %d", k, len(k), maxShortString)
+			if k == "" || len(k) > maxShortString || pattern(k) {
+				return "", Errorf(InvalidArgument, "the routing key %q has %d bytes; it must have 1 to %d, and be no pattern", k, len(k), maxShortString)
 			}
 			return k, nil
 		}
@@ -271,6 +276,29 @@ func RoutingKey[T any](key func(payload T) string) ContractOption {
 // pattern reports whether a routing key stands for many.
 func pattern(key string) bool {
 	return slices.ContainsFunc(strings.Split(key, "."), func(word string) bool { return word == "*" || word == "#" })
+}
+
+// checkTopology finds what would cost the connection that declares it, or could not be used.
+func (a Address) checkTopology() error {
+	if !a.External && !a.Topology.Empty() {
+		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
+	}
+	for _, e := range a.Topology.Exchanges {
+		if e.Name == "" || e.Type == "" {
+			return fmt.Errorf("Topology: the exchange %q of type %q needs a name and a type", e.Name, e.Type)
+		}
+	}
+	for _, q := range a.Topology.Queues {
+		if q.Name == "" || q.Exclusive {
+			return fmt.Errorf("Topology: the queue %q needs a name, and may not be exclusive: senders declare it, too", q.Name)
+		}
+	}
+	for _, b := range a.Topology.Bindings {
+		if b.Exchange == "" || b.Queue == "" {
+			return fmt.Errorf("Topology: a binding needs an exchange and a queue, not %q and %q", b.Exchange, b.Queue)
+		}
+	}
+	return nil
 }
 
 // Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type, and
@@ -318,8 +346,15 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	for _, o := range options {
 		errs = append(errs, o(s))
 	}
-	if a := s.Address; s.RoutingKey != nil && (a == nil || a.RoutingKey == "" && !a.External) {
-		errs = append(errs, errors.New("RoutingKey: the contract needs an address with the key that receivers bind, such as \"order.*\""))
+	if a := s.Address; s.RoutingKey != nil {
+		switch {
+		case kind == KindRequest:
+			errs = append(errs, errors.New("RoutingKey is for commands and events: a request has one routing key"))
+		case a == nil, kind == KindEvent && !a.External && a.RoutingKey == "":
+			errs = append(errs, errors.New("RoutingKey: the contract needs an address with the key that receivers bind, such as \"order.*\""))
+		case kind == KindCommand && !a.External, a.External && a.Exchange == "":
+			errs = append(errs, errors.New("RoutingKey: the exchange hands messages out by their whole key; it is for an event, or for somebody else's exchange"))
+		}
 	}
 	return &contractBase{
 		spec: s, wrong: about(fmt.Sprintf("%s %q", kind, name), errs),

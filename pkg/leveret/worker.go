@@ -195,7 +195,7 @@ func (w *Worker) consume(ctx context.Context) error {
 		needed.Add(e.topology)
 	}
 	if !w.conn.config.NoDeclare {
-		beside.Go(func() { w.redeclare(handling, needed) })
+		beside.Go(func() { w.redeclare(ctx, needed) })
 	}
 	if len(w.working) > 0 && !w.config.NoQuarantine {
 		consumers.Go(func() { w.quarantine(ctx) })

@@ -155,23 +155,27 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 		}
 		items = append(items, d.items[k])
 	}
+	fleeting := make(map[string]bool) // exchanges and queues, and with them their bindings
 	for _, e := range t.Exchanges {
-		add(e, &item{what: "exchange " + e.Name, fleeting: e.Transient || e.AutoDelete, declare: func(ch *Channel) error {
+		what := "exchange " + e.Name
+		fleeting[what] = e.Transient || e.AutoDelete
+		add(e, &item{what: what, fleeting: fleeting[what], declare: func(ch *Channel) error {
 			return ch.ExchangeDeclare(e.Name, e.Type, !e.Transient, e.AutoDelete, e.Internal, false, e.Args)
 		}}, checkShort("name of the exchange", e.Name), checkTable("argument", e.Args, 0))
 	}
-	fleeting := make(map[string]bool) // by the queue
 	for _, q := range t.Queues {
-		fleeting[q.Name] = q.Exclusive || q.Transient || q.AutoDelete
-		add(q, &item{what: "queue " + q.Name, fleeting: fleeting[q.Name], declare: func(ch *Channel) error {
+		what := "queue " + q.Name
+		fleeting[what] = q.Exclusive || q.Transient || q.AutoDelete
+		add(q, &item{what: what, fleeting: fleeting[what], declare: func(ch *Channel) error {
 			_, err := ch.QueueDeclare(q.Name, !q.Exclusive && !q.Transient, q.AutoDelete, q.Exclusive, false, q.Args)
 			return err
 		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args, 0))
 	}
 	for _, b := range t.Bindings {
+		needs := []string{"exchange " + b.Exchange, "queue " + b.Queue}
 		add(b, &item{
 			what:  fmt.Sprintf("binding of %s to %s by %q", b.Queue, b.Exchange, b.RoutingKey),
-			needs: []string{"exchange " + b.Exchange, "queue " + b.Queue}, fleeting: fleeting[b.Queue],
+			needs: needs, fleeting: fleeting[needs[0]] || fleeting[needs[1]],
 			declare: func(ch *Channel) error { return ch.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, b.Args) },
 		}, checkShort("name of the exchange", b.Exchange), checkShort("name of the queue", b.Queue), checkShort("routing key", b.RoutingKey),
 			checkTable("argument", b.Args, 0))

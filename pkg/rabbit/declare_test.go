@@ -223,6 +223,31 @@ func TestDeclarationsGrowWithWhatThereIsToDeclare(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// What is transient or auto-delete may be gone after a lost connection, and what was bound to it with it.
+func TestFleetingThingsAreDeclaredOnEachConnection(t *testing.T) {
+	t.Parallel()
+	network, through := proxied(t, leverettest.Broker(t))
+	conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
+	d := rabbit.NewDeclarer(conn)
+	theirs := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "logs", Type: topology.Fanout, Transient: true}, {Name: "kept", Type: "headers"}},
+		Queues:    []topology.Queue{{Name: "durable"}, {Name: "goes", AutoDelete: true}},
+		Bindings: []topology.Binding{
+			{Exchange: "logs", Queue: "durable"},
+			{Exchange: "kept", Queue: "goes", Args: map[string]any{"a": "1"}},
+			{Exchange: "kept", Queue: "durable", Args: map[string]any{"a": "1"}},
+			{Exchange: "kept", Queue: "durable", Args: map[string]any{"a": "2"}},
+		},
+	}
+	require.NoError(t, d.Declare(ctx, theirs))
+	require.NoError(t, d.Declare(ctx, theirs))
+	require.Equal(t, 8, network.sent(declarations...))
+	lose(t, network, conn)
+	require.Eventually(t, func() bool { return d.Declare(ctx, theirs) == nil }, 30*time.Second, 10*time.Millisecond)
+	require.Equal(t, 3, network.sent(declareExchange), "logs again")
+	require.Equal(t, 6, network.sent(bindQueue), "what is bound to logs, and goes, again")
+}
+
 // What is exclusive goes with its connection, and so does the memory of it.
 func TestExclusiveQueuesAreDeclaredOnEachConnection(t *testing.T) {
 	t.Parallel()

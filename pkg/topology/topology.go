@@ -1,6 +1,10 @@
 package topology
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // The exchange types of AMQP 0-9-1 that Leveret uses.
 const (
@@ -21,7 +25,7 @@ const (
 // An Exchange is where messages are published. It is durable unless Transient: all of Leveret's own are.
 type Exchange struct {
 	Name string
-	Type string // one of the above, or a plugin's
+	Type string // one of the above, "headers", or a plugin's
 	// Transient is gone after a restart of the broker, AutoDelete when nothing is bound to it any more, and Internal takes
 	// messages from other exchanges alone.
 	Transient, AutoDelete, Internal bool
@@ -34,8 +38,9 @@ type Exchange struct {
 type Queue struct {
 	Name      string
 	Exclusive bool
-	// Transient is gone after a restart of the broker, which RabbitMQ 4.3 refuses unless told otherwise; AutoDelete when its
-	// last consumer has gone.
+	// Transient is gone after a restart of the broker, AutoDelete when its last consumer has gone, with
+	// what is in it: a worker that pauses or stops may be the last. RabbitMQ 4.3 closes the
+	// connection that declares a transient queue, unless its configuration permits transient_nonexcl_queues.
 	Transient, AutoDelete bool
 	// Args are the optional arguments, x-queue-type first of all; nil for none.
 	Args map[string]any
@@ -46,7 +51,7 @@ type Binding struct {
 	Exchange   string
 	RoutingKey string
 	Queue      string
-	// Args are what an exchange of headers looks for; nil for none.
+	// Args are what a headers exchange looks for; nil for none.
 	Args map[string]any
 }
 
@@ -66,8 +71,23 @@ func (t *Topology) Add(others ...Topology) {
 	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) string { return fmt.Sprintf("%#v", b) })
 }
 
+// Clone returns a copy that shares nothing with t but what is inside of arguments.
+func (t Topology) Clone() Topology {
+	t.Exchanges, t.Queues, t.Bindings = slices.Clone(t.Exchanges), slices.Clone(t.Queues), slices.Clone(t.Bindings)
+	for i := range t.Exchanges {
+		t.Exchanges[i].Args = maps.Clone(t.Exchanges[i].Args)
+	}
+	for i := range t.Queues {
+		t.Queues[i].Args = maps.Clone(t.Queues[i].Args)
+	}
+	for i := range t.Bindings {
+		t.Bindings[i].Args = maps.Clone(t.Bindings[i].Args)
+	}
+	return t
+}
+
 // Empty reports whether nothing is in t.
-func (t *Topology) Empty() bool { return len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 }
+func (t Topology) Empty() bool { return len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 }
 
 // distinct returns the elements of all whose key no earlier one has.
 func distinct[T any, K comparable](all []Topology, part func(Topology) []T, key func(T) K) []T {
