@@ -5,15 +5,11 @@ import (
 	"flag"
 	"runtime"
 	"strconv"
-
-	"go.uber.org/goleak"
 )
 
-// Proxies lets goleak pass what toxiproxy leaves behind: a proxy that is stopped while data passes keeps a goroutine that
-// can hand it to nobody.
-func Proxies() goleak.Option {
-	return goleak.IgnoreTopFunction("github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe")
-}
+// StoppedProxy is the function in which toxiproxy leaves a goroutine behind, for goleak.IgnoreTopFunction: a proxy that is
+// stopped while data passes can hand it to nobody.
+const StoppedProxy = "github.com/Shopify/toxiproxy/v2/toxics.(*NoopToxic).Pipe"
 
 // Waiting is for the TestMain of a package whose tests mostly wait: for a broker that starts, a message that comes back
 // later, a process that ends. By default Go runs as many tests at once as there are CPUs, which then are idle; from here
