@@ -150,7 +150,7 @@ func TestWhatAnInterruptedCommandSays(t *testing.T) {
 	}
 }
 
-// Errors of the same code are told apart, by the same pattern in both families of commands.
+// Errors of the same code are distinguished, by the same pattern in both families of commands.
 func TestErrorsOfOneCodeAreToldApart(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)

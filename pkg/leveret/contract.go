@@ -98,7 +98,7 @@ type Address struct {
 	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
 	// means the default one, which takes the name of a queue as its routing key. In any other address, what is left empty
 	// follows from the contract's name. A RoutingKey may be a pattern of a topic exchange, such as "order.*": receivers bind
-	// it, and whoever sends needs the option [RoutingKey].
+	// it, and senders need the option [RoutingKey].
 	Exchange, RoutingKey string
 	// Queue is where a worker takes the messages from. An event with a Queue can have only one subscriber.
 	Queue string
