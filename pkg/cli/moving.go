@@ -98,7 +98,7 @@ func (m *moving) run(ctx context.Context) error {
 			return cmp.Or(err, m.verdict())
 		}
 		return cmp.Or(m.print(), m.verdict())
-	case m.there > 0 && !m.dryRun:
+	case !m.dryRun:
 		if err := m.app.confirm(ctx, m.yes, m.question()); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ const holding = 2 * time.Second
 // given pace it does so again and again, with a part of what is selected each time, so that what becomes due meanwhile is
 // not held back.
 func (m *moving) source(ctx context.Context, from deadletter.Source, done func()) error {
-	t := &turn{from: from, before: map[string]bool{}}
+	t := &turn{from: from, before: map[returned]bool{}}
 	for first := true; ; first = false {
 		if m.begun && m.waiting && m.pace != nil && !m.due { // while nothing is held
 			if err := m.pace.wait(ctx); err != nil {
@@ -186,13 +186,13 @@ func (m *moving) source(ctx context.Context, from deadletter.Source, done func()
 		if m.waiting && !m.dryRun {
 			t.most = m.pace.within(max(holding, t.reading))
 		}
-		result, err := m.turn(ctx, from, t, deadletter.Replay{
+		result, err := m.turn(ctx, t, deadletter.Replay{
 			DryRun: m.dryRun,
 			Select: func(l *deadletter.Letter) bool { return m.selects(ctx, t, l) },
 			Done: func(l *deadletter.Letter, err error) {
 				done()
 				if err == nil && m.waiting && m.pace != nil {
-					t.before[l.Queue+"\x00"+l.ID] = l.ID != ""
+					t.before[returned{l.Queue, l.ID}] = l.ID != ""
 				}
 				m.done(l, from, err)
 			},
@@ -217,14 +217,17 @@ func (m *moving) source(ctx context.Context, from deadletter.Source, done func()
 // turn is one reading of a source.
 type turn struct {
 	from         deadletter.Source
-	before       map[string]bool // returned from this tier by an earlier turn: what has failed again
+	before       map[returned]bool // by an earlier turn: what is there has failed again
 	most, picked int
 	more         bool          // is left for the next turn
 	reading      time.Duration // how long the last turn took, without its waits
 }
 
+// returned is a message that is back in its work queue. An event's message has one id in several.
+type returned struct{ queue, id string }
+
 // turn reads a source once.
-func (m *moving) turn(ctx context.Context, from deadletter.Source, t *turn, replay deadletter.Replay) (deadletter.Result, error) {
+func (m *moving) turn(ctx context.Context, t *turn, replay deadletter.Replay) (deadletter.Result, error) {
 	began, paced := time.Now(), time.Duration(0)
 	defer func() { t.reading = time.Since(began) - paced }()
 	if !m.waiting { // no more than were counted, and agreed to: others may arrive while somebody is asked
@@ -242,15 +245,15 @@ func (m *moving) turn(ctx context.Context, from deadletter.Source, t *turn, repl
 		}
 	}
 	if m.remove {
-		return m.letters.Remove(ctx, from, replay)
+		return m.letters.Remove(ctx, t.from, replay)
 	}
-	return m.letters.Replay(ctx, from, replay)
+	return m.letters.Replay(ctx, t.from, replay)
 }
 
 // selects reports whether a message is taken in this turn.
 func (m *moving) selects(ctx context.Context, t *turn, l *deadletter.Letter) bool {
 	switch {
-	case m.full(), m.stuck[l.Fingerprint()], t.before[l.Queue+"\x00"+l.ID], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
+	case m.full(), m.stuck[l.Fingerprint()], t.before[returned{l.Queue, l.ID}], m.named != nil && !m.named[l.Fingerprint()], !m.picks(l):
 		return false
 	case !m.remove && !m.queues.exists(ctx, l.Queue):
 		m.stays(l, t.from)

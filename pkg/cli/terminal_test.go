@@ -99,6 +99,15 @@ func TestProgressMakesRoomForNotes(t *testing.T) {
 	require.Equal(t, "WHAT   PLATES\nclean      12\ndirty       -\n", c.out.String())
 }
 
+// runUntilAsked runs a command, and returns once it asks for consent; then how it ends.
+func (c *command) runUntilAsked(ctx context.Context, tb testing.TB) <-chan cli.ExitCode {
+	tb.Helper()
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(ctx) }()
+	require.Eventually(tb, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+	return ended
+}
+
 func TestReplayAsks(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
@@ -124,9 +133,7 @@ func TestReplayAsks(t *testing.T) {
 	c = ask("")
 	c.stdin = typed
 	ctx, ctrlC := context.WithCancel(t.Context())
-	ended := make(chan cli.ExitCode, 1)
-	go func() { ended <- c.run(ctx) }()
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+	ended := c.runUntilAsked(ctx, t)
 	ctrlC()
 	require.Equal(t, cli.ExitInterrupted, <-ended)
 
@@ -146,9 +153,7 @@ func TestReplayOfWhatIsGone(t *testing.T) {
 	t.Cleanup(func() { _ = answer.Close() })
 	c := kitchenAt(t, url, "dlq", "replay", "oven.bake", "--color", "never")
 	c.terminal, c.stdin = true, typed
-	ended := make(chan cli.ExitCode, 1)
-	go func() { ended <- c.run(t.Context()) }()
-	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+	ended := c.runUntilAsked(t.Context(), t)
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "dlq", "replay", "oven.bake", "--yes", "--limit", "2").run(t.Context()))
 	_, err := io.WriteString(answer, "y\n")
 	require.NoError(t, err)
@@ -173,9 +178,7 @@ func TestWhatArrivesWhileAsked(t *testing.T) {
 				c.args = append(c.args, "--all")
 			}
 			c.terminal, c.stdin = true, typed
-			ended := make(chan cli.ExitCode, 1)
-			go func() { ended <- c.run(t.Context()) }()
-			require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "[y/N]") }, patience, tick)
+			ended := c.runUntilAsked(t.Context(), t)
 			bury(t, url, "oven.bake", 2, "not_found", `{"n":%d}`)
 			ready(t, url, "oven.bake.dlq", 5)
 			_, err := io.WriteString(answer, "y\n")

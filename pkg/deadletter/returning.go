@@ -103,9 +103,8 @@ func (r *reader) calm(ctx context.Context, h *holder) {
 // prove returns once the queue has taken in all acks of a channel. It may take the next two messages: put back, they
 // would go behind others that were put back before.
 func (r *reader) prove(ctx context.Context, h *holder) error {
-	if err := h.sendAcks(); err != nil {
-		<-r.life.Done() // in a moment: the channel was lost
-		return context.Cause(r.life)
+	if err := r.sendAcks(); err != nil {
+		return err
 	}
 	acked := h.acked
 	if acked == h.known {

@@ -87,7 +87,8 @@ func decode(body []byte, into any, open bool) error {
 	if wide := wire.Wide(body); wide != "" {
 		return Errorf(InvalidArgument, "the body looks like %s; it must be UTF-8", wide)
 	}
-	if at := wire.FirstInvalid(body); at >= 0 { // encoding/json would put U+FFFD in its place, and so make two different names one
+	if at := wire.FirstInvalid(body); at >= 0 {
+		// encoding/json would put U+FFFD in its place, and so make two different names one.
 		return Errorf(InvalidArgument, "the body is not UTF-8 (at byte %d)", at)
 	}
 	target := into

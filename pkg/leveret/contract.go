@@ -353,7 +353,7 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 		case a == nil, kind == KindEvent && !a.External && a.RoutingKey == "":
 			errs = append(errs, errors.New("RoutingKey: the contract needs an address with the key that receivers bind, such as \"order.*\""))
 		case kind == KindCommand && !a.External, a.External && a.Exchange == "":
-			errs = append(errs, errors.New("RoutingKey: the exchange hands messages out by their whole key; it is for an event, or for somebody else's exchange"))
+			errs = append(errs, errors.New("RoutingKey: this exchange compares whole keys; the option is for events, and for somebody else's exchange"))
 		}
 	}
 	return &contractBase{

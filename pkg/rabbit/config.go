@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/leveretmq/leveret/internal/plain"
-
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/leveretmq/leveret/internal/plain"
 )
 
 // Config says how to reach a broker. The zero value of a field is its default.

@@ -19,7 +19,8 @@ import (
 // remembered costs nothing at the broker. It is safe for concurrent use.
 //
 // What is durable is remembered for good, through lost connections too, and what is transient, auto-delete or exclusive for
-// as long as the connection lives. Where something turns out to be missing, [Declarer.Forget] has the next Declare declare it again.
+// as long as the connection lives. Where something turns out to be missing, [Declarer.Forget] has the next Declare declare
+// it again.
 type Declarer struct {
 	conn       *Conn
 	mismatches atomic.Int64

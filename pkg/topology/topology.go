@@ -38,9 +38,9 @@ type Exchange struct {
 type Queue struct {
 	Name      string
 	Exclusive bool
-	// Transient is gone after a restart of the broker, AutoDelete when its last consumer has gone, with
-	// what is in it: a worker that pauses or stops may be the last. RabbitMQ 4.3 closes the
-	// connection that declares a transient queue, unless its configuration permits transient_nonexcl_queues.
+	// Transient is gone after a restart of the broker, AutoDelete when its last consumer has gone, with what is in it: a
+	// worker that pauses or stops may be the last. RabbitMQ 4.3 closes the connection that declares a transient queue,
+	// unless its configuration permits transient_nonexcl_queues.
 	Transient, AutoDelete bool
 	// Args are the optional arguments, x-queue-type first of all; nil for none.
 	Args map[string]any
@@ -71,7 +71,7 @@ func (t *Topology) Add(others ...Topology) {
 	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) string { return fmt.Sprintf("%#v", b) })
 }
 
-// Clone returns a copy that shares nothing with t but what is inside of arguments.
+// Clone returns a copy that shares nothing with t but what is nested in its arguments.
 func (t Topology) Clone() Topology {
 	t.Exchanges, t.Queues, t.Bindings = slices.Clone(t.Exchanges), slices.Clone(t.Queues), slices.Clone(t.Bindings)
 	for i := range t.Exchanges {

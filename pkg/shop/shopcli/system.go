@@ -12,11 +12,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/leveretmq/leveret/internal/trust"
-
 	"go.yaml.in/yaml/v3"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/trust"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/devcerts"
