@@ -102,6 +102,7 @@ func (p *process) env() []string {
 		"RABBITMQ_DIST_PORT="+strconv.Itoa(p.ports.Dist),
 		"ERL_EPMD_PORT="+strconv.Itoa(p.ports.Epmd),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"ERL_CRASH_DUMP_SECONDS=0", // none: it holds the node's password and cookie
 		"RABBITMQ_MNESIA_BASE="+f.sub("data"),
 		"RABBITMQ_LOG_BASE="+f.sub("log"),
 		"RABBITMQ_LOGS="+f.log(),
