@@ -110,9 +110,16 @@ type Address struct {
 	// call, its exchanges alone.
 	Topology topology.Topology
 	// Type is the AMQP type of the contract's messages and replies, by which some programs choose what to do with a
-	// message. Default the contract's name; [NoType] leaves it out. On the way in every type is taken.
+	// message. Default the contract's name; [NoType] leaves it out.
 	Type string
+	// Headers are set on the contract's messages, beside those of each.
+	Headers map[string]string
 }
+
+// A service can take several contracts from one Queue if their addresses tell them apart: by Type, by a header that both
+// have, or, where they have neither, by RoutingKey. A message there belongs to the first contract whose Type and Headers it
+// has, or whose RoutingKey it was sent with; one that belongs to none is a dead letter, and a request gets the error. On a
+// queue of one contract, every message is taken for it.
 
 // NoType is the Type of an [Address] whose messages have none.
 const NoType = "-"

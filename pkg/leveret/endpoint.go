@@ -14,12 +14,14 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// endpoint is one queue of a worker, and the handler of what comes from it.
+// endpoint is one queue of a worker, and the handler of what comes from it. Where a queue has several contracts, each has
+// its own endpoint, and all of them one consumer.
 type endpoint struct {
 	*handler
 
 	worker   *Worker
 	queue    string
+	mates    []*endpoint // those of the same queue, with this one; nil where it is alone
 	topology topology.Topology
 	signals  *signals
 	verdicts [len(verdictNames)]metric.MeasurementOption
@@ -43,12 +45,25 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 		e.verdicts[v] = metric.WithAttributes(
 			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", Verdict(v).String()))
 	}
-	conn, request := w.conn.consume, h.spec.Kind == KindRequest
 	e.turns = w.work
-	if request { // on the connection on which they are answered
-		conn, e.turns = w.conn.publish, w.requests
+	if h.spec.Kind == KindRequest {
+		e.turns = w.requests
 	}
-	e.consumer = rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+	return e
+}
+
+// consume makes the consumer of a queue, for the endpoints that share it.
+func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
+	e := mates[0]
+	conn, request := w.conn.consume, e.spec.Kind == KindRequest
+	if request { // on the connection on which they are answered
+		conn = w.conn.publish
+	}
+	var needed topology.Topology
+	for _, m := range mates {
+		needed.Add(m.topology)
+	}
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
 		DrainQueued:  request,
 		Tag:          w.tag(),
@@ -59,15 +74,26 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 		Handle:       e.handle,
 		Gate:         &w.gate,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup:        w.conn.setup(e.topology),
+		Setup:        w.conn.setup(needed),
 	})
-	return e
+	for _, m := range mates {
+		m.consumer = c
+		if len(mates) > 1 {
+			m.mates = mates
+		}
+	}
+	return c
 }
 
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
 	request := e.spec.Kind == KindRequest
+	if mate := e.of(&d.Delivery); mate == nil && (request || w.gate.Err() == nil) {
+		return e.unclaimed(ctx, d)
+	} else if mate != nil {
+		e = mate
+	}
 	if !request {
 		until := early(d)
 		switch {

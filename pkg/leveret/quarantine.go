@@ -124,6 +124,13 @@ func (w *Worker) tryOne(ctx, work context.Context) bool {
 func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabbit.Settlement {
 	e := w.working[d.RoutingKey]
 	returns, _ := d.Returns()
+	if e != nil {
+		if mate := e.of(&d.Delivery); mate == nil {
+			return e.unclaimed(ctx, d)
+		} else {
+			e = mate
+		}
+	}
 	switch {
 	case e == nil: // of a queue that this worker does not serve; if that is gone, too, it ends among the lost retries
 		return w.move(ctx, d, w.conn.names.RetryReturnExchange(w.Service().name), d.RoutingKey)

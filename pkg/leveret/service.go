@@ -206,6 +206,7 @@ func checkQueues(services ...*Service) []error {
 	var errs []error
 	var n topology.Names
 	taken := make(map[string]string)
+	shared := make(map[string][]*Spec) // by service and queue
 	take := func(queue, what string) (free bool) {
 		if other := cmp.Or(taken[queue], what); other != what {
 			errs = append(errs, fmt.Errorf("the queue %q would be used for %s and for %s", queue, other, what))
@@ -223,6 +224,11 @@ func checkQueues(services ...*Service) []error {
 				what += fmt.Sprintf(" to the service %q", s.name) + as(u.name)
 			}
 			queue := QueueName(n, u.contract, s.name, u.name)
+			mates := shared[s.name+" "+queue]
+			shared[s.name+" "+queue] = append(mates, &spec)
+			if len(mates) > 0 && !slices.ContainsFunc(mates, func(m *Spec) bool { return !m.apart(&spec) }) {
+				continue // each message says which of them it is
+			}
 			if take(queue, what) && spec.Kind != KindRequest {
 				take(n.DeadLetterQueue(queue), "the dead letters of "+what)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,12 +78,13 @@ type Worker struct {
 	log       *slog.Logger
 	publisher *rabbit.Publisher
 	endpoints []*endpoint
+	consumers []*rabbit.Consumer   // one of each queue
 	working   map[string]*endpoint // those of commands and events, by their queues
 	calls     calls
 	attempts  sync.Map // what is being handled, of type *attempt
 
 	running atomic.Bool
-	silent  atomic.Int64 // how many endpoints have not been consumed yet
+	silent  atomic.Int64 // how many queues have not been consumed yet
 
 	gate           rabbit.Gate   // of its consumers; closed while it is paused
 	redeclareEvery time.Duration // how often what it needs is declared again, on average
@@ -130,13 +132,17 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 		quarantineQueue: conn.names.Quarantine(service.name), redeclareEvery: redeclareEvery,
 	}
 	for _, h := range handlers.seal() {
-		e := newEndpoint(w, h)
-		w.endpoints = append(w.endpoints, e)
-		if e.spec.Kind != KindRequest {
-			w.working[e.queue] = e
+		w.endpoints = append(w.endpoints, newEndpoint(w, h))
+	}
+	for _, e := range w.endpoints {
+		if e.consumer == nil {
+			w.consumers = append(w.consumers, w.consumer(slices.DeleteFunc(slices.Clone(w.endpoints), func(m *endpoint) bool { return m.queue != e.queue })))
+			if e.spec.Kind != KindRequest {
+				w.working[e.queue] = e
+			}
 		}
 	}
-	w.silent.Store(int64(len(w.endpoints)))
+	w.silent.Store(int64(len(w.consumers)))
 	return w, nil
 }
 
@@ -159,7 +165,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.working)),
-		w.checkChannels(w.conn.publish, "requests", len(w.endpoints)-len(w.working))); err != nil {
+		w.checkChannels(w.conn.publish, "requests", len(w.consumers)-len(w.working))); err != nil {
 		return err
 	}
 	ctx, w.stop = context.WithCancel(ctx)
@@ -200,10 +206,10 @@ func (w *Worker) consume(ctx context.Context) error {
 	if len(w.working) > 0 && !w.config.NoQuarantine {
 		consumers.Go(func() { w.quarantine(ctx) })
 	}
-	errs := make([]error, len(w.endpoints))
-	for i, e := range w.endpoints {
+	errs := make([]error, len(w.consumers))
+	for i, c := range w.consumers {
 		consumers.Go(func() {
-			errs[i] = e.consumer.Run(ctx)
+			errs[i] = c.Run(ctx)
 			w.stop()
 		})
 	}
@@ -229,7 +235,7 @@ func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
 	}
 }
 
-// consuming is called once for each endpoint, when it is consumed for the first time.
+// consuming is called once for each queue, when it is consumed for the first time.
 func (w *Worker) consuming() {
 	if w.silent.Add(-1) == 0 && w.config.OnReady != nil {
 		w.config.OnReady()

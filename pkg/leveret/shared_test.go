@@ -1,0 +1,102 @@
+package leveret_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// A queue holds the messages of several contracts, told apart by type, by a header, or by routing key. Retries find their
+// own handler again, and what belongs to nobody is a dead letter.
+func TestSeveralContractsOnOneQueue(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		placed, cancelled leveret.Address
+		theirs            amqp.Publishing // of the second
+		key               string
+	}{
+		"type":   {leveret.Address{Type: "placed"}, leveret.Address{Type: "cancelled"}, amqp.Publishing{Type: "cancelled"}, ""},
+		"header": {leveret.Address{Headers: map[string]string{"event": "placed"}}, leveret.Address{Headers: map[string]string{"event": "cancelled"}}, amqp.Publishing{Headers: amqp.Table{"event": "cancelled"}}, ""},
+		"key":    {leveret.Address{RoutingKey: "order.placed"}, leveret.Address{RoutingKey: "order.gone.#"}, amqp.Publishing{}, "order.gone.for.good"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			at := func(a leveret.Address) leveret.ContractOption {
+				a.Exchange, a.Queue, a.External = "shop", "orders", true
+				a.Topology = topology.Topology{
+					Exchanges: []topology.Exchange{{Name: "shop", Type: topology.Topic}},
+					Queues:    []topology.Queue{{Name: "orders"}},
+					Bindings:  []topology.Binding{{Exchange: "shop", RoutingKey: "#", Queue: "orders"}},
+				}
+				return leveret.At(a)
+			}
+			placed := leveret.NewEvent[thing]("their.placed", quick, at(test.placed))
+			cancelled := leveret.NewEvent[answer]("their.cancelled", quick, at(test.cancelled), leveret.RoutingKey(func(answer) string { return "order.gone" }))
+			service := leveret.NewService("a", leveret.Publishes(placed, cancelled), leveret.SubscribesTo(placed, cancelled))
+			require.NoError(t, leveret.NewCatalog(service).Err())
+			conn := b.connect(leveret.ConnConfig{})
+			handled := make(chan string, 20)
+			w := b.worker(conn, service, leveret.WorkerConfig{})
+			placed.Subscribe(w.Handlers, func(context.Context, thing) error { handled <- "placed"; return nil })
+			cancelled.Subscribe(w.Handlers, func(_ context.Context, a answer) error {
+				handled <- "cancelled " + a.Text
+				return errors.New("no")
+			})
+			b.run(w)
+			client := b.client(conn, service, leveret.ClientConfig{})
+			require.NoError(t, placed.Publish(b.ctx, client, thing{N: 1}))
+			require.Equal(t, "placed", receive(t, handled))
+			require.NoError(t, cancelled.Publish(b.ctx, client, answer{Text: "ours"}))
+			for range 3 {
+				require.Equal(t, "cancelled ours", receive(t, handled))
+			}
+			foreign := b.peer()
+			test.theirs.Body = []byte(`{"text":"theirs"}`)
+			foreign.publish("shop", test.key, test.theirs)
+			for range 3 {
+				require.Equal(t, "cancelled theirs", receive(t, handled))
+			}
+			foreign.publish("shop", "nobody's", amqp.Publishing{Type: "strange", Body: []byte(`{}`)})
+			codes := map[any]int{}
+			for range 3 {
+				codes[foreign.take("orders.dlq").Headers["leveret-error-code"]]++
+			}
+			require.Equal(t, map[any]int{"unknown": 2, "unimplemented": 1}, codes)
+			require.Empty(t, handled)
+		})
+	}
+}
+
+// A request of a type that nobody answers is answered with an error.
+func TestSeveralRequestsOnOneQueue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	at := func(kind string) leveret.ContractOption {
+		return leveret.At(leveret.Address{Queue: "rpc", External: true, Type: kind, Topology: topology.Topology{Queues: []topology.Queue{{Name: "rpc"}}}})
+	}
+	add, negate := leveret.NewRequest[thing, answer]("math.add", at("add")), leveret.NewRequest[thing, answer]("math.negate", at("negate"))
+	unknown := leveret.NewRequest[thing, answer]("math.divide", at("divide"))
+	service := leveret.NewService("math", leveret.Answers(add, negate))
+	conn := b.connect(leveret.ConnConfig{})
+	w := b.worker(conn, service, leveret.WorkerConfig{})
+	add.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N + 1}, nil })
+	negate.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: -v.N}, nil })
+	b.run(w)
+	client := b.sender(leveret.Calls(add, negate, unknown))
+	for request, want := range map[*leveret.Request[thing, answer]]int{add: 8, negate: -7} {
+		reply, err := request.Call(b.ctx, client, thing{N: 7})
+		require.NoError(t, err)
+		require.Equal(t, want, reply.N)
+	}
+	_, err := unknown.Call(b.ctx, client, thing{N: 7})
+	require.Equal(t, leveret.Unimplemented, leveret.CodeOf(err))
+	require.True(t, leveret.IsRemote(err))
+	require.ErrorContains(t, err, `none of the contracts of the queue rpc claims a message of the type "divide"`)
+}
