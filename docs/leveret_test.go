@@ -135,3 +135,6 @@ var Alarm = leveret.NewEvent[Alert]("plant.alarm",
 	}),
 	leveret.RoutingKey(func(a Alert) string { return "alarm." + a.Severity }),
 )
+
+// PayCharge is the command once nothing uses the old queue any more: the queue of its own has a new name.
+var PayCharge = leveret.NewCommand[Charge]("billing.pay-charge")

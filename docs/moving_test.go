@@ -1,0 +1,202 @@
+package docs_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// theirWorker is the old program: it takes charges until it is stopped.
+type theirWorker struct {
+	handled chan Charge
+	ch      *amqp.Channel
+	ended   chan error
+}
+
+func (b *bench) theirWorker(t *testing.T) *theirWorker {
+	t.Helper()
+	w := &theirWorker{handled: make(chan Charge, 10), ch: b.channel(t), ended: make(chan error, 1)}
+	require.NoError(t, w.ch.Qos(1, 0, false))
+	go func() { w.ended <- rawConsume(w.ch, func(c Charge) error { w.handled <- c; return nil }) }()
+	return w
+}
+
+func (w *theirWorker) stop(t *testing.T) {
+	t.Helper()
+	require.NoError(t, w.ch.Close())
+	require.NoError(t, <-w.ended)
+}
+
+// ours runs a worker of the same queue until the returned function is called.
+func (b *bench) ours(t *testing.T, c *leveret.Command[Charge], handled chan<- Charge) (stop func()) {
+	t.Helper()
+	h := leveret.NewHandlers(leveret.NewService("billing", leveret.Handles(c)), leveret.HandlersConfig{})
+	c.Handle(h, func(_ context.Context, c Charge) error { handled <- c; return nil })
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	w, err := leveret.NewWorker(b.conn, h, leveret.WorkerConfig{OnReady: func() { close(ready) }})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	go func() { ended <- w.Run(ctx) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		require.NoError(t, err)
+	}
+	return func() {
+		cancel()
+		require.NoError(t, <-ended)
+	}
+}
+
+func next(t *testing.T, from <-chan Charge) string {
+	t.Helper()
+	select {
+	case c := <-from:
+		return c.ChargeID
+	case <-time.After(2 * time.Minute):
+		require.FailNow(t, "nothing was handled")
+		return ""
+	}
+}
+
+// TestOneSideAtATime takes the steps of "In which order", with the page's old program on the other side of each.
+func TestOneSideAtATime(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, rawDeclare(b.ch))
+	sender := b.channel(t)
+	require.NoError(t, sender.Confirm(false))
+	old := b.theirWorker(t)
+
+	// The command line comes first: nothing else changes, and nothing is declared.
+	desk := b.desk(t)
+	require.Contains(t, desk("queues"), "billing.charge ")
+	require.Contains(t, desk("send", "billing.charge", `{"charge_id":"by hand"}`), "confirmed")
+	require.Equal(t, "by hand", next(t, old.handled))
+	_, err := b.channel(t).QueueDeclarePassive("billing.charge.dlq", true, false, false, false, nil)
+	require.ErrorContains(t, err, "NOT_FOUND", "the command line has declared nothing")
+
+	// A worker moves. The sender stays, and so may the old worker; or it comes back.
+	handled := make(chan Charge, 10)
+	stop := b.ours(t, OldCharge, handled)
+	old.stop(t)
+	require.NoError(t, rawPublish(t.Context(), sender, Charge{ChargeID: "to ours"}))
+	require.Equal(t, "to ours", next(t, handled))
+	stop()
+	old = b.theirWorker(t)
+	require.NoError(t, rawPublish(t.Context(), sender, Charge{ChargeID: "back again"}))
+	require.Equal(t, "back again", next(t, old.handled))
+
+	// A sender moves. The old worker does not notice.
+	client := b.client(t, leveret.NewService("shop", leveret.Sends(OldCharge)))
+	require.NoError(t, OldCharge.Send(within(t, 2*time.Minute), client, Charge{ChargeID: "from ours"}))
+	require.Equal(t, "from ours", next(t, old.handled))
+	old.stop(t)
+
+	// The contract gets a queue of its own, under a new name; the old queue is emptied beside it.
+	require.NoError(t, rawPublish(t.Context(), sender, Charge{ChargeID: "a straggler"}))
+	defer b.ours(t, OldCharge, handled)()
+	defer b.ours(t, PayCharge, handled)()
+	require.Equal(t, "a straggler", next(t, handled))
+	client = b.client(t, leveret.NewService("shop", leveret.Sends(PayCharge)))
+	require.NoError(t, PayCharge.Send(within(t, 2*time.Minute), client, Charge{ChargeID: "to the new queue"}))
+	require.Equal(t, "to the new queue", next(t, handled))
+	require.Zero(t, b.count(t, "billing.charge"))
+}
+
+// desk builds examples/desk, and returns what runs it and returns what it prints.
+func (b *bench) desk(t *testing.T) func(args ...string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "desk.exe")
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../examples/desk").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), binary, args...)
+		cmd.Env = append(os.Environ(), "LEVERET_BROKER_URL="+b.url)
+		var out, errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &errs
+		require.NoError(t, cmd.Run(), "%s%s", &out, &errs)
+		return out.String()
+	}
+}
+
+// TestCeleryEnvelope: what Celery 5 sends is taken, and what goes out is what Celery expects (its protocol 2). The bytes
+// and headers are those of a real Celery.
+func TestCeleryEnvelope(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	handled := make(chan Thumbnail, 1)
+	h := leveret.NewHandlers(Media, leveret.HandlersConfig{})
+	MakeThumbnail.Handle(h, func(_ context.Context, task Thumbnail) error { handled <- task; return nil })
+	b.run(t, h)
+	err := b.ch.PublishWithContext(t.Context(), "", "celery", true, false, amqp.Publishing{
+		ContentType: "application/json", ContentEncoding: "utf-8", DeliveryMode: amqp.Persistent, CorrelationId: "5d9e1a0e",
+		Headers: amqp.Table{"lang": "py", "task": "media.thumbnail", "id": "5d9e1a0e", "retries": int32(0), "timelimit": []any{nil, nil}},
+		Body:    []byte(`[["cat.png"], {"width": 64}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]`),
+	})
+	require.NoError(t, err)
+	require.Equal(t, Thumbnail{File: "cat.png", Width: 64}, <-handled)
+
+	_, err = b.ch.QueueDeclare("theirs", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.ch.ExchangeDeclare("celery", "direct", true, false, false, false, nil))
+	require.NoError(t, b.ch.QueueBind("theirs", "celery", "celery", false, nil))
+	require.NoError(t, sendTask(within(t, 2*time.Minute), b.client(t, Media), Thumbnail{File: "dog.png", Width: 32}))
+	require.Equal(t, Thumbnail{File: "dog.png", Width: 32}, <-handled)
+	theirs := b.deadLetter(t, "theirs")
+	require.JSONEq(t, `[[], {"file": "dog.png", "width": 32}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]`, string(theirs.Body))
+	require.Equal(t, "media.thumbnail", theirs.Headers["task"])
+	require.NotEmpty(t, theirs.Headers["id"])
+}
+
+// TestMassTransitEnvelope: an event in MassTransit's envelope, in both directions.
+func TestMassTransitEnvelope(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	warehouse := leveret.NewService("warehouse", leveret.Publishes(OrderSubmitted), leveret.SubscribesTo(OrderSubmitted))
+	handled := make(chan OrderSubmittedEvent, 1)
+	h := leveret.NewHandlers(warehouse, leveret.HandlersConfig{})
+	OrderSubmitted.Subscribe(h, func(_ context.Context, e Envelope[OrderSubmittedEvent]) error { handled <- e.Message; return nil })
+	b.run(t, h)
+	err := b.ch.PublishWithContext(t.Context(), "Shop.Contracts:OrderSubmitted", "", true, false, amqp.Publishing{
+		ContentType: "application/vnd.masstransit+json", DeliveryMode: amqp.Persistent,
+		Headers: amqp.Table{"MT-Activity-Id": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
+		Body: []byte(`{"messageId":"181c0000-6393-3630-36a4-08daf4e7c6da","requestId":null,"correlationId":null,"conversationId":"181c0000-6393-3630-2f3c-08daf4e7c6da",` +
+			`"initiatorId":null,"sourceAddress":"rabbitmq://localhost/shop","destinationAddress":"rabbitmq://localhost/Shop.Contracts:OrderSubmitted",` +
+			`"responseAddress":null,"faultAddress":null,"messageType":["urn:message:Shop.Contracts:OrderSubmitted"],"message":{"orderId":"o-1"},` +
+			`"expirationTime":null,"sentTime":"2026-11-12T05:36:01.2345678Z","headers":{},"host":{"machineName":"m","processName":"shop","processId":1}}`),
+	})
+	require.NoError(t, err)
+	require.Equal(t, OrderSubmittedEvent{OrderID: "o-1"}, <-handled)
+
+	_, err = b.ch.QueueDeclare("theirs", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.ch.QueueBind("theirs", "", "Shop.Contracts:OrderSubmitted", false, nil))
+	require.NoError(t, OrderSubmitted.Publish(within(t, 2*time.Minute), b.client(t, warehouse), envelope(OrderSubmittedEvent{OrderID: "o-2"})))
+	require.Equal(t, OrderSubmittedEvent{OrderID: "o-2"}, <-handled)
+	theirs := b.deadLetter(t, "theirs")
+	var sent struct {
+		MessageID   string   `json:"messageId"`
+		MessageType []string `json:"messageType"`
+		Message     struct {
+			OrderID string `json:"orderId"`
+		} `json:"message"`
+	}
+	require.NoError(t, json.Unmarshal(theirs.Body, &sent))
+	require.Equal(t, "o-2", sent.Message.OrderID)
+	require.Equal(t, []string{"urn:message:Shop.Contracts:OrderSubmitted"}, sent.MessageType)
+	require.NotEmpty(t, sent.MessageID)
+	require.Empty(t, theirs.Type)
+	require.False(t, strings.HasPrefix(theirs.RoutingKey, "order"))
+}
