@@ -138,3 +138,8 @@ var Alarm = leveret.NewEvent[Alert]("plant.alarm",
 
 // PayCharge is the command once nothing uses the old queue any more: the queue of its own has a new name.
 var PayCharge = leveret.NewCommand[Charge]("billing.pay-charge")
+
+// OldBalance is a request to a queue that is there already.
+var OldBalance = leveret.NewRequest[BalanceQuery, BalanceReply]("billing.old-balance", leveret.At(leveret.Address{
+	Exchange: "billing", RoutingKey: "balance", Queue: "balances", External: true,
+}))

@@ -200,3 +200,38 @@ func TestMassTransitEnvelope(t *testing.T) {
 	require.Empty(t, theirs.Type)
 	require.False(t, strings.HasPrefix(theirs.RoutingKey, "order"))
 }
+
+// TestOneSideOfACall moves either side of a call alone, with the page's own on the other.
+func TestOneSideOfACall(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, b.ch.ExchangeDeclare("billing", "direct", true, false, false, false, nil))
+	_, err := b.ch.QueueDeclare("balances", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.ch.QueueBind("balances", "balance", "billing", false, nil))
+
+	// Their server, which knows nothing but reply_to and correlation_id.
+	theirs := b.channel(t)
+	requests, err := theirs.Consume("balances", "theirs", true, false, false, false, nil)
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() {
+		d := <-requests
+		served <- theirs.PublishWithContext(context.Background(), "", d.ReplyTo, false, false,
+			amqp.Publishing{CorrelationId: d.CorrelationId, Body: []byte(`{"amount": 7}`)})
+	}()
+	client := b.client(t, leveret.NewService("shop", leveret.Calls(OldBalance)))
+	reply, err := OldBalance.Call(within(t, 2*time.Minute), client, BalanceQuery{Account: "a"})
+	require.NoError(t, err)
+	require.NoError(t, <-served)
+	require.Equal(t, BalanceReply{Amount: 7}, reply)
+
+	// Our server in its place. Their caller stays.
+	h := leveret.NewHandlers(leveret.NewService("billing", leveret.Answers(OldBalance)), leveret.HandlersConfig{})
+	OldBalance.Answer(h, func(context.Context, BalanceQuery) (BalanceReply, error) { return BalanceReply{Amount: 42}, nil })
+	b.run(t, h)
+	require.NoError(t, theirs.Cancel("theirs", false))
+	reply, err = rawCall(within(t, 2*time.Minute), b.ch, BalanceQuery{Account: "a"})
+	require.NoError(t, err)
+	require.Equal(t, BalanceReply{Amount: 42}, reply)
+}
