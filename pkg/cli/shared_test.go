@@ -85,6 +85,15 @@ func (s *their) take(queue string, settle func(amqp.Delivery)) (d amqp.Delivery)
 	return d
 }
 
+// await waits until a queue has that many messages.
+func (s *their) await(queue string, n int) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		q, err := s.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return err == nil && q.Messages == n
+	}, 2*time.Minute, 5*time.Millisecond, "%s has not %d", queue, n)
+}
+
 func (s *their) run(want cli.ExitCode, args ...string) string {
 	s.t.Helper()
 	c := kitchenAt(s.t, s.url, args...)
@@ -116,11 +125,9 @@ func TestSeveralContractsOnOneQueueAreShown(t *testing.T) {
 		require.Equal(t, []any{"orders.place", "orders.cancel"}, row["contracts"])
 		require.NotContains(t, row, "contract")
 	}
-	require.Equal(t, "returns.take", s.rows("queues", "returns")[0]["contract"])
 	require.Contains(t, s.run(cli.ExitOK, "queues", "show", "orders"), "orders.place, orders.cancel to desk")
 	shown := s.run(cli.ExitOK, "contracts", "show", "orders.cancel")
 	require.Contains(t, shown, "orders.place; its messages are told by their type")
-	require.NotContains(t, s.run(cli.ExitOK, "contracts", "show", "returns.take"), "shared with")
 	complete := &command{args: []string{"__complete", "dlq", "show", ""}, catalog: s.catalog}
 	require.Equal(t, cli.ExitOK, complete.run(t.Context()))
 	require.Equal(t, 1, strings.Count(complete.out.String(), "orders\t"), complete.out.String())
@@ -131,7 +138,7 @@ func TestSeveralContractsOnOneQueueAreShown(t *testing.T) {
 			Headers: amqp.Table{"leveret-error-code": "internal", "leveret-failed-queue": "orders", "leveret-failed-at": time.Now()},
 		}))
 	}
-	require.Eventually(t, func() bool { return len(s.rows("dlq", "show", "orders")) == 3 }, 2*time.Minute, 5*time.Millisecond)
+	s.await("orders.dlq", 3)
 	found := map[any]any{}
 	for _, row := range s.rows("dlq", "show", "orders") {
 		found[row["id"]] = row["contract"]
@@ -140,7 +147,6 @@ func TestSeveralContractsOnOneQueueAreShown(t *testing.T) {
 	require.Equal(t, map[any]any{"place": "orders.place", "cancel": "orders.cancel", "strange": nil}, found)
 	require.Len(t, s.rows("dlq", "show", "orders", "--where", `contract == "orders.cancel"`), 1)
 	require.Contains(t, s.run(cli.ExitOK, "dlq", "show", "orders"), "CONTRACT")
-	require.Contains(t, s.run(cli.ExitOK, "dlq", "ls"), "orders ")
 }
 
 // Dead letters in a queue of theirs are shown, replayed and removed as ours are, each with the queue in which it failed.
@@ -153,7 +159,7 @@ func TestDeadLettersOfTheirs(t *testing.T) {
 	_, err := s.QueueDeclare("elsewhere", true, false, false, false, amqp.Table{"x-dead-letter-exchange": "graveyard"})
 	require.NoError(t, err)
 	s.fail("elsewhere", "other", amqp.Publishing{MessageId: "d"})
-	require.Eventually(t, func() bool { return len(s.rows("dlq", "show", "graves")) == 4 }, 2*time.Minute, 5*time.Millisecond)
+	s.await("graves", 4)
 
 	rows := s.rows("queues")
 	names := map[any]any{}
@@ -179,19 +185,20 @@ func TestDeadLettersOfTheirs(t *testing.T) {
 		}
 	}
 	require.Len(t, s.rows("dlq", "ls"), 3, "the queue is read once; a group for each work queue")
-	require.Contains(t, s.run(cli.ExitOK, "dlq", "show", "orders", "a"), "orders.cancel")
 	require.Contains(t, s.run(cli.ExitOK, "contracts", "show", "orders.cancel"), "rejected, to graves")
 	require.Contains(t, s.run(cli.ExitOK, "status"), "4 dead letters of graves")
 
 	require.Contains(t, s.run(cli.ExitOK, "dlq", "replay", "orders", "--where", `contract == "orders.cancel"`, "--yes"), "returned 1 of 4 dead letters to orders")
+	s.await("graves", 3)
 	d := s.take("orders", func(d amqp.Delivery) { require.NoError(t, d.Reject(false)) })
 	require.Equal(t, "a", d.MessageId)
 	require.Equal(t, "cancel", d.Type)
 	require.EqualValues(t, 1, d.Headers["leveret-replayed"])
 	require.NotContains(t, d.Headers, "leveret-attempt", "it counts from one again")
 	require.NotContains(t, d.Headers, "x-death")
+	s.await("graves", 4)
 	s.run(cli.ExitOK, "dlq", "rm", "orders", "--all", "--yes")
-	require.Eventually(t, func() bool { return len(s.rows("dlq", "show", "graves")) == 2 }, 2*time.Minute, 5*time.Millisecond, "c and d are left")
+	s.await("graves", 2)
 	s.run(cli.ExitOK, "dlq", "replay", "graves", "--yes")
 	require.Equal(t, "c", s.take("returns", func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }).MessageId)
 	require.Equal(t, "d", s.take("elsewhere", func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }).MessageId)
