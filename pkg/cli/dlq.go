@@ -18,7 +18,8 @@ import (
 func (a *App) dlqCommand() *cobra.Command {
 	dlq := group("dlq", "Inspect, replay and remove dead letters: messages that failed for good",
 		"Inspect, replay and remove dead letters: messages that failed for good. QUEUE is the work queue in which they failed, or\n"+
-			a.names().RetryLost("SERVICE")+", which keeps messages whose queue was deleted while they waited for a retry.\n\n"+
+			a.names().RetryLost("SERVICE")+", which keeps messages whose queue was deleted while they waited for a retry.\n"+
+			"Where failed messages end in a queue of somebody else's (DeadLetterQueue in the contract's address), QUEUE may be that, too.\n\n"+
 			"Inspecting removes nothing. While a command reads dead letters, they are missing from their queue for a moment.",
 		a.dlqListCommand(), a.dlqShowCommand(), a.dlqReplayCommand(), a.dlqRemoveCommand())
 	dlq.Aliases = []string{"deadletters"}

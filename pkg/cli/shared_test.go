@@ -94,20 +94,20 @@ func (s *their) await(queue string, n int) {
 	}, 2*time.Minute, 5*time.Millisecond, "%s has not %d", queue, n)
 }
 
-func (s *their) run(want cli.ExitCode, args ...string) string {
+func (s *their) run(args ...string) string {
 	s.t.Helper()
 	c := kitchenAt(s.t, s.url, args...)
 	c.catalog = s.catalog
 	u, err := url.Parse(leverettest.Node(s.t).ManagementURL())
 	require.NoError(s.t, err)
 	c.env = map[string]string{"LEVERET_BROKER_MANAGEMENT_URL": u.String()}
-	require.Equal(s.t, want, c.run(s.t.Context()), c.err.String())
+	require.Equal(s.t, cli.ExitOK, c.run(s.t.Context()), c.err.String())
 	return cmp.Or(c.out.String(), c.err.String())
 }
 
 func (s *their) rows(args ...string) (rows []map[string]any) {
 	s.t.Helper()
-	for line := range strings.Lines(s.run(cli.ExitOK, append(args, "-o", "jsonl")...)) {
+	for line := range strings.Lines(s.run(append(args, "-o", "jsonl")...)) {
 		var row map[string]any
 		require.NoError(s.t, json.Unmarshal([]byte(line), &row), line)
 		rows = append(rows, row)
@@ -125,8 +125,8 @@ func TestSeveralContractsOnOneQueueAreShown(t *testing.T) {
 		require.Equal(t, []any{"orders.place", "orders.cancel"}, row["contracts"])
 		require.NotContains(t, row, "contract")
 	}
-	require.Contains(t, s.run(cli.ExitOK, "queues", "show", "orders"), "orders.place, orders.cancel to desk")
-	shown := s.run(cli.ExitOK, "contracts", "show", "orders.cancel")
+	require.Contains(t, s.run("queues", "show", "orders"), "orders.place, orders.cancel to desk")
+	shown := s.run("contracts", "show", "orders.cancel")
 	require.Contains(t, shown, "orders.place; its messages are told by their type")
 	complete := &command{args: []string{"__complete", "dlq", "show", ""}, catalog: s.catalog}
 	require.Equal(t, cli.ExitOK, complete.run(t.Context()))
@@ -146,7 +146,7 @@ func TestSeveralContractsOnOneQueueAreShown(t *testing.T) {
 	}
 	require.Equal(t, map[any]any{"place": "orders.place", "cancel": "orders.cancel", "strange": nil}, found)
 	require.Len(t, s.rows("dlq", "show", "orders", "--where", `contract == "orders.cancel"`), 1)
-	require.Contains(t, s.run(cli.ExitOK, "dlq", "show", "orders"), "CONTRACT")
+	require.Contains(t, s.run("dlq", "show", "orders"), "CONTRACT")
 }
 
 // Dead letters in a queue of theirs are shown, replayed and removed as ours are, each with the queue in which it failed.
@@ -185,10 +185,10 @@ func TestDeadLettersOfTheirs(t *testing.T) {
 		}
 	}
 	require.Len(t, s.rows("dlq", "ls"), 3, "the queue is read once; a group for each work queue")
-	require.Contains(t, s.run(cli.ExitOK, "contracts", "show", "orders.cancel"), "rejected, to graves")
-	require.Contains(t, s.run(cli.ExitOK, "status"), "4 dead letters of graves")
+	require.Contains(t, s.run("contracts", "show", "orders.cancel"), "rejected, to graves")
+	require.Contains(t, s.run("status"), "4 dead letters of graves")
 
-	require.Contains(t, s.run(cli.ExitOK, "dlq", "replay", "orders", "--where", `contract == "orders.cancel"`, "--yes"), "returned 1 of 4 dead letters to orders")
+	require.Contains(t, s.run("dlq", "replay", "orders", "--where", `contract == "orders.cancel"`, "--yes"), "returned 1 of 4 dead letters to orders")
 	s.await("graves", 3)
 	d := s.take("orders", func(d amqp.Delivery) { require.NoError(t, d.Reject(false)) })
 	require.Equal(t, "a", d.MessageId)
@@ -197,9 +197,9 @@ func TestDeadLettersOfTheirs(t *testing.T) {
 	require.NotContains(t, d.Headers, "leveret-attempt", "it counts from one again")
 	require.NotContains(t, d.Headers, "x-death")
 	s.await("graves", 4)
-	s.run(cli.ExitOK, "dlq", "rm", "orders", "--all", "--yes")
+	s.run("dlq", "rm", "orders", "--all", "--yes")
 	s.await("graves", 2)
-	s.run(cli.ExitOK, "dlq", "replay", "graves", "--yes")
+	s.run("dlq", "replay", "graves", "--yes")
 	require.Equal(t, "c", s.take("returns", func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }).MessageId)
 	require.Equal(t, "d", s.take("elsewhere", func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }).MessageId)
 }

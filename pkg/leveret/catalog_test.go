@@ -144,15 +144,15 @@ func TestMistakes(t *testing.T) {
 		{"a dead-letter queue that is a work queue", NewCatalog(NewService("a", Handles(
 			NewCommand[int]("a.do", At(Address{Queue: "q", External: true, DeadLetterQueue: "q"})),
 			NewCommand[int]("a.undo", At(Address{Queue: "r", External: true, DeadLetterQueue: "a.redo"})), NewCommand[int]("a.redo"))))},
-		{"queues whose messages say what they are, and one dead-letter queue for both", NewCatalog(NewService("a", Handles(
-			NewCommand[int]("a.do", At(Address{Queue: "q", External: true, Type: "do", DeadLetterQueue: "d"})),
-			NewCommand[int]("a.undo", At(Address{Queue: "q", External: true, Type: NoType, DeadLetterQueue: "d"})),
-			NewCommand[int]("a.redo", At(Address{Queue: "r", External: true, DeadLetterQueue: "d"})),
-			NewCommand[int]("a.one", At(Address{Queue: "o", RoutingKey: "one"})), NewCommand[int]("a.two", At(Address{Queue: "o", RoutingKey: "two"}))),
-			Publishes(NewEvent[int]("a.happened", At(Address{Queue: "e", Type: "h"})), NewEvent[int]("a.seen", At(Address{Queue: "e", Type: "s"})))),
+		{"queues whose messages say what they are, and one dead-letter queue for both", NewCatalog(
+			NewService("a", Handles(
+				NewCommand[int]("a.do", At(Address{Queue: "q", External: true, Type: "do", DeadLetterQueue: "d"})),
+				NewCommand[int]("a.undo", At(Address{Queue: "q", External: true, Type: NoType, DeadLetterQueue: "d"})),
+				NewCommand[int]("a.redo", At(Address{Queue: "r", External: true, DeadLetterQueue: "d"})),
+				NewCommand[int]("a.one", At(Address{Queue: "o", RoutingKey: "one"})), NewCommand[int]("a.two", At(Address{Queue: "o", RoutingKey: "two"}))),
+				Publishes(NewEvent[int]("a.happened", At(Address{Queue: "e", Type: "h"})), NewEvent[int]("a.seen", At(Address{Queue: "e", Type: "s"})))),
 			NewService("b", SubscribesTo(NewEvent[int]("x.narrow", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.y", External: true})),
-				NewEvent[int]("x.wide", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.#", External: true}))))),
-		},
+				NewEvent[int]("x.wide", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.#", External: true})))))},
 		{"names that are too long together", func() *Catalog {
 			e := NewEvent[int]("a." + strings.Repeat("e", 125))
 			return NewCatalog(NewService("a", Publishes(e)), NewService(strings.Repeat("s", 63), SubscribesAs(strings.Repeat("n", 63), e)))

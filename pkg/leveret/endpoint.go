@@ -21,7 +21,7 @@ type endpoint struct {
 
 	worker   *Worker
 	queue    string
-	mates    []*endpoint // those of the same queue, with this one, and nobody's as the last; nil where it is alone
+	mates    []*endpoint // those of the same queue, with this one, and nobody's as the last; where it is alone, only this one
 	topology topology.Topology
 	signals  *signals
 	verdicts [len(verdictNames)]metric.MeasurementOption
@@ -81,9 +81,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		w.endpoints = append(w.endpoints, mates[len(mates)-1])
 	}
 	for _, m := range mates {
-		if m.consumer = c; len(mates) > 1 {
-			m.mates, m.topology = mates, needed
-		}
+		m.consumer, m.mates, m.topology = c, mates, needed
 	}
 	return c
 }
@@ -195,7 +193,7 @@ func (e *endpoint) conclude(ctx context.Context, d *rabbit.Incoming, m *Message,
 // ready returns nil while the endpoint takes messages, and can put those that fail where they belong.
 func (e *endpoint) ready() error {
 	err, missing := e.consumer.Ready(), e.worker.conn.declarer.Missing(e.topology)
-	switch first := len(e.mates) == 0 || e.mates[0] == e; { // the others would say the same
+	switch first := e.mates[0] == e; { // the others would say the same
 	case first && err != nil:
 		return fmt.Errorf("the queue %s is not consumed: %w", e.queue, err)
 	case first && missing != nil:

@@ -25,12 +25,8 @@ func (e *endpoint) forbidden(d *rabbit.Incoming, m *Message) Outcome {
 		return Outcome{Verdict: VerdictForbidden, Err: Errorf(PermissionDenied,
 			"neither handled nor answered: the reply_to %.100q is no address that this service answers to; broker.reply_to allows more", m.ReplyTo)}
 	case e.nobodys():
-		o := Outcome{Verdict: e.spec.givenUp(), Err: Errorf(Unimplemented,
+		return Outcome{Verdict: e.spec.givenUp(), Err: Errorf(Unimplemented,
 			"none of the contracts of the queue %s claims a message of the type %.80q, with the routing key %.80q", e.queue, d.Type, m.RoutingKey)}
-		if request {
-			o.Verdict = VerdictAck
-		}
-		return o
 	default:
 		return Outcome{}
 	}

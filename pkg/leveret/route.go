@@ -126,11 +126,10 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 		t = n.Work(service, exchange, routingKey, queue)
 	}
 	if u.role.works() {
-		failing := n.Failing
-		if s.givenUp() == VerdictReject {
-			failing = n.Returning
+		if s.givenUp() == VerdictDeadLetter {
+			t.Add(n.Failing(service, queue))
 		}
-		t.Add(failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
+		t.Add(n.Returning(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
 	}
 	if u.role.serves() {
 		t.Add(n.Serving(service))

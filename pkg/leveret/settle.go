@@ -137,7 +137,7 @@ func (e *endpoint) putAside(
 	ctx context.Context, d *rabbit.Incoming, exchange string, put func(rabbit.Table), log *slog.Logger,
 ) (rabbit.Settlement, error) {
 	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.CopyOf(&d.Delivery, e.queue)}
-	if put(p.Headers); len(e.mates) > 0 {
+	if put(p.Headers); len(e.mates) > 1 {
 		e.spec.putHeaders(p.Headers) // again, where a copy has dropped what it is known by
 	}
 	if exchange == "" {

@@ -2,6 +2,7 @@ package leveret
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
@@ -57,12 +58,7 @@ func (s *Spec) apart(other *Spec) bool {
 
 // of returns the endpoint of the contract that a message of the queue belongs to; if it belongs to none, nobody's.
 func (e *endpoint) of(d *rabbit.Delivery) *endpoint {
-	for _, m := range e.mates {
-		if m.nobodys() || m.spec.Claims(d) {
-			return m
-		}
-	}
-	return e
+	return e.mates[slices.IndexFunc(e.mates, func(m *endpoint) bool { return len(e.mates) == 1 || m.nobodys() || m.spec.Claims(d) })]
 }
 
 // nobody returns the endpoint of what belongs to none of the contracts of a queue. It takes the message as far as

@@ -77,8 +77,6 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
 		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || code == Canceled):
 		o.Verdict = VerdictRequeue
-	case spec.Kind == KindRequest:
-		// The caller gets the error.
 	case m.Attempt < spec.Retry.Attempts && (after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)):
 		o.Verdict, o.Delay = VerdictRetry, max(spec.Retry.delay(m.Attempt, after), after)
 	default:
@@ -87,12 +85,16 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	return o
 }
 
-// givenUp returns the verdict on a message that failed for good.
+// givenUp returns the verdict on a message that failed for good: of a request, whose caller gets the error, it is ack.
 func (s *Spec) givenUp() Verdict {
-	if s.Address != nil && s.Address.DeadLetterQueue != "" {
+	switch {
+	case s.Kind == KindRequest:
+		return VerdictAck
+	case s.Address != nil && s.Address.DeadLetterQueue != "":
 		return VerdictReject
+	default:
+		return VerdictDeadLetter
 	}
-	return VerdictDeadLetter
 }
 
 // delay returns the retry tier in which a message waits after its n-th attempt: by the policy, or, where the handler
