@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,21 +17,28 @@ import (
 // contractDetails is what `contracts show` prints.
 type contractDetails struct {
 	contractSummary
-	Clients    []string        `json:"clients"`
-	Exchange   string          `json:"exchange"`
-	RoutingKey string          `json:"routing_key"` // or the pattern that receivers bind
-	KeyOfEach  bool            `json:"routing_key_from_payload,omitempty"`
-	Type       string          `json:"type,omitempty"` // where it is not the name
-	Queues     []string        `json:"queues"`
-	External   bool            `json:"external,omitempty"`
-	Attempts   int             `json:"attempts,omitempty"`
-	Delays     []string        `json:"delays,omitempty"`
-	RetryOn    []string        `json:"retry_on,omitempty"`
-	TimeoutMS  int64           `json:"timeout_ms,omitempty"`
-	Idempotent bool            `json:"idempotent,omitempty"`
-	Schema     json.RawMessage `json:"schema"`
-	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
-	Example    json.RawMessage `json:"example"`
+	Clients    []string `json:"clients"`
+	Exchange   string   `json:"exchange"`
+	RoutingKey string   `json:"routing_key"` // or the pattern that receivers bind
+	KeyOfEach  bool     `json:"routing_key_from_payload,omitempty"`
+	Type       string   `json:"type,omitempty"` // where it is not the name
+	// Headers are those that the address sets.
+	Headers map[string]string `json:"headers,omitempty"`
+	Queues  []string          `json:"queues"`
+	// SharedWith are the other contracts of these queues, and ToldBy is what tells the messages of this one: type, headers,
+	// type_and_headers or routing_key.
+	SharedWith  []string        `json:"shared_with,omitempty"`
+	ToldBy      string          `json:"told_by,omitempty"`
+	DeadLetters string          `json:"dead_letter_queue,omitempty"` // where it is somebody else's
+	External    bool            `json:"external,omitempty"`
+	Attempts    int             `json:"attempts,omitempty"`
+	Delays      []string        `json:"delays,omitempty"`
+	RetryOn     []string        `json:"retry_on,omitempty"`
+	TimeoutMS   int64           `json:"timeout_ms,omitempty"`
+	Idempotent  bool            `json:"idempotent,omitempty"`
+	Schema      json.RawMessage `json:"schema"`
+	ReplyShape  json.RawMessage `json:"reply_schema,omitempty"`
+	Example     json.RawMessage `json:"example"`
 
 	spec     leveret.Spec
 	sendable json.RawMessage // the example with placeholders instead of "[secret]"
@@ -104,12 +112,24 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	exchange, routingKey := spec.Route(a.names())
 	d.Exchange, d.RoutingKey, d.External = exchange.Name, routingKey, spec.Address != nil && spec.Address.External
 	d.KeyOfEach = spec.RoutingKey != nil
-	if spec.Address != nil && spec.Address.Type != spec.Name {
-		d.Type = spec.Address.Type
+	if spec.Address != nil {
+		d.Headers = spec.Address.Headers
+		if spec.Address.Type != spec.Name {
+			d.Type = spec.Address.Type
+		}
 	}
 	for _, q := range a.workQueues() {
-		if q.contract == spec.Name {
-			d.Queues = append(d.Queues, q.name)
+		all := q.names()
+		if !slices.Contains(all, spec.Name) {
+			continue
+		}
+		d.Queues = append(d.Queues, q.name)
+		if q.theirs {
+			d.DeadLetters = q.deadLetters
+		}
+		if len(all) > 1 {
+			d.ToldBy = toldBy(spec)
+			d.SharedWith = append(d.SharedWith, slices.DeleteFunc(all, func(other string) bool { return other == spec.Name })...)
 		}
 	}
 	if spec.Kind != leveret.KindRequest {
@@ -137,6 +157,20 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 		d.ReplyShape = reply.JSON()
 	}
 	return d, nil
+}
+
+// toldBy returns what tells the messages of a contract from others in its queue.
+func toldBy(spec leveret.Spec) string {
+	switch a := spec.Address; {
+	case a != nil && a.Type != "" && len(a.Headers) > 0:
+		return "type_and_headers"
+	case a != nil && a.Type != "":
+		return "type"
+	case a != nil && len(a.Headers) > 0:
+		return "headers"
+	default:
+		return "routing_key"
+	}
 }
 
 // exemplify makes the example, from that of the contract if there is one.
@@ -184,7 +218,20 @@ func (a *App) printDetails(d *contractDetails) error {
 	default:
 		line("type", "%s", d.Type)
 	}
+	if len(d.Headers) > 0 {
+		headers := map[string]any{}
+		for name, value := range d.Headers {
+			headers[name] = value
+		}
+		line("headers", "%s", pairs(headers))
+	}
 	line("queue", "%s", list(d.Queues))
+	if d.ToldBy != "" {
+		line("shared with", "%s; its messages are told by their %s", list(d.SharedWith), strings.ReplaceAll(d.ToldBy, "_", " "))
+	}
+	if d.DeadLetters != "" {
+		line("dead letters", "rejected, to %s", d.DeadLetters)
+	}
 	if d.External {
 		declared := "never declared here"
 		if !d.spec.Address.Topology.Empty() {

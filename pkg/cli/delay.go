@@ -40,6 +40,16 @@ func delaysOf(spec leveret.Spec) []string {
 	return delays
 }
 
+// shared returns the names of the contracts that share a queue with a contract, itself included.
+func (a *App) shared(spec leveret.Spec) []string {
+	for _, q := range a.workQueues() {
+		if all := q.names(); slices.Contains(all, spec.Name) {
+			return all
+		}
+	}
+	return nil
+}
+
 // delayed returns a contract of the same name that is published to a retry tier. After the delay the broker moves the
 // message to the command's queue, as it does with a failed one. Only the command's own retry delays have a tier.
 func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract, error) {
@@ -49,6 +59,9 @@ func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract
 		return c, nil
 	case spec.Address != nil && spec.Address.External:
 		return nil, usage("", "--after does not work with %s: its queue is owned by someone else, and no retry tier leads to it", spec.Name)
+	case len(a.shared(spec)) > 1 && toldBy(spec) == "routing_key":
+		return nil, usage("", "--after does not work with %s: its queue tells its messages from those of other contracts by their routing key, which "+
+			"a message from a retry tier does not have", spec.Name)
 	case !slices.Contains(spec.Retry.Delays, after):
 		return nil, usage("", "--after is %s; %s can only be delayed by %s", short(after), spec.Name, list(delaysOf(spec)))
 	}
@@ -61,5 +74,6 @@ func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract
 		RoutingKey: leveret.QueueName(names, c, spec.Owner(), ""),
 		External:   true,
 		Type:       cmp.Or(own.Type, spec.Name),
+		Headers:    own.Headers,
 	})), nil
 }

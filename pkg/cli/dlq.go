@@ -12,12 +12,14 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 func (a *App) dlqCommand() *cobra.Command {
 	dlq := group("dlq", "Inspect, replay and remove dead letters: messages that failed for good",
 		"Inspect, replay and remove dead letters: messages that failed for good. QUEUE is the work queue in which they failed, or\n"+
-			a.names().RetryLost("SERVICE")+", which keeps messages whose queue was deleted while they waited for a retry.\n\n"+
+			a.names().RetryLost("SERVICE")+", which keeps messages whose queue was deleted while they waited for a retry.\n"+
+			"Where failed messages end in a queue of somebody else's (DeadLetterQueue in the contract's address), QUEUE may be that, too.\n\n"+
 			"Inspecting removes nothing. While a command reads dead letters, they are missing from their queue for a moment.",
 		a.dlqListCommand(), a.dlqShowCommand(), a.dlqReplayCommand(), a.dlqRemoveCommand())
 	dlq.Aliases = []string{"deadletters"}
@@ -32,7 +34,7 @@ func (a *App) completeDeadLetters() cobra.CompletionFunc {
 	return a.completeQueue(func() []shownQueue {
 		var all []shownQueue
 		for _, q := range a.deadLetterQueues() {
-			all = append(all, shownQueue{q.name, kindWork, q.contract, q.service})
+			all = append(all, shownQueue{name: q.name, kind: kindWork, contracts: q.names(), service: q.service})
 		}
 		return append(all, a.lostQueues()...)
 	})
@@ -57,7 +59,7 @@ func (a *App) letters(ctx context.Context, command string) (*leveret.Conn, *dead
 		return nil, nil, err
 	}
 	letters := deadletter.New(conn)
-	letters.Reader, letters.Consumer = a.Name+" "+command, a.consumers()
+	letters.Reader, letters.Consumer, letters.Contract = a.Name+" "+command, a.consumers(), a.contractOfLetter()
 	return conn, letters, nil
 }
 
@@ -68,7 +70,29 @@ func (a *App) source(letters *deadletter.Store, name string) deadletter.Source {
 			return letters.RetryLost(lost.service)
 		}
 	}
-	return letters.DeadLetters(a.failingQueue(name))
+	queue, theirs := a.failingQueue(name), a.theirDeadLetters()
+	for _, q := range a.deadLetterQueues() {
+		switch of := theirs[q.deadLetters]; {
+		case !q.theirs || q.name != queue && q.deadLetters != name:
+		case len(of) > 1:
+			return letters.Rejected(q.deadLetters, "", q.service)
+		default:
+			return letters.Rejected(q.deadLetters, q.name, q.service)
+		}
+	}
+	return letters.DeadLetters(queue)
+}
+
+// only returns the work queue that a person named, if its dead letters are in a queue of somebody else's, where others
+// may be, too; "" in all other cases.
+func (a *App) only(name string) string {
+	queue := a.failingQueue(name)
+	for _, q := range a.deadLetterQueues() {
+		if q.theirs && q.name == queue {
+			return queue
+		}
+	}
+	return ""
 }
 
 // sources returns the sources of dead letters that are read: that of the queue that a person named, or all.
@@ -77,8 +101,12 @@ func (a *App) sources(letters *deadletter.Store, queue string) []deadletter.Sour
 		return []deadletter.Source{a.source(letters, queue)}
 	}
 	var all []deadletter.Source
+	seen := map[string]bool{} // of somebody else's, several work queues may have one
 	for _, q := range a.deadLetterQueues() {
-		all = append(all, a.source(letters, q.name))
+		if !seen[q.deadLetters] {
+			seen[q.deadLetters] = true
+			all = append(all, a.source(letters, q.name))
+		}
 	}
 	for _, q := range a.lostQueues() {
 		all = append(all, a.source(letters, q.name))
@@ -153,6 +181,21 @@ func (a *App) consumers() func(queue string) string {
 	return func(queue string) string { return all[queue] }
 }
 
+// contractOfLetter returns what names the contract of a message that failed: by its queue, or, of queues that the catalog
+// does not have, by its type.
+func (a *App) contractOfLetter() func(queue string, d *rabbit.Delivery) string {
+	all := map[string]workQueue{}
+	for _, q := range a.deadLetterQueues() {
+		all[q.name] = q
+	}
+	return func(queue string, d *rabbit.Delivery) string {
+		if q, ok := all[queue]; ok {
+			return q.contractOf(d)
+		}
+		return d.Type
+	}
+}
+
 // consumer returns the service that consumes a work queue: the catalog's, or what the queue's name begins with.
 func (a *App) consumer(queue string) string {
 	return cmp.Or(a.consumers()(queue), a.names().Consumer(queue))
@@ -173,6 +216,8 @@ func (a *App) explainLetters(from deadletter.Source, err error) error {
 	switch {
 	case errors.Is(err, deadletter.ErrHeldTooLong):
 		return Fail(ExitError, "raise consumer_timeout in rabbitmq.conf", "%w", err)
+	case errors.Is(err, deadletter.ErrNoQueue) && from.Theirs:
+		return Fail(ExitNotFound, "its owner declares it, or the Topology of the address does", "%w", err)
 	case errors.Is(err, deadletter.ErrNoQueue) && from.Queue == "":
 		return Fail(ExitNotFound, "start a service once; it declares its queues", "%w", err)
 	case errors.Is(err, deadletter.ErrNoQueue):

@@ -22,6 +22,7 @@ type letterView struct {
 	failedView
 
 	Host        string `json:"host,omitempty"`
+	Type        string `json:"type,omitempty"`
 	ContentType string `json:"content_type,omitempty"`
 	Correlation string `json:"correlation_id,omitempty"`
 	Headers     any    `json:"headers"`
@@ -51,7 +52,7 @@ func (d *discretion) views(letters []*deadletter.Letter) ([]letterView, error) {
 func viewOf(l *deadletter.Letter, body []byte) letterView {
 	v := letterView{
 		failedView: failedViewOf(l, ""), Host: l.Host,
-		ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers), maxNesting),
+		Type: l.Type, ContentType: l.ContentType, Correlation: l.CorrelationId, Headers: plainHeaders(ownHeaders(l.Headers), maxNesting),
 		body: withoutMark(body),
 	}
 	switch text := string(body); {
@@ -143,6 +144,9 @@ func (a *App) printLetter(v letterView) error {
 	line("service", v.Service)
 	line("host", v.Host)
 	line("correlation id", v.Correlation)
+	if v.Type != v.Contract {
+		line("type", v.Type)
+	}
 	line("content type", v.ContentType)
 	if headers, ok := v.Headers.(map[string]any); ok && len(headers) > 0 {
 		fmt.Fprintf(&b, "\n%s\n", a.out.Paint(term.Dim, "headers"))

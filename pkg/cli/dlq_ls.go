@@ -64,7 +64,7 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		for _, g := range groups {
 			view := a.failedGroupOf(g)
 			view.Seen, view.Total = &seen, &total
-			if from.Queue == "" {
+			if from.Queue == "" && !from.Theirs {
 				view.Queue, view.LostQueue = from.Name, g.Queue
 			}
 			all = append(all, view)

@@ -62,10 +62,11 @@ func (a *App) showLetters(ctx context.Context, o dlqShowOptions) error {
 		return a.showOne(ctx, letters, from, o.which, d)
 	}
 	most := max(readAtOnce, o.limit)
-	if pick != nil {
+	only := a.only(o.queue)
+	if pick != nil || only != "" {
 		most = everyLetter
 	}
-	found := &reading{limit: o.limit, pick: pick.picks}
+	found := &reading{limit: o.limit, pick: func(l *deadletter.Letter) bool { return (only == "" || l.Queue == only) && pick.picks(l) }}
 	if err := a.readLetters(ctx, letters, from, most, found); err != nil {
 		return err
 	}

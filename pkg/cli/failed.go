@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,8 +113,8 @@ func why(code, reason string) string {
 	}
 }
 
-// failedTable lists messages, one per line. Those of several queues have a column for that, and what waits for a retry
-// has one for when it goes back.
+// failedTable lists messages, one per line. Those of several queues have a column for that, those of several contracts of
+// one queue, too, and what waits for a retry has one for when it goes back.
 func failedTable(all []failedView, several, waiting bool) *term.Table {
 	columns, paint := []string{"ID", "AGE#", "ATTEMPTS#", "REPLAYED#", "WHY", "ERROR~"}, term.Red
 	if waiting {
@@ -121,6 +122,10 @@ func failedTable(all []failedView, several, waiting bool) *term.Table {
 	}
 	if several {
 		columns = append([]string{"QUEUE"}, columns...)
+	}
+	mixed := !several && slices.ContainsFunc(all, func(v failedView) bool { return v.Contract != all[0].Contract })
+	if mixed {
+		columns = append([]string{"CONTRACT"}, columns...)
 	}
 	t := term.NewTable(columns...)
 	same := map[string]int{}
@@ -141,6 +146,9 @@ func failedTable(all []failedView, several, waiting bool) *term.Table {
 		}
 		if waiting {
 			cells = append(cells, term.Plain(inText(v.DueAt)))
+		}
+		if mixed {
+			cells = append([]term.Cell{term.Painted(v.Contract, term.Bold)}, cells...)
 		}
 		if several {
 			cells = append([]term.Cell{term.Painted(v.Queue, term.Bold)}, cells...)

@@ -19,6 +19,7 @@ type failures struct {
 	pick    *where
 	queue   string // that a person named; empty for all
 	waiting bool   // for a retry
+	only    string // of a queue that holds those of several, the messages of this work queue; empty for all
 	from    []deadletter.Source
 	seen    int     // how many messages were read; in retry tiers, those of other queues included
 	read    int     // how many sources could be read
@@ -42,14 +43,14 @@ func (a *App) failures(ctx context.Context, command, queue, expression string, w
 	if waiting {
 		f.from = a.tiers(f.letters)
 	} else {
-		f.from = a.sources(f.letters, queue)
+		f.from, f.only = a.sources(f.letters, queue), a.only(queue)
 	}
 	return f, func() { a.close(ctx, f.conn) }, nil
 }
 
 // picks reports whether a message is selected.
 func (f *failures) picks(l *deadletter.Letter) bool {
-	return (!f.waiting || f.queue == "" || l.Queue == f.queue) && f.pick.picks(l)
+	return (!f.waiting || f.queue == "" || l.Queue == f.queue) && (f.only == "" || l.Queue == f.only) && f.pick.picks(l)
 }
 
 // reached reports whether a source could be read. Among several, one that was never declared holds nothing, and one that

@@ -200,6 +200,9 @@ func (m *moving) part() string {
 	if m.waiting && m.queue != "" {
 		conditions = append(conditions, "go back to "+m.queue)
 	}
+	if m.only != "" {
+		conditions = append(conditions, "failed in "+m.only)
+	}
 	if m.where != "" {
 		conditions = append(conditions, "match "+m.where)
 	}

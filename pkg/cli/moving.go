@@ -104,7 +104,7 @@ func (m *moving) run(ctx context.Context) error {
 		}
 	}
 	total := 0 // of what is selected, if that is known
-	if m.where == "" && (!m.waiting || m.queue == "") {
+	if m.where == "" && m.only == "" && (!m.waiting || m.queue == "") {
 		if total = m.there; m.named != nil {
 			total = len(m.named)
 		}

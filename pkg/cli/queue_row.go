@@ -20,6 +20,7 @@ type queueRow struct {
 	Name      string     `json:"name"`
 	Kind      string     `json:"kind"`
 	Contract  string     `json:"contract,omitempty"`
+	Contracts []string   `json:"contracts,omitempty"` // where there are several
 	Service   string     `json:"service,omitempty"`
 	Declared  bool       `json:"declared"`
 	Ready     *int       `json:"ready"`
@@ -44,8 +45,15 @@ const (
 
 func newQueueRow(q shownQueue, m management.Queue, now time.Time) queueRow {
 	r := queueRow{
-		shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service,
+		shownQueue: q, Name: q.name, Kind: q.kind, Service: q.service,
 		Ready: m.Ready, Unacked: m.Unacked, Consumers: m.Consumers, In: m.In(), Out: m.Out(), Oldest: m.Oldest(now),
+	}
+	switch len(q.contracts) {
+	case 0:
+	case 1:
+		r.Contract = q.contracts[0]
+	default:
+		r.Contracts = q.contracts
 	}
 	if r.Oldest != nil {
 		r.OldestFrom = oldestBroker

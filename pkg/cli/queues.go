@@ -1,17 +1,18 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
-	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
@@ -171,7 +172,11 @@ func (a *App) completeQueue(queues func() []shownQueue) cobra.CompletionFunc {
 
 // shownQueue is a queue of the catalog.
 type shownQueue struct {
-	name, kind, contract, service string
+	name, kind string
+	contracts  []string
+	service    string
+	of         string // of dead letters: whose they are
+	theirs     bool   // somebody else's dead-letter exchange fills it
 }
 
 // The kinds of queue.
@@ -187,9 +192,9 @@ const (
 func (q shownQueue) describe() string {
 	switch q.kind {
 	case kindWork:
-		return q.contract + " to " + q.service
+		return strings.Join(q.contracts, ", ") + " to " + q.service
 	case kindDeadLetters:
-		return "dead letters of " + q.service
+		return "dead letters of " + cmp.Or(q.service, "several services")
 	case kindRetry:
 		return "retry tier"
 	case kindQuarantine:
@@ -210,11 +215,24 @@ func (a *App) shownQueues() []shownQueue {
 			all = append(all, q)
 		}
 	}
-	names := a.names()
+	theirs := a.theirDeadLetters()
 	for _, q := range a.workQueues() {
-		add(shownQueue{q.name, kindWork, q.contract, q.service})
-		if q.kind != leveret.KindRequest {
-			add(shownQueue{names.DeadLetterQueue(q.name), kindDeadLetters, q.contract, q.service})
+		add(shownQueue{name: q.name, kind: kindWork, contracts: q.names(), service: q.service})
+		switch of := theirs[q.deadLetters]; {
+		case q.theirs:
+			letters := shownQueue{name: q.deadLetters, kind: kindDeadLetters, service: q.service, of: q.name, theirs: true}
+			for _, other := range of {
+				letters.contracts = append(letters.contracts, other.names()...)
+				if other.service != q.service {
+					letters.service = ""
+				}
+				if other.name != q.name {
+					letters.of = q.deadLetters
+				}
+			}
+			add(letters)
+		case q.deadLetters != "":
+			add(shownQueue{name: q.deadLetters, kind: kindDeadLetters, contracts: q.names(), service: q.service, of: q.name})
 		}
 	}
 	for _, q := range a.retryTiers() {

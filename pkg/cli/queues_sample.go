@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -68,7 +69,7 @@ func (l *look) rows(queues []shownQueue, states []state, reports map[string][]op
 			row.Declared, row.Ready, row.Consumers = true, &s.Ready, &s.Consumers
 			ready[q.name] = s.Ready
 		case errors.Is(err, rabbit.ErrNotFound):
-			row = queueRow{shownQueue: q, Name: q.name, Kind: q.kind, Contract: q.contract, Service: q.service}
+			row = newQueueRow(q, management.Queue{}, now)
 		case l.listing.queues != nil:
 			row.Declared = listed // some seconds late
 			if row.Ready != nil {

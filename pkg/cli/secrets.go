@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"os/user"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -18,10 +19,10 @@ type discretion struct {
 	command  string
 	reveal   bool
 	revealed int // payloads whose secrets are shown
-	schemas  map[letterKind]*schema.Schema
+	schemas  map[letterKind][]*schema.Schema
 }
 
-// letterKind is what determines the schema of a dead letter.
+// letterKind is what determines the schemas of a dead letter.
 type letterKind struct{ queue, contract string }
 
 // revealFlag adds --reveal-secrets to a command that shows payloads.
@@ -50,51 +51,59 @@ func (d *discretion) show(s *schema.Schema, payload []byte) []byte {
 
 // letter returns the payload of a dead letter as it is shown.
 func (d *discretion) letter(l *deadletter.Letter) ([]byte, error) {
-	s, err := d.schemaOf(l)
-	if err != nil || s == nil {
-		return l.Body, err
+	all, err := d.schemasOf(l)
+	body := l.Body
+	for _, s := range all {
+		body = d.show(s, body)
 	}
-	return d.show(s, l.Body), nil
+	return body, err
 }
 
 // seen returns the payload of a dead letter as the expression of --where sees it: one that could compare a secret would
 // find it out.
 func (d *discretion) seen(l *deadletter.Letter) []byte {
-	switch s, err := d.schemaOf(l); {
-	case err != nil:
+	all, err := d.schemasOf(l)
+	if err != nil {
 		return nil
-	case s == nil || d.reveal:
-		return l.Body
-	default:
-		return s.Redact(l.Body)
 	}
-}
-
-// schemaOf returns the schema of a dead letter: that of its queue's contract, or, if the catalog does not have the
-// queue, of the contract that its type names. It is nil if neither is known.
-func (d *discretion) schemaOf(l *deadletter.Letter) (*schema.Schema, error) {
-	k := letterKind{l.Queue, l.Contract}
-	if s, ok := d.schemas[k]; ok {
-		return s, nil
-	}
-	name := d.app.contractOfType(l.Contract)
-	for _, q := range d.app.deadLetterQueues() {
-		if q.name == l.Queue {
-			name = q.contract
+	body := l.Body
+	for _, s := range all {
+		if !d.reveal {
+			body = s.Redact(body)
 		}
 	}
-	var s *schema.Schema
-	if c, ok := d.app.Catalog.Lookup(name); ok {
-		var err error
-		if s, err = schema.Of(c.Spec().Payload); err != nil {
-			return nil, err
+	return body
+}
+
+// schemasOf returns the schema of a dead letter: that of its contract, as its queue says, or, if the catalog does not have
+// the queue, of the contract that its type names. One that belongs to none of the contracts of its queue may have the
+// secrets of each: it has the schemas of all.
+func (d *discretion) schemasOf(l *deadletter.Letter) ([]*schema.Schema, error) {
+	k := letterKind{l.Queue, l.Contract}
+	if all, ok := d.schemas[k]; ok {
+		return all, nil
+	}
+	names := []string{d.app.contractOfType(l.Contract)}
+	for _, q := range d.app.deadLetterQueues() {
+		if q.name == l.Queue && !slices.Contains(q.names(), l.Contract) {
+			names = q.names()
+		}
+	}
+	var all []*schema.Schema
+	for _, name := range names {
+		if c, ok := d.app.Catalog.Lookup(name); ok {
+			s, err := schema.Of(c.Spec().Payload)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, s)
 		}
 	}
 	if d.schemas == nil {
-		d.schemas = map[letterKind]*schema.Schema{}
+		d.schemas = map[letterKind][]*schema.Schema{}
 	}
-	d.schemas[k] = s
-	return s, nil
+	d.schemas[k] = all
+	return all, nil
 }
 
 // contractOfType returns the name of the contract whose messages have this type.

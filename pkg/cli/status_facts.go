@@ -194,7 +194,7 @@ func (s *survey) queue(ctx context.Context, q *health.Queue) {
 	default:
 		q.Seen, q.Declared, q.Down = true, true, "no answer"
 	}
-	if q.Kind == health.DeadLetters && q.Ready > 0 && s.limit > 0 {
+	if q.Kind == health.DeadLetters && !q.Theirs && q.Ready > 0 && s.limit > 0 {
 		s.letters(ctx, q)
 	}
 }
@@ -281,7 +281,7 @@ func (a *App) healthQueues() []health.Queue {
 		case requests[q.name]:
 			h.Kind = health.Request
 		case q.kind == kindDeadLetters:
-			h.Of = deadletter.WorkQueue(q.name)
+			h.Of, h.Theirs = q.of, q.theirs
 		}
 		all = append(all, h)
 	}

@@ -7,21 +7,53 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// A workQueue is a queue from which a service of the catalog consumes the messages of a contract.
+// A workQueue is a queue from which a service of the catalog consumes the messages of a contract, or of several.
 type workQueue struct {
-	name, contract, service string
-	kind                    leveret.Kind
+	name, service string
+	contracts     []leveret.Contract // in the order in which they are asked whose a message is
+	kind          leveret.Kind       // of the first; the others may be events where that is a command
+	deadLetters   string             // the queue of its dead letters; empty for requests
+	theirs        bool               // that queue is somebody else's
+}
+
+// names returns the names of the contracts.
+func (q workQueue) names() []string {
+	var all []string
+	for _, c := range q.contracts {
+		all = append(all, c.Spec().Name)
+	}
+	return all
+}
+
+// contractOf returns the name of the contract that a message of the queue belongs to; empty if it belongs to none.
+func (q workQueue) contractOf(d *rabbit.Delivery) string {
+	for _, c := range q.contracts {
+		if spec := c.Spec(); len(q.contracts) == 1 || spec.Claims(d) {
+			return spec.Name
+		}
+	}
+	return ""
 }
 
 // workQueues returns the work queues of the catalog in the configured namespace, sorted by name.
 func (a *App) workQueues() []workQueue {
 	var all []workQueue
+	at := map[string]int{}
 	for _, s := range a.Catalog.Services() {
 		for _, q := range s.WorkQueues(a.names()) {
-			spec := q.Contract.Spec()
-			all = append(all, workQueue{name: q.Name, contract: spec.Name, service: s.Name(), kind: spec.Kind})
+			i, known := at[q.Name]
+			if !known {
+				i = len(all)
+				at[q.Name] = i
+				all = append(all, workQueue{
+					name: q.Name, service: s.Name(), kind: q.Contract.Spec().Kind,
+					deadLetters: q.DeadLetters, theirs: q.DeadLetters != "" && q.DeadLetters != a.names().DeadLetterQueue(q.Name),
+				})
+			}
+			all[i].contracts = append(all[i].contracts, q.Contract)
 		}
 	}
 	slices.SortStableFunc(all, func(x, y workQueue) int { return cmp.Compare(x.name, y.name) })
@@ -30,8 +62,18 @@ func (a *App) workQueues() []workQueue {
 
 // deadLetterQueues returns the work queues that can have dead letters: those of commands and events.
 func (a *App) deadLetterQueues() []workQueue {
-	all := slices.DeleteFunc(a.workQueues(), func(q workQueue) bool { return q.kind == leveret.KindRequest })
-	return slices.CompactFunc(all, func(x, y workQueue) bool { return x.name == y.name })
+	return slices.DeleteFunc(a.workQueues(), func(q workQueue) bool { return q.kind == leveret.KindRequest })
+}
+
+// theirDeadLetters returns the queues of dead letters that are somebody else's, and the work queues of each, by name.
+func (a *App) theirDeadLetters() map[string][]workQueue {
+	all := map[string][]workQueue{}
+	for _, q := range a.deadLetterQueues() {
+		if q.theirs {
+			all[q.deadLetters] = append(all[q.deadLetters], q)
+		}
+	}
+	return all
 }
 
 // retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose

@@ -46,6 +46,9 @@ func TestContractChanges(t *testing.T) {
 		return []*leveret.Service{service("x", leveret.Answers(c...))}
 	}
 	theirs := command(leveret.At(leveret.Address{Queue: "theirs", External: true}))
+	typed := func(name, kind string) leveret.Contract {
+		return leveret.NewCommand[named](name, leveret.At(leveret.Address{Queue: "shared", External: true, Type: kind}))
+	}
 	published := func(e leveret.Contract, subscriber ...leveret.ServiceOption) []*leveret.Service {
 		return []*leveret.Service{service("x", leveret.Publishes(e)), service("y", subscriber...)}
 	}
@@ -91,6 +94,24 @@ func TestContractChanges(t *testing.T) {
 		{
 			"another queue of somebody else", handler(theirs), handler(command(leveret.At(leveret.Address{Queue: "other", External: true}))),
 			[]string{"breaks receivers queue name", "careful  route address"},
+			"",
+		},
+		{
+			"another type and a header", handler(theirs),
+			handler(command(leveret.At(leveret.Address{Queue: "theirs", External: true, Type: "do", Headers: map[string]string{"v": "2"}}))),
+			[]string{"careful  route type"},
+			"",
+		},
+		{
+			"another type in a queue of several contracts", handler(typed("x.do", "do"), typed("x.undo", "undo")),
+			handler(typed("x.do", "done"), typed("x.undo", "undo")),
+			[]string{"breaks receivers route type"},
+			"",
+		},
+		{
+			"dead letters in somebody else's queue", handler(theirs),
+			handler(command(leveret.At(leveret.Address{Queue: "theirs", External: true, DeadLetterQueue: "graves"}))),
+			[]string{"careful  queue dead_letters"},
 			"",
 		},
 		{

@@ -55,6 +55,10 @@ type Route struct {
 	RoutingKey string `json:"routing_key"`
 	// External says that exchange and queue belong to somebody else.
 	External bool `json:"external,omitempty"`
+	// MessageType is the AMQP type of the messages, where it is not the contract's name; "-" if they have none.
+	MessageType string `json:"message_type,omitempty"`
+	// Headers are those that the address sets on the messages.
+	Headers map[string]string `json:"headers,omitempty"`
 }
 
 // A Queue is a queue from which a service takes messages.
@@ -65,6 +69,8 @@ type Queue struct {
 	// Args are the arguments with which it is declared; nil for a queue that belongs to somebody else. The type of a
 	// request's queue is a setting, and not among them.
 	Args map[string]any `json:"args,omitempty"`
+	// DeadLetters is the queue in which failed messages end, where it is somebody else's.
+	DeadLetters string `json:"dead_letters,omitempty"`
 }
 
 // A Service is one service in a Lock, with the names of the contracts that it has each role in. A named subscription is
@@ -88,9 +94,11 @@ func Of(catalog *leveret.Catalog) (*Lock, error) {
 		declared := argsOf(s)
 		for _, q := range s.WorkQueues(topology.Names{}) {
 			name := q.Contract.Spec().Name
-			queues[name] = append(queues[name], Queue{
-				Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Args: declared[q.Name],
-			})
+			queue := Queue{Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Args: declared[q.Name]}
+			if (topology.Names{}).DeadLetterQueue(q.Name) != q.DeadLetters {
+				queue.DeadLetters = q.DeadLetters
+			}
+			queues[name] = append(queues[name], queue)
 		}
 	}
 	for _, c := range catalog.Contracts() {
@@ -151,6 +159,12 @@ func contractOf(spec leveret.Spec) (Contract, error) {
 			External: external,
 		},
 		Queues: []Queue{}, TimeoutMS: spec.Timeout.Milliseconds(), Idempotent: spec.Idempotent, HTTP: spec.HTTP,
+	}
+	if spec.Address != nil {
+		c.Route.Headers = spec.Address.Headers
+		if spec.Address.Type != spec.Name {
+			c.Route.MessageType = spec.Address.Type
+		}
 	}
 	if spec.Kind != leveret.KindRequest {
 		c.Attempts = spec.Retry.Attempts

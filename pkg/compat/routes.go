@@ -1,7 +1,9 @@
 package compat
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +29,7 @@ func (c *checking) routes(old, now Contract) {
 			Do:      "check that the exchange and the queue are there: what is somebody else's is declared only where the address has a Topology",
 		})
 	}
+	c.marks(old, now)
 	if was.Exchange == is.Exchange && was.RoutingKey == is.RoutingKey {
 		return
 	}
@@ -51,6 +54,48 @@ func (c *checking) routes(old, now Contract) {
 			"unbind it there when everything is upgraded"
 	}
 	c.add(f)
+}
+
+// marks compares what the messages say of their contract. A receiver that takes several contracts from a queue goes by
+// that, and so may programs of others.
+func (c *checking) marks(old, now Contract) {
+	was, is := old.Route, now.Route
+	if was.MessageType == is.MessageType && maps.Equal(was.Headers, is.Headers) {
+		return
+	}
+	f := Finding{
+		Severity: Careful, Contract: now.Name, Part: "route", Change: "type", Message: "has messages with " + is.marks() + ", and had some with " + was.marks(),
+		Affected: "programs that choose by type or by headers what to do with a message", Do: "check that each of them knows both",
+	}
+	if now.shares(c.current) || old.shares(c.released) {
+		f.Severity, f.Side, f.Affected = Breaks, sidesOf(now.Kind).reader, "receivers of the other release: they take the messages for another contract's, or for none's"
+		f.Do = "let the queue run empty, and stop the senders while the receivers are upgraded; or make a new contract"
+	}
+	c.add(f)
+}
+
+// marks returns the type and the headers that messages have.
+func (r Route) marks() string {
+	text := "the type " + cmp.Or(r.MessageType, "of the contract's name")
+	if r.MessageType == "-" {
+		text = "no type"
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Headers)) {
+		text += fmt.Sprintf(", %s=%s", name, r.Headers[name])
+	}
+	return text
+}
+
+// shares reports whether a queue of the contract has others as well.
+func (c Contract) shares(l *Lock) bool {
+	for _, other := range l.Contracts {
+		for _, q := range other.Queues {
+			if other.Name != c.Name && slices.ContainsFunc(c.Queues, func(own Queue) bool { return own.Name == q.Name }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // String returns the exchange and the routing key.
@@ -116,6 +161,14 @@ func (c *checking) queue(now Contract, was, is Queue) {
 		c.add(f)
 		return
 	}
+	if was.deadLetters() != is.deadLetters() {
+		c.add(Finding{
+			Severity: Careful, Contract: now.Name, Service: is.Service, Part: "queue", Change: "dead_letters",
+			Message:  fmt.Sprintf("has its dead letters in %s, and had them in %s", is.deadLetters(), was.deadLetters()),
+			Affected: "dead letters in " + was.deadLetters() + ", which the command line of the new release does not show",
+			Do:       "replay or remove them with the old one; if messages are rejected now, check that the queue has a dead-letter exchange",
+		})
+	}
 	var changed []string
 	for _, name := range argNames(was, is) {
 		if key(was.Args[name]) != key(is.Args[name]) {
@@ -131,6 +184,10 @@ func (c *checking) queue(now Contract, was, is Queue) {
 		Affected: "queues that exist: RabbitMQ answers 406, since arguments cannot be changed; services log that and use the queue as it is",
 		Do:       "delete the queue when it is empty, as docs/operations.md describes",
 	})
+}
+
+func (q Queue) deadLetters() string {
+	return cmp.Or(q.DeadLetters, topology.Names{}.DeadLetterQueue(q.Name))
 }
 
 func argNames(a, b Queue) []string {
@@ -163,7 +220,7 @@ func (c *checking) dropped(now Contract, was Queue) {
 		f.Message = "is no longer subscribed to by " + was.Service + as(was.Subscription)
 		f.Upgrade = AnyOrder
 		f.Affected = "the queue " + was.Name + ", which stays bound and fills up"
-		f.Do = "when the last old process of " + was.Service + " has stopped, delete " + was.Name + ", and " + was.Name + ".dlq once it is empty"
+		f.Do = "when the last old process of " + was.Service + " has stopped, delete " + was.Name + ", and " + was.deadLetters() + " once it is empty"
 	default:
 		f.Message = "is no longer served by " + was.Service
 		f.Affected = "messages in the queue " + was.Name + ": nobody takes them any more"

@@ -14,7 +14,7 @@ type Letter struct {
 	ID string
 	// Queue is the work queue in which the message failed.
 	Queue string
-	// Contract is the message's type.
+	// Contract is what the Store's Contract says, or else the message's type.
 	Contract string
 	// Code and Reason name the error that the handler returned. If the broker dead-lettered the message itself, Code is
 	// empty and Reason is the broker's: delivery_limit (its handler crashed repeatedly), rejected, expired, maxlen.
@@ -61,6 +61,18 @@ func (l *Letter) wait(delay time.Duration) {
 	if since := l.Since(); l.DueAt.IsZero() && !since.IsZero() {
 		l.DueAt = since.Add(delay)
 	}
+}
+
+// diedIn returns the last queue from which RabbitMQ took a message to the given one.
+func diedIn(queue string, h rabbit.Table) string {
+	deaths, _ := h["x-death"].([]any)
+	for _, entry := range deaths {
+		death, _ := entry.(rabbit.Table)
+		if from := wire.Text(death, "queue"); from != queue {
+			return from
+		}
+	}
+	return ""
 }
 
 // brokersReason returns why RabbitMQ dead-lettered a message itself. It is sure if x-death names the queue: a worker

@@ -24,6 +24,8 @@ type Store struct {
 	// Consumer names the service that consumes a work queue. Default, and where it returns "": what the queue's name begins
 	// with.
 	Consumer func(queue string) string
+	// Contract names the contract that a message of a work queue belongs to; empty if none. Default the message's type.
+	Contract func(queue string, d *rabbit.Delivery) string
 
 	consume, publish *rabbit.Conn
 	names            topology.Names

@@ -171,7 +171,7 @@ func (e *examination) deadLetters() {
 		}
 		state := Warning
 		newest, known := q.newest()
-		if e.Recent > 0 && (!known || e.Now.Sub(newest) < e.Recent) {
+		if e.Recent > 0 && !q.Theirs && (!known || e.Now.Sub(newest) < e.Recent) {
 			state = Failed
 		}
 		text := count(q.Ready, "dead letter") + " of " + q.Of

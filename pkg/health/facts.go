@@ -49,6 +49,9 @@ type Queue struct {
 	Service string
 	// Of is the work queue whose dead letters these are.
 	Of string
+	// Theirs says that somebody else's dead-letter exchange fills it, and that it is for others to say how it is kept. Its
+	// messages are not read: that may remove them after some times.
+	Theirs bool
 	// Delay is that of a retry tier.
 	Delay time.Duration
 

@@ -12,6 +12,9 @@ import (
 // table.
 func (e *examination) policies() {
 	for q := range e.each() {
+		if q.Theirs {
+			continue
+		}
 		for _, h := range harms(q, e.Version) {
 			list := "list_policies"
 			if q.Policy.ByOperator[h.key] {

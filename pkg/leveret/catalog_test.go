@@ -124,6 +124,35 @@ func TestMistakes(t *testing.T) {
 		}()},
 		{"two commands of one external queue", NewCatalog(NewService("a", Handles(
 			NewCommand[int]("a.do", At(Address{Queue: "theirs", External: true})), NewCommand[int]("a.undo", At(Address{Queue: "theirs", External: true})))))},
+		{"messages of one queue that cannot be told apart", NewCatalog(NewService("a", Handles(
+			NewCommand[int]("a.do", At(Address{Queue: "theirs", External: true, Type: "do"})),
+			NewCommand[int]("a.undo", At(Address{Queue: "theirs", External: true, Headers: map[string]string{"what": "undo"}})),
+			NewCommand[int]("b.do", At(Address{Queue: "ours"})), NewCommand[int]("b.undo", At(Address{Queue: "ours"})))))},
+		{"an earlier contract of a queue that leaves nothing to a later one", NewCatalog(NewService("a", Handles(
+			NewCommand[int]("a.do", At(Address{Exchange: "e", Queue: "q", RoutingKey: "a.*", External: true})),
+			NewCommand[int]("a.undo", At(Address{Exchange: "e", Queue: "q", RoutingKey: "a.undo", External: true})))))},
+		{"a queue of commands and requests", NewCatalog(NewService("a", Handles(NewCommand[int]("a.do", At(Address{Queue: "q", Type: "do"}))),
+			Answers(NewRequest[int, int]("a.ask", At(Address{Queue: "q", Type: "ask"})))))},
+		{"headers that cannot be set", NewCatalog(NewService("a", Handles(
+			NewCommand[int]("a.do", At(Address{Queue: "q", Headers: map[string]string{"leveret-attempt": "1"}})),
+			NewCommand[int]("a.undo", At(Address{Queue: "r", Headers: map[string]string{"event": ""}})))))},
+		{"a dead-letter queue where none can be", NewCatalog(NewService("a", Handles(NewCommand[int]("a.do", At(Address{Queue: "q", DeadLetterQueue: "d"}))),
+			Answers(NewRequest[int, int]("a.ask", At(Address{Queue: "r", External: true, DeadLetterQueue: "d"})))))},
+		{"two dead-letter queues of one queue", NewCatalog(NewService("a", Handles(
+			NewCommand[int]("a.do", At(Address{Queue: "q", External: true, Type: "do", DeadLetterQueue: "d"})),
+			NewCommand[int]("a.undo", At(Address{Queue: "q", External: true, Type: "undo"})))))},
+		{"a dead-letter queue that is a work queue", NewCatalog(NewService("a", Handles(
+			NewCommand[int]("a.do", At(Address{Queue: "q", External: true, DeadLetterQueue: "q"})),
+			NewCommand[int]("a.undo", At(Address{Queue: "r", External: true, DeadLetterQueue: "a.redo"})), NewCommand[int]("a.redo"))))},
+		{"queues whose messages say what they are, and one dead-letter queue for both", NewCatalog(
+			NewService("a", Handles(
+				NewCommand[int]("a.do", At(Address{Queue: "q", External: true, Type: "do", DeadLetterQueue: "d"})),
+				NewCommand[int]("a.undo", At(Address{Queue: "q", External: true, Type: NoType, DeadLetterQueue: "d"})),
+				NewCommand[int]("a.redo", At(Address{Queue: "r", External: true, DeadLetterQueue: "d"})),
+				NewCommand[int]("a.one", At(Address{Queue: "o", RoutingKey: "one"})), NewCommand[int]("a.two", At(Address{Queue: "o", RoutingKey: "two"}))),
+				Publishes(NewEvent[int]("a.happened", At(Address{Queue: "e", Type: "h"})), NewEvent[int]("a.seen", At(Address{Queue: "e", Type: "s"})))),
+			NewService("b", SubscribesTo(NewEvent[int]("x.narrow", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.y", External: true})),
+				NewEvent[int]("x.wide", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.#", External: true})))))},
 		{"names that are too long together", func() *Catalog {
 			e := NewEvent[int]("a." + strings.Repeat("e", 125))
 			return NewCatalog(NewService("a", Publishes(e)), NewService(strings.Repeat("s", 63), SubscribesAs(strings.Repeat("n", 63), e)))
@@ -172,7 +201,7 @@ func TestCatalog(t *testing.T) {
 
 	queues := b.WorkQueues(topology.Names{Namespace: "x"})
 	require.Len(t, queues, 3)
-	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud"}, queues[2])
+	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud", "x.b.fraud.on.a.happened.dlq"}, queues[2])
 }
 
 // TestAddresses: where messages go, and what is declared for it.

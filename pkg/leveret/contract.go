@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -94,6 +96,14 @@ func DefaultRetryPolicy() RetryPolicy {
 const DefaultTimeout = 10 * time.Second
 
 // An Address names an exchange or a queue that does not follow from the contract's name, because somebody else made it.
+//
+// A service can take several contracts of one kind (commands and events, or requests) from one Queue, if their addresses
+// tell their messages apart: by Type, each having another one; by a header that all of them name in Headers, each with
+// another value; or, where they have neither, by RoutingKey. Of two keys or patterns that cover the same message, that of
+// the contract which the service declares first counts. The catalog reports contracts that cannot be told apart, and those
+// that would never get a message. A message that belongs to none of the contracts becomes a dead letter with the code
+// unimplemented, and a request is answered with that error. The messages of a queue with one contract are all taken for
+// it, whatever they say.
 type Address struct {
 	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
 	// means the default one, which takes the name of a queue as its routing key. In any other address, what is left empty
@@ -103,23 +113,29 @@ type Address struct {
 	// Queue is where a worker takes the messages from. An event with a Queue can have only one subscriber.
 	Queue string
 	// External says that the exchange and the queue belong to somebody else: they are never declared, only checked, but
-	// for what is in Topology. The dead-letter queue, named after the queue, stays ours.
+	// for what is in Topology. The dead-letter queue, named after the queue, stays ours, unless DeadLetterQueue is set.
 	External bool
 	// Topology is what must exist for an External address, in somebody else's form: it is declared exactly as it stands
 	// here. Services that send a command, and those that take messages, declare all of it; those that publish an event or
 	// call, its exchanges alone.
 	Topology topology.Topology
+	// DeadLetterQueue is the queue in which failed messages of Queue end, where Queue has a dead-letter exchange of its own:
+	// by its argument x-dead-letter-exchange, or by a policy. A message that failed for good is then rejected, with
+	// [VerdictReject], and the broker takes it there; Leveret has no dead-letter queue of its own for it. Several queues may
+	// end in one. It is for commands and events at External addresses. If Queue has no dead-letter exchange after all, the
+	// broker drops what is rejected.
+	//
+	// Retries come back with the name of Queue as their routing key. A dead-letter exchange that chooses by routing key needs
+	// a binding for it, unless Queue has an x-dead-letter-routing-key. A message that has been in the quarantine is not
+	// rejected but copied to DeadLetterQueue, through the default exchange.
+	DeadLetterQueue string
 	// Type is the AMQP type of the contract's messages and replies, by which some programs choose what to do with a
-	// message. Default the contract's name; [NoType] leaves it out.
+	// message. Default the contract's name; [NoType] leaves it out. Only a Type that is set tells contracts apart.
 	Type string
-	// Headers are set on the contract's messages, beside those of each.
+	// Headers are set on the contract's messages, before any other of the same name. Those that are Leveret's or RabbitMQ's
+	// cannot be: see [Message.CheckHeaders].
 	Headers map[string]string
 }
-
-// A service can take several contracts from one Queue if their addresses tell them apart: by Type, by a header that both
-// have, or, where they have neither, by RoutingKey. A message there belongs to the first contract whose Type and Headers it
-// has, or whose RoutingKey it was sent with; one that belongs to none is a dead letter, and a request gets the error. On a
-// queue of one contract, every message is taken for it.
 
 // NoType is the Type of an [Address] whose messages have none.
 const NoType = "-"
@@ -224,7 +240,10 @@ func At(a Address) ContractOption {
 		if pattern(a.RoutingKey) && (s.Kind == KindRequest || s.Kind == KindCommand && !a.External) {
 			return fmt.Errorf("At: %q is a pattern, which only events and External commands can have", a.RoutingKey)
 		}
-		a.Topology = a.Topology.Clone()
+		if a.DeadLetterQueue != "" && (s.Kind == KindRequest || !a.External) {
+			return errors.New("At: DeadLetterQueue is for commands and events at External addresses")
+		}
+		a.Topology, a.Headers = a.Topology.Clone(), maps.Clone(a.Headers)
 		s.Address = &a
 		return nil
 	}
@@ -240,7 +259,12 @@ func (a Address) check() error {
 	if len(a.Type) > maxShortString {
 		return fmt.Errorf("the type %q has %d bytes; AMQP allows %d", a.Type, len(a.Type), maxShortString)
 	}
-	for _, name := range []string{a.Exchange, a.RoutingKey, a.Queue + topology.DeadLetterSuffix} {
+	for name, value := range a.Headers {
+		if value == "" || wire.Reserved(name) || len(name) > maxShortString {
+			return fmt.Errorf("Headers: %q: %q cannot be set: it is for Leveret or RabbitMQ to set, too long, or empty", name, value)
+		}
+	}
+	for _, name := range []string{a.Exchange, a.RoutingKey, a.DeadLetterQueue, a.Queue + topology.DeadLetterSuffix} {
 		if len(name) > maxShortString {
 			return fmt.Errorf("%q has %d bytes; AMQP allows %d, and a queue's dead letters need %d of them",
 				name, len(name), maxShortString, len(topology.DeadLetterSuffix))

@@ -21,7 +21,7 @@ type endpoint struct {
 
 	worker   *Worker
 	queue    string
-	mates    []*endpoint // those of the same queue, with this one; nil where it is alone
+	mates    []*endpoint // those of the same queue, with this one, and nobody's as the last; where it is alone, only this one
 	topology topology.Topology
 	signals  *signals
 	verdicts [len(verdictNames)]metric.MeasurementOption
@@ -76,11 +76,12 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		OnReady:      sync.OnceFunc(w.consuming),
 		Setup:        w.conn.setup(needed),
 	})
+	if len(mates) > 1 {
+		mates = append(mates, e.nobody())
+		w.endpoints = append(w.endpoints, mates[len(mates)-1])
+	}
 	for _, m := range mates {
-		m.consumer = c
-		if len(mates) > 1 {
-			m.mates = mates
-		}
+		m.consumer, m.mates, m.topology = c, mates, needed
 	}
 	return c
 }
@@ -89,12 +90,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
 	request := e.spec.Kind == KindRequest
-	if mate := e.of(&d.Delivery); mate == nil && (request || w.gate.Err() == nil) {
-		return e.unclaimed(ctx, d)
-	} else if mate != nil {
-		e = mate
-	}
-	if !request {
+	if e = e.of(&d.Delivery); !request {
 		until := early(d)
 		switch {
 		case w.gate.Err() != nil:
@@ -196,12 +192,13 @@ func (e *endpoint) conclude(ctx context.Context, d *rabbit.Incoming, m *Message,
 
 // ready returns nil while the endpoint takes messages, and can put those that fail where they belong.
 func (e *endpoint) ready() error {
-	if err := e.consumer.Ready(); err != nil {
+	err, missing := e.consumer.Ready(), e.worker.conn.declarer.Missing(e.topology)
+	switch first := e.mates[0] == e; { // the others would say the same
+	case first && err != nil:
 		return fmt.Errorf("the queue %s is not consumed: %w", e.queue, err)
-	}
-	if err := e.worker.conn.declarer.Missing(e.topology); err != nil {
+	case first && missing != nil:
 		return fmt.Errorf("messages for the queue %s may be lost: %w (the user needs the permission, or, where somebody else "+
-			"declares it, broker.declare: false)", e.queue, err)
+			"declares it, broker.declare: false)", e.queue, missing)
 	}
 	if err := e.trouble.Load(); err != nil && e.troubled.Load() > 0 {
 		return fmt.Errorf("a failed message of the queue %s cannot be put aside: %w", e.queue, *err)

@@ -11,12 +11,12 @@ import (
 var errIsReply = Errorf(InvalidArgument, "not handled: it is a reply, of which %s or the content type speaks", wire.Instance)
 
 // forbidden returns the outcome of a message that a worker must not handle, and none for all others: of a request that
-// would have it write where its caller may not, and of what came about that way.
+// would have it write where its caller may not, of what came about that way, and of what belongs to no contract.
 func (e *endpoint) forbidden(d *rabbit.Incoming, m *Message) Outcome {
 	request := e.spec.Kind == KindRequest
 	switch {
 	case isReply(&d.Delivery):
-		o := Outcome{Verdict: VerdictDeadLetter, Err: errIsReply}
+		o := Outcome{Verdict: e.spec.givenUp(), Err: errIsReply}
 		if request {
 			o.Verdict = VerdictForbidden
 		}
@@ -24,6 +24,9 @@ func (e *endpoint) forbidden(d *rabbit.Incoming, m *Message) Outcome {
 	case request && !e.worker.answers(m.ReplyTo):
 		return Outcome{Verdict: VerdictForbidden, Err: Errorf(PermissionDenied,
 			"neither handled nor answered: the reply_to %.100q is no address that this service answers to; broker.reply_to allows more", m.ReplyTo)}
+	case e.nobodys():
+		return Outcome{Verdict: e.spec.givenUp(), Err: Errorf(Unimplemented,
+			"none of the contracts of the queue %s claims a message of the type %.80q, with the routing key %.80q", e.queue, d.Type, m.RoutingKey)}
 	default:
 		return Outcome{}
 	}

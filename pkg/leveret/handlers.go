@@ -19,7 +19,8 @@ type HandlersConfig struct {
 	// broker's consumer timeout: see [ConnConfig].ConsumerTimeout.
 	HandlerTimeout time.Duration
 	// OnOutcome is called once for each message, after it was settled or could not be: see [Outcome]. It runs in the
-	// message's goroutine, several at once, and should return quickly. Optional.
+	// message's goroutine, several at once, and should return quickly. The contract of a message that belongs to none of those
+	// of its queue is named "(none)": see [Address]. Optional.
 	OnOutcome func(ctx context.Context, m *Message, o Outcome)
 }
 

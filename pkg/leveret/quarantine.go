@@ -125,11 +125,7 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 	e := w.working[d.RoutingKey]
 	returns, _ := d.Returns()
 	if e != nil {
-		if mate := e.of(&d.Delivery); mate == nil {
-			return e.unclaimed(ctx, d)
-		} else {
-			e = mate
-		}
+		e = e.of(&d.Delivery)
 	}
 	switch {
 	case e == nil: // of a queue that this worker does not serve; if that is gone, too, it ends among the lost retries
@@ -139,7 +135,7 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 		return w.move(ctx, d, w.quarantineQueue, d.RoutingKey)
 	case returns >= convictAfter:
 		m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
-		return e.conclude(ctx, d, m, Outcome{Verdict: VerdictDeadLetter, Err: errPoison})
+		return e.conclude(ctx, d, m, Outcome{Verdict: e.spec.givenUp(), Err: errPoison})
 	}
 	settlement := e.attempt(ctx, d, leave)
 	if settlement == rabbit.Requeue && ctx.Err() != nil && !d.Lost() { // the drain time was over

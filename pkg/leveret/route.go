@@ -53,19 +53,34 @@ func QueueName(n topology.Names, c Contract, service, subscription string) strin
 	}
 }
 
+// deadLetters returns the name of the queue that keeps the failed messages of a contract's queue.
+func (s *Spec) deadLetters(n topology.Names, queue string) string {
+	if s.givenUp() == VerdictReject {
+		return s.Address.DeadLetterQueue
+	}
+	return n.DeadLetterQueue(queue)
+}
+
 // A WorkQueue is a queue from which a service takes the messages of a contract.
 type WorkQueue struct {
 	Name     string
 	Contract Contract
 	// Subscription is the name given with [SubscribesAs]; empty for the plain subscription, and for commands and requests.
 	Subscription string
+	// DeadLetters is the queue that keeps its failed messages; empty for requests.
+	DeadLetters string
 }
 
-// WorkQueues returns the queues from which the service takes messages, in the order in which it declared its contracts.
+// WorkQueues returns the queues from which the service takes messages, in the order in which it declared its contracts. A
+// queue of several contracts is there once for each.
 func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
 	var queues []WorkQueue
 	for _, u := range s.serves() {
-		queues = append(queues, WorkQueue{QueueName(n, u.contract, s.name, u.name), u.contract, u.name})
+		q := WorkQueue{Name: QueueName(n, u.contract, s.name, u.name), Contract: u.contract, Subscription: u.name}
+		if spec := u.contract.Spec(); u.role.works() {
+			q.DeadLetters = spec.deadLetters(n, q.Name)
+		}
+		queues = append(queues, q)
 	}
 	return queues
 }
@@ -85,7 +100,7 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 // topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
 // command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
 // that nobody serves comes back. What is external is declared in the form that its address gives, or not at all; the
-// queues for its failed messages are ours.
+// queues for its failed messages are ours, but for a DeadLetterQueue.
 func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)
@@ -111,7 +126,10 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 		t = n.Work(service, exchange, routingKey, queue)
 	}
 	if u.role.works() {
-		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
+		if s.givenUp() == VerdictDeadLetter {
+			t.Add(n.Failing(service, queue))
+		}
+		t.Add(n.Returning(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
 	}
 	if u.role.serves() {
 		t.Add(n.Serving(service))
@@ -137,7 +155,8 @@ func (s *Service) checkNames(n topology.Names) error {
 			check("queue", queue)
 		}
 		if u.role.works() || u.role == RoleSends {
-			check("queue", n.DeadLetterQueue(queue))
+			spec := u.contract.Spec()
+			check("queue", spec.deadLetters(n, queue))
 		}
 	}
 	return errors.Join(errs...)

@@ -207,9 +207,10 @@ func checkQueues(services ...*Service) []error {
 	var n topology.Names
 	taken := make(map[string]string)
 	shared := make(map[string][]*Spec) // by service and queue
+	hint := ""
 	take := func(queue, what string) (free bool) {
 		if other := cmp.Or(taken[queue], what); other != what {
-			errs = append(errs, fmt.Errorf("the queue %q would be used for %s and for %s", queue, other, what))
+			errs = append(errs, fmt.Errorf("the queue %q would be used for %s and for %s%s", queue, other, what, hint))
 			return false
 		}
 		taken[queue] = what
@@ -226,10 +227,24 @@ func checkQueues(services ...*Service) []error {
 			queue := QueueName(n, u.contract, s.name, u.name)
 			mates := shared[s.name+" "+queue]
 			shared[s.name+" "+queue] = append(mates, &spec)
-			if len(mates) > 0 && !slices.ContainsFunc(mates, func(m *Spec) bool { return !m.apart(&spec) }) {
-				continue // each message says which of them it is
+			hint = ""
+			if len(mates) > 0 {
+				switch i := slices.IndexFunc(mates, func(m *Spec) bool { return !m.apart(&spec) }); {
+				case i >= 0 && spec.Address != nil && mates[i].Name != spec.Name && (mates[i].Kind == KindRequest) == (spec.Kind == KindRequest):
+					hint = ", whose messages cannot be told apart: in their addresses, each needs a Type of its own, or a value of its own for " +
+						"one header in Headers; or, without both, a RoutingKey that no contract before it covers"
+				case i < 0 && mates[0].deadLetters(n, queue) != spec.deadLetters(n, queue):
+					errs = append(errs, fmt.Errorf("the queue %q would have dead letters in %q by %q, and in %q by %q: name one DeadLetterQueue",
+						queue, mates[0].deadLetters(n, queue), mates[0].Name, spec.deadLetters(n, queue), spec.Name))
+					continue
+				case i < 0:
+					continue // each message says which of them it is
+				}
 			}
-			if take(queue, what) && spec.Kind != KindRequest {
+			switch free := take(queue, what); {
+			case free && spec.givenUp() == VerdictReject: // of several queues, perhaps
+				take(spec.Address.DeadLetterQueue, "dead letters")
+			case free && spec.Kind != KindRequest:
 				take(n.DeadLetterQueue(queue), "the dead letters of "+what)
 			}
 		}

@@ -23,7 +23,7 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
 	request := e.spec.Kind == KindRequest
 	if reason := e.worker.gate.Err(); reason != nil && !request &&
-		(o.Verdict == VerdictRetry || o.Verdict == VerdictDeadLetter && CodeOf(o.Err).retryable()) {
+		(o.Verdict == VerdictRetry || o.Verdict == e.spec.givenUp() && CodeOf(o.Err).retryable()) {
 		e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[VerdictRequeue])
 		e.logger(m).WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue",
 			"error", wire.Cut(o.Err.Error(), wire.MaxMessage), "code", CodeOf(o.Err))
@@ -49,6 +49,12 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case VerdictDeadLetter:
 		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", failed, "code", CodeOf(o.Err))
 		return e.putAside(ctx, d, n.DeadLetterExchange(e.worker.Service().name), e.failure(m, o.Err).PutLetter, log)
+	case VerdictReject:
+		log.ErrorContext(ctx, "message failed; rejecting it", "error", failed, "code", CodeOf(o.Err), "dead_letter_queue", e.spec.Address.DeadLetterQueue)
+		if d.ConsumerTag == "" { // from the quarantine, whose queue leads nowhere
+			return e.putAside(ctx, d, "", e.failure(m, o.Err).PutLetter, log)
+		}
+		return rabbit.Reject, lost(d)
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", failed)
 	case VerdictForbidden:
@@ -125,12 +131,18 @@ func (e *endpoint) postpone(
 // putAside publishes the copy of a failed message until that has succeeded, and only then lets the original go. While
 // it does not succeed, the message keeps its place in the worker: giving it back would only bring it again at once. The
 // exchange is that of a retry tier or that of dead letters, where the routing key is the queue that a message belongs
-// to; put writes into the copy's headers what it failed of.
+// to; or it has no name, and leads to the address's own dead-letter queue. put writes into the copy's headers what it
+// failed of.
 func (e *endpoint) putAside(
 	ctx context.Context, d *rabbit.Incoming, exchange string, put func(rabbit.Table), log *slog.Logger,
 ) (rabbit.Settlement, error) {
 	p := &rabbit.Publication{Exchange: exchange, RoutingKey: e.queue, Mandatory: true, Publishing: wire.CopyOf(&d.Delivery, e.queue)}
-	put(p.Headers)
+	if put(p.Headers); len(e.mates) > 1 {
+		e.spec.putHeaders(p.Headers) // again, where a copy has dropped what it is known by
+	}
+	if exchange == "" {
+		p.RoutingKey = e.spec.Address.DeadLetterQueue
+	}
 	// A message whose connection is lost comes again: a copy would be one too many.
 	ctx, stop := d.Context(ctx)
 	defer stop()
@@ -141,7 +153,7 @@ func (e *endpoint) putAside(
 			return rabbit.Ack, nil
 		case ctx.Err() != nil:
 			return rabbit.Requeue, fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
-		case (errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)) && !e.spec.external():
+		case (errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)) && (!e.spec.external() || e.spec.givenUp() == VerdictReject):
 			log.ErrorContext(ctx, "the broker does not take a copy of the message; rejecting it so that the broker dead-letters it", "error", err)
 			return rabbit.Reject, nil
 		}

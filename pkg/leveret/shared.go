@@ -1,7 +1,7 @@
 package leveret
 
 import (
-	"context"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -9,11 +9,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// A queue can hold the messages of several contracts: see [Address].
-
-// claims reports whether a message in a queue of several contracts is one of this contract.
-func (s *Spec) claims(d *rabbit.Delivery) bool {
-	a := s.Address
+// Claims reports whether a message in a queue of several contracts is one of this contract, by the rule of [Address]. It
+// belongs to the first of them that claims it. For a queue of one contract nobody asks.
+func (s Spec) Claims(d *rabbit.Delivery) bool {
+	a := cmp.Or(s.Address, &Address{RoutingKey: s.Name})
 	if a.Type != "" && d.Type != s.messageType() {
 		return false
 	}
@@ -25,7 +24,7 @@ func (s *Spec) claims(d *rabbit.Delivery) bool {
 	return a.Type != "" || len(a.Headers) > 0 || covers(strings.Split(a.RoutingKey, "."), strings.Split(wire.SentTo(d), "."))
 }
 
-// covers reports whether a pattern of a topic exchange covers a routing key, both in words.
+// covers reports whether a pattern of a topic exchange covers a routing key, or all that another pattern does, in words.
 func covers(pattern, key []string) bool {
 	switch {
 	case len(pattern) == 0:
@@ -35,11 +34,11 @@ func covers(pattern, key []string) bool {
 	case len(key) == 0:
 		return false
 	default:
-		return (pattern[0] == "*" || pattern[0] == key[0]) && covers(pattern[1:], key[1:])
+		return (pattern[0] == "*" && key[0] != "#" || pattern[0] == key[0]) && covers(pattern[1:], key[1:])
 	}
 }
 
-// apart reports whether the messages of two contracts can be told apart in one queue.
+// apart reports whether the messages of two contracts can be told apart in one queue, where s is asked first.
 func (s *Spec) apart(other *Spec) bool {
 	a, b := s.Address, other.Address
 	if a == nil || b == nil || (s.Kind == KindRequest) != (other.Kind == KindRequest) {
@@ -54,26 +53,30 @@ func (s *Spec) apart(other *Spec) bool {
 		}
 	}
 	plain := func(a *Address) bool { return a.Type == "" && len(a.Headers) == 0 && a.RoutingKey != "" }
-	return plain(a) && plain(b) && a.RoutingKey != b.RoutingKey
+	return plain(a) && plain(b) && !covers(strings.Split(a.RoutingKey, "."), strings.Split(b.RoutingKey, "."))
 }
 
-// of returns the endpoint whose contract a message of the queue belongs to; nil if it belongs to none.
+// of returns the endpoint of the contract that a message of the queue belongs to; if it belongs to none, nobody's.
 func (e *endpoint) of(d *rabbit.Delivery) *endpoint {
-	if len(e.mates) == 0 {
-		return e
-	}
-	if i := slices.IndexFunc(e.mates, func(m *endpoint) bool { return m.spec.claims(d) }); i >= 0 {
-		return e.mates[i]
-	}
-	return nil
+	return e.mates[slices.IndexFunc(e.mates, func(m *endpoint) bool { return len(e.mates) == 1 || m.nobodys() || m.spec.Claims(d) })]
 }
 
-// unclaimed settles a message that belongs to none of the queue's contracts.
-func (e *endpoint) unclaimed(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-	o := Outcome{Verdict: VerdictDeadLetter, Err: Errorf(Unimplemented,
-		"none of the contracts of the queue %s claims a message of the type %.80q, with the routing key %.80q", e.queue, d.Type, wire.SentTo(&d.Delivery))}
-	if e.spec.Kind == KindRequest {
-		o.Verdict = VerdictAck
+// nobody returns the endpoint of what belongs to none of the contracts of a queue. It takes the message as far as
+// [endpoint.forbidden].
+func (e *endpoint) nobody() *endpoint {
+	spec, a := e.spec, *e.spec.Address
+	spec.Name, spec.Address = "(none)", &a
+	a.Queue, a.Type, a.Headers = e.queue, NoType, nil
+	return newEndpoint(e.worker, &handler{handlers: e.handlers, use: use{e.use.role, &contractBase{spec: &spec}, ""}, spec: spec})
+}
+
+func (e *endpoint) nobodys() bool { return e.run == nil }
+
+// putHeaders puts the headers of the address into a message.
+func (s *Spec) putHeaders(h rabbit.Table) {
+	if s.Address != nil {
+		for name, value := range s.Address.Headers {
+			h[name] = value
+		}
 	}
-	return e.conclude(ctx, d, received(&d.Delivery, e.use, e.spec, e.queue, d.At), o)
 }

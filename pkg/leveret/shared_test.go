@@ -3,6 +3,8 @@ package leveret_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -86,7 +88,11 @@ func TestSeveralRequestsOnOneQueue(t *testing.T) {
 	service := leveret.NewService("math", leveret.Answers(add, negate))
 	conn := b.connect(leveret.ConnConfig{})
 	w := b.worker(conn, service, leveret.WorkerConfig{})
-	add.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: v.N + 1}, nil })
+	var handled atomic.Int64
+	add.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) {
+		handled.Add(1)
+		return answer{N: v.N + 1}, nil
+	})
 	negate.Answer(w.Handlers, func(_ context.Context, v thing) (answer, error) { return answer{N: -v.N}, nil })
 	b.run(w)
 	client := b.sender(leveret.Calls(add, negate, unknown))
@@ -99,4 +105,55 @@ func TestSeveralRequestsOnOneQueue(t *testing.T) {
 	require.Equal(t, leveret.Unimplemented, leveret.CodeOf(err))
 	require.True(t, leveret.IsRemote(err))
 	require.ErrorContains(t, err, `none of the contracts of the queue rpc claims a message of the type "divide"`)
+
+	// Where it would write is looked at all the same.
+	foreign := b.peer()
+	foreign.queue("victim", "", "")
+	foreign.publish("", "rpc", amqp.Publishing{Type: "divide", ReplyTo: "victim", Body: []byte(`{"n":7}`)})
+	foreign.publish("", "rpc", amqp.Publishing{Type: "add", ReplyTo: "amq.gen-nobody", Body: []byte(`{"n":7}`)})
+	b.eventually(func() bool { return handled.Load() == 2 })
+	require.Zero(t, foreign.count("victim"))
+}
+
+// A message keeps the header that says whose it is, though its copies drop headers that are too many; and the address's
+// header is stronger than one of the message.
+func TestSharedByHeaderKeepsIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	at := func(event string) leveret.ContractOption {
+		return leveret.At(leveret.Address{
+			Queue: "orders", External: true, Headers: map[string]string{"event": event},
+			Topology: topology.Topology{Queues: []topology.Queue{{Name: "orders"}}},
+		})
+	}
+	placed, gone := leveret.NewCommand[thing]("their.placed", quick, at("placed")), leveret.NewCommand[thing]("their.gone", quick, at("gone"))
+	service := leveret.NewService("a", leveret.Handles(placed, gone), leveret.Sends(gone))
+	conn := b.connect(leveret.ConnConfig{})
+	attempts := make(chan int, 20)
+	w := b.worker(conn, service, leveret.WorkerConfig{})
+	placed.Handle(w.Handlers, func(context.Context, thing) error { attempts <- -1; return nil })
+	gone.Handle(w.Handlers, func(ctx context.Context, _ thing) error {
+		attempts <- leveret.MessageFrom(ctx).Attempt
+		return errors.New("no")
+	})
+	r := b.run(w)
+	require.NoError(t, gone.Send(b.ctx, b.client(conn, service, leveret.ClientConfig{}), thing{N: 1}, leveret.Header("event", "placed")))
+	for i := range 3 {
+		require.Equal(t, i+1, receive(t, attempts))
+	}
+	foreign := b.peer()
+	require.Equal(t, "unknown", foreign.take("orders.dlq").Headers["leveret-error-code"])
+	foreign.publish("", "orders", amqp.Publishing{Body: []byte(`{"n":2}`), Headers: amqp.Table{"event": "gone", "large": strings.Repeat("x", 70<<10)}})
+	for i := range 3 {
+		require.Equal(t, i+1, receive(t, attempts))
+	}
+	d := foreign.take("orders.dlq")
+	require.Equal(t, "gone", d.Headers["event"])
+	require.NotContains(t, d.Headers, "large")
+
+	_, err := foreign.QueueDelete("orders", false, false, false)
+	require.NoError(t, err)
+	var missing error
+	b.eventually(func() bool { missing = r.Ready(); return missing != nil }, "it misses the queue")
+	require.Equal(t, 1, strings.Count(missing.Error(), "the queue orders"), "said once: %v", missing)
 }

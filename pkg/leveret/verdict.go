@@ -34,11 +34,14 @@ const (
 	// VerdictForbidden: a request that was neither handled nor answered: its reply_to is no address that the worker
 	// answers to (see [WorkerConfig]), or it is a reply itself.
 	VerdictForbidden
+	// VerdictReject: rejected, so that the broker takes it to the DeadLetterQueue of the contract's [Address].
+	VerdictReject
 )
 
-var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden"}
+var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden", "reject"}
 
-// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused" or "forbidden".
+// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden" or
+// "reject".
 func (v Verdict) String() string {
 	if int(v) >= len(verdictNames) {
 		return "unknown"
@@ -74,14 +77,24 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
 		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || code == Canceled):
 		o.Verdict = VerdictRequeue
-	case spec.Kind == KindRequest:
-		// The caller gets the error.
 	case m.Attempt < spec.Retry.Attempts && (after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)):
 		o.Verdict, o.Delay = VerdictRetry, max(spec.Retry.delay(m.Attempt, after), after)
 	default:
-		o.Verdict = VerdictDeadLetter
+		o.Verdict = spec.givenUp()
 	}
 	return o
+}
+
+// givenUp returns the verdict on a message that failed for good: of a request, whose caller gets the error, it is ack.
+func (s *Spec) givenUp() Verdict {
+	switch {
+	case s.Kind == KindRequest:
+		return VerdictAck
+	case s.Address != nil && s.Address.DeadLetterQueue != "":
+		return VerdictReject
+	default:
+		return VerdictDeadLetter
+	}
 }
 
 // delay returns the retry tier in which a message waits after its n-th attempt: by the policy, or, where the handler

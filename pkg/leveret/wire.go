@@ -16,12 +16,8 @@ const clockSkew = 2 * time.Second
 // publishing returns a message as it travels.
 func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 	headers := make(rabbit.Table, len(m.Headers)+6)
-	if spec.Address != nil {
-		for name, value := range spec.Address.Headers {
-			headers[name] = value
-		}
-	}
 	maps.Copy(headers, m.Headers)
+	spec.putHeaders(headers)
 	headers[wire.Conversation] = m.ConversationID
 	if m.CausationID != "" {
 		headers[wire.Causation] = m.CausationID

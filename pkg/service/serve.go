@@ -110,7 +110,9 @@ func (l *life) announce(ctx context.Context) error {
 	queues := []string{}
 	if l.worker != nil {
 		for _, q := range l.worker.Service().WorkQueues(l.rt.Conn.Names()) {
-			queues = append(queues, q.Name)
+			if !slices.Contains(queues, q.Name) { // it has several contracts
+				queues = append(queues, q.Name)
+			}
 		}
 	}
 	l.log.InfoContext(ctx, "ready", "health", l.health.address(), "http", l.served("http"), "grpc", l.served("grpc"), "queues", queues, "broker", broker,

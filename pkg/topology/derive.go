@@ -76,7 +76,13 @@ func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string
 // tiers. It does not declare the work queue itself.
 func (n Names) Failing(consumer, queue string) Topology {
 	t := bound(Exchange{Name: n.DeadLetterExchange(consumer), Type: Direct}, queue, kept(n.DeadLetterQueue(queue)))
-	t.Add(n.retryReturn(consumer))
+	t.Add(n.Returning(consumer, queue))
+	return t
+}
+
+// Returning returns the way back from the retry tiers to a work queue.
+func (n Names) Returning(consumer, queue string) Topology {
+	t := n.retryReturn(consumer)
 	t.Bindings = append(t.Bindings, Binding{Exchange: n.RetryReturnExchange(consumer), RoutingKey: queue, Queue: queue})
 	return t
 }
