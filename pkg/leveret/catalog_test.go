@@ -172,7 +172,7 @@ func TestCatalog(t *testing.T) {
 
 	queues := b.WorkQueues(topology.Names{Namespace: "x"})
 	require.Len(t, queues, 3)
-	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud"}, queues[2])
+	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud", false}, queues[2])
 }
 
 // TestAddresses: where messages go, and what is declared for it.

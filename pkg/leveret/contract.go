@@ -107,7 +107,8 @@ type Address struct {
 	External bool
 	// Topology is what must exist for an External address, in somebody else's form: it is declared exactly as it stands
 	// here. Services that send a command, and those that take messages, declare all of it; those that publish an event or
-	// call, its exchanges alone.
+	// call, its exchanges alone. If the Queue is exclusive there, only the worker declares it: one process at a time has it,
+	// and its messages have neither retries nor dead letters, as with [SubscribesPerProcess].
 	Topology topology.Topology
 	// Type is the AMQP type of the contract's messages and replies, by which some programs choose what to do with a
 	// message. Default the contract's name; [NoType] leaves it out.
@@ -226,6 +227,9 @@ func At(a Address) ContractOption {
 		}
 		a.Topology = a.Topology.Clone()
 		s.Address = &a
+		if s.Kind == KindRequest && s.exclusive("") {
+			return fmt.Errorf("At: the queue %q is exclusive, which only those of commands and events can be", a.Queue)
+		}
 		return nil
 	}
 }
@@ -287,6 +291,9 @@ func pattern(key string) bool {
 
 // checkTopology finds what would cost the connection that declares it, or could not be used.
 func (a Address) checkTopology() error {
+	if ofBroker(a.Queue) {
+		return fmt.Errorf("the broker makes up a name like %q anew for each connection: %s", a.Queue, anonymous)
+	}
 	if !a.External && !a.Topology.Empty() {
 		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
 	}
@@ -296,8 +303,11 @@ func (a Address) checkTopology() error {
 		}
 	}
 	for _, q := range a.Topology.Queues {
-		if q.Name == "" || q.Exclusive {
-			return fmt.Errorf("Topology: the queue %q needs a name, and may not be exclusive: senders declare it, too", q.Name)
+		switch {
+		case q.Name == "" || ofBroker(q.Name):
+			return fmt.Errorf("Topology: a queue named %q gets its name from the broker: %s", q.Name, anonymous)
+		case q.Exclusive && q.Name != a.Queue:
+			return fmt.Errorf("Topology: the queue %q is exclusive; only the Queue that a worker takes the messages from can be", q.Name)
 		}
 	}
 	for _, b := range a.Topology.Bindings {
@@ -307,6 +317,12 @@ func (a Address) checkTopology() error {
 	}
 	return nil
 }
+
+// anonymous is what to do instead of naming a queue that the broker names.
+const anonymous = "leave it out, and have the service subscribe with SubscribesPerProcess, which makes such a queue for each process"
+
+// ofBroker reports whether only the broker can give a queue this name.
+func ofBroker(queue string) bool { return strings.HasPrefix(queue, "amq.") }
 
 // Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type, and
 // valid. Its Validate is not called while packages are initialised, when a variable that Validate uses may not be there

@@ -19,14 +19,15 @@ import (
 type endpoint struct {
 	*handler
 
-	worker   *Worker
-	queue    string
-	mates    []*endpoint // those of the same queue, with this one; nil where it is alone
-	topology topology.Topology
-	signals  *signals
-	verdicts [len(verdictNames)]metric.MeasurementOption
-	turns    *turns // its handlers take one each
-	consumer *rabbit.Consumer
+	worker    *Worker
+	queue     string
+	exclusive bool        // the queue belongs to this process
+	mates     []*endpoint // those of the same queue, with this one; nil where it is alone
+	topology  topology.Topology
+	signals   *signals
+	verdicts  [len(verdictNames)]metric.MeasurementOption
+	turns     *turns // its handlers take one each
+	consumer  *rabbit.Consumer
 
 	troubled atomic.Int32          // how many failed messages cannot be put aside now; see settle.go
 	trouble  atomic.Pointer[error] // why the last of them cannot
@@ -35,15 +36,23 @@ type endpoint struct {
 func newEndpoint(w *Worker, h *handler) *endpoint {
 	n, service := w.conn.names, h.handlers.service.name
 	exchange, key := h.spec.Route(n)
+	name := QueueName(n, h.use.contract, service, h.use.name)
 	e := &endpoint{
 		handler: h, worker: w,
-		queue:    QueueName(n, h.use.contract, service, h.use.name),
+		queue:    name,
 		topology: h.use.topology(n, service, w.conn.config.RequestQueueType),
 	}
-	e.signals = w.conn.tel.signals(h.spec, exchange.Name, key, e.queue)
+	if own := h.use.own(n, service, w.conn.uniqueInstance()); !own.Empty() {
+		e.queue, e.exclusive = own.Queues[0].Name, true
+		if w.conn.config.NoDeclare {
+			e.topology = own // nobody else can declare it
+		}
+		e.topology.Add(own)
+	}
+	e.signals = w.conn.tel.signals(h.spec, exchange.Name, key, name)
 	for v := range e.verdicts {
 		e.verdicts[v] = metric.WithAttributes(
-			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", Verdict(v).String()))
+			attribute.String("messaging.destination.name", name), attribute.String("leveret.verdict", Verdict(v).String()))
 	}
 	e.turns = w.work
 	if h.spec.Kind == KindRequest {
@@ -63,6 +72,10 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 	for _, m := range mates {
 		needed.Add(m.topology)
 	}
+	setup := w.conn.setup(needed)
+	if e.exclusive {
+		setup = w.anew(mates, needed)
+	}
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
 		DrainQueued:  request,
@@ -74,7 +87,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		Handle:       e.handle,
 		Gate:         &w.gate,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup:        w.conn.setup(needed),
+		Setup:        setup,
 	})
 	for _, m := range mates {
 		m.consumer = c
@@ -99,6 +112,7 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 		switch {
 		case w.gate.Err() != nil:
 			return rabbit.Requeue
+		case e.exclusive: // it cannot wait elsewhere, and comes back from no crash
 		case !until.IsZero():
 			settlement, _ := e.postpone(ctx, d, until, func(rabbit.Table) {}, w.log.With("queue", e.queue, "message_id", d.MessageId))
 			return settlement
@@ -187,6 +201,9 @@ func (a *attempt) settle(ctx context.Context, o Outcome) (err error) {
 
 // conclude settles and reports a message whose verdict does not come from its handler.
 func (e *endpoint) conclude(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (settlement rabbit.Settlement) {
+	if e.exclusive && o.Verdict == VerdictDeadLetter {
+		o.Verdict = VerdictDropped
+	}
 	e.finish(ctx, m, o, func(ctx context.Context, o Outcome) (err error) {
 		settlement, err = e.settle(ctx, d, m, o)
 		return err

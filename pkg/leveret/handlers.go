@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // HandlersConfig says how messages are handled. The zero value of a field is its default.
@@ -42,8 +44,9 @@ type handler struct {
 	handlers *Handlers
 	use      use
 	spec     Spec
-	scope    string  // what ids derived from a message depend on beside its id
-	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
+	fresh    func(context.Context) error // see [OnFresh]; nil for none
+	scope    string                      // what ids derived from a message depend on beside its id
+	run      Handler                     // deadline, recovery, the user's middleware, decoding, and the user's function
 
 	// quickest is a minimum of how long requests took to handle. A quicker handling lowers it to its own time; a slower
 	// one raises it, but by an eighth at most. measured is when quickest was last set; it is used for a second from then.
@@ -66,15 +69,16 @@ var errNoHandlers = errors.New("there are no handlers: make them with NewHandler
 
 // register keeps a handler, or what is wrong with it. On nil Handlers it does nothing: those are refused by every
 // transport.
-func (h *Handlers) register(c Contract, name string, run Handler) {
+func (h *Handlers) register(c Contract, o SubscribeOption, run Handler) {
 	if h == nil || h.service == nil {
 		return
 	}
-	what := nameOf(c) + as(name)
+	what := nameOf(c) + as(o.name)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fail := func(format string, args ...any) { h.errs = append(h.errs, fmt.Errorf(format, args...)) }
-	this := use{c.Spec().Kind.ServerRole(), c, name}
+	spec := c.Spec()
+	this := use{spec.Kind.ServerRole(), c, o.name}
 	switch {
 	case h.sealed:
 		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
@@ -85,8 +89,10 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 		fail("the handler for %s is nil", what)
 	case h.set[this] != nil:
 		fail("%s has two handlers", what)
+	case o.fresh != nil && !spec.exclusive(o.name):
+		fail("the handler for %s has OnFresh, which is for queues that belong to one process: subscribe per process", what)
 	default:
-		added := &handler{handlers: h, use: this, spec: c.Spec(), scope: h.service.name + " " + what}
+		added := &handler{handlers: h, use: this, spec: spec, fresh: o.fresh, scope: h.service.name + " " + what}
 		added.run = chain(run, append([]Middleware{added.limited, recovered}, h.config.Middleware...))
 		h.set[this] = added
 	}
@@ -94,8 +100,11 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 
 // as names a subscription in a sentence; the plain one needs no name.
 func as(name string) string {
-	if name == "" {
+	switch name {
+	case "":
 		return ""
+	case topology.PerProcess:
+		return " per process"
 	}
 	return fmt.Sprintf(" as %q", name)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -38,10 +39,13 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 
 // QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service
-// is the subscriber, and subscription the name given with [As], or "".
+// is the subscriber, and subscription the name given with [As], or "". For [topology.PerProcess] it is a pattern: each process
+// has its own instance in place of the * at the end.
 func QueueName(n topology.Names, c Contract, service, subscription string) string {
 	s := c.Spec()
 	switch a := s.Address; {
+	case s.Kind == KindEvent && subscription == topology.PerProcess:
+		return n.ProcessQueue(service, s.Name, "*")
 	case a != nil && a.Queue != "":
 		return a.Queue
 	case a != nil && a.External && a.Exchange == "" && a.RoutingKey != "":
@@ -58,20 +62,31 @@ type WorkQueue struct {
 	Name     string
 	Contract Contract
 	// Subscription is the name given with [SubscribesAs]; empty for the plain subscription, and for commands and requests.
+	// That of [SubscribesPerProcess] is [topology.PerProcess], and Name then ends in a * where each process has its own
+	// instance.
 	Subscription string
+	// Exclusive says that the queue belongs to one process and goes with it. It has no retries and no dead letters.
+	Exclusive bool
+}
+
+// exclusive reports whether the queue that a subscription's messages are taken from belongs to one process.
+func (s *Spec) exclusive(subscription string) bool {
+	return s.Kind == KindEvent && subscription == topology.PerProcess ||
+		s.Address != nil && slices.ContainsFunc(s.Address.Topology.Queues, func(q topology.Queue) bool { return q.Exclusive })
 }
 
 // WorkQueues returns the queues from which the service takes messages, in the order in which it declared its contracts.
 func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
 	var queues []WorkQueue
 	for _, u := range s.serves() {
-		queues = append(queues, WorkQueue{QueueName(n, u.contract, s.name, u.name), u.contract, u.name})
+		spec := u.contract.Spec()
+		queues = append(queues, WorkQueue{QueueName(n, u.contract, s.name, u.name), u.contract, u.name, spec.exclusive(u.name)})
 	}
 	return queues
 }
 
 // Topology returns everything that must exist on a broker for the service to run: exchanges, queues and bindings.
-// The queues of its requests are of the given type.
+// The queues of its requests are of the given type. Queues that belong to one process are not part of it.
 func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) topology.Topology {
 	parts := make([]topology.Topology, 0, len(s.uses))
 	for _, u := range s.uses {
@@ -97,11 +112,11 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 		t.Exchanges = append(t.Exchanges, s.Address.Topology.Exchanges...)
 	case u.role == RoleCalls:
 		t = n.Calling(s.Owner(), exchange)
-	case external && u.role == RolePublishes:
+	case external && (u.role == RolePublishes || u.name == topology.PerProcess):
 		t.Exchanges = s.Address.Topology.Exchanges
 	case external:
-		t = s.Address.Topology
-	case u.role == RolePublishes:
+		t, _ = s.Address.Topology.Parts()
+	case u.role == RolePublishes, u.name == topology.PerProcess:
 		t.Exchanges = []topology.Exchange{exchange}
 	case u.role == RoleAnswers:
 		t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
@@ -110,11 +125,24 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	default:
 		t = n.Work(service, exchange, routingKey, queue)
 	}
-	if u.role.works() {
+	if u.works() {
 		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
 	}
 	if u.role.serves() {
 		t.Add(n.Serving(service))
+	}
+	return t
+}
+
+// own returns the queue that belongs to this process alone, and its bindings; nothing where processes share the queue.
+func (u use) own(n topology.Names, service, instance string) (t topology.Topology) {
+	s := u.contract.Spec()
+	if u.name == topology.PerProcess {
+		exchange, key := s.Route(n)
+		return n.Process(service, s.Name, instance, exchange.Name, key)
+	}
+	if s.external() {
+		_, t = s.Address.Topology.Parts()
 	}
 	return t
 }
@@ -133,10 +161,13 @@ func (s *Service) checkNames(n topology.Names) error {
 		_, routingKey := u.contract.Spec().Route(n)
 		check("routing key", routingKey)
 		queue := QueueName(n, u.contract, s.name, u.name)
+		if u.name == topology.PerProcess {
+			queue = n.ProcessQueue(s.name, u.contract.Spec().Name, strings.Repeat("*", maxShortString)) // the longest that there is
+		}
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)
 		}
-		if u.role.works() || u.role == RoleSends {
+		if u.works() || u.role == RoleSends {
 			check("queue", n.DeadLetterQueue(queue))
 		}
 	}

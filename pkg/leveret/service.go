@@ -43,9 +43,6 @@ func (r Role) String() string {
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
-// works reports whether a service in this role takes messages that may be tried again.
-func (r Role) works() bool { return r <= RoleSubscribes }
-
 func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
 
 // use is one contract in one role.
@@ -53,6 +50,12 @@ type use struct {
 	role     Role
 	contract Contract
 	name     string // of the subscription, where a service has several to one event
+}
+
+// works reports whether the service takes messages that may be tried again.
+func (u use) works() bool {
+	spec := u.contract.Spec()
+	return u.role <= RoleSubscribes && !spec.exclusive(u.name)
 }
 
 // A ServiceOption declares some of what a service does.
@@ -85,7 +88,20 @@ func SubscribesTo(events ...Contract) ServiceOption { return uses(RoleSubscribes
 
 // SubscribesAs declares a named subscription, beside the plain one or others. See [As].
 func SubscribesAs(name string, events ...Contract) ServiceOption {
+	if name == topology.PerProcess {
+		return func(s *Service) {
+			s.errs = append(s.errs, fmt.Errorf("subscribes as %q, which is the name of those of SubscribesPerProcess", name))
+		}
+	}
 	return uses(RoleSubscribes, name, events)
+}
+
+// SubscribesPerProcess declares that every process of the service gets every one of these events, beside its other
+// subscriptions: see [PerProcess]. Each process has a queue of its own, which goes with it. So it gets what is published while
+// it is connected; [OnFresh] says when it may have missed something. There are no retries and no dead letters: an event whose
+// handler fails is logged, counted as [VerdictDropped], and gone.
+func SubscribesPerProcess(events ...Contract) ServiceOption {
+	return uses(RoleSubscribes, topology.PerProcess, events)
 }
 
 // Answers declares the requests that the service answers.
@@ -125,7 +141,9 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s: there are two contracts named %q, and the service uses both", this, spec.Name)
 	case s.used[u]:
 		return fmt.Errorf("%s twice", this)
-	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
+	case u.name == topology.PerProcess && spec.external() && a.Exchange == "":
+		return fmt.Errorf("%s, but its address names no exchange to which a process could bind its queue", this)
+	case u.name != topology.PerProcess && spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	case a != nil && !u.role.serves() && spec.RoutingKey == nil && pattern(a.RoutingKey):
 		return fmt.Errorf("%s under %q, which is a pattern: the contract needs the option RoutingKey", this, a.RoutingKey)
@@ -229,7 +247,7 @@ func checkQueues(services ...*Service) []error {
 			if len(mates) > 0 && !slices.ContainsFunc(mates, func(m *Spec) bool { return !m.apart(&spec) }) {
 				continue // each message says which of them it is
 			}
-			if take(queue, what) && spec.Kind != KindRequest {
+			if take(queue, what) && u.works() {
 				take(n.DeadLetterQueue(queue), "the dead letters of "+what)
 			}
 		}
@@ -244,7 +262,7 @@ func takeFailing(take func(queue, what string) bool, services []*Service) {
 	take(topology.Names{}.RetryLost(""), lost)
 	for _, s := range services {
 		for _, u := range s.serves() {
-			if !u.role.works() {
+			if !u.works() {
 				continue
 			}
 			take(topology.Names{}.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))

@@ -23,7 +23,7 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
 	request := e.spec.Kind == KindRequest
 	if reason := e.worker.gate.Err(); reason != nil && !request &&
-		(o.Verdict == VerdictRetry || o.Verdict == VerdictDeadLetter && CodeOf(o.Err).retryable()) {
+		(o.Verdict == VerdictRetry || (o.Verdict == VerdictDeadLetter || o.Verdict == VerdictDropped) && CodeOf(o.Err).retryable()) {
 		e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[VerdictRequeue])
 		e.logger(m).WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue",
 			"error", wire.Cut(o.Err.Error(), wire.MaxMessage), "code", CodeOf(o.Err))
@@ -49,6 +49,8 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 	case VerdictDeadLetter:
 		log.ErrorContext(ctx, "message failed; dead-lettering it", "error", failed, "code", CodeOf(o.Err))
 		return e.putAside(ctx, d, n.DeadLetterExchange(e.worker.Service().name), e.failure(m, o.Err).PutLetter, log)
+	case VerdictDropped:
+		log.ErrorContext(ctx, "message failed; dropping it, since its queue is this process's own", "error", failed, "code", CodeOf(o.Err))
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", failed)
 	case VerdictForbidden:

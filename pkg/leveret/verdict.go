@@ -34,11 +34,15 @@ const (
 	// VerdictForbidden: a request that was neither handled nor answered: its reply_to is no address that the worker
 	// answers to (see [WorkerConfig]), or it is a reply itself.
 	VerdictForbidden
+	// VerdictDropped: failed, and gone, since its queue belongs to one process and has neither retries nor dead letters: see
+	// [SubscribesPerProcess].
+	VerdictDropped
 )
 
-var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden"}
+var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden", "dropped"}
 
-// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused" or "forbidden".
+// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden" or
+// "dropped".
 func (v Verdict) String() string {
 	if int(v) >= len(verdictNames) {
 		return "unknown"
@@ -69,6 +73,8 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case err == nil:
 	case errors.Is(err, errDiscarded):
 		o.Verdict = VerdictDiscard
+	case spec.exclusive(m.Subscription):
+		o.Verdict = VerdictDropped
 	case errors.Is(context.Cause(ctx), rabbit.ErrNotConnected): // it comes again
 		o.Verdict = VerdictRequeue
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&

@@ -79,7 +79,8 @@ type Worker struct {
 	publisher *rabbit.Publisher
 	endpoints []*endpoint
 	consumers []*rabbit.Consumer   // one of each queue
-	working   map[string]*endpoint // those of commands and events, by their queues
+	working   map[string]*endpoint // those of commands and events, by their queues; not those of this process's own
+	asked     int                  // how many consumers are of requests
 	calls     calls
 	attempts  sync.Map // what is being handled, of type *attempt
 
@@ -137,7 +138,10 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	for _, e := range w.endpoints {
 		if e.consumer == nil {
 			w.consumers = append(w.consumers, w.consumer(slices.DeleteFunc(slices.Clone(w.endpoints), func(m *endpoint) bool { return m.queue != e.queue })))
-			if e.spec.Kind != KindRequest {
+			switch {
+			case e.spec.Kind == KindRequest:
+				w.asked++
+			case !e.exclusive:
 				w.working[e.queue] = e
 			}
 		}
@@ -164,8 +168,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.working)),
-		w.checkChannels(w.conn.publish, "requests", len(w.consumers)-len(w.working))); err != nil {
+	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.consumers)-w.asked),
+		w.checkChannels(w.conn.publish, "requests", w.asked)); err != nil {
 		return err
 	}
 	ctx, w.stop = context.WithCancel(ctx)
@@ -214,6 +218,7 @@ func (w *Worker) consume(ctx context.Context) error {
 		})
 	}
 	consumers.Wait()
+	w.deleteOwn(context.WithoutCancel(ctx))
 	return errors.Join(errs...)
 }
 

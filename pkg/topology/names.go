@@ -99,6 +99,18 @@ func (n Names) SubscriptionQueue(service, name, event string) string {
 	return n.in(service + ".on." + event)
 }
 
+// PerProcess is the name of the subscription for which each process has a queue of its own.
+const PerProcess = "per-process"
+
+// ProcessQueue is the exclusive queue in which one process of a service collects an event. Of an instance that is too
+// long for AMQP's 255 bytes, the end counts.
+func (n Names) ProcessQueue(service, event, instance string) string {
+	const most, least = 255, 16
+	name := n.SubscriptionQueue(service, PerProcess, event) + "."
+	over := min(len(name)+len(instance)-most, len(instance)-least)
+	return name + strings.ToValidUTF8(instance[max(over, 0):], "")
+}
+
 // Consumer returns the service that takes messages from a queue whose name [Names.ContractQueue] or
 // [Names.SubscriptionQueue] made. The name of any other queue does not say.
 func (n Names) Consumer(queue string) string {

@@ -86,6 +86,27 @@ func (t Topology) Clone() Topology {
 	return t
 }
 
+// Parts divides t into what everybody can declare, and the exclusive queues with their bindings, which belong to the
+// connection that declares them.
+func (t Topology) Parts() (shared, exclusive Topology) {
+	shared.Exchanges = t.Exchanges
+	part := func(queue string) *Topology {
+		if slices.ContainsFunc(t.Queues, func(q Queue) bool { return q.Name == queue && q.Exclusive }) {
+			return &exclusive
+		}
+		return &shared
+	}
+	for _, q := range t.Queues {
+		p := part(q.Name)
+		p.Queues = append(p.Queues, q)
+	}
+	for _, b := range t.Bindings {
+		p := part(b.Queue)
+		p.Bindings = append(p.Bindings, b)
+	}
+	return shared, exclusive
+}
+
 // Empty reports whether nothing is in t.
 func (t Topology) Empty() bool { return len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 }
 
