@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,7 +108,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	if spec.Address != nil && spec.Address.Type != spec.Name {
 		d.Type = spec.Address.Type
 	}
-	for _, q := range a.workQueues() {
+	for _, q := range slices.Concat(a.workQueues(), a.processQueues()) {
 		if q.contract == spec.Name {
 			d.Queues = append(d.Queues, q.name)
 		}

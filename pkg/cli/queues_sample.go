@@ -19,7 +19,7 @@ func (l *look) reports(ctx context.Context, queues []shownQueue, states []state)
 	if l.conn.Publishing().State().Phase == rabbit.Blocked {
 		return nil // the broker reads nothing
 	}
-	processes := map[string]int{}
+	processes, own := map[string]int{}, map[string]int{}
 	for i, q := range queues {
 		consumers := states[i].Consumers
 		if known := l.listing.queues[q.name].Consumers; states[i].err != nil && known != nil {
@@ -27,6 +27,10 @@ func (l *look) reports(ctx context.Context, queues []shownQueue, states []state)
 		}
 		if q.kind == kindWork && (states[i].err == nil || consumers > 0) {
 			processes[q.service] = max(processes[q.service], consumers)
+		}
+		if q.kind == kindProcess {
+			own[q.contract] += consumers
+			processes[q.service] = max(processes[q.service], own[q.contract])
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)

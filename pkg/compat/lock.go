@@ -62,6 +62,9 @@ type Queue struct {
 	Name         string `json:"name"`
 	Service      string `json:"service"`
 	Subscription string `json:"subscription,omitempty"`
+	// Exclusive says that each process has such a queue of its own, or that one process alone has it. The name of the
+	// former ends in *.
+	Exclusive bool `json:"exclusive,omitempty"`
 	// Args are the arguments with which it is declared; nil for a queue that belongs to somebody else. The type of a
 	// request's queue is a setting, and not among them.
 	Args map[string]any `json:"args,omitempty"`
@@ -89,7 +92,7 @@ func Of(catalog *leveret.Catalog) (*Lock, error) {
 		for _, q := range s.WorkQueues(topology.Names{}) {
 			name := q.Contract.Spec().Name
 			queues[name] = append(queues[name], Queue{
-				Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Args: declared[q.Name],
+				Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Exclusive: q.Exclusive, Args: declared[q.Name],
 			})
 		}
 	}
