@@ -93,8 +93,7 @@ func TestMistakes(t *testing.T) {
 		{"an exclusive queue of requests", NewCatalog(NewService("a", Answers(NewRequest[int, int]("a.ask", At(Address{
 			Queue: "q", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q", Exclusive: true}}}})))))},
 		{"subscriptions per process that cannot be", NewCatalog(NewService("a",
-			SubscribesPerProcess(NewCommand[int]("a.do"), NewEvent[int]("their.happened", At(Address{Queue: "q", External: true}))),
-			SubscribesAs("per-process", NewEvent[int]("a.happened"))))},
+			SubscribesPerProcess(NewCommand[int]("a.do"), NewEvent[int]("their.happened", At(Address{Queue: "q", External: true})))))},
 		{"a routing key where none can be", NewCatalog(NewService("a",
 			Handles(NewCommand[int]("a.do", At(Address{RoutingKey: "a"}), RoutingKey(func(int) string { return "k" })),
 				NewCommand[int]("a.undo", At(Address{RoutingKey: "a.*"}))),

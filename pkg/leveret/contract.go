@@ -291,8 +291,9 @@ func pattern(key string) bool {
 
 // checkTopology finds what would cost the connection that declares it, or could not be used.
 func (a Address) checkTopology() error {
-	if ofBroker(a.Queue) {
-		return fmt.Errorf("the broker makes up a name like %q anew for each connection: %s", a.Queue, anonymous)
+	if strings.HasPrefix(a.Queue, "amq.") {
+		return fmt.Errorf("the queue %q has a name that the broker makes up for one connection: leave it out, and have the service subscribe "+
+			"with SubscribesPerProcess, for which each process has a queue of its own", a.Queue)
 	}
 	if !a.External && !a.Topology.Empty() {
 		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
@@ -303,11 +304,9 @@ func (a Address) checkTopology() error {
 		}
 	}
 	for _, q := range a.Topology.Queues {
-		switch {
-		case q.Name == "" || ofBroker(q.Name):
-			return fmt.Errorf("Topology: a queue named %q gets its name from the broker: %s", q.Name, anonymous)
-		case q.Exclusive && q.Name != a.Queue:
-			return fmt.Errorf("Topology: the queue %q is exclusive; only the Queue that a worker takes the messages from can be", q.Name)
+		if q.Name == "" || q.Exclusive && q.Name != a.Queue {
+			return fmt.Errorf("Topology: the queue %q needs a name, and only the Queue of the address may be exclusive; "+
+				"for a queue that the broker names, the service subscribes with SubscribesPerProcess", q.Name)
 		}
 	}
 	for _, b := range a.Topology.Bindings {
@@ -317,12 +316,6 @@ func (a Address) checkTopology() error {
 	}
 	return nil
 }
-
-// anonymous is what to do instead of naming a queue that the broker names.
-const anonymous = "leave it out, and have the service subscribe with SubscribesPerProcess, which makes such a queue for each process"
-
-// ofBroker reports whether only the broker can give a queue this name.
-func ofBroker(queue string) bool { return strings.HasPrefix(queue, "amq.") }
 
 // Example gives a payload to show to people who ask what the contract carries. It must be of the payload's type, and
 // valid. Its Validate is not called while packages are initialised, when a variable that Validate uses may not be there

@@ -36,18 +36,20 @@ type endpoint struct {
 func newEndpoint(w *Worker, h *handler) *endpoint {
 	n, service := w.conn.names, h.handlers.service.name
 	exchange, key := h.spec.Route(n)
-	name := QueueName(n, h.use.contract, service, h.use.name)
+	instance, name := w.conn.uniqueInstance(), QueueName(n, h.use.contract, service, h.use.name)
 	e := &endpoint{
 		handler: h, worker: w,
-		queue:    name,
-		topology: h.use.topology(n, service, w.conn.config.RequestQueueType),
+		queue: name, exclusive: h.spec.exclusive(h.use.name),
+		topology: h.use.topology(n, service, instance, w.conn.config.RequestQueueType),
 	}
-	if own := h.use.own(n, service, w.conn.uniqueInstance()); !own.Empty() {
-		e.queue, e.exclusive = own.Queues[0].Name, true
-		if w.conn.config.NoDeclare {
-			e.topology = own // nobody else can declare it
-		}
-		e.topology.Add(own)
+	if h.use.name == topology.PerProcess {
+		e.queue = n.ProcessQueue(service, h.spec.Name, instance)
+	}
+	switch {
+	case w.conn.config.NoDeclare && e.exclusive: // nobody else can declare the queue
+		e.topology.Exchanges = nil
+	case w.conn.config.NoDeclare:
+		e.topology = topology.Topology{}
 	}
 	e.signals = w.conn.tel.signals(h.spec, exchange.Name, key, name)
 	for v := range e.verdicts {
@@ -72,10 +74,6 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 	for _, m := range mates {
 		needed.Add(m.topology)
 	}
-	setup := w.conn.setup(needed)
-	if e.exclusive {
-		setup = w.anew(mates, needed)
-	}
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
 		DrainQueued:  request,
@@ -87,7 +85,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		Handle:       e.handle,
 		Gate:         &w.gate,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup:        setup,
+		Setup:        w.setup(needed, mates...),
 	})
 	for _, m := range mates {
 		m.consumer = c
@@ -96,6 +94,23 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		}
 	}
 	return c
+}
+
+// setup returns what the consumer of a queue calls before it registers: it declares t, once more if some of it is missing,
+// and has the process read what it may have missed while it had no queue of its own.
+func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Context, bool) error {
+	return func(ctx context.Context, missing bool) error {
+		if missing {
+			w.conn.declarer.Forget(t)
+		}
+		err := w.conn.declarer.Declare(ctx, t)
+		for _, e := range mates {
+			if err == nil && e.fresh != nil {
+				err = about("OnFresh of "+e.spec.Name, []error{e.fresh(ctx, nil)})
+			}
+		}
+		return err
+	}
 }
 
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.

@@ -1,7 +1,6 @@
 package leveret
 
 import (
-	"cmp"
 	"context"
 	"reflect"
 
@@ -39,29 +38,28 @@ func (e *Event[T]) Decode(body []byte) (T, error) { return decodePayload[T](e.ba
 // Subscribe makes f the handler of the event in h. Every subscribing service has its own queue, which its processes
 // share. The error that f returns is the verdict on the message. Mistakes are reported by [Handlers.Err].
 func (e *Event[T]) Subscribe(h *Handlers, f func(ctx context.Context, payload T) error, options ...SubscribeOption) {
-	var this SubscribeOption
+	var s subscription
 	for _, o := range options {
-		this.name = cmp.Or(o.name, this.name)
-		if o.fresh != nil {
-			this.fresh = o.fresh
-		}
+		o(&s)
 	}
-	h.register(e, this, handlerOf(f))
+	h.register(e, s, handlerOf(f))
 }
 
 // A SubscribeOption changes one subscription: [As], [PerProcess] and [OnFresh] make them.
-type SubscribeOption struct {
+type SubscribeOption func(*subscription)
+
+type subscription struct {
 	name  string
-	fresh func(context.Context) error
+	fresh Handler // of no message; nil for none
 }
 
 // As names a subscription, so that one service can have several to one event, each with its own queue. The service
 // declares it with [SubscribesAs].
-func As(name string) SubscribeOption { return SubscribeOption{name: name} }
+func As(name string) SubscribeOption { return func(s *subscription) { s.name = name } }
 
 // PerProcess makes f a handler that every process of the service calls with every event: for changes of configuration, and
 // for caches. The service declares it with [SubscribesPerProcess], which says what that means.
-func PerProcess() SubscribeOption { return SubscribeOption{name: topology.PerProcess} }
+func PerProcess() SubscribeOption { return As(topology.PerProcess) }
 
 // OnFresh has a subscription call reload each time the queue of this process is a new one, since events may have been
 // published while it had none: at the start, and after each lost connection. It can also be called while the queue is still
@@ -70,5 +68,7 @@ func PerProcess() SubscribeOption { return SubscribeOption{name: topology.PerPro
 // called again. It must return when its context ends. It is for queues that belong to one process: [PerProcess], or an
 // [Address] with an exclusive queue.
 func OnFresh(reload func(ctx context.Context) error) SubscribeOption {
-	return SubscribeOption{fresh: reload}
+	return func(s *subscription) {
+		s.fresh = recovered(func(ctx context.Context, _ *Message) error { return reload(ctx) })
+	}
 }

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // HandlersConfig says how messages are handled. The zero value of a field is its default.
@@ -44,9 +42,9 @@ type handler struct {
 	handlers *Handlers
 	use      use
 	spec     Spec
-	fresh    func(context.Context) error // see [OnFresh]; nil for none
-	scope    string                      // what ids derived from a message depend on beside its id
-	run      Handler                     // deadline, recovery, the user's middleware, decoding, and the user's function
+	fresh    Handler // see [OnFresh]; nil for none
+	scope    string  // what ids derived from a message depend on beside its id
+	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
 
 	// quickest is a minimum of how long requests took to handle. A quicker handling lowers it to its own time; a slower
 	// one raises it, but by an eighth at most. measured is when quickest was last set; it is used for a second from then.
@@ -69,16 +67,16 @@ var errNoHandlers = errors.New("there are no handlers: make them with NewHandler
 
 // register keeps a handler, or what is wrong with it. On nil Handlers it does nothing: those are refused by every
 // transport.
-func (h *Handlers) register(c Contract, o SubscribeOption, run Handler) {
+func (h *Handlers) register(c Contract, s subscription, run Handler) {
 	if h == nil || h.service == nil {
 		return
 	}
-	what := nameOf(c) + as(o.name)
+	what := nameOf(c) + as(s.name)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fail := func(format string, args ...any) { h.errs = append(h.errs, fmt.Errorf(format, args...)) }
 	spec := c.Spec()
-	this := use{spec.Kind.ServerRole(), c, o.name}
+	this := use{spec.Kind.ServerRole(), c, s.name}
 	switch {
 	case h.sealed:
 		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
@@ -89,10 +87,10 @@ func (h *Handlers) register(c Contract, o SubscribeOption, run Handler) {
 		fail("the handler for %s is nil", what)
 	case h.set[this] != nil:
 		fail("%s has two handlers", what)
-	case o.fresh != nil && !spec.exclusive(o.name):
+	case s.fresh != nil && !spec.exclusive(s.name):
 		fail("the handler for %s has OnFresh, which is for queues that belong to one process: subscribe per process", what)
 	default:
-		added := &handler{handlers: h, use: this, spec: spec, fresh: o.fresh, scope: h.service.name + " " + what}
+		added := &handler{handlers: h, use: this, spec: spec, fresh: s.fresh, scope: h.service.name + " " + what}
 		added.run = chain(run, append([]Middleware{added.limited, recovered}, h.config.Middleware...))
 		h.set[this] = added
 	}
@@ -100,11 +98,8 @@ func (h *Handlers) register(c Contract, o SubscribeOption, run Handler) {
 
 // as names a subscription in a sentence; the plain one needs no name.
 func as(name string) string {
-	switch name {
-	case "":
+	if name == "" {
 		return ""
-	case topology.PerProcess:
-		return " per process"
 	}
 	return fmt.Sprintf(" as %q", name)
 }

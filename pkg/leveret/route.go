@@ -90,7 +90,7 @@ func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
 func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) topology.Topology {
 	parts := make([]topology.Topology, 0, len(s.uses))
 	for _, u := range s.uses {
-		parts = append(parts, u.topology(n, s.name, requestQueues))
+		parts = append(parts, u.topology(n, s.name, "", requestQueues))
 	}
 	var t topology.Topology
 	t.Add(parts...)
@@ -100,8 +100,8 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 // topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
 // command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
 // that nobody serves comes back. What is external is declared in the form that its address gives, or not at all; the
-// queues for its failed messages are ours.
-func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
+// queues for its failed messages are ours. Queues that belong to one process are part of it where that has an instance.
+func (u use) topology(n topology.Names, service, instance string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)
 	queue := QueueName(n, u.contract, service, u.name)
@@ -114,8 +114,10 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 		t = n.Calling(s.Owner(), exchange)
 	case external && (u.role == RolePublishes || u.name == topology.PerProcess):
 		t.Exchanges = s.Address.Topology.Exchanges
+	case external && (u.role == RoleSends || instance == ""):
+		t = s.Address.Topology.Shared()
 	case external:
-		t, _ = s.Address.Topology.Parts()
+		t = s.Address.Topology
 	case u.role == RolePublishes, u.name == topology.PerProcess:
 		t.Exchanges = []topology.Exchange{exchange}
 	case u.role == RoleAnswers:
@@ -125,24 +127,14 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	default:
 		t = n.Work(service, exchange, routingKey, queue)
 	}
+	if instance != "" && u.name == topology.PerProcess {
+		t.Add(n.Process(service, s.Name, instance, exchange.Name, routingKey))
+	}
 	if u.works() {
 		t.Add(n.Failing(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
 	}
 	if u.role.serves() {
 		t.Add(n.Serving(service))
-	}
-	return t
-}
-
-// own returns the queue that belongs to this process alone, and its bindings; nothing where processes share the queue.
-func (u use) own(n topology.Names, service, instance string) (t topology.Topology) {
-	s := u.contract.Spec()
-	if u.name == topology.PerProcess {
-		exchange, key := s.Route(n)
-		return n.Process(service, s.Name, instance, exchange.Name, key)
-	}
-	if s.external() {
-		_, t = s.Address.Topology.Parts()
 	}
 	return t
 }
@@ -162,7 +154,7 @@ func (s *Service) checkNames(n topology.Names) error {
 		check("routing key", routingKey)
 		queue := QueueName(n, u.contract, s.name, u.name)
 		if u.name == topology.PerProcess {
-			queue = n.ProcessQueue(s.name, u.contract.Spec().Name, strings.Repeat("*", maxShortString)) // the longest that there is
+			queue += strings.Repeat("*", maxInstance+8) // of the longest instance, made unique
 		}
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)

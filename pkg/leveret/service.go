@@ -78,6 +78,9 @@ func NewService(name string, options ...ServiceOption) *Service {
 // maxSegment is the length of a service's name, and of a subscription's, in bytes.
 const maxSegment = 63
 
+// maxInstance is the length of a process's instance, in bytes.
+const maxInstance = 100
+
 var serviceName = regexp.MustCompile(`^[a-z0-9-]+$`)
 
 // Handles declares the commands that the service takes.
@@ -86,13 +89,9 @@ func Handles(commands ...Contract) ServiceOption { return uses(RoleHandles, "", 
 // SubscribesTo declares the events that the service listens to.
 func SubscribesTo(events ...Contract) ServiceOption { return uses(RoleSubscribes, "", events) }
 
-// SubscribesAs declares a named subscription, beside the plain one or others. See [As].
+// SubscribesAs declares a named subscription, beside the plain one or others. See [As]. The name "per-process" stands for
+// [SubscribesPerProcess].
 func SubscribesAs(name string, events ...Contract) ServiceOption {
-	if name == topology.PerProcess {
-		return func(s *Service) {
-			s.errs = append(s.errs, fmt.Errorf("subscribes as %q, which is the name of those of SubscribesPerProcess", name))
-		}
-	}
 	return uses(RoleSubscribes, name, events)
 }
 

@@ -79,8 +79,7 @@ type Worker struct {
 	publisher *rabbit.Publisher
 	endpoints []*endpoint
 	consumers []*rabbit.Consumer   // one of each queue
-	working   map[string]*endpoint // those of commands and events, by their queues; not those of this process's own
-	asked     int                  // how many consumers are of requests
+	working   map[string]*endpoint // those of commands and events, by their queues
 	calls     calls
 	attempts  sync.Map // what is being handled, of type *attempt
 
@@ -138,10 +137,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	for _, e := range w.endpoints {
 		if e.consumer == nil {
 			w.consumers = append(w.consumers, w.consumer(slices.DeleteFunc(slices.Clone(w.endpoints), func(m *endpoint) bool { return m.queue != e.queue })))
-			switch {
-			case e.spec.Kind == KindRequest:
-				w.asked++
-			case !e.exclusive:
+			if e.spec.Kind != KindRequest {
 				w.working[e.queue] = e
 			}
 		}
@@ -168,8 +164,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.consumers)-w.asked),
-		w.checkChannels(w.conn.publish, "requests", w.asked)); err != nil {
+	if err := errors.Join(w.checkChannels(w.conn.consume, "commands and events", len(w.working)),
+		w.checkChannels(w.conn.publish, "requests", len(w.consumers)-len(w.working))); err != nil {
 		return err
 	}
 	ctx, w.stop = context.WithCancel(ctx)
@@ -207,7 +203,7 @@ func (w *Worker) consume(ctx context.Context) error {
 	if !w.conn.config.NoDeclare {
 		beside.Go(func() { w.redeclare(ctx, needed) })
 	}
-	if len(w.working) > 0 && !w.config.NoQuarantine {
+	if !w.config.NoQuarantine && slices.ContainsFunc(w.endpoints, func(e *endpoint) bool { return e.use.works() }) {
 		consumers.Go(func() { w.quarantine(ctx) })
 	}
 	errs := make([]error, len(w.consumers))
@@ -220,6 +216,21 @@ func (w *Worker) consume(ctx context.Context) error {
 	consumers.Wait()
 	w.deleteOwn(context.WithoutCancel(ctx))
 	return errors.Join(errs...)
+}
+
+// deleteOwn deletes the queues of this process alone: their connection may live on.
+func (w *Worker) deleteOwn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for _, e := range w.endpoints {
+		if !e.exclusive || w.conn.consume.State().Phase != rabbit.Connected {
+			continue
+		}
+		if ch, err := w.conn.consume.Channel(ctx); err == nil {
+			_ = ch.Do(ctx, e.queue, func() error { _, err := ch.QueueDelete(e.queue, false, false, false); return err })
+			_ = ch.Close()
+		}
+	}
 }
 
 // redeclareEvery is how often a worker declares again what it needs, on average. To RabbitMQ 4.3, a binding that exists

@@ -70,10 +70,7 @@ const (
 // wrongType is what RabbitMQ says of an exchange that exists with another type.
 const wrongType = "inequivalent arg 'type' for exchange"
 
-var (
-	errBroken    = errors.New("the broker closed the connection over it")
-	errExclusive = errors.New("only one connection can have an exclusive queue, and another has it")
-)
+var errBroken = errors.New("the broker closed the connection over it")
 
 // NewDeclarer makes a declarer on a connection.
 func NewDeclarer(conn *Conn) *Declarer {
@@ -232,7 +229,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		i.failures, i.broken = 0, 0
 		i.outcome.Store(&outcome{session: ch.session})
 	case ok && e.Code == amqp.ResourceLocked:
-		i.refused(ch, outcome{err: because(errExclusive, err)}, maxRefusal)
+		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it: %w", err)}, maxRefusal)
 	case ok && e.Code == amqp.AccessRefused && i.own:
 		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, lacking("configure", e.Reason))}, maxRefusal)
 	case ch.alive(), ok && strings.Contains(e.Reason, wrongType):

@@ -102,13 +102,9 @@ func (n Names) SubscriptionQueue(service, name, event string) string {
 // PerProcess is the name of the subscription for which each process has a queue of its own.
 const PerProcess = "per-process"
 
-// ProcessQueue is the exclusive queue in which one process of a service collects an event. Of an instance that is too
-// long for AMQP's 255 bytes, the end counts.
+// ProcessQueue is the exclusive queue in which one process of a service collects an event.
 func (n Names) ProcessQueue(service, event, instance string) string {
-	const most, least = 255, 16
-	name := n.SubscriptionQueue(service, PerProcess, event) + "."
-	over := min(len(name)+len(instance)-most, len(instance)-least)
-	return name + strings.ToValidUTF8(instance[max(over, 0):], "")
+	return n.SubscriptionQueue(service, PerProcess, event) + "." + instance
 }
 
 // Consumer returns the service that takes messages from a queue whose name [Names.ContractQueue] or

@@ -86,25 +86,12 @@ func (t Topology) Clone() Topology {
 	return t
 }
 
-// Parts divides t into what everybody can declare, and the exclusive queues with their bindings, which belong to the
-// connection that declares them.
-func (t Topology) Parts() (shared, exclusive Topology) {
-	shared.Exchanges = t.Exchanges
-	part := func(queue string) *Topology {
-		if slices.ContainsFunc(t.Queues, func(q Queue) bool { return q.Name == queue && q.Exclusive }) {
-			return &exclusive
-		}
-		return &shared
-	}
-	for _, q := range t.Queues {
-		p := part(q.Name)
-		p.Queues = append(p.Queues, q)
-	}
-	for _, b := range t.Bindings {
-		p := part(b.Queue)
-		p.Bindings = append(p.Bindings, b)
-	}
-	return shared, exclusive
+// Shared returns t without exclusive queues and their bindings, which belong to the connection that declares them.
+func (t Topology) Shared() Topology {
+	own := map[string]bool{}
+	t.Queues = slices.DeleteFunc(slices.Clone(t.Queues), func(q Queue) bool { own[q.Name] = q.Exclusive; return q.Exclusive })
+	t.Bindings = slices.DeleteFunc(slices.Clone(t.Bindings), func(b Binding) bool { return own[b.Queue] })
+	return t
 }
 
 // Empty reports whether nothing is in t.

@@ -3,9 +3,7 @@ package topology_test
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,20 +40,7 @@ func TestAdd(t *testing.T) {
 	require.Len(t, first.Queues, 1, "the parts stay as they are")
 }
 
-// A process's own queue fits, whatever its instance is, and keeps the instance's end, by which it differs.
-func TestProcessQueue(t *testing.T) {
-	t.Parallel()
-	n := topology.Names{Namespace: "blue"}
-	require.Equal(t, "blue.price.per-process.on.price.changed.host/7-abcdefgh", n.ProcessQueue("price", "price.changed", "host/7-abcdefgh"))
-	long := n.ProcessQueue(strings.Repeat("s", 63), "price.changed", strings.Repeat("ö", 100)+"/7-abcdefgh")
-	require.LessOrEqual(t, len(long), 255)
-	require.Greater(t, len(long), 250)
-	require.True(t, strings.HasSuffix(long, "ö/7-abcdefgh"))
-	require.True(t, utf8.ValidString(long))
-	require.Equal(t, "price", topology.Names{}.Consumer(topology.Names{}.ProcessQueue("price", "price.changed", "host/7")))
-}
-
-func TestParts(t *testing.T) {
+func TestShared(t *testing.T) {
 	t.Parallel()
 	own := topology.Topology{
 		Queues:   []topology.Queue{{Name: "mine", Exclusive: true}},
@@ -68,9 +53,8 @@ func TestParts(t *testing.T) {
 	}
 	both := all
 	both.Add(own)
-	shared, exclusive := both.Parts()
-	require.Equal(t, all, shared)
-	require.Equal(t, own, exclusive)
+	require.Equal(t, all, both.Shared())
+	require.Len(t, both.Queues, 2, "it stays as it is")
 }
 
 // A whole system is put together at once: with a search for each part, this test would take long.
