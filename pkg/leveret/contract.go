@@ -107,8 +107,8 @@ type Address struct {
 	External bool
 	// Topology is what must exist for an External address, in somebody else's form: it is declared exactly as it stands
 	// here. Services that send a command, and those that take messages, declare all of it; those that publish an event or
-	// call, its exchanges alone. If the Queue is exclusive there, only the worker declares it: one process at a time has it,
-	// and its messages have neither retries nor dead letters, as with [SubscribesPerProcess].
+	// call, its exchanges alone, and so do senders where the Queue is exclusive. One process at a time has such a queue, and
+	// its messages have neither retries nor dead letters, as with [SubscribesPerProcess].
 	Topology topology.Topology
 	// Type is the AMQP type of the contract's messages and replies, by which some programs choose what to do with a
 	// message. Default the contract's name; [NoType] leaves it out.
@@ -292,8 +292,7 @@ func pattern(key string) bool {
 // checkTopology finds what would cost the connection that declares it, or could not be used.
 func (a Address) checkTopology() error {
 	if strings.HasPrefix(a.Queue, "amq.") {
-		return fmt.Errorf("the queue %q has a name that the broker makes up for one connection: leave it out, and have the service subscribe "+
-			"with SubscribesPerProcess, for which each process has a queue of its own", a.Queue)
+		return fmt.Errorf("the broker makes up the name %q for one connection: leave it out, and subscribe with SubscribesPerProcess", a.Queue)
 	}
 	if !a.External && !a.Topology.Empty() {
 		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
@@ -304,9 +303,11 @@ func (a Address) checkTopology() error {
 		}
 	}
 	for _, q := range a.Topology.Queues {
-		if q.Name == "" || q.Exclusive && q.Name != a.Queue {
-			return fmt.Errorf("Topology: the queue %q needs a name, and only the Queue of the address may be exclusive; "+
-				"for a queue that the broker names, the service subscribes with SubscribesPerProcess", q.Name)
+		if q.Name == "" {
+			return errors.New("Topology: a queue without a name lasts for one connection: leave it out, and subscribe with SubscribesPerProcess")
+		}
+		if q.Exclusive && q.Name != a.Queue {
+			return fmt.Errorf("Topology: the queue %q cannot be exclusive: only the Queue of the address can, which is %q", q.Name, a.Queue)
 		}
 	}
 	for _, b := range a.Topology.Bindings {

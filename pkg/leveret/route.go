@@ -112,10 +112,8 @@ func (u use) topology(n topology.Names, service, instance string, requestQueues 
 		t.Exchanges = append(t.Exchanges, s.Address.Topology.Exchanges...)
 	case u.role == RoleCalls:
 		t = n.Calling(s.Owner(), exchange)
-	case external && (u.role == RolePublishes || u.name == topology.PerProcess):
+	case external && (u.role == RolePublishes || u.name == topology.PerProcess || instance == "" && s.exclusive(u.name)):
 		t.Exchanges = s.Address.Topology.Exchanges
-	case external && (u.role == RoleSends || instance == ""):
-		t = s.Address.Topology.Shared()
 	case external:
 		t = s.Address.Topology
 	case u.role == RolePublishes, u.name == topology.PerProcess:

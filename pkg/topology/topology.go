@@ -86,14 +86,6 @@ func (t Topology) Clone() Topology {
 	return t
 }
 
-// Shared returns t without exclusive queues and their bindings, which belong to the connection that declares them.
-func (t Topology) Shared() Topology {
-	own := map[string]bool{}
-	t.Queues = slices.DeleteFunc(slices.Clone(t.Queues), func(q Queue) bool { own[q.Name] = q.Exclusive; return q.Exclusive })
-	t.Bindings = slices.DeleteFunc(slices.Clone(t.Bindings), func(b Binding) bool { return own[b.Queue] })
-	return t
-}
-
 // Empty reports whether nothing is in t.
 func (t Topology) Empty() bool { return len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 }
 

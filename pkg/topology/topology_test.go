@@ -40,23 +40,6 @@ func TestAdd(t *testing.T) {
 	require.Len(t, first.Queues, 1, "the parts stay as they are")
 }
 
-func TestShared(t *testing.T) {
-	t.Parallel()
-	own := topology.Topology{
-		Queues:   []topology.Queue{{Name: "mine", Exclusive: true}},
-		Bindings: []topology.Binding{{Exchange: "e", RoutingKey: "k", Queue: "mine"}},
-	}
-	all := topology.Topology{
-		Exchanges: []topology.Exchange{{Name: "e", Type: topology.Direct}},
-		Queues:    []topology.Queue{{Name: "ours"}},
-		Bindings:  []topology.Binding{{Exchange: "e", RoutingKey: "k", Queue: "ours"}},
-	}
-	both := all
-	both.Add(own)
-	require.Equal(t, all, both.Shared())
-	require.Len(t, both.Queues, 2, "it stays as it is")
-}
-
 // A whole system is put together at once: with a search for each part, this test would take long.
 func TestAddMany(t *testing.T) {
 	t.Parallel()
