@@ -91,7 +91,8 @@ func TestMistakes(t *testing.T) {
 			Publishes(NewEvent[int]("a.happened", At(Address{Exchange: "e", Queue: "amq.gen-7", External: true})),
 				NewEvent[int]("a.ended", At(Address{Exchange: "e", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Exclusive: true}}}})))))},
 		{"an exclusive queue of requests", NewCatalog(NewService("a", Answers(NewRequest[int, int]("a.ask", At(Address{
-			Queue: "q", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q", Exclusive: true}}}})))))},
+			Queue: "q", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q", Exclusive: true}}},
+		})))))},
 		{"subscriptions per process that cannot be", NewCatalog(NewService("a",
 			SubscribesPerProcess(NewCommand[int]("a.do"), NewEvent[int]("their.happened", At(Address{Queue: "q", External: true})))))},
 		{"a routing key where none can be", NewCatalog(NewService("a",

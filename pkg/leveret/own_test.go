@@ -70,7 +70,7 @@ func TestPerProcess(t *testing.T) {
 	var workers []*running
 	for range 2 {
 		w := b.worker(b.connect(leveret.ConnConfig{MeterProvider: meter.provider, Instance: "host/7"}), service, leveret.WorkerConfig{}, leveret.HandlersConfig{
-			OnOutcome: func(ctx context.Context, m *leveret.Message, o leveret.Outcome) {
+			OnOutcome: func(_ context.Context, m *leveret.Message, o leveret.Outcome) {
 				if m.Subscription == topology.PerProcess && o.Verdict != leveret.VerdictDropped {
 					t.Errorf("the verdict is %s", o.Verdict)
 				}
@@ -123,7 +123,7 @@ func TestPerProcessLeavesNothing(t *testing.T) {
 	conn := c.connect(leveret.ConnConfig{})
 	w := c.worker(conn, c.service, leveret.WorkerConfig{})
 	began := make(chan struct{}, 9)
-	c.changed.Subscribe(w.Handlers, func(ctx context.Context, _ thing) error { began <- struct{}{}; return nil }, leveret.PerProcess())
+	c.changed.Subscribe(w.Handlers, func(context.Context, thing) error { began <- struct{}{}; return nil }, leveret.PerProcess())
 	r := c.run(w)
 	client := c.client(conn, c.service, leveret.ClientConfig{})
 	require.NoError(t, c.changed.Publish(c.ctx, client, thing{}))
@@ -147,10 +147,10 @@ func TestOnFresh(t *testing.T) {
 	failures.Store(1)
 	r := c.process(leveret.ConnConfig{URLs: []string{way.url}}, func(_ context.Context, v thing) error { handled <- v.N; return nil },
 		leveret.OnFresh(func(context.Context) error {
-			switch n := failures.Add(-1); {
-			case n == 0:
+			switch failures.Add(-1) {
+			case 0:
 				return errors.New("the database does not answer")
-			case n == 1:
+			case 1:
 				panic("no")
 			}
 			reads <- price.Load()
@@ -241,7 +241,7 @@ func TestPerProcessBesideTheTutorial(t *testing.T) {
 func TestTheirExclusiveQueue(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	print := leveret.NewCommand[thing]("printer.print", quick, leveret.At(leveret.Address{
+	printed := leveret.NewCommand[thing]("printer.print", quick, leveret.At(leveret.Address{
 		Exchange: "office", RoutingKey: "print", Queue: "printer-1", External: true,
 		Topology: topology.Topology{
 			Exchanges: []topology.Exchange{{Name: "office", Type: topology.Direct}},
@@ -249,19 +249,19 @@ func TestTheirExclusiveQueue(t *testing.T) {
 			Bindings:  []topology.Binding{{Exchange: "office", RoutingKey: "print", Queue: "printer-1"}},
 		},
 	}))
-	printer := leveret.NewService("printer", leveret.Handles(print))
+	printer := leveret.NewService("printer", leveret.Handles(printed))
 	require.NoError(t, leveret.NewCatalog(printer).Err())
-	client := b.sender(leveret.Sends(print))
-	require.ErrorIs(t, print.Send(b.ctx, client, thing{}), leveret.ErrUnroutable, "a sender declares the exchange, and no queue")
+	client := b.sender(leveret.Sends(printed))
+	require.ErrorIs(t, printed.Send(b.ctx, client, thing{}), leveret.ErrUnroutable, "a sender declares the exchange, and no queue")
 
 	handled := make(chan int, 9)
 	start := func(first int) *worker {
 		w := b.worker(b.connect(leveret.ConnConfig{}), printer, leveret.WorkerConfig{})
-		print.Handle(w.Handlers, func(_ context.Context, v thing) error { handled <- first + v.N; return errors.New("no") })
+		printed.Handle(w.Handlers, func(_ context.Context, v thing) error { handled <- first + v.N; return errors.New("no") })
 		return w
 	}
 	one := b.run(start(10))
-	require.NoError(t, print.Send(b.ctx, client, thing{N: 1}))
+	require.NoError(t, printed.Send(b.ctx, client, thing{N: 1}))
 	require.Equal(t, 11, receive(t, handled))
 	second := start(20)
 	two := b.start(second)
@@ -271,7 +271,7 @@ func TestTheirExclusiveQueue(t *testing.T) {
 	}, "%v", two.Ready())
 	require.NoError(t, one.halt())
 	receive(t, second.ready)
-	require.NoError(t, print.Send(b.ctx, client, thing{N: 2}))
+	require.NoError(t, printed.Send(b.ctx, client, thing{N: 2}))
 	require.Equal(t, 22, receive(t, handled))
 	require.Equal(t, []string{"printer-1"}, b.queues(), "no dead letters, no retries")
 	require.NoError(t, two.halt())
