@@ -118,7 +118,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 			d.Type = spec.Address.Type
 		}
 	}
-	for _, q := range a.workQueues() {
+	for _, q := range slices.Concat(a.workQueues(), a.processQueues()) {
 		all := q.names()
 		if !slices.Contains(all, spec.Name) {
 			continue

@@ -29,8 +29,8 @@ func (a *App) queuesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queues [FILTER]",
 		Short: "Show the queues: how much waits, who consumes it, and how fast",
-		Long: "Show the work queues of all services, their dead-letter queues, and the retry tiers: how much waits, who consumes it,\n" +
-			"and how fast. FILTER is a name, or a pattern such as '*.dlq'. Looking takes no message and changes nothing.\n\n" +
+		Long: "Show the work queues of all services, their dead-letter queues, the queues of single processes, and the retry tiers: how\n" +
+			"much waits, who consumes it, and how fast. FILTER is a name, or a pattern such as '*.dlq'. Looking takes no message and changes nothing.\n\n" +
 			"READY and CONSUMERS are exact: the broker is asked for each queue. UNACKED, IN/s and OUT/s come from its management API,\n" +
 			"some seconds late. IN/s counts messages published, OUT/s messages acked. CLEARS IN is how long the waiting messages will\n" +
 			"last at that rate, or says that a work queue has no consumers. OLDEST is the age of the oldest message, since it was\n" +
@@ -123,7 +123,21 @@ func (a *App) filtered(shown []shownQueue, pattern string) []shownQueue {
 	if found := matching(shown, pattern); len(found) > 0 {
 		return found
 	}
-	return matching(shown, a.names().ContractQueue(pattern))
+	if found := matching(shown, a.names().ContractQueue(pattern)); len(found) > 0 {
+		return found
+	}
+	return ofProcess(shown, pattern)
+}
+
+// ofProcess returns the queues of single processes that a person means by the name of one, or the beginning of it and *.
+func ofProcess(shown []shownQueue, name string) []shownQueue {
+	for _, q := range shown {
+		if begin, each := strings.CutSuffix(q.name, "*"); each && q.kind == kindProcess && strings.HasPrefix(name, begin) {
+			q.name = name
+			return []shownQueue{q}
+		}
+	}
+	return nil
 }
 
 // hint says what to do about an error of the management API.
@@ -182,6 +196,7 @@ type shownQueue struct {
 // The kinds of queue.
 const (
 	kindWork        = "work"
+	kindProcess     = "process" // of a single process
 	kindDeadLetters = "dead_letters"
 	kindRetry       = "retry"
 	kindLost        = "lost"
@@ -193,6 +208,8 @@ func (q shownQueue) describe() string {
 	switch q.kind {
 	case kindWork:
 		return strings.Join(q.contracts, ", ") + " to " + q.service
+	case kindProcess:
+		return strings.Join(q.contracts, ", ") + " to one process of " + q.service
 	case kindDeadLetters:
 		return "dead letters of " + cmp.Or(q.service, "several services")
 	case kindRetry:
@@ -235,8 +252,31 @@ func (a *App) shownQueues() []shownQueue {
 			add(shownQueue{name: q.deadLetters, kind: kindDeadLetters, contracts: q.names(), service: q.service, of: q.name})
 		}
 	}
+	for _, q := range a.processQueues() {
+		add(shownQueue{name: q.name, kind: kindProcess, contracts: q.names(), service: q.service})
+	}
 	for _, q := range a.retryTiers() {
 		add(q)
+	}
+	return all
+}
+
+// live puts the queues of single processes that there are in the place of the names that stand for them. Without the
+// management API nothing is known of them.
+func live(queues []shownQueue, managed map[string]management.Queue) []shownQueue {
+	var all []shownQueue
+	for _, q := range queues {
+		if q.kind != kindProcess {
+			all = append(all, q)
+			continue
+		}
+		begin, each := strings.CutSuffix(q.name, "*")
+		for _, name := range slices.Sorted(maps.Keys(managed)) {
+			if found := q; name == q.name || each && strings.HasPrefix(name, begin) {
+				found.name = name
+				all = append(all, found)
+			}
+		}
 	}
 	return all
 }

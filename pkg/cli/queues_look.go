@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -110,6 +112,9 @@ func (l *look) named() []string {
 	size := 0
 	for _, q := range l.queues {
 		names, size = append(names, q.name), size+len(q.name)
+		if q.kind == kindProcess { // of which there may be many
+			return nil
+		}
 	}
 	if l.all || size > maxAsked {
 		return nil
@@ -136,10 +141,14 @@ func (l *look) listed(ctx context.Context, enough <-chan time.Time) {
 func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	enough := time.NewTimer(time.Duration(l.every))
 	defer enough.Stop()
-	if l.all || len(l.named()) > 0 { // else the list would slow down the broker's own answers
+	processes := slices.ContainsFunc(l.queues, func(q shownQueue) bool { return q.kind == kindProcess })
+	if l.all || processes || len(l.named()) > 0 { // else the list would slow down the broker's own answers
 		l.ask(ctx)
 	}
-	queues := l.queues
+	if processes && l.listing.queues == nil && l.listing.err == nil {
+		l.listed(ctx, time.After(listTime))
+	}
+	queues := live(l.queues, l.listing.queues)
 	if l.all {
 		if l.listing.queues == nil {
 			l.listed(ctx, nil)
@@ -198,6 +207,10 @@ func (l *look) inspect(ctx context.Context, queues []shownQueue) ([]state, error
 	}
 feeding:
 	for i, q := range queues {
+		if q.kind == kindProcess {
+			states[i].err = fmt.Errorf("the queue %s belongs to one process: %w", q.name, rabbit.ErrRefused)
+			continue
+		}
 		_, listed := l.listing.queues[q.name]
 		if err := l.skip[q.name]; err != nil && (errors.Is(err, rabbit.ErrRefused) || l.listing.queues != nil && !listed) {
 			states[i].err = err

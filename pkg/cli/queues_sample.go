@@ -20,7 +20,7 @@ func (l *look) reports(ctx context.Context, queues []shownQueue, states []state)
 	if l.conn.Publishing().State().Phase == rabbit.Blocked {
 		return nil // the broker reads nothing
 	}
-	processes := map[string]int{}
+	processes, own := map[string]int{}, map[string]int{}
 	for i, q := range queues {
 		consumers := states[i].Consumers
 		if known := l.listing.queues[q.name].Consumers; states[i].err != nil && known != nil {
@@ -28,6 +28,11 @@ func (l *look) reports(ctx context.Context, queues []shownQueue, states []state)
 		}
 		if q.kind == kindWork && (states[i].err == nil || consumers > 0) {
 			processes[q.service] = max(processes[q.service], consumers)
+		}
+		if q.kind == kindProcess {
+			contract := q.contracts[0]
+			own[contract] += consumers
+			processes[q.service] = max(processes[q.service], own[contract])
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,9 @@ func (a *App) showQueue(ctx context.Context, name string) error {
 			q = other
 		}
 	}
+	if found := ofProcess(shown, name); q.kind == kindOther && len(found) > 0 {
+		q = found[0]
+	}
 	l, err := a.look(ctx, []shownQueue{q}, queuesOptions{every: interval(watchEvery)})
 	if err != nil {
 		return err
@@ -69,6 +73,13 @@ func (a *App) showQueue(ctx context.Context, name string) error {
 	rows, err := l.sample(ctx)
 	if err != nil {
 		return a.explain(err)
+	}
+	if len(rows) == 0 {
+		if l.listing.queues == nil {
+			err := cmp.Or(l.listing.err, errors.New("the management API has not answered"))
+			return Fail(ExitError, hint(err), "%s is a queue of one process, which only the management API can show: %w", q.name, err)
+		}
+		return Fail(ExitNotFound, "start the service "+q.service, "no process has the queue %s", q.name)
 	}
 	d := &queueDetails{queueRow: rows[0]}
 	switch {

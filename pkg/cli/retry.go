@@ -31,11 +31,9 @@ func (a *App) retryWhereHelp() string {
 func (a *App) tiers(letters *deadletter.Store) []deadletter.Source {
 	var all []deadletter.Source
 	for _, s := range a.Catalog.Services() {
-		for _, role := range []leveret.Role{leveret.RoleHandles, leveret.RoleSubscribes} {
-			for _, c := range s.Contracts(role) {
-				for _, d := range c.Spec().Retry.Delays {
-					all = append(all, letters.RetryTier(s.Name(), d))
-				}
+		for _, c := range a.retried(s) {
+			for _, d := range c.Retry.Delays {
+				all = append(all, letters.RetryTier(s.Name(), d))
 			}
 		}
 	}

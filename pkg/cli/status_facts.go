@@ -267,7 +267,8 @@ func (s *survey) unseen() {
 	}
 }
 
-// healthQueues returns the queues of the catalog.
+// healthQueues returns the queues of the catalog, but for those of single processes: whether there should be any, only
+// the processes know.
 func (a *App) healthQueues() []health.Queue {
 	requests := map[string]bool{}
 	for _, q := range a.workQueues() {
@@ -276,6 +277,9 @@ func (a *App) healthQueues() []health.Queue {
 	delays := a.retryDelays()
 	var all []health.Queue
 	for _, q := range a.shownQueues() {
+		if q.kind == kindProcess {
+			continue
+		}
 		h := health.Queue{Name: q.name, Kind: health.Kind(q.kind), Service: q.service, Delay: delays[q.name]}
 		switch {
 		case requests[q.name]:
@@ -292,11 +296,9 @@ func (a *App) healthQueues() []health.Queue {
 func (a *App) retryDelays() map[string]time.Duration {
 	delays := map[string]time.Duration{}
 	for _, s := range a.Catalog.Services() {
-		for _, role := range []leveret.Role{leveret.RoleHandles, leveret.RoleSubscribes} {
-			for _, c := range s.Contracts(role) {
-				for _, d := range c.Spec().Retry.Delays {
-					delays[a.names().RetryTier(s.Name(), d)] = d
-				}
+		for _, c := range a.retried(s) {
+			for _, d := range c.Retry.Delays {
+				delays[a.names().RetryTier(s.Name(), d)] = d
 			}
 		}
 	}

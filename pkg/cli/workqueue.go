@@ -38,12 +38,21 @@ func (q workQueue) contractOf(d *rabbit.Delivery) string {
 	return ""
 }
 
-// workQueues returns the work queues of the catalog in the configured namespace, sorted by name.
-func (a *App) workQueues() []workQueue {
+// workQueues returns the work queues of the catalog in the configured namespace, sorted by name, but for those of single
+// processes.
+func (a *App) workQueues() []workQueue { return a.queuesOf(false) }
+
+// processQueues returns those of single processes. A name that ends in * stands for one of each process.
+func (a *App) processQueues() []workQueue { return a.queuesOf(true) }
+
+func (a *App) queuesOf(processes bool) []workQueue {
 	var all []workQueue
 	at := map[string]int{}
 	for _, s := range a.Catalog.Services() {
 		for _, q := range s.WorkQueues(a.names()) {
+			if q.Exclusive != processes {
+				continue
+			}
 			i, known := at[q.Name]
 			if !known {
 				i = len(all)
@@ -76,22 +85,30 @@ func (a *App) theirDeadLetters() map[string][]workQueue {
 	return all
 }
 
+// retried returns the contracts of the messages that a service tries again.
+func (a *App) retried(s *leveret.Service) []leveret.Spec {
+	var all []leveret.Spec
+	for _, q := range s.WorkQueues(a.names()) {
+		if spec := q.Contract.Spec(); spec.Kind != leveret.KindRequest && !q.Exclusive {
+			all = append(all, spec)
+		}
+	}
+	return all
+}
+
 // retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose
 // queue was deleted, or that may have crashed a service.
 func (a *App) retryTiers() []shownQueue {
 	n := a.names()
 	delays, lost, quarantines := map[time.Duration][]shownQueue{}, []shownQueue(nil), []shownQueue(nil)
 	for _, s := range a.Catalog.Services() {
-		failing := false
-		for _, role := range []leveret.Role{leveret.RoleHandles, leveret.RoleSubscribes} {
-			for _, c := range s.Contracts(role) {
-				failing = true
-				for _, d := range c.Spec().Retry.Delays {
-					delays[d] = append(delays[d], shownQueue{name: n.RetryTier(s.Name(), d), kind: kindRetry})
-				}
+		retried := a.retried(s)
+		for _, c := range retried {
+			for _, d := range c.Retry.Delays {
+				delays[d] = append(delays[d], shownQueue{name: n.RetryTier(s.Name(), d), kind: kindRetry})
 			}
 		}
-		if failing {
+		if len(retried) > 0 {
 			lost = append(lost, shownQueue{name: n.RetryLost(s.Name()), kind: kindLost})
 			quarantines = append(quarantines, shownQueue{name: n.Quarantine(s.Name()), kind: kindQuarantine, service: s.Name()})
 		}

@@ -128,6 +128,16 @@ func TestContractChanges(t *testing.T) {
 			[]string{"breaks receivers queue removed", "safe  service removed"},
 			compat.AnyOrder,
 		},
+		{
+			"a subscription per process goes", published(e, leveret.SubscribesTo(e), leveret.SubscribesPerProcess(e)), published(e, leveret.SubscribesTo(e)),
+			[]string{"safe  queue removed", "safe  service removed"},
+			"",
+		},
+		{
+			"a subscription is per process now", published(e, leveret.SubscribesTo(e)), published(e, leveret.SubscribesPerProcess(e)),
+			[]string{"breaks receivers queue removed", "safe  queue added", "safe  service added", "safe  service removed"},
+			compat.AnyOrder,
+		},
 		{"a subscriber goes", published(e, leveret.SubscribesTo(e)), []*leveret.Service{service("x", leveret.Publishes(e))}, []string{
 			"breaks receivers queue removed", "careful  service removed",
 		}, compat.AnyOrder},

@@ -66,6 +66,9 @@ type Queue struct {
 	Name         string `json:"name"`
 	Service      string `json:"service"`
 	Subscription string `json:"subscription,omitempty"`
+	// Exclusive says that each process has such a queue of its own, or that one process alone has it. The name of the
+	// former ends in *.
+	Exclusive bool `json:"exclusive,omitempty"`
 	// Args are the arguments with which it is declared; nil for a queue that belongs to somebody else. The type of a
 	// request's queue is a setting, and not among them.
 	Args map[string]any `json:"args,omitempty"`
@@ -94,7 +97,7 @@ func Of(catalog *leveret.Catalog) (*Lock, error) {
 		declared := argsOf(s)
 		for _, q := range s.WorkQueues(topology.Names{}) {
 			name := q.Contract.Spec().Name
-			queue := Queue{Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Args: declared[q.Name]}
+			queue := Queue{Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Exclusive: q.Exclusive, Args: declared[q.Name]}
 			if (topology.Names{}).DeadLetterQueue(q.Name) != q.DeadLetters {
 				queue.DeadLetters = q.DeadLetters
 			}

@@ -145,6 +145,9 @@ func (c *checking) queues(old, now Contract) {
 
 // queue compares a queue that both releases have.
 func (c *checking) queue(now Contract, was, is Queue) {
+	if was.Exclusive && is.Exclusive { // each process declares it anew
+		return
+	}
 	if was.Name != is.Name {
 		f := Finding{
 			Severity: Breaks, Contract: now.Name, Service: is.Service, Part: "queue", Change: "name",
@@ -211,6 +214,11 @@ func (c *checking) dropped(now Contract, was Queue) {
 		}
 	}
 	switch {
+	case was.Exclusive: // it goes with its process
+		f.Severity, f.Side, f.Message = Safe, "", "is no longer subscribed to by "+was.Service+as(was.Subscription)
+		if now.Kind != "event" {
+			f.Severity, f.Message = Breaks, "is no longer served by "+was.Service
+		}
 	case moved != "":
 		f.Severity = Careful
 		f.Message = fmt.Sprintf("is taken from %s by %s, and was by %s", was.Name, moved, was.Service)

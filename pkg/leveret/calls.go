@@ -83,7 +83,7 @@ func (w *Worker) control() (*rabbit.Consumer, topology.Topology) {
 	t := n.Control(w.Service().name, instance, requests...)
 	return rabbit.NewConsumer(w.conn.consume, rabbit.ConsumerConfig{
 		Queue: n.ControlQueue(w.Service().name, instance), Tag: w.tag(), Logger: w.log,
-		Setup: w.conn.setup(t),
+		Setup: w.setup(t),
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.CorrelationId)
 			return rabbit.Ack

@@ -85,8 +85,16 @@ func TestMistakes(t *testing.T) {
 			Queue: "q", External: true,
 			Topology: topology.Topology{Exchanges: []topology.Exchange{{Name: "e"}}},
 		}))), NewService("b", Handles(
-			NewCommand[int]("b.do", At(Address{Queue: "q2", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q2", Exclusive: true}}}})),
+			NewCommand[int]("b.do", At(Address{Queue: "q2", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q4", Exclusive: true}}}})),
 			NewCommand[int]("b.undo", At(Address{Queue: "q3", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Queue: "q3"}}}})))))},
+		{"queues that the broker names", NewCatalog(NewService("a",
+			Publishes(NewEvent[int]("a.happened", At(Address{Exchange: "e", Queue: "amq.gen-7", External: true})),
+				NewEvent[int]("a.ended", At(Address{Exchange: "e", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Exclusive: true}}}})))))},
+		{"an exclusive queue of requests", NewCatalog(NewService("a", Answers(NewRequest[int, int]("a.ask", At(Address{
+			Queue: "q", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q", Exclusive: true}}},
+		})))))},
+		{"subscriptions per process that cannot be", NewCatalog(NewService("a",
+			SubscribesPerProcess(NewCommand[int]("a.do"), NewEvent[int]("their.happened", At(Address{Queue: "q", External: true})))))},
 		{"a routing key where none can be", NewCatalog(NewService("a",
 			Handles(NewCommand[int]("a.do", At(Address{RoutingKey: "a"}), RoutingKey(func(int) string { return "k" })),
 				NewCommand[int]("a.undo", At(Address{RoutingKey: "a.*"}))),
@@ -201,7 +209,7 @@ func TestCatalog(t *testing.T) {
 
 	queues := b.WorkQueues(topology.Names{Namespace: "x"})
 	require.Len(t, queues, 3)
-	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud", "x.b.fraud.on.a.happened.dlq"}, queues[2])
+	require.Equal(t, WorkQueue{"x.b.fraud.on.a.happened", happened, "fraud", "x.b.fraud.on.a.happened.dlq", false}, queues[2])
 }
 
 // TestAddresses: where messages go, and what is declared for it.

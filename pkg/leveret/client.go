@@ -66,7 +66,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		exchange, key := spec.Route(conn.names)
 		c.routes[u.contract] = &sending{
 			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.signals(spec, exchange.Name, key, ""),
-			topology: u.topology(conn.names, service.name, conn.config.RequestQueueType),
+			topology: u.topology(conn.names, service.name, "", conn.config.RequestQueueType),
 		}
 	}
 	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody})

@@ -36,5 +36,5 @@ func (c *Command[T]) Decode(body []byte) (T, error) { return decodePayload[T](c.
 // Handle makes f the handler of the command in h. The error that f returns is the verdict on the message. Mistakes,
 // such as a second handler for one command, are reported by [Handlers.Err].
 func (c *Command[T]) Handle(h *Handlers, f func(ctx context.Context, payload T) error) {
-	h.register(c, "", handlerOf(f))
+	h.register(c, subscription{}, handlerOf(f))
 }

@@ -153,7 +153,7 @@ func (c ConnConfig) withDefaults() (ConnConfig, error) {
 	for _, s := range []struct {
 		field, value string
 		limit        int
-	}{{"Namespace", c.Namespace, maxSegment}, {"Instance", c.Instance, 100}, {"Name", c.Name, 127}, {"Version", c.Version, 63}} {
+	}{{"Namespace", c.Namespace, maxSegment}, {"Instance", c.Instance, maxInstance}, {"Name", c.Name, 127}, {"Version", c.Version, 63}} {
 		if len(s.value) > s.limit { // or the names of queues and of consumers would be over AMQP's limit
 			return c, Errorf(InvalidArgument, "%s has %d bytes; it may have %d", s.field, len(s.value), s.limit)
 		}
@@ -232,16 +232,6 @@ func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
 		return nil
 	}
 	return c.declarer.Declare(ctx, t)
-}
-
-// setup returns what a consumer calls before it registers: it declares t, once more if some of it is missing.
-func (c *Conn) setup(t topology.Topology) func(context.Context, bool) error {
-	return func(ctx context.Context, missing bool) error {
-		if missing {
-			c.declarer.Forget(t)
-		}
-		return c.declare(ctx, t)
-	}
 }
 
 // uniqueInstance returns the instance with a random suffix, for the name of an exclusive queue. Programs may have

@@ -117,7 +117,8 @@ type Address struct {
 	External bool
 	// Topology is what must exist for an External address, in somebody else's form: it is declared exactly as it stands
 	// here. Services that send a command, and those that take messages, declare all of it; those that publish an event or
-	// call, its exchanges alone.
+	// call, its exchanges alone, and so do senders where the Queue is exclusive. One process at a time has such a queue, and
+	// its messages have neither retries nor dead letters, as with [SubscribesPerProcess].
 	Topology topology.Topology
 	// DeadLetterQueue is the queue in which failed messages of Queue end, where Queue has a dead-letter exchange of its own:
 	// by its argument x-dead-letter-exchange, or by a policy. A message that failed for good is then rejected, with
@@ -245,6 +246,9 @@ func At(a Address) ContractOption {
 		}
 		a.Topology, a.Headers = a.Topology.Clone(), maps.Clone(a.Headers)
 		s.Address = &a
+		if s.Kind == KindRequest && s.exclusive("") {
+			return fmt.Errorf("At: the queue %q is exclusive, which only those of commands and events can be", a.Queue)
+		}
 		return nil
 	}
 }
@@ -311,6 +315,9 @@ func pattern(key string) bool {
 
 // checkTopology finds what would cost the connection that declares it, or could not be used.
 func (a Address) checkTopology() error {
+	if strings.HasPrefix(a.Queue, "amq.") {
+		return fmt.Errorf("the broker makes up the name %q for one connection: leave it out, and subscribe with SubscribesPerProcess", a.Queue)
+	}
 	if !a.External && !a.Topology.Empty() {
 		return errors.New("Topology is for External addresses: all others are declared in Leveret's own form")
 	}
@@ -320,8 +327,11 @@ func (a Address) checkTopology() error {
 		}
 	}
 	for _, q := range a.Topology.Queues {
-		if q.Name == "" || q.Exclusive {
-			return fmt.Errorf("Topology: the queue %q needs a name, and may not be exclusive: senders declare it, too", q.Name)
+		if q.Name == "" {
+			return errors.New("Topology: a queue without a name lasts for one connection: leave it out, and subscribe with SubscribesPerProcess")
+		}
+		if q.Exclusive && q.Name != a.Queue {
+			return fmt.Errorf("Topology: the queue %q cannot be exclusive: only the Queue of the address can, which is %q", q.Name, a.Queue)
 		}
 	}
 	for _, b := range a.Topology.Bindings {

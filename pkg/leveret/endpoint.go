@@ -19,14 +19,15 @@ import (
 type endpoint struct {
 	*handler
 
-	worker   *Worker
-	queue    string
-	mates    []*endpoint // those of the same queue, with this one, and nobody's as the last; where it is alone, only this one
-	topology topology.Topology
-	signals  *signals
-	verdicts [len(verdictNames)]metric.MeasurementOption
-	turns    *turns // its handlers take one each
-	consumer *rabbit.Consumer
+	worker    *Worker
+	queue     string
+	exclusive bool        // the queue belongs to this process
+	mates     []*endpoint // those of the same queue, with this one, and nobody's as the last; where it is alone, only this one
+	topology  topology.Topology
+	signals   *signals
+	verdicts  [len(verdictNames)]metric.MeasurementOption
+	turns     *turns // its handlers take one each
+	consumer  *rabbit.Consumer
 
 	troubled atomic.Int32          // how many failed messages cannot be put aside now; see settle.go
 	trouble  atomic.Pointer[error] // why the last of them cannot
@@ -35,15 +36,25 @@ type endpoint struct {
 func newEndpoint(w *Worker, h *handler) *endpoint {
 	n, service := w.conn.names, h.handlers.service.name
 	exchange, key := h.spec.Route(n)
+	instance, name := w.conn.uniqueInstance(), QueueName(n, h.use.contract, service, h.use.name)
 	e := &endpoint{
 		handler: h, worker: w,
-		queue:    QueueName(n, h.use.contract, service, h.use.name),
-		topology: h.use.topology(n, service, w.conn.config.RequestQueueType),
+		queue: name, exclusive: h.spec.exclusive(h.use.name),
+		topology: h.use.topology(n, service, instance, w.conn.config.RequestQueueType),
 	}
-	e.signals = w.conn.tel.signals(h.spec, exchange.Name, key, e.queue)
+	if h.use.name == topology.PerProcess {
+		e.queue = n.ProcessQueue(service, h.spec.Name, instance)
+	}
+	switch {
+	case w.conn.config.NoDeclare && e.exclusive: // nobody else can declare the queue
+		e.topology.Exchanges = nil
+	case w.conn.config.NoDeclare:
+		e.topology = topology.Topology{}
+	}
+	e.signals = w.conn.tel.signals(h.spec, exchange.Name, key, name)
 	for v := range e.verdicts {
 		e.verdicts[v] = metric.WithAttributes(
-			attribute.String("messaging.destination.name", e.queue), attribute.String("leveret.verdict", Verdict(v).String()))
+			attribute.String("messaging.destination.name", name), attribute.String("leveret.verdict", Verdict(v).String()))
 	}
 	e.turns = w.work
 	if h.spec.Kind == KindRequest {
@@ -74,7 +85,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		Handle:       e.handle,
 		Gate:         &w.gate,
 		OnReady:      sync.OnceFunc(w.consuming),
-		Setup:        w.conn.setup(needed),
+		Setup:        w.setup(needed, mates...),
 	})
 	if len(mates) > 1 {
 		mates = append(mates, e.nobody())
@@ -86,6 +97,23 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 	return c
 }
 
+// setup returns what the consumer of a queue calls before it registers: it declares t, once more if some of it is missing,
+// and has the process read what it may have missed while it had no queue of its own.
+func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Context, bool) error {
+	return func(ctx context.Context, missing bool) error {
+		if missing {
+			w.conn.declarer.Forget(t)
+		}
+		err := w.conn.declarer.Declare(ctx, t)
+		for _, e := range mates {
+			if err == nil && e.fresh != nil {
+				err = about("OnFresh of "+e.spec.Name, []error{e.fresh(ctx, nil)})
+			}
+		}
+		return err
+	}
+}
+
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
@@ -95,6 +123,7 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 		switch {
 		case w.gate.Err() != nil:
 			return rabbit.Requeue
+		case e.exclusive: // it cannot wait elsewhere, and comes back from no crash
 		case !until.IsZero():
 			settlement, _ := e.postpone(ctx, d, until, func(rabbit.Table) {}, w.log.With("queue", e.queue, "message_id", d.MessageId))
 			return settlement

@@ -3,6 +3,8 @@ package leveret
 import (
 	"context"
 	"reflect"
+
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // An Event announces to all who subscribe that something has happened. It belongs to the service that publishes it.
@@ -36,16 +38,37 @@ func (e *Event[T]) Decode(body []byte) (T, error) { return decodePayload[T](e.ba
 // Subscribe makes f the handler of the event in h. Every subscribing service has its own queue, which its processes
 // share. The error that f returns is the verdict on the message. Mistakes are reported by [Handlers.Err].
 func (e *Event[T]) Subscribe(h *Handlers, f func(ctx context.Context, payload T) error, options ...SubscribeOption) {
-	var name string
+	var s subscription
 	for _, o := range options {
-		name = o.name
+		o(&s)
 	}
-	h.register(e, name, handlerOf(f))
+	h.register(e, s, handlerOf(f))
 }
 
-// A SubscribeOption changes one subscription: [As] makes them.
-type SubscribeOption struct{ name string }
+// A SubscribeOption changes one subscription: [As], [PerProcess] and [OnFresh] make them.
+type SubscribeOption func(*subscription)
+
+type subscription struct {
+	name  string
+	fresh Handler // of no message; nil for none
+}
 
 // As names a subscription, so that one service can have several to one event, each with its own queue. The service
 // declares it with [SubscribesAs].
-func As(name string) SubscribeOption { return SubscribeOption{name} }
+func As(name string) SubscribeOption { return func(s *subscription) { s.name = name } }
+
+// PerProcess makes f a handler that every process of the service calls with every event: for changes of configuration, and
+// for caches. The service declares it with [SubscribesPerProcess], which says what that means.
+func PerProcess() SubscribeOption { return As(topology.PerProcess) }
+
+// OnFresh has a subscription call reload each time the queue of this process is a new one, since events may have been
+// published while it had none: at the start, and after each lost connection. It can also be called while the queue is still
+// the same, as after a pause. The queue is bound by then, and none of its messages is handled before reload has returned nil,
+// so that what reload reads is no older than they are. Until then the worker is not ready. After an error it is logged and
+// called again. It must return when its context ends. It is for queues that belong to one process: [PerProcess], or an
+// [Address] with an exclusive queue.
+func OnFresh(reload func(ctx context.Context) error) SubscribeOption {
+	return func(s *subscription) {
+		s.fresh = recovered(func(ctx context.Context, _ *Message) error { return reload(ctx) })
+	}
+}

@@ -16,7 +16,7 @@ func (e *endpoint) forbidden(d *rabbit.Incoming, m *Message) Outcome {
 	request := e.spec.Kind == KindRequest
 	switch {
 	case isReply(&d.Delivery):
-		o := Outcome{Verdict: e.spec.givenUp(), Err: errIsReply}
+		o := Outcome{Verdict: e.spec.givenUp(e.use.name), Err: errIsReply}
 		if request {
 			o.Verdict = VerdictForbidden
 		}
@@ -25,7 +25,7 @@ func (e *endpoint) forbidden(d *rabbit.Incoming, m *Message) Outcome {
 		return Outcome{Verdict: VerdictForbidden, Err: Errorf(PermissionDenied,
 			"neither handled nor answered: the reply_to %.100q is no address that this service answers to; broker.reply_to allows more", m.ReplyTo)}
 	case e.nobodys():
-		return Outcome{Verdict: e.spec.givenUp(), Err: Errorf(Unimplemented,
+		return Outcome{Verdict: e.spec.givenUp(e.use.name), Err: Errorf(Unimplemented,
 			"none of the contracts of the queue %s claims a message of the type %.80q, with the routing key %.80q", e.queue, d.Type, m.RoutingKey)}
 	default:
 		return Outcome{}

@@ -43,6 +43,7 @@ type handler struct {
 	handlers *Handlers
 	use      use
 	spec     Spec
+	fresh    Handler // see [OnFresh]; nil for none
 	scope    string  // what ids derived from a message depend on beside its id
 	run      Handler // deadline, recovery, the user's middleware, decoding, and the user's function
 
@@ -67,15 +68,16 @@ var errNoHandlers = errors.New("there are no handlers: make them with NewHandler
 
 // register keeps a handler, or what is wrong with it. On nil Handlers it does nothing: those are refused by every
 // transport.
-func (h *Handlers) register(c Contract, name string, run Handler) {
+func (h *Handlers) register(c Contract, s subscription, run Handler) {
 	if h == nil || h.service == nil {
 		return
 	}
-	what := nameOf(c) + as(name)
+	what := nameOf(c) + as(s.name)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	fail := func(format string, args ...any) { h.errs = append(h.errs, fmt.Errorf(format, args...)) }
-	this := use{c.Spec().Kind.ServerRole(), c, name}
+	spec := c.Spec()
+	this := use{spec.Kind.ServerRole(), c, s.name}
 	switch {
 	case h.sealed:
 		h.late = append(h.late, fmt.Errorf("a handler for %s was registered after the handlers had been given to a worker", what))
@@ -86,8 +88,10 @@ func (h *Handlers) register(c Contract, name string, run Handler) {
 		fail("the handler for %s is nil", what)
 	case h.set[this] != nil:
 		fail("%s has two handlers", what)
+	case s.fresh != nil && !spec.exclusive(s.name):
+		fail("the handler for %s has OnFresh, which is for queues that belong to one process: subscribe per process", what)
 	default:
-		added := &handler{handlers: h, use: this, spec: c.Spec(), scope: h.service.name + " " + what}
+		added := &handler{handlers: h, use: this, spec: spec, fresh: s.fresh, scope: h.service.name + " " + what}
 		added.run = chain(run, append([]Middleware{added.limited, recovered}, h.config.Middleware...))
 		h.set[this] = added
 	}

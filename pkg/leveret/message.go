@@ -95,7 +95,7 @@ type Received struct {
 	// Queue is the queue that the message came from; empty where it came over another transport.
 	Queue string
 	// Subscription is the name of the subscription that an event is handled for, as given to [As]; empty for the plain
-	// one.
+	// one, and "per-process" for [PerProcess].
 	Subscription string
 	// Attempt counts how often the message was tried by the retry policy: 1 the first time. Redeliveries by the broker
 	// after a crash do not count.

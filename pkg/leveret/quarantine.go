@@ -135,7 +135,7 @@ func (w *Worker) try(ctx context.Context, d *rabbit.Incoming, leave func()) rabb
 		return w.move(ctx, d, w.quarantineQueue, d.RoutingKey)
 	case returns >= convictAfter:
 		m := received(&d.Delivery, e.use, e.spec, e.queue, d.At)
-		return e.conclude(ctx, d, m, Outcome{Verdict: e.spec.givenUp(), Err: errPoison})
+		return e.conclude(ctx, d, m, Outcome{Verdict: e.spec.givenUp(e.use.name), Err: errPoison})
 	}
 	settlement := e.attempt(ctx, d, leave)
 	if settlement == rabbit.Requeue && ctx.Err() != nil && !d.Lost() { // the drain time was over

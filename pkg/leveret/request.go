@@ -77,10 +77,10 @@ func (r *Request[Q, R]) Decode(body []byte) (Q, error) { return decodePayload[Q]
 // Mistakes are reported by [Handlers.Err].
 func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request Q) (R, error)) {
 	if f == nil {
-		h.register(r, "", nil)
+		h.register(r, subscription{}, nil)
 		return
 	}
-	h.register(r, "", func(ctx context.Context, m *Message) error {
+	h.register(r, subscription{}, func(ctx context.Context, m *Message) error {
 		request, err := payloadOf[Q](r.base(), m.Body, m.payload)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -38,10 +39,13 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 
 // QueueName returns the name of the queue from which a service takes the messages of a contract. For an event, service
-// is the subscriber, and subscription the name given with [As], or "".
+// is the subscriber, and subscription the name given with [As], or "". For [topology.PerProcess] it is a pattern: each process
+// has its own instance in place of the * at the end.
 func QueueName(n topology.Names, c Contract, service, subscription string) string {
 	s := c.Spec()
 	switch a := s.Address; {
+	case s.Kind == KindEvent && subscription == topology.PerProcess:
+		return n.ProcessQueue(service, s.Name, "*")
 	case a != nil && a.Queue != "":
 		return a.Queue
 	case a != nil && a.External && a.Exchange == "" && a.RoutingKey != "":
@@ -54,11 +58,15 @@ func QueueName(n topology.Names, c Contract, service, subscription string) strin
 }
 
 // deadLetters returns the name of the queue that keeps the failed messages of a contract's queue.
-func (s *Spec) deadLetters(n topology.Names, queue string) string {
-	if s.givenUp() == VerdictReject {
+func (s *Spec) deadLetters(n topology.Names, queue, subscription string) string {
+	switch s.givenUp(subscription) {
+	case VerdictReject:
 		return s.Address.DeadLetterQueue
+	case VerdictDeadLetter:
+		return n.DeadLetterQueue(queue)
+	default:
+		return ""
 	}
-	return n.DeadLetterQueue(queue)
 }
 
 // A WorkQueue is a queue from which a service takes the messages of a contract.
@@ -66,9 +74,19 @@ type WorkQueue struct {
 	Name     string
 	Contract Contract
 	// Subscription is the name given with [SubscribesAs]; empty for the plain subscription, and for commands and requests.
+	// That of [SubscribesPerProcess] is [topology.PerProcess], and Name then ends in a * where each process has its own
+	// instance.
 	Subscription string
-	// DeadLetters is the queue that keeps its failed messages; empty for requests.
+	// DeadLetters is the queue that keeps its failed messages; empty where there is none.
 	DeadLetters string
+	// Exclusive says that the queue belongs to one process and goes with it. It has no retries, and no dead letters of ours.
+	Exclusive bool
+}
+
+// exclusive reports whether the queue that a subscription's messages are taken from belongs to one process.
+func (s *Spec) exclusive(subscription string) bool {
+	return s.Kind == KindEvent && subscription == topology.PerProcess ||
+		s.Address != nil && slices.ContainsFunc(s.Address.Topology.Queues, func(q topology.Queue) bool { return q.Exclusive })
 }
 
 // WorkQueues returns the queues from which the service takes messages, in the order in which it declared its contracts. A
@@ -76,21 +94,18 @@ type WorkQueue struct {
 func (s *Service) WorkQueues(n topology.Names) []WorkQueue {
 	var queues []WorkQueue
 	for _, u := range s.serves() {
-		q := WorkQueue{Name: QueueName(n, u.contract, s.name, u.name), Contract: u.contract, Subscription: u.name}
-		if spec := u.contract.Spec(); u.role.works() {
-			q.DeadLetters = spec.deadLetters(n, q.Name)
-		}
-		queues = append(queues, q)
+		spec, queue := u.contract.Spec(), QueueName(n, u.contract, s.name, u.name)
+		queues = append(queues, WorkQueue{queue, u.contract, u.name, spec.deadLetters(n, queue, u.name), spec.exclusive(u.name)})
 	}
 	return queues
 }
 
 // Topology returns everything that must exist on a broker for the service to run: exchanges, queues and bindings.
-// The queues of its requests are of the given type.
+// The queues of its requests are of the given type. Queues that belong to one process are not part of it.
 func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) topology.Topology {
 	parts := make([]topology.Topology, 0, len(s.uses))
 	for _, u := range s.uses {
-		parts = append(parts, u.topology(n, s.name, requestQueues))
+		parts = append(parts, u.topology(n, s.name, "", requestQueues))
 	}
 	var t topology.Topology
 	t.Add(parts...)
@@ -100,8 +115,9 @@ func (s *Service) Topology(n topology.Names, requestQueues topology.QueueType) t
 // topology returns what one use of a contract needs. A sender declares a command's queue as the worker does, so that a
 // command sent before the first worker ever ran waits; a caller does not declare a request's queue, so that a request
 // that nobody serves comes back. What is external is declared in the form that its address gives, or not at all; the
-// queues for its failed messages are ours, but for a DeadLetterQueue.
-func (u use) topology(n topology.Names, service string, requestQueues topology.QueueType) topology.Topology {
+// queues for its failed messages are ours, but for a DeadLetterQueue. Queues that belong to one process are part of it where
+// that has an instance.
+func (u use) topology(n topology.Names, service, instance string, requestQueues topology.QueueType) topology.Topology {
 	s := u.contract.Spec()
 	exchange, routingKey := s.Route(n)
 	queue := QueueName(n, u.contract, service, u.name)
@@ -112,11 +128,11 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 		t.Exchanges = append(t.Exchanges, s.Address.Topology.Exchanges...)
 	case u.role == RoleCalls:
 		t = n.Calling(s.Owner(), exchange)
-	case external && u.role == RolePublishes:
+	case external && (u.role == RolePublishes || u.name == topology.PerProcess || instance == "" && s.exclusive(u.name)):
 		t.Exchanges = s.Address.Topology.Exchanges
 	case external:
 		t = s.Address.Topology
-	case u.role == RolePublishes:
+	case u.role == RolePublishes, u.name == topology.PerProcess:
 		t.Exchanges = []topology.Exchange{exchange}
 	case u.role == RoleAnswers:
 		t = n.Request(s.Owner(), exchange, routingKey, queue, requestQueues)
@@ -125,8 +141,11 @@ func (u use) topology(n topology.Names, service string, requestQueues topology.Q
 	default:
 		t = n.Work(service, exchange, routingKey, queue)
 	}
-	if u.role.works() {
-		if s.givenUp() == VerdictDeadLetter {
+	if instance != "" && u.name == topology.PerProcess {
+		t.Add(n.Process(service, s.Name, instance, exchange.Name, routingKey))
+	}
+	if u.works() {
+		if s.givenUp(u.name) == VerdictDeadLetter {
 			t.Add(n.Failing(service, queue))
 		}
 		t.Add(n.Returning(service, queue), n.RetryTiers(service, s.Retry.Delays...), n.QuarantineQueue(service))
@@ -148,15 +167,18 @@ func (s *Service) checkNames(n topology.Names) error {
 		}
 	}
 	for _, u := range s.uses {
-		_, routingKey := u.contract.Spec().Route(n)
+		spec := u.contract.Spec()
+		_, routingKey := spec.Route(n)
 		check("routing key", routingKey)
 		queue := QueueName(n, u.contract, s.name, u.name)
+		if u.name == topology.PerProcess {
+			queue += strings.Repeat("*", maxInstance+8) // of the longest instance, made unique
+		}
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)
 		}
-		if u.role.works() || u.role == RoleSends {
-			spec := u.contract.Spec()
-			check("queue", spec.deadLetters(n, queue))
+		if u.works() || u.role == RoleSends {
+			check("queue", spec.deadLetters(n, queue, u.name))
 		}
 	}
 	return errors.Join(errs...)

@@ -43,9 +43,6 @@ func (r Role) String() string {
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
-// works reports whether a service in this role takes messages that may be tried again.
-func (r Role) works() bool { return r <= RoleSubscribes }
-
 func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
 
 // use is one contract in one role.
@@ -53,6 +50,12 @@ type use struct {
 	role     Role
 	contract Contract
 	name     string // of the subscription, where a service has several to one event
+}
+
+// works reports whether the service takes messages that may be tried again.
+func (u use) works() bool {
+	spec := u.contract.Spec()
+	return u.role <= RoleSubscribes && !spec.exclusive(u.name)
 }
 
 // A ServiceOption declares some of what a service does.
@@ -75,6 +78,9 @@ func NewService(name string, options ...ServiceOption) *Service {
 // maxSegment is the length of a service's name, and of a subscription's, in bytes.
 const maxSegment = 63
 
+// maxInstance is the length of a process's instance, in bytes.
+const maxInstance = 100
+
 var serviceName = regexp.MustCompile(`^[a-z0-9-]+$`)
 
 // Handles declares the commands that the service takes.
@@ -83,9 +89,18 @@ func Handles(commands ...Contract) ServiceOption { return uses(RoleHandles, "", 
 // SubscribesTo declares the events that the service listens to.
 func SubscribesTo(events ...Contract) ServiceOption { return uses(RoleSubscribes, "", events) }
 
-// SubscribesAs declares a named subscription, beside the plain one or others. See [As].
+// SubscribesAs declares a named subscription, beside the plain one or others. See [As]. The name "per-process" stands for
+// [SubscribesPerProcess].
 func SubscribesAs(name string, events ...Contract) ServiceOption {
 	return uses(RoleSubscribes, name, events)
+}
+
+// SubscribesPerProcess declares that every process of the service gets every one of these events, beside its other
+// subscriptions: see [PerProcess]. Each process has a queue of its own, which goes with it. So it gets what is published while
+// it is connected; [OnFresh] says when it may have missed something. There are no retries and no dead letters: an event whose
+// handler fails is logged, counted as [VerdictDropped], and gone.
+func SubscribesPerProcess(events ...Contract) ServiceOption {
+	return uses(RoleSubscribes, topology.PerProcess, events)
 }
 
 // Answers declares the requests that the service answers.
@@ -125,7 +140,9 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s: there are two contracts named %q, and the service uses both", this, spec.Name)
 	case s.used[u]:
 		return fmt.Errorf("%s twice", this)
-	case spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
+	case u.name == topology.PerProcess && spec.external() && a.Exchange == "":
+		return fmt.Errorf("%s, but its address names no exchange to which a process could bind its queue", this)
+	case u.name != topology.PerProcess && spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	case a != nil && !u.role.serves() && spec.RoutingKey == nil && pattern(a.RoutingKey):
 		return fmt.Errorf("%s under %q, which is a pattern: the contract needs the option RoutingKey", this, a.RoutingKey)
@@ -233,18 +250,18 @@ func checkQueues(services ...*Service) []error {
 				case i >= 0 && spec.Address != nil && mates[i].Name != spec.Name && (mates[i].Kind == KindRequest) == (spec.Kind == KindRequest):
 					hint = ", whose messages cannot be told apart: in their addresses, each needs a Type of its own, or a value of its own for " +
 						"one header in Headers; or, without both, a RoutingKey that no contract before it covers"
-				case i < 0 && mates[0].deadLetters(n, queue) != spec.deadLetters(n, queue):
+				case i < 0 && mates[0].deadLetters(n, queue, u.name) != spec.deadLetters(n, queue, u.name):
 					errs = append(errs, fmt.Errorf("the queue %q would have dead letters in %q by %q, and in %q by %q: name one DeadLetterQueue",
-						queue, mates[0].deadLetters(n, queue), mates[0].Name, spec.deadLetters(n, queue), spec.Name))
+						queue, mates[0].deadLetters(n, queue, u.name), mates[0].Name, spec.deadLetters(n, queue, u.name), spec.Name))
 					continue
 				case i < 0:
 					continue // each message says which of them it is
 				}
 			}
 			switch free := take(queue, what); {
-			case free && spec.givenUp() == VerdictReject: // of several queues, perhaps
+			case free && spec.givenUp(u.name) == VerdictReject: // of several queues, perhaps
 				take(spec.Address.DeadLetterQueue, "dead letters")
-			case free && spec.Kind != KindRequest:
+			case free && u.works():
 				take(n.DeadLetterQueue(queue), "the dead letters of "+what)
 			}
 		}
@@ -259,7 +276,7 @@ func takeFailing(take func(queue, what string) bool, services []*Service) {
 	take(topology.Names{}.RetryLost(""), lost)
 	for _, s := range services {
 		for _, u := range s.serves() {
-			if !u.role.works() {
+			if !u.works() {
 				continue
 			}
 			take(topology.Names{}.Quarantine(s.name), fmt.Sprintf("the quarantine of the service %q", s.name))

@@ -23,7 +23,7 @@ var errLost = withCode("%w: the channel that the message came on was lost", ErrN
 func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o Outcome) (rabbit.Settlement, error) {
 	request := e.spec.Kind == KindRequest
 	if reason := e.worker.gate.Err(); reason != nil && !request &&
-		(o.Verdict == VerdictRetry || o.Verdict == e.spec.givenUp() && CodeOf(o.Err).retryable()) {
+		(o.Verdict == VerdictRetry || o.Verdict == e.spec.givenUp(e.use.name) && CodeOf(o.Err).retryable()) {
 		e.worker.conn.tel.verdicts.Add(ctx, 1, e.verdicts[VerdictRequeue])
 		e.logger(m).WarnContext(ctx, "message failed while the worker is paused; leaving it in its queue",
 			"error", wire.Cut(o.Err.Error(), wire.MaxMessage), "code", CodeOf(o.Err))
@@ -55,6 +55,8 @@ func (e *endpoint) settle(ctx context.Context, d *rabbit.Incoming, m *Message, o
 			return e.putAside(ctx, d, "", e.failure(m, o.Err).PutLetter, log)
 		}
 		return rabbit.Reject, lost(d)
+	case VerdictDropped:
+		log.ErrorContext(ctx, "message failed; dropping it, since its queue is this process's own", "error", failed, "code", CodeOf(o.Err))
 	case VerdictDiscard:
 		log.InfoContext(ctx, "message discarded", "error", failed)
 	case VerdictForbidden:
@@ -153,7 +155,7 @@ func (e *endpoint) putAside(
 			return rabbit.Ack, nil
 		case ctx.Err() != nil:
 			return rabbit.Requeue, fmt.Errorf("a failed message was not put aside: %w", context.Cause(ctx))
-		case (errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)) && (!e.spec.external() || e.spec.givenUp() == VerdictReject):
+		case (errors.Is(err, ErrTooLarge) || errors.Is(err, rabbit.ErrInvalid)) && (!e.spec.external() || e.spec.givenUp(e.use.name) == VerdictReject):
 			log.ErrorContext(ctx, "the broker does not take a copy of the message; rejecting it so that the broker dead-letters it", "error", err)
 			return rabbit.Reject, nil
 		}

@@ -62,7 +62,7 @@ func newTelemetry(config ConnConfig) (*telemetry, error) {
 	t.consumed, errs[3] = t.meter.Int64Counter("messaging.client.consumed.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages received."))
 	t.verdicts, errs[4] = t.meter.Int64Counter("leveret.verdicts", metric.WithUnit("{message}"),
-		metric.WithDescription("What became of received messages: ack, retry, dead_letter, discard, requeue, expired, refused, forbidden, reject."))
+		metric.WithDescription("What became of received messages: ack, retry, dead_letter, discard, requeue, expired, refused, forbidden, reject, dropped."))
 	t.redelivered, errs[5] = t.meter.Int64Counter("leveret.redelivered.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages that the broker had delivered before to a worker that did not settle them."))
 	t.late, errs[6] = t.meter.Int64Counter("leveret.late.replies", metric.WithUnit("{message}"),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // A Verdict is what becomes of a message after its handling.
@@ -36,12 +37,15 @@ const (
 	VerdictForbidden
 	// VerdictReject: rejected, so that the broker takes it to the DeadLetterQueue of the contract's [Address].
 	VerdictReject
+	// VerdictDropped: failed, and gone, since its queue belongs to one process and has neither retries nor dead letters: see
+	// [SubscribesPerProcess].
+	VerdictDropped
 )
 
-var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden", "reject"}
+var verdictNames = [...]string{"none", "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden", "reject", "dropped"}
 
-// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden" or
-// "reject".
+// String returns "ack", "retry", "dead_letter", "discard", "requeue", "expired", "refused", "forbidden", "reject" or
+// "dropped".
 func (v Verdict) String() string {
 	if int(v) >= len(verdictNames) {
 		return "unknown"
@@ -72,6 +76,8 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case err == nil:
 	case errors.Is(err, errDiscarded):
 		o.Verdict = VerdictDiscard
+	case spec.exclusive(m.Subscription):
+		o.Verdict = spec.givenUp(m.Subscription)
 	case errors.Is(context.Cause(ctx), rabbit.ErrNotConnected): // it comes again
 		o.Verdict = VerdictRequeue
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
@@ -80,18 +86,20 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case m.Attempt < spec.Retry.Attempts && (after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)):
 		o.Verdict, o.Delay = VerdictRetry, max(spec.Retry.delay(m.Attempt, after), after)
 	default:
-		o.Verdict = spec.givenUp()
+		o.Verdict = spec.givenUp(m.Subscription)
 	}
 	return o
 }
 
 // givenUp returns the verdict on a message that failed for good: of a request, whose caller gets the error, it is ack.
-func (s *Spec) givenUp() Verdict {
+func (s *Spec) givenUp(subscription string) Verdict {
 	switch {
 	case s.Kind == KindRequest:
 		return VerdictAck
-	case s.Address != nil && s.Address.DeadLetterQueue != "":
+	case s.Address != nil && s.Address.DeadLetterQueue != "" && subscription != topology.PerProcess:
 		return VerdictReject
+	case s.exclusive(subscription):
+		return VerdictDropped
 	default:
 		return VerdictDeadLetter
 	}

@@ -203,7 +203,7 @@ func (w *Worker) consume(ctx context.Context) error {
 	if !w.conn.config.NoDeclare {
 		beside.Go(func() { w.redeclare(ctx, needed) })
 	}
-	if len(w.working) > 0 && !w.config.NoQuarantine {
+	if !w.config.NoQuarantine && slices.ContainsFunc(w.endpoints, func(e *endpoint) bool { return e.use.works() }) {
 		consumers.Go(func() { w.quarantine(ctx) })
 	}
 	errs := make([]error, len(w.consumers))
@@ -214,7 +214,23 @@ func (w *Worker) consume(ctx context.Context) error {
 		})
 	}
 	consumers.Wait()
+	w.deleteOwn(context.WithoutCancel(ctx))
 	return errors.Join(errs...)
+}
+
+// deleteOwn deletes the queues of this process alone: their connection may live on.
+func (w *Worker) deleteOwn(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for _, e := range w.endpoints {
+		if !e.exclusive || w.conn.consume.State().Phase != rabbit.Connected {
+			continue
+		}
+		if ch, err := w.conn.consume.Channel(ctx); err == nil {
+			_ = ch.Do(ctx, e.queue, func() error { _, err := ch.QueueDelete(e.queue, false, false, false); return err })
+			_ = ch.Close()
+		}
+	}
 }
 
 // redeclareEvery is how often a worker declares again what it needs, on average. To RabbitMQ 4.3, a binding that exists

@@ -65,6 +65,18 @@ func TestHandlersErr(t *testing.T) {
 		require.ErrorContains(t, h.Err(), wrong)
 	}
 
+	service = leveret.NewService("a", leveret.SubscribesTo(happened), leveret.SubscribesPerProcess(happened))
+	h = leveret.NewHandlers(service, leveret.HandlersConfig{})
+	happened.Subscribe(h, handler, leveret.OnFresh(func(context.Context) error { return nil }))
+	happened.Subscribe(h, handler, leveret.As("too"), leveret.OnFresh(func(context.Context) error { return nil }))
+	for _, wrong := range []string{
+		`the handler for the event "a.happened" has OnFresh, which is for queues that belong to one process: subscribe per process`,
+		`the service "a" subscribes to a.happened as "per-process", but has no handler for it`,
+		`the service "a" has a handler for the event "a.happened" as "too", but does not say that it serves it`,
+	} {
+		require.ErrorContains(t, h.Err(), wrong)
+	}
+
 	for _, none := range []*leveret.Handlers{nil, {}, leveret.NewHandlers(nil, leveret.HandlersConfig{})} {
 		do.Handle(none, handler)
 		require.ErrorContains(t, none.Err(), "there are no handlers")

@@ -160,3 +160,6 @@ func Body(body string) Option {
 func Subscription(name string) Option {
 	return Change(func(m *leveret.Message) { m.Subscription = name })
 }
+
+// PerProcess delivers an event to the handler that was registered with leveret.PerProcess(), instead of the plain one.
+func PerProcess() Option { return Subscription(topology.PerProcess) }

@@ -160,6 +160,17 @@ func TestSubscriptions(t *testing.T) {
 	require.Zero(t, got.Verdict)
 }
 
+// TestPerProcess: what fails for a handler of each process is dropped.
+func TestPerProcess(t *testing.T) {
+	t.Parallel()
+	printed := leveret.NewEvent[page]("press.printed")
+	h := leveret.NewHandlers(leveret.NewService("press", leveret.Publishes(printed), leveret.SubscribesPerProcess(printed)), leveret.HandlersConfig{})
+	printed.Subscribe(h, func(context.Context, page) error { return errors.New("no ink") }, leveret.PerProcess())
+	got := leverettest.Deliver(t.Context(), h, printed, page{"a"}, leverettest.PerProcess())
+	require.Equal(t, leveret.VerdictDropped, got.Verdict)
+	require.Equal(t, "press.per-process.on.press.printed.*", got.Message.Queue)
+}
+
 // TestWrongTests: a mistake of the test is no verdict.
 func TestWrongTests(t *testing.T) {
 	t.Parallel()

@@ -318,14 +318,15 @@ func (c *Consumer) drain(stopWork context.CancelCauseFunc) {
 // A broker that cannot reach a quorum queue's Raft server closes the connection on which it is consumed (541), and with
 // it the channels of all other queues. So after an attempt that has cost its connection, the next is made on another.
 func (c *Consumer) serve(ctx, work context.Context, missing bool) (registered bool, err error) {
-	if c.config.Setup != nil {
-		if err := c.config.Setup(ctx, missing); err != nil {
-			return false, err
-		}
-	}
-	ch, err := c.conn.Channel(ctx)
+	ch, err := c.conn.Channel(ctx) // before Setup: what that declares is gone where the connection is lost before register
 	if err != nil {
 		return false, err
+	}
+	if c.config.Setup != nil {
+		if err := c.config.Setup(ctx, missing); err != nil {
+			ch.close(ctx)
+			return false, err
+		}
 	}
 	end := func() {}
 	if c.apart {

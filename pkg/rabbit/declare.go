@@ -37,6 +37,7 @@ type item struct {
 	what     string
 	needs    []string // what of a topology a binding needs
 	fleeting bool     // may go without being deleted by anybody
+	own      bool     // an exclusive queue: what exists of that name is not used
 	declare  func(*Channel) error
 	invalid  error // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
 
@@ -167,7 +168,7 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 	for _, q := range t.Queues {
 		what := "queue " + q.Name
 		fleeting[what] = q.Exclusive || q.Transient || q.AutoDelete
-		add(q, &item{what: what, fleeting: fleeting[what], declare: func(ch *Channel) error {
+		add(q, &item{what: what, fleeting: fleeting[what], own: q.Exclusive, declare: func(ch *Channel) error {
 			_, err := ch.QueueDeclare(q.Name, !q.Exclusive && !q.Transient, q.AutoDelete, q.Exclusive, false, q.Args)
 			return err
 		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args, 0))
@@ -227,7 +228,11 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 	case err == nil:
 		i.failures, i.broken = 0, 0
 		i.outcome.Store(&outcome{session: ch.session})
-	case ch.alive(), ok && (e.Code == amqp.ResourceLocked || strings.Contains(e.Reason, wrongType)):
+	case ok && e.Code == amqp.ResourceLocked:
+		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it: %w", err)}, maxRefusal)
+	case ok && e.Code == amqp.AccessRefused && i.own:
+		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, lacking("configure", e.Reason))}, maxRefusal)
+	case ch.alive(), ok && strings.Contains(e.Reason, wrongType):
 		i.refused(ch, outcome{err: err}, maxRefusal)
 	case !ok, !e.Server, e.Code == amqp.ConnectionForced: // the connection was lost: again, on the next
 	case !e.Recover: // the broker closed the connection

@@ -99,6 +99,14 @@ func (n Names) SubscriptionQueue(service, name, event string) string {
 	return n.in(service + ".on." + event)
 }
 
+// PerProcess is the name of the subscription for which each process has a queue of its own.
+const PerProcess = "per-process"
+
+// ProcessQueue is the exclusive queue in which one process of a service collects an event.
+func (n Names) ProcessQueue(service, event, instance string) string {
+	return n.SubscriptionQueue(service, PerProcess, event) + "." + instance
+}
+
 // Consumer returns the service that takes messages from a queue whose name [Names.ContractQueue] or
 // [Names.SubscriptionQueue] made. The name of any other queue does not say.
 func (n Names) Consumer(queue string) string {
