@@ -110,12 +110,18 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 // printed, too, but for one that is not JSON under -o json.
 func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration, d *discretion) error {
 	from := term.Cut(term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service")), 255)
-	reply, err := schema.Of(spec.Reply)
+	reply, err := schema.Reply(spec)
 	if err != nil {
 		return err
 	}
-	body := withoutMark(m.Reply)
-	if _, err = reply.Check(body); err != nil {
+	body, err := reply.FromBody(m.Reply)
+	if err != nil { // which is shown as it is
+		body = m.Reply
+	}
+	if body = withoutMark(body); err == nil {
+		_, err = reply.Check(body)
+	}
+	if err != nil {
 		err = fmt.Errorf("%s sent a reply that does not fit %s: %w", from, spec.Name, err)
 	}
 	shown := d.show(reply, body)

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type contractDetails struct {
 	Schema     json.RawMessage `json:"schema"`
 	ReplyShape json.RawMessage `json:"reply_schema,omitempty"`
 	Example    json.RawMessage `json:"example"`
+	// ContentType is how payload and reply travel. Where it is not JSON, schemas and example are of the JSON that people write.
+	ContentType string `json:"content_type"`
 
 	spec     leveret.Spec
 	sendable json.RawMessage // the example with placeholders instead of "[secret]"
@@ -99,6 +102,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 		Clients:         names(a.Catalog.ServicesWith(c, spec.Kind.SenderRole())),
 		Idempotent:      spec.Idempotent,
 		TimeoutMS:       spec.Timeout.Milliseconds(),
+		ContentType:     spec.ContentType(),
 		spec:            spec,
 	}
 	exchange, routingKey := spec.Route(a.names())
@@ -121,7 +125,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	for _, code := range spec.RetryOn {
 		d.RetryOn = append(d.RetryOn, code.String())
 	}
-	payload, err := schema.Of(spec.Payload)
+	payload, err := schema.Payload(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +134,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 		return nil, err
 	}
 	if spec.Reply != nil {
-		reply, err := schema.Of(spec.Reply)
+		reply, err := schema.Reply(spec)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +149,7 @@ func (d *contractDetails) exemplify(s *schema.Schema, shown *discretion) error {
 	d.sendable = example
 	if d.spec.Example != nil {
 		var err error
-		if example, err = json.MarshalIndent(d.spec.Example, "", "  "); err != nil {
+		if example, err = d.exampleOf(s); err != nil {
 			return fmt.Errorf("the example of %s: %w", d.Name, err)
 		}
 		d.sendable = s.Placeholders(example)
@@ -156,6 +160,20 @@ func (d *contractDetails) exemplify(s *schema.Schema, shown *discretion) error {
 		d.sendable = d.Example
 	}
 	return nil
+}
+
+// exampleOf returns the contract's own example as JSON.
+func (d *contractDetails) exampleOf(s *schema.Schema) ([]byte, error) {
+	if d.spec.Codec == nil {
+		return json.MarshalIndent(d.spec.Example, "", "  ")
+	}
+	pointer := reflect.New(d.spec.Payload)
+	pointer.Elem().Set(reflect.ValueOf(d.spec.Example))
+	body, err := d.spec.Encode(pointer.Interface())
+	if err != nil {
+		return nil, err
+	}
+	return s.FromBody(body)
 }
 
 func (a *App) printDetails(d *contractDetails) error {
@@ -198,6 +216,9 @@ func (a *App) printDetails(d *contractDetails) error {
 		payload += " -> " + d.Reply
 	}
 	line("payload", "%s", payload)
+	if d.spec.Codec != nil {
+		line("content type", "%s; people write and read it as JSON", d.ContentType)
+	}
 	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "JSON Schema"), d.Schema)
 	if d.ReplyShape != nil {
 		fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "JSON Schema of the reply"), d.ReplyShape)

@@ -54,7 +54,16 @@ func (d *discretion) letter(l *deadletter.Letter) ([]byte, error) {
 	if err != nil || s == nil {
 		return l.Body, err
 	}
-	return d.show(s, l.Body), nil
+	return d.show(s, readable(s, l)), nil
+}
+
+// readable returns the payload of a dead letter as JSON, also where its contract's bodies are something else; what cannot
+// be decoded, as it is.
+func readable(s *schema.Schema, l *deadletter.Letter) []byte {
+	if text, err := s.FromBody(l.Body); err == nil {
+		return text
+	}
+	return l.Body
 }
 
 // seen returns the payload of a dead letter as the expression of --where sees it: one that could compare a secret would
@@ -63,10 +72,12 @@ func (d *discretion) seen(l *deadletter.Letter) []byte {
 	switch s, err := d.schemaOf(l); {
 	case err != nil:
 		return nil
-	case s == nil || d.reveal:
+	case s == nil:
 		return l.Body
+	case d.reveal:
+		return readable(s, l)
 	default:
-		return s.Redact(l.Body)
+		return s.Redact(readable(s, l))
 	}
 }
 
@@ -86,7 +97,7 @@ func (d *discretion) schemaOf(l *deadletter.Letter) (*schema.Schema, error) {
 	var s *schema.Schema
 	if c, ok := d.app.Catalog.Lookup(name); ok {
 		var err error
-		if s, err = schema.Of(c.Spec().Payload); err != nil {
+		if s, err = schema.Payload(c.Spec()); err != nil {
 			return nil, err
 		}
 	}
