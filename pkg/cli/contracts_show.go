@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -173,7 +174,13 @@ func (d *contractDetails) exampleOf(s *schema.Schema) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.FromBody(body)
+	text, err := s.FromBody(body)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = json.Indent(&b, text, "", "  ")
+	return b.Bytes(), err
 }
 
 func (a *App) printDetails(d *contractDetails) error {

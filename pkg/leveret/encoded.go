@@ -24,7 +24,8 @@ type Codec struct {
 	// HTTP. Default encoding/json.
 	ToJSON   func(pointer any) ([]byte, error)
 	FromJSON func(text []byte, pointer any) error
-	// Schema returns the JSON Schema of that JSON for a type. Default that of the Go type: see package schema.
+	// Schema returns the JSON Schema of that JSON for a type. What is writeOnly is hidden where payloads are shown; of
+	// properties that have the same $comment, "oneof …", an example has one. Default that of the Go type: see package schema.
 	Schema func(t reflect.Type) ([]byte, error)
 }
 
