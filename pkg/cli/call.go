@@ -29,7 +29,7 @@ func (a *App) callCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "call REQUEST [PAYLOAD]",
 		Short: "Send a request and print the reply",
-		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" +
+		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" + jsonHelp +
 			"The reply goes to standard output, the instance that answered and the time to standard error. The exit code is 6 if the\n" +
 			"service answered with an error or with a reply that does not fit the request's type, which is printed all the same,\n" +
 			"4 if no reply came in time, and 5 if no service serves the request.",

@@ -28,6 +28,12 @@ type payloadOptions struct {
 	literal bool
 }
 
+// jsonHelp says how payloads are given.
+const jsonHelp = `Payload and reply are JSON here, even where the contract's messages are not: a text is a JSON string, bytes are one in
+base64. The command "contracts show" says what travels.
+
+`
+
 // maxPayload is more than any broker accepts by default; a larger file was named by mistake.
 const maxPayload = 64 << 20
 

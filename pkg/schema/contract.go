@@ -1,13 +1,16 @@
 package schema
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 
 	"github.com/invopop/jsonschema"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -47,6 +50,10 @@ func (s *Schema) FromBody(body []byte) ([]byte, error) {
 func (s *Schema) ToBody(text []byte) ([]byte, error) {
 	if s.spec.Codec == nil {
 		return text, nil
+	}
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+	if !s.encoded() && (!json.Valid(text) || wire.FirstInvalid(text) >= 0 || string(bytes.TrimSpace(text)) == "null") {
+		return nil, errors.New("it is not one JSON value in UTF-8, or it is null")
 	}
 	value, err := s.read(text)
 	if err != nil {
