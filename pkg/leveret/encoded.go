@@ -13,8 +13,8 @@ import (
 type Codec struct {
 	// ContentType is the content_type of what is sent: "application/x-protobuf". On the way in it is not looked at.
 	ContentType string
-	// Encode encodes what a pointer leads to, which is never nil; Decode decodes into one, as [json.Unmarshal] does. A body
-	// may be empty.
+	// Encode encodes what a pointer leads to, which is never nil, into memory of its own; Decode decodes into one, as
+	// [json.Unmarshal] does. A body may be empty.
 	Encode func(pointer any) ([]byte, error)
 	Decode func(body []byte, pointer any) error
 	// Check returns why a type cannot be carried. It is called when a contract is made. Default: what encoding/json cannot
