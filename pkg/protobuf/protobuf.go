@@ -83,13 +83,13 @@ func check(t reflect.Type) error {
 
 // made returns a new message of a type, which is a pointer to one.
 func made(t reflect.Type) proto.Message {
-	m, _ := reflect.New(t.Elem()).Interface().(proto.Message)
+	m, _ := reflect.TypeAssert[proto.Message](reflect.New(t.Elem()))
 	return m
 }
 
 // message returns the message that a pointer to a payload leads to.
 func message(pointer any) (proto.Message, error) {
-	m, ok := reflect.ValueOf(pointer).Elem().Interface().(proto.Message)
+	m, ok := reflect.TypeAssert[proto.Message](reflect.ValueOf(pointer).Elem())
 	if !ok {
 		return nil, fmt.Errorf("%T leads to no message", pointer)
 	}

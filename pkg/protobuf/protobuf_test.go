@@ -364,7 +364,7 @@ func TestSchema(t *testing.T) {
 		State: 99, Several: []*billingv1.Money{{Amount: -1 << 63}, {}}, ByName: map[string]*billingv1.Money{"a": {Currency: "EUR"}},
 		ByNumber: map[int32]string{-7: "x"}, Choice: &billingv1.Everything_Other{Other: &billingv1.Money{}}, Inner: &billingv1.Everything{},
 		At: timestamppb.New(time.Unix(1, 5)), Took: durationpb.New(-time.Millisecond), Anything: anything,
-		Perhaps: wrapperspb.String(""), Optional: proto.String(""), Tokens: []string{"one", "two"},
+		Perhaps: wrapperspb.String(""), Optional: new(""), Tokens: []string{"one", "two"},
 	}
 	for _, v := range []*billingv1.Everything{whole, {}, {Choice: &billingv1.Everything_One{One: "1"}, State: billingv1.State_STATE_PAID, Inner: whole}} {
 		body, err := proto.Marshal(v)

@@ -3,6 +3,7 @@ package protobuf
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -17,9 +18,7 @@ type schemas struct{ defs object }
 func schemaOf(m protoreflect.MessageDescriptor) ([]byte, error) {
 	s := &schemas{defs: object{}}
 	root := object{"$schema": "https://json-schema.org/draft/2020-12/schema"}
-	for key, value := range s.message(m) {
-		root[key] = value
-	}
+	maps.Copy(root, s.message(m))
 	if len(s.defs) > 0 {
 		root["$defs"] = s.defs
 	}
