@@ -49,8 +49,11 @@ func sendTask(ctx context.Context, client *leveret.Client, t Thumbnail) error {
 	return MakeThumbnail.Send(ctx, client, t, leveret.MessageID(id), leveret.Header("id", id))
 }
 
+// massTransit is JSON under the content type that MassTransit asks for.
+var massTransit = leveret.Codec{ContentType: "application/vnd.masstransit+json", Encode: json.Marshal, Decode: json.Unmarshal}
+
 // OrderSubmitted is an event of theirs. MassTransit has an exchange for each type of message.
-var OrderSubmitted = leveret.NewEvent[Envelope[OrderSubmittedEvent]]("order.submitted", leveret.At(leveret.Address{
+var OrderSubmitted = leveret.NewEvent[Envelope[OrderSubmittedEvent]]("order.submitted", leveret.Encoded(massTransit), leveret.At(leveret.Address{
 	Exchange: "Shop.Contracts:OrderSubmitted", Queue: "warehouse-order-submitted", External: true, Type: leveret.NoType,
 	Topology: topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "Shop.Contracts:OrderSubmitted", Type: topology.Fanout}},

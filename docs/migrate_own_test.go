@@ -67,13 +67,8 @@ func (p *Prices) knows(sku string) bool {
 	return ok
 }
 
-// LogLine is what emit_log sends here.
-type LogLine struct {
-	Text string `json:"text"`
-}
-
 // Logged goes to everybody who listens, each with a queue of their own, as in the tutorial's receive_logs.
-var Logged = leveret.NewEvent[LogLine]("app.logged", leveret.At(leveret.Address{
+var Logged = leveret.NewEvent[string]("app.logged", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
 	Exchange: "logs", External: true,
 	Topology: topology.Topology{Exchanges: []topology.Exchange{{Name: "logs", Type: topology.Fanout}}},
 }))
@@ -141,7 +136,7 @@ func TestReceiveLogsMoved(t *testing.T) {
 	lines := make(chan string, 9)
 	for range 2 {
 		h := leveret.NewHandlers(Watcher, leveret.HandlersConfig{})
-		Logged.Subscribe(h, func(_ context.Context, l LogLine) error { lines <- l.Text; return nil }, leveret.PerProcess())
+		Logged.Subscribe(h, func(_ context.Context, line string) error { lines <- line; return nil }, leveret.PerProcess())
 		workerOf(t, url, h)
 	}
 	raw, err := amqp.Dial(url)
@@ -151,7 +146,7 @@ func TestReceiveLogsMoved(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, ch.ExchangeDeclare("logs", "fanout", true, false, false, false, nil), "as emit_log does")
 	require.NoError(t, ch.PublishWithContext(t.Context(), "logs", "", false, false, amqp.Publishing{
-		ContentType: "application/json", Body: []byte(`{"text":"hello"}`),
+		ContentType: "text/plain", Body: []byte("hello"),
 	}))
 	for range 2 {
 		select {

@@ -198,6 +198,7 @@ func TestMassTransitEnvelope(t *testing.T) {
 	require.Equal(t, []string{"urn:message:Shop.Contracts:OrderSubmitted"}, sent.MessageType)
 	require.NotEmpty(t, sent.MessageID)
 	require.Empty(t, theirs.Type)
+	require.Equal(t, "application/vnd.masstransit+json", theirs.ContentType)
 	require.False(t, strings.HasPrefix(theirs.RoutingKey, "order"))
 }
 

@@ -20,6 +20,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 	var code []string
 	for _, pattern := range []string{
 		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../pkg/leveret/example_test.go",
+		"../pkg/protobuf/example_test.go",
 	} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)

@@ -29,7 +29,7 @@ func (a *App) callCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "call REQUEST [PAYLOAD]",
 		Short: "Send a request and print the reply",
-		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" +
+		Long: "Send a request to a service and print its reply. The payload is first checked against the request's JSON Schema.\n\n" + jsonHelp +
 			"The reply goes to standard output, the instance that answered and the time to standard error. The exit code is 6 if the\n" +
 			"service answered with an error or with a reply that does not fit the request's type, which is printed all the same,\n" +
 			"4 if no reply came in time, and 5 if no service serves the request.",
@@ -110,12 +110,18 @@ func (a *App) call(ctx context.Context, o callOptions, args []string) error {
 // printed, too, but for one that is not JSON under -o json.
 func (a *App) printReply(spec leveret.Spec, m *leveret.Message, elapsed time.Duration, d *discretion) error {
 	from := term.Cut(term.OneLine(cmp.Or(m.AnsweredBy, "an unnamed service")), 255)
-	reply, err := schema.Of(spec.Reply)
+	reply, err := schema.Reply(spec)
 	if err != nil {
 		return err
 	}
-	body := withoutMark(m.Reply)
-	if _, err = reply.Check(body); err != nil {
+	body, err := reply.FromBody(m.Reply)
+	if err != nil { // which is shown as it is
+		body = m.Reply
+	}
+	if body = withoutMark(body); err == nil {
+		_, err = reply.Check(body)
+	}
+	if err != nil {
 		err = fmt.Errorf("%s sent a reply that does not fit %s: %w", from, spec.Name, err)
 	}
 	shown := d.show(reply, body)

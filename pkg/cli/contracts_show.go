@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +41,8 @@ type contractDetails struct {
 	Schema      json.RawMessage `json:"schema"`
 	ReplyShape  json.RawMessage `json:"reply_schema,omitempty"`
 	Example     json.RawMessage `json:"example"`
+	// ContentType is how payload and reply travel. Where it is not JSON, schemas and example are of the JSON that people write.
+	ContentType string `json:"content_type"`
 
 	spec     leveret.Spec
 	sendable json.RawMessage // the example with placeholders instead of "[secret]"
@@ -107,6 +111,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 		Clients:         names(a.Catalog.ServicesWith(c, spec.Kind.SenderRole())),
 		Idempotent:      spec.Idempotent,
 		TimeoutMS:       spec.Timeout.Milliseconds(),
+		ContentType:     spec.ContentType(),
 		spec:            spec,
 	}
 	exchange, routingKey := spec.Route(a.names())
@@ -141,7 +146,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	for _, code := range spec.RetryOn {
 		d.RetryOn = append(d.RetryOn, code.String())
 	}
-	payload, err := schema.Of(spec.Payload)
+	payload, err := schema.Payload(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +155,7 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 		return nil, err
 	}
 	if spec.Reply != nil {
-		reply, err := schema.Of(spec.Reply)
+		reply, err := schema.Reply(spec)
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +184,7 @@ func (d *contractDetails) exemplify(s *schema.Schema, shown *discretion) error {
 	d.sendable = example
 	if d.spec.Example != nil {
 		var err error
-		if example, err = json.MarshalIndent(d.spec.Example, "", "  "); err != nil {
+		if example, err = d.exampleOf(s); err != nil {
 			return fmt.Errorf("the example of %s: %w", d.Name, err)
 		}
 		d.sendable = s.Placeholders(example)
@@ -190,6 +195,26 @@ func (d *contractDetails) exemplify(s *schema.Schema, shown *discretion) error {
 		d.sendable = d.Example
 	}
 	return nil
+}
+
+// exampleOf returns the contract's own example as JSON.
+func (d *contractDetails) exampleOf(s *schema.Schema) ([]byte, error) {
+	if d.spec.Codec == nil {
+		return json.MarshalIndent(d.spec.Example, "", "  ")
+	}
+	pointer := reflect.New(d.spec.Payload)
+	pointer.Elem().Set(reflect.ValueOf(d.spec.Example))
+	body, err := d.spec.Encode(pointer.Interface())
+	if err != nil {
+		return nil, err
+	}
+	text, err := s.FromBody(body)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = json.Indent(&b, text, "", "  ")
+	return b.Bytes(), err
 }
 
 func (a *App) printDetails(d *contractDetails) error {
@@ -245,6 +270,9 @@ func (a *App) printDetails(d *contractDetails) error {
 		payload += " -> " + d.Reply
 	}
 	line("payload", "%s", payload)
+	if d.spec.Codec != nil {
+		line("content type", "%s; people write and read it as JSON", d.ContentType)
+	}
 	fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "JSON Schema"), d.Schema)
 	if d.ReplyShape != nil {
 		fmt.Fprintf(&b, "\n%s\n%s\n", a.out.Paint(term.Dim, "JSON Schema of the reply"), d.ReplyShape)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,12 @@ type payloadOptions struct {
 	count   int
 	literal bool
 }
+
+// jsonHelp says how payloads are given.
+const jsonHelp = `Payload and reply are JSON here, even where the contract's messages are not: a text is a JSON string, bytes are one in
+base64. The command "contracts show" says what travels.
+
+`
 
 // maxPayload is more than any broker accepts by default; a larger file was named by mistake.
 const maxPayload = 64 << 20
@@ -172,14 +179,14 @@ type checker struct {
 }
 
 func (a *App) checker(spec leveret.Spec) (*checker, error) {
-	s, err := schema.Of(spec.Payload)
+	s, err := schema.Payload(spec)
 	if err != nil {
 		return nil, err
 	}
 	return &checker{app: a, spec: spec, schema: s, warned: map[string]bool{}}, nil
 }
 
-// check returns the payload as it travels, without insignificant white space. It warns once about each field that the
+// check returns the payload as it travels; JSON without insignificant white space. It warns once about each field that the
 // contract does not know.
 func (c *checker) check(payload []byte) ([]byte, error) {
 	unknown, err := c.schema.Check(payload)
@@ -195,12 +202,18 @@ func (c *checker) check(payload []byte) ([]byte, error) {
 	}
 	if err != nil {
 		next := fmt.Sprintf("%s contracts show %s", c.app.Name, c.spec.Name)
-		if first, _, several := bytes.Cut(bytes.TrimSpace(payload), []byte("\n")); several && json.Valid(first) {
+		if kind := c.spec.Payload.Kind(); c.spec.Codec != nil && kind == reflect.String && !json.Valid(payload) {
+			next = "a text is given as a JSON string: '\"like this\"'; jq -Rs . makes one of a file"
+		} else if first, _, several := bytes.Cut(bytes.TrimSpace(payload), []byte("\n")); several && json.Valid(first) {
 			next = "--lines sends each line as a message"
 		}
 		return nil, &Error{Exit: ExitUsage, Err: fmt.Errorf("the payload does not fit %s: %w", c.spec.Name, err), Next: next}
 	}
-	return []byte(compact(withoutMark(payload))), nil
+	body, err := c.schema.ToBody([]byte(compact(withoutMark(payload))))
+	if err != nil {
+		return nil, &Error{Exit: ExitUsage, Err: fmt.Errorf("the payload does not fit %s: %w", c.spec.Name, err)}
+	}
+	return body, nil
 }
 
 // withoutMark returns a text without the byte order mark that some editors and shells put in front of it.

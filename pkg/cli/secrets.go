@@ -52,11 +52,22 @@ func (d *discretion) show(s *schema.Schema, payload []byte) []byte {
 // letter returns the payload of a dead letter as it is shown.
 func (d *discretion) letter(l *deadletter.Letter) ([]byte, error) {
 	all, err := d.schemasOf(l)
-	body := l.Body
+	body := readable(all, l)
 	for _, s := range all {
 		body = d.show(s, body)
 	}
 	return body, err
+}
+
+// readable returns the payload of a dead letter as JSON, also where its contract's bodies are something else; what cannot
+// be decoded, as it is. So is what may be of several contracts.
+func readable(all []*schema.Schema, l *deadletter.Letter) []byte {
+	if len(all) == 1 {
+		if text, err := all[0].FromBody(l.Body); err == nil {
+			return text
+		}
+	}
+	return l.Body
 }
 
 // seen returns the payload of a dead letter as the expression of --where sees it: one that could compare a secret would
@@ -66,7 +77,7 @@ func (d *discretion) seen(l *deadletter.Letter) []byte {
 	if err != nil {
 		return nil
 	}
-	body := l.Body
+	body := readable(all, l)
 	for _, s := range all {
 		if !d.reveal {
 			body = s.Redact(body)
@@ -92,7 +103,7 @@ func (d *discretion) schemasOf(l *deadletter.Letter) ([]*schema.Schema, error) {
 	var all []*schema.Schema
 	for _, name := range names {
 		if c, ok := d.app.Catalog.Lookup(name); ok {
-			s, err := schema.Of(c.Spec().Payload)
+			s, err := schema.Payload(c.Spec())
 			if err != nil {
 				return nil, err
 			}

@@ -37,7 +37,7 @@ func (a *App) sendCommand() *cobra.Command {
 		Use:   "send COMMAND [PAYLOAD]",
 		Short: "Send a command to the service that handles it",
 		Long: "Send a command to the service that handles it. The payload is first checked against the command's JSON Schema. The\n" +
-			"command counts as sent once the broker has confirmed that it is in the service's queue.\n\n" + templateHelp,
+			"command counts as sent once the broker has confirmed that it is in the service's queue.\n\n" + jsonHelp + templateHelp,
 		Example: fmt.Sprintf(`  %[1]s send %[2]s '{…}'
   %[1]s send %[2]s -f payload.json -n 100 --rate 50/s
   %[1]s send %[2]s -f payloads.jsonl
@@ -67,7 +67,7 @@ func (a *App) publishCommand() *cobra.Command {
 		Use:   "publish EVENT [PAYLOAD]",
 		Short: "Publish an event to the services that subscribe to it",
 		Long: "Publish an event to the services that subscribe to it. The payload is first checked against the event's JSON Schema.\n" +
-			"The event counts as published once the broker has confirmed it, even if no service subscribes to it.\n\n" + templateHelp,
+			"The event counts as published once the broker has confirmed it, even if no service subscribes to it.\n\n" + jsonHelp + templateHelp,
 		Example:           fmt.Sprintf("  %[1]s publish %[2]s '{…}'\n  %[1]s publish %[2]s -f payloads.jsonl", a.Name, a.some(leveret.KindEvent)),
 		Args:              Arguments(0, 2),
 		ValidArgsFunction: a.completeContract(leveret.KindEvent),

@@ -2,6 +2,7 @@ package compat
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -76,6 +77,14 @@ func (c *checking) contract(old, now Contract) error {
 			Message: fmt.Sprintf("belongs to %s, and belonged to %s", now.Owner, old.Owner),
 			Side:    sidesOf(old.Kind).writer, Affected: "the exchanges and permissions of both services",
 			Do: "make a new contract in the name of its new owner, and take the old one away later",
+		})
+	}
+	if old.ContentType != now.ContentType {
+		c.add(Finding{
+			Severity: Breaks, Contract: now.Name, Part: "contract", Change: "content_type",
+			Message: fmt.Sprintf("travels as %s, and travelled as %s", cmp.Or(now.ContentType, "JSON"), cmp.Or(old.ContentType, "JSON")),
+			Side:    sidesOf(old.Kind).reader, Affected: "both sides, and messages that wait: neither reads what the other writes",
+			Do: "keep " + old.Name + " as it was, and make a new contract " + old.Name + ".v2",
 		})
 	}
 	c.routes(old, now)

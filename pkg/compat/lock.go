@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -43,7 +42,9 @@ type Contract struct {
 	Idempotent bool   `json:"idempotent,omitempty"`
 	HTTP       string `json:"http,omitempty"`
 
-	// Payload and Reply are JSON Schemas.
+	// ContentType says how payload and reply travel; empty for JSON.
+	ContentType string `json:"content_type,omitempty"`
+	// Payload and Reply are JSON Schemas, of the JSON that people read where they travel in another form.
 	Payload json.RawMessage `json:"payload"`
 	Reply   json.RawMessage `json:"reply,omitempty"`
 }
@@ -169,6 +170,9 @@ func contractOf(spec leveret.Spec) (Contract, error) {
 			c.Route.MessageType = spec.Address.Type
 		}
 	}
+	if spec.Codec != nil {
+		c.ContentType = spec.ContentType()
+	}
 	if spec.Kind != leveret.KindRequest {
 		c.Attempts = spec.Retry.Attempts
 		for _, d := range spec.Retry.Delays {
@@ -180,8 +184,8 @@ func contractOf(spec leveret.Spec) (Contract, error) {
 		slices.Sort(c.RetryOn)
 	}
 	var err error
-	if c.Payload, err = schemaOf(spec.Payload); err == nil && spec.Reply != nil {
-		c.Reply, err = schemaOf(spec.Reply)
+	if c.Payload, err = textOf(schema.Payload(spec)); err == nil && spec.Reply != nil {
+		c.Reply, err = textOf(schema.Reply(spec))
 	}
 	if err != nil {
 		return c, fmt.Errorf("%s: %w", spec.Name, err)
@@ -189,8 +193,7 @@ func contractOf(spec leveret.Spec) (Contract, error) {
 	return c, nil
 }
 
-func schemaOf(t reflect.Type) (json.RawMessage, error) {
-	s, err := schema.Of(t)
+func textOf(s *schema.Schema, err error) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}

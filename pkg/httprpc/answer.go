@@ -17,6 +17,7 @@ import (
 // An answer is what came back, from the other side or from a gateway between.
 type answer struct {
 	spec     leveret.Spec
+	codec    *codec
 	response *http.Response
 	body     []byte
 }
@@ -24,8 +25,7 @@ type answer struct {
 // reply sets the reply in the message.
 func (a answer) reply(m *leveret.Message) error {
 	if len(bytes.TrimSpace(a.body)) == 0 {
-		m.Reply = []byte("{}") // 204, for instance
-		return nil
+		return a.codec.setReply(m, []byte("{}")) // 204, for instance
 	}
 	if !isJSON(a.response.Header.Get("Content-Type")) {
 		return leveret.Errorf(leveret.Internal, "%w", &rpc.KindError{
@@ -33,8 +33,7 @@ func (a answer) reply(m *leveret.Message) error {
 			Text: fmt.Sprintf("outcome unknown: %s: the reply is not JSON; its Content-Type is %q", a.spec.Name, cut(a.response.Header.Get("Content-Type"), maxAttribute)),
 		})
 	}
-	m.Reply = a.body
-	return nil
+	return a.codec.setReply(m, a.body)
 }
 
 // problem returns the error of the other side; of one that has no code, with that of the status.

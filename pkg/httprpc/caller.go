@@ -98,15 +98,15 @@ func (c *Caller) Call(ctx context.Context, m *leveret.Message) error {
 	if r == nil {
 		return c.service.Undeclared(m.Contract, leveret.RoleCalls)
 	}
-	var err error
-	if m.Body, err = m.JSON(); err != nil {
+	body, err := m.JSON()
+	if err != nil {
 		return fmt.Errorf("%s: %w", r.spec.Name, err)
 	}
-	if len(m.Body) > maxBody {
+	if len(body) > maxBody {
 		return leveret.Errorf(leveret.InvalidArgument, "%s: %w: it has %d bytes, and the limit is %d",
-			r.spec.Name, leveret.ErrTooLarge, len(m.Body), maxBody)
+			r.spec.Name, leveret.ErrTooLarge, len(body), maxBody)
 	}
-	target, err := r.target(m.Body)
+	target, err := r.target(body)
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.spec.Name, err)
 	}

@@ -51,6 +51,7 @@ type endpoint struct {
 	route    Route
 	spec     leveret.Spec
 	pattern  pattern
+	codec    *codec
 	fields   fields
 	location *pattern // nil without one
 	reply    fields
@@ -67,7 +68,12 @@ func newEndpoint(s *Server, r Route) (e *endpoint, err error) {
 	if e.pattern, err = parsePattern(cmp.Or(r.Pattern, e.spec.HTTP)); err != nil {
 		return nil, err
 	}
-	e.fields, e.reply = fieldsOf(e.spec.Payload), fieldsOf(e.spec.Reply)
+	if e.codec, err = codecOf(e.spec, e.pattern); err != nil {
+		return nil, err
+	}
+	if e.codec == nil {
+		e.fields, e.reply = fieldsOf(e.spec.Payload), fieldsOf(e.spec.Reply)
+	}
 	if err := e.pattern.checkParams(e.fields); err != nil {
 		return nil, err
 	}
@@ -255,10 +261,10 @@ func (e *endpoint) payload(r *http.Request, body []byte) ([]byte, error) {
 	if len(body) == 0 && e.empty {
 		body = []byte("{}")
 	}
-	if e.server.config.Strict {
+	if e.server.config.Strict && e.codec == nil { // which refuses or ignores them itself
 		return body, e.checkFields(body)
 	}
-	return body, nil
+	return e.codec.encode(body)
 }
 
 // checkFields refuses fields that the payload does not have. All else that is wrong with a body is found later, as over
@@ -296,7 +302,11 @@ func (e *endpoint) answer(ctx context.Context, w http.ResponseWriter, m *leveret
 			w.Header().Set("Location", location)
 		}
 	}
-	return write(w, e.route.Status, contentTypeJSON, m.Reply)
+	reply, err := m.ReplyJSON()
+	if err != nil {
+		return WriteProblem(w, leveret.Errorf(leveret.Internal, "%w: the reply: %w", leveret.ErrOutcomeUnknown, err))
+	}
+	return write(w, e.route.Status, contentTypeJSON, reply)
 }
 
 // locate fills the location from a reply.

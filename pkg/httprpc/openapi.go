@@ -97,7 +97,7 @@ func prune(paths map[string]object, parts map[string]object) error {
 
 // describe returns the operation of one endpoint, and adds the schemas that it needs.
 func (e *endpoint) describe(schemas schemaSet) (object, error) {
-	payload, err := schemas.add(e.spec.Payload, e.spec.Name, "request")
+	payload, err := schemas.add(e.spec, "request")
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (e *endpoint) success(schemas schemaSet) (object, error) {
 	if e.route.Status == http.StatusNoContent {
 		return answer, nil
 	}
-	reply, err := schemas.add(e.spec.Reply, e.spec.Name, "reply")
+	reply, err := schemas.add(e.spec, "reply")
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 type outgoing struct {
 	spec    leveret.Spec
 	pattern pattern
+	codec   *codec
 	fields  fields
 	// repeatable says that net/http may send a request again by itself, which it does over HTTP/1.1 when a connection that
 	// was idle breaks before the answer. That is right for what is idempotent; that a method promises to be is not enough.
@@ -43,7 +44,13 @@ func newOutgoing(spec leveret.Spec, http2 bool) (*outgoing, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &outgoing{spec: spec, pattern: p, fields: fieldsOf(spec.Payload), repeatable: spec.Idempotent || http2}
+	o := &outgoing{spec: spec, pattern: p, repeatable: spec.Idempotent || http2}
+	if o.codec, err = codecOf(spec, p); err != nil {
+		return nil, err
+	}
+	if o.codec == nil {
+		o.fields = fieldsOf(spec.Payload)
+	}
 	return o, p.checkParams(o.fields)
 }
 

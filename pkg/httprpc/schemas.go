@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 
 	"github.com/invopop/jsonschema"
 
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
@@ -25,10 +25,14 @@ type namedSchema struct {
 
 var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*$`)
 
-// add adds the schema of a type, and those it refers to, under the names of their types. Where different types have one
-// name, those of the later contract are put under its own.
-func (s schemaSet) add(t reflect.Type, contract, role string) (namedSchema, error) {
-	described, err := schema.Of(t)
+// add adds the schema of a contract's payload or reply, and those it refers to, under the names of their types. Where
+// different types have one name, those of the later contract are put under its own.
+func (s schemaSet) add(spec leveret.Spec, role string) (namedSchema, error) {
+	t, of, contract := spec.Payload, schema.Payload, spec.Name
+	if role == "reply" {
+		t, of = spec.Reply, schema.Reply
+	}
+	described, err := of(spec)
 	if err != nil {
 		return namedSchema{}, err
 	}

@@ -84,7 +84,7 @@ func read(m *leveret.Message, r *outgoing, response *http.Response) error {
 		limit = maxBody
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, int64(limit)+1))
-	switch a := (answer{r.spec, response, body}); {
+	switch a := (answer{r.spec, r.codec, response, body}); {
 	case success && err != nil:
 		return noAnswer(leveret.ErrOutcomeUnknown, "outcome unknown", "%s %s: the reply was cut off: %w", r.spec.Name, m.ID, err)
 	case success && len(body) > limit:

@@ -106,6 +106,7 @@ func TestMistakes(t *testing.T) {
 		{"a routing key of another type, and one that nobody binds", NewCatalog(one(NewCommand[int]("a.do",
 			RoutingKey(func(string) string { return "" }))), NewService("b", Handles(NewCommand[int]("b.do", RoutingKey(func(int) string { return "k" })))))},
 
+		{"codecs", NewCatalog(NewService("a", Handles(NewCommand[int]("a.do", Encoded(Codec{})), NewCommand[int]("a.say", Encoded(Text())))))},
 		{"a service's name", NewCatalog(NewService("A.b"), NewService(""))},
 		{"a nil service", NewCatalog(nil, one(fine))},
 		{"nil contracts", NewCatalog(NewService("a", Handles(fine, nil, (*Command[int])(nil)), Publishes((*Event[int])(nil))))},

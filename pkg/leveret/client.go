@@ -98,7 +98,7 @@ func (c *Client) Call(ctx context.Context, m *Message) error {
 	if err != nil {
 		return err
 	}
-	if m.Body, err = m.JSON(); err != nil {
+	if m.Body, err = m.Encode(); err != nil {
 		return fmt.Errorf("%s: %w", r.spec.Name, err)
 	}
 	if _, ok := ctx.Deadline(); !ok {

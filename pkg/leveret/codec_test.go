@@ -82,7 +82,7 @@ func TestDecode(t *testing.T) {
 		strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000): "invalid_argument: the body is not JSON: invalid character '[' exceeded max depth (at byte 10001)",
 		`{"x":` + strings.Repeat(`{"x":`, 20_000):                 "invalid_argument: the body is not JSON: invalid character '{' exceeded max depth (at byte 50001)",
 	} {
-		_, err := decodePayload[purchase](&contractBase{}, []byte(body))
+		_, err := decodePayload[purchase](&contractBase{spec: &Spec{}}, []byte(body))
 		require.Error(t, err, "%.40q", body)
 		require.Equal(t, want, err.Error(), "%.40q", body)
 	}
@@ -101,11 +101,11 @@ func TestDecodeAccepts(t *testing.T) {
 		`{"price":{"amount":12345678}}`: {Price: money{Amount: 12345678}},
 		"\xef\xbb\xbf {\"id\":\"x\"}":   {ID: "x"},
 	} {
-		got, err := decodePayload[purchase](&contractBase{}, []byte(body))
+		got, err := decodePayload[purchase](&contractBase{spec: &Spec{}}, []byte(body))
 		require.NoError(t, err, body)
 		require.Equal(t, want, got, body)
 	}
-	_, err := decodePayload[json.RawMessage](&contractBase{}, []byte(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)))
+	_, err := decodePayload[json.RawMessage](&contractBase{spec: &Spec{}}, []byte(strings.Repeat("[", 9000)+strings.Repeat("]", 9000)))
 	require.NoError(t, err, "deep, and nobody looks into it")
 }
 
@@ -258,7 +258,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := decodePayload[purchase](&contractBase{}, body)
+		p, err := decodePayload[purchase](&contractBase{spec: &Spec{}}, body)
 		if err == nil {
 			again, err := encode(&p)
 			require.NoError(t, err)

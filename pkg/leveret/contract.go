@@ -68,6 +68,8 @@ type Spec struct {
 	Address *Address
 	// RoutingKey makes the routing key of a message from its payload; nil where the key is that of the address.
 	RoutingKey func(*Message) (string, error)
+	// Codec says how payloads and replies travel, as given with [Encoded]; nil where they are JSON.
+	Codec *Codec
 	// Example is a payload to show to people; nil where none was given.
 	Example any
 }
@@ -376,16 +378,22 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 	if kind == KindEvent {
 		s.RetryOn = []Code{NotFound}
 	}
-	errs := []error{reservedOwner(s.Owner()), encodable(payload)}
+	errs := []error{reservedOwner(s.Owner())}
 	if !contractName.MatchString(name) || len(name) > maxName {
 		errs = append(errs, fmt.Errorf("the name must look like service.verb, in lower-case letters, digits and hyphens, "+
 			"%d bytes at most", maxName))
 	}
-	if reply != nil {
-		errs = append(errs, encodable(reply))
-	}
 	for _, o := range options {
 		errs = append(errs, o(s))
+	}
+	for _, t := range []reflect.Type{payload, reply} {
+		switch c := s.Codec; {
+		case t == nil:
+		case c != nil && c.Check != nil:
+			errs = append(errs, c.Check(t))
+		case c == nil || c.ToJSON == nil:
+			errs = append(errs, encodable(t))
+		}
 	}
 	if a := s.Address; s.RoutingKey != nil {
 		switch {
@@ -433,6 +441,9 @@ func (b *contractBase) Spec() Spec { return *b.base().spec }
 
 // baseOf returns the base of a contract. For a contract that this package did not make, it makes one without mistakes.
 func baseOf(c Contract) *contractBase {
+	if c == nil {
+		return &unmade
+	}
 	if c, ok := c.(interface{ base() *contractBase }); ok {
 		return c.base()
 	}

@@ -38,11 +38,12 @@ type Message struct {
 	Headers map[string]any
 	// Priority is RabbitMQ's priority of the message, as given with the option [Priority]. Over HTTP and gRPC there is none.
 	Priority uint8
-	// Body is the payload as JSON. It is nil where the payload is a Go value that has not been encoded, or is encoded in
-	// another way: over gRPC, and when a [Caller] gets the message. The method JSON returns the payload of any message.
+	// Body is the payload as it travels: JSON, or what the contract's [Codec] makes of it. It is nil where the payload is a
+	// Go value that has not been encoded, or is encoded in another way: over gRPC, and when a [Caller] gets the message. The
+	// methods Encode and JSON return the payload of any message.
 	Body []byte
-	// Reply is the answer to a request as JSON: set by the handler, and on the way back, for the caller. Over gRPC it is
-	// nil, and ReplyJSON returns the answer.
+	// Reply is the answer to a request, encoded likewise: set by the handler, and on the way back, for the caller. Over gRPC
+	// it is nil, and ReplyJSON returns the answer.
 	Reply []byte
 	// AnsweredBy is the service instance that answered a call: "payment@host/pid". Of a reply over gRPC it is the service
 	// and the address that it came from, "payment@10.0.0.7:9083", which may be a proxy's. It is empty where the other side
@@ -54,22 +55,30 @@ type Message struct {
 	payload, reply any // pointers to the Go values where Body and Reply are nil
 }
 
-// JSON returns the payload as JSON: Body, or, where that is nil, a new encoding. Middleware that changes the payload sets
-// Body, over every transport. An error has the code InvalidArgument.
-func (m *Message) JSON() ([]byte, error) { return asJSON(m.Body, m.payload) }
-
-// ReplyJSON returns the answer to a request as JSON, likewise; nil before there is one.
-func (m *Message) ReplyJSON() ([]byte, error) { return asJSON(m.Reply, m.reply) }
-
-func asJSON(body []byte, value any) ([]byte, error) {
-	if body != nil || value == nil {
-		return body, nil
+// Encode returns the payload as it travels: Body, or, where that is nil, a new encoding. Middleware that changes the payload
+// sets Body, over every transport. An error has the code InvalidArgument.
+func (m *Message) Encode() ([]byte, error) {
+	if m.Body != nil || m.payload == nil {
+		return m.Body, nil
 	}
-	return encode(value)
+	return baseOf(m.Contract).spec.Codec.encode(m.payload)
 }
 
-// valueOf returns a pointer to the Go value of a payload or a reply: of its JSON, or, where that is nil, the value that
-// is known. As in JSON, that must not be nil.
+// JSON returns the payload as JSON. Of a contract with a [Codec] that is what people read; of all others, it is what Encode
+// returns. An error has the code InvalidArgument.
+func (m *Message) JSON() ([]byte, error) {
+	s := baseOf(m.Contract).spec
+	return s.Codec.json(s.Payload, m.Body, m.payload)
+}
+
+// ReplyJSON returns the answer to a request as JSON, likewise; nil before there is one.
+func (m *Message) ReplyJSON() ([]byte, error) {
+	s := baseOf(m.Contract).spec
+	return s.Codec.json(s.Reply, m.Reply, m.reply)
+}
+
+// valueOf returns a pointer to the Go value of a payload or a reply: of its body, or, where that is nil, the value that is
+// known. As in JSON, that must not be nil.
 func valueOf[T any](b *contractBase, body []byte, known any) (*T, error) {
 	if value, ok := known.(*T); ok && body == nil {
 		if isNil(*value) {
@@ -78,7 +87,7 @@ func valueOf[T any](b *contractBase, body []byte, known any) (*T, error) {
 		return value, nil
 	}
 	value := new(T)
-	return value, decode(body, value, b.open[reflect.TypeFor[T]()])
+	return value, b.spec.Codec.decode(body, value, b.open[reflect.TypeFor[T]()])
 }
 
 // payloadOf is valueOf that validates.
@@ -122,7 +131,7 @@ type Sender interface {
 // A Caller makes requests. [Client] is a caller, and so is the stub of package leverettest, whose Suite checks others.
 // A Caller is safe for concurrent use.
 type Caller interface {
-	// Call sends the request and blocks until its end. It gets the payload from [Message.JSON] or [Request.Payload], since
+	// Call sends the request and blocks until its end. It gets the payload from [Message.Encode], [Message.JSON] or [Request.Payload], since
 	// m.Body may be nil. It returns nil if and only if the other side answered without an error; the answer then is in
 	// m.Reply, or was given to [Request.SetReply]. An error has a [Code]: it is the other side's ([IsRemote]) or this
 	// side's, which wraps that of ctx where ctx ended the call. Where the request may have been handled, it is an

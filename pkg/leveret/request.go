@@ -89,12 +89,12 @@ func (r *Request[Q, R]) Answer(h *Handlers, f func(ctx context.Context, request 
 		if err != nil {
 			return err
 		}
-		if m.Body == nil {
+		if m.Body == nil && m.payload != nil {
 			r.SetReply(m, reply)
 			_, err = r.reply(m)
 			return err
 		}
-		if m.Reply, err = encode(&reply); err != nil {
+		if m.Reply, err = r.spec.Codec.encode(&reply); err != nil {
 			return Errorf(Internal, "%w: the reply to %s cannot be sent: %w", ErrOutcomeUnknown, r.spec.Name, err)
 		}
 		if n := len(m.Reply); n > rabbit.DefaultMaxBody {

@@ -12,7 +12,7 @@ func outgoing[T any](ctx context.Context, c Contract, payload T, options []SendO
 	if err := check(c, &payload); err != nil {
 		return nil, err
 	}
-	body, err := encode(&payload)
+	body, err := baseOf(c).spec.Codec.encode(&payload)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Spec().Name, err)
 	}
@@ -35,8 +35,8 @@ func check[T any](c Contract, payload *T) error {
 	return nil
 }
 
-// NewMessage makes the message that carries an encoded payload, with its ids and the trace of ctx, as the verbs of a
-// contract do. It is for tools that have no Go value: they are not helped by types, and not stopped by Validate.
+// NewMessage makes the message that carries an encoded payload, as in [Message].Body, with its ids and the trace of ctx, as the
+// verbs of a contract do. It is for tools that have no Go value: not helped by types, and not stopped by Validate.
 func NewMessage(ctx context.Context, c Contract, body []byte, options ...SendOption) *Message {
 	m := &Message{Contract: c, Body: body, SentAt: time.Now()}
 	for _, o := range options {

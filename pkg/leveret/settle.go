@@ -183,7 +183,7 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 		MessageId:     newID(),
 		CorrelationId: cmp.Or(m.CorrelationID, m.ID), // the latter as many foreign callers expect
 		Type:          e.spec.messageType(),
-		ContentType:   contentTypeJSON,
+		ContentType:   e.spec.ContentType(),
 		DeliveryMode:  wire.Transient,
 		Timestamp:     time.Now(),
 		AppId:         e.worker.Service().name,

@@ -27,7 +27,7 @@ func (m *Message) publishing(spec Spec, service string) rabbit.Publishing {
 		MessageId:     m.ID,
 		CorrelationId: m.CorrelationID,
 		Type:          spec.messageType(),
-		ContentType:   contentTypeJSON,
+		ContentType:   spec.ContentType(),
 		Priority:      m.Priority,
 		Timestamp:     m.SentAt,
 		AppId:         service,

@@ -1,9 +1,7 @@
 package leverettest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"time"
@@ -34,7 +32,7 @@ type Answered[R any] struct {
 // and returns when the handler has. The payload is not validated first: that is up to the handler's side.
 func Deliver[T any](ctx context.Context, h *leveret.Handlers, c Contract[T], payload T, options ...Option) Delivered {
 	d := Delivered{handlers: h}
-	body, err := json.Marshal(payload)
+	body, err := c.Spec().Encode(&payload)
 	if err != nil {
 		d.Err = fmt.Errorf("leverettest: the payload of %s cannot be encoded: %w", c.Spec().Name, err)
 		return d
@@ -121,9 +119,7 @@ func answered[R any](d Delivered) Answered[R] {
 	if d.Err != nil || d.Verdict != leveret.VerdictAck {
 		return a
 	}
-	decoder := json.NewDecoder(bytes.NewReader(d.Message.Reply))
-	decoder.UseNumber() // as a caller does
-	if err := decoder.Decode(&a.Reply); err != nil {
+	if err := d.Message.Contract.Spec().Decode(d.Message.Reply, &a.Reply); err != nil {
 		a.Err = leveret.Errorf(leveret.Internal, "the reply to %s is not a %T: %w", d.Message.Contract.Spec().Name, a.Reply, err)
 	}
 	return a
@@ -151,7 +147,7 @@ func Redelivered() Option {
 	return Change(func(m *leveret.Message) { m.Redelivered = true })
 }
 
-// Body replaces the payload by the bytes that a foreign or broken sender might send.
+// Body replaces the payload by the bytes that a foreign or broken sender might send, of whatever encoding.
 func Body(body string) Option {
 	return Change(func(m *leveret.Message) { m.Body = []byte(body) })
 }

@@ -2,7 +2,6 @@ package leverettest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -44,7 +43,7 @@ func Answer[Q, R any](s *StubCaller, c *leveret.Request[Q, R], f func(ctx contex
 		if err != nil {
 			return err
 		}
-		m.Reply, err = json.Marshal(reply)
+		m.Reply, err = c.Spec().Encode(&reply)
 		return err
 	}
 }
@@ -83,7 +82,7 @@ func (s *StubCaller) Call(ctx context.Context, m *leveret.Message) error {
 	}
 	m.Deadline, _ = ctx.Deadline()
 	var err error
-	if m.Body, err = m.JSON(); err != nil {
+	if m.Body, err = m.Encode(); err != nil {
 		return err
 	}
 	recorded := *m

@@ -99,7 +99,9 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if value == nil {
 		return nil, invalid("", "the payload is null; it must be a JSON value")
 	}
-	unknown = s.unknown(value)
+	if !s.encoded() { // whose codec says what it does not know
+		unknown = s.unknown(value)
+	}
 	checked, _ := new(shortening).of(value, maxDepth)
 	if err := s.compiled.Validate(checked); err != nil {
 		failed, ok := errors.AsType[*validator.ValidationError](err)
@@ -148,10 +150,8 @@ func lastOf(path string) string {
 
 // decode finds what only Go can: numbers in a form or size that their type does not accept, and the errors of Validate.
 func (s *Schema) decode(value any, body []byte) error {
-	target := reflect.New(s.goType)
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	if err := d.Decode(target.Interface()); err != nil {
+	target, err := s.read(body)
+	if err != nil {
 		return s.undecodable(value, err)
 	}
 	for _, v := range []reflect.Value{target, target.Elem()} {
@@ -163,6 +163,17 @@ func (s *Schema) decode(value any, body []byte) error {
 		}
 	}
 	return nil
+}
+
+// read decodes JSON that people wrote, and returns a pointer to the value.
+func (s *Schema) read(text []byte) (reflect.Value, error) {
+	target := reflect.New(s.goType)
+	if s.encoded() {
+		return target, s.spec.Codec.FromJSON(text, target.Interface())
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return target, d.Decode(target.Interface())
 }
 
 // messageOf returns the message of an error without its code, which is always that of an invalid argument.

@@ -64,10 +64,13 @@ func (s *Schema) exampleObject(at *jsonschema.Schema, above map[*jsonschema.Sche
 		}
 		return object
 	}
+	chosen := map[string]bool{}
 	for pair := at.Properties.Oldest(); pair != nil; pair = pair.Next() {
-		if above[s.resolve(pair.Value)] {
+		choice := pair.Value.Comments
+		if above[s.resolve(pair.Value)] || chosen[choice] {
 			continue
 		}
+		chosen[choice] = strings.HasPrefix(choice, "oneof ")
 		object.Set(pair.Key, s.example(pair.Value, pair.Key, above))
 	}
 	return object
@@ -121,7 +124,7 @@ func exampleString(at *jsonschema.Schema, name string) string {
 	switch {
 	case at.ContentEncoding == "base64":
 		return "bGV2ZXJldA=="
-	case at.Pattern == wholeNumber:
+	case at.Pattern == wholeNumber, at.Pattern == naturalNumber:
 		text = "1"
 	case name == "id" || strings.HasSuffix(name, "_id"):
 		text = exampleID

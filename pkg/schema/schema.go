@@ -24,11 +24,14 @@ import (
 
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
 // A Schema describes and checks the payloads of one Go type. It is immutable and safe for concurrent use.
 type Schema struct {
 	goType   reflect.Type
+	spec     leveret.Spec // of the contract; without a codec where encoding/json reads and writes
 	tree     *jsonschema.Schema
 	document []byte
 	compiled *validator.Schema
@@ -39,18 +42,18 @@ type Schema struct {
 
 // Of makes the schema of a type. It fails if JSON cannot hold the type, if a jsonschema tag is malformed, or if a map has
 // secrets as keys.
-func Of(t reflect.Type) (*Schema, error) {
-	s := &Schema{goType: t, tree: reflectType(t)}
+func Of(t reflect.Type) (*Schema, error) { return of(t, leveret.Spec{}) }
+
+func of(t reflect.Type, spec leveret.Spec) (*Schema, error) {
+	s := &Schema{goType: t, spec: spec}
+	if err := s.describe(); err != nil {
+		return nil, fmt.Errorf("the schema of %v: %w", t, err)
+	}
 	document, err := json.MarshalIndent(s.tree, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("the schema of %v: %w", t, err)
 	}
 	s.document = document
-	places := &placing{byType: map[reflect.Type]*place{}, names: map[string]bool{}}
-	s.place, s.secretNames = places.of(t), places.names
-	if places.wrong != nil {
-		return nil, fmt.Errorf("the schema of %v: %w", t, places.wrong)
-	}
 	parsed, err := validator.UnmarshalJSON(bytes.NewReader(document))
 	if err != nil {
 		return nil, fmt.Errorf("the schema of %v: %w", t, err)
@@ -66,6 +69,22 @@ func Of(t reflect.Type) (*Schema, error) {
 		return nil, fmt.Errorf("the schema of %v: %w", t, err)
 	}
 	return s, nil
+}
+
+// describe makes the tree and the places of the secrets in it: those of the Go type, or those that a codec knows of.
+func (s *Schema) describe() (err error) {
+	if c := s.spec.Codec; c != nil && c.Schema != nil {
+		if s.tree, err = given(c, s.goType); err != nil {
+			return err
+		}
+		b := &places{defs: s.tree.Definitions, made: map[*jsonschema.Schema]*place{}, names: map[string]bool{}}
+		s.place, s.secretNames = b.of(s.tree), b.names
+		return nil
+	}
+	b := &placing{byType: map[reflect.Type]*place{}, names: map[string]bool{}}
+	s.tree = reflectType(s.goType)
+	s.place, s.secretNames = b.of(s.goType), b.names
+	return b.wrong
 }
 
 // JSON returns the JSON Schema (draft 2020-12), indented.

@@ -1,0 +1,88 @@
+package httprpc_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/httprpc"
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// TestCodec: over HTTP a contract's payloads and replies are JSON, whatever they are elsewhere.
+func TestCodec(t *testing.T) {
+	t.Parallel()
+	shout := leveret.NewRequest[string, []byte]("greeter.shout", leveret.Encoded(either()))
+	service := leveret.NewService("greeter", leveret.Answers(shout))
+	bodies := make(chan string, 9)
+	h := leveret.NewHandlers(service, leveret.HandlersConfig{Middleware: []leveret.Middleware{func(next leveret.Handler) leveret.Handler {
+		return func(ctx context.Context, m *leveret.Message) error {
+			bodies <- string(m.Body)
+			return next(ctx, m)
+		}
+	}}})
+	shout.Answer(h, func(_ context.Context, text string) ([]byte, error) { return []byte(strings.ToUpper(text)), nil })
+	server, err := httprpc.NewServer(h, httprpc.ServerConfig{Strict: true})
+	require.NoError(t, err)
+	at := serve(t, server)
+	caller := newCaller(t, httprpc.CallerConfig{Service: leveret.NewService("guest", leveret.Calls(shout)), URLs: []string{at.URL}})
+	reply, err := shout.Call(t.Context(), caller, "<hey>")
+	require.NoError(t, err)
+	require.Equal(t, "<HEY>", string(reply))
+	require.Equal(t, "<hey>", <-bodies, "as from a queue")
+
+	post := func(body string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.URL+"/greeter.shout", strings.NewReader(body))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/json")
+		response, err := at.Client().Do(request)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return response.StatusCode, string(text)
+	}
+	status, text := post(`"hey"`)
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, `"SEVZ"`, text)
+	for _, wrong := range []string{"", "hey", "7", "null", `"hey" "you"`, "\"\xff\""} {
+		status, text = post(wrong)
+		require.Equal(t, http.StatusBadRequest, status, "%q: %s", wrong, text)
+		require.Contains(t, text, `"code":"invalid_argument"`)
+	}
+
+	for _, pattern := range []string{"GET /shout", "POST /shout/{how}"} {
+		shout := leveret.NewRequest[string, string]("greeter.shout", leveret.Encoded(leveret.Text()), leveret.HTTP(pattern))
+		h := leveret.NewHandlers(leveret.NewService("greeter", leveret.Answers(shout)), leveret.HandlersConfig{})
+		shout.Answer(h, func(context.Context, string) (string, error) { return "", nil })
+		_, err := httprpc.NewServer(h, httprpc.ServerConfig{})
+		want := "must be the body"
+		require.ErrorContains(t, err, want)
+		_, err = httprpc.NewCaller(httprpc.CallerConfig{Service: leveret.NewService("guest", leveret.Calls(shout)), URLs: []string{at.URL}})
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// either carries texts and bytes.
+func either() leveret.Codec {
+	text, raw := leveret.Text(), leveret.Bytes()
+	return leveret.Codec{
+		ContentType: "application/x-either",
+		Encode: func(pointer any) ([]byte, error) {
+			if _, ok := pointer.(*string); ok {
+				return text.Encode(pointer)
+			}
+			return raw.Encode(pointer)
+		},
+		Decode: func(body []byte, pointer any) error {
+			if _, ok := pointer.(*string); ok {
+				return text.Decode(body, pointer)
+			}
+			return raw.Decode(body, pointer)
+		},
+	}
+}
