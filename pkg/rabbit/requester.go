@@ -26,6 +26,9 @@ type RequesterConfig struct {
 	MaxBody int
 	// OnLate is called with replies that no call waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
+	// Shared lets the requester use the channels of others on the same connection that are Shared, once there are two such.
+	// Their ReplyQueue, Tag and OnLate are then those of one of them.
+	Shared bool
 }
 
 // A Requester publishes requests and hands replies to those who wait for them. It is safe for concurrent use.
@@ -36,19 +39,39 @@ type RequesterConfig struct {
 type Requester struct {
 	conn    *Conn
 	config  RequesterConfig
+	line    *line
+	leave   func() (last bool)      // the line
+	life    context.Context         //nolint:containedctx // ends with Close
+	close   context.CancelCauseFunc // ends life
+	closing atomic.Bool             // Close has been called
+}
+
+// A line is what requesters share: the channels of requests and replies.
+type line struct {
+	conn    *Conn
+	config  RequesterConfig
 	channel *reopened[*replyChannel]
 	hints   atomic.Pointer[Channel] // what PublishHint publishes on; nil before the first call
-	close   context.CancelCauseFunc // ends the life of channel
-	closing atomic.Bool             // Close has been called
 	readers sync.WaitGroup
 }
+
+// maxLines is how many lines the requesters of a connection have that are Shared.
+const maxLines = 2
 
 // NewRequester makes a requester. It does not connect or block; Close ends it.
 func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 	config.MaxBody = cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)
-	life, end := context.WithCancelCause(context.Background())
-	r := &Requester{conn: conn, config: config, close: end}
-	r.channel = newReopened(life, conn, r.prepare)
+	r := &Requester{conn: conn, config: config}
+	r.life, r.close = context.WithCancelCause(context.Background())
+	lines := &conn.lines
+	if !config.Shared {
+		lines = new(pool[*line])
+	}
+	r.line, r.leave = lines.take(maxLines, func() *line {
+		l := &line{conn: conn, config: config}
+		l.channel = newReopened(conn, l.prepare)
+		return l
+	})
 	return r
 }
 
@@ -65,14 +88,14 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 	}
 	request := *m
 	for {
-		ch, err := r.channel.ready(ctx, len(m.Body))
+		ch, err := r.line.channel.ready(ctx, r.life, len(m.Body))
 		if err != nil {
 			return nil, err
 		}
 		if deadline, ok := ctx.Deadline(); ok {
 			request.Expiration = expiration(time.Until(deadline))
 		}
-		waiting, err := ch.publish(&request)
+		waiting, err := ch.publish(r, &request)
 		if errors.Is(err, amqp.ErrClosed) {
 			continue // nothing was written
 		}
@@ -102,7 +125,7 @@ func expiration(left time.Duration) string {
 // their own channel, which lasts as long as the connection: where one may not be published, or its exchange does not
 // exist, the broker closes that channel, and no call suffers.
 func (r *Requester) PublishHint(m *Publication) {
-	ch := r.hints.Load()
+	ch := r.line.hints.Load()
 	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
 		return
 	}
@@ -114,12 +137,12 @@ var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
 // prepare makes a channel ready for requests and replies, and another for hints, which lasts as long as the connection:
 // closed or not, since what the broker closed it for has not changed.
-func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) {
-	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
-	if last := r.hints.Load(); err == nil && (last == nil || last.session != ch.session) {
+func (l *line) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) {
+	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, l.config) })
+	if last := l.hints.Load(); err == nil && (last == nil || last.session != ch.session) {
 		var hints *Channel
-		if hints, err = r.conn.Channel(ctx); err == nil {
-			r.hints.Store(hints)
+		if hints, err = l.conn.Channel(ctx); err == nil {
+			l.hints.Store(hints)
 		}
 	}
 	if err != nil {
@@ -128,20 +151,20 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 		}
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
-	r.readers.Go(func() {
+	l.readers.Go(func() {
 		for ret := range c.returns {
 			c.end(ret.CorrelationId, answer{err: unroutable(&ret)})
 		}
 	})
-	r.readers.Go(func() { r.read(c) })
+	l.readers.Go(func() { l.read(c) })
 	return c, nil
 }
 
 // read hands the replies on until there will be no more.
-func (r *Requester) read(c *replyChannel) {
+func (l *line) read(c *replyChannel) {
 	for d := range c.deliveries {
-		if waited := c.end(d.CorrelationId, answer{reply: &d}); !waited && r.config.OnLate != nil {
-			r.config.OnLate(&d)
+		if waited := c.end(d.CorrelationId, answer{reply: &d}); !waited && l.config.OnLate != nil {
+			l.config.OnLate(&d)
 		}
 	}
 	reason := c.exception()
@@ -164,18 +187,23 @@ func (r *Requester) Close(ctx context.Context) error {
 		return nil
 	}
 	r.close(errRequesterClosed)
-	ch := r.channel.shut()
+	closed := fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
+	if !r.leave() {
+		if ch := r.line.channel.current.Load(); ch != nil {
+			(*ch).failOf(r, closed)
+		}
+		return nil
+	}
+	ch := r.line.channel.shut()
 	if ch == nil {
 		return nil
 	}
-	ch.fail(func(*Publication) error {
-		return fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
-	})
+	ch.fail(func(*Publication) error { return closed })
 	_, err := await(ctx, func() (struct{}, error) {
 		closing := context.WithoutCancel(ctx)
 		ch.close(closing)
-		r.hints.Load().close(closing)
-		r.readers.Wait() // until the connection ends, where the broker does not answer
+		r.line.hints.Load().close(closing)
+		r.line.readers.Wait() // until the connection ends, where the broker does not answer
 		return struct{}{}, nil
 	}, func(struct{}) {})
 	return err
@@ -200,6 +228,7 @@ type replyChannel struct {
 
 type waiter struct {
 	*Publication
+	from    *Requester
 	answers chan answer
 }
 
@@ -221,10 +250,10 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 
 // publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed
 // where nothing was written.
-func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
+func (c *replyChannel) publish(from *Requester, m *Publication) (<-chan answer, error) {
 	defer c.session.wire.release(len(m.Body))
 	m.ReplyTo = c.replyTo
-	answers, err := c.expect(m)
+	answers, err := c.expect(from, m)
 	if err != nil {
 		return nil, err
 	}
@@ -240,9 +269,12 @@ func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
 }
 
 // expect notes that m waits for an answer.
-func (c *replyChannel) expect(m *Publication) (<-chan answer, error) {
+func (c *replyChannel) expect(from *Requester, m *Publication) (<-chan answer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if from.closing.Load() {
+		return nil, errRequesterClosed
+	}
 	if c.waiting == nil {
 		return nil, amqp.ErrClosed
 	}
@@ -250,7 +282,7 @@ func (c *replyChannel) expect(m *Publication) (<-chan answer, error) {
 		return nil, fmt.Errorf("%w: the correlation id %q is in use", ErrInvalid, m.CorrelationId)
 	}
 	answers := make(chan answer, 1)
-	c.waiting[m.CorrelationId] = waiter{m, answers}
+	c.waiting[m.CorrelationId] = waiter{m, from, answers}
 	return answers, nil
 }
 
@@ -264,6 +296,18 @@ func (c *replyChannel) end(correlationID string, a answer) bool {
 		w.answers <- a
 	}
 	return ok
+}
+
+// failOf ends the calls of one requester.
+func (c *replyChannel) failOf(r *Requester, why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, w := range c.waiting {
+		if w.from == r {
+			w.answers <- answer{err: why}
+			delete(c.waiting, id)
+		}
+	}
 }
 
 // fail ends all calls that wait, each for its reason, and lets no more in: the channel is about to be closed.
