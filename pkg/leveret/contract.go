@@ -121,6 +121,10 @@ type Address struct {
 // has, or whose RoutingKey it was sent with; one that belongs to none is a dead letter, and a request gets the error. On a
 // queue of one contract, every message is taken for it.
 
+// noStreams is why a worker takes nothing from a stream.
+const noStreams = "a worker would begin at its end, and a retry would be published into it again; read it with " +
+	"the driver, or bind a queue to the exchange from which it is filled"
+
 // NoType is the Type of an [Address] whose messages have none.
 const NoType = "-"
 
@@ -298,6 +302,9 @@ func (a Address) checkTopology() error {
 	for _, q := range a.Topology.Queues {
 		if q.Name == "" || q.Exclusive {
 			return fmt.Errorf("Topology: the queue %q needs a name, and may not be exclusive: senders declare it, too", q.Name)
+		}
+		if q.Name == a.Queue && q.Args["x-queue-type"] == "stream" {
+			return fmt.Errorf("the Queue %s is a stream: %s", q.Name, noStreams)
 		}
 	}
 	for _, b := range a.Topology.Bindings {

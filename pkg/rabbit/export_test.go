@@ -17,7 +17,7 @@ func (p *Publisher) InFlight() int { return len(p.slots) }
 
 // Waiting returns how many calls wait for their replies.
 func (r *Requester) Waiting() int {
-	p := r.line.channel.current.Load()
+	p := r.channel.current.Load()
 	if p == nil {
 		return 0
 	}

@@ -26,8 +26,8 @@ type RequesterConfig struct {
 	MaxBody int
 	// OnLate is called with replies that no call waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
-	// Shared lets the requester use the channels of others on the same connection that are Shared, once there are two such.
-	// Their ReplyQueue, Tag and OnLate are then those of one of them.
+	// Shared lets the requester use the channels of others on its connection that are Shared, once there are two such. Their
+	// ReplyQueue, Tag and OnLate are then those of one of them.
 	Shared bool
 }
 
@@ -37,16 +37,16 @@ type RequesterConfig struct {
 // hardly answered in time. Where a service is asked more than it can do, the head of its queue is always about to
 // expire, and it would do nothing but what is too late.
 type Requester struct {
-	conn    *Conn
-	config  RequesterConfig
-	line    *line
+	*line
+
+	maxBody int
 	leave   func() (last bool)      // the line
 	life    context.Context         //nolint:containedctx // ends with Close
 	close   context.CancelCauseFunc // ends life
 	closing atomic.Bool             // Close has been called
 }
 
-// A line is what requesters share: the channels of requests and replies.
+// A line is what requesters share.
 type line struct {
 	conn    *Conn
 	config  RequesterConfig
@@ -60,8 +60,7 @@ const maxLines = 2
 
 // NewRequester makes a requester. It does not connect or block; Close ends it.
 func NewRequester(conn *Conn, config RequesterConfig) *Requester {
-	config.MaxBody = cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)
-	r := &Requester{conn: conn, config: config}
+	r := &Requester{maxBody: cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)}
 	r.life, r.close = context.WithCancelCause(context.Background())
 	lines := &conn.lines
 	if !config.Shared {
@@ -80,22 +79,24 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 // on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a
 // connection that is lost then: the request may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
-	if err := m.check(r.config.MaxBody); err != nil {
+	switch err := m.check(r.maxBody); {
+	case err != nil:
 		return nil, err
-	}
-	if m.CorrelationId == "" {
+	case r.closing.Load():
+		return nil, errRequesterClosed
+	case m.CorrelationId == "":
 		return nil, fmt.Errorf("%w: a request needs a correlation id", ErrInvalid)
 	}
 	request := *m
 	for {
-		ch, err := r.line.channel.ready(ctx, r.life, len(m.Body))
+		ch, err := r.channel.ready(ctx, r.life, len(m.Body))
 		if err != nil {
 			return nil, err
 		}
 		if deadline, ok := ctx.Deadline(); ok {
 			request.Expiration = expiration(time.Until(deadline))
 		}
-		waiting, err := ch.publish(r, &request)
+		waiting, err := ch.publish(&request)
 		if errors.Is(err, amqp.ErrClosed) {
 			continue // nothing was written
 		}
@@ -105,6 +106,9 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		select {
 		case a := <-waiting:
 			return a.reply, a.err
+		case <-r.life.Done():
+			ch.end(m.CorrelationId, answer{}) // which nobody reads
+			return nil, fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
 		case <-ctx.Done():
 			ch.end(m.CorrelationId, answer{}) // which nobody reads
 			return nil, r.conn.unanswered(ctx)
@@ -125,8 +129,8 @@ func expiration(left time.Duration) string {
 // their own channel, which lasts as long as the connection: where one may not be published, or its exchange does not
 // exist, the broker closes that channel, and no call suffers.
 func (r *Requester) PublishHint(m *Publication) {
-	ch := r.line.hints.Load()
-	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
+	ch := r.hints.Load()
+	if ch == nil || !ch.alive() || m.check(r.maxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
 		return
 	}
 	defer ch.session.wire.release(len(m.Body))
@@ -181,29 +185,24 @@ func (l *line) read(c *replyChannel) {
 }
 
 // Close fails the calls that wait, with ErrUnconfirmed where the request was written and ErrClosed where not, and waits
-// until all has ended, while ctx lives. Close is safe to call twice.
+// until all has ended that no other requester uses, while ctx lives. Close is safe to call twice.
 func (r *Requester) Close(ctx context.Context) error {
 	if r.closing.Swap(true) {
 		return nil
 	}
 	r.close(errRequesterClosed)
-	closed := fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
 	if !r.leave() {
-		if ch := r.line.channel.current.Load(); ch != nil {
-			(*ch).failOf(r, closed)
-		}
 		return nil
 	}
-	ch := r.line.channel.shut()
+	ch := r.channel.shut()
 	if ch == nil {
 		return nil
 	}
-	ch.fail(func(*Publication) error { return closed })
 	_, err := await(ctx, func() (struct{}, error) {
 		closing := context.WithoutCancel(ctx)
 		ch.close(closing)
-		r.line.hints.Load().close(closing)
-		r.line.readers.Wait() // until the connection ends, where the broker does not answer
+		r.hints.Load().close(closing)
+		r.readers.Wait() // until the connection ends, where the broker does not answer
 		return struct{}{}, nil
 	}, func(struct{}) {})
 	return err
@@ -228,7 +227,6 @@ type replyChannel struct {
 
 type waiter struct {
 	*Publication
-	from    *Requester
 	answers chan answer
 }
 
@@ -250,10 +248,10 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 
 // publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed
 // where nothing was written.
-func (c *replyChannel) publish(from *Requester, m *Publication) (<-chan answer, error) {
+func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
 	defer c.session.wire.release(len(m.Body))
 	m.ReplyTo = c.replyTo
-	answers, err := c.expect(from, m)
+	answers, err := c.expect(m)
 	if err != nil {
 		return nil, err
 	}
@@ -269,12 +267,9 @@ func (c *replyChannel) publish(from *Requester, m *Publication) (<-chan answer, 
 }
 
 // expect notes that m waits for an answer.
-func (c *replyChannel) expect(from *Requester, m *Publication) (<-chan answer, error) {
+func (c *replyChannel) expect(m *Publication) (<-chan answer, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if from.closing.Load() {
-		return nil, errRequesterClosed
-	}
 	if c.waiting == nil {
 		return nil, amqp.ErrClosed
 	}
@@ -282,7 +277,7 @@ func (c *replyChannel) expect(from *Requester, m *Publication) (<-chan answer, e
 		return nil, fmt.Errorf("%w: the correlation id %q is in use", ErrInvalid, m.CorrelationId)
 	}
 	answers := make(chan answer, 1)
-	c.waiting[m.CorrelationId] = waiter{m, from, answers}
+	c.waiting[m.CorrelationId] = waiter{m, answers}
 	return answers, nil
 }
 
@@ -296,18 +291,6 @@ func (c *replyChannel) end(correlationID string, a answer) bool {
 		w.answers <- a
 	}
 	return ok
-}
-
-// failOf ends the calls of one requester.
-func (c *replyChannel) failOf(r *Requester, why error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id, w := range c.waiting {
-		if w.from == r {
-			w.answers <- answer{err: why}
-			delete(c.waiting, id)
-		}
-	}
 }
 
 // fail ends all calls that wait, each for its reason, and lets no more in: the channel is about to be closed.
