@@ -1,0 +1,111 @@
+package leveret_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+)
+
+// channels returns how many channels are open in the bench's virtual host.
+func (b *bench) channels() (n int) {
+	b.t.Helper()
+	all, err := leverettest.Node(b.t).Ctl(b.ctx, "list_channels", "--silent", "vhost")
+	require.NoError(b.t, err)
+	vhost := leverettest.VHost(b.t, b.url)
+	for line := range strings.Lines(string(all)) {
+		if strings.TrimSpace(line) == vhost {
+			n++
+		}
+	}
+	return n
+}
+
+// TestTopicsOfTheMoment: contracts, services and clients that are made while the program runs, thousands of them, need
+// the channels of a few, and leave nothing behind.
+func TestTopicsOfTheMoment(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.peer().queue("all", "amq.topic", "#")
+	conn := b.connect(leveret.ConnConfig{})
+	const n = 5000
+	all, topics := make([]*leveret.Client, n), make([]*leveret.Event[thing], n)
+	for i := range all {
+		topic := leveret.NewEvent[thing]("app.published", leveret.At(leveret.Address{
+			Exchange: "amq.topic", RoutingKey: fmt.Sprint("topic.", i), External: true,
+		}))
+		client, err := leveret.NewClient(conn, leveret.NewService("app", leveret.Publishes(topic)), leveret.ClientConfig{})
+		require.NoError(t, err)
+		all[i], topics[i] = client, topic
+	}
+	var senders sync.WaitGroup
+	var failed atomic.Int64
+	for part := range 50 {
+		senders.Go(func() {
+			for i := part; i < n; i += 50 {
+				if topics[i].Publish(b.ctx, all[i], thing{N: i}) != nil {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	senders.Wait()
+	require.Zero(t, failed.Load())
+	require.Equal(t, n, b.peer().count("all"))
+	open := b.channels()
+	for i, client := range all {
+		require.NoError(t, client.Close(b.ctx))
+		require.ErrorIs(t, topics[i].Publish(b.ctx, client, thing{}), leveret.ErrClosed)
+	}
+	b.eventually(func() bool { return b.channels() == open-4 }, "the four channels of publishers are closed")
+}
+
+// TestWorkersOfTheMoment: a worker has one channel for each queue, and all that fails goes over channels that workers
+// share.
+func TestWorkersOfTheMoment(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	foreign := b.peer()
+	_, err := foreign.QueueDeclare("theirs", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+	require.NoError(t, err)
+	conn := b.connect(leveret.ConnConfig{})
+	const n = 300
+	before := b.channels()
+	var failed, handled atomic.Int64
+	all := make([]*running, n)
+	for i := range all {
+		do := leveret.NewCommand[thing](fmt.Sprintf("a.do-%d", i), quick, leveret.At(leveret.Address{Queue: "theirs", External: true}))
+		w := b.worker(conn, leveret.NewService("a", leveret.Handles(do)), leveret.WorkerConfig{Concurrency: 1, Prefetch: 1})
+		do.Handle(w.Handlers, func(ctx context.Context, _ thing) error {
+			if leveret.MessageFrom(ctx).Attempt == 1 {
+				failed.Add(1)
+				return leveret.Errorf(leveret.Unavailable, "not now")
+			}
+			handled.Add(1)
+			return nil
+		})
+		all[i] = b.run(w)
+	}
+	for range n {
+		foreign.publish("", "theirs", amqp.Publishing{Body: []byte(`{}`)})
+	}
+	b.eventually(func() bool { return handled.Load() == n })
+	require.EqualValues(t, n, failed.Load())
+	// One of each worker, four of publishers, that of the declarer; and while workers look for suspects, one more of each.
+	require.LessOrEqual(t, b.channels()-before, n+4+1+n)
+	for _, r := range all {
+		r.stop()
+	}
+	for _, r := range all {
+		require.NoError(t, r.halt())
+	}
+	b.eventually(func() bool { return b.channels() <= before+1 }, "but for that of the declarer")
+}
