@@ -2,11 +2,13 @@ package leveret_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
@@ -108,4 +110,44 @@ func TestWorkersOfTheMoment(t *testing.T) {
 		require.NoError(t, r.halt())
 	}
 	b.eventually(func() bool { return b.channels() <= before+1 }, "but for that of the declarer")
+}
+
+// TestTopics runs the example: topics that nobody has named before, with plain programs on their other side.
+func TestTopics(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	foreign := b.peer()
+	topics := &Topics{conn: b.connect(leveret.ConnConfig{}), group: "billing", senders: make(map[string]sender)}
+	ctx, stop := context.WithCancel(b.ctx)
+	var subscribers sync.WaitGroup
+	got := make(chan string, 99)
+	for i := range 3 {
+		ready := make(chan struct{})
+		topic := fmt.Sprint("orders.", i)
+		subscribers.Go(func() {
+			tried := i > 0 // a second is long enough to wait
+			if err := topics.Subscribe(ctx, topic, func() { close(ready) }, func(_ context.Context, body []byte) error {
+				if !tried {
+					tried = true
+					return leveret.RetryAfter(time.Millisecond, errors.New("once more"))
+				}
+				got <- topic + string(body)
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		receive(t, ready)
+		require.NoError(t, topics.Publish(b.ctx, topic, []byte(`{"n":1}`)))
+		require.Equal(t, topic+`{"n":1}`, receive(t, got))
+		foreign.publish(topic, "", amqp.Publishing{Body: []byte(`[2]`)})
+		require.Equal(t, topic+`[2]`, receive(t, got))
+		foreign.queue("mine"+topic, topic, "")
+		require.NoError(t, topics.Publish(b.ctx, topic, []byte(`3`)))
+		require.Equal(t, []byte("3"), foreign.take("mine"+topic).Body)
+		require.Equal(t, topic+`3`, receive(t, got))
+	}
+	stop()
+	subscribers.Wait()
+	require.NoError(t, topics.Close(b.ctx))
 }
