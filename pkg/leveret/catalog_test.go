@@ -86,7 +86,10 @@ func TestMistakes(t *testing.T) {
 			Topology: topology.Topology{Exchanges: []topology.Exchange{{Name: "e"}}},
 		}))), NewService("b", Handles(
 			NewCommand[int]("b.do", At(Address{Queue: "q2", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q2", Exclusive: true}}}})),
-			NewCommand[int]("b.undo", At(Address{Queue: "q3", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Queue: "q3"}}}})))))},
+			NewCommand[int]("b.undo", At(Address{Queue: "q3", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Queue: "q3"}}}})),
+			NewCommand[int]("b.read", At(Address{Queue: "q4", External: true, Topology: topology.Topology{
+				Queues: []topology.Queue{{Name: "q4", Args: map[string]any{"x-queue-type": "stream"}}},
+			}})))))},
 		{"a routing key where none can be", NewCatalog(NewService("a",
 			Handles(NewCommand[int]("a.do", At(Address{RoutingKey: "a"}), RoutingKey(func(int) string { return "k" })),
 				NewCommand[int]("a.undo", At(Address{RoutingKey: "a.*"}))),

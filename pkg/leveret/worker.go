@@ -231,7 +231,7 @@ func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
 		}
 		err := w.conn.declarer.Refresh(ctx, needed, w.redeclareEvery/2) // other workers may have declared some of it
 		if err != nil && fmt.Sprint(err) != said && ctx.Err() == nil {
-			w.log.WarnContext(ctx, "cannot declare; trying again", "error", err)
+			w.log.WarnContext(ctx, "cannot declare", "error", err)
 		}
 		said = fmt.Sprint(err)
 	}

@@ -277,10 +277,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 			failures = -1 // the connection has waited already
 			continue
 		}
+		level := slog.LevelDebug
 		if now := err.Error(); now != said { // not at each try
-			said = now
-			c.config.Logger.Warn("not consuming; trying again", "queue", c.config.Queue, "error", err)
+			said, level = now, slog.LevelWarn
 		}
+		c.config.Logger.Log(ctx, level, "not consuming", "queue", c.config.Queue, "error", err)
 		backoff := c.conn.config.Backoff
 		if apart || c.apart { // this attempt, or the next
 			backoff = costlyBackoff

@@ -44,3 +44,6 @@ func (c *Conn) HoldApart() func() {
 	turn <- struct{}{}
 	return func() { <-turn }
 }
+
+// Remembered returns how many items a declarer remembers.
+func (d *Declarer) Remembered() int { return len(d.items) }
