@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,22 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/leverettest"
 )
-
-// channels returns how many channels are open in the bench's virtual host.
-func (b *bench) channels() (n int) {
-	b.t.Helper()
-	all, err := leverettest.Node(b.t).Ctl(b.ctx, "list_channels", "--silent", "vhost")
-	require.NoError(b.t, err)
-	vhost := leverettest.VHost(b.t, b.url)
-	for line := range strings.Lines(string(all)) {
-		if strings.TrimSpace(line) == vhost {
-			n++
-		}
-	}
-	return n
-}
 
 // TestTopicsOfTheMoment: contracts, services and clients that are made while the program runs, thousands of them, need
 // the channels of a few, and leave nothing behind.
@@ -37,7 +21,9 @@ func TestTopicsOfTheMoment(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.peer().queue("all", "amq.topic", "#")
-	conn := b.connect(leveret.ConnConfig{})
+	way, said := b.proxy(), &asked{}
+	said.watch(way)
+	conn := b.connect(leveret.ConnConfig{URLs: []string{way.url}})
 	const n = 5000
 	all, topics := make([]*leveret.Client, n), make([]*leveret.Event[thing], n)
 	for i := range all {
@@ -62,12 +48,12 @@ func TestTopicsOfTheMoment(t *testing.T) {
 	senders.Wait()
 	require.Zero(t, failed.Load())
 	require.Equal(t, n, b.peer().count("all"))
-	open := b.channels()
+	require.LessOrEqual(t, said.channels(), 4)
 	for i, client := range all {
 		require.NoError(t, client.Close(b.ctx))
 		require.ErrorIs(t, topics[i].Publish(b.ctx, client, thing{}), leveret.ErrClosed)
 	}
-	b.eventually(func() bool { return b.channels() == open-4 }, "the four channels of publishers are closed")
+	require.Zero(t, said.channels())
 }
 
 // TestWorkersOfTheMoment: a worker has one channel for each queue, and all that fails goes over channels that workers
@@ -78,9 +64,10 @@ func TestWorkersOfTheMoment(t *testing.T) {
 	foreign := b.peer()
 	_, err := foreign.QueueDeclare("theirs", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
 	require.NoError(t, err)
-	conn := b.connect(leveret.ConnConfig{})
+	way, said := b.proxy(), &asked{}
+	said.watch(way)
+	conn := b.connect(leveret.ConnConfig{URLs: []string{way.url}})
 	const n = 300
-	before := b.channels()
 	var failed, handled atomic.Int64
 	all := make([]*running, n)
 	for i := range all {
@@ -102,14 +89,14 @@ func TestWorkersOfTheMoment(t *testing.T) {
 	b.eventually(func() bool { return handled.Load() == n })
 	require.EqualValues(t, n, failed.Load())
 	// One of each worker, four of publishers, that of the declarer; and while workers look for suspects, one more of each.
-	require.LessOrEqual(t, b.channels()-before, n+4+1+n)
+	require.LessOrEqual(t, said.channels(), n+4+1+n)
 	for _, r := range all {
 		r.stop()
 	}
 	for _, r := range all {
 		require.NoError(t, r.halt())
 	}
-	b.eventually(func() bool { return b.channels() <= before+1 }, "but for that of the declarer")
+	require.Equal(t, 1, said.channels(), "that of the declarer")
 }
 
 // TestTopics runs the example: topics that nobody has named before, with plain programs on their other side.
