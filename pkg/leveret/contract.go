@@ -95,11 +95,11 @@ const DefaultTimeout = 10 * time.Second
 
 // An Address names an exchange or a queue that does not follow from the contract's name, because somebody else made it.
 //
-// Without External, the exchange is declared as ours: durable, a topic exchange for an event, else a direct one. A program that
-// declares it otherwise, as a fanout for instance, is then refused by the broker (406), so set External and put the exchange
-// into Topology. Messages to an exchange that stands there with the type "x-delayed-message" are not mandatory: the broker
-// would return them, though they arrive later. A request over somebody else's queue is not called off when its caller gives
-// up. No Queue is a stream.
+// Without External, the exchange is declared as ours: durable, a topic exchange for an event, else a direct one. The broker
+// then refuses (406) a program that declares it otherwise, as a fanout for instance: set External, and put the exchange into
+// Topology. Messages to an exchange that stands there with the type "x-delayed-message" are not mandatory: the broker would
+// return them, though they arrive later. A request to somebody else's queue is not called off when its caller gives up. A
+// Queue must not be a stream.
 type Address struct {
 	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
 	// means the default one, which takes the name of a queue as its routing key. In any other address, what is left empty

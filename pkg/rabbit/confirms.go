@@ -132,7 +132,8 @@ func (c *confirmChannel) settle(f *flight) *amqp.Return {
 	return f.returned
 }
 
-// match marks the flight of a message that has come back. Of several that look alike it takes the oldest, since returns come in order.
+// match marks the flight of a message that has come back. Of several that look alike it takes the oldest, since returns
+// come in order.
 func (c *confirmChannel) match(r *amqp.Return) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,9 +18,9 @@ import (
 // A Declarer declares exchanges, queues and bindings, and remembers what it has declared: callers just declare. What is
 // remembered costs nothing at the broker. It is safe for concurrent use.
 //
-// What is durable is remembered through lost connections too, and what is transient, auto-delete or exclusive for as long as
-// the connection lives; but all of it is forgotten when it has become too much. Where something turns out to be missing, [Declarer.Forget] has the next Declare declare
-// it again.
+// What is durable is remembered through lost connections too, and what is transient, auto-delete or exclusive for as long
+// as the connection lives; of more than 10,000 things, all are forgotten. Where something turns out to be missing,
+// [Declarer.Forget] has the next Declare declare it again.
 type Declarer struct {
 	conn       *Conn
 	mismatches atomic.Int64
@@ -133,9 +133,8 @@ func (d *Declarer) Forget(t topology.Topology) {
 	}
 }
 
-// Refresh declares again what of t was declared longer than age ago, in case the broker has lost some of it, and is otherwise
-// like Declare. Exchanges
-// and queues that are used as they are stay so while what is bound to them can be bound.
+// Refresh declares again what of t was declared longer than age ago, in case the broker has lost some of it, and is
+// otherwise like Declare. Exchanges and queues that are used as they are stay so while what is bound to them can be bound.
 func (d *Declarer) Refresh(ctx context.Context, t topology.Topology, age time.Duration) error {
 	for _, i := range d.itemsOf(t) {
 		if o := i.outcome.Load(); o != nil && (!o.used || i.binds()) && time.Since(o.at) >= age {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// A trial is where the publishers of a lane publish what may cost the connection: one message at a time, over a connection that
-// nothing else uses. It is made for the first message, and closed after the last that waits.
+// A trial is where the publishers of a lane publish what may cost the connection: one message at a time, over a
+// connection that nothing else uses. It is made for the first message, and closed after the last that waits.
 type trial struct {
 	turn    chan struct{} // held by the one message that is published
 	limit   time.Duration // how long that may take
