@@ -19,7 +19,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 	t.Parallel()
 	var code []string
 	for _, pattern := range []string{
-		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../pkg/leveret/example_test.go",
+		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../pkg/leveret/example*_test.go",
 		"../pkg/protobuf/example_test.go",
 	} {
 		files, err := filepath.Glob(pattern)

@@ -125,7 +125,7 @@ type declaring struct {
 }
 
 func (d declaring) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message != "cannot declare; using what exists" {
+	if !strings.HasPrefix(r.Message, "cannot declare; using ") {
 		return d.Handler.Handle(ctx, r)
 	}
 	var what, reason string

@@ -70,11 +70,13 @@ func (c *calls) cancel(id string) {
 }
 
 // control returns the consumer of this process's control queue, where callers cancel requests, and what that needs. It
-// is nil if the worker serves no requests.
+// is nil if the worker serves no requests but those of somebody else's queues, which nobody calls off.
 func (w *Worker) control() (*rabbit.Consumer, topology.Topology) {
 	var requests []string
 	for _, c := range w.Service().Contracts(RoleAnswers) {
-		requests = append(requests, c.Spec().Name)
+		if spec := c.Spec(); !spec.external() {
+			requests = append(requests, spec.Name)
+		}
 	}
 	if len(requests) == 0 || w.conn.config.NoDeclare {
 		return nil, topology.Topology{}

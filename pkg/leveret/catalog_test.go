@@ -86,7 +86,10 @@ func TestMistakes(t *testing.T) {
 			Topology: topology.Topology{Exchanges: []topology.Exchange{{Name: "e"}}},
 		}))), NewService("b", Handles(
 			NewCommand[int]("b.do", At(Address{Queue: "q2", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q4", Exclusive: true}}}})),
-			NewCommand[int]("b.undo", At(Address{Queue: "q3", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Queue: "q3"}}}})))))},
+			NewCommand[int]("b.undo", At(Address{Queue: "q3", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Queue: "q3"}}}})),
+			NewCommand[int]("b.read", At(Address{Queue: "q4", External: true, Topology: topology.Topology{
+				Queues: []topology.Queue{{Name: "q4", Args: map[string]any{"x-queue-type": "stream"}}},
+			}})))))},
 		{"queues that the broker names", NewCatalog(NewService("a",
 			Publishes(NewEvent[int]("a.happened", At(Address{Exchange: "e", Queue: "amq.gen-7", External: true})),
 				NewEvent[int]("a.ended", At(Address{Exchange: "e", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Exclusive: true}}}})))))},

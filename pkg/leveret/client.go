@@ -40,10 +40,11 @@ type Client struct {
 
 // sending is what is known of a contract before its first message.
 type sending struct {
-	spec                 Spec
-	exchange, routingKey string
-	signals              *signals
-	topology             topology.Topology // what this service declares for it
+	spec       Spec
+	exchange   topology.Exchange
+	routingKey string
+	signals    *signals
+	topology   topology.Topology // what this service declares for it
 
 	declared atomic.Bool // and none of it was missing since
 }
@@ -65,13 +66,13 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		spec := u.contract.Spec()
 		exchange, key := spec.Route(conn.names)
 		c.routes[u.contract] = &sending{
-			spec: spec, exchange: exchange.Name, routingKey: key, signals: conn.tel.signals(spec, exchange.Name, key, ""),
+			spec: spec, exchange: exchange, routingKey: key, signals: conn.tel.signals(spec, exchange.Name, key, ""),
 			topology: u.topology(conn.names, service.name, "", conn.config.RequestQueueType),
 		}
 	}
 	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody})
 	requests := rabbit.RequesterConfig{
-		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
+		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply, Shared: !config.ReplyQueue,
 	}
 	if config.ReplyQueue {
 		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.uniqueInstance())
@@ -153,9 +154,10 @@ func (c *Client) publication(ctx context.Context, m *Message) (*rabbit.Publicati
 		}
 	}
 	p := &rabbit.Publication{
-		Exchange:   r.exchange,
+		Exchange:   r.exchange.Name,
 		RoutingKey: key,
-		Mandatory:  r.spec.Kind != KindEvent, // an event may have no subscriber
+		// An event may have no subscriber; and a delayed message has reached no queue when the broker looks.
+		Mandatory:  r.spec.Kind != KindEvent && r.exchange.Type != "x-delayed-message",
 		Publishing: m.publishing(r.spec, c.service.name),
 	}
 	if !m.foreign(ctx).IsValid() {
@@ -250,7 +252,7 @@ func (c *Client) request(ctx context.Context, m *Message) error {
 }
 
 // unanswered is the error of a call whose context ended. One that was cancelled after it was written is called off, in
-// case it is being handled.
+// case it is being handled; but not over somebody else's queue, where nobody listens.
 func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenBefore bool) error {
 	spec := m.Contract.Spec()
 	code, what := DeadlineExceeded, "no reply in time"
@@ -261,7 +263,7 @@ func (c *Client) unanswered(ctx context.Context, m *Message, err error, writtenB
 	switch {
 	case !written:
 		what += ", before it was sent"
-	case canceled:
+	case canceled && !spec.external():
 		c.requester.PublishHint(&rabbit.Publication{
 			Exchange: c.conn.names.ControlExchange(spec.Owner()), RoutingKey: c.conn.names.CancelKey(spec.Name),
 			Publishing: rabbit.Publishing{CorrelationId: m.CorrelationID, AppId: c.service.name, DeliveryMode: wire.Transient},

@@ -106,6 +106,12 @@ const DefaultTimeout = 10 * time.Second
 // that would never get a message. A message that belongs to none of the contracts becomes a dead letter with the code
 // unimplemented, and a request is answered with that error. The messages of a queue with one contract are all taken for
 // it, whatever they say.
+//
+// Without External, the exchange is declared as ours: durable, a topic exchange for an event, else a direct one. The broker
+// then refuses (406) a program that declares it otherwise, as a fanout for instance: set External, and put the exchange into
+// Topology. Messages to an exchange that stands there with the type "x-delayed-message" are not mandatory: the broker would
+// return them, though they arrive later. A request to somebody else's queue is not called off when its caller gives up. A
+// Queue must not be a stream.
 type Address struct {
 	// Exchange and RoutingKey are where the contract's messages are published. An External address without an exchange
 	// means the default one, which takes the name of a queue as its routing key. In any other address, what is left empty
@@ -139,6 +145,10 @@ type Address struct {
 	// cannot be: see [Message.CheckHeaders].
 	Headers map[string]string
 }
+
+// noStreams is why a worker takes nothing from a stream.
+const noStreams = "a worker would begin at its end, and a retry would be published into it again; read it with " +
+	"the driver, or bind a queue to the exchange from which it is filled"
 
 // NoType is the Type of an [Address] whose messages have none.
 const NoType = "-"
@@ -334,6 +344,9 @@ func (a Address) checkTopology() error {
 		}
 		if q.Exclusive && q.Name != a.Queue {
 			return fmt.Errorf("Topology: the queue %q cannot be exclusive: only the Queue of the address can, which is %q", q.Name, a.Queue)
+		}
+		if q.Name == a.Queue && q.Args["x-queue-type"] == "stream" {
+			return fmt.Errorf("the Queue %s is a stream: %s", q.Name, noStreams)
 		}
 	}
 	for _, b := range a.Topology.Bindings {

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -29,6 +30,7 @@ type endpoint struct {
 	turns     *turns // its handlers take one each
 	consumer  *rabbit.Consumer
 
+	noStream atomic.Bool           // the queue is none, though a message looked so
 	troubled atomic.Int32          // how many failed messages cannot be put aside now; see settle.go
 	trouble  atomic.Pointer[error] // why the last of them cannot
 }
@@ -117,6 +119,15 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
+	if _, offset := d.Headers[wire.StreamOffset]; offset && !e.noStream.Load() { // anybody can send that header
+		if w.conn.consume.IsStream(ctx, e.queue) {
+			err := Errorf(FailedPrecondition, "the queue %s is a stream: %s", e.queue, noStreams)
+			w.fatal.Store(&err)
+			w.stop()
+			return rabbit.Requeue
+		}
+		e.noStream.Store(true)
+	}
 	request := e.spec.Kind == KindRequest
 	if e = e.of(&d.Delivery); !request {
 		until := early(d)

@@ -22,6 +22,7 @@ import (
 type asked struct {
 	mu                                     sync.Mutex
 	exchanges, queues, bindings, consumers []string // a binding by its queue; what was only looked at is left out
+	open                                   int      // channels
 }
 
 // watch notes what passes the proxy from now on.
@@ -38,6 +39,10 @@ func (a *asked) note(method []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch class, number := binary.BigEndian.Uint16(method), binary.BigEndian.Uint16(method[2:]); [2]uint16{class, number} {
+	case [2]uint16{20, 10}: // channel.open
+		a.open++
+	case [2]uint16{20, 40}, [2]uint16{20, 41}: // channel.close, and channel.close-ok
+		a.open--
 	case [2]uint16{40, 10}: // exchange.declare
 		name, rest := shortString(method[6:])
 		if _, options := shortString(rest); options[0]&passive == 0 {
@@ -71,6 +76,13 @@ func (a *asked) count() count {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return count{len(a.exchanges), len(a.queues), len(a.bindings), len(a.consumers)}
+}
+
+// channels is how many channels are open.
+func (a *asked) channels() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.open
 }
 
 // take returns what there is, and forgets it.

@@ -32,7 +32,7 @@ func TestReservedHeaders(t *testing.T) {
 	}}})
 	for _, name := range []string{
 		"leveret-attempt", "Leveret-Deadline", "leveret-", "CC", "BCC", "cc", "x-death", "X-Death", "x-first-death-queue", "x-last-death-reason",
-		"x-delivery-count", "x-acquired-count",
+		"x-delivery-count", "x-acquired-count", "x-stream-offset",
 	} {
 		forge.Store(&name)
 		header := leveret.Header(name, []any{"b.do"})

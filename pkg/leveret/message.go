@@ -182,8 +182,9 @@ func Priority(p uint8) SendOption {
 
 // CheckHeaders returns an error with the code InvalidArgument if the message has a header that is not its sender's to
 // set: one whose name begins with "leveret-"; CC and BCC, which would send it elsewhere as well; and x-death,
-// x-first-death-*, x-last-death-*, x-delivery-count and x-acquired-count, which are RabbitMQ's. Other names that begin
-// with "x-" are for plugins. A [Sender] or [Caller] calls it before it sends. Received messages have such headers.
+// x-first-death-*, x-last-death-*, x-delivery-count, x-acquired-count and x-stream-offset, which are RabbitMQ's. Other
+// names that begin with "x-" are for plugins. A [Sender] or [Caller] calls it before it sends. Received messages have such
+// headers.
 func (m *Message) CheckHeaders() error {
 	for name := range m.Headers {
 		if wire.Reserved(name) {
@@ -191,6 +192,13 @@ func (m *Message) CheckHeaders() error {
 		}
 	}
 	return nil
+}
+
+// SenderHeaders returns, in a new map, what the sender of the message has said in headers of its own: all but those of
+// Leveret ("leveret-" and more), those of the trace (traceparent, tracestate, baggage), and those that RabbitMQ or one of
+// its plugins has set or obeys. They stay the same through retries and replays, and can be sent on with [Header].
+func (m *Message) SenderHeaders() map[string]any {
+	return wire.Senders(m.Headers, w3c.Fields()...)
 }
 
 // ownHeaders returns the headers of a message that is being made, which are its own to change.

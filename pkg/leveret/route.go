@@ -123,13 +123,10 @@ func (u use) topology(n topology.Names, service, instance string, requestQueues 
 	queue := QueueName(n, u.contract, service, u.name)
 	var t topology.Topology
 	switch external := s.external(); {
-	case external && u.role == RoleCalls: // a call that is cancelled says so on the exchange for control all the same
-		t = n.Calling(s.Owner(), topology.Exchange{})
-		t.Exchanges = append(t.Exchanges, s.Address.Topology.Exchanges...)
+	case external && (u.role == RoleCalls || u.role == RolePublishes || u.name == topology.PerProcess || instance == "" && s.exclusive(u.name)):
+		t.Exchanges = s.Address.Topology.Exchanges
 	case u.role == RoleCalls:
 		t = n.Calling(s.Owner(), exchange)
-	case external && (u.role == RolePublishes || u.name == topology.PerProcess || instance == "" && s.exclusive(u.name)):
-		t.Exchanges = s.Address.Topology.Exchanges
 	case external:
 		t = s.Address.Topology
 	case u.role == RolePublishes, u.name == topology.PerProcess:

@@ -49,7 +49,7 @@ func (a *attempt) stuck() {
 	w := a.worker
 	err := fmt.Errorf("%w: it has not returned %v after its context ended, with the message %s of the queue %s",
 		ErrStuck, w.config.StuckAfter, a.message.ID, a.queue)
-	w.stuck.Store(&err)
+	w.fatal.Store(&err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), settleTimeout)
 	defer cancel()
 	o := judge(a.ctx, a.message, fmt.Errorf("%w: %w", errHandlerTimeout, Errorf(DeadlineExceeded, "the handler is stuck")))

@@ -90,7 +90,7 @@ type Worker struct {
 	redeclareEvery time.Duration // how often what it needs is declared again, on average
 
 	stop  func()                // ends Run
-	stuck atomic.Pointer[error] // the error of the last handler that got stuck; nil if none did
+	fatal atomic.Pointer[error] // why the worker ends by itself: a handler that got stuck, or a stream; else nil
 
 	quarantineQueue string
 	work, requests  *turns          // of the handlers of commands and events, and of requests
@@ -174,8 +174,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		MaxBody: 1 << 30, // what came from this broker may go back to it
 	})
 	err := w.consume(ctx)
-	if stuck := w.stuck.Load(); stuck != nil {
-		err = errors.Join(*stuck, err)
+	if fatal := w.fatal.Load(); fatal != nil {
+		err = errors.Join(*fatal, err)
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -240,14 +240,16 @@ const redeclareEvery = 15 * time.Second
 // redeclare declares what is needed again and again, until ctx ends. A deleted exchange, for instance, is noticed by
 // nobody who only consumes; and a publisher that declares it cannot know what was bound to it.
 func (w *Worker) redeclare(ctx context.Context, needed topology.Topology) {
-	for {
+	for said := "<nil>"; ; {
 		contexts.Sleep(ctx, w.redeclareEvery/2+rand.N(w.redeclareEvery))
 		if ctx.Err() != nil {
 			return
 		}
-		if err := w.conn.declarer.Refresh(ctx, needed); err != nil && ctx.Err() == nil {
+		err := w.conn.declarer.Refresh(ctx, needed, w.redeclareEvery/2) // other workers may have declared some of it
+		if err != nil && fmt.Sprint(err) != said && ctx.Err() == nil {
 			w.log.WarnContext(ctx, "cannot declare", "error", err)
 		}
+		said = fmt.Sprint(err)
 	}
 }
 
@@ -297,7 +299,7 @@ func (w *Worker) Ready() error {
 			errs = append(errs, e.ready())
 		}
 	}
-	if err := w.stuck.Load(); err != nil {
+	if err := w.fatal.Load(); err != nil {
 		errs = append(errs, *err)
 	}
 	return byCode(errors.Join(errs...), Unavailable)

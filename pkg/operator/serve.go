@@ -86,7 +86,7 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 		for {
 			select {
 			case <-every.C:
-				_ = declarer.Refresh(asked, t) // the next time may succeed
+				_ = declarer.Refresh(asked, t, 0) // the next time may succeed
 			case <-asked.Done():
 				return
 			}

@@ -13,6 +13,7 @@ import (
 type flight struct {
 	*Publication
 	channel *confirmChannel
+	number  uint64 // among the channel's mandatory ones
 	confirm *amqp.DeferredConfirmation
 	// returned is set, under the channel's lock, when the broker could not route the message.
 	returned *amqp.Return
@@ -72,27 +73,31 @@ func (f *flight) outcome(shared bool) (again bool, err error) {
 	return true, nil
 }
 
-// confirmChannel is a channel in confirm mode that finds out which messages were returned. On the wire a return comes
-// before its confirm, and the driver hands them on in that order, through different Go channels: so a goroutine
-// that sees a confirm takes in all returns first, and then knows.
+// confirmChannel is a channel in confirm mode that finds out which messages were returned.
 type confirmChannel struct {
 	*Channel
-	// returns has room for one return of every publish in flight: the driver never waits for it.
-	returns chan amqp.Return
 
 	mu      sync.Mutex
-	pending map[uint64]*flight // the mandatory ones, by delivery tag
+	pending map[uint64]*flight // the mandatory ones, by number
+	last    uint64             // number
 }
 
-func newConfirmChannel(ctx context.Context, ch *Channel, maxInFlight int) (*confirmChannel, error) {
+// newConfirmChannel makes a channel ready. On the wire a return comes before its confirm, and the driver hands them on in
+// that order. It hands each return to both Go channels in turn, and waits: so before it goes on to the confirm, the return
+// has found its flight.
+func newConfirmChannel(ctx context.Context, ch *Channel) (*confirmChannel, error) {
 	if err := doOn(ctx, ch, func() error { return ch.Confirm(false) }); err != nil {
 		return nil, err
 	}
-	return &confirmChannel{
-		Channel: ch,
-		returns: ch.NotifyReturn(make(chan amqp.Return, maxInFlight)),
-		pending: make(map[uint64]*flight, 64),
-	}, nil
+	c := &confirmChannel{Channel: ch, pending: make(map[uint64]*flight, 64)}
+	returns, matched := ch.NotifyReturn(make(chan amqp.Return)), ch.NotifyReturn(make(chan amqp.Return))
+	go func() {
+		for r := range returns {
+			c.match(&r)
+			<-matched
+		}
+	}()
+	return c, nil
 }
 
 // publish writes the message, for which room was reserved. It never blocks on the network. Its errors are those of
@@ -100,17 +105,19 @@ func newConfirmChannel(ctx context.Context, ch *Channel, maxInFlight int) (*conf
 func (c *confirmChannel) publish(f *flight) error {
 	defer c.session.wire.release(len(f.Body))
 	f.channel, f.returned = c, nil
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if f.Mandatory { // its return may come at any time from now on
+		c.mu.Lock()
+		c.last++
+		f.number = c.last
+		c.pending[f.number] = f
+		c.mu.Unlock()
+	}
 	confirm, err := c.write(context.Background(), f.Publication) // there is no call here to wait for
 	if err != nil {
+		c.settle(f)
 		return err
 	}
 	f.confirm = confirm
-	if f.Mandatory {
-		c.pending[confirm.DeliveryTag] = f
-		c.takeReturns()
-	}
 	return nil
 }
 
@@ -121,25 +128,19 @@ func (c *confirmChannel) settle(f *flight) *amqp.Return {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.takeReturns()
-	delete(c.pending, f.confirm.DeliveryTag)
+	delete(c.pending, f.number)
 	return f.returned
 }
 
-// takeReturns marks the flights whose messages have come back. The caller holds mu.
-func (c *confirmChannel) takeReturns() {
-	for len(c.returns) > 0 {
-		r := <-c.returns
-		c.match(&r)
-	}
-}
-
-// match finds the flight of a return. Of several that look alike it takes the oldest, since returns come in order.
+// match marks the flight of a message that has come back. Of several that look alike it takes the oldest, since returns
+// come in order.
 func (c *confirmChannel) match(r *amqp.Return) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var oldest *flight
-	for tag, f := range c.pending {
+	for _, f := range c.pending {
 		if f.returned == nil && f.MessageId == r.MessageId && f.Exchange == r.Exchange && f.RoutingKey == r.RoutingKey &&
-			(oldest == nil || tag < oldest.confirm.DeliveryTag) && bytes.Equal(f.Body, r.Body) {
+			(oldest == nil || f.number < oldest.number) && bytes.Equal(f.Body, r.Body) {
 			oldest = f
 		}
 	}

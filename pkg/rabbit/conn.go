@@ -54,6 +54,8 @@ type Conn struct {
 	blocked   atomic.Bool
 	replies   *replier
 	proofs    proofs
+	lanes     pool[*lane]
+	lines     pool[*line]
 
 	mu      sync.Mutex
 	session *session

@@ -250,7 +250,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopWork(nil)
 	var closed error
-	missing := false
+	missing, said := false, ""
 	for failures := 0; ctx.Err() == nil; failures++ {
 		open, leave := c.config.Gate.pass(ctx)
 		began, apart := time.Now(), c.apart
@@ -270,14 +270,18 @@ func (c *Consumer) Run(ctx context.Context) error {
 			continue
 		}
 		if registered && time.Since(began) > c.conn.config.Backoff.limit {
-			failures = 0
+			failures, said = 0, ""
 		}
 		c.note(err)
 		if errors.Is(err, errConnectionLost) {
 			failures = -1 // the connection has waited already
 			continue
 		}
-		c.config.Logger.Warn("not consuming", "queue", c.config.Queue, "error", err)
+		level := slog.LevelDebug
+		if now := err.Error(); now != said { // not at each try
+			said, level = now, slog.LevelWarn
+		}
+		c.config.Logger.Log(ctx, level, "not consuming", "queue", c.config.Queue, "error", err)
 		backoff := c.conn.config.Backoff
 		if apart || c.apart { // this attempt, or the next
 			backoff = costlyBackoff

@@ -18,9 +18,9 @@ import (
 // A Declarer declares exchanges, queues and bindings, and remembers what it has declared: callers just declare. What is
 // remembered costs nothing at the broker. It is safe for concurrent use.
 //
-// What is durable is remembered for good, through lost connections too, and what is transient, auto-delete or exclusive for
-// as long as the connection lives. Where something turns out to be missing, [Declarer.Forget] has the next Declare declare
-// it again.
+// What is durable is remembered through lost connections too, and what is transient, auto-delete or exclusive for as long
+// as the connection lives; of more than 10,000 things, all are forgotten. Where something turns out to be missing,
+// [Declarer.Forget] has the next Declare declare it again.
 type Declarer struct {
 	conn       *Conn
 	mismatches atomic.Int64
@@ -55,6 +55,7 @@ type outcome struct {
 	used    bool // all the same: it exists with other arguments, or may not be declared by this user
 	stale   bool // forgotten
 	session *session
+	at      time.Time // when the attempt was made
 	until   time.Time // no other attempt is made before; zero if it was declared
 }
 
@@ -62,6 +63,8 @@ const (
 	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for a binding
 	// that was refused, and for an item that broke the connection.
 	maxRefusal, maxBreak = 5 * time.Second, time.Minute
+	// maxItems is how many items are remembered.
+	maxItems = 10_000
 	// maxBroken is how many connections in a row the declaration of an item may break before it has failed. A queue that
 	// is just being deleted breaks them, too.
 	maxBroken = 3
@@ -131,11 +134,11 @@ func (d *Declarer) Forget(t topology.Topology) {
 	}
 }
 
-// Refresh declares what is in t again, in case the broker has lost some of it, and is otherwise like Declare. Exchanges
-// and queues that are used as they are stay so while what is bound to them can be bound.
-func (d *Declarer) Refresh(ctx context.Context, t topology.Topology) error {
+// Refresh declares again what of t was declared longer than age ago, in case the broker has lost some of it, and is
+// otherwise like Declare. Exchanges and queues that are used as they are stay so while what is bound to them can be bound.
+func (d *Declarer) Refresh(ctx context.Context, t topology.Topology, age time.Duration) error {
 	for _, i := range d.itemsOf(t) {
-		if o := i.outcome.Load(); o != nil && (!o.used || i.binds()) {
+		if o := i.outcome.Load(); o != nil && (!o.used || i.binds()) && time.Since(o.at) >= age {
 			i.forget()
 		}
 	}
@@ -152,6 +155,9 @@ func (d *Declarer) itemsOf(t topology.Topology) []*item {
 	add := func(key any, i *item, invalid ...error) {
 		k := fmt.Sprintf("%#v", key)
 		if d.items[k] == nil {
+			if len(d.items) >= maxItems {
+				clear(d.items)
+			}
 			i.invalid = errors.Join(invalid...)
 			d.items[k] = i
 		}
@@ -227,7 +233,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 	switch {
 	case err == nil:
 		i.failures, i.broken = 0, 0
-		i.outcome.Store(&outcome{session: ch.session})
+		i.outcome.Store(&outcome{session: ch.session, at: time.Now()})
 	case ok && e.Code == amqp.ResourceLocked:
 		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it: %w", err)}, maxRefusal)
 	case ok && e.Code == amqp.AccessRefused && i.own:
@@ -246,7 +252,8 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		if !i.mismatched {
 			i.mismatched = true
 			d.mismatches.Add(1)
-			d.conn.config.Logger.Warn("cannot declare; using what exists", "what", i.what, "reason", reason)
+			exists := strings.Contains(e.Reason, "inequivalent arg")
+			d.conn.config.Logger.Warn("cannot declare; using "+map[bool]string{true: "what exists", false: "it if it exists"}[exists], "what", i.what, "reason", reason)
 		}
 		most := maxRefusal
 		if i.binds() { // each attempt costs a channel, and a line in the broker's log
@@ -274,7 +281,8 @@ func (i *item) right(reason string) string {
 func (i *item) refused(ch *Channel, o outcome, most time.Duration) {
 	pause := min(most/64<<min(i.failures, 10), most)
 	i.failures++
-	o.session, o.until = ch.session, time.Now().Add(pause)
+	o.session, o.at = ch.session, time.Now()
+	o.until = o.at.Add(pause)
 	i.outcome.Store(&o)
 }
 

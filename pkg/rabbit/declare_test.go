@@ -1,8 +1,10 @@
 package rabbit_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,6 +39,56 @@ func TestDeclareTwiceAndDifferently(t *testing.T) {
 	require.NoError(t, p.Publish(ctx, &rabbit.Publication{Exchange: "new", RoutingKey: "x", Mandatory: true}))
 	require.NoError(t, p.Publish(ctx, &rabbit.Publication{Exchange: "commands", RoutingKey: "a.b", Mandatory: true}))
 	require.Zero(t, conn.State().Lost)
+}
+
+// What cannot be declared may exist or not, and the log says which.
+func TestDeclareSaysWhetherItExists(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	conn := dial(t, rabbit.Config{URLs: []string{leverettest.Broker(t)}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	declare(t, conn, queue("there", "quorum"))
+	d := rabbit.NewDeclarer(conn)
+	err := d.Declare(within(t), topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "e", Type: topology.Fanout}},
+		Queues:    []topology.Queue{{Name: "there"}, {Name: "nowhere", Args: map[string]any{"x-max-length": "many"}}},
+		Bindings:  []topology.Binding{{Exchange: "e", Queue: "nowhere"}, {Exchange: "e", Queue: "missing"}},
+	})
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.ErrorContains(t, err, "declare the binding of missing to e")
+	require.ErrorContains(t, err, "declare the binding of nowhere to e")
+	require.ErrorContains(t, err, "the queue nowhere could not be declared: ")
+	closing(t, conn) // nobody writes the log any more
+	require.Regexp(t, `cannot declare; using what exists" what="queue there"`, log.String())
+	require.Regexp(t, `cannot declare; using it if it exists" what="queue nowhere"`, log.String())
+	require.Equal(t, 2, strings.Count(log.String(), "cannot declare"))
+}
+
+// A program that declares new things for ever does not grow for ever.
+func TestDeclarerForgets(t *testing.T) {
+	t.Parallel()
+	d := rabbit.NewDeclarer(nil)
+	for i := range 25_000 {
+		require.NoError(t, d.Missing(topology.Topology{Queues: []topology.Queue{{Name: strconv.Itoa(i)}}}))
+	}
+	require.LessOrEqual(t, d.Remembered(), 10_000)
+}
+
+// Several that refresh the same need not do so at once.
+func TestRefreshWhatIsOld(t *testing.T) {
+	t.Parallel()
+	conn, ctx := connected(t), within(t)
+	d, t1 := rabbit.NewDeclarer(conn), queue("q", "classic")
+	require.NoError(t, d.Declare(ctx, t1))
+	ch, err := conn.Channel(ctx)
+	require.NoError(t, err)
+	_, err = ch.QueueDelete("q", false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, d.Refresh(ctx, t1, time.Hour))
+	_, err = conn.Inspect(ctx, "q")
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	require.NoError(t, d.Refresh(ctx, t1, 0))
+	_, err = conn.Inspect(ctx, "q")
+	require.NoError(t, err)
 }
 
 // TestExchangeOfAnotherType: an exchange that somebody has made with another type would hand messages to every queue

@@ -28,17 +28,22 @@ func (r *Requester) Waiting() int {
 }
 
 // Hurry gives each suspect that much time.
-func (p *Publisher) Hurry(limit time.Duration) { p.trial.limit = limit }
+func (p *Publisher) Hurry(limit time.Duration) { p.lane.trial.limit = limit }
 
 // Apart reports whether the publisher has a connection apart, for suspects.
 func (p *Publisher) Apart() bool {
-	p.trial.turn <- struct{}{}
-	defer func() { <-p.trial.turn }()
-	return p.trial.channel != nil
+	t := &p.lane.trial
+	t.turn <- struct{}{}
+	defer func() { <-t.turn }()
+	return t.channel != nil
 }
 
 // HoldApart keeps all replies that are sent apart waiting, until the function that it returns is called.
 func (c *Conn) HoldApart() func() {
-	c.replies.trial.turn <- struct{}{}
-	return func() { <-c.replies.trial.turn }
+	turn := c.replies.lane.trial.turn
+	turn <- struct{}{}
+	return func() { <-turn }
 }
+
+// Remembered returns how many items a declarer remembers.
+func (d *Declarer) Remembered() int { return len(d.items) }

@@ -60,11 +60,11 @@ const maxFailed = 100
 // or returns false, and the publish keeps its place: the context of a later message does not end it.
 func (l *Pipeline) finishOldest(ctx context.Context, giveUp bool) bool {
 	p, oldest := l.publisher, l.flights[0]
-	settled, err := p.follow(ctx, p.channel, oldest)
+	settled, err := p.follow(ctx, p.lane.channel, oldest)
 	switch {
 	case settled:
 		p.release()
-	case !giveUp:
+	case !giveUp && ctx.Err() != nil:
 		return false
 	default:
 		p.abandon(oldest)

@@ -97,20 +97,20 @@ func TestTableSize(t *testing.T) {
 	}
 }
 
-// The driver hands returns and confirms on through different Go channels; the wire has them in order.
+// A return belongs to the oldest publish that looks like it.
 func TestReturnsFindTheirPublishes(t *testing.T) {
 	t.Parallel()
-	c := &confirmChannel{returns: make(chan amqp.Return, 10), pending: map[uint64]*flight{}}
-	fly := func(tag uint64, id, body string) *flight {
+	c := &confirmChannel{pending: map[uint64]*flight{}}
+	fly := func(number uint64, id, body string) *flight {
 		f := &flight{
 			Publication: &Publication{Exchange: "e", RoutingKey: "k", Mandatory: true, Publishing: Publishing{MessageId: id, Body: []byte(body)}},
-			confirm:     &amqp.DeferredConfirmation{DeliveryTag: tag},
+			number:      number,
 		}
-		c.pending[tag] = f
+		c.pending[number] = f
 		return f
 	}
 	back := func(id, body string) {
-		c.returns <- amqp.Return{Exchange: "e", RoutingKey: "k", MessageId: id, Body: []byte(body), ReplyCode: amqp.NoRoute}
+		c.match(&amqp.Return{Exchange: "e", RoutingKey: "k", MessageId: id, Body: []byte(body), ReplyCode: amqp.NoRoute})
 	}
 	one, two, twin := fly(1, "1", ""), fly(2, "2", ""), fly(3, "2", "")
 	red, blue := fly(4, "", "red"), fly(5, "", "blue")
@@ -127,7 +127,6 @@ func TestReturnsFindTheirPublishes(t *testing.T) {
 	back("6", "")
 	require.Nil(t, c.settle(other))
 	back("unknown", "")
-	close(c.returns)
 	require.Nil(t, c.settle(fly(7, "7", "")))
 	require.Empty(t, c.pending)
 }

@@ -21,19 +21,19 @@ type PublisherConfig struct {
 }
 
 // A Publisher publishes with confirms: many publishes are in flight at once, on one channel. It is safe for concurrent
-// use.
+// use. A connection has four channels for publishers at most: more publishers share them.
 //
 // The broker closes the channel, or the connection, because of one message that it refuses to look at, and does not say
 // which. The others that were in flight are published again. Where it is not clear which message it was, those that may
 // have been are published one at a time, over a connection apart: so one bad message fails no other publish, and costs
 // the connection that is shared no more than once.
 type Publisher struct {
-	conn    *Conn
-	config  PublisherConfig
-	channel *publishing
+	conn   *Conn
+	config PublisherConfig
+	lane   *lane
+	leave  func() (last bool) // the lane
 
 	slots chan struct{} // one for each publish in flight
-	trial trial
 
 	refuses atomic.Bool             // set first by Close: no publish begins, and none is written again
 	closing chan struct{}           // closed next: wakes callers that wait for a slot or for the trial
@@ -46,24 +46,34 @@ type publishing = reopened[*confirmChannel]
 
 // NewPublisher makes a publisher. It does not connect or block; Close ends it.
 func NewPublisher(conn *Conn, config PublisherConfig) *Publisher {
+	return newPublisher(conn, config, &conn.lanes)
+}
+
+func newPublisher(conn *Conn, config PublisherConfig, lanes *pool[*lane]) *Publisher {
 	config.MaxInFlight = cmp.Or(max(config.MaxInFlight, 0), 512)
 	config.MaxBody = cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)
 	p := &Publisher{
 		conn: conn, config: config,
 		slots:   make(chan struct{}, config.MaxInFlight),
-		trial:   trial{turn: make(chan struct{}, 1), limit: trialTime},
 		closing: make(chan struct{}),
 	}
 	p.closed, p.close = context.WithCancelCause(context.Background())
-	p.channel = p.publishing(conn, config.MaxInFlight)
+	p.lane, p.leave = lanes.take(maxLanes, func() *lane {
+		return &lane{newPublishing(conn), trial{turn: make(chan struct{}, 1), limit: trialTime}}
+	})
 	return p
 }
 
-func (p *Publisher) publishing(conn *Conn, maxInFlight int) *publishing {
-	return newReopened(p.closed, conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
-		return newConfirmChannel(ctx, ch, maxInFlight)
-	})
+// A lane is what publishers share: a channel, and the connection apart for what may cost it.
+type lane struct {
+	channel *publishing
+	trial   trial
 }
+
+// maxLanes is how many lanes the publishers of a connection have.
+const maxLanes = 4
+
+func newPublishing(conn *Conn) *publishing { return newReopened(conn, newConfirmChannel) }
 
 // Publish sends m and blocks until the broker has confirmed it, or until ctx ends. It returns nil if and only if the
 // broker took responsibility for the message and, where that is mandatory, routed it to a queue. While ctx lives,
@@ -73,7 +83,7 @@ func (p *Publisher) Publish(ctx context.Context, m *Publication) error {
 	if err := p.begin(ctx, f, p.acquire); err != nil {
 		return err
 	}
-	settled, err := p.follow(ctx, p.channel, f)
+	settled, err := p.follow(ctx, p.lane.channel, f)
 	if settled {
 		p.release()
 	} else {
@@ -91,7 +101,7 @@ func (p *Publisher) begin(ctx context.Context, f *flight, acquire func(context.C
 	if err != nil {
 		return err
 	}
-	if err = p.write(ctx, p.channel, f); err != nil {
+	if err = p.write(ctx, p.lane.channel, f); err != nil {
 		p.release()
 	}
 	return err
@@ -137,7 +147,7 @@ func (p *Publisher) write(ctx context.Context, channel *publishing, f *flight) e
 		if f.written && p.refuses.Load() { // Close waits for what is in flight, not for it to be published again
 			return errUnconfirmedAtClose
 		}
-		ch, err := channel.ready(ctx, len(f.Body))
+		ch, err := channel.ready(ctx, p.closed, len(f.Body))
 		if err != nil {
 			return f.interrupted(ctx, err)
 		}
@@ -155,13 +165,13 @@ func (p *Publisher) write(ctx context.Context, channel *publishing, f *flight) e
 }
 
 // follow waits for the outcome of what was written, and writes it again where that is needed. A flight that is not
-// settled when it returns, because ctx has ended, can be followed again.
+// settled when it returns, because ctx has ended or Close has stopped waiting, can be followed again.
 func (p *Publisher) follow(ctx context.Context, channel *publishing, f *flight) (settled bool, err error) {
 	for {
 		if err := p.await(ctx, f); err != nil {
-			return ctx.Err() == nil, err
+			return false, err
 		}
-		shared := channel == p.channel
+		shared := channel == p.lane.channel
 		if again, err := f.outcome(shared); !again {
 			return true, err
 		}
@@ -205,8 +215,8 @@ func (p *Publisher) abandon(f *flight) {
 	}()
 }
 
-// Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel: what was not
-// confirmed by then ends as ErrUnconfirmed. Close is safe to call twice.
+// Close refuses further publishes, waits for those in flight while ctx lives, and closes the channel, unless others use
+// it: what was not confirmed by then ends as ErrUnconfirmed. Close is safe to call twice.
 func (p *Publisher) Close(ctx context.Context) error {
 	if p.refuses.Swap(true) {
 		return nil
@@ -221,6 +231,8 @@ func (p *Publisher) Close(ctx context.Context) error {
 		}
 	}
 	p.close(errPublisherClosed)
-	p.channel.end(ctx)
+	if p.leave() {
+		p.lane.channel.end(ctx)
+	}
 	return err
 }

@@ -13,7 +13,6 @@ import (
 // it to publish with: a pointer to what embeds it.
 type reopened[T interface{ base() *Channel }] struct {
 	conn *Conn
-	life context.Context //nolint:containedctx // of the owner: there are no more channels after it
 	// prepare makes a channel ready. One that it fails on is closed.
 	prepare func(context.Context, *Channel) (T, error)
 
@@ -21,13 +20,13 @@ type reopened[T interface{ base() *Channel }] struct {
 	turn    chan struct{} // held by the caller that opens
 }
 
-func newReopened[T interface{ base() *Channel }](life context.Context, conn *Conn, prepare func(context.Context, *Channel) (T, error)) *reopened[T] {
-	return &reopened[T]{conn: conn, life: life, prepare: prepare, turn: make(chan struct{}, 1)}
+func newReopened[T interface{ base() *Channel }](conn *Conn, prepare func(context.Context, *Channel) (T, error)) *reopened[T] {
+	return &reopened[T]{conn: conn, prepare: prepare, turn: make(chan struct{}, 1)}
 }
 
 // ready returns an open channel on which a message with a body of n bytes may be written now. Room for it is reserved:
-// see [wire.reserve]. When the owner's life has ended, the error is the cause of that.
-func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
+// see [wire.reserve]. When the life of the owner who asks has ended, the error is the cause of that.
+func (r *reopened[T]) ready(ctx, life context.Context, n int) (made T, err error) {
 	if ctx.Err() != nil {
 		return made, r.conn.notSent(ctx)
 	}
@@ -36,14 +35,14 @@ func (r *reopened[T]) ready(ctx context.Context, n int) (made T, err error) {
 			return *last, nil
 		}
 	}
-	living, stop := either(ctx, r.life)
+	living, stop := either(ctx, life)
 	defer stop()
 	made, err = r.get(living)
 	if err == nil {
 		err = r.conn.sendable(living, made.base().session, n)
 	}
-	if err != nil && r.life.Err() != nil && ctx.Err() == nil {
-		err = context.Cause(r.life)
+	if err != nil && life.Err() != nil && ctx.Err() == nil {
+		err = context.Cause(life)
 	}
 	return made, err
 }

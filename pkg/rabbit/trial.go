@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// A trial is where a publisher publishes what may cost the connection: one message at a time, over a connection that
-// nothing else uses. It is made for the first message, and closed after the last that waits.
+// A trial is where the publishers of a lane publish what may cost the connection: one message at a time, over a
+// connection that nothing else uses. It is made for the first message, and closed after the last that waits.
 type trial struct {
 	turn    chan struct{} // held by the one message that is published
 	limit   time.Duration // how long that may take
@@ -28,7 +28,7 @@ const trialTime = 10 * time.Second
 // when it returns, though ctx lives, has done no harm in its time: others must not wait for one whose queue does not
 // answer. Or there was no such connection: then the error is an errNotApart.
 func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err error) {
-	t, closing := &p.trial, p.closing
+	t, closing := &p.lane.trial, p.closing
 	if !f.written {
 		closing = nil // Close waits for it
 	}
@@ -63,7 +63,8 @@ func (p *Publisher) alone(ctx context.Context, f *flight) (settled bool, err err
 
 // depart makes the connection apart, unless there is one, as soon as the shared one is back.
 func (p *Publisher) depart(ctx context.Context) error {
-	if p.trial.channel != nil {
+	t := &p.lane.trial
+	if t.channel != nil {
 		return nil
 	}
 	ctx, stop := either(ctx, p.closed)
@@ -73,7 +74,7 @@ func (p *Publisher) depart(ctx context.Context) error {
 	}
 	conn, leave, err := p.conn.apart(ctx)
 	if err == nil {
-		p.trial.channel, p.trial.leave = p.publishing(conn, 1), leave
+		t.channel, t.leave = newPublishing(conn), leave
 	}
 	return err
 }
@@ -109,7 +110,7 @@ type replier struct {
 }
 
 func newReplier(c *Conn) *replier {
-	return &replier{NewPublisher(c, PublisherConfig{MaxInFlight: maxUnproven}), semaphore.NewWeighted(maxUnprovenSize)}
+	return &replier{newPublisher(c, PublisherConfig{MaxInFlight: maxUnproven}, new(pool[*lane])), semaphore.NewWeighted(maxUnprovenSize)}
 }
 
 // send sends a reply, and calls taken when the broker has taken it. It does not block: the error is why m will not be

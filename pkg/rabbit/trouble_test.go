@@ -44,7 +44,10 @@ func (r *records) count(text string) int {
 	return strings.Count(r.text.String(), text)
 }
 
-func (r *records) logger() *slog.Logger { return slog.New(slog.NewTextHandler(r, nil)) }
+// logger logs each try, also the ones that fail for the same reason.
+func (r *records) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
 
 // A quorum queue whose Raft server is down costs the connection on which it is consumed. It costs the other queues
 // theirs once; then it is tried on connections of its own, until it can be consumed.

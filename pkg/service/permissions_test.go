@@ -108,7 +108,7 @@ func permitted(t *testing.T, layout string, declares, serves map[string]string) 
 		<-retried
 		<-dead
 		require.Equal(t, 0, r.end(t))
-		for _, refused := range []string{"cannot declare; using what exists", "not consuming", "connection lost", "a failed message cannot be put aside; trying again"} {
+		for _, refused := range []string{"cannot declare; using what exists", "cannot declare; using it if it exists", "not consuming", "connection lost", "a failed message cannot be put aside; trying again"} {
 			require.Empty(t, r.log.records(t, refused), r.log)
 		}
 	}

@@ -28,11 +28,7 @@ func (n Names) Serving(service string) Topology {
 // Calling returns what a caller of a request needs: the exchanges alone. A caller never declares a request's queue, so
 // that a request that nobody serves is returned to it as unroutable.
 func (n Names) Calling(owner string, exchange Exchange) Topology {
-	t := Topology{Exchanges: []Exchange{{Name: n.ControlExchange(owner), Type: Direct}}}
-	if exchange.Name != "" {
-		t.Exchanges = append(t.Exchanges, exchange)
-	}
-	return t
+	return Topology{Exchanges: []Exchange{{Name: n.ControlExchange(owner), Type: Direct}, exchange}}
 }
 
 // Request returns the way of a request to the service that answers it.

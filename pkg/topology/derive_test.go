@@ -128,7 +128,6 @@ func derivations(n topology.Names) []derivation {
 		{"a request to inventory", request(topology.Classic)},
 		{"the same in a quorum queue", request(topology.Quorum)},
 		{"what its callers need", n.Calling("inventory", requests)},
-		{"what callers of a request at somebody else's exchange need", n.Calling("inventory", topology.Exchange{})},
 		{"where a process of inventory learns of cancelled calls", n.Control("inventory", "host/1", stock)},
 		{"where operators reach inventory", n.Serving("inventory")},
 	}

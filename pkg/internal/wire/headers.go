@@ -37,6 +37,9 @@ const (
 	Replayed      = "leveret-replayed"
 	Dropped       = rabbit.HeadersDropped
 
+	// StreamOffset is RabbitMQ's, on each message that comes from a stream.
+	StreamOffset = "x-stream-offset"
+
 	// Prefix begins the names of all of them.
 	Prefix = "leveret-"
 )
@@ -114,7 +117,7 @@ func Carried(h rabbit.Table) rabbit.Table {
 // brokers reports whether a header is written by RabbitMQ, or obeyed by it.
 func brokers(name string) bool {
 	switch name {
-	case "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count":
+	case "CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count", StreamOffset:
 		return true
 	default:
 		return strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
@@ -125,6 +128,15 @@ func brokers(name string) bool {
 func Reserved(name string) bool {
 	name = strings.ToLower(name)
 	return strings.HasPrefix(name, Prefix) || name == "cc" || name == "bcc" || brokers(name)
+}
+
+// Senders returns the headers that are a sender's own: neither Reserved, nor of federation, shovels and interceptors, nor one
+// of others.
+func Senders(h rabbit.Table, others ...string) rabbit.Table {
+	others = append(others, "x-received-from", "x-shovelled", "x-shovelled-timestamp", "x-routed-by", "timestamp_in_ms")
+	out := maps.Clone(h)
+	maps.DeleteFunc(out, func(name string, _ any) bool { return Reserved(name) || slices.Contains(others, name) })
+	return out
 }
 
 // Copy is a delivery to be published again: body and properties as they were, but for those that would end it early or
