@@ -92,7 +92,7 @@ func (d *dev) leveret(t *testing.T, args ...string) string {
 
 func (d *dev) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), d.binary, args...) //nolint:gosec // of this test
+	cmd := exec.CommandContext(t.Context(), d.binary, args...)
 	cmd.Env = append(os.Environ(), "LEVERET_CONFIG="+d.config)
 	return cmd
 }

@@ -64,7 +64,7 @@ func (p *program) String() string {
 
 func newProgram(t *testing.T, d *dev, folder, file string) *program {
 	t.Helper()
-	p := &program{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), python(t), "-u", file)} //nolint:gosec // of this test
+	p := &program{cmd: exec.CommandContext(context.WithoutCancel(t.Context()), python(t), "-u", file)}
 	p.cmd.Dir = folder
 	p.cmd.Env = append(os.Environ(), "AMQP_URL="+d.url)
 	p.cmd.Stdout, p.cmd.Stderr = p, p

@@ -24,7 +24,7 @@ import (
 
 // TestWirePage: the programs of docs/wire.md do what the page says, as they stand there, beside the shop that `leveret dev`
 // runs. They touch none of its messages: at the end, all dead letters are their own, and no retry was lost.
-func TestWirePage(t *testing.T) {
+func TestWirePage(t *testing.T) { //nolint:tparallel // what follows looks at what they have left
 	t.Parallel()
 	d, folder := startDev(t), examples(t)
 	t.Run("programs", func(t *testing.T) {
@@ -141,7 +141,11 @@ func work(t *testing.T, d *dev, folder string) {
 	require.Equal(t, "invalid_argument", take(t, ch, queue+".dlq").Headers["leveret-error-code"])
 	attempts := []any{
 		"4", []byte("4"), "", "four", "-1", "99999999999999999999999", int64(-1 << 63), int64(1<<63 - 1), int32(4), 4.5, math.MaxFloat64,
-		true, nil, amqp.Table{"n": 1}, []any{4}, time.Unix(4, 0), amqp.Decimal{Scale: 1, Value: 40},
+		true, nil,
+		amqp.Table{"n": 1},
+		[]any{4},
+		time.Unix(4, 0),
+		amqp.Decimal{Scale: 1, Value: 40},
 	}
 	for _, attempt := range attempts {
 		publish(t, ch, "commands", queue, amqp.Publishing{
