@@ -90,7 +90,7 @@ func readFile(path string) (file, error) {
 	}
 	f.root = document.Content[0]
 	if f.root.Kind != yaml.MappingNode && f.root.Tag != "!!null" {
-		return file{}, fmt.Errorf("%s: it must consist of sections such as\nbroker:\n  url: amqp://localhost:5672/", path)
+		return file{}, fmt.Errorf("%s: it must consist of sections such as\nbroker:\n  url: amqp://localhost:5672", path)
 	}
 	return f, nil
 }

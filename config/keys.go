@@ -15,7 +15,7 @@ import (
 func Keys() []Key {
 	return expand([]Key{
 		{
-			Name: "broker.url", Type: URLs, Default: "amqp://localhost:5672/", Check: schemes("amqp", "amqps"),
+			Name: "broker.url", Type: URLs, Default: "amqp://localhost:5672", Check: schemes("amqp", "amqps"),
 			Usage: "RabbitMQ's address, amqp://user@host:port/vhost or amqps://…; several are tried in turn. A flag must not contain a password",
 		},
 		{Name: "broker.username", Type: String, Usage: "the user; overrides the one in the URL"},

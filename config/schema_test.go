@@ -267,7 +267,7 @@ func TestBrokenFiles(t *testing.T) {
 			t.Parallel()
 			l, err := config.New().Load(nil, config.Options{File: write(t, content)})
 			require.NoError(t, err)
-			require.Equal(t, []string{"amqp://localhost:5672/"}, l.Config().Broker.URLs)
+			require.Equal(t, []string{"amqp://localhost:5672"}, l.Config().Broker.URLs)
 		})
 	}
 }

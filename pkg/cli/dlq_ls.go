@@ -3,11 +3,16 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 type dlqListOptions struct {
@@ -23,7 +28,10 @@ func (a *App) dlqListCommand() *cobra.Command {
 		Short:   "Count dead letters by queue and error",
 		Long: "Count dead letters by queue and error, with the newest message of each error. Messages that differ only in numbers, ids\n" +
 			"and quoted values count as one error. TOTAL is the number of dead letters in the queue; COUNT is how many of those that\n" +
-			"were read have this error. OLDEST and NEWEST are how long ago the first and the last of them failed.\n\n" + whereHelp,
+			"were read have this error. OLDEST and NEWEST are how long ago the first and the last of them failed.\n\n" +
+			"Without QUEUE, the dead letters of all queues of the catalog are counted, and, if the management API can be asked, those\n" +
+			"of services that it does not have, such as programs in other languages: of each queue whose name ends in .dlq and which\n" +
+			"is declared as Leveret's dead-letter queues are.\n\n" + whereHelp,
 		Example: fmt.Sprintf("  %[1]s dlq ls\n  %[1]s dlq ls %[2]s --where 'age < duration(\"1h\")'", a.Name, a.someQueue()),
 		Args:    Arguments(0, 1), ValidArgsFunction: a.completeDeadLetters(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,6 +55,9 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		return err
 	}
 	defer end()
+	if o.queue == "" {
+		found.from = append(found.from, a.strangers(ctx, found.letters)...)
+	}
 	var all []failedGroup
 	for _, from := range found.from {
 		a.warnOfReaders(ctx, found.letters, from)
@@ -71,6 +82,33 @@ func (a *App) listLetters(ctx context.Context, o dlqListOptions) error {
 		}
 	}
 	return found.print(len(all), func() error { return PrintList(a, all, func() *term.Table { return letterGroups(all) }) })
+}
+
+// strangers returns the dead letters of work queues that the catalog does not have, if the management API can be asked. It
+// leaves out queues that are not declared as Leveret declares them: in one with a low delivery limit, a look may cost a
+// message.
+func (a *App) strangers(ctx context.Context, letters *deadletter.Store) []deadletter.Source {
+	api, err := a.management()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	prefix := a.names().ContractQueue("")
+	queues, err := api.QueuesLike(ctx, a.settings.vhost(), "^"+regexp.QuoteMeta(prefix)+`.*\`+topology.DeadLetterSuffix+"$")
+	if err != nil {
+		return nil
+	}
+	known := a.consumers()
+	var all []deadletter.Source
+	for _, name := range slices.Sorted(maps.Keys(queues)) {
+		queue := deadletter.WorkQueue(name)
+		limit := fmt.Sprint(queues[name].Arguments["x-delivery-limit"])
+		if known(queue) == "" && limit == strconv.Itoa(topology.KeptDeliveryLimit) {
+			all = append(all, letters.DeadLetters(queue))
+		}
+	}
+	return all
 }
 
 // letterGroups lists groups of dead letters, one per line.

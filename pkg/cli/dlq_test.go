@@ -10,6 +10,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 func TestShowLooksAtAllDeadLetters(t *testing.T) {
@@ -97,4 +98,45 @@ func fingerprints(t *testing.T, url, queue string) (all []string) {
 		all = append(all, l.Fingerprint)
 	}
 	return all
+}
+
+// Dead letters of a service that the catalog does not have are listed, and can be replayed. A queue that somebody else
+// declared is not even looked at, whatever its name.
+func TestDeadLettersOfStrangersAreListed(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		d := rabbit.NewDeclarer(conn)
+		require.NoError(tb, d.Declare(ctx, topology.Names{}.Work("mailer", topology.Exchange{Name: "events", Type: topology.Topic},
+			"oven.baked", "mailer.on.oven.baked")))
+		theirs := topology.Topology{
+			Exchanges: []topology.Exchange{{Name: "dead-letters", Type: topology.Direct}},
+			Queues:    []topology.Queue{{Name: "theirs.dlq"}},
+			Bindings:  []topology.Binding{{Exchange: "dead-letters", RoutingKey: "theirs", Queue: "theirs.dlq"}},
+		}
+		require.NoError(tb, d.Declare(ctx, theirs))
+	})
+	bury(t, url, "mailer.on.oven.baked", 2, "not_found", `{"n":%d}`)
+	bury(t, url, "theirs", 1, "not_found", `{"n":%d}`)
+	api := leverettest.Node(t).ManagementURL()
+	c := kitchenAt(t, url, "dlq", "ls", "-o", "jsonl", "--broker-management-url", api)
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	require.Len(t, c.out.lines(), 1)
+	var group struct {
+		Queue, Service string
+		Count          int
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.out.lines()[0]), &group))
+	require.Equal(t, "mailer.on.oven.baked", group.Queue)
+	require.Equal(t, "mailer", group.Service)
+	require.Equal(t, 2, group.Count)
+
+	c = kitchenAt(t, url, "dlq", "replay", group.Queue, "--yes")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	ready(t, url, group.Queue, 2)
+
+	c = kitchenAt(t, url, "dlq", "ls", "--broker-management-url", "http://127.0.0.1:1")
+	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	require.Equal(t, "no dead letters\n", c.err.String(), "without the management API, those of the catalog")
 }

@@ -49,8 +49,8 @@ func TestNoHostWorks(t *testing.T) {
 	said := regexp.MustCompile(`(?m)^warning: still .*\n(  .*\n)*`).ReplaceAllString(c.err.String(), "") // what it says meanwhile
 	require.Equal(t, `error: the broker cannot be reached: not connected to the broker: context deadline exceeded: none of 3 addresses works
   amqp://guest@one/v: the host accepted the connection, but did not answer in time
-  amqps://ada@two/: the host accepted the connection, but did not answer in time
-  amqp://guest@127.0.0.1:1/: dial tcp 127.0.0.1:1: connect: connection refused
+  amqps://ada@two: the host accepted the connection, but did not answer in time
+  amqp://guest@127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused
 next:  check the address with kitchen config show --origin; --broker-url and LEVERET_BROKER_URL change it
 `, strings.NewReplacer(hosts[0], "one", hosts[1], "two").Replace(said))
 }

@@ -257,8 +257,8 @@ func TestStatusOfNoBroker(t *testing.T) {
 
 	c = &command{args: []string{"status", "--broker-url", "amqp://127.0.0.1:1/,amqp://127.0.0.1:2/", "--broker-connect-timeout", "1s"}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
-	require.Contains(t, c.out.String(), "none of 2 addresses works; amqp://guest@127.0.0.1:1/: ")
-	require.Contains(t, c.out.String(), " refused; amqp://guest@127.0.0.1:2/: ")
+	require.Contains(t, c.out.String(), "none of 2 addresses works; amqp://guest@127.0.0.1:1: ")
+	require.Contains(t, c.out.String(), " refused; amqp://guest@127.0.0.1:2: ")
 
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("wrong"), 0o600))

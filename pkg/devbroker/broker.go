@@ -118,8 +118,9 @@ func start(ctx context.Context, cfg Config, g guard) (*Broker, error) {
 	return nil, notFound(cfg, tried)
 }
 
-// URL returns the AMQP URL of the default virtual host, password included:
-// amqp://guest:password@127.0.0.1:port/.
+// URL returns the AMQP URL of the default virtual host, password included, and without a slash at its end, which some
+// clients take for a virtual host without a name:
+// amqp://guest:password@127.0.0.1:port.
 func (b *Broker) URL() string { return b.address.url(b.address.VHost) }
 
 // ManagementURL returns the base of the management UI and API, without a
@@ -305,7 +306,7 @@ func (b *Broker) change(verb string, op func() error) error {
 
 func (a address) url(vhost string) string {
 	u := url.URL{
-		Scheme: "amqp", Host: a.AMQP, User: url.UserPassword(a.Username, a.Password), Path: "/", RawQuery: a.query,
+		Scheme: "amqp", Host: a.AMQP, User: url.UserPassword(a.Username, a.Password), RawQuery: a.query,
 	}
 	if a.TLS {
 		u.Scheme = "amqps"

@@ -42,7 +42,7 @@ func TestAddressWithAQuery(t *testing.T) {
 	t.Parallel()
 	a, err := parseAddress("amqps://ada:hunter2@host/?auth_mechanism=external", "", nil)
 	require.NoError(t, err)
-	require.Equal(t, "amqps://ada:hunter2@host:5671/?auth_mechanism=external", a.url("/"))
+	require.Equal(t, "amqps://ada:hunter2@host:5671?auth_mechanism=external", a.url("/"))
 	require.Equal(t, "amqps://ada:hunter2@host:5671/a%2Fb?auth_mechanism=external", a.url("a/b"))
 }
 

@@ -124,7 +124,7 @@ func notFound(cfg Config, tried []error) error {
 		return fmt.Errorf("devbroker: %w", errors.Join(tried...))
 	}
 	text := `Any one of these helps:
-  a broker already running     export ` + EnvBrokerURL + `=amqp://guest:guest@localhost:5672/
+  a broker already running     export ` + EnvBrokerURL + `=amqp://guest:guest@localhost:5672
   a folder with its tools      export ` + EnvBin + `=/path/to/rabbitmq/sbin
   Debian, Ubuntu               sudo apt-get install --no-install-recommends rabbitmq-server
   Fedora, RHEL                 sudo dnf install rabbitmq-server
@@ -141,6 +141,6 @@ Tried:`
 func notHere(system, image string) error {
 	return fmt.Errorf(`devbroker: %w: no RabbitMQ is started on %s, only on Linux, macOS and BSD. Start one yourself, and set `+EnvBrokerURL+`:
   Docker       docker run -d -p 127.0.0.1:5672:5672 -p 127.0.0.1:15672:15672 %s
-  PowerShell   $env:`+EnvBrokerURL+` = "amqp://guest:guest@localhost:5672/"
+  PowerShell   $env:`+EnvBrokerURL+` = "amqp://guest:guest@localhost:5672"
   or use WSL, where everything works as on Linux`, ErrNotFound, system, image)
 }

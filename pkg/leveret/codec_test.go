@@ -109,6 +109,35 @@ func TestDecodeAccepts(t *testing.T) {
 	require.NoError(t, err, "deep, and nobody looks into it")
 }
 
+// A null sets nothing, also after a value; but what can be nil in Go is nil then.
+func TestDecodeNull(t *testing.T) {
+	t.Parallel()
+	type fields struct {
+		Text   string
+		Number int
+		At     time.Time
+		Object struct{ N int }
+		List   []int
+		Map    map[string]int
+		Maybe  *int
+	}
+	for body, want := range map[string]fields{
+		`{"text":"x","text":null}`:                {Text: "x"},
+		`{"number":7,"NUMBER":null}`:              {Number: 7},
+		`{"object":{"n":1},"object":null}`:        {Object: struct{ N int }{1}},
+		`{"object":{"n":1,"n":null}}`:             {Object: struct{ N int }{1}},
+		`{"at":"2026-01-02T15:04:05Z","at":null}`: {At: time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC)},
+		`{"list":[1],"list":null}`:                {},
+		`{"list":[null,2]}`:                       {List: []int{0, 2}},
+		`{"map":{"a":1},"map":null}`:              {},
+		`{"maybe":1,"maybe":null}`:                {},
+	} {
+		got, err := decodePayload[fields](&contractBase{}, []byte(body))
+		require.NoError(t, err, body)
+		require.Equal(t, want, got, body)
+	}
+}
+
 type pointed struct{ N int }
 
 func (p *pointed) Validate() error {

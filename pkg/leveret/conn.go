@@ -27,7 +27,7 @@ import (
 // ConnConfig says which broker to talk to, and how to appear there. The zero value of a field is its default.
 type ConnConfig struct {
 	// URLs are the addresses of the broker, or of the nodes of a cluster, tried in turn: amqp://user:password@host/vhost,
-	// or amqps:// for TLS. Default amqp://guest:guest@localhost:5672/.
+	// or amqps:// for TLS. Default amqp://guest:guest@localhost:5672.
 	URLs []string
 	// TLS holds the authorities to trust and the client's certificates, for amqps addresses. Default: the system's
 	// authorities, no certificate.

@@ -67,7 +67,7 @@ func Example() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{"amqp://guest:guest@localhost:5672/"}})
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{"amqp://guest:guest@localhost:5672"}})
 	if err != nil {
 		log.Print(err)
 		return

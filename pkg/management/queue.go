@@ -17,6 +17,8 @@ type Queue struct {
 	Ready     *int   `json:"messages_ready"`
 	Unacked   *int   `json:"messages_unacknowledged"`
 	Consumers *int   `json:"consumers"`
+	// Arguments are those that it was declared with. Only [Client.QueuesLike] asks for them.
+	Arguments map[string]any `json:"arguments"`
 
 	// HeadTimestamp is a number of seconds, in quotes or not, or "".
 	HeadTimestamp json.RawMessage `json:"head_message_timestamp"`
@@ -48,15 +50,22 @@ func (c *Client) Queues(ctx context.Context, vhost string, names ...string) (map
 		patterns = []string{""}
 	}
 	for _, pattern := range patterns {
-		if err := c.matching(ctx, vhost, pattern, found); err != nil {
+		if err := c.matching(ctx, vhost, pattern, columns, found); err != nil {
 			return nil, err
 		}
 	}
 	return found, nil
 }
 
+// QueuesLike returns the queues of a virtual host whose names match a regular expression, with their arguments and nothing
+// that the broker has to count. Else it is as [Client.Queues] is.
+func (c *Client) QueuesLike(ctx context.Context, vhost, pattern string) (map[string]Queue, error) {
+	found := map[string]Queue{}
+	return found, c.matching(ctx, vhost, pattern, "name,arguments", found)
+}
+
 // matching adds the queues whose names match the pattern to found.
-func (c *Client) matching(ctx context.Context, vhost, pattern string, found map[string]Queue) error {
+func (c *Client) matching(ctx context.Context, vhost, pattern, columns string, found map[string]Queue) error {
 	for page := 1; ; page++ {
 		var list struct {
 			Items []Queue `json:"items"`

@@ -20,7 +20,7 @@ import (
 // Config says how to reach a broker. The zero value of a field is its default.
 type Config struct {
 	// URLs are the addresses of one broker or of the nodes of one cluster, tried in turn:
-	// amqp://user:password@host:port/vhost, or amqps:// for TLS. Default amqp://guest:guest@localhost:5672/.
+	// amqp://user:password@host:port/vhost, or amqps:// for TLS. Default amqp://guest:guest@localhost:5672.
 	// "?auth_mechanism=external" logs in by client certificate.
 	URLs []string
 	// TLS is used for amqps addresses: the authorities to trust, the client's certificates. Default: the system's
@@ -76,7 +76,7 @@ func (c Config) addresses() ([]address, error) {
 		c.URLs, c.TLS = c.Access()
 	}
 	if len(c.URLs) == 0 {
-		c.URLs = []string{"amqp://guest:guest@localhost:5672/"}
+		c.URLs = []string{"amqp://guest:guest@localhost:5672"}
 	}
 	for i, raw := range c.URLs {
 		a, err := parseAddress(raw, c.TLS)
@@ -127,9 +127,9 @@ func parseAddress(raw string, secured *tls.Config) (address, error) {
 	}
 	u.User = nil // the driver, which quotes its URL in errors, gets the logins instead
 	u.Host = net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port))
-	shown := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + parsed.Vhost}
-	if parsed.Vhost == "/" {
-		shown.Path = "/"
+	shown := &url.URL{Scheme: u.Scheme, Host: u.Host}
+	if parsed.Vhost != "/" { // which a slash alone does not name to every client
+		shown.Path, shown.RawPath = "/"+parsed.Vhost, "/"+url.PathEscape(parsed.Vhost)
 	}
 	if parsed.Username != "" {
 		shown.User = url.User(parsed.Username)

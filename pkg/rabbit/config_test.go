@@ -12,11 +12,13 @@ import (
 func TestAddresses(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]struct{ host, shown string }{
-		"amqp://localhost":                             {"localhost:5672", "amqp://guest@localhost:5672/"},
-		"amqps://localhost":                            {"localhost:5671", "amqps://guest@localhost:5671/"},
-		"amqp://u:p@h:1/v":                             {"h:1", "amqp://u@h:1/v"},
-		"amqp://u:p%40%2F%3A@h:1/%2F":                  {"h:1", "amqp://u@h:1/"},
-		"amqp://u:p@s@h/a%40b":                         {"h:5672", "amqp://u@h:5672/a@b"},
+		"amqp://localhost":            {"localhost:5672", "amqp://guest@localhost:5672"},
+		"amqps://localhost":           {"localhost:5671", "amqps://guest@localhost:5671"},
+		"amqp://u:p@h:1/v":            {"h:1", "amqp://u@h:1/v"},
+		"amqp://u:p%40%2F%3A@h:1/%2F": {"h:1", "amqp://u@h:1"},
+		"amqp://u:p@s@h/a%40b":        {"h:5672", "amqp://u@h:5672/a@b"},
+		"amqp://h/a%2Fb":              {"h:5672", "amqp://guest@h:5672/a%2Fb"},
+		"amqp://h/":                   {"h:5672", "amqp://guest@h:5672"},
 		"amqp://u:p@[::1]:7/v?auth_mechanism=external": {"[::1]:7", "amqp://u@[::1]:7/v"},
 	} {
 		a, err := parseAddress(raw, nil)

@@ -111,10 +111,10 @@ func TestNoHostOfSeveralWorks(t *testing.T) {
 	}
 	text = regexp.MustCompile(`(?m)lookup host-d.*$`).ReplaceAllString(text, "lookup host-d: it depends on the machine")
 	require.Equal(t, `not connected to the broker: context deadline exceeded: none of 4 addresses works
-  amqp://u@host-a/: the host accepted the connection, but did not answer in time
+  amqp://u@host-a: the host accepted the connection, but did not answer in time
   amqps://u@host-b/v: the host accepted the connection, but did not answer in time
-  amqp://u@host-c/: dial tcp host-c: connect: connection refused
-  amqp://u@host-d:5672/: dial tcp: lookup host-d: it depends on the machine`, text)
+  amqp://u@host-c: dial tcp host-c: connect: connection refused
+  amqp://u@host-d:5672: dial tcp: lookup host-d: it depends on the machine`, text)
 }
 
 // A refusal is not tried again at the start, if no other host works.

@@ -239,7 +239,7 @@ func TestHealthcheck(t *testing.T) {
 		code, out, errs := p.healthcheck(t, "--health-address", host+":"+port)
 		require.Equal(t, 1, code)
 		require.Empty(t, out)
-		require.Contains(t, errs, "unitd: not ready:\nstarting: waiting for the broker: amqp://guest@127.0.0.1:1/: dial tcp", host)
+		require.Contains(t, errs, "unitd: not ready:\nstarting: waiting for the broker: amqp://guest@127.0.0.1:1: dial tcp", host)
 	}
 	for args, want := range map[string]string{
 		"--health-address=127.0.0.1:0": "only the log of the running program has its port",

@@ -66,9 +66,10 @@ func Text(h rabbit.Table, name string) string {
 	}
 }
 
-// Time returns a header that should be a time: RFC 3339, or an AMQP timestamp. Anything else is the zero time.
+// Time returns a header that should be a time: RFC 3339, or an AMQP timestamp. Anything else is the zero time, and so is a
+// timestamp beyond 2^63, which some clients write for no end, and which the driver reads as one before 1970.
 func Time(h rabbit.Table, name string) time.Time {
-	if t, ok := h[name].(time.Time); ok {
+	if t, ok := h[name].(time.Time); ok && t.Unix() >= 0 {
 		return t
 	}
 	t, _ := time.Parse(time.RFC3339Nano, Text(h, name)) // the zero time where it fails
@@ -84,8 +85,8 @@ func Count(h rabbit.Table, name string) int {
 		n = v.Int()
 	case v.CanUint():
 		n = int64(min(v.Uint(), maxCount))
-	case v.Kind() == reflect.String:
-		n, _ = strconv.ParseInt(v.String(), 10, 64) // of a number out of range, the nearest
+	default:
+		n, _ = strconv.ParseInt(Text(h, name), 10, 64) // of a number out of range, the nearest
 	}
 	return int(min(max(n, 0), maxCount))
 }

@@ -24,14 +24,14 @@ func TestTime(t *testing.T) {
 	for _, v := range []any{want, wire.FormatTime(want), "2026-01-02T16:04:05.000000006+01:00", []byte(wire.FormatTime(want))} {
 		require.True(t, want.Equal(wire.Time(rabbit.Table{"at": v}, "at")), "%v", v)
 	}
-	for _, v := range []any{nil, "", "now", int64(5), rabbit.Table{}, "2026-13-02T15:04:05Z"} {
+	for _, v := range []any{nil, "", "now", int64(5), rabbit.Table{}, "2026-13-02T15:04:05Z", time.Unix(-1, 0)} {
 		require.True(t, wire.Time(rabbit.Table{"at": v}, "at").IsZero(), "%v", v)
 	}
 }
 
 func TestCount(t *testing.T) {
 	t.Parallel()
-	for _, v := range []any{int64(7), int32(7), int16(7), int8(7), uint8(7), uint16(7), uint32(7), 7, "7"} {
+	for _, v := range []any{int64(7), int32(7), int16(7), int8(7), uint8(7), uint16(7), uint32(7), 7, "7", []byte("7")} {
 		require.Equal(t, 7, wire.Count(rabbit.Table{"n": v}, "n"), "%T", v)
 	}
 	for _, v := range []any{nil, int64(-1), "x", "-9999999999999999999999", 7.5, true, []any{7}, time.Now()} {

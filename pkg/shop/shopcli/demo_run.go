@@ -171,7 +171,7 @@ func hostOf(raw string) string {
 		return ""
 	}
 	u.User, u.RawQuery = nil, ""
-	return u.String()
+	return strings.TrimSuffix(u.String(), "/") // some clients take it for a virtual host without a name
 }
 
 // shownPassword returns the password that a node of ours made for itself, but not one that the user chose.

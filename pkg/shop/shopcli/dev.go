@@ -38,7 +38,7 @@ Only this machine can reach the ports, but all of its users can. The broker's pa
 the command prints, or the one in LEVERET_BROKER_PASSWORD. It is also in the file that the printed commands name, which only
 you can read.`,
 		Args:    cli.Arguments(0, 0),
-		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672/", app.Name),
+		Example: fmt.Sprintf("  %[1]s dev\n  %[1]s dev --data ./dev-data\n  %[1]s dev --broker-url amqp://localhost:5672", app.Name),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return dev(cmd.Context(), app, o) },
 	}
 	cmd.Flags().StringVar(&o.data, "data", "", "keep queues and stores in this `folder` for the next run")
