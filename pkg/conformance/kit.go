@@ -227,8 +227,12 @@ func (s *session) start(ctx context.Context) verdict {
 	if s.role.queue == "" {
 		return verdict{state: Kept}
 	}
-	if _, err := s.await(ctx, c.from, func(e event) bool { return e.what == consuming }); err != nil {
+	e, err := s.await(ctx, c.from, func(e event) bool { return e.what == consuming || e.refusesDeclaration() })
+	switch {
+	case err != nil:
 		return untested("the client did not start to consume: %v", err)
+	case e.what == closed:
+		return untested("the broker refused what the client declares")
 	}
 	return verdict{state: Kept}
 }

@@ -28,6 +28,8 @@ type peer struct {
 	seen  map[string]bool
 	out   io.Writer
 	ch    *amqp.Channel
+
+	returns chan amqp.Return
 }
 
 func (p *peer) is(wrong string) bool { return p.wrong == wrong }
@@ -45,7 +47,7 @@ func again(ctx context.Context, url string, once bool, serve func(context.Contex
 		if ctx.Err() != nil {
 			return nil
 		}
-		if once {
+		if once || errors.Is(err, errDies) {
 			return err
 		}
 	}
@@ -63,20 +65,21 @@ func (p *peer) work(_ context.Context, conn *amqp.Connection) error {
 	if p.ch, err = conn.Channel(); err != nil {
 		return err
 	}
+	p.returns = p.ch.NotifyReturn(make(chan amqp.Return, 1))
 	if err := p.ch.Confirm(false); err != nil {
 		return err
 	}
-	if !p.is("W2") {
+	if !p.is("W3") {
 		if err := p.ch.Qos(10, 0, false); err != nil {
 			return err
 		}
 	}
-	if p.is("W3") {
+	if p.is("W1") {
 		if _, err := p.ch.QueueDeclare(p.queue, true, false, false, false, nil); err != nil {
 			return err
 		}
 	}
-	deliveries, err := p.ch.Consume(p.queue, "", p.is("W1"), false, false, false, nil)
+	deliveries, err := p.ch.Consume(p.queue, "", p.is("W2"), false, false, false, nil)
 	if err != nil {
 		return err
 	}
@@ -88,7 +91,7 @@ func (p *peer) work(_ context.Context, conn *amqp.Connection) error {
 	return errors.New("the deliveries ended")
 }
 
-var errForNow, errForGood = errors.New("for now"), errors.New("for good")
+var errForNow, errForGood, errAsked, errDies = errors.New("for now"), errors.New("for good"), errors.New("asked for"), errors.New("it dies")
 
 func (p *peer) handle(d amqp.Delivery) error {
 	if p.is("W4") {
@@ -100,6 +103,8 @@ func (p *peer) handle(d amqp.Delivery) error {
 	case p.is("W9") && !ok && d.Headers["leveret-attempt"] != nil:
 		err = errForGood
 	case p.is("W9: dies") && !ok && d.Headers["leveret-attempt"] != nil:
+		return errDies
+	case p.is("W9: dies again") && !ok && d.Headers["leveret-attempt"] != nil:
 		return errors.New("leveret-attempt is no number")
 	case early && time.Now().Before(until) && time.Until(until) < 366*24*time.Hour && !p.is("W26"):
 		return p.putAside("retry.1s", d, nil)
@@ -107,7 +112,7 @@ func (p *peer) handle(d amqp.Delivery) error {
 		err = p.do(d)
 	}
 	switch {
-	case p.is("W1") || p.is("W4"):
+	case p.is("W2") || p.is("W4"):
 		return nil
 	case err == nil:
 		return d.Ack(false)
@@ -115,7 +120,7 @@ func (p *peer) handle(d amqp.Delivery) error {
 		return d.Nack(false, true)
 	case p.is("W12: drops") && errors.Is(err, errForNow):
 		return d.Ack(false)
-	case (errors.Is(err, errForNow) || p.is("W23")) && (attempt < attempts || p.is("W22")):
+	case (errors.Is(err, errForNow) || p.is("W23") && errors.Is(err, errAsked)) && (attempt < attempts || p.is("W22")):
 		next := attempt + 1
 		if p.is("W13") {
 			next = attempt
@@ -163,7 +168,7 @@ func (p *peer) do(d amqp.Delivery) error {
 	}
 	switch said.Do {
 	case doFail:
-		return errForGood
+		return errAsked
 	case doFailNow:
 		return errForNow
 	case doWait:
@@ -199,9 +204,9 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 	}
 	mandatory := true
 	switch p.wrong {
-	case "W15":
-		mandatory = exchange == "dead-letters"
 	case "W16":
+		mandatory = exchange == "dead-letters"
+	case "W17":
 		if exchange != "dead-letters" {
 			copied.DeliveryMode = d.DeliveryMode
 		}
@@ -223,18 +228,17 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 		mandatory = exchange != "dead-letters"
 	}
 	for {
-		returns := p.ch.NotifyReturn(make(chan amqp.Return, 1))
 		confirm, err := p.ch.PublishWithDeferredConfirm(exchange, p.queue, mandatory, false, copied)
 		if err != nil {
 			return err
 		}
-		if p.is("W17") && exchange != "dead-letters" || p.is("W24: not confirmed") && exchange == "dead-letters" {
+		if p.is("W15") && exchange != "dead-letters" || p.is("W24: not confirmed") && exchange == "dead-letters" {
 			break
 		}
 		ok := confirm.Wait()
 		select {
-		case <-returns:
-			ok = ok && p.is("W15: acks")
+		case <-p.returns:
+			ok = ok && p.is("W16: acks")
 		default:
 		}
 		if ok {
@@ -293,7 +297,7 @@ func judge(t *testing.T, role Role, client Client) map[string]Result {
 		Progress: func(r Result) {
 			mu.Lock()
 			defer mu.Unlock()
-			t.Log(r.Rule, r.State, r.Why)
+			t.Log(time.Now().Format("05.000"), r.Rule, r.State, r.Why)
 		}})
 	require.NoError(t, err)
 	results := make(map[string]Result)

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,13 +21,13 @@ const attempts = 5
 
 func workerRules() []Rule {
 	return []Rule{
-		{ID: "W1", Link: "being-a-worker", early: true, check: manualAcks,
-			Text: "It must consume the queue of its command with manual acks: what is acked on delivery is lost with the worker."},
-		{ID: "W2", Link: "being-a-worker", needs: []string{"W1"}, check: boundPrefetch,
-			Text: "It must set a prefetch count before it consumes: without one it is sent the whole queue."},
-		{ID: "W3", Link: "where-it-travels", early: true, check: declaresExactly,
+		{ID: "W1", Link: "where-it-travels", early: true, check: declaresExactly,
 			Text: "It must declare nothing, or exactly what this page says: anything else is refused with 406."},
-		{ID: "W4", Link: "being-a-worker", needs: []string{"W1"}, check: acksAfterWork,
+		{ID: "W2", Link: "being-a-worker", needs: []string{"W1"}, early: true, check: manualAcks,
+			Text: "It must consume the queue of its command with manual acks: what is acked on delivery is lost with the worker."},
+		{ID: "W3", Link: "being-a-worker", needs: []string{"W2"}, check: boundPrefetch,
+			Text: "It must set a prefetch count before it consumes: without one it is sent the whole queue."},
+		{ID: "W4", Link: "being-a-worker", needs: []string{"W2"}, check: acksAfterWork,
 			Text: "It must ack a message when the work is done, and not before."},
 		{ID: "W5", Link: "the-body", needs: []string{"W4"}, check: unknownFields,
 			Text: "It must accept fields that it does not know: a sender may be newer."},
@@ -52,15 +53,15 @@ func workerRules() []Rule {
 			Text: "It must set `leveret-attempt` in that copy to one more than the message has; a message without it has 1."},
 		{ID: "W14", Link: "headers", needs: []string{"W13"}, check: readsNumbers,
 			Text: "It must read `leveret-attempt` as an integer of any width, and as digits in a string."},
-		{ID: "W15", Link: "being-a-worker", needs: []string{"W12"}, check: mandatoryCopies,
-			Text: "It must publish copies mandatory, and must not ack a message whose copy has come back: its tier is not there."},
-		{ID: "W16", Link: "being-a-worker", needs: []string{"W12"}, check: persistentCopies,
-			Text: "It must publish copies persistent (`delivery_mode` 2), whatever the message was."},
-		{ID: "W17", Link: "being-a-worker", needs: []string{"W12"}, check: confirmedCopies,
+		{ID: "W15", Link: "being-a-worker", needs: []string{"W12"}, check: confirmedCopies,
 			Text: "It must ack a message only after the broker has confirmed its copy: until then, the copy may not exist."},
-		{ID: "W18", Link: "the-body", needs: []string{"W12"}, check: keepsBody,
+		{ID: "W16", Link: "being-a-worker", needs: []string{"W15"}, check: mandatoryCopies,
+			Text: "It must publish copies mandatory, and must not ack a message whose copy has come back: its tier is not there."},
+		{ID: "W17", Link: "being-a-worker", needs: []string{"W7", "W12"}, check: persistentCopies,
+			Text: "It must publish copies persistent (`delivery_mode` 2), whatever the message was."},
+		{ID: "W18", Link: "the-body", needs: []string{"W5", "W6", "W12"}, check: keepsBody,
 			Text: "It must keep the body in copies, byte for byte."},
-		{ID: "W19", Link: "properties", needs: []string{"W12"}, check: keepsProperties,
+		{ID: "W19", Link: "properties", needs: []string{"W8", "W12"}, check: keepsProperties,
 			Text: "It must keep `message_id`, `correlation_id`, `type`, `content_type`, `content_encoding`, `timestamp`, `app_id` and " +
 				"`priority` in copies."},
 		{ID: "W20", Link: "headers", needs: []string{"W12"}, check: keepsHeaders,
@@ -124,9 +125,13 @@ func boundPrefetch(_ context.Context, s *session) verdict {
 // preconditionFailed is how the broker answers to a declaration that differs from what exists.
 const preconditionFailed = 406
 
+func (e event) refusesDeclaration() bool {
+	return e.what == closed && e.code == preconditionFailed && strings.Contains(e.text, "inequivalent")
+}
+
 func declaresExactly(_ context.Context, s *session) verdict {
 	for _, e := range s.trace.since(s.client.from) {
-		if e.what == closed && e.code == preconditionFailed && strings.Contains(e.text, "inequivalent") {
+		if e.refusesDeclaration() {
 			return broken("the broker says: %s", e.text)
 		}
 	}
@@ -354,11 +359,7 @@ func readsNumbers(ctx context.Context, s *session) verdict {
 			return broken("the copy of a message of attempt 4, written as %T, has leveret-attempt %#v, not 5", four, got)
 		}
 	}
-	c, err := s.ask(ctx, doFailNow, with(usual(s.id()), amqp.Table{"leveret-attempt": fmt.Sprint(attempts)}))
-	if err != nil {
-		return untested("%v", err)
-	}
-	return c.deadLettered(ctx)
+	return kept()
 }
 
 func mandatoryCopies(ctx context.Context, s *session) verdict {
@@ -385,16 +386,17 @@ func confirmedCopies(ctx context.Context, s *session) verdict {
 
 // failedCopy lets the first copy of a message fail, and judges that the message is not acked because of it.
 func (s *session) failedCopy(ctx context.Context, do string, how fate, failed string) verdict {
+	id := s.id()
 	failing := true
-	s.proxy.decide(func(*message) fate {
-		if failing {
+	s.proxy.decide(func(m *message) fate {
+		if failing && bytes.Contains(m.body, []byte(id)) {
 			failing = false
 			return how
 		}
 		return passes
 	})
 	defer s.proxy.decide(nil)
-	c, err := s.ask(ctx, do, usual(s.id()))
+	c, err := s.send(ctx, id, asking(id, do), usual(id))
 	if err != nil {
 		return untested("%v", err)
 	}
