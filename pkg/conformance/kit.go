@@ -29,7 +29,8 @@ type Config struct {
 	URL string
 	// Patience is how long the kit waits for something that the client has to do. Default [DefaultPatience].
 	Patience time.Duration
-	// Stderr gets what the client writes to its standard error. Default: none.
+	// Stderr gets the end of what the client has written to its standard error, where the client ends by itself.
+	// Default: none.
 	Stderr io.Writer
 	// Progress is called with each verdict, as soon as it is known. Default: none.
 	Progress func(Result)
@@ -211,15 +212,14 @@ func (s *session) start(ctx context.Context) verdict {
 	s.client = c
 	out := &lines{each: func(line string) { s.trace.add(event{what: said, text: line}) }}
 	s.lastLine = &tail{}
-	stderr := io.Writer(s.lastLine)
-	if s.Stderr != nil {
-		stderr = io.MultiWriter(s.lastLine, s.Stderr)
-	}
 	u := url.URL{Scheme: "amqp", User: s.login, Host: s.proxy.listener.Addr().String()}
 	go func() {
 		defer close(c.done)
-		err := s.Client(clientCtx, Streams{URL: u.String(), In: reader, Out: out, Err: stderr})
+		err := s.Client(clientCtx, Streams{URL: u.String(), In: reader, Out: out, Err: s.lastLine})
 		out.flush()
+		if clientCtx.Err() == nil && s.Stderr != nil { // it was not asked to end
+			_, _ = s.Stderr.Write(s.lastLine.end)
+		}
 		reader.Close()
 		writer.Close()
 		s.trace.add(event{what: ended, err: err})
