@@ -19,9 +19,16 @@ const (
 	Sender   Role = "sender"   // sends commands and publishes events
 )
 
+// roles are those that have rules.
+var roles = []Role{Worker}
+
 // RoleNames returns the names of all roles.
 func RoleNames() []string {
-	return []string{string(Worker), string(Listener), string(Answerer), string(Caller), string(Sender)}
+	all := make([]string, len(roles))
+	for i, r := range roles {
+		all[i] = string(r)
+	}
+	return all
 }
 
 // The kit's own contracts, and the service of the listener.
