@@ -133,6 +133,16 @@ func (s *session) prepare() error {
 			return err
 		}
 	}
+	if s.Role == Answerer { // the broker takes this reply_to from those alone that consume it
+		replies, err := s.channel.Consume(directReply, "", true, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		go func() { // until the connection ends
+			for range replies { //nolint:revive // the proxy has seen them
+			}
+		}()
+	}
 	for _, b := range t.Bindings {
 		if err := s.channel.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, b.Args); err != nil {
 			return err

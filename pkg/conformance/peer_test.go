@@ -30,6 +30,7 @@ type peer struct {
 	ch    *amqp.Channel
 
 	returns chan amqp.Return
+	asked   bool // it answers requests
 }
 
 func (p *peer) is(wrong string) bool { return p.wrong == wrong }
@@ -65,26 +66,30 @@ func (p *peer) work(_ context.Context, conn *amqp.Connection) error {
 	if p.ch, err = conn.Channel(); err != nil {
 		return err
 	}
-	p.returns = p.ch.NotifyReturn(make(chan amqp.Return, 1))
+	p.returns = p.ch.NotifyReturn(make(chan amqp.Return, 100))
 	if err := p.ch.Confirm(false); err != nil {
 		return err
 	}
-	if !p.is("W3") {
+	if !p.is("W3") && !p.is("A3") {
 		if err := p.ch.Qos(10, 0, false); err != nil {
 			return err
 		}
 	}
-	if p.is("W1") {
+	if p.is("W1") || p.is("A1") {
 		if _, err := p.ch.QueueDeclare(p.queue, true, false, false, false, nil); err != nil {
 			return err
 		}
 	}
-	deliveries, err := p.ch.Consume(p.queue, "", p.is("W2"), false, false, false, nil)
+	deliveries, err := p.ch.Consume(p.queue, "", p.is("W2") || p.is("A2"), false, false, false, nil)
 	if err != nil {
 		return err
 	}
 	for d := range deliveries {
-		if err := p.handle(d); err != nil {
+		handle := p.handle
+		if p.asked {
+			handle = p.answerRequest
+		}
+		if err := handle(d); err != nil {
 			return err
 		}
 	}

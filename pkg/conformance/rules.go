@@ -26,6 +26,8 @@ func Rules(role Role) []Rule {
 	switch role {
 	case Worker:
 		return workerRules()
+	case Answerer:
+		return answererRules()
 	default:
 		return nil
 	}

@@ -3,7 +3,6 @@ package conformance
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -166,11 +165,11 @@ func acksAfterWork(ctx context.Context, s *session) verdict {
 // sendWait sends a message that takes a while.
 func (s *session) sendWait(ctx context.Context, d time.Duration) (*course, error) {
 	id := s.id()
-	body, err := json.Marshal(payload{ID: id, Do: doWait, MS: int(d.Milliseconds())})
-	if err != nil {
-		return nil, err
-	}
-	return s.send(ctx, id, body, usual(id))
+	return s.send(ctx, id, waiting(id, d), usual(id))
+}
+
+func waiting(id string, d time.Duration) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"do":%q,"ms":%d}`, id, doWait, d.Milliseconds())
 }
 
 func unknownFields(ctx context.Context, s *session) verdict {
