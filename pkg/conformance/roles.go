@@ -20,7 +20,7 @@ const (
 )
 
 // roles are those that have rules.
-var roles = []Role{Worker, Answerer}
+var roles = []Role{Worker, Answerer, Sender}
 
 // RoleNames returns the names of all roles.
 func RoleNames() []string {

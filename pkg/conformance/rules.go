@@ -28,6 +28,8 @@ func Rules(role Role) []Rule {
 		return workerRules()
 	case Answerer:
 		return answererRules()
+	case Sender:
+		return senderRules()
 	default:
 		return nil
 	}
