@@ -163,8 +163,8 @@ func (c *senderClient) order(line string) (string, error) {
 		ok := confirm.Wait()
 		_, connected := <-c.heard // closed with the channel
 		select {
-		case <-c.returns:
-			if !c.is("S10") {
+		case _, really := <-c.returns:
+			if really && !c.is("S10") {
 				return "", errors.New("returned")
 			}
 		default:
