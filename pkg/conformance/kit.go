@@ -205,12 +205,6 @@ func (s *session) again(ctx context.Context) verdict {
 			return untested("the kit cannot empty %s: %v", q.Name, err)
 		}
 	}
-	if s.role.purge != "" {
-		if ch, err := s.admin.Channel(); err == nil { // the queue may not be there
-			_, _ = ch.QueuePurge(s.role.purge, false)
-			ch.Close()
-		}
-	}
 	return s.start(ctx)
 }
 

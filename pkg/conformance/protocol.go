@@ -4,7 +4,6 @@ package conformance
 const Protocol = `The client connects to AMQP_URL (amqp://user:password@host:port, whose virtual host is the default one), and does this:
 
   worker    consumes the queue conformance.work, which exists, with commands
-  listener  consumes the queue mailer.on.conformance.happened, which it declares and binds, with events
   answerer  consumes the queue conformance.ask, which exists, with requests
 
 Each payload is {"id": …, "do": …}, and do is one of:
@@ -22,9 +21,5 @@ code failed_precondition, for now with unavailable.
           {"publish": PAYLOAD}  publishes the event conformance.happened
           and answers {"sent": MESSAGE_ID}, or {"error": {"code": …}} where it cannot be sure that the broker has it
 
-  caller  reads lines {"call": PAYLOAD, "timeout_ms": N}, makes the request conformance.ask, and answers
-          {"reply": REPLY}, or {"error": {"code": CODE}} with the code of the answer, unavailable where nobody serves the
-          request or the connection is lost, and deadline_exceeded where no answer came in time
-
-The five processes that this asks for are one program each, or one with an argument. Lines on standard output that are no
+Lines on standard output that are no
 JSON object are ignored; the end of what is on standard error is shown if the client ends by itself.`

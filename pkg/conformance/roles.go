@@ -13,9 +13,7 @@ type Role string
 // The roles.
 const (
 	Worker   Role = "worker"   // handles a command
-	Listener Role = "listener" // handles an event, from a queue that it declares itself
 	Answerer Role = "answerer" // answers a request
-	Caller   Role = "caller"   // makes requests
 	Sender   Role = "sender"   // sends commands and publishes events
 )
 
@@ -31,22 +29,19 @@ func RoleNames() []string {
 	return all
 }
 
-// The kit's own contracts, and the service of the listener.
+// The kit's own contracts.
 const (
 	Work     = "conformance.work"     // a command
 	Happened = "conformance.happened" // an event
 	Ask      = "conformance.ask"      // a request
 
-	service      = "conformance"
-	listening    = "mailer"
-	subscription = listening + ".on." + Happened
+	service = "conformance"
 )
 
 // roleSetup is what the kit has ready for a role.
 type roleSetup struct {
 	exchange, key string // where the kit publishes what the client takes
 	queue         string // from which the client takes it; empty if it takes nothing
-	purge         string // a queue that the client may have declared
 	topology      func() topology.Topology
 }
 
@@ -54,17 +49,8 @@ var setups = map[Role]roleSetup{
 	Worker: {exchange: "commands", key: Work, queue: Work, topology: func() topology.Topology {
 		return withTiers(names.Work(service, commands, Work, Work))
 	}},
-	Listener: {exchange: "events", key: Happened, queue: subscription, purge: subscription, topology: func() topology.Topology {
-		t := withTiers(topology.Topology{Exchanges: []topology.Exchange{events}})
-		t.Exchanges = append(t.Exchanges, topology.Exchange{Name: names.DeadLetterExchange(listening), Type: topology.Direct})
-		return t
-	}},
 	Answerer: {exchange: "requests", key: Ask, queue: Ask, topology: func() topology.Topology {
 		return names.Request(service, requests, Ask, Ask, topology.Classic)
-	}},
-	Caller: {topology: func() topology.Topology {
-		t := names.Calling(service, requests)
-		return t
 	}},
 	Sender: {topology: func() topology.Topology {
 		t := withTiers(names.Work(service, commands, Work, Work))

@@ -45,10 +45,9 @@ func senderRules() []Rule {
 	}
 }
 
-// told is a line that a sender or a caller answers with.
+// told is a line that a sender answers with.
 type told struct {
-	Sent  *string         `json:"sent"`
-	Reply json.RawMessage `json:"reply"`
+	Sent  *string `json:"sent"`
 	Error *struct {
 		Code string `json:"code"`
 	} `json:"error"`
@@ -56,7 +55,7 @@ type told struct {
 
 func toldBy(line string) (t told, ok bool) {
 	err := json.Unmarshal([]byte(line), &t)
-	return t, err == nil && (t.Sent != nil || t.Reply != nil || t.Error != nil)
+	return t, err == nil && (t.Sent != nil || t.Error != nil)
 }
 
 // An order is one line that the kit has written to the client's standard input.
