@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -12,46 +13,80 @@ import (
 
 func answererRules() []Rule {
 	return []Rule{
-		{ID: "A1", Link: "where-it-travels", early: true, check: declaresExactly,
-			Text: "It must declare nothing, or exactly what this page says: anything else is refused with 406."},
-		{ID: "A2", Link: "being-a-worker", early: true, needs: []string{"A1"}, check: manualAcks,
-			Text: "It must consume the queue of its request with manual acks."},
-		{ID: "A3", Link: "being-a-worker", needs: []string{"A2"}, check: boundPrefetch,
-			Text: "It must set a prefetch count before it consumes: without one it is sent the whole queue."},
-		{ID: "A4", Link: "being-a-worker", needs: []string{"A2"}, check: answers,
+		{
+			ID: "A1", Link: "where-it-travels", early: true, check: declaresExactly,
+			Text: "It must declare nothing, or exactly what this page says: anything else is refused with 406.",
+		},
+		{
+			ID: "A2", Link: "being-a-worker", early: true, needs: []string{"A1"}, check: manualAcks,
+			Text: "It must consume the queue of its request with manual acks.",
+		},
+		{
+			ID: "A3", Link: "being-a-worker", needs: []string{"A2"}, check: boundPrefetch,
+			Text: "It must set a prefetch count before it consumes: without one it is sent the whole queue.",
+		},
+		{
+			ID: "A4", Link: "being-a-worker", needs: []string{"A2"}, check: answers,
 			Text: "It must publish the answer to the default exchange with the request's `reply_to` as the routing key, when the work is " +
-				"done, and ack the request after that."},
-		{ID: "A5", Link: "properties", needs: []string{"A4"}, check: copiesCorrelation,
-			Text: "It must give the answer the `correlation_id` of the request; where there is none, its `message_id` stands in."},
-		{ID: "A6", Link: "being-a-worker", needs: []string{"A4"}, check: plainAnswers,
-			Text: "It must not publish answers mandatory: a caller that has gone is no error."},
-		{ID: "A7", Link: "what-is-a-reply", needs: []string{"A4"}, check: marksReplies,
-			Text: "It must mark each answer with the header `leveret-instance`, which names its process."},
-		{ID: "A8", Link: "making-a-request", needs: []string{"A4"}, check: repliesInJSON,
+				"done, and ack the request after that.",
+		},
+		{
+			ID: "A5", Link: "properties", needs: []string{"A4"}, check: copiesCorrelation,
+			Text: "It must give the answer the `correlation_id` of the request; where there is none, its `message_id` stands in.",
+		},
+		{
+			ID: "A6", Link: "being-a-worker", needs: []string{"A4"}, check: plainAnswers,
+			Text: "It must not publish answers mandatory: a caller that has gone is no error.",
+		},
+		{
+			ID: "A7", Link: "what-is-a-reply", needs: []string{"A4"}, check: marksReplies,
+			Text: "It must mark each answer with the header `leveret-instance`, which names its process.",
+		},
+		{
+			ID: "A8", Link: "making-a-request", needs: []string{"A4"}, check: repliesInJSON,
 			Text: "It must answer with a body that is JSON in UTF-8, and without the `content_type` `application/problem+json` " +
-				"where that is a reply."},
-		{ID: "A9", Link: "errors", needs: []string{"A4"}, check: answersErrors,
+				"where that is a reply.",
+		},
+		{
+			ID: "A9", Link: "errors", needs: []string{"A4"}, check: answersErrors,
 			Text: "It must answer a request that fails with problem details, whose `content_type` is `application/problem+json` and whose " +
-				"`code` is one of the table."},
-		{ID: "A10", Link: "the-body", needs: []string{"A9"}, check: refusesBodies,
-			Text: "It must answer a body that it cannot read with `invalid_argument`."},
-		{ID: "A11", Link: "the-body", needs: []string{"A4"}, check: unknownInRequests,
-			Text: "It must accept fields that it does not know, and skip a byte order mark."},
-		{ID: "A12", Link: "properties", needs: []string{"A4"}, check: withoutReplyTo,
-			Text: "It must handle a request without `reply_to`, with no other property perhaps, and answer nothing."},
-		{ID: "A13", Link: "which-addresses-are-answered", needs: []string{"A4"}, check: answersCallersAlone,
+				"`code` is one of the table.",
+		},
+		{
+			ID: "A10", Link: "the-body", needs: []string{"A9"}, check: refusesBodies,
+			Text: "It must answer a body that it cannot read with `invalid_argument`.",
+		},
+		{
+			ID: "A11", Link: "the-body", needs: []string{"A4"}, check: unknownInRequests,
+			Text: "It must accept fields that it does not know, and skip a byte order mark.",
+		},
+		{
+			ID: "A12", Link: "properties", needs: []string{"A4"}, check: withoutReplyTo,
+			Text: "It must handle a request without `reply_to`, with no other property perhaps, and answer nothing.",
+		},
+		{
+			ID: "A13", Link: "which-addresses-are-answered", needs: []string{"A4"}, check: answersCallersAlone,
 			Text: "It must answer to addresses of callers alone, and must not handle a request that has another: " +
-				"it could be made to write into any queue."},
-		{ID: "A14", Link: "headers", needs: []string{"A4"}, check: expired,
-			Text: "It must not handle a request whose `leveret-deadline` is more than two seconds ago: nobody waits for it."},
-		{ID: "A15", Link: "what-is-a-reply", needs: []string{"A4"}, check: dropsReplies,
+				"it could be made to write into any queue.",
+		},
+		{
+			ID: "A14", Link: "headers", needs: []string{"A4"}, check: expired,
+			Text: "It must not handle a request whose `leveret-deadline` is more than two seconds ago: nobody waits for it.",
+		},
+		{
+			ID: "A15", Link: "what-is-a-reply", needs: []string{"A4"}, check: dropsReplies,
 			Text: "It must drop a reply that is in its queue: what has the header `leveret-instance`, or the `content_type` " +
-				"`application/problem+json`."},
-		{ID: "A16", Link: "headers", needs: []string{"A4"}, check: oddRequests,
-			Text: "It must ignore a header that is not what it should be, and survive it; and not look at `type` and `content_encoding`."},
-		{ID: "A17", Link: "making-a-request", needs: []string{"A9"}, check: reconnectsAnswerer,
+				"`application/problem+json`.",
+		},
+		{
+			ID: "A16", Link: "headers", needs: []string{"A4"}, check: oddRequests,
+			Text: "It must ignore a header that is not what it should be, and survive it; and not look at `type` and `content_encoding`.",
+		},
+		{
+			ID: "A17", Link: "making-a-request", needs: []string{"A9"}, check: reconnectsAnswerer,
 			Text: "It must connect again after a lost connection, and answer a request that is redelivered with `aborted` and the reason " +
-				"`outcome_unknown`, without handling it, unless the contract is idempotent."},
+				"`outcome_unknown`, without handling it, unless the contract is idempotent.",
+		},
 	}
 }
 
@@ -210,10 +245,8 @@ func problem(m *message, codes ...string) verdict {
 	case !isCode(*got.Code):
 		return broken("its answer has the code %q, which is not in the table", *got.Code)
 	}
-	for _, code := range codes {
-		if code == *got.Code {
-			return kept()
-		}
+	if slices.Contains(codes, *got.Code) {
+		return kept()
 	}
 	return broken("its answer has the code %q, not %q", *got.Code, codes)
 }

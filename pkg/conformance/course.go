@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -60,11 +62,8 @@ func usual(id string) amqp.Publishing {
 
 func with(p amqp.Publishing, headers amqp.Table) amqp.Publishing {
 	all := amqp.Table{}
-	for _, some := range []amqp.Table{p.Headers, headers} {
-		for k, v := range some {
-			all[k] = v
-		}
-	}
+	maps.Copy(all, p.Headers)
+	maps.Copy(all, headers)
 	p.Headers = all
 	return p
 }
@@ -102,12 +101,7 @@ func (c *course) settled(ctx context.Context) (event, error) {
 }
 
 func (c *course) settles(e event) bool {
-	for _, d := range c.deliveries() {
-		if e.settles(d) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.deliveries(), e.settles)
 }
 
 // copies are what the client has published since it has the message, up to where it settled it.

@@ -53,7 +53,7 @@ func (f frame) bytes() []byte {
 	b := make([]byte, 0, frameHead+len(f.payload)+1)
 	b = append(b, f.kind)
 	b = binary.BigEndian.AppendUint16(b, f.channel)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(f.payload))) //nolint:gosec // readFrame limits it
+	b = binary.BigEndian.AppendUint32(b, uint32(len(f.payload)))
 	return append(append(b, f.payload...), frameEnd)
 }
 

@@ -102,11 +102,11 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 		vhost = "/"
 	}
 	if err := s.prepare(); err != nil {
-		s.admin.Close()
+		_ = s.admin.Close()
 		return nil, err
 	}
 	if s.proxy, err = startProxy(ctx, u.Host, vhost, s.trace); err != nil {
-		s.admin.Close()
+		_ = s.admin.Close()
 		return nil, err
 	}
 	return s, nil
@@ -139,7 +139,7 @@ func (s *session) prepare() error {
 			return err
 		}
 		go func() { // until the connection ends
-			for range replies { //nolint:revive // the proxy has seen them
+			for range replies {
 			}
 		}()
 	}
@@ -154,7 +154,7 @@ func (s *session) prepare() error {
 func (s *session) close() {
 	s.stop()
 	s.proxy.close()
-	s.admin.Close()
+	_ = s.admin.Close()
 }
 
 // judge finds the verdict on each rule, in order.
@@ -224,8 +224,8 @@ func (s *session) start(ctx context.Context) verdict {
 		if clientCtx.Err() == nil && s.Stderr != nil { // it was not asked to end
 			_, _ = s.Stderr.Write(s.lastLine.end)
 		}
-		reader.Close()
-		writer.Close()
+		_ = reader.Close()
+		_ = writer.Close()
 		s.trace.add(event{what: ended, err: err})
 	}()
 	if s.role.queue == "" {

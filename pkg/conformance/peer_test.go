@@ -298,12 +298,14 @@ func patience() time.Duration {
 func judge(t *testing.T, role Role, client Client) map[string]Result {
 	t.Helper()
 	var mu sync.Mutex
-	report, err := Run(t.Context(), Config{Role: role, Client: client, URL: leverettest.Broker(t), Patience: patience(), Stderr: io.Discard,
+	report, err := Run(t.Context(), Config{
+		Role: role, Client: client, URL: leverettest.Broker(t), Patience: patience(), Stderr: io.Discard,
 		Progress: func(r Result) {
 			mu.Lock()
 			defer mu.Unlock()
 			t.Log(time.Now().Format("05.000"), r.Rule, r.State, r.Why)
-		}})
+		},
+	})
 	require.NoError(t, err)
 	results := make(map[string]Result)
 	for _, r := range report.Results {

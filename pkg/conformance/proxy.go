@@ -52,7 +52,7 @@ func startProxy(ctx context.Context, upstream, vhost string, t *trace) (*proxy, 
 }
 
 func (p *proxy) close() {
-	p.listener.Close()
+	_ = p.listener.Close()
 	p.cut()
 	p.running.Wait()
 }
@@ -64,16 +64,17 @@ func (p *proxy) decide(f func(*message) fate) {
 	p.fate = f
 }
 
-// cut resets all connections, and returns how many there were.
-func (p *proxy) cut() int {
+// cut resets all connections.
+func (p *proxy) cut() {
 	p.mu.Lock()
 	all := slices.Collect(maps.Keys(p.links))
 	p.mu.Unlock()
 	for _, l := range all {
-		_ = l.near.(*net.TCPConn).SetLinger(0)
+		if tcp, ok := l.near.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
 		l.close()
 	}
-	return len(all)
 }
 
 // release sends the confirms that were held.
@@ -180,7 +181,7 @@ func (l *link) pass(from, to net.Conn, up bool) {
 			}
 			return
 		}
-		frames := []frame{f}
+		var frames []frame
 		if up {
 			frames = l.fromClient(f)
 		} else {
@@ -253,7 +254,8 @@ func (l *link) fromClient(f frame) []frame {
 		b := binary.BigEndian.AppendUint16(nil, m[0])
 		b = short(binary.BigEndian.AppendUint16(b, m[1]), l.proxy.vhost)
 		l.record(event{what: opened})
-		f.payload = append(b, 0, 0)
+		b = append(b, 0, 0)
+		f.payload = b
 		return []frame{f}
 	case channelOpen:
 		delete(l.channels, f.channel)
@@ -328,7 +330,8 @@ func (l *link) publish(c *channel) []frame {
 		if becomes == strays && e.message.mandatory {
 			bits = 1
 		}
-		frames[0].payload = append(b, bits)
+		b = append(b, bits)
+		frames[0].payload = b
 	}
 	return frames
 }

@@ -54,31 +54,31 @@ func (r *reader) value() any {
 	case 't':
 		return r.u8() != 0
 	case 'b':
-		return int64(int8(r.u8())) //nolint:gosec // the bits of a signed number
+		return int64(int8(r.u8()))
 	case 'B':
 		return int64(r.u8())
 	case 's':
-		return int64(int16(r.u16())) //nolint:gosec // as above
+		return int64(int16(r.u16()))
 	case 'u':
 		return int64(r.u16())
 	case 'I':
-		return int64(int32(r.u32())) //nolint:gosec // as above
+		return int64(int32(r.u32()))
 	case 'i':
 		return int64(r.u32())
 	case 'l', 'L':
-		return int64(r.u64()) //nolint:gosec // as above
+		return int64(r.u64())
 	case 'f':
 		return float64(math.Float32frombits(r.u32()))
 	case 'd':
 		return math.Float64frombits(r.u64())
 	case 'D':
-		return amqp.Decimal{Scale: r.u8(), Value: int32(r.u32())} //nolint:gosec // as above
+		return amqp.Decimal{Scale: r.u8(), Value: int32(r.u32())}
 	case 'S':
 		return string(r.long())
 	case 'x':
 		return string(r.long())
 	case 'T':
-		return time.Unix(int64(r.u64()), 0).UTC() //nolint:gosec // as above
+		return time.Unix(int64(r.u64()), 0).UTC()
 	case 'F':
 		return r.table()
 	case 'A':
@@ -120,7 +120,7 @@ func (r *reader) properties() (size uint64, p properties) {
 	texts(8, &p.Expiration)
 	texts(7, &p.MessageID)
 	if has(6) {
-		p.Timestamp = int64(r.u64()) //nolint:gosec // seconds
+		p.Timestamp = int64(r.u64())
 	}
 	texts(5, &p.Type)
 	texts(4, &p.UserID)

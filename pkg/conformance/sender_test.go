@@ -61,7 +61,7 @@ func senderPeer(wrong string) Client {
 		}()
 		defer func() {
 			go func() {
-				for range lines { //nolint:revive // until standard input ends
+				for range lines {
 				}
 			}()
 		}()

@@ -64,11 +64,6 @@ func (e event) settles(d event) bool {
 	}
 }
 
-// answers reports whether e is the broker's answer to a publish.
-func (e event) answers(p event) bool {
-	return (e.what == confirmed || e.what == refused) && e.conn == p.conn && e.channel == p.channel && e.tag == p.tag && p.tag != 0
-}
-
 // A trace is all events so far, in order. It is safe for concurrent use.
 type trace struct {
 	mu      sync.Mutex
