@@ -200,6 +200,14 @@ func (s *session) verdict(ctx context.Context, r Rule, failed map[string]bool, s
 func (s *session) again(ctx context.Context) verdict {
 	s.stop()
 	s.proxy.decide(nil)
+	// When the broker has noticed that the client has gone, what that had is in the queue again.
+	for poll := time.NewTicker(10 * time.Millisecond); s.role.queue != ""; <-poll.C {
+		q, err := s.channel.QueueDeclarePassive(s.role.queue, true, false, false, false, nil)
+		if err != nil || q.Consumers == 0 || ctx.Err() != nil {
+			poll.Stop()
+			break
+		}
+	}
 	for _, q := range s.role.topology().Queues {
 		if _, err := s.channel.QueuePurge(q.Name, false); err != nil {
 			return untested("the kit cannot empty %s: %v", q.Name, err)
