@@ -11,4 +11,4 @@ import (
 var Catalog = leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration)...)
 
 // Commands returns all commands of this package, to be passed to [cli.Main] with the shop's catalog.
-func Commands() []cli.Extra { return []cli.Extra{Dev, Demo, Compare, Serve} }
+func Commands() []cli.Extra { return []cli.Extra{Dev, Demo, Compare, Conformance, Serve} }

@@ -1,0 +1,25 @@
+package conformance
+
+// Protocol says what the kit expects of a client, for people who write one.
+const Protocol = `The client connects to AMQP_URL (amqp://user:password@host:port, whose virtual host is the default one), and does this:
+
+  worker    consumes the queue conformance.work, which exists, with commands
+  answerer  consumes the queue conformance.ask, which exists, with requests
+
+Each payload is {"id": …, "do": …}, and do is one of:
+
+  succeed           do the work: write the line {"did": ID} to standard output, with the id, and ack then
+  wait              wait for as many milliseconds as "ms" says, and do the work then
+  fail              fail for good: never try it again
+  fail_temporarily  fail for now: try it again later, five times altogether
+
+The reply of an answerer is the payload. It writes a line for the work as well, and answers where it fails: for good with the
+code failed_precondition, for now with unavailable.
+
+  sender  reads lines from standard input, and writes one to standard output for each:
+          {"send": PAYLOAD}     publishes the command conformance.work
+          {"publish": PAYLOAD}  publishes the event conformance.happened
+          and answers {"sent": MESSAGE_ID}, or {"error": {"code": …}} where it cannot be sure that the broker has it
+
+Lines on standard output that are no
+JSON object are ignored; the end of what is on standard error is shown if the client ends by itself.`
