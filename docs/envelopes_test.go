@@ -1,7 +1,6 @@
 package docs_test
 
 import (
-	"context"
 	"encoding/json"
 	"time"
 
@@ -10,44 +9,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
-
-// MakeThumbnail is a task of theirs. Celery says in the header "task" which one a message is.
-var MakeThumbnail = leveret.NewCommand[Thumbnail]("media.thumbnail", leveret.At(leveret.Address{
-	Exchange: "celery", RoutingKey: "celery", Queue: "celery", External: true, Type: leveret.NoType,
-	Headers: map[string]string{"task": "media.thumbnail", "lang": "py"},
-	Topology: topology.Topology{
-		Exchanges: []topology.Exchange{{Name: "celery", Type: topology.Direct}},
-		Queues:    []topology.Queue{{Name: "celery"}},
-		Bindings:  []topology.Binding{{Exchange: "celery", RoutingKey: "celery", Queue: "celery"}},
-	},
-}))
-
-var Media = leveret.NewService("media", leveret.Handles(MakeThumbnail), leveret.Sends(MakeThumbnail))
-
-// Thumbnail is what the Python function takes: thumbnail(file, width).
-type Thumbnail struct {
-	File  string `json:"file"`
-	Width int    `json:"width"`
-}
-
-// MarshalJSON makes the body of a task: arguments by position, arguments by name, and what follows the task.
-func (t Thumbnail) MarshalJSON() ([]byte, error) {
-	type named Thumbnail
-	next := map[string]any{"callbacks": nil, "errbacks": nil, "chain": nil, "chord": nil}
-	return json.Marshal([]any{[]any{}, named(t), next})
-}
-
-// UnmarshalJSON reads the arguments as Python does: first those by position, then those by name.
-func (t *Thumbnail) UnmarshalJSON(body []byte) error {
-	type named Thumbnail
-	positional := []any{&t.File, &t.Width}
-	return json.Unmarshal(body, &[]any{&positional, (*named)(t)})
-}
-
-func sendTask(ctx context.Context, client *leveret.Client, t Thumbnail) error {
-	id := uuid.NewString()
-	return MakeThumbnail.Send(ctx, client, t, leveret.MessageID(id), leveret.Header("id", id))
-}
 
 // massTransit is JSON under the content type that MassTransit asks for.
 var massTransit = leveret.Codec{ContentType: "application/vnd.masstransit+json", Encode: json.Marshal, Decode: json.Unmarshal}

@@ -131,35 +131,6 @@ func (b *bench) desk(t *testing.T) func(args ...string) string {
 	}
 }
 
-// TestCeleryEnvelope: what Celery 5 sends is taken, and what goes out is what Celery expects (its protocol 2). The bytes
-// and headers are those of a real Celery.
-func TestCeleryEnvelope(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	handled := make(chan Thumbnail, 1)
-	h := leveret.NewHandlers(Media, leveret.HandlersConfig{})
-	MakeThumbnail.Handle(h, func(_ context.Context, task Thumbnail) error { handled <- task; return nil })
-	b.run(t, h)
-	err := b.ch.PublishWithContext(t.Context(), "", "celery", true, false, amqp.Publishing{
-		ContentType: "application/json", ContentEncoding: "utf-8", DeliveryMode: amqp.Persistent, CorrelationId: "5d9e1a0e",
-		Headers: amqp.Table{"lang": "py", "task": "media.thumbnail", "id": "5d9e1a0e", "retries": int32(0), "timelimit": []any{nil, nil}},
-		Body:    []byte(`[["cat.png"], {"width": 64}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]`),
-	})
-	require.NoError(t, err)
-	require.Equal(t, Thumbnail{File: "cat.png", Width: 64}, <-handled)
-
-	_, err = b.ch.QueueDeclare("theirs", true, false, false, false, nil)
-	require.NoError(t, err)
-	require.NoError(t, b.ch.ExchangeDeclare("celery", "direct", true, false, false, false, nil))
-	require.NoError(t, b.ch.QueueBind("theirs", "celery", "celery", false, nil))
-	require.NoError(t, sendTask(within(t, 2*time.Minute), b.client(t, Media), Thumbnail{File: "dog.png", Width: 32}))
-	require.Equal(t, Thumbnail{File: "dog.png", Width: 32}, <-handled)
-	theirs := b.deadLetter(t, "theirs")
-	require.JSONEq(t, `[[], {"file": "dog.png", "width": 32}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]`, string(theirs.Body))
-	require.Equal(t, "media.thumbnail", theirs.Headers["task"])
-	require.NotEmpty(t, theirs.Headers["id"])
-}
-
 // TestMassTransitEnvelope: an event in MassTransit's envelope, in both directions.
 func TestMassTransitEnvelope(t *testing.T) {
 	t.Parallel()

@@ -14,16 +14,19 @@ import (
 )
 
 // python returns an interpreter that has pika.
-func python(t *testing.T) string {
+func python(t *testing.T) string { return interpreter(t, "pika") }
+
+// interpreter returns a Python interpreter that has a module.
+func interpreter(t *testing.T, module string) string {
 	t.Helper()
 	var last []byte
 	for _, candidate := range []string{"python3", "/usr/bin/python3"} {
 		var err error
-		if last, err = exec.CommandContext(t.Context(), candidate, "-c", "import pika").CombinedOutput(); err == nil {
+		if last, err = exec.CommandContext(t.Context(), candidate, "-c", "import "+module).CombinedOutput(); err == nil {
 			return candidate
 		}
 	}
-	require.Fail(t, "no python3 has pika: apt-get install python3-pika, or pip install pika", "%s", last)
+	require.FailNow(t, "no python3 has "+module+": apt-get install python3-"+module+", or pip install "+module, "%s", last)
 	return ""
 }
 
