@@ -132,7 +132,7 @@ func TestDecodeNull(t *testing.T) {
 		`{"map":{"a":1},"map":null}`:              {},
 		`{"maybe":1,"maybe":null}`:                {},
 	} {
-		got, err := decodePayload[fields](&contractBase{}, []byte(body))
+		got, err := decodePayload[fields](&contractBase{spec: &Spec{}}, []byte(body))
 		require.NoError(t, err, body)
 		require.Equal(t, want, got, body)
 	}
