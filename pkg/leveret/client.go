@@ -72,7 +72,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 	}
 	c.publisher = rabbit.NewPublisher(conn.publish, rabbit.PublisherConfig{MaxInFlight: config.MaxInFlight, MaxBody: config.MaxBody})
 	requests := rabbit.RequesterConfig{
-		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply, Shared: !config.ReplyQueue,
+		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
 	}
 	if config.ReplyQueue {
 		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.uniqueInstance())

@@ -55,7 +55,6 @@ type Conn struct {
 	replies   *replier
 	proofs    proofs
 	lanes     pool[*lane]
-	lines     pool[*line]
 
 	mu      sync.Mutex
 	session *session

@@ -26,9 +26,6 @@ type RequesterConfig struct {
 	MaxBody int
 	// OnLate is called with replies that no call waits for any more, or ever did. It must not block.
 	OnLate func(*Delivery)
-	// Shared lets the requester use the channels of others on its connection that are Shared, once there are two such. Their
-	// ReplyQueue, Tag and OnLate are then those of one of them.
-	Shared bool
 }
 
 // A Requester publishes requests and hands replies to those who wait for them. It is safe for concurrent use.
@@ -37,40 +34,22 @@ type RequesterConfig struct {
 // hardly answered in time. Where a service is asked more than it can do, the head of its queue is always about to
 // expire, and it would do nothing but what is too late.
 type Requester struct {
-	*line
-
-	maxBody int
-	leave   func() (last bool)      // the line
-	life    context.Context         //nolint:containedctx // ends with Close
-	close   context.CancelCauseFunc // ends life
-	closing atomic.Bool             // Close has been called
-}
-
-// A line is what requesters share.
-type line struct {
 	conn    *Conn
 	config  RequesterConfig
 	channel *reopened[*replyChannel]
 	hints   atomic.Pointer[Channel] // what PublishHint publishes on; nil before the first call
+	life    context.Context         //nolint:containedctx // ends with Close
+	close   context.CancelCauseFunc // ends life
+	closing atomic.Bool             // Close has been called
 	readers sync.WaitGroup
 }
 
-// maxLines is how many lines the requesters of a connection have that are Shared.
-const maxLines = 2
-
 // NewRequester makes a requester. It does not connect or block; Close ends it.
 func NewRequester(conn *Conn, config RequesterConfig) *Requester {
-	r := &Requester{maxBody: cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)}
-	r.life, r.close = context.WithCancelCause(context.Background())
-	lines := &conn.lines
-	if !config.Shared {
-		lines = new(pool[*line])
-	}
-	r.line, r.leave = lines.take(maxLines, func() *line {
-		l := &line{conn: conn, config: config}
-		l.channel = newReopened(conn, l.prepare)
-		return l
-	})
+	config.MaxBody = cmp.Or(max(config.MaxBody, 0), DefaultMaxBody)
+	life, end := context.WithCancelCause(context.Background())
+	r := &Requester{conn: conn, config: config, life: life, close: end}
+	r.channel = newReopened(conn, r.prepare)
 	return r
 }
 
@@ -79,12 +58,10 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 // on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a
 // connection that is lost then: the request may have been handled.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
-	switch err := m.check(r.maxBody); {
-	case err != nil:
+	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
-	case r.closing.Load():
-		return nil, errRequesterClosed
-	case m.CorrelationId == "":
+	}
+	if m.CorrelationId == "" {
 		return nil, fmt.Errorf("%w: a request needs a correlation id", ErrInvalid)
 	}
 	request := *m
@@ -106,9 +83,6 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		select {
 		case a := <-waiting:
 			return a.reply, a.err
-		case <-r.life.Done():
-			ch.end(m.CorrelationId, answer{}) // which nobody reads
-			return nil, fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
 		case <-ctx.Done():
 			ch.end(m.CorrelationId, answer{}) // which nobody reads
 			return nil, r.conn.unanswered(ctx)
@@ -130,7 +104,7 @@ func expiration(left time.Duration) string {
 // exist, the broker closes that channel, and no call suffers.
 func (r *Requester) PublishHint(m *Publication) {
 	ch := r.hints.Load()
-	if ch == nil || !ch.alive() || m.check(r.maxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
+	if ch == nil || !ch.alive() || m.check(r.config.MaxBody) != nil || !r.conn.trySendable(ch.session, len(m.Body)) {
 		return
 	}
 	defer ch.session.wire.release(len(m.Body))
@@ -141,12 +115,12 @@ var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 
 // prepare makes a channel ready for requests and replies, and another for hints, which lasts as long as the connection:
 // closed or not, since what the broker closed it for has not changed.
-func (l *line) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) {
-	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, l.config) })
-	if last := l.hints.Load(); err == nil && (last == nil || last.session != ch.session) {
+func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) {
+	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
+	if last := r.hints.Load(); err == nil && (last == nil || last.session != ch.session) {
 		var hints *Channel
-		if hints, err = l.conn.Channel(ctx); err == nil {
-			l.hints.Store(hints)
+		if hints, err = r.conn.Channel(ctx); err == nil {
+			r.hints.Store(hints)
 		}
 	}
 	if err != nil {
@@ -155,20 +129,20 @@ func (l *line) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) 
 		}
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
-	l.readers.Go(func() {
+	r.readers.Go(func() {
 		for ret := range c.returns {
 			c.end(ret.CorrelationId, answer{err: unroutable(&ret)})
 		}
 	})
-	l.readers.Go(func() { l.read(c) })
+	r.readers.Go(func() { r.read(c) })
 	return c, nil
 }
 
 // read hands the replies on until there will be no more.
-func (l *line) read(c *replyChannel) {
+func (r *Requester) read(c *replyChannel) {
 	for d := range c.deliveries {
-		if waited := c.end(d.CorrelationId, answer{reply: &d}); !waited && l.config.OnLate != nil {
-			l.config.OnLate(&d)
+		if waited := c.end(d.CorrelationId, answer{reply: &d}); !waited && r.config.OnLate != nil {
+			r.config.OnLate(&d)
 		}
 	}
 	reason := c.exception()
@@ -185,19 +159,19 @@ func (l *line) read(c *replyChannel) {
 }
 
 // Close fails the calls that wait, with ErrUnconfirmed where the request was written and ErrClosed where not, and waits
-// until all has ended that no other requester uses, while ctx lives. Close is safe to call twice.
+// until all has ended, while ctx lives. Close is safe to call twice.
 func (r *Requester) Close(ctx context.Context) error {
 	if r.closing.Swap(true) {
 		return nil
 	}
 	r.close(errRequesterClosed)
-	if !r.leave() {
-		return nil
-	}
 	ch := r.channel.shut()
 	if ch == nil {
 		return nil
 	}
+	ch.fail(func(*Publication) error {
+		return fmt.Errorf("%w: the client was closed before the reply came", ErrUnconfirmed)
+	})
 	_, err := await(ctx, func() (struct{}, error) {
 		closing := context.WithoutCancel(ctx)
 		ch.close(closing)
