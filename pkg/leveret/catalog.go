@@ -90,7 +90,35 @@ func (c *Catalog) check() []error {
 		errs = append(errs, baseOf(contract).wrong)
 		errs = append(errs, c.checkServed(contract, spec)...)
 	}
+	errs = append(errs, checkForms(c.contracts)...)
 	return append(errs, checkQueues(c.services...)...)
+}
+
+// checkForms finds exchanges and queues that two addresses declare in different forms: the first to come would decide.
+func checkForms(contracts []Contract) []error {
+	type declared struct{ form, by string }
+	var errs []error
+	first := make(map[string]declared)
+	for _, c := range contracts {
+		spec := c.Spec()
+		check := func(what string, form any) {
+			d := declared{fmt.Sprint(form), spec.Name}
+			if other := cmp.Or(first[what], d); other.form != d.form {
+				errs = append(errs, fmt.Errorf("the Topology of %q declares the %s in another form than that of %q", d.by, what, other.by))
+			}
+			first[what] = cmp.Or(first[what], d)
+		}
+		if spec.Address == nil {
+			continue
+		}
+		for _, e := range spec.Address.Topology.Exchanges {
+			check("exchange "+e.Name, e)
+		}
+		for _, q := range spec.Address.Topology.Queues {
+			check("queue "+q.Name, q)
+		}
+	}
+	return errs
 }
 
 // checkServed finds contracts that no service serves, or that a service other than the owner serves.

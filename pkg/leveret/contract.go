@@ -104,8 +104,9 @@ const DefaultTimeout = 10 * time.Second
 // another value; or, where they have neither, by RoutingKey. Of two keys or patterns that cover the same message, that of
 // the contract which the service declares first counts. The catalog reports contracts that cannot be told apart, and those
 // that would never get a message. A message that belongs to none of the contracts becomes a dead letter with the code
-// unimplemented, and a request is answered with that error. The messages of a queue with one contract are all taken for
-// it, whatever they say.
+// unimplemented, and a request is answered with that error. Where a queue has one contract, all messages are taken for it,
+// whatever they say, unless its address has Headers: then those without them belong to nobody. Of what belongs to nobody, a
+// queue per process says nothing, since it is for others.
 //
 // Without External, the exchange is declared as ours: durable, a topic exchange for an event, else a direct one. The broker
 // then refuses (406) a program that declares it otherwise, as a fanout for instance: set External, and put the exchange into
@@ -126,7 +127,8 @@ type Address struct {
 	// Topology is what must exist for an External address, in somebody else's form: it is declared exactly as it stands
 	// here. Services that send a command, and those that take messages, declare all of it; those that publish an event or
 	// call, its exchanges alone, and so do senders where the Queue is exclusive. One process at a time has such a queue, and
-	// its messages have neither retries nor dead letters, as with [SubscribesPerProcess].
+	// its messages have neither retries nor dead letters, as with [SubscribesPerProcess]. For that, the address of an event
+	// can have bindings without a queue: they are for the queue of each process, in place of Exchange and RoutingKey.
 	Topology topology.Topology
 	// DeadLetterQueue is the queue in which failed messages of Queue end, where Queue has a dead-letter exchange of its own:
 	// by its argument x-dead-letter-exchange, or by a policy. A message that failed for good is then rejected, with
@@ -141,8 +143,8 @@ type Address struct {
 	// Type is the AMQP type of the contract's messages and replies, by which some programs choose what to do with a
 	// message. Default the contract's name; [NoType] leaves it out. Only a Type that is set tells contracts apart.
 	Type string
-	// Headers are set on the contract's messages, before any other of the same name. Those that are Leveret's or RabbitMQ's
-	// cannot be: see [Message.CheckHeaders].
+	// Headers are set on the contract's messages, before any other of the same name; and of what arrives, only messages
+	// that have them are the contract's. Those that are Leveret's or RabbitMQ's cannot be: see [Message.CheckHeaders].
 	Headers map[string]string
 }
 
@@ -258,6 +260,9 @@ func At(a Address) ContractOption {
 		}
 		a.Topology, a.Headers = a.Topology.Clone(), maps.Clone(a.Headers)
 		s.Address = &a
+		if s.Kind != KindEvent && len(s.processBindings()) > 0 {
+			return errors.New("At: Topology: a binding needs a queue: without one it is for events that each process gets")
+		}
 		if s.Kind == KindRequest && s.exclusive("") {
 			return fmt.Errorf("At: the queue %q is exclusive, which only those of commands and events can be", a.Queue)
 		}
@@ -350,7 +355,7 @@ func (a Address) checkTopology() error {
 		}
 	}
 	for _, b := range a.Topology.Bindings {
-		if b.Exchange == "" || b.Queue == "" {
+		if b.Exchange == "" || b.Queue == "" && (a.Queue != "" || a.Exchange == "") {
 			return fmt.Errorf("Topology: a binding needs an exchange and a queue, not %q and %q", b.Exchange, b.Queue)
 		}
 	}

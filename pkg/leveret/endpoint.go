@@ -3,6 +3,7 @@ package leveret
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -30,7 +32,8 @@ type endpoint struct {
 	turns     *turns // its handlers take one each
 	consumer  *rabbit.Consumer
 
-	noStream atomic.Bool           // the queue is none, though a message looked so
+	looking  sync.Mutex            // whether the queue is a stream
+	noStream bool                  // it is none, though a message looked so; guarded by looking
 	troubled atomic.Int32          // how many failed messages cannot be put aside now; see settle.go
 	trouble  atomic.Pointer[error] // why the last of them cannot
 }
@@ -49,7 +52,10 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 	}
 	switch {
 	case w.conn.config.NoDeclare && e.exclusive: // nobody else can declare the queue
-		e.topology.Exchanges = nil
+		e.topology = topology.Topology{
+			Queues:   slices.DeleteFunc(slices.Clone(e.topology.Queues), func(q topology.Queue) bool { return q.Name != e.queue }),
+			Bindings: slices.DeleteFunc(slices.Clone(e.topology.Bindings), func(b topology.Binding) bool { return b.Queue != e.queue }),
+		}
 	case w.conn.config.NoDeclare:
 		e.topology = topology.Topology{}
 	}
@@ -89,7 +95,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		OnReady:      sync.OnceFunc(w.consuming),
 		Setup:        w.setup(needed, mates...),
 	})
-	if len(mates) > 1 {
+	if len(mates) > 1 || e.spec.Address != nil && len(e.spec.Address.Headers) > 0 {
 		mates = append(mates, e.nobody())
 		w.endpoints = append(w.endpoints, mates[len(mates)-1])
 	}
@@ -109,6 +115,9 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 		err := w.conn.declarer.Declare(ctx, t)
 		for _, e := range mates {
 			if err == nil && e.fresh != nil {
+				err = w.conn.declarer.Missing(t) // a binding, without which nothing arrives
+			}
+			if err == nil && e.fresh != nil {
 				err = about("OnFresh of "+e.spec.Name, []error{e.fresh(ctx, nil)})
 			}
 		}
@@ -119,17 +128,14 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.
 func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 	w := e.worker
-	if _, offset := d.Headers[wire.StreamOffset]; offset && !e.noStream.Load() { // anybody can send that header
-		if w.conn.consume.IsStream(ctx, e.queue) {
-			err := Errorf(FailedPrecondition, "the queue %s is a stream: %s", e.queue, noStreams)
-			w.fatal.Store(&err)
-			w.stop()
-			return rabbit.Requeue
-		}
-		e.noStream.Store(true)
+	if e.perhapsStream(ctx, d) {
+		return rabbit.Requeue
 	}
-	request := e.spec.Kind == KindRequest
-	if e = e.of(&d.Delivery); !request {
+	request, perProcess := e.spec.Kind == KindRequest, e.use.name == topology.PerProcess
+	if e = e.of(&d.Delivery); perProcess && e.nobodys() { // it is for others, who have it in queues of their own
+		return rabbit.Ack
+	}
+	if !request {
 		until := early(d)
 		switch {
 		case w.gate.Err() != nil:
@@ -154,6 +160,31 @@ func (e *endpoint) handle(ctx context.Context, d *rabbit.Incoming) rabbit.Settle
 		return rabbit.Requeue
 	}
 	return e.attempt(ctx, d, leave)
+}
+
+// perhapsStream reports whether a delivery comes from a stream, which ends the worker, or may come from one.
+func (e *endpoint) perhapsStream(ctx context.Context, d *rabbit.Incoming) bool {
+	if _, offset := d.Headers[wire.StreamOffset]; !offset || !e.spec.external() || e.spec.Kind == KindRequest {
+		return false
+	}
+	e.looking.Lock()
+	defer e.looking.Unlock()
+	if e.noStream { // anybody can send that header
+		return false
+	}
+	is, err := e.worker.conn.consume.IsStream(ctx, e.queue)
+	switch {
+	case is:
+		err = Errorf(FailedPrecondition, "the queue %s is a stream: %s", e.queue, noStreams)
+		e.worker.fatal.Store(&err)
+		e.worker.stop()
+	case err != nil:
+		e.worker.log.WarnContext(ctx, "cannot see whether the queue is a stream", "queue", e.queue, "error", err)
+		contexts.Sleep(ctx, time.Second)
+	default:
+		e.noStream = true
+	}
+	return !e.noStream
 }
 
 // waitForTrial waits until the trial of a suspect is over; a request only for a part of its caller's time.

@@ -65,8 +65,9 @@ func PerProcess() SubscribeOption { return As(topology.PerProcess) }
 // published while it had none: at the start, and after each lost connection. It can also be called while the queue is still
 // the same, as after a pause. The queue is bound by then, and none of its messages is handled before reload has returned nil,
 // so that what reload reads is no older than they are. Until then the worker is not ready. After an error it is logged and
-// called again. It must return when its context ends. It is for queues that belong to one process: [PerProcess], or an
-// [Address] with an exclusive queue.
+// called again. It must return when its context ends. It is not called when somebody deletes the exchange or the binding,
+// which is made again within half a minute. It is for queues that belong to one process: [PerProcess], or an [Address] with an
+// exclusive queue.
 func OnFresh(reload func(ctx context.Context) error) SubscribeOption {
 	return func(s *subscription) {
 		s.fresh = recovered(func(ctx context.Context, _ *Message) error { return reload(ctx) })

@@ -302,7 +302,7 @@ func TestPerProcessRefused(t *testing.T) {
 	r := c.start(w)
 	c.eventually(func() bool { return leveret.CodeOf(r.Ready()) == leveret.PermissionDenied })
 	require.ErrorContains(t, r.Ready(), "declare the queue price.per-process.on.price.changed.")
-	require.ErrorContains(t, r.Ready(), "configure access")
+	require.ErrorContains(t, r.Ready(), "access to queue")
 }
 
 // What came as an event and must not be handled is dropped as well, and a time before which a message should not be handled

@@ -192,6 +192,9 @@ func (w *Worker) move(ctx context.Context, d *rabbit.Incoming, exchange, queue s
 	if returns, _ := d.Returns(); returns > 0 {
 		p.Headers[wire.Returned] = int64(returns)
 	}
+	if e := w.working[queue]; e != nil && len(e.mates) > 1 {
+		e.of(&d.Delivery).spec.putHeaders(p.Headers) // again, where a copy has dropped what it is known by
+	}
 	if err := w.publisher.Publish(ctx, p); err != nil {
 		w.log.WarnContext(ctx, "a message that was returned repeatedly cannot be moved", "queue", queue, "message_id", d.MessageId,
 			"exchange", exchange, "error", err)

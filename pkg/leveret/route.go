@@ -69,6 +69,14 @@ func (s *Spec) deadLetters(n topology.Names, queue, subscription string) string 
 	}
 }
 
+// processBindings returns the bindings that the address has for the queue of each process.
+func (s *Spec) processBindings() []topology.Binding {
+	if s.Address == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.Address.Topology.Bindings), func(b topology.Binding) bool { return b.Queue != "" })
+}
+
 // A WorkQueue is a queue from which a service takes the messages of a contract.
 type WorkQueue struct {
 	Name     string
@@ -139,7 +147,11 @@ func (u use) topology(n topology.Names, service, instance string, requestQueues 
 		t = n.Work(service, exchange, routingKey, queue)
 	}
 	if instance != "" && u.name == topology.PerProcess {
-		t.Add(n.Process(service, s.Name, instance, exchange.Name, routingKey))
+		bindings := s.processBindings()
+		if len(bindings) == 0 {
+			bindings = []topology.Binding{{Exchange: exchange.Name, RoutingKey: routingKey}}
+		}
+		t.Add(n.Process(service, s.Name, instance, bindings...))
 	}
 	if u.works() {
 		if s.givenUp(u.name) == VerdictDeadLetter {

@@ -142,6 +142,8 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s twice", this)
 	case u.name == topology.PerProcess && spec.external() && a.Exchange == "":
 		return fmt.Errorf("%s, but its address names no exchange to which a process could bind its queue", this)
+	case u.name == topology.PerProcess && spec.external() && a.RoutingKey == "" && len(spec.processBindings()) == 0 && a.keyed():
+		return fmt.Errorf("%s, but its address has neither a RoutingKey nor Bindings without a queue: nothing would arrive", this)
 	case u.name != topology.PerProcess && spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
 	case a != nil && !u.role.serves() && spec.RoutingKey == nil && pattern(a.RoutingKey):
@@ -150,6 +152,13 @@ func (s *Service) add(u use) error {
 	s.uses = append(s.uses, u)
 	s.used[u], s.named[spec.Name] = true, u.contract
 	return nil
+}
+
+// keyed reports whether the exchange of an address is known to hand out messages by their keys.
+func (a *Address) keyed() bool {
+	return slices.ContainsFunc(a.Topology.Exchanges, func(e topology.Exchange) bool {
+		return e.Name == a.Exchange && (e.Type == topology.Direct || e.Type == topology.Topic)
+	})
 }
 
 // twin returns an error if the service declared another contract of the same name.

@@ -21,7 +21,11 @@ func (s Spec) Claims(d *rabbit.Delivery) bool {
 			return false
 		}
 	}
-	return a.Type != "" || len(a.Headers) > 0 || covers(strings.Split(a.RoutingKey, "."), strings.Split(wire.SentTo(d), "."))
+	key := d.RoutingKey
+	if _, noted := d.Headers[wire.RoutingKey]; noted || key == a.Queue { // else a queue of theirs, where it waited, gave it this key
+		key = wire.SentTo(d)
+	}
+	return a.Type != "" || len(a.Headers) > 0 || covers(strings.Split(a.RoutingKey, "."), strings.Split(key, "."))
 }
 
 // covers reports whether a pattern of a topic exchange covers a routing key, or all that another pattern does, in words.

@@ -76,13 +76,13 @@ func judge(ctx context.Context, m *Message, err error) Outcome {
 	case err == nil:
 	case errors.Is(err, errDiscarded):
 		o.Verdict = VerdictDiscard
-	case spec.exclusive(m.Subscription):
-		o.Verdict = spec.givenUp(m.Subscription)
 	case errors.Is(context.Cause(ctx), rabbit.ErrNotConnected): // it comes again
 		o.Verdict = VerdictRequeue
 	case errors.Is(context.Cause(ctx), rabbit.ErrDraining) &&
 		(errors.Is(err, context.Canceled) || errors.Is(err, rabbit.ErrDraining) || code == Canceled):
 		o.Verdict = VerdictRequeue
+	case spec.exclusive(m.Subscription):
+		o.Verdict = spec.givenUp(m.Subscription)
 	case m.Attempt < spec.Retry.Attempts && (after > 0 || code.retryable() || slices.Contains(spec.RetryOn, code)):
 		o.Verdict, o.Delay = VerdictRetry, max(spec.Retry.delay(m.Attempt, after), after)
 	default:

@@ -200,7 +200,7 @@ func (w *Worker) consume(ctx context.Context) error {
 	for _, e := range w.endpoints {
 		needed.Add(e.topology)
 	}
-	if !w.conn.config.NoDeclare {
+	if !needed.Empty() {
 		beside.Go(func() { w.redeclare(ctx, needed) })
 	}
 	if !w.config.NoQuarantine && slices.ContainsFunc(w.endpoints, func(e *endpoint) bool { return e.use.works() }) {
@@ -214,23 +214,10 @@ func (w *Worker) consume(ctx context.Context) error {
 		})
 	}
 	consumers.Wait()
-	w.deleteOwn(context.WithoutCancel(ctx))
-	return errors.Join(errs...)
-}
-
-// deleteOwn deletes the queues of this process alone: their connection may live on.
-func (w *Worker) deleteOwn(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	for _, e := range w.endpoints {
-		if !e.exclusive || w.conn.consume.State().Phase != rabbit.Connected {
-			continue
-		}
-		if ch, err := w.conn.consume.Channel(ctx); err == nil {
-			_ = ch.Do(ctx, e.queue, func() error { _, err := ch.QueueDelete(e.queue, false, false, false); return err })
-			_ = ch.Close()
-		}
-	}
+	w.conn.declarer.Release(closing, needed) // their connection may live on
+	return errors.Join(errs...)
 }
 
 // redeclareEvery is how often a worker declares again what it needs, on average. To RabbitMQ 4.3, a binding that exists

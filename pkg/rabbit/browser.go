@@ -186,16 +186,18 @@ func (b *Browser) Close(ctx context.Context) error {
 // IsStream reports whether a queue is a stream, as far as the broker lets one look: it has no answer to that, but closes a
 // connection that gets a message of a stream. So it is tried over a connection apart, from which other queues have their
 // message back at once.
-func (c *Conn) IsStream(ctx context.Context, queue string) bool {
+func (c *Conn) IsStream(ctx context.Context, queue string) (bool, error) {
 	conn, leave, err := c.apart(ctx)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer leave()
 	b, err := conn.Browse(ctx, queue)
 	if err == nil {
 		_, _, err = b.Get(ctx)
 	}
-	e, ok := errors.AsType[*amqp.Error](err)
-	return ok && e.Code == amqp.NotImplemented
+	if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.NotImplemented {
+		return true, nil
+	}
+	return false, err
 }

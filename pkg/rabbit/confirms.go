@@ -19,8 +19,10 @@ type flight struct {
 	returned *amqp.Return
 	// written says that bytes may have reached the broker, on this channel or an earlier one.
 	written bool
-	// suspect says that the flight was there when the broker closed its channel or connection because of some message.
+	// suspect says that the flight was there when the broker closed its channel or connection because of some message, and
+	// spared counts how often that was because of an exchange that is not its own.
 	suspect bool
+	spared  int
 	// done is a pipeline's, and may be nil.
 	done func(error) error
 }
@@ -65,6 +67,9 @@ func (f *flight) outcome(shared bool) (again bool, err error) {
 		switch {
 		case !shared:
 			return false, blamed(reason)
+		case f.spared < maxSpared && namesExchange(reason): // which exception knows not to be this one
+			f.spared++
+			return true, nil
 		case f.suspect: // it could not be published alone, and may be innocent
 			return false, because(ErrUnconfirmed, reason)
 		}
@@ -93,8 +98,14 @@ func newConfirmChannel(ctx context.Context, ch *Channel) (*confirmChannel, error
 	returns, matched := ch.NotifyReturn(make(chan amqp.Return)), ch.NotifyReturn(make(chan amqp.Return))
 	go func() {
 		for r := range returns {
-			c.match(&r)
-			<-matched
+			for again := true; again; { // the driver waits for five seconds, not longer
+				c.match(&r)
+				select {
+				case <-matched:
+					again = false
+				case r, again = <-returns:
+				}
+			}
 		}
 	}()
 	return c, nil

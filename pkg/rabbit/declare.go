@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +20,8 @@ import (
 // remembered costs nothing at the broker. It is safe for concurrent use.
 //
 // What is durable is remembered through lost connections too, and what is transient, auto-delete or exclusive for as long
-// as the connection lives; of more than 10,000 things, all are forgotten. Where something turns out to be missing,
+// as the connection lives; of more than 10,000 things, those are forgotten that nobody has asked for in a minute. Where
+// something turns out to be missing,
 // [Declarer.Forget] has the next Declare declare it again.
 type Declarer struct {
 	conn       *Conn
@@ -39,7 +41,8 @@ type item struct {
 	fleeting bool     // may go without being deleted by anybody
 	own      bool     // an exclusive queue: what exists of that name is not used
 	declare  func(*Channel) error
-	invalid  error // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
+	used     time.Time // last; guarded by the declarer's mu
+	invalid  error     // why it is never tried: the driver would fail in the middle of a frame, which costs the connection
 
 	outcome atomic.Pointer[outcome] // of the last attempt; nil before the first
 
@@ -63,8 +66,8 @@ const (
 	// maxRefusal bounds how long an item that could not be declared is not tried again, and maxBreak the same for a binding
 	// that was refused, and for an item that broke the connection.
 	maxRefusal, maxBreak = 5 * time.Second, time.Minute
-	// maxItems is how many items are remembered.
-	maxItems = 10_000
+	// maxItems is how many items are remembered, and unusedAfter how long others are.
+	maxItems, unusedAfter = 10_000, time.Minute
 	// maxBroken is how many connections in a row the declaration of an item may break before it has failed. A queue that
 	// is just being deleted breaks them, too.
 	maxBroken = 3
@@ -97,7 +100,7 @@ func (d *Declarer) Mismatches() int64 { return d.mismatches.Load() }
 func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 	failed := make(map[string]bool)
 	var errs []error
-	for _, i := range d.itemsOf(t) {
+	for _, i := range d.itemsOf(t, true) {
 		if slices.ContainsFunc(i.needs, func(what string) bool { return failed[what] }) {
 			continue
 		}
@@ -118,7 +121,7 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 // may not make are among it: without them messages may not arrive.
 func (d *Declarer) Missing(t topology.Topology) error {
 	var errs []error
-	for _, i := range d.itemsOf(t) {
+	for _, i := range d.itemsOf(t, false) {
 		if o := i.outcome.Load(); o != nil && o.err != nil && (!o.used || i.binds()) {
 			errs = append(errs, fmt.Errorf("declare the %s: %w", i.what, o.err))
 		}
@@ -129,7 +132,7 @@ func (d *Declarer) Missing(t topology.Topology) error {
 // Forget makes the next Declare of what is in t declare it again: for callers that found some of it missing. What the
 // broker refused a moment ago is not tried again so soon.
 func (d *Declarer) Forget(t topology.Topology) {
-	for _, i := range d.itemsOf(t) {
+	for _, i := range d.itemsOf(t, false) {
 		i.forget()
 	}
 }
@@ -137,7 +140,7 @@ func (d *Declarer) Forget(t topology.Topology) {
 // Refresh declares again what of t was declared longer than age ago, in case the broker has lost some of it, and is
 // otherwise like Declare. Exchanges and queues that are used as they are stay so while what is bound to them can be bound.
 func (d *Declarer) Refresh(ctx context.Context, t topology.Topology, age time.Duration) error {
-	for _, i := range d.itemsOf(t) {
+	for _, i := range d.itemsOf(t, false) {
 		if o := i.outcome.Load(); o != nil && (!o.used || i.binds()) && time.Since(o.at) >= age {
 			i.forget()
 		}
@@ -147,21 +150,43 @@ func (d *Declarer) Refresh(ctx context.Context, t topology.Topology, age time.Du
 
 func (i *item) binds() bool { return len(i.needs) > 0 }
 
-// itemsOf returns what is in t, in the order to declare it in.
-func (d *Declarer) itemsOf(t topology.Topology) []*item {
+// Release deletes the exclusive queues of t that were declared on the connection as it is now, unless somebody consumes
+// them. It blocks until the broker has answered, while ctx lives.
+func (d *Declarer) Release(ctx context.Context, t topology.Topology) {
+	for _, i := range d.itemsOf(t, false) {
+		o := i.outcome.Load()
+		if !i.own || o == nil || o.err != nil || !o.session.alive() {
+			continue
+		}
+		i.outcome.Store(nil)
+		if ch, err := d.conn.Channel(ctx); err == nil {
+			_ = doOn(ctx, ch, func() error {
+				_, err := ch.QueueDelete(strings.TrimPrefix(i.what, "queue "), true, false, false)
+				return err
+			})
+			ch.close(ctx)
+		}
+	}
+}
+
+// itemsOf returns what is in t, in the order to declare it in: with what is not remembered yet, or without.
+func (d *Declarer) itemsOf(t topology.Topology, all bool) []*item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	items := make([]*item, 0, len(t.Exchanges)+len(t.Queues)+len(t.Bindings))
+	items, now := make([]*item, 0, len(t.Exchanges)+len(t.Queues)+len(t.Bindings)), time.Now()
 	add := func(key any, i *item, invalid ...error) {
 		k := fmt.Sprintf("%#v", key)
-		if d.items[k] == nil {
+		if d.items[k] == nil && all {
 			if len(d.items) >= maxItems {
-				clear(d.items)
+				maps.DeleteFunc(d.items, func(_ string, i *item) bool { return now.Sub(i.used) > unusedAfter })
 			}
 			i.invalid = errors.Join(invalid...)
 			d.items[k] = i
 		}
-		items = append(items, d.items[k])
+		if i = d.items[k]; i != nil {
+			i.used = now
+			items = append(items, i)
+		}
 	}
 	fleeting := make(map[string]bool) // exchanges and queues, and with them their bindings
 	for _, e := range t.Exchanges {
@@ -236,8 +261,8 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		i.outcome.Store(&outcome{session: ch.session, at: time.Now()})
 	case ok && e.Code == amqp.ResourceLocked:
 		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it: %w", err)}, maxRefusal)
-	case ok && e.Code == amqp.AccessRefused && i.own:
-		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, lacking("configure", e.Reason))}, maxRefusal)
+	case ok && i.own && (e.Code == amqp.AccessRefused || e.Code == amqp.PreconditionFailed): // one that is there is not ours
+		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, lacking(i.right(e.Reason), e.Reason))}, maxRefusal)
 	case ch.alive(), ok && strings.Contains(e.Reason, wrongType):
 		i.refused(ch, outcome{err: err}, maxRefusal)
 	case !ok, !e.Server, e.Code == amqp.ConnectionForced: // the connection was lost: again, on the next

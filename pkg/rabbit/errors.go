@@ -97,6 +97,14 @@ func exception(reason *amqp.Error, p *Publication) error {
 	return nil
 }
 
+// maxSpared is how often a flight is not suspected over the exchange of another: as a rule once is enough.
+const maxSpared = 3
+
+// namesExchange reports whether the broker closed a channel because of one exchange, which it names.
+func namesExchange(reason *amqp.Error) bool {
+	return (reason.Code == amqp.NotFound || reason.Code == amqp.AccessRefused) && strings.Contains(reason.Reason, "exchange '")
+}
+
 // blamed is the error of the one publication that a channel or a connection was closed for.
 func blamed(reason *amqp.Error) error {
 	switch reason.Code {

@@ -68,11 +68,15 @@ func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string
 	return t
 }
 
-// Process returns the exclusive queue in which one process of a service collects an event, and its binding. It has no
-// retries and no dead letters.
-func (n Names) Process(service, event, instance, exchange, routingKey string) Topology {
+// Process returns the exclusive queue in which one process of a service collects an event, with the bindings as its own. It
+// has no retries and no dead letters.
+func (n Names) Process(service, event, instance string, bindings ...Binding) Topology {
 	queue := Queue{Name: n.ProcessQueue(service, event, instance), Exclusive: true, Args: map[string]any{"x-queue-type": string(Classic)}}
-	return Topology{Queues: []Queue{queue}, Bindings: []Binding{{Exchange: exchange, RoutingKey: routingKey, Queue: queue.Name}}}
+	t := Topology{Queues: []Queue{queue}, Bindings: slices.Clone(bindings)}
+	for i := range t.Bindings {
+		t.Bindings[i].Queue = queue.Name
+	}
+	return t
 }
 
 // Failing returns what the failed messages of a work queue need: its dead-letter queue, and the way back from the retry

@@ -120,7 +120,7 @@ func derivations(n topology.Names) []derivation {
 		{"a command of inventory", n.Work("inventory", commands, n.RoutingKey(reserve), n.ContractQueue(reserve))},
 		{"a subscription of inventory to an event of order", n.Work("inventory", events, n.RoutingKey(placed), subscription)},
 		{"a second one", n.Work("inventory", events, n.RoutingKey(placed), fraud)},
-		{"a queue of one process of inventory", n.Process("inventory", placed, "host/7-abcdefgh", events.Name, n.RoutingKey(placed))},
+		{"a queue of one process of inventory", n.Process("inventory", placed, "host/7-abcdefgh", topology.Binding{Exchange: events.Name, RoutingKey: n.RoutingKey(placed)})},
 		{"a work queue behind the default exchange", n.Work("inventory", topology.Exchange{}, "inventory.old", "inventory.old")},
 		{"a queue of somebody else's that inventory takes from", n.Failing("inventory", "their.inventory")},
 		{"retry tiers of inventory", n.RetryTiers("inventory", 10*time.Second, time.Second, 10*time.Second)},

@@ -135,7 +135,8 @@ func Reserved(name string) bool {
 // of others.
 func Senders(h rabbit.Table, others ...string) rabbit.Table {
 	others = append(others, "x-received-from", "x-shovelled", "x-shovelled-timestamp", "x-routed-by", "timestamp_in_ms")
-	out := maps.Clone(h)
+	out := make(rabbit.Table, len(h))
+	maps.Copy(out, h)
 	maps.DeleteFunc(out, func(name string, _ any) bool { return Reserved(name) || slices.Contains(others, name) })
 	return out
 }

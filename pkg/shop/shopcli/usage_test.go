@@ -42,8 +42,9 @@ func tree(t *testing.T, path ...string) (all [][]string) {
 	if !group.MatchString(help) {
 		return all
 	}
-	before, _, _ := strings.Cut(help, "\nFlags:")
-	for _, match := range listed.FindAllStringSubmatch(before, -1) {
+	_, lists, _ := strings.Cut(help, "\nUsage:\n")
+	lists, _, _ = strings.Cut(lists, "\nFlags:")
+	for _, match := range listed.FindAllStringSubmatch(lists, -1) {
 		all = append(all, tree(t, append(slices.Clone(path), match[1])...)...)
 	}
 	return all
