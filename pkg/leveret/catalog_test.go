@@ -98,6 +98,19 @@ func TestMistakes(t *testing.T) {
 		})))))},
 		{"subscriptions per process that cannot be", NewCatalog(NewService("a",
 			SubscribesPerProcess(NewCommand[int]("a.do"), NewEvent[int]("their.happened", At(Address{Queue: "q", External: true})))))},
+		{"bindings of a process that cannot be, or lead nowhere", NewCatalog(NewService("a",
+			Sends(NewCommand[int]("b.do", At(Address{Exchange: "e", External: true, Topology: topology.Topology{Bindings: []topology.Binding{{Exchange: "e"}}}}))),
+			SubscribesPerProcess(NewEvent[int]("their.happened", At(Address{Exchange: "e", External: true, Topology: topology.Topology{
+				Exchanges: []topology.Exchange{{Name: "e", Type: topology.Topic}},
+			}})))))},
+		{"one exchange and one queue in two forms", NewCatalog(NewService("a", Sends(
+			NewCommand[int]("b.do", At(Address{Queue: "q", External: true, Topology: topology.Topology{
+				Exchanges: []topology.Exchange{{Name: "e", Type: topology.Topic}}, Queues: []topology.Queue{{Name: "q", Args: map[string]any{"x-max-length": int32(5)}}},
+			}})),
+			NewCommand[int]("b.redo", At(Address{Queue: "q", External: true, Topology: topology.Topology{
+				Exchanges: []topology.Exchange{{Name: "e", Type: topology.Fanout}}, Queues: []topology.Queue{{Name: "q", Args: map[string]any{"x-max-length": int64(5)}}},
+			}})),
+			NewCommand[int]("b.undo", At(Address{Queue: "q", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}}})))))},
 		{"a routing key where none can be", NewCatalog(NewService("a",
 			Handles(NewCommand[int]("a.do", At(Address{RoutingKey: "a"}), RoutingKey(func(int) string { return "k" })),
 				NewCommand[int]("a.undo", At(Address{RoutingKey: "a.*"}))),

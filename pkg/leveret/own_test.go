@@ -278,6 +278,109 @@ func TestTheirExclusiveQueue(t *testing.T) {
 	b.eventually(func() bool { return len(b.queues()) == 0 })
 }
 
+// A queue that is not exclusive, though the address says so, is neither consumed nor deleted.
+func TestExclusiveInTheAddressAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	printed := leveret.NewCommand[thing]("printer.print", leveret.At(leveret.Address{
+		Queue: "printer-1", External: true, Topology: topology.Topology{Queues: []topology.Queue{{Name: "printer-1", Exclusive: true}}},
+	}))
+	foreign := b.peer()
+	_, err := foreign.QueueDeclare("printer-1", true, false, false, false, nil)
+	require.NoError(t, err)
+	foreign.publish("", "printer-1", amqp.Publishing{Body: []byte(`{"n":1}`)})
+	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("printer", leveret.Handles(printed)), leveret.WorkerConfig{})
+	printed.Handle(w.Handlers, func(context.Context, thing) error { return errors.New("it is not ours") })
+	r := b.start(w)
+	b.eventually(func() bool {
+		err := r.Ready()
+		return err != nil && strings.Contains(err.Error(), "or it is not exclusive")
+	}, "%v", r.Ready())
+	require.NoError(t, r.halt())
+	require.JSONEq(t, `{"n":1}`, string(foreign.take("printer-1").Body))
+}
+
+// Two workers of one connection share its exclusive queue, and the first to stop leaves it to the other.
+func TestExclusiveQueueOfTwoWorkers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	printed := leveret.NewCommand[thing]("printer.print", leveret.At(leveret.Address{
+		Exchange: "office", RoutingKey: "print", Queue: "printer-1", External: true, Topology: topology.Topology{
+			Exchanges: []topology.Exchange{{Name: "office", Type: topology.Direct}},
+			Queues:    []topology.Queue{{Name: "printer-1", Exclusive: true}},
+			Bindings:  []topology.Binding{{Exchange: "office", RoutingKey: "print", Queue: "printer-1"}},
+		},
+	}))
+	conn, service, handled := b.connect(leveret.ConnConfig{}), leveret.NewService("printer", leveret.Handles(printed)), make(chan int, 9)
+	run := func() *running {
+		w := b.worker(conn, service, leveret.WorkerConfig{})
+		printed.Handle(w.Handlers, func(_ context.Context, v thing) error { handled <- v.N; return nil })
+		return b.run(w)
+	}
+	client := b.sender(leveret.Sends(printed))
+	for life := range 3 { // also after the last has gone
+		first, second := run(), run()
+		require.NoError(t, first.halt())
+		require.NoError(t, printed.Send(b.ctx, client, thing{N: life}))
+		require.Equal(t, life, receive(t, handled))
+		require.NoError(t, second.halt())
+		require.ErrorIs(t, printed.Send(b.ctx, client, thing{}), leveret.ErrUnroutable)
+	}
+}
+
+// The queue of a process can have several bindings, with arguments, and an address with headers takes only messages that
+// have them.
+func TestPerProcessBindings(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		exchange    topology.Exchange
+		bindings    []topology.Binding
+		heard, deaf amqp.Publishing
+		keys        [2]string // of both
+	}{
+		"keys": {
+			topology.Exchange{Name: "logs_direct", Type: topology.Direct},
+			[]topology.Binding{{Exchange: "logs_direct", RoutingKey: "warning"}, {Exchange: "logs_direct", RoutingKey: "error"}},
+			amqp.Publishing{}, amqp.Publishing{}, [2]string{"error", "info"},
+		},
+		"headers": {
+			topology.Exchange{Name: "logs_headers", Type: "headers"},
+			[]topology.Binding{{Exchange: "logs_headers", Args: map[string]any{"x-match": "all", "severity": "error"}}},
+			amqp.Publishing{Headers: amqp.Table{"severity": "error"}}, amqp.Publishing{Headers: amqp.Table{"severity": "info"}}, [2]string{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := setupCached(t, leveret.At(leveret.Address{Exchange: test.exchange.Name, External: true, Topology: topology.Topology{
+				Exchanges: []topology.Exchange{test.exchange}, Bindings: test.bindings,
+			}}))
+			handled := make(chan int, 9)
+			c.process(leveret.ConnConfig{}, func(_ context.Context, v thing) error { handled <- v.N; return nil })
+			foreign := c.peer()
+			test.deaf.Body, test.heard.Body = []byte(`{"n":1}`), []byte(`{"n":2}`)
+			foreign.publish(test.exchange.Name, test.keys[1], test.deaf)
+			foreign.publish(test.exchange.Name, test.keys[0], test.heard)
+			require.Equal(t, 2, receive(t, handled))
+		})
+	}
+}
+
+// Of what a fanout exchange hands to every process, an address with headers takes only what has them; the rest is no failure.
+func TestPerProcessHeaders(t *testing.T) {
+	t.Parallel()
+	c := setupCached(t, leveret.At(leveret.Address{
+		Exchange: "bus", External: true, Headers: map[string]string{"kind": "price"},
+		Topology: topology.Topology{Exchanges: []topology.Exchange{{Name: "bus", Type: topology.Fanout}}},
+	}))
+	handled := make(chan int, 9)
+	c.process(leveret.ConnConfig{}, func(_ context.Context, v thing) error { handled <- v.N; return nil })
+	foreign := c.peer()
+	foreign.publish("bus", "", amqp.Publishing{Body: []byte(`{"n":1}`)})
+	foreign.publish("bus", "", amqp.Publishing{Headers: amqp.Table{"kind": "price"}, Body: []byte(`{"n":2}`)})
+	require.Equal(t, 2, receive(t, handled))
+	require.Empty(t, handled)
+}
+
 // Least privilege: with broker.declare: false a process still declares the queue that nobody else can, and needs the rights to
 // that queue, and to read from the exchange, to bind it.
 func TestPerProcessLeastPrivilege(t *testing.T) {

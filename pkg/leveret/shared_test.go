@@ -76,6 +76,30 @@ func TestSeveralContractsOnOneQueue(t *testing.T) {
 	}
 }
 
+// A contract alone in its queue takes all that comes, but with Headers only what has them: of a queue with the tasks of
+// several functions, the others' are dead letters, and are not done.
+func TestHeadersFilter(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	do := leveret.NewCommand[thing]("their.thumbnail", quick, leveret.At(leveret.Address{
+		Queue: "celery", External: true, Headers: map[string]string{"task": "thumbnail"},
+		Topology: topology.Topology{Queues: []topology.Queue{{Name: "celery"}}},
+	}))
+	service := leveret.NewService("a", leveret.Handles(do), leveret.Sends(do))
+	conn := b.connect(leveret.ConnConfig{})
+	w := b.worker(conn, service, leveret.WorkerConfig{})
+	handled := make(chan int, 9)
+	do.Handle(w.Handlers, func(_ context.Context, v thing) error { handled <- v.N; return nil })
+	b.run(w)
+	foreign := b.peer()
+	foreign.publish("", "celery", amqp.Publishing{Headers: amqp.Table{"task": "resize"}, Body: []byte(`{"n":1}`)})
+	foreign.publish("", "celery", amqp.Publishing{Headers: amqp.Table{"task": "thumbnail"}, Body: []byte(`{"n":2}`)})
+	require.Equal(t, 2, receive(t, handled))
+	require.NoError(t, do.Send(b.ctx, b.client(conn, service, leveret.ClientConfig{}), thing{N: 3}))
+	require.Equal(t, 3, receive(t, handled))
+	require.Equal(t, "unimplemented", foreign.take("celery.dlq").Headers["leveret-error-code"])
+}
+
 // A request of a type that nobody answers is answered with an error.
 func TestSeveralRequestsOnOneQueue(t *testing.T) {
 	t.Parallel()

@@ -155,17 +155,23 @@ func (i *item) binds() bool { return len(i.needs) > 0 }
 func (d *Declarer) Release(ctx context.Context, t topology.Topology) {
 	for _, i := range d.itemsOf(t, false) {
 		o := i.outcome.Load()
+		if i.fleeting && !i.own { // it may go with them
+			i.outcome.Store(nil)
+		}
 		if !i.own || o == nil || o.err != nil || !o.session.alive() {
 			continue
 		}
-		i.outcome.Store(nil)
-		if ch, err := d.conn.Channel(ctx); err == nil {
-			_ = doOn(ctx, ch, func() error {
-				_, err := ch.QueueDelete(strings.TrimPrefix(i.what, "queue "), true, false, false)
-				return err
-			})
-			ch.close(ctx)
+		ch, err := d.conn.Channel(ctx)
+		if err != nil {
+			return
 		}
+		if err := doOn(ctx, ch, func() error {
+			_, err := ch.QueueDelete(strings.TrimPrefix(i.what, "queue "), true, false, false)
+			return err
+		}); err == nil {
+			i.outcome.CompareAndSwap(o, nil)
+		}
+		ch.close(ctx)
 	}
 }
 
@@ -260,7 +266,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		i.failures, i.broken = 0, 0
 		i.outcome.Store(&outcome{session: ch.session, at: time.Now()})
 	case ok && e.Code == amqp.ResourceLocked:
-		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it: %w", err)}, maxRefusal)
+		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it, or it is not exclusive: %w", err)}, maxRefusal)
 	case ok && i.own && (e.Code == amqp.AccessRefused || e.Code == amqp.PreconditionFailed): // one that is there is not ours
 		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, lacking(i.right(e.Reason), e.Reason))}, maxRefusal)
 	case ch.alive(), ok && strings.Contains(e.Reason, wrongType):
