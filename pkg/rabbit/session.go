@@ -88,16 +88,18 @@ func (c *Conn) reach(ctx context.Context, s *session, a address, host string) (n
 		secured = client
 	}
 	s.inbound = frames.NewReader(secured)
-	return readableConn{secured, s.inbound}, nil
+	return framedConn{secured, s.inbound, frames.NewWriter(secured)}, nil
 }
 
-// readableConn is a connection that is read through inbound.
-type readableConn struct {
+// framedConn is a connection that is read through inbound, and written through outbound.
+type framedConn struct {
 	net.Conn
-	inbound *frames.Reader
+	inbound  *frames.Reader
+	outbound *frames.Writer
 }
 
-func (c readableConn) Read(p []byte) (int, error) { return c.inbound.Read(p) }
+func (c framedConn) Read(p []byte) (int, error)  { return c.inbound.Read(p) }
+func (c framedConn) Write(p []byte) (int, error) { return c.outbound.Write(p) }
 
 // failed ends what exists of a session, and returns why it cannot be used. Ctx is the attempt's.
 func (s *session) failed(ctx context.Context, err error) error {

@@ -1,4 +1,5 @@
-// Package frames reads the frames that a broker sends, and mends what the driver could not read.
+// Package frames reads the frames that a broker sends, and mends what the driver could not read; and it writes those that the
+// driver sends, but for channels that have ended.
 package frames
 
 import (
