@@ -21,6 +21,7 @@ var (
 	hello = topology.Queue{Name: "hello", Args: map[string]any{"x-queue-type": "quorum"}}
 	tasks = topology.Queue{Name: "task_queue", Args: map[string]any{"x-queue-type": "quorum"}}
 	logs  = topology.Exchange{Name: "logs", Type: topology.Fanout}
+	some  = topology.Exchange{Name: "logs_direct", Type: topology.Direct}
 	facts = topology.Exchange{Name: "logs_topic", Type: topology.Topic}
 	calls = topology.Queue{Name: "rpc_queue"}
 )
@@ -33,12 +34,28 @@ var (
 		Queue: "task_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{tasks}}}))
 	Announced = leveret.NewEvent[string]("tutorial.logged", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
 		Exchange: "logs", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{logs}}}))
+	Severe = leveret.NewEvent[Line]("tutorial.severe", leveret.Encoded(severe), leveret.At(leveret.Address{
+		Exchange: "logs_direct", External: true, Topology: topology.Topology{
+			Exchanges: []topology.Exchange{some},
+			Bindings:  []topology.Binding{{Exchange: "logs_direct", RoutingKey: "warning"}, {Exchange: "logs_direct", RoutingKey: "error"}},
+		}}),
+		leveret.RoutingKey(func(l Line) string { return l.Severity }))
 	Kernel = leveret.NewEvent[string]("tutorial.kernel", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
 		Exchange: "logs_topic", RoutingKey: "kern.*", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{facts}}}),
 		leveret.RoutingKey(func(line string) string { return "kern." + line }))
 	Fibonacci = leveret.NewRequest[int, int]("tutorial.fibonacci", leveret.At(leveret.Address{
 		Queue: "rpc_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{calls}}}))
 )
+
+// severe is the codec of a Line: its text travels, and its severity is the routing key.
+var severe = leveret.Codec{
+	ContentType: "text/plain; charset=utf-8",
+	Encode:      func(v any) ([]byte, error) { return []byte(v.(Line).Text), nil },
+	Decode:      func(b []byte, v any) error { v.(*Line).Text = string(b); return nil },
+}
+
+// Line is a line of a log.
+type Line struct{ Severity, Text string }
 
 func text(body string) amqp.Publishing {
 	return amqp.Publishing{ContentType: "text/plain", Body: []byte(body)}
