@@ -50,7 +50,7 @@ var (
 // severe is the codec of a Line: its text travels, and its severity is the routing key.
 var severe = leveret.Codec{
 	ContentType: "text/plain; charset=utf-8",
-	Encode:      func(v any) ([]byte, error) { return []byte(v.(Line).Text), nil },
+	Encode:      func(v any) ([]byte, error) { return []byte(v.(*Line).Text), nil },
 	Decode:      func(b []byte, v any) error { v.(*Line).Text = string(b); return nil },
 }
 
@@ -151,6 +151,70 @@ func TestTutorialExchanges(t *testing.T) {
 			require.Equal(t, "A critical kernel error", takeText(t, handled))
 		})
 	}
+}
+
+// TestTutorialRouting: "Routing", with two keys for each process. The severity is the routing key alone.
+func TestTutorialRouting(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	service := leveret.NewService("tutorial", leveret.Publishes(Severe), leveret.SubscribesPerProcess(Severe))
+	require.NoError(t, leveret.NewCatalog(service).Err())
+
+	// Ours is their receive_logs_direct, twice, for warnings and errors.
+	handled := make(chan string, 20)
+	for range 2 {
+		h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+		Severe.Subscribe(h, func(ctx context.Context, l Line) error {
+			handled <- leveret.MessageFrom(ctx).RoutingKey + ": " + l.Text
+			return nil
+		}, leveret.PerProcess())
+		b.run(t, h)
+	}
+
+	// Their receiver is for errors only.
+	require.NoError(t, b.ch.ExchangeDeclare("logs_direct", "direct", true, false, false, false, nil))
+	q, err := b.ch.QueueDeclare("", false, false, true, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.ch.QueueBind(q.Name, "error", "logs_direct", false, nil))
+	received, err := b.ch.Consume(q.Name, "", true, false, false, false, nil)
+	require.NoError(t, err)
+
+	// Their emit_log_direct, then ours. Nobody here hears an info.
+	client := b.client(t, service)
+	for _, severity := range []string{"info", "warning", "error"} {
+		require.NoError(t, b.ch.PublishWithContext(t.Context(), "logs_direct", severity, false, false, text("theirs")))
+		require.NoError(t, Severe.Publish(within(t, 2*time.Minute), client, Line{severity, "ours"}))
+	}
+	var heard []string
+	for range 8 {
+		heard = append(heard, takeText(t, handled))
+	}
+	require.ElementsMatch(t, []string{
+		"warning: theirs", "warning: theirs", "warning: ours", "warning: ours",
+		"error: theirs", "error: theirs", "error: ours", "error: ours",
+	}, heard)
+	var theirs []string
+	for range 2 {
+		theirs = append(theirs, (<-received).RoutingKey)
+	}
+	require.Equal(t, []string{"error", "error"}, theirs)
+	require.Empty(t, handled)
+}
+
+// TestTutorialConfirms: "Publisher Confirms". Send returns once the broker has confirmed the message, and says so if it
+// refuses one.
+func TestTutorialConfirms(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.ch.QueueDeclare("hello", true, false, false, false, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"})
+	require.NoError(t, err)
+	say := leveret.NewCommand[string]("tutorial.hello", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{Queue: "hello", External: true}))
+	client := b.client(t, leveret.NewService("tutorial", leveret.Sends(say)))
+	require.NoError(t, say.Send(within(t, 2*time.Minute), client, "there is room for one"))
+	require.Equal(t, 1, b.count(t, "hello"), "it is there when Send returns")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	require.ErrorIs(t, say.Send(ctx, client, "and for no more"), leveret.ErrNacked)
 }
 
 // TestTutorialRPC: a number as text is a number in JSON, too.
