@@ -21,7 +21,6 @@ var (
 	hello = topology.Queue{Name: "hello", Args: map[string]any{"x-queue-type": "quorum"}}
 	tasks = topology.Queue{Name: "task_queue", Args: map[string]any{"x-queue-type": "quorum"}}
 	logs  = topology.Exchange{Name: "logs", Type: topology.Fanout}
-	some  = topology.Exchange{Name: "logs_direct", Type: topology.Direct}
 	facts = topology.Exchange{Name: "logs_topic", Type: topology.Topic}
 	calls = topology.Queue{Name: "rpc_queue"}
 )
@@ -34,18 +33,24 @@ var (
 		Queue: "task_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{tasks}}}))
 	Announced = leveret.NewEvent[string]("tutorial.logged", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
 		Exchange: "logs", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{logs}}}))
-	Severe = leveret.NewEvent[Line]("tutorial.severe", leveret.Encoded(severe), leveret.At(leveret.Address{
-		Exchange: "logs_direct", External: true, Topology: topology.Topology{
-			Exchanges: []topology.Exchange{some},
-			Bindings:  []topology.Binding{{Exchange: "logs_direct", RoutingKey: "warning"}, {Exchange: "logs_direct", RoutingKey: "error"}},
-		}}),
-		leveret.RoutingKey(func(l Line) string { return l.Severity }))
 	Kernel = leveret.NewEvent[string]("tutorial.kernel", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
 		Exchange: "logs_topic", RoutingKey: "kern.*", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{facts}}}),
 		leveret.RoutingKey(func(line string) string { return "kern." + line }))
 	Fibonacci = leveret.NewRequest[int, int]("tutorial.fibonacci", leveret.At(leveret.Address{
 		Queue: "rpc_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{calls}}}))
 )
+
+// Severe is heard by those who want warnings and errors, as in the tutorial's receive_logs_direct.
+var Severe = leveret.NewEvent[Line]("tutorial.severe", leveret.Encoded(severe), leveret.At(leveret.Address{
+	Exchange: "logs_direct", External: true,
+	Topology: topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "logs_direct", Type: topology.Direct}},
+		Bindings: []topology.Binding{
+			{Exchange: "logs_direct", RoutingKey: "warning"},
+			{Exchange: "logs_direct", RoutingKey: "error"},
+		},
+	},
+}), leveret.RoutingKey(func(l Line) string { return l.Severity }))
 
 // severe is the codec of a Line: its text travels, and its severity is the routing key.
 var severe = leveret.Codec{
