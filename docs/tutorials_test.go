@@ -3,6 +3,7 @@ package docs_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ var (
 )
 
 // Severe is heard by those who want warnings and errors, as in the tutorial's receive_logs_direct.
-var Severe = leveret.NewEvent[Line]("tutorial.severe", leveret.Encoded(severe), leveret.At(leveret.Address{
+var Severe = leveret.NewEvent[string]("tutorial.severe", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
 	Exchange: "logs_direct", External: true,
 	Topology: topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "logs_direct", Type: topology.Direct}},
@@ -50,17 +51,13 @@ var Severe = leveret.NewEvent[Line]("tutorial.severe", leveret.Encoded(severe), 
 			{Exchange: "logs_direct", RoutingKey: "error"},
 		},
 	},
-}), leveret.RoutingKey(func(l Line) string { return l.Severity }))
+}), leveret.RoutingKey(severity))
 
-// severe is the codec of a Line: its text travels, and its severity is the routing key.
-var severe = leveret.Codec{
-	ContentType: "text/plain; charset=utf-8",
-	Encode:      func(v any) ([]byte, error) { return []byte(v.(*Line).Text), nil },
-	Decode:      func(b []byte, v any) error { v.(*Line).Text = string(b); return nil },
+// severity is the first word of a line: "error: it burns".
+func severity(line string) string {
+	word, _, _ := strings.Cut(line, ":")
+	return word
 }
-
-// Line is a line of a log.
-type Line struct{ Severity, Text string }
 
 func text(body string) amqp.Publishing {
 	return amqp.Publishing{ContentType: "text/plain", Body: []byte(body)}
@@ -158,7 +155,7 @@ func TestTutorialExchanges(t *testing.T) {
 	}
 }
 
-// TestTutorialRouting: "Routing", with two keys for each process. The severity is the routing key alone.
+// TestTutorialRouting: "Routing", with two keys for each process.
 func TestTutorialRouting(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -169,8 +166,8 @@ func TestTutorialRouting(t *testing.T) {
 	handled := make(chan string, 20)
 	for range 2 {
 		h := leveret.NewHandlers(service, leveret.HandlersConfig{})
-		Severe.Subscribe(h, func(ctx context.Context, l Line) error {
-			handled <- leveret.MessageFrom(ctx).RoutingKey + ": " + l.Text
+		Severe.Subscribe(h, func(ctx context.Context, line string) error {
+			handled <- leveret.MessageFrom(ctx).RoutingKey + " " + line
 			return nil
 		}, leveret.PerProcess())
 		b.run(t, h)
@@ -186,17 +183,17 @@ func TestTutorialRouting(t *testing.T) {
 
 	// Their emit_log_direct, then ours. Nobody here hears an info.
 	client := b.client(t, service)
-	for _, severity := range []string{"info", "warning", "error"} {
-		require.NoError(t, b.ch.PublishWithContext(t.Context(), "logs_direct", severity, false, false, text("theirs")))
-		require.NoError(t, Severe.Publish(within(t, 2*time.Minute), client, Line{severity, "ours"}))
+	for _, key := range []string{"info", "warning", "error"} {
+		require.NoError(t, b.ch.PublishWithContext(t.Context(), "logs_direct", key, false, false, text("theirs")))
+		require.NoError(t, Severe.Publish(within(t, 2*time.Minute), client, key+": ours"))
 	}
 	var heard []string
 	for range 8 {
 		heard = append(heard, takeText(t, handled))
 	}
 	require.ElementsMatch(t, []string{
-		"warning: theirs", "warning: theirs", "warning: ours", "warning: ours",
-		"error: theirs", "error: theirs", "error: ours", "error: ours",
+		"warning theirs", "warning theirs", "warning warning: ours", "warning warning: ours",
+		"error theirs", "error theirs", "error error: ours", "error error: ours",
 	}, heard)
 	var theirs []string
 	for range 2 {
