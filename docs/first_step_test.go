@@ -58,8 +58,8 @@ func firstStep(t *testing.T, url string) string {
 	for from, to := range map[string]string{
 		"go get github.com/leveretmq/leveret@latest\n": "go mod edit -require github.com/leveretmq/leveret@v0.0.0 -replace github.com/leveretmq/leveret=" +
 			quoted(root) + " -module example.com/theirs\n",
-		"amqp://billing@rabbit.example:5672/\n": quoted(url) + "\n",
-		"LEVERET_BROKER_PASSWORD_FILE=":         "UNUSED=",
+		"amqp://billing@rabbit.example:5672\n": quoted(url) + "\n",
+		"LEVERET_BROKER_PASSWORD_FILE=":        "UNUSED=",
 	} {
 		require.Contains(t, commands, from)
 		commands = strings.ReplaceAll(commands, from, to)

@@ -132,6 +132,7 @@ func TestOneSideAtATime(t *testing.T) {
 	require.EqualValues(t, amqp.Persistent, d.DeliveryMode)
 	require.NotEmpty(t, d.MessageId)
 	require.Equal(t, "shop", d.AppId)
+	require.NotEmpty(t, d.CorrelationId)
 	require.False(t, d.Timestamp.IsZero())
 	for header := range d.Headers {
 		require.Regexp(t, `^(leveret-|trace)`, header)
