@@ -38,6 +38,7 @@ func (b *bench) theirWorker(t *testing.T) *theirWorker {
 }
 
 func (w *theirWorker) consume(deliveries <-chan amqp.Delivery) error {
+	defer close(w.handled)
 	for d := range deliveries {
 		switch d.Type {
 		case "": // their senders set none
