@@ -114,7 +114,7 @@ func shutdown(ctx context.Context, conn *leveret.Conn) (*leveret.Worker, error) 
 
 // OldCharge is the same command over the exchange and the queue that are there already.
 var OldCharge = leveret.NewCommand[Charge]("billing.charge", leveret.At(leveret.Address{
-	Exchange: "billing", RoutingKey: "charge", Queue: "billing.charge", External: true,
+	Exchange: "billing", RoutingKey: "charge", Queue: "billing.charge", External: true, Type: leveret.NoType,
 }))
 
 // Alert is what their programs send when something is wrong.
@@ -141,5 +141,5 @@ var PayCharge = leveret.NewCommand[Charge]("billing.pay-charge")
 
 // OldBalance is a request to a queue that is there already.
 var OldBalance = leveret.NewRequest[BalanceQuery, BalanceReply]("billing.old-balance", leveret.At(leveret.Address{
-	Exchange: "billing", RoutingKey: "balance", Queue: "balances", External: true,
+	Exchange: "billing", RoutingKey: "balance", Queue: "balances", External: true, Type: leveret.NoType,
 }))

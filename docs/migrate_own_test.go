@@ -76,6 +76,15 @@ var Logged = leveret.NewEvent[string]("app.logged", leveret.Encoded(leveret.Text
 // Watcher shows what is logged; each of its processes shows all of it.
 var Watcher = leveret.NewService("watcher", leveret.SubscribesPerProcess(Logged))
 
+// Reported goes to those who want reports in PDF: their exchange looks at headers.
+var Reported = leveret.NewEvent[string]("report.made", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
+	Exchange: "reports", External: true,
+	Topology: topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "reports", Type: "headers"}},
+		Bindings:  []topology.Binding{{Exchange: "reports", Args: map[string]any{"x-match": "all", "format": "pdf"}}},
+	},
+}))
+
 // workerOf runs a worker until the test ends, and returns once it is ready.
 func workerOf(t *testing.T, url string, h *leveret.Handlers) {
 	t.Helper()
@@ -156,4 +165,23 @@ func TestReceiveLogsMoved(t *testing.T) {
 			require.FailNow(t, "a process did not hear it")
 		}
 	}
+}
+
+// A headers exchange of theirs: each process of ours has what its binding asks for.
+func TestHeadersExchangePerProcess(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	reader := leveret.NewService("reader", leveret.SubscribesPerProcess(Reported))
+	require.NoError(t, leveret.NewCatalog(reader).Err())
+	handled := make(chan string, 9)
+	h := leveret.NewHandlers(reader, leveret.HandlersConfig{})
+	Reported.Subscribe(h, func(_ context.Context, report string) error { handled <- report; return nil }, leveret.PerProcess())
+	b.run(t, h)
+	require.NoError(t, b.ch.ExchangeDeclare("reports", "headers", true, false, false, false, nil))
+	for _, format := range []string{"html", "pdf"} {
+		require.NoError(t, b.ch.PublishWithContext(t.Context(), "reports", "", false, false, amqp.Publishing{
+			Headers: amqp.Table{"format": format}, Body: []byte(format),
+		}))
+	}
+	require.Equal(t, "pdf", takeText(t, handled), "the html, which came before, is not for us")
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,19 +18,43 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// theirWorker is the old program: it takes charges until it is stopped.
+// theirWorker is the old program: it takes charges until it is stopped. It chooses by type, as many do, and ends with an
+// error at one that it does not know.
 type theirWorker struct {
 	handled chan Charge
+	got     chan amqp.Delivery // what it handled, as it came
 	ch      *amqp.Channel
 	ended   chan error
 }
 
 func (b *bench) theirWorker(t *testing.T) *theirWorker {
 	t.Helper()
-	w := &theirWorker{handled: make(chan Charge, 10), ch: b.channel(t), ended: make(chan error, 1)}
+	w := &theirWorker{handled: make(chan Charge, 10), got: make(chan amqp.Delivery, 10), ch: b.channel(t), ended: make(chan error, 1)}
 	require.NoError(t, w.ch.Qos(1, 0, false))
-	go func() { w.ended <- rawConsume(w.ch, func(c Charge) error { w.handled <- c; return nil }) }()
+	deliveries, err := w.ch.Consume("billing.charge", "", false, false, false, false, nil)
+	require.NoError(t, err)
+	go func() { w.ended <- w.consume(deliveries) }()
 	return w
+}
+
+func (w *theirWorker) consume(deliveries <-chan amqp.Delivery) error {
+	defer close(w.handled)
+	for d := range deliveries {
+		switch d.Type {
+		case "": // their senders set none
+			var c Charge
+			if err := json.Unmarshal(d.Body, &c); err != nil {
+				_ = d.Nack(false, false)
+				continue
+			}
+			w.handled <- c
+			w.got <- d
+			_ = d.Ack(false)
+		default:
+			return fmt.Errorf("what is a %s?", d.Type)
+		}
+	}
+	return nil
 }
 
 func (w *theirWorker) stop(t *testing.T) {
@@ -98,10 +123,21 @@ func TestOneSideAtATime(t *testing.T) {
 	require.NoError(t, rawPublish(t.Context(), sender, Charge{ChargeID: "back again"}))
 	require.Equal(t, "back again", next(t, old.handled))
 
-	// A sender moves. The old worker does not notice.
+	// A sender moves. The old worker finds what it needs, and may ignore the rest.
+	<-old.got
 	client := b.client(t, leveret.NewService("shop", leveret.Sends(OldCharge)))
 	require.NoError(t, OldCharge.Send(within(t, 2*time.Minute), client, Charge{ChargeID: "from ours"}))
 	require.Equal(t, "from ours", next(t, old.handled))
+	d := <-old.got
+	require.Equal(t, []string{"", "application/json"}, []string{d.Type, d.ContentType})
+	require.EqualValues(t, amqp.Persistent, d.DeliveryMode)
+	require.NotEmpty(t, d.MessageId)
+	require.Equal(t, "shop", d.AppId)
+	require.NotEmpty(t, d.CorrelationId)
+	require.False(t, d.Timestamp.IsZero())
+	for header := range d.Headers {
+		require.Regexp(t, `^(leveret-|trace)`, header)
+	}
 	old.stop(t)
 
 	// The contract gets a queue of its own, under a new name; the old queue is emptied beside it.

@@ -3,6 +3,7 @@ package docs_test
 import (
 	"context"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,24 @@ var (
 	Fibonacci = leveret.NewRequest[int, int]("tutorial.fibonacci", leveret.At(leveret.Address{
 		Queue: "rpc_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{calls}}}))
 )
+
+// Severe is heard by those who want warnings and errors, as in the tutorial's receive_logs_direct.
+var Severe = leveret.NewEvent[string]("tutorial.severe", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
+	Exchange: "logs_direct", External: true,
+	Topology: topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "logs_direct", Type: topology.Direct}},
+		Bindings: []topology.Binding{
+			{Exchange: "logs_direct", RoutingKey: "warning"},
+			{Exchange: "logs_direct", RoutingKey: "error"},
+		},
+	},
+}), leveret.RoutingKey(severity))
+
+// severity is the first word of a line: "error: it burns".
+func severity(line string) string {
+	word, _, _ := strings.Cut(line, ":")
+	return word
+}
 
 func text(body string) amqp.Publishing {
 	return amqp.Publishing{ContentType: "text/plain", Body: []byte(body)}
@@ -134,6 +153,70 @@ func TestTutorialExchanges(t *testing.T) {
 			require.Equal(t, "A critical kernel error", takeText(t, handled))
 		})
 	}
+}
+
+// TestTutorialRouting: "Routing", with two keys for each process.
+func TestTutorialRouting(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	service := leveret.NewService("tutorial", leveret.Publishes(Severe), leveret.SubscribesPerProcess(Severe))
+	require.NoError(t, leveret.NewCatalog(service).Err())
+
+	// Ours is their receive_logs_direct, twice, for warnings and errors.
+	handled := make(chan string, 20)
+	for range 2 {
+		h := leveret.NewHandlers(service, leveret.HandlersConfig{})
+		Severe.Subscribe(h, func(ctx context.Context, line string) error {
+			handled <- leveret.MessageFrom(ctx).RoutingKey + " " + line
+			return nil
+		}, leveret.PerProcess())
+		b.run(t, h)
+	}
+
+	// Their receiver is for errors only.
+	require.NoError(t, b.ch.ExchangeDeclare("logs_direct", "direct", true, false, false, false, nil))
+	q, err := b.ch.QueueDeclare("", false, false, true, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.ch.QueueBind(q.Name, "error", "logs_direct", false, nil))
+	received, err := b.ch.Consume(q.Name, "", true, false, false, false, nil)
+	require.NoError(t, err)
+
+	// Their emit_log_direct, then ours. Nobody here hears an info.
+	client := b.client(t, service)
+	for _, key := range []string{"info", "warning", "error"} {
+		require.NoError(t, b.ch.PublishWithContext(t.Context(), "logs_direct", key, false, false, text("theirs")))
+		require.NoError(t, Severe.Publish(within(t, 2*time.Minute), client, key+": ours"))
+	}
+	var heard []string
+	for range 8 {
+		heard = append(heard, takeText(t, handled))
+	}
+	require.ElementsMatch(t, []string{
+		"warning theirs", "warning theirs", "warning warning: ours", "warning warning: ours",
+		"error theirs", "error theirs", "error error: ours", "error error: ours",
+	}, heard)
+	var theirs []string
+	for range 2 {
+		theirs = append(theirs, (<-received).RoutingKey)
+	}
+	require.Equal(t, []string{"error", "error"}, theirs)
+	require.Empty(t, handled)
+}
+
+// TestTutorialConfirms: "Publisher Confirms". Send returns once the broker has confirmed the message, and says so if it
+// refuses one.
+func TestTutorialConfirms(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, err := b.ch.QueueDeclare("hello", true, false, false, false, amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"})
+	require.NoError(t, err)
+	say := leveret.NewCommand[string]("tutorial.hello", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{Queue: "hello", External: true}))
+	client := b.client(t, leveret.NewService("tutorial", leveret.Sends(say)))
+	require.NoError(t, say.Send(within(t, 2*time.Minute), client, "there is room for one"))
+	require.Equal(t, 1, b.count(t, "hello"), "it is there when Send returns")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	require.ErrorIs(t, say.Send(ctx, client, "and for no more"), leveret.ErrNacked)
 }
 
 // TestTutorialRPC: a number as text is a number in JSON, too.

@@ -9,8 +9,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
+// charge is a command of yours. Leave DeadLetterQueue out if the queue has no dead-letter exchange.
 var charge = leveret.NewCommand[any]("billing.charge", leveret.At(leveret.Address{
 	Exchange: "billing", RoutingKey: "charge", Queue: "billing.charge", External: true,
+	Type: leveret.NoType, DeadLetterQueue: "dead-letters",
 }))
 
 func main() {
