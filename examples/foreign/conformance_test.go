@@ -18,7 +18,7 @@ func TestClientsKeepTheRules(t *testing.T) {
 		role    conformance.Role
 		command string
 	}{
-		"worker in Python":  {conformance.Worker, "/usr/bin/python3 python/worker.py"},
+		"worker in Python":  {conformance.Worker, "/usr/bin/python3 python/conformance_worker.py"},
 		"sender in Python":  {conformance.Sender, "/usr/bin/python3 python/sender.py"},
 		"answerer for Node": {conformance.Answerer, "node node/answerer.js"},
 	} {

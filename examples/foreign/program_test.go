@@ -43,6 +43,11 @@ func examples(t *testing.T) (folder string) {
 	}
 	require.ElementsMatch(t, []string{"send.py", "call.py", "worker.py", "listen.py", "work.py"}, names)
 	require.Len(t, regexp.MustCompile("(?m)^```python").FindAll(page, -1), len(names), "every block is a program")
+	judged, err := os.ReadFile("python/worker.py")
+	require.NoError(t, err)
+	written, err := os.ReadFile(filepath.Join(folder, "worker.py"))
+	require.NoError(t, err)
+	require.Equal(t, string(written), string(judged), "python/worker.py, which the conformance kit judges, is that of the page")
 	return folder
 }
 

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -76,6 +78,47 @@ func call(t *testing.T, d *dev, folder string) {
 	require.NoError(t, reply.Validate())
 }
 
+// TestCallWithoutAnAnswer: call.py does not wait for ever for a worker that is busy, although the broker drops the request.
+func TestCallWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	d := &dev{url: leverettest.Broker(t)}
+	ch := d.channel(t)
+	require.NoError(t, ch.ExchangeDeclare("requests", "direct", true, false, false, false, nil))
+	_, err := ch.QueueDeclare("payment.authorize", true, false, false, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, ch.QueueBind("payment.authorize", "payment.authorize", "requests", false, nil))
+	require.Equal(t, "no answer: the outcome is unknown", strings.TrimSpace(run(t, d, examples(t), "call.py")))
+
+	_, err = ch.QueueDelete("payment.authorize", false, false, false)
+	require.NoError(t, err)
+	require.Equal(t, "nobody serves it", strings.TrimSpace(run(t, d, examples(t), "call.py")))
+}
+
+// TestWorkerReadsHeaders: worker.py takes from headers what the page says, and ignores all else.
+func TestWorkerReadsHeaders(t *testing.T) {
+	t.Parallel()
+	folder := examples(t)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "headers.py"), []byte(`
+import datetime
+from worker import count, wait
+
+for value in (4, "4", b"4"):
+    assert count(value) == 4, value
+for value in (4.5, 4.0, "4.5", None, True, "four", -1, [4], {}, b"\xff"):
+    assert count(value) == 1, value
+assert count(1 << 64) == 1_000_000
+
+later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+east = later.astimezone(datetime.timezone(datetime.timedelta(hours=2)))
+for value in (later, later.replace(tzinfo=None), later.isoformat(), east.isoformat(), later.strftime("%Y-%m-%dT%H:%M:%SZ"),
+              later.strftime("%Y-%m-%dT%H:%M:%S.123456789Z"), later.strftime("%Y-%m-%dT%H:%M:%S.1Z").encode()):
+    assert 0 < wait(value) <= 3601, value
+for value in (None, 7, "", "soon", [], {}, b"\xff", "9999-12-31T23:59:59Z", "2001-01-01T00:00:00Z", later.isoformat()[:19]):
+    assert wait(value) <= 0, value
+`), 0o600))
+	require.Empty(t, run(t, &dev{}, folder, "headers.py"))
+}
+
 // A mail is the payload of the command that work.py handles.
 type mail struct {
 	To   string `json:"to"`
@@ -90,7 +133,9 @@ func work(t *testing.T, d *dev, folder string) {
 	client := newClient(t, d, leveret.Sends(sendMail))
 	eventually(t, func() bool { return consumers(t, d, queue) == 1 }, "it works")
 
-	// While the folder is missing, mails fail, and wait for the next attempt. An operator need not.
+	// While the outbox cannot be written, mails fail, and wait for the next attempt. An operator need not.
+	outbox := filepath.Join(folder, "outbox.txt")
+	require.NoError(t, os.Mkdir(outbox, 0o700))
 	require.NoError(t, sendMail.Send(t.Context(), client, mail{To: "ada", Text: "too late"}, leveret.MessageID("m-1")))
 	eventually(t, func() bool {
 		_ = d.command(t, "retry", "release", queue, "--yes").Run() // fails while nothing waits
@@ -108,37 +153,52 @@ func work(t *testing.T, d *dev, folder string) {
 	// A copy has what is the sender's, and nothing of what would lead it astray or end it early.
 	publish(t, ch, "commands", queue, amqp.Publishing{
 		MessageId: "m-2", Body: []byte(`{"to":"bob","text":"too late"}`), Expiration: "600000", UserId: "guest", Priority: 3, DeliveryMode: 1,
-		Headers: amqp.Table{"CC": []any{queue, "mailer.on.order.placed"}, "leveret-attempt": "3", "x-mine": "kept", "x-death": "forged"},
+		Headers: amqp.Table{"CC": []any{queue, "mailer.on.order.placed"}, "leveret-attempt": "3", "x-mine": "kept", "CCC": "kept", "x-death": "forged"},
 	})
 	waiting := take(t, ch, "retry.1m")
 	require.EqualValues(t, 4, waiting.Headers["leveret-attempt"])
 	require.Equal(t, "kept", waiting.Headers["x-mine"])
+	require.Equal(t, "kept", waiting.Headers["CCC"])
 	require.Subset(t, []string{
-		"leveret-attempt", "leveret-error-code", "leveret-error-message", "leveret-failed-at", "leveret-first-failed-at", "x-mine",
+		"leveret-attempt", "leveret-error-code", "leveret-error-message", "leveret-failed-at", "leveret-first-failed-at", "x-mine", "CCC",
 		"x-delivery-count", "x-acquired-count", // of looks into the retry tier
 	}, slices.Collect(maps.Keys(waiting.Headers)))
 	require.Equal(t, []any{"m-2", "", "", uint8(3), uint8(2)},
 		[]any{waiting.MessageId, waiting.Expiration, waiting.UserId, waiting.Priority, waiting.DeliveryMode})
 
-	// Once the folder is there, a mail that has failed is sent.
+	// Once the outbox can be written, a mail that has failed is sent.
 	require.NoError(t, sendMail.Send(t.Context(), client, mail{To: "bob", Text: "hello"}, leveret.MessageID("m-3")))
 	eventually(t, func() bool {
 		return strings.Contains(d.leveret(t, "retry", "ls", queue, "--each", "-o", "jsonl"), `"id":"m-3"`)
 	}, "it waits for a retry: %v", p)
-	require.NoError(t, os.Mkdir(filepath.Join(folder, "outbox"), 0o700))
+	require.NoError(t, os.Remove(outbox))
 	_ = d.command(t, "retry", "release", queue, "--yes").Run() // it may be back already
 	sent := func() string {
-		text, err := os.ReadFile(filepath.Join(folder, "outbox", "sent"))
+		text, err := os.ReadFile(outbox)
 		if !errors.Is(err, fs.ErrNotExist) {
 			require.NoError(t, err)
 		}
 		return string(text)
 	}
-	eventually(t, func() bool { return sent() != "" }, "it is sent once the folder is there: %v", p)
+	eventually(t, func() bool { return sent() != "" }, "it is sent once the outbox can be written: %v", p)
+
+	// A person sends one as the page says.
+	require.Equal(t, "m-3 to bob: hello\n", sent())
+	page, err := os.ReadFile("../../docs/wire.md")
+	require.NoError(t, err)
+	command := regexp.MustCompile("(?m)^leveret (send --raw .*) '(.*)'$").FindStringSubmatch(string(page))
+	require.NotNil(t, command)
+	d.leveret(t, append(strings.Fields(command[1]), command[2])...)
+	eventually(t, func() bool { return strings.HasSuffix(sent(), " to ada: hello\n") }, "a person can send one: %v", p)
+	all := sent()
 
 	// What is wrong with a message does not change: it is given up at once, whatever else it says.
 	publish(t, ch, "commands", queue, amqp.Publishing{MessageId: "m-4", Body: []byte(`{"to":"eve"`)})
 	require.Equal(t, "invalid_argument", take(t, ch, queue+".dlq").Headers["leveret-error-code"])
+	publish(t, ch, "commands", queue, amqp.Publishing{
+		MessageId: "m-6", Body: []byte(`{"to":"eve"}`), Headers: amqp.Table{"mine": int64(-7)},
+	})
+	require.Contains(t, take(t, ch, queue+".dlq").Headers, "x-death", "pika cannot copy it: it is rejected")
 	attempts := []any{
 		"4", []byte("4"), "", "four", "-1", "99999999999999999999999", int64(-1 << 63), int64(1<<63 - 1), int32(4), 4.5, math.MaxFloat64,
 		true, nil,
@@ -162,7 +222,7 @@ func work(t *testing.T, d *dev, folder string) {
 	early := take(t, ch, "retry.10m")
 	require.Contains(t, early.Headers, "leveret-not-before", "too early; it stays as it is")
 	require.NotContains(t, early.Headers, "leveret-attempt")
-	require.Equal(t, "m-3 to bob: hello\n", sent(), "each mail once, and no other")
+	require.Equal(t, all, sent(), "each mail once, and no other")
 }
 
 // consumers returns how many programs consume from a queue; 0 if it does not exist.

@@ -192,7 +192,7 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 	headers := amqp.Table{}
 	for name, value := range d.Headers {
 		ours := strings.HasPrefix(name, "leveret-")
-		theirs := strings.HasPrefix(name, "x-") || name == "CC" || name == "BCC"
+		theirs := brokersHeader(name) || p.is("W20: x-") && strings.HasPrefix(name, "x-")
 		if (!theirs || p.is("W21") && name != "CC" || p.is("W21: CC") && name == "CC") && (ours || !p.is("W20")) && name != "leveret-attempt" {
 			headers[name] = value
 		}

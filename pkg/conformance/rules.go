@@ -35,6 +35,20 @@ func Rules(role Role) []Rule {
 	}
 }
 
+// brokersHeaders are those that RabbitMQ writes or obeys, as the rules name them.
+const brokersHeaders = "`CC`, `BCC`, `x-death`, `x-delivery-count`, `x-acquired-count`, `x-stream-offset`, `x-first-death-*` and " +
+	"`x-last-death-*`"
+
+// brokersHeader reports whether a header, in any case of its letters, is one of brokersHeaders.
+func brokersHeader(name string) bool {
+	switch name = strings.ToLower(name); name {
+	case "cc", "bcc", "x-death", "x-delivery-count", "x-acquired-count", "x-stream-offset":
+		return true
+	default:
+		return strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
+	}
+}
+
 // Markdown returns the rules of a role as they stand in docs/wire.md.
 func Markdown(role Role) string {
 	var b strings.Builder

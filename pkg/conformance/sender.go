@@ -41,8 +41,8 @@ func senderRules() []Rule {
 		},
 		{
 			ID: "S7", Link: "headers", needs: []string{"S1"}, check: sendsOwnHeaders,
-			Text: "It must not make a message look like a reply (`leveret-instance`, `application/problem+json`), and not set `CC`, `BCC` and " +
-				"headers that begin with `x-`.",
+			Text: "It must not make a message look like a reply (`leveret-instance`, `application/problem+json`), and not set what RabbitMQ " +
+				"writes or obeys: " + brokersHeaders + ".",
 		},
 		{
 			ID: "S8", Link: "sending-a-command-publishing-an-event", needs: []string{"S1"}, check: waitsForConfirm,
@@ -246,7 +246,7 @@ func sendsOwnHeaders(ctx context.Context, s *session) verdict {
 		return broken("its content_type is %q", m.ContentType)
 	}
 	for name := range m.Headers {
-		if lower := strings.ToLower(name); lower == "cc" || lower == "bcc" || lower == "leveret-instance" || strings.HasPrefix(lower, "x-") {
+		if strings.EqualFold(name, "leveret-instance") || brokersHeader(name) {
 			return broken("it sets the header %s", name)
 		}
 	}

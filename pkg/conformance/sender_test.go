@@ -132,7 +132,10 @@ func (c *senderClient) order(line string) (string, error) {
 		exchange, key, body, mandatory = "events", Happened, said.Publish, c.is("S11")
 	}
 	c.serial++
-	p := amqp.Publishing{MessageId: fmt.Sprint("message-", c.serial), DeliveryMode: amqp.Persistent, ContentType: "application/json", Body: body}
+	p := amqp.Publishing{
+		MessageId: fmt.Sprint("message-", c.serial), DeliveryMode: amqp.Persistent, ContentType: "application/json", Body: body,
+		Headers: amqp.Table{"x-request-id": "7", "x-delay": int64(0)},
+	}
 	switch c.wrong {
 	case "S1":
 		exchange, key = "", Work
@@ -147,7 +150,7 @@ func (c *senderClient) order(line string) (string, error) {
 	case "S6: missing":
 		p.MessageId = ""
 	case "S7":
-		p.Headers = amqp.Table{"x-mine": "7"}
+		p.Headers = amqp.Table{"x-death": []any{}}
 	}
 	for {
 		if err := c.dial(); err != nil {

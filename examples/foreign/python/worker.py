@@ -1,108 +1,122 @@
-# A worker for a command, with pika: `leveret conformance worker -- python3 worker.py` judges it.
-import datetime, json, os, sys, time
+# worker.py: all that a worker in Python needs; listen.py and work.py use it
+import datetime, json, os, re, socket, struct, sys, time
 import pika
 
-QUEUE = "conformance.work"
-ATTEMPTS = 5
-DROPPED = ("CC", "BCC", "leveret-attempt")
-url = pika.URLParameters(os.environ["AMQP_URL"])
-done = set()  # the ids of messages that were worked on; a real worker keeps them with the effects
+TIERS = {"1s": 1, "10s": 10, "1m": 60, "10m": 600}  # in seconds; Leveret's own by default
+ATTEMPTS = 1 + len(TIERS)
+KEPT = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000, "x-overflow": "reject-publish"}
+NOT_COPIED = re.compile("CC|BCC|x-(death|delivery-count|acquired-count|stream-offset|(first|last)-death-.*)")
+STALE = ("leveret-attempt", "leveret-error-reason", "leveret-not-before")  # of an earlier failure
 
+def run_forever(start):
+    """Call start with a channel, and again with another one whenever the connection is lost."""
+    while True:
+        try:
+            with pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])) as connection:
+                start(connection.channel())
+        except (pika.exceptions.AMQPError, OSError) as error:
+            print("connecting again:", repr(error), file=sys.stderr)
+        time.sleep(1)
 
-class ForNow(Exception):
-    code = "unavailable"
+def declare(channel, exchange, kind, key, queue):
+    """Declare a work queue, its dead letters and the retry tiers, exactly as Leveret does."""
+    def bound(exchange, kind, key, queue, arguments):
+        channel.exchange_declare(exchange, kind, durable=True)
+        channel.queue_declare(queue, durable=True, arguments={**KEPT, **arguments})
+        channel.queue_bind(queue, exchange, key)
 
+    safely = {"x-dead-letter-strategy": "at-least-once"}
+    bound("dead-letters", "direct", queue, f"{queue}.dlq", {})
+    bound("retry.lost", "fanout", "", "retry.lost", {})
+    channel.exchange_declare("retry.return", "direct", durable=True, arguments={"alternate-exchange": "retry.lost"})
+    for delay, seconds in TIERS.items():
+        bound(f"retry.{delay}", "fanout", "", f"retry.{delay}", {
+            "x-message-ttl": 1000 * seconds, "x-dead-letter-exchange": "retry.return", **safely})
+    bound(exchange, kind, key, queue, {
+        "x-delivery-limit": 1000, "x-dead-letter-exchange": "dead-letters", "x-dead-letter-routing-key": queue, **safely})
+    channel.queue_bind(queue, "retry.return", queue)
 
-class ForGood(Exception):
-    code = "invalid_argument"
-
-
-def work(payload, message_id):
-    if payload["do"] == "fail":
-        raise ForGood("it cannot be done")
-    if payload["do"] == "fail_temporarily":
-        raise ForNow("not now")
-    if payload["do"] == "wait":
-        time.sleep(payload["ms"] / 1000)
-    if message_id is None or message_id not in done:
-        done.add(message_id)
-        print(json.dumps({"did": payload["id"]}), flush=True)
-
-
-def decode(properties, headers, body):
-    if "leveret-instance" in headers or properties.content_type == "application/problem+json":
-        raise ForGood("a reply is no command")
+def count(value):
+    """Read a header that should be a whole number: it is the sender's, and may be anything."""
     try:
-        payload = json.loads(body.decode("utf-8-sig"))
-    except ValueError as error:
-        raise ForGood(f"not JSON: {error}") from error
-    if not isinstance(payload, dict) or not isinstance(payload.get("do"), str):
-        raise ForGood("not the payload of this command")
-    return payload
-
-
-def attempt_of(headers):
-    try:
-        value = headers.get("leveret-attempt")
-        return min(max(int(value), 1), 1000000) if isinstance(value, (int, str)) and not isinstance(value, bool) else 1
+        return min(max(int(value), 1), 1_000_000) if isinstance(value, (int, str, bytes)) else 1
     except ValueError:
         return 1
 
+def now():
+    return datetime.datetime.now(datetime.timezone.utc)
 
-def is_early(headers):
-    until = headers.get("leveret-not-before")
-    now = datetime.datetime.now(datetime.timezone.utc)
+def wait(value):
+    """Read a header that should be a time: how many seconds are left until then."""
     try:
-        if isinstance(until, datetime.datetime):
-            until = until.replace(tzinfo=datetime.timezone.utc)
-        elif isinstance(until, str):  # Python reads six decimals, there may be nine
-            seconds = until.rstrip("Z").split(".")[0]
-            until = datetime.datetime.fromisoformat(seconds).replace(tzinfo=datetime.timezone.utc)
+        if isinstance(value, datetime.datetime):  # an AMQP timestamp, which pika reads as UTC without a time zone
+            until = value.replace(tzinfo=datetime.timezone.utc)
         else:
-            return False
-        return now < until < now + datetime.timedelta(days=366)
-    except (ValueError, OverflowError):
-        return False
+            text = value.decode() if isinstance(value, bytes) else value
+            seconds, fraction, zone = re.fullmatch(r"(.+?)(\.\d+)?(Z|[+-]\d\d:\d\d)", text).groups()
+            until = datetime.datetime.strptime(seconds + zone, "%Y-%m-%dT%H:%M:%S%z")
+            until += datetime.timedelta(seconds=float(fraction or 0))
+        left = until - now()
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return 0
+    return left.total_seconds() if left.days <= 366 else 0
 
+def decode(properties, body):
+    """Read a payload. A ValueError says that the message has none."""
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
 
-def put_aside(channel, exchange, properties, headers, body, more):
-    kept = {name: value for name, value in headers.items() if name not in DROPPED and not name.startswith("x-")}
-    properties.headers = {**kept, **more}
-    properties.delivery_mode, properties.expiration, properties.user_id = 2, None, None
-    channel.basic_publish(exchange, QUEUE, body, properties, mandatory=True)  # returns when it is confirmed
+    if "leveret-instance" in (properties.headers or {}) or properties.content_type == "application/problem+json":
+        raise ValueError("it is a reply")
+    payload = json.loads(body.decode("utf-8-sig"), parse_constant=refuse)
+    if payload is None:
+        raise ValueError("null is no payload")
+    return payload
 
-
-def on_command(channel, method, properties, body):
-    headers = properties.headers or {}
-    attempt = attempt_of(headers)
-    if is_early(headers):
-        put_aside(channel, "retry.1m", properties, headers, body, {"leveret-attempt": attempt})
-        return channel.basic_ack(method.delivery_tag)
-    try:
-        work(decode(properties, headers, body), properties.message_id)
-    except (ForNow, ForGood) as error:
-        why = {"leveret-error-code": error.code, "leveret-error-message": str(error),
-               "leveret-failed-at": datetime.datetime.now(datetime.timezone.utc).isoformat()}
-        if isinstance(error, ForNow) and attempt < ATTEMPTS:
-            put_aside(channel, "retry.1s", properties, headers, body, {**why, "leveret-attempt": attempt + 1})
+def work(channel, service, queue, handle):
+    """Call handle with each message of a queue. Put aside those for which it raises, and those that are too early."""
+    def put_aside(exchange, method, properties, body, ours, drop=()):
+        headers = {k: v for k, v in (properties.headers or {}).items() if not NOT_COPIED.fullmatch(str(k)) and k not in drop}
+        if len(repr(headers)) > 64 << 10:
+            headers = {"leveret-headers-dropped": "larger than 64 KiB"}
+        if method.routing_key != queue:
+            headers.setdefault("leveret-routing-key", method.routing_key)
+        properties.headers, properties.delivery_mode = {**headers, **ours}, 2
+        properties.expiration = properties.user_id = None
+        try:
+            channel.basic_publish(exchange, queue, body, properties, mandatory=True)  # raises an AMQPError unless it is confirmed
+        except struct.error:  # pika cannot write all that it reads
+            channel.basic_reject(method.delivery_tag, requeue=False)
         else:
-            put_aside(channel, "dead-letters", properties, headers, body, {
-                **why, "leveret-failed-queue": QUEUE, "leveret-attempts": attempt,
-                "leveret-service": "conformance", "leveret-host": f"{os.uname().nodename}/{os.getpid()}"})
-    channel.basic_ack(method.delivery_tag)
+            channel.basic_ack(method.delivery_tag)
 
+    def failed(error, method, properties, body):
+        wrong = isinstance(error, (ValueError, LookupError, TypeError, RecursionError))  # the message is, and will be next time
+        headers, at = properties.headers or {}, now().isoformat()
+        attempt = count(headers.get("leveret-attempt"))
+        ours = {"leveret-first-failed-at": headers.get("leveret-first-failed-at", at), "leveret-failed-at": at,
+                "leveret-error-code": "invalid_argument" if wrong else "unknown", "leveret-error-message": repr(error)[:500]}
+        if wrong or attempt >= ATTEMPTS:
+            ours |= {"leveret-failed-queue": queue, "leveret-attempts": attempt, "leveret-service": service,
+                     "leveret-host": f"{socket.gethostname()}/{os.getpid()}"}
+            put_aside("dead-letters", method, properties, body, ours, STALE)
+        else:
+            ours["leveret-attempt"] = attempt + 1
+            put_aside(f"retry.{list(TIERS)[attempt - 1]}", method, properties, body, ours, STALE)
 
-while True:
-    connection = None
-    try:
-        connection = pika.BlockingConnection(url)
-        channel = connection.channel()
-        channel.confirm_delivery()  # a copy that is returned or refused raises an exception, and the message is not acked
-        channel.basic_qos(prefetch_count=10)
-        channel.basic_consume(QUEUE, on_command)
-        channel.start_consuming()
-    except (pika.exceptions.AMQPError, OSError) as error:
-        print("starting again:", repr(error), file=sys.stderr)
-        if connection is not None and connection.is_open:
-            connection.close()  # what it has goes back to its queue
-        time.sleep(1)
+    def on_message(channel, method, properties, body):
+        early = wait((properties.headers or {}).get("leveret-not-before"))
+        if early > 0:
+            tier = next((delay for delay, seconds in TIERS.items() if seconds >= early), list(TIERS)[-1])
+            return put_aside(f"retry.{tier}", method, properties, body, {})
+        try:
+            handle(decode(properties, body), properties)
+        except Exception as error:
+            failed(error, method, properties, body)
+        else:
+            channel.basic_ack(method.delivery_tag)
+
+    channel.confirm_delivery()
+    channel.basic_qos(prefetch_count=10)
+    channel.basic_consume(queue, on_message)
+    channel.start_consuming()
