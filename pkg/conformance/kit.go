@@ -143,6 +143,11 @@ func (s *session) prepare() error {
 			}
 		}()
 	}
+	if s.Role == Caller {
+		if err := s.serve(); err != nil {
+			return err
+		}
+	}
 	for _, b := range t.Bindings {
 		if err := s.channel.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, b.Args); err != nil {
 			return err

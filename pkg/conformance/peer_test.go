@@ -1,13 +1,14 @@
 package conformance
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -287,11 +288,31 @@ func notBefore(value any) (time.Time, bool) {
 	}
 }
 
-func patience() time.Duration {
-	if os.Getenv("QUICK") != "" {
-		return 3 * time.Second
+// linesOf returns the lines that come, until ctx ends.
+func linesOf(ctx context.Context, in io.Reader) iter.Seq[string] {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for scanner := bufio.NewScanner(in); scanner.Scan(); {
+			select {
+			case lines <- scanner.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func(yield func(string) bool) {
+		for {
+			select {
+			case line, ok := <-lines:
+				if !ok || !yield(line) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
 	}
-	return 2 * time.Minute
 }
 
 // judge runs the kit on a client.
@@ -299,7 +320,7 @@ func judge(t *testing.T, role Role, client Client) map[string]Result {
 	t.Helper()
 	var mu sync.Mutex
 	report, err := Run(t.Context(), Config{
-		Role: role, Client: client, URL: leverettest.Broker(t), Patience: patience(), Stderr: io.Discard,
+		Role: role, Client: client, URL: leverettest.Broker(t), Patience: 2 * time.Minute, Stderr: io.Discard,
 		Progress: func(r Result) {
 			mu.Lock()
 			defer mu.Unlock()

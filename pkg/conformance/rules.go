@@ -30,6 +30,8 @@ func Rules(role Role) []Rule {
 		return answererRules()
 	case Sender:
 		return senderRules()
+	case Caller:
+		return callerRules()
 	default:
 		return nil
 	}
