@@ -108,7 +108,14 @@ func (a callOrder) is(e event) bool {
 func (a callOrder) request(ctx context.Context) (*message, verdict) { return a.await(ctx, published) }
 
 // arrives waits until the kit, as the service, has the request.
-func (a callOrder) arrives(ctx context.Context) (*message, verdict) { return a.await(ctx, arrived) }
+// Its body is what the payload should be: that is judged elsewhere.
+func (a callOrder) arrives(ctx context.Context) (*message, verdict) {
+	m, v := a.await(ctx, arrived)
+	if v.state != Kept {
+		return nil, v
+	}
+	return &message{properties: m.properties, body: asking(a.id, doSucceed)}, kept()
+}
 
 func (a callOrder) await(ctx context.Context, at what) (*message, verdict) {
 	e, err := a.s.await(ctx, a.from, func(e event) bool { return e.what == at && a.is(e) || a.ends(e) })

@@ -51,12 +51,12 @@ func callerRules() []Rule {
 				"headers that begin with `x-`.",
 		},
 		{
-			ID: "C9", Link: "making-a-request", needs: []string{"C1"}, check: takesReplies,
+			ID: "C9", Link: "making-a-request", needs: []string{"C1", "C5"}, check: takesReplies,
 			Text: "It must take an answer for the reply whatever its `content_type` is, if it has one, but `application/problem+json`; and " +
 				"accept fields that it does not know.",
 		},
 		{
-			ID: "C10", Link: "errors", needs: []string{"C1"}, check: takesErrors,
+			ID: "C10", Link: "errors", needs: []string{"C1", "C5"}, check: takesErrors,
 			Text: "It must take an answer whose `content_type` is `application/problem+json` for an error, with its `code` and its `reason`.",
 		},
 		{
@@ -76,12 +76,12 @@ func callerRules() []Rule {
 			Text: "It must report `deadline_exceeded` when the time is up, and not before: an answer that comes in time counts.",
 		},
 		{
-			ID: "C15", Link: "making-a-request", needs: []string{"C9", "C14"}, check: ignoresOthers,
+			ID: "C15", Link: "making-a-request", needs: []string{"C6", "C9", "C14"}, check: ignoresOthers,
 			Text: "It must ignore an answer whose `correlation_id` is missing, or none of a call that waits: it may belong to a call that was " +
 				"given up.",
 		},
 		{
-			ID: "C16", Link: "making-a-request", needs: []string{"C9"}, check: tellsApart,
+			ID: "C16", Link: "making-a-request", needs: []string{"C6", "C9"}, check: tellsApart,
 			Text: "It must give each of several calls at once its own answer, in whichever order they come.",
 		},
 		{
@@ -429,6 +429,9 @@ func tellsApart(ctx context.Context, s *session) verdict {
 	two, v := second.arrives(ctx)
 	if v.state != Kept {
 		return v
+	}
+	if e, _ := s.await(ctx, first.from, func(e event) bool { return e.what == arrived }); second.is(e) {
+		first, second, one, two = second, first, two, one
 	}
 	for _, m := range []*message{two, one} {
 		if err := s.publish(ctx, "", m.ReplyTo, replying(m)); err != nil {
