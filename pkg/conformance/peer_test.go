@@ -208,8 +208,12 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent, Priority: d.Priority,
 		CorrelationId: d.CorrelationId, MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, Body: d.Body,
 	}
-	mandatory := true
+	mandatory, key := true, p.queue
 	switch p.wrong {
+	case "W12: routing key":
+		if exchange != "dead-letters" {
+			key = d.RoutingKey
+		}
 	case "W16":
 		mandatory = exchange == "dead-letters"
 	case "W17":
@@ -234,7 +238,7 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 		mandatory = exchange != "dead-letters"
 	}
 	for {
-		confirm, err := p.ch.PublishWithDeferredConfirm(exchange, p.queue, mandatory, false, copied)
+		confirm, err := p.ch.PublishWithDeferredConfirm(exchange, key, mandatory, false, copied)
 		if err != nil {
 			return err
 		}

@@ -16,10 +16,11 @@ const (
 	Answerer Role = "answerer" // answers a request
 	Sender   Role = "sender"   // sends commands and publishes events
 	Caller   Role = "caller"   // makes requests
+	Listener Role = "listener" // listens to an event
 )
 
 // roles are those that have rules.
-var roles = []Role{Worker, Answerer, Sender, Caller}
+var roles = []Role{Worker, Answerer, Sender, Caller, Listener}
 
 // RoleNames returns the names of all roles.
 func RoleNames() []string {
@@ -53,6 +54,7 @@ var setups = map[Role]roleSetup{
 	Answerer: {exchange: "requests", key: Ask, queue: Ask, topology: func() topology.Topology {
 		return names.Request(service, requests, Ask, Ask, topology.Classic)
 	}},
+	Listener: {exchange: events.Name, key: Happened, queue: Subscription, topology: listenerTopology},
 	Caller: {topology: func() topology.Topology {
 		return names.Request(service, requests, Ask, Ask, topology.Classic)
 	}},

@@ -59,12 +59,12 @@ func workerRules() []Rule {
 			Text: "It must ignore a header that is not what it should be, and survive it.",
 		},
 		{
-			ID: "W10", Link: "the-body", needs: []string{"W4"}, check: badBodies,
+			ID: "W10", deadLetters: true, Link: "the-body", needs: []string{"W4"}, check: badBodies,
 			Text: "It must make a message whose body it cannot read a dead letter at once: " +
 				"empty, `null`, not JSON, not UTF-8, of another type, or followed by something else.",
 		},
 		{
-			ID: "W11", Link: "what-is-a-reply", needs: []string{"W4"}, check: deadLettersReplies,
+			ID: "W11", deadLetters: true, Link: "what-is-a-reply", needs: []string{"W4"}, check: deadLettersReplies,
 			Text: "It must make a reply a dead letter at once: what has the header `leveret-instance`, or the `content_type` " +
 				"`application/problem+json`.",
 		},
@@ -112,11 +112,11 @@ func workerRules() []Rule {
 				"copies, and `user_id` and `expiration`: a copy with `CC` arrives several times, one with `expiration` is lost.",
 		},
 		{
-			ID: "W22", Link: "errors", needs: []string{"W13"}, check: givesUp,
+			ID: "W22", deadLetters: true, Link: "errors", needs: []string{"W13"}, check: givesUp,
 			Text: "It must make a message a dead letter when its attempts are used up, which are five by default.",
 		},
 		{
-			ID: "W23", Link: "errors", needs: []string{"W4"}, check: deadLettersAtOnce,
+			ID: "W23", deadLetters: true, Link: "errors", needs: []string{"W4"}, check: deadLettersAtOnce,
 			Text: "It must make a message that failed for good a dead letter at once.",
 		},
 		{
