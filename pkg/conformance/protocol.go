@@ -5,6 +5,8 @@ const Protocol = `The client connects to AMQP_URL (amqp://user:password@host:por
 
   worker    consumes the queue conformance.work, which exists, with commands
   answerer  consumes the queue conformance.ask, which exists, with requests
+  listener  declares the queue conformance-listener.on.conformance.happened and what belongs to it, binds it, and consumes it
+            then, with events. The exchanges exist
 
 Each payload is {"id": …, "do": …}, and do is one of:
 
@@ -21,5 +23,10 @@ code failed_precondition, for now with unavailable.
           {"publish": PAYLOAD}  publishes the event conformance.happened
           and answers {"sent": MESSAGE_ID}, or {"error": {"code": …}} where it cannot be sure that the broker has it
 
-Lines on standard output that are no
-JSON object are ignored; the end of what is on standard error is shown if the client ends by itself.`
+  caller  reads lines from standard input, and writes one to standard output for each:
+          {"call": PAYLOAD, "timeout_ms": N}  makes the request conformance.ask, and waits for as many milliseconds
+          and answers {"id": ID, "reply": PAYLOAD} or {"id": ID, "error": {"code": …, "reason": …}}, with the payload's id.
+          It reads the next line while a call waits, so that several wait at once
+
+Lines on standard output that are no JSON object are ignored; the end of what is on standard error is shown if the client ends
+by itself.`

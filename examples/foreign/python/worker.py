@@ -1,8 +1,7 @@
 # A worker for a command, with pika: `leveret conformance worker -- python3 worker.py` judges it.
-import datetime, json, os, sys, time
+import datetime, functools, json, os, sys, time
 import pika
 
-QUEUE = "conformance.work"
 ATTEMPTS = 5
 DROPPED = ("CC", "BCC", "leveret-attempt")
 url = pika.URLParameters(os.environ["AMQP_URL"])
@@ -65,18 +64,18 @@ def is_early(headers):
         return False
 
 
-def put_aside(channel, exchange, properties, headers, body, more):
+def put_aside(channel, exchange, queue, properties, headers, body, more):
     kept = {name: value for name, value in headers.items() if name not in DROPPED and not name.startswith("x-")}
     properties.headers = {**kept, **more}
     properties.delivery_mode, properties.expiration, properties.user_id = 2, None, None
-    channel.basic_publish(exchange, QUEUE, body, properties, mandatory=True)  # returns when it is confirmed
+    channel.basic_publish(exchange, queue, body, properties, mandatory=True)  # returns when it is confirmed
 
 
-def on_command(channel, method, properties, body):
+def on_command(queue, channel, method, properties, body):
     headers = properties.headers or {}
     attempt = attempt_of(headers)
     if is_early(headers):
-        put_aside(channel, "retry.1m", properties, headers, body, {"leveret-attempt": attempt})
+        put_aside(channel, "retry.1m", queue, properties, headers, body, {"leveret-attempt": attempt})
         return channel.basic_ack(method.delivery_tag)
     try:
         work(decode(properties, headers, body), properties.message_id)
@@ -84,25 +83,32 @@ def on_command(channel, method, properties, body):
         why = {"leveret-error-code": error.code, "leveret-error-message": str(error),
                "leveret-failed-at": datetime.datetime.now(datetime.timezone.utc).isoformat()}
         if isinstance(error, ForNow) and attempt < ATTEMPTS:
-            put_aside(channel, "retry.1s", properties, headers, body, {**why, "leveret-attempt": attempt + 1})
+            put_aside(channel, "retry.1s", queue, properties, headers, body, {**why, "leveret-attempt": attempt + 1})
         else:
-            put_aside(channel, "dead-letters", properties, headers, body, {
-                **why, "leveret-failed-queue": QUEUE, "leveret-attempts": attempt,
+            put_aside(channel, "dead-letters", queue, properties, headers, body, {
+                **why, "leveret-failed-queue": queue, "leveret-attempts": attempt,
                 "leveret-service": "conformance", "leveret-host": f"{os.uname().nodename}/{os.getpid()}"})
     channel.basic_ack(method.delivery_tag)
 
 
-while True:
-    connection = None
-    try:
-        connection = pika.BlockingConnection(url)
-        channel = connection.channel()
-        channel.confirm_delivery()  # a copy that is returned or refused raises an exception, and the message is not acked
-        channel.basic_qos(prefetch_count=10)
-        channel.basic_consume(QUEUE, on_command)
-        channel.start_consuming()
-    except (pika.exceptions.AMQPError, OSError) as error:
-        print("starting again:", repr(error), file=sys.stderr)
-        if connection is not None and connection.is_open:
-            connection.close()  # what it has goes back to its queue
-        time.sleep(1)
+def run(queue, declare=None):
+    while True:
+        connection = None
+        try:
+            connection = pika.BlockingConnection(url)
+            channel = connection.channel()
+            channel.confirm_delivery()  # a copy that is returned or refused raises an exception, and the message is not acked
+            if declare is not None:
+                declare(channel)
+            channel.basic_qos(prefetch_count=10)
+            channel.basic_consume(queue, functools.partial(on_command, queue))
+            channel.start_consuming()
+        except (pika.exceptions.AMQPError, OSError) as error:
+            print("starting again:", repr(error), file=sys.stderr)
+            if connection is not None and connection.is_open:
+                connection.close()  # what it has goes back to its queue
+            time.sleep(1)
+
+
+if __name__ == "__main__":
+    run("conformance.work")
