@@ -282,12 +282,12 @@ func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.
 }
 
 // take returns the call that an answer belongs to, which does not wait any more.
-func (c *callerClient) take(id string, any bool) *waitingCall {
+func (c *callerClient) take(id string, anyone bool) *waitingCall {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	i := slices.IndexFunc(c.waiting, func(w *waitingCall) bool { return w.id == id })
 	switch {
-	case any && i < 0 && len(c.waiting) > 0, c.is("C16") && i >= 0:
+	case anyone && i < 0 && len(c.waiting) > 0, c.is("C16") && i >= 0:
 		i = 0
 	case i < 0:
 		return nil

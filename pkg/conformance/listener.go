@@ -132,7 +132,7 @@ func (s *session) apart(f func(*amqp.Channel) error) error {
 	if err != nil {
 		return err
 	}
-	defer ch.Close()
+	defer func() { _ = ch.Close() }() // an error means that the broker has closed it
 	return f(ch)
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,9 +202,7 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 	if _, has := more["leveret-attempt"]; !has && d.Headers["leveret-attempt"] != nil {
 		headers["leveret-attempt"] = d.Headers["leveret-attempt"]
 	}
-	for name, value := range more {
-		headers[name] = value
-	}
+	maps.Copy(headers, more)
 	copied := amqp.Publishing{
 		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent, Priority: d.Priority,
 		CorrelationId: d.CorrelationId, MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, Body: d.Body,
