@@ -291,6 +291,12 @@ func (s *session) await(ctx context.Context, from int, matches func(event) bool)
 func (s *session) awaitFor(ctx context.Context, patience time.Duration, from int, matches func(event) bool) (event, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	began := s.client.from
+	for _, e := range s.trace.since(began)[:max(0, from-began)] {
+		if e.what == ended {
+			return e, s.whyEnded(e)
+		}
+	}
 	e, ok := s.trace.wait(ctx, from, func(e event) bool { return e.what == ended || matches(e) })
 	switch {
 	case !ok:

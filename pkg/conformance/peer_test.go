@@ -39,7 +39,7 @@ func (p *peer) is(wrong string) bool { return p.wrong == wrong }
 
 // again runs a connection after another, until ctx ends.
 func again(ctx context.Context, url string, once bool, serve func(context.Context, *amqp.Connection) error) error {
-	for {
+	for ctx.Err() == nil {
 		conn, err := amqp.DialConfig(url, amqp.Config{})
 		if err == nil {
 			stop := context.AfterFunc(ctx, func() { conn.CloseDeadline(time.Now().Add(time.Second)) })
@@ -47,13 +47,11 @@ func again(ctx context.Context, url string, once bool, serve func(context.Contex
 			stop()
 			conn.CloseDeadline(time.Now().Add(time.Second))
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if once || errors.Is(err, errDies) {
+		if ctx.Err() == nil && (once || errors.Is(err, errDies)) {
 			return err
 		}
 	}
+	return nil
 }
 
 func workerPeer(wrong string) Client {
@@ -191,21 +189,10 @@ func (p *peer) do(d amqp.Delivery) error {
 
 // putAside publishes a copy, and acks the message when that is confirmed.
 func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error {
-	headers := amqp.Table{}
-	for name, value := range d.Headers {
-		ours := strings.HasPrefix(name, "leveret-")
-		theirs := strings.HasPrefix(name, "x-") || name == "CC" || name == "BCC"
-		if (!theirs || p.is("W21") && name != "CC" || p.is("W21: CC") && name == "CC") && (ours || !p.is("W20")) && name != "leveret-attempt" {
-			headers[name] = value
-		}
-	}
-	if _, has := more["leveret-attempt"]; !has && d.Headers["leveret-attempt"] != nil {
-		headers["leveret-attempt"] = d.Headers["leveret-attempt"]
-	}
-	maps.Copy(headers, more)
 	copied := amqp.Publishing{
-		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent, Priority: d.Priority,
-		CorrelationId: d.CorrelationId, MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, Body: d.Body,
+		Headers: p.copiedHeaders(d, more), ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent,
+		Priority: d.Priority, CorrelationId: d.CorrelationId, MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId,
+		Body: d.Body,
 	}
 	mandatory, key := true, p.queue
 	switch p.wrong {
@@ -258,6 +245,23 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 		}
 	}
 	return d.Ack(false)
+}
+
+// copiedHeaders are those of a copy.
+func (p *peer) copiedHeaders(d amqp.Delivery, more amqp.Table) amqp.Table {
+	headers := amqp.Table{}
+	for name, value := range d.Headers {
+		ours := strings.HasPrefix(name, "leveret-")
+		theirs := strings.HasPrefix(name, "x-") || name == "CC" || name == "BCC"
+		if (!theirs || p.is("W21") && name != "CC" || p.is("W21: CC") && name == "CC") && (ours || !p.is("W20")) && name != "leveret-attempt" {
+			headers[name] = value
+		}
+	}
+	if _, has := more["leveret-attempt"]; !has && d.Headers["leveret-attempt"] != nil {
+		headers["leveret-attempt"] = d.Headers["leveret-attempt"]
+	}
+	maps.Copy(headers, more)
+	return headers
 }
 
 func number(value any, strict bool) (n int64, ok bool) {
