@@ -11,8 +11,8 @@ const Protocol = `The client connects to AMQP_URL (amqp://user:password@host:por
 Each payload is {"id": …, "do": …}, and do is one of:
 
   succeed           do the work: write the line {"did": ID} to standard output, with the id, and ack then
-  wait              wait for as many milliseconds as "ms" says, and do the work then
-  fail              fail for good: the message is never tried again
+  wait              do the work after as many milliseconds as "ms" says
+  fail              it fails for good: the message is never tried again
   fail_temporarily  fail for now: it is tried again later, five times altogether
 
 The reply of an answerer is the payload. It writes a line for the work as well, and answers where it fails: for good with the
