@@ -18,9 +18,12 @@ func TestClientsKeepTheRules(t *testing.T) {
 		role    conformance.Role
 		command string
 	}{
-		"worker in Python":  {conformance.Worker, "/usr/bin/python3 python/conformance_worker.py"},
-		"sender in Python":  {conformance.Sender, "/usr/bin/python3 python/sender.py"},
-		"answerer for Node": {conformance.Answerer, "node node/answerer.js"},
+		"worker in Python":   {conformance.Worker, "/usr/bin/python3 python/conformance_worker.py"},
+		"sender in Python":   {conformance.Sender, "/usr/bin/python3 python/sender.py"},
+		"answerer for Node":  {conformance.Answerer, "node node/answerer.js"},
+		"listener in Python": {conformance.Listener, "/usr/bin/python3 python/conformance_listener.py"},
+		"caller in Python":   {conformance.Caller, "/usr/bin/python3 python/caller.py"},
+		"caller for Node":    {conformance.Caller, "node node/caller.js"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -88,12 +88,24 @@ func (p *peer) answerRequest(d amqp.Delivery) error {
 		answer.ContentType = problemType
 		answer.Body = fmt.Appendf(nil, `{"code": %q, "reason": %q}`, code, reason)
 	}
-	mandatory := false
+	p.spoil(&answer, d, code)
+	key := d.ReplyTo
+	if p.is("A4") {
+		key = "reply.someone.else"
+	}
+	if d.ReplyTo != "" {
+		if err := p.ch.Publish("", key, p.is("A6"), false, answer); err != nil {
+			return err
+		}
+	}
+	return drop()
+}
+
+// spoil does to an answer what is wrong with the peer.
+func (p *peer) spoil(answer *amqp.Publishing, d amqp.Delivery, code string) {
 	switch p.wrong {
 	case "A5":
 		answer.CorrelationId = d.MessageId
-	case "A6":
-		mandatory = true
 	case "A7":
 		answer.Headers = nil
 	case "A8":
@@ -107,16 +119,6 @@ func (p *peer) answerRequest(d amqp.Delivery) error {
 	case "A10":
 		answer.Body = bytes.ReplaceAll(answer.Body, []byte("invalid_argument"), []byte("internal"))
 	}
-	key := d.ReplyTo
-	if p.is("A4") {
-		key = "reply.someone.else"
-	}
-	if d.ReplyTo != "" {
-		if err := p.ch.Publish("", key, mandatory, false, answer); err != nil {
-			return err
-		}
-	}
-	return drop()
 }
 
 func answerable(to string) bool {

@@ -67,6 +67,7 @@ var (
 	channelClose    = method{20, 40}
 	exchangeDeclare = method{40, 10}
 	queueDeclare    = method{50, 10}
+	queueDeclareOK  = method{50, 11}
 	queueBind       = method{50, 20}
 	basicQos        = method{60, 10}
 	basicConsume    = method{60, 20}

@@ -143,6 +143,11 @@ func (s *session) prepare() error {
 			}
 		}()
 	}
+	if s.Role == Caller {
+		if err := s.serve(); err != nil {
+			return err
+		}
+	}
 	for _, b := range t.Bindings {
 		if err := s.channel.QueueBind(b.Queue, b.RoutingKey, b.Exchange, false, b.Args); err != nil {
 			return err
@@ -202,7 +207,11 @@ func (s *session) again(ctx context.Context) verdict {
 	s.proxy.decide(nil)
 	// When the broker has noticed that the client has gone, what that had is in the queue again.
 	for poll := time.NewTicker(10 * time.Millisecond); s.role.queue != ""; <-poll.C {
-		q, err := s.channel.QueueDeclarePassive(s.role.queue, true, false, false, false, nil)
+		var q amqp.Queue
+		err := s.apart(func(ch *amqp.Channel) (err error) {
+			q, err = ch.QueueDeclarePassive(s.role.queue, true, false, false, false, nil)
+			return err
+		})
 		if err != nil || q.Consumers == 0 || ctx.Err() != nil {
 			poll.Stop()
 			break
@@ -212,6 +221,12 @@ func (s *session) again(ctx context.Context) verdict {
 		if _, err := s.channel.QueuePurge(q.Name, false); err != nil {
 			return untested("the kit cannot empty %s: %v", q.Name, err)
 		}
+	}
+	if s.Role == Listener { // it may have declared another queue, or none that stays
+		_ = s.apart(func(ch *amqp.Channel) error {
+			_, err := ch.QueuePurge(Subscription, false)
+			return err
+		})
 	}
 	return s.start(ctx)
 }
@@ -276,6 +291,12 @@ func (s *session) await(ctx context.Context, from int, matches func(event) bool)
 func (s *session) awaitFor(ctx context.Context, patience time.Duration, from int, matches func(event) bool) (event, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	began := s.client.from
+	for _, e := range s.trace.since(began)[:max(0, from-began)] {
+		if e.what == ended {
+			return e, s.whyEnded(e)
+		}
+	}
 	e, ok := s.trace.wait(ctx, from, func(e event) bool { return e.what == ended || matches(e) })
 	switch {
 	case !ok:

@@ -1,13 +1,15 @@
 package conformance
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"iter"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +39,7 @@ func (p *peer) is(wrong string) bool { return p.wrong == wrong }
 
 // again runs a connection after another, until ctx ends.
 func again(ctx context.Context, url string, once bool, serve func(context.Context, *amqp.Connection) error) error {
-	for {
+	for ctx.Err() == nil {
 		conn, err := amqp.DialConfig(url, amqp.Config{})
 		if err == nil {
 			stop := context.AfterFunc(ctx, func() { conn.CloseDeadline(time.Now().Add(time.Second)) })
@@ -45,13 +47,11 @@ func again(ctx context.Context, url string, once bool, serve func(context.Contex
 			stop()
 			conn.CloseDeadline(time.Now().Add(time.Second))
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if once || errors.Is(err, errDies) {
+		if ctx.Err() == nil && (once || errors.Is(err, errDies)) {
 			return err
 		}
 	}
+	return nil
 }
 
 func workerPeer(wrong string) Client {
@@ -189,26 +189,17 @@ func (p *peer) do(d amqp.Delivery) error {
 
 // putAside publishes a copy, and acks the message when that is confirmed.
 func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error {
-	headers := amqp.Table{}
-	for name, value := range d.Headers {
-		ours := strings.HasPrefix(name, "leveret-")
-		theirs := brokersHeader(name) || p.is("W20: x-") && strings.HasPrefix(name, "x-")
-		if (!theirs || p.is("W21") && name != "CC" || p.is("W21: CC") && name == "CC") && (ours || !p.is("W20")) && name != "leveret-attempt" {
-			headers[name] = value
-		}
-	}
-	if _, has := more["leveret-attempt"]; !has && d.Headers["leveret-attempt"] != nil {
-		headers["leveret-attempt"] = d.Headers["leveret-attempt"]
-	}
-	for name, value := range more {
-		headers[name] = value
-	}
 	copied := amqp.Publishing{
-		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent, Priority: d.Priority,
-		CorrelationId: d.CorrelationId, MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId, Body: d.Body,
+		Headers: p.copiedHeaders(d, more), ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, DeliveryMode: amqp.Persistent,
+		Priority: d.Priority, CorrelationId: d.CorrelationId, MessageId: d.MessageId, Timestamp: d.Timestamp, Type: d.Type, AppId: d.AppId,
+		Body: d.Body,
 	}
-	mandatory := true
+	mandatory, key := true, p.queue
 	switch p.wrong {
+	case "W12: routing key":
+		if exchange != "dead-letters" {
+			key = d.RoutingKey
+		}
 	case "W16":
 		mandatory = exchange == "dead-letters"
 	case "W17":
@@ -233,7 +224,7 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 		mandatory = exchange != "dead-letters"
 	}
 	for {
-		confirm, err := p.ch.PublishWithDeferredConfirm(exchange, p.queue, mandatory, false, copied)
+		confirm, err := p.ch.PublishWithDeferredConfirm(exchange, key, mandatory, false, copied)
 		if err != nil {
 			return err
 		}
@@ -254,6 +245,23 @@ func (p *peer) putAside(exchange string, d amqp.Delivery, more amqp.Table) error
 		}
 	}
 	return d.Ack(false)
+}
+
+// copiedHeaders are those of a copy.
+func (p *peer) copiedHeaders(d amqp.Delivery, more amqp.Table) amqp.Table {
+	headers := amqp.Table{}
+	for name, value := range d.Headers {
+		ours := strings.HasPrefix(name, "leveret-")
+		theirs := brokersHeader(name) || p.is("W20: x-") && strings.HasPrefix(name, "x-")
+		if (!theirs || p.is("W21") && name != "CC" || p.is("W21: CC") && name == "CC") && (ours || !p.is("W20")) && name != "leveret-attempt" {
+			headers[name] = value
+		}
+	}
+	if _, has := more["leveret-attempt"]; !has && d.Headers["leveret-attempt"] != nil {
+		headers["leveret-attempt"] = d.Headers["leveret-attempt"]
+	}
+	maps.Copy(headers, more)
+	return headers
 }
 
 func number(value any, strict bool) (n int64, ok bool) {
@@ -287,11 +295,31 @@ func notBefore(value any) (time.Time, bool) {
 	}
 }
 
-func patience() time.Duration {
-	if os.Getenv("QUICK") != "" {
-		return 3 * time.Second
+// linesOf returns the lines that come, until ctx ends.
+func linesOf(ctx context.Context, in io.Reader) iter.Seq[string] {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for scanner := bufio.NewScanner(in); scanner.Scan(); {
+			select {
+			case lines <- scanner.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func(yield func(string) bool) {
+		for {
+			select {
+			case line, ok := <-lines:
+				if !ok || !yield(line) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
 	}
-	return 2 * time.Minute
 }
 
 // judge runs the kit on a client.
@@ -299,7 +327,7 @@ func judge(t *testing.T, role Role, client Client) map[string]Result {
 	t.Helper()
 	var mu sync.Mutex
 	report, err := Run(t.Context(), Config{
-		Role: role, Client: client, URL: leverettest.Broker(t), Patience: patience(), Stderr: io.Discard,
+		Role: role, Client: client, URL: leverettest.Broker(t), Patience: 2 * time.Minute, Stderr: io.Discard,
 		Progress: func(r Result) {
 			mu.Lock()
 			defer mu.Unlock()

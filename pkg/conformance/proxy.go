@@ -125,6 +125,8 @@ type channel struct {
 	count    uint64 // publishes since confirms were asked for
 	open     map[uint64]fate
 	held     []uint64 // tags whose confirm is held
+	// exclusive belongs to the queue that was declared last.
+	exclusive bool
 }
 
 // content is a message that arrives in several frames.
@@ -276,8 +278,9 @@ func (l *link) fromClient(f frame) []frame {
 	case queueDeclare:
 		r.u16()
 		e.what, e.queue = declared, r.text()
-		r.u8()
+		e.exclusive = r.u8()&4 != 0
 		e.args = r.table()
+		c.exclusive = e.exclusive
 	case exchangeDeclare:
 		r.u16()
 		e.what, e.exchange = declared, r.text()
@@ -369,6 +372,8 @@ func (l *link) fromBroker(f frame) []frame {
 		}
 	case channelClose, connectionClose:
 		l.record(event{what: closed, channel: f.channel, code: r.u16(), text: r.text()})
+	case queueDeclareOK:
+		l.record(event{what: exists, channel: f.channel, queue: r.text(), exclusive: c.exclusive})
 	case basicConsumeOK:
 		l.record(event{what: consuming, channel: f.channel})
 	}

@@ -15,10 +15,12 @@ const (
 	Worker   Role = "worker"   // handles a command
 	Answerer Role = "answerer" // answers a request
 	Sender   Role = "sender"   // sends commands and publishes events
+	Caller   Role = "caller"   // makes requests
+	Listener Role = "listener" // listens to an event
 )
 
 // roles are those that have rules.
-var roles = []Role{Worker, Answerer, Sender}
+var roles = []Role{Worker, Answerer, Sender, Caller, Listener}
 
 // RoleNames returns the names of all roles.
 func RoleNames() []string {
@@ -50,6 +52,10 @@ var setups = map[Role]roleSetup{
 		return withTiers(names.Work(service, commands, Work, Work))
 	}},
 	Answerer: {exchange: "requests", key: Ask, queue: Ask, topology: func() topology.Topology {
+		return names.Request(service, requests, Ask, Ask, topology.Classic)
+	}},
+	Listener: {exchange: events.Name, key: Happened, queue: Subscription, topology: listenerTopology},
+	Caller: {topology: func() topology.Topology {
 		return names.Request(service, requests, Ask, Ask, topology.Classic)
 	}},
 	Sender: {topology: func() topology.Topology {

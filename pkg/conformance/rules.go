@@ -18,7 +18,9 @@ type Rule struct {
 
 	needs []string // rules without which this one cannot be judged
 	early bool     // it is judged even if the client does not start to consume
-	check func(context.Context, *session) verdict
+	// deadLetters says that a client that keeps the rule makes a dead letter.
+	deadLetters bool
+	check       func(context.Context, *session) verdict
 }
 
 // Rules returns the rules of a role, in order; none if there is no such role.
@@ -30,6 +32,10 @@ func Rules(role Role) []Rule {
 		return answererRules()
 	case Sender:
 		return senderRules()
+	case Caller:
+		return callerRules()
+	case Listener:
+		return listenerRules()
 	default:
 		return nil
 	}

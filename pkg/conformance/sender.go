@@ -97,13 +97,18 @@ func (s *session) tell(verb string, more map[string]any) order {
 	o := order{s: s, id: s.id(), from: s.trace.now()}
 	body := map[string]any{"id": o.id, "do": doSucceed}
 	maps.Copy(body, more)
-	line, err := json.Marshal(map[string]any{verb: body})
+	s.write(map[string]any{verb: body})
+	return o
+}
+
+// write writes a line of JSON to the client's standard input.
+func (s *session) write(value map[string]any) {
+	line, err := json.Marshal(value)
 	if err != nil { // of the kit's own making: the client will not answer
-		return o
+		return
 	}
 	in := s.client.in
 	go func() { _, _ = in.Write(append(line, '\n')) }() // it ends when the client reads, or ends
-	return o
 }
 
 // done waits for the client's answer.
@@ -178,16 +183,25 @@ func publishesRight(ctx context.Context, s *session) verdict {
 }
 
 func sendsPayload(ctx context.Context, s *session) verdict {
-	more := map[string]any{"text": "é ü \"quoted\" \u2028", "nested": map[string]any{"list": []any{1.5, nil, true}}, "ms": float64(7)}
-	m, v := s.sends(ctx, sendCommand, more)
+	m, v := s.sends(ctx, sendCommand, samplePayload)
 	if v.state != Kept {
 		return v
 	}
+	return samePayload(m)
+}
+
+// samplePayload has what is easily changed on the way.
+var samplePayload = map[string]any{
+	"text": "é ü \"quoted\" \u2028", "nested": map[string]any{"list": []any{1.5, nil, true}}, "ms": float64(7),
+}
+
+// samePayload judges that a body is the sample, as JSON.
+func samePayload(m *message) verdict {
 	var got map[string]any
 	if err := json.Unmarshal(m.body, &got); err != nil {
 		return broken("its body is not JSON: %v", err)
 	}
-	for name, want := range more {
+	for name, want := range samplePayload {
 		if !reflect.DeepEqual(got[name], want) {
 			return broken("in its body, %s is %#v, not %#v", name, got[name], want)
 		}
@@ -242,6 +256,11 @@ func sendsOwnHeaders(ctx context.Context, s *session) verdict {
 	if v.state != Kept {
 		return v
 	}
+	return ownHeaders(m)
+}
+
+// ownHeaders judges that a message does not have what is not its sender's to set.
+func ownHeaders(m *message) verdict {
 	if m.ContentType == problemType {
 		return broken("its content_type is %q", m.ContentType)
 	}

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,40 +51,22 @@ func senderPeer(wrong string) Client {
 	return func(ctx context.Context, s Streams) error {
 		c := &senderClient{wrong: wrong, url: s.URL}
 		defer c.hangUp()
-		lines := make(chan string)
-		go func() {
-			defer close(lines)
-			for in := bufio.NewScanner(s.In); in.Scan(); {
-				lines <- in.Text()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for line := range linesOf(ctx, s.In) {
+			stop := context.AfterFunc(ctx, c.hangUp)
+			id, err := c.order(line)
+			stop()
+			if errors.Is(err, errDies) {
+				return err
 			}
-		}()
-		defer func() {
-			go func() {
-				for range lines {
-				}
-			}()
-		}()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case line, ok := <-lines:
-				if !ok {
-					return nil
-				}
-				stop := context.AfterFunc(ctx, c.hangUp)
-				id, err := c.order(line)
-				stop()
-				if errors.Is(err, errDies) {
-					return err
-				}
-				if err != nil {
-					fmt.Fprintf(s.Out, "{\"error\": {\"code\": \"unavailable\"}}\n")
-					continue
-				}
-				fmt.Fprintf(s.Out, "{\"sent\": %q}\n", id)
+			if err != nil {
+				fmt.Fprintf(s.Out, "{\"error\": {\"code\": \"unavailable\"}}\n")
+				continue
 			}
+			fmt.Fprintf(s.Out, "{\"sent\": %q}\n", id)
 		}
+		return nil
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	consuming what = "consumer accepted"
 	polled    what = "basic.get"
 	declared  what = "declared"
+	exists    what = "queue exists" // as the broker answers to a declaration
 	bound     what = "bound"
 	published what = "published"
 	delivered what = "delivered"
@@ -30,6 +31,7 @@ const (
 	closed    what = "closed by the broker"
 	said      what = "line on standard output"
 	ended     what = "client ended"
+	arrived   what = "request came" // to the kit, as a service
 )
 
 // An event is one thing that the client, or the broker towards it, has done.
@@ -39,11 +41,12 @@ type event struct {
 	conn    int
 	channel uint16
 
-	message *message // of published, delivered, returned
+	message *message // of published, delivered, returned, arrived
 
 	tag                uint64 // of a delivery, a settlement, a publish on a channel with confirms, a confirm
 	multiple, requeue  bool
 	noAck, redelivered bool
+	exclusive          bool // declared, exists
 	prefetch           uint16
 	queue              string // consumed, declared, bound
 	exchange, key      string

@@ -17,4 +17,5 @@ def work(payload, properties):
         print(json.dumps({"did": payload["id"]}), flush=True)
 
 
-worker.run_forever(lambda channel: worker.work(channel, "conformance", "conformance.work", work))
+if __name__ == "__main__":
+    worker.run_forever(lambda channel: worker.work(channel, "conformance", "conformance.work", work))
