@@ -57,9 +57,10 @@ func (a *App) queuesOf(processes bool) []workQueue {
 			if !known {
 				i = len(all)
 				at[q.Name] = i
+				a := q.Contract.Spec().Address // which says whose that queue is, whatever its name is
 				all = append(all, workQueue{
 					name: q.Name, service: s.Name(), kind: q.Contract.Spec().Kind,
-					deadLetters: q.DeadLetters, theirs: q.DeadLetters != "" && q.DeadLetters != a.names().DeadLetterQueue(q.Name),
+					deadLetters: q.DeadLetters, theirs: q.DeadLetters != "" && a != nil && a.DeadLetterQueue != "",
 				})
 			}
 			all[i].contracts = append(all[i].contracts, q.Contract)
