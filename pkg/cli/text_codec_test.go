@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -43,6 +44,19 @@ func TestTextIsJSONForPeople(t *testing.T) {
 	lines.stdin = strings.NewReader("\"one\"\n\"t{{n}}o\"\n")
 	require.Equal(t, cli.ExitOK, lines.run(t.Context()), lines.err.String())
 	require.Equal(t, []string{`<over> & "out"`, "one", "t2o"}, bodiesIn(t, at, "radio.say", 3))
+
+	run(cli.ExitOK, "send", "radio.say", `"la{{n}}ter"`, "--after", "1s")
+	onBroker(t, at, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		ctx, cancel := context.WithCancel(ctx)
+		consumer := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "radio.say", Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			defer cancel()
+			assert.Equal(tb, "la1ter", string(d.Body))
+			assert.Equal(tb, "text/plain; charset=utf-8", d.ContentType)
+			return rabbit.Ack
+		}})
+		require.NoError(tb, consumer.Run(ctx))
+	})
 
 	failed := run(cli.ExitUsage, "send", "radio.say", "over and out").err.String()
 	require.Contains(t, failed, "the payload does not fit radio.say: the payload is not JSON")
