@@ -91,7 +91,7 @@ func TestCodecIsStrict(t *testing.T) {
 		require.NoError(t, err)
 		at := serve(t, server)
 		for body, want := range map[string]int{
-			`{"number":"4711","limit":1}`: http.StatusOK, `{"number":"4711","added":1}`: status,
+			`{"number":"4711","limit":1}`: http.StatusOK, `{"number":"4711","limit":1,"added":1}`: status,
 			`{"number":4711}`: http.StatusBadRequest, `{"number":"x","limit":4711.5}`: http.StatusBadRequest,
 		} {
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.URL+"/cards.check", strings.NewReader(body))
