@@ -323,6 +323,9 @@ func TestOverHTTP(t *testing.T) {
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, 400, response.StatusCode, "%s", body)
 		require.NotContains(t, string(body), "4711")
+		if strings.HasPrefix(wrong, `{"cardNumber":4711}`) {
+			require.Contains(t, string(body), "cardNumber: must be a string")
+		}
 	}
 	response, err = listening.Client().Get(listening.URL + "/openapi.json")
 	require.NoError(t, err)
