@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -49,13 +48,15 @@ func TestTextIsJSONForPeople(t *testing.T) {
 	onBroker(t, at, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 		tb.Helper()
 		ctx, cancel := context.WithCancel(ctx)
+		var body, contentType string
 		consumer := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "radio.say", Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			defer cancel()
-			assert.Equal(tb, "la1ter", string(d.Body))
-			assert.Equal(tb, "text/plain; charset=utf-8", d.ContentType)
+			body, contentType = string(d.Body), d.ContentType
 			return rabbit.Ack
 		}})
 		require.NoError(tb, consumer.Run(ctx))
+		require.Equal(tb, "la1ter", body)
+		require.Equal(tb, "text/plain; charset=utf-8", contentType)
 	})
 
 	failed := run(cli.ExitUsage, "send", "radio.say", "over and out").err.String()
