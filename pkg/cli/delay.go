@@ -69,7 +69,9 @@ func (a *App) delayed(c leveret.Contract, after time.Duration) (leveret.Contract
 	if spec.Address != nil {
 		own = *spec.Address
 	}
-	return leveret.NewCommand[json.RawMessage](spec.Name, leveret.At(leveret.Address{
+	encoded := leveret.Bytes() // they are encoded when they get here
+	encoded.ContentType = spec.ContentType()
+	return leveret.NewCommand[json.RawMessage](spec.Name, leveret.Encoded(encoded), leveret.At(leveret.Address{
 		Exchange:   names.RetryTier(spec.Owner(), after),
 		RoutingKey: leveret.QueueName(names, c, spec.Owner(), ""),
 		External:   true,

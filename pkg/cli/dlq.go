@@ -86,13 +86,16 @@ func (a *App) source(letters *deadletter.Store, name string) deadletter.Source {
 // only returns the work queue that a person named, if its dead letters are in a queue of somebody else's, where others
 // may be, too; "" in all other cases.
 func (a *App) only(name string) string {
-	queue := a.failingQueue(name)
+	queue, found := a.failingQueue(name), ""
 	for _, q := range a.deadLetterQueues() {
-		if q.theirs && q.name == queue {
-			return queue
+		switch {
+		case q.theirs && q.deadLetters == name && q.name != name:
+			return "" // that queue itself
+		case q.theirs && q.name == queue:
+			found = queue
 		}
 	}
-	return ""
+	return found
 }
 
 // sources returns the sources of dead letters that are read: that of the queue that a person named, or all.

@@ -131,13 +131,27 @@ func (a *App) filtered(shown []shownQueue, pattern string) []shownQueue {
 
 // ofProcess returns the queues of single processes that a person means by the name of one, or the beginning of it and *.
 func ofProcess(shown []shownQueue, name string) []shownQueue {
+	longest := standsFor(shown, name)
 	for _, q := range shown {
-		if begin, each := strings.CutSuffix(q.name, "*"); each && q.kind == kindProcess && strings.HasPrefix(name, begin) {
+		if q.kind == kindProcess && q.stands == longest && q.name != name {
 			q.name = name
 			return []shownQueue{q}
 		}
 	}
 	return nil
+}
+
+// standsFor returns which of the names of process queues stands for a queue; empty if none does. That of order.placed fits
+// the queues of order.placed.v2, too: the longest counts.
+func standsFor(among []shownQueue, name string) string {
+	longest := ""
+	for _, q := range among {
+		begin, each := strings.CutSuffix(q.stands, "*")
+		if q.kind == kindProcess && (name == q.stands || each && strings.HasPrefix(name, begin)) && len(q.stands) > len(longest) {
+			longest = q.stands
+		}
+	}
+	return longest
 }
 
 // hint says what to do about an error of the management API.
@@ -191,6 +205,7 @@ type shownQueue struct {
 	service    string
 	of         string // of dead letters: whose they are
 	theirs     bool   // somebody else's dead-letter exchange fills it
+	stands     string // of one process: its name, or what stands in the catalog for those of all processes, ending in *
 }
 
 // The kinds of queue.
@@ -253,7 +268,7 @@ func (a *App) shownQueues() []shownQueue {
 		}
 	}
 	for _, q := range a.processQueues() {
-		add(shownQueue{name: q.name, kind: kindProcess, contracts: q.names(), service: q.service})
+		add(shownQueue{name: q.name, kind: kindProcess, contracts: q.names(), service: q.service, stands: q.name})
 	}
 	for _, q := range a.retryTiers() {
 		add(q)
@@ -261,9 +276,9 @@ func (a *App) shownQueues() []shownQueue {
 	return all
 }
 
-// live puts the queues of single processes that there are in the place of the names that stand for them. Without the
-// management API nothing is known of them.
-func live(queues []shownQueue, managed map[string]management.Queue) []shownQueue {
+// live puts the queues of single processes that there are in the place of the names that stand for them, of those among
+// which they are. Without the management API nothing is known of them.
+func live(queues, among []shownQueue, managed map[string]management.Queue) []shownQueue {
 	var all []shownQueue
 	for _, q := range queues {
 		if q.kind != kindProcess {
@@ -272,7 +287,7 @@ func live(queues []shownQueue, managed map[string]management.Queue) []shownQueue
 		}
 		begin, each := strings.CutSuffix(q.name, "*")
 		for _, name := range slices.Sorted(maps.Keys(managed)) {
-			if found := q; name == q.name || each && strings.HasPrefix(name, begin) {
+			if found := q; (name == q.name || each && strings.HasPrefix(name, begin)) && standsFor(among, name) == q.stands {
 				found.name = name
 				all = append(all, found)
 			}

@@ -34,6 +34,7 @@ type look struct {
 	api    *management.Client
 	asker  *operator.Asker
 	queues []shownQueue
+	among  []shownQueue // all of the catalog
 
 	stop     context.CancelFunc
 	listings sync.WaitGroup
@@ -72,7 +73,7 @@ func (a *App) look(ctx context.Context, queues []shownQueue, o queuesOptions) (*
 		return nil, usage("", "%w", err)
 	}
 	l := &look{
-		queuesOptions: o, app: a, conn: conn, api: api, asker: operator.NewAsker(conn), queues: queues, stop: func() {},
+		queuesOptions: o, app: a, conn: conn, api: api, asker: operator.NewAsker(conn), queues: queues, among: a.shownQueues(), stop: func() {},
 		skip: map[string]error{},
 	}
 	l.inspector = newInspector(conn, l.patience())
@@ -148,7 +149,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	if processes && l.listing.queues == nil && l.listing.err == nil {
 		l.listed(ctx, time.After(listTime))
 	}
-	queues := live(l.queues, l.listing.queues)
+	queues := live(l.queues, l.among, l.listing.queues)
 	if l.all {
 		if l.listing.queues == nil {
 			l.listed(ctx, nil)
@@ -158,6 +159,7 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 		}
 		queues = withOthers(queues, l.listing.queues, l.filter)
 	}
+	known := l.listing.queues != nil
 	states, err := l.inspect(ctx, queues)
 	if err != nil {
 		return nil, err
@@ -170,11 +172,34 @@ func (l *look) sample(ctx context.Context) ([]queueRow, error) {
 	if l.listing.queues == nil && l.listing.err == nil && anyRefused(states) {
 		l.listed(ctx, nil) // nothing else knows
 	}
+	if !known && l.listing.queues != nil {
+		queues, states = l.completed(states)
+	}
 	reports := l.reports(ctx, queues, states)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	return l.rows(queues, states, reports)
+}
+
+// completed returns the queues of a sample with those of single processes, and the states of all, where it was taken before
+// the management API had answered: it then has the other queues alone.
+func (l *look) completed(before []state) ([]shownQueue, []state) {
+	queues := live(l.queues, l.among, l.listing.queues)
+	states := make([]state, len(queues))
+	for i, q := range queues {
+		if q.kind == kindProcess {
+			states[i].err = notAsked(q)
+		} else {
+			states[i], before = before[0], before[1:]
+		}
+	}
+	return queues, states
+}
+
+// notAsked is why the broker is not asked for the queue of one process.
+func notAsked(q shownQueue) error {
+	return fmt.Errorf("the queue %s belongs to one process: %w", q.name, rabbit.ErrRefused)
 }
 
 func anyRefused(states []state) bool {
@@ -208,7 +233,7 @@ func (l *look) inspect(ctx context.Context, queues []shownQueue) ([]state, error
 feeding:
 	for i, q := range queues {
 		if q.kind == kindProcess {
-			states[i].err = fmt.Errorf("the queue %s belongs to one process: %w", q.name, rabbit.ErrRefused)
+			states[i].err = notAsked(q)
 			continue
 		}
 		_, listed := l.listing.queues[q.name]

@@ -30,9 +30,8 @@ func (l *look) reports(ctx context.Context, queues []shownQueue, states []state)
 			processes[q.service] = max(processes[q.service], consumers)
 		}
 		if q.kind == kindProcess {
-			contract := q.contracts[0]
-			own[contract] += consumers
-			processes[q.service] = max(processes[q.service], own[contract])
+			own[q.service+" "+q.stands] += consumers
+			processes[q.service] = max(processes[q.service], own[q.service+" "+q.stands])
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)

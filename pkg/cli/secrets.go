@@ -3,12 +3,12 @@ package cli
 import (
 	"bytes"
 	"os/user"
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/deadletter"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
 
@@ -23,7 +23,7 @@ type discretion struct {
 }
 
 // letterKind is what determines the schemas of a dead letter.
-type letterKind struct{ queue, contract string }
+type letterKind struct{ source, queue, contract string }
 
 // revealFlag adds --reveal-secrets to a command that shows payloads.
 func revealFlag(cmd *cobra.Command, reveal *bool) {
@@ -88,27 +88,20 @@ func (d *discretion) seen(l *deadletter.Letter) []byte {
 
 // schemasOf returns the schema of a dead letter: that of its contract, as its queue says, or, if the catalog does not have
 // the queue, of the contract that its type names. One that belongs to none of the contracts of its queue may have the
-// secrets of each: it has the schemas of all.
+// secrets of each: it has the schemas of all. So has one that does not say its queue, of all whose dead letters end where
+// it is, and one whose type several contracts have.
 func (d *discretion) schemasOf(l *deadletter.Letter) ([]*schema.Schema, error) {
-	k := letterKind{l.Queue, l.Contract}
+	k := letterKind{l.Source, l.Queue, l.Contract}
 	if all, ok := d.schemas[k]; ok {
 		return all, nil
 	}
-	names := []string{d.app.contractOfType(l.Contract)}
-	for _, q := range d.app.deadLetterQueues() {
-		if q.name == l.Queue && !slices.Contains(q.names(), l.Contract) {
-			names = q.names()
-		}
-	}
 	var all []*schema.Schema
-	for _, name := range names {
-		if c, ok := d.app.Catalog.Lookup(name); ok {
-			s, err := schema.Payload(c.Spec())
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, s)
+	for _, c := range d.app.contractsOf(k) {
+		s, err := schema.Payload(c.Spec())
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, s)
 	}
 	if d.schemas == nil {
 		d.schemas = map[letterKind][]*schema.Schema{}
@@ -117,17 +110,31 @@ func (d *discretion) schemasOf(l *deadletter.Letter) ([]*schema.Schema, error) {
 	return all, nil
 }
 
-// contractOfType returns the name of the contract whose messages have this type.
-func (a *App) contractOfType(name string) string {
-	if _, ok := a.Catalog.Lookup(name); ok {
-		return name
-	}
-	for _, c := range a.Catalog.Contracts() {
-		if address := c.Spec().Address; address != nil && address.Type == name {
-			return c.Spec().Name
+// contractsOf returns the contracts to which a dead letter may belong.
+func (a *App) contractsOf(k letterKind) []leveret.Contract {
+	var all []leveret.Contract
+	for _, q := range a.deadLetterQueues() {
+		switch {
+		case q.name == k.queue:
+			for _, c := range q.contracts {
+				if c.Spec().Name == k.contract {
+					return []leveret.Contract{c}
+				}
+			}
+			return q.contracts
+		case k.queue == "" && q.deadLetters == k.source:
+			all = append(all, q.contracts...)
 		}
 	}
-	return name
+	if len(all) > 0 || k.contract == "" {
+		return all
+	}
+	for _, c := range a.Catalog.Contracts() {
+		if spec := c.Spec(); spec.Name == k.contract || spec.Address != nil && spec.Address.Type == k.contract {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // log reports whose secrets are shown to whom. A command calls it before it shows them.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/compat"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
@@ -26,13 +27,14 @@ type theirOrder struct {
 // theirs is a catalog of one queue with two contracts. Its dead letters are ours, or end in a queue of theirs, as those of
 // another queue do.
 func theirs(deadLetters string) *leveret.Catalog {
+	graves := cmp.Or(deadLetters, "graves")
 	at := func(queue, kind string) leveret.ContractOption {
 		return leveret.At(leveret.Address{
 			Queue: queue, External: true, Type: kind, DeadLetterQueue: deadLetters,
 			Topology: topology.Topology{
 				Exchanges: []topology.Exchange{{Name: "graveyard", Type: topology.Fanout}},
-				Queues:    []topology.Queue{{Name: queue, Args: map[string]any{"x-dead-letter-exchange": "graveyard"}}, {Name: "graves"}},
-				Bindings:  []topology.Binding{{Exchange: "graveyard", Queue: "graves"}},
+				Queues:    []topology.Queue{{Name: queue, Args: map[string]any{"x-dead-letter-exchange": "graveyard"}}, {Name: graves}},
+				Bindings:  []topology.Binding{{Exchange: "graveyard", Queue: graves}},
 			},
 		})
 	}
@@ -202,4 +204,33 @@ func TestDeadLettersOfTheirs(t *testing.T) {
 	s.run("dlq", "replay", "graves", "--yes")
 	require.Equal(t, "c", s.take("returns", func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }).MessageId)
 	require.Equal(t, "d", s.take("elsewhere", func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }).MessageId)
+}
+
+// Their queue may be named as one of ours would be: the address says whose it is.
+func TestDeadLettersOfTheirsUnderANameLikeOurs(t *testing.T) {
+	t.Parallel()
+	s := setupTheirs(t, "orders.dlq")
+	s.fail("orders", "cancel", amqp.Publishing{MessageId: "a"})
+	s.fail("returns", "", amqp.Publishing{MessageId: "c"})
+	require.NoError(t, s.Publish("", "orders.dlq", true, false, amqp.Publishing{MessageId: "s", Body: []byte(`{"text":"x","card":"4711"}`)}))
+	s.await("orders.dlq", 3)
+	queues := map[any]any{}
+	for _, row := range s.rows("dlq", "show", "orders.dlq") {
+		queues[row["id"]] = row["queue"]
+		require.Equal(t, "[secret]", row["payload"].(map[string]any)["card"], "also of one that does not say where it failed")
+	}
+	require.Len(t, queues, 3)
+	require.Equal(t, "orders", queues["a"])
+	require.Equal(t, "returns", queues["c"])
+	require.Len(t, s.rows("dlq", "show", "returns"), 1)
+	require.Contains(t, s.run("status"), "3 dead letters of orders.dlq")
+	lock, err := compat.Of(s.catalog)
+	require.NoError(t, err)
+	for _, c := range lock.Contracts {
+		require.Equal(t, "orders.dlq", c.Queues[0].DeadLetters)
+	}
+	s.run("dlq", "replay", "orders.dlq", "--where", `id != "s"`, "--yes")
+	ack := func(d amqp.Delivery) { require.NoError(t, d.Ack(false)) }
+	require.Equal(t, "a", s.take("orders", ack).MessageId)
+	require.Equal(t, "c", s.take("returns", ack).MessageId)
 }

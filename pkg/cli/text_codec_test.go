@@ -44,6 +44,21 @@ func TestTextIsJSONForPeople(t *testing.T) {
 	require.Equal(t, cli.ExitOK, lines.run(t.Context()), lines.err.String())
 	require.Equal(t, []string{`<over> & "out"`, "one", "t2o"}, bodiesIn(t, at, "radio.say", 3))
 
+	run(cli.ExitOK, "send", "radio.say", `"la{{n}}ter"`, "--after", "1s")
+	onBroker(t, at, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		ctx, cancel := context.WithCancel(ctx)
+		var body, contentType string
+		consumer := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "radio.say", Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
+			defer cancel()
+			body, contentType = string(d.Body), d.ContentType
+			return rabbit.Ack
+		}})
+		require.NoError(tb, consumer.Run(ctx))
+		require.Equal(tb, "la1ter", body)
+		require.Equal(tb, "text/plain; charset=utf-8", contentType)
+	})
+
 	failed := run(cli.ExitUsage, "send", "radio.say", "over and out").err.String()
 	require.Contains(t, failed, "the payload does not fit radio.say: the payload is not JSON")
 	require.Contains(t, failed, "a text is given as a JSON string: '\"like this\"'; jq -Rs . makes one of a file")

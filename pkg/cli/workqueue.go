@@ -31,7 +31,9 @@ func (q workQueue) names() []string {
 // contractOf returns the name of the contract that a message of the queue belongs to; empty if it belongs to none.
 func (q workQueue) contractOf(d *rabbit.Delivery) string {
 	for _, c := range q.contracts {
-		if spec := c.Spec(); len(q.contracts) == 1 || spec.Claims(d) {
+		spec := c.Spec()
+		all := len(q.contracts) == 1 && (spec.Address == nil || len(spec.Address.Headers) == 0)
+		if all || spec.Claims(d) {
 			return spec.Name
 		}
 	}
@@ -57,9 +59,10 @@ func (a *App) queuesOf(processes bool) []workQueue {
 			if !known {
 				i = len(all)
 				at[q.Name] = i
+				a := q.Contract.Spec().Address // which says whose that queue is, whatever its name is
 				all = append(all, workQueue{
 					name: q.Name, service: s.Name(), kind: q.Contract.Spec().Kind,
-					deadLetters: q.DeadLetters, theirs: q.DeadLetters != "" && q.DeadLetters != a.names().DeadLetterQueue(q.Name),
+					deadLetters: q.DeadLetters, theirs: q.DeadLetters != "" && a != nil && a.DeadLetterQueue != "",
 				})
 			}
 			all[i].contracts = append(all[i].contracts, q.Contract)

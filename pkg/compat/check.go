@@ -83,8 +83,8 @@ func (c *checking) contract(old, now Contract) error {
 		c.add(Finding{
 			Severity: Breaks, Contract: now.Name, Part: "contract", Change: "content_type",
 			Message: fmt.Sprintf("travels as %s, and travelled as %s", cmp.Or(now.ContentType, "JSON"), cmp.Or(old.ContentType, "JSON")),
-			Side:    sidesOf(old.Kind).reader, Affected: "both sides, and messages that wait: neither reads what the other writes",
-			Do: "keep " + old.Name + " as it was, and make a new contract " + old.Name + ".v2",
+			Side:    sidesOf(old.Kind).reader, Affected: "both sides, and messages that wait: if the encoding changed with it, neither reads what the other writes",
+			Do: "keep " + old.Name + " as it was, and make a new contract " + old.Name + ".v2; accept it if the name alone is new",
 		})
 	}
 	c.routes(old, now)

@@ -99,7 +99,7 @@ func Of(catalog *leveret.Catalog) (*Lock, error) {
 		for _, q := range s.WorkQueues(topology.Names{}) {
 			name := q.Contract.Spec().Name
 			queue := Queue{Name: q.Name, Service: s.Name(), Subscription: q.Subscription, Exclusive: q.Exclusive, Args: declared[q.Name]}
-			if (topology.Names{}).DeadLetterQueue(q.Name) != q.DeadLetters {
+			if a := q.Contract.Spec().Address; a != nil && a.DeadLetterQueue != "" { // whatever its name is; empty per process
 				queue.DeadLetters = q.DeadLetters
 			}
 			queues[name] = append(queues[name], queue)

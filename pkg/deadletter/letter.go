@@ -14,6 +14,8 @@ type Letter struct {
 	ID string
 	// Queue is the work queue in which the message failed.
 	Queue string
+	// Source is the queue that it was read from.
+	Source string
 	// Contract is what the Store's Contract says, or else the message's type.
 	Contract string
 	// Code and Reason name the error that the handler returned. If the broker dead-lettered the message itself, Code is

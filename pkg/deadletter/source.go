@@ -68,7 +68,7 @@ func (s *Store) serviceOf(queue string) string {
 func (s Source) letter(d rabbit.Delivery) *Letter {
 	h, f := d.Headers, wire.FailureOf(d.Headers)
 	l := &Letter{
-		ID: d.MessageId, Queue: cmp.Or(s.Queue, d.RoutingKey), Contract: d.Type, Attempts: f.Attempts, Replayed: wire.Count(h, wire.Replayed),
+		ID: d.MessageId, Queue: cmp.Or(s.Queue, d.RoutingKey), Source: s.Name, Contract: d.Type, Attempts: f.Attempts, Replayed: wire.Count(h, wire.Replayed),
 		FirstFailedAt: f.FirstAt, SentAt: wire.Time(h, wire.SentAt), Delivery: d,
 	}
 	if l.SentAt.IsZero() {

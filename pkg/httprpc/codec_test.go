@@ -2,6 +2,7 @@ package httprpc_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -64,6 +65,49 @@ func TestCodec(t *testing.T) {
 		require.ErrorContains(t, err, want)
 		_, err = httprpc.NewCaller(httprpc.CallerConfig{Service: leveret.NewService("guest", leveret.Calls(shout)), URLs: []string{at.URL}})
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// TestCodecIsStrict: of a codec that leaves the JSON to encoding/json, an unknown field is refused like any contract's, and
+// no error quotes a secret.
+func TestCodecIsStrict(t *testing.T) {
+	t.Parallel()
+	type card struct {
+		Number leveret.Secret `json:"number"`
+		Limit  int            `json:"limit"`
+	}
+	boxed := leveret.Codec{
+		ContentType: "application/x-boxed",
+		Encode:      func(pointer any) ([]byte, error) { return json.Marshal([]any{pointer}) },
+		Decode: func(body []byte, pointer any) error {
+			return json.Unmarshal(body, &[]any{pointer})
+		},
+	}
+	check := leveret.NewRequest[card, card]("cards.check", leveret.Encoded(boxed))
+	h := leveret.NewHandlers(leveret.NewService("cards", leveret.Answers(check)), leveret.HandlersConfig{})
+	check.Answer(h, func(_ context.Context, c card) (card, error) { return c, nil })
+	for strict, status := range map[bool]int{true: http.StatusBadRequest, false: http.StatusOK} {
+		server, err := httprpc.NewServer(h, httprpc.ServerConfig{Strict: strict})
+		require.NoError(t, err)
+		at := serve(t, server)
+		for body, want := range map[string]int{
+			`{"number":"4711","limit":1}`: http.StatusOK, `{"number":"4711","limit":1,"added":1}`: status,
+			`{"number":4711}`: http.StatusBadRequest, `{"number":"x","limit":4711.5}`: http.StatusBadRequest,
+		} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, at.URL+"/cards.check", strings.NewReader(body))
+			require.NoError(t, err)
+			request.Header.Set("Content-Type", "application/json")
+			response, err := at.Client().Do(request)
+			require.NoError(t, err)
+			text, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, want, response.StatusCode, "%v %s: %s", strict, body, text)
+			if want == http.StatusBadRequest && strings.Contains(body, `"number":4711`) {
+				require.NotContains(t, string(text), "4711")
+				require.Contains(t, string(text), "number")
+			}
+		}
 	}
 }
 

@@ -261,10 +261,14 @@ func (e *endpoint) payload(r *http.Request, body []byte) ([]byte, error) {
 	if len(body) == 0 && e.empty {
 		body = []byte("{}")
 	}
-	if e.server.config.Strict && e.codec == nil { // which refuses or ignores them itself
-		return body, e.checkFields(body)
+	strict := e.server.config.Strict
+	if strict && !e.codec.own() {
+		strict = false
+		if err := e.checkFields(body); err != nil {
+			return nil, err
+		}
 	}
-	return e.codec.encode(body)
+	return e.codec.encode(body, strict)
 }
 
 // checkFields refuses fields that the payload does not have. All else that is wrong with a body is found later, as over

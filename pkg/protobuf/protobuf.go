@@ -8,8 +8,11 @@ package protobuf
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -21,8 +24,12 @@ import (
 const ContentType = "application/x-protobuf"
 
 // Codec returns the codec. People write and read payloads in the JSON mapping of Protocol Buffers, with fields of the value
-// zero; a field with the option debug_redact is hidden where payloads are shown. Another content type can be set in what is
-// returned: "application/protobuf".
+// zero; a field with the option debug_redact is hidden where payloads are shown, and so is any google.protobuf.Any as a
+// whole. Extensions are shown, or hidden by their own option, where the program has their Go package. Another content type
+// can be set in what is returned: "application/protobuf".
+//
+// Over HTTP, where that JSON travels, a field that the program does not know is ignored, and so is the name of an enum's
+// value: the field is then zero. The command line refuses both, and so does an HTTP server that is Strict.
 //
 // The check of contracts against their last release compares that JSON. It does not see the numbers of fields, on which the
 // encoding depends: use the breaking rules of buf for these.
@@ -62,7 +69,7 @@ func Codec() leveret.Codec {
 			if err != nil {
 				return err
 			}
-			return protojson.Unmarshal(text, m)
+			return plainly(protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(text, m))
 		},
 		Schema: func(t reflect.Type) ([]byte, error) {
 			if err := check(t); err != nil {
@@ -85,6 +92,30 @@ func check(t reflect.Type) error {
 func made(t reflect.Type) proto.Message {
 	m, _ := reflect.TypeAssert[proto.Message](reflect.New(t.Elem()))
 	return m
+}
+
+// what protojson says that quotes nothing of the JSON, and where: its messages end with the text that is wrong.
+var (
+	said = regexp.MustCompile(`^(?:invalid value for \w+ (?:field [\w.\[\]]+|key)|required field \S+ not set)`)
+	line = regexp.MustCompile(`\(line (\d+):(\d+)\)`)
+)
+
+// plainly returns an error of protojson without the text that it quotes, which may be a secret.
+func plainly(err error) error {
+	if err == nil {
+		return nil
+	}
+	before, at := strings.TrimPrefix(err.Error(), "proto:"), ""
+	if found := line.FindStringSubmatchIndex(before); found != nil {
+		at = fmt.Sprintf(" (line %s, column %s)", before[found[2]:found[3]], before[found[4]:found[5]])
+		before = before[found[1]:]
+	}
+	before = strings.TrimLeft(before, ": \u00a0")
+	what := "it does not fit the message"
+	if found := said.FindStringIndex(before); found != nil {
+		what = before[:found[1]]
+	}
+	return errors.New(what + at)
 }
 
 // message returns the message that a pointer to a payload leads to.

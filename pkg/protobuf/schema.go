@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
@@ -38,10 +39,17 @@ func (s *schemas) message(m protoreflect.MessageDescriptor) object {
 	for i := range fields.Len() {
 		f := fields.Get(i)
 		properties[f.JSONName()] = s.field(f)
+		if f.TextName() != f.JSONName() {
+			properties[f.JSONName()].(object)["title"] = f.TextName() // which is read, too: see package schema
+		}
 		if f.Cardinality() == protoreflect.Required {
 			required = append(required, f.JSONName())
 		}
 	}
+	protoregistry.GlobalTypes.RangeExtensionsByMessage(m.FullName(), func(x protoreflect.ExtensionType) bool {
+		properties["["+string(x.TypeDescriptor().FullName())+"]"] = s.field(x.TypeDescriptor())
+		return true
+	})
 	schema := object{"type": "object", "properties": properties}
 	if len(required) > 0 {
 		schema["required"] = required
@@ -138,7 +146,9 @@ func wellKnown(name protoreflect.FullName) object {
 		return object{"type": "string", "pattern": `^-?[0-9]+(\.[0-9]+)?s$`, "examples": []string{"1.5s"}}
 	case "google.protobuf.FieldMask":
 		return object{"type": "string"}
-	case "google.protobuf.Any", "google.protobuf.Struct", "google.protobuf.Empty":
+	case "google.protobuf.Any":
+		return object{"type": "object", "writeOnly": true} // what is in it may have secrets, and have no descriptor here
+	case "google.protobuf.Struct", "google.protobuf.Empty":
 		return object{"type": "object"}
 	case "google.protobuf.ListValue":
 		return object{"type": "array"}

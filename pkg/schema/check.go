@@ -80,7 +80,8 @@ const byteOrderMark = "\ufeff"
 // first 100 problems. The time and the memory that Check takes grow with the length of the payload, whatever is in it.
 //
 // Unknown lists the fields that the type does not have. They are accepted, since a sender may be newer than this
-// program, but in a payload that a person typed they are usually mistakes.
+// program, but in a payload that a person typed they are usually mistakes. Where a codec reads the JSON they do not even
+// travel: they are problems.
 func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	if len(bytes.TrimSpace(body)) == 0 {
@@ -99,27 +100,36 @@ func (s *Schema) Check(body []byte) (unknown []Problem, err error) {
 	if value == nil {
 		return nil, invalid("", "the payload is null; it must be a JSON value")
 	}
-	if !s.encoded() { // whose codec says what it does not know
+	if s.known() {
 		unknown = s.unknown(value)
 	}
+	err = s.fits(value, body)
+	if err == nil && s.encoded() && len(unknown) > 0 {
+		return nil, &Invalid{unknown}
+	}
+	return unknown, err
+}
+
+// fits checks a value, and what it was read from, but for unknown fields.
+func (s *Schema) fits(value any, body []byte) error {
 	checked, _ := new(shortening).of(value, maxDepth)
 	if err := s.compiled.Validate(checked); err != nil {
 		failed, ok := errors.AsType[*validator.ValidationError](err)
 		if !ok {
-			return unknown, invalid("", "%v", err)
+			return invalid("", "%v", err)
 		}
 		found := &Invalid{}
 		more := s.collect(found, value, failed)
 		if len(found.Problems) == 0 { // all are too deep
-			return unknown, s.decode(value, body)
+			return s.decode(value, body)
 		}
 		slices.SortStableFunc(found.Problems, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
 		if more > 0 {
 			found.add("", fmt.Sprintf("there are %d more problems", more))
 		}
-		return unknown, found
+		return found
 	}
-	return unknown, s.decode(value, body)
+	return s.decode(value, body)
 }
 
 // undecodable returns why a value that fits the schema cannot be decoded. Where there may be secrets, it quotes nothing.

@@ -46,7 +46,8 @@ func (s *Schema) FromBody(body []byte) ([]byte, error) {
 	return text, nil
 }
 
-// ToBody returns JSON that people wrote as it travels. It fails if it does not fit the contract: [Schema.Check] says why.
+// ToBody returns JSON that people wrote, or that came over HTTP, as it travels. It fails if it does not fit the contract:
+// [Schema.Check] says why. Fields that the contract does not have are ignored, if its codec ignores them.
 func (s *Schema) ToBody(text []byte) ([]byte, error) {
 	if s.spec.Codec == nil {
 		return text, nil
@@ -64,6 +65,9 @@ func (s *Schema) ToBody(text []byte) ([]byte, error) {
 
 // encoded reports whether a codec reads the JSON, and not encoding/json.
 func (s *Schema) encoded() bool { return s.spec.Codec != nil && s.spec.Codec.FromJSON != nil }
+
+// known reports whether the schema has the names of all fields. The JSON of a codec without a schema may have others.
+func (s *Schema) known() bool { return !s.encoded() || s.spec.Codec.Schema != nil }
 
 // given reads the schema that a codec has of a type.
 func given(c *leveret.Codec, t reflect.Type) (*jsonschema.Schema, error) {

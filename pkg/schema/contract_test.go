@@ -82,7 +82,7 @@ func TestSchemaOfACodec(t *testing.T) {
 		return leveret.NewCommand[shouted]("a.shout", leveret.Encoded(shouting(document))).Spec()
 	}
 	s, err := schema.Payload(spec(`{"type":"object","properties":{"say":{"$ref":"#/$defs/say"}},
-		"$defs":{"say":{"type":"object","properties":{"what":{"type":"string","writeOnly":true},"next":{"$ref":"#/$defs/say"},
+		"$defs":{"say":{"type":"object","properties":{"what":{"type":"string","title":"quoi","writeOnly":true},"next":{"$ref":"#/$defs/say"},
 			"all":{"type":"array","items":{"anyOf":[{"$ref":"#/$defs/say"},{"type":"null"}]}},
 			"one":{"type":"string","$comment":"oneof x"},"two":{"type":"string","$comment":"oneof x"},
 			"named":{"type":"object","additionalProperties":{"type":"string"}}}}}}`))
@@ -95,8 +95,10 @@ func TestSchemaOfACodec(t *testing.T) {
 		string(s.Redact([]byte(`{"say":{"all":[{"what":"a"},null],"next":{"what":"b","one":"1"},"named":{"a":"b"},"other":"c"}}`))))
 	require.JSONEq(t, `{"say":{"what":"[secret]","all":[],"one":"one","named":{"key":"value"}}}`, string(s.Example()))
 	unknown, err := s.Check([]byte(`{"say":{"what":"hey","hm":1}}`))
-	require.NoError(t, err)
-	require.Empty(t, unknown, "the codec says what it does not know")
+	require.EqualError(t, err, "say.hm: is not a field of the payload", "it would not travel")
+	require.Empty(t, unknown)
+	_, err = s.Check([]byte(`{"say":{"what":"hey","quoi":"a"}}`))
+	require.NoError(t, err, "the title is another name")
 	_, err = s.Check([]byte(`{"say":{}}`))
 	require.ErrorContains(t, err, "the payload cannot be decoded into schema_test.shouted")
 	require.NotContains(t, err.Error(), "swordfish")

@@ -111,11 +111,25 @@ func (s *Schema) walkField(at *jsonschema.Schema, value any, here *step, w *walk
 		}
 		return
 	}
-	if property, ok := at.Properties.Get(here.name); ok {
+	if property := propertyOf(at, here.name); property != nil {
 		s.walk(property, value, here, w)
 	} else if w.field != nil {
 		w.field(at, here)
 	}
+}
+
+// propertyOf returns the property of an object that has a name, or has it as its title: a codec reads that, too. Nil if
+// there is none.
+func propertyOf(at *jsonschema.Schema, name string) *jsonschema.Schema {
+	if found, ok := at.Properties.Get(name); ok {
+		return found
+	}
+	for pair := at.Properties.Oldest(); pair != nil; pair = pair.Next() {
+		if pair.Value.Title == name {
+			return pair.Value
+		}
+	}
+	return nil
 }
 
 // resolve follows references, and skips the null alternative of a pointer.
