@@ -29,16 +29,21 @@ var (
 // The contracts of the tutorials.
 var (
 	SayHello = leveret.NewCommand[string]("tutorial.hello", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
-		Queue: "hello", External: true, Topology: topology.Topology{Queues: []topology.Queue{hello}}}))
+		Queue: "hello", External: true, Topology: topology.Topology{Queues: []topology.Queue{hello}},
+	}))
 	DoTask = leveret.NewCommand[string]("tutorial.task", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
-		Queue: "task_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{tasks}}}))
+		Queue: "task_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{tasks}},
+	}))
 	Announced = leveret.NewEvent[string]("tutorial.logged", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
-		Exchange: "logs", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{logs}}}))
+		Exchange: "logs", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{logs}},
+	}))
 	Kernel = leveret.NewEvent[string]("tutorial.kernel", leveret.Encoded(leveret.Text()), leveret.At(leveret.Address{
-		Exchange: "logs_topic", RoutingKey: "kern.*", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{facts}}}),
+		Exchange: "logs_topic", RoutingKey: "kern.*", External: true, Topology: topology.Topology{Exchanges: []topology.Exchange{facts}},
+	}),
 		leveret.RoutingKey(func(line string) string { return "kern." + line }))
 	Fibonacci = leveret.NewRequest[int, int]("tutorial.fibonacci", leveret.At(leveret.Address{
-		Queue: "rpc_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{calls}}}))
+		Queue: "rpc_queue", External: true, Topology: topology.Topology{Queues: []topology.Queue{calls}},
+	}))
 )
 
 // Severe is heard by those who want warnings and errors, as in the tutorial's receive_logs_direct.
@@ -138,7 +143,7 @@ func TestTutorialExchanges(t *testing.T) {
 			b.run(t, h) // ours declares first
 
 			// Their receiver: an exclusive queue that the broker names.
-			require.NoError(t, b.ch.ExchangeDeclare(test.exchange.Name, string(test.exchange.Type), true, false, false, false, nil))
+			require.NoError(t, b.ch.ExchangeDeclare(test.exchange.Name, test.exchange.Type, true, false, false, false, nil))
 			q, err := b.ch.QueueDeclare("", false, false, true, false, nil)
 			require.NoError(t, err)
 			require.NoError(t, b.ch.QueueBind(q.Name, test.key, test.exchange.Name, false, nil))

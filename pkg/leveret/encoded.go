@@ -21,11 +21,12 @@ type Codec struct {
 	// carry is refused, unless there is a ToJSON.
 	Check func(t reflect.Type) error
 	// ToJSON and FromJSON convert values to and from the JSON that people read and write: in the command line, and over
-	// HTTP. Default encoding/json.
+	// HTTP. FromJSON ignores fields that it does not know. Default encoding/json.
 	ToJSON   func(pointer any) ([]byte, error)
 	FromJSON func(text []byte, pointer any) error
-	// Schema returns the JSON Schema of that JSON for a type. What is writeOnly is hidden where payloads are shown; of
-	// properties that have the same $comment, "oneof …", an example has one. Default that of the Go type: see package schema.
+	// Schema returns the JSON Schema of that JSON for a type. Fields outside it are refused from people; the title of a property
+	// is another name for it. What is writeOnly is hidden where payloads are shown; of properties that have the same $comment,
+	// "oneof …", an example has one. Default that of the Go type: see package schema.
 	Schema func(t reflect.Type) ([]byte, error)
 }
 

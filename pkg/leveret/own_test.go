@@ -341,12 +341,16 @@ func TestPerProcessBindings(t *testing.T) {
 		"keys": {
 			topology.Exchange{Name: "logs_direct", Type: topology.Direct},
 			[]topology.Binding{{Exchange: "logs_direct", RoutingKey: "warning"}, {Exchange: "logs_direct", RoutingKey: "error"}},
-			amqp.Publishing{}, amqp.Publishing{}, [2]string{"error", "info"},
+			amqp.Publishing{},
+			amqp.Publishing{},
+			[2]string{"error", "info"},
 		},
 		"headers": {
 			topology.Exchange{Name: "logs_headers", Type: "headers"},
 			[]topology.Binding{{Exchange: "logs_headers", Args: map[string]any{"x-match": "all", "severity": "error"}}},
-			amqp.Publishing{Headers: amqp.Table{"severity": "error"}}, amqp.Publishing{Headers: amqp.Table{"severity": "info"}}, [2]string{},
+			amqp.Publishing{Headers: amqp.Table{"severity": "error"}},
+			amqp.Publishing{Headers: amqp.Table{"severity": "info"}},
+			[2]string{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
