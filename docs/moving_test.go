@@ -130,7 +130,7 @@ func TestOneSideAtATime(t *testing.T) {
 	require.Equal(t, "from ours", next(t, old.handled))
 	d := <-old.got
 	require.Equal(t, []string{"", "application/json"}, []string{d.Type, d.ContentType})
-	require.Equal(t, uint8(amqp.Persistent), d.DeliveryMode)
+	require.Equal(t, amqp.Persistent, d.DeliveryMode)
 	require.NotEmpty(t, d.MessageId)
 	require.Equal(t, "shop", d.AppId)
 	require.NotEmpty(t, d.CorrelationId)

@@ -192,7 +192,7 @@ func (c *callerClient) publish(body []byte, timeout time.Duration) (*waitingCall
 	case "C7: too long":
 		p.Expiration = strconv.FormatInt(timeout.Milliseconds(), 10)
 	case "C8":
-		p.Headers["x-mine"] = "7"
+		p.Headers["x-death"] = []any{}
 	}
 	p.CorrelationId = w.id
 	c.waiting = append(c.waiting, w)

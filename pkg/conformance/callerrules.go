@@ -34,8 +34,8 @@ func callerRules() []Rule {
 		},
 		{
 			ID: "C8", Link: "headers", needs: []string{"C1"}, check: requestsOwnHeaders,
-			Text: "It must not make a request look like a reply (`leveret-instance`, `application/problem+json`), and not set `CC`, `BCC` and " +
-				"headers that begin with `x-`.",
+			Text: "It must not make a request look like a reply (`leveret-instance`, `application/problem+json`), and not set what RabbitMQ " +
+				"writes or obeys: " + brokersHeaders + ".",
 		},
 		{
 			ID: "C9", Link: "making-a-request", needs: []string{"C1", "C5"}, check: takesReplies,
