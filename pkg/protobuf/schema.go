@@ -38,10 +38,11 @@ func (s *schemas) message(m protoreflect.MessageDescriptor) object {
 	fields := m.Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		properties[f.JSONName()] = s.field(f)
+		property := s.field(f)
 		if f.TextName() != f.JSONName() {
-			properties[f.JSONName()].(object)["title"] = f.TextName() // which is read, too: see package schema
+			property["title"] = f.TextName() // which is read, too: see package schema
 		}
+		properties[f.JSONName()] = property
 		if f.Cardinality() == protoreflect.Required {
 			required = append(required, f.JSONName())
 		}
