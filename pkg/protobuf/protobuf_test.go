@@ -364,16 +364,16 @@ func TestNewReplyOverHTTP(t *testing.T) {
 func TestErrorsQuoteNothing(t *testing.T) {
 	t.Parallel()
 	read := protobuf.Codec().FromJSON
-	for text, want := range map[string]string{
-		`{"cardNumber":4711}`:                        "invalid value for string field cardNumber (line 1, column 15)",
-		`{"total":{"amount":"4711x"}}`:               "invalid value for int64 field amount (line 1, column 20)",
-		`{"cardNumber":"4711","card_number":"4711"}`: "it does not fit the message (line 1, column 22)",
-		"{\n4711:1}": "it does not fit the message (line 2, column 1)",
-		`4711`:       "it does not fit the message (line 1, column 1)",
-		``:           "it does not fit the message (line 1, column 1)",
+	for _, test := range []struct{ text, want string }{
+		{`{"cardNumber":4711}`, "invalid value for string field cardNumber (line 1, column 15)"},
+		{`{"total":{"amount":"4711x"}}`, "invalid value for int64 field amount (line 1, column 20)"},
+		{`{"cardNumber":"4711","card_number":"4711"}`, "it does not fit the message (line 1, column 22)"},
+		{"{\n4711:1}", "it does not fit the message (line 2, column 1)"},
+		{`4711`, "it does not fit the message (line 1, column 1)"},
+		{``, "it does not fit the message (line 1, column 1)"},
 	} {
 		var c *billingv1.Charge
-		require.EqualError(t, read([]byte(text), &c), want, text)
+		require.EqualError(t, read([]byte(test.text), &c), test.want, test.text)
 	}
 	var e *billingv1.Everything
 	require.EqualError(t, read([]byte(`{"byNumber":{"4711x":"y"}}`), &e), "invalid value for int32 key (line 1, column 14)")
