@@ -103,6 +103,7 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	requireConsumers(t, beside, "q", 0)
 	network.cut()
 	requireReady(t, beside, "q", 8)
+	require.Eventually(t, func() bool { return conn.State().Lost == 1 }, 2*time.Minute, time.Millisecond, "this side has noticed it, too")
 	close(release)
 	require.NoError(t, <-stopped)
 	require.EqualValues(t, 1, handled.Load())

@@ -14,6 +14,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/conformance"
 	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // conformanceRule is what `conformance rules` prints under -o json: see docs/cli.md.
@@ -25,9 +26,9 @@ type conformanceRule struct {
 	Link   string           `json:"link"`
 }
 
-// Conformance returns the command that finds out whether a client in any language keeps the rules of docs/wire.md.
+// Conformance returns the commands that find out whether a client in any language keeps the rules of docs/wire.md.
 func Conformance(app *cli.App) *cobra.Command {
-	var patience time.Duration
+	names := append(conformance.RoleNames(), "rules")
 	cmd := &cobra.Command{
 		Use:     "conformance ROLE -- COMMAND [ARGUMENT...]",
 		GroupID: "run",
@@ -38,37 +39,61 @@ Starts a private RabbitMQ and the client, drives it, and says of each rule wheth
 Between the two stands a proxy that reads every frame, refuses a publish, or cuts the connection. Exit code 1 if a rule is
 broken that says "must". The client and what it has started end with the command.
 
-The client is a small program around the code to be judged.
-
-` + conformance.Protocol,
-		Args: cobra.ArbitraryArgs,
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveDefault
-			}
-			return conformance.RoleNames(), cobra.ShellCompDirectiveNoFileComp
-		},
+The client is a small program around the code to be judged. The help of each role says what it has to do.`,
 		Example: fmt.Sprintf("  %[1]s conformance worker -- python3 worker.py\n  %[1]s conformance answerer --patience 30s -- node answerer.js\n"+
 			"  %[1]s conformance rules worker", app.Name),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			help := app.Name + " conformance --help"
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return cli.Fail(cli.ExitUsage, app.Name+" conformance --help", "there is no role %q%s", args[0], schema.DidYouMean(args[0], names))
+		},
+	}
+	for _, role := range conformance.RoleNames() {
+		cmd.AddCommand(conformanceRole(app, conformance.Role(role)))
+	}
+	cli.NeedsNothing(cmd)
+	cmd.AddCommand(conformanceRules(app))
+	return cmd
+}
+
+// roles say in a few words what a client does.
+var roles = map[conformance.Role]string{
+	conformance.Worker: "which handles commands", conformance.Answerer: "which answers requests", conformance.Listener: "which listens to events",
+	conformance.Sender: "which sends commands and publishes events", conformance.Caller: "which makes requests",
+}
+
+func conformanceRole(app *cli.App, role conformance.Role) *cobra.Command {
+	var patience time.Duration
+	rules := conformance.Rules(role)
+	cmd := &cobra.Command{
+		Use:   string(role) + " -- COMMAND [ARGUMENT...]",
+		Short: fmt.Sprintf("Judge %s %s, %s", article(string(role)), role, roles[role]),
+		Long: fmt.Sprintf("Find out whether a client keeps the rules %s to %s of docs/wire.md. COMMAND starts the client.\n\n%s",
+			rules[0].ID, rules[len(rules)-1].ID, conformance.Protocol(role)),
+		Example: fmt.Sprintf("  %[1]s conformance %[2]s -- python3 %[2]s.py\n  %[1]s conformance %[2]s --patience 30s -o json -- node %[2]s.js", app.Name, role),
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			help := cmd.CommandPath() + " --help"
 			switch {
 			case len(args) == 0:
-				return cli.Fail(cli.ExitUsage, help, "ROLE is missing; roles are %s", strings.Join(conformance.RoleNames(), ", "))
-			case len(conformance.Rules(conformance.Role(args[0]))) == 0:
-				return cli.Fail(cli.ExitUsage, help, "there is no role %q; roles are %s", args[0], strings.Join(conformance.RoleNames(), ", "))
-			case len(args) == 1:
 				return cli.Fail(cli.ExitUsage, help, "COMMAND is missing: it starts the client")
 			case patience < time.Second:
 				return cli.Fail(cli.ExitUsage, help, "--patience is %s; it must be at least 1s", patience)
 			}
-			return runConformance(cmd.Context(), app, conformance.Role(args[0]), args[1:], patience)
+			return runConformance(cmd.Context(), app, role, args, patience)
 		},
 	}
 	cmd.Flags().DurationVar(&patience, "patience", conformance.DefaultPatience, "how long to wait for something that the client has to do")
 	cli.NeedsNothing(cmd)
-	cmd.AddCommand(conformanceRules(app))
 	return cmd
+}
+
+func article(noun string) string {
+	if strings.ContainsAny(noun[:1], "aeiou") {
+		return "an"
+	}
+	return "a"
 }
 
 func conformanceRules(app *cli.App) *cobra.Command {
