@@ -316,11 +316,8 @@ func TestSettlementFailed(t *testing.T) {
 				if leveret.MessageFrom(ctx).Redelivered {
 					return nil
 				}
-				lost := conn.Rabbit().State().Lost
 				way.cut()
-				for conn.Rabbit().State().Lost == lost && ctx.Err() == nil {
-					time.Sleep(tick)
-				}
+				<-ctx.Done() // the channel has ended
 				return fails
 			})
 			h.run(w)
