@@ -115,7 +115,8 @@ func (c *course) answered(ctx context.Context) (*message, verdict) {
 	if err != nil {
 		return nil, broken("%v", err)
 	}
-	sent := c.copies()
+	// What was published on a connection that was cut a moment later is no answer to the request that came again.
+	sent := slices.DeleteFunc(c.copies(), func(p event) bool { return p.conn != e.conn })
 	if len(sent) != 1 {
 		for _, later := range c.s.trace.since(c.from) {
 			if later.what == published && later.at.After(e.at) && later.conn == e.conn {
