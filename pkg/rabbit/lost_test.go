@@ -88,10 +88,13 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	var handled atomic.Int64
 	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue: "q", Concurrency: 1, Prefetch: 20, DrainQueued: true,
-		Handle: func(context.Context, *rabbit.Incoming) rabbit.Settlement {
+		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			if handled.Add(1) == 1 {
 				close(begun)
 				<-release
+				lost, done := d.Context(ctx)
+				defer done()
+				<-lost.Done() // this side has noticed it, too
 			}
 			return rabbit.Ack
 		},
@@ -103,7 +106,6 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	requireConsumers(t, beside, "q", 0)
 	network.cut()
 	requireReady(t, beside, "q", 8)
-	require.Eventually(t, func() bool { return conn.State().Lost == 1 }, 2*time.Minute, time.Millisecond, "this side has noticed it, too")
 	close(release)
 	require.NoError(t, <-stopped)
 	require.EqualValues(t, 1, handled.Load())
