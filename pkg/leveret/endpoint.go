@@ -71,7 +71,7 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 	return e
 }
 
-// consume makes the consumer of a queue, for the endpoints that share it.
+// consumer makes the consumer of a queue, for the endpoints that share it.
 func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 	e := mates[0]
 	conn, request := w.conn.consume, e.spec.Kind == KindRequest
@@ -95,7 +95,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		OnReady:      sync.OnceFunc(w.consuming),
 		Setup:        w.setup(needed, mates...),
 	})
-	if len(mates) > 1 || e.spec.Address != nil && len(e.spec.Address.Headers) > 0 {
+	if len(mates) > 1 || !e.spec.ClaimsAll() {
 		mates = append(mates, e.nobody())
 		w.endpoints = append(w.endpoints, mates[len(mates)-1])
 	}
@@ -114,10 +114,10 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 		}
 		err := w.conn.declarer.Declare(ctx, t)
 		for _, e := range mates {
-			if err == nil && e.fresh != nil {
-				err = w.conn.declarer.Missing(t) // a binding, without which nothing arrives
+			if err != nil || e.fresh == nil {
+				continue
 			}
-			if err == nil && e.fresh != nil {
+			if err = w.conn.declarer.Missing(t); err == nil { // a binding may be, without which nothing arrives
 				err = about("OnFresh of "+e.spec.Name, []error{e.fresh(ctx, nil)})
 			}
 		}

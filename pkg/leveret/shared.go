@@ -9,8 +9,11 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
+// ClaimsAll reports whether the contract, where it is alone in its queue, takes all messages there: its address has no Headers.
+func (s Spec) ClaimsAll() bool { return s.Address == nil || len(s.Address.Headers) == 0 }
+
 // Claims reports whether a message in a queue of several contracts is one of this contract, by the rule of [Address]. It
-// belongs to the first of them that claims it. For a queue of one contract nobody asks.
+// belongs to the first of them that claims it. For a queue of one contract, see [Spec.ClaimsAll].
 func (s Spec) Claims(d *rabbit.Delivery) bool {
 	a := cmp.Or(s.Address, &Address{RoutingKey: s.Name})
 	if a.Type != "" && d.Type != s.messageType() {

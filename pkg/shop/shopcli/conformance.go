@@ -57,10 +57,13 @@ The client is a small program around the code to be judged. The help of each rol
 	return cmd
 }
 
-// roles say in a few words what a client does.
+// roles say in a few words what a client is.
 var roles = map[conformance.Role]string{
-	conformance.Worker: "which handles commands", conformance.Answerer: "which answers requests", conformance.Listener: "which listens to events",
-	conformance.Sender: "which sends commands and publishes events", conformance.Caller: "which makes requests",
+	conformance.Worker:   "a worker, which handles commands",
+	conformance.Answerer: "an answerer, which answers requests",
+	conformance.Listener: "a listener, which listens to events",
+	conformance.Sender:   "a sender, which sends commands and publishes events",
+	conformance.Caller:   "a caller, which makes requests",
 }
 
 func conformanceRole(app *cli.App, role conformance.Role) *cobra.Command {
@@ -68,7 +71,7 @@ func conformanceRole(app *cli.App, role conformance.Role) *cobra.Command {
 	rules := conformance.Rules(role)
 	cmd := &cobra.Command{
 		Use:   string(role) + " -- COMMAND [ARGUMENT...]",
-		Short: fmt.Sprintf("Judge %s %s, %s", article(string(role)), role, roles[role]),
+		Short: "Judge " + roles[role],
 		Long: fmt.Sprintf("Find out whether a client keeps the rules %s to %s of docs/wire.md. COMMAND starts the client.\n\n%s",
 			rules[0].ID, rules[len(rules)-1].ID, conformance.Protocol(role)),
 		Example: fmt.Sprintf("  %[1]s conformance %[2]s -- python3 %[2]s.py\n  %[1]s conformance %[2]s --patience 30s -o json -- node %[2]s.js", app.Name, role),
@@ -87,13 +90,6 @@ func conformanceRole(app *cli.App, role conformance.Role) *cobra.Command {
 	cmd.Flags().DurationVar(&patience, "patience", conformance.DefaultPatience, "how long to wait for something that the client has to do")
 	cli.NeedsNothing(cmd)
 	return cmd
-}
-
-func article(noun string) string {
-	if strings.ContainsAny(noun[:1], "aeiou") {
-		return "an"
-	}
-	return "a"
 }
 
 func conformanceRules(app *cli.App) *cobra.Command {
