@@ -88,7 +88,7 @@ func (c *Conn) reach(ctx context.Context, s *session, a address, host string) (n
 		secured = client
 	}
 	s.inbound = frames.NewReader(secured)
-	return framedConn{secured, s.inbound, frames.NewWriter(secured)}, nil
+	return framedConn{secured, s.inbound, frames.NewWriter(secured, s.inbound)}, nil
 }
 
 // framedConn is a connection that is read through inbound, and written through outbound.

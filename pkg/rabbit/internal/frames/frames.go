@@ -1,5 +1,5 @@
 // Package frames reads the frames that a broker sends, and mends what the driver could not read; and it writes those that the
-// driver sends, but for channels that have ended.
+// driver sends. Both leave out what belongs to a channel that has ended.
 package frames
 
 import (
@@ -35,20 +35,25 @@ const Dropped = "leveret-headers-dropped"
 // A Reader is the stream of frames from the broker, without what would make the driver give up the connection: headers
 // that RabbitMQ carries but the driver cannot read. Without it one message from a foreign sender would end the
 // connection each time it is delivered, together with whatever else is handled at that moment. It makes two changes to
-// the header frames of messages, and passes everything else through:
+// the header frames of messages:
 //
 //   - a 64-bit integer of type 'L', as Python's py-amqp writes it, becomes one of type 'l', which RabbitMQ takes it
 //     for;
 //   - headers that nest deeper than 32, have more than 8192 entries in one table, are malformed, or make the frame
 //     larger than was agreed on, as those do to which the broker has added its own, are replaced by one that says so.
 //     Those stay by which a queue counts deliveries, and says why it gave a message up.
+//
+// It leaves out what comes for a channel between its reopening and the broker's answer to that: it is meant for the last
+// channel of that number, and the driver would take it for the answer. Such is the broker's answer to a close that has
+// crossed its own. Everything else is passed through.
 type Reader struct {
-	source *bufio.Reader
-	limit  atomic.Int64 // the size of frames that was agreed on; 0 before that
-	rest   int          // bytes of the frame that is being passed through
-	held   []byte       // what is left of a header frame
-	buffer []byte
-	failed atomic.Pointer[error] // what reading has ended with
+	source    *bufio.Reader
+	limit     atomic.Int64 // the size of frames that was agreed on; 0 before that
+	rest      int          // bytes of the frame that is being passed through
+	held      []byte       // what is left of a header frame
+	buffer    []byte
+	reopening channels
+	failed    atomic.Pointer[error] // what reading has ended with
 }
 
 // NewReader reads frames from source.
@@ -77,7 +82,7 @@ func (f *Reader) Failure() error {
 }
 
 func (f *Reader) read(p []byte) (int, error) {
-	if len(f.held) == 0 && f.rest == 0 {
+	for len(f.held) == 0 && f.rest == 0 {
 		if err := f.next(); err != nil {
 			return 0, err
 		}
@@ -92,17 +97,29 @@ func (f *Reader) read(p []byte) (int, error) {
 	return n, err
 }
 
-// next begins a frame: one that needs no look is passed through, a message's header frame is held as it may go on.
+// next begins a frame: one that needs no look is passed through, a message's header frame is held as it may go on, and one for
+// a channel that is being reopened is left out.
 func (f *Reader) next() error {
 	head, err := f.source.Peek(Overhead - 1)
 	if err != nil {
-		if len(head) > 0 && err == io.EOF {
-			err = io.ErrUnexpectedEOF
+		if len(head) > 0 {
+			err = unexpected(err)
 		}
 		return err
 	}
 	payload := binary.BigEndian.Uint32(head[3:7])
 	size, limit := int(payload)+Overhead, int(f.limit.Load())
+	if channel := binary.BigEndian.Uint16(head[1:]); f.reopening.has(channel) {
+		answer, err := f.answers(head[0], int(payload))
+		if err != nil {
+			return err
+		}
+		if !answer {
+			_, err := f.source.Discard(size)
+			return unexpected(err)
+		}
+		f.reopening.remove(channel)
+	}
 	largest := maxEarlyFrame
 	if limit > 0 {
 		largest = maxHeaderFrame
@@ -120,6 +137,26 @@ func (f *Reader) next() error {
 	}
 	f.held = readable(frame, limit)
 	return nil
+}
+
+// answers reports whether the frame that begins is the answer to the opening of its channel.
+func (f *Reader) answers(kind byte, payload int) (bool, error) {
+	if kind != frameMethod || payload < methodHead-frameHead {
+		return false, nil
+	}
+	head, err := f.source.Peek(methodHead)
+	if err != nil {
+		return false, unexpected(err)
+	}
+	return binary.BigEndian.Uint32(head[frameHead:]) == openChannelOk, nil
+}
+
+// unexpected is the error of an end in the middle of a frame.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // readable returns a header frame as the driver can read it: unchanged where it can. A frame whose headers cannot be

@@ -8,7 +8,8 @@ import (
 
 // A Writer writes frames to the broker, but for those of channels that have ended. A goroutine that has seen an open channel
 // may write to it a moment after the reader has answered the broker's channel.close, and the broker closes the connection
-// over that (504, expected 'channel.open'). It is safe for concurrent use.
+// over that (504, expected 'channel.open'). So it does over a second channel.close-ok: RabbitMQ 3.10 closes a channel again
+// for each channel_tick_interval in which the first close is not answered. It is safe for concurrent use.
 type Writer struct {
 	to io.Writer // which must not block
 
@@ -17,8 +18,10 @@ type Writer struct {
 	out    []byte
 }
 
-// NewWriter makes a writer, before the protocol header is written.
-func NewWriter(to io.Writer) *Writer { return &Writer{to: to, filter: newFilter()} }
+// NewWriter makes a writer, before the protocol header is written. The reader is that of the same connection.
+func NewWriter(to io.Writer, reader *Reader) *Writer {
+	return &Writer{to: to, filter: newFilter(reader.reopening.add)}
+}
 
 // Write writes what of p goes to the broker.
 func (w *Writer) Write(p []byte) (int, error) {
@@ -39,15 +42,24 @@ const maxBuffer = 1 << 20
 
 // filter is what is known of the frames that were written.
 type filter struct {
-	head  []byte          // of the frame that begins, as far as it has been written
-	left  int             // bytes of the current frame that are still to come
-	drop  bool            // the current frame is left out
-	ended map[uint16]bool // channels whose end was written, and no new beginning
+	head     []byte         // of the frame that begins, as far as it has been written
+	left     int            // bytes of the current frame that are still to come
+	drop     bool           // the current frame is left out
+	ended    map[uint16]end // channels whose end was written, and no new beginning
+	reopened func(channel uint16)
 }
 
-// newFilter begins with the protocol header, which is no frame.
-func newFilter() filter {
-	return filter{left: len("AMQP\x00\x00\x09\x01"), ended: make(map[uint16]bool)}
+// An end is how a channel ended.
+type end int
+
+const (
+	closed   end = iota + 1 // by a close of our own, which the broker's may have crossed
+	answered                // by the answer to the broker's close, after which only an open may come
+)
+
+// newFilter begins with the protocol header, which is no frame. It calls reopened before a channel that has ended is opened.
+func newFilter(reopened func(channel uint16)) filter {
+	return filter{left: len("AMQP\x00\x00\x09\x01"), ended: make(map[uint16]end), reopened: reopened}
 }
 
 const (
@@ -56,6 +68,7 @@ const (
 	methodHead     = frameHead + 4 // and class, method
 	frameEnd       = 1
 	openChannel    = 20<<16 | 10
+	openChannelOk  = 20<<16 | 11
 	closeChannel   = 20<<16 | 40
 	closeChannelOk = 20<<16 | 41
 )
@@ -85,16 +98,19 @@ func (f *filter) appendTo(dst, p []byte) []byte {
 		if need == methodHead {
 			method = binary.BigEndian.Uint32(f.head[frameHead:])
 		}
-		f.drop = f.ended[channel]
+		f.drop = f.ended[channel] != 0
 		switch method {
 		case openChannel:
+			if f.drop {
+				f.reopened(channel)
+			}
 			f.drop = false
 			delete(f.ended, channel)
 		case closeChannel:
-			f.ended[channel] = true
-		case closeChannelOk: // also after a close of our own that has crossed the broker's
-			f.drop = false
-			f.ended[channel] = true
+			f.ended[channel] = max(f.ended[channel], closed)
+		case closeChannelOk:
+			f.drop = f.ended[channel] == answered
+			f.ended[channel] = answered
 		}
 		if !f.drop {
 			dst = append(dst, f.head...)
