@@ -31,7 +31,7 @@ func (q workQueue) names() []string {
 // contractOf returns the name of the contract that a message of the queue belongs to; empty if it belongs to none.
 func (q workQueue) contractOf(d *rabbit.Delivery) string {
 	for _, c := range q.contracts {
-		if spec := c.Spec(); len(q.contracts) == 1 && spec.ClaimsAll() || spec.Claims(d) {
+		if spec := c.Spec(); spec.Claims(d, len(q.contracts) == 1) {
 			return spec.Name
 		}
 	}

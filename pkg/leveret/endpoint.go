@@ -95,7 +95,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 		OnReady:      sync.OnceFunc(w.consuming),
 		Setup:        w.setup(needed, mates...),
 	})
-	if len(mates) > 1 || !e.spec.ClaimsAll() {
+	if len(mates) > 1 || e.spec.Address != nil && len(e.spec.Address.Headers) > 0 { // a message may belong to none of them
 		mates = append(mates, e.nobody())
 		w.endpoints = append(w.endpoints, mates[len(mates)-1])
 	}

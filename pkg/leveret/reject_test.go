@@ -76,9 +76,8 @@ func TestReject(t *testing.T) {
 	require.Equal(t, "tried", d.MessageId)
 	require.EqualValues(t, 3, d.Headers["leveret-attempt"], "the copy of the last retry")
 	require.Equal(t, "orders", death(t, d)["queue"])
-	for _, want := range []leveret.Verdict{leveret.VerdictRetry, leveret.VerdictRetry, leveret.VerdictReject} {
-		require.Equal(t, want, receive(t, verdicts).Verdict)
-	}
+	got := []leveret.Verdict{receive(t, verdicts).Verdict, receive(t, verdicts).Verdict, receive(t, verdicts).Verdict}
+	require.ElementsMatch(t, []leveret.Verdict{leveret.VerdictRetry, leveret.VerdictRetry, leveret.VerdictReject}, got, "a copy may be reported first")
 
 	foreign.publish("", "orders", amqp.Publishing{Type: "strange", MessageId: "nobody's", Body: []byte(`{}`)})
 	require.Equal(t, "nobody's", receive(t, graves).MessageId)

@@ -9,20 +9,21 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// ClaimsAll reports whether the contract, where it is alone in its queue, takes all messages there: its address has no Headers.
-func (s Spec) ClaimsAll() bool { return s.Address == nil || len(s.Address.Headers) == 0 }
-
-// Claims reports whether a message in a queue of several contracts is one of this contract, by the rule of [Address]. It
-// belongs to the first of them that claims it. For a queue of one contract, see [Spec.ClaimsAll].
-func (s Spec) Claims(d *rabbit.Delivery) bool {
+// Claims reports whether a message in the contract's queue is one of this contract, by the rule of [Address]: where the
+// contract is alone in its queue, only the address's Headers are asked for. Of several contracts, the message belongs to the
+// first that claims it.
+func (s Spec) Claims(d *rabbit.Delivery, alone bool) bool {
 	a := cmp.Or(s.Address, &Address{RoutingKey: s.Name})
-	if a.Type != "" && d.Type != s.messageType() {
-		return false
-	}
 	for name, value := range a.Headers {
 		if wire.Text(d.Headers, name) != value {
 			return false
 		}
+	}
+	if alone {
+		return true
+	}
+	if a.Type != "" && d.Type != s.messageType() {
+		return false
 	}
 	key := d.RoutingKey
 	if _, noted := d.Headers[wire.RoutingKey]; noted || key == a.Queue { // else a queue of theirs, where it waited, gave it this key
@@ -65,7 +66,8 @@ func (s *Spec) apart(other *Spec) bool {
 
 // of returns the endpoint of the contract that a message of the queue belongs to; if it belongs to none, nobody's.
 func (e *endpoint) of(d *rabbit.Delivery) *endpoint {
-	return e.mates[slices.IndexFunc(e.mates, func(m *endpoint) bool { return len(e.mates) == 1 || m.nobodys() || m.spec.Claims(d) })]
+	alone := len(e.mates) < 3 // two contracts have nobody's beside them
+	return e.mates[slices.IndexFunc(e.mates, func(m *endpoint) bool { return m.nobodys() || m.spec.Claims(d, alone) })]
 }
 
 // nobody returns the endpoint of what belongs to none of the contracts of a queue. It takes the message as far as

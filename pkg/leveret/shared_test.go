@@ -181,3 +181,25 @@ func TestSharedByHeaderKeepsIt(t *testing.T) {
 	b.eventually(func() bool { missing = r.Ready(); return missing != nil }, "it misses the queue")
 	require.Equal(t, 1, strings.Count(missing.Error(), "the queue orders"), "said once: %v", missing)
 }
+
+// A contract that is alone in its queue asks for its headers only: messages of another type are its own.
+func TestAloneByHeader(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	task := leveret.NewCommand[thing]("their.task", leveret.At(leveret.Address{
+		Queue: "tasks", External: true, Type: "task", Headers: map[string]string{"job": "resize"},
+		Topology: topology.Topology{Queues: []topology.Queue{{Name: "tasks"}}},
+	}))
+	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Handles(task)), leveret.WorkerConfig{})
+	types := make(chan string, 4)
+	task.Handle(w.Handlers, func(ctx context.Context, _ thing) error { types <- leveret.MessageFrom(ctx).Type; return nil })
+	b.run(w)
+	foreign := b.peer()
+	foreign.publish("", "tasks", amqp.Publishing{Type: "job", Headers: amqp.Table{"job": "resize"}, Body: []byte(`{"n":1}`)})
+	require.Equal(t, "job", receive(t, types))
+	foreign.publish("", "tasks", amqp.Publishing{Type: "task", MessageId: "other", Headers: amqp.Table{"job": "crop"}, Body: []byte(`{"n":2}`)})
+	d := foreign.take("tasks.dlq")
+	require.Equal(t, "other", d.MessageId)
+	require.Equal(t, "unimplemented", d.Headers["leveret-error-code"])
+	require.Empty(t, types)
+}
