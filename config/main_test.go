@@ -5,9 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
 // TestMain removes the developer's own settings from the environment.
@@ -18,5 +17,5 @@ func TestMain(m *testing.M) {
 		}
 	}
 	_ = os.Setenv("HOME", os.TempDir()+"/no-home-for-leveret-tests")
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }

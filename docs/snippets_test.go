@@ -8,10 +8,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 // TestSnippetsAreCompiledCode: every block of Go in these pages stands, line by line, in a file that is compiled and
 // tested. Indentation and empty lines do not count.

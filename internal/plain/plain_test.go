@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/internal/plain"
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 func TestText(t *testing.T) {
 	t.Parallel()

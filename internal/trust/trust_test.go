@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/internal/trust"
 )
 
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		fmt.Print(string(content), err)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }
 
 // folder is a folder that every user can reach.

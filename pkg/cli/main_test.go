@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -33,18 +32,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	testmain.Waiting(8)
-	testscript.Main(leakChecked{m}, map[string]func(){"kitchen": func() { os.Exit(kitchen()) }})
-}
-
-type leakChecked struct{ m *testing.M }
-
-func (l leakChecked) Run() int {
-	code := l.m.Run()
-	if err := goleak.Find(goleak.IgnoreTopFunction(testmain.StoppedProxy)); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return code
+	testscript.Main(testmain.Checked{M: m, Options: []goleak.Option{goleak.IgnoreTopFunction(testmain.StoppedProxy)}}, map[string]func(){"kitchen": func() { os.Exit(kitchen()) }})
 }
 
 // kitchen is a program as a user of the package writes one.

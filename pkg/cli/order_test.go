@@ -37,6 +37,7 @@ func TestLookingKeepsTheOrder(t *testing.T) {
 		"dlq replay oven.bake --dry-run --limit 5", "dlq rm oven.bake --dry-run " + middle, "status --limit 9 --recent 0 --ignore no_consumers",
 		"retry ls", "retry release --dry-run", "queues --all", "queues show oven.bake.dlq", "queues show oven.bake", "queues show oven.price",
 	} {
+		onBroker(t, url, declareAll) // a request queue without consumers expires unless it is declared again
 		c := kitchenAt(t, url, append(strings.Fields(look), "--broker-management-url", leverettest.Node(t).ManagementURL())...)
 		require.Equal(t, cli.ExitOK, c.run(t.Context()), "%s: %s", look, c.err.String())
 	}

@@ -10,5 +10,5 @@ import (
 
 func TestMain(m *testing.M) {
 	testmain.Waiting(8)
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(testmain.StoppedProxy))
+	testmain.Leaks(m, goleak.IgnoreTopFunction(testmain.StoppedProxy))
 }

@@ -23,7 +23,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/devbroker"
@@ -41,7 +40,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	testmain.Waiting(8)
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }
 
 // patience is for what takes seconds on an idle machine.

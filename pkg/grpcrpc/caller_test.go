@@ -67,12 +67,12 @@ func TestDeadlineTravels(t *testing.T) {
 		return echo(ctx, q)
 	}, grpcrpc.ServerConfig{})
 
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), limit/2)
 	defer cancel()
 	before := time.Now()
 	_, _, err := k.call(ctx, k.caller(t, address), question{})
 	require.NoError(t, err)
-	require.WithinRange(t, deadline, before, time.Now().Add(20*time.Second))
+	require.WithinRange(t, deadline, before, time.Now().Add(limit/2))
 
 	plain := testv1.NewTestServiceClient(foreign(t, address))
 	for _, most := range []time.Duration{time.Hour, 0} {
@@ -85,7 +85,7 @@ func TestDeadlineTravels(t *testing.T) {
 		before = time.Now()
 		_, err = plain.Ask(ctx, &testv1.AskRequest{})
 		require.NoError(t, err)
-		require.WithinRange(t, deadline, before.Add(30*time.Second), time.Now().Add(30*time.Second))
+		require.WithinRange(t, deadline, before.Add(limit), time.Now().Add(limit))
 	}
 }
 
@@ -141,9 +141,14 @@ func TestCallWaitsForAServer(t *testing.T) {
 
 	gone := listen(t)
 	require.NoError(t, gone.Close())
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_, _, err = k.call(ctx, k.caller(t, gone.Addr().String()), question{})
+	for wait := 200 * time.Millisecond; wait < time.Minute; wait *= 4 { // a busy machine may not have tried to connect by then
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		_, _, err = k.call(ctx, k.caller(t, gone.Addr().String()), question{})
+		cancel()
+		if strings.Contains(err.Error(), "connection refused") {
+			break
+		}
+	}
 	requireLocal(t, err, false, leveret.DeadlineExceeded, context.DeadlineExceeded, leveret.ErrNotConnected)
 	require.ErrorContains(t, err, "connection refused")
 	require.NotContains(t, err.Error(), "broker", "there is none")

@@ -48,8 +48,11 @@ type kitchen struct {
 	answers, callers *leveret.Service
 }
 
+// limit is the time for a call: of a contract, which no test waits out.
+const limit = 2 * time.Minute
+
 func newKitchen(options ...leveret.ContractOption) *kitchen {
-	k := &kitchen{ask: leveret.NewRequest[question, question]("test.ask", append([]leveret.ContractOption{leveret.Timeout(30 * time.Second)}, options...)...)}
+	k := &kitchen{ask: leveret.NewRequest[question, question]("test.ask", append([]leveret.ContractOption{leveret.Timeout(limit)}, options...)...)}
 	k.answers = leveret.NewService("test", leveret.Answers(k.ask))
 	k.callers = leveret.NewService("caller", leveret.Calls(k.ask))
 	k.method = bindAsk(k.ask)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,7 +23,7 @@ func TestPlainCallsUseNoProxy(t *testing.T) {
 	t.Parallel()
 	k := newKitchen()
 	if address := os.Getenv(calledInAProcess); address != "" {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
 		_, reply, err := k.call(ctx, k.caller(t, address), question{"greet", 1})
 		require.NoError(t, err)

@@ -89,10 +89,12 @@ func TestTelemetryOfUnknownMethods(t *testing.T) {
 	}
 	_, _, err := k.call(t.Context(), k.caller(t, address), question{})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(spans.Ended()) > 0 }, time.Minute, time.Millisecond)
-	require.Len(t, spans.Ended(), 1)
 	var metrics metricdata.ResourceMetrics
-	require.NoError(t, reader.Collect(t.Context(), &metrics))
+	require.Eventually(t, func() bool { // the server's metric comes after its span, and that after the answer
+		metrics = metricdata.ResourceMetrics{}
+		return reader.Collect(t.Context(), &metrics) == nil && len(metrics.ScopeMetrics) > 0
+	}, time.Minute, time.Millisecond)
+	require.Len(t, spans.Ended(), 1)
 	for _, m := range metrics.ScopeMetrics[0].Metrics {
 		if data, ok := m.Data.(metricdata.Histogram[float64]); ok {
 			require.Len(t, data.DataPoints, 1, m.Name)

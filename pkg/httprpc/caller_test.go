@@ -149,6 +149,7 @@ func TestBalance(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{"shop@a": 10, "shop@b": 10}, count(20))
 	a.Close()
+	httprpc.CloseIdle(caller) // the caller learns of what a has closed a moment later
 	require.Equal(t, map[string]int{"shop@b": 20}, count(20))
 }
 
@@ -305,8 +306,8 @@ func TestDoubtGoesThrough(t *testing.T) {
 type staleServer struct {
 	net.Listener
 
-	all      sync.WaitGroup
-	requests atomic.Int64
+	all             sync.WaitGroup
+	conns, requests atomic.Int64
 }
 
 func newStaleServer(t *testing.T) *staleServer {
@@ -320,6 +321,7 @@ func newStaleServer(t *testing.T) *staleServer {
 			if err != nil {
 				return
 			}
+			s.conns.Add(1)
 			s.all.Go(func() { s.serve(conn) })
 		}
 	})
@@ -366,11 +368,17 @@ func TestRequestsAreNotReplayed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stale := newStaleServer(t)
-			s := newShop(leveret.HandlersConfig{})
-			caller := newCaller(t, httprpc.CallerConfig{Service: s.caller, URLs: []string{"http://" + stale.Addr().String()}})
-			require.NoError(t, c.call(s, caller))
-			err := c.call(s, caller)
+			var stale *staleServer
+			var err error
+			for { // until the second call goes over the first's connection, which net/http gives up where it was slow
+				stale = newStaleServer(t)
+				s := newShop(leveret.HandlersConfig{})
+				caller := newCaller(t, httprpc.CallerConfig{Service: s.caller, URLs: []string{"http://" + stale.Addr().String()}})
+				require.NoError(t, c.call(s, caller))
+				if err = c.call(s, caller); stale.conns.Load() != 2 || stale.requests.Load() != 2 {
+					break
+				}
+			}
 			if c.repeats {
 				require.NoError(t, err)
 				require.EqualValues(t, 3, stale.requests.Load())
@@ -437,11 +445,9 @@ func TestRefusedCertificate(t *testing.T) {
 	for name, config := range map[string]*tls.Config{
 		"no certificate": {RootCAs: roots, MinVersion: tls.VersionTLS13}, "not trusted": {MinVersion: tls.VersionTLS13},
 	} {
-		caller := newCaller(t, httprpc.CallerConfig{Service: s.caller, URLs: []string{server.URL}, TLS: config})
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		_, err = s.place.Call(ctx, caller, cart{})
-		cancel()
-		require.ErrorIs(t, err, leveret.DeadlineExceeded, name)
+		caller := newCaller(t, httprpc.CallerConfig{Service: s.caller, URLs: []string{server.URL}, TLS: config, NoRetries: true})
+		_, err = s.place.Call(t.Context(), caller, cart{})
+		require.ErrorIs(t, err, leveret.Unavailable, name)
 		require.ErrorIs(t, err, leveret.ErrNotConnected, name)
 		require.NotErrorIs(t, err, leveret.ErrOutcomeUnknown, name)
 	}
@@ -504,7 +510,8 @@ func TestTimeoutTravels(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, "{}")
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	const limit = leveret.DefaultTimeout - time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	_, err := s.ping.Call(ctx, caller, nothing{}, leveret.Header("tenant", "blue"))
 	require.NoError(t, err)
@@ -512,7 +519,7 @@ func TestTimeoutTravels(t *testing.T) {
 	left, err := rpc.ParseTimeout(h.Get(rpc.Timeout), time.Hour)
 	require.NoError(t, err)
 	require.Positive(t, left)
-	require.LessOrEqual(t, left, 5*time.Second)
+	require.LessOrEqual(t, left, limit)
 	require.Equal(t, "gateway", h.Get(rpc.AppID))
 	require.NotEmpty(t, h.Get(rpc.IdempotencyKey))
 }

@@ -4,8 +4,6 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/leveretmq/leveret/internal/testmain"
 )
 
@@ -15,5 +13,5 @@ func TestMain(m *testing.M) {
 		os.Exit(play(r))
 	}
 	testmain.Waiting(8)
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }

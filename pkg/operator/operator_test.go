@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -21,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testmain.Waiting(8)
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }
 
 // patience is for what takes milliseconds on an idle machine.

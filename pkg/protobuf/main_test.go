@@ -3,7 +3,7 @@ package protobuf_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Leaks(m) }

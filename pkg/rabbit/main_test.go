@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leverettest"
@@ -18,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testmain.Waiting(8)
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }
 
 // within returns a context that ends when the test has had far more time than it needs.

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
@@ -363,7 +364,7 @@ func TestEndInEveryPhase(t *testing.T) { //nolint:paralleltest // counts gorouti
 		require.Equal(t, 0, r.end(t), "%s\n%s", c.name, r.log)
 		require.Equal(t, c.setup != nil, closed, c.name)
 		require.NotContains(t, r.log.String(), "not closed cleanly", c.name)
-		goleak.VerifyNone(t, before)
+		require.NoError(t, testmain.Leaked(before))
 	}
 }
 

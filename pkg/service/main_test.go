@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -39,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	testmain.Waiting(8)
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }
 
 // A unit of work, and the contracts and services of these tests.

@@ -14,6 +14,7 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/measure"
 	"github.com/leveretmq/leveret/bench/internal/peers"
 	"github.com/leveretmq/leveret/bench/internal/process"
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
+	testmain.Leaks(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 // All experiments that there are with Leveret, on a broker that is really killed.

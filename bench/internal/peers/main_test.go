@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	testmain.Leaks(m,
 		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start")) // of machinery's clients for other brokers
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/peers"
 	"github.com/leveretmq/leveret/bench/internal/process"
 	"github.com/leveretmq/leveret/bench/internal/runner"
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
+	testmain.Leaks(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 // Every kind of scenario, with every peer that is always linked, on a real broker.

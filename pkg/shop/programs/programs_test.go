@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/internal/testmain"
@@ -39,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	testmain.Waiting(4)
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }
 
 // Each program starts in its own process, with a configuration file that all share, becomes ready, and drains.
@@ -77,7 +76,7 @@ func TestProgramsAreProcesses(t *testing.T) {
 			require.FileExists(t, filepath.Join(dir, name+".db"))
 
 			var out, errs bytes.Buffer
-			require.Equal(t, 0, p.Run(t.Context(), []string{"healthcheck", "--health-address", record.Health}, &out, &errs), errs.String())
+			require.Equal(t, 0, p.Run(t.Context(), []string{"healthcheck", "--timeout", "2m", "--health-address", record.Health}, &out, &errs), errs.String())
 			require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 			for record.Msg != "ended" {
 				require.NoError(t, lines.Decode(&record))

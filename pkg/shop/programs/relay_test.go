@@ -17,6 +17,7 @@ type relay struct {
 	broker  string
 
 	mu       sync.Mutex
+	away     bool
 	listener net.Listener
 	conns    map[net.Conn]bool
 	busy     sync.WaitGroup
@@ -42,7 +43,7 @@ func (r *relay) join(t *testing.T) {
 	require.NoError(t, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.listener = listener
+	r.listener, r.away = listener, false
 	r.busy.Go(func() {
 		for {
 			conn, err := listener.Accept()
@@ -63,6 +64,10 @@ func (r *relay) carry(conn net.Conn) {
 	}
 	defer broker.Close()
 	r.mu.Lock()
+	if r.away {
+		r.mu.Unlock()
+		return
+	}
 	r.conns[conn], r.conns[broker] = true, true
 	r.mu.Unlock()
 	back := make(chan struct{})
@@ -83,6 +88,7 @@ func (r *relay) carry(conn net.Conn) {
 // cut takes the broker away.
 func (r *relay) cut() {
 	r.mu.Lock()
+	r.away = true
 	_ = r.listener.Close()
 	for conn := range r.conns {
 		_ = conn.Close()

@@ -29,7 +29,7 @@ func TestRESTPage(t *testing.T) {
 		}
 	}
 	s := run(t, leverettest.Broker(t), map[string]string{
-		"payment.delay": "1m", "worker.drain_timeout": "1s", // so that the order can be cancelled, however late, and nobody waits for it
+		"payment.delay": "1m", "worker.drain_timeout": "10s", // so that the order can be cancelled, however late, and nobody waits for it
 	})
 	shell := exec.CommandContext(t.Context(), "sh", "-c", strings.ReplaceAll(script, "http://localhost:8080", s.gateway))
 	out, err := shell.CombinedOutput()

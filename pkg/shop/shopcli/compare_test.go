@@ -26,7 +26,7 @@ func TestCompare(t *testing.T) {
 	page, chart := filepath.Join(dir, "page.md"), filepath.Join(dir, "chart.svg")
 	const begin, end = "<!-- leveret compare: begin -->\n", "<!-- leveret compare: end -->\n"
 	require.NoError(t, os.WriteFile(page, []byte("before\n"+begin+"old\n"+end+"after\n"), 0o600))
-	c := command(t, "compare", "--rounds", "1", "--rate", "100", "--for", "100ms", "--in-flight", "4", "--outage", "500ms",
+	c := command(t, "compare", "--rounds", "1", "--rate", "40", "--for", "100ms", "--in-flight", "4", "--outage", "500ms",
 		"-o", "json", "--svg", chart, "--markdown", page)
 	c.onSharedNode(t)
 	require.NoError(t, c.Start())

@@ -26,7 +26,7 @@ func (c *commandLine) on(t *testing.T, b *encrypted.Broker) {
 func TestDemoOverTLS(t *testing.T) {
 	t.Parallel()
 	b := encrypted.New(t)
-	c := command(t, "demo", "--orders", "30", "-o", "json")
+	c := command(t, "demo", "--orders", "30", "--timeout", "10m", "-o", "json")
 	c.on(t, b)
 	require.NoError(t, c.Run(), "%s%s", c.out, c.err)
 	require.Contains(t, c.out.String(), `"ok": true`)

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(asMain())
 	}
 	testmain.Waiting(4)
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction(testmain.StoppedProxy))
+	testmain.Leaks(m, goleak.IgnoreTopFunction(testmain.StoppedProxy))
 }
 
 // asMain is what cmd/leveret does.

@@ -66,7 +66,7 @@ func requireEnds(t *testing.T, ctx context.Context, why string) {
 	t.Helper()
 	select {
 	case <-ctx.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		require.Fail(t, why)
 	}
 }

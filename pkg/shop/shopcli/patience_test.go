@@ -62,11 +62,12 @@ func TestDemoWhoseBrokerIsSilent(t *testing.T) {
 // A service that is killed after it has dead-lettered an order, and before the ack, does so again when it is back.
 func TestDemoCountsAnOrderThatIsDeadLetteredTwiceOnce(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	broker := leverettest.Broker(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	d := &demonstration{
 		app:    &cli.App{IO: &term.Streams{Err: io.Discard}},
-		system: &system{url: leverettest.Broker(t)}, patience: time.Minute,
+		system: &system{url: broker}, patience: time.Minute,
 	}
 	conn, client, err := d.connect(ctx)
 	require.NoError(t, err)

@@ -39,7 +39,7 @@ func TestForget(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Forget(ctx, slog.Default(), 7*24*time.Hour) }()
-	require.Eventually(t, func() bool { return count() == 10 }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return count() == 10 }, 2*time.Minute, 5*time.Millisecond)
 	stop()
 	require.NoError(t, <-ended)
 

@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 func migrations() fstest.MapFS {
 	return fstest.MapFS{"migrations/00001_first.sql": {Data: []byte(`-- +goose Up
@@ -182,7 +182,7 @@ func TestReadersDoNotWait(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- increment(ctx, s) }()
 		require.Eventually(t, func() bool { return s.Writing() }, time.Minute, time.Millisecond)
-		reading, done := context.WithTimeout(t.Context(), 5*time.Second)
+		reading, done := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer done()
 		var n int
 		require.NoError(t, s.Reader().QueryRowContext(reading, "SELECT n FROM counts").Scan(&n))

@@ -19,9 +19,10 @@ import (
 // TestOverTheBroker goes from registering to logging out, as a gateway would, with both services behind RabbitMQ.
 func TestOverTheBroker(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	broker := leverettest.Broker(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{leverettest.Broker(t)}})
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{broker}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
 

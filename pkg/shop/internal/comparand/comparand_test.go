@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/measure"
@@ -17,7 +17,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 // handlers returns those of a receiver, and the folder of its files.
 func handlers(t *testing.T, stores bool) (*leveret.Handlers, string) {

@@ -124,7 +124,7 @@ func TestDeadlineCrosses(t *testing.T) {
 	const rounding = time.Millisecond
 	for i := range 10 { // the first makes the connections
 		called := time.Now()
-		first := called.Add(20*time.Second + 123456789*time.Nanosecond)
+		first := called.Add(patience + 123456789*time.Nanosecond)
 		ctx, cancel := context.WithDeadline(t.Context(), first)
 		_, err := c.ask.Call(ctx, c.caller, question{"it"})
 		cancel()

@@ -24,7 +24,7 @@ type (
 )
 
 func newRequest(name string, options ...leveret.ContractOption) *request {
-	return leveret.NewRequest[question, answer](name, append(options, leveret.Timeout(time.Minute))...)
+	return leveret.NewRequest[question, answer](name, append(options, leveret.Timeout(5*time.Minute))...)
 }
 
 // bound binds a request to a method.

@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/testmain"
 )
 
 // patience is for what takes milliseconds on an idle machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	for _, pair := range os.Environ() {
@@ -27,5 +26,5 @@ func TestMain(m *testing.M) {
 			}
 		}
 	}
-	goleak.VerifyTestMain(m)
+	testmain.Leaks(m)
 }

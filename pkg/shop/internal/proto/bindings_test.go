@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	shopproto "github.com/leveretmq/leveret/pkg/shop/internal/proto"
 	"github.com/leveretmq/leveret/queues"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 const id, other = "0197a6c4-59f2-7d3e-8c1b-5a0f3b9e2d41", "0197a6c4-5a10-7b44-9f0e-2c6d1e8a7b93"
 
