@@ -4,14 +4,22 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/leveretmq/leveret/pkg/management"
 )
 
 // management returns a client of the broker's management API.
-func (a address) management() (*management.Client, error) {
-	return management.New(management.Config{URL: a.Management, Broker: a.url("/"), TLS: a.tls})
+func (a address) management() (*management.Client, error) { return a.managementIn(0) }
+
+// managementIn is management with another limit for each request.
+func (a address) managementIn(limit time.Duration) (*management.Client, error) {
+	return management.New(management.Config{URL: a.Management, Broker: a.url("/"), TLS: a.tls, Timeout: limit})
 }
+
+// vhostLimit is for creating or deleting a virtual host, which is one request however much is in it. The caller's
+// context usually ends sooner.
+const vhostLimit = 10 * time.Minute
 
 // overview returns RabbitMQ's version and the cluster's name.
 func (a address) overview(ctx context.Context) (version, cluster string, err error) {
@@ -27,7 +35,7 @@ func (a address) overview(ctx context.Context) (version, cluster string, err err
 }
 
 func (a address) createVHost(ctx context.Context, name string) error {
-	api, err := a.management()
+	api, err := a.managementIn(vhostLimit)
 	if err != nil {
 		return err
 	}
@@ -48,7 +56,7 @@ func (a address) setPassword(ctx context.Context, password string) error {
 }
 
 func (a address) deleteVHost(ctx context.Context, name string) error {
-	api, err := a.management()
+	api, err := a.managementIn(vhostLimit)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func setupSubscribed(t *testing.T, configure, write, read string) *subscribed {
 // inTime is eventually for what is declared again, which takes a busy broker its time.
 func (s *subscribed) inTime(condition func() bool, because ...any) {
 	s.t.Helper()
-	require.Eventually(s.t, condition, 2*time.Minute, 10*time.Millisecond, because...)
+	require.Eventually(s.t, condition, 2*patience, 10*time.Millisecond, because...)
 }
 
 // publishUntil publishes events until one is handled. No publish fails.
@@ -95,8 +95,8 @@ func TestRefusedBinding(t *testing.T) {
 	s.publishUntil()
 }
 
-// TestDeleted: what is deleted on the broker while a worker runs is there again, with its bindings, without a lost
-// connection.
+// TestDeleted: what is deleted on the broker while a worker runs is there again, with its bindings. Exchanges cost no
+// connection; a queue may, which is declared while the broker is deleting it.
 func TestDeleted(t *testing.T) {
 	t.Parallel()
 	s := setupSubscribed(t, ".*", ".*", ".*")
@@ -106,12 +106,22 @@ func TestDeleted(t *testing.T) {
 	for _, exchange := range exchanges {
 		require.NoError(t, admin.ExchangeDelete(exchange, false, false))
 	}
+	s.publishUntil()
+	returns := admin.NotifyReturn(make(chan amqp.Return, 99))
+	s.complete(admin, returns)
+	require.Zero(t, s.conn.Rabbit().State().Lost)
+
 	for _, queue := range []string{"a.do.dlq", "a.on.a.happened.dlq", "retry.lost", "retry.1s", "quarantine.a"} {
 		_, err := admin.QueueDelete(queue, false, false, false)
 		require.NoError(t, err)
 	}
-	s.publishUntil()
-	returns := admin.NotifyReturn(make(chan amqp.Return, 99))
+	s.complete(admin, returns)
+}
+
+// complete waits until everything that the service needs is declared and bound, and the worker is ready. To returns
+// come the messages that the broker returns to the administrator.
+func (s *subscribed) complete(admin *peer, returns <-chan amqp.Return) {
+	s.t.Helper()
 	for _, way := range [][2]string{
 		{"commands", "a.do"},
 		{"requests", "a.ask"},
@@ -126,7 +136,7 @@ func TestDeleted(t *testing.T) {
 	} {
 		s.inTime(func() bool { // declared, and bound
 			ch, err := admin.conn.Channel()
-			require.NoError(t, err)
+			require.NoError(s.t, err)
 			defer ch.Close()
 			return ch.ExchangeDeclarePassive(way[0], "", true, false, false, false, nil) == nil
 		}, way)
@@ -141,7 +151,6 @@ func TestDeleted(t *testing.T) {
 		}, way)
 	}
 	s.inTime(func() bool { return s.worker.Ready() == nil })
-	require.Zero(t, s.conn.Rabbit().State().Lost)
 }
 
 // TestDeletedAndNotDeclared: what a worker misses and may not declare makes it not ready, until somebody else has

@@ -35,7 +35,7 @@ func TestText(t *testing.T) {
 	upper := leveret.NewRequest[line, []byte]("log.upper", leveret.Encoded(leveret.Bytes()))
 	require.ErrorContains(t, leveret.NewService("log", leveret.Answers(upper)).Err(),
 		`request "log.upper": application/octet-stream is for payloads and replies of type []uint8, not leveret_test.line`)
-	upper = leveret.NewRequest[line, []byte]("log.upper", leveret.Encoded(textOrBytes()))
+	upper = leveret.NewRequest[line, []byte]("log.upper", leveret.Encoded(textOrBytes()), leveret.Timeout(patience))
 	service := leveret.NewService("log", leveret.Handles(said), leveret.Sends(said), leveret.Answers(upper), leveret.Calls(upper))
 	require.NoError(t, leveret.NewCatalog(service).Err())
 	conn := b.connect(leveret.ConnConfig{})

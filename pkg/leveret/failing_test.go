@@ -227,7 +227,7 @@ var badBodies = map[string]struct{ body, message string }{
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
 	h := setupHandling(t)
-	ask := leveret.NewRequest[thing, answer]("b.ask")
+	ask := leveret.NewRequest[thing, answer]("b.ask", leveret.Timeout(patience))
 	var handled atomic.Int64
 	h.handle(leveret.WorkerConfig{}, func(context.Context, thing) error { handled.Add(1); return nil })
 	w := h.worker(h.connect(leveret.ConnConfig{}), leveret.NewService("b", leveret.Answers(ask)), leveret.WorkerConfig{})

@@ -38,7 +38,7 @@ func (o *verdictsByID) await(b *bench, id string) leveret.Outcome {
 // write. Its request is neither handled nor answered, and the log names the setting that would allow it.
 func TestReplyToIsNoWayToWrite(t *testing.T) {
 	t.Parallel()
-	b := setupAsking(t)
+	b := setupAsking(t, leveret.Timeout(patience))
 	var log bytes.Buffer
 	var seen verdictsByID
 	var handled sync.Map
@@ -110,7 +110,7 @@ func TestReplyToPatterns(t *testing.T) {
 // another worker's error. Here the service itself allows every address.
 func TestAReplyIsNoCommand(t *testing.T) {
 	t.Parallel()
-	b := setupAsking(t)
+	b := setupAsking(t, leveret.Timeout(patience))
 	do, done := leveret.NewCommand[thing]("b.do"), leveret.NewEvent[thing]("b.done")
 	b.service = leveret.NewService("a", leveret.Answers(b.ask), leveret.Handles(do), leveret.SubscribesTo(done))
 	var seen verdictsByID

@@ -17,7 +17,7 @@ import (
 // TestForeignCaller: reply_to and correlation_id are enough, in every shape that they come in.
 func TestForeignCaller(t *testing.T) {
 	t.Parallel()
-	b := setupAsking(t)
+	b := setupAsking(t, leveret.Timeout(patience))
 	conn := b.connect(leveret.ConnConfig{Instance: "here/1"})
 	w := b.worker(conn, b.service, leveret.WorkerConfig{})
 	b.ask.Answer(w.Handlers, func(ctx context.Context, v thing) (answer, error) {
@@ -49,7 +49,7 @@ func TestForeignCaller(t *testing.T) {
 	d = foreign.ask("a.ask", amqp.Publishing{Body: []byte(`{"n":7}`)})
 	require.Empty(t, d.CorrelationId)
 	d = foreign.ask("a.ask", amqp.Publishing{
-		ContentType: "text/plain", ContentEncoding: "utf-8", CorrelationId: "\xff\x00binary", Expiration: "20000", UserId: "guest", Body: []byte(`{"n":7}`),
+		ContentType: "text/plain", ContentEncoding: "utf-8", CorrelationId: "\xff\x00binary", Expiration: "120000", UserId: "guest", Body: []byte(`{"n":7}`),
 		Headers: amqp.Table{"leveret-deadline": strings.Repeat("9", 60<<10), "x": []any{amqp.Table{"y": nil}}},
 	})
 	require.Equal(t, "\xff\x00binary", d.CorrelationId)
@@ -104,7 +104,7 @@ func TestBogusReplyTo(t *testing.T) {
 // TestNobodyAsked: a request without a reply-to is handled, and what comes of it is dropped.
 func TestNobodyAsked(t *testing.T) {
 	t.Parallel()
-	b := setupAsking(t)
+	b := setupAsking(t, leveret.Timeout(patience))
 	handled := make(chan thing, 9)
 	b.answering(leveret.WorkerConfig{}, func(_ context.Context, v thing) (answer, error) { handled <- v; return answer{}, nil })
 	foreign := b.peer()

@@ -23,7 +23,7 @@ type handlerRun struct {
 // and from a queue that belongs to somebody else. All of it is one attempt.
 func TestRetryAfterLongestTier(t *testing.T) {
 	t.Parallel()
-	const tier, asked = 100 * time.Millisecond, time.Second
+	const tier, asked = 100 * time.Millisecond, 2 * time.Second
 	for name, test := range map[string]struct {
 		layout topology.Layout
 		queue  string
@@ -45,15 +45,20 @@ func TestRetryAfterLongestTier(t *testing.T) {
 			}
 			do := leveret.NewCommand[thing]("a.do", options...)
 			runs := make(chan handlerRun, 9)
+			stop := make(chan context.CancelFunc, 1)
 			start := func(instance string) *running {
 				w := b.worker(b.connect(leveret.ConnConfig{Layout: test.layout}), leveret.NewService("a", leveret.Handles(do)), leveret.WorkerConfig{})
 				do.Handle(w.Handlers, func(ctx context.Context, _ thing) error {
 					runs <- handlerRun{time.Now(), instance, leveret.MessageFrom(ctx).Attempt}
+					if instance == "one" {
+						(<-stop)() // before there is a copy that it could take
+					}
 					return leveret.RetryAfter(asked, leveret.Errorf(leveret.Unavailable, "not yet"))
 				})
 				return b.run(w)
 			}
 			one := start("one")
+			stop <- one.stop
 			foreign.queue("tap", test.tier, "")
 			foreign.publish("", test.queue, amqp.Publishing{MessageId: "m", Body: []byte(`{"n":1}`), Headers: amqp.Table{"mine": "kept"}})
 			first := receive(t, runs)
@@ -62,7 +67,7 @@ func TestRetryAfterLongestTier(t *testing.T) {
 			notBefore, err := time.Parse(time.RFC3339Nano, copied.Headers["leveret-not-before"].(string))
 			require.NoError(t, err)
 			require.False(t, notBefore.Before(first.at.Add(asked)))
-			require.NoError(t, one.halt())
+			require.NoError(t, one.wait())
 			start("two") // another worker keeps the promise
 
 			second := receive(t, runs)
@@ -94,7 +99,7 @@ func TestNotBefore(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	do := leveret.NewCommand[thing]("a.do", leveret.Retry(leveret.RetryPolicy{Delays: []time.Duration{100 * time.Millisecond}}))
-	ask := leveret.NewRequest[thing, answer]("a.ask")
+	ask := leveret.NewRequest[thing, answer]("a.ask", leveret.Timeout(patience))
 	runs := make(chan *leveret.Message, 9)
 	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Handles(do), leveret.Answers(ask)), leveret.WorkerConfig{})
 	do.Handle(w.Handlers, func(ctx context.Context, _ thing) error { runs <- leveret.MessageFrom(ctx); return nil })
@@ -109,11 +114,16 @@ func TestNotBefore(t *testing.T) {
 	}
 	require.Zero(t, foreign.count("tap"), "none has waited")
 
-	until := time.Now().Add(6 * time.Second)
-	foreign.publish("commands", "a.do", amqp.Publishing{Body: []byte(`{}`), Headers: amqp.Table{"leveret-not-before": until.Format(time.RFC3339Nano)}})
-	require.Equal(t, 1, receive(t, runs).Attempt, "waiting is no attempt")
-	require.False(t, time.Now().Before(until))
-	require.Positive(t, foreign.count("tap"))
+	for wait := 6 * time.Second; ; wait *= 2 {
+		until := time.Now().Add(wait)
+		foreign.publish("commands", "a.do", amqp.Publishing{Body: []byte(`{}`), Headers: amqp.Table{"leveret-not-before": until.Format(time.RFC3339Nano)}})
+		require.Equal(t, 1, receive(t, runs).Attempt, "waiting is no attempt")
+		require.False(t, time.Now().Before(until))
+		if _, waited, err := foreign.Get("tap", true); err == nil && waited {
+			break
+		}
+		require.Less(t, wait, 20*time.Second, "none has waited: each came too late to have to")
+	}
 
 	answered := foreign.ask("a.ask", amqp.Publishing{Body: []byte(`{"n":3}`), CorrelationId: "c", Headers: amqp.Table{"leveret-not-before": later(time.Hour)}})
 	require.JSONEq(t, `{"n":3}`, string(answered.Body))

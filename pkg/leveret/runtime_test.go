@@ -20,7 +20,8 @@ import (
 func TestTopicsOfTheMoment(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.peer().queue("all", "amq.topic", "#")
+	foreign := b.peer()
+	foreign.queue("all", "amq.topic", "#")
 	way, said := b.proxy(), &asked{}
 	said.watch(way)
 	conn := b.connect(leveret.ConnConfig{URLs: []string{way.url}})
@@ -47,7 +48,7 @@ func TestTopicsOfTheMoment(t *testing.T) {
 	}
 	senders.Wait()
 	require.Zero(t, failed.Load())
-	require.Equal(t, n, b.peer().count("all"))
+	b.eventually(func() bool { return foreign.count("all") == n })
 	require.LessOrEqual(t, said.channels(), 4)
 	for i, client := range all {
 		require.NoError(t, client.Close(b.ctx))

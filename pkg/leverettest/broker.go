@@ -38,14 +38,14 @@ func Broker(tb testing.TB) string {
 	tb.Helper()
 	node := Node(tb)
 	name := strings.ToLower("test-" + rand.Text())
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	address, err := node.VHost(ctx, name)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		if err := node.DeleteVHost(ctx, name); err != nil {
 			tb.Errorf("delete the test's virtual host: %v", err)
