@@ -25,7 +25,7 @@ func TestCallerThatKeepsTheRules(t *testing.T) {
 	for _, how := range []string{"", "own queue", "named queue"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			for _, r := range judge(t, Caller, callerPeer(how)) {
+			for _, r := range judge(t, Caller, how, callerPeer(how)) {
 				require.Equal(t, Kept, r.State, "%+v", r)
 			}
 		})
@@ -42,7 +42,7 @@ func TestCallersThatBreakOneRule(t *testing.T) {
 		t.Run(w, func(t *testing.T) {
 			t.Parallel()
 			rule, _, _ := strings.Cut(w, ":")
-			requireBroken(t, Caller, rule, judge(t, Caller, callerPeer(w)))
+			requireBroken(t, Caller, rule, judge(t, Caller, w, callerPeer(w)))
 		})
 	}
 }
@@ -130,12 +130,13 @@ func (c *callerClient) make(ctx context.Context, line string) {
 
 func (c *callerClient) call(ctx context.Context, body []byte, timeout time.Duration) (json.RawMessage, *failure) {
 	unavailable := &failure{Code: "unavailable"}
+	waits := timeout
 	if c.is("C14") {
-		timeout /= 2
+		waits /= 10
 	}
-	timer := time.NewTimer(timeout)
+	timer := time.NewTimer(waits)
 	defer timer.Stop()
-	for {
+	for first := true; ; first = false {
 		w, err := c.publish(body, timeout)
 		if err != nil {
 			return nil, unavailable
@@ -145,11 +146,14 @@ func (c *callerClient) call(ctx context.Context, body []byte, timeout time.Durat
 			if ok {
 				return c.read(d)
 			}
-			if c.is("C19") {
+			if c.is("C19") && first {
 				continue
 			}
 			return nil, unavailable
 		case <-w.returns:
+			if c.is("C13") { // as if it had waited for an answer
+				return nil, &failure{Code: "deadline_exceeded"}
+			}
 			return nil, unavailable
 		case <-timer.C:
 			c.forget(w)
@@ -260,9 +264,6 @@ func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.
 		case r, ok := <-returns:
 			if !ok {
 				returns = nil
-				continue
-			}
-			if c.is("C13") {
 				continue
 			}
 			if w := c.take(r.CorrelationId, false); w != nil {
