@@ -67,6 +67,7 @@ type callerClient struct {
 // A waitingCall is a call that has no answer yet.
 type waitingCall struct {
 	id      string
+	ch      *amqp.Channel      // on which it was made
 	answers chan amqp.Delivery // closed when the connection is lost
 	returns chan struct{}
 }
@@ -174,7 +175,7 @@ func (c *callerClient) publish(body []byte, timeout time.Duration) (*waitingCall
 		return nil, err
 	}
 	c.serial++
-	w := &waitingCall{id: uuid.NewString(), answers: make(chan amqp.Delivery, 1), returns: make(chan struct{}, 1)}
+	w := &waitingCall{id: uuid.NewString(), ch: c.ch, answers: make(chan amqp.Delivery, 1), returns: make(chan struct{}, 1)}
 	key, mandatory := Ask, true
 	p := amqp.Publishing{
 		ReplyTo: c.replyTo, ContentType: "application/json", Expiration: strconv.FormatInt(timeout.Milliseconds()*3/4, 10),
@@ -245,12 +246,12 @@ func (c *callerClient) dial() (err error) {
 	if c.is("C5: missing") {
 		c.replyTo = ""
 	}
-	go c.listen(answers, c.ch.NotifyReturn(make(chan amqp.Return, 100)))
+	go c.listen(c.ch, answers, c.ch.NotifyReturn(make(chan amqp.Return, 100)))
 	return nil
 }
 
 // listen gives answers to the calls that wait for them, until the connection is lost.
-func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.Return) {
+func (c *callerClient) listen(ch *amqp.Channel, answers <-chan amqp.Delivery, returns <-chan amqp.Return) {
 	for answers != nil || returns != nil {
 		select {
 		case d, ok := <-answers:
@@ -276,10 +277,13 @@ func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range c.waiting {
-		close(w.answers)
-	}
-	c.waiting = nil
+	c.waiting = slices.DeleteFunc(c.waiting, func(w *waitingCall) bool {
+		lost := w.ch == ch // the others are made on the connection that came after it
+		if lost {
+			close(w.answers)
+		}
+		return lost
+	})
 }
 
 // take returns the call that an answer belongs to, which does not wait any more.
