@@ -47,9 +47,9 @@ func (w *theirWorker) consume(deliveries <-chan amqp.Delivery) error {
 				_ = d.Nack(false, false)
 				continue
 			}
+			_ = d.Ack(false) // before anybody stops it because of what it handled
 			w.handled <- c
 			w.got <- d
-			_ = d.Ack(false)
 		default:
 			return fmt.Errorf("what is a %s?", d.Type)
 		}

@@ -80,7 +80,7 @@ func launch(t *testing.T, program service.Program, url string) (at addresses, st
 // TestProgram sends a command, and then sees its effect in the reply to a request, over each transport.
 func TestProgram(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	url := leverettest.Broker(t)
 	at := start(t, url)
@@ -97,7 +97,7 @@ func TestProgram(t *testing.T) {
 	require.Eventually(t, func() bool {
 		reply, err := hello.CountGreetings.Call(ctx, client, hello.CountQuery{Name: "Ada"})
 		return err == nil && reply.Greetings == 2
-	}, 30*time.Second, 20*time.Millisecond)
+	}, 2*time.Minute, 20*time.Millisecond)
 
 	overHTTP, err := httprpc.NewCaller(httprpc.CallerConfig{Service: user, URLs: []string{"http://" + at.HTTP}})
 	require.NoError(t, err)

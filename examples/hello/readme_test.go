@@ -59,7 +59,7 @@ greeter: {http_url: "http://%s", grpc_address: %q}
 		}
 		// It takes a while until a message has been handled.
 		shows := func() bool { return s.shownIn(run(t, s.args[1:])) }
-		require.Eventually(t, shows, 30*time.Second, 50*time.Millisecond, "%q does not print what README.md shows", s.args)
+		require.Eventually(t, shows, 2*time.Minute, 50*time.Millisecond, "%q does not print what README.md shows", s.args)
 	}
 }
 

@@ -59,7 +59,7 @@ func (c cards) Write(_ context.Context, greetingID, _ string) error {
 func TestASecondServiceSubscribes(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, System.Err())
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	url := leverettest.Broker(t)
 	start(t, url)
@@ -74,7 +74,7 @@ func TestASecondServiceSubscribes(t *testing.T) {
 		require.Eventually(t, func() bool {
 			_, err := hello.CountGreetings.Call(ctx, client, hello.CountQuery{Name: id})
 			return err == nil
-		}, time.Minute, 10*time.Millisecond)
+		}, 2*time.Minute, 10*time.Millisecond)
 	}
 	written := make(cards)
 

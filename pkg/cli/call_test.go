@@ -59,7 +59,7 @@ func TestForeignAnswers(t *testing.T) {
 			c.reply.CorrelationId = d.CorrelationId
 			answered <- ch.PublishWithContext(t.Context(), "", d.ReplyTo, false, false, c.reply)
 		}()
-		run := kitchenAt(t, url, "call", "oven.price", `{"dish":"pie"}`, "-o", c.format)
+		run := kitchenAt(t, url, "call", "oven.price", `{"dish":"pie"}`, "-o", c.format, "--timeout", "2m")
 		require.Equal(t, c.code, run.run(t.Context()), "%s: %s", name, run.err.String())
 		require.NoError(t, <-answered)
 		require.Equal(t, c.out, run.out.String(), name)

@@ -42,7 +42,7 @@ func TestNoHostWorks(t *testing.T) {
 	t.Parallel()
 	hosts := silent(t, 2)
 	c := &command{args: []string{
-		"dlq", "ls", "--broker-connect-timeout", "3s",
+		"dlq", "ls", "--broker-connect-timeout", "6s",
 		"--broker-url", "amqp://" + hosts[0] + "/v,amqps://ada@" + hosts[1] + ",amqp://127.0.0.1:1",
 	}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))

@@ -89,7 +89,7 @@ func TestAKilledCommandLosesNothing(t *testing.T) {
 						}
 					}
 					return len(lost) == 0
-				}, 2*patience, 50*time.Millisecond, "lost: %v", &lost)
+				}, 4*patience, 50*time.Millisecond, "lost: %v", &lost)
 			})
 			twice := 0
 			for _, id := range want {

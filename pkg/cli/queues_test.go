@@ -293,7 +293,7 @@ func TestManyQueuesFarAway(t *testing.T) {
 			}
 		}
 	})
-	c := kitchenAt(t, distant(t, address, latency), "queues", "mill.*", "--watch=100ms", "-o", "jsonl", "--broker-connect-timeout", "1s",
+	c := kitchenAt(t, distant(t, address, latency), "queues", "mill.*", "--watch=100ms", "-o", "jsonl", "--broker-connect-timeout", "10s",
 		"--broker-management-url", noManagement)
 	c.catalog = leveret.NewCatalog(mill)
 	ctx, ctrlC := context.WithCancel(t.Context())

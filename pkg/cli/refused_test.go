@@ -135,7 +135,7 @@ func TestLimitsOfTheVirtualHost(t *testing.T) {
 	require.Regexp(t, `\nnext:  delete queues that nobody needs, or raise the limit \(rabbitmqctl set_vhost_limits\)\n$`, c.err.String())
 
 	limit("max-connections", 0)
-	c = kitchenAt(t, url, "dlq", "ls", "--broker-connect-timeout", "1s")
+	c = kitchenAt(t, url, "dlq", "ls", "--broker-connect-timeout", "10s")
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
 	require.Regexp(t, `(?m)^error: the broker takes no more connections: .+: connection limit \(0\) is reached"$`, c.err.String())
 	require.Regexp(t, `\nnext:  close connections that nobody needs, or raise the limit \(rabbitmqctl set_vhost_limits, set_user_limits\)\n$`, c.err.String())

@@ -78,7 +78,10 @@ func kitchenAt(tb testing.TB, address string, args ...string) *command {
 		args = append(args, "--broker-password-file", file)
 	}
 	u.User = nil
-	return &command{args: append(args, "--broker-url", u.String(), "--broker-connect-timeout", "10s")}
+	if !slices.Contains(args, "--broker-connect-timeout") {
+		args = append(args, "--broker-connect-timeout", patience.String())
+	}
+	return &command{args: append(args, "--broker-url", u.String())}
 }
 
 func (c *command) run(ctx context.Context) cli.ExitCode {
@@ -160,7 +163,7 @@ func TestInterruptedWhileConnecting(t *testing.T) {
 // A long wait says what it is waiting for.
 func TestWaitingForTheBroker(t *testing.T) {
 	t.Parallel()
-	c := &command{args: []string{"dlq", "ls", "--broker-url", "amqp://127.0.0.1:1/", "--broker-connect-timeout", "3s"}}
+	c := &command{args: []string{"dlq", "ls", "--broker-url", "amqp://127.0.0.1:1/", "--broker-connect-timeout", "6s"}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
 	require.Regexp(t, `^warning: still trying to reach the broker: .*connection refused\n(.*\n)?error: the broker cannot be reached`, c.err.String())
 }

@@ -161,7 +161,7 @@ func requireReady(ctx context.Context, tb testing.TB, conn *rabbit.Conn, queue s
 // onBroker does something over its own connection.
 func onBroker(tb testing.TB, url string, do func(context.Context, testing.TB, *rabbit.Conn)) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(tb.Context(), 10*time.Minute)
 	defer cancel()
 	conn, err := rabbit.Dial(ctx, rabbit.Config{URLs: []string{url}})
 	require.NoError(tb, err)

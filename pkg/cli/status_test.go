@@ -255,7 +255,7 @@ func TestStatusOfNoBroker(t *testing.T) {
 	require.Regexp(t, `^unreachable: 1 failed\n\nfailed   broker  the broker cannot be reached: .* -> check the address with kitchen config show --origin; .*\n$`, c.out.String())
 	require.Empty(t, c.err.String())
 
-	c = &command{args: []string{"status", "--broker-url", "amqp://127.0.0.1:1/,amqp://127.0.0.1:2/", "--broker-connect-timeout", "1s"}}
+	c = &command{args: []string{"status", "--broker-url", "amqp://127.0.0.1:1/,amqp://127.0.0.1:2/", "--broker-connect-timeout", "5s"}}
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()))
 	require.Contains(t, c.out.String(), "none of 2 addresses works; amqp://guest@127.0.0.1:1: ")
 	require.Contains(t, c.out.String(), " refused; amqp://guest@127.0.0.1:2: ")

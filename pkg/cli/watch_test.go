@@ -37,10 +37,12 @@ func watch(t *testing.T, c *command, until func(watched) bool) []watched {
 	ended := make(chan cli.ExitCode, 1)
 	go func() { ended <- c.run(ctx) }()
 	var all []watched
+	read := 0 // bytes of the output, which grows
 	require.Eventually(t, func() bool {
-		text := c.out.String()
-		all = nil
-		for line := range strings.Lines(text[:strings.LastIndexByte(text, '\n')+1]) {
+		text := c.out.String()[read:]
+		text = text[:strings.LastIndexByte(text, '\n')+1]
+		read += len(text)
+		for line := range strings.Lines(text) {
 			var w watched
 			require.NoError(t, json.Unmarshal([]byte(line), &w))
 			all = append(all, w)

@@ -18,7 +18,7 @@ import (
 
 func TestAnswererThatKeepsTheRules(t *testing.T) {
 	t.Parallel()
-	for _, r := range judge(t, Answerer, answererPeer("")) {
+	for _, r := range judge(t, Answerer, "", answererPeer("")) {
 		require.Equal(t, Kept, r.State, "%+v", r)
 	}
 }
@@ -33,7 +33,7 @@ func TestAnswerersThatBreakOneRule(t *testing.T) {
 		t.Run(w, func(t *testing.T) {
 			t.Parallel()
 			rule, _, _ := strings.Cut(w, ":")
-			requireBroken(t, Answerer, rule, judge(t, Answerer, answererPeer(w)))
+			requireBroken(t, Answerer, rule, judge(t, Answerer, w, answererPeer(w)))
 		})
 	}
 }

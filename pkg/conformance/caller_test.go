@@ -25,7 +25,7 @@ func TestCallerThatKeepsTheRules(t *testing.T) {
 	for _, how := range []string{"", "own queue", "named queue"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			for _, r := range judge(t, Caller, callerPeer(how)) {
+			for _, r := range judge(t, Caller, how, callerPeer(how)) {
 				require.Equal(t, Kept, r.State, "%+v", r)
 			}
 		})
@@ -42,7 +42,7 @@ func TestCallersThatBreakOneRule(t *testing.T) {
 		t.Run(w, func(t *testing.T) {
 			t.Parallel()
 			rule, _, _ := strings.Cut(w, ":")
-			requireBroken(t, Caller, rule, judge(t, Caller, callerPeer(w)))
+			requireBroken(t, Caller, rule, judge(t, Caller, w, callerPeer(w)))
 		})
 	}
 }
@@ -67,6 +67,7 @@ type callerClient struct {
 // A waitingCall is a call that has no answer yet.
 type waitingCall struct {
 	id      string
+	ch      *amqp.Channel      // on which it was made
 	answers chan amqp.Delivery // closed when the connection is lost
 	returns chan struct{}
 }
@@ -130,12 +131,13 @@ func (c *callerClient) make(ctx context.Context, line string) {
 
 func (c *callerClient) call(ctx context.Context, body []byte, timeout time.Duration) (json.RawMessage, *failure) {
 	unavailable := &failure{Code: "unavailable"}
+	waits := timeout
 	if c.is("C14") {
-		timeout /= 2
+		waits /= 10
 	}
-	timer := time.NewTimer(timeout)
+	timer := time.NewTimer(waits)
 	defer timer.Stop()
-	for {
+	for first := true; ; first = false {
 		w, err := c.publish(body, timeout)
 		if err != nil {
 			return nil, unavailable
@@ -145,11 +147,14 @@ func (c *callerClient) call(ctx context.Context, body []byte, timeout time.Durat
 			if ok {
 				return c.read(d)
 			}
-			if c.is("C19") {
+			if c.is("C19") && first {
 				continue
 			}
 			return nil, unavailable
 		case <-w.returns:
+			if c.is("C13") { // as if it had waited for an answer
+				return nil, &failure{Code: "deadline_exceeded"}
+			}
 			return nil, unavailable
 		case <-timer.C:
 			c.forget(w)
@@ -170,7 +175,7 @@ func (c *callerClient) publish(body []byte, timeout time.Duration) (*waitingCall
 		return nil, err
 	}
 	c.serial++
-	w := &waitingCall{id: uuid.NewString(), answers: make(chan amqp.Delivery, 1), returns: make(chan struct{}, 1)}
+	w := &waitingCall{id: uuid.NewString(), ch: c.ch, answers: make(chan amqp.Delivery, 1), returns: make(chan struct{}, 1)}
 	key, mandatory := Ask, true
 	p := amqp.Publishing{
 		ReplyTo: c.replyTo, ContentType: "application/json", Expiration: strconv.FormatInt(timeout.Milliseconds()*3/4, 10),
@@ -241,12 +246,12 @@ func (c *callerClient) dial() (err error) {
 	if c.is("C5: missing") {
 		c.replyTo = ""
 	}
-	go c.listen(answers, c.ch.NotifyReturn(make(chan amqp.Return, 100)))
+	go c.listen(c.ch, answers, c.ch.NotifyReturn(make(chan amqp.Return, 100)))
 	return nil
 }
 
 // listen gives answers to the calls that wait for them, until the connection is lost.
-func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.Return) {
+func (c *callerClient) listen(ch *amqp.Channel, answers <-chan amqp.Delivery, returns <-chan amqp.Return) {
 	for answers != nil || returns != nil {
 		select {
 		case d, ok := <-answers:
@@ -262,9 +267,6 @@ func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.
 				returns = nil
 				continue
 			}
-			if c.is("C13") {
-				continue
-			}
 			if w := c.take(r.CorrelationId, false); w != nil {
 				w.returns <- struct{}{}
 			}
@@ -275,10 +277,13 @@ func (c *callerClient) listen(answers <-chan amqp.Delivery, returns <-chan amqp.
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range c.waiting {
-		close(w.answers)
-	}
-	c.waiting = nil
+	c.waiting = slices.DeleteFunc(c.waiting, func(w *waitingCall) bool {
+		lost := w.ch == ch // the others are made on the connection that came after it
+		if lost {
+			close(w.answers)
+		}
+		return lost
+	})
 }
 
 // take returns the call that an answer belongs to, which does not wait any more.

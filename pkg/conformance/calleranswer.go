@@ -92,14 +92,16 @@ func survivesBadReplies(ctx context.Context, s *session) verdict {
 // How long a client waits for an answer, in rules about time.
 const (
 	shortWait   = time.Second
-	longWait    = 5 * time.Second
 	answersLate = 500 * time.Millisecond
 )
+
+// longWait is for calls that end before it is over.
+func (s *session) longWait() time.Duration { return max(5*time.Second, s.Patience/4) }
 
 func hearsReturns(ctx context.Context, s *session) verdict {
 	s.proxy.decide(func(*message) fate { return strays })
 	defer s.proxy.decide(nil)
-	_, v := s.call(nil, longWait).fails(ctx, "unavailable")
+	_, v := s.call(nil, s.longWait()).fails(ctx, "unavailable")
 	if v.state == Broken {
 		v.why = "of a request that was returned, " + v.why
 	}
@@ -110,7 +112,7 @@ func givesUpInTime(ctx context.Context, s *session) verdict {
 	if _, v := s.givenUp(ctx); v.state != Kept {
 		return v
 	}
-	a := s.call(nil, longWait)
+	a := s.call(nil, s.longWait())
 	m, v := a.arrives(ctx)
 	if v.state != Kept {
 		return v
@@ -123,14 +125,15 @@ func givesUpInTime(ctx context.Context, s *session) verdict {
 		return untested("%v", err)
 	}
 	if _, v = a.succeeds(ctx); v.state != Kept {
-		return broken("of an answer that came after %s, with %s to wait: %s", answersLate, longWait, v.why)
+		return broken("of an answer that came after %s, with %s to wait: %s", answersLate, s.longWait(), v.why)
 	}
 	return kept()
 }
 
 // givenUp has the client make a call that is not answered, and returns the request.
 func (s *session) givenUp(ctx context.Context) (*message, verdict) {
-	a := s.call(nil, shortWait)
+	wait := s.slowly(shortWait)
+	a := s.call(nil, wait)
 	m, v := a.arrives(ctx)
 	if v.state != Kept {
 		return nil, v
@@ -140,8 +143,8 @@ func (s *session) givenUp(ctx context.Context) (*message, verdict) {
 		return nil, v
 	}
 	// Timers of whole milliseconds may run a little ahead.
-	if took := o.at.Sub(a.at); took < shortWait-10*time.Millisecond {
-		return nil, broken("it has %s to wait, and gave up after %s", shortWait, took.Round(time.Millisecond))
+	if took := o.at.Sub(a.at); took < wait-10*time.Millisecond {
+		return nil, broken("it has %s to wait, and gave up after %s", wait, took.Round(time.Millisecond))
 	}
 	return m, kept()
 }
@@ -239,7 +242,7 @@ func callsAgain(ctx context.Context, s *session) verdict {
 	defer cancel()
 	last := ""
 	for ctx.Err() == nil {
-		a := s.call(nil, longWait)
+		a := s.call(nil, s.longWait())
 		m, v := a.arrives(ctx)
 		if v.state == Kept {
 			if err := s.publish(ctx, "", m.ReplyTo, replying(m)); err != nil {
@@ -259,7 +262,7 @@ func callsAgain(ctx context.Context, s *session) verdict {
 }
 
 func losesReply(ctx context.Context, s *session) verdict {
-	a := s.call(nil, longWait)
+	a := s.call(nil, s.longWait())
 	if _, v := a.arrives(ctx); v.state != Kept {
 		return v
 	}

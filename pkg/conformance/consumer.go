@@ -67,7 +67,8 @@ func acksAfterWork(ctx context.Context, s *session) verdict {
 	if v := c.handled(ctx); v.state != Kept {
 		return v
 	}
-	if c, err = s.sendWait(ctx, workTakes); err != nil {
+	takes := s.slowly(workTakes)
+	if c, err = s.sendWait(ctx, takes); err != nil {
 		return untested("%v", err)
 	}
 	e, err := c.settled(ctx)
@@ -75,8 +76,8 @@ func acksAfterWork(ctx context.Context, s *session) verdict {
 		return broken("%v", err)
 	}
 	// A delivery is recorded before the client has it, and an ack after: so the time between them is never too short.
-	if took := e.at.Sub(c.deliveries()[0].at); took < workTakes {
-		return broken("the work takes %s, but the ack came %s after the delivery", workTakes, took.Round(time.Millisecond))
+	if took := e.at.Sub(c.deliveries()[0].at); took < takes {
+		return broken("the work takes %s, but the ack came %s after the delivery", takes, took.Round(time.Millisecond))
 	}
 	return c.handled(ctx)
 }

@@ -283,6 +283,10 @@ func (s *session) clientEnded() bool {
 	}
 }
 
+// slowly returns how long something has to last that tells clients apart: d, or longer where there is patience for a
+// machine that is too busy for it.
+func (s *session) slowly(d time.Duration) time.Duration { return max(d, s.Patience/240) }
+
 // await waits for an event. Its error says what came instead: that the client has ended, or nothing.
 func (s *session) await(ctx context.Context, from int, matches func(event) bool) (event, error) {
 	return s.awaitFor(ctx, s.Patience, from, matches)

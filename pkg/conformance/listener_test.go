@@ -12,7 +12,7 @@ import (
 
 func TestListenerThatKeepsTheRules(t *testing.T) {
 	t.Parallel()
-	for _, r := range judge(t, Listener, listenerPeer("")) {
+	for _, r := range judge(t, Listener, "", listenerPeer("")) {
 		require.Equal(t, Kept, r.State, "%+v", r)
 	}
 }
@@ -27,7 +27,7 @@ func TestListenersThatBreakOneRule(t *testing.T) {
 		t.Run(w, func(t *testing.T) {
 			t.Parallel()
 			rule, _, _ := strings.Cut(w, ":")
-			requireBroken(t, Listener, rule, judge(t, Listener, listenerPeer(w)))
+			requireBroken(t, Listener, rule, judge(t, Listener, w, listenerPeer(w)))
 		})
 	}
 }

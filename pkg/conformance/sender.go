@@ -285,7 +285,7 @@ func waitsForConfirm(ctx context.Context, s *session) verdict {
 	}
 	s.proxy.decide(func(*message) fate { return waits })
 	o := s.tell(sendCommand, nil)
-	t, err := o.doneWithin(ctx, confirmWaits)
+	t, err := o.doneWithin(ctx, s.slowly(confirmWaits))
 	s.proxy.decide(nil)
 	s.proxy.release()
 	if err == nil && t.Sent != nil {

@@ -14,7 +14,7 @@ import (
 
 func TestSenderThatKeepsTheRules(t *testing.T) {
 	t.Parallel()
-	for _, r := range judge(t, Sender, senderPeer("")) {
+	for _, r := range judge(t, Sender, "", senderPeer("")) {
 		require.Equal(t, Kept, r.State, "%+v", r)
 	}
 }
@@ -29,7 +29,7 @@ func TestSendersThatBreakOneRule(t *testing.T) {
 		t.Run(w, func(t *testing.T) {
 			t.Parallel()
 			rule, _, _ := strings.Cut(w, ":")
-			requireBroken(t, Sender, rule, judge(t, Sender, senderPeer(w)))
+			requireBroken(t, Sender, rule, judge(t, Sender, w, senderPeer(w)))
 		})
 	}
 }

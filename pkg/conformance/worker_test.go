@@ -12,7 +12,7 @@ func TestWorkerThatKeepsTheRules(t *testing.T) {
 	for _, how := range []string{"", "rejects"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			for _, r := range judge(t, Worker, workerPeer(how)) {
+			for _, r := range judge(t, Worker, how, workerPeer(how)) {
 				if how == "rejects" && r.Rule == "W25" {
 					require.Equal(t, NotTested, r.State)
 					continue
@@ -33,7 +33,7 @@ func TestWorkersThatBreakOneRule(t *testing.T) {
 		t.Run(w, func(t *testing.T) {
 			t.Parallel()
 			rule, _, _ := strings.Cut(w, ":")
-			requireBroken(t, Worker, rule, judge(t, Worker, workerPeer(w)))
+			requireBroken(t, Worker, rule, judge(t, Worker, w, workerPeer(w)))
 		})
 	}
 }

@@ -52,7 +52,7 @@ func TestAWholeLife(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, body := r.get(t, "/readyz")
 		return status == 503 && body == "starting: waiting for the program's Setup\n"
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	status, body := r.get(t, "/healthz")
 	require.Equal(t, 200, status)
 	require.Equal(t, "ok\n", body)
@@ -131,7 +131,7 @@ func requireMetrics(t *testing.T, r *running) {
 			}
 		}
 		return true
-	}, 30*time.Second, 10*time.Millisecond, "the metrics never had all of it")
+	}, 2*time.Minute, 10*time.Millisecond, "the metrics never had all of it")
 }
 
 // requireEmpty checks that a queue holds no messages.
@@ -235,12 +235,16 @@ func TestWhatEndsByItselfEndsTheProgram(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			closed := false
+			settings := map[string]string{"broker.url": leverettest.Broker(t)}
+			if name == "abandoned" {
+				settings["worker.drain_timeout"] = "50ms"
+			}
 			r := start(t, service.Program{Service: units, Setup: func(_ context.Context, rt *service.Runtime) error {
 				handlers(rt)
 				rt.Close("last", func() error { closed = true; return nil })
 				c.setup(rt)
 				return nil
-			}}, map[string]string{"broker.url": leverettest.Broker(t), "worker.drain_timeout": "50ms"})
+			}}, settings)
 			require.Equal(t, 1, r.code(t))
 			require.True(t, closed)
 			end := r.log.await(t, "ended by an error")

@@ -112,7 +112,7 @@ func start(t *testing.T, p service.Program, settings map[string]string) *running
 	t.Helper()
 	p.Overrides = map[string]string{
 		"health.address": "127.0.0.1:0", "data.dir": t.TempDir(), "log.format": "json", "log.level": "debug",
-		"worker.drain_timeout": "10s", "worker.stuck_after": "5s",
+		"worker.drain_timeout": "2m", "worker.stuck_after": "1m",
 	}
 	maps.Copy(p.Overrides, settings)
 	ctx, stop := context.WithCancel(t.Context())
@@ -145,7 +145,7 @@ func (r *running) code(t *testing.T) int {
 	select {
 	case code := <-r.ended:
 		return code
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		require.Fail(t, "it does not end", r.log)
 		return 0
 	}
@@ -165,7 +165,7 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Minute}
 	response, err := client.Do(request)
 	if err != nil {
 		return 0, "", err

@@ -117,7 +117,7 @@ func permitted(t *testing.T, layout string, declares, serves map[string]string) 
 var (
 	pay   = leveret.NewCommand[unit]("payment.capture", leveret.Retry(leveret.RetryPolicy{Attempts: 2, Delays: []time.Duration{time.Second}}))
 	paid  = leveret.NewEvent[unit]("payment.captured")
-	quote = leveret.NewRequest[unit, unit]("payment.authorize")
+	quote = leveret.NewRequest[unit, unit]("payment.authorize", leveret.Timeout(2*time.Minute))
 	// restricted is a service in every role.
 	restricted = leveret.NewService("payment",
 		leveret.Handles(pay), leveret.Sends(pay), leveret.SubscribesTo(paid), leveret.Publishes(paid), leveret.Answers(quote), leveret.Calls(quote))

@@ -110,17 +110,17 @@ func (r *required) found(ctx context.Context, failed error) {
 	r.failed = failed
 	switch {
 	case failed != nil:
-		if before == nil {
-			r.log.ErrorContext(ctx, "a required check fails; taking no messages until it succeeds", "error", failed)
-		}
 		if r.worker != nil {
 			r.worker.Pause(failed)
 		}
+		if before == nil { // and so it is when the log says it
+			r.log.ErrorContext(ctx, "a required check fails; taking no messages until it succeeds", "error", failed)
+		}
 	case before != nil:
-		r.log.InfoContext(ctx, "the required checks succeed again; taking messages")
 		if r.worker != nil {
 			r.worker.Resume()
 		}
+		r.log.InfoContext(ctx, "the required checks succeed again; taking messages")
 	}
 }
 

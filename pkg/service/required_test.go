@@ -94,7 +94,7 @@ func TestRequired(t *testing.T) {
 	status, body := r.get(t, "/readyz")
 	require.Equal(t, 503, status)
 	require.Equal(t, "store: no space left on device\npaused: store: no space left on device\n", body)
-	require.Eventually(t, func() bool { return waiting(t, broker, "unit.do") == n }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting(t, broker, "unit.do") == n }, 2*time.Minute, 10*time.Millisecond)
 	for _, queue := range []string{"retry.1s", "retry.10s", "retry.1m", "retry.10m", "unit.do.dlq"} {
 		require.Zero(t, waiting(t, broker, queue), queue)
 	}
@@ -107,8 +107,8 @@ func TestRequired(t *testing.T) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return len(d.written) == n
-	}, 30*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { status, _ := r.get(t, "/readyz"); return status == 200 }, 30*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { status, _ := r.get(t, "/readyz"); return status == 200 }, 2*time.Minute, 10*time.Millisecond)
 	require.Equal(t, 0, r.end(t))
 	for i := range n {
 		require.Equal(t, 1, d.written[i], "%d", i)
@@ -137,7 +137,7 @@ func TestRequiredFromTheStart(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, body := r.get(t, "/readyz")
 		return body == "store: read-only file system\npaused: store: read-only file system\n"
-	}, 30*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	require.Empty(t, r.log.records(t, "ready"))
 	require.Equal(t, 0, r.end(t))
 	require.Zero(t, handled.Load())

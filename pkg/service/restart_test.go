@@ -25,7 +25,7 @@ import (
 
 // A request that is not idempotent, so that nothing may send it twice, and the services on its two sides.
 var (
-	count   = leveret.NewRequest[unit, unit]("counter.count", leveret.Timeout(20*time.Second))
+	count   = leveret.NewRequest[unit, unit]("counter.count", leveret.Timeout(2*time.Minute))
 	counter = leveret.NewService("counter", leveret.Answers(count))
 	counts  = leveret.NewService("client", leveret.Calls(count))
 )
@@ -71,7 +71,7 @@ func (p *pair) start(t *testing.T, i int, protocol string) {
 		return err
 	}}, settings)
 	before := p.handled[i].Load()
-	require.Eventually(t, func() bool { return p.handled[i].Load() > before+20 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return p.handled[i].Load() > before+20 }, 2*time.Minute, time.Millisecond)
 }
 
 // While two servers are restarted in turn, a caller that never tries again is not left in doubt: either it has a reply,

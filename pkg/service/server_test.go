@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -140,7 +141,7 @@ func TestServingBeforeTheBrokerIsThere(t *testing.T) {
 		status, body := r.get(t, "/readyz")
 		lines = strings.Split(body, "\n")
 		return status == 200 && strings.Contains(body, "connection refused")
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	require.Equal(t, []string{"http: ready", "grpc: ready"}, lines[:2])
 	require.Contains(t, lines[2], "broker: the connection for publishing is connecting since ")
 	for path, want := range map[string]int{"/readyz/http": 200, "/readyz/grpc": 200, "/readyz/broker": 503, "/readyz/amqp": 404} {
@@ -186,7 +187,7 @@ func TestServingWhileTheBrokerRefuses(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, body := r.get(t, "/readyz/broker")
 		return status == 503 && strings.Contains(body, "the broker refused the login")
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	require.Contains(t, r.log.await(t, "cannot connect to the broker; trying again")["error"], "refused the login")
 	status, _ := r.get(t, "/readyz")
 	require.Equal(t, 200, status)
@@ -195,7 +196,8 @@ func TestServingWhileTheBrokerRefuses(t *testing.T) {
 
 	r = start(t, web(http.HandlerFunc(hello200)), at(broker, "broker.password", "hunter2", "broker.connect_timeout", "300ms"))
 	require.Equal(t, 7, r.code(t))
-	require.Contains(t, r.log.await(t, "ended by an error")["error"], "the broker was not reached within broker.connect_timeout (300ms)")
+	// Where the refusal has come back by then, it is the refusal that is said.
+	require.Regexp(t, `the broker was not reached within broker\.connect_timeout \(300ms\)|refused the login`, r.log.await(t, "ended by an error")["error"])
 }
 
 func TestReadinessOfParts(t *testing.T) {
@@ -215,7 +217,7 @@ func TestReadinessOfParts(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, body := r.get(t, "/readyz")
 		return status == 503 && body == "starting: waiting for the program's Setup\n"
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	status, body := r.get(t, "/readyz/http")
 	require.Equal(t, 503, status)
 	require.Equal(t, "starting: waiting for the program's Setup\n", body)
@@ -225,7 +227,7 @@ func TestReadinessOfParts(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := r.get(t, "/readyz")
 		return status == 200
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 
 	mu.Lock()
 	trouble = errors.New("disk full")
@@ -320,7 +322,7 @@ func TestServersDrainFirst(t *testing.T) {
 				_ = c.Close()
 			}
 			return err != nil
-		}, 20*time.Second, 10*time.Millisecond, name)
+		}, 2*time.Minute, 10*time.Millisecond, name)
 	}
 	_, err = idle.reader.ReadByte()
 	require.ErrorIs(t, err, io.EOF, "an idle connection is closed")
@@ -399,11 +401,12 @@ func TestServersThatDoNotDrain(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		stuck bool
+		after string // after which a handler counts as stuck
 		code  int
 		log   string
 	}{
-		"handlers that notice": {false, 0, "not drained in time; what was running was cut off"},
-		"a stuck handler":      {true, 1, "1 handlers did not return within 50ms after their contexts had ended"},
+		"handlers that notice": {false, "2m", 0, "not drained in time; what was running was cut off"},
+		"a stuck handler":      {true, "50ms", 1, "1 handlers did not return within 50ms after their contexts had ended"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -415,7 +418,8 @@ func TestServersThatDoNotDrain(t *testing.T) {
 				if c.stuck {
 					<-release
 				}
-			})), at(nowhere, "worker.drain_timeout", "50ms", "worker.stuck_after", "50ms"))
+			})), at(nowhere, "worker.drain_timeout", "50ms", "worker.stuck_after", c.after,
+				"broker.declare", "false")) // so that nothing else has to end within the drain time
 			conn := dialHTTP(t, r.address(t, "http"))
 			conn.send(t, "/")
 			<-entered
@@ -465,24 +469,27 @@ func TestDrainDelay(t *testing.T) {
 
 func TestSlowClientsAreCut(t *testing.T) {
 	t.Parallel()
-	r := start(t, web(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	program := web(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.ReadAll(r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusRequestTimeout)
 		}
-	})), at(nowhere, "http.read_header_timeout", "1s", "http.read_timeout", "1500ms"))
+	}))
+	r := start(t, program, at(nowhere, "http.read_header_timeout", "1s"))
 	header := dialHTTP(t, r.address(t, "http"))
 	_, err := io.WriteString(header, "GET / HTTP/1.1\r\nHost: x\r\nX-Never-Fin")
 	require.NoError(t, err)
-	_, err = io.ReadAll(header.reader)
-	require.NoError(t, err) // the end, well before this test's own deadline
+	_, err = io.ReadAll(header.reader) // the end, or a reset where it was cut before this end wrote
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 	silent := dialHTTP(t, r.address(t, "http"))
 	_, err = io.ReadAll(silent.reader)
 	require.NoError(t, err)
-	body := dialHTTP(t, r.address(t, "http"))
+	patient := start(t, program, at(nowhere, "http.read_header_timeout", "10m", "http.read_timeout", "1500ms"))
+	body := dialHTTP(t, patient.address(t, "http"))
 	_, err = io.WriteString(body, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
 	require.NoError(t, err)
 	response, _ := body.receive(t)
 	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
+	require.Equal(t, 0, patient.end(t))
 	large := dialHTTP(t, r.address(t, "http"))
 	_, _ = io.WriteString(large, "GET / HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 80<<10)+"\r\n\r\n")
 	answer, _ := io.ReadAll(large.reader) // a status, or a connection that was cut while this end was writing
@@ -506,7 +513,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := r.get(t, "/readyz/http")
 		return status == 200
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	require.NoError(t, further.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
 	_, err := further.reader.Peek(1)
 	require.ErrorContains(t, err, "timeout", "nobody serves it")
@@ -588,6 +595,6 @@ func TestWrongServers(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _ := r.get(t, "/readyz/http")
 		return status == 200
-	}, 20*time.Second, 10*time.Millisecond)
+	}, 2*time.Minute, 10*time.Millisecond)
 	require.Equal(t, 0, r.end(t))
 }
