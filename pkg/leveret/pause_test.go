@@ -64,6 +64,10 @@ func TestPause(t *testing.T) {
 	r.Pause(errFull) // once more changes nothing
 	require.EqualError(t, r.Ready(), "paused: the disk is full")
 	b.eventually(func() bool { return foreign.count("a.do") >= n-2 })
+	b.eventually(func() bool {
+		q, err := foreign.QueueDeclarePassive("a.ask", true, false, false, false, nil)
+		return err == nil && q.Consumers == 0
+	}, "it takes no requests")
 	require.NoError(t, happened.Publish(b.ctx, client, thing{N: n}))
 	answered := make(chan error, 1)
 	go func() {
@@ -126,7 +130,9 @@ func TestPauseAnyTime(t *testing.T) {
 	p.cut()
 	h.send(thing{N: 2})
 	h.eventually(func() bool { return w.Ready().Error() == "paused: the disk is full" }, "connected again, and paused")
-	require.Positive(t, h.peer().count("a.do")) // the first one may be there as well, its ack lost with the connection
+	foreign := h.peer()
+	// The first one may be there as well, its ack lost with the connection.
+	h.eventually(func() bool { return foreign.count("a.do") > 0 }, "the broker has noticed the loss")
 
 	many := make(chan struct{})
 	for i := range 8 {
