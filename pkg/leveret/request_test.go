@@ -117,7 +117,9 @@ func TestCall(t *testing.T) {
 			b.run(w)
 
 			m := leveret.NewMessage(b.ctx, b.ask, []byte(`{"n":21}`))
-			require.NoError(t, client.Call(b.ctx, m))
+			ctx, cancel := context.WithTimeout(b.ctx, patience) // sooner than the limit of handlers
+			defer cancel()
+			require.NoError(t, client.Call(ctx, m))
 			require.JSONEq(t, `{"n":42}`, string(m.Reply))
 			require.Equal(t, "a@here/1", m.AnsweredBy)
 
