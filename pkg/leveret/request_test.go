@@ -400,8 +400,8 @@ func TestRollingRestart(t *testing.T) {
 
 // patient is a context whose deadline passes when the test says so.
 type patient struct {
-	context.Context //nolint:containedctx // it is a context
-	over            chan struct{}
+	context.Context
+	over chan struct{}
 }
 
 func (p patient) Done() <-chan struct{} { return p.over }
