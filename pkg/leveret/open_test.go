@@ -26,7 +26,7 @@ func TestOpen(t *testing.T) {
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(b.ctx))) })
-	do, ask := leveret.NewCommand[thing]("a.do"), leveret.NewRequest[thing, answer]("a.ask")
+	do, ask := leveret.NewCommand[thing]("a.do"), leveret.NewRequest[thing, answer]("a.ask", leveret.Timeout(patience))
 	service := leveret.NewService("a", leveret.Handles(do), leveret.Sends(do), leveret.Answers(ask), leveret.Calls(ask))
 	client := b.client(conn, service, leveret.ClientConfig{})
 	handled := make(chan thing, 1)
@@ -52,10 +52,10 @@ func TestOpen(t *testing.T) {
 	require.NoError(t, receive(t, sent))
 	require.Equal(t, 7, receive(t, handled).N)
 	require.NoError(t, conn.Await(b.ctx))
+	receive(t, w.ready) // every queue is there
 	reply, err := ask.Call(b.ctx, client, thing{})
 	require.NoError(t, err)
 	require.Equal(t, "yes", reply.Text)
-	receive(t, w.ready)
 	require.NoError(t, r.Ready())
 	require.NoError(t, r.halt())
 }

@@ -93,22 +93,32 @@ func TestUnroutableIsNotUnknown(t *testing.T) {
 func TestInterruptedHandlerIsUnknown(t *testing.T) {
 	t.Parallel()
 	b := setupAsking(t, leveret.Timeout(patience))
-	answers := make(chan []byte, 9)
+	seen := make(outcomes, 9)
+	config := seen.config()
+	config.HandlerTimeout = 300 * time.Millisecond
 	b.answering(leveret.WorkerConfig{}, func(ctx context.Context, _ thing) (answer, error) {
 		<-ctx.Done()
 		return answer{}, leveret.Errorf(leveret.Unavailable, "the database: %w", ctx.Err())
-	}, leveret.HandlersConfig{HandlerTimeout: 50 * time.Millisecond, OnOutcome: func(_ context.Context, _ *leveret.Message, o leveret.Outcome) {
-		answers <- leveret.EncodeProblem(o.Err)
-	}})
-	// A foreign caller that waits longer than its deadline sees the answer of the handler that the deadline interrupted.
-	reply := b.peer().ask("a.ask", amqp.Publishing{Body: []byte(`{}`), CorrelationId: "c", Expiration: "60000", Headers: amqp.Table{
-		"leveret-deadline": time.Now().Add(40 * time.Millisecond).Format(time.RFC3339Nano),
-	}})
+	}, config)
+	// A foreign caller that waits longer than its deadline sees the answer of the handler that the deadline interrupted. On
+	// a busy machine some deadlines pass before a handler has begun, which is not answered.
+	foreign := b.peer()
+	replies, err := foreign.QueueDeclare("", false, true, true, false, nil)
+	require.NoError(t, err)
+	for limit := 40 * time.Millisecond; ; limit *= 2 {
+		foreign.publish("requests", "a.ask", amqp.Publishing{
+			Body: []byte(`{}`), CorrelationId: "c", Expiration: "60000", ReplyTo: replies.Name,
+			Headers: amqp.Table{"leveret-deadline": time.Now().Add(limit).Format(time.RFC3339Nano)},
+		})
+		if receive(t, seen).Verdict != leveret.VerdictExpired {
+			break
+		}
+	}
+	reply := foreign.take(replies.Name)
 	require.Equal(t, "application/problem+json", reply.ContentType)
 	requireUnknown(t, leveret.DecodeProblem(reply.Body), leveret.Unavailable, true)
-	receive(t, answers)
 
-	_, err := b.ask.Call(b.ctx, b.newCaller(), thing{})
+	_, err = b.ask.Call(b.ctx, b.newCaller(), thing{})
 	requireUnknown(t, err, leveret.Unavailable, true)
 	require.ErrorContains(t, err, "the handler took longer than its limit")
 }
@@ -209,10 +219,10 @@ func TestCalledAgainIsUnknown(t *testing.T) {
 // stoppedBrokerIsUnknown: the broker goes while the request is being handled.
 func stoppedBrokerIsUnknown(t *testing.T, node *devbroker.Broker) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	b := &bench{t: t, ctx: ctx, url: node.URL(), log: logger(t)}
-	ask := leveret.NewRequest[thing, answer]("a.ask", leveret.Timeout(time.Minute))
+	ask := leveret.NewRequest[thing, answer]("a.ask", leveret.Timeout(patience))
 	began, release := make(chan struct{}, 1), make(chan struct{})
 	w := b.worker(b.connect(leveret.ConnConfig{}), leveret.NewService("a", leveret.Answers(ask)), leveret.WorkerConfig{})
 	ask.Answer(w.Handlers, func(context.Context, thing) (answer, error) {
@@ -279,11 +289,13 @@ func TestOutcomes(t *testing.T) {
 		{leveret.VerdictAck}, {leveret.VerdictRetry, leveret.VerdictRetry, leveret.VerdictDeadLetter}, {leveret.VerdictDiscard}, {leveret.VerdictDeadLetter},
 	} {
 		h.send(thing{N: n})
-		for _, verdict := range want {
+		var got []leveret.Verdict
+		for range want {
 			o := receive(t, seen)
-			require.Equal(t, verdict, o.Verdict)
 			require.NoError(t, o.SettleErr)
+			got = append(got, o.Verdict)
 		}
+		require.ElementsMatch(t, want, got, "a copy may be reported first")
 	}
 	require.Empty(t, seen)
 
@@ -364,7 +376,7 @@ func TestNilLogger(t *testing.T) { //nolint:paralleltest // it sets the process'
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, nobody.Close())
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	logged.on = func(r slog.Record) {
 		if r.Message == "cannot connect to the broker; trying again" {

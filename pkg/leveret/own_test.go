@@ -99,7 +99,10 @@ func TestPerProcess(t *testing.T) {
 			require.Equal(t, "per-process", m.Subscription)
 		}
 	}
-	b.eventually(func() bool { return meter.by(t, "leveret.verdicts", "leveret.verdict")["dropped"] == 4 })
+	b.eventually(func() bool {
+		v := meter.by(t, "leveret.verdicts", "leveret.verdict")
+		return v["dropped"] == 4 && v["ack"] == 2
+	})
 	require.Equal(t, map[string]int64{"price.per-process.on.price.changed.*": 4, "price.on.price.changed": 2},
 		meter.by(t, "leveret.verdicts", "messaging.destination.name"), "a name for all processes")
 	require.Empty(t, each, "no retry")

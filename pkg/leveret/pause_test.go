@@ -64,6 +64,10 @@ func TestPause(t *testing.T) {
 	r.Pause(errFull) // once more changes nothing
 	require.EqualError(t, r.Ready(), "paused: the disk is full")
 	b.eventually(func() bool { return foreign.count("a.do") >= n-2 })
+	b.eventually(func() bool {
+		q, err := foreign.QueueDeclarePassive("a.ask", true, false, false, false, nil)
+		return err == nil && q.Consumers == 0
+	}, "it takes no requests")
 	require.NoError(t, happened.Publish(b.ctx, client, thing{N: n}))
 	answered := make(chan error, 1)
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -107,8 +108,10 @@ func TestSeveralRequestsOnOneQueue(t *testing.T) {
 	at := func(kind string) leveret.ContractOption {
 		return leveret.At(leveret.Address{Queue: "rpc", External: true, Type: kind, Topology: topology.Topology{Queues: []topology.Queue{{Name: "rpc"}}}})
 	}
-	add, negate := leveret.NewRequest[thing, answer]("math.add", at("add")), leveret.NewRequest[thing, answer]("math.negate", at("negate"))
-	unknown := leveret.NewRequest[thing, answer]("math.divide", at("divide"))
+	request := func(name, kind string) *leveret.Request[thing, answer] {
+		return leveret.NewRequest[thing, answer](name, at(kind), leveret.Timeout(patience))
+	}
+	add, negate, unknown := request("math.add", "add"), request("math.negate", "negate"), request("math.divide", "divide")
 	service := leveret.NewService("math", leveret.Answers(add, negate))
 	conn := b.connect(leveret.ConnConfig{})
 	w := b.worker(conn, service, leveret.WorkerConfig{})
@@ -152,7 +155,8 @@ func TestSharedByHeaderKeepsIt(t *testing.T) {
 	}
 	placed, gone := leveret.NewCommand[thing]("their.placed", quick, at("placed")), leveret.NewCommand[thing]("their.gone", quick, at("gone"))
 	service := leveret.NewService("a", leveret.Handles(placed, gone), leveret.Sends(gone))
-	conn := b.connect(leveret.ConnConfig{})
+	require.NoError(t, rabbit.NewDeclarer(b.connect(leveret.ConnConfig{}).Rabbit()).Declare(b.ctx, service.Topology(topology.Names{}, topology.Classic)))
+	conn := b.connect(leveret.ConnConfig{NoDeclare: true}) // so that a queue that is deleted stays away
 	attempts := make(chan int, 20)
 	w := b.worker(conn, service, leveret.WorkerConfig{})
 	placed.Handle(w.Handlers, func(context.Context, thing) error { attempts <- -1; return nil })

@@ -127,7 +127,7 @@ func (r *rendezvous) part() {
 // none becomes a dead letter, and all are handled in the end.
 func TestStorm(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true})
 	require.NoError(t, err)

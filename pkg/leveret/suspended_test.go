@@ -9,7 +9,7 @@ import (
 
 const (
 	// suspendedStuckAfter is how long a handler of the suspended worker may take to return after its context has ended.
-	suspendedStuckAfter = 6 * time.Second
+	suspendedStuckAfter = 10 * time.Second
 	// suspendedFor is longer, whatever had passed of it before.
 	suspendedFor = suspendedStuckAfter + 500*time.Millisecond
 )

@@ -14,7 +14,7 @@ import (
 // impatient is a bench on a node of its own, which takes a message back after five seconds, for which it looks every second.
 func impatient(t *testing.T, options ...leveret.ContractOption) *handling {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	node, err := devbroker.Start(ctx, devbroker.Config{Private: true, Conf: "consumer_timeout = 5000"})
 	require.NoError(t, err)

@@ -164,7 +164,7 @@ func TestCallerOfTheirQueue(t *testing.T) {
 	foreign := b.peer()
 	_, err := foreign.QueueDeclare("rpc", false, true, false, false, nil)
 	require.NoError(t, err)
-	ask := leveret.NewRequest[thing, answer]("theirs.ask", leveret.At(leveret.Address{Queue: "rpc", External: true}))
+	ask := leveret.NewRequest[thing, answer]("theirs.ask", leveret.Timeout(patience), leveret.At(leveret.Address{Queue: "rpc", External: true}))
 	client := b.client(b.connect(leveret.ConnConfig{URLs: []string{way.url}}), leveret.NewService("a", leveret.Calls(ask)), leveret.ClientConfig{})
 	for range 3 {
 		ctx, cancel := context.WithCancel(b.ctx)
@@ -260,7 +260,7 @@ func TestNamespaceAmongOthers(t *testing.T) {
 	said.watch(way)
 	b.peer().queue("theirs", "", "")
 	do, own := leveret.NewCommand[thing]("a.do", leveret.At(leveret.Address{Queue: "theirs", External: true})), leveret.NewCommand[thing]("a.own")
-	happened, ask := leveret.NewEvent[thing]("a.happened"), leveret.NewRequest[thing, answer]("a.ask")
+	happened, ask := leveret.NewEvent[thing]("a.happened"), leveret.NewRequest[thing, answer]("a.ask", leveret.Timeout(patience))
 	service := leveret.NewService("a", leveret.Handles(do, own), leveret.SubscribesTo(happened), leveret.Answers(ask),
 		leveret.Sends(do, own), leveret.Publishes(happened), leveret.Calls(ask))
 	conn := b.connect(leveret.ConnConfig{URLs: []string{way.url}, Namespace: "ours"})

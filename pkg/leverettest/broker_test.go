@@ -16,7 +16,7 @@ import (
 
 func connect(t *testing.T, url string) *leveret.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}})
 	require.NoError(t, err)
@@ -27,11 +27,11 @@ func connect(t *testing.T, url string) *leveret.Conn {
 // TestBrokersAreApart: two virtual hosts at once have the same queue, and in each is its own message alone.
 func TestBrokersAreApart(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	editor := leveret.NewService("editor", leveret.Sends(printPage))
 	printer := leveret.NewService("press", leveret.Handles(printPage))
 	conns := []*leveret.Conn{connect(t, leverettest.Broker(t)), connect(t, leverettest.Broker(t))}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // the brokers have taken their time before
+	defer cancel()
 	for i, conn := range conns {
 		client, err := leveret.NewClient(conn, editor, leveret.ClientConfig{})
 		require.NoError(t, err)
