@@ -59,7 +59,7 @@ func TestConsumerHandlesAndAcksEverythingOnce(t *testing.T) {
 
 func requireConsumers(t *testing.T, conn *rabbit.Conn, queue string, n int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return consumers(t, conn, queue) == n }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return consumers(t, conn, queue) == n }, 2*time.Minute, time.Millisecond)
 }
 
 // consumers returns how many a queue has, as far as the queue knows: it may hear of changes a little later.

@@ -210,13 +210,13 @@ func TestNothingIsLostWithTheNode(t *testing.T) { //nolint:tparallel // its part
 		c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "slow", Concurrency: 2, Handle: handle})
 		running(t, c)
 		// The broker takes the first one back, and gives it to the next handler.
-		require.Eventually(t, func() bool { return handled.Load() >= 5 }, 60*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return handled.Load() >= 5 }, 3*time.Minute, 5*time.Millisecond)
 		close(release)
 		requireReady(t, conn, "slow", 0)
 		require.Eventually(t, func() bool {
 			_, received, _ := books.counts()
 			return received == 4 && c.Ready() == nil && c.Running() == 0
-		}, 30*time.Second, time.Millisecond)
+		}, 2*time.Minute, time.Millisecond)
 	})
 }
 

@@ -104,7 +104,7 @@ func requireReady(t *testing.T, conn *rabbit.Conn, queue string, want int) {
 	var err error
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		last, err = conn.Inspect(ctx, queue)
 		require.NoError(t, err)
 		if last.Ready == want {
