@@ -130,21 +130,31 @@ func (b *bench) waitFor(queue string, ready int) {
 // take empties a queue.
 func (b *bench) take(queue string) []rabbit.Delivery {
 	b.t.Helper()
-	channel, err := b.conn.Rabbit().Channel(b.ctx)
+	all, err := b.tryTake(queue)
 	require.NoError(b.t, err)
-	var all []rabbit.Delivery
+	return all
+}
+
+// tryTake empties a queue, and returns what it has taken before an error.
+func (b *bench) tryTake(queue string) (all []rabbit.Delivery, err error) {
+	channel, err := b.conn.Rabbit().Channel(b.ctx)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		d, ok, err := channel.Get(queue, false)
-		require.NoError(b.t, err)
-		if !ok {
-			break
+		if err != nil {
+			return all, err
 		}
-		require.NoError(b.t, d.Ack(false))
+		if !ok {
+			return all, channel.Close()
+		}
 		delete(d.Headers, "x-delivery-count") // RabbitMQ's own
 		all = append(all, d)
+		if err := d.Ack(false); err != nil {
+			return all, err
+		}
 	}
-	require.NoError(b.t, channel.Close())
-	return all
 }
 
 func idsOf(all []rabbit.Delivery) []string {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -111,9 +112,10 @@ func TestReaders(t *testing.T) {
 			return false
 		})
 		require.NoError(t, err)
-		n, err := b.store.Readers(b.ctx, from)
-		require.NoError(t, err)
-		require.Zero(t, n)
+		require.Eventually(t, func() bool {
+			n, err := b.store.Readers(b.ctx, from)
+			return err == nil && n == 0
+		}, patience, time.Millisecond)
 	}
 }
 

@@ -201,10 +201,12 @@ func (r *reader) await(ctx context.Context, ready int, until time.Time) bool {
 		switch {
 		case err == nil && state.Ready >= ready:
 			return true
-		case err != nil, now.After(until), now.Sub(grown) > stalled:
+		case err != nil, now.After(until):
 			return false
-		case state.Ready > most:
+		case state.Ready > most: // an answer that took long is no stall
 			most, grown = state.Ready, now
+		case now.Sub(grown) > stalled:
+			return false
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

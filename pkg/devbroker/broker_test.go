@@ -91,9 +91,17 @@ func TestNodeLivesDiesAndComesBack(t *testing.T) {
 	require.NoError(t, b.Start(ctx))
 	require.NoError(t, b.Start(ctx), "starting a running node does nothing")
 	require.NotEqual(t, before.PID, b.About().PID)
-	channel = dial(t, url)
-	require.Eventually(t, func() bool {
-		message, ok, err := channel.Get("kept", true)
+	require.Eventually(t, func() bool { // while the queue has no leader yet, asking it may cost the connection
+		conn, err := amqp.Dial(url)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		channel, err := conn.Channel()
+		if err != nil {
+			return false
+		}
+		message, ok, err := channel.Get("kept", false)
 		return err == nil && ok && string(message.Body) == "still here"
 	}, patience, 20*time.Millisecond)
 
@@ -248,10 +256,15 @@ func TestSharedByTwoProcesses(t *testing.T) {
 	require.NoError(t, second.input.Close())
 	require.NoError(t, second.cmd.Wait())
 
-	// It stays for a while after its last user, for the next one.
+	// It stays for a while after its last user, for the next one. That runs already: it must not be late.
+	fourth := startOwner(t, sharedWhenTold, "TMPDIR="+temp)
+	line, err := fourth.out.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready\n", line)
 	require.NoError(t, third.input.Close())
 	require.NoError(t, third.cmd.Wait())
-	fourth := startOwner(t, "shared", "TMPDIR="+temp)
+	_, err = fourth.input.Write([]byte{'\n'})
+	require.NoError(t, err)
 	fourth.tell(t)
 	require.Equal(t, third.owned, fourth.owned)
 	require.NoError(t, fourth.cmd.Process.Kill())

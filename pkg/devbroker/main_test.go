@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 	testmain.Leaks(m)
 }
 
+// sharedWhenTold is an owner of a shared node that says "ready" first, and joins when it has read a byte.
+const sharedWhenTold = "shared when told"
+
 // patience is for what takes seconds on an idle machine.
 const patience = 2 * time.Minute
 
@@ -55,6 +58,13 @@ type owned struct {
 // own gets a node, drops its Broker (which must not end the node), reports the node on
 // standard output, and keeps it until standard input ends.
 func own(how string) error {
+	if how == sharedWhenTold {
+		how = "shared"
+		fmt.Println("ready")
+		if _, err := io.ReadFull(os.Stdin, make([]byte, 1)); err != nil {
+			return err
+		}
+	}
 	told, release, err := get(how)
 	if err != nil {
 		return err
@@ -88,7 +98,7 @@ func get(how string) (told owned, release func(), err error) {
 type owner struct {
 	owned
 	cmd   *exec.Cmd
-	input io.Closer
+	input io.WriteCloser
 	said  *bytes.Buffer
 	out   *bufio.Reader
 }

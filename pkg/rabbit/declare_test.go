@@ -177,7 +177,7 @@ func TestDeclareAnExclusiveQueueOfAnotherConnection(t *testing.T) {
 	require.ErrorContains(t, d.Declare(ctx, exclusive), "RESOURCE_LOCKED")
 	require.Zero(t, d.Mismatches(), "it is not another queue")
 	closing(t, one)
-	require.Eventually(t, func() bool { return d.Declare(ctx, exclusive) == nil }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return d.Declare(ctx, exclusive) == nil }, time.Minute, 10*time.Millisecond)
 	closing(t, other)
 }
 

@@ -15,17 +15,8 @@ func (c *Conn) Silent() bool { return c.session.silent.Load() }
 // InFlight returns how many publishes have begun and have no outcome yet.
 func (p *Publisher) InFlight() int { return len(p.slots) }
 
-// Waiting returns how many calls wait for their replies.
-func (r *Requester) Waiting() int {
-	p := r.channel.current.Load()
-	if p == nil {
-		return 0
-	}
-	ch := *p
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return len(ch.waiting)
-}
+// Written grows with each message that is written to the channel, which must be open.
+func (p *Publisher) Written() uint64 { return (*p.lane.channel.current.Load()).GetNextPublishSeqNo() }
 
 // Hurry gives each suspect that much time.
 func (p *Publisher) Hurry(limit time.Duration) { p.lane.trial.limit = limit }

@@ -24,7 +24,7 @@ import (
 // manage makes one call to the management API of a node, and returns the answer. Deleting what is gone is no error.
 func manage(t *testing.T, node *devbroker.Broker, method string, body any, path ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 	defer cancel()
 	api, err := node.Management()
 	require.NoError(t, err)

@@ -13,12 +13,13 @@ import (
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
-// watched is a consumer's connection that can be stalled and cut, and another beside it, which is neither.
+// watched is a consumer's connection that can be stalled and cut, and another beside it, which is neither. No heartbeat
+// notices that it is stalled.
 func watched(t *testing.T) (network *proxy, conn, beside *rabbit.Conn) {
 	t.Helper()
 	address := leverettest.Broker(t)
 	network, through := proxied(t, address)
-	return network, dial(t, rabbit.Config{URLs: []string{through}}), dial(t, rabbit.Config{URLs: []string{address}})
+	return network, dial(t, rabbit.Config{URLs: []string{through}, Heartbeat: time.Minute}), dial(t, rabbit.Config{URLs: []string{address}})
 }
 
 // A reply that is ready after the drain time, within the grace, is still sent: its request is acked.
@@ -139,9 +140,13 @@ func TestClosingAPublisherEndsWithItsContext(t *testing.T) {
 	p := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	require.NoError(t, p.Publish(within(t), to("q", "x")))
 	network.stall(true)
-	short, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
-	require.NoError(t, p.Close(short))
+	closed := make(chan error, 1)
+	go func() { closed <- p.Close(ctx) }()
+	require.Eventually(t, func() bool { return p.InFlight() == 512 }, time.Minute, time.Millisecond, "it takes all slots first")
+	cancel()
+	require.NoError(t, <-closed)
 	require.False(t, conn.Silent(), "it did not wait until the broker had to be given up")
 	network.stall(false)
 }

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // within returns a context that ends when the test has had far more time than it needs.
 func within(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -40,7 +40,7 @@ func dial(t *testing.T, config rabbit.Config) *rabbit.Conn {
 // closing closes what has a Close with a context.
 func closing(t *testing.T, what interface{ Close(context.Context) error }) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 	defer cancel()
 	require.NoError(t, what.Close(ctx))
 }
@@ -103,7 +103,7 @@ func requireReady(t *testing.T, conn *rabbit.Conn, queue string, want int) {
 	var err error
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); <-tick.C {
 		last, err = conn.Inspect(ctx, queue)
 		require.NoError(t, err)
 		if last.Ready == want {

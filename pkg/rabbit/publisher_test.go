@@ -185,7 +185,10 @@ func TestPublishEndsWithItsContextInEveryPhase(t *testing.T) {
 	}
 	network.stall(true)
 	for i := range 2 { // written, and no confirm comes
-		err = p.Publish(short(), to("q", strconv.Itoa(2+i)))
+		require.Eventually(t, func() bool { // again where its time was over before it was written
+			err = p.Publish(short(), to("q", strconv.Itoa(2+i)))
+			return !errors.Is(err, rabbit.ErrBlocked)
+		}, time.Minute, time.Millisecond)
 		require.ErrorIs(t, err, rabbit.ErrUnconfirmed)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	}
@@ -244,8 +247,9 @@ func TestPublisherClose(t *testing.T) {
 	p = rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 	require.NoError(t, p.Publish(ctx, to("q", "5")))
 	network.stall(true)
+	written := p.Written()
 	go func() { flying <- p.Publish(ctx, to("q", "6")) }()
-	require.Eventually(t, func() bool { return p.InFlight() == 1 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.Written() > written }, 30*time.Second, time.Millisecond)
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	go func() { closed <- p.Close(short) }()
@@ -333,11 +337,13 @@ func TestPipelineEndsWithItsContext(t *testing.T) {
 	require.NoError(t, l.Publish(ctx, to("q", "0"), nil))
 	require.NoError(t, l.Flush(ctx))
 	network.stall(true)
+	first, end := context.WithCancel(ctx)
+	outcomes := []error{}
+	require.NoError(t, l.Publish(first, to("q", "1"), func(err error) error { outcomes = append(outcomes, err); return err }))
+	require.NoError(t, l.Publish(first, to("q", "2"), nil))
+	end() // both are written: how long they are waited for is up to Flush
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	outcomes := []error{}
-	require.NoError(t, l.Publish(short, to("q", "1"), func(err error) error { outcomes = append(outcomes, err); return err }))
-	require.NoError(t, l.Publish(short, to("q", "2"), nil))
 	require.ErrorIs(t, l.Publish(short, to("q", "3"), nil), context.DeadlineExceeded)
 	require.Empty(t, outcomes, "what ended was the context of another message")
 	require.ErrorIs(t, l.Flush(short), rabbit.ErrUnconfirmed)

@@ -137,7 +137,14 @@ func TestCallsOfALostConnectionEndAtOnce(t *testing.T) {
 			network, through := proxied(t, address)
 			conn, ctx := dial(t, rabbit.Config{URLs: []string{through}}), within(t)
 			server := dial(t, rabbit.Config{URLs: []string{address}})
-			answering(t, server, func(d *rabbit.Incoming) bool { return d.CorrelationId != "unanswered" })
+			arrived := make(chan struct{}, 10)
+			answering(t, server, func(d *rabbit.Incoming) bool {
+				if d.CorrelationId == "unanswered" {
+					arrived <- struct{}{}
+					return false
+				}
+				return true
+			})
 			r := requesting(t, conn, rabbit.RequesterConfig{ReplyQueue: replies})
 			for life := range 3 {
 				_, err := r.Call(ctx, request(strconv.Itoa(life)))
@@ -147,7 +154,7 @@ func TestCallsOfALostConnectionEndAtOnce(t *testing.T) {
 					_, err := r.Call(ctx, request("unanswered"))
 					ended <- err
 				}()
-				requireInUse(t, r, "unanswered")
+				<-arrived
 				network.cut()
 				require.ErrorIs(t, <-ended, rabbit.ErrUnconfirmed)
 			}
@@ -155,16 +162,6 @@ func TestCallsOfALostConnectionEndAtOnce(t *testing.T) {
 			require.NoError(t, err, "the reply queue of the connection before may be there for a moment")
 		})
 	}
-}
-
-// requireInUse waits until a call with the correlation id is on its way.
-func requireInUse(t *testing.T, r *rabbit.Requester, id string) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(within(t))
-	cancel()
-	_, err := r.Call(ctx, request(id))
-	require.ErrorIs(t, err, context.Canceled)
-	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 30*time.Second, time.Millisecond)
 }
 
 // The broker ends the consuming, but not the channel, when somebody deletes the reply queue.
@@ -185,7 +182,7 @@ func TestRequesterMakesADeletedReplyQueueAgain(t *testing.T) {
 		defer cancel()
 		_, err := r.Call(short, request("2"))
 		return err == nil
-	}, 20*time.Second, time.Millisecond)
+	}, 2*time.Minute, time.Millisecond)
 }
 
 func TestRequesterClose(t *testing.T) {
@@ -201,7 +198,7 @@ func TestRequesterClose(t *testing.T) {
 		ended <- err
 	}
 	go call()
-	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 30*time.Second, time.Millisecond)
+	requireReady(t, conn, "ask", 1)
 	require.NoError(t, r.Close(ctx))
 	require.ErrorIs(t, <-ended, rabbit.ErrUnconfirmed, "it was written")
 	require.NoError(t, r.Close(ctx), "twice is allowed")
@@ -211,7 +208,7 @@ func TestRequesterClose(t *testing.T) {
 	// Whatever the broker does.
 	r = rabbit.NewRequester(conn, rabbit.RequesterConfig{})
 	go call()
-	require.Eventually(t, func() bool { return r.Waiting() == 1 }, 30*time.Second, time.Millisecond)
+	requireReady(t, conn, "ask", 2)
 	network.stall(true)
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()

@@ -157,7 +157,13 @@ func TestSuspectsWhereNoMoreConnectionsAreAllowed(t *testing.T) {
 	p := publishing(t, conn, rabbit.PublisherConfig{})
 	vhost := leverettest.VHost(t, address)
 	manage(t, leverettest.Node(t), http.MethodPut, map[string]int{"value": 1}, "vhost-limits", vhost, "max-connections")
-	require.ErrorIs(t, p.Publish(ctx, killer("killer")), rabbit.ErrUnconfirmed)
+	tries := 0
+	// The broker may count the shared connection late, and allow one apart meanwhile: then that is lost as well.
+	for err := error(nil); !errors.Is(err, rabbit.ErrUnconfirmed); tries++ {
+		err = p.Publish(ctx, killer("killer"))
+		require.Error(t, err)
+		require.NoError(t, ctx.Err())
+	}
 	require.NoError(t, p.Publish(ctx, to("q", "another")))
-	require.Equal(t, 2, conn.State().Lost)
+	require.Equal(t, tries+1, conn.State().Lost)
 }
