@@ -304,7 +304,8 @@ func TestLookingAtATierChangesNothing(t *testing.T) {
 		require.NoError(tb, ch.QueueBind("waiter.on.oven.baked", "waiter.on.oven.baked", "retry.unseen.return", false, nil))
 	})
 	const n = 100
-	began, looks := time.Now(), 0
+	var looks int
+	began := time.Now()
 	for {
 		postpone(t, url, "retry.10s", event, n, "unavailable")
 		for looks = 0; time.Since(began) < 4*time.Second || looks < 3; looks++ {

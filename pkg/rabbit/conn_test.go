@@ -219,7 +219,7 @@ func TestABrokerThatIsNotThereIsWarnedOf(t *testing.T) {
 		_, err := rabbit.Dial(ctx, rabbit.Config{URLs: []string{u.String()}, Logger: log.logger()})
 		dialed <- err
 	}()
-	require.Eventually(t, func() bool { return log.count(`msg="cannot connect"`) >= 3 }, time.Minute, time.Millisecond, "each try, for who wants to know")
+	require.Eventually(t, func() bool { return log.count(`msg="cannot connect"`) >= 3 }, time.Minute, time.Millisecond, "each try is logged, at a lower level")
 	cancel()
 	require.ErrorIs(t, <-dialed, rabbit.ErrNotConnected)
 	require.Equal(t, 1, log.count("cannot connect to the broker; trying again"))

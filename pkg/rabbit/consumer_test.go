@@ -54,20 +54,16 @@ func TestConsumerHandlesAndAcksEverythingOnce(t *testing.T) {
 	require.Zero(t, twice)
 	require.LessOrEqual(t, most.Load(), int64(8))
 	requireReady(t, conn, "q", 0)
-	requireConsumers(t, conn, "q", 0)
+	requireNoConsumers(t, conn)
 }
 
-func requireConsumers(t *testing.T, conn *rabbit.Conn, queue string, n int) {
+// requireNoConsumers waits until the queue q has none: it may hear of changes a little later.
+func requireNoConsumers(t *testing.T, conn *rabbit.Conn) {
 	t.Helper()
-	require.Eventually(t, func() bool { return consumers(t, conn, queue) == n }, 2*time.Minute, time.Millisecond)
-}
-
-// consumers returns how many a queue has, as far as the queue knows: it may hear of changes a little later.
-func consumers(t *testing.T, conn *rabbit.Conn, queue string) int {
-	t.Helper()
-	state, err := conn.Inspect(within(t), queue)
-	require.NoError(t, err)
-	return state.Consumers
+	require.Eventually(t, func() bool {
+		state, err := conn.Inspect(within(t), "q")
+		return err == nil && state.Consumers == 0
+	}, 2*time.Minute, time.Millisecond)
 }
 
 // Prefetch bounds what the broker hands out, and what is not begun goes back when the consumer stops, at once, though
@@ -111,7 +107,7 @@ func TestRequestsHandleWhatWasNotBegun(t *testing.T) {
 	requireReady(t, conn, "q", 30)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	requireConsumers(t, conn, "q", 0)
+	requireNoConsumers(t, conn)
 	close(release)
 	require.NoError(t, <-stopped)
 	require.EqualValues(t, 20, handled.Load())

@@ -72,7 +72,7 @@ func TestContextEndsWithItsChannelInADrain(t *testing.T) {
 	<-begun
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	requireConsumers(t, beside, "q", 0)
+	requireNoConsumers(t, beside)
 	network.cut()
 	require.NoError(t, <-stopped)
 	require.ErrorIs(t, <-drained, rabbit.ErrNotConnected, "it was not the end of the drain time")
@@ -104,7 +104,7 @@ func TestWhatWentBackIsNotBegun(t *testing.T) {
 	requireReady(t, beside, "q", 0)
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	requireConsumers(t, beside, "q", 0)
+	requireNoConsumers(t, beside)
 	network.cut()
 	requireReady(t, beside, "q", 8)
 	close(release)

@@ -153,7 +153,7 @@ func (f *Reader) answers(kind byte, payload int) (bool, error) {
 
 // unexpected is the error of an end in the middle of a frame.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
