@@ -196,6 +196,25 @@ func TestFailedStartSaysWhy(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 }
 
+// A node whose epmd is not up in time is started again, three times in all.
+func TestLateEpmd(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	starts := filepath.Join(bin, "starts")
+	server := "#!/bin/sh\necho one >>" + starts + "\necho \"Protocol 'inet_tcp': register/listen error: econnrefused\"\nexit 1\n"
+	for tool, script := range map[string]string{"rabbitmq-server": server, "rabbitmqctl": "#!/bin/sh\nexit 1\n"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, tool), []byte(script), 0o700))
+	}
+	dir := filepath.Join(shortTempDir(t), "node")
+	_, err := devbroker.Start(t.Context(), devbroker.Config{Private: true, Bin: bin, Dir: dir})
+	require.ErrorContains(t, err, "epmd was not up in time")
+	require.ErrorContains(t, err, "econnrefused")
+	said, err := os.ReadFile(starts)
+	require.NoError(t, err)
+	require.Equal(t, "one\none\none\n", string(said))
+	require.NoError(t, os.RemoveAll(dir))
+}
+
 // A crash is noticed, and Start recovers from it. If that fails, the log named by its error outlives the node.
 func TestNodeThatEndsUnasked(t *testing.T) {
 	t.Parallel()

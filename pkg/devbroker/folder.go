@@ -188,12 +188,19 @@ func (f folder) explain(cause error) error {
 	if portTaken(text) {
 		cause = fmt.Errorf("%w: %w", errPortTaken, cause)
 	}
+	if strings.Contains(text, "register/listen error: econnrefused") {
+		cause = fmt.Errorf("%w: %w", errEpmdLate, cause)
+	}
 	said := reasons(text)
 	if said == "" {
 		return fmt.Errorf("%w; its log: %s", cause, f.sub("log"))
 	}
 	return fmt.Errorf("%w; its log, %s, says:\n%s", cause, f.sub("log"), said)
 }
+
+// errEpmdLate means that Erlang's port mapper, which a node starts and then registers in, did not listen yet, as on a busy
+// machine.
+var errEpmdLate = errors.New("epmd was not up in time")
 
 // portTaken reports whether a log shows that a port was taken by another process. A duplicate node name means that
 // another node's epmd got our epmd's port, since each of our epmds serves only one node.

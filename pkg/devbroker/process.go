@@ -39,6 +39,16 @@ func (p *process) configure(context.Context) error {
 func (p *process) start(ctx context.Context) error {
 	ctx, cancel := p.limited(ctx)
 	defer cancel()
+	for tries := 1; ; tries++ {
+		err := p.startOnce(ctx)
+		if !errors.Is(err, errEpmdLate) || tries == 3 {
+			return err
+		}
+		p.cfg.say("epmd, in which RabbitMQ registers, was not up in time; starting RabbitMQ again")
+	}
+}
+
+func (p *process) startOnce(ctx context.Context) error {
 	if p.vm() != 0 { // running already, unless it is shutting down
 		if err := p.awaitReady(ctx, p.running); err == nil || ctx.Err() != nil {
 			return err
