@@ -211,7 +211,7 @@ func TestLateEpmd(t *testing.T) {
 	require.ErrorContains(t, err, "econnrefused")
 	said, err := os.ReadFile(starts)
 	require.NoError(t, err)
-	require.Equal(t, "one\none\none\n", string(said))
+	require.Equal(t, 3, bytes.Count(said, []byte{'\n'}), "%s", said)
 	require.NoError(t, os.RemoveAll(dir))
 }
 
