@@ -283,8 +283,8 @@ func (s *session) clientEnded() bool {
 	}
 }
 
-// slowly returns how long something has to last that tells clients apart: d, or longer where there is patience for a
-// machine that is too busy for it.
+// slowly returns d, or more where the patience is long: a client that waits and one that does not must differ on a busy
+// machine as well.
 func (s *session) slowly(d time.Duration) time.Duration { return max(d, s.Patience/240) }
 
 // await waits for an event. Its error says what came instead: that the client has ended, or nothing.

@@ -198,8 +198,8 @@ func (f folder) explain(cause error) error {
 	return fmt.Errorf("%w; its log, %s, says:\n%s", cause, f.sub("log"), said)
 }
 
-// errEpmdLate means that Erlang's port mapper, which a node starts and then registers in, did not listen yet, as on a busy
-// machine.
+// errEpmdLate means that epmd, Erlang's port mapper, did not listen yet when the node that had started it wanted to
+// register. This happens on a busy machine.
 var errEpmdLate = errors.New("epmd was not up in time")
 
 // portTaken reports whether a log shows that a port was taken by another process. A duplicate node name means that

@@ -44,7 +44,7 @@ func (p *process) start(ctx context.Context) error {
 		if !errors.Is(err, errEpmdLate) || tries == 3 {
 			return err
 		}
-		p.cfg.say("epmd, in which RabbitMQ registers, was not up in time; starting RabbitMQ again")
+		p.cfg.say("epmd, with which RabbitMQ registers, was not up in time; starting RabbitMQ again")
 	}
 }
 

@@ -184,7 +184,7 @@ func TestOnFresh(t *testing.T) {
 	}
 }
 
-// A process that stops costs no publisher an error: its queue is deleted before the connection ends.
+// When a process stops, no publisher gets an error: the queue is deleted before the connection ends.
 func TestPerProcessStops(t *testing.T) {
 	t.Parallel()
 	c := setupCached(t)

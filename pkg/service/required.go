@@ -113,7 +113,7 @@ func (r *required) found(ctx context.Context, failed error) {
 		if r.worker != nil {
 			r.worker.Pause(failed)
 		}
-		if before == nil { // and so it is when the log says it
+		if before == nil { // after the pause, so that the log is right
 			r.log.ErrorContext(ctx, "a required check fails; taking no messages until it succeeds", "error", failed)
 		}
 	case before != nil:

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 )
 
@@ -52,7 +53,7 @@ type Reader struct {
 	rest      int          // bytes of the frame that is being passed through
 	held      []byte       // what is left of a header frame
 	buffer    []byte
-	reopening channels
+	reopening sync.Map              // the channels whose reopening is not answered yet
 	failed    atomic.Pointer[error] // what reading has ended with
 }
 
@@ -109,16 +110,16 @@ func (f *Reader) next() error {
 	}
 	payload := binary.BigEndian.Uint32(head[3:7])
 	size, limit := int(payload)+Overhead, int(f.limit.Load())
-	if channel := binary.BigEndian.Uint16(head[1:]); f.reopening.has(channel) {
-		answer, err := f.answers(head[0], int(payload))
-		if err != nil {
-			return err
-		}
-		if !answer {
-			_, err := f.source.Discard(size)
+	channel := binary.BigEndian.Uint16(head[1:])
+	if _, reopening := f.reopening.Load(channel); reopening {
+		if head, err = f.source.Peek(methodHead); err != nil { // the answer is still to come, so there is as much
 			return unexpected(err)
 		}
-		f.reopening.remove(channel)
+		if head[0] != frameMethod || binary.BigEndian.Uint32(head[frameHead:]) != openChannelOk {
+			_, err = f.source.Discard(size)
+			return unexpected(err)
+		}
+		f.reopening.Delete(channel)
 	}
 	largest := maxEarlyFrame
 	if limit > 0 {
@@ -137,18 +138,6 @@ func (f *Reader) next() error {
 	}
 	f.held = readable(frame, limit)
 	return nil
-}
-
-// answers reports whether the frame that begins is the answer to the opening of its channel.
-func (f *Reader) answers(kind byte, payload int) (bool, error) {
-	if kind != frameMethod || payload < methodHead-frameHead {
-		return false, nil
-	}
-	head, err := f.source.Peek(methodHead)
-	if err != nil {
-		return false, unexpected(err)
-	}
-	return binary.BigEndian.Uint32(head[frameHead:]) == openChannelOk, nil
 }
 
 // unexpected is the error of an end in the middle of a frame.

@@ -20,7 +20,7 @@ type Writer struct {
 
 // NewWriter makes a writer, before the protocol header is written. The reader is that of the same connection.
 func NewWriter(to io.Writer, reader *Reader) *Writer {
-	return &Writer{to: to, filter: newFilter(reader.reopening.add)}
+	return &Writer{to: to, filter: newFilter(func(channel uint16) { reader.reopening.Store(channel, nil) })}
 }
 
 // Write writes what of p goes to the broker.
