@@ -83,7 +83,7 @@ func TestCelery(t *testing.T) {
 	require.NoError(t, worker.cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, worker.cmd.Wait(), "%s", worker)
 
-	handled := make(chan Thumbnail, 1)
+	handled := make(chan Thumbnail, 2)
 	h := leveret.NewHandlers(Media, leveret.HandlersConfig{})
 	MakeThumbnail.Handle(h, func(_ context.Context, task Thumbnail) error { handled <- task; return nil })
 	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{})
@@ -93,11 +93,15 @@ func TestCelery(t *testing.T) {
 	go func() { ended <- w.Run(ctx) }()
 	delay := celery("-c", "import media; media.thumbnail.delay('cat.png', width=64)")
 	require.NoError(t, delay.cmd.Run(), "%s", delay)
-	select {
-	case task := <-handled:
-		require.Equal(t, Thumbnail{File: "cat.png", Width: 64}, task)
-	case <-time.After(patience):
-		require.FailNow(t, "the task did not come")
+	for next := (Thumbnail{}); next.File != "cat.png"; {
+		select {
+		case next = <-handled:
+			// Celery sends the acknowledgement of a task that it has done in the next turn of its loop. The interrupt may come
+			// before that, and then the task that it did comes once more.
+			require.Contains(t, []Thumbnail{{File: "dog.png", Width: 32}, {File: "cat.png", Width: 64}}, next)
+		case <-time.After(patience):
+			require.FailNow(t, "the task did not come")
+		}
 	}
 	stop()
 	require.NoError(t, <-ended)
