@@ -69,26 +69,45 @@ func (c *calls) cancel(id string) {
 	c.gone[id] = time.Now()
 }
 
-// control returns the consumer of this process's control queue, where callers cancel requests, and what that needs. It
-// is nil if the worker serves no requests but those of somebody else's queues, which nobody calls off.
-func (w *Worker) control() (*rabbit.Consumer, topology.Topology) {
+// control returns what this process's control queue needs, where callers cancel requests. It is empty if the worker serves
+// no requests but those of somebody else's queues, which nobody calls off.
+func (w *Worker) control() topology.Topology {
 	var requests []string
 	for _, c := range w.Service().Contracts(RoleAnswers) {
 		if spec := c.Spec(); !spec.external() {
 			requests = append(requests, spec.Name)
 		}
 	}
-	if len(requests) == 0 || w.conn.config.NoDeclare {
-		return nil, topology.Topology{}
+	if len(requests) == 0 {
+		return topology.Topology{}
 	}
-	n, instance := w.conn.names, w.conn.uniqueInstance()
-	t := n.Control(w.Service().name, instance, requests...)
-	return rabbit.NewConsumer(w.conn.consume, rabbit.ConsumerConfig{
-		Queue: n.ControlQueue(w.Service().name, instance), Tag: w.tag(), Logger: w.log,
-		Setup: w.setup(t),
+	t := w.conn.names.Control(w.Service().name, w.conn.uniqueInstance(), requests...)
+	if w.conn.config.NoDeclare {
+		t = t.Own()
+	}
+	return t
+}
+
+// listen hears what comes to the control queue until ctx ends, or at once gives up where others declare everything and have
+// not given this user the right to such a queue: then a request is handled although its caller has gone.
+func (w *Worker) listen(ctx context.Context, t topology.Topology) {
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	declare := w.setup(t)
+	c := rabbit.NewConsumer(w.conn.consume, rabbit.ConsumerConfig{
+		Queue: t.Queues[0].Name, Tag: w.tag(), Logger: w.log,
+		Setup: func(ctx context.Context, missing bool) error {
+			err := declare(ctx, missing)
+			if refused := errors.Join(err, w.conn.declarer.Missing(t)); w.conn.config.NoDeclare && errors.Is(refused, rabbit.ErrRefused) {
+				w.log.InfoContext(ctx, "requests go on when their callers have gone: no control queue", "reason", refused)
+				giveUp()
+			}
+			return err
+		},
 		Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
 			w.calls.cancel(d.CorrelationId)
 			return rabbit.Ack
 		},
-	}), t
+	})
+	_ = c.Run(ctx)
 }

@@ -2,8 +2,10 @@ package leveret
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
@@ -21,7 +23,8 @@ type ClientConfig struct {
 	// own limit, which is that for RabbitMQ 4, it closes the channel.
 	MaxBody int
 	// ReplyQueue collects replies in an exclusive queue, reply.<service>.<instance>-<random>, instead of RabbitMQ's direct
-	// reply-to: visible in the management UI, and about as quick.
+	// reply-to: visible in the management UI, and about as quick. In the isolated layout it is always so, since direct
+	// reply-to needs the default exchange.
 	ReplyQueue bool
 }
 
@@ -74,8 +77,8 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 	requests := rabbit.RequesterConfig{
 		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
 	}
-	if config.ReplyQueue {
-		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.uniqueInstance())
+	if config.ReplyQueue || conn.names.Layout == topology.Isolated {
+		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.config.Instance+"-"+strings.ToLower(rand.Text()[:16])) // not to be guessed
 	}
 	c.requester = rabbit.NewRequester(conn.publish, requests)
 	c.send = chain(c.observed(c.publish), config.Middleware)
@@ -159,6 +162,9 @@ func (c *Client) publication(ctx context.Context, m *Message) (*rabbit.Publicati
 		// An event may have no subscriber; and a delayed message has reached no queue when the broker looks.
 		Mandatory:  r.spec.Kind != KindEvent && r.exchange.Type != "x-delayed-message",
 		Publishing: m.publishing(r.spec, c.service.name),
+	}
+	if r.spec.Kind == KindRequest {
+		p.ReplyExchange = r.spec.replyExchange(c.conn.names)
 	}
 	if !m.foreign(ctx).IsValid() {
 		w3c.Inject(ctx, carrier(p.Headers))

@@ -49,8 +49,9 @@ type ConnConfig struct {
 	// Layout is which exchanges and retry tiers services share: all those of one system use the same. Default
 	// topology.Shared.
 	Layout topology.Layout
-	// NoDeclare declares no exchanges, queues and bindings: somebody else has to declare them. Only the exclusive queues of
-	// a process are declared all the same, and bound, since nobody else can.
+	// NoDeclare declares no exchanges, queues and bindings: somebody else has to declare them. Declared and bound all the same
+	// are the exclusive queues of a process, since nobody else can; and the queue of a request when it is missing, since it
+	// expires a minute after its last worker.
 	NoDeclare bool
 	// RequestQueueType is topology.Classic, the default and the quicker one, or topology.Quorum: a classic queue is
 	// unusable while the node of a cluster that holds it is down.

@@ -2,8 +2,8 @@ package leveret
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +27,7 @@ type endpoint struct {
 	exclusive bool        // the queue belongs to this process
 	mates     []*endpoint // those of the same queue, with this one, and nobody's as the last; where it is alone, only this one
 	topology  topology.Topology
+	expired   topology.Topology // what is declared only when its queue is missing
 	signals   *signals
 	verdicts  [len(verdictNames)]metric.MeasurementOption
 	turns     *turns // its handlers take one each
@@ -52,10 +53,10 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 	}
 	switch {
 	case w.conn.config.NoDeclare && e.exclusive: // nobody else can declare the queue
-		e.topology = topology.Topology{
-			Queues:   slices.DeleteFunc(slices.Clone(e.topology.Queues), func(q topology.Queue) bool { return q.Name != e.queue }),
-			Bindings: slices.DeleteFunc(slices.Clone(e.topology.Bindings), func(b topology.Binding) bool { return b.Queue != e.queue }),
-		}
+		e.topology = e.topology.Own()
+	case w.conn.config.NoDeclare && h.spec.Kind == KindRequest && !h.spec.external():
+		e.topology, e.expired = topology.Topology{}, e.topology
+		e.expired.Exchanges = nil
 	case w.conn.config.NoDeclare:
 		e.topology = topology.Topology{}
 	}
@@ -114,6 +115,10 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 		}
 		err := w.conn.declarer.Declare(ctx, t)
 		for _, e := range mates {
+			if missing && !e.expired.Empty() { // the queue of a request is gone soon after its last worker
+				w.conn.declarer.Forget(e.expired)
+				err = errors.Join(err, w.conn.declarer.Declare(ctx, e.expired), w.conn.declarer.Missing(e.expired))
+			}
 			if err != nil || e.fresh == nil {
 				continue
 			}

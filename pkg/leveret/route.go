@@ -35,6 +35,14 @@ func (s Spec) Route(n topology.Names) (exchange topology.Exchange, routingKey st
 	return exchange, routingKey
 }
 
+// replyExchange returns the exchange through which a request is answered. Others answer through the default one.
+func (s *Spec) replyExchange(n topology.Names) string {
+	if s.external() {
+		return ""
+	}
+	return n.ReplyExchange(s.Owner())
+}
+
 // external reports whether the exchange and the queue belong to somebody else.
 func (s *Spec) external() bool { return s.Address != nil && s.Address.External }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
@@ -179,7 +180,11 @@ func (e *endpoint) answer(ctx context.Context, d *rabbit.Incoming, m *Message, e
 	if m.ReplyTo == "" || errors.Is(context.Cause(ctx), errCallerGone) {
 		return nil
 	}
-	p := &rabbit.Publication{RoutingKey: m.ReplyTo, Publishing: rabbit.Publishing{
+	n, exchange := e.worker.conn.names, ""
+	if strings.HasPrefix(m.ReplyTo, n.ReplyPrefix()) { // the queues of others are not bound to the exchange of replies
+		exchange = e.spec.replyExchange(n)
+	}
+	p := &rabbit.Publication{Exchange: exchange, RoutingKey: m.ReplyTo, Publishing: rabbit.Publishing{
 		MessageId:     newID(),
 		CorrelationId: cmp.Or(m.CorrelationID, m.ID), // the latter as many foreign callers expect
 		Type:          e.spec.messageType(),

@@ -41,8 +41,9 @@ type WorkerConfig struct {
 	Stacks bool
 	// ReplyTo are further addresses that requests may be answered to: names of queues, or their beginnings followed by *.
 	// The default is none: a request is handled only if its reply_to is empty, direct reply-to, a queue that the broker
-	// has named (amq.gen-*), or one that a [Client] collects replies in (reply.*, behind the namespace). The worker may
-	// write to every queue; with any other address a caller could make it write where the caller may not.
+	// has named (amq.gen-*), or one that a [Client] collects replies in (reply.*, behind the namespace); in the isolated
+	// layout, only in the first and the last case. The answers to further addresses go through the default exchange,
+	// where the worker may write to every queue: a caller could make it write where the caller may not.
 	ReplyTo []string
 	// OnReady is called once, when every queue has been consumed for the first time. It must not block. Optional.
 	OnReady func()
@@ -123,7 +124,7 @@ func NewWorker(conn *Conn, handlers *Handlers, config WorkerConfig) (*Worker, er
 	if len(service.serves()) == 0 {
 		return nil, withCode("%w: the service %q serves nothing", ErrUndeclared, service.name)
 	}
-	config.ReplyTo = append([]string{"amq.rabbitmq.reply-to.*", "amq.gen-*", conn.names.ReplyPrefix() + "*"}, config.ReplyTo...)
+	config.ReplyTo = append(conn.names.ReplyAddresses(), config.ReplyTo...)
 	w := &Worker{
 		conn: conn, handlers: handlers, config: config, log: conn.config.Logger.With("service", service.name),
 		working:   make(map[string]*endpoint),
@@ -193,12 +194,15 @@ func (w *Worker) consume(ctx context.Context) error {
 	defer handled()
 	beside.Go(func() { w.watch(handling) })
 	var needed topology.Topology
-	if c, t := w.control(); c != nil {
-		needed.Add(t)
-		beside.Go(func() { _ = c.Run(handling) })
+	control := w.control()
+	if !control.Empty() {
+		beside.Go(func() { w.listen(handling, control) })
 	}
 	for _, e := range w.endpoints {
 		needed.Add(e.topology)
+	}
+	if !w.conn.config.NoDeclare { // or each turn might be another refusal
+		needed.Add(control)
 	}
 	if !needed.Empty() {
 		beside.Go(func() { w.redeclare(ctx, needed) })
@@ -216,6 +220,7 @@ func (w *Worker) consume(ctx context.Context) error {
 	consumers.Wait()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	needed.Add(control)
 	w.conn.declarer.Release(closing, needed) // their connection may live on
 	return errors.Join(errs...)
 }

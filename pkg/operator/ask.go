@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // An Asker asks the running processes of services. Make it with [NewAsker]; it is safe for concurrent use.
@@ -42,9 +44,11 @@ func (a *Asker) Ask(ctx context.Context, service string, enough int) ([]Report, 
 	answers := make(chan *rabbit.Delivery, maxReports)
 	requester := a.expect(exchange, id, answers)
 	defer a.forget(id)
-	first, err := requester.Call(ctx, &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, Publishing: rabbit.Publishing{
+	question := &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, ReplyExchange: n.ReplyExchange(service)}
+	question.Publishing = rabbit.Publishing{
 		MessageId: id, CorrelationId: id, Type: reportType, ContentType: contentType, Body: []byte("{}"),
-	}})
+	}
+	first, err := requester.Call(ctx, question)
 	switch {
 	case errors.Is(err, rabbit.ErrUnroutable), errors.Is(err, rabbit.ErrNotFound):
 		return nil, nil
@@ -91,7 +95,11 @@ func (a *Asker) expect(exchange, id string, answers chan *rabbit.Delivery) *rabb
 	a.waiting[id] = answers
 	requester := a.requesters[exchange]
 	if requester == nil {
-		requester = rabbit.NewRequester(a.conn.Publishing(), rabbit.RequesterConfig{Tag: "operator", OnLate: a.further})
+		config := rabbit.RequesterConfig{Tag: "operator", OnLate: a.further}
+		if n := a.conn.Names(); n.Layout == topology.Isolated {
+			config.ReplyQueue = n.ReplyQueue(Name, strings.ToLower(rand.Text()))
+		}
+		requester = rabbit.NewRequester(a.conn.Publishing(), config)
 		a.requesters[exchange] = requester
 	}
 	return requester

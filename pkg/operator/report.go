@@ -37,13 +37,22 @@ type Queue struct {
 
 const (
 	// reportType is the type of a question for a report, and of the answer.
-	reportType = "leveret.report"
-	// directReplyTo begins the only addresses that are answered. With any other, a question could make a service write
-	// where its sender may not.
-	directReplyTo = "amq.rabbitmq.reply-to."
-
+	reportType  = "leveret.report"
 	contentType = "application/json"
 )
+
+// addresses begins the only addresses that are answered: direct reply-to, or, in the isolated layout, the reply queues that
+// operators bind to the service's own exchange of replies. With any other, a question could make a service write where its
+// sender may not.
+func addresses(n topology.Names) string {
+	if n.Layout == topology.Isolated {
+		return n.ReplyPrefix()
+	}
+	return "amq.rabbitmq.reply-to."
+}
+
+// Name is the name under which operators have their reply queues, in the isolated layout.
+const Name = "operators"
 
 // key is the routing key of a question to all processes of a service.
 func key(n topology.Names, service string) string { return n.RoutingKey("report." + service) }

@@ -21,6 +21,8 @@ type Config struct {
 	Service *leveret.Service
 	// Instance and Version are those of the connection: see leveret.ConnConfig. Both are optional.
 	Instance, Version string
+	// NoDeclare declares only the exclusive queue of the process, and binds it: somebody else declares the exchanges.
+	NoDeclare bool
 	// Facts are what there is to report. Optional.
 	Facts *Facts
 	// Logger logs, at DEBUG, why nothing can be answered. Default slog.Default().
@@ -46,7 +48,11 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 		Service: config.Service.Name(), Instance: config.Instance, PID: os.Getpid(), Version: config.Version, Started: time.Now().UTC(),
 	}
 	report.Host, _ = os.Hostname()
-	t := listening(conn.Names(), report.Service, config.Instance+"-"+strings.ToLower(rand.Text()[:8]))
+	n := conn.Names()
+	t := listening(n, report.Service, config.Instance+"-"+strings.ToLower(rand.Text()[:8]))
+	if config.NoDeclare {
+		t = t.Own()
+	}
 	declarer := rabbit.NewDeclarer(conn.Publishing())
 	asked, giveUp := context.WithCancel(ctx)
 	defer giveUp()
@@ -68,10 +74,10 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 		},
 		OnReady: func() { attempts = 0 },
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-			if d.Type == reportType && strings.HasPrefix(d.ReplyTo, directReplyTo) {
+			if d.Type == reportType && strings.HasPrefix(d.ReplyTo, addresses(n)) {
 				report := report
 				report.Queues = config.Facts.report()
-				if err := answer(ctx, d, &report); err != nil {
+				if err := answer(ctx, d, n.ReplyExchange(report.Service), &report); err != nil {
 					config.Logger.DebugContext(ctx, "an operator was not answered", "error", err)
 				}
 			}
@@ -101,14 +107,14 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 	return err
 }
 
-func answer(ctx context.Context, d *rabbit.Incoming, r *Report) error {
+func answer(ctx context.Context, d *rabbit.Incoming, exchange string, r *Report) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	return d.Reply(ctx, &rabbit.Publication{RoutingKey: d.ReplyTo, Publishing: rabbit.Publishing{
+	return d.Reply(ctx, &rabbit.Publication{Exchange: exchange, RoutingKey: d.ReplyTo, Publishing: rabbit.Publishing{
 		CorrelationId: d.CorrelationId, Type: reportType, ContentType: contentType, AppId: r.Service, Body: body,
 	}})
 }

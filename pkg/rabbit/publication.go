@@ -26,6 +26,9 @@ type Publication struct {
 	// Mandatory makes it an error, ErrUnroutable, if no queue is bound for the message. Messages should have ids then: of
 	// two in flight that are alike in everything, the broker does not say which one it returned.
 	Mandatory bool
+	// ReplyExchange is the exchange through which the reply comes, for [Requester.Call] with a reply queue. Default: the
+	// default one.
+	ReplyExchange string
 	Publishing
 }
 
@@ -38,7 +41,8 @@ func (m *Publication) check(maxBody int) error {
 		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrTooLarge, len(m.Body), maxBody)
 	}
 	fields := [...]string{
-		"exchange", m.Exchange, "routing key", m.RoutingKey, "message id", m.MessageId, "correlation id", m.CorrelationId,
+		"exchange", m.Exchange, "routing key", m.RoutingKey, "reply exchange", m.ReplyExchange,
+		"message id", m.MessageId, "correlation id", m.CorrelationId,
 		"reply-to", m.ReplyTo, "type", m.Type, "app id", m.AppId, "user id", m.UserId,
 		"content type", m.ContentType, "content encoding", m.ContentEncoding, "expiration", m.Expiration,
 	}

@@ -56,7 +56,8 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
 // unique; reply-to is set here, and the expiration, where ctx has a deadline. Requests are not confirmed: what is lost
 // on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a
-// connection that is lost then: the request may have been handled.
+// connection that is lost then: the request may have been handled. An m.ReplyExchange that does not exist is ErrNotFound,
+// one that this user may not bind to ErrRefused; nothing was sent then.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
@@ -69,6 +70,13 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		ch, err := r.channel.ready(ctx, r.life, len(m.Body))
 		if err != nil {
 			return nil, err
+		}
+		if bound, err := ch.bind(ctx, r.conn, m.ReplyExchange); !bound {
+			ch.session.wire.release(len(m.Body))
+			if err != nil {
+				return nil, err
+			}
+			continue // the queue was lost with its connection
 		}
 		if deadline, ok := ctx.Deadline(); ok {
 			request.Expiration = expiration(time.Until(deadline))
@@ -85,6 +93,9 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 			return a.reply, a.err
 		case <-ctx.Done():
 			ch.end(m.CorrelationId, answer{}) // which nobody reads
+			if m.ReplyExchange != "" {
+				ch.bound.Delete(m.ReplyExchange) // somebody may have deleted it meanwhile
+			}
 			return nil, r.conn.unanswered(ctx)
 		}
 	}
@@ -195,6 +206,9 @@ type replyChannel struct {
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
 
+	bound   sync.Map      // the exchanges that the reply queue is bound to
+	binding chan struct{} // held by the caller that binds it
+
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended
 }
@@ -205,7 +219,10 @@ type waiter struct {
 }
 
 func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error) {
-	c := &replyChannel{Channel: ch, replyTo: cmp.Or(config.ReplyQueue, directReplyTo), waiting: make(map[string]waiter, 64)}
+	c := &replyChannel{
+		Channel: ch, replyTo: cmp.Or(config.ReplyQueue, directReplyTo), binding: make(chan struct{}, 1), waiting: make(map[string]waiter, 64),
+	}
+	c.bound.Store("", nil) // every queue is bound to the default exchange
 	if config.ReplyQueue != "" {
 		if err := checkShort("name of the reply queue", c.replyTo); err != nil {
 			return nil, err
@@ -218,6 +235,44 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	var err error
 	c.deliveries, err = ch.Consume(c.replyTo, config.Tag[:min(len(config.Tag), maxTag)], true, true, false, false, nil)
 	return c, err
+}
+
+// bind has the reply queue receive what is published to an exchange under its name. It binds on a channel of its own,
+// which a refusal closes. The queue may be gone with its connection; then it is neither bound, nor is there an error.
+func (c *replyChannel) bind(ctx context.Context, conn *Conn, exchange string) (bound bool, err error) {
+	if _, bound = c.bound.Load(exchange); bound {
+		return true, nil
+	}
+	select {
+	case c.binding <- struct{}{}:
+		defer func() { <-c.binding }()
+	case <-ctx.Done():
+		return false, conn.notSent(ctx)
+	}
+	if _, bound = c.bound.Load(exchange); bound {
+		return true, nil
+	}
+	ch, err := conn.Channel(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer ch.close(context.WithoutCancel(ctx))
+	err = doOn(ctx, ch, func() error { return ch.QueueBind(c.replyTo, c.replyTo, exchange, false, nil) })
+	e, ok := errors.AsType[*amqp.Error](err)
+	switch {
+	case err == nil && ch.session == c.session:
+		c.bound.Store(exchange, nil)
+		return true, nil
+	case !c.alive():
+		return false, nil
+	case ctx.Err() != nil:
+		return false, conn.notSent(ctx)
+	case ok && e.Code == amqp.NotFound:
+		err = fmt.Errorf("%w: the exchange of replies %q: %w", ErrNotFound, exchange, err)
+	case ok && e.Code == amqp.AccessRefused:
+		err = fmt.Errorf("%w: %s", ErrRefused, lacking("read", e.Reason))
+	}
+	return false, fmt.Errorf("cannot receive replies: %w", err)
 }
 
 // publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed

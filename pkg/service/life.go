@@ -264,11 +264,12 @@ func (l *life) complete(ctx context.Context) (err error) {
 }
 
 // answerOperators answers what operators ask about the worker. Like a caller that gives up, they reach it through a queue
-// of its own, which it may not declare where others declare everything.
+// of its own. Where its user may not declare that, they are not answered.
 func (l *life) answerOperators(ctx context.Context) error {
 	conn := l.settings.conn
 	err := operator.Serve(ctx, l.rt.Conn, operator.Config{
 		Service: l.program.Service, Instance: conn.Instance, Version: conn.Version, Facts: &l.facts, Logger: l.log,
+		NoDeclare: conn.NoDeclare,
 	})
 	if ctx.Err() == nil { // the connection was closed: the worker says so
 		<-ctx.Done()

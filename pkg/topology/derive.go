@@ -20,15 +20,27 @@ const (
 	RequestQueueExpiry = 60 * time.Second
 )
 
-// Serving returns the exchange on which operators reach the workers of a service.
+// Serving returns the exchange on which operators reach the workers of a service, and that of the answers.
 func (n Names) Serving(service string) Topology {
-	return Topology{Exchanges: []Exchange{{Name: n.OperatorExchange(service), Type: Direct}}}
+	t := n.answering(service)
+	t.Exchanges = append(t.Exchanges, Exchange{Name: n.OperatorExchange(service), Type: Direct})
+	return t
+}
+
+// answering returns the exchange of a service's answers, unless that is the default one.
+func (n Names) answering(service string) (t Topology) {
+	if name := n.ReplyExchange(service); name != "" {
+		t.Exchanges = []Exchange{{Name: name, Type: Direct}}
+	}
+	return t
 }
 
 // Calling returns what a caller of a request needs: the exchanges alone. A caller never declares a request's queue, so
 // that a request that nobody serves is returned to it as unroutable.
 func (n Names) Calling(owner string, exchange Exchange) Topology {
-	return Topology{Exchanges: []Exchange{{Name: n.ControlExchange(owner), Type: Direct}, exchange}}
+	t := n.answering(owner)
+	t.Exchanges = append(t.Exchanges, Exchange{Name: n.ControlExchange(owner), Type: Direct}, exchange)
+	return t
 }
 
 // Request returns the way of a request to the service that answers it.

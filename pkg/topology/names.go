@@ -17,7 +17,8 @@ const (
 	// it.
 	Shared Layout = "shared"
 	// Isolated gives each service its own exchanges, retry tiers and way back, so that the right to write to one
-	// service's exchange reaches the queues of that service alone.
+	// service's exchange reaches the queues of that service alone. Replies go through an exchange of the service that
+	// answers, so that none needs to write to the default exchange, from which every queue can be reached.
 	Isolated Layout = "isolated"
 )
 
@@ -59,6 +60,15 @@ func (n Names) RequestExchange(owner string) string { return n.of("requests", ow
 
 // ControlExchange is the direct exchange on which callers reach the workers of the owner, to cancel a request.
 func (n Names) ControlExchange(owner string) string { return n.of("control", owner) }
+
+// ReplyExchange is the direct exchange through which the owner answers: callers bind their reply queues to it. In the
+// shared layout it is the default exchange, whose name is empty.
+func (n Names) ReplyExchange(owner string) string {
+	if n.Layout != Isolated {
+		return ""
+	}
+	return n.of("replies", owner)
+}
 
 // OperatorExchange is the direct exchange on which operators reach the workers of a service. Callers need no right to
 // it.
@@ -127,6 +137,16 @@ func (n Names) ReplyQueue(service, instance string) string {
 
 // ReplyPrefix begins the names that [Names.ReplyQueue] makes.
 func (n Names) ReplyPrefix() string { return n.in("reply.") }
+
+// ReplyAddresses are the addresses that a request may be answered to without further settings: each is the beginning of a
+// name, and a *. Direct reply-to and queues that the broker has named are only reached through the default exchange.
+func (n Names) ReplyAddresses() []string {
+	ours := n.ReplyPrefix() + "*"
+	if n.Layout == Isolated {
+		return []string{ours}
+	}
+	return []string{"amq.rabbitmq.reply-to.*", "amq.gen-*", ours}
+}
 
 // ControlQueue is the exclusive queue in which one process of a service hears control messages.
 func (n Names) ControlQueue(service, instance string) string {

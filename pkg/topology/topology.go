@@ -71,6 +71,24 @@ func (t *Topology) Add(others ...Topology) {
 	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) string { return fmt.Sprintf("%#v", b) })
 }
 
+// Own returns what of t belongs to one process, and which nobody else can declare: its exclusive queues, and their bindings.
+func (t Topology) Own() Topology {
+	var own Topology
+	exclusive := make(map[string]bool)
+	for _, q := range t.Queues {
+		if q.Exclusive {
+			exclusive[q.Name] = true
+			own.Queues = append(own.Queues, q)
+		}
+	}
+	for _, b := range t.Bindings {
+		if exclusive[b.Queue] {
+			own.Bindings = append(own.Bindings, b)
+		}
+	}
+	return own
+}
+
 // Clone returns a copy that shares nothing with t but what is nested in its arguments.
 func (t Topology) Clone() Topology {
 	t.Exchanges, t.Queues, t.Bindings = slices.Clone(t.Exchanges), slices.Clone(t.Queues), slices.Clone(t.Bindings)

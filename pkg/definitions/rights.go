@@ -1,0 +1,235 @@
+package definitions
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/operator"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// user is somebody who may use RabbitMQ, and what for.
+type user struct {
+	name                   string
+	own                    string // begins the names of its own queues
+	tags                   []string
+	configure, write, read names
+	queues, exchanges      names // of all these, which are meant as which
+}
+
+func newUser(name, own string, tags ...string) *user {
+	return &user{name, own, tags, names{}, names{}, names{}, names{}, names{}}
+}
+
+// publish allows to publish to an exchange, which may be the default one.
+func (u *user) publish(exchange string) {
+	if exchange == "" {
+		exchange = "amq.default"
+	}
+	u.write.add(exchange)
+	u.exchanges.add(exchange)
+}
+
+// take allows to take the messages of queues.
+func (u *user) take(queues ...string) {
+	u.read.add(queues...)
+	u.queues.add(queues...)
+}
+
+// declare allows to declare a queue, to bind it to exchanges, and to take its messages.
+func (u *user) declare(queue string, exchanges ...string) {
+	u.take(queue)
+	u.configure.add(queue)
+	u.write.add(queue)
+	for _, e := range exchanges {
+		if e != "" {
+			u.read.add(e)
+			u.exchanges.add(e)
+		}
+	}
+}
+
+// service returns the user of a service.
+func (o Options) service(s *leveret.Service) *user {
+	u := newUser(s.Name(), o.Names.ContractQueue(s.Name()))
+	o.sends(u, s)
+	queues := s.WorkQueues(o.Names)
+	for _, q := range queues {
+		o.takes(u, s, q)
+	}
+	if len(queues) > 0 {
+		o.asked(u, s)
+	}
+	return u
+}
+
+// sends allows what a sender, publisher or caller needs.
+func (o Options) sends(u *user, s *leveret.Service) {
+	n := o.Names
+	for _, role := range []leveret.Role{leveret.RoleSends, leveret.RolePublishes, leveret.RoleCalls} {
+		for _, c := range s.Contracts(role) {
+			spec := c.Spec()
+			exchange, _ := spec.Route(n)
+			u.publish(exchange.Name)
+			if role != leveret.RoleCalls {
+				continue
+			}
+			var through string
+			if !external(spec) {
+				u.publish(n.ControlExchange(spec.Owner()))
+				through = n.ReplyExchange(spec.Owner())
+			}
+			if o.ReplyQueue || n.Layout == topology.Isolated { // direct reply-to needs no right
+				u.declare(n.ReplyQueue(s.Name(), "*"), through)
+			}
+		}
+	}
+}
+
+// takes allows what it needs to handle the messages of a queue, and to put aside those that fail.
+func (o Options) takes(u *user, s *leveret.Service, q leveret.WorkQueue) {
+	n, spec := o.Names, q.Contract.Spec()
+	exchange, _ := spec.Route(n)
+	switch {
+	case q.Exclusive:
+		u.declare(q.Name, sources(spec, q, exchange.Name)...)
+		return
+	case spec.Kind != leveret.KindRequest:
+		u.take(q.Name, n.Quarantine(s.Name()))
+		u.publish(n.Quarantine(s.Name()))
+		u.publish(n.RetryReturnExchange(s.Name()))
+		for _, tier := range tiers(n, s.Name(), spec) {
+			u.publish(tier)
+			u.queues.add(tier) // it has the same name
+		}
+		if q.DeadLetters == n.DeadLetterQueue(q.Name) {
+			u.publish(n.DeadLetterExchange(s.Name()))
+		} else {
+			u.publish("") // a suspect goes to somebody else's queue
+		}
+	case external(spec):
+		u.take(q.Name)
+		u.publish("")
+	default:
+		u.declare(q.Name, exchange.Name) // it may have expired
+		u.publish(n.ReplyExchange(s.Name()))
+		u.declare(n.ControlQueue(s.Name(), "*"), n.ControlExchange(s.Name()))
+	}
+}
+
+// asked allows a service to be asked by operators what it is doing, unless the answer needed a right to the default exchange
+// that it has not otherwise.
+func (o Options) asked(u *user, s *leveret.Service) {
+	n := o.Names
+	if to := n.ReplyExchange(s.Name()); to != "" {
+		u.publish(to)
+	} else if !u.write["amq.default"] {
+		return
+	}
+	u.declare(n.ControlQueue(s.Name(), "*"), n.OperatorExchange(s.Name()))
+}
+
+// operator returns the user of operators: see docs/operations.md for what each command needs.
+func (o Options) operator(c *leveret.Catalog) *user {
+	n, u := o.Names, newUser(o.Operator, "", "monitoring")
+	for _, s := range c.Services() {
+		queues := s.WorkQueues(n)
+		for _, q := range queues {
+			if q.DeadLetters == "" {
+				continue
+			}
+			u.take(q.DeadLetters, n.RetryLost(s.Name()))
+			u.take(tiers(n, s.Name(), q.Contract.Spec())...)
+			u.exchanges.add(n.RetryLost(s.Name()))
+			u.exchanges.add(tiers(n, s.Name(), q.Contract.Spec())...)
+			u.publish(n.RetryReturnExchange(s.Name()))
+		}
+		if len(queues) == 0 {
+			continue
+		}
+		u.publish(n.OperatorExchange(s.Name()))
+		if from := n.ReplyExchange(s.Name()); from != "" {
+			u.declare(n.ReplyQueue(operator.Name, "*"), from)
+		}
+	}
+	return u
+}
+
+func external(s leveret.Spec) bool { return s.Address != nil && s.Address.External }
+
+// tiers returns the retry tiers of a contract in a service, each of which is an exchange and a queue.
+func tiers(n topology.Names, service string, s leveret.Spec) []string {
+	var all []string
+	for _, d := range s.Retry.Delays {
+		all = append(all, n.RetryTier(service, d))
+	}
+	return all
+}
+
+// sources returns the exchanges that the queue of a process is bound to.
+func sources(s leveret.Spec, q leveret.WorkQueue, exchange string) []string {
+	var all []string
+	if s.Address != nil {
+		for _, b := range s.Address.Topology.Bindings {
+			if b.Queue == "" && q.Subscription == topology.PerProcess || b.Queue == q.Name {
+				all = append(all, b.Exchange)
+			}
+		}
+	}
+	if len(all) == 0 {
+		return []string{exchange}
+	}
+	return all
+}
+
+// check finds what the user's patterns reach beside what they are meant for: an exchange that has the name of one of its
+// queues, for instance.
+func (u *user) check(t topology.Topology, users []*user) error {
+	queues, exchanges := names{}, names{"amq.default": true}
+	for _, q := range t.Queues {
+		queues.add(q.Name)
+	}
+	for _, other := range users { // those of processes too
+		for name := range other.configure {
+			queues.add(name)
+		}
+	}
+	for _, e := range t.Exchanges {
+		exchanges.add(e.Name)
+	}
+	var errs []error
+	for _, right := range []names{u.configure, u.write, u.read} {
+		pattern, err := right.pattern(u.own)
+		if err != nil {
+			return nil //nolint:nilerr // add reports it
+		}
+		allows := regexp.MustCompile(pattern)
+		for _, all := range []struct {
+			kind         string
+			exist, meant names
+		}{{"queue", queues, u.queues}, {"exchange", exchanges, u.exchanges}} {
+			for name := range all.exist {
+				if allows.MatchString(name) && !all.meant.cover(name) && !(all.kind == "queue" && strings.HasPrefix(name, u.own+".")) {
+					errs = append(errs, fmt.Errorf("the user %q would reach the %s %q, since it needs something of that name: rename the service", u.name, all.kind, name))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// cover reports whether a name is in the set, or begins like one that stands for many.
+func (n names) cover(name string) bool {
+	if n[name] {
+		return true
+	}
+	for other := range n {
+		if prefix, many := strings.CutSuffix(other, "*"); many && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
