@@ -1,7 +1,7 @@
 # One file for all binaries. Each is a target: docker build --target orderd .
 #
 # The final images contain the binary, CA certificates, and the folders /data, /certs and /tmp: no shell, no packages,
-# no root.
+# no root. That of the CLI also has the folders in which docker-compose.yml has it write definitions and passwords.
 # They can be built with or without BuildKit. To use a module proxy, pass --build-arg GOPROXY=….
 
 FROM golang:1.26 AS build
@@ -18,6 +18,8 @@ COPY . .
 # If the context contains the .git folder, the binaries know their version; otherwise it is "devel".
 RUN git status >/dev/null 2>&1 && stamp=true || stamp=false; \
     mkdir -p /out/bin /out/root/data /out/root/certs /out/root/tmp && chmod 1777 /out/root/tmp && \
+    for user in auth gateway inventory notify operator order payment user; do mkdir -p /out/leveret/passwords/$user; done && \
+    mkdir -p /out/leveret/definitions && \
     go build -trimpath -buildvcs=$stamp -ldflags="-s -w" -o /out/bin/ ./cmd/...
 
 FROM scratch AS base
@@ -28,6 +30,7 @@ USER 65532:65532
 VOLUME /data
 
 FROM base AS leveret
+COPY --from=build --chown=65532:65532 /out/leveret/ /
 COPY --from=build /out/bin/leveret /
 ENTRYPOINT ["/leveret"]
 

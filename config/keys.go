@@ -28,14 +28,14 @@ func Keys() []Key {
 			Name: "broker.layout", Type: String, Default: "shared", OneOf: []string{"shared", "isolated"},
 			Usage: "whether services share exchanges and retry tiers, or each has its own; the same for all services of a system",
 		},
-		{Name: "broker.declare", Type: Bool, Default: "true", Usage: "declare exchanges, queues and bindings; set to false for a user without permission to"},
+		{Name: "broker.declare", Type: Bool, Default: "true", Usage: "declare exchanges, queues and bindings; false where topology export's definitions were loaded"},
 		{
 			Name: "broker.request_queue_type", Type: String, Default: "classic", OneOf: []string{"classic", "quorum"},
 			Usage: "the type of request queues; use quorum in a cluster, since a classic queue is lost with its node",
 		},
 		{
 			Name: "broker.reply_to", Type: Strings, Check: replyTo,
-			Usage: "queues that requests may be answered to, beside direct reply-to, amq.gen-* and reply.*; names, or their beginnings and *: replies.*",
+			Usage: "queues that requests may be answered to, beside reply.* and, unless isolated, direct reply-to and amq.gen-*; names, or their beginnings and *: replies.*",
 		},
 		{Name: "broker.connect_timeout", Type: Duration, Default: "0s", Usage: "how long to try to connect at startup before the program ends, shared by all addresses; 0s means forever"},
 		{Name: "broker.heartbeat", Type: Duration, Default: "10s", Check: atLeast(time.Second), Usage: "how often each side signals that it is alive"},
@@ -53,7 +53,7 @@ func Keys() []Key {
 
 		{Name: "client.max_in_flight", Type: Int, Default: "512", Check: between(1, 65535), Usage: "how many publishes may wait for their confirm at once"},
 		{Name: "client.max_body", Type: Int, Default: "16777216", Check: between(1, 512<<20), Usage: "the largest message to send, in bytes; a message over the broker's own limit closes the channel"},
-		{Name: "client.reply_queue", Type: Bool, Usage: "receive replies in an exclusive queue instead of by direct reply-to"},
+		{Name: "client.reply_queue", Type: Bool, Usage: "receive replies in an exclusive queue instead of by direct reply-to; always so in the isolated layout"},
 
 		{Name: "worker.concurrency", Type: Int, Default: "16", Check: between(1, 10_000), Usage: "how many handlers run at once, per queue"},
 		{Name: "worker.prefetch", Type: Int, Default: "0", Check: between(0, 65535), Usage: "how many messages the broker delivers ahead, per queue; 0 means 64, or worker.concurrency if that is more"},

@@ -52,6 +52,12 @@ func TestComposeRunsThePrograms(t *testing.T) {
 		require.Equal(t, name, s.Build.Target)
 		require.Contains(t, string(dockerfile), "\nFROM base AS "+name+"\n")
 		require.Contains(t, s.Volumes, p.Service.Name()+":/data")
+		require.Contains(t, s.Volumes, p.Service.Name()+"-password:/password:ro")
+		require.Contains(t, file.Services["definitions"].Volumes, p.Service.Name()+"-password:/passwords/"+p.Service.Name())
+		require.Equal(t, p.Service.Name(), s.Environment["LEVERET_BROKER_USERNAME"])
+		require.Equal(t, "false", s.Environment["LEVERET_BROKER_DECLARE"])
+		require.Equal(t, file.Services["definitions"].Environment["LEVERET_BROKER_LAYOUT"], s.Environment["LEVERET_BROKER_LAYOUT"])
+		require.Len(t, slices.DeleteFunc(slices.Clone(s.Volumes), func(v string) bool { return !strings.Contains(v, "password") }), 1, "only its own")
 		for variable := range s.Environment {
 			require.Contains(t, variables, variable, name)
 		}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit/internal/acks"
 )
@@ -128,6 +130,9 @@ var errCancelled = errors.New("the broker cancelled the consumer: its queue was 
 func (s *subscription) lost() error {
 	s.consumer.drop(s)
 	if e := s.channel.exception(); e != nil && s.channel.session.alive() {
+		if e.Code == amqp.NotFound { // the exchange of a reply
+			return fmt.Errorf("the broker closed the channel: %w", because(ErrNotFound, e))
+		}
 		return fmt.Errorf("the broker closed the channel: %w", e)
 	}
 	return s.ofConnection(errors.New("the channel was closed"))

@@ -29,7 +29,9 @@ func TestOperatorsAreAnswered(t *testing.T) {
 		{"shared", "declares", "true", topology.Shared, "", true},
 		{"isolated", "declares, isolated", "true", topology.Isolated, "", true},
 		{"not allowed", "declares", "true", topology.Shared, "operators|", false},
-		{"declares nothing", "declares", "false", topology.Shared, "", false},
+		{"declares only its queue", "declares", "false", topology.Shared, "", true},
+		{"declares only its queue, isolated", "serves, isolated", "false", topology.Isolated, "", true},
+		{"may declare nothing", "serves", "false", topology.Shared, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -97,7 +97,7 @@ func permitted(t *testing.T, layout string, declares, serves map[string]string) 
 		<-asked
 		giveUp()
 		require.ErrorIs(t, <-impatient, leveret.Canceled)
-		if c.declare == "true" { // otherwise there is no queue to receive it from
+		if c.permissions["configure"] != "^$" { // otherwise there is no queue to receive it from
 			<-told
 		}
 		_, err = quote.Call(t.Context(), rt.Client, unit{4})
