@@ -113,7 +113,7 @@ func Run(ctx context.Context, c Config) ExitCode {
 
 // stopWithin is how long a command of this package may take to end once it is interrupted. It reports what is known
 // about what it did, which takes lastWait at most.
-const stopWithin = 2 * lastWait
+func stopWithin() time.Duration { return 2 * lastWait }
 
 // execute runs a command. One that does not end when it is interrupted, because its output is stuck for example, is left
 // behind. A command of the program's own takes its time: it may have others to stop.
@@ -125,7 +125,7 @@ func (a *App) execute(ctx context.Context, root *cobra.Command) error {
 		return err
 	case <-ctx.Done():
 	}
-	late := time.NewTimer(stopWithin)
+	late := time.NewTimer(stopWithin())
 	defer late.Stop()
 	for {
 		select {
@@ -133,7 +133,7 @@ func (a *App) execute(ctx context.Context, root *cobra.Command) error {
 			return err
 		case <-late.C:
 			if !a.started.Load() || !a.patient {
-				return fmt.Errorf("the command did not stop within %v: %w", stopWithin, context.Cause(ctx))
+				return fmt.Errorf("the command did not stop within %v: %w", stopWithin(), context.Cause(ctx))
 			}
 		}
 	}

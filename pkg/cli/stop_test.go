@@ -26,7 +26,7 @@ func TestACommandWhoseOutputIsStuckStops(t *testing.T) {
 		require.Empty(t, ended)
 		ctrlC()
 		require.Equal(t, cli.ExitInterrupted, <-ended)
-		require.Equal(t, "error: interrupted: the command did not stop within 10s\n", c.err.String())
+		require.Equal(t, "error: interrupted: the command did not stop within 2m0s\n", c.err.String())
 		require.NoError(t, reader.Close())
 	})
 }

@@ -115,9 +115,8 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 		}
 		err := w.conn.declarer.Declare(ctx, t)
 		for _, e := range mates {
-			if missing && !e.expired.Empty() { // the queue of a request is gone soon after its last worker
-				w.conn.declarer.Forget(e.expired)
-				err = errors.Join(err, w.conn.declarer.Declare(ctx, e.expired), w.conn.declarer.Missing(e.expired))
+			if !e.expired.Empty() {
+				err = errors.Join(err, w.revive(ctx, e))
 			}
 			if err != nil || e.fresh == nil {
 				continue
@@ -128,6 +127,15 @@ func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Con
 		}
 		return err
 	}
+}
+
+// revive declares the queue of a request if it is gone, as it is soon after its last worker.
+func (w *Worker) revive(ctx context.Context, e *endpoint) error {
+	if _, err := w.conn.consume.Inspect(ctx, e.queue); !errors.Is(err, rabbit.ErrNotFound) {
+		return nil // consuming it says what else is wrong
+	}
+	w.conn.declarer.Forget(e.expired)
+	return errors.Join(w.conn.declarer.Declare(ctx, e.expired), w.conn.declarer.Missing(e.expired))
 }
 
 // handle takes one delivery from a consumer all the way, from its bytes to its settlement.

@@ -13,9 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/definitions"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 // The permissions that docs/operations.md gives a service's user are enough for everything that a service does: to
@@ -31,6 +33,16 @@ func TestThePermissionsOfTheDocumentation(t *testing.T) {
 			permitted(t, layout, documented(t, rows[0]), documented(t, rows[1]))
 		})
 	}
+}
+
+// What the documentation gives a service that declares nothing, in the isolated layout, is what is derived for it.
+func TestThePermissionsOfTheDocumentationAreDerived(t *testing.T) {
+	t.Parallel()
+	d, err := definitions.Of(leveret.NewCatalog(restricted), definitions.Options{Names: topology.Names{Layout: topology.Isolated}})
+	require.NoError(t, err)
+	derived := d.Permissions[0]
+	require.Equal(t, "payment", derived.User)
+	require.Equal(t, documented(t, "serves, isolated"), map[string]string{"configure": derived.Configure, "write": derived.Write, "read": derived.Read})
 }
 
 func permitted(t *testing.T, layout string, declares, serves map[string]string) {
