@@ -136,7 +136,7 @@ func (c *commandLine) exitCode(t *testing.T) int {
 // The demo runs on its own node and leaves it running.
 func TestDemoBalancesAndKeeps(t *testing.T) {
 	t.Parallel()
-	c := command(t, "demo", "--orders", "300", "--timeout", "10m", "--keep", "-o", "json", "--broker-layout", "isolated")
+	c := command(t, "demo", "--orders", "300", "--timeout", "10m", "--keep", "-o", "json", "--transport", "amqp", "--broker-layout", "isolated")
 	require.NoError(t, c.Start())
 	code := c.exitCode(t)
 	stop := regexp.MustCompile(`to end it +([^"\n]+)`).FindStringSubmatch(c.err.String())
