@@ -1,0 +1,126 @@
+package definitions_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/internal/testmain"
+	"github.com/leveretmq/leveret/pkg/definitions"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/notify"
+	"github.com/leveretmq/leveret/pkg/topology"
+	"github.com/leveretmq/leveret/queues"
+)
+
+// TestMain removes the developer's own settings from the environment, except for those that select the RabbitMQ.
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		switch {
+		case name == "LEVERET_RABBITMQ_BIN", name == "LEVERET_BROKER_URL", name == "LEVERET_BROKER_MANAGEMENT_URL":
+		case strings.HasPrefix(name, "LEVERET_"), strings.HasPrefix(name, "OTEL_"), name == "XDG_CONFIG_HOME", name == "XDG_DATA_HOME":
+			_ = os.Unsetenv(name)
+		}
+	}
+	testmain.Waiting(8)
+	testmain.Leaks(m)
+}
+
+const patience = 15 * time.Second
+
+// shop is the whole shop, with what only listens.
+var shop = leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration)...)
+
+// system is a virtual host with what was derived from a catalog, and its users.
+type system struct {
+	t           *testing.T
+	catalog     *leveret.Catalog
+	names       topology.Names
+	broker      string // the administrator's address
+	prefix      string // begins the names of the users
+	definitions *definitions.Definitions
+}
+
+const operatorUser = "operator"
+
+// derive derives what is loaded into a virtual host of the test's own. Users are a broker's: here they have random names.
+func derive(t *testing.T, c *leveret.Catalog, layout topology.Layout) *system {
+	t.Helper()
+	s := &system{t: t, catalog: c, names: topology.Names{Layout: layout}, broker: leverettest.Broker(t)}
+	s.prefix = strings.ToLower(rand.Text()[:10]) + "."
+	var err error
+	s.definitions, err = definitions.Of(c, definitions.Options{
+		Names: s.names, VirtualHost: leverettest.VHost(t, s.broker), UserPrefix: s.prefix, Password: passwordOf,
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		for _, u := range s.definitions.Users {
+			s.manage(http.MethodDelete, nil, "users", u.Name)
+		}
+	})
+	return s
+}
+
+// imported is derive, and loads the definitions as an administrator would.
+func imported(t *testing.T, c *leveret.Catalog, layout topology.Layout) *system {
+	t.Helper()
+	s := derive(t, c, layout)
+	s.manage(http.MethodPost, json.RawMessage(s.encoded()), "definitions")
+	return s
+}
+
+func passwordOf(user string) (string, error) { return "the password of " + user, nil }
+
+func (s *system) encoded() []byte {
+	s.t.Helper()
+	text, err := s.definitions.Encode()
+	require.NoError(s.t, err)
+	return text
+}
+
+// as returns the broker's address with the user of a service, or of the operators.
+func (s *system) as(name string) string {
+	s.t.Helper()
+	u, err := url.Parse(s.broker)
+	require.NoError(s.t, err)
+	password, err := passwordOf(s.prefix + name)
+	require.NoError(s.t, err)
+	u.User = url.UserPassword(s.prefix+name, password)
+	return u.String()
+}
+
+func (s *system) manage(method string, body any, path ...string) {
+	s.t.Helper()
+	api, err := leverettest.Node(s.t).Management()
+	require.NoError(s.t, err)
+	require.NoError(s.t, api.Call(context.WithoutCancel(s.t.Context()), method, body, nil, path...))
+}
+
+// topology is what all services declare where they may.
+func (s *system) topology() topology.Topology {
+	var t topology.Topology
+	for _, service := range s.catalog.Services() {
+		t.Add(service.Topology(s.names, topology.Classic))
+	}
+	return t
+}
+
+// dial connects as a user until the test ends.
+func dial(t *testing.T, address string) *amqp.Connection {
+	t.Helper()
+	conn, err := amqp.Dial(address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
