@@ -172,9 +172,9 @@ func table(args map[string]any) map[string]any {
 func (d *Definitions) add(u *user, o Options) error {
 	p := Permission{User: o.UserPrefix + u.name, VHost: o.VirtualHost}
 	var errs [3]error
-	p.Configure, errs[0] = u.configure.pattern(u.own)
-	p.Write, errs[1] = u.write.pattern(u.own)
-	p.Read, errs[2] = u.read.pattern(u.own)
+	p.Configure, errs[0] = u.configure.pattern(u.folds)
+	p.Write, errs[1] = u.write.pattern(u.folds)
+	p.Read, errs[2] = u.read.pattern(u.folds)
 	if err := errors.Join(errs[:]...); err != nil {
 		return fmt.Errorf("the user %q: %w", p.User, err)
 	}

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	testmain.Leaks(m)
 }
 
-const patience = 15 * time.Second
+const patience = 2 * time.Minute
 
 // shop is the whole shop, with what only listens.
 var shop = leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration)...)
@@ -76,8 +76,14 @@ func derive(t *testing.T, c *leveret.Catalog, layout topology.Layout) *system {
 func imported(t *testing.T, c *leveret.Catalog, layout topology.Layout) *system {
 	t.Helper()
 	s := derive(t, c, layout)
-	s.manage(http.MethodPost, json.RawMessage(s.encoded()), "definitions")
+	s.load()
 	return s
+}
+
+// load loads the definitions by the management API.
+func (s *system) load() {
+	s.t.Helper()
+	s.manage(http.MethodPost, json.RawMessage(s.encoded()), "definitions")
 }
 
 func passwordOf(user string) (string, error) { return "the password of " + user, nil }

@@ -20,6 +20,9 @@ const PasswordFile = "broker-password"
 // such file, it makes a random password, of 130 bits, and writes it there; only this user may read the file.
 func Passwords(dir string) func(user string) (string, error) {
 	return func(user string) (string, error) {
+		if user != filepath.Base(user) || user == "." || user == ".." {
+			return "", fmt.Errorf("there can be no folder %q", user)
+		}
 		name := filepath.Join(dir, user, PasswordFile)
 		text, err := trust.ReadOwn(name)
 		switch {

@@ -11,7 +11,10 @@ import (
 // MaxPattern is how long a pattern of a permission may be, in bytes. RabbitMQ 4.3 takes little more.
 const MaxPattern = 1000
 
-// names is a set of names of exchanges and queues. One that ends in ".*" stands for all names that begin like it.
+// many stands in a name for any text: no name has it.
+const many = "\x00"
+
+// names is a set of names of exchanges and queues. One with [many] as a segment, once, stands for all names that fit.
 type names map[string]bool
 
 func (n names) add(all ...string) {
@@ -20,16 +23,38 @@ func (n names) add(all ...string) {
 	}
 }
 
+// cover reports whether a name is in the set, or fits one that stands for many.
+func (n names) cover(name string) bool {
+	if n[name] {
+		return true
+	}
+	for other := range n {
+		begin, end, ok := strings.Cut(other, many) // each has one
+		if ok && len(name) > len(begin)+len(end) && strings.HasPrefix(name, begin) && strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
+}
+
 // pattern returns the regular expression that matches the names in the set and no others. If it is too long, the names that
-// begin with own and a dot, the queues of the service itself, become one: all that begin so.
-func (n names) pattern(own string) (string, error) {
+// those in folds stand for are replaced by these.
+func (n names) pattern(folds names) (string, error) {
 	exact := n.exact()
 	if len(exact) <= MaxPattern {
 		return exact, nil
 	}
-	folded := names{own + ".*": true}
+	folded := names{}
+	for fold := range folds {
+		one := names{fold: true}
+		for name := range n {
+			if one.cover(name) {
+				folded.add(fold)
+			}
+		}
+	}
 	for name := range n {
-		if !strings.HasPrefix(name, own+".") {
+		if !folded.cover(name) {
 			folded.add(name)
 		}
 	}
@@ -76,9 +101,10 @@ func (s *segments) alternatives() string {
 	for _, segment := range slices.Sorted(maps.Keys(s.next)) {
 		next := s.next[segment]
 		pattern := regexp.QuoteMeta(segment)
-		switch {
-		case segment == "*":
+		if segment == many {
 			pattern = ".+"
+		}
+		switch {
 		case len(next.next) == 0:
 		case next.ends:
 			pattern += `(\.` + next.alternatives() + ")?"

@@ -1,9 +1,10 @@
 package definitions
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -14,14 +15,15 @@ import (
 // user is somebody who may use RabbitMQ, and what for.
 type user struct {
 	name                   string
-	own                    string // begins the names of its own queues
 	tags                   []string
 	configure, write, read names
 	queues, exchanges      names // of all these, which are meant as which
+	own                    names // the queues that are its own
+	folds                  names // what may stand for others if a pattern gets too long
 }
 
-func newUser(name, own string, tags ...string) *user {
-	return &user{name, own, tags, names{}, names{}, names{}, names{}, names{}}
+func newUser(name string, tags ...string) *user {
+	return &user{name, tags, names{}, names{}, names{}, names{}, names{}, names{}, names{}}
 }
 
 // publish allows to publish to an exchange, which may be the default one.
@@ -54,10 +56,12 @@ func (u *user) declare(queue string, exchanges ...string) {
 
 // service returns the user of a service.
 func (o Options) service(s *leveret.Service) *user {
-	u := newUser(s.Name(), o.Names.ContractQueue(s.Name()))
+	u := newUser(s.Name())
+	u.folds.add(o.Names.ContractQueue(s.Name()) + "." + many)
 	o.sends(u, s)
 	queues := s.WorkQueues(o.Names)
 	for _, q := range queues {
+		u.own.add(q.Name, q.DeadLetters)
 		o.takes(u, s, q)
 	}
 	if len(queues) > 0 {
@@ -83,7 +87,7 @@ func (o Options) sends(u *user, s *leveret.Service) {
 				through = n.ReplyExchange(spec.Owner())
 			}
 			if o.ReplyQueue || n.Layout == topology.Isolated { // direct reply-to needs no right
-				u.declare(n.ReplyQueue(s.Name(), "*"), through)
+				u.declare(n.ReplyQueue(s.Name(), many), through)
 			}
 		}
 	}
@@ -116,7 +120,7 @@ func (o Options) takes(u *user, s *leveret.Service, q leveret.WorkQueue) {
 	default:
 		u.declare(q.Name, exchange.Name) // it may have expired
 		u.publish(n.ReplyExchange(s.Name()))
-		u.declare(n.ControlQueue(s.Name(), "*"), n.ControlExchange(s.Name()))
+		u.declare(n.ControlQueue(s.Name(), many), n.ControlExchange(s.Name()))
 	}
 }
 
@@ -129,12 +133,13 @@ func (o Options) asked(u *user, s *leveret.Service) {
 	} else if !u.write["amq.default"] {
 		return
 	}
-	u.declare(n.ControlQueue(s.Name(), "*"), n.OperatorExchange(s.Name()))
+	u.declare(n.ControlQueue(s.Name(), many), n.OperatorExchange(s.Name()))
 }
 
 // operator returns the user of operators: see docs/operations.md for what each command needs.
 func (o Options) operator(c *leveret.Catalog) *user {
-	n, u := o.Names, newUser(o.Operator, "", "monitoring")
+	n, u := o.Names, newUser(o.Operator, "monitoring")
+	u.folds.add(n.DeadLetterQueue(n.ContractQueue(many)), n.RetryLost(many), n.RetryReturnExchange(many), n.OperatorExchange(many), n.ReplyExchange(many))
 	for _, s := range c.Services() {
 		queues := s.WorkQueues(n)
 		for _, q := range queues {
@@ -143,6 +148,7 @@ func (o Options) operator(c *leveret.Catalog) *user {
 			}
 			u.take(q.DeadLetters, n.RetryLost(s.Name()))
 			u.take(tiers(n, s.Name(), q.Contract.Spec())...)
+			u.folds.add(tiers(n, many, q.Contract.Spec())...)
 			u.exchanges.add(n.RetryLost(s.Name()))
 			u.exchanges.add(tiers(n, s.Name(), q.Contract.Spec())...)
 			u.publish(n.RetryReturnExchange(s.Name()))
@@ -152,7 +158,7 @@ func (o Options) operator(c *leveret.Catalog) *user {
 		}
 		u.publish(n.OperatorExchange(s.Name()))
 		if from := n.ReplyExchange(s.Name()); from != "" {
-			u.declare(n.ReplyQueue(operator.Name, "*"), from)
+			u.declare(n.ReplyQueue(operator.Name, many), from)
 		}
 	}
 	return u
@@ -188,48 +194,49 @@ func sources(s leveret.Spec, q leveret.WorkQueue, exchange string) []string {
 // check finds what the user's patterns reach beside what they are meant for: an exchange that has the name of one of its
 // queues, for instance.
 func (u *user) check(t topology.Topology, users []*user) error {
-	queues, exchanges := names{}, names{"amq.default": true}
+	queues, exchanges, others := names{}, names{"amq.default": true}, names{}
 	for _, q := range t.Queues {
 		queues.add(q.Name)
 	}
-	for _, other := range users { // those of processes too
-		for name := range other.configure {
-			queues.add(name)
+	for _, other := range users {
+		maps.Copy(queues, other.configure)      // those of processes too
+		if other != u && len(other.tags) == 0 { // operators take what is everybody's
+			maps.Copy(others, other.own)
+			maps.Copy(others, other.configure)
+			maps.Copy(others, other.queues)
 		}
 	}
 	for _, e := range t.Exchanges {
 		exchanges.add(e.Name)
 	}
-	var errs []error
+	reached := names{}
 	for _, right := range []names{u.configure, u.write, u.read} {
-		pattern, err := right.pattern(u.own)
+		pattern, err := right.pattern(u.folds)
 		if err != nil {
 			return nil //nolint:nilerr // add reports it
 		}
-		allows := regexp.MustCompile(pattern)
-		for _, all := range []struct {
-			kind         string
-			exist, meant names
-		}{{"queue", queues, u.queues}, {"exchange", exchanges, u.exchanges}} {
-			for name := range all.exist {
-				if allows.MatchString(name) && !all.meant.cover(name) && !(all.kind == "queue" && strings.HasPrefix(name, u.own+".")) {
-					errs = append(errs, fmt.Errorf("the user %q would reach the %s %q, since it needs something of that name: rename the service", u.name, all.kind, name))
-				}
+		allows := regexp.MustCompile("(?s)" + pattern)
+		for name := range queues {
+			if !allows.MatchString(name) || u.queues[name] {
+				continue
+			}
+			// What stands for many may reach further queues of its own.
+			if others.cover(name) || !u.queues.cover(name) && !u.folds.cover(name) {
+				reached.add(fmt.Sprintf("the queue %q", readable(name)))
+			}
+		}
+		for name := range exchanges {
+			if allows.MatchString(name) && !u.exchanges.cover(name) {
+				reached.add(fmt.Sprintf("the exchange %q", readable(name)))
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if len(reached) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the user %q would reach %s, since it needs something of that name, or of a longer one: rename the service that gives the name",
+		u.name, strings.Join(slices.Sorted(maps.Keys(reached)), ", "))
 }
 
-// cover reports whether a name is in the set, or begins like one that stands for many.
-func (n names) cover(name string) bool {
-	if n[name] {
-		return true
-	}
-	for other := range n {
-		if prefix, many := strings.CutSuffix(other, "*"); many && strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
-}
+// readable returns a name as people write it that stands for many.
+func readable(name string) string { return strings.ReplaceAll(name, many, "*") }
