@@ -99,8 +99,11 @@ func (o Options) takes(u *user, s *leveret.Service, q leveret.WorkQueue) {
 	exchange, _ := spec.Route(n)
 	switch {
 	case q.Exclusive:
-		u.declare(q.Name, sources(spec, q, exchange.Name)...)
-		return
+		name := q.Name
+		if q.Subscription == topology.PerProcess {
+			name = n.ProcessQueue(s.Name(), spec.Name, many)
+		}
+		u.declare(name, sources(spec, q, exchange.Name)...)
 	case spec.Kind != leveret.KindRequest:
 		u.take(q.Name, n.Quarantine(s.Name()))
 		u.publish(n.Quarantine(s.Name()))
