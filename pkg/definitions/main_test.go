@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	testmain.Leaks(m)
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // shop is the whole shop, with what only listens.
 var shop = leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration)...)
