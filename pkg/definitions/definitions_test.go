@@ -84,8 +84,10 @@ func TestNamesThatReachTooFar(t *testing.T) {
 		},
 		"an exchange called as a queue": {
 			topology.Isolated,
-			[]*leveret.Service{order, sender, leveret.NewService("events", leveret.Handles(leveret.NewCommand[unit]("events.payment"))),
-				leveret.NewService("payment", leveret.Publishes(leveret.NewEvent[unit]("payment.captured")))},
+			[]*leveret.Service{
+				order, sender, leveret.NewService("events", leveret.Handles(leveret.NewCommand[unit]("events.payment"))),
+				leveret.NewService("payment", leveret.Publishes(leveret.NewEvent[unit]("payment.captured"))),
+			},
 			`the user "payment" would reach the queue "events.payment"`,
 		},
 		"a queue called as one of a process": {

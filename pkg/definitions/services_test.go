@@ -89,13 +89,13 @@ func work(t *testing.T, s *system) {
 	})
 	require.Equal(t, 5, <-delivered, "from the quarantine")
 	require.Contains(t, kitchend.log.String(), "may have crashed its worker")
-	counterd := s.start(counter, func(rt *service.Runtime) {
+	front := s.start(counter, func(rt *service.Runtime) {
 		baked.Subscribe(rt.Handlers, func(_ context.Context, u unit) error {
 			heard <- u.N
 			return nil
 		}, leveret.PerProcess())
 	})
-	client := counterd.rt.Client
+	client := front.rt.Client
 	require.NoError(t, bake.Send(t.Context(), client, unit{1}))
 	require.Equal(t, 1, <-heard)
 	require.Equal(t, 1, <-delivered)
@@ -129,7 +129,7 @@ func work(t *testing.T, s *system) {
 	require.Equal(t, 2, <-dead, "it was replayed")
 	require.Eventually(t, func() bool { return strings.Contains(s.run("dlq", "ls"), "kitchen.bake") }, patience, 10*time.Millisecond)
 	s.run("dlq", "rm", "kitchen.bake", "--all", "--yes")
-	for _, p := range []*program{counterd, kitchend, milld, courierd} {
+	for _, p := range []*program{front, kitchend, milld, courierd} {
 		p.end()
 	}
 }
@@ -157,7 +157,7 @@ func (s *system) suspect(queue, number string) {
 	}
 }
 
-// asks asks the processes as operators do. In the shared layout, a service that may not write to the default exchange cannot answer.
+// asks has operators ask the processes. In the shared layout, a service that may not write to the default exchange cannot answer.
 func (s *system) asks() {
 	t := s.t
 	t.Helper()
