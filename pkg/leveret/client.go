@@ -2,10 +2,8 @@ package leveret
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
@@ -78,7 +76,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 		Tag: service.name + "@" + conn.config.Instance, MaxBody: config.MaxBody, OnLate: conn.tel.lateReply,
 	}
 	if config.ReplyQueue || conn.names.Layout == topology.Isolated {
-		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.config.Instance+"-"+strings.ToLower(rand.Text()[:16])) // not to be guessed
+		requests.ReplyQueue = conn.names.ReplyQueue(service.name, conn.uniqueInstance())
 	}
 	c.requester = rabbit.NewRequester(conn.publish, requests)
 	c.send = chain(c.observed(c.publish), config.Middleware)

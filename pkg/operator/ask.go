@@ -97,7 +97,7 @@ func (a *Asker) expect(exchange, id string, answers chan *rabbit.Delivery) *rabb
 	if requester == nil {
 		config := rabbit.RequesterConfig{Tag: "operator", OnLate: a.further}
 		if n := a.conn.Names(); n.Layout == topology.Isolated {
-			config.ReplyQueue = n.ReplyQueue(Name, strings.ToLower(rand.Text()))
+			config.ReplyQueue = n.ReplyQueue(Name, strings.ToLower(rand.Text()[:8]))
 		}
 		requester = rabbit.NewRequester(a.conn.Publishing(), config)
 		a.requesters[exchange] = requester

@@ -3,9 +3,11 @@ package rabbit
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,10 +94,8 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		case a := <-waiting:
 			return a.reply, a.err
 		case <-ctx.Done():
-			ch.end(m.CorrelationId, answer{}) // which nobody reads
-			if m.ReplyExchange != "" {
-				ch.bound.Delete(m.ReplyExchange) // somebody may have deleted it meanwhile
-			}
+			ch.end(m.CorrelationId, answer{})                            // which nobody reads
+			ch.route(m.ReplyExchange).bound.Store(m.ReplyExchange == "") // somebody may have deleted it meanwhile
 			return nil, r.conn.unanswered(ctx)
 		}
 	}
@@ -206,11 +206,17 @@ type replyChannel struct {
 	returns    chan amqp.Return
 	deliveries <-chan Delivery
 
-	bound   sync.Map      // the exchanges that the reply queue is bound to
-	binding chan struct{} // held by the caller that binds it
+	routes  sync.Map      // of replies, by exchange: *replyRoute
+	binding chan struct{} // held by the caller that binds the queue
 
 	mu      sync.Mutex
 	waiting map[string]waiter // by correlation id; nil when the channel has ended
+}
+
+// replyRoute is how replies come through one exchange.
+type replyRoute struct {
+	address string      // the routing key under which the queue is bound, and the reply-to of requests
+	bound   atomic.Bool // it was, and nothing speaks against it since
 }
 
 type waiter struct {
@@ -222,7 +228,9 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	c := &replyChannel{
 		Channel: ch, replyTo: cmp.Or(config.ReplyQueue, directReplyTo), binding: make(chan struct{}, 1), waiting: make(map[string]waiter, 64),
 	}
-	c.bound.Store("", nil) // every queue is bound to the default exchange
+	direct := &replyRoute{address: c.replyTo}
+	direct.bound.Store(true) // every queue is bound to the default exchange, under its name
+	c.routes.Store("", direct)
 	if config.ReplyQueue != "" {
 		if err := checkShort("name of the reply queue", c.replyTo); err != nil {
 			return nil, err
@@ -237,10 +245,22 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	return c, err
 }
 
-// bind has the reply queue receive what is published to an exchange under its name. It binds on a channel of its own,
-// which a refusal closes. The queue may be gone with its connection; then it is neither bound, nor is there an error.
+// route returns how replies come through an exchange. Each exchange has an address of its own, which cannot be guessed: a
+// service that is called learns it, and could otherwise bind a queue to get what other services answer.
+func (c *replyChannel) route(exchange string) *replyRoute {
+	if r, ok := c.routes.Load(exchange); ok {
+		return r.(*replyRoute) //nolint:forcetypeassert // nothing else is in there
+	}
+	secret := "." + strings.ToLower(rand.Text())
+	r, _ := c.routes.LoadOrStore(exchange, &replyRoute{address: c.replyTo[:min(len(c.replyTo), 255-len(secret))] + secret})
+	return r.(*replyRoute) //nolint:forcetypeassert // as above
+}
+
+// bind has the reply queue receive what is published to an exchange under its address there. It binds on a channel of its
+// own, which a refusal closes. The queue may be gone with its connection; then it is neither bound, nor is there an error.
 func (c *replyChannel) bind(ctx context.Context, conn *Conn, exchange string) (bound bool, err error) {
-	if _, bound = c.bound.Load(exchange); bound {
+	r := c.route(exchange)
+	if r.bound.Load() {
 		return true, nil
 	}
 	select {
@@ -249,7 +269,7 @@ func (c *replyChannel) bind(ctx context.Context, conn *Conn, exchange string) (b
 	case <-ctx.Done():
 		return false, conn.notSent(ctx)
 	}
-	if _, bound = c.bound.Load(exchange); bound {
+	if r.bound.Load() {
 		return true, nil
 	}
 	ch, err := conn.Channel(ctx)
@@ -257,11 +277,11 @@ func (c *replyChannel) bind(ctx context.Context, conn *Conn, exchange string) (b
 		return false, err
 	}
 	defer ch.close(context.WithoutCancel(ctx))
-	err = doOn(ctx, ch, func() error { return ch.QueueBind(c.replyTo, c.replyTo, exchange, false, nil) })
+	err = doOn(ctx, ch, func() error { return ch.QueueBind(c.replyTo, r.address, exchange, false, nil) })
 	e, ok := errors.AsType[*amqp.Error](err)
 	switch {
 	case err == nil && ch.session == c.session:
-		c.bound.Store(exchange, nil)
+		r.bound.Store(true)
 		return true, nil
 	case !c.alive():
 		return false, nil
@@ -279,7 +299,7 @@ func (c *replyChannel) bind(ctx context.Context, conn *Conn, exchange string) (b
 // where nothing was written.
 func (c *replyChannel) publish(m *Publication) (<-chan answer, error) {
 	defer c.session.wire.release(len(m.Body))
-	m.ReplyTo = c.replyTo
+	m.ReplyTo = c.route(m.ReplyExchange).address
 	answers, err := c.expect(m)
 	if err != nil {
 		return nil, err
