@@ -140,7 +140,7 @@ func TestRejectedStaysRejected(t *testing.T) {
 	b := setup(t, &leverettest.Recorder{})
 	q := reservation(queues.StockLine{SKU: SKUSoldOut, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
-	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = ?", SKUSoldOut))
+	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = $1", SKUSoldOut))
 	require.NoError(t, b.Reserve(t.Context(), q))
 	sent := b.sent.Messages()
 	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, shoptest.Names(b.sent))

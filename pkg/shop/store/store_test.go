@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 func migrations() fstest.MapFS {
-	return fstest.MapFS{"migrations/00001_first.sql": {Data: []byte(`-- +goose Up
+	return fstest.MapFS{"migrations/sqlite/00001_first.sql": {Data: []byte(`-- +goose Up
 CREATE TABLE counts (n INTEGER NOT NULL) STRICT;
 INSERT INTO counts VALUES (0);
 -- +goose Down
@@ -44,7 +44,7 @@ func increment(ctx context.Context, s *store.Store) error {
 		if err := tx.QueryRowContext(ctx, "SELECT n FROM counts").Scan(&n); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE counts SET n = ?", n+1)
+		_, err := tx.ExecContext(ctx, "UPDATE counts SET n = $1", n+1)
 		return err
 	})
 }
@@ -136,7 +136,7 @@ func TestAnOlderProgramOnANewerStore(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "store.db")
 	newer := migrations()
-	newer["migrations/00002_more.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counts ADD COLUMN note TEXT NOT NULL DEFAULT '';\n")}
+	newer["migrations/sqlite/00002_more.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counts ADD COLUMN note TEXT NOT NULL DEFAULT '';\n")}
 	s, err := store.Open(t.Context(), path, newer)
 	require.NoError(t, err)
 	require.NoError(t, increment(t.Context(), s))
