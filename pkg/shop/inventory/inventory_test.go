@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"database/sql"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ type bundle struct {
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
 	r.Service = queues.Inventory
-	b := &bundle{path: filepath.Join(t.TempDir(), "inventory.db"), sent: r}
+	b := &bundle{path: shoptest.Source(t, "inventory"), sent: r}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b

@@ -17,6 +17,7 @@ import (
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/notify"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -45,7 +46,7 @@ type bundle struct {
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{path: filepath.Join(t.TempDir(), "notify.db")}
+	b := &bundle{path: shoptest.Source(t, "notify")}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b

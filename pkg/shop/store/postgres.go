@@ -219,7 +219,7 @@ func (p *postgres) ownSchema(ctx context.Context, conn *sql.Conn) error {
 		}
 		return nil
 	}
-	if err := conn.QueryRowContext(ctx, "SELECT has_schema_privilege($1, 'CREATE, USAGE')", name).Scan(&creates); err != nil {
+	if err := conn.QueryRowContext(ctx, "SELECT has_schema_privilege($1, 'CREATE') AND has_schema_privilege($1, 'USAGE')", p.schema).Scan(&creates); err != nil {
 		return err
 	}
 	if !creates {

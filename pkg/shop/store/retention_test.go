@@ -5,19 +5,19 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
 // What is older is forgotten, however much there is, and nothing else.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "keys.db"))
+	s := open(t, shoptest.Source(t, "keys"))
 	now := time.Now()
 	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error {
 		for i := range 1300 {
