@@ -557,7 +557,7 @@ func TestDamagedStore(t *testing.T) {
 	id := b.user(t)
 	b.logIn(t, id)
 	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "UPDATE signing_keys SET seed = x'00'")
+		_, err := tx.ExecContext(t.Context(), "UPDATE signing_keys SET seed = $1", []byte{0})
 		return err
 	}))
 	_, err := b.check(t.Context(), id, password)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -128,9 +127,9 @@ func TestNoChangeToThePublishers(t *testing.T) {
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	broker := leverettest.Broker(t)
-	dir := t.TempDir()
+	source := shoptest.Source(t, "notify")
 	p := notify.Program(config.Key{Name: "payment.delay", Type: config.Duration, Default: "0s", Usage: "of another program"})
-	p.Overrides = map[string]string{"broker.url": broker, "data.dir": dir, "health.address": "127.0.0.1:0"}
+	p.Overrides = map[string]string{"broker.url": broker, "data.dir": t.TempDir(), "database.url": source, "health.address": "127.0.0.1:0"}
 	ready := make(chan struct{})
 	p.Worker.OnReady = func() { close(ready) }
 	ctx, cancel := context.WithCancel(t.Context())
@@ -153,9 +152,8 @@ func TestProgram(t *testing.T) {
 	for range 2 {
 		require.NoError(t, queues.OrderCancelled.Publish(t.Context(), client, cancelled("lost_at_sea"), id))
 	}
-	path := filepath.Join(dir, "notify.db")
 	require.Eventually(t, func() bool {
-		all, err := notify.ReadNotices(t.Context(), path)
+		all, err := notify.ReadNotices(t.Context(), source)
 		return err == nil && len(all) == 1
 	}, time.Minute, 5*time.Millisecond)
 	cancel()
