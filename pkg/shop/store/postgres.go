@@ -287,3 +287,20 @@ func (p *postgres) String() string {
 	}
 	return plain.URL(p.source) + ", schema " + p.schema
 }
+
+// DropSchema removes a schema of a PostgreSQL database, with all that is in it, if it exists. The source is that of
+// [Open]. Nobody may have it open.
+func DropSchema(ctx context.Context, source string) (err error) {
+	p := &postgres{source: source}
+	config, err := connector{source: source}.config()
+	if err != nil {
+		return fmt.Errorf("the store %s: %w", p, err)
+	}
+	p.schema = config.schema
+	db := p.connect("", 1)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if _, err := db.ExecContext(ctx, "DROP SCHEMA IF EXISTS "+pgx.Identifier{p.schema}.Sanitize()+" CASCADE"); err != nil {
+		return fmt.Errorf("the store %s: %w", p, err)
+	}
+	return nil
+}

@@ -62,7 +62,7 @@ func packages() (debs.Packages, error) {
 	}
 	return debs.Packages{
 		Name: "PostgreSQL", Package: "postgresql", Folder: folder,
-		Missing: func(name string) bool { return strings.HasPrefix(name, "postgresql") || name == "libpq5" },
+		Missing: func(name string) bool { return strings.HasPrefix(name, "postgresql") },
 		Unwanted: func(name string) bool { // among the libraries is the compiler of queries, which is off
 			library := strings.HasPrefix(name, "lib") && !strings.HasPrefix(name, "libllvm") && !strings.HasSuffix(name, "-perl")
 			return !library && !server.MatchString(name)
