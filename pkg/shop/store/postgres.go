@@ -265,9 +265,6 @@ func (p *postgres) coded(err error) error {
 
 // unreachable reports whether the connection to the server is broken, or there is none.
 func unreachable(err error) bool {
-	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused {
-		return true
-	}
 	if _, network := errors.AsType[net.Error](err); network {
 		return true
 	}

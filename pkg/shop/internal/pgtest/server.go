@@ -9,6 +9,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -152,10 +154,17 @@ func (s *Server) Close() error { return s.owner.Close() }
 // Dir returns the server's folder.
 func (s *Server) Dir() string { return s.dir }
 
+// given are the ports that this process has given to servers, which need not listen yet, or be down.
+var given sync.Map
+
 // freePort returns a port below those that Linux uses for outgoing connections, one of which could take it while the
 // server is down.
 func freePort(ctx context.Context) (int, error) {
-	for port := 15000 + os.Getpid()%4000; port < 20000; port++ {
+	for range 200 {
+		port := 15000 + mathrand.IntN(5000)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
 		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			return port, l.Close()
