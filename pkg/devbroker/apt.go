@@ -23,10 +23,11 @@ func newApt(cfg Config) (apt, error) {
 	if err != nil {
 		return apt{}, err
 	}
-	var a apt
+	folder := filepath.Join(base, "rabbitmq-"+debs.Distribution()+"-"+runtime.GOARCH)
+	a := apt{}
 	a.Packages = debs.Packages{
 		Name: "RabbitMQ and Erlang", Package: "rabbitmq-server", Say: cfg.say,
-		Folder: filepath.Join(base, "rabbitmq-"+debs.Distribution()+"-"+runtime.GOARCH),
+		Folder: folder,
 		// Erlang, too, so that a matching release is fetched.
 		Missing: func(name string) bool { return strings.HasPrefix(name, "erlang-") || name == "rabbitmq-server" },
 		Accept: func(version string) error {
@@ -35,7 +36,7 @@ func newApt(cfg Config) (apt, error) {
 			}
 			return nil
 		},
-		Correct: func(root string) error { return a.correct(root) },
+		Correct: func(root string) error { return correct(root, folder) },
 		Complete: func() bool {
 			_, err := toolsIn(a.bin())
 			return err == nil
@@ -69,12 +70,12 @@ func (a apt) fetch(ctx context.Context) (Source, error) {
 }
 
 // correct replaces the hard-coded path /usr/lib/erlang in Debian's Erlang scripts by
-// the path in our folder.
-func (a apt) correct(root string) error {
+// the path in the folder to which root will be moved.
+func correct(root, folder string) error {
 	erlang := filepath.Join(root, "usr/lib/erlang")
 	scripts, _ := filepath.Glob(filepath.Join(erlang, "bin/*"))
 	more, _ := filepath.Glob(filepath.Join(erlang, "erts-*/bin/*"))
-	there := []byte(filepath.Join(a.Folder, "usr/lib/erlang"))
+	there := []byte(filepath.Join(folder, "usr/lib/erlang"))
 	for _, script := range append(scripts, more...) {
 		info, err := os.Lstat(script)
 		if err != nil {
