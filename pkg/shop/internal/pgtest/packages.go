@@ -67,7 +67,7 @@ func packages() (debs.Packages, error) {
 			library := strings.HasPrefix(name, "lib") && !strings.HasPrefix(name, "libllvm") && !strings.HasSuffix(name, "-perl")
 			return !library && !server.MatchString(name)
 		},
-		Correct:  func(root string) error { return os.Chmod(root, 0o755) }, //nolint:gosec // for nobody to run what is in it
+		Correct:  func(root string) error { return os.Chmod(root, 0o755) }, // for nobody to run what is in it
 		Complete: func() bool { return program(folder) != "" },
 		Say:      func(format string, args ...any) { fmt.Fprintf(os.Stderr, "pgtest: "+format+"\n", args...) },
 	}, nil

@@ -99,12 +99,12 @@ func (s *Server) launch(bin, libraries string) (err error) {
 }
 
 // await waits until the server answers.
-func (s *Server) await(ctx context.Context) error {
+func (s *Server) await(ctx context.Context) (err error) {
 	db, err := sql.Open("pgx", s.URL("postgres"))
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { err = errors.Join(err, db.Close()) }()
 	for {
 		err := db.PingContext(ctx)
 		if err == nil {
