@@ -257,7 +257,7 @@ func (p *postgres) coded(err error) error {
 	case slices.Contains([]string{"22021", "22P05"}, e.Code): // not text in this encoding
 		return leveret.Errorf(leveret.InvalidArgument, "the store: %w", err)
 	case slices.Contains([]string{"08", "40", "53", "57", "58"}, class), // connection, rollback, resources, intervention, system
-		e.Code == "25006": // read-only: a server that is not the primary
+		slices.Contains([]string{"25006", "25P03"}, e.Code): // read-only, as a standby is; idle in a transaction for too long
 		return leveret.Errorf(leveret.Unavailable, "the store: %w", err)
 	}
 	return err

@@ -223,6 +223,13 @@ func TestOpenWaitsForTheServer(t *testing.T) {
 	require.NoError(t, increment(t.Context(), open(t, server.Source("late"))))
 }
 
+// The URL may name several hosts, of which the one that writes is taken.
+func TestSeveralHosts(t *testing.T) {
+	t.Parallel()
+	source := strings.Replace(pgtest.Source(t, "hosts"), "@", "@127.0.0.1:1,", 1) + "&target_session_attrs=read-write"
+	require.NoError(t, increment(t.Context(), open(t, source))) // nobody listens to the first
+}
+
 // A server that only reads, as a standby does, is not writable.
 func TestReadOnlyServer(t *testing.T) {
 	t.Parallel()
