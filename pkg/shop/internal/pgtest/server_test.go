@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	fmt.Println(s.Dir(), s.URL("postgres"))
-	select {}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
 }
 
 // A server ends with its owner, although that is killed, and leaves no file.
@@ -39,6 +40,8 @@ func TestOwnerIsKilled(t *testing.T) {
 	t.Parallel()
 	owner := exec.CommandContext(t.Context(), os.Args[0])
 	owner.Env = append(os.Environ(), asOwner+"=1")
+	_, err := owner.StdinPipe()
+	require.NoError(t, err)
 	said, err := owner.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, owner.Start())
@@ -51,7 +54,7 @@ func TestOwnerIsKilled(t *testing.T) {
 	defer db.Close()
 	require.NoError(t, db.PingContext(t.Context()))
 	require.NoError(t, owner.Process.Kill())
-	require.Error(t, owner.Wait())
+	require.ErrorContains(t, owner.Wait(), "killed")
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(dir)
 		return os.IsNotExist(err) && db.PingContext(t.Context()) != nil
