@@ -102,7 +102,8 @@ func Keys() []Key {
 		},
 
 		{Name: "data.dir", Type: String, Usage: "the folder for files; default: $XDG_DATA_HOME/leveret, ~/.local/share/leveret"},
-		{Name: "database.url", Type: URL, Check: sqliteURL, Usage: "the database, as sqlite:/path/to/file.db; default: <service>.db in data.dir"},
+		{Name: "database.url", Type: URL, Check: databaseURL, Usage: "where a service keeps its state: sqlite:/path/to/file.db, or postgres://user@host:port/database for PostgreSQL; default: <service>.db in data.dir"},
+		{Name: "database.password", Type: String, Secret: true, Usage: "the password for PostgreSQL; overrides the one in the URL; its file is read again for every connection"},
 	})
 }
 
@@ -176,9 +177,4 @@ func listenAddress(value any) error {
 		return fmt.Errorf("%q is not host:port, :port or off", s)
 	}
 	return nil
-}
-
-func sqliteURL(value any) error {
-	_, err := sqlitePath(value.(string)) //nolint:forcetypeassert // of a key of type URL
-	return err
 }

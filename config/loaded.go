@@ -124,8 +124,11 @@ func (l *Loaded) readSecrets(keys []Key) error {
 		if err != nil {
 			return err
 		}
-		if k.fileOf == "broker.password" {
+		switch k.fileOf {
+		case "broker.password":
 			l.config.Broker.password = fresh
+		case "database.password":
+			l.config.Database.passwordFile = path
 		}
 		secret.value = fresh.Get(slog.New(slog.DiscardHandler))
 		secret.Origin = Origin{Source: twin.Origin.Source, Where: path}

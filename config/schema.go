@@ -147,8 +147,8 @@ func (s *Schema) value(v *viper.Viper, k Key, origin Origin) (Value, error) {
 	value, err := k.parse(v.Get(k.Name))
 	if err == nil && origin.Source == FromFlag && (k.Type == URL || k.Type == URLs) && slices.ContainsFunc(k.words(value), hasPassword) {
 		err = fmt.Errorf("other users of this machine can see the values of flags; set a URL with a password by %s", k.EnvName())
-		if strings.HasPrefix(k.Name, "broker.") {
-			err = fmt.Errorf("%w, or only the password by LEVERET_BROKER_PASSWORD or LEVERET_BROKER_PASSWORD_FILE", err)
+		if section := k.Section(); section == "broker" || section == "database" {
+			err = fmt.Errorf("%w, or only the password by %[2]s_PASSWORD or %[2]s_PASSWORD_FILE", err, EnvPrefix+strings.ToUpper(section))
 		}
 	}
 	if err != nil {

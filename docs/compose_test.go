@@ -76,3 +76,30 @@ func TestComposeRunsThePrograms(t *testing.T) {
 		}
 	}
 }
+
+// TestPostgresOverlay: docker-compose.postgres.yml gives every program the database, with settings that exist, once it is there.
+func TestPostgresOverlay(t *testing.T) {
+	t.Parallel()
+	content, err := os.ReadFile("../docker-compose.postgres.yml")
+	require.NoError(t, err)
+	var file struct {
+		Services map[string]struct {
+			Depends     map[string]struct{ Condition string } `yaml:"depends_on"`
+			Environment map[string]string
+			Ports       []string
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(content, &file))
+	require.Len(t, file.Services, len(programs.All())+1)
+	require.Empty(t, file.Services["postgres"].Ports)
+	for _, p := range programs.All() {
+		s := file.Services[p.Service.Name()+"d"]
+		require.Equal(t, "service_healthy", s.Depends["postgres"].Condition, p.Service.Name())
+		for variable, value := range s.Environment {
+			i := slices.IndexFunc(config.Keys(), func(k config.Key) bool { return k.EnvName() == variable })
+			require.GreaterOrEqual(t, i, 0, variable)
+			_, err := config.New().Load(nil, config.Options{Overrides: map[string]string{config.Keys()[i].Name: value}})
+			require.NoError(t, err, variable)
+		}
+	}
+}

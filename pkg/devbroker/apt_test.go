@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/internal/debs"
 	"github.com/leveretmq/leveret/internal/trust"
 )
 
@@ -17,7 +18,7 @@ func TestCacheFolderIsThisUsers(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", cache)
 	t.Setenv("HOME", cache) // for macOS
 	t.Setenv("TMPDIR", temp)
-	folder, err := cacheFolder()
+	folder, err := debs.Cache()
 	require.NoError(t, err)
 	requireMode := func(folder string, mode os.FileMode) {
 		info, err := os.Stat(folder)
@@ -27,13 +28,13 @@ func TestCacheFolderIsThisUsers(t *testing.T) {
 	requireMode(folder, 0o700)
 	a, err := newApt(Config{})
 	require.NoError(t, err)
-	require.NoError(t, os.Mkdir(a.folder, 0o700))
-	require.NoError(t, os.Chmod(a.folder, 0o702))
+	require.NoError(t, os.Mkdir(a.Folder, 0o700))
+	require.NoError(t, os.Chmod(a.Folder, 0o702))
 	_, err = newApt(Config{})
-	require.ErrorContains(t, err, a.folder+" is not to be trusted: others may write to it")
+	require.ErrorContains(t, err, a.Folder+" is not to be trusted: others may write to it")
 
 	require.NoError(t, os.Chmod(folder, 0o777))
-	_, err = cacheFolder()
+	_, err = debs.Cache()
 	require.ErrorContains(t, err, "the cache folder: the folder "+folder+" is not to be trusted: others may write to it (mode 0777)")
 	require.ErrorIs(t, err, trust.ErrUntrusted)
 
@@ -41,12 +42,12 @@ func TestCacheFolderIsThisUsers(t *testing.T) {
 	require.NoError(t, os.RemoveAll(folder))
 	require.NoError(t, os.WriteFile(folder, nil, 0o600))
 	fallback := filepath.Join(temp, fmt.Sprintf("leveret-cache-%d", os.Geteuid()))
-	folder, err = cacheFolder()
+	folder, err = debs.Cache()
 	require.NoError(t, err)
 	require.Equal(t, fallback, folder)
 	requireMode(folder, 0o700)
 	require.NoError(t, os.Chmod(folder, 0o770))
-	_, err = cacheFolder()
+	_, err = debs.Cache()
 	require.ErrorContains(t, err, fallback+" is not to be trusted: others may write to it (mode 0770)")
 	if os.Geteuid() != 0 {
 		t.Log("not root: no folder of another user can be made")
@@ -54,7 +55,7 @@ func TestCacheFolderIsThisUsers(t *testing.T) {
 	}
 	require.NoError(t, os.Chmod(folder, 0o700))
 	require.NoError(t, os.Chown(folder, 65531, 65531))
-	_, err = cacheFolder()
+	_, err = debs.Cache()
 	require.ErrorIs(t, err, trust.ErrOwner)
 	_, err = makeFolder(Config{Dir: folder})
 	require.ErrorContains(t, err, folder+" belongs to another user")

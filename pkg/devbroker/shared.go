@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/leveretmq/leveret/internal/flock"
 	"github.com/leveretmq/leveret/internal/trust"
 )
 
@@ -62,7 +63,7 @@ func Shared(ctx context.Context) (b *Broker, release func(), err error) {
 	if err := trust.Folder(filepath.Dir(path)); err != nil { // the file has the node's password, and names a program
 		return nil, nil, fmt.Errorf("devbroker: the folder for shared nodes: %w", err)
 	}
-	unlock, err := lock(ctx, path+".lock")
+	unlock, err := flock.Lock(ctx, path+".lock")
 	if err != nil {
 		return nil, nil, fmt.Errorf("devbroker: wait for the shared node: %w", err)
 	}

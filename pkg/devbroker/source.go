@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/leveretmq/leveret/internal/debs"
 	"github.com/leveretmq/leveret/internal/plain"
 )
 
@@ -99,7 +100,7 @@ func (s Source) fetched(ctx context.Context, cfg Config) (Source, error) {
 // aptSource returns the packages fetched by an earlier start, or the place where they
 // will be.
 func aptSource(cfg Config) (Source, error) {
-	if !hasApt() {
+	if !debs.HasApt() {
 		return Source{}, fmt.Errorf("%s: no apt-get on this machine", Packages)
 	}
 	a, err := newApt(cfg)

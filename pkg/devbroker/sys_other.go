@@ -26,6 +26,5 @@ func alive(int) bool                                       { return false }
 func awaitEnd(context.Context, int) error                  { return errors.ErrUnsupported }
 func signalProcess(int, signal) error                      { return errors.ErrUnsupported }
 func openFIFO(string) (*os.File, error)                    { return nil, errors.ErrUnsupported }
-func lock(context.Context, string) (func(), error)         { return nil, errors.ErrUnsupported }
 func ownedByUs(os.FileInfo) bool                           { return false }
 func guardianPipe(string, bool) (r, w *os.File, err error) { return nil, nil, errors.ErrUnsupported }

@@ -13,7 +13,7 @@
 //				if err := rt.Decode("payment", &own); err != nil {
 //					return err
 //				}
-//				db, err := payment.Open(ctx, rt.DatabasePath)
+//				db, err := payment.Open(ctx, rt.DatabaseSource)
 //				if err != nil {
 //					return err
 //				}

@@ -131,9 +131,11 @@ func (l *life) opens(name string, end func(context.Context) error) {
 // folders creates the folders for the service's files. If a default folder cannot be created, it only logs a warning: a
 // service without files runs on a read-only file system.
 func (l *life) folders(ctx context.Context) error {
-	for _, f := range []struct{ key, path string }{
-		{"data.dir", l.settings.dataDir}, {"database.url", filepath.Dir(l.settings.databasePath)},
-	} {
+	folders := []struct{ key, path string }{{"data.dir", l.settings.dataDir}}
+	if !l.loaded.Config().Database.OnServer() {
+		folders = append(folders, struct{ key, path string }{"database.url", filepath.Dir(l.settings.databaseSource)})
+	}
+	for _, f := range folders {
 		err := os.MkdirAll(f.path, 0o700)
 		if err == nil {
 			continue
@@ -223,7 +225,7 @@ func (l *life) runtime(conn *leveret.Conn) error {
 		ServerTLS: l.serverTLS, ClientTLS: l.clientTLS,
 		Config: l.loaded.Config(), Logger: l.log, Conn: conn, Client: client,
 		TracerProvider: l.telemetry.tracer, MeterProvider: l.telemetry.meter, Propagator: l.telemetry.propagator,
-		DataDir: l.settings.dataDir, DatabasePath: l.settings.databasePath,
+		DataDir: l.settings.dataDir, DatabaseSource: l.settings.databaseSource,
 		loaded: l.loaded, ready: l.ready, required: &required{log: l.log},
 	}
 	config := l.settings.handlers

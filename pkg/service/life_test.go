@@ -514,7 +514,7 @@ func TestAConfigurationOfItsOwn(t *testing.T) {
 				return err
 			}
 			dir, err := os.Stat(rt.DataDir)
-			if err != nil || !dir.IsDir() || filepath.Dir(rt.DatabasePath) != rt.DataDir {
+			if err != nil || !dir.IsDir() || filepath.Dir(rt.DatabaseSource) != rt.DataDir {
 				return errors.New("there is no folder for files")
 			}
 			return nil

@@ -47,9 +47,10 @@ type Runtime struct {
 	// DataDir is the folder for the service's files. It exists, unless it is the default folder and could not be created,
 	// which is logged.
 	DataDir string
-	// DatabasePath is the path of the SQLite file for the service's state: the one named by database.url, or else
-	// <service>.db in DataDir. Its folder exists under the same condition as DataDir.
-	DatabasePath string
+	// DatabaseSource is where the service's state is, as database.url says: the path of a SQLite file, by default
+	// <service>.db in DataDir, whose folder exists under the same condition as DataDir; or the URL of a PostgreSQL database,
+	// which may contain a password. See [config.Config.DatabaseSource].
+	DatabaseSource string
 
 	loaded   *config.Loaded
 	ready    *readiness

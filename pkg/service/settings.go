@@ -34,7 +34,7 @@ type settings struct {
 	grpc           config.GRPC
 	tls            config.Identity
 	dataDir        string
-	databasePath   string
+	databaseSource string
 }
 
 func (p Program) settings(loaded *config.Loaded) (settings, error) {
@@ -90,8 +90,8 @@ func (p Program) settings(loaded *config.Loaded) (settings, error) {
 		grpc:           c.GRPC,
 		tls:            c.TLS,
 		dataDir:        c.DataDir(),
-		databasePath:   c.DatabasePath(p.Service.Name()),
 	}
+	s.databaseSource = c.DatabaseSource(p.Service.Name(), p.Name+"/"+s.conn.Instance)
 	if err := s.logLevel.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		return settings{}, fmt.Errorf("log.level: %w", err)
 	}

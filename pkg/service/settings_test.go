@@ -79,9 +79,11 @@ func TestEveryKeyTakesEffect(t *testing.T) {
 		"tls.cert_file":             {"", nil}, // comes with its key, as above
 		"tls.key_file":              {"", nil},
 		"data.dir": {"/srv", func(s *settings) {
-			s.dataDir, s.databasePath = "/srv", "/srv/unit.db"
+			s.dataDir, s.databaseSource = "/srv", "/srv/unit.db"
 		}},
-		"database.url": {"sqlite:/srv/x.db", func(s *settings) { s.databasePath = "/srv/x.db" }},
+		"database.url":           {"sqlite:/srv/x.db", func(s *settings) { s.databaseSource = "/srv/x.db" }},
+		"database.password":      {"", nil}, // is for PostgreSQL: see TestDatabaseOnServer
+		"database.password_file": {"", nil},
 	}
 	p := Program{Name: "unitd", Version: "1.2.3", Service: leveret.NewService("unit"), Defaults: map[string]string{"broker.url": "amqps://rabbit/"}}
 	t.Setenv("LEVERET_BROKER_URL", "") // remove the developer's own setting; empty means unset

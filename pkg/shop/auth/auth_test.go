@@ -62,7 +62,7 @@ func (c *clock) pass(d time.Duration) {
 
 func setup(t *testing.T, c Config) *bundle {
 	t.Helper()
-	return open(t, filepath.Join(t.TempDir(), "auth.db"), &clock{at: time.Now()}, c)
+	return open(t, shoptest.Source(t, "auth"), &clock{at: time.Now()}, c)
 }
 
 // open opens a store as another process would.
@@ -477,7 +477,7 @@ func TestTwoProcessesMakeOneKey(t *testing.T) {
 // TestNothingSecretIsStored looks for the password and the tokens in the files.
 func TestNothingSecretIsStored(t *testing.T) {
 	t.Parallel()
-	b := setup(t, cheap)
+	b := open(t, filepath.Join(t.TempDir(), "auth.db"), &clock{at: time.Now()}, cheap)
 	tokens := b.logIn(t, b.user(t))
 	next, err := b.refresh(t, tokens.RefreshToken, "m1")
 	require.NoError(t, err)
@@ -557,7 +557,7 @@ func TestDamagedStore(t *testing.T) {
 	id := b.user(t)
 	b.logIn(t, id)
 	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "UPDATE signing_keys SET seed = x'00'")
+		_, err := tx.ExecContext(t.Context(), "UPDATE signing_keys SET seed = $1", []byte{0})
 		return err
 	}))
 	_, err := b.check(t.Context(), id, password)

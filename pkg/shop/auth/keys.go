@@ -44,14 +44,14 @@ func (r rotation) rotate(ctx context.Context, tx *sql.Tx, now time.Time) (keyPla
 		if err != nil {
 			return p, fmt.Errorf("make an id: %w", err)
 		}
-		_, err = tx.ExecContext(ctx, "INSERT INTO signing_keys (key_id, seed, signs_from, ends_at) VALUES (?, ?, ?, ?)",
+		_, err = tx.ExecContext(ctx, "INSERT INTO signing_keys (key_id, seed, signs_from, ends_at) VALUES ($1, $2, $3, $4)",
 			id.String(), random(ed25519.SeedSize), store.Micros(p.signsFrom), store.Micros(p.endsAt))
 		if err != nil {
 			return p, fmt.Errorf("store the key: %w", err)
 		}
 	}
 	for _, id := range p.remove {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM signing_keys WHERE key_id = ?", id); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM signing_keys WHERE key_id = $1", id); err != nil {
 			return p, fmt.Errorf("remove the key: %w", err)
 		}
 	}

@@ -173,6 +173,7 @@ func (s *Service) Refresh(ctx context.Context, r queues.RefreshTokensRequest) (t
 	now := s.now()
 	var refused error // the transaction is committed all the same
 	err = s.store.InTx(ctx, func(tx *sql.Tx) error {
+		refused = nil
 		t, err := findToken(ctx, tx, hashToken(r.RefreshToken))
 		if err != nil {
 			return err

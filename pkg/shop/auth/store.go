@@ -13,16 +13,16 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // A Store keeps credentials, sessions and signing keys. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path and creates it if it does not exist, readable by its owner alone, because it
-// holds the private keys. The caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. It holds the private keys, so nobody else may read it.
+// The caller closes the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
@@ -32,7 +32,7 @@ func OpenStore(ctx context.Context, path string) (*Store, error) {
 // findHash returns the password hash of a user; false if the user has none.
 func findHash(ctx context.Context, q store.Querier, userID string) (h passwordHash, found bool, err error) {
 	var text string
-	err = q.QueryRowContext(ctx, "SELECT hash FROM credentials WHERE user_id = ?", userID).Scan(&text)
+	err = q.QueryRowContext(ctx, "SELECT hash FROM credentials WHERE user_id = $1", userID).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, false, nil
 	}
@@ -52,7 +52,7 @@ func (s *Store) insertHash(ctx context.Context, userID string, h passwordHash, n
 			return err
 		}
 		r, err := tx.ExecContext(ctx, `
-			INSERT INTO credentials (user_id, hash, set_at, changed_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			INSERT INTO credentials (user_id, hash, set_at, changed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 			userID, h.String(), store.Micros(now), store.Micros(now))
 		if err != nil {
 			return fmt.Errorf("store the credentials: %w", err)
@@ -66,7 +66,7 @@ func (s *Store) insertHash(ctx context.Context, userID string, h passwordHash, n
 
 // replaceHash stores another hash of the same password, unless it was replaced already.
 func replaceHash(ctx context.Context, tx *sql.Tx, userID string, old, fresh passwordHash, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "UPDATE credentials SET hash = ?, changed_at = ? WHERE user_id = ? AND hash = ?",
+	_, err := tx.ExecContext(ctx, "UPDATE credentials SET hash = $1, changed_at = $2 WHERE user_id = $3 AND hash = $4",
 		fresh.String(), store.Micros(now), userID, old.String())
 	if err != nil {
 		return fmt.Errorf("update the credentials: %w", err)
@@ -80,7 +80,7 @@ func insertSession(ctx context.Context, tx *sql.Tx, userID string, now, expiresA
 	if err != nil {
 		return "", fmt.Errorf("make an id: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO sessions (session_id, user_id, began_at, expires_at) VALUES (?, ?, ?, ?)",
+	_, err = tx.ExecContext(ctx, "INSERT INTO sessions (session_id, user_id, began_at, expires_at) VALUES ($1, $2, $3, $4)",
 		id.String(), userID, store.Micros(now), store.Micros(expiresAt))
 	if err != nil {
 		return "", fmt.Errorf("store the session: %w", err)
@@ -90,7 +90,7 @@ func insertSession(ctx context.Context, tx *sql.Tx, userID string, now, expiresA
 
 // endSession ends a session, unless it has ended.
 func endSession(ctx context.Context, tx *sql.Tx, sessionID, reason string, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "UPDATE sessions SET ended_at = ?, end_reason = ? WHERE session_id = ? AND ended_at IS NULL",
+	_, err := tx.ExecContext(ctx, "UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE session_id = $3 AND ended_at IS NULL",
 		store.Micros(now), reason, sessionID)
 	if err != nil {
 		return fmt.Errorf("end the session: %w", err)
@@ -100,10 +100,10 @@ func endSession(ctx context.Context, tx *sql.Tx, sessionID, reason string, now t
 
 // insertToken stores an unused refresh token, by which its session lives longer.
 func insertToken(ctx context.Context, tx *sql.Tx, hash []byte, t *refreshToken) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES (?, ?, ?)",
+	_, err := tx.ExecContext(ctx, "INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)",
 		hash, t.sessionID, store.Micros(t.expiresAt))
 	if err == nil {
-		_, err = tx.ExecContext(ctx, "UPDATE sessions SET expires_at = ? WHERE session_id = ?", store.Micros(t.expiresAt), t.sessionID)
+		_, err = tx.ExecContext(ctx, "UPDATE sessions SET expires_at = $1 WHERE session_id = $2", store.Micros(t.expiresAt), t.sessionID)
 	}
 	if err != nil {
 		return fmt.Errorf("store the refresh token: %w", err)
@@ -113,7 +113,7 @@ func insertToken(ctx context.Context, tx *sql.Tx, hash []byte, t *refreshToken) 
 
 // useToken records that a refresh token was exchanged for another one.
 func useToken(ctx context.Context, tx *sql.Tx, t *refreshToken, salt, successor []byte, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "UPDATE refresh_tokens SET used_at = ?, used_by = ?, salt = ?, successor = ? WHERE hash = ?",
+	_, err := tx.ExecContext(ctx, "UPDATE refresh_tokens SET used_at = $1, used_by = $2, salt = $3, successor = $4 WHERE hash = $5",
 		store.Micros(now), store.MessageID(ctx), salt, successor, t.hash)
 	if err != nil {
 		return fmt.Errorf("update the refresh token: %w", err)
@@ -127,8 +127,8 @@ func findToken(ctx context.Context, q store.Querier, hash []byte) (*refreshToken
 	var expires, used sql.NullInt64
 	err := q.QueryRowContext(ctx, `
 		SELECT s.session_id, s.user_id, s.ended_at IS NOT NULL, t.expires_at, t.used_at, t.used_by, t.salt,
-			coalesce((SELECT n.used_at IS NOT NULL FROM refresh_tokens n WHERE n.hash = t.successor), 0)
-		FROM refresh_tokens t JOIN sessions s USING (session_id) WHERE t.hash = ?`, hash).
+			coalesce((SELECT n.used_at IS NOT NULL FROM refresh_tokens n WHERE n.hash = t.successor), false)
+		FROM refresh_tokens t JOIN sessions s USING (session_id) WHERE t.hash = $1`, hash).
 		Scan(&t.sessionID, &t.userID, &t.ended, &expires, &used, &t.usedBy, &t.salt, &t.superseded)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil //nolint:nilnil // an unknown token is no error here
@@ -144,9 +144,12 @@ func findToken(ctx context.Context, q store.Querier, hash []byte) (*refreshToken
 // numbers.
 func (s *Store) removeExpired(ctx context.Context, now time.Time, limit int) (removed int64, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
-		for _, table := range [...]string{"refresh_tokens", "sessions"} {
-			r, err := tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE rowid IN (SELECT rowid FROM "+table+ //nolint:gosec // one of two words
-				" WHERE expires_at <= ? LIMIT ?)", store.Micros(now), limit)
+		removed = 0
+		for _, statement := range [...]string{
+			"DELETE FROM refresh_tokens WHERE hash IN (SELECT hash FROM refresh_tokens WHERE expires_at <= $1 LIMIT $2)",
+			"DELETE FROM sessions WHERE session_id IN (SELECT session_id FROM sessions WHERE expires_at <= $1 LIMIT $2)",
+		} {
+			r, err := tx.ExecContext(ctx, statement, store.Micros(now), limit)
 			if err != nil {
 				return fmt.Errorf("remove what has expired: %w", err)
 			}

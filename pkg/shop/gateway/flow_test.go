@@ -1,10 +1,8 @@
 package gateway_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/gateway"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -129,10 +128,9 @@ func TestPlaceOrder(t *testing.T) {
 // A key is the same order at every gateway, though each has its own store, and one may lose its own.
 func TestPlaceOrderAtAnotherGateway(t *testing.T) {
 	t.Parallel()
-	path := t.TempDir()
 	var ids []string
-	for i := range 2 {
-		remembered, err := gateway.OpenStore(t.Context(), filepath.Join(path, fmt.Sprint(i)))
+	for range 2 {
+		remembered, err := gateway.OpenStore(t.Context(), shoptest.Source(t, "gateway"))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, remembered.Close()) })
 		for _, customer := range []string{"ada", "bob"} {

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +28,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/auth"
 	"github.com/leveretmq/leveret/pkg/shop/gateway"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/token"
 	"github.com/leveretmq/leveret/pkg/shop/user"
@@ -100,7 +100,7 @@ func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *s
 	log := slog.New(slog.NewJSONHandler(s.seen, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.openServices(t, log, set)
 
-	remembered, err := gateway.OpenStore(t.Context(), filepath.Join(t.TempDir(), "gateway.db"))
+	remembered, err := gateway.OpenStore(t.Context(), shoptest.Source(t, "gateway"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, remembered.Close()) })
 	edge, err := gateway.New(remembered, s.sent, gateway.Callers{Order: s.orders, User: s.users, Auth: s.tokens},
@@ -126,7 +126,6 @@ func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *s
 // openServices opens the services behind the gateway.
 func (s *shop) openServices(t *testing.T, log *slog.Logger, set func(*auth.Config)) {
 	t.Helper()
-	dir := t.TempDir()
 	logged := leveret.HandlersConfig{OnOutcome: func(ctx context.Context, m *leveret.Message, o leveret.Outcome) {
 		log.DebugContext(ctx, "handled", "contract", m.Contract.Spec().Name, "error", o.Err)
 	}}
@@ -134,7 +133,7 @@ func (s *shop) openServices(t *testing.T, log *slog.Logger, set func(*auth.Confi
 	if set != nil {
 		set(&config)
 	}
-	passwords, err := auth.OpenStore(t.Context(), filepath.Join(dir, "auth.db"))
+	passwords, err := auth.OpenStore(t.Context(), shoptest.Source(t, "auth"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, passwords.Close()) })
 	authService, err := auth.New(passwords, config)
@@ -151,7 +150,7 @@ func (s *shop) openServices(t *testing.T, log *slog.Logger, set func(*auth.Confi
 		return reply, err
 	})
 
-	customers, err := user.OpenStore(t.Context(), filepath.Join(dir, "user.db"))
+	customers, err := user.OpenStore(t.Context(), shoptest.Source(t, "user"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, customers.Close()) })
 	toAuth := &leverettest.StubCaller{Service: queues.User}
@@ -160,7 +159,7 @@ func (s *shop) openServices(t *testing.T, log *slog.Logger, set func(*auth.Confi
 	user.New(customers, &leverettest.Recorder{Service: queues.User}, toAuth, user.Config{Logger: log}).Register(userHandlers)
 	s.users.Serve(userHandlers)
 
-	stored, err := order.OpenStore(t.Context(), filepath.Join(dir, "order.db"))
+	stored, err := order.OpenStore(t.Context(), shoptest.Source(t, "order"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, stored.Close()) })
 	toPayment := &leverettest.StubCaller{Service: queues.Order}

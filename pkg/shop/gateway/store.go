@@ -11,15 +11,15 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // A Store remembers which orders the gateway has accepted, and under which keys. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. The caller closes the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -39,7 +39,7 @@ func (s *Store) Claim(ctx context.Context, customerID, key string, r PlaceOrderR
 		if id, err = store.ClaimKey(ctx, tx, claim, orderID(customerID, key), now); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO accepted (order_id, customer_id, accepted_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+		_, err := tx.ExecContext(ctx, "INSERT INTO accepted (order_id, customer_id, accepted_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 			id, customerID, store.Micros(now))
 		if err != nil {
 			return fmt.Errorf("store the order's id: %w", err)
@@ -52,7 +52,7 @@ func (s *Store) Claim(ctx context.Context, customerID, key string, r PlaceOrderR
 // Accepted reports whether the gateway has given a customer an order of this id.
 func (s *Store) Accepted(ctx context.Context, customerID, orderID string) (bool, error) {
 	var found int
-	err := s.Reader().QueryRowContext(ctx, "SELECT 1 FROM accepted WHERE order_id = ? AND customer_id = ?", orderID, customerID).Scan(&found)
+	err := s.Reader().QueryRowContext(ctx, "SELECT 1 FROM accepted WHERE order_id = $1 AND customer_id = $2", orderID, customerID).Scan(&found)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}

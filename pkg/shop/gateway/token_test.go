@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/gateway"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/token"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -254,7 +254,7 @@ func TestNoKeys(t *testing.T) {
 	leverettest.Answer(away, queues.ListKeys, func(context.Context, queues.ListKeysRequest) (queues.ListKeysReply, error) {
 		return queues.ListKeysReply{}, leveret.Errorf(leveret.Unavailable, "dial tcp 10.1.2.3:8085")
 	})
-	remembered, err := gateway.OpenStore(t.Context(), filepath.Join(t.TempDir(), "gateway.db"))
+	remembered, err := gateway.OpenStore(t.Context(), shoptest.Source(t, "gateway"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, remembered.Close()) })
 	log := &record{}

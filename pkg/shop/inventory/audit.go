@@ -83,10 +83,11 @@ func (a Audit) Misplaced() []string {
 	return wrong
 }
 
-// ReadAudit reads the store at path. It writes nothing and does not block a worker that has the store open.
-func ReadAudit(ctx context.Context, path string) (Audit, error) {
+// ReadAudit reads a store, whose source is that of [store.View]. It writes nothing and does not block a worker that
+// has the store open.
+func ReadAudit(ctx context.Context, source string) (Audit, error) {
 	var a Audit
-	err := store.View(ctx, path, func(q store.Querier) error {
+	err := store.View(ctx, source, func(q store.Querier) error {
 		rows, err := q.QueryContext(ctx, "SELECT sku, on_hand, reserved FROM stock ORDER BY sku")
 		if err != nil {
 			return err

@@ -165,7 +165,7 @@ func TestNewReason(t *testing.T) {
 func TestOldStore(t *testing.T) {
 	t.Parallel()
 	old := fstest.MapFS{}
-	for _, name := range []string{"migrations/00001_stock.sql", "migrations/00002_shelves.sql"} {
+	for _, name := range []string{"migrations/sqlite/00001_stock.sql", "migrations/sqlite/00002_shelves.sql"} {
 		data, err := migrations.ReadFile(name)
 		require.NoError(t, err)
 		old[name] = &fstest.MapFile{Data: data}

@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"database/sql"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ type bundle struct {
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
 	r.Service = queues.Inventory
-	b := &bundle{path: filepath.Join(t.TempDir(), "inventory.db"), sent: r}
+	b := &bundle{path: shoptest.Source(t, "inventory"), sent: r}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b
@@ -140,7 +139,7 @@ func TestRejectedStaysRejected(t *testing.T) {
 	b := setup(t, &leverettest.Recorder{})
 	q := reservation(queues.StockLine{SKU: SKUSoldOut, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
-	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = ?", SKUSoldOut))
+	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = $1", SKUSoldOut))
 	require.NoError(t, b.Reserve(t.Context(), q))
 	sent := b.sent.Messages()
 	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, shoptest.Names(b.sent))

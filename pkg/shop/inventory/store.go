@@ -14,16 +14,16 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // A Store keeps the stock and the reservations. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path. If it does not exist, OpenStore creates it with goods on the shelves. The
-// caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. A new one has goods on the shelves. The caller closes
+// the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
@@ -79,7 +79,7 @@ func (s *Store) Cancel(ctx context.Context, orderID string, now time.Time) (*Res
 		if err := move(ctx, tx, r, -1, r.ReleasedAt); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE reservations SET state = ?, released_at = ? WHERE order_id = ?",
+		_, err = tx.ExecContext(ctx, "UPDATE reservations SET state = $1, released_at = $2 WHERE order_id = $3",
 			r.State, store.Micros(r.ReleasedAt), r.OrderID)
 		if err != nil {
 			return fmt.Errorf("update the reservation: %w", err)
@@ -103,7 +103,7 @@ func find(ctx context.Context, q store.Querier, orderID string) (*Reservation, e
 	r := Reservation{OrderID: orderID}
 	var lines, shortages string
 	var decided, released sql.NullInt64
-	err := q.QueryRowContext(ctx, "SELECT state, lines, shortages, decided_at, released_at FROM reservations WHERE order_id = ?", orderID).
+	err := q.QueryRowContext(ctx, "SELECT state, lines, shortages, decided_at, released_at FROM reservations WHERE order_id = $1", orderID).
 		Scan(&r.State, &lines, &shortages, &decided, &released)
 	if err != nil {
 		return nil, fmt.Errorf("find the reservation: %w", err)
@@ -119,7 +119,7 @@ func available(ctx context.Context, q store.Querier, lines []queues.StockLine) (
 	free := make(map[string]int64, len(lines))
 	for _, l := range lines {
 		var n int64
-		err := q.QueryRowContext(ctx, "SELECT on_hand - reserved FROM stock WHERE sku = ?", l.SKU).Scan(&n)
+		err := q.QueryRowContext(ctx, "SELECT on_hand - reserved FROM stock WHERE sku = $1", l.SKU).Scan(&n)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, fmt.Errorf("read the stock: %w", err)
 		}
@@ -151,7 +151,7 @@ func insert(ctx context.Context, tx *sql.Tx, r *Reservation) error {
 	if err != nil {
 		return fmt.Errorf("encode the shortages: %w", err)
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO reservations (order_id, state, lines, shortages, decided_at) VALUES (?, ?, ?, ?, ?)",
+	_, err = tx.ExecContext(ctx, "INSERT INTO reservations (order_id, state, lines, shortages, decided_at) VALUES ($1, $2, $3, $4, $5)",
 		r.OrderID, r.State, lines, shortages, store.Micros(r.DecidedAt))
 	if err != nil {
 		return fmt.Errorf("store the reservation: %w", err)
@@ -172,10 +172,10 @@ func list[T any](all []T) (string, error) {
 func move(ctx context.Context, tx *sql.Tx, r *Reservation, direction int, at time.Time) error {
 	for _, l := range r.Lines {
 		quantity := direction * l.Quantity
-		if _, err := tx.ExecContext(ctx, "UPDATE stock SET reserved = reserved + ? WHERE sku = ?", quantity, l.SKU); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE stock SET reserved = reserved + $1 WHERE sku = $2", quantity, l.SKU); err != nil {
 			return fmt.Errorf("move the stock: %w", err)
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO movements (order_id, sku, quantity, message_id, at) VALUES (?, ?, ?, ?, ?)",
+		_, err := tx.ExecContext(ctx, "INSERT INTO movements (order_id, sku, quantity, message_id, at) VALUES ($1, $2, $3, $4, $5)",
 			r.OrderID, l.SKU, quantity, store.MessageID(ctx), store.Micros(at))
 		if err != nil {
 			return fmt.Errorf("record the movement: %w", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/inventory"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
@@ -115,10 +115,8 @@ type pending struct {
 // newWorld opens the services.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	dir := t.TempDir()
-	at := func(name string) string { return filepath.Join(dir, name+".db") }
 	w := &world{
-		paths:    Paths{Order: at("order"), Inventory: at("inventory"), Payment: at("payment")},
+		paths:    Paths{Order: shoptest.Source(t, "order"), Inventory: shoptest.Source(t, "inventory"), Payment: shoptest.Source(t, "payment")},
 		handlers: map[string]*leveret.Handlers{}, traces: map[string][]string{},
 	}
 	for _, s := range queues.Catalog.Services() {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/notify"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -45,7 +45,7 @@ type bundle struct {
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	b := &bundle{path: filepath.Join(t.TempDir(), "notify.db")}
+	b := &bundle{path: shoptest.Source(t, "notify")}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b
@@ -127,9 +127,9 @@ func TestNoChangeToThePublishers(t *testing.T) {
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	broker := leverettest.Broker(t)
-	dir := t.TempDir()
+	source := shoptest.Source(t, "notify")
 	p := notify.Program(config.Key{Name: "payment.delay", Type: config.Duration, Default: "0s", Usage: "of another program"})
-	p.Overrides = map[string]string{"broker.url": broker, "data.dir": dir, "health.address": "127.0.0.1:0"}
+	p.Overrides = map[string]string{"broker.url": broker, "data.dir": t.TempDir(), "database.url": source, "health.address": "127.0.0.1:0"}
 	ready := make(chan struct{})
 	p.Worker.OnReady = func() { close(ready) }
 	ctx, cancel := context.WithCancel(t.Context())
@@ -152,9 +152,8 @@ func TestProgram(t *testing.T) {
 	for range 2 {
 		require.NoError(t, queues.OrderCancelled.Publish(t.Context(), client, cancelled("lost_at_sea"), id))
 	}
-	path := filepath.Join(dir, "notify.db")
 	require.Eventually(t, func() bool {
-		all, err := notify.ReadNotices(t.Context(), path)
+		all, err := notify.ReadNotices(t.Context(), source)
 		return err == nil && len(all) == 1
 	}, time.Minute, 5*time.Millisecond)
 	cancel()

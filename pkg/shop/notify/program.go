@@ -16,12 +16,13 @@ func Program(otherKeys ...config.Key) service.Program {
 		Defaults:  map[string]string{"health.address": "127.0.0.1:8096"},
 		OtherKeys: otherKeys,
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
-			s, err := OpenStore(ctx, rt.DatabasePath)
+			s, err := OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}
 			rt.Close("store", s.Close)
 			rt.Required("store", s.Writable)
+			rt.Use(s.Codes)
 			New(s, rt.Logger).Register(rt.Handlers)
 			return nil
 		},

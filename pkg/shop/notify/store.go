@@ -10,15 +10,15 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // A Store keeps the notices. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. The caller closes the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("notify: %w", err)
 	}
@@ -32,7 +32,7 @@ func (s *Store) Add(ctx context.Context, n Notice, now time.Time) (added bool, e
 			return err
 		}
 		result, err := tx.ExecContext(ctx, `
-			INSERT INTO notices (message_id, about, order_id, text, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			INSERT INTO notices (message_id, about, order_id, text, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
 			store.MessageID(ctx), n.About, n.OrderID, n.Text, store.Micros(now))
 		if err != nil {
 			return fmt.Errorf("store the notice: %w", err)
@@ -44,11 +44,11 @@ func (s *Store) Add(ctx context.Context, n Notice, now time.Time) (added bool, e
 	return added && err == nil, err
 }
 
-// ReadNotices reads the notices in the store at path, oldest first. It writes nothing and does not block a worker that
-// has the store open.
-func ReadNotices(ctx context.Context, path string) (all []Notice, err error) {
-	err = store.View(ctx, path, func(q store.Querier) error {
-		rows, err := q.QueryContext(ctx, "SELECT order_id, about, text FROM notices ORDER BY rowid")
+// ReadNotices reads the notices in a store, whose source is that of [store.View], oldest first. It writes nothing and
+// does not block a worker that has the store open.
+func ReadNotices(ctx context.Context, source string) (all []Notice, err error) {
+	err = store.View(ctx, source, func(q store.Querier) error {
+		rows, err := q.QueryContext(ctx, "SELECT order_id, about, text FROM notices ORDER BY at, message_id, about, order_id")
 		if err != nil {
 			return err
 		}

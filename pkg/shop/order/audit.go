@@ -34,10 +34,11 @@ func (o AuditedOrder) Latency() (time.Duration, bool) {
 	return o.DecidedAt.Sub(o.SentAt), true
 }
 
-// ReadAudit reads the store at path. It writes nothing and does not block a worker that has the store open.
-func ReadAudit(ctx context.Context, path string) (Audit, error) {
+// ReadAudit reads a store, whose source is that of [store.View]. It writes nothing and does not block a worker that
+// has the store open.
+func ReadAudit(ctx context.Context, source string) (Audit, error) {
 	var a Audit
-	err := store.View(ctx, path, func(q store.Querier) error {
+	err := store.View(ctx, source, func(q store.Querier) error {
 		rows, err := q.QueryContext(ctx,
 			"SELECT order_id, state, reason, total, currency, sent_at, decided_at FROM orders ORDER BY received_at, order_id")
 		if err != nil {
@@ -60,10 +61,10 @@ func ReadAudit(ctx context.Context, path string) (Audit, error) {
 	return a, err
 }
 
-// CountDecided returns the number of finished orders in the store at path. Like [ReadAudit], it only reads.
-func CountDecided(ctx context.Context, path string) (n int, err error) {
-	err = store.View(ctx, path, func(q store.Querier) error {
-		return q.QueryRowContext(ctx, "SELECT count(*) FROM orders WHERE state IN (?, ?)", StateConfirmed, StateCancelled).Scan(&n)
+// CountDecided returns the number of finished orders in a store. Like [ReadAudit], it only reads.
+func CountDecided(ctx context.Context, source string) (n int, err error) {
+	err = store.View(ctx, source, func(q store.Querier) error {
+		return q.QueryRowContext(ctx, "SELECT count(*) FROM orders WHERE state IN ($1, $2)", StateConfirmed, StateCancelled).Scan(&n)
 	})
 	return n, err
 }

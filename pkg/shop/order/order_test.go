@@ -2,7 +2,6 @@ package order
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -30,7 +29,7 @@ type bundle struct {
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
 	r.Service = queues.Order
-	b := &bundle{path: filepath.Join(t.TempDir(), "order.db"), sent: r, payment: &leverettest.StubCaller{Service: queues.Order}}
+	b := &bundle{path: shoptest.Source(t, "order"), sent: r, payment: &leverettest.StubCaller{Service: queues.Order}}
 	b.answer(authorize)
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })

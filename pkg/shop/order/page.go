@@ -41,7 +41,7 @@ func (s *Service) List(ctx context.Context, q queues.ListOrdersRequest) (queues.
 // List returns at most limit orders of a customer that come after a position, newest first.
 func (s *Store) List(ctx context.Context, customerID string, after cursor, limit int) ([]Order, error) {
 	rows, err := s.Reader().QueryContext(ctx, "SELECT "+columns+` FROM orders
-		WHERE customer_id = ? AND (received_at, order_id) < (?, ?) ORDER BY received_at DESC, order_id DESC LIMIT ?`,
+		WHERE customer_id = $1 AND (received_at, order_id) < ($2, $3) ORDER BY received_at DESC, order_id DESC LIMIT $4`,
 		customerID, after.receivedAt, after.orderID, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list the orders: %w", err)

@@ -15,7 +15,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // Errors of looking up and placing orders.
@@ -27,9 +27,9 @@ var (
 // A Store keeps orders. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. The caller closes the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("order: %w", err)
 	}
@@ -133,7 +133,7 @@ const columns = `order_id, customer_id, card_token, lines, total, currency, stat
 
 func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 	var o Order
-	err := scan(q.QueryRowContext(ctx, "SELECT "+columns+" FROM orders WHERE order_id = ?", id), &o)
+	err := scan(q.QueryRowContext(ctx, "SELECT "+columns+" FROM orders WHERE order_id = $1", id), &o)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrUnknown
 	}
@@ -172,7 +172,7 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now tim
 	}
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, sent_at, received_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		o.ID, o.CustomerID, o.CardToken, string(lines), o.Total.Amount, o.Total.Currency, o.Status.State,
 		store.Micros(o.SentAt), store.Micros(o.ReceivedAt))
 	if err != nil {
@@ -183,8 +183,8 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now tim
 
 func update(ctx context.Context, tx *sql.Tx, o *Order) error {
 	_, err := tx.ExecContext(ctx, `
-		UPDATE orders SET state = ?, reason = ?, authorization_id = ?, placed_at = ?, placed_by = ?, decided_at = ?, decided_by = ?
-		WHERE order_id = ?`,
+		UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, placed_by = $5, decided_at = $6, decided_by = $7
+		WHERE order_id = $8`,
 		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), o.PlacedBy,
 		store.Micros(o.DecidedAt), o.DecidedBy, o.ID)
 	if err != nil {

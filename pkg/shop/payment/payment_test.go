@@ -3,7 +3,6 @@ package payment
 import (
 	"context"
 	"database/sql"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -32,7 +31,7 @@ type bundle struct {
 func setup(t *testing.T, r *leverettest.Recorder) *bundle {
 	t.Helper()
 	r.Service = queues.Payment
-	b := &bundle{path: filepath.Join(t.TempDir(), "payment.db"), sent: r}
+	b := &bundle{path: shoptest.Source(t, "payment"), sent: r}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b

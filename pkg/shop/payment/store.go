@@ -14,15 +14,15 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // A Store keeps payments and the ledger. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. The caller closes the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("payment: %w", err)
 	}
@@ -64,8 +64,8 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 		if p, err = find(ctx, tx, r.OrderID); err != nil {
 			return err
 		}
-		e := EventAccepted
-		if declineReason != "" {
+		e, reason := EventAccepted, declineReason
+		if reason != "" {
 			e = EventRefused
 		}
 		next, err := p.State.Next(e)
@@ -74,9 +74,9 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 		}
 		if next != p.State {
 			if p.State == StateCancelled {
-				declineReason = DeclineOrderCancelled
+				reason = DeclineOrderCancelled
 			}
-			p, err = insert(ctx, tx, r, next, declineReason, now)
+			p, err = insert(ctx, tx, r, next, reason, now)
 			return err
 		}
 		if p.Amount != r.Amount || p.CardToken != r.CardToken {
@@ -148,7 +148,7 @@ func find(ctx context.Context, q store.Querier, orderID string) (*Payment, error
 	var decided, captured, voided, refunded sql.NullInt64
 	err := q.QueryRowContext(ctx, `
 		SELECT authorization_id, card_token, amount, currency, state, decline_reason, decided_at, captured_at, voided_at, refunded_at
-		FROM payments WHERE order_id = ?`, orderID).
+		FROM payments WHERE order_id = $1`, orderID).
 		Scan(&p.AuthorizationID, &p.CardToken, &p.Amount.Amount, &p.Amount.Currency, &p.State, &p.DeclineReason,
 			&decided, &captured, &voided, &refunded)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -165,7 +165,7 @@ func find(ctx context.Context, q store.Querier, orderID string) (*Payment, error
 func without(ctx context.Context, q store.Querier, orderID string) (*Payment, error) {
 	p := &Payment{OrderID: orderID, State: StateUnknown}
 	var cancelled bool
-	err := q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM cancelled_orders WHERE order_id = ?)", orderID).Scan(&cancelled)
+	err := q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM cancelled_orders WHERE order_id = $1)", orderID).Scan(&cancelled)
 	if err != nil {
 		return nil, fmt.Errorf("find the cancelled order: %w", err)
 	}
@@ -177,7 +177,7 @@ func without(ctx context.Context, q store.Querier, orderID string) (*Payment, er
 
 // remember stores that an order was cancelled before it had a payment.
 func remember(ctx context.Context, tx *sql.Tx, orderID string, now time.Time) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO cancelled_orders (order_id, cancelled_at) VALUES (?, ?)", orderID, store.Micros(now))
+	_, err := tx.ExecContext(ctx, "INSERT INTO cancelled_orders (order_id, cancelled_at) VALUES ($1, $2)", orderID, store.Micros(now))
 	if err != nil {
 		return fmt.Errorf("store the cancelled order: %w", err)
 	}
@@ -195,7 +195,7 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.AuthorizePaymentRequest, s
 	}
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO payments (order_id, authorization_id, card_token, amount, currency, state, decline_reason, decided_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		p.OrderID, p.AuthorizationID, p.CardToken, p.Amount.Amount, p.Amount.Currency, p.State, p.DeclineReason, store.Micros(p.DecidedAt))
 	if err != nil {
 		return nil, fmt.Errorf("store the payment: %w", err)
@@ -208,7 +208,7 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.AuthorizePaymentRequest, s
 
 func update(ctx context.Context, tx *sql.Tx, p *Payment) error {
 	_, err := tx.ExecContext(ctx,
-		"UPDATE payments SET state = ?, captured_at = ?, voided_at = ?, refunded_at = ? WHERE order_id = ?",
+		"UPDATE payments SET state = $1, captured_at = $2, voided_at = $3, refunded_at = $4 WHERE order_id = $5",
 		p.State, store.Micros(p.CapturedAt), store.Micros(p.VoidedAt), store.Micros(p.RefundedAt), p.OrderID)
 	if err != nil {
 		return fmt.Errorf("update the payment: %w", err)
@@ -219,7 +219,7 @@ func update(ctx context.Context, tx *sql.Tx, p *Payment) error {
 // book appends the payment's latest change of state to the ledger.
 func book(ctx context.Context, tx *sql.Tx, p *Payment, now time.Time) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO ledger (order_id, authorization_id, kind, amount, currency, message_id, at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		INSERT INTO ledger (order_id, authorization_id, kind, amount, currency, message_id, at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		p.OrderID, p.AuthorizationID, p.State, p.Amount.Amount, p.Amount.Currency, store.MessageID(ctx), store.Micros(now))
 	if err != nil {
 		return fmt.Errorf("book: %w", err)

@@ -29,7 +29,7 @@ func Auth() service.Program {
 			if err := rt.Decode("auth", &own); err != nil {
 				return err
 			}
-			s, err := auth.OpenStore(ctx, rt.DatabasePath)
+			s, err := auth.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}

@@ -78,7 +78,7 @@ func TestFullDisk(t *testing.T) {
 	var s *inventory.Store
 	opened := make(chan struct{})
 	p := service.Program{Service: queues.Inventory, Setup: func(ctx context.Context, rt *service.Runtime) (err error) {
-		if s, err = inventory.OpenStore(ctx, rt.DatabasePath); err != nil {
+		if s, err = inventory.OpenStore(ctx, rt.DatabaseSource); err != nil {
 			return err
 		}
 		rt.Close("store", s.Close)

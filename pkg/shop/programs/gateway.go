@@ -47,7 +47,7 @@ func Gateway() service.Program {
 				}
 				limits.TrustedProxies = append(limits.TrustedProxies, network)
 			}
-			s, err := gateway.OpenStore(ctx, rt.DatabasePath)
+			s, err := gateway.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}

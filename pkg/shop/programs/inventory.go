@@ -17,7 +17,7 @@ func Inventory() service.Program {
 		Keys:      storeKeys(),
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
-			s, err := inventory.OpenStore(ctx, rt.DatabasePath)
+			s, err := inventory.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}

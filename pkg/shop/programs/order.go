@@ -25,7 +25,7 @@ func Order() service.Program {
 			if err := rt.Decode("order.payment", &own); err != nil {
 				return err
 			}
-			s, err := order.OpenStore(ctx, rt.DatabasePath)
+			s, err := order.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}

@@ -26,7 +26,7 @@ func Payment() service.Program {
 			if err := rt.Decode("payment", &own); err != nil {
 				return err
 			}
-			s, err := payment.OpenStore(ctx, rt.DatabasePath)
+			s, err := payment.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}

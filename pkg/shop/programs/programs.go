@@ -34,10 +34,11 @@ func storeKeys() []config.Key {
 }
 
 // keep closes a store when the program shuts down, lets the program take no messages while the store cannot be written,
-// and lets the store forget what is older than store.retention.
+// gives the store's errors their codes, and lets it forget what is older than store.retention.
 func keep(rt *service.Runtime, s *store.Store, more ...store.Memory) error {
 	rt.Close("store", s.Close)
 	rt.Required("store", s.Writable)
+	rt.Use(s.Codes)
 	var own struct {
 		Retention time.Duration `config:"retention"`
 	}

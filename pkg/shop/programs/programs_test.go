@@ -20,6 +20,7 @@ import (
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
@@ -54,6 +55,10 @@ func TestProgramsAreProcesses(t *testing.T) {
 			t.Parallel()
 			cmd := exec.Command(os.Args[0], "--config", file, "--health-address", "127.0.0.1:0")
 			cmd.Env = append(os.Environ(), asProgram+"="+name, "LEVERET_BROKER_URL="+broker)
+			stored := shoptest.Settings(t, name)
+			if stored != nil {
+				cmd.Env = append(cmd.Env, "LEVERET_DATABASE_URL="+stored["database.url"])
+			}
 			for key, variable := range map[string]string{"http.address": "LEVERET_HTTP_ADDRESS", "grpc.address": "LEVERET_GRPC_ADDRESS"} {
 				if p.Defaults[key] != "" { // the usual one may be taken
 					cmd.Env = append(cmd.Env, variable+"=127.0.0.1:0")
@@ -73,7 +78,9 @@ func TestProgramsAreProcesses(t *testing.T) {
 			}
 			require.Equal(t, name, record.Service)
 			require.Len(t, record.Queues, map[string]int{"order": 8, "inventory": 2, "payment": 3, "auth": 5, "user": 3, "notify": 3}[name])
-			require.FileExists(t, filepath.Join(dir, name+".db"))
+			if stored == nil {
+				require.FileExists(t, filepath.Join(dir, name+".db"))
+			}
 
 			var out, errs bytes.Buffer
 			require.Equal(t, 0, p.Run(t.Context(), []string{"healthcheck", "--timeout", "2m", "--health-address", record.Health}, &out, &errs), errs.String())

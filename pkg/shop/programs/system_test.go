@@ -20,6 +20,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/programs"
 )
 
@@ -105,7 +106,7 @@ func run(t *testing.T, broker string, settings map[string]string) *system {
 					p.Overrides[key] = "127.0.0.1:0"
 				}
 			}
-			for _, more := range []map[string]string{where, settings} {
+			for _, more := range []map[string]string{where, shoptest.Settings(t, name), settings} {
 				maps.Copy(p.Overrides, more)
 			}
 			ctx, end := context.WithCancel(t.Context())

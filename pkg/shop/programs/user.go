@@ -25,7 +25,7 @@ func User() service.Program {
 			if err := rt.Decode("user.auth", &own); err != nil {
 				return err
 			}
-			s, err := user.OpenStore(ctx, rt.DatabasePath)
+			s, err := user.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
 				return err
 			}

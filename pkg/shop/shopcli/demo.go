@@ -45,7 +45,8 @@ func Demo(app *cli.App) *cobra.Command {
 		Long: `See it work and prove it.
 
 Starts a private RabbitMQ (or uses the configured one, in a separate virtual host) and all services, each in its own
-process, with mutual TLS between them. Customers register, log in and place orders through the REST API. In the middle,
+process, with mutual TLS between them. The services keep their state in files or, if database.url is a PostgreSQL
+database, in schemas of their own there, which are dropped at the end. Customers register, log in and place orders through the REST API. In the middle,
 the payment service and then the order service are killed with SIGKILL and restarted. Some of the orders are out of stock,
 some are declined, some are cancelled by their customers, and some are malformed. When all orders are finished, the demo
 reads the services' own stores and the dead-letter queues, and prints the ledger: what was accepted, how it ended, and
@@ -128,12 +129,20 @@ const (
 const paymentDelay = "25ms"
 
 func (d *demonstration) run(ctx context.Context) (_ *result, err error) {
+	stores, err := configuredDatabase(d.app, true)
+	if err != nil {
+		return nil, err
+	}
 	d.app.Note("starting RabbitMQ …")
 	node := devbroker.Config{Output: d.notes()}
 	if d.system, err = openSystem(ctx, d.app, node, true, ""); err != nil {
 		return nil, err
 	}
 	s := d.system
+	s.database = stores
+	if stores != nil {
+		d.app.Note("the services keep their state in %s", stores.shown())
+	}
 	s.transport, d.plan = d.transport, kills(d.kills, s.services())
 	s.extra["payment"] = []string{"LEVERET_PAYMENT_DELAY=" + paymentDelay}
 	kept := false
@@ -338,6 +347,9 @@ func (d *demonstration) keepEvidence() {
 		return
 	}
 	d.hint = "look at the services' stores and logs, kept in " + at
+	if stores := d.system.database.shown(); stores != "" {
+		d.hint += " and in " + stores
+	}
 }
 
 // leave restarts the services and lets them and the node outlive this process.
@@ -348,11 +360,17 @@ func (d *demonstration) leave(ctx context.Context) error {
 	}
 	if d.system.broker.About().Dir == "" { // a broker that was already running
 		d.hint = "rm -r " + d.system.dir + ", which also ends the services, and delete the virtual host " + d.system.vhost
-		return nil
+	} else {
+		stop, err := d.system.broker.Detach()
+		if err != nil {
+			return err
+		}
+		d.hint = stop
 	}
-	stop, err := d.system.broker.Detach()
-	d.hint = stop
-	return err
+	if stores := d.system.database.shown(); stores != "" {
+		d.hint += "; then drop " + stores
+	}
+	return nil
 }
 
 func (d *demonstration) printKept() {

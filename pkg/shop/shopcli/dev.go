@@ -32,7 +32,8 @@ Starts a private RabbitMQ, on its usual ports if they are free, or uses the conf
 separate processes, with mutual TLS between them. Once all are ready, it prints where the REST API is. The services' logs
 go to standard output, each line prefixed with the service's name; the command's own messages go to standard error. A
 service that crashes is restarted, and so is a RabbitMQ started by the command. Ctrl-C lets the services finish their work
-and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless --data is given.
+and ends the broker; a second Ctrl-C ends everything at once. Nothing is kept unless --data is given, except in PostgreSQL:
+if database.url names a database there, the services keep their state in it.
 
 Only this machine can reach the ports, but all of its users can. The broker's password keeps them out: a random one, which
 the command prints, or the one in LEVERET_BROKER_PASSWORD. It is also in the file that the printed commands name, which only
@@ -56,10 +57,15 @@ func dev(ctx context.Context, app *cli.App, o devOptions) (err error) {
 		}
 		node.Dir, node.KeepData = o.data, true
 	}
+	stores, err := configuredDatabase(app, false)
+	if err != nil {
+		return err
+	}
 	s, err := openSystem(ctx, app, node, false, o.data)
 	if err != nil {
 		return err
 	}
+	s.database = stores
 	defer func() { err = errors.Join(err, s.close(ctx)) }()
 	if configured(app) {
 		if err := alone(ctx, app, s); err != nil {

@@ -36,11 +36,15 @@ type system struct {
 	dir   string
 	// keep prevents dir from being removed at the end.
 	keep bool
+	// rescued says that what is left is evidence, and was moved out of dir.
+	rescued bool
 	// layout is which exchanges and retry tiers the services share.
 	layout topology.Layout
 	// management is the configured URL of the management API, including its login if it has one. If empty, the broker's is
 	// used.
 	management string
+	// database is where the services keep their state; nil where that is in files in dir.
+	database *database
 	// tls is how the broker is reached, if url is amqps. Its files have absolute paths.
 	tls config.TLS
 	// ports are those that it may give to services.
@@ -181,6 +185,9 @@ func (s *system) close(ctx context.Context) error {
 	if s.vhost != "" {
 		errs = append(errs, s.broker.DeleteVHost(ctx, s.vhost))
 	}
+	if !s.rescued {
+		errs = append(errs, s.database.drop(ctx, s.services()))
+	}
 	if s.dir != "" && !s.keep {
 		errs = append(errs, os.RemoveAll(s.dir))
 	}
@@ -198,7 +205,7 @@ func (s *system) rescue() (string, error) {
 	if err := os.Rename(s.dir, at); err != nil {
 		return "", err
 	}
-	s.dir = ""
+	s.dir, s.rescued = "", true
 	if log := s.broker.About().LogFile; log != "" {
 		err = os.Rename(log, filepath.Join(at, "rabbitmq.log"))
 	}
@@ -212,10 +219,15 @@ func (s *system) configFile() string { return filepath.Join(s.dir, config.FileNa
 
 func (s *system) logFile(name string) string { return filepath.Join(s.dir, name+".log") }
 
-// store returns the path of a service's store.
-func (s *system) store(name string) string { return filepath.Join(s.dir, name+".db") }
+// store returns the source of a service's store.
+func (s *system) store(name string) string {
+	if s.database != nil {
+		return s.database.source(name)
+	}
+	return filepath.Join(s.dir, name+".db")
+}
 
-// paths returns the paths of the stores in which orders leave traces.
+// paths returns the sources of the stores in which orders leave traces.
 func (s *system) paths() ledger.Paths {
 	return ledger.Paths{Order: s.store("order"), Inventory: s.store("inventory"), Payment: s.store("payment")}
 }
@@ -270,6 +282,9 @@ func (s *system) environment(name string) []string {
 		if address := s.address(name, key); address != "" {
 			set(key, address)
 		}
+	}
+	if s.database != nil { // each has another schema
+		set("database.url", s.store(name))
 	}
 	// Not in the file: the command line reads that, too, and has its own level.
 	set("log.format", s.logFormat)

@@ -9,19 +9,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// createDeliveries creates the table that has one row for every time a message was handled.
-const createDeliveries = `
-CREATE TABLE IF NOT EXISTS deliveries (
-    id          INTEGER PRIMARY KEY,
-    message_id  TEXT NOT NULL,
-    contract    TEXT NOT NULL,
-    queue       TEXT NOT NULL,
-    attempt     INTEGER NOT NULL,
-    redelivered INTEGER NOT NULL,
-    handled_at  INTEGER NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS deliveries_by_age ON deliveries (handled_at)`
-
 // RecordDelivery records in tx, the transaction of its effect, that the message in ctx was handled. A message that is
 // handled again is recorded again, so that the rows show how often messages were redelivered. Outside a handler,
 // RecordDelivery does nothing.
@@ -31,7 +18,7 @@ func RecordDelivery(ctx context.Context, tx *sql.Tx, at time.Time) error {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx,
-		"INSERT INTO deliveries (message_id, contract, queue, attempt, redelivered, handled_at) VALUES (?, ?, ?, ?, ?, ?)",
+		"INSERT INTO deliveries (message_id, contract, queue, attempt, redelivered, handled_at) VALUES ($1, $2, $3, $4, $5, $6)",
 		m.ID, m.Contract.Spec().Name, m.Queue, m.Attempt, m.Redelivered, Micros(at))
 	if err != nil {
 		return fmt.Errorf("deliveries: %w", err)
@@ -63,7 +50,8 @@ type Deliveries struct {
 // ReadDeliveries returns the counts of a store, sorted by contract.
 func ReadDeliveries(ctx context.Context, db Querier) ([]Deliveries, error) {
 	rows, err := db.QueryContext(ctx, `
-		SELECT contract, count(*), count(DISTINCT message_id), coalesce(sum(redelivered), 0), coalesce(sum(attempt > 1), 0)
+		SELECT contract, count(*), count(DISTINCT message_id), count(*) FILTER (WHERE redelivered),
+			count(*) FILTER (WHERE attempt > 1)
 		FROM deliveries GROUP BY contract ORDER BY contract`)
 	if err != nil {
 		return nil, fmt.Errorf("deliveries: %w", err)

@@ -13,18 +13,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// createKeys creates the table of the idempotency keys that were used.
-const createKeys = `
-CREATE TABLE IF NOT EXISTS idempotency_keys (
-    scope   TEXT NOT NULL,
-    key     TEXT NOT NULL,
-    request TEXT NOT NULL, -- a hash
-    result  TEXT NOT NULL,
-    used_at INTEGER NOT NULL,
-    PRIMARY KEY (scope, key)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS idempotency_keys_by_age ON idempotency_keys (used_at)`
-
 // ErrKeyReused means that an idempotency key was already used for a different request.
 var ErrKeyReused = leveret.NewError(leveret.AlreadyExists, "idempotency_key_reused",
 	"this idempotency key was already used for a different request")
@@ -56,7 +44,7 @@ func ClaimKey(ctx context.Context, tx *sql.Tx, k Key, result string, now time.Ti
 	if err != nil {
 		return "", err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO idempotency_keys (scope, key, request, result, used_at) VALUES (?, ?, ?, ?, ?)",
+	_, err = tx.ExecContext(ctx, "INSERT INTO idempotency_keys (scope, key, request, result, used_at) VALUES ($1, $2, $3, $4, $5)",
 		k.Scope, k.ID, hash, result, Micros(now))
 	if err != nil {
 		return "", fmt.Errorf("claim the idempotency key: %w", err)
@@ -71,7 +59,7 @@ func FindKey(ctx context.Context, q Querier, k Key) (result string, found bool, 
 		return "", false, nil
 	}
 	var request string
-	err = q.QueryRowContext(ctx, "SELECT request, result FROM idempotency_keys WHERE scope = ? AND key = ?", k.Scope, k.ID).
+	err = q.QueryRowContext(ctx, "SELECT request, result FROM idempotency_keys WHERE scope = $1 AND key = $2", k.Scope, k.ID).
 		Scan(&request, &result)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", false, nil

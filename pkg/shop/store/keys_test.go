@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"database/sql"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
@@ -30,7 +30,7 @@ func claim(t *testing.T, s *store.Store, k store.Key, result string) (first stri
 
 func TestClaimKey(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "keys.db")
+	path := shoptest.Source(t, "keys")
 	s := open(t, path)
 	k := store.Key{Scope: "buy", ID: "7", Request: purchase{Article: "tea"}}
 	_, found, err := store.FindKey(t.Context(), s.Reader(), k)
@@ -72,7 +72,7 @@ func TestClaimKey(t *testing.T) {
 // Without a key there is nothing to remember.
 func TestNoKey(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "keys.db"))
+	s := open(t, shoptest.Source(t, "keys"))
 	for _, result := range []string{"a", "b"} {
 		first, err := claim(t, s, store.Key{Scope: "buy", Request: purchase{Article: result}}, result)
 		require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestNoKey(t *testing.T) {
 // A key that was claimed for an effect that did not happen is free.
 func TestKeyOfARolledBackEffect(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "keys.db"))
+	s := open(t, shoptest.Source(t, "keys"))
 	k := store.Key{Scope: "buy", ID: "7", Request: purchase{Article: "tea"}}
 	err := s.InTx(t.Context(), func(tx *sql.Tx) error {
 		_, err := store.ClaimKey(t.Context(), tx, k, "order-1", time.Now())
@@ -102,7 +102,7 @@ func TestKeyOfARolledBackEffect(t *testing.T) {
 // Of several that use one key at once, one is the first.
 func TestClaimAtOnce(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "keys.db")
+	path := shoptest.Source(t, "keys")
 	stores := []*store.Store{open(t, path), open(t, path)}
 	k := store.Key{Scope: "buy", ID: "7", Request: purchase{Article: "tea"}}
 	results := make([]string, 20)

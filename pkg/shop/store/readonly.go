@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 )
 
 // A Querier reads: a *sql.DB, a *sql.Tx or a *sql.Conn.
@@ -15,27 +13,23 @@ type Querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// View opens the file read-only and runs f on a single snapshot of it. It may be called while a worker has the file
-// open; neither waits for the other. If the file does not exist, View returns an error and does not create it.
-func View(ctx context.Context, path string, f func(q Querier) error) (err error) {
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("the store: %w", err)
-	}
-	db, err := sql.Open("sqlite", source(path, url.Values{
-		"mode":    {"ro"},
-		"_pragma": {"busy_timeout(10000)", "query_only(ON)"},
-	}))
+// View runs f on a single snapshot of a store that it opens read-only. The source is that of [Open]. View may be called
+// while a worker has the store open; neither waits for the other. If the store does not exist, View returns an error and
+// does not create it.
+func View(ctx context.Context, source string, f func(q Querier) error) (err error) {
+	k := kindOf(source)
+	db, err := k.view()
 	if err != nil {
-		return fmt.Errorf("the store %s: %w", path, err)
+		return fmt.Errorf("the store %s: %w", k, err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: k.snapshot(), ReadOnly: true})
 	if err != nil {
-		return fmt.Errorf("the store %s: %w", path, err)
+		return fmt.Errorf("the store %s: %w", k, k.coded(err))
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
 	if err := f(tx); err != nil {
-		return fmt.Errorf("the store %s: %w", path, err)
+		return fmt.Errorf("the store %s: %w", k, k.coded(err))
 	}
 	return nil
 }

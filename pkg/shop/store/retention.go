@@ -62,12 +62,12 @@ func (s *Store) ForgetBefore(ctx context.Context, before time.Time, more ...Memo
 func (s *Store) forget(ctx context.Context, m Memory, before time.Time) (n int64, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
 		var last sql.NullInt64 // the time of the last one of this batch
-		err := tx.QueryRowContext(ctx, "SELECT max("+m.At+") FROM (SELECT "+m.At+" FROM "+m.Table+" WHERE "+m.At+" < ? ORDER BY "+m.At+" LIMIT ?)",
+		err := tx.QueryRowContext(ctx, "SELECT max("+m.At+") FROM (SELECT "+m.At+" FROM "+m.Table+" WHERE "+m.At+" < $1 ORDER BY "+m.At+" LIMIT $2) AS oldest",
 			Micros(before), forgotten).Scan(&last)
 		if err != nil || !last.Valid {
 			return err
 		}
-		r, err := tx.ExecContext(ctx, "DELETE FROM "+m.Table+" WHERE "+m.At+" <= ?", last) //nolint:gosec // the names are the code's
+		r, err := tx.ExecContext(ctx, "DELETE FROM "+m.Table+" WHERE "+m.At+" <= $1", last) //nolint:gosec // the names are the code's
 		if err != nil {
 			return err
 		}

@@ -3,21 +3,23 @@ package store_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// What is older is forgotten, however much there is, and nothing else.
+// What is older is forgotten, however much there is, and nothing else, although several replicas forget at once.
 func TestForget(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "keys.db"))
+	source := shoptest.Source(t, "keys")
+	s := open(t, source)
 	now := time.Now()
 	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error {
 		for i := range 1300 {
@@ -37,11 +39,21 @@ func TestForget(t *testing.T) {
 		return n
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Forget(ctx, slog.Default(), 7*24*time.Hour) }()
+	const replicas = 3
+	ended := make(chan error, replicas)
+	for range replicas {
+		replica := open(t, source)
+		go func() {
+			ended <- errors.Join(replica.ForgetBefore(ctx, now.Add(-7*24*time.Hour)), replica.Forget(ctx, slog.Default(), 7*24*time.Hour))
+		}()
+	}
 	require.Eventually(t, func() bool { return count() == 10 }, 2*time.Minute, 5*time.Millisecond)
 	stop()
-	require.NoError(t, <-ended)
+	for range replicas {
+		if err := <-ended; err != nil {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+	}
 
 	// A key that is forgotten is free, for another request too; one that is remembered is not.
 	other := purchase{Article: "mug"}

@@ -1,9 +1,12 @@
-// Package store keeps the state of a shop service in a SQLite file: migrations, one writer at a time, a log of the
-// messages that were handled, and idempotency keys.
+// Package store keeps the state of a shop service in a SQLite file or a schema of a PostgreSQL database: migrations,
+// transactions that see nobody else's half-done work, a log of the messages that were handled, and idempotency keys.
 //
-// A committed transaction survives the death of the process at any moment, because the operating system holds the
-// write-ahead log. With synchronous=NORMAL, a power failure may lose the last commits but never corrupts the file. A
-// service that must not lose even those sets FULL and pays for an fsync per transaction.
+// SQL is written once for both, with parameters $1, $2 and so on. Only migrations differ.
+//
+// In a SQLite file, a committed transaction survives the death of the process at any moment, because the operating
+// system holds the write-ahead log. With synchronous=NORMAL, a power failure may lose the last commits but never
+// corrupts the file. A service that must not lose even those sets FULL and pays for an fsync per transaction. In
+// PostgreSQL, what is committed survives a power failure, unless the server is configured otherwise.
 package store
 
 import (
@@ -13,96 +16,124 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/url"
-	"os"
-	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite": pure Go
 
-	"github.com/leveretmq/leveret/internal/trust"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// A Store is an open SQLite file. It is safe for concurrent use, and several processes may open the same file.
+// A Store is an open SQLite file, or a schema of a PostgreSQL database. It is safe for concurrent use, and several
+// processes may open the same one.
 type Store struct {
-	db      *sql.DB // one connection, which writes
+	db      *sql.DB // writes
 	readers *sql.DB
-	path    string
-	file    fs.FileInfo // of path, when it was opened
+	kind    kind
 	commits atomic.Int64
 }
 
-// Open opens the file at path, creating it and its folder if needed, and brings its tables up to date. The file and
-// those that SQLite keeps beside it have the mode 0600, whatever they had before; a new folder has 0700. In a folder to
-// which everyone may write, a file of another user is refused; a link is refused everywhere. The migrations are
-// goose's, in files named migrations/NNNNN_what.sql; the tables of deliveries and of idempotency keys are created by
-// Open itself. The caller closes the store.
-func Open(ctx context.Context, path string, migrations fs.FS) (*Store, error) {
-	if err := ownFiles(path); err != nil {
-		return nil, fmt.Errorf("the store: %w", err)
-	}
-	// SQLite allows one writer at a time. With a single connection, writers in this process queue fairly, which SQLite's
-	// busy handler does not guarantee; the busy handler serves only between processes. Readers have their own
-	// connections, since they need not wait for any writer.
-	db, err := sql.Open("sqlite", source(path, url.Values{
-		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)", "cache_size(-16000)"},
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("the store %s: %w", path, err)
-	}
-	db.SetMaxOpenConns(1)
-	if err := migrate(ctx, db, migrations); err != nil {
-		return nil, errors.Join(fmt.Errorf("the store %s: %w", path, err), db.Close())
-	}
-	readers, err := sql.Open("sqlite", source(path, url.Values{
-		"_pragma": {"busy_timeout(10000)", "query_only(ON)"},
-	}))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the store %s: %w", path, err), db.Close())
-	}
-	readers.SetMaxOpenConns(maxReaders)
-	opened, err := os.Stat(path)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the store: %w", err), readers.Close(), db.Close())
-	}
-	return &Store{db: db, readers: readers, path: path, file: opened}, nil
+// A kind is what differs between SQLite and PostgreSQL.
+type kind interface {
+	// open returns the connections of those who write and of those who read.
+	open(ctx context.Context) (writers, readers *sql.DB, err error)
+	// view returns connections that can only read. It creates nothing.
+	view() (*sql.DB, error)
+	// migrate brings the tables up to date, the store's own and those of migrations. Several processes may do so at once.
+	migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error
+	// isolation is that of a transaction whose reads stay true until it has committed; snapshot that of one which only reads.
+	isolation() sql.IsolationLevel
+	snapshot() sql.IsolationLevel
+	// conflict reports whether a transaction failed only because of another one, and can be repeated.
+	conflict(err error) bool
+	// coded gives an error of the database its code, if that is known and the error has none.
+	coded(err error) error
+	// there returns an error if what was opened is no longer where it was.
+	there() error
+	// String returns the source in a form safe to show.
+	String() string
 }
 
-// ownFiles creates the file and its folder, and makes the file this user's alone, since it may hold secrets. SQLite gives
-// the files beside it the mode of the file; those that are there already could be another user's, and would be read.
-func ownFiles(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("its folder: %w", err)
+func kindOf(source string) kind {
+	if isPostgres(source) {
+		return &postgres{source: source}
 	}
-	if err := trust.Create(path); err != nil {
-		return err
-	}
-	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
-		if err := trust.Keep(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
+	return &sqlite{path: source}
 }
 
-// maxReaders is how many connections read at once.
-const maxReaders = 4
+func isPostgres(source string) bool {
+	return strings.HasPrefix(source, "postgres://") || strings.HasPrefix(source, "postgresql://")
+}
 
-// Close checkpoints the write-ahead log and closes the file.
+// Open opens a store, creates it if needed, and brings its tables up to date. The source is the path of a SQLite file, or
+// the URL of a PostgreSQL database, postgres://user@host:port/database?search_path=schema. The caller closes the store.
+//
+// The migrations are goose's, in files named migrations/sqlite/NNNNN_what.sql and migrations/postgres/NNNNN_what.sql; the
+// tables of deliveries and of idempotency keys are created by Open itself. If several processes open a store at once, one
+// of them migrates, and the others wait for it.
+//
+// A SQLite file and those that SQLite keeps beside it have the mode 0600, whatever they had before; a new folder has
+// 0700. In a folder to which everyone may write, a file of another user is refused; a link is refused everywhere.
+//
+// In a PostgreSQL database, the tables are in one schema, which Open creates if there is none and it may. Beside the
+// parameters of libpq, the URL may have password_file, whose file is read for every connection, as those with
+// certificates are. A server that is away, or starting, is waited for up to 30 seconds. A store has at most eight
+// connections, four that write and four that read. They keep settings, so that PgBouncer has to pool sessions, not
+// transactions.
+func Open(ctx context.Context, source string, migrations fs.FS) (*Store, error) {
+	k := kindOf(source)
+	db, readers, err := k.open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the store %s: %w", k, err)
+	}
+	if err := k.migrate(ctx, db, migrations); err != nil {
+		return nil, errors.Join(fmt.Errorf("the store %s: %w", k, err), readers.Close(), db.Close())
+	}
+	return &Store{db: db, readers: readers, kind: k}, nil
+}
+
+// Close closes the store's connections. It checkpoints the write-ahead log of a file.
 func (s *Store) Close() error { return errors.Join(s.readers.Close(), s.db.Close()) }
 
 // Reader reads committed data without a lock. Do not base a write on what it returns; use InTx for that.
 func (s *Store) Reader() Querier { return s.readers }
 
-// InTx runs f in a transaction that holds the file's write lock from the start, so that whatever f reads stays true
-// until its writes are committed. If f returns nil, InTx commits; otherwise it rolls back and returns f's error. A
-// failure to lock or commit has the code Unavailable.
+// InTx runs f in a transaction that is as if alone: whatever f reads stays true until its writes are committed. If f
+// returns nil, InTx commits; otherwise it rolls back and returns f's error.
+//
+// f may run more than once, each time from the start: in PostgreSQL, a transaction that does not fit with another one is
+// rolled back and repeated, until ctx ends. So f must not add to what it finds outside the transaction, but set it.
+//
+// A failure to begin or commit has the code Unavailable, and so has f's error if it comes from a database that cannot do
+// anything now, being away or full for example. An error from text that the database cannot hold has the code
+// InvalidArgument: PostgreSQL refuses the character U+0000 and invalid UTF-8.
 func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	for wait := firstWait; ; wait = min(2*wait, longestWait) {
+		err := s.transact(ctx, f)
+		if err == nil {
+			s.commits.Add(1)
+			return nil
+		}
+		if !s.kind.conflict(err) {
+			return s.kind.coded(err)
+		}
+		select {
+		case <-time.After(rand.N(wait)):
+		case <-ctx.Done():
+			return leveret.Errorf(leveret.Unavailable, "the store: %w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// How long a transaction waits, at most, before it is repeated: the first time, and after many.
+const (
+	firstWait   = 5 * time.Millisecond
+	longestWait = 500 * time.Millisecond
+)
+
+func (s *Store) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: s.kind.isolation()})
 	if err != nil {
 		return leveret.Errorf(leveret.Unavailable, "the store: %w", err)
 	}
@@ -113,39 +144,39 @@ func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return leveret.Errorf(leveret.Unavailable, "the store: %w", err)
 	}
-	s.commits.Add(1)
 	return nil
 }
 
-// migrate brings the tables up to date. Several processes may do so at once: those that lose the race try again, and
-// find the work done. SQLite's busy handler does not make them wait while a new file gets its write-ahead log.
-func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	for attempt := 1; ; attempt++ {
-		if err = migrateOnce(ctx, db, files); err == nil || attempt == 10 || ctx.Err() != nil {
-			return err
+// Codes is middleware that gives the errors of the store the codes that they have after [Store.InTx], wherever a handler
+// got them, such as from [Store.Reader].
+func (s *Store) Codes(next leveret.Handler) leveret.Handler {
+	return func(ctx context.Context, m *leveret.Message) error {
+		err := next(ctx, m)
+		if err == nil {
+			return nil
 		}
-		select {
-		case <-time.After(rand.N(100 * time.Millisecond)):
-		case <-ctx.Done():
-		}
+		return s.kind.coded(err)
 	}
 }
 
-func migrateOnce(ctx context.Context, db *sql.DB, files fs.FS) error {
-	if _, err := db.ExecContext(ctx, createDeliveries); err != nil {
-		return fmt.Errorf("deliveries: %w", err)
+// ownTables creates the tables that every store has.
+func ownTables(ctx context.Context, db interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}, statements string,
+) error {
+	if _, err := db.ExecContext(ctx, statements); err != nil {
+		return fmt.Errorf("the store's own tables: %w", err)
 	}
-	if _, err := db.ExecContext(ctx, createKeys); err != nil {
-		return fmt.Errorf("idempotency keys: %w", err)
+	return nil
+}
+
+// up runs the migrations in a folder.
+func up(ctx context.Context, db *sql.DB, dialect goose.Dialect, migrations fs.FS, folder string) error {
+	files, err := fs.Sub(migrations, folder)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
 	}
-	if _, err := db.ExecContext(ctx, createProbes); err != nil {
-		return fmt.Errorf("probes: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+	p, err := goose.NewProvider(dialect, db, files, goose.WithDisableGlobalRegistry(true))
 	if err == nil {
 		_, err = p.Up(ctx)
 	}
@@ -153,9 +184,4 @@ func migrateOnce(ctx context.Context, db *sql.DB, files fs.FS) error {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	return nil
-}
-
-func source(path string, query url.Values) string {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
-	return u.String()
 }

@@ -16,18 +16,17 @@ import (
 
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
 func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 func migrations() fstest.MapFS {
-	return fstest.MapFS{"migrations/00001_first.sql": {Data: []byte(`-- +goose Up
-CREATE TABLE counts (n INTEGER NOT NULL) STRICT;
-INSERT INTO counts VALUES (0);
--- +goose Down
-DROP TABLE counts;
-`)}}
+	return fstest.MapFS{
+		"migrations/sqlite/00001_first.sql":   {Data: []byte("-- +goose Up\nCREATE TABLE counts (n INTEGER NOT NULL) STRICT;\nINSERT INTO counts VALUES (0);\n")},
+		"migrations/postgres/00001_first.sql": {Data: []byte("-- +goose Up\nCREATE TABLE counts (n BIGINT NOT NULL);\nINSERT INTO counts VALUES (0);\n")},
+	}
 }
 
 func open(t *testing.T, path string) *store.Store {
@@ -44,7 +43,7 @@ func increment(ctx context.Context, s *store.Store) error {
 		if err := tx.QueryRowContext(ctx, "SELECT n FROM counts").Scan(&n); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE counts SET n = ?", n+1)
+		_, err := tx.ExecContext(ctx, "UPDATE counts SET n = $1", n+1)
 		return err
 	})
 }
@@ -57,11 +56,17 @@ func count(t *testing.T, path string) (n int) {
 	return n
 }
 
-// Two stores on one file behave like two processes of one service: what one of them reads in a transaction stays true
+// Two stores on one source behave like two processes of one service: what one of them reads in a transaction stays true
 // until it has written.
 func TestTransactionsOfTwoStoresDoNotOverlap(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "new folder", "with ?#% in it", "count.db")
+	for _, path := range []string{shoptest.Source(t, "count"), filepath.Join(t.TempDir(), "new folder", "with ?#% in it", "count.db")} {
+		transactionsDoNotOverlap(t, path)
+	}
+}
+
+func transactionsDoNotOverlap(t *testing.T, path string) {
+	t.Helper()
 	stores := []*store.Store{open(t, path), open(t, path)}
 	var wg sync.WaitGroup
 	for i := range 20 {
@@ -111,9 +116,9 @@ func TestFilesAreThisUsersAlone(t *testing.T) {
 	}
 }
 
-func TestSeveralOpenANewFileAtOnce(t *testing.T) {
+func TestSeveralOpenANewStoreAtOnce(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "count.db")
+	path := shoptest.Source(t, "count")
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -134,9 +139,11 @@ func TestSeveralOpenANewFileAtOnce(t *testing.T) {
 // After a roll-back, the program before works on what the newer one has migrated, while migrations only add.
 func TestAnOlderProgramOnANewerStore(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "store.db")
+	path := shoptest.Source(t, "store")
 	newer := migrations()
-	newer["migrations/00002_more.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counts ADD COLUMN note TEXT NOT NULL DEFAULT '';\n")}
+	for _, kind := range []string{"sqlite", "postgres"} {
+		newer["migrations/"+kind+"/00002_more.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nALTER TABLE counts ADD COLUMN note TEXT NOT NULL DEFAULT '';\n")}
+	}
 	s, err := store.Open(t.Context(), path, newer)
 	require.NoError(t, err)
 	require.NoError(t, increment(t.Context(), s))
@@ -148,7 +155,7 @@ func TestAnOlderProgramOnANewerStore(t *testing.T) {
 
 func TestErrorRollsBack(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "count.db")
+	path := shoptest.Source(t, "count")
 	s := open(t, path)
 	mine := errors.New("mine")
 	err := s.InTx(t.Context(), func(tx *sql.Tx) error {
@@ -163,7 +170,7 @@ func TestErrorRollsBack(t *testing.T) {
 
 func TestEndedContextIsRetryable(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "count.db"))
+	s := open(t, shoptest.Source(t, "count"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := increment(ctx, s)
@@ -175,9 +182,11 @@ func TestEndedContextIsRetryable(t *testing.T) {
 // A writer that waits for another process keeps nobody from reading.
 func TestReadersDoNotWait(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "count.db")
+	path := shoptest.Source(t, "count")
 	other, s := open(t, path), open(t, path)
-	require.NoError(t, other.InTx(t.Context(), func(*sql.Tx) error {
+	require.NoError(t, other.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), "UPDATE counts SET n = 7")
+		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- increment(ctx, s) }()
@@ -194,12 +203,11 @@ func TestReadersDoNotWait(t *testing.T) {
 
 func TestViewWritesNothing(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	missing := filepath.Join(dir, "missing.db")
+	missing := filepath.Join(t.TempDir(), "missing.db")
 	require.ErrorIs(t, store.View(t.Context(), missing, func(store.Querier) error { return nil }), os.ErrNotExist)
 	require.NoFileExists(t, missing)
 
-	path := filepath.Join(dir, "count.db")
+	path := shoptest.Source(t, "count")
 	s := open(t, path)
 	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error { // while a writer is active
 		require.Equal(t, 0, count(t, path))

@@ -2,7 +2,6 @@ package user
 
 import (
 	"context"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/auth"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/token"
 	"github.com/leveretmq/leveret/queues"
 )
@@ -46,8 +46,7 @@ func TestOverTheBroker(t *testing.T) {
 		return c
 	}
 
-	dir := t.TempDir()
-	authStore, err := auth.OpenStore(ctx, filepath.Join(dir, "auth.db"))
+	authStore, err := auth.OpenStore(ctx, shoptest.Source(t, "auth"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, authStore.Close()) })
 	authService, err := auth.New(authStore, auth.Config{HashMemory: 64, HashTime: 1})
@@ -56,7 +55,7 @@ func TestOverTheBroker(t *testing.T) {
 	authService.Register(h)
 	serve(h)
 
-	userStore, err := OpenStore(ctx, filepath.Join(dir, "user.db"))
+	userStore, err := OpenStore(ctx, shoptest.Source(t, "user"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, userStore.Close()) })
 	users := client(queues.User)

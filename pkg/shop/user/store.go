@@ -12,15 +12,15 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations
 var migrations embed.FS
 
 // A Store keeps users. It is safe for concurrent use.
 type Store struct{ *store.Store }
 
-// OpenStore opens the SQLite file at path and creates it if it does not exist. The caller closes the store.
-func OpenStore(ctx context.Context, path string) (*Store, error) {
-	s, err := store.Open(ctx, path, migrations)
+// OpenStore opens a store, whose source is that of [store.Open]. The caller closes the store.
+func OpenStore(ctx context.Context, source string) (*Store, error) {
+	s, err := store.Open(ctx, source, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("user: %w", err)
 	}
@@ -36,13 +36,13 @@ func (s *Store) insert(ctx context.Context, r queues.RegisterUserRequest, now ti
 		if err := store.RecordDelivery(ctx, tx, now); err != nil {
 			return err
 		}
-		if u, err = scan(tx.QueryRowContext(ctx, selectUser+"user_id = ?", r.UserID)); !errors.Is(err, ErrUnknown) {
+		if u, err = scan(tx.QueryRowContext(ctx, selectUser+"user_id = $1", r.UserID)); !errors.Is(err, ErrUnknown) {
 			if err == nil && (u.Email != email || u.Name != r.Name) {
 				err = ErrUserExists
 			}
 			return err
 		}
-		other, err := scan(tx.QueryRowContext(ctx, selectUser+"email = ?", email))
+		other, err := scan(tx.QueryRowContext(ctx, selectUser+"email = $1", email))
 		switch {
 		case errors.Is(err, ErrUnknown):
 		case err != nil:
@@ -50,12 +50,12 @@ func (s *Store) insert(ctx context.Context, r queues.RegisterUserRequest, now ti
 		case other.State == StateActive, now.Sub(other.RegisteredAt) < pendingTTL:
 			return ErrEmailTaken
 		default:
-			if _, err := tx.ExecContext(ctx, "DELETE FROM users WHERE user_id = ?", other.ID); err != nil {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM users WHERE user_id = $1", other.ID); err != nil {
 				return fmt.Errorf("remove a pending user: %w", err)
 			}
 		}
 		u = &User{ID: r.UserID, Email: email, Name: r.Name, State: StatePending, RegisteredAt: store.Moment(now)}
-		_, err = tx.ExecContext(ctx, "INSERT INTO users (user_id, email, name, state, registered_at) VALUES (?, ?, ?, ?, ?)",
+		_, err = tx.ExecContext(ctx, "INSERT INTO users (user_id, email, name, state, registered_at) VALUES ($1, $2, $3, $4, $5)",
 			u.ID, u.Email, u.Name, u.State, store.Micros(now))
 		if err != nil {
 			return fmt.Errorf("store the user: %w", err)
@@ -71,10 +71,10 @@ func (s *Store) insert(ctx context.Context, r queues.RegisterUserRequest, now ti
 // activate makes a pending user active. It returns ErrEmailTaken if the user was removed in the meantime.
 func (s *Store) activate(ctx context.Context, userID string) (u *User, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE users SET state = ? WHERE user_id = ?", StateActive, userID); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE users SET state = $1 WHERE user_id = $2", StateActive, userID); err != nil {
 			return fmt.Errorf("activate the user: %w", err)
 		}
-		u, err = scan(tx.QueryRowContext(ctx, selectUser+"user_id = ?", userID))
+		u, err = scan(tx.QueryRowContext(ctx, selectUser+"user_id = $1", userID))
 		if errors.Is(err, ErrUnknown) {
 			return ErrEmailTaken
 		}
@@ -86,7 +86,7 @@ func (s *Store) activate(ctx context.Context, userID string) (u *User, err error
 // announced records that a user was announced.
 func (s *Store) announced(ctx context.Context, userID string, now time.Time) error {
 	return s.InTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE users SET announced_at = ? WHERE user_id = ? AND announced_at IS NULL",
+		_, err := tx.ExecContext(ctx, "UPDATE users SET announced_at = $1 WHERE user_id = $2 AND announced_at IS NULL",
 			store.Micros(now), userID)
 		if err != nil {
 			return fmt.Errorf("update the user: %w", err)
@@ -98,7 +98,7 @@ func (s *Store) announced(ctx context.Context, userID string, now time.Time) err
 // notAnnounced returns active users who were not announced, up to a limit.
 func (s *Store) notAnnounced(ctx context.Context, limit int) ([]*User, error) {
 	rows, err := s.Reader().QueryContext(ctx,
-		selectUser+"state = 'active' AND announced_at IS NULL ORDER BY registered_at LIMIT ?", limit)
+		selectUser+"state = 'active' AND announced_at IS NULL ORDER BY registered_at LIMIT $1", limit)
 	if err != nil {
 		return nil, fmt.Errorf("find users: %w", err)
 	}
@@ -110,12 +110,12 @@ func (s *Store) notAnnounced(ctx context.Context, limit int) ([]*User, error) {
 
 // find returns an active user, or ErrUnknown.
 func (s *Store) find(ctx context.Context, userID string) (*User, error) {
-	return scan(s.Reader().QueryRowContext(ctx, selectUser+"user_id = ? AND state = 'active'", userID))
+	return scan(s.Reader().QueryRowContext(ctx, selectUser+"user_id = $1 AND state = 'active'", userID))
 }
 
 // findByEmail returns an active user, or ErrUnknown.
 func (s *Store) findByEmail(ctx context.Context, email string) (*User, error) {
-	return scan(s.Reader().QueryRowContext(ctx, selectUser+"email = ? AND state = 'active'", email))
+	return scan(s.Reader().QueryRowContext(ctx, selectUser+"email = $1 AND state = 'active'", email))
 }
 
 const selectUser = "SELECT user_id, email, name, state, registered_at FROM users WHERE "

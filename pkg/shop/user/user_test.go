@@ -3,7 +3,6 @@ package user
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -34,9 +33,8 @@ type bundle struct {
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	dir := t.TempDir()
 	b := &bundle{
-		path: filepath.Join(dir, "user.db"), authPath: filepath.Join(dir, "auth.db"),
+		path: shoptest.Source(t, "user"), authPath: shoptest.Source(t, "auth"),
 		sent: &leverettest.Recorder{Service: queues.User}, auth: &leverettest.StubCaller{Service: queues.User},
 	}
 	b.open(t)

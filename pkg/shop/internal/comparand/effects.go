@@ -68,7 +68,7 @@ func (s *StoreEffects) Effects(ctx context.Context) ([]measure.Effect, error) {
 // read reads the new entries.
 func (s *StoreEffects) read(ctx context.Context) error {
 	return store.View(ctx, s.path, func(q store.Querier) error {
-		rows, err := q.QueryContext(ctx, "SELECT id, message_id, at FROM ledger WHERE id > ? ORDER BY id", s.last)
+		rows, err := q.QueryContext(ctx, "SELECT id, message_id, at FROM ledger WHERE id > $1 ORDER BY id", s.last)
 		if err != nil {
 			return err
 		}

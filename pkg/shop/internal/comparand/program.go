@@ -62,7 +62,7 @@ func setup(ctx context.Context, rt *service.Runtime) error {
 	w := &work{log: log}
 	w.delay.Store(int64(own.Delay))
 	if own.Handler == Stores {
-		s, err := payment.OpenStore(ctx, rt.DatabasePath)
+		s, err := payment.OpenStore(ctx, rt.DatabaseSource)
 		if err != nil {
 			return err
 		}

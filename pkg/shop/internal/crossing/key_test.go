@@ -1,7 +1,6 @@
 package crossing_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/google/uuid"
@@ -10,6 +9,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	shopproto "github.com/leveretmq/leveret/pkg/shop/internal/proto"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
@@ -19,7 +19,7 @@ import (
 // of the first time; with another body, it is refused.
 func TestIdempotencyKeysCross(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "payment.db")
+	path := shoptest.Source(t, "payment")
 	payments, err := payment.OpenStore(t.Context(), path)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, payments.Close()) })

@@ -1,0 +1,2 @@
+// Package flock locks files between processes.
+package flock

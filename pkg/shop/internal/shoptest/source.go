@@ -1,0 +1,21 @@
+//go:build !postgres
+
+package shoptest
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+// Source returns the source of a new store, which the name distinguishes from others of the test: the path of a SQLite
+// file or, with the build tag postgres, the URL of a schema.
+func Source(t *testing.T, name string) string {
+	t.Helper()
+	return filepath.Join(t.TempDir(), name+".db")
+}
+
+// Settings returns settings with which a service's state is in a new store: none, since a file is in data.dir.
+func Settings(t *testing.T, _ string) map[string]string {
+	t.Helper()
+	return nil
+}
