@@ -2,5 +2,5 @@ package cli
 
 import "time"
 
-// Tests interrupt commands on a machine that may be busy.
-func init() { lastWait = time.Minute }
+// WaitLonger is for tests that interrupt commands on a machine that may be busy.
+func WaitLonger() { lastWait = time.Minute }

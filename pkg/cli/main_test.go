@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 			_ = os.Unsetenv(name)
 		}
 	}
+	cli.WaitLonger()
 	testmain.Waiting(8)
 	testscript.Main(testmain.Checked{M: m, Options: []goleak.Option{goleak.IgnoreTopFunction(testmain.StoppedProxy)}}, map[string]func(){"kitchen": func() { os.Exit(kitchen()) }})
 }

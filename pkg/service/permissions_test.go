@@ -42,7 +42,8 @@ func TestThePermissionsOfTheDocumentationAreDerived(t *testing.T) {
 	require.NoError(t, err)
 	derived := d.Permissions[0]
 	require.Equal(t, "payment", derived.User)
-	require.Equal(t, documented(t, "serves, isolated"), map[string]string{"configure": derived.Configure, "write": derived.Write, "read": derived.Read})
+	wanted := documented(t, "serves, isolated")
+	require.Equal(t, wanted, map[string]string{"configure": derived.Configure, "write": derived.Write, "read": derived.Read})
 }
 
 func permitted(t *testing.T, layout string, declares, serves map[string]string) {
