@@ -21,8 +21,8 @@ type Database struct {
 // default it is the file <service>.db in the data folder. DatabaseSource creates nothing.
 //
 // The URL has the parameters that database.url lacks: search_path, the schema, which is named after the service;
-// application_name, which the server shows for its connections; and password_file, if the password is in a file. If it is
-// not, the URL contains the password: use [RedactURL] before showing it.
+// application_name, which the server shows for its connections; and password_file, if the password is in a file. If it
+// is not, the URL contains the password: use [RedactURL] before showing it.
 func (c Config) DatabaseSource(service, application string) string {
 	switch {
 	case c.Database.URL == "":

@@ -19,8 +19,8 @@ import (
 )
 
 // Packages are packages to download from the machine's own apt sources and to unpack into a folder, with their missing
-// dependencies. That needs no root and does not touch the state of apt and dpkg. Signatures and hashes are checked by apt
-// as usual.
+// dependencies. That needs no root and does not touch the state of apt and dpkg. Signatures and hashes are checked by
+// apt as usual.
 type Packages struct {
 	// Name is what they are, for messages: "RabbitMQ and Erlang".
 	Name string

@@ -152,7 +152,12 @@ func readLockFile(a *App, file string, in io.Reader) (*compat.Lock, error) {
 
 // replaceFile writes a file as a whole: whatever happens, the old one or the new one is there.
 func replaceFile(name string, text []byte) error {
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+	mode := fs.FileMode(0o644)
+	info, err := os.Stat(name)
+	if err == nil {
+		mode = info.Mode().Perm()
+	}
+	if err == nil && !info.Mode().IsRegular() {
 		if info.IsDir() {
 			return fmt.Errorf("%s is a folder; -f names the file in it", name)
 		}
@@ -170,7 +175,7 @@ func replaceFile(name string, text []byte) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err != nil {
 		return err
 	}

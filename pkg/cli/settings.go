@@ -134,6 +134,19 @@ func (s settings) managementConfig() management.Config {
 	return management.Config{URL: s.managementURL, Access: s.access, Timeout: managementTimeout}
 }
 
+// login returns the user and the password for the configured broker.
+func (s settings) login() (user, password string) {
+	if len(s.urls) == 0 {
+		return "", ""
+	}
+	u, err := url.Parse(s.urls[0])
+	if err != nil || u.User == nil {
+		return "", ""
+	}
+	password, _ = u.User.Password()
+	return u.User.Username(), password
+}
+
 // vhost returns the virtual host of the configured broker.
 func (s settings) vhost() string {
 	if len(s.urls) == 0 {

@@ -57,13 +57,16 @@ configuration.`,
 	f.BoolVar(&o.definitions, "definitions", false, "write RabbitMQ's definitions: the only format there is, and required")
 	f.StringVarP(&o.file, "file", "f", "-", "write this `file`, or - for standard output")
 	f.StringVar(&o.passwords, "passwords", "", "take the passwords from this `folder`, and make those that are missing")
-	f.StringVar(&o.operator, "operator", "operator", "call the operators' user `NAME`")
+	f.StringVar(&o.operator, "operator", "operator", "call the operators' user `NAME`, behind the prefix")
 	f.StringVar(&o.userPrefix, "user-prefix", "", "begin the names of all users with `TEXT` (default: the namespace)")
 	f.BoolVar(&o.administrator, "administrator", false, "add the user of broker.username, with all rights, and with its password")
 	return cmd
 }
 
 func (a *App) exportTopology(cmd *cobra.Command, o exportOptions) error {
+	if o.file == "" {
+		return usage("", "-f needs the name of a file, or - for standard output")
+	}
 	if !o.definitions {
 		return usage(cmd.CommandPath()+" --definitions", "%s needs --definitions: the format to write", cmd.CommandPath())
 	}
@@ -75,11 +78,9 @@ func (a *App) exportTopology(cmd *cobra.Command, o exportOptions) error {
 		options.Password = definitions.Passwords(o.passwords)
 	}
 	if o.administrator {
-		broker := a.loaded.Config().Broker
-		if broker.Username == "" || broker.Password == "" {
+		if options.Administrator, options.AdministratorPassword = a.settings.login(); options.AdministratorPassword == "" {
 			return usage("", "--administrator needs broker.username and broker.password: those of the administrator")
 		}
-		options.Administrator, options.AdministratorPassword = broker.Username, broker.Password
 	}
 	d, err := definitions.Of(a.Catalog, options)
 	if err != nil {
@@ -89,15 +90,22 @@ func (a *App) exportTopology(cmd *cobra.Command, o exportOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.file == "-" {
+		_, err = a.IO.Out.Write(text)
+	} else {
+		err = replaceFile(o.file, text)
+	}
+	if err != nil {
+		return usage("", "%w", err)
+	}
 	if a.settings.names.Layout != topology.Isolated {
-		a.Note("in the shared layout, a user who may send to one service can send to all: see broker.layout")
+		a.Note("in the shared layout, a user who may send to one service can send to all, and one who answers requests can read all: see broker.layout")
+	}
+	if len(d.Shortened) > 0 {
+		a.Note("so that they are not too long, patterns stand for all names that begin or end alike, for the users %s", list(d.Shortened))
 	}
 	if o.file == "-" {
-		_, err := a.IO.Out.Write(text)
-		return err
-	}
-	if err := replaceFile(o.file, text); err != nil {
-		return usage("", "%w", err)
+		return nil
 	}
 	return a.printExported(o.file, d)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// needs are what somebody needs to do what the contracts say, written down from the roles and not from permissions. What is
-// not in here belongs to others.
+// needs are what somebody needs to do what the contracts say, written down from the roles and not from permissions.
+// What is not in here belongs to others.
 type needs struct {
 	publish map[string]bool // to these exchanges
 	listen  map[string]bool // to these exchanges, with a queue of its own
@@ -18,7 +18,8 @@ type needs struct {
 	reach   map[string]bool // these queues: what it publishes may arrive there
 }
 
-// A right is one to a name, whether that is an exchange's or a queue's. Tiers and quarantines are both, each of one owner.
+// A right is one to a name, whether that is an exchange's or a queue's. Tiers and quarantines are both, each of one
+// owner.
 
 // binds reports whether a queue may be bound to what is heard.
 func (n needs) binds(queue string) bool { return n.declare[queue] || n.publish[queue] }
@@ -54,14 +55,14 @@ func (s *system) needsOf(me *leveret.Service) needs {
 		owner := c.Spec().Owner()
 		add(need.publish, n.RequestExchange(owner), n.ControlExchange(owner))
 		add(need.reach, n.ContractQueue(c.Spec().Name), n.ControlQueue(owner, live))
-		s.isReplied(need, me.Name(), owner)
+		s.isReplied(need, me.Name(), n.ReplyExchange(owner))
 	}
 	for _, c := range me.Contracts(leveret.RoleAnswers) {
 		queue := n.ContractQueue(c.Spec().Name)
 		add(need.declare, queue, n.ControlQueue(me.Name(), live)) // the former may have expired
 		add(need.take, queue, n.ControlQueue(me.Name(), live))
 		add(need.listen, n.RequestExchange(me.Name()), n.ControlExchange(me.Name()))
-		add(need.publish, replies(n, me.Name()))
+		add(need.publish, n.ReplyExchange(me.Name())) // in the shared layout, the default exchange
 		for _, other := range s.catalog.Services() {
 			if slices.Contains(other.Contracts(leveret.RoleCalls), c) && n.Layout == topology.Isolated {
 				add(need.reach, n.ReplyQueue(other.Name(), live))
@@ -74,11 +75,11 @@ func (s *system) needsOf(me *leveret.Service) needs {
 		}
 	}
 	if len(me.WorkQueues(n)) > 0 && (n.Layout == topology.Isolated || len(me.Contracts(leveret.RoleAnswers)) > 0) {
-		add(need.publish, replies(n, me.Name()))
 		add(need.declare, n.ControlQueue(me.Name(), live))
 		add(need.take, n.ControlQueue(me.Name(), live))
 		add(need.listen, n.OperatorExchange(me.Name()))
 		if n.Layout == topology.Isolated {
+			add(need.publish, n.OperatorExchange(me.Name()))
 			add(need.reach, n.ReplyQueue(operator.Name, live))
 		}
 	}
@@ -106,14 +107,15 @@ func (s *system) puts(need needs, me *leveret.Service) {
 	add(need.reach, n.RetryLost(me.Name()))
 }
 
-// operates adds what the commands of the command line need: to ask processes what they do, to read and replay what is put aside.
+// operates adds what the commands of the command line need: to ask processes what they do, to read and replay what is
+// put aside.
 func (s *system) operates(need needs) {
 	n := s.names
 	for _, other := range s.catalog.Services() {
 		for _, q := range other.WorkQueues(n) {
 			add(need.publish, n.OperatorExchange(other.Name()))
 			add(need.reach, n.ControlQueue(other.Name(), live))
-			s.isReplied(need, operator.Name, other.Name())
+			s.isReplied(need, operator.Name, n.OperatorExchange(other.Name()))
 			if q.Contract.Spec().Kind == leveret.KindRequest {
 				continue
 			}
@@ -127,8 +129,9 @@ func (s *system) operates(need needs) {
 	}
 }
 
-// isReplied adds what somebody needs to be answered by a service: nothing in the shared layout, thanks to direct reply-to.
-func (s *system) isReplied(need needs, me, owner string) {
+// isReplied adds what somebody needs to be answered through an exchange: nothing in the shared layout, thanks to direct
+// reply-to.
+func (s *system) isReplied(need needs, me, through string) {
 	if s.names.Layout != topology.Isolated {
 		return
 	}
@@ -136,7 +139,7 @@ func (s *system) isReplied(need needs, me, owner string) {
 	add(need.declare, queue)
 	add(need.take, queue)
 	add(need.reach, queue)
-	add(need.listen, s.names.ReplyExchange(owner))
+	add(need.listen, through)
 }
 
 // queuesOf returns the queues of a service: what it takes messages from, what it puts aside, and those of its process.
@@ -157,9 +160,6 @@ func (s *system) queuesOf(me *leveret.Service) map[string]bool {
 	add(own, n.ControlQueue(me.Name(), live), n.ReplyQueue(me.Name(), live))
 	return own
 }
-
-// replies returns where the answers of a service go: the default exchange, in the shared layout.
-func replies(n topology.Names, service string) string { return n.ReplyExchange(service) }
 
 func add(set map[string]bool, all ...string) {
 	for _, one := range all {

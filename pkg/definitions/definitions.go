@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -18,18 +20,19 @@ type Options struct {
 	Names topology.Names
 	// RequestQueueType is that of the services. Default [topology.Classic].
 	RequestQueueType topology.QueueType
-	// ReplyQueue says that callers collect replies in queues of their own: see leveret.ClientConfig. In the isolated layout
-	// they always do.
+	// ReplyQueue says that callers collect replies in queues of their own: see leveret.ClientConfig. In the isolated
+	// layout they always do.
 	ReplyQueue bool
 	// VirtualHost is where everything is. Default "/".
 	VirtualHost string
-	// UserPrefix begins the names of all users, which are those of the services: users are a broker's, not a virtual host's.
-	// Default: the namespace and a dot, if there is one.
+	// UserPrefix begins the names of all users, which are those of the services: users are a broker's, not a virtual
+	// host's. Default: the namespace and a dot, if there is one.
 	UserPrefix string
-	// Operator is the user of people who look at queues, and replay or remove dead letters. It has the tag monitoring. Default
-	// "operator".
+	// Operator is the user of people who look at queues, and replay or remove dead letters. It has the tag monitoring.
+	// Default "operator".
 	Operator string
-	// Password returns the password of a service's or the operators' user. Default: they have none, and cannot log in with one.
+	// Password returns the password of a service's or the operators' user. Default: they have none, and cannot log in with
+	// one.
 	Password func(user string) (string, error)
 	// Administrator, if set, is a user who may do everything, with the tag administrator and this password. A broker that
 	// starts with definitions makes no default user. UserPrefix does not apply.
@@ -44,6 +47,9 @@ type Definitions struct {
 	Exchanges   []Exchange   `json:"exchanges"`
 	Queues      []Queue      `json:"queues"`
 	Bindings    []Binding    `json:"bindings"`
+
+	// Shortened are the users with a pattern that reaches more than the names it stands for, since it would be too long.
+	Shortened []string `json:"-"`
 }
 
 // A VHost is a virtual host.
@@ -60,8 +66,8 @@ type User struct {
 	Tags             []string `json:"tags"`
 }
 
-// A Permission is what a user may do in a virtual host: three regular expressions, which the names of exchanges and queues
-// match. All are anchored, none is longer than [MaxPattern].
+// A Permission is what a user may do in a virtual host: three regular expressions, which the names of exchanges and
+// queues match. All are anchored, none is longer than [MaxPattern].
 type Permission struct {
 	User      string `json:"user"`
 	VHost     string `json:"vhost"`
@@ -100,9 +106,9 @@ type Binding struct {
 	Arguments       map[string]any `json:"arguments"`
 }
 
-// Of derives the definitions of a system. It fails if something is wrong with the catalog; if two users would have one name;
-// if a password cannot be had; and if a user's permissions would reach more than the contracts say, because the name of a
-// service is that of a kind of exchange, for instance.
+// Of derives the definitions of a system. It fails if something is wrong with the catalog, or with the name of a user;
+// if a user's permissions would reach more than the contracts say, because the name of a service is that of a kind of
+// exchange, for instance; and if a password cannot be had, which is asked for when all else is right.
 func Of(c *leveret.Catalog, o Options) (*Definitions, error) {
 	if err := c.Err(); err != nil {
 		return nil, err
@@ -117,19 +123,36 @@ func Of(c *leveret.Catalog, o Options) (*Definitions, error) {
 	d.declare(t, o.VirtualHost)
 	users := make([]*user, 0, len(c.Services())+1)
 	for _, s := range c.Services() {
+		if s.Name() == operator.Name {
+			return nil, fmt.Errorf("the service %q has the name of the operators' reply queues: rename it", s.Name())
+		}
 		users = append(users, o.service(s))
 	}
 	users = append(users, o.operator(c))
 	var errs []error
 	for _, u := range users {
-		errs = append(errs, u.check(t, users), d.add(u, o))
+		p, shortened, err := u.permission(o)
+		errs = append(errs, err, d.checkUser(p.User), u.check(t, users))
+		d.Permissions = append(d.Permissions, p)
+		if shortened {
+			d.Shortened = append(d.Shortened, p.User)
+		}
 	}
 	if o.Administrator != "" {
-		all := Permission{o.Administrator, o.VirtualHost, ".*", ".*", ".*"}
-		errs = append(errs, d.addUser(all, func(string) (string, error) { return o.AdministratorPassword, nil }, "administrator"))
+		errs = append(errs, d.checkUser(o.Administrator))
+		d.Permissions = append(d.Permissions, Permission{o.Administrator, o.VirtualHost, ".*", ".*", ".*"})
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	for _, u := range users { // nothing is made for what is wrong
+		if err := d.addUser(o.UserPrefix+u.name, o.Password, u.tags...); err != nil {
+			return nil, err
+		}
+	}
+	if o.Administrator != "" {
+		err := d.addUser(o.Administrator, func(string) (string, error) { return o.AdministratorPassword, nil }, "administrator")
+		return d, err
 	}
 	return d, nil
 }
@@ -168,32 +191,46 @@ func table(args map[string]any) map[string]any {
 	return args
 }
 
-// add adds a user with its permissions.
-func (d *Definitions) add(u *user, o Options) error {
-	p := Permission{User: o.UserPrefix + u.name, VHost: o.VirtualHost}
-	var errs [3]error
-	p.Configure, errs[0] = u.configure.pattern(u.folds)
-	p.Write, errs[1] = u.write.pattern(u.folds)
-	p.Read, errs[2] = u.read.pattern(u.folds)
-	if err := errors.Join(errs[:]...); err != nil {
-		return fmt.Errorf("the user %q: %w", p.User, err)
+// permission returns the permission of a user.
+func (u *user) permission(o Options) (p Permission, shortened bool, err error) {
+	p.User, p.VHost = o.UserPrefix+u.name, o.VirtualHost
+	var errs []error
+	for _, right := range []struct {
+		names   names
+		pattern *string
+	}{{u.configure, &p.Configure}, {u.write, &p.Write}, {u.read, &p.Read}} {
+		pattern, err := right.names.pattern(u.folds)
+		if *right.pattern = pattern; err != nil {
+			errs = append(errs, fmt.Errorf("the user %q: %w", p.User, err))
+		}
+		shortened = shortened || pattern != right.names.exact()
 	}
-	return d.addUser(p, o.Password, u.tags...)
+	return p, shortened, errors.Join(errs...)
 }
 
-func (d *Definitions) addUser(p Permission, passwordOf func(string) (string, error), tags ...string) error {
-	if slices.ContainsFunc(d.Users, func(other User) bool { return other.Name == p.User }) {
-		return fmt.Errorf("two users would have the name %q", p.User)
+// checkUser returns what is wrong with the name of a user.
+func (d *Definitions) checkUser(name string) error {
+	switch {
+	case slices.ContainsFunc(d.Permissions, func(other Permission) bool { return other.User == name }):
+		return fmt.Errorf("two users would have the name %q: a service's, and the operators' or the administrator's; rename one of the latter", name)
+	case !userName.MatchString(name):
+		return fmt.Errorf("a user cannot have the name %.100q: it must be letters, digits and any of . _ @ + -, 255 at most", name)
 	}
-	u := User{Name: p.User, HashingAlgorithm: hashingAlgorithm, Tags: append([]string{}, tags...)}
+	return nil
+}
+
+var userName = regexp.MustCompile(`^[\p{L}\p{N}._@+-]{1,255}$`)
+
+func (d *Definitions) addUser(name string, passwordOf func(string) (string, error), tags ...string) error {
+	u := User{Name: name, HashingAlgorithm: hashingAlgorithm, Tags: append([]string{}, tags...)}
 	if passwordOf != nil {
-		password, err := passwordOf(p.User)
+		password, err := passwordOf(name)
 		if err != nil {
-			return fmt.Errorf("the password of %q: %w", p.User, err)
+			return fmt.Errorf("the password of %q: %w", name, err)
 		}
 		u.PasswordHash = Hash(password)
 	}
-	d.Users, d.Permissions = append(d.Users, u), append(d.Permissions, p)
+	d.Users = append(d.Users, u)
 	return nil
 }
 

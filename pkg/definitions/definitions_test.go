@@ -105,6 +105,9 @@ func TestNamesThatReachTooFar(t *testing.T) {
 			[]*leveret.Service{order, sender, leveret.NewService("quarantine", leveret.Handles(many("quarantine")...))},
 			`the user "quarantine" would reach the exchange "quarantine.order"`,
 		},
+		"that of the operators' queues": {
+			topology.Isolated, []*leveret.Service{order, leveret.NewService("operators", leveret.Sends(place))}, `the service "operators" has the name of the operators' reply queues`,
+		},
 		"two with one name": {
 			topology.Shared, []*leveret.Service{order, leveret.NewService("operator", leveret.Sends(place))}, `two users would have the name "operator"`,
 		},

@@ -45,7 +45,8 @@ func TestImportWithRabbitmqctl(t *testing.T) {
 	dial(t, s.as("order"))
 }
 
-// A broker that starts with the definitions has everything, and nobody but these users. It starts again on the same data.
+// A broker that starts with the definitions has everything, and nobody but these users. It starts again on the same
+// data.
 func TestABrokerStartsWithDefinitions(t *testing.T) {
 	t.Parallel()
 	s := &system{t: t, catalog: shop, names: topology.Names{Layout: topology.Isolated}}

@@ -54,7 +54,8 @@ type system struct {
 
 const operatorUser = "operator"
 
-// derive derives what is loaded into a virtual host of the test's own. Users are a broker's: here they have random names.
+// derive derives what is loaded into a virtual host of the test's own. Users are a broker's: here they have random
+// names.
 func derive(t *testing.T, c *leveret.Catalog, layout topology.Layout) *system {
 	t.Helper()
 	s := &system{t: t, catalog: c, names: topology.Names{Layout: layout}, broker: leverettest.Broker(t)}

@@ -37,8 +37,8 @@ func (n names) cover(name string) bool {
 	return false
 }
 
-// pattern returns the regular expression that matches the names in the set and no others. If it is too long, the names that
-// those in folds stand for are replaced by these.
+// pattern returns the regular expression that matches the names in the set and no others. If it is too long, the names
+// that those in folds stand for are replaced by these.
 func (n names) pattern(folds names) (string, error) {
 	exact := n.exact()
 	if len(exact) <= MaxPattern {

@@ -79,7 +79,11 @@ func (s *system) liveKeys(p *person, queue string) map[string][]string {
 		return keys
 	}
 	for _, other := range s.catalog.Services() {
-		if from := n.ReplyExchange(other.Name()); p.needs.listen[from] && from != "" {
+		from := n.ReplyExchange(other.Name())
+		if p.service == nil {
+			from = n.OperatorExchange(other.Name())
+		}
+		if p.needs.listen[from] && from != "" {
 			keys[from] = []string{queue}
 		}
 	}
@@ -95,8 +99,8 @@ func everybody(all []*person, do func(*person)) {
 	done.Wait()
 }
 
-// may tries something, and reports whether the broker let it happen. A refusal is 403, or 405 for the exclusive queue of
-// another connection; anything else that goes wrong but a condition that is not met (406) fails the test.
+// may tries something, and reports whether the broker let it happen. A refusal is 403, or 405 for the exclusive queue
+// of another connection; anything else that goes wrong but a condition that is not met (406) fails the test.
 func (p *person) may(do func(*amqp.Channel) error) bool {
 	p.attempts++
 	if p.ch == nil {

@@ -12,8 +12,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// Policies could give a queue another dead-letter exchange, and shovels could move its messages: they are the administrator's,
-// and so are users and permissions. Nobody of the definitions may set them, not even operators, who may look.
+// Policies could give a queue another dead-letter exchange, and shovels could move its messages: they are the
+// administrator's, and so are users and permissions. Nobody of the definitions may set them, not even operators, who
+// may look.
 func TestPoliciesAreTheAdministrators(t *testing.T) {
 	t.Parallel()
 	s := imported(t, shop, topology.Isolated)

@@ -13,8 +13,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A service that is asked learns where its caller wants the answer. With that it does not get the answers that others give the
-// same caller, though it may listen to their replies, since it asks them too.
+// A service that is asked learns where its caller wants the answer. With that it does not get the answers that others
+// give the same caller, though it may listen to their replies, since it asks them too.
 func TestAnAddressOfRepliesOpensNoOtherReplies(t *testing.T) {
 	t.Parallel()
 	both := leveret.NewService("both", leveret.Calls(price, flour))

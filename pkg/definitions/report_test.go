@@ -50,7 +50,11 @@ func (tr *trial) report() string {
 			}
 		case "listen to":
 			for _, b := range tr.topology.Bindings {
-				if b.Exchange == f.on && b.RoutingKey == f.by && tr.owners[b.Queue] != f.person && !f.person.needs.take[b.Queue] {
+				mine := tr.owners[b.Queue] == f.person || f.person.needs.take[b.Queue]
+				if strings.HasPrefix(f.on, "operators.") { // questions and answers of those whom it asks or answers
+					mine = mine || f.person.needs.reach[b.Queue]
+				}
+				if b.Exchange == f.on && b.RoutingKey == f.by && !mine {
 					note("read "+quoted(f.on), f.person, b.Queue)
 				}
 			}
@@ -100,7 +104,8 @@ func quoted(exchange string) string {
 
 var kinds = []string{"commands", "subscriptions", "requests", "dead letters", "quarantines", "retries", "control queues", "reply queues"}
 
-// describe returns the kinds of queues of which these are all that the person has not a right to anyway, and the names of others.
+// describe returns the kinds of queues of which these are all that the person has not a right to anyway, and the names
+// of others.
 func (tr *trial) describe(p *person, queues map[string]bool) (all, names []string) {
 	for _, kind := range kinds {
 		var reached []string

@@ -127,13 +127,14 @@ func (o Options) takes(u *user, s *leveret.Service, q leveret.WorkQueue) {
 	}
 }
 
-// asked allows a service to be asked by operators what it is doing, unless the answer needed a right to the default exchange
-// that it has not otherwise.
+// asked allows a service to be asked by operators what it is doing, and to answer. Answers through the default exchange
+// are no reason for a right to that.
 func (o Options) asked(u *user, s *leveret.Service) {
 	n := o.Names
-	if to := n.ReplyExchange(s.Name()); to != "" {
-		u.publish(to)
-	} else if !u.write["amq.default"] {
+	switch {
+	case n.Layout == topology.Isolated:
+		u.publish(n.OperatorExchange(s.Name()))
+	case !u.write["amq.default"]:
 		return
 	}
 	u.declare(n.ControlQueue(s.Name(), many), n.OperatorExchange(s.Name()))
@@ -142,7 +143,7 @@ func (o Options) asked(u *user, s *leveret.Service) {
 // operator returns the user of operators: see docs/operations.md for what each command needs.
 func (o Options) operator(c *leveret.Catalog) *user {
 	n, u := o.Names, newUser(o.Operator, "monitoring")
-	u.folds.add(n.DeadLetterQueue(n.ContractQueue(many)), n.RetryLost(many), n.RetryReturnExchange(many), n.OperatorExchange(many), n.ReplyExchange(many))
+	u.folds.add(n.DeadLetterQueue(n.ContractQueue(many)), n.RetryLost(many), n.RetryReturnExchange(many), n.OperatorExchange(many))
 	for _, s := range c.Services() {
 		queues := s.WorkQueues(n)
 		for _, q := range queues {
@@ -160,8 +161,8 @@ func (o Options) operator(c *leveret.Catalog) *user {
 			continue
 		}
 		u.publish(n.OperatorExchange(s.Name()))
-		if from := n.ReplyExchange(s.Name()); from != "" {
-			u.declare(n.ReplyQueue(operator.Name, many), from)
+		if n.Layout == topology.Isolated {
+			u.declare(n.ReplyQueue(operator.Name, many), n.OperatorExchange(s.Name()))
 		}
 	}
 	return u
@@ -194,8 +195,8 @@ func sources(s leveret.Spec, q leveret.WorkQueue, exchange string) []string {
 	return all
 }
 
-// check finds what the user's patterns reach beside what they are meant for: an exchange that has the name of one of its
-// queues, for instance.
+// check finds what the user's patterns reach beside what they are meant for: an exchange that has the name of one of
+// its queues, for instance.
 func (u *user) check(t topology.Topology, users []*user) error {
 	queues, exchanges, others := names{}, names{"amq.default": true}, names{}
 	for _, q := range t.Queues {

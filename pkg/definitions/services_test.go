@@ -26,8 +26,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A bakery of three services that have every role: a shop that sends, calls, and hears in each process; a kitchen that does all
-// the rest; and a courier that only listens.
+// A bakery of three services that have every role: a shop that sends, calls, and hears in each process; a kitchen that
+// does all the rest; and a courier that only listens.
 var (
 	bake    = leveret.NewCommand[unit]("kitchen.bake", leveret.Retry(leveret.RetryPolicy{Attempts: 2, Delays: []time.Duration{time.Second}}))
 	price   = leveret.NewRequest[unit, unit]("kitchen.price", leveret.Timeout(patience))
@@ -40,8 +40,9 @@ var (
 	bakery  = leveret.NewCatalog(counter, kitchen, mill, courier)
 )
 
-// Services that declare nothing do all that they do with the users of the definitions: commands, events, requests within
-// requests, retries, dead letters, events for each process, and what operators ask. The operators' user runs the commands.
+// Services that declare nothing do all that they do with the users of the definitions: commands, events, requests
+// within requests, retries, dead letters, events for each process, and what operators ask. The operators' user runs the
+// commands.
 func TestServicesRunWithTheirUsers(t *testing.T) {
 	t.Parallel()
 	for _, layout := range layouts {
@@ -157,7 +158,8 @@ func (s *system) suspect(queue, number string) {
 	}
 }
 
-// asks has operators ask the processes. In the shared layout, a service that may not write to the default exchange cannot answer.
+// asks has operators ask the processes. In the shared layout, a service that may not write to the default exchange
+// cannot answer.
 func (s *system) asks() {
 	t := s.t
 	t.Helper()

@@ -16,9 +16,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// Each user may do what its contracts need, and nothing with what belongs to others: tried with every operation of AMQP 0-9-1
-// on every exchange and queue of the shop, of RabbitMQ, and of the processes. What the layout cannot refuse is a list, which is
-// part of the documentation.
+// Each user may do what its contracts need, and nothing with what belongs to others: tried with every operation of AMQP
+// 0-9-1 on every exchange and queue of the shop, of RabbitMQ, and of the processes. What the layout cannot refuse is a
+// list, which is part of the documentation.
 func TestStrangers(t *testing.T) { //nolint:tparallel // the documentation is compared when both layouts have been tried
 	t.Parallel()
 	t.Run("layouts", func(t *testing.T) {
@@ -32,8 +32,8 @@ func TestStrangers(t *testing.T) { //nolint:tparallel // the documentation is co
 	documented(t)
 }
 
-// try tries everything, and returns what reaches further than the contracts, since a right is one to a name: to an exchange and
-// not to a routing key. Nothing else may succeed, and no message may arrive anywhere else.
+// try tries everything, and returns what reaches further than the contracts, since a right is one to a name: to an
+// exchange and not to a routing key. Nothing else may succeed, and no message may arrive anywhere else.
 func try(t *testing.T, layout topology.Layout) string {
 	t.Helper()
 	trial := newTrial(t, layout)
@@ -108,8 +108,8 @@ func newTrial(t *testing.T, layout topology.Layout) *trial {
 	return tr
 }
 
-// run tries everything, in an order in which nothing is missing that is needed later. At each step all try at once, and none
-// leaves anything behind that another one's messages could take.
+// run tries everything, in an order in which nothing is missing that is needed later. At each step all try at once, and
+// none leaves anything behind that another one's messages could take.
 func (tr *trial) run() {
 	tr.t.Helper()
 	for _, step := range []func(*person) []finding{tr.declares, tr.binds, tr.publishes, tr.takes, tr.deletes} {
@@ -299,7 +299,8 @@ func (tr *trial) keys(exchange string) []string {
 	return slices.Sorted(maps.Keys(keys))
 }
 
-// short returns where the messages of the tier of one second go back to; nothing for others, which take too long to wait for.
+// short returns where the messages of the tier of one second go back to; nothing for others, which take too long to
+// wait for.
 func (tr *trial) short(tier string) string {
 	if back, ok := strings.CutSuffix(tier, ".1s"); ok {
 		return back + ".return"
@@ -307,7 +308,8 @@ func (tr *trial) short(tier string) string {
 	return ""
 }
 
-// publishes tries to publish to everything: directly, with copies for all queues, and by way of what the person may name.
+// publishes tries to publish to everything: directly, with copies for all queues, and by way of what the person may
+// name.
 func (tr *trial) publishes(p *person) (found []finding) {
 	var everything []any
 	for _, queue := range tr.queues {
@@ -541,8 +543,8 @@ func (tr *trial) arrived() map[*person]map[string]bool {
 	return all
 }
 
-// byDesign returns the queues behind the exchanges that a person's contracts need: the right is one to an exchange, and not to
-// a routing key.
+// byDesign returns the queues behind the exchanges that a person's contracts need: the right is one to an exchange, and
+// not to a routing key.
 func (tr *trial) byDesign(p *person) map[string]bool {
 	queues := map[string]bool{}
 	for exchange := range p.needs.publish {

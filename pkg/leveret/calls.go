@@ -69,8 +69,8 @@ func (c *calls) cancel(id string) {
 	c.gone[id] = time.Now()
 }
 
-// control returns what this process's control queue needs, where callers cancel requests. It is empty if the worker serves
-// no requests but those of somebody else's queues, which nobody calls off.
+// control returns what this process's control queue needs, where callers cancel requests. It is empty if the worker
+// serves no requests but those of somebody else's queues, which nobody calls off.
 func (w *Worker) control() topology.Topology {
 	var requests []string
 	for _, c := range w.Service().Contracts(RoleAnswers) {
@@ -88,8 +88,8 @@ func (w *Worker) control() topology.Topology {
 	return t
 }
 
-// listen hears what comes to the control queue until ctx ends, or at once gives up where others declare everything and have
-// not given this user the right to such a queue: then a request is handled although its caller has gone.
+// listen hears what comes to the control queue until ctx ends. It gives up at once where others declare everything and
+// have not given this user the right to such a queue: then a request is handled although its caller has gone.
 func (w *Worker) listen(ctx context.Context, t topology.Topology) {
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()

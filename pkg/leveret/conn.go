@@ -49,9 +49,9 @@ type ConnConfig struct {
 	// Layout is which exchanges and retry tiers services share: all those of one system use the same. Default
 	// topology.Shared.
 	Layout topology.Layout
-	// NoDeclare declares no exchanges, queues and bindings: somebody else has to declare them. Declared and bound all the same
-	// are the exclusive queues of a process, since nobody else can; and the queue of a request when it is missing, since it
-	// expires a minute after its last worker.
+	// NoDeclare declares no exchanges, queues and bindings: somebody else has to declare them. Declared and bound all the
+	// same are the exclusive queues of a process, since nobody else can; and the queue of a request when it is missing,
+	// since it expires a minute after its last worker.
 	NoDeclare bool
 	// RequestQueueType is topology.Classic, the default and the quicker one, or topology.Quorum: a classic queue is
 	// unusable while the node of a cluster that holds it is down.
@@ -61,8 +61,8 @@ type ConnConfig struct {
 	// MaxBackoff bounds the random wait before a broker that could not be reached is tried again. As soon as one of the
 	// two connections is made, the other is tried at once. Default 1 s.
 	MaxBackoff time.Duration
-	// ConsumerTimeout is the broker's own consumer_timeout, which cannot be asked for over AMQP: after that time it takes a
-	// message back from its handler. It is a mistake to give handlers longer. Default 30 min, as is the broker's.
+	// ConsumerTimeout is the broker's own consumer_timeout, which cannot be asked for over AMQP: after that time it takes
+	// a message back from its handler. It is a mistake to give handlers longer. Default 30 min, as is the broker's.
 	ConsumerTimeout time.Duration
 	// OnFailure is called when an attempt to connect has failed and will be made again, with the reason: at the start,
 	// while Connect blocks, and later. Two goroutines may call it at once; it must not block. Default: a warning is

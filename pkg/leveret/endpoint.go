@@ -17,8 +17,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// endpoint is one queue of a worker, and the handler of what comes from it. Where a queue has several contracts, each has
-// its own endpoint, and all of them one consumer.
+// endpoint is one queue of a worker, and the handler of what comes from it. Where a queue has several contracts, each
+// has its own endpoint, and all of them one consumer.
 type endpoint struct {
 	*handler
 
@@ -106,8 +106,8 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 	return c
 }
 
-// setup returns what the consumer of a queue calls before it registers: it declares t, once more if some of it is missing,
-// and has the process read what it may have missed while it had no queue of its own.
+// setup returns what the consumer of a queue calls before it registers: it declares t, once more if some of it is
+// missing, and has the process read what it may have missed while it had no queue of its own.
 func (w *Worker) setup(t topology.Topology, mates ...*endpoint) func(context.Context, bool) error {
 	return func(ctx context.Context, missing bool) error {
 		if missing {

@@ -22,8 +22,8 @@ func isolatedAnswers(a *asking, config leveret.WorkerConfig, handlers ...leveret
 	return a.client(a.connect(leveret.ConnConfig{Layout: topology.Isolated}), a.caller, leveret.ClientConfig{})
 }
 
-// TestRepliesThroughAnExchange: in the isolated layout replies go through the answering service's own exchange. Where that
-// is deleted, it is declared and bound again by those who use it.
+// TestRepliesThroughAnExchange: in the isolated layout replies go through the answering service's own exchange. Where
+// that is deleted, it is declared and bound again by those who use it.
 func TestRepliesThroughAnExchange(t *testing.T) {
 	t.Parallel()
 	a := setupAsking(t)
@@ -52,8 +52,8 @@ func TestRepliesThroughAnExchange(t *testing.T) {
 	}, "the exchange is declared again, and the queue bound")
 }
 
-// TestCallerBeforeTheExchange: a caller that may declare makes the exchange of replies itself, and one that may not learns
-// that it is missing.
+// TestCallerBeforeTheExchange: a caller that may declare makes the exchange of replies itself, and one that may not
+// learns that it is missing.
 func TestCallerBeforeTheExchange(t *testing.T) {
 	t.Parallel()
 	a := setupAsking(t)
@@ -96,8 +96,8 @@ func TestForeignCallersOfTheIsolatedLayout(t *testing.T) {
 	require.Zero(t, foreign.count(unbound.Name), "no reply goes through the default exchange")
 }
 
-// TestExpiredRequestQueue: a worker that declares nothing declares the queue of its request again when that is gone, as it
-// is a minute after the last worker.
+// TestExpiredRequestQueue: a worker that declares nothing declares the queue of its request again when that is gone, as
+// it is a minute after the last worker.
 func TestExpiredRequestQueue(t *testing.T) {
 	t.Parallel()
 	for _, layout := range []topology.Layout{topology.Shared, topology.Isolated} {

@@ -220,8 +220,9 @@ func (w *Worker) consume(ctx context.Context) error {
 	consumers.Wait()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	needed.Add(control)
-	w.conn.declarer.Release(closing, needed) // their connection may live on
+	var declared topology.Topology // needed is read beside this
+	declared.Add(needed, control)
+	w.conn.declarer.Release(closing, declared) // their connection may live on
 	return errors.Join(errs...)
 }
 

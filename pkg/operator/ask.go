@@ -44,7 +44,7 @@ func (a *Asker) Ask(ctx context.Context, service string, enough int) ([]Report, 
 	answers := make(chan *rabbit.Delivery, maxReports)
 	requester := a.expect(exchange, id, answers)
 	defer a.forget(id)
-	question := &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, ReplyExchange: n.ReplyExchange(service)}
+	question := &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, ReplyExchange: replyExchange(n, service)}
 	question.Publishing = rabbit.Publishing{
 		MessageId: id, CorrelationId: id, Type: reportType, ContentType: contentType, Body: []byte("{}"),
 	}

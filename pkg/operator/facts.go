@@ -10,8 +10,8 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// Facts collects what a process knows of its queues, for [Serve]. Its zero value is ready, and it is safe for concurrent
-// use.
+// Facts collects what a process knows of its queues, for [Serve]. Its zero value is ready, and it is safe for
+// concurrent use.
 type Facts struct {
 	queues sync.Map // of *facts, by name
 }
@@ -24,8 +24,8 @@ type facts struct {
 	handled, failed int64
 }
 
-// Watch is middleware that notes the messages that come from a queue. Put it outside other middleware, so that what that
-// refuses counts as failed.
+// Watch is middleware that notes the messages that come from a queue. Put it outside other middleware, so that what
+// that refuses counts as failed.
 func (f *Facts) Watch(next leveret.Handler) leveret.Handler {
 	return func(ctx context.Context, m *leveret.Message) error {
 		if m.Queue == "" { // over HTTP or gRPC

@@ -41,9 +41,17 @@ const (
 	contentType = "application/json"
 )
 
-// addresses begins the only addresses that are answered: direct reply-to, or, in the isolated layout, the reply queues that
-// operators bind to the service's own exchange of replies. With any other, a question could make a service write where its
-// sender may not.
+// replyExchange returns the exchange through which a service answers: the default one, or, in the isolated layout, the
+// one through which it is asked, to which operators bind their reply queues.
+func replyExchange(n topology.Names, service string) string {
+	if n.Layout == topology.Isolated {
+		return n.OperatorExchange(service)
+	}
+	return ""
+}
+
+// addresses begins the only addresses that are answered: direct reply-to, or, in the isolated layout, those of reply
+// queues. With any other, a question could make a service write where its sender may not.
 func addresses(n topology.Names) string {
 	if n.Layout == topology.Isolated {
 		return n.ReplyPrefix()

@@ -38,9 +38,10 @@ const (
 	answerTime = 5 * time.Second
 )
 
-// Serve answers questions about the process until ctx ends. It waits through lost connections, and through whatever else
-// is wrong for a time: its queue may belong to the connection before until the broker has missed that. Where its user may
-// not be asked, it gives up, blocks until ctx ends, and costs nothing. It returns an error only if conn was closed.
+// Serve answers questions about the process until ctx ends. It waits through lost connections, and through whatever
+// else is wrong for a time: its queue may belong to the connection before until the broker has missed that. Where its
+// user may not be asked, it gives up, blocks until ctx ends, and costs nothing. It returns an error only if conn was
+// closed.
 func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 	config.Facts = cmp.Or(config.Facts, &Facts{})
 	config.Logger = cmp.Or(config.Logger, slog.Default())
@@ -77,7 +78,7 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 			if d.Type == reportType && strings.HasPrefix(d.ReplyTo, addresses(n)) {
 				report := report
 				report.Queues = config.Facts.report()
-				if err := answer(ctx, d, n.ReplyExchange(report.Service), &report); err != nil {
+				if err := answer(ctx, d, replyExchange(n, report.Service), &report); err != nil {
 					config.Logger.DebugContext(ctx, "an operator was not answered", "error", err)
 				}
 			}

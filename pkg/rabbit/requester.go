@@ -58,8 +58,8 @@ func NewRequester(conn *Conn, config RequesterConfig) *Requester {
 // Call publishes a request and blocks until its reply, or until ctx ends. The correlation id of m must be set and
 // unique; reply-to is set here, and the expiration, where ctx has a deadline. Requests are not confirmed: what is lost
 // on the way ends with ctx. The end of ctx after the request was written is ErrUnconfirmed, and so, at once, is a
-// connection that is lost then: the request may have been handled. An m.ReplyExchange that does not exist is ErrNotFound,
-// one that this user may not bind to ErrRefused; nothing was sent then.
+// connection that is lost then: the request may have been handled. An m.ReplyExchange that does not exist is
+// ErrNotFound, one that this user may not bind to ErrRefused; nothing was sent then.
 func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error) {
 	if err := m.check(r.config.MaxBody); err != nil {
 		return nil, err
@@ -73,12 +73,12 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		if err != nil {
 			return nil, err
 		}
-		if bound, err := ch.bind(ctx, r.conn, m.ReplyExchange); !bound {
+		if bound, err := r.bind(ctx, ch, m.ReplyExchange); !bound {
 			ch.session.wire.release(len(m.Body))
 			if err != nil {
 				return nil, err
 			}
-			continue // the queue was lost with its connection
+			continue // the queue was lost
 		}
 		if deadline, ok := ctx.Deadline(); ok {
 			request.Expiration = expiration(time.Until(deadline))
@@ -94,8 +94,10 @@ func (r *Requester) Call(ctx context.Context, m *Publication) (*Delivery, error)
 		case a := <-waiting:
 			return a.reply, a.err
 		case <-ctx.Done():
-			ch.end(m.CorrelationId, answer{})                            // which nobody reads
-			ch.route(m.ReplyExchange).bound.Store(m.ReplyExchange == "") // somebody may have deleted it meanwhile
+			ch.end(m.CorrelationId, answer{}) // which nobody reads
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				ch.route(m.ReplyExchange).doubt()
+			}
 			return nil, r.conn.unanswered(ctx)
 		}
 	}
@@ -215,8 +217,19 @@ type replyChannel struct {
 
 // replyRoute is how replies come through one exchange.
 type replyRoute struct {
-	address string      // the routing key under which the queue is bound, and the reply-to of requests
-	bound   atomic.Bool // it was, and nothing speaks against it since
+	address string       // the routing key under which the queue is bound, and the reply-to of requests
+	bound   atomic.Int64 // when it was, in nanoseconds since 1970; 0 before
+	suspect atomic.Bool  // the exchange, or the binding, may have been deleted since
+}
+
+// recheckAfter is how long a binding is not doubted.
+const recheckAfter = 5 * time.Second
+
+// doubt has the queue bound again with the next call, unless it was a moment ago.
+func (r *replyRoute) doubt() {
+	if time.Since(time.Unix(0, r.bound.Load())) > recheckAfter {
+		r.suspect.Store(true)
+	}
 }
 
 type waiter struct {
@@ -228,9 +241,7 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	c := &replyChannel{
 		Channel: ch, replyTo: cmp.Or(config.ReplyQueue, directReplyTo), binding: make(chan struct{}, 1), waiting: make(map[string]waiter, 64),
 	}
-	direct := &replyRoute{address: c.replyTo}
-	direct.bound.Store(true) // every queue is bound to the default exchange, under its name
-	c.routes.Store("", direct)
+	c.routes.Store("", &replyRoute{address: c.replyTo}) // to the default exchange every queue is bound under its name
 	if config.ReplyQueue != "" {
 		if err := checkShort("name of the reply queue", c.replyTo); err != nil {
 			return nil, err
@@ -245,8 +256,8 @@ func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error)
 	return c, err
 }
 
-// route returns how replies come through an exchange. Each exchange has an address of its own, which cannot be guessed: a
-// service that is called learns it, and could otherwise bind a queue to get what other services answer.
+// route returns how replies come through an exchange. Each exchange has an address of its own, which cannot be guessed:
+// a service that is called learns it, and could otherwise bind a queue to get what other services answer.
 func (c *replyChannel) route(exchange string) *replyRoute {
 	if r, ok := c.routes.Load(exchange); ok {
 		return r.(*replyRoute) //nolint:forcetypeassert // nothing else is in there
@@ -256,43 +267,75 @@ func (c *replyChannel) route(exchange string) *replyRoute {
 	return r.(*replyRoute) //nolint:forcetypeassert // as above
 }
 
-// bind has the reply queue receive what is published to an exchange under its address there. It binds on a channel of its
-// own, which a refusal closes. The queue may be gone with its connection; then it is neither bound, nor is there an error.
-func (c *replyChannel) bind(ctx context.Context, conn *Conn, exchange string) (bound bool, err error) {
-	r := c.route(exchange)
-	if r.bound.Load() {
+// bind has the reply queue receive what is published to an exchange under its address there. While one caller binds it
+// again, in case the binding was deleted, others use the one that should be there. The queue may be gone; then it is
+// not bound, and there is no error.
+func (r *Requester) bind(ctx context.Context, c *replyChannel, exchange string) (bound bool, err error) {
+	route := c.route(exchange)
+	done := func() bool { return exchange == "" || route.bound.Load() != 0 && !route.suspect.Load() }
+	if done() {
 		return true, nil
 	}
+	living, stop := either(ctx, r.life)
+	defer stop()
 	select {
 	case c.binding <- struct{}{}:
 		defer func() { <-c.binding }()
-	case <-ctx.Done():
-		return false, conn.notSent(ctx)
+	default:
+		if route.bound.Load() != 0 {
+			return true, nil
+		}
+		select {
+		case c.binding <- struct{}{}:
+			defer func() { <-c.binding }()
+		case <-living.Done():
+		}
 	}
-	if r.bound.Load() {
+	switch {
+	case living.Err() != nil: // below
+	case done():
 		return true, nil
+	default:
+		bound, err = r.bindNow(living, c, route, exchange)
 	}
-	ch, err := conn.Channel(ctx)
+	switch {
+	case bound || err == nil && living.Err() == nil:
+		return bound, nil
+	case ctx.Err() != nil:
+		return false, r.conn.notSent(ctx)
+	case living.Err() != nil:
+		return false, context.Cause(r.life)
+	default:
+		return false, fmt.Errorf("cannot receive replies: %w", err)
+	}
+}
+
+// bindNow binds on a channel of its own, which a refusal closes.
+func (r *Requester) bindNow(ctx context.Context, c *replyChannel, route *replyRoute, exchange string) (bound bool, err error) {
+	ch, err := r.conn.Channel(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer ch.close(context.WithoutCancel(ctx))
-	err = doOn(ctx, ch, func() error { return ch.QueueBind(c.replyTo, r.address, exchange, false, nil) })
+	defer func() { go ch.close(context.Background()) }() // nobody waits for it
+	route.suspect.Store(false)
+	err = doOn(ctx, ch, func() error { return ch.QueueBind(c.replyTo, route.address, exchange, false, nil) })
 	e, ok := errors.AsType[*amqp.Error](err)
 	switch {
 	case err == nil && ch.session == c.session:
-		r.bound.Store(true)
+		route.bound.Store(time.Now().UnixNano())
 		return true, nil
 	case !c.alive():
 		return false, nil
-	case ctx.Err() != nil:
-		return false, conn.notSent(ctx)
+	case ok && e.Code == amqp.NotFound && strings.Contains(e.Reason, "no queue "):
+		c.retired.Store(true) // it is consumed no more, and the channel closed
+		return false, nil
 	case ok && e.Code == amqp.NotFound:
-		err = fmt.Errorf("%w: the exchange of replies %q: %w", ErrNotFound, exchange, err)
+		route.bound.Store(0)
+		return false, fmt.Errorf("%w: the exchange of replies %q: %w", ErrNotFound, exchange, err)
 	case ok && e.Code == amqp.AccessRefused:
-		err = fmt.Errorf("%w: %s", ErrRefused, lacking("read", e.Reason))
+		return false, fmt.Errorf("%w: %s", ErrRefused, lacking("read", e.Reason))
 	}
-	return false, fmt.Errorf("cannot receive replies: %w", err)
+	return false, err
 }
 
 // publish writes the request, for which room was reserved. It never blocks on the network. The error is amqp.ErrClosed

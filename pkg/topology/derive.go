@@ -20,26 +20,18 @@ const (
 	RequestQueueExpiry = 60 * time.Second
 )
 
-// Serving returns the exchange on which operators reach the workers of a service, and that of the answers.
+// Serving returns the exchange on which operators reach the workers of a service.
 func (n Names) Serving(service string) Topology {
-	t := n.answering(service)
-	t.Exchanges = append(t.Exchanges, Exchange{Name: n.OperatorExchange(service), Type: Direct})
-	return t
-}
-
-// answering returns the exchange of a service's answers, unless that is the default one.
-func (n Names) answering(service string) (t Topology) {
-	if name := n.ReplyExchange(service); name != "" {
-		t.Exchanges = []Exchange{{Name: name, Type: Direct}}
-	}
-	return t
+	return Topology{Exchanges: []Exchange{{Name: n.OperatorExchange(service), Type: Direct}}}
 }
 
 // Calling returns what a caller of a request needs: the exchanges alone. A caller never declares a request's queue, so
 // that a request that nobody serves is returned to it as unroutable.
 func (n Names) Calling(owner string, exchange Exchange) Topology {
-	t := n.answering(owner)
-	t.Exchanges = append(t.Exchanges, Exchange{Name: n.ControlExchange(owner), Type: Direct}, exchange)
+	t := Topology{Exchanges: []Exchange{{Name: n.ControlExchange(owner), Type: Direct}, exchange}}
+	if replies := n.ReplyExchange(owner); replies != "" {
+		t.Exchanges = append(t.Exchanges, Exchange{Name: replies, Type: Direct})
+	}
 	return t
 }
 
@@ -80,8 +72,8 @@ func (n Names) Work(consumer string, exchange Exchange, routingKey, queue string
 	return t
 }
 
-// Process returns the exclusive queue in which one process of a service collects an event, with the bindings as its own. It
-// has no retries and no dead letters.
+// Process returns the exclusive queue in which one process of a service collects an event, with the bindings as its
+// own. It has no retries and no dead letters.
 func (n Names) Process(service, event, instance string, bindings ...Binding) Topology {
 	queue := Queue{Name: n.ProcessQueue(service, event, instance), Exclusive: true, Args: map[string]any{"x-queue-type": string(Classic)}}
 	t := Topology{Queues: []Queue{queue}, Bindings: slices.Clone(bindings)}

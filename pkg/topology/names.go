@@ -138,8 +138,8 @@ func (n Names) ReplyQueue(service, instance string) string {
 // ReplyPrefix begins the names that [Names.ReplyQueue] makes.
 func (n Names) ReplyPrefix() string { return n.in("reply.") }
 
-// ReplyAddresses are the addresses that a request may be answered to without further settings: each is the beginning of a
-// name, and a *. Direct reply-to and queues that the broker has named are only reached through the default exchange.
+// ReplyAddresses are the addresses that a request may be answered to without further settings: each is the beginning of
+// a name, and a *. Direct reply-to and queues that the broker has named are only reached through the default exchange.
 func (n Names) ReplyAddresses() []string {
 	ours := n.ReplyPrefix() + "*"
 	if n.Layout == Isolated {

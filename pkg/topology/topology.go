@@ -33,8 +33,8 @@ type Exchange struct {
 	Args map[string]any
 }
 
-// A Queue is where messages wait. It is durable unless Transient or Exclusive. What is exclusive goes with its connection,
-// and others cannot use it.
+// A Queue is where messages wait. It is durable unless Transient or Exclusive. What is exclusive goes with its
+// connection, and others cannot use it.
 type Queue struct {
 	Name      string
 	Exclusive bool
@@ -71,7 +71,8 @@ func (t *Topology) Add(others ...Topology) {
 	t.Bindings = distinct(all, func(t Topology) []Binding { return t.Bindings }, func(b Binding) string { return fmt.Sprintf("%#v", b) })
 }
 
-// Own returns what of t belongs to one process, and which nobody else can declare: its exclusive queues, and their bindings.
+// Own returns the part of t that belongs to one process, so that nobody else can declare it: exclusive queues, and
+// their bindings.
 func (t Topology) Own() Topology {
 	var own Topology
 	exclusive := make(map[string]bool)

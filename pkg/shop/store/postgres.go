@@ -68,9 +68,9 @@ const (
 
 // Settings of the connections that write.
 //
-// A transaction that is serializable conflicts with those that write to what it has read. Having read a small table from
-// end to end, as PostgreSQL prefers to, it would conflict with all of them, so indexes are to be used wherever there are
-// some. A process that hangs in the middle of a transaction holds others up for a minute.
+// A transaction that is serializable conflicts with those that write to what it has read. Having read a small table
+// from end to end, as PostgreSQL prefers to, it would conflict with all of them, so indexes are to be used wherever
+// there are some. A process that hangs in the middle of a transaction holds others up for a minute.
 const writing = `SET enable_seqscan = off; SET idle_in_transaction_session_timeout = '1min'`
 
 // reading is the setting of those that read.
@@ -176,8 +176,8 @@ func (c connector) config() (connection, error) {
 	return connection{config, schema}, nil
 }
 
-// migrate holds a lock of the schema's while it works. The server gives it to the next process when this one is done, or
-// dies.
+// migrate holds a lock of the schema's while it works. The server gives it to the next process when this one is done,
+// or dies.
 func (p *postgres) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) (err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -234,8 +234,8 @@ func (p *postgres) isolation() sql.IsolationLevel { return sql.LevelSerializable
 
 func (p *postgres) snapshot() sql.IsolationLevel { return sql.LevelRepeatableRead }
 
-// conflict: the errors are serialization_failure and deadlock_detected. A key that two transactions insert at once fails
-// with the former, too, since both have looked for it first.
+// conflict: the errors are serialization_failure and deadlock_detected. A key that two transactions insert at once
+// fails with the former, too, since both have looked for it first.
 func (p *postgres) conflict(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (e.Code == "40001" || e.Code == "40P01")

@@ -14,8 +14,8 @@ type Querier interface {
 }
 
 // View runs f on a single snapshot of a store that it opens read-only. The source is that of [Open]. View may be called
-// while a worker has the store open; neither waits for the other. If the store does not exist, View returns an error and
-// does not create it.
+// while a worker has the store open; neither waits for the other. If the store does not exist, View returns an error
+// and does not create it.
 func View(ctx context.Context, source string, f func(q Querier) error) (err error) {
 	k := kindOf(source)
 	db, err := k.view()

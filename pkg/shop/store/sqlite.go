@@ -78,8 +78,9 @@ func (s *sqlite) open(context.Context) (writers, readers *sql.DB, err error) {
 	return writers, readers, nil
 }
 
-// ownFiles creates the file and its folder, and makes the file this user's alone, since it may hold secrets. SQLite gives
-// the files beside it the mode of the file; those that are there already could be another user's, and would be read.
+// ownFiles creates the file and its folder, and makes the file this user's alone, since it may hold secrets. SQLite
+// gives the files beside it the mode of the file; those that are there already could be another user's, and would be
+// read.
 func ownFiles(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("its folder: %w", err)
@@ -107,8 +108,8 @@ func (s *sqlite) connect(query url.Values) (*sql.DB, error) {
 	return sql.Open("sqlite", u.String())
 }
 
-// migrate tries again if it loses a race against another process, and finds the work done. SQLite's busy handler does not
-// make it wait while a new file gets its write-ahead log.
+// migrate tries again if it loses a race against another process, and finds the work done. SQLite's busy handler does
+// not make it wait while a new file gets its write-ahead log.
 func (s *sqlite) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	for attempt := 1; ; attempt++ {
 		err := ownTables(ctx, db, sqliteTables)

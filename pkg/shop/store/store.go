@@ -42,7 +42,8 @@ type kind interface {
 	view() (*sql.DB, error)
 	// migrate brings the tables up to date, the store's own and those of migrations. Several processes may do so at once.
 	migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error
-	// isolation is that of a transaction whose reads stay true until it has committed; snapshot that of one which only reads.
+	// isolation is that of a transaction whose reads stay true until it has committed; snapshot that of one which only
+	// reads.
 	isolation() sql.IsolationLevel
 	snapshot() sql.IsolationLevel
 	// conflict reports whether a transaction failed only because of another one, and can be repeated.
@@ -102,11 +103,11 @@ func (s *Store) Reader() Querier { return s.readers }
 // InTx runs f in a transaction that is as if alone: whatever f reads stays true until its writes are committed. If f
 // returns nil, InTx commits; otherwise it rolls back and returns f's error.
 //
-// f may run more than once, each time from the start: in PostgreSQL, a transaction that does not fit with another one is
-// rolled back and repeated, until ctx ends. So f must not add to what it finds outside the transaction, but set it.
+// f may run more than once, each time from the start: in PostgreSQL, a transaction that does not fit with another one
+// is rolled back and repeated, until ctx ends. So f must not add to what it finds outside the transaction, but set it.
 //
-// A failure to begin or commit has the code Unavailable, and so has f's error if it comes from a database that cannot do
-// anything now, being away or full for example. An error from text that the database cannot hold has the code
+// A failure to begin or commit has the code Unavailable, and so has f's error if it comes from a database that cannot
+// do anything now, being away or full for example. An error from text that the database cannot hold has the code
 // InvalidArgument: PostgreSQL refuses the character U+0000 and invalid UTF-8.
 func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
@@ -147,8 +148,8 @@ func (s *Store) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 	return nil
 }
 
-// Codes is middleware that gives the errors of the store the codes that they have after [Store.InTx], wherever a handler
-// got them, such as from [Store.Reader].
+// Codes is middleware that gives the errors of the store the codes that they have after [Store.InTx], wherever a
+// handler got them, such as from [Store.Reader].
 func (s *Store) Codes(next leveret.Handler) leveret.Handler {
 	return func(ctx context.Context, m *leveret.Message) error {
 		err := next(ctx, m)

@@ -82,7 +82,8 @@ func transactionsDoNotOverlap(t *testing.T, path string) {
 	require.Equal(t, 200, count(t, path))
 }
 
-// The files hold what customers said, and secrets: whatever the umask is, or made them so before, no other user reads them.
+// The files hold what customers said, and secrets: whatever the umask is, or made them so before, no other user reads
+// them.
 func TestFilesAreThisUsersAlone(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

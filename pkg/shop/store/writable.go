@@ -10,9 +10,9 @@ import (
 // probeSize is how many bytes a probe writes: about as much as a handler might.
 const probeSize = 32 << 10
 
-// Writable returns an error if nothing can be written, because the disk is full or read-only, for example, or the server
-// is away. It writes as much as a handler might, in a transaction of its own, and removes it in another. Use it as a
-// required check.
+// Writable returns an error if nothing can be written, because the disk is full or read-only, for example, or the
+// server is away. It writes as much as a handler might, in a transaction of its own, and removes it in another. Use it
+// as a required check.
 //
 // A store that is only busy is writable: if Writable gets no turn before ctx ends, it is enough that others have
 // written.
