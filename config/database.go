@@ -92,7 +92,7 @@ func postgresURL(raw string) error {
 	switch {
 	case err != nil:
 		return errors.New("its parameters are not name=value&name=value")
-	case query.Has("password"):
+	case query.Has("password"), query.Has("sslpassword"):
 		return errors.New("its parameters contain a password; use database.password_file or database.password")
 	case u.Hostname() == "" && query.Get("host") == "":
 		return fmt.Errorf("%q has no host%s", RedactURL(raw), form)

@@ -62,40 +62,42 @@ const (
 	maxLife, maxIdle = 30 * time.Minute, 5 * time.Minute
 	// connectTimeout is for one connection, if the URL has no connect_timeout.
 	connectTimeout = 10 * time.Second
-	// openWithin is how long Open waits for a server that is away.
-	openWithin = 30 * time.Second
+	// maxName is how long a name may be, in bytes. PostgreSQL cuts a longer one.
+	maxName = 63
 )
+
+// openWithin is how long Open waits for a server that is away. Tests wait longer: their machine may be busy.
+var openWithin = 30 * time.Second
 
 // Settings of the connections that write.
 //
 // A transaction that is serializable conflicts with those that write to what it has read. Having read a small table
 // from end to end, as PostgreSQL prefers to, it would conflict with all of them, so indexes are to be used wherever
-// there are some. A process that hangs in the middle of a transaction holds others up for a minute.
-const writing = `SET enable_seqscan = off; SET idle_in_transaction_session_timeout = '1min'`
+// there are some. A process that hangs in the middle of a transaction holds others up for a minute at most; a machine
+// that is gone keeps the lock of migrations for half a minute.
+const writing = `SET enable_seqscan = off; SET idle_in_transaction_session_timeout = '1min';
+	SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3`
 
 // reading is the setting of those that read.
 const reading = `SET default_transaction_read_only = on`
 
-func (p *postgres) open(ctx context.Context) (writers, readers *sql.DB, err error) {
+func (p *postgres) open(context.Context) (writers, readers *sql.DB, err error) {
 	config, err := connector{source: p.source}.config()
 	if err != nil {
 		return nil, nil, err
 	}
 	p.schema = config.schema
-	writers, readers = p.connect(writing, maxWriters), p.connect(reading, maxReaders)
-	if err := p.await(ctx, writers); err != nil {
-		return nil, nil, errors.Join(err, readers.Close(), writers.Close())
-	}
-	return writers, readers, nil
+	return p.connect(writing, maxWriters), p.connect(reading, maxReaders), nil
 }
 
-// await waits for a server that is away or starting, or has no connection to spare.
-func (p *postgres) await(ctx context.Context, db *sql.DB) error {
+// patiently does something again while the server is away or starting, has no connection to spare, or only reads.
+func (p *postgres) patiently(ctx context.Context, do func() error) error {
 	waiting, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	for {
-		err := p.coded(db.PingContext(waiting))
-		if !errors.Is(err, leveret.Unavailable) {
+		err := do()
+		later := err != nil && (unreachable(err) || pgconn.Timeout(err) || errors.Is(p.coded(err), leveret.Unavailable))
+		if !later || refused(err) {
 			return err
 		}
 		select {
@@ -104,6 +106,12 @@ func (p *postgres) await(ctx context.Context, db *sql.DB) error {
 			return err
 		}
 	}
+}
+
+// refused reports whether the server does not let this user in, or has no such database: waiting does not change that.
+func refused(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (strings.HasPrefix(e.Code, "28") || e.Code == "3D000")
 }
 
 func (p *postgres) view() (*sql.DB, error) { return p.connect(reading, 1), nil }
@@ -162,6 +170,9 @@ func (c connector) config() (connection, error) {
 	if schema == "" {
 		schema = "public"
 	}
+	if len(schema) > maxName {
+		return connection{}, fmt.Errorf("the schema %.100q has a name of %d bytes; PostgreSQL takes %d", schema, len(schema), maxName)
+	}
 	if passwordFile != "" {
 		content, err := trust.Read(passwordFile)
 		if err != nil {
@@ -176,9 +187,14 @@ func (c connector) config() (connection, error) {
 	return connection{config, schema}, nil
 }
 
-// migrate holds a lock of the schema's while it works. The server gives it to the next process when this one is done,
-// or dies.
-func (p *postgres) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) (err error) {
+// migrate waits for a server that is away, and migrates.
+func (p *postgres) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
+	return p.patiently(ctx, func() error { return p.migrateOnce(ctx, db, migrations) })
+}
+
+// migrateOnce holds a lock of the schema's while it works. The server gives it to the next process when this one is
+// done, or dies.
+func (p *postgres) migrateOnce(ctx context.Context, db *sql.DB, migrations fs.FS) (err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err

@@ -20,7 +20,10 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-func TestMain(m *testing.M) { testmain.Leaks(m) }
+func TestMain(m *testing.M) {
+	store.WaitLonger()
+	testmain.Leaks(m)
+}
 
 func migrations() fstest.MapFS {
 	return fstest.MapFS{

@@ -8,8 +8,13 @@ while [ ! -e "$DIR/over" ]; do
     -c shared_buffers=64MB -c autovacuum_naptime=10s -c jit=off -c logging_collector=off >>"$DIR/log" 2>&1 </dev/null
   sleep 0.2
 done &
+loop=$!
 cat >/dev/null
 touch "$DIR/over"
-kill -QUIT "$(head -n 1 "$DIR/data/postmaster.pid")" 2>/dev/null
+# The server may be starting still, and have no pid yet.
+while kill -0 "$loop" 2>/dev/null; do
+  kill -QUIT "$(head -n 1 "$DIR/data/postmaster.pid" 2>/dev/null)" 2>/dev/null
+  sleep 0.1
+done
 wait
 rm -rf "$DIR"

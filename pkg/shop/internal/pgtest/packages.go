@@ -21,7 +21,7 @@ const envUnpack = "LEVERET_TEST_UNPACK_POSTGRES"
 
 // find returns the folder of PostgreSQL's programs, and the variable that they need to find their libraries, if any.
 func find(ctx context.Context) (bin, libraries string, err error) {
-	installed, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	installed, err := filepath.Glob("/usr/lib/postgresql/1[5-9]/bin/postgres") // older ones lack options of initdb
 	if err == nil && len(installed) > 0 && os.Getenv(envUnpack) == "" {
 		return filepath.Dir(installed[len(installed)-1]), "", nil
 	}
@@ -82,5 +82,8 @@ func cache() (string, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // for nobody to read
 		return "", err
 	}
-	return folder, trust.Folder(folder)
+	if err := trust.Folder(folder); err != nil {
+		return "", err
+	}
+	return folder, os.Chmod(folder, 0o755) //nolint:gosec // whatever the umask was
 }

@@ -43,12 +43,12 @@ type Server struct {
 
 // Start starts a server, and waits until it answers.
 func Start(ctx context.Context) (*Server, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	bin, libraries, err := find(ctx)
+	bin, libraries, err := find(ctx) // which may take the time of a download
 	if err != nil {
 		return nil, fmt.Errorf("pgtest: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	s := &Server{password: rand.Text()}
 	if s.port, err = freePort(ctx); err != nil {
 		return nil, fmt.Errorf("pgtest: %w", err)
@@ -161,7 +161,7 @@ var given sync.Map
 // server is down.
 func freePort(ctx context.Context) (int, error) {
 	for range 200 {
-		port := 15000 + mathrand.IntN(5000)
+		port := 16000 + mathrand.IntN(4000) // 15672 and its neighbours are RabbitMQ's
 		if _, taken := given.LoadOrStore(port, true); taken {
 			continue
 		}
@@ -170,5 +170,5 @@ func freePort(ctx context.Context) (int, error) {
 			return port, l.Close()
 		}
 	}
-	return 0, errors.New("no free port between 15000 and 20000 on 127.0.0.1")
+	return 0, errors.New("no free port between 16000 and 20000 on 127.0.0.1")
 }
