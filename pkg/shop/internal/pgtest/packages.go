@@ -85,5 +85,5 @@ func cache() (string, error) {
 	if err := trust.Folder(folder); err != nil {
 		return "", err
 	}
-	return folder, os.Chmod(folder, 0o755) //nolint:gosec // whatever the umask was
+	return folder, os.Chmod(folder, 0o755) // whatever the umask was
 }
