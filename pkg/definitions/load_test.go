@@ -69,10 +69,8 @@ func TestABrokerStartsWithDefinitions(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, node.Close(context.WithoutCancel(t.Context()))) })
 	for range 2 {
 		s.broker = node.URL()
-		api, err := node.Management()
-		require.NoError(t, err)
 		var users []definitions.User
-		require.NoError(t, api.Call(t.Context(), "GET", nil, &users, "users"))
+		require.NoError(t, patient(t, node.ManagementURL(), s.broker).Call(t.Context(), "GET", nil, &users, "users"))
 		require.Len(t, users, len(s.definitions.Users))
 		s.same(s.broker)
 		dial(t, s.as("order"))
@@ -101,8 +99,7 @@ func (s *system) same(address string) {
 	u, err := url.Parse(address)
 	require.NoError(s.t, err)
 	if u.Path != "" {
-		api, err := leverettest.Node(s.t).Management()
-		require.NoError(s.t, err)
+		api := patient(s.t, leverettest.Node(s.t).ManagementURL(), address)
 		require.NoError(s.t, api.Call(s.t.Context(), "GET", nil, &found, "definitions", leverettest.VHost(s.t, address)))
 		require.Len(s.t, found.Exchanges, len(want.Exchanges))
 		require.Len(s.t, found.Queues, len(want.Queues))

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/definitions"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/shop/notify"
 	"github.com/leveretmq/leveret/pkg/topology"
 	"github.com/leveretmq/leveret/queues"
@@ -81,9 +83,14 @@ func imported(t *testing.T, c *leveret.Catalog, layout topology.Layout) *system 
 	return s
 }
 
+// loading is held by the test that loads definitions: quorum queues take their time, and many at once take far longer.
+var loading sync.Mutex
+
 // load loads the definitions by the management API.
 func (s *system) load() {
 	s.t.Helper()
+	loading.Lock()
+	defer loading.Unlock()
 	s.manage(http.MethodPost, json.RawMessage(s.encoded()), "definitions")
 }
 
@@ -109,9 +116,16 @@ func (s *system) as(name string) string {
 
 func (s *system) manage(method string, body any, path ...string) {
 	s.t.Helper()
-	api, err := leverettest.Node(s.t).Management()
-	require.NoError(s.t, err)
+	api := patient(s.t, leverettest.Node(s.t).ManagementURL(), s.broker)
 	require.NoError(s.t, api.Call(context.WithoutCancel(s.t.Context()), method, body, nil, path...))
+}
+
+// patient returns the management API of a broker that may be busy.
+func patient(t *testing.T, address, broker string) *management.Client {
+	t.Helper()
+	api, err := management.New(management.Config{URL: address, Broker: broker, Timeout: 10 * time.Minute})
+	require.NoError(t, err)
+	return api
 }
 
 // topology is what all services declare where they may.

@@ -280,33 +280,35 @@ func (r *Requester) bind(ctx context.Context, c *replyChannel, exchange string) 
 	defer stop()
 	select {
 	case c.binding <- struct{}{}:
-		defer func() { <-c.binding }()
 	default:
 		if route.bound.Load() != 0 {
 			return true, nil
 		}
 		select {
 		case c.binding <- struct{}{}:
-			defer func() { <-c.binding }()
 		case <-living.Done():
+			return false, r.notBound(ctx, nil)
 		}
 	}
-	switch {
-	case living.Err() != nil: // below
-	case done():
+	defer func() { <-c.binding }()
+	if done() {
 		return true, nil
-	default:
-		bound, err = r.bindNow(living, c, route, exchange)
 	}
+	if bound, err = r.bindNow(living, c, route, exchange); err != nil {
+		err = r.notBound(ctx, err)
+	}
+	return bound, err
+}
+
+// notBound is why a call could not be made ready for its reply: its context has ended, the requester, or for a reason.
+func (r *Requester) notBound(ctx context.Context, reason error) error {
 	switch {
-	case bound || err == nil && living.Err() == nil:
-		return bound, nil
 	case ctx.Err() != nil:
-		return false, r.conn.notSent(ctx)
-	case living.Err() != nil:
-		return false, context.Cause(r.life)
+		return r.conn.notSent(ctx)
+	case r.life.Err() != nil:
+		return context.Cause(r.life)
 	default:
-		return false, fmt.Errorf("cannot receive replies: %w", err)
+		return fmt.Errorf("cannot receive replies: %w", reason)
 	}
 }
 
