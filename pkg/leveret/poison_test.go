@@ -80,7 +80,9 @@ func TestPoison(t *testing.T) {
 	for i := range dead {
 		require.True(t, isPoison(i) || i%10 == 3, "%d is innocent", i)
 	}
-	require.Equal(t, []int{1, 1}, []int{dead[1_000_040], dead[1_000_045]})
+	// Where a worker crashes after it has moved one of them, and before the original is acked, there are two of it.
+	require.NotZero(t, dead[1_000_040])
+	require.NotZero(t, dead[1_000_045])
 }
 
 // TestReturnsProveNothing: messages that come back to their queue again and again, because workers stop and connections
