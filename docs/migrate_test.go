@@ -1,7 +1,6 @@
 package docs_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -29,30 +29,12 @@ type bench struct {
 	raw  *amqp.Connection
 	ch   *amqp.Channel
 	conn *leveret.Conn
-	log  *logged
-}
-
-// logged is a log that several goroutines write.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log  *testmain.Output
 }
 
 func setup(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{url: leverettest.Broker(t), log: &logged{}}
+	b := &bench{url: leverettest.Broker(t), log: &testmain.Output{}}
 	var err error
 	b.raw, err = amqp.Dial(b.url)
 	require.NoError(t, err)

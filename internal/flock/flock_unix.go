@@ -23,7 +23,11 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 			if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 				break
 			}
-			if err = sleep(ctx, 20*time.Millisecond); err != nil {
+			select { // a lock gives no notice of its release
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			if err = context.Cause(ctx); err != nil {
 				break
 			}
 		}
@@ -36,16 +40,5 @@ func Lock(ctx context.Context, path string) (unlock func(), err error) {
 			return func() { syscall.Close(fd) }, nil
 		}
 		syscall.Close(fd) // its last holder removed it in the meantime
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

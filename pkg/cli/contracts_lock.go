@@ -153,15 +153,13 @@ func readLockFile(a *App, file string, in io.Reader) (*compat.Lock, error) {
 // replaceFile writes a file as a whole: whatever happens, the old one or the new one is there.
 func replaceFile(name string, text []byte) error {
 	mode := fs.FileMode(0o644)
-	info, err := os.Stat(name)
-	if err == nil {
-		mode = info.Mode().Perm()
-	}
-	if err == nil && !info.Mode().IsRegular() {
-		if info.IsDir() {
+	if info, err := os.Stat(name); err == nil {
+		switch mode = info.Mode().Perm(); {
+		case info.IsDir():
 			return fmt.Errorf("%s is a folder; -f names the file in it", name)
+		case !info.Mode().IsRegular(): // a pipe, for example
+			return os.WriteFile(name, text, mode)
 		}
-		return os.WriteFile(name, text, 0o644) // a pipe, for example
 	}
 	if target, err := filepath.EvalSymlinks(name); err == nil {
 		name = target

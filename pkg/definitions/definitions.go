@@ -132,7 +132,10 @@ func Of(c *leveret.Catalog, o Options) (*Definitions, error) {
 	var errs []error
 	for _, u := range users {
 		p, shortened, err := u.permission(o)
-		errs = append(errs, err, d.checkUser(p.User), u.check(t, users))
+		if err == nil {
+			err = u.check(p, t, users)
+		}
+		errs = append(errs, err, d.checkUser(p.User))
 		d.Permissions = append(d.Permissions, p)
 		if shortened {
 			d.Shortened = append(d.Shortened, p.User)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,16 +24,8 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// TestMain removes the developer's own settings from the environment, except for those that select the RabbitMQ.
 func TestMain(m *testing.M) {
-	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		switch {
-		case name == "LEVERET_RABBITMQ_BIN", name == "LEVERET_BROKER_URL", name == "LEVERET_BROKER_MANAGEMENT_URL":
-		case strings.HasPrefix(name, "LEVERET_"), strings.HasPrefix(name, "OTEL_"), name == "XDG_CONFIG_HOME", name == "XDG_DATA_HOME":
-			_ = os.Unsetenv(name)
-		}
-	}
+	testmain.NoSettings()
 	testmain.Waiting(8)
 	testmain.Leaks(m)
 }

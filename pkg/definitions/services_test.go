@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -230,34 +230,16 @@ type program struct {
 	t     *testing.T
 	name  string
 	rt    *service.Runtime
-	log   *output
+	log   *testmain.Output
 	stop  context.CancelFunc
 	ended chan int
-}
-
-// output is what a program logs. It is safe for concurrent use.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
 
 // start runs a service with its user, and waits until it is ready.
 func (s *system) start(declared *leveret.Service, setup func(*service.Runtime)) *program {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(s.t.Context())
-	p := &program{t: s.t, name: declared.Name(), log: &output{}, stop: stop, ended: make(chan int, 1)}
+	p := &program{t: s.t, name: declared.Name(), log: &testmain.Output{}, stop: stop, ended: make(chan int, 1)}
 	run := service.Program{
 		Service: declared,
 		Setup: func(_ context.Context, rt *service.Runtime) error {

@@ -222,6 +222,9 @@ type replyRoute struct {
 	suspect atomic.Bool  // the exchange, or the binding, may have been deleted since
 }
 
+// sure reports whether the queue was bound, and nothing speaks against it.
+func (r *replyRoute) sure() bool { return r.bound.Load() != 0 && !r.suspect.Load() }
+
 // recheckAfter is how long a binding is not doubted.
 const recheckAfter = 5 * time.Second
 
@@ -271,9 +274,11 @@ func (c *replyChannel) route(exchange string) *replyRoute {
 // again, in case the binding was deleted, others use the one that should be there. The queue may be gone; then it is
 // not bound, and there is no error.
 func (r *Requester) bind(ctx context.Context, c *replyChannel, exchange string) (bound bool, err error) {
+	if exchange == "" { // to which every queue is bound
+		return true, nil
+	}
 	route := c.route(exchange)
-	done := func() bool { return exchange == "" || route.bound.Load() != 0 && !route.suspect.Load() }
-	if done() {
+	if route.sure() {
 		return true, nil
 	}
 	living, stop := either(ctx, r.life)
@@ -291,7 +296,7 @@ func (r *Requester) bind(ctx context.Context, c *replyChannel, exchange string) 
 		}
 	}
 	defer func() { <-c.binding }()
-	if done() {
+	if route.sure() {
 		return true, nil
 	}
 	if bound, err = r.bindNow(living, c, route, exchange); err != nil {

@@ -2,7 +2,6 @@ package service_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,14 +27,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(asProgram); name != "" {
 		service.Main(processes[name])
 	}
-	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		switch {
-		case name == "LEVERET_RABBITMQ_BIN", name == "LEVERET_BROKER_URL", name == "LEVERET_BROKER_MANAGEMENT_URL":
-		case strings.HasPrefix(name, "LEVERET_"), strings.HasPrefix(name, "OTEL_"), name == "XDG_CONFIG_HOME", name == "XDG_DATA_HOME":
-			_ = os.Unsetenv(name)
-		}
-	}
+	testmain.NoSettings()
 	testmain.Waiting(8)
 	testmain.Leaks(m)
 }
@@ -58,20 +49,7 @@ var (
 
 // log collects a program's standard error. It is safe for concurrent use.
 type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	testmain.Output
 }
 
 // records returns the decoded records with the given message.

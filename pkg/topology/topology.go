@@ -74,20 +74,13 @@ func (t *Topology) Add(others ...Topology) {
 // Own returns the part of t that belongs to one process, so that nobody else can declare it: exclusive queues, and
 // their bindings.
 func (t Topology) Own() Topology {
-	var own Topology
-	exclusive := make(map[string]bool)
-	for _, q := range t.Queues {
-		if q.Exclusive {
-			exclusive[q.Name] = true
-			own.Queues = append(own.Queues, q)
-		}
-	}
-	for _, b := range t.Bindings {
-		if exclusive[b.Queue] {
-			own.Bindings = append(own.Bindings, b)
-		}
-	}
-	return own
+	t = t.Clone()
+	t.Exchanges = nil
+	t.Queues = slices.DeleteFunc(t.Queues, func(q Queue) bool { return !q.Exclusive })
+	t.Bindings = slices.DeleteFunc(t.Bindings, func(b Binding) bool {
+		return !slices.ContainsFunc(t.Queues, func(q Queue) bool { return q.Name == b.Queue })
+	})
+	return t
 }
 
 // Clone returns a copy that shares nothing with t but what is nested in its arguments.

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -57,28 +56,10 @@ type shop struct {
 	// key signs tokens that the gateway believes, beside those of the auth service.
 	key ed25519.PrivateKey
 	// seen is everything that could give a secret away: logs, and answers that are errors.
-	seen *record
+	seen *testmain.Output
 }
 
 const keyID = "key-of-the-test"
-
-// record is a buffer that is safe for concurrent use.
-type record struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(p)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
-}
 
 // generous are limits that no test reaches unless it means to.
 var generous = gateway.Limits{ClientAttempts: 100_000, ClientRequests: 4096}
@@ -94,7 +75,7 @@ func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *s
 	s := &shop{
 		sent: &leverettest.Recorder{Service: queues.Gateway}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 300}},
 		orders: &leverettest.StubCaller{Service: queues.Gateway}, users: &leverettest.StubCaller{Service: queues.Gateway},
-		tokens: &leverettest.StubCaller{Service: queues.Gateway}, seen: &record{},
+		tokens: &leverettest.StubCaller{Service: queues.Gateway}, seen: &testmain.Output{},
 	}
 	t.Cleanup(s.client.CloseIdleConnections)
 	log := slog.New(slog.NewJSONHandler(s.seen, &slog.HandlerOptions{Level: slog.LevelDebug}))

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/gateway"
@@ -257,7 +258,7 @@ func TestNoKeys(t *testing.T) {
 	remembered, err := gateway.OpenStore(t.Context(), shoptest.Source(t, "gateway"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, remembered.Close()) })
-	log := &record{}
+	log := &testmain.Output{}
 	edge, err := gateway.New(remembered, &leverettest.Recorder{}, gateway.Callers{Order: away, User: away, Auth: away},
 		gateway.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	require.NoError(t, err)

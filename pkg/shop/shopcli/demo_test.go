@@ -25,6 +25,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
@@ -36,25 +37,7 @@ type commandLine struct {
 	*exec.Cmd
 
 	temp     string // where it makes its folders
-	out, err *output
-}
-
-// output is what a process has written so far.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
+	out, err *testmain.Output
 }
 
 // onSharedNode makes the command use the node that all tests share.
@@ -70,7 +53,7 @@ func command(t *testing.T, args ...string) *commandLine {
 	temp, err := os.MkdirTemp("", "leveret-test-") // short, and seen by tools in a chroot
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(temp) })
-	c := &commandLine{Cmd: exec.Command(os.Args[0], args...), temp: temp, out: &output{}, err: &output{}}
+	c := &commandLine{Cmd: exec.Command(os.Args[0], args...), temp: temp, out: &testmain.Output{}, err: &testmain.Output{}}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "LEVERET_BROKER_URL=") {
 			c.Env = append(c.Env, entry)
