@@ -118,6 +118,8 @@ func (p *replaying) run(ctx context.Context) error { return p.store.rounds(ctx, 
 
 func (p *replaying) progress() int { return p.result.Replayed + p.result.Unsure + p.waits }
 
+func (p *replaying) left() int { return p.total - p.result.Replayed - p.result.Unsure }
+
 // between waits for the next letter's turn where that took too long to hold others meanwhile.
 func (p *replaying) between(ctx context.Context) error {
 	if !p.late {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -17,6 +18,9 @@ const (
 	firstBudget = 10 * time.Minute
 	// leastBudget is the least that is tried.
 	leastBudget = 100 * time.Millisecond
+	// comingBack is how long the next round waits for what the broker takes back. It answers that it has closed a channel
+	// before the queue has all that the channel held.
+	comingBack = 10 * time.Second
 )
 
 // ErrHeldTooLong is the error of a source that cannot be read to its end within the broker's consumer timeout.
@@ -35,6 +39,8 @@ type work interface {
 	between(ctx context.Context) error
 	// progress grows with what is done.
 	progress() int
+	// left is how many messages the source has at least, unless others take some.
+	left() int
 }
 
 // rounds works on a source in rounds, until it has finished. Between them all letters that are held go back: the broker
@@ -64,6 +70,7 @@ func (s *Store) rounds(ctx context.Context, from Source, w work) error {
 			return fmt.Errorf("it ended early: %w", context.Cause(ctx))
 		case tookBack && !finished:
 			budget = min(budget, lasted) / 2
+			s.awaitReturn(ctx, from, w.left())
 		case err != nil || finished:
 			return cmp.Or(err, closing)
 		}
@@ -73,6 +80,16 @@ func (s *Store) rounds(ctx context.Context, from Source, w work) error {
 		if w.progress() <= before && (!tookBack || budget < leastBudget) {
 			return fmt.Errorf("the queue %s: %w", from.Name, ErrHeldTooLong)
 		}
+	}
+}
+
+// awaitReturn returns once a source has that many messages, or a while later: others may have taken some.
+func (s *Store) awaitReturn(ctx context.Context, from Source, left int) {
+	for until := time.Now().Add(comingBack); time.Now().Before(until) && ctx.Err() == nil; {
+		if n, err := s.Count(ctx, from); err == nil && n >= left {
+			return
+		}
+		contexts.Sleep(ctx, quiet/10)
 	}
 }
 

@@ -2,6 +2,7 @@ package deadletter_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -89,16 +90,21 @@ func TestConsumerTimeout(t *testing.T) {
 	}
 	first := connections()
 	b.bury(queue, 40, nil)
-	strike := func(held int) { // waits until what is held is back
+	// RabbitMQ 4.3.6 forgets a timeout that begins in the same millisecond in which another one passes, until the queue
+	// gets something to do. "Collect garbage" changes nothing.
+	poke := fmt.Sprintf("{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<%q>>)), "+
+		"ra:pipeline_command(amqqueue:get_pid(Q), rabbit_fifo:make_garbage_collection()).", names.DeadLetterQueue(queue))
+	strike := func() { // returns when the broker has begun to take back what is held
 		require.Eventually(t, func() bool {
+			_, poked := node.Ctl(ctx, "eval", poke)
 			n, err := b.store.Count(ctx, b.store.DeadLetters(queue))
-			return err == nil && n >= held
+			return poked == nil && err == nil && n > 0
 		}, patience, 10*time.Millisecond)
 	}
 	seen := map[string]int{}
 	total, err := b.store.Peek(ctx, b.store.DeadLetters(queue), 1000, func(l *deadletter.Letter) bool {
 		if seen[l.ID]++; len(seen) == 10 {
-			strike(40)
+			strike()
 		}
 		return true
 	})
@@ -110,19 +116,14 @@ func TestConsumerTimeout(t *testing.T) {
 	}
 	b.waitFor(names.DeadLetterQueue(queue), 40)
 
-	waits, done := 0, 0
+	waits := 0
 	result, err := b.store.Replay(ctx, b.store.DeadLetters(queue), deadletter.Replay{
 		Select: func(l *deadletter.Letter) bool { return l.ID != id(0) },
 		Wait: func(context.Context) error {
 			if waits++; waits == 10 {
-				strike(40 - done)
+				strike()
 			}
 			return nil
-		},
-		Done: func(_ *deadletter.Letter, err error) {
-			if err == nil {
-				done++
-			}
 		},
 	})
 	require.NoError(t, err)

@@ -93,6 +93,8 @@ const along = 1000
 
 func (p *peeking) progress() int { return len(p.visited) }
 
+func (p *peeking) left() int { return p.total }
+
 func (p *peeking) between(context.Context) error { return nil }
 
 // closed is no error where the broker has put back what was held.
