@@ -14,7 +14,7 @@ const (
 	// chunk is how many deliveries one frame gives back. RabbitMQ 3.10 returns more than that out of order.
 	chunk = 32
 	// maxFrames is how many frames Close sends without a pause. Frames for what is given back are never more, whatever the
-	// prefetch. RabbitMQ does not say when a queue has carried them out: 100 ms were not always enough on a busy machine.
+	// prefetch. RabbitMQ does not say when a queue has carried them out, so the pause is long enough for a busy machine.
 	maxFrames = 16
 	pause     = 500 * time.Millisecond
 )
