@@ -229,7 +229,9 @@ func (c *Conn) Close(ctx context.Context) error {
 }
 
 // declare makes sure that what t describes has been declared, unless that is left to others.
-func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
+// Declare makes sure that what is in t exists on the broker, unless the connection was made with NoDeclare. It blocks, and
+// fails, as [rabbit.Declarer.Declare] does. Clients and workers declare what they need themselves.
+func (c *Conn) Declare(ctx context.Context, t topology.Topology) error {
 	if c.config.NoDeclare {
 		return nil
 	}

@@ -31,19 +31,27 @@ const (
 	RoleSends
 	RolePublishes
 	RoleCalls
+	RoleReads // a kept event
 )
 
 // String returns the verb: "handles", "subscribes to" and so on.
 func (r Role) String() string {
-	if r > RoleCalls {
+	if r > RoleReads {
 		return "?"
 	}
-	return [...]string{"?", "handles", "subscribes to", "answers", "sends", "publishes", "calls"}[r]
+	return [...]string{"?", "handles", "subscribes to", "answers", "sends", "publishes", "calls", "reads"}[r]
 }
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
-func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
+func (r Role) sends() bool { return r >= RoleSends && r <= RoleCalls }
+
+func (r Role) kind() Kind {
+	if r == RoleReads {
+		return KindEvent
+	}
+	return Kind((r-1)%3) + KindCommand // the others are in the order of kinds
+}
 
 // use is one contract in one role.
 type use struct {
@@ -115,6 +123,10 @@ func Publishes(events ...Contract) ServiceOption { return uses(RolePublishes, ""
 // Calls declares the requests that the service makes.
 func Calls(requests ...Contract) ServiceOption { return uses(RoleCalls, "", requests) }
 
+// Reads declares the kept events that the service reads from their streams, with a projection: see package stream. They need
+// the option [Kept].
+func Reads(events ...Contract) ServiceOption { return uses(RoleReads, "", events) }
+
 func uses(role Role, name string, contracts []Contract) ServiceOption {
 	return func(s *Service) {
 		for _, c := range contracts {
@@ -146,7 +158,9 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s, but its address has neither a RoutingKey nor Bindings without a queue: nothing would arrive", this)
 	case u.name != topology.PerProcess && spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
-	case a != nil && !u.role.serves() && spec.RoutingKey == nil && pattern(a.RoutingKey):
+	case u.role == RoleReads && spec.Kept == nil:
+		return fmt.Errorf("%s, which is not kept: the contract needs the option Kept", this)
+	case a != nil && u.role.sends() && spec.RoutingKey == nil && pattern(a.RoutingKey):
 		return fmt.Errorf("%s under %q, which is a pattern: the contract needs the option RoutingKey", this, a.RoutingKey)
 	}
 	s.uses = append(s.uses, u)
@@ -244,6 +258,11 @@ func checkQueues(services ...*Service) []error {
 	}
 	takeFailing(take, services)
 	for _, s := range services {
+		for _, c := range append(s.Contracts(RolePublishes), s.Contracts(RoleReads)...) {
+			if spec := c.Spec(); spec.Kept != nil {
+				take(n.KeptStream(spec.Name), fmt.Sprintf("the kept event %q", spec.Name))
+			}
+		}
 		for _, u := range s.serves() {
 			spec := u.contract.Spec()
 			what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
