@@ -25,8 +25,8 @@ type ConsumerConfig struct {
 	DrainQueued bool
 	// Tag begins the consumer tag, which is shown in the management UI.
 	Tag string
-	// Args returns the arguments of basic.consume, such as x-stream-offset, for each registration. Default none.
-	Args func() Table
+	// Args are the arguments of basic.consume, such as x-stream-offset. Default none.
+	Args Table
 	// Concurrency is how many deliveries are handled at once, those of lost connections included. Default 1.
 	Concurrency int
 	// Prefetch is how many unsettled deliveries the broker hands out ahead. Default 4 for each of Concurrency.

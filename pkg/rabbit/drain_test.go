@@ -211,8 +211,7 @@ func TestConsumeArguments(t *testing.T) {
 		offsets <- d.Headers["x-stream-offset"]
 		return rabbit.Ack
 	})
-	args := func() rabbit.Table { return rabbit.Table{"x-stream-offset": int64(3)} }
-	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "s", Args: args, Handle: handle}))
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "s", Args: rabbit.Table{"x-stream-offset": int64(3)}, Handle: handle}))
 	require.Equal(t, int64(3), <-offsets)
 	require.Equal(t, int64(4), <-offsets)
 	require.NoError(t, stop())

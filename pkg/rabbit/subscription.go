@@ -52,12 +52,8 @@ func (s *subscription) register(ctx context.Context) error {
 	if err := doOn(ctx, s.channel, func() error { return s.channel.Qos(c.config.Prefetch, 0, false) }); err != nil {
 		return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 	}
-	var args Table
-	if c.config.Args != nil {
-		args = c.config.Args()
-	}
 	deliveries, err := callOn(ctx, s.channel, func() (<-chan Delivery, error) {
-		return s.channel.Consume(c.config.Queue, s.tag, false, false, false, false, args)
+		return s.channel.Consume(c.config.Queue, s.tag, false, false, false, false, c.config.Args)
 	})
 	if err != nil {
 		return denied(err, c.config.Queue)

@@ -1,0 +1,2 @@
+// Package stream reads events that are kept: those of contracts with the option Kept of package leveret.
+package stream

@@ -1,0 +1,156 @@
+package stream_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/stream"
+	"github.com/leveretmq/leveret/pkg/topology"
+)
+
+// patience is for what takes milliseconds on an idle machine.
+const patience = 2 * time.Minute
+
+// bench is a stream with small segments.
+type bench struct {
+	t         *testing.T
+	ctx       context.Context
+	conn      *leveret.Conn
+	publisher *rabbit.Publisher
+}
+
+const name = "order.placed.kept"
+
+func setup(t *testing.T) *bench {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{leverettest.Broker(t)}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) })
+	b := &bench{t: t, ctx: ctx, conn: conn, publisher: rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{})}
+	t.Cleanup(func() { require.NoError(t, b.publisher.Close(context.WithoutCancel(ctx))) })
+	b.declare()
+	return b
+}
+
+func (b *bench) declare() {
+	b.t.Helper()
+	kept := topology.Names{}.Kept(topology.Exchange{Name: "events", Type: topology.Topic}, "order.placed", "order.placed", time.Hour, 1_000_000)
+	require.NoError(b.t, rabbit.NewDeclarer(b.conn.Rabbit()).Declare(b.ctx, kept))
+}
+
+// fill publishes events from number from to before number to.
+func (b *bench) fill(from, to int, size int) {
+	b.t.Helper()
+	p := b.publisher.Pipeline()
+	for i := from; i < to; i++ {
+		require.NoError(b.t, p.Publish(b.ctx, &rabbit.Publication{
+			Exchange: "events", RoutingKey: "order.placed", Mandatory: true,
+			Publishing: rabbit.Publishing{MessageId: fmt.Sprint(i), DeliveryMode: 2, Body: []byte(strings.Repeat("x", size))},
+		}, nil))
+	}
+	require.NoError(b.t, p.Flush(b.ctx))
+}
+
+func (b *bench) reader(r *stream.Reader) *stream.Reader {
+	b.t.Cleanup(func() { r.Close(context.WithoutCancel(b.ctx)) })
+	return r
+}
+
+func (b *bench) from(p stream.Place) *stream.Reader {
+	return b.reader(stream.NewReader(b.conn.Rabbit(), name, p, slog.Default()))
+}
+
+func (b *bench) resume(p stream.Position) *stream.Reader {
+	return b.reader(stream.Resume(b.conn.Rabbit(), name, p, slog.Default()))
+}
+
+// read returns the next n events.
+func (b *bench) read(r *stream.Reader, n int) []stream.Event {
+	b.t.Helper()
+	events := make([]stream.Event, n)
+	for i := range events {
+		var err error
+		events[i], err = r.Next(b.ctx)
+		require.NoError(b.t, err)
+	}
+	return events
+}
+
+func TestReader(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.fill(0, 1000, 10)
+	events := b.read(b.from(stream.First()), 1000)
+	for i, e := range events {
+		require.Equal(t, fmt.Sprint(i), e.MessageId)
+	}
+	last := events[499]
+	next := b.read(b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId}), 1)[0]
+	require.Equal(t, "500", next.MessageId)
+	require.Equal(t, "500", b.read(b.from(stream.Offset(next.Offset)), 1)[0].MessageId)
+	require.Equal(t, "0", b.read(b.from(stream.Since(time.Now().Add(-time.Hour))), 1)[0].MessageId)
+	ends, err := stream.Look(b.ctx, b.conn.Rabbit(), name)
+	require.NoError(t, err)
+	require.Equal(t, stream.Ends{First: events[0].Offset, Last: events[999].Offset}, ends)
+	_, err = b.from(stream.Place{}).Next(b.ctx)
+	require.ErrorContains(t, err, "First, Since or Offset")
+}
+
+// What RabbitMQ has deleted before it was read is an error, though RabbitMQ goes on behind it.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.fill(0, 10, 10)
+	r := b.from(stream.First())
+	last := b.read(r, 10)[9]
+	r.Close(b.ctx) // or what is on its way would be read
+	b.fill(10, 3000, 2000)
+	var first stream.Event
+	require.Eventually(t, func() bool { // segments are deleted when the next one begins
+		first = b.read(b.from(stream.First()), 1)[0]
+		return first.Offset > last.Offset+2
+	}, patience, 100*time.Millisecond)
+	for _, r := range []*stream.Reader{r, b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId})} {
+		_, err := r.Next(b.ctx)
+		var gap *stream.GapError
+		require.ErrorAs(t, err, &gap)
+		require.Equal(t, last.Offset, gap.After)
+		require.GreaterOrEqual(t, gap.Next, first.Offset)
+	}
+}
+
+// A stream that was deleted and declared again has other events at the same offsets, or fewer of them.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.fill(0, 10, 10)
+	r := b.from(stream.First())
+	last := b.read(r, 10)[9]
+	channel, err := b.conn.Rabbit().Channel(b.ctx)
+	require.NoError(t, err)
+	_, err = channel.QueueDelete(name, false, false, false)
+	require.NoError(t, err)
+	require.NoError(t, channel.Close())
+	_, err = r.Next(b.ctx)
+	require.ErrorIs(t, err, rabbit.ErrNotFound)
+	b.declare()
+	b.fill(100, 105, 10)
+	var replaced *stream.ReplacedError
+	_, err = r.Next(b.ctx)
+	require.ErrorAs(t, err, &replaced)
+	b.fill(105, 200, 10)
+	_, err = b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId}).Next(b.ctx)
+	require.ErrorAs(t, err, &replaced)
+	require.Equal(t, stream.ReplacedError{Stream: name, Offset: last.Offset, ID: "9"}, *replaced)
+}
