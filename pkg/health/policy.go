@@ -43,6 +43,9 @@ var limits = [...]string{"max-length", "max-length-bytes"}
 
 // harms returns what the policies of a queue do to it on a version of the broker.
 func harms(q *Queue, version string) []harm {
+	if q.Kind == Kept { // whose policies say for how long, which the broker's people may decide
+		return nil
+	}
 	var all []harm
 	add := func(key string, state State, format string, args ...any) {
 		all = append(all, harm{key, state, fmt.Sprintf(format, args...)})
