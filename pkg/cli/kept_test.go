@@ -3,6 +3,8 @@ package cli_test
 import (
 	"encoding/json"
 	"log/slog"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,4 +123,66 @@ func TestKeptEventsAreShown(t *testing.T) {
 	var d struct{ Kept json.RawMessage }
 	require.NoError(t, json.Unmarshal([]byte(show("-o", "json")), &d))
 	require.JSONEq(t, `{"stream":"menu.ordered.kept","age_s":172800,"bytes":5000000,"readers":["history"]}`, string(d.Kept))
+}
+
+// A policy that is meant for all queues deletes what is kept, if it limits their bytes, and status says so. Nothing else of
+// it reaches a stream. A policy's age and size count instead of the contract's, and at once.
+func TestPoliciesOfStreams(t *testing.T) {
+	t.Parallel()
+	ordered := leveret.NewEvent[string]("menu.ordered", leveret.Kept(48*time.Hour, 5_000_000))
+	menu := leveret.NewService("menu", leveret.Publishes(ordered))
+	address := leverettest.Broker(t)
+	vhost := leverettest.VHost(t, address)
+	conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{address}, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	client, err := leveret.NewClient(conn, menu, leveret.ClientConfig{})
+	require.NoError(t, err)
+	defer func() {
+		require.NoError(t, client.Close(t.Context()))
+		require.NoError(t, conn.Close(t.Context()))
+	}()
+	publish := func() {
+		for range 12 { // more than one segment
+			require.NoError(t, ordered.Publish(t.Context(), client, strings.Repeat("x", 50_000)))
+		}
+	}
+	first := func() (offset int64) {
+		plain, err := amqp.Dial(address)
+		require.NoError(t, err)
+		defer plain.Close()
+		ch, err := plain.Channel()
+		require.NoError(t, err)
+		require.NoError(t, ch.Qos(1, 0, false))
+		kept, err := ch.Consume("menu.ordered.kept", "", false, false, false, false, amqp.Table{"x-stream-offset": "first"})
+		if err != nil {
+			return -1 // RabbitMQ 3.10 may close the connection of a reader while it deletes a segment
+		}
+		if d, ok := <-kept; ok {
+			offset, _ = d.Headers["x-stream-offset"].(int64)
+		}
+		return offset
+	}
+	set := func(definition map[string]any) {
+		manage(t, http.MethodPut, map[string]any{"pattern": ".*", "definition": definition, "apply-to": "queues"}, "policies", vhost, "all")
+	}
+	policies := func() string {
+		t.Helper()
+		c := kitchenAt(t, address, "status", "-o", "json", "--broker-management-url", leverettest.Node(t).ManagementURL())
+		c.catalog = leveret.NewCatalog(menu)
+		_, report := reportOf(t, c)
+		return find(report, health.CheckPolicy).Text
+	}
+	publish()
+	set(map[string]any{"message-ttl": 1, "expires": 1000, "max-length": 1, "overflow": "drop-head"})
+	publish()
+	require.Zero(t, first())
+	require.Equal(t, "no policy of the broker harms a queue", policies())
+	set(map[string]any{"max-length-bytes": 1_000_000})
+	require.Eventually(t, func() bool {
+		return policies() == "policy all deletes what is kept in menu.ordered.kept beyond 1000000 bytes; its contract says 5000000"
+	}, patience, tick)
+	require.Eventually(t, func() bool {
+		publish()
+		return first() > 0
+	}, patience, tick)
 }

@@ -206,6 +206,7 @@ type shownQueue struct {
 	service    string
 	of         string // of dead letters: whose they are
 	theirs     bool   // somebody else's dead-letter exchange fills it
+	bytes      int64  // of a stream: up to which size it keeps
 	stands     string // of one process: its name, or what stands in the catalog for those of all processes, ending in *
 }
 

@@ -284,6 +284,8 @@ func (a *App) healthQueues() []health.Queue {
 		switch {
 		case requests[q.name]:
 			h.Kind = health.Request
+		case q.kind == kindKept:
+			h.Bytes = q.bytes
 		case q.kind == kindDeadLetters:
 			h.Of, h.Theirs = q.of, q.theirs
 		}

@@ -102,7 +102,9 @@ func (a *App) keptStreams() []shownQueue {
 	var all []shownQueue
 	for _, c := range a.Catalog.Contracts() {
 		if spec := c.Spec(); spec.Kept != nil {
-			all = append(all, shownQueue{name: a.names().KeptStream(spec.Name), kind: kindKept, contracts: []string{spec.Name}, service: spec.Owner()})
+			all = append(all, shownQueue{
+				name: a.names().KeptStream(spec.Name), kind: kindKept, contracts: []string{spec.Name}, service: spec.Owner(), bytes: spec.Kept.Bytes,
+			})
 		}
 	}
 	return all

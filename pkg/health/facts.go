@@ -55,6 +55,8 @@ type Queue struct {
 	Theirs bool
 	// Delay is that of a retry tier.
 	Delay time.Duration
+	// Bytes is up to which size a stream keeps, as its contract says.
+	Bytes int64
 
 	// Seen is false if nothing below is known.
 	Seen, Declared bool

@@ -43,12 +43,16 @@ var limits = [...]string{"max-length", "max-length-bytes"}
 
 // harms returns what the policies of a queue do to it on a version of the broker.
 func harms(q *Queue, version string) []harm {
-	if q.Kind == Kept { // whose policies say for how long, which the broker's people may decide
-		return nil
-	}
 	var all []harm
 	add := func(key string, state State, format string, args ...any) {
 		all = append(all, harm{key, state, fmt.Sprintf(format, args...)})
+	}
+	if q.Kind == Kept {
+		// max-age is for streams alone, so that a policy that has it means them. Other keys do nothing to a stream.
+		if n, ok := q.number("max-length-bytes"); ok && n < float64(q.Bytes) {
+			add("max-length-bytes", Warning, "deletes what is kept in %s beyond %.0f bytes; its contract says %d", q.Name, n, q.Bytes)
+		}
+		return all
 	}
 	if ms, ok := q.number("message-ttl"); ok {
 		q.ttl(milliseconds(ms), add)
