@@ -54,8 +54,8 @@ var (
 	}))
 )
 
-// keptForYear keeps the events of orders: 1 GB holds some two million of them. They hold the ids of customers and no names or
-// addresses.
+// keptForYear keeps the events of orders: of those that are placed, 1 GB is more than a million. They have the ids of customers,
+// and no names or addresses.
 var keptForYear = leveret.Kept(365*24*time.Hour, 1_000_000_000)
 
 // Reasons for cancelling an order. There may be more one day: a receiver accepts a reason that it does not know.
