@@ -97,6 +97,7 @@ func (q *Queue) ttl(d time.Duration, add adder) {
 		}
 	case DeadLetters, Lost, Quarantine:
 		add(key, Failed, "removes %s after %s", q.contents(), Short(d))
+	case Kept:
 	}
 }
 
@@ -111,6 +112,7 @@ func (q *Queue) expires(d time.Duration, add adder) {
 		}
 	case DeadLetters, Retry, Lost, Quarantine:
 		add(key, Failed, "deletes %s, with %s, when it is not used for %s", q.Name, q.contents(), Short(d))
+	case Kept:
 	}
 }
 
@@ -129,7 +131,7 @@ func (q *Queue) deliveryLimit(n float64, add adder) {
 		if n < topology.KeptDeliveryLimit {
 			add(key, Failed, "removes %s that were looked at more than %.0f times", q.contents(), n)
 		}
-	case Request:
+	case Request, Kept:
 	}
 }
 
@@ -178,7 +180,7 @@ func (q *Queue) contents() string {
 		return "messages in " + q.Name + " that have lost their queue"
 	case Quarantine:
 		return "messages in " + q.Name
-	case Work, Request:
+	case Work, Request, Kept:
 		return "messages of " + q.Name
 	}
 	return q.Name
