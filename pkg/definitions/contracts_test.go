@@ -43,6 +43,9 @@ func (s *system) needsOf(me *leveret.Service) needs {
 	}
 	for _, c := range me.Contracts(leveret.RolePublishes) {
 		add(need.publish, n.EventExchange(me.Name()))
+		if spec := c.Spec(); spec.Kept != nil {
+			add(need.reach, n.KeptStream(spec.Name))
+		}
 		for _, other := range s.catalog.Services() {
 			for _, q := range other.WorkQueues(n) {
 				if q.Contract == c {
@@ -50,6 +53,9 @@ func (s *system) needsOf(me *leveret.Service) needs {
 				}
 			}
 		}
+	}
+	for _, c := range me.Contracts(leveret.RoleReads) {
+		add(need.take, n.KeptStream(c.Spec().Name))
 	}
 	for _, c := range me.Contracts(leveret.RoleCalls) {
 		owner := c.Spec().Owner()

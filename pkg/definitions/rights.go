@@ -64,6 +64,9 @@ func (o Options) service(s *leveret.Service) *user {
 		u.own.add(q.Name, q.DeadLetters)
 		o.takes(u, s, q)
 	}
+	for _, c := range s.Contracts(leveret.RoleReads) {
+		u.take(o.Names.KeptStream(c.Spec().Name))
+	}
 	if len(queues) > 0 {
 		o.asked(u, s)
 	}

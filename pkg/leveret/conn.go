@@ -228,7 +228,6 @@ func (c *Conn) Close(ctx context.Context) error {
 	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
 }
 
-// declare makes sure that what t describes has been declared, unless that is left to others.
 // Declare makes sure that what is in t exists on the broker, unless the connection was made with NoDeclare. It blocks, and
 // fails, as [rabbit.Declarer.Declare] does. Clients and workers declare what they need themselves.
 func (c *Conn) Declare(ctx context.Context, t topology.Topology) error {

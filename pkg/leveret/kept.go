@@ -48,9 +48,9 @@ func Kept(age time.Duration, bytes int64) ContractOption {
 // Older converts what an older version of the contract has sent, where that no longer decodes or is no longer valid: an event
 // that was kept, a dead letter, what waits in a queue. Convert gets such a body and returns it as it is sent today, or nil
 // where it is none of an older version; then the first error stands. It must not keep or change the body, must be safe for
-// concurrent use, and is called for commands and events. Whoever reads bytes, as tools and other languages do, sees the old
-// ones. A body that still decodes and is valid, but means something else today, cannot be told apart: it needs a contract of
-// another name.
+// concurrent use, and is called for commands and events. Programs that read the bytes themselves, as tools and those in other
+// languages do, see the old ones. A body that still decodes and is valid, but means something else today, cannot be told
+// apart: it needs a contract of another name.
 func Older(convert func(body []byte) []byte) ContractOption {
 	return forKind(false, "Older is for commands and events: a request is answered while its caller waits", func(s *Spec) error {
 		s.Older = convert

@@ -257,12 +257,8 @@ func checkQueues(services ...*Service) []error {
 		return true
 	}
 	takeFailing(take, services)
+	takeKept(take, services)
 	for _, s := range services {
-		for _, c := range append(s.Contracts(RolePublishes), s.Contracts(RoleReads)...) {
-			if spec := c.Spec(); spec.Kept != nil {
-				take(n.KeptStream(spec.Name), fmt.Sprintf("the kept event %q", spec.Name))
-			}
-		}
 		for _, u := range s.serves() {
 			spec := u.contract.Spec()
 			what := fmt.Sprintf("the %s %q", spec.Kind, spec.Name)
@@ -313,6 +309,17 @@ func takeFailing(take func(queue, what string) bool, services []*Service) {
 				for _, d := range u.contract.Spec().Retry.Delays {
 					take(n.RetryTier(s.name, d), "retries after "+d.String())
 				}
+			}
+		}
+	}
+}
+
+// takeKept takes the streams of the kept events that services publish or read.
+func takeKept(take func(queue, what string) bool, services []*Service) {
+	for _, s := range services {
+		for _, c := range append(s.Contracts(RolePublishes), s.Contracts(RoleReads)...) {
+			if spec := c.Spec(); spec.Kept != nil {
+				take(topology.Names{}.KeptStream(spec.Name), fmt.Sprintf("the kept event %q", spec.Name))
 			}
 		}
 	}
