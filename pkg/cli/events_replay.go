@@ -199,16 +199,12 @@ func (r *replay) begin(ctx context.Context, known *replayState) (bool, error) {
 	if !newLookup(a, r.conn).exists(ctx, r.queue) {
 		return false, a.noSubscription(r.keptTarget)
 	}
+	if known != nil {
+		return true, r.goOn(ctx, known)
+	}
 	ends, err := stream.Look(ctx, r.conn.Rabbit(), r.state.Stream)
 	if err != nil {
 		return false, a.explainStream(r.spec, err)
-	}
-	if known != nil {
-		if err := r.file.goesOn(known, r.state.replayFlags, ends); err != nil {
-			return false, err
-		}
-		r.goOn(known)
-		return true, nil
 	}
 	if ends.Empty {
 		return false, r.nothing("%s has no events", r.state.Stream)
@@ -221,13 +217,23 @@ func (r *replay) begin(ctx context.Context, known *replayState) (bool, error) {
 		return false, a.explainStream(r.spec, err)
 	}
 	if first == nil || first.Offset > r.state.Until {
-		return false, r.nothing("%s has no events from %s on, up to offset %d", r.state.Stream, r.from, r.state.Until)
+		return false, r.nothing("%s has no event between --from %s and offset %d", r.state.Stream, r.state.From, r.state.Until)
 	}
 	return true, r.checkFirst(first, ends)
 }
 
 // goOn goes on where an earlier run has ended.
-func (r *replay) goOn(known *replayState) {
+func (r *replay) goOn(ctx context.Context, known *replayState) error {
+	if err := r.file.isOf(known, r.state.replayFlags); err != nil {
+		return err
+	}
+	last, err := stream.Find(ctx, r.conn.Rabbit(), known.Stream, stream.Offset(known.Until))
+	if err == nil && last == nil {
+		return replaced(r.file.path, fmt.Errorf("the stream %s ends before offset %d: it was deleted, and is another one now", known.Stream, known.Until))
+	}
+	if err != nil {
+		return r.app.explainStream(r.spec, err)
+	}
 	r.state, r.resumed = *known, true
 	if known.Running {
 		r.state.Unsure += stream.CopiedTogether
@@ -237,6 +243,7 @@ func (r *replay) goOn(known *replayState) {
 		where = fmt.Sprintf("behind offset %d", known.Last.Offset)
 	}
 	r.app.Note("going on %s, up to offset %d, as %s says; %d copied so far", where, known.Until, r.file.path, known.Copied)
+	return nil
 }
 
 // end returns the offset of the last event to read.

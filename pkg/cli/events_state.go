@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/internal/flock"
-	"github.com/leveretmq/leveret/pkg/stream"
 )
 
 // replayState is what a replay of kept events keeps in a file, so that the same command goes on where it was killed.
@@ -169,16 +168,14 @@ func (f *stateFile) close(remove bool) error {
 	return err
 }
 
-// goesOn checks that a state is that of a replay with these flags, of a stream with these ends.
-func (f *stateFile) goesOn(s *replayState, flags replayFlags, ends stream.Ends) error {
-	if what := flags.differs(s.replayFlags); what != "" {
-		return usage(fmt.Sprintf("run that one to its end; or remove %s to begin this one; or name another file with --state", f.path),
-			"the state file %s is that of another replay: %s differs", f.path, what)
+// isOf checks that a state is that of a replay with these flags.
+func (f *stateFile) isOf(s *replayState, flags replayFlags) error {
+	what := flags.differs(s.replayFlags)
+	if what == "" {
+		return nil
 	}
-	if ends.Empty || ends.Last < s.Until {
-		return replaced(f.path, fmt.Errorf("the stream %s ends before offset %d: it was deleted, and is another one now", s.Stream, s.Until))
-	}
-	return nil
+	return usage(fmt.Sprintf("run that one to its end; or remove %s to begin this one; or name another file with --state", f.path),
+		"the state file %s is that of another replay: %s differs", f.path, what)
 }
 
 func replaced(path string, err error) error {
