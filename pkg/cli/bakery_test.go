@@ -23,11 +23,12 @@ type sold struct {
 }
 
 var (
-	breadSold  = leveret.NewEvent[sold]("bread.sold", leveret.Kept(time.Hour, 1_000_000))
+	breadSold  = leveret.NewEvent[sold]("bread.sold", leveret.Kept(time.Hour, 100_000_000))
+	breadStale = leveret.NewEvent[sold]("bread.stale", leveret.Kept(time.Hour, 1_000_000))
 	breadBaked = leveret.NewEvent[sold]("bread.baked")
 
-	bread  = leveret.NewService("bread", leveret.Publishes(breadSold, breadBaked))
-	ledger = leveret.NewService("ledger", leveret.SubscribesTo(breadSold), leveret.Remembers(leveret.Forever))
+	bread  = leveret.NewService("bread", leveret.Publishes(breadSold, breadStale, breadBaked))
+	ledger = leveret.NewService("ledger", leveret.SubscribesTo(breadSold, breadStale), leveret.Remembers(leveret.Forever))
 	diary  = leveret.NewService("diary", leveret.SubscribesAs("news", breadSold), leveret.Remembers(24*time.Hour))
 	crier  = leveret.NewService("crier", leveret.SubscribesTo(breadSold))
 	chart  = leveret.NewService("chart", leveret.Reads(breadSold))
@@ -36,6 +37,7 @@ var (
 
 const (
 	soldStream  = "bread.sold.kept"
+	staleStream = "bread.stale.kept" // which is small
 	ledgerQueue = "ledger.on.bread.sold"
 	diaryQueue  = "diary.news.on.bread.sold"
 )
@@ -49,15 +51,15 @@ func open(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 	}
 }
 
-// sell publishes events from number from to before number to, with that much in their bodies besides, to the stream alone.
-func sell(tb testing.TB, url string, from, to, size int, sent time.Time) {
+// sell publishes events from number from to before number to, with that much in their bodies besides, to a stream alone.
+func sell(tb testing.TB, url, stream string, from, to, size int, sent time.Time) {
 	tb.Helper()
 	onBroker(tb, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 		tb.Helper()
 		publisher := rabbit.NewPublisher(conn, rabbit.PublisherConfig{})
 		p := publisher.Pipeline()
 		for i := from; i < to; i++ {
-			require.NoError(tb, p.Publish(ctx, &rabbit.Publication{RoutingKey: soldStream, Mandatory: true, Publishing: rabbit.Publishing{
+			require.NoError(tb, p.Publish(ctx, &rabbit.Publication{RoutingKey: stream, Mandatory: true, Publishing: rabbit.Publishing{
 				MessageId: fmt.Sprint("loaf-", i), Type: "bread.sold", ContentType: "application/json", DeliveryMode: 2,
 				Body:    fmt.Appendf(nil, `{"loaf":%d%*s}`, i, size, ""),
 				Headers: rabbit.Table{"mine": "kept", "leveret-sent-at": sent.UTC().Format(time.RFC3339Nano)},
@@ -74,7 +76,7 @@ func sellCommand(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ago, err := time.ParseDuration(args[1])
 	ts.Check(err)
-	sell(tbOf(ts), ts.Getenv("LEVERET_BROKER_URL"), 0, n, 0, time.Now().Add(-ago))
+	sell(tbOf(ts), ts.Getenv("LEVERET_BROKER_URL"), soldStream, 0, n, 0, time.Now().Add(-ago))
 }
 
 // openCommand opens the bakery.

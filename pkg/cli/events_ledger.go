@@ -38,10 +38,10 @@ type replayLine struct {
 }
 
 // print prints the ledger.
-func (r *replay) print(counts replayCounts, complete bool) error {
+func (r *replay) print(counts replayCounts) error {
 	l := replayLedger{
 		Mode: "catch_up", Event: r.spec.Name, Stream: r.state.Stream, Service: r.service, Queue: r.queue, NewSubscriber: r.newSubscriber,
-		DryRun: r.dryRun, Resumed: r.resumed, Complete: complete, replayCounts: counts, First: r.state.First,
+		DryRun: r.dryRun, Resumed: r.resumed, Complete: r.complete, replayCounts: counts, First: r.state.First,
 	}
 	if r.state.Last != nil {
 		l.Last = &r.state.Last.Offset
@@ -107,7 +107,8 @@ func (r *replay) finish(ctx context.Context, counts replayCounts, stopped error)
 	if stopped != nil {
 		kept = r.keep(false)
 	}
-	printed := r.print(counts, stopped == nil)
+	r.complete = stopped == nil
+	printed := r.print(counts)
 	switch {
 	case stopped != nil:
 		return r.explain(ctx, counts, stopped)

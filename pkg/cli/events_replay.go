@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,18 +46,18 @@ func (a *App) eventsReplayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay EVENT --to SERVICE --from first|TIME|OFFSET",
 		Short: "Copy kept events to the queue of one subscription",
-		Long: "Copy kept events, in their order and under their ids, to the queue of one subscription of a service. Other subscribers get\n" +
-			"nothing.\n\n" +
+		Long: "Copy kept events, in their order and under their ids, to the queue of one subscription of a service. Other\n" +
+			"subscribers get nothing.\n\n" +
 			"The service catches up: what it has handled already it recognises, and does not handle again. So it must say how long it\n" +
-			"remembers (leveret.Remembers), and older events are refused; unless --new-subscriber says that it has handled none of them.\n" +
-			"A service that reads the event with a projection is not served here: its own binary rebuilds the projection.\n\n" +
-			"--from and --until are offsets, or times such as 2026-05-31T12:00:00Z or 2026-05-31 (UTC): the first event of those that\n" +
-			"RabbitMQ stored together with the first one after that time. Without --until, the last event is the one that is the last when the\n" +
-			"command begins.\n\n" +
-			fmt.Sprintf("Up to %d copies are in flight, as many as the queue takes. --rate spares the service, which handles the copies along with\n", stream.CopiedTogether) +
-			"what arrives meanwhile.\n\n" +
-			"How far it has come is kept in the file of --state, so that the same command goes on there after an interruption. One that was\n" +
-			fmt.Sprintf("killed may leave up to %d events in the queue twice.\n\n", stream.CopiedTogether) + eventWhereHelp,
+			"remembers (leveret.Remembers), and older events are refused; unless --new-subscriber says that it has handled none of\n" +
+			"them. A service that reads the event with a projection is not served here: its own binary rebuilds that.\n\n" +
+			"--from and --until are offsets, or times such as 2026-05-31T12:00:00Z or 2026-05-31 (UTC). RabbitMQ finds a time by its\n" +
+			"own clock, and where it has stored events together, the first of those. Without --until, the last event is the one that\n" +
+			"is last when the command begins.\n\n" +
+			fmt.Sprintf("Up to %d copies are in flight, as fast as the queue takes them. --rate spares the service, which handles them beside what\n", stream.CopiedTogether) +
+			"arrives meanwhile.\n\n" +
+			"How far it has come is kept in the file of --state, so that the same command goes on there after an interruption. One\n" +
+			fmt.Sprintf("that was killed may leave up to %d events in the queue twice.\n\n", stream.CopiedTogether) + eventWhereHelp,
 		Example: fmt.Sprintf("  %[1]s events replay %[2]s --to SERVICE --from 2026-01-01 --dry-run\n"+
 			"  %[1]s events replay %[2]s --to SERVICE --from first --new-subscriber --rate 200/s", a.Name, a.someKept()),
 		Args: Arguments(1, 1), ValidArgsFunction: a.completeKept(),
@@ -98,6 +99,7 @@ type replay struct {
 	file       *stateFile
 	state      replayState
 	resumed    bool
+	complete   bool            // all is copied
 	shown      []replayedEvent // of a dry run
 	lineFailed error           // of standard output
 }
@@ -135,7 +137,7 @@ func (a *App) replayEvents(ctx context.Context, event string, o replayOptions) e
 		}
 	}
 	err = r.run(ctx)
-	finished = !o.dryRun && (err == nil || r.state.Last == nil && r.state.Unsure == 0)
+	finished = !o.dryRun && (r.complete || r.state.Last == nil && r.state.Unsure == 0)
 	return err
 }
 
@@ -235,12 +237,12 @@ func (r *replay) goOn(ctx context.Context, known *replayState) error {
 		return r.app.explainStream(r.spec, err)
 	}
 	r.state, r.resumed = *known, true
-	if known.Running {
-		r.state.Unsure += stream.CopiedTogether
-	}
-	where := "at the beginning"
+	where, left := "at the beginning", known.Until+1
 	if known.Last != nil {
-		where = fmt.Sprintf("behind offset %d", known.Last.Offset)
+		where, left = fmt.Sprintf("behind offset %d", known.Last.Offset), known.Until-known.Last.Offset
+	}
+	if known.Running { // it was killed, or writes no more
+		r.state.Unsure += int(min(left, stream.CopiedTogether))
 	}
 	r.app.Note("going on %s, up to offset %d, as %s says; %d copied so far", where, known.Until, r.file.path, known.Copied)
 	return nil
@@ -281,11 +283,15 @@ func (r *replay) question() string {
 	if r.resumed {
 		what = fmt.Sprintf("go on with the events of %s up to offset %d", r.spec.Name, r.state.Until)
 	}
-	if r.pick != nil {
-		what += ", those that match " + r.state.Where + ","
-	}
+	var conditions []string
 	if r.limit > 0 {
-		what += fmt.Sprintf(", %d at most,", r.limit)
+		conditions = append(conditions, fmt.Sprintf("%d at most", r.limit))
+	}
+	if r.pick != nil {
+		conditions = append(conditions, "those that match "+r.state.Where)
+	}
+	if len(conditions) > 0 {
+		what += ", " + strings.Join(conditions, ", of ") + ","
 	}
 	return fmt.Sprintf("%s to %s?", what, r.queue)
 }
@@ -428,5 +434,6 @@ func (r *replay) nothing(format string, args ...any) error {
 		r.app.Note(format, args...)
 		return nil
 	}
-	return r.print(replayCounts{}, true)
+	r.complete = true
+	return r.print(replayCounts{})
 }

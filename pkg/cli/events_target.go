@@ -57,14 +57,13 @@ func (a *App) keptTarget(event leveret.Contract, service, subscription string) (
 	}
 }
 
-// unknown is the error of a queue that does not exist.
+// noSubscription is the error of a queue that does not exist.
 func (a *App) noSubscription(t keptTarget) error {
-	known := names(a.Catalog.Services())
-	if slices.Contains(known, t.service) {
-		return Fail(ExitNotFound, fmt.Sprintf("start %s once; it declares its queue", t.service), "the queue %s does not exist yet", t.queue)
+	next := fmt.Sprintf("start %s once; it declares its queue", t.service)
+	if known := names(a.Catalog.Services()); !slices.Contains(known, t.service) {
+		return Fail(ExitNotFound, next, "there is no queue %s, and the catalog has no service %q%s", t.queue, t.service, schema.DidYouMean(t.service, known))
 	}
-	return Fail(ExitNotFound, fmt.Sprintf("start %s once; it declares its queue", t.service),
-		"the catalog has no service %q%s, and there is no queue %s", t.service, schema.DidYouMean(t.service, known), t.queue)
+	return Fail(ExitNotFound, next, "the queue %s does not exist yet", t.queue)
 }
 
 // catchesUp says what a replay does, or why it must not.
