@@ -37,7 +37,7 @@ type whereEvent struct {
 type replayOptions struct {
 	moveOptions
 
-	to, as, from, until, state string
+	to, as, begins, ends, path string
 	newSubscriber              bool
 }
 
@@ -68,10 +68,10 @@ func (a *App) eventsReplayCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.to, "to", "", "the `service` to whose queue the events are copied")
 	f.StringVar(&o.as, "as", "", "the `name` of its subscription, if it has one")
-	f.StringVar(&o.from, "from", "", "begin at this `place`: first, a time, or an offset")
-	f.StringVar(&o.until, "until", "", "end at this `place`: before a time, or with an offset")
+	f.StringVar(&o.begins, "from", "", "begin at this `place`: first, a time, or an offset")
+	f.StringVar(&o.ends, "until", "", "end at this `place`: before a time, or with an offset")
 	f.BoolVar(&o.newSubscriber, "new-subscriber", false, "the service has handled none of these events")
-	f.StringVar(&o.state, "state", "", fmt.Sprintf("keep how far it has come in this `file` (default %s-replay-EVENT-to-SERVICE.json)", a.Name))
+	f.StringVar(&o.path, "state", "", fmt.Sprintf("keep how far it has come in this `file` (default %s-replay-EVENT-to-SERVICE.json)", a.Name))
 	_ = cmd.RegisterFlagCompletionFunc("to", func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			if event, ok := a.Catalog.Lookup(args[0]); ok {
@@ -150,7 +150,7 @@ func (a *App) newReplay(name string, o replayOptions) (*replay, error) {
 	switch {
 	case o.to == "":
 		return nil, usage("", "--to is missing: the service that gets the events. These subscribe to %s: %s", name, list(a.subscribers(event)))
-	case o.from == "":
+	case o.begins == "":
 		return nil, usage("", "--from is missing: first, a time, or an offset")
 	}
 	r := &replay{app: a, replayOptions: o, spec: event.Spec()}
@@ -166,18 +166,18 @@ func (a *App) newReplay(name string, o replayOptions) (*replay, error) {
 	if r.schema, err = schema.Payload(r.spec); err != nil {
 		return nil, err
 	}
-	if r.from, err = parsePlace("--from", o.from); err != nil {
+	if r.from, err = parsePlace("--from", o.begins); err != nil {
 		return nil, err
 	}
-	if o.until != "" {
-		until, err := parsePlace("--until", o.until)
+	if o.ends != "" {
+		until, err := parsePlace("--until", o.ends)
 		if err != nil {
 			return nil, err
 		}
 		r.until = &until
 	}
 	r.state = replayState{replayFlags: replayFlags{
-		Stream: a.names().KeptStream(name), Queue: r.queue, From: o.from, To: o.until, Where: o.where, Limit: o.limit, NewSubscriber: o.newSubscriber,
+		Stream: a.names().KeptStream(name), Queue: r.queue, From: o.begins, To: o.ends, Where: o.where, Limit: o.limit, NewSubscriber: o.newSubscriber,
 	}}
 	return r, nil
 }
@@ -188,7 +188,7 @@ func (r *replay) openState(ctx context.Context) (*stateFile, error) {
 	if r.subscription != "" {
 		service += "." + r.subscription
 	}
-	path := cmp.Or(r.replayOptions.state, fmt.Sprintf("%s-replay-%s-to-%s.json", r.app.Name, r.spec.Name, service))
+	path := cmp.Or(r.path, fmt.Sprintf("%s-replay-%s-to-%s.json", r.app.Name, r.spec.Name, service))
 	if r.dryRun {
 		return &stateFile{path, func() {}}, nil
 	}

@@ -54,15 +54,21 @@ func loaves(tb testing.TB, url, queue string) (all []int) {
 		tb.Helper()
 		ch, err := conn.Channel(ctx)
 		require.NoError(tb, err)
-		for {
-			d, ok, err := ch.Get(queue, true)
-			require.NoError(tb, err)
-			if !ok {
-				return
-			}
+		add := func(d rabbit.Delivery) {
 			n, err := strconv.Atoi(strings.TrimPrefix(d.MessageId, "loaf-"))
 			require.NoError(tb, err)
 			all = append(all, n)
+		}
+		there, err := ch.Inspect(ctx, queue)
+		require.NoError(tb, err)
+		messages, err := ch.Consume(queue, "all", true, false, false, false, nil) // getting each takes a round trip
+		require.NoError(tb, err)
+		for range there.Ready {
+			add(<-messages)
+		}
+		require.NoError(tb, ch.Cancel("all", false))
+		for d := range messages {
+			add(d)
 		}
 	})
 	return all
