@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +28,8 @@ import (
 // catchUp makes a replay to the ledger, or to another service, with its state in a folder of its own.
 func catchUp(tb testing.TB, url string, args ...string) *command {
 	tb.Helper()
-	c := kitchenAt(tb, url, append([]string{"events", "replay", "bread.sold", "--to", "ledger", "--from", "first",
-		"--state", filepath.Join(tb.TempDir(), "state.json")}, args...)...)
+	state := filepath.Join(tb.TempDir(), "state.json")
+	c := kitchenAt(tb, url, append([]string{"events", "replay", "bread.sold", "--to", "ledger", "--from", "first", "--state", state}, args...)...)
 	c.catalog = bakery
 	return c
 }
@@ -47,8 +48,8 @@ func replayedBy(tb testing.TB, c *command) (r replayed) {
 	return r
 }
 
-// loaves takes all messages of a queue, and returns the numbers of their loaves.
-func loaves(tb testing.TB, url, queue string) (all []int) {
+// loaves takes all messages of the ledger, and returns the numbers of their loaves.
+func loaves(tb testing.TB, url string) (all []int) {
 	tb.Helper()
 	onBroker(tb, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 		tb.Helper()
@@ -59,9 +60,9 @@ func loaves(tb testing.TB, url, queue string) (all []int) {
 			require.NoError(tb, err)
 			all = append(all, n)
 		}
-		there, err := ch.Inspect(ctx, queue)
+		there, err := ch.Inspect(ctx, ledgerQueue)
 		require.NoError(tb, err)
-		messages, err := ch.Consume(queue, "all", true, false, false, false, nil) // getting each takes a round trip
+		messages, err := ch.Consume(ledgerQueue, "all", true, false, false, false, nil) // getting each takes a round trip
 		require.NoError(tb, err)
 		for range there.Ready {
 			add(<-messages)
@@ -200,7 +201,7 @@ func TestAKilledReplayGoesOn(t *testing.T) {
 	var last replayed
 	require.NoError(t, json.Unmarshal(out.Bytes(), &last))
 	times := make([]int, n)
-	got := loaves(t, url, ledgerQueue)
+	got := loaves(t, url)
 	for _, i := range got {
 		times[i]++
 	}
@@ -239,7 +240,7 @@ func TestAReplayOutlivesItsBroker(t *testing.T) {
 	r := replayedBy(t, c)
 	require.Equal(t, n, r.Copied)
 	got := map[int]bool{}
-	all := loaves(t, url, ledgerQueue)
+	all := loaves(t, url)
 	for _, i := range all {
 		got[i] = true
 	}
@@ -256,15 +257,15 @@ func TestAnInterruptedReplayGoesOn(t *testing.T) {
 	interrupt(t, c, 5)
 	require.Contains(t, c.err.String(), `"next":"run the same command again: it goes on where this one has ended"`)
 
-	other := &command{args: append(c.args[:len(c.args):len(c.args)], "--limit", "7"), catalog: bakery}
+	other := &command{args: append(slices.Clip(c.args), "--limit", "7"), catalog: bakery}
 	require.Equal(t, cli.ExitUsage, other.run(t.Context()))
 	require.Contains(t, other.err.String(), "is that of another replay: --limit differs")
 
-	again := &command{args: append(c.args[:len(c.args):len(c.args)], "--rate", "100000/s", "-o", "json"), catalog: bakery}
+	again := &command{args: append(slices.Clip(c.args), "--rate", "100000/s", "-o", "json"), catalog: bakery}
 	require.Equal(t, cli.ExitOK, again.run(t.Context()), again.err.String())
 	r := replayedBy(t, again)
 	require.Equal(t, replayed{Complete: true, Resumed: true, Read: 300, Matched: 200, Copied: 200, Skipped: 100, Last: r.Last}, r)
-	got := loaves(t, url, ledgerQueue)
+	got := loaves(t, url)
 	require.Len(t, got, 200)
 	for i, n := range got {
 		require.Equal(t, i/2*3+i%2+1, n)
@@ -343,7 +344,7 @@ func TestReplayOfAUserWithFewRights(t *testing.T) {
 	c := catchUp(t, url, args...)
 	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
 	require.Equal(t, 250, replayedBy(t, c).Copied)
-	require.Equal(t, numbers(250), loaves(t, url, ledgerQueue))
+	require.Equal(t, numbers(250), loaves(t, url))
 
 	c = catchUp(t, url, append(userWho(t, url, "", rights{"^ledger", "^$", ".*"}), "--yes")...)
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()), c.err.String())
@@ -355,7 +356,7 @@ func TestReplayOfAUserWithFewRights(t *testing.T) {
 	c.catalog = bakery
 	require.Equal(t, cli.ExitUnreachable, c.run(t.Context()), c.err.String())
 	require.Contains(t, c.err.String(), "warning: bread.sold.kept was not read: ")
-	require.Empty(t, loaves(t, url, ledgerQueue))
+	require.Empty(t, loaves(t, url))
 }
 
 func TestReplayWithoutABroker(t *testing.T) {
@@ -401,5 +402,5 @@ func TestReplayOfEventsIntoAClosedPipe(t *testing.T) {
 	c.stdout = &brokenPipe{1}
 	require.Equal(t, cli.ExitError, c.run(t.Context()))
 	require.Contains(t, c.err.String(), "closed pipe")
-	require.Len(t, loaves(t, url, ledgerQueue), 20, "they were copied all the same")
+	require.Len(t, loaves(t, url), 20, "they were copied all the same")
 }
