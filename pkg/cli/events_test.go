@@ -94,6 +94,7 @@ func TestALateSubscriberCatchesUp(t *testing.T) {
 	defer cancel()
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}})
 	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
 	var mu sync.Mutex
 	var effects []int
 	handled, seen := 0, map[string]bool{}
@@ -108,6 +109,7 @@ func TestALateSubscriberCatchesUp(t *testing.T) {
 		}
 		return nil
 	})
+	breadStale.Subscribe(h, func(context.Context, sold) error { return nil })
 	w, err := leveret.NewWorker(conn, h, leveret.WorkerConfig{Concurrency: 1})
 	require.NoError(t, err)
 	var worker sync.WaitGroup
@@ -124,7 +126,6 @@ func TestALateSubscriberCatchesUp(t *testing.T) {
 	}
 	cancel()
 	worker.Wait()
-	require.NoError(t, conn.Close(context.WithoutCancel(ctx)))
 	require.Equal(t, numbers(1000), effects)
 	require.Equal(t, 2000, handled)
 	ready(t, url, "crier.on.bread.sold", 0)
