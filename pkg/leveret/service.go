@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -17,7 +19,9 @@ type Service struct {
 	uses  []use
 	used  map[use]bool
 	named map[string]Contract // those that it uses
-	errs  []error
+	// remembers is how long it recognises what it has handled; 0 if it does not say.
+	remembers time.Duration
+	errs      []error
 }
 
 // A Role is what a service does with a contract.
@@ -127,6 +131,24 @@ func Calls(requests ...Contract) ServiceOption { return uses(RoleCalls, "", requ
 // the option [Kept].
 func Reads(events ...Contract) ServiceOption { return uses(RoleReads, "", events) }
 
+// Forever is for [Remembers].
+const Forever = time.Duration(math.MaxInt64)
+
+// Remembers declares how long the service recognises a message that it has handled, by its id or by what it says, so that
+// handling it again has no further effect; [Forever], if it always does. It is a promise of the handlers and of their store for
+// all events that the service subscribes to. Tools that copy kept events to a running service need it: they copy none that is older.
+func Remembers(d time.Duration) ServiceOption {
+	return func(s *Service) {
+		switch {
+		case d <= 0:
+			s.errs = append(s.errs, fmt.Errorf("Remembers: %v must be positive", d))
+		case s.remembers != 0:
+			s.errs = append(s.errs, errors.New("Remembers is given twice"))
+		}
+		s.remembers = d
+	}
+}
+
 func uses(role Role, name string, contracts []Contract) ServiceOption {
 	return func(s *Service) {
 		for _, c := range contracts {
@@ -195,6 +217,9 @@ func (s *Service) Undeclared(c Contract, role Role) error {
 
 // Name returns the service's name.
 func (s *Service) Name() string { return s.name }
+
+// Remembers returns what the service declared with [Remembers]; 0 if it does not say.
+func (s *Service) Remembers() time.Duration { return s.remembers }
 
 // Contracts returns the contracts that the service declared in a role, in the order of their names.
 func (s *Service) Contracts(role Role) []Contract {
