@@ -38,18 +38,18 @@ var (
 	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
 	// OrderPlaced announces that an order was placed and its payment authorised.
-	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.Example(OrderPlacedEvent{
+	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.Kept(365*24*time.Hour, 1_000_000_000), leveret.Example(OrderPlacedEvent{
 		OrderID: exampleOrderID, CustomerID: "customer-7", Lines: exampleLines, Total: exampleTotal,
 		AuthorizationID: exampleAuthorizationID, PlacedAt: exampleTime,
 	}))
 
 	// OrderConfirmed announces that an order is paid and its goods are set aside. The order is then finished.
-	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", leveret.Example(OrderConfirmedEvent{
+	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", leveret.Kept(365*24*time.Hour, 1_000_000_000), leveret.Example(OrderConfirmedEvent{
 		OrderID: exampleOrderID, Total: exampleTotal, ConfirmedAt: exampleTime,
 	}))
 
 	// OrderCancelled announces that an order is cancelled, and why. The order is then finished.
-	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", leveret.Example(OrderCancelledEvent{
+	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", leveret.Kept(365*24*time.Hour, 1_000_000_000), leveret.Example(OrderCancelledEvent{
 		OrderID: exampleOrderID, Reason: CancelOutOfStock, CancelledAt: exampleTime,
 	}))
 )

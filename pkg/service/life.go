@@ -154,15 +154,7 @@ const theBroker = "the broker"
 // connect waits for the broker, up to broker.connect_timeout if that is set. A program with an address to serve at does
 // not wait.
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
-	config := l.settings.conn
-	config.Logger = slog.New(newSparing(l.log.Handler()))
-	config.Access = func() ([]string, *tls.Config) { return l.settings.access.Current(l.log) }
-	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
-	complaints := &complaints{log: l.log}
-	config.OnFailure = func(err error) {
-		l.ready.explain(theBroker, err)
-		complaints.about(ctx, err)
-	}
+	config := l.connConfig(ctx)
 	l.log.InfoContext(ctx, "connecting", "broker", l.shownBroker())
 	if l.settings.serves() {
 		if l.settings.connectTimeout > 0 {
@@ -179,6 +171,20 @@ func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	defer cancel()
 	conn, err := leveret.Connect(dialing, config)
 	return conn, l.connectErr(ctx, err)
+}
+
+// connConfig returns what the connection is made with.
+func (l *life) connConfig(ctx context.Context) leveret.ConnConfig {
+	config := l.settings.conn
+	config.Logger = slog.New(newSparing(l.log.Handler()))
+	config.Access = func() ([]string, *tls.Config) { return l.settings.access.Current(l.log) }
+	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
+	complaints := &complaints{log: l.log}
+	config.OnFailure = func(err error) {
+		l.ready.explain(theBroker, err)
+		complaints.about(ctx, err)
+	}
+	return config
 }
 
 // connectErr gives an error of connecting its exit code.
