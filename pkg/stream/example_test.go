@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log"
 	"os"
 	"os/signal"
@@ -43,14 +44,22 @@ func inTx(db *sql.DB) func(context.Context, func(*sql.Tx) error) error {
 // A table of what each order has paid, from the first event on. The primary key makes an event that comes twice count once.
 func ExampleProjection() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{"amqp://localhost"}})
+	err := report(ctx)
+	stop()
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// report runs the projection until ctx ends.
+func report(ctx context.Context) error {
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{"amqp://localhost"}})
+	if err != nil {
+		return err
+	}
 	db, err := sql.Open("sqlite", "reports.db") // with the table paid (order_id PRIMARY KEY, customer_id, cents)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	p := stream.NewProjection(conn, Reports, stream.ProjectionConfig{
 		Name: "paid-orders",
@@ -66,10 +75,5 @@ func ExampleProjection() {
 			ON CONFLICT (order_id) DO UPDATE SET cents = excluded.cents`, e.Payload.OrderID, e.Payload.CustomerID, e.Payload.Cents)
 		return err
 	})
-	if err := p.Run(ctx); err != nil { // until ctx ends
-		log.Print(err)
-	}
-	if err := conn.Close(context.Background()); err != nil {
-		log.Print(err)
-	}
+	return errors.Join(p.Run(ctx), conn.Close(context.WithoutCancel(ctx)), db.Close())
 }

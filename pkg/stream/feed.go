@@ -55,7 +55,7 @@ func (f *feed) run(ctx context.Context) error {
 		err := f.follow(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // what fails then has been told to end
 		case errors.Is(err, leveret.ErrClosed):
 			return err
 		case errors.Is(err, errMoved):

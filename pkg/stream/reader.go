@@ -148,7 +148,7 @@ func (r *Reader) receive(ctx context.Context) (d rabbit.Delivery, ok bool, err e
 func (r *Reader) behind(ctx context.Context) error {
 	ends, err := Look(ctx, r.conn, r.stream)
 	if err != nil || ends.Empty {
-		return nil // whatever went wrong, the channel that reads sees it too
+		return nil //nolint:nilerr // whatever went wrong, the channel that reads sees it too
 	}
 	before := r.short
 	r.short = ends.Last < r.last.Offset
