@@ -103,13 +103,22 @@ func (l *life) up(ctx context.Context) error {
 		l.log.InfoContext(ctx, "health", "address", l.health.address())
 	}
 	l.opens("telemetry", l.telemetry.close)
-	if err := l.folders(ctx); err != nil {
+	if err := l.build(ctx, l.connect); err != nil {
+		return err
+	}
+	return l.complete(ctx)
+}
+
+// build opens what Setup needs, and calls it.
+func (l *life) build(ctx context.Context, connect func(context.Context) (*leveret.Conn, error)) error {
+	err := l.folders(ctx)
+	if err != nil {
 		return err
 	}
 	if l.serverTLS, l.clientTLS, err = tlsConfigs(l.settings.tls, l.log); err != nil {
 		return exit(exitUsage, "%w", err)
 	}
-	conn, err := l.connect(ctx)
+	conn, err := connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,7 +130,7 @@ func (l *life) up(ctx context.Context) error {
 	if err := l.setup(ctx); err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
-	return l.complete(ctx)
+	return nil
 }
 
 func (l *life) opens(name string, end func(context.Context) error) {

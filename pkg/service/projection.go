@@ -210,28 +210,18 @@ func (p Program) withProjections(cmd *cobra.Command, schema *config.Schema, do f
 	return err
 }
 
-// prepare opens what Setup needs, and calls it. It does not wait for the broker.
+// prepare calls Setup, without waiting for the broker.
 func (l *life) prepare(ctx context.Context) (err error) {
 	if l.telemetry, err = newTelemetry(ctx, l.program, l.settings, l.ready, l.log); err != nil {
 		return err
 	}
 	l.opens("telemetry", l.telemetry.close)
-	if err := l.folders(ctx); err != nil {
-		return err
-	}
-	if l.serverTLS, l.clientTLS, err = tlsConfigs(l.settings.tls, l.log); err != nil {
-		return exit(exitUsage, "%w", err)
-	}
-	conn, err := leveret.Open(l.connConfig(ctx))
+	err = l.build(ctx, func(ctx context.Context) (*leveret.Conn, error) {
+		conn, err := leveret.Open(l.connConfig(ctx))
+		return conn, l.connectErr(ctx, err)
+	})
 	if err != nil {
-		return l.connectErr(ctx, err)
-	}
-	l.opens("connection", conn.Close)
-	if err := l.runtime(conn); err != nil {
-		return exit(exitUsage, "%w", err)
-	}
-	if err := l.setup(ctx); err != nil {
-		return fmt.Errorf("setup: %w", err)
+		return err
 	}
 	return errors.Join(l.rt.mistakes...)
 }
