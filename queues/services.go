@@ -43,6 +43,7 @@ var (
 	// Gateway is the REST API of the shop's customers. What it offers them is its own: see package gateway.
 	Gateway = leveret.NewService("gateway",
 		leveret.Sends(PlaceOrder),
+		leveret.Reads(OrderPlaced, OrderConfirmed, OrderCancelled),
 		leveret.Calls(ShowOrder, ListOrders, CancelOrder, RegisterUser, LogIn, ShowUser, RefreshTokens, LogOut, ListKeys))
 
 	// Catalog is the whole system, but for services that only listen: see package notify.

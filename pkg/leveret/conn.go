@@ -237,6 +237,9 @@ func (c *Conn) Declare(ctx context.Context, t topology.Topology) error {
 	return c.declarer.Declare(ctx, t)
 }
 
+// Forget has the next call of Declare ask the broker again for what is in t: something in it may be missing by now.
+func (c *Conn) Forget(t topology.Topology) { c.declarer.Forget(t) }
+
 // uniqueInstance returns the instance with a random suffix, for the name of an exclusive queue. Programs may have
 // several clients and workers of one service, and in containers every process has the same id.
 func (c *Conn) uniqueInstance() string {

@@ -67,6 +67,9 @@ func newChannel(s *session, ch *amqp.Channel) *Channel {
 	return &Channel{Channel: ch, session: s, life: life, turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{})}
 }
 
+// Gone returns a channel that is closed when this one has ended, whoever ended it.
+func (ch *Channel) Gone() <-chan struct{} { return ch.life.Done() }
+
 // base lets what is made of a channel be used as one: see [reopened].
 func (ch *Channel) base() *Channel { return ch }
 

@@ -51,7 +51,8 @@ func (e *ReplacedError) Error() string {
 // A Position is an event that was read last.
 type Position struct {
 	Offset int64
-	// ID is its message id, by which the reader knows that the stream is still the same one.
+	// ID is its message id, by which the reader knows that the stream is still the same one. Where it is empty, that is not
+	// looked at, and reading begins behind Offset whatever is there.
 	ID string
 }
 
@@ -71,7 +72,8 @@ type Reader struct {
 
 	last    *Position // nil before the first event
 	channel *rabbit.Channel
-	resumed bool // the next event has to be the last one again
+	resumed bool // the last event, or one behind it, is still to be seen again
+	short   bool // the stream was seen to end before the last event
 	events  <-chan rabbit.Delivery
 	unacked int
 	tag     uint64 // of the last delivery
@@ -141,13 +143,22 @@ func (r *Reader) receive(ctx context.Context) (d rabbit.Delivery, ok bool, err e
 	}
 }
 
-// behind returns an error if the stream ends before the event that was read last.
+// behind returns an error if the stream ends before the event that was read last. It has to be seen twice: a broker that is
+// busy may hand out the last events too late for [Look].
 func (r *Reader) behind(ctx context.Context) error {
 	ends, err := Look(ctx, r.conn, r.stream)
-	if err == nil && !ends.Empty && ends.Last < r.last.Offset {
+	if err != nil || ends.Empty {
+		return nil //nolint:nilerr // whatever went wrong, the channel that reads sees it too
+	}
+	before := r.short
+	r.short = ends.Last < r.last.Offset
+	if before && r.short {
 		return &ReplacedError{r.stream, r.last.Offset, r.last.ID}
 	}
-	return nil // whatever went wrong, the channel that reads sees it too
+	if r.last.ID == "" && !r.short {
+		r.resumed = false // nothing more is expected to come
+	}
+	return nil
 }
 
 // take returns a delivery as an event; fresh is false where it is the last one again.
@@ -160,20 +171,19 @@ func (r *Reader) take(d rabbit.Delivery) (e Event, fresh bool, err error) {
 	if r.unacked++; r.unacked >= ackEvery {
 		r.ack()
 	}
-	resumed := r.resumed
-	r.resumed = false
 	switch last := r.last; {
 	case last == nil:
-	case resumed && offset == last.Offset && d.MessageId != last.ID:
+	case offset == last.Offset && last.ID != "" && d.MessageId != last.ID:
 		r.Close(context.Background())
 		return e, false, &ReplacedError{r.stream, last.Offset, last.ID}
 	case offset <= last.Offset:
+		r.resumed = r.resumed && offset < last.Offset
 		return e, false, nil
 	case offset > last.Offset+1+hole:
 		r.Close(context.Background())
 		return e, false, &GapError{r.stream, last.Offset, offset}
 	}
-	r.last = &Position{offset, d.MessageId}
+	r.last, r.resumed = &Position{offset, d.MessageId}, false
 	return Event{offset, d}, true, nil
 }
 
@@ -192,11 +202,15 @@ func (r *Reader) open(ctx context.Context) error {
 // begin opens a channel and consumes the stream from the last event on, so that it is seen to be the same one.
 func (r *Reader) begin(ctx context.Context) (err error) {
 	place := r.from
-	if r.last != nil {
+	switch {
+	case r.last == nil:
+	case r.last.ID == "":
+		place = Offset(r.last.Offset + 1)
+	default:
 		place = Offset(r.last.Offset)
 	}
 	r.channel, r.events, err = consume(ctx, r.conn, r.stream, place, prefetch)
-	r.unacked, r.resumed = 0, r.last != nil
+	r.unacked, r.resumed, r.short = 0, r.last != nil, false
 	return err
 }
 
@@ -216,7 +230,7 @@ func (r *Reader) Close(ctx context.Context) {
 }
 
 // consume opens a channel on which a stream is consumed. The caller ends it.
-func consume(ctx context.Context, conn *rabbit.Conn, stream string, from Place, ahead int) (*rabbit.Channel, <-chan rabbit.Delivery, error) {
+func consume(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (*rabbit.Channel, <-chan rabbit.Delivery, error) {
 	if from.argument == nil {
 		return nil, nil, errors.New("a stream is read from First, Since or Offset: the place is the zero value")
 	}
@@ -225,7 +239,7 @@ func consume(ctx context.Context, conn *rabbit.Conn, stream string, from Place, 
 		return nil, nil, err
 	}
 	deliveries := make(chan (<-chan rabbit.Delivery), 1) // a call that is left behind ends with the channel
-	err = channel.Do(ctx, stream, func() error { return channel.Qos(ahead, 0, false) })
+	err = channel.Do(ctx, stream, func() error { return channel.Qos(most, 0, false) })
 	if err == nil {
 		err = channel.Do(ctx, stream, func() error {
 			d, err := channel.Consume(stream, "", false, false, false, false, rabbit.Table{"x-stream-offset": from.argument})
@@ -237,7 +251,24 @@ func consume(ctx context.Context, conn *rabbit.Conn, stream string, from Place, 
 		end(ctx, channel, stream)
 		return nil, nil, err
 	}
-	return channel, <-deliveries, nil
+	return channel, ahead(<-deliveries, channel.Gone(), most), nil
+}
+
+// ahead hands deliveries on through a buffer, so that it is known how many are here: those of the driver wait in a list of
+// its own. It ends with the channel that they come on.
+func ahead(from <-chan rabbit.Delivery, ended <-chan struct{}, most int) <-chan rabbit.Delivery {
+	to := make(chan rabbit.Delivery, most)
+	go func() {
+		defer close(to)
+		for d := range from {
+			select {
+			case to <- d:
+			case <-ended: // RabbitMQ 3.10 may send more than it was asked for
+				return
+			}
+		}
+	}()
+	return to
 }
 
 // end closes a channel. A nack would close the connection (RabbitMQ 3.10), and there is nothing to give back.

@@ -26,6 +26,7 @@ type bench struct {
 	ctx       context.Context
 	conn      *leveret.Conn
 	publisher *rabbit.Publisher
+	pipeline  *rabbit.Pipeline
 }
 
 const name = "order.placed.kept"
@@ -39,6 +40,7 @@ func setup(t *testing.T) *bench {
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) })
 	b := &bench{t: t, ctx: ctx, conn: conn, publisher: rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{})}
 	t.Cleanup(func() { require.NoError(t, b.publisher.Close(context.WithoutCancel(ctx))) })
+	b.pipeline = b.publisher.Pipeline()
 	b.declare()
 	return b
 }
@@ -52,14 +54,42 @@ func (b *bench) declare() {
 // fill publishes events from number from to before number to.
 func (b *bench) fill(from, to int, size int) {
 	b.t.Helper()
-	p := b.publisher.Pipeline()
 	for i := from; i < to; i++ {
-		require.NoError(b.t, p.Publish(b.ctx, &rabbit.Publication{
-			Exchange: "events", RoutingKey: "order.placed", Mandatory: true,
-			Publishing: rabbit.Publishing{MessageId: fmt.Sprint(i), DeliveryMode: 2, Body: []byte(strings.Repeat("x", size))},
-		}, nil))
+		b.raw(fmt.Sprint(i), `{"n":0}`+strings.Repeat(" ", size))
 	}
-	require.NoError(b.t, p.Flush(b.ctx))
+	require.NoError(b.t, b.flush())
+}
+
+// raw publishes a message; flush waits until all are confirmed.
+func (b *bench) raw(id, body string) {
+	b.t.Helper()
+	require.NoError(b.t, b.pipeline.Publish(b.ctx, &rabbit.Publication{
+		Exchange: "events", RoutingKey: "order.placed", Mandatory: true,
+		Publishing: rabbit.Publishing{MessageId: id, DeliveryMode: 2, Timestamp: time.Now(), Body: []byte(body)},
+	}, nil))
+}
+
+func (b *bench) flush() error { return b.pipeline.Flush(b.ctx) }
+
+// gap publishes until the events behind an offset have been deleted, and returns the first one that is left.
+func (b *bench) gap(behind int64) (first stream.Event) {
+	b.t.Helper()
+	b.fill(10, 3000, 2000)
+	require.Eventually(b.t, func() bool { // segments are deleted when the next one begins
+		first = b.read(b.from(stream.First()), 1)[0]
+		return first.Offset > behind+2
+	}, patience, 100*time.Millisecond)
+	return first
+}
+
+// remove deletes the stream.
+func (b *bench) remove() {
+	b.t.Helper()
+	channel, err := b.conn.Rabbit().Channel(b.ctx)
+	require.NoError(b.t, err)
+	_, err = channel.QueueDelete(name, false, false, false)
+	require.NoError(b.t, err)
+	require.NoError(b.t, channel.Close())
 }
 
 func (b *bench) reader(r *stream.Reader) *stream.Reader {
@@ -115,12 +145,7 @@ func TestGap(t *testing.T) {
 	r := b.from(stream.First())
 	last := b.read(r, 10)[9]
 	r.Close(b.ctx) // or what is on its way would be read
-	b.fill(10, 3000, 2000)
-	var first stream.Event
-	require.Eventually(t, func() bool { // segments are deleted when the next one begins
-		first = b.read(b.from(stream.First()), 1)[0]
-		return first.Offset > last.Offset+2
-	}, patience, 100*time.Millisecond)
+	first := b.gap(last.Offset)
 	for _, r := range []*stream.Reader{r, b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId})} {
 		_, err := r.Next(b.ctx)
 		var gap *stream.GapError
@@ -137,12 +162,8 @@ func TestReplaced(t *testing.T) {
 	b.fill(0, 10, 10)
 	r := b.from(stream.First())
 	last := b.read(r, 10)[9]
-	channel, err := b.conn.Rabbit().Channel(b.ctx)
-	require.NoError(t, err)
-	_, err = channel.QueueDelete(name, false, false, false)
-	require.NoError(t, err)
-	require.NoError(t, channel.Close())
-	_, err = r.Next(b.ctx)
+	b.remove()
+	_, err := r.Next(b.ctx)
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
 	b.declare()
 	b.fill(100, 105, 10)

@@ -146,6 +146,7 @@ type answer struct {
 	NextCursor   string `json:"next_cursor"`
 	Orders       []struct {
 		OrderID string `json:"order_id"`
+		State   string
 	}
 }
 
