@@ -3,7 +3,10 @@ package cli_test
 import (
 	"context"
 	"fmt"
+	"net/url"
+	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,4 +85,12 @@ func sellCommand(ts *testscript.TestScript, _ bool, args []string) {
 // openCommand opens the bakery.
 func openCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	onBroker(tbOf(ts), ts.Getenv("LEVERET_BROKER_URL"), open)
+}
+
+// stateCommand writes the state file of a replay on this script's broker: state TEMPLATE FILE.
+func stateCommand(ts *testscript.TestScript, _ bool, args []string) {
+	broker, err := url.Parse(ts.Getenv("LEVERET_BROKER_URL"))
+	ts.Check(err)
+	here := fmt.Sprintf(`"broker": %q, "virtual_host": %q`, broker.Host, broker.Path[1:])
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Replace(ts.ReadFile(args[0]), "HERE", here, 1)), 0o600))
 }

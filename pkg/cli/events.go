@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/rabbit"
+	"github.com/leveretmq/leveret/pkg/stream"
 )
 
 func (a *App) eventsCommand() *cobra.Command {
@@ -55,6 +57,18 @@ func (a *App) completeKept() cobra.CompletionFunc {
 // subscribers returns the names of the services that subscribe to an event.
 func (a *App) subscribers(event leveret.Contract) []string {
 	return names(a.Catalog.ServicesWith(event, leveret.RoleSubscribes))
+}
+
+// handedOut is how long RabbitMQ may take to hand out an event that there is: it says nothing where it is slow.
+const handedOut = 10 * time.Second
+
+// eventAt returns the first event from a place on, of a stream that has one there.
+func eventAt(ctx context.Context, conn *leveret.Conn, name string, place stream.Place) (*stream.Event, error) {
+	e, err := stream.Find(ctx, conn.Rabbit(), name, place, handedOut)
+	if err == nil && e == nil {
+		err = Fail(ExitUnreachable, "try again when the broker has less to do", "the broker did not hand out %s of the stream %s within %s", place, name, handedOut)
+	}
+	return e, err
 }
 
 // explainStream adds to an error of a stream what to do about it.

@@ -41,7 +41,10 @@ type replayLine struct {
 func (r *replay) print(counts replayCounts) error {
 	l := replayLedger{
 		Mode: "catch_up", Event: r.spec.Name, Stream: r.state.Stream, Service: r.service, Queue: r.queue, NewSubscriber: r.newSubscriber,
-		DryRun: r.dryRun, Resumed: r.resumed, Complete: r.complete, replayCounts: counts, First: r.state.First,
+		DryRun: r.dryRun, Resumed: r.resumed, Complete: r.complete, replayCounts: counts,
+	}
+	if r.state.First != nil && counts.Read > 0 {
+		l.First = &r.state.First.Offset
 	}
 	if r.state.Last != nil {
 		l.Last = &r.state.Last.Offset
@@ -136,7 +139,11 @@ func (r *replay) explain(ctx context.Context, counts replayCounts, stopped error
 	case ctx.Err() != nil:
 		return Fail(ExitInterrupted, again, "%s: %w", r.counted(counts), context.Cause(ctx))
 	case errors.As(stopped, &gap):
-		cause = Fail(ExitError, fmt.Sprintf("go on with what is left: remove %s, and run it with --from %d", r.file.path, gap.Next), "%w", stopped)
+		remove := ""
+		if !r.finished() && (!r.dryRun || r.resumed) {
+			remove = fmt.Sprintf("remove %s, and ", r.file.path)
+		}
+		cause = Fail(ExitError, fmt.Sprintf("go on with what is left: %srun it with --from %d", remove, gap.Next), "%w", stopped)
 	case errors.As(stopped, &other):
 		cause = replaced(r.file.path, stopped)
 	case errors.Is(stopped, rabbit.ErrUnroutable):

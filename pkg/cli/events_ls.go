@@ -142,8 +142,8 @@ func (a *App) lookAtKept(ctx context.Context, conn *leveret.Conn, c leveret.Cont
 
 // endAt returns the event at an end of a stream.
 func endAt(ctx context.Context, conn *leveret.Conn, name string, offset int64) (*keptEnd, error) {
-	e, err := stream.Find(ctx, conn.Rabbit(), name, stream.Offset(offset))
-	if err != nil || e == nil {
+	e, err := eventAt(ctx, conn, name, stream.Offset(offset))
+	if err != nil {
 		return nil, err
 	}
 	v := &keptEnd{Offset: e.Offset, ID: e.MessageId}

@@ -33,6 +33,9 @@ type whereEvent struct {
 	Headers map[string]any `expr:"headers"`
 }
 
+// silence is how long nothing comes from a place before the broker is asked for something else.
+const silence = 2 * time.Second
+
 // replayOptions are the flags of `events replay`.
 type replayOptions struct {
 	moveOptions
@@ -100,6 +103,8 @@ type replay struct {
 	state      replayState
 	resumed    bool
 	complete   bool            // all is copied
+	begun      bool            // an event was read
+	gone       bool            // the queue, at the last note
 	shown      []replayedEvent // of a dry run
 	lineFailed error           // of standard output
 }
@@ -137,8 +142,13 @@ func (a *App) replayEvents(ctx context.Context, event string, o replayOptions) e
 		}
 	}
 	err = r.run(ctx)
-	finished = !o.dryRun && (r.complete || r.state.Last == nil && r.state.Unsure == 0)
+	finished = r.finished()
 	return err
+}
+
+// finished reports whether there is nothing to go on with.
+func (r *replay) finished() bool {
+	return !r.dryRun && (r.complete || r.state.Last == nil && r.state.Unsure == 0)
 }
 
 // newReplay reads what was asked for.
@@ -177,6 +187,7 @@ func (a *App) newReplay(name string, o replayOptions) (*replay, error) {
 		r.until = &until
 	}
 	r.state = replayState{replayFlags: replayFlags{
+		Broker: a.brokerAddress(), VirtualHost: a.settings.vhost(),
 		Stream: a.names().KeptStream(name), Queue: r.queue, From: o.begins, To: o.ends, Where: o.where, Limit: o.limit, NewSubscriber: o.newSubscriber,
 	}}
 	return r, nil
@@ -214,14 +225,33 @@ func (r *replay) begin(ctx context.Context, known *replayState) (bool, error) {
 	if r.state.Until, err = r.end(ctx, ends); err != nil {
 		return false, a.explainStream(r.spec, err)
 	}
-	first, err := stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, r.from.Place)
-	if err != nil {
-		return false, a.explainStream(r.spec, err)
+	var first *stream.Event
+	if r.from.offset <= r.state.Until {
+		if first, err = r.find(ctx, r.from, ends); err != nil {
+			return false, a.explainStream(r.spec, err)
+		}
 	}
 	if first == nil || first.Offset > r.state.Until {
 		return false, r.nothing("%s has no event between --from %s and offset %d", r.state.Stream, r.state.From, r.state.Until)
 	}
+	r.state.First = &replayedEvent{first.Offset, first.MessageId}
 	return true, r.checkFirst(first, ends)
+}
+
+// find returns the first event from a place on; nil where there is none since a time. That is only believed after the broker
+// has handed out another event, and again nothing.
+func (r *replay) find(ctx context.Context, from keptPlace, ends stream.Ends) (*stream.Event, error) {
+	if from.at.IsZero() {
+		return eventAt(ctx, r.conn, r.state.Stream, from.Place)
+	}
+	e, err := stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, from.Place, silence)
+	if err != nil || e != nil {
+		return e, err
+	}
+	if _, err := eventAt(ctx, r.conn, r.state.Stream, stream.Offset(ends.Last)); err != nil {
+		return nil, err
+	}
+	return stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, from.Place, silence)
 }
 
 // goOn goes on where an earlier run has ended.
@@ -229,11 +259,10 @@ func (r *replay) goOn(ctx context.Context, known *replayState) error {
 	if err := r.file.isOf(known, r.state.replayFlags); err != nil {
 		return err
 	}
-	last, err := stream.Find(ctx, r.conn.Rabbit(), known.Stream, stream.Offset(known.Until))
-	if err == nil && last == nil {
-		return replaced(r.file.path, fmt.Errorf("the stream %s ends before offset %d: it was deleted, and is another one now", known.Stream, known.Until))
-	}
-	if err != nil {
+	if _, err := eventAt(ctx, r.conn, known.Stream, stream.Offset(known.Until)); err != nil {
+		if ends, looked := stream.Look(ctx, r.conn.Rabbit(), known.Stream); looked == nil && (ends.Empty || ends.Last < known.Until) {
+			return replaced(r.file.path, fmt.Errorf("the stream %s ends before offset %d: it was deleted, and is another one now", known.Stream, known.Until))
+		}
 		return r.app.explainStream(r.spec, err)
 	}
 	r.state, r.resumed = *known, true
@@ -256,7 +285,7 @@ func (r *replay) end(ctx context.Context, ends stream.Ends) (int64, error) {
 	case r.until.offset >= 0:
 		return min(r.until.offset, ends.Last), nil
 	}
-	behind, err := stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, r.until.Place)
+	behind, err := r.find(ctx, *r.until, ends)
 	if err != nil || behind == nil {
 		return ends.Last, err
 	}
@@ -272,7 +301,7 @@ func (r *replay) checkFirst(first *stream.Event, ends stream.Ends) error {
 	case !r.from.at.IsZero() && first.Offset == ends.First && first.Offset > 0 && sent.After(r.from.at):
 		r.app.Warn("events before offset %d are not kept any more; the first of them that is was sent at %s", ends.First, sent.UTC().Format(time.RFC3339))
 	}
-	if r.newSubscriber {
+	if r.newSubscriber || r.pick != nil { // it may leave this one out
 		return nil
 	}
 	return r.forgotten(first.Offset, sent)
@@ -304,10 +333,13 @@ func (r *replay) run(ctx context.Context) error {
 	before := r.state.replayCounts
 	c := stream.Copy{
 		Stream: r.state.Stream, From: r.from.Place, Until: r.state.Until, Queue: r.queue, Service: r.service, DryRun: r.dryRun,
-		Select: r.selects, Note: func(done stream.Copied) error { return r.note(before.plus(done), done.Last) },
+		Select: r.selects, Note: func(done stream.Copied) error { return r.note(ctx, before.plus(done), done.Last) },
 	}
-	if last := r.state.Last; last != nil {
+	switch first, last := r.state.First, r.state.Last; {
+	case last != nil:
 		c.After = &stream.Position{Offset: last.Offset, ID: last.ID}
+	case first != nil: // so that it is noticed if this one is deleted before it is read
+		c.After = &stream.Position{Offset: first.Offset - 1}
 	}
 	if r.limit > 0 {
 		if c.Limit = r.limit - before.Matched; c.Limit <= 0 { // it was killed behind the last one
@@ -325,10 +357,15 @@ func (r *replay) run(ctx context.Context) error {
 	}
 	result, err := c.Run(ctx, r.conn, r.app.Logger())
 	bar.End()
-	if r.dryRun {
+	counts := before.plus(result)
+	switch {
+	case r.dryRun && result.Read > 0:
 		r.state.Last = &replayedEvent{Offset: result.Last.Offset}
+	case r.gone: // what was copied behind the last note may come back from retry.lost
+		r.state.Unsure += counts.Copied - r.state.Copied
+		counts = r.state.replayCounts
 	}
-	return r.finish(ctx, before.plus(result), err)
+	return r.finish(ctx, counts, err)
 }
 
 // total is how many events will be copied, or 0 where that is unknown.
@@ -340,7 +377,7 @@ func (r *replay) total() int {
 	case r.state.Last != nil:
 		first = r.state.Last.Offset + 1
 	case r.state.First != nil:
-		first = *r.state.First
+		first = r.state.First.Offset
 	}
 	left := int(max(r.state.Until-max(first, 0)+1, 0))
 	return min(left, cmp.Or(r.limit, left))
@@ -348,9 +385,8 @@ func (r *replay) total() int {
 
 // selects reports whether an event is copied. Its error is that of one that must not be.
 func (r *replay) selects(e *stream.Event) (bool, error) {
-	if r.state.First == nil {
-		first := e.Offset
-		r.state.First = &first
+	if err := r.checkBegin(e); err != nil {
+		return false, err
 	}
 	if r.pick != nil && !r.pick.holds(r.view(e)) {
 		return false, nil
@@ -361,6 +397,23 @@ func (r *replay) selects(e *stream.Event) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// checkBegin checks that the first event that is read is the one that was there when the replay began.
+func (r *replay) checkBegin(e *stream.Event) error {
+	first := r.state.First
+	if r.begun || r.state.Last != nil || first == nil {
+		return nil
+	}
+	r.begun = true
+	switch {
+	case e.Offset > first.Offset:
+		return &stream.GapError{Stream: r.state.Stream, After: first.Offset - 1, Next: e.Offset}
+	case e.MessageId != first.ID:
+		return &stream.ReplacedError{Stream: r.state.Stream, Offset: first.Offset, ID: first.ID}
+	default:
+		return nil
+	}
 }
 
 // view is an event as the expression of --where sees it. What is kept has no secrets.
@@ -379,9 +432,13 @@ func (r *replay) view(e *stream.Event) whereEvent {
 	return v
 }
 
-// note keeps what is done: all up to an event.
-func (r *replay) note(done replayCounts, last stream.Position) error {
-	if last != (stream.Position{}) {
+// note keeps what is done: all up to an event. The exchange of retries does not report that the queue is gone.
+func (r *replay) note(ctx context.Context, done replayCounts, last *stream.Position) error {
+	if done.Copied > r.state.Copied && !newLookup(r.app, r.conn).exists(ctx, r.queue) {
+		r.gone = true
+		return rabbit.ErrUnroutable
+	}
+	if done.Read > 0 {
 		r.state.Last = &replayedEvent{last.Offset, last.ID}
 	}
 	r.state.replayCounts = done

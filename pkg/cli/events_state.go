@@ -19,8 +19,8 @@ type replayState struct {
 
 	// Until is the offset of the last event to read.
 	Until int64 `json:"until_offset"`
-	// First is the offset of the first event that was read; nil before it.
-	First *int64 `json:"first_offset,omitempty"`
+	// First is the first event to read.
+	First *replayedEvent `json:"first,omitempty"`
 	// Last is the event up to which all is done; nil before the first.
 	Last *replayedEvent `json:"done,omitempty"`
 	replayCounts
@@ -30,6 +30,8 @@ type replayState struct {
 
 // replayFlags are what makes a replay another one.
 type replayFlags struct {
+	Broker        string `json:"broker"`
+	VirtualHost   string `json:"virtual_host"`
 	Stream        string `json:"stream"`
 	Queue         string `json:"queue"`
 	From          string `json:"from"`
@@ -57,6 +59,10 @@ type replayCounts struct {
 // differs names the flag in which two replays differ; "" if they are the same.
 func (f replayFlags) differs(other replayFlags) string {
 	switch {
+	case f.Broker != other.Broker:
+		return "the broker"
+	case f.VirtualHost != other.VirtualHost:
+		return "the virtual host"
 	case f.Stream != other.Stream:
 		return "the event"
 	case f.Queue != other.Queue:
@@ -79,7 +85,7 @@ func (f replayFlags) differs(other replayFlags) string {
 // A stateFile is the file of a replayState.
 type stateFile struct {
 	path   string
-	unlock func()
+	unlock func() // removes the lock as well
 }
 
 // lockWait is how long another process may hold a state file: for the moment in which it ends.
@@ -94,7 +100,7 @@ func openState(ctx context.Context, path string) (*stateFile, error) {
 	case errors.Is(err, errors.ErrUnsupported):
 		return &stateFile{path, func() {}}, nil
 	case err == nil:
-		return &stateFile{path, unlock}, nil
+		return &stateFile{path, func() { _ = os.Remove(path + ".lock"); unlock() }}, nil
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -163,7 +169,6 @@ func (f *stateFile) close(remove bool) error {
 			err = nil
 		}
 	}
-	_ = os.Remove(f.path + ".lock")
 	f.unlock()
 	return err
 }

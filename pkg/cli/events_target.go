@@ -50,8 +50,9 @@ func (a *App) keptTarget(event leveret.Contract, service, subscription string) (
 		return t, Fail(ExitNotFound, a.Name+" events ls", "%s has no subscription %q to %s%s", service, subscription, spec.Name,
 			schema.DidYouMean(subscription, others))
 	case slices.Contains(a.Catalog.ServicesWith(event, leveret.RoleReads), services[i]):
-		return t, usage(service+"d projection rebuild NAME",
-			"rebuild: %s reads %s with a projection, which its own binary rebuilds, into an empty projection only; it has no queue to copy to", service, spec.Name)
+		return t, usage(fmt.Sprintf("projection rebuild NAME, of the own binary of %s", service),
+			"rebuild: %s reads %s with a projection, and has no queue to copy to; its own binary empties the projection, and reads the stream again",
+			service, spec.Name)
 	default:
 		return t, Fail(ExitNotFound, a.Name+" events ls", "%s does not subscribe to %s; these do: %s", service, spec.Name, list(a.subscribers(event)))
 	}

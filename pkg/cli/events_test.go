@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -201,6 +202,8 @@ func TestAKilledReplayGoesOn(t *testing.T) {
 	}
 	var last replayed
 	require.NoError(t, json.Unmarshal(out.Bytes(), &last))
+	require.Positive(t, killed)
+	require.True(t, last.Resumed)
 	times := make([]int, n)
 	got := loaves(t, url)
 	for _, i := range got {
@@ -229,16 +232,22 @@ func TestAReplayOutlivesItsBroker(t *testing.T) {
 	onBroker(t, url, open)
 	const n = 3000
 	sell(t, url, soldStream, 0, n, 0, time.Now())
-	c := catchUp(t, url, "--yes", "-o", "json")
+	c := catchUp(t, url, "--yes", "-o", "json", "--rate", "20/s") // so slow that it does not end meanwhile
 	state := c.args[8]
 	ended := make(chan cli.ExitCode, 1)
-	c.args = append(c.args, "--rate", "500/s")
-	go func() { ended <- c.run(t.Context()) }()
-	require.Eventually(t, func() bool { return copied(state) > 200 }, patience, tick)
+	ctx, ctrlC := context.WithCancel(t.Context())
+	defer ctrlC()
+	go func() { ended <- c.run(ctx) }()
+	require.Eventually(t, func() bool { return copied(state) > 20 }, patience, tick)
 	require.NoError(t, node.Kill())
+	before := copied(state)
 	require.NoError(t, node.Start(t.Context()))
-	require.Equal(t, cli.ExitOK, <-ended, c.err.String())
-	r := replayedBy(t, c)
+	require.Eventually(t, func() bool { return copied(state) > before+20 }, patience, tick, "%s", &c.err)
+	ctrlC()
+	require.Equal(t, cli.ExitInterrupted, <-ended, c.err.String())
+	rest := &command{args: append(slices.Clip(c.args), "--rate", "100000/s"), catalog: bakery}
+	require.Equal(t, cli.ExitOK, rest.run(t.Context()), rest.err.String())
+	r := replayedBy(t, rest)
 	require.Equal(t, n, r.Copied)
 	got := map[int]bool{}
 	all := loaves(t, url)
@@ -254,7 +263,7 @@ func TestAnInterruptedReplayGoesOn(t *testing.T) {
 	url := leverettest.Broker(t)
 	onBroker(t, url, open)
 	sell(t, url, soldStream, 0, 300, 0, time.Now())
-	c := catchUp(t, url, "--yes", "-o", "jsonl", "--where", "payload.loaf % 3 > 0", "--rate", "50/s")
+	c := catchUp(t, url, "--yes", "-o", "jsonl", "--where", "payload.loaf % 3 > 0")
 	interrupt(t, c, 5)
 	require.Contains(t, c.err.String(), `"next":"run the same command again: it goes on where this one has ended"`)
 
@@ -262,26 +271,66 @@ func TestAnInterruptedReplayGoesOn(t *testing.T) {
 	require.Equal(t, cli.ExitUsage, other.run(t.Context()))
 	require.Contains(t, other.err.String(), "is that of another replay: --limit differs")
 
-	again := &command{args: append(slices.Clip(c.args), "--rate", "100000/s", "-o", "json"), catalog: bakery}
+	again := &command{args: append(slices.Clip(c.args), "-o", "json"), catalog: bakery}
 	require.Equal(t, cli.ExitOK, again.run(t.Context()), again.err.String())
 	r := replayedBy(t, again)
-	require.Equal(t, replayed{Complete: true, Resumed: true, Read: 300, Matched: 200, Copied: 200, Skipped: 100, Last: r.Last}, r)
+	require.Equal(t, replayed{Complete: true, Resumed: true, Read: 300, Matched: 200, Copied: 200, Skipped: 100, Last: r.Last, Unsure: r.Unsure}, r)
 	got := loaves(t, url)
-	require.Len(t, got, 200)
-	for i, n := range got {
-		require.Equal(t, i/2*3+i%2+1, n)
+	require.LessOrEqual(t, len(got), 200+r.Unsure) // a busy broker may confirm too late for an interruption
+	next := 0
+	for _, n := range got {
+		if n == next/2*3+next%2+1 {
+			next++
+		}
 	}
+	require.Equal(t, 200, next)
 }
 
-// interrupt runs a command that prints a line per event, and interrupts it after some.
-func interrupt(t *testing.T, c *command, after int) {
+// gate lets some lines through, and holds up whatever writes the next one until it is opened. A replay that is held up copies
+// a hundred events at most.
+type gate struct {
+	left     int
+	reached  chan struct{}
+	opened   chan struct{}
+	openOnce sync.Once
+}
+
+func newGate(after int) *gate {
+	return &gate{left: after, reached: make(chan struct{}), opened: make(chan struct{})}
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	if g.left--; g.left == -1 {
+		close(g.reached)
+		<-g.opened
+	}
+	return len(p), nil
+}
+
+func (g *gate) open() { g.openOnce.Do(func() { close(g.opened) }) }
+
+// interrupt runs a command that prints a line per event, and interrupts it after some, when do has returned.
+func interrupt(t *testing.T, c *command, after int, do ...func()) {
 	t.Helper()
 	ctx, ctrlC := context.WithCancel(t.Context())
 	defer ctrlC()
+	g := newGate(after)
+	defer g.open()
+	c.stdout = g
 	ended := make(chan cli.ExitCode, 1)
 	go func() { ended <- c.run(ctx) }()
-	require.Eventually(t, func() bool { return strings.Count(c.out.String(), "\n") >= after }, patience, tick, "%s", &c.err)
+	select {
+	case <-g.reached:
+	case code := <-ended:
+		t.Fatalf("it ended with %d: %s", code, &c.err)
+	case <-time.After(patience):
+		t.Fatalf("it prints nothing: %s", &c.err)
+	}
+	for _, f := range do {
+		f()
+	}
 	ctrlC()
+	g.open()
 	require.Equal(t, cli.ExitInterrupted, <-ended, c.err.String())
 }
 
@@ -289,18 +338,38 @@ func TestOneReplayForAStateFile(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, open)
-	sell(t, url, soldStream, 0, 100, 0, time.Now())
-	c := catchUp(t, url, "--yes", "-o", "jsonl", "--rate", "20/s")
-	second := &command{args: c.args, catalog: bakery}
-	ended := make(chan cli.ExitCode, 1)
-	ctx, ctrlC := context.WithCancel(t.Context())
-	defer ctrlC()
-	go func() { ended <- c.run(ctx) }()
-	require.Eventually(t, func() bool { return c.out.String() != "" }, patience, tick)
-	require.Equal(t, cli.ExitError, second.run(t.Context()))
-	require.Contains(t, second.err.String(), "another replay is running with the state file ")
-	ctrlC()
-	require.Equal(t, cli.ExitInterrupted, <-ended)
+	sell(t, url, soldStream, 0, 300, 0, time.Now())
+	c := catchUp(t, url, "--yes", "-o", "jsonl")
+	interrupt(t, c, 1, func() {
+		dry := &command{args: append(slices.Clip(c.args), "--dry-run"), catalog: bakery}
+		require.Equal(t, cli.ExitOK, dry.run(t.Context()), dry.err.String())
+		second := &command{args: c.args, catalog: bakery}
+		require.Equal(t, cli.ExitError, second.run(t.Context()))
+		require.Contains(t, second.err.String(), "another replay is running with the state file ")
+	})
+}
+
+// A state file is that of one broker and virtual host.
+func TestAReplayIsOfOneVirtualHost(t *testing.T) {
+	t.Parallel()
+	url, another := leverettest.Broker(t), leverettest.Broker(t)
+	for _, u := range []string{url, another} {
+		onBroker(t, u, open)
+		sell(t, u, soldStream, 0, 300, 0, time.Now())
+	}
+	c := catchUp(t, url, "--yes", "-o", "jsonl")
+	interrupt(t, c, 1)
+	text, err := os.ReadFile(c.args[8])
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "guest")
+
+	elsewhere := catchUp(t, another, "--yes", "--state", c.args[8])
+	require.Equal(t, cli.ExitUsage, elsewhere.run(t.Context()))
+	require.Contains(t, elsewhere.err.String(), "is that of another replay: the virtual host differs")
+	elsewhere = catchUp(t, strings.Replace(url, "127.0.0.1", "localhost", 1), "--yes", "--state", c.args[8])
+	require.Equal(t, cli.ExitUsage, elsewhere.run(t.Context()))
+	require.Contains(t, elsewhere.err.String(), "is that of another replay: the broker differs")
+	require.Empty(t, loaves(t, another))
 }
 
 // What was deleted while a replay was interrupted is an error, which says how to go on.
@@ -308,22 +377,22 @@ func TestAReplayNoticesAGap(t *testing.T) {
 	t.Parallel()
 	url := leverettest.Broker(t)
 	onBroker(t, url, open)
-	sell(t, url, staleStream, 0, 50, 0, time.Now())
-	c := catchUp(t, url, "--yes", "-o", "jsonl", "--rate", "20/s")
+	sell(t, url, staleStream, 0, 300, 0, time.Now())
+	c := catchUp(t, url, "--yes", "-o", "jsonl")
 	c.args[2] = "bread.stale"
 	interrupt(t, c, 3)
-	sell(t, url, staleStream, 50, 2000, 2000, time.Now())
-	var code cli.ExitCode
-	require.Eventually(t, func() bool { // RabbitMQ deletes segments when one is full
-		again := &command{args: c.args, catalog: bakery}
-		code = again.run(t.Context())
-		if code != cli.ExitPartial {
-			return false
-		}
-		require.Regexp(t, `"message":"\d+ events copied, up to offset \d+ of 49: the events \d+ to \d+ of the stream bread.stale.kept were deleted`, again.err.String())
-		require.Regexp(t, `"next":"go on with what is left: remove \S+, and run it with --from \d+"`, again.err.String())
-		return true
-	}, patience, tick, "%d", &code)
+	killed := catchUp(t, url, "--yes")
+	killed.args[2] = "bread.stale"
+	writeState(t, c.args[8], killed.args[8], "done", "read", "matched", "copied") // as one leaves it that is killed at once
+	overflow(t, url)
+
+	again := &command{args: c.args, catalog: bakery}
+	require.Equal(t, cli.ExitPartial, again.run(t.Context()))
+	require.Regexp(t, `"message":"\d+ events copied, up to offset \d+ of 299: the events \d+ to \d+ of the stream bread.stale.kept were deleted`, again.err.String())
+	require.Regexp(t, `"next":"go on with what is left: remove \S+, and run it with --from \d+"`, again.err.String())
+	require.Equal(t, cli.ExitError, killed.run(t.Context()))
+	require.Regexp(t, `error: the events 0 to \d+ of the stream bread.stale.kept were deleted before they were read`, killed.err.String())
+	require.Regexp(t, `next:  go on with what is left: remove \S+, and run it with --from \d+\n`, killed.err.String())
 
 	late := catchUp(t, url, "--yes")
 	late.args[2], late.args[6] = "bread.stale", "3"
@@ -333,6 +402,94 @@ func TestAReplayNoticesAGap(t *testing.T) {
 	late.args[2], late.args[6] = "bread.stale", "2020-01-01"
 	require.Equal(t, cli.ExitOK, late.run(t.Context()), late.err.String())
 	require.Regexp(t, `warning: events before offset \d+ are not kept any more`, late.err.String())
+}
+
+// writeState writes a state file like another one, without some of it.
+func writeState(t *testing.T, from, to string, without ...string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	require.NoError(t, err)
+	var state map[string]any
+	require.NoError(t, json.Unmarshal(text, &state))
+	for _, field := range without {
+		delete(state, field)
+	}
+	state["running"] = true
+	text, err = json.Marshal(state)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, text, 0o600))
+}
+
+// overflow publishes until the first 300 events of the small stream are deleted.
+func overflow(t *testing.T, url string) {
+	t.Helper()
+	sell(t, url, staleStream, 300, 2000, 2000, time.Now())
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		require.Eventually(tb, func() bool { // RabbitMQ deletes segments when one is full
+			e, err := stream.Find(ctx, conn, staleStream, stream.First(), patience)
+			return err == nil && e != nil && e.Offset > 300
+		}, patience, tick)
+	})
+}
+
+// atOnce is a terminal at which somebody does something before the answer.
+type atOnce struct {
+	do     func()
+	answer io.Reader
+}
+
+func (a *atOnce) Read(p []byte) (int, error) {
+	if a.do != nil {
+		a.do()
+		a.do = nil
+	}
+	return a.answer.Read(p)
+}
+
+// What is deleted while the command asks is missed, too: the first event is not the one that it has found.
+func TestAReplayNoticesAGapAtItsBeginning(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, open)
+	sell(t, url, staleStream, 0, 300, 0, time.Now())
+	c := catchUp(t, url, "--color", "never")
+	c.args[2] = "bread.stale"
+	c.terminal, c.stdin = true, &atOnce{func() { overflow(t, url) }, strings.NewReader("y\n")}
+	require.Equal(t, cli.ExitError, c.run(t.Context()), c.err.String())
+	require.Regexp(t, `error: the events 0 to \d+ of the stream bread.stale.kept were deleted before they were read`, c.err.String())
+	require.Regexp(t, `next:  go on with what is left: run it with --from \d+\n`, c.err.String())
+	_, err := os.Stat(c.args[8])
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// The exchange of retries takes what has no queue any more, which does not count as copied.
+func TestReplayThroughRetriesToAQueueThatGoes(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, open)
+	const n = 1000
+	sell(t, url, soldStream, 0, n, 0, time.Now())
+	c := catchUp(t, url, append(userWho(t, url, "", rights{"^ledger", `^retry\.return$`, ".*"}), "--yes", "-o", "json", "--rate", "8/s")...)
+	state := c.args[8]
+	ended := make(chan cli.ExitCode, 1)
+	go func() { ended <- c.run(t.Context()) }()
+	require.Eventually(t, func() bool { return copied(state) > 0 }, patience, tick)
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		ch, err := conn.Channel(ctx)
+		require.NoError(tb, err)
+		_, err = ch.QueueDelete(ledgerQueue, false, false, false)
+		require.NoError(tb, err)
+	})
+	require.Equal(t, cli.ExitPartial, <-ended, c.err.String())
+	require.Contains(t, c.err.String(), "the queue ledger.on.bread.sold is gone")
+	before := replayedBy(t, c)
+	onBroker(t, url, open)
+	rest := &command{args: append(slices.Clip(c.args), "--rate", "100000/s"), catalog: bakery}
+	require.Equal(t, cli.ExitOK, rest.run(t.Context()), rest.err.String())
+	require.Equal(t, n, replayedBy(t, rest).Copied)
+	require.Equal(t, numbers(n)[before.Copied:], loaves(t, url))
 }
 
 // A user who may not write to the default exchange goes through the way back from the retries.

@@ -38,7 +38,8 @@ type Copy struct {
 	// Until is the offset of the last event: one that the stream has, or that is followed by one.
 	Until int64
 	// Queue gets the copies. Service is the one that consumes it: a user who may not write to the default exchange goes through
-	// the exchange of its retries.
+	// the exchange of its retries. That one does not report a queue that is gone: copies then end in retry.lost, and count.
+	// Note may look whether the queue is there.
 	Queue, Service string
 	// Select returns whether to copy an event. Its error ends the copy before that event. Nil selects all.
 	Select func(*Event) (bool, error)
@@ -66,8 +67,8 @@ type Copied struct {
 	// Unsure is how many copies may be there besides, at most: where a connection was lost, or the copy was interrupted,
 	// before the broker had answered. A copy that goes on makes them again.
 	Unsure int
-	// Last is the event up to which all is done; the zero value where there is none.
-	Last Position
+	// Last is the event up to which all is done; nil where there is none.
+	Last *Position
 }
 
 // Run copies the events, in their order. It blocks until all are copied, also while the connection is lost. It is rarely
@@ -79,7 +80,7 @@ type Copied struct {
 // the Copy return. Copied is valid in every case.
 func (c Copy) Run(ctx context.Context, conn *leveret.Conn, log *slog.Logger) (Copied, error) {
 	if c.After != nil && c.After.Offset >= c.Until {
-		return Copied{Last: *c.After}, nil
+		return Copied{Last: c.After}, nil
 	}
 	if c.Done == nil {
 		c.Done = func(*Event, error) {}
@@ -98,7 +99,7 @@ func (c Copy) Run(ctx context.Context, conn *leveret.Conn, log *slog.Logger) (Co
 		way: wayback.New(publisher, conn.Rabbit(), conn.Names().RetryReturnExchange(c.Service)), lost: conn.Publishing().State().Lost,
 	}
 	if c.After != nil {
-		p.begun.Last = *c.After
+		p.begun.Last = c.After
 		p.done = p.begun
 	}
 	err := p.run(ctx)
@@ -164,7 +165,7 @@ func (p *copying) take(ctx context.Context, e *Event) error {
 		p.waited = time.Since(began) >= slow
 	}
 	p.begun.Read++
-	p.begun.Last = Position{e.Offset, e.MessageId}
+	p.begun.Last = &Position{e.Offset, e.MessageId}
 	switch {
 	case selected && p.DryRun:
 		p.begun.Selected++
@@ -260,9 +261,9 @@ func (e *Event) Sent() time.Time {
 	return e.Timestamp
 }
 
-// Find returns the first event that there is from a place on; nil if there is none yet. It takes two seconds then, and fails
-// as [Reader.Next] does.
-func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place) (*Event, error) {
+// Find returns the first event that comes from a place on; nil if none has come within patience. RabbitMQ does not say that
+// there is none: one that is busy may take seconds. Find fails as [Reader.Next] does.
+func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place, patience time.Duration) (*Event, error) {
 	channel, events, err := consume(ctx, conn, stream, from, 1)
 	if err != nil {
 		return nil, err
@@ -278,8 +279,8 @@ func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place) (*E
 			return nil, fmt.Errorf("the queue %s is not a stream", stream)
 		}
 		return &Event{offset, d}, nil
-	case <-time.After(quiet):
-		return nil, nil //nolint:nilnil // there is none
+	case <-time.After(patience):
+		return nil, nil //nolint:nilnil // none has come
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}

@@ -73,7 +73,7 @@ func TestCopy(t *testing.T) {
 	c.Note = func(done stream.Copied) error { notes = append(notes, done); return nil }
 	done, err := c.Run(b.ctx, b.conn, slog.Default())
 	require.NoError(t, err)
-	require.Equal(t, stream.Copied{Read: 1001, Selected: 1001, Copied: 1001, Last: stream.Position{Offset: c.Until, ID: "999"}}, done)
+	require.Equal(t, stream.Copied{Read: 1001, Selected: 1001, Copied: 1001, Last: &stream.Position{Offset: c.Until, ID: "999"}}, done)
 	require.Equal(t, done, notes[len(notes)-1])
 	for i, n := range notes[1:] {
 		require.LessOrEqual(t, n.Copied-notes[i].Copied, stream.CopiedTogether)
@@ -115,13 +115,13 @@ func TestCopySelects(t *testing.T) {
 	require.Equal(t, 10, done.Copied)
 	require.Len(t, b.taken(copies), 10)
 
-	c.After, c.Limit = &done.Last, 0 // on behind it
+	c.After, c.Limit = done.Last, 0 // on behind it
 	more, err := c.Run(b.ctx, b.conn, slog.Default())
 	require.NoError(t, err)
 	require.Equal(t, 300, done.Read+more.Read)
 	require.Len(t, b.taken(copies), more.Copied)
 
-	c.After = &more.Last // there is nothing behind it, and it does not wait
+	c.After = more.Last // there is nothing behind it, and it does not wait
 	last, err := c.Run(b.ctx, b.conn, slog.Default())
 	require.NoError(t, err)
 	require.Equal(t, stream.Copied{Last: more.Last}, last)
@@ -186,16 +186,27 @@ func TestCopyEnds(t *testing.T) {
 			want := end(&c, stop)
 			done, err := c.Run(ctx, b.conn, slog.Default())
 			require.ErrorIs(t, err, want)
-			require.Zero(t, done.Unsure)
-			require.InDelta(t, 200, done.Copied, 50)
+			require.LessOrEqual(t, done.Copied, 250)
+			if what != "interruption" { // which does not wait for long
+				require.Zero(t, done.Unsure)
+				require.GreaterOrEqual(t, done.Copied, 150)
+			}
+			got := b.taken(copies)
+			require.LessOrEqual(t, len(got), done.Copied+done.Unsure)
 			next := b.copying()
-			next.After = &done.Last
+			next.After = done.Last
 			rest, err := next.Run(b.ctx, b.conn, slog.Default())
 			require.NoError(t, err)
 			require.Equal(t, 500, done.Copied+rest.Copied)
-			for i, d := range b.taken(copies) {
-				require.Equal(t, fmt.Sprint(i), d.MessageId)
+			got = append(got, b.taken(copies)...)
+			require.LessOrEqual(t, len(got), 500+done.Unsure)
+			seen := 0
+			for _, d := range got {
+				if d.MessageId == fmt.Sprint(seen) { // the others are there twice
+					seen++
+				}
 			}
+			require.Equal(t, 500, seen)
 		})
 	}
 }
@@ -209,7 +220,7 @@ func TestCopyToNoQueue(t *testing.T) {
 	require.ErrorIs(t, err, rabbit.ErrUnroutable)
 	require.ErrorContains(t, err, "the event at offset ")
 	require.Zero(t, done.Copied)
-	require.Zero(t, done.Last)
+	require.Nil(t, done.Last)
 }
 
 // What was deleted before it was copied is an error.
@@ -224,11 +235,11 @@ func TestCopyNoticesAGap(t *testing.T) {
 	require.NoError(t, err)
 	b.fill(100, 2000, 2000) // the limit is 1 MB
 	require.Eventually(t, func() bool {
-		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First(), patience)
 		return err == nil && e != nil && e.Offset > done.Last.Offset+2
 	}, patience, 100*time.Millisecond)
 	c = b.copying()
-	c.After = &done.Last
+	c.After = done.Last
 	_, err = c.Run(b.ctx, b.conn, slog.Default())
 	var gap *stream.GapError
 	require.ErrorAs(t, err, &gap)
@@ -238,16 +249,17 @@ func TestCopyNoticesAGap(t *testing.T) {
 func TestFind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
+	e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First(), 100*time.Millisecond)
 	require.NoError(t, err)
 	require.Nil(t, e)
 	b.fill(0, 20, 10)
-	e, err = stream.Find(b.ctx, b.conn.Rabbit(), name, stream.Offset(b.ends().Last))
+	e, err = stream.Find(b.ctx, b.conn.Rabbit(), name, stream.Offset(19), patience)
 	require.NoError(t, err)
 	require.Equal(t, "19", e.MessageId)
-	require.True(t, e.Sent().IsZero())
-	_, err = stream.Find(b.ctx, b.conn.Rabbit(), "no.such", stream.First())
+	require.Equal(t, e.Timestamp, e.Sent(), "the header is missing")
+	require.False(t, e.Sent().IsZero())
+	_, err = stream.Find(b.ctx, b.conn.Rabbit(), "no.such", stream.First(), patience)
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
-	_, err = stream.Find(b.ctx, b.conn.Rabbit(), copies, stream.Place{})
+	_, err = stream.Find(b.ctx, b.conn.Rabbit(), copies, stream.Place{}, patience)
 	require.Error(t, err)
 }
