@@ -48,9 +48,16 @@ const (
 // open declares what the bakery's services need.
 func open(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 	tb.Helper()
-	d := rabbit.NewDeclarer(conn)
-	for _, s := range bakery.Services() {
-		require.NoError(tb, d.Declare(ctx, s.Topology(topology.Names{}, topology.Classic)))
+	openIn(topology.Names{})(ctx, tb, conn)
+}
+
+func openIn(names topology.Names) func(context.Context, testing.TB, *rabbit.Conn) {
+	return func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		d := rabbit.NewDeclarer(conn)
+		for _, s := range bakery.Services() {
+			require.NoError(tb, d.Declare(ctx, s.Topology(names, topology.Classic)))
+		}
 	}
 }
 

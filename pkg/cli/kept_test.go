@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -15,7 +16,30 @@ import (
 	"github.com/leveretmq/leveret/pkg/health"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
+
+// A stream that is missing is a warning where something else of its service exists.
+func TestStatusWarnsOfAMissingStream(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	onBroker(t, url, open)
+	text := func() string {
+		c := kitchenAt(t, url, "status", "--broker-management-url", noManagement)
+		c.catalog = bakery
+		require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+		return c.out.String()
+	}
+	require.NotContains(t, text(), soldStream)
+	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
+		tb.Helper()
+		ch, err := conn.Channel(ctx)
+		require.NoError(tb, err)
+		_, err = ch.QueueDelete(soldStream, false, false, false)
+		require.NoError(tb, err)
+	})
+	require.Contains(t, text(), "there is no bread.sold.kept, so nothing is kept: bread has not published that event yet, or the stream was deleted")
+}
 
 // The stream of a kept event is shown as what it is: what is in it waits for nobody, and it needs no consumers. No command
 // takes from it, or puts into it.

@@ -111,6 +111,16 @@ func TestChecks(t *testing.T) {
 			},
 			"warning not_declared order has not declared order.new -> leveret queues",
 		},
+		"a stream was deleted": {
+			func(f *health.Facts) { f.Queues[stream].Declared = false },
+			"warning not_declared there is no order.placed.kept, so nothing is kept: order has not published that event yet, or the stream was deleted -> leveret events ls",
+		},
+		"the stream of a service that has nothing else": {
+			func(f *health.Facts) {
+				f.Queues = append(f.Queues, health.Queue{Name: "menu.ordered.kept", Kind: health.Kept, Service: "menu", Seen: true})
+			},
+			"",
+		},
 		"a service that has never run, whose command was sent": {
 			func(f *health.Facts) {
 				f.Queues[show].Declared = false
