@@ -18,7 +18,6 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/stream"
 )
 
@@ -217,13 +216,14 @@ func (p Program) withProjections(cmd *cobra.Command, schema *config.Schema, do f
 
 // reached returns a context that ends with ctx, or when the broker has not been reached within projectionWait.
 func reached(ctx context.Context, conn *leveret.Conn) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(projectionWait, func() {
-		if conn.Rabbit().State().Phase != rabbit.Connected {
-			cancel(fmt.Errorf("the broker was not reached within %v", projectionWait))
+	ctx, end := context.WithCancelCause(ctx)
+	late, cancel := context.WithTimeout(ctx, projectionWait)
+	stop := context.AfterFunc(late, func() {
+		if err := conn.Rabbit().Await(late); err != nil { // it does not wait: late has ended
+			end(err)
 		}
 	})
-	return ctx, func() { timer.Stop(); cancel(nil) }
+	return ctx, func() { stop(); cancel(); end(nil) }
 }
 
 // prepare calls Setup, without waiting for the broker.

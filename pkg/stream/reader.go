@@ -345,4 +345,6 @@ func ahead(from <-chan rabbit.Delivery, ended <-chan struct{}, most int) <-chan 
 }
 
 // end closes a channel. A nack would close the connection (RabbitMQ 3.10), and there is nothing to give back.
-func end(ctx context.Context, channel *rabbit.Channel, _ string) { _ = channel.End(context.WithoutCancel(ctx)) }
+func end(ctx context.Context, channel *rabbit.Channel, _ string) {
+	_ = channel.End(context.WithoutCancel(ctx))
+}
