@@ -494,6 +494,57 @@ func TestStreamThatEndsBeforeThePosition(t *testing.T) {
 	d.await(13)
 }
 
+// That nothing comes is no proof that nothing is missing: the alarm stays.
+func TestAlarmStays(t *testing.T) {
+	t.Parallel()
+	b, d := setup(t), open(t)
+	b.publish(0, 10)
+	stop := b.run(b.projection(d.config(), see))
+	d.await(10)
+	stop()
+	b.remove()
+	b.declare()
+	b.publish(10, 13)
+	log := &testmain.Output{}
+	var looks atomic.Int64
+	p := b.projection(d.config(func(c *stream.ProjectionConfig) {
+		c.Logger = slog.New(slog.NewJSONHandler(log, nil))
+		c.InTx = func(ctx context.Context, f func(*sql.Tx) error) error {
+			looks.Add(1)
+			return d.inTx(ctx, f)
+		}
+	}), see)
+	b.run(p)
+	require.Eventually(t, func() bool { return errors.As(p.Ready(), new(*stream.ReplacedError)) }, patience, 10*time.Millisecond)
+	from := looks.Load() // there is one each second
+	require.Eventually(t, func() bool { return looks.Load() > from+25 }, patience, 10*time.Millisecond)
+	require.ErrorAs(t, p.Ready(), new(*stream.ReplacedError))
+	require.NotContains(t, log.String(), "goes on")
+}
+
+// What was wrong is over once the last event is seen again, though there is nothing to apply.
+func TestGoesOnWithNothingToApply(t *testing.T) {
+	t.Parallel()
+	b, d := setup(t), open(t)
+	b.publish(0, 10)
+	var away atomic.Bool
+	p := b.projection(d.config(func(c *stream.ProjectionConfig) {
+		c.InTx = func(ctx context.Context, f func(*sql.Tx) error) error {
+			if away.Load() {
+				return errors.New("the database is away")
+			}
+			return d.inTx(ctx, f)
+		}
+	}), see)
+	b.run(p)
+	d.await(10)
+	b.goesOn(p)
+	away.Store(true)
+	require.Eventually(t, func() bool { return p.Ready() != nil }, patience, 10*time.Millisecond)
+	away.Store(false)
+	b.goesOn(p)
+}
+
 // A recorded body of an older version is read as one of today, and takes effect as one.
 func TestOlderEvents(t *testing.T) {
 	t.Parallel()
