@@ -262,6 +262,9 @@ func (l *life) complete(ctx context.Context) (err error) {
 	if err := l.rt.Handlers.Err(); err != nil {
 		return fmt.Errorf("the handlers registered by Setup do not match the service %q: %w", l.program.Service.Name(), err)
 	}
+	if err := l.rt.unread(l.program.Service); err != nil {
+		return err
+	}
 	if l.consumes() {
 		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {
 			return exit(exitUsage, "%w", err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -27,7 +28,8 @@ func (p Program) projectionCommand(schema *config.Schema) *cobra.Command {
 		Short: "Show the projections, and build them again",
 		Long: "Show how far the program's projections have come with the kept events that they read, and build them again.\n\n" +
 			"Give the same flags, variables and file as to the running program, so that the database is the same. The commands\n" +
-			"work while the program runs, and while it does not.",
+			"work while the program runs, and while it does not. They begin as the program does, up to the point where it would\n" +
+			"serve: a binary that is newer than the running program migrates the database.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return exit(exitUsage, "say what to do: ls, rebuild or accept; see %s --help", cmd.CommandPath())
@@ -37,7 +39,7 @@ func (p Program) projectionCommand(schema *config.Schema) *cobra.Command {
 	return group
 }
 
-// projectionWait is how long the broker may take to be reached, and to say where a stream ends.
+// projectionWait is how long the broker may take to be reached.
 const projectionWait = 30 * time.Second
 
 func (p Program) projectionLs(schema *config.Schema) *cobra.Command {
@@ -50,8 +52,6 @@ func (p Program) projectionLs(schema *config.Schema) *cobra.Command {
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withProjections(cmd, schema, func(ctx context.Context, all []*stream.Projection) error {
-				ctx, cancel := context.WithTimeout(ctx, projectionWait)
-				defer cancel()
 				return listProjections(ctx, cmd.OutOrStdout(), all)
 			})
 		},
@@ -61,11 +61,14 @@ func (p Program) projectionLs(schema *config.Schema) *cobra.Command {
 func listProjections(ctx context.Context, out io.Writer, all []*stream.Projection) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PROJECTION\tSTREAM\tPOSITION\tLAG\tLAST EVENT\tSTATE")
-	var errs []error
-	for _, p := range all {
-		states, err := p.State(ctx)
-		errs = append(errs, err)
-		for _, s := range states {
+	states, errs := make([][]stream.State, len(all)), make([]error, len(all))
+	var looking sync.WaitGroup
+	for i, p := range all {
+		looking.Go(func() { states[i], errs[i] = p.State(ctx) })
+	}
+	looking.Wait()
+	for i, p := range all {
+		for _, s := range states[i] {
 			position, lag, last := "-", "?", "-"
 			if s.Position.Offset != stream.None {
 				position = fmt.Sprint(s.Position.Offset)
@@ -107,13 +110,13 @@ func (p Program) projectionRebuild(schema *config.Schema) *cobra.Command {
 			"incomplete. Events that their streams no longer have do not come back.",
 		Args: oneProjection,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.withProjection(cmd, schema, args[0], func(ctx context.Context, one *stream.Projection) error {
+			return p.withProjection(cmd, schema, args[0], func(_ context.Context, one *stream.Projection) error {
 				if !yes {
 					if err := confirm(cmd, "This empties the tables of "+one.Name()+"; they are incomplete until it has read its streams again."); err != nil {
 						return err
 					}
 				}
-				if err := one.Rebuild(ctx); err != nil {
+				if err := one.Rebuild(cmd.Context()); err != nil { // it needs no broker
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is empty. The running program builds it again; %s projection ls shows how far it is.\n", one.Name(), p.Name)
@@ -131,12 +134,11 @@ func (p Program) projectionAccept(schema *config.Schema) *cobra.Command {
 		Short: "Have a projection go on although events are missing",
 		Long: "Have a projection go on that stands still because events were deleted before it read them, or because a stream was\n" +
 			"deleted and declared again. It goes on with what is left; its tables stay as they are. Where nothing is missing, it\n" +
-			"changes nothing. It takes some seconds.",
+			"changes nothing. It takes half a minute where a stream ends before what was read. Where the broker shows too little\n" +
+			"to tell, or the new stream has no event yet, it fails, and changes nothing of that stream.",
 		Args: oneProjection,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withProjection(cmd, schema, args[0], func(ctx context.Context, one *stream.Projection) error {
-				ctx, cancel := context.WithTimeout(ctx, projectionWait)
-				defer cancel()
 				accepted, err := one.Accept(ctx)
 				for _, missing := range accepted {
 					fmt.Fprintln(cmd.OutOrStdout(), "accepted:", missing)
@@ -201,13 +203,27 @@ func (p Program) withProjections(cmd *cobra.Command, schema *config.Schema, do f
 	l.log = newLogger(cmd.ErrOrStderr(), s.logFormat, max(s.logLevel, slog.LevelWarn)).With("service", p.Service.Name())
 	err = l.prepare(ctx)
 	if err == nil {
-		err = do(ctx, l.rt.projected)
+		reaching, stop := reached(ctx, l.rt.Conn)
+		err = do(reaching, l.rt.projected)
+		stop()
 	}
 	err = errors.Join(err, l.down(context.WithoutCancel(ctx)))
 	if errors.Is(err, leveret.ErrNotConnected) || errors.Is(err, leveret.ErrRefused) {
 		return exit(exitUnreachable, "%w", err)
 	}
 	return err
+}
+
+// reached returns a context that ends with ctx, or when the broker has not been reached within projectionWait.
+func reached(ctx context.Context, conn *leveret.Conn) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	late, cancel := context.WithTimeout(ctx, projectionWait)
+	stop := context.AfterFunc(late, func() {
+		if err := conn.Rabbit().Await(late); err != nil { // it does not wait: late has ended
+			end(err)
+		}
+	})
+	return ctx, func() { stop(); cancel(); end(nil) }
 }
 
 // prepare calls Setup, without waiting for the broker.

@@ -23,10 +23,19 @@
 // # Events that are missing
 //
 // A stream has limits, by which RabbitMQ deletes its oldest events, whether or not they were read. It does not tell a reader:
-// reading goes on with what is left. A reader knows by the offsets, and fails with a [GapError]. A stream that was deleted and
-// declared again has other events at the same offsets. A reader knows by the message id of the event that it read last, and
-// fails with a [ReplacedError]. Either stops a projection until somebody decides: [Projection.Rebuild] builds its tables from
-// what there is, and [Projection.Accept] goes on behind what is missing.
+// reading goes on with what is left. A reader knows by the offset at which the stream begins now, and fails with a [GapError].
+// A stream that was deleted and declared again has other events at the same offsets. A reader knows by the message id of the
+// event that it read last, and fails with a [ReplacedError]. Either stops a projection until somebody decides:
+// [Projection.Rebuild] builds its tables from what there is, and [Projection.Accept] goes on behind what is missing. Where the
+// broker shows neither that event nor another one, the error is [ErrUndecided], and reading is tried again.
+//
+// What a reader cannot know:
+//
+//   - RabbitMQ uses one offset itself where a segment begins, so that one missing event there looks like none.
+//   - It uses one each time that a program stores its place in the stream on the broker, which the stream protocol allows. If
+//     all up to there was read and then deleted, nothing was missed, and the reader fails with a GapError though.
+//   - Where senders give no message ids, a stream that was declared again and has come further looks like the same one.
+//   - What was deleted before a reader's first event is not missing to it.
 //
 // # Versions of RabbitMQ
 //

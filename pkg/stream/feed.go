@@ -20,7 +20,7 @@ const (
 	together = 100
 	// watch is how often a projection that has nothing to do looks whether somebody has moved its position.
 	watch = time.Second
-	// healthy is how many times in a row nothing has to be wrong before a reader that had nothing to apply counts as well.
+	// healthy is how many times in a row a reader must have had nothing to apply before nothing counts as wrong any more.
 	healthy = 15
 	// firstPause and longestPause are the pauses before what has failed is tried again.
 	firstPause, longestPause = time.Second, time.Minute
@@ -59,7 +59,7 @@ func (f *feed) run(ctx context.Context) error {
 		case errors.Is(err, leveret.ErrClosed):
 			return err
 		case errors.Is(err, errMoved):
-			f.log.DebugContext(ctx, "the position was moved; reading on from there")
+			f.log.DebugContext(ctx, "the position was moved back; reading begins anew from there")
 		default:
 			f.pause(ctx, f.fail(ctx, err))
 		}
@@ -72,14 +72,15 @@ func (f *feed) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.change(func(s *standing) { s.progress, s.end = at, at.Offset })
+	f.arrive(ctx, at)
+	r := f.reader(at.Position)
 	ctx, cancel := context.WithCancel(ctx)
 	events := make(chan Event, together)
 	var ended error // why there are no more events
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		defer close(events)
-		ended = f.read(ctx, at.Position, events)
+		ended = f.read(ctx, r, events)
 	})
 	defer reading.Wait()
 	defer cancel()
@@ -88,35 +89,88 @@ func (f *feed) follow(ctx context.Context) error {
 		batch, open := next(events)
 		switch {
 		case len(batch) > 0:
-			if position, err = f.advance(ctx, position, batch); err != nil {
-				return err
-			}
+			position, err = f.take(ctx, position, batch)
 			quietly = 0
 		case !open:
 			return ended
 		default:
-			if err := f.unmoved(ctx, position); err != nil {
-				return err
+			position, err = f.overtaken(ctx, position)
+			if quietly++; !r.joined.Load() {
+				quietly = 0
 			}
-			if quietly++; quietly == healthy {
-				f.heal(ctx, position)
-			}
+		}
+		if err != nil {
+			return err
+		}
+		if quietly == healthy {
+			f.heal(ctx, position)
 		}
 	}
 }
 
-// unmoved returns errMoved where the stored position is another one.
-func (f *feed) unmoved(ctx context.Context, position Position) error {
-	now, err := f.row.read(ctx)
-	if err == nil && now.Position != position {
-		return errMoved
+// take applies the events of a batch that come behind a position, and returns the new one.
+func (f *feed) take(ctx context.Context, at Position, batch []Event) (Position, error) {
+	for {
+		var err error
+		if batch, err = behind(at, batch); err != nil || len(batch) == 0 {
+			return at, err
+		}
+		if at, err = f.advance(ctx, at, batch); errors.Is(err, errMoved) {
+			at, err = f.overtaken(ctx, at)
+		}
+		if err != nil {
+			return at, err
+		}
 	}
-	return err
 }
 
-// heal notes that reading goes well, though there was nothing to apply.
+// behind returns the events of a batch that come behind a position, and errMoved if the position is that of another stream.
+func behind(at Position, batch []Event) ([]Event, error) {
+	for i, e := range batch {
+		switch {
+		case e.Offset > at.Offset:
+			return batch[i:], nil
+		case e.Offset == at.Offset && at.ID != "" && positionOf(e) != at:
+			return nil, errMoved
+		}
+	}
+	return nil, nil
+}
+
+// overtaken returns the stored position, where another process has moved it forward. Its error is errMoved where reading has
+// to begin anew, as after a rebuild.
+func (f *feed) overtaken(ctx context.Context, at Position) (Position, error) {
+	now, err := f.row.read(ctx)
+	switch {
+	case err != nil || now.Position == at:
+		return at, err
+	case now.Offset <= at.Offset:
+		return at, errMoved
+	}
+	f.arrive(ctx, now)
+	return now.Position, nil
+}
+
+// arrive notes a position. What was wrong at another one is over.
+func (f *feed) arrive(ctx context.Context, at progress) {
+	stood := false
+	f.change(func(s *standing) {
+		if s.Position != at.Position {
+			stood = s.err != nil
+			s.failures, s.err = 0, nil
+		}
+		s.progress, s.end = at, max(s.end, at.Offset)
+	})
+	if stood {
+		f.log.InfoContext(ctx, "the projection goes on", "offset", at.Offset)
+	}
+}
+
+// heal notes that nothing is wrong, though there was nothing to apply. That the last event is there again refutes that the
+// stream was replaced, but one without an id proves nothing.
 func (f *feed) heal(ctx context.Context, at Position) {
-	if s := f.stands(); s.err == nil && s.trouble == "" {
+	s := f.stands()
+	if s.err == nil && s.trouble == "" || lost(s.err) && at.ID == "" {
 		return
 	}
 	f.change(func(s *standing) { s.failures, s.err, s.trouble = 0, nil, "" })
@@ -124,12 +178,11 @@ func (f *feed) heal(ctx context.Context, at Position) {
 	_ = f.row.complain(ctx, at, "", time.Time{}) // it is written with the next event otherwise
 }
 
-// read hands over the events behind a position, until ctx ends or it fails.
-func (f *feed) read(ctx context.Context, at Position, to chan<- Event) error {
+// read hands over the events that a reader has, until ctx ends or it fails.
+func (f *feed) read(ctx context.Context, r *Reader, to chan<- Event) error {
 	if err := f.declare(ctx); err != nil {
 		return err
 	}
-	r := f.reader(at)
 	defer r.Close(ctx)
 	for {
 		e, err := r.Next(ctx)
@@ -232,7 +285,8 @@ func (f *feed) commit(ctx context.Context, at Position, batch []Event) error {
 	if err != nil {
 		return err
 	}
-	f.succeed(ctx, progress{Position: positionOf(last), sentAt: sentAt(last)}, len(batch))
+	f.arrive(ctx, progress{Position: positionOf(last), sentAt: sentAt(last)})
+	f.p.applied.Add(ctx, int64(len(batch)), f.attributes())
 	return nil
 }
 
@@ -245,20 +299,6 @@ func (f *feed) handle(ctx context.Context, tx *sql.Tx, e Event) (err error) {
 		}
 	}()
 	return f.apply(ctx, tx, e)
-}
-
-// succeed notes that events were applied.
-func (f *feed) succeed(ctx context.Context, to progress, n int) {
-	stood := false
-	f.change(func(s *standing) {
-		stood = s.err != nil
-		s.progress, s.failures, s.err = to, 0, nil
-		s.end = max(s.end, to.Offset)
-	})
-	if stood {
-		f.log.InfoContext(ctx, "the projection goes on", "offset", to.Offset)
-	}
-	f.p.applied.Add(ctx, int64(n), f.attributes())
 }
 
 // fail notes that the feed stands still, and returns how long it is to wait. What it says is logged and written down when
@@ -315,14 +355,22 @@ func (f *feed) pause(ctx context.Context, d time.Duration) {
 // survey finds out from time to time where the stream ends, while there is something left to read.
 func (f *feed) survey(ctx context.Context) {
 	for ; ctx.Err() == nil; contexts.Sleep(ctx, surveys) {
-		if s := f.stands(); s.err == nil && s.end <= s.Offset {
+		before := f.stands()
+		if before.err == nil && before.end <= before.Offset {
 			continue
 		}
 		ends, err := Look(ctx, f.p.conn.Rabbit(), f.stream)
-		if err != nil || ends.Empty {
+		if err != nil {
 			continue // what reads says what is wrong
 		}
-		f.change(func(s *standing) { s.end = max(s.end, ends.Last) })
+		if ends.Empty {
+			ends.Last = None
+		}
+		f.change(func(s *standing) {
+			if s.end == before.end || s.end < ends.Last { // else more was read meanwhile
+				s.end = ends.Last
+			}
+		})
 	}
 }
 

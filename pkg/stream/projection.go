@@ -126,6 +126,15 @@ func (p *Projection) add(e leveret.Contract, apply func(context.Context, *sql.Tx
 // Name returns the projection's name.
 func (p *Projection) Name() string { return p.config.Name }
 
+// Events returns the events that the projection reads: those of its calls of [On].
+func (p *Projection) Events() []leveret.Contract {
+	var all []leveret.Contract
+	for _, f := range p.feeds {
+		all = append(all, f.event)
+	}
+	return all
+}
+
 // Err returns what is wrong with the projection itself: its configuration, and its calls of [On].
 func (p *Projection) Err() error {
 	wrong := p.wrong

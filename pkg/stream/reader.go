@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -15,7 +17,7 @@ const (
 	// prefetch is how many events the broker hands out ahead, and ackEvery how many are acked together: an ack of a stream
 	// only asks for more.
 	prefetch, ackEvery = 500, 125
-	// hole is how many offsets may be missing between two events: RabbitMQ uses one itself where a segment begins.
+	// hole is how many offsets may be missing before the first event of a stream: RabbitMQ uses one itself where a segment begins.
 	hole = 1
 	// missing is how long a reader waits for the event that it read last before it looks whether the stream has come so far.
 	missing = 10 * time.Second
@@ -72,8 +74,8 @@ type Reader struct {
 
 	last    *Position // nil before the first event
 	channel *rabbit.Channel
-	resumed bool // the last event, or one behind it, is still to be seen again
-	short   bool // the stream was seen to end before the last event
+	joined  atomic.Bool // this channel has shown that nothing is missing behind the last event, such as that event again
+	doubt   error       // why that seemed wrong at the last look
 	events  <-chan rabbit.Delivery
 	unacked int
 	tag     uint64 // of the last delivery
@@ -95,26 +97,43 @@ func (r *Reader) Waiting() int { return len(r.events) }
 // Next returns the next event. It blocks until there is one, also while the connection is lost, as long as ctx lives.
 //
 // Its errors are the cause of ctx, a [*GapError], a [*ReplacedError], [rabbit.ErrNotFound] where there is no such stream,
-// [rabbit.ErrRefused] where this user may not read it, and [rabbit.ErrClosed]. Next may be called again after each of them.
+// [rabbit.ErrRefused] where this user may not read it, [rabbit.ErrClosed], and [ErrUndecided] where the broker has shown
+// nothing, for half a minute, by which to tell whether the stream is still the same one. Next may be called again after each
+// of them.
 func (r *Reader) Next(ctx context.Context) (Event, error) {
 	for {
-		if r.channel == nil {
-			if err := r.open(ctx); err != nil {
-				return Event{}, err
-			}
-		}
-		d, ok, err := r.receive(ctx)
-		if err != nil {
-			return Event{}, err
-		}
-		if !ok {
-			r.Close(ctx) // the connection was lost, or the stream deleted
-			continue
-		}
-		if event, fresh, err := r.take(d); err != nil || fresh {
-			return event, err
+		if e, fresh, err := r.step(ctx); err != nil || fresh {
+			return e, err
 		}
 	}
+}
+
+// verify returns nil once it is known that no event behind the last one is missing, and fails as Next does.
+func (r *Reader) verify(ctx context.Context) error {
+	for !r.joined.Load() {
+		if _, _, err := r.step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step opens a channel where there is none, and takes the next delivery; fresh is false where that is no new event.
+func (r *Reader) step(ctx context.Context) (e Event, fresh bool, err error) {
+	if r.channel == nil {
+		if err := r.open(ctx); err != nil {
+			return e, false, err
+		}
+	}
+	d, ok, err := r.receive(ctx)
+	switch {
+	case err != nil:
+		return e, false, err
+	case !ok: // the connection was lost, or the stream deleted
+		r.Close(ctx)
+		return e, false, nil
+	}
+	return r.take(ctx, d)
 }
 
 // receive returns the next delivery; ok is false where the channel was lost.
@@ -127,7 +146,7 @@ func (r *Reader) receive(ctx context.Context) (d rabbit.Delivery, ok bool, err e
 	r.ack() // the broker may wait for it before it sends more
 	for {
 		late := make(<-chan time.Time)
-		if r.resumed {
+		if !r.joined.Load() {
 			late = time.After(missing)
 		}
 		select {
@@ -136,34 +155,45 @@ func (r *Reader) receive(ctx context.Context) (d rabbit.Delivery, ok bool, err e
 		case <-ctx.Done():
 			return d, false, context.Cause(ctx)
 		case <-late:
-			if err := r.behind(ctx); err != nil {
+			if err := r.look(ctx); err != nil {
 				return d, false, err
 			}
 		}
 	}
 }
 
-// behind returns an error if the stream ends before the event that was read last. It has to be seen twice: a broker that is
-// busy may hand out the last events too late for [Look].
-func (r *Reader) behind(ctx context.Context) error {
-	ends, err := Look(ctx, r.conn, r.stream)
-	if err != nil || ends.Empty {
-		return nil //nolint:nilerr // whatever went wrong, the channel that reads sees it too
+// look finds out whether the stream has come as far as the last event, which does not arrive. Where it has not, that has to
+// be seen twice: a broker that is busy may hand out the last events too late for [Look].
+func (r *Reader) look(ctx context.Context) error {
+	before := r.doubt
+	r.doubt = r.judge(Look(ctx, r.conn, r.stream))
+	switch {
+	case before == nil || r.doubt == nil:
+		return nil
+	case lost(before):
+		return r.doubt
+	default:
+		return before
 	}
-	before := r.short
-	r.short = ends.Last < r.last.Offset
-	if before && r.short {
+}
+
+// judge says what speaks against the stream having the last event.
+func (r *Reader) judge(ends Ends, err error) error {
+	switch {
+	case errors.Is(err, ErrUndecided), err == nil && ends.Empty: // or seems so
+		return fmt.Errorf("the stream %s, at offset %d: %w", r.stream, r.last.Offset, ErrUndecided)
+	case err != nil:
+		return nil //nolint:nilerr // the channel that reads sees it too
+	case ends.Last < r.last.Offset:
 		return &ReplacedError{r.stream, r.last.Offset, r.last.ID}
 	}
-	if r.last.ID == "" && !r.short {
-		r.resumed = false // nothing more is expected to come
-	}
+	r.joined.Store(r.last.ID == "") // nothing more is expected to come
 	return nil
 }
 
-// take returns a delivery as an event; fresh is false where it is the last one again.
-func (r *Reader) take(d rabbit.Delivery) (e Event, fresh bool, err error) {
-	offset, ok := d.Headers["x-stream-offset"].(int64)
+// take returns a delivery as an event; fresh is false where it is the last one again, or one before it.
+func (r *Reader) take(ctx context.Context, d rabbit.Delivery) (e Event, fresh bool, err error) {
+	offset, ok := d.Headers[wire.StreamOffset].(int64)
 	if !ok {
 		return e, false, fmt.Errorf("the queue %s is not a stream", r.stream)
 	}
@@ -171,32 +201,73 @@ func (r *Reader) take(d rabbit.Delivery) (e Event, fresh bool, err error) {
 	if r.unacked++; r.unacked >= ackEvery {
 		r.ack()
 	}
-	switch last := r.last; {
-	case last == nil:
-	case offset == last.Offset && last.ID != "" && d.MessageId != last.ID:
-		r.Close(context.Background())
-		return e, false, &ReplacedError{r.stream, last.Offset, last.ID}
-	case offset <= last.Offset:
-		r.resumed = r.resumed && offset < last.Offset
+	fresh, err = r.follows(ctx, Position{offset, d.MessageId})
+	switch {
+	case err == nil && !fresh:
 		return e, false, nil
-	case offset > last.Offset+1+hole:
-		r.Close(context.Background())
-		return e, false, &GapError{r.stream, last.Offset, offset}
+	case away(err):
+		r.Close(ctx) // it is read again
+		return e, false, nil
+	case err != nil:
+		r.Close(ctx)
+		return e, false, err
 	}
-	r.last, r.resumed = &Position{offset, d.MessageId}, false
+	r.last = &Position{offset, d.MessageId}
+	r.joined.Store(true)
 	return Event{offset, d}, true, nil
+}
+
+// follows reports whether an event comes behind the last one. Its error says that others are missing between them, or that
+// the last one is another one now.
+func (r *Reader) follows(ctx context.Context, p Position) (bool, error) {
+	last := r.last
+	switch {
+	case last == nil:
+		return true, nil
+	case p.Offset > last.Offset:
+		return true, r.gap(ctx, p.Offset)
+	case p.Offset == last.Offset && last.ID != "" && p.ID != last.ID:
+		return false, &ReplacedError{r.stream, last.Offset, last.ID}
+	case p.Offset == last.Offset:
+		r.joined.Store(true)
+	}
+	return false, nil
+}
+
+// gap returns a GapError if events were deleted between the last one and one that follows it. Offsets that are missing are
+// no proof: where programs store how far they have read on the broker, RabbitMQ uses an offset each time. What deletes events
+// deletes the oldest, so that the stream then begins behind the last one.
+func (r *Reader) gap(ctx context.Context, next int64) error {
+	if next <= r.last.Offset+1+hole {
+		return nil
+	}
+	first, _, err := look(ctx, r.conn, r.stream, First(), 1)
+	switch {
+	case err != nil:
+		return err
+	case first < 0:
+		return fmt.Errorf("the stream %s, behind offset %d: %w", r.stream, r.last.Offset, ErrUndecided)
+	case first > r.last.Offset+1+hole:
+		return &GapError{r.stream, r.last.Offset, first}
+	}
+	return nil
 }
 
 // open begins to read.
 func (r *Reader) open(ctx context.Context) error {
 	for {
 		err := r.begin(ctx)
-		if err == nil || !errors.Is(err, rabbit.ErrNotConnected) || errors.Is(err, rabbit.ErrClosed) || ctx.Err() != nil {
+		if !away(err) || ctx.Err() != nil {
 			return err
 		}
 		r.log.DebugContext(ctx, "not reading the stream; trying again", "stream", r.stream, "error", err)
 		contexts.Sleep(ctx, again)
 	}
+}
+
+// away reports whether the broker is not there, and may come back.
+func away(err error) bool {
+	return errors.Is(err, rabbit.ErrNotConnected) && !errors.Is(err, rabbit.ErrClosed)
 }
 
 // begin opens a channel and consumes the stream from the last event on, so that it is seen to be the same one.
@@ -210,7 +281,8 @@ func (r *Reader) begin(ctx context.Context) (err error) {
 		place = Offset(r.last.Offset)
 	}
 	r.channel, r.events, err = consume(ctx, r.conn, r.stream, place, prefetch)
-	r.unacked, r.resumed, r.short = 0, r.last != nil, false
+	r.unacked, r.doubt = 0, nil
+	r.joined.Store(err == nil && r.last == nil)
 	return err
 }
 
@@ -227,6 +299,7 @@ func (r *Reader) Close(ctx context.Context) {
 		end(ctx, r.channel, r.stream)
 	}
 	r.channel, r.events = nil, nil
+	r.joined.Store(false)
 }
 
 // consume opens a channel on which a stream is consumed. The caller ends it.
@@ -272,64 +345,6 @@ func ahead(from <-chan rabbit.Delivery, ended <-chan struct{}, most int) <-chan 
 }
 
 // end closes a channel. A nack would close the connection (RabbitMQ 3.10), and there is nothing to give back.
-func end(ctx context.Context, channel *rabbit.Channel, stream string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
-	defer cancel()
-	_ = channel.Do(ctx, stream, channel.Close)
-}
-
-// closing is how long the broker may take to close a channel.
-const closing = 5 * time.Second
-
-// Ends are the ends of a stream.
-type Ends struct {
-	Empty       bool
-	First, Last int64 // offsets
-}
-
-const (
-	// quiet is how long nothing arrives before a stream is believed to be at its end: no version of RabbitMQ says where that
-	// is, and the count of a stream's messages is seconds old.
-	quiet = 2 * time.Second
-	// chunk is how many events RabbitMQ writes together at most.
-	chunk = 4096
-)
-
-// Look finds the ends of a stream. It takes a little longer than two seconds, and fails as [Reader.Next] does.
-func Look(ctx context.Context, conn *rabbit.Conn, stream string) (Ends, error) {
-	first, _, err := look(ctx, conn, stream, First(), 1)
-	if err != nil || first < 0 {
-		return Ends{Empty: first < 0}, err
-	}
-	_, last, err := look(ctx, conn, stream, Place{"last", "the last chunk"}, 2*chunk)
-	return Ends{First: first, Last: last}, err
-}
-
-// look returns the offsets of the first and the last event that arrive from a place on, up to so many; -1 where none does.
-func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last int64, err error) {
-	channel, events, err := consume(ctx, conn, stream, from, most)
-	if err != nil {
-		return -1, -1, err
-	}
-	defer end(ctx, channel, stream)
-	first, last = -1, -1
-	for n := range most {
-		select {
-		case d, ok := <-events:
-			if !ok {
-				return -1, -1, fmt.Errorf("the stream %s: %w", stream, rabbit.ErrNotConnected)
-			}
-			if last, ok = d.Headers["x-stream-offset"].(int64); !ok {
-				return -1, -1, fmt.Errorf("the queue %s is not a stream", stream)
-			}
-			if n == 0 {
-				first = last
-			}
-		case <-time.After(quiet):
-			return first, last, nil
-		case <-ctx.Done():
-			return -1, -1, context.Cause(ctx)
-		}
-	}
-	return first, last, nil
+func end(ctx context.Context, channel *rabbit.Channel, _ string) {
+	_ = channel.End(context.WithoutCancel(ctx))
 }

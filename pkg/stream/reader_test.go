@@ -33,9 +33,10 @@ const name = "order.placed.kept"
 
 func setup(t *testing.T) *bench {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{leverettest.Broker(t)}})
+	ctx, broker := t.Context(), leverettest.Broker(t)
+	connecting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := leveret.Connect(connecting, leveret.ConnConfig{URLs: []string{broker}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(ctx))) })
 	b := &bench{t: t, ctx: ctx, conn: conn, publisher: rabbit.NewPublisher(conn.Publishing(), rabbit.PublisherConfig{})}
@@ -76,7 +77,11 @@ func (b *bench) gap(behind int64) (first stream.Event) {
 	b.t.Helper()
 	b.fill(10, 3000, 2000)
 	require.Eventually(b.t, func() bool { // segments are deleted when the next one begins
-		first = b.read(b.from(stream.First()), 1)[0]
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
+		if err != nil || e == nil {
+			return false
+		}
+		first = *e
 		return first.Offset > behind+2
 	}, patience, 100*time.Millisecond)
 	return first
@@ -90,6 +95,13 @@ func (b *bench) remove() {
 	_, err = channel.QueueDelete(name, false, false, false)
 	require.NoError(b.t, err)
 	require.NoError(b.t, channel.Close())
+}
+
+// next returns the next event, or the error that the reader meets within the test's patience.
+func (b *bench) next(r *stream.Reader) (stream.Event, error) {
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	return r.Next(ctx) //nolint:wrapcheck // the test looks at it
 }
 
 func (b *bench) reader(r *stream.Reader) *stream.Reader {
@@ -111,7 +123,7 @@ func (b *bench) read(r *stream.Reader, n int) []stream.Event {
 	events := make([]stream.Event, n)
 	for i := range events {
 		var err error
-		events[i], err = r.Next(b.ctx)
+		events[i], err = b.next(r)
 		require.NoError(b.t, err)
 	}
 	return events
@@ -147,7 +159,7 @@ func TestGap(t *testing.T) {
 	r.Close(b.ctx) // or what is on its way would be read
 	first := b.gap(last.Offset)
 	for _, r := range []*stream.Reader{r, b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId})} {
-		_, err := r.Next(b.ctx)
+		_, err := b.next(r)
 		var gap *stream.GapError
 		require.ErrorAs(t, err, &gap)
 		require.Equal(t, last.Offset, gap.After)
@@ -163,15 +175,60 @@ func TestReplaced(t *testing.T) {
 	r := b.from(stream.First())
 	last := b.read(r, 10)[9]
 	b.remove()
-	_, err := r.Next(b.ctx)
+	_, err := b.next(r)
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
 	b.declare()
 	b.fill(100, 105, 10)
 	var replaced *stream.ReplacedError
-	_, err = r.Next(b.ctx)
+	_, err = b.next(r)
 	require.ErrorAs(t, err, &replaced)
 	b.fill(105, 200, 10)
-	_, err = b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId}).Next(b.ctx)
+	_, err = b.next(b.resume(stream.Position{Offset: last.Offset, ID: last.MessageId}))
 	require.ErrorAs(t, err, &replaced)
 	require.Equal(t, stream.ReplacedError{Stream: name, Offset: last.Offset, ID: "9"}, *replaced)
+}
+
+// An end is found though events never cease to come.
+func TestLookAtALiveStream(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.fill(0, 1, 10)
+	ctx, stop := context.WithCancel(b.ctx)
+	published := make(chan int, 1)
+	go func() {
+		n := 0
+		for tick := time.NewTicker(10 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			if b.publisher.Publish(ctx, &rabbit.Publication{Exchange: "events", RoutingKey: "order.placed", Publishing: rabbit.Publishing{Body: []byte("{}")}}) == nil {
+				n++
+			}
+		}
+		published <- n
+	}()
+	ends, err := stream.Look(b.ctx, b.conn.Rabbit(), name)
+	stop()
+	n := <-published
+	require.NoError(t, err)
+	require.Zero(t, ends.First)
+	require.NotZero(t, ends.Last)
+	require.Less(t, n, 4096, "it has waited for a pause")
+}
+
+// Offsets that RabbitMQ has used itself are missing as well. Only a stream that begins behind the last event has lost some.
+func TestOffsetsThatAreNoEvents(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.fill(0, 10, 10)
+	r := b.resume(stream.Position{Offset: 4, ID: "4"})
+	e, fresh, err := stream.Take(b.ctx, r, &rabbit.Delivery{MessageId: "5", Headers: rabbit.Table{"x-stream-offset": int64(9)}})
+	require.NoError(t, err)
+	require.True(t, fresh)
+	require.Equal(t, int64(9), e.Offset)
+
+	r = b.resume(stream.Position{Offset: 4, ID: "4"})
+	first := b.gap(4)
+	_, _, err = stream.Take(b.ctx, r, &rabbit.Delivery{MessageId: "x", Headers: rabbit.Table{"x-stream-offset": first.Offset + 500}})
+	var gap *stream.GapError
+	require.ErrorAs(t, err, &gap)
+	require.Equal(t, int64(4), gap.After)
+	require.GreaterOrEqual(t, gap.Next, first.Offset, "the first one that is left")
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ type State struct {
 	// Ends are those of the stream.
 	Ends Ends
 	// Lag is how many events are still to be applied: a few less, since offsets have holes, and less where the projection
-	// begins at a time. It is 0 once it has caught up, and -1 where Ends is not known.
+	// begins at a time. It is 0 once it has caught up, and -1 where Ends is not known, or is before Position: then the stream is
+	// another one, or the broker too slow to tell.
 	Lag int64
 	// Trouble says why the projection stands still, since Since; it is empty where it does not. It is what the process that
 	// reads has written down.
@@ -64,9 +66,12 @@ func (f *feed) state(ctx context.Context) (State, error) {
 	return s, nil
 }
 
-// lag returns how many events are behind a position.
+// lag returns how many events are behind a position; -1 where the stream does not come so far.
 func (f *feed) lag(at Position, ends Ends) int64 {
-	if ends.Empty {
+	switch {
+	case at.Offset != None && (ends.Empty || ends.Last < at.Offset):
+		return -1
+	case ends.Empty:
 		return 0
 	}
 	if from, ok := f.p.config.From.argument.(int64); ok && at.Offset == None {
@@ -77,65 +82,45 @@ func (f *feed) lag(at Position, ends Ends) int64 {
 
 // Accept has the projection go on although events are missing: behind a gap with what is left of the stream, and with a
 // stream that was replaced from the place where the projection began first. It returns what it has accepted, which is
-// nothing where nothing is missing. Its tables stay as they are. It takes some seconds.
+// nothing where nothing is missing. Its tables stay as they are.
+//
+// It waits for the broker while ctx lives, and looks at all streams at once, which takes no time where the last event is
+// there, and half a minute where a stream ends before it. The error is [ErrUndecided] where the broker shows too little in
+// that time, such as of a new stream that has no event yet; the other streams are accepted.
 func (p *Projection) Accept(ctx context.Context) (accepted []error, err error) {
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
-	for _, f := range p.feeds {
-		missing, err := f.accept(ctx)
-		if err != nil {
-			return accepted, err
-		}
-		if missing != nil {
-			accepted = append(accepted, missing)
-		}
+	missing, errs := make([]error, len(p.feeds)), make([]error, len(p.feeds))
+	var all sync.WaitGroup
+	for i, f := range p.feeds {
+		all.Go(func() { missing[i], errs[i] = f.accept(ctx) })
 	}
-	return accepted, nil
+	all.Wait()
+	return slices.DeleteFunc(missing, func(err error) bool { return err == nil }), errors.Join(errs...)
 }
 
+// accept returns what it has accepted; nil if nothing is missing.
 func (f *feed) accept(ctx context.Context) (missing, err error) {
 	now, err := f.row.read(ctx)
 	if err != nil || now.Offset == None {
 		return nil, err
 	}
-	if missing, err = f.missing(ctx, now.Position); err != nil || missing == nil {
-		return nil, err
+	r := f.reader(now.Position)
+	missing = r.verify(ctx)
+	r.Close(ctx)
+	if !lost(missing) { // nil too
+		return nil, missing
 	}
 	to := Position{Offset: None}
 	if gap, ok := errors.AsType[*GapError](missing); ok {
 		to.Offset = gap.Next - 1
 	}
 	err = f.p.config.InTx(ctx, func(tx *sql.Tx) error { return f.row.update(ctx, tx, now.Position, to, micros(now.sentAt)) })
-	return missing, err
-}
-
-// missing returns the GapError or the ReplacedError that a reader meets behind a position; nil if it meets none.
-func (f *feed) missing(ctx context.Context, at Position) (missing, err error) {
-	short := 0
-	for range 2 { // a broker that is busy may deceive it once
-		ends, err := Look(ctx, f.p.conn.Rabbit(), f.stream)
-		if err != nil {
-			return nil, err
-		}
-		if ends.Empty || ends.Last < at.Offset {
-			short++
-		}
+	if err != nil {
+		return nil, fmt.Errorf("the stream %s: %w", f.stream, err)
 	}
-	if short == 2 {
-		return &ReplacedError{f.stream, at.Offset, at.ID}, nil
-	}
-	r := f.reader(at)
-	defer r.Close(ctx)
-	waiting, cancel := context.WithTimeout(ctx, quiet) // there may be no further event
-	defer cancel()
-	switch _, err = r.Next(waiting); {
-	case lost(err):
-		return err, nil
-	case waiting.Err() != nil:
-		return nil, context.Cause(ctx)
-	}
-	return nil, err
+	return missing, nil
 }
 
 // Ready returns why the projection stands still in this process; nil where it does not.
