@@ -77,7 +77,7 @@ func (b *bench) gap(behind int64) (first stream.Event) {
 	b.t.Helper()
 	b.fill(10, 3000, 2000)
 	require.Eventually(b.t, func() bool { // segments are deleted when the next one begins
-		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First(), patience)
 		if err != nil || e == nil {
 			return false
 		}
