@@ -37,7 +37,7 @@ func TestCluster(t *testing.T) {
 	}
 	s := run(t, strings.Join(urls, ","), map[string]string{
 		"broker.request_queue_type": "quorum", "auth.access_ttl": "1h", "log.level": "info",
-		"gateway.transport": "amqp", "order.payment.transport": "amqp", "user.auth.transport": "amqp",
+		"client.reply_queue": "true", "gateway.transport": "amqp", "order.payment.transport": "amqp", "user.auth.transport": "amqp",
 	})
 	l := startLoad(t, s, urls)
 	decided := func() int {

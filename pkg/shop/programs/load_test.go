@@ -38,7 +38,7 @@ type load struct {
 
 	mu      sync.Mutex
 	counts  map[string]int
-	orders  []string // accepted
+	orders  []string      // accepted
 	probed  map[int]int   // how often each probe was handled
 	answers map[int]error // to each probe
 	wrong   []string
@@ -49,12 +49,13 @@ func startLoad(t *testing.T, s *system, urls []string) *load {
 	t.Helper()
 	ada := s.signUp(t, "ada@example.com")
 	customer := s.do(t, "GET", "/me", ada.AccessToken, "", nil).UserID
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx := t.Context() // of what is done; what has begun is finished
+	stopped, cancel := context.WithCancel(ctx)
 	l := &load{began: time.Now(), cancel: cancel, counts: map[string]int{}, probed: map[int]int{}, answers: map[int]error{}}
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: urls, RequestQueueType: topology.Quorum})
 	require.NoError(t, err)
 	service := leveret.NewService("prober", leveret.Calls(probe, queues.ShowOrder), leveret.Answers(probe))
-	client, err := leveret.NewClient(conn, service, leveret.ClientConfig{})
+	client, err := leveret.NewClient(conn, service, leveret.ClientConfig{}) // direct reply-to; the services have reply queues
 	require.NoError(t, err)
 	handlers := leveret.NewHandlers(service, leveret.HandlersConfig{})
 	probe.Answer(handlers, func(_ context.Context, q number) (number, error) {
@@ -81,21 +82,21 @@ func startLoad(t *testing.T, s *system, urls []string) *load {
 
 	known := l.placeOne(ctx, s, ada.AccessToken)
 	for range 2 {
-		l.repeat(ctx, func() { l.placeOne(ctx, s, ada.AccessToken) })
+		l.repeat(stopped, func() { l.placeOne(ctx, s, ada.AccessToken) })
 	}
-	l.repeat(ctx, func() {
+	l.repeat(stopped, func() {
 		status, code, _ := ask(ctx, s, "GET", "/orders/"+known, ada.AccessToken, "", nil)
-		l.count(ctx, "GET an order", fmt.Sprint(status, " ", code))
+		l.count("GET an order", fmt.Sprint(status, " ", code))
 	})
-	l.repeat(ctx, func() {
+	l.repeat(stopped, func() {
 		_, err := queues.ShowOrder.Call(ctx, client, queues.ShowOrderRequest{OrderID: known, CustomerID: customer})
-		l.called(ctx, "a call, idempotent", err)
+		l.called("a call, idempotent", err)
 	})
 	var n int
-	l.repeat(ctx, func() {
+	l.repeat(stopped, func() {
 		n++
 		_, err := probe.Call(ctx, client, number{n})
-		l.called(ctx, "a call, once at most", err)
+		l.called("a call, once at most", err)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.answers[n] = err
@@ -104,38 +105,36 @@ func startLoad(t *testing.T, s *system, urls []string) *load {
 }
 
 // repeat does something again and again.
-func (l *load) repeat(ctx context.Context, do func()) {
+func (l *load) repeat(stopped context.Context, do func()) {
 	l.all.Go(func() {
 		ticker := time.NewTicker(25 * time.Millisecond)
 		defer ticker.Stop()
-		for ctx.Err() == nil {
+		for stopped.Err() == nil {
 			do()
 			<-ticker.C
 		}
 	})
 }
 
-// count counts how something ended, unless the test has ended it.
-func (l *load) count(ctx context.Context, what, how string) {
+// count counts how something ended.
+func (l *load) count(what, how string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if ctx.Err() == nil {
-		l.counts[what+": "+how]++
-	}
+	l.counts[what+": "+how]++
 }
 
 // called counts a call, whose error must say why it failed.
-func (l *load) called(ctx context.Context, what string, err error) {
+func (l *load) called(what string, err error) {
 	code := leveret.CodeOf(err)
 	switch {
 	case err == nil:
-		l.count(ctx, what, "answered")
+		l.count(what, "answered")
 	case errors.Is(err, leveret.ErrOutcomeUnknown):
-		l.count(ctx, what, code.String()+", outcome unknown")
+		l.count(what, code.String()+", outcome unknown")
 	default:
-		l.count(ctx, what, code.String()+", not handled")
+		l.count(what, code.String()+", not handled")
 	}
-	if err != nil && ctx.Err() == nil && code != leveret.Unavailable && code != leveret.DeadlineExceeded && code != leveret.Aborted {
+	if err != nil && code != leveret.Unavailable && code != leveret.DeadlineExceeded && code != leveret.Aborted {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.wrong = append(l.wrong, fmt.Sprintf("%s: %v", what, err))
@@ -147,7 +146,7 @@ func (l *load) placeOne(ctx context.Context, s *system, token string) string {
 	key, began := uuid.NewString(), time.Now()
 	for ctx.Err() == nil {
 		status, code, id := ask(ctx, s, "POST", "/orders", token, key, order("TEA-GREEN", 1))
-		l.count(ctx, "POST an order", fmt.Sprint(status, " ", code))
+		l.count("POST an order", fmt.Sprint(status, " ", code))
 		if status == http.StatusAccepted {
 			l.mu.Lock()
 			defer l.mu.Unlock()
