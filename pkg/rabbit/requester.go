@@ -40,7 +40,7 @@ type Requester struct {
 	conn    *Conn
 	config  RequesterConfig
 	channel *reopened[*replyChannel]
-	suffix  atomic.Pointer[string]  // of the reply queue's name; nil before the first that was locked
+	queue   atomic.Pointer[string]  // the name of the reply queue; nil before the first that was locked
 	hints   atomic.Pointer[Channel] // what PublishHint publishes on; nil before the first call
 	life    context.Context         //nolint:containedctx // ends with Close
 	close   context.CancelCauseFunc // ends life
@@ -144,8 +144,8 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 			err = fmt.Errorf("%w: %s", ErrRefused, lacking("configure or read", e.Reason))
 		case ok && e.Code == amqp.ResourceLocked:
 			// The queue of a connection to a node that has crashed is locked until that node is back (RabbitMQ 4.3).
-			suffix := "." + strings.ToLower(rand.Text()[:8])
-			r.suffix.Store(&suffix)
+			queue := suffixed(r.config.ReplyQueue)
+			r.queue.Store(&queue)
 		}
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
@@ -160,11 +160,10 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 
 // replyQueue is the name of the next reply queue.
 func (r *Requester) replyQueue() string {
-	suffix := r.suffix.Load()
-	if r.config.ReplyQueue == "" || suffix == nil {
-		return r.config.ReplyQueue
+	if queue := r.queue.Load(); queue != nil {
+		return *queue
 	}
-	return r.config.ReplyQueue[:min(len(r.config.ReplyQueue), 255-len(*suffix))] + *suffix
+	return r.config.ReplyQueue
 }
 
 // read hands the replies on until there will be no more.
