@@ -54,13 +54,12 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 	if config.NoDeclare {
 		t = t.Own()
 	}
-	declarer, queue := rabbit.NewDeclarer(conn.Publishing()), t.Queues[0].Name
-	declarer.MayRename(queue)
+	declarer := rabbit.NewDeclarer(conn.Publishing())
 	asked, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	attempts := 0 // since the last success
 	consumer := rabbit.NewConsumer(conn.Publishing(), rabbit.ConsumerConfig{
-		Queue: queue, Name: func() string { return declarer.Name(queue) }, Tag: "operators " + report.Service, Logger: quiet(config.Logger),
+		Queue: t.Queues[0].Name, Tag: "operators " + report.Service, Logger: quiet(config.Logger),
 		Setup: func(ctx context.Context, missing bool) error {
 			if attempts++; attempts > soonAgain {
 				contexts.Sleep(ctx, min(time.Second<<min(attempts-soonAgain-1, 10), redeclareEvery))
