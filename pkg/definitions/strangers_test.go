@@ -74,8 +74,16 @@ type finding struct {
 
 func newTrial(t *testing.T, layout topology.Layout) *trial {
 	t.Helper()
-	tr := &trial{system: imported(t, shop, layout), owners: map[string]*person{}, seen: map[*person]map[string]map[string]bool{}}
+	tr := &trial{system: derive(t, shop, layout), owners: map[string]*person{}, seen: map[*person]map[string]map[string]bool{}}
 	tr.topology = tr.system.topology()
+	const expiry = "x-expires" // of a queue that nobody consumes for a minute, which a trial may take
+	for _, q := range tr.definitions.Queues {
+		delete(q.Arguments, expiry)
+	}
+	for _, q := range tr.topology.Queues {
+		delete(q.Args, expiry)
+	}
+	tr.load()
 	tr.people = tr.system.people()
 	tr.bindLive(tr.people)
 	tr.admin = dial(t, tr.broker)

@@ -91,8 +91,8 @@ func requireFaults(t *testing.T, rows []compare.FaultRow) {
 		require.Zero(t, l.Lost, what)
 		require.Zero(t, l.Twice, what) // the store is idempotent
 		if row.Way == "command" || row.Way == "event" {
-			require.Equal(t, l.Asked, l.OK, what)
-			require.Equal(t, l.Asked, l.Effects, what)
+			require.Zero(t, l.Failed, what)                  // of a slow broker, a confirm may come too late to be known
+			require.GreaterOrEqual(t, l.Effects, l.OK, what) // all that were confirmed, at least
 		}
 	}
 	// A configured broker is not killed.
