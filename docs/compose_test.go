@@ -103,3 +103,73 @@ func TestPostgresOverlay(t *testing.T) {
 		}
 	}
 }
+
+// TestClusterOverlay: docker-compose.cluster.yml has three nodes that find each other, with queues that survive one of them,
+// and every program knows and awaits all three.
+func TestClusterOverlay(t *testing.T) {
+	t.Parallel()
+	type health struct{ Test []string }
+	type service struct {
+		Image, Hostname string
+		Depends         map[string]struct{ Condition string } `yaml:"depends_on"`
+		Environment     map[string]string
+		Ports           []string
+		Volumes         []string
+		Healthcheck     health
+		Grace           time.Duration `yaml:"stop_grace_period"`
+	}
+	var base, overlay struct{ Services map[string]service }
+	for name, into := range map[string]any{"docker-compose.yml": &base, "docker-compose.cluster.yml": &overlay} {
+		content, err := os.ReadFile("../" + name)
+		require.NoError(t, err)
+		require.NoError(t, yaml.Unmarshal(content, into))
+	}
+	nodes := []string{"rabbitmq", "rabbitmq-2", "rabbitmq-3"}
+	conf := read(t, "config/rabbitmq-cluster.conf")
+	first := base.Services[nodes[0]]
+	var urls []string
+	for _, node := range nodes {
+		s := overlay.Services[node]
+		require.Contains(t, conf, " = rabbit@"+node+"\n")
+		require.Equal(t, "${LEVERET_RABBITMQ_COOKIE:-leveret}", s.Environment["RABBITMQ_ERLANG_COOKIE"], node)
+		require.Contains(t, s.Volumes, "./config/rabbitmq-cluster.conf:/etc/rabbitmq/conf.d/30-cluster.conf:ro", node)
+		require.GreaterOrEqual(t, s.Grace, time.Minute, node)
+		urls = append(urls, "amqp://"+node+":5672")
+		if node == nodes[0] { // the rest of it is that of docker-compose.yml
+			continue
+		}
+		require.Equal(t, first.Image, s.Image)
+		require.Equal(t, node, s.Hostname)
+		require.Equal(t, first.Healthcheck, s.Healthcheck)
+		require.Equal(t, first.Depends, s.Depends)
+		require.Empty(t, s.Ports)
+		for _, volume := range first.Volumes {
+			if rest, own := strings.CutPrefix(volume, first.Hostname+":"); own {
+				volume = node + ":" + rest
+			}
+			require.Contains(t, s.Volumes, volume)
+		}
+	}
+	require.Contains(t, conf, "target_cluster_size_hint = 3\n")
+
+	names := []string{"cli"}
+	for _, p := range programs.All() {
+		names = append(names, p.Service.Name()+"d")
+	}
+	require.Len(t, overlay.Services, len(nodes)+len(names)+1)
+	for _, name := range append(names, "definitions") {
+		s := overlay.Services[name]
+		require.Equal(t, map[string]string{
+			"LEVERET_BROKER_URL": strings.Join(urls, ","), "LEVERET_BROKER_REQUEST_QUEUE_TYPE": "quorum",
+		}, s.Environment, name)
+		for _, node := range nodes {
+			if name != "definitions" { // which they wait for
+				require.Equal(t, "service_healthy", s.Depends[node].Condition, name)
+			}
+		}
+	}
+	_, err := config.New().Load(nil, config.Options{Overrides: map[string]string{
+		"broker.url": overlay.Services["cli"].Environment["LEVERET_BROKER_URL"], "broker.request_queue_type": "quorum",
+	}})
+	require.NoError(t, err)
+}

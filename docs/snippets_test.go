@@ -21,7 +21,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 	var code []string
 	for _, pattern := range []string{
 		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../pkg/leveret/example*_test.go",
-		"../pkg/protobuf/example_test.go", "../examples/foreign/*_test.go",
+		"../pkg/protobuf/example_test.go", "../examples/foreign/*_test.go", "../pkg/stream/example_test.go",
 	} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
@@ -33,7 +33,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 		}
 	}
 	block := regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
-	for _, page := range []string{"guide.md", "migrate-from-amqp091.md"} {
+	for _, page := range []string{"guide.md", "migrate-from-amqp091.md", "projections.md"} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(page)

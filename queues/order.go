@@ -38,21 +38,25 @@ var (
 	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
 	// OrderPlaced announces that an order was placed and its payment authorised.
-	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", leveret.Example(OrderPlacedEvent{
+	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", keptForYear, leveret.Example(OrderPlacedEvent{
 		OrderID: exampleOrderID, CustomerID: "customer-7", Lines: exampleLines, Total: exampleTotal,
 		AuthorizationID: exampleAuthorizationID, PlacedAt: exampleTime,
 	}))
 
 	// OrderConfirmed announces that an order is paid and its goods are set aside. The order is then finished.
-	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", leveret.Example(OrderConfirmedEvent{
+	OrderConfirmed = leveret.NewEvent[OrderConfirmedEvent]("order.confirmed", keptForYear, leveret.Example(OrderConfirmedEvent{
 		OrderID: exampleOrderID, Total: exampleTotal, ConfirmedAt: exampleTime,
 	}))
 
 	// OrderCancelled announces that an order is cancelled, and why. The order is then finished.
-	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", leveret.Example(OrderCancelledEvent{
+	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", keptForYear, leveret.Example(OrderCancelledEvent{
 		OrderID: exampleOrderID, Reason: CancelOutOfStock, CancelledAt: exampleTime,
 	}))
 )
+
+// keptForYear keeps the events of orders: of those that are placed, 1 GB is more than a million. They have the ids of customers,
+// and no names or addresses.
+var keptForYear = leveret.Kept(365*24*time.Hour, 1_000_000_000)
 
 // Reasons for cancelling an order. There may be more one day: a receiver accepts a reason that it does not know.
 const (

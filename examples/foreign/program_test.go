@@ -41,7 +41,7 @@ func examples(t *testing.T) (folder string) {
 		names = append(names, block[2])
 		require.NoError(t, os.WriteFile(filepath.Join(folder, block[2]), []byte(block[1]), 0o600))
 	}
-	require.ElementsMatch(t, []string{"send.py", "call.py", "worker.py", "listen.py", "work.py"}, names)
+	require.ElementsMatch(t, []string{"send.py", "call.py", "worker.py", "listen.py", "read.py", "work.py"}, names)
 	require.Len(t, regexp.MustCompile("(?m)^```python").FindAll(page, -1), len(names), "every block is a program")
 	judged, err := os.ReadFile("python/worker.py")
 	require.NoError(t, err)

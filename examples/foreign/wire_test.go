@@ -44,7 +44,8 @@ func TestWirePage(t *testing.T) { //nolint:tparallel // what follows looks at wh
 	require.NotContains(t, d.leveret(t, "retry", "ls", "-o", "jsonl"), `"service":"order"`)
 }
 
-// sendAndListen: the shop handles the order that send.py places, and listen.py hears of it.
+// sendAndListen: the shop handles the order that send.py places, listen.py hears of it, and read.py reads of it, as often as it
+// is started.
 func sendAndListen(t *testing.T, d *dev, folder string) {
 	const queue = "mailer.on.order.placed"
 	p, ch := start(t, d, folder, "listen.py"), d.channel(t)
@@ -58,6 +59,11 @@ func sendAndListen(t *testing.T, d *dev, folder string) {
 		reply, err := queues.ShowOrder.Call(t.Context(), client, queues.ShowOrderRequest{OrderID: id, CustomerID: "customer-7"})
 		return err == nil && reply.State == "confirmed"
 	}, "the shop has seen the order through")
+
+	for range 2 {
+		reader := start(t, d, folder, "read.py")
+		eventually(t, func() bool { return regexp.MustCompile(`(?m)^offset \d+ \S+ ` + id + `$`).MatchString(reader.String()) }, "it reads of the order: %v", reader)
+	}
 
 	// What comes from a retry tier finds its way back, and what cannot be handled is seen by operators.
 	publish(t, ch, "retry.1s", queue, amqp.Publishing{Body: []byte(`{"order_id":"again"}`)})

@@ -33,6 +33,7 @@ type contractDetails struct {
 	ToldBy      string          `json:"told_by,omitempty"`
 	DeadLetters string          `json:"dead_letter_queue,omitempty"` // where it is somebody else's
 	External    bool            `json:"external,omitempty"`
+	Kept        *keptDetails    `json:"kept,omitempty"`
 	Attempts    int             `json:"attempts,omitempty"`
 	Delays      []string        `json:"delays,omitempty"`
 	RetryOn     []string        `json:"retry_on,omitempty"`
@@ -46,6 +47,14 @@ type contractDetails struct {
 
 	spec     leveret.Spec
 	sendable json.RawMessage // the example with placeholders instead of "[secret]"
+}
+
+// keptDetails is how an event is kept, and which services read it.
+type keptDetails struct {
+	Stream  string   `json:"stream"`
+	Age     int64    `json:"age_s"`
+	Bytes   int64    `json:"bytes"`
+	Readers []string `json:"readers"`
 }
 
 type contractsShowOptions struct {
@@ -145,6 +154,9 @@ func (a *App) details(c leveret.Contract, shown *discretion) (*contractDetails, 
 	}
 	for _, code := range spec.RetryOn {
 		d.RetryOn = append(d.RetryOn, code.String())
+	}
+	if k := spec.Kept; k != nil {
+		d.Kept = &keptDetails{a.names().KeptStream(spec.Name), int64(k.Age / time.Second), k.Bytes, names(a.Catalog.ServicesWith(c, leveret.RoleReads))}
 	}
 	payload, err := schema.Payload(spec)
 	if err != nil {
@@ -264,6 +276,10 @@ func (a *App) printDetails(d *contractDetails) error {
 		}
 		line("external", "yes: owned by someone else, %s", declared)
 	}
+	if k := d.Kept; k != nil {
+		line("kept", "in the stream %s, for %s, up to %g MB", k.Stream, days(d.spec.Kept.Age), float64(k.Bytes)/1e6)
+		line("read by", "%s", list(k.Readers))
+	}
 	a.printPolicy(line, d)
 	payload := d.Payload
 	if d.Reply != "" {
@@ -313,6 +329,15 @@ func list(names []string) string {
 		return "-"
 	}
 	return strings.Join(names, ", ")
+}
+
+// days writes a duration in whole days, if it has such.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d%day != 0 {
+		return short(d)
+	}
+	return plural(int(d/day), "day")
 }
 
 // short writes a duration as people do: 10m, 2.1ms.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,14 +17,15 @@ import (
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// TestMain removes Leveret's settings from the environment of the tests, and makes the test binary the program kitchen,
-// too: the scripts run it as a separate process.
+// TestMain removes Leveret's settings from the environment of the tests, and makes the test binary the programs kitchen
+// and bakery, too: the scripts run them as separate processes.
 func TestMain(m *testing.M) {
-	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == "kitchen"
+	isProgram := slices.Contains([]string{"kitchen", "bakery"}, strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"))
 	for _, pair := range os.Environ() {
-		if program {
+		if isProgram {
 			break
 		}
 		name, _, _ := strings.Cut(pair, "=")
@@ -33,11 +35,14 @@ func TestMain(m *testing.M) {
 	}
 	cli.WaitLonger()
 	testmain.Waiting(8)
-	testscript.Main(testmain.Checked{M: m, Options: []goleak.Option{goleak.IgnoreTopFunction(testmain.StoppedProxy)}}, map[string]func(){"kitchen": func() { os.Exit(kitchen()) }})
+	testscript.Main(testmain.Checked{M: m, Options: []goleak.Option{goleak.IgnoreTopFunction(testmain.StoppedProxy)}}, map[string]func(){
+		"kitchen": func() { os.Exit(program("kitchen", catalog, cleanCommand)) },
+		"bakery":  func() { os.Exit(program("bakery", bakery)) },
+	})
 }
 
-// kitchen is a program as a user of the package writes one.
-func kitchen() int {
+// program is one as a user of the package writes it.
+func program(name string, contracts *leveret.Catalog, extra ...cli.Extra) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -45,6 +50,6 @@ func kitchen() int {
 	defer flush()
 	streams.Err = undisturbed{streams.Err}
 	return int(cli.Run(ctx, cli.Config{
-		Catalog: catalog, Args: os.Args[1:], Name: "kitchen", Version: "1.2.3", Streams: streams, Extra: []cli.Extra{cleanCommand},
+		Catalog: contracts, Args: os.Args[1:], Name: name, Version: "1.2.3", Streams: streams, Extra: extra,
 	}))
 }

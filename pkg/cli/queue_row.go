@@ -55,6 +55,9 @@ func newQueueRow(q shownQueue, m management.Queue, now time.Time) queueRow {
 	default:
 		r.Contracts = q.contracts
 	}
+	if q.kind == kindKept { // that a stream's first is old says nothing
+		r.Oldest = nil
+	}
 	if r.Oldest != nil {
 		r.OldestFrom = oldestBroker
 	}
@@ -91,6 +94,9 @@ func (r *queueRow) abandoned() bool {
 func (r *queueRow) busy() bool {
 	some := func(n *int) bool { return n != nil && *n > 0 }
 	moves := func(rate *float64) bool { return rate != nil && *rate > 0 }
+	if r.Kind == kindKept {
+		return moves(r.In) || moves(r.Out)
+	}
 	return some(r.Ready) || some(r.Unacked) || moves(r.In) || moves(r.Out) || r.abandoned()
 }
 
@@ -174,6 +180,8 @@ func (r *queueRow) oldestText() string {
 
 func (r *queueRow) clears() term.Cell {
 	switch {
+	case r.Kind == kindKept:
+		return term.Painted("kept", term.Dim)
 	case r.abandoned():
 		return term.Painted("no consumers", term.Red)
 	case r.grows:

@@ -29,14 +29,15 @@ func (a *App) queuesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "queues [FILTER]",
 		Short: "Show the queues: how much waits, who consumes it, and how fast",
-		Long: "Show the work queues of all services, their dead-letter queues, the queues of single processes, and the retry tiers: how\n" +
-			"much waits, who consumes it, and how fast. FILTER is a name, or a pattern such as '*.dlq'. Looking takes no message and changes nothing.\n\n" +
+		Long: "Show the work queues of all services, their dead-letter queues, the queues of single processes, the retry tiers, and the streams\n" +
+			"of kept events: how much waits, who consumes it, and how fast. FILTER is a name, or a pattern such as '*.dlq'. Looking takes no message and changes nothing.\n\n" +
 			"READY and CONSUMERS are exact: the broker is asked for each queue. UNACKED, IN/s and OUT/s come from its management API,\n" +
 			"some seconds late. IN/s counts messages published, OUT/s messages acked. CLEARS IN is how long the waiting messages will\n" +
 			"last at that rate, or says that a work queue has no consumers. OLDEST is the age of the oldest message, since it was\n" +
 			"first sent. A broker does not know that of a quorum queue; the running processes of its service are asked what they\n" +
 			"are handling. <5m means that they took one of that age last, and are handling none: what waits is younger. Unknown values\n" +
 			"are shown as -; OLDEST always is for dead letters and retry tiers (see dlq ls).\n\n" +
+			"Of a kept event's stream, READY is what is kept, some seconds late: it waits for nobody, and reading takes nothing away.\n\n" +
 			"An alarm, in which the broker takes no messages, is shown first. Without the management API it is noticed only while\n" +
 			"processes are asked.\n\n" +
 			"With --watch on a terminal that is too small for all queues, those are shown that have messages, rates or no consumers;\n" +
@@ -205,6 +206,7 @@ type shownQueue struct {
 	service    string
 	of         string // of dead letters: whose they are
 	theirs     bool   // somebody else's dead-letter exchange fills it
+	bytes      int64  // of a stream: up to which size it keeps
 	stands     string // of one process: its name, or what stands in the catalog for those of all processes, ending in *
 }
 
@@ -216,6 +218,7 @@ const (
 	kindRetry       = "retry"
 	kindLost        = "lost"
 	kindQuarantine  = "quarantine"
+	kindKept        = "kept" // the stream of a kept event
 	kindOther       = "other"
 )
 
@@ -229,6 +232,8 @@ func (q shownQueue) describe() string {
 		return "dead letters of " + cmp.Or(q.service, "several services")
 	case kindRetry:
 		return "retry tier"
+	case kindKept:
+		return "stream that keeps " + strings.Join(q.contracts, ", ") + " for those who read it later"
 	case kindQuarantine:
 		return "messages that may have crashed " + q.service
 	default:
@@ -237,7 +242,7 @@ func (q shownQueue) describe() string {
 }
 
 // shownQueues returns the queues of the catalog: each work queue and its dead-letter queue, then those of
-// [App.retryTiers].
+// [App.retryTiers], and the streams of kept events.
 func (a *App) shownQueues() []shownQueue {
 	var all []shownQueue
 	seen := map[string]bool{}
@@ -270,7 +275,7 @@ func (a *App) shownQueues() []shownQueue {
 	for _, q := range a.processQueues() {
 		add(shownQueue{name: q.name, kind: kindProcess, contracts: q.names(), service: q.service, stands: q.name})
 	}
-	for _, q := range a.retryTiers() {
+	for _, q := range slices.Concat(a.retryTiers(), a.keptStreams()) {
 		add(q)
 	}
 	return all

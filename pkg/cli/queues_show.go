@@ -185,6 +185,9 @@ var oldestNotes = map[string]string{
 // numbers are the queue's numbers in a sentence.
 func (d *queueDetails) numbers() string {
 	parts := []string{whole(d.Ready) + " ready"}
+	if d.kind == kindKept {
+		parts[0] = whole(d.Ready) + " kept, as of some seconds ago"
+	}
 	if d.Unacked != nil {
 		parts = append(parts, whole(d.Unacked)+" unacked")
 	}

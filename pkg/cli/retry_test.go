@@ -340,6 +340,8 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 			t.Parallel()
 			url, names := leverettest.Broker(t), topology.Names{Layout: layout}
 			onBroker(t, url, declareIn(names))
+			onBroker(t, url, openIn(names))
+			sell(t, url, soldStream, 0, 20, 0, time.Now())
 			ten := names.RetryTier("waiter", 10*time.Minute)
 			operator := userWho(t, url, "monitoring", rights{cells[1], cells[2], cells[3]})
 			run := func(code cli.ExitCode, user []string, args ...string) *command {
@@ -368,6 +370,13 @@ func TestTheRightsOfAnOperator(t *testing.T) {
 				require.Empty(t, c.err.String(), "%q", args)
 			}
 			require.ElementsMatch(t, []string{event + "-not_found-0", event + "-unavailable-0", event + "-unavailable-1"}, idsOf(drained(t, url, event, 3)))
+			kept := catchUp(t, url, append([]string{"--yes", "--broker-layout", name, "--broker-management-url", leverettest.Node(t).ManagementURL()}, operator...)...)
+			require.Equal(t, cli.ExitOK, kept.run(t.Context()), kept.err.String())
+			require.Equal(t, numbers(20), loaves(t, url))
+			kept = kitchenAt(t, url, append([]string{"events", "ls", "--broker-layout", name}, operator...)...)
+			kept.catalog = bakery
+			require.Equal(t, cli.ExitOK, kept.run(t.Context()), kept.err.String())
+			require.Empty(t, kept.err.String())
 			require.Eventually(t, func() bool { // the management API, which knows, is some seconds late
 				c := kitchenAt(t, url, append([]string{"queues", "--all", "-o", "json", "--broker-management-url", leverettest.Node(t).ManagementURL()}, operator...)...)
 				return c.run(t.Context()) == cli.ExitOK && strings.Contains(c.out.String(), `"oven.clean.dlq"`)

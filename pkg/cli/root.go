@@ -66,7 +66,8 @@ func (a *App) root() *cobra.Command {
 		&cobra.Group{ID: groupSetup, Title: "Set up:"},
 	)
 	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
-	add(root, groupLook, a.statusCommand(), a.contractsCommand(), a.queuesCommand(), a.retryCommand(), a.dlqCommand())
+	add(root, groupLook, a.statusCommand(), a.contractsCommand(), a.queuesCommand(), a.retryCommand(), a.dlqCommand(),
+		a.eventsCommand())
 	add(root, groupSetup, a.topologyCommand(), a.configCommand(), a.completionCommand(), a.versionCommand(), helpCommand())
 	root.AddCommand(a.own...)
 	a.settingFlags(root)

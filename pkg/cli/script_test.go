@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": exits, "serve": serveCommand, "bury": buryCommand, "waitfor": waitFor, "declare": declareCommand,
+			"open": openCommand, "sell": sellCommand, "state": stateCommand,
 		},
 	})
 }

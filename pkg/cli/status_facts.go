@@ -172,7 +172,7 @@ func (s *survey) queue(ctx context.Context, q *health.Queue) {
 	if m.Unacked != nil {
 		q.Unacked = *m.Unacked
 	}
-	if age := m.Oldest(s.facts.Now); age != nil {
+	if age := m.Oldest(s.facts.Now); age != nil && q.Kind != health.Kept {
 		q.Oldest = time.Duration(*age * float64(time.Second))
 	}
 	began := time.Now()
@@ -284,6 +284,8 @@ func (a *App) healthQueues() []health.Queue {
 		switch {
 		case requests[q.name]:
 			h.Kind = health.Request
+		case q.kind == kindKept:
+			h.Bytes = q.bytes
 		case q.kind == kindDeadLetters:
 			h.Of, h.Theirs = q.of, q.theirs
 		}

@@ -45,35 +45,20 @@ type whereLetter struct {
 
 // A where selects dead letters. A nil where selects all.
 type where struct {
-	program *vm.Program
-	payload bool // the expression may use it
-	failed  int
-	first   error // of evaluating it
-	seen    func(*deadletter.Letter) []byte
+	*condition
+	seen func(*deadletter.Letter) []byte
 }
 
 // parseWhere reads --where. Its expression sees no more of a payload than d shows.
 func parseWhere(text string, d *discretion) (*where, error) {
-	if strings.TrimSpace(text) == "" {
-		return nil, nil //nolint:nilnil // nil selects all
+	c, err := parseCondition(text, whereLetter{})
+	if err != nil || c == nil {
+		return nil, err
 	}
-	readable, exact := exactly(text)
-	options := []expr.Option{expr.Env(whereLetter{}), expr.AsBool()}
-	program, err := expr.Compile(readable, options...) // which finds what is wrong with the types
-	if err == nil {
-		program, err = expr.Compile(readable, append(options, exact...)...)
-	}
-	if err != nil {
-		if e, ok := errors.AsType[*file.Error](err); ok {
-			return nil, usage("", "--where: %s at line %d, column %d%s", e.Message, e.Line, e.Column+1, e.Snippet)
-		}
-		return nil, usage("", "--where must be a condition: %w", err)
-	}
-	return &where{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env"), seen: d.seen}, nil
+	return &where{c, d.seen}, nil
 }
 
-// picks returns whether the expression selects a letter. If evaluating it fails, because the payload is not an object
-// for example, the letter is not selected, and the failure is counted.
+// picks returns whether the expression selects a letter.
 func (w *where) picks(l *deadletter.Letter) bool {
 	if w == nil {
 		return true
@@ -85,11 +70,52 @@ func (w *where) picks(l *deadletter.Letter) bool {
 	if w.payload {
 		env.Payload, _ = readNumbers(w.seen(l))
 	}
-	result, err := expr.Run(w.program, env)
+	return w.holds(env)
+}
+
+// warn warns about letters for which evaluating the expression failed.
+func (w *where) warn(a *App) {
+	if w != nil {
+		w.condition.warn(a, deadLetters(w.failed))
+	}
+}
+
+// A condition is an expression about a message, of which a struct says what it sees.
+type condition struct {
+	program *vm.Program
+	payload bool // it may use it
+	failed  int
+	first   error // of evaluating it
+}
+
+// parseCondition reads --where, for messages of which env is one; nil if there is none.
+func parseCondition(text string, env any) (*condition, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil //nolint:nilnil // nil selects all
+	}
+	readable, exact := exactly(text)
+	options := []expr.Option{expr.Env(env), expr.AsBool()}
+	program, err := expr.Compile(readable, options...) // which finds what is wrong with the types
+	if err == nil {
+		program, err = expr.Compile(readable, append(options, exact...)...)
+	}
 	if err != nil {
-		w.failed++
-		if w.first == nil {
-			w.first = err
+		if e, ok := errors.AsType[*file.Error](err); ok {
+			return nil, usage("", "--where: %s at line %d, column %d%s", e.Message, e.Line, e.Column+1, e.Snippet)
+		}
+		return nil, usage("", "--where must be a condition: %w", err)
+	}
+	return &condition{program: program, payload: strings.Contains(text, "payload") || strings.Contains(text, "$env")}, nil
+}
+
+// holds returns whether the condition holds for a message. If evaluating it fails, because the payload is not an object for
+// example, it does not, and the failure is counted.
+func (c *condition) holds(env any) bool {
+	result, err := expr.Run(c.program, env)
+	if err != nil {
+		c.failed++
+		if c.first == nil {
+			c.first = err
 		}
 		return false
 	}
@@ -97,16 +123,16 @@ func (w *where) picks(l *deadletter.Letter) bool {
 	return picked
 }
 
-// warn warns about letters for which evaluating the expression failed.
-func (w *where) warn(a *App) {
-	if w == nil || w.failed == 0 {
+// warn warns about messages for which evaluating the condition failed; those are how many of what.
+func (c *condition) warn(a *App, those string) {
+	if c.failed == 0 {
 		return
 	}
-	text := w.first.Error() // which may quote a payload
-	if e, ok := errors.AsType[*file.Error](w.first); ok {
+	text := c.first.Error() // which may quote a payload
+	if e, ok := errors.AsType[*file.Error](c.first); ok {
 		text = e.Message
 	}
-	a.Warn("--where failed for %s, left out here: %s", deadLetters(w.failed), term.Cut(text, 500))
+	a.Warn("--where failed for %s, left out here: %s", those, term.Cut(text, 500))
 }
 
 // age is how long ago a letter failed, or was sent if it has not failed; 0 if unknown.

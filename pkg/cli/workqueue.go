@@ -97,6 +97,19 @@ func (a *App) retried(s *leveret.Service) []leveret.Spec {
 	return all
 }
 
+// keptStreams returns the streams of the events that are kept.
+func (a *App) keptStreams() []shownQueue {
+	var all []shownQueue
+	for _, c := range a.Catalog.Contracts() {
+		if spec := c.Spec(); spec.Kept != nil {
+			all = append(all, shownQueue{
+				name: a.names().KeptStream(spec.Name), kind: kindKept, contracts: []string{spec.Name}, service: spec.Owner(), bytes: spec.Kept.Bytes,
+			})
+		}
+	}
+	return all
+}
+
 // retryTiers returns the retry tiers of the catalog's services, shortest delay first, then the queues of messages whose
 // queue was deleted, or that may have crashed a service.
 func (a *App) retryTiers() []shownQueue {

@@ -90,17 +90,18 @@ func (c *checking) contract(old, now Contract) error {
 	c.routes(old, now)
 	c.queues(old, now)
 	c.policies(old, now)
-	if err := c.payloads(now, "payload", old.Payload, now.Payload); err != nil {
+	c.kept(old, now)
+	if err := c.payloads(now, "payload", old.Payload, now.Payload, old.Kept != nil); err != nil {
 		return err
 	}
 	if old.Kind != "request" {
 		return nil
 	}
-	return c.payloads(now, "reply", old.Reply, now.Reply)
+	return c.payloads(now, "reply", old.Reply, now.Reply, false)
 }
 
-// payloads compares two schemas in both directions.
-func (c *checking) payloads(now Contract, part string, before, after json.RawMessage) error {
+// payloads compares two schemas in both directions. Kept says that messages of the last release are kept.
+func (c *checking) payloads(now Contract, part string, before, after json.RawMessage, kept bool) error {
 	if bytes.Equal(compact(before), compact(after)) {
 		return nil
 	}
@@ -115,7 +116,7 @@ func (c *checking) payloads(now Contract, part string, before, after json.RawMes
 			return fmt.Errorf("%s: the %s schema of the %s: %w", now.Name, which, part, err)
 		}
 	}
-	s := shape{contract: now.Name, kind: now.Kind, part: part}
+	s := shape{contract: now.Name, kind: now.Kind, part: part, kept: kept}
 	forward, backward := gaps(docs[0], docs[1]), gaps(docs[1], docs[0])
 	for _, g := range forward {
 		c.add(s.finding(g, true))
@@ -245,6 +246,7 @@ func (c *checking) services() {
 			{"sends", old.Sends, s.Sends},
 			{"calls", old.Calls, s.Calls},
 			{"publishes", old.Publishes, s.Publishes},
+			{"reads", old.Reads, s.Reads},
 		} {
 			for _, name := range role.now {
 				if !contains(role.old, name) {

@@ -52,7 +52,8 @@ func TestContractChanges(t *testing.T) {
 	published := func(e leveret.Contract, subscriber ...leveret.ServiceOption) []*leveret.Service {
 		return []*leveret.Service{service("x", leveret.Publishes(e)), service("y", subscriber...)}
 	}
-	e := event()
+	e, hour := event(), event(leveret.Kept(time.Hour, 1_000_000))
+	day, large := event(leveret.Kept(24*time.Hour, 1_000_000)), event(leveret.Kept(time.Hour, 2_000_000))
 	for _, c := range []struct {
 		name     string
 		old, now []*leveret.Service
@@ -168,6 +169,10 @@ func TestContractChanges(t *testing.T) {
 			[]string{"safe  retry delays", "careful  retry tier"},
 			"",
 		},
+		{"an event is kept, and read", published(e), published(hour, leveret.Reads(hour)), []string{"safe  kept added", "safe  service added"}, ""},
+		{"kept and read no more", published(hour, leveret.Reads(hour)), published(e), []string{"careful  kept removed", "safe  service removed"}, ""},
+		{"kept for longer", published(hour), published(day), []string{"careful  kept age"}, ""},
+		{"kept up to another size", published(hour), published(large), []string{"careful  kept bytes"}, ""},
 		{"a code is no longer retried", handler(command(leveret.RetryOn(leveret.NotFound))), handler(command()), []string{"careful  retry retry_on"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -214,4 +219,23 @@ func TestRenamed(t *testing.T) {
 	found, err := compat.Check(lockOf(t, command()), lockOf(t, leveret.NewCommand[named]("x.perform")))
 	require.NoError(t, err)
 	require.Equal(t, "is gone; x.perform is new, and carries the same", found[0].Message)
+}
+
+// An event that is kept is there for longer than any order of upgrade takes: its receivers have to understand it.
+func TestKeptPayloads(t *testing.T) {
+	t.Parallel()
+	of := func(c leveret.Contract) *compat.Lock { return locked(t, service("x", leveret.Publishes(c))) }
+	for _, kept := range [][]leveret.ContractOption{{leveret.Kept(time.Hour, 1_000_000)}, nil} {
+		found, err := compat.Check(of(leveret.NewEvent[empty]("x.done", kept...)), of(event(kept...)))
+		require.NoError(t, err)
+		require.Equal(t, compat.Breaks, found[0].Severity)
+		if kept == nil {
+			require.Equal(t, compat.SendersFirst, found[0].Upgrade)
+			require.Equal(t, "make the field optional (omitempty), or make a new contract x.done.v2", found[0].Do)
+			continue
+		}
+		require.Empty(t, found[0].Upgrade)
+		require.Contains(t, found[0].Affected, "and events that are kept")
+		require.Equal(t, "make the field optional (omitempty), convert them with leveret.Older, or make a new contract x.done.v2", found[0].Do)
+	}
 }

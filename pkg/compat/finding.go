@@ -46,7 +46,8 @@ type Finding struct {
 	// Contract and Service name what has changed; one of them may be empty.
 	Contract string `json:"contract,omitempty"`
 	Service  string `json:"service,omitempty"`
-	// Part is what of it: contract, payload, reply, route, queue, retry, timeout, idempotent, http, service.
+	// Part is what of it: contract, payload, reply, route, queue, retry, kept, timeout, idempotent, http,
+	// service.
 	Part string `json:"part"`
 	// Path is the field of a payload or reply: lines[].sku. Empty for the whole.
 	Path string `json:"path,omitempty"`

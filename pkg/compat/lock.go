@@ -37,6 +37,9 @@ type Contract struct {
 	Delays   []string `json:"delays,omitempty"`
 	RetryOn  []string `json:"retry_on,omitempty"`
 
+	// Kept is of an event that is kept.
+	Kept *Kept `json:"kept,omitempty"`
+
 	// TimeoutMS, Idempotent and HTTP are of requests.
 	TimeoutMS  int64  `json:"timeout_ms,omitempty"`
 	Idempotent bool   `json:"idempotent,omitempty"`
@@ -60,6 +63,12 @@ type Route struct {
 	MessageType string `json:"message_type,omitempty"`
 	// Headers are those that the address sets on the messages.
 	Headers map[string]string `json:"headers,omitempty"`
+}
+
+// Kept is how long, and up to how many bytes, an event is kept.
+type Kept struct {
+	Age   string `json:"age"`
+	Bytes int64  `json:"bytes"`
 }
 
 // A Queue is a queue from which a service takes messages.
@@ -87,6 +96,7 @@ type Service struct {
 	Sends      []string `json:"sends,omitempty"`
 	Calls      []string `json:"calls,omitempty"`
 	Publishes  []string `json:"publishes,omitempty"`
+	Reads      []string `json:"reads,omitempty"`
 }
 
 // Of records a catalog. It fails if the schema of a payload cannot be made.
@@ -147,6 +157,7 @@ func serviceOf(s *leveret.Service) Service {
 	return Service{
 		Name: s.Name(), Handles: names(leveret.RoleHandles), Answers: names(leveret.RoleAnswers), Subscribes: subscribes,
 		Sends: names(leveret.RoleSends), Calls: names(leveret.RoleCalls), Publishes: names(leveret.RolePublishes),
+		Reads: names(leveret.RoleReads),
 	}
 }
 
@@ -182,6 +193,9 @@ func contractOf(spec leveret.Spec) (Contract, error) {
 			c.RetryOn = append(c.RetryOn, code.String())
 		}
 		slices.Sort(c.RetryOn)
+	}
+	if k := spec.Kept; k != nil {
+		c.Kept = &Kept{k.Age.String(), k.Bytes}
 	}
 	var err error
 	if c.Payload, err = textOf(schema.Payload(spec)); err == nil && spec.Reply != nil {

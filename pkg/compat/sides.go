@@ -17,7 +17,10 @@ func sidesOf(kind string) sides {
 }
 
 // shape is the payload or the reply of a contract.
-type shape struct{ contract, kind, part string }
+type shape struct {
+	contract, kind, part string
+	kept                 bool // what the last release wrote stays for long
+}
 
 // finding words a gap. Forward: the last release writes, the new program reads.
 func (s shape) finding(g gap, forward bool) Finding {
@@ -58,6 +61,10 @@ func (s shape) direct(f *Finding, forward bool) {
 	case s.kind == "request":
 		f.Side, f.Affected, f.Upgrade = Servers, "servers that are not upgraded yet", ServersFirst
 		f.Do = "upgrade servers first"
+	case forward && s.kept:
+		f.Side = Senders
+		f.Affected = "senders that are not upgraded yet, messages that wait in queues, retry tiers and dead letters, and events that are kept"
+		f.Do = "accept the old values too, convert them with leveret.Older, or make a new contract " + next
 	case forward:
 		f.Side, f.Upgrade = Senders, SendersFirst
 		f.Affected = "senders that are not upgraded yet, and messages that wait in queues, retry tiers and dead letters"
@@ -67,7 +74,7 @@ func (s shape) direct(f *Finding, forward bool) {
 		f.Do = "upgrade receivers first"
 	}
 	if f.Change == "required" && forward && s.part == "payload" {
-		f.Do = "make the field optional (omitempty), or make a new contract " + next
+		f.Do = strings.Replace(f.Do, "accept the old values too", "make the field optional (omitempty)", 1)
 	}
 	if f.Change == "required" && !forward {
 		f.Do += ", or go on writing the field until they are"

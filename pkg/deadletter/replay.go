@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
+	"github.com/leveretmq/leveret/pkg/internal/wayback"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -67,6 +67,7 @@ type Result struct {
 func (s *Store) Replay(ctx context.Context, from Source, r Replay) (Result, error) {
 	p := s.replaying(from, r)
 	p.publisher = rabbit.NewPublisher(s.publish, rabbit.PublisherConfig{MaxInFlight: window, MaxBody: 512 << 20})
+	p.way = wayback.New(p.publisher, s.consume, s.names.RetryReturnExchange(from.Service))
 	closing, cancel := contexts.Outlasting(ctx, grace, nil) // from the end of ctx, not from that of the last round
 	defer cancel()
 	err := p.run(ctx)
@@ -95,16 +96,14 @@ type replaying struct {
 	from      Source
 	publisher *rabbit.Publisher
 
-	exchange string
-	tried    bool            // the exchange takes messages
-	there    map[string]bool // queues that exist, where the exchange does not report those that do not
-	paced    bool            // the next letter has been waited for
-	late     bool            // it has not: the round ended before its turn
-	waits    int             // between rounds
-	failed   map[string]bool // the fingerprints of letters that failed, and are not tried again
-	total    int             // the letters that were there; -1 before the first round
-	stopped  error           // why no more may be taken
-	result   Result
+	way     *wayback.Way
+	paced   bool            // the next letter has been waited for
+	late    bool            // it has not: the round ended before its turn
+	waits   int             // between rounds
+	failed  map[string]bool // the fingerprints of letters that failed, and are not tried again
+	total   int             // the letters that were there; -1 before the first round
+	stopped error           // why no more may be taken
+	result  Result
 
 	// Of the current round. Taking ends with the caller's context, and publishing outlives it by grace. Both end when the
 	// reader loses its channel: nothing can be acked from then on, so a later publish would arrive twice.
@@ -228,16 +227,16 @@ func (p *replaying) one(l *Letter) {
 		p.settle(l, nil)
 		return
 	}
-	m := &rabbit.Publication{Exchange: p.exchange, RoutingKey: l.Queue, Mandatory: true, Publishing: p.from.returned(l)}
-	if !p.tried || p.Wait != nil { // a refusal closes the channel, which would leave the others on it in doubt
-		p.settle(l, p.alone(m))
+	m := p.way.To(l.Queue, p.from.returned(l))
+	if !p.way.Known() || p.Wait != nil {
+		p.settle(l, p.way.Publish(p.publishing, m))
 		if err := p.sendAcks(); err != nil { // the next may come much later
 			p.stopped = cmp.Or(p.stopped, err)
 		}
 		return
 	}
 	p.since = 0
-	err := p.reachable(l.Queue)
+	err := p.way.Reachable(p.publishing, l.Queue)
 	if err == nil {
 		err = p.pipeline.Publish(p.publishing, m, func(err error) error { p.settle(l, err); return err })
 	}
@@ -256,40 +255,6 @@ func (p *replaying) settleAll() {
 	if err := p.sendAcks(); err != nil {
 		p.stopped = cmp.Or(p.stopped, err)
 	}
-}
-
-// alone publishes a message and waits for its confirm. The first call finds the exchange to which this user may
-// publish.
-func (p *replaying) alone(m *rabbit.Publication) error {
-	if err := p.reachable(m.RoutingKey); err != nil {
-		return err
-	}
-	err := p.publisher.Publish(p.publishing, m)
-	if errors.Is(err, rabbit.ErrRefused) && !p.tried && p.exchange == "" {
-		p.exchange, p.there = p.store.names.RetryReturnExchange(p.from.Service), map[string]bool{}
-		m.Exchange = p.exchange
-		if gone := p.reachable(m.RoutingKey); gone != nil {
-			return gone
-		}
-		if again := p.publisher.Publish(p.publishing, m); again != nil {
-			return fmt.Errorf("%w; %w", err, again)
-		}
-		err = nil
-	}
-	p.tried = p.tried || err == nil
-	return err
-}
-
-// reachable fails where the queue is gone, and the exchange would not report it.
-func (p *replaying) reachable(queue string) error {
-	if p.there == nil || p.there[queue] {
-		return nil
-	}
-	if _, err := p.store.consume.Inspect(p.publishing, queue); errors.Is(err, rabbit.ErrNotFound) {
-		return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, err)
-	}
-	p.there[queue] = true
-	return nil
 }
 
 // settle acks a letter whose copy was confirmed, and counts the outcome.

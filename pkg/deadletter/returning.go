@@ -51,7 +51,7 @@ func (r *reader) close(ctx context.Context) error {
 		if errors.Is(err, rabbit.ErrTookBack) {
 			r.calm(ctx, h)
 		}
-		closing := h.channel.Do(ctx, r.queue, h.channel.Close)
+		closing := h.channel.End(ctx)
 		err = cmp.Or(err, closing)
 	}
 	if lost := context.Cause(r.life); err != nil && errors.Is(lost, rabbit.ErrTookBack) {

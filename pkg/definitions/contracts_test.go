@@ -43,6 +43,9 @@ func (s *system) needsOf(me *leveret.Service) needs {
 	}
 	for _, c := range me.Contracts(leveret.RolePublishes) {
 		add(need.publish, n.EventExchange(me.Name()))
+		if spec := c.Spec(); spec.Kept != nil {
+			add(need.reach, n.KeptStream(spec.Name))
+		}
 		for _, other := range s.catalog.Services() {
 			for _, q := range other.WorkQueues(n) {
 				if q.Contract == c {
@@ -50,6 +53,9 @@ func (s *system) needsOf(me *leveret.Service) needs {
 				}
 			}
 		}
+	}
+	for _, c := range me.Contracts(leveret.RoleReads) {
+		add(need.take, n.KeptStream(c.Spec().Name))
 	}
 	for _, c := range me.Contracts(leveret.RoleCalls) {
 		owner := c.Spec().Owner()
@@ -108,9 +114,14 @@ func (s *system) puts(need needs, me *leveret.Service) {
 }
 
 // operates adds what the commands of the command line need: to ask processes what they do, to read and replay what is
-// put aside.
+// put aside, to read and replay what is kept.
 func (s *system) operates(need needs) {
 	n := s.names
+	for _, c := range s.catalog.Contracts() {
+		if spec := c.Spec(); spec.Kept != nil {
+			add(need.take, n.KeptStream(spec.Name))
+		}
+	}
 	for _, other := range s.catalog.Services() {
 		for _, q := range other.WorkQueues(n) {
 			add(need.publish, n.OperatorExchange(other.Name()))

@@ -32,8 +32,9 @@ func TestMain(m *testing.M) {
 
 const patience = 2 * time.Minute
 
-// shop is the whole shop, with what only listens.
-var shop = leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration)...)
+// shop is the whole shop, with what only listens, and what only reads.
+var shop = leveret.NewCatalog(append(queues.Catalog.Services(), notify.Declaration,
+	leveret.NewService("archive", leveret.Reads(queues.OrderPlaced)))...)
 
 // system is a virtual host with what was derived from a catalog, and its users.
 type system struct {

@@ -102,7 +102,7 @@ func quoted(exchange string) string {
 	return "`" + delay.ReplaceAllString(exchange, "$1<delay>") + "`"
 }
 
-var kinds = []string{"commands", "subscriptions", "requests", "dead letters", "quarantines", "retries", "control queues", "reply queues"}
+var kinds = []string{"commands", "subscriptions", "requests", "dead letters", "quarantines", "retries", "streams", "control queues", "reply queues"}
 
 // describe returns the kinds of queues of which these are all that the person has not a right to anyway, and the names
 // of others.
@@ -139,6 +139,9 @@ func (tr *trial) kind(queue string) string {
 	}
 	if strings.HasSuffix(queue, ".dlq") {
 		return "dead letters"
+	}
+	if tr.streams[queue] != nil {
+		return "streams"
 	}
 	for _, s := range tr.catalog.Services() {
 		for _, q := range s.WorkQueues(tr.names) {

@@ -64,6 +64,9 @@ func (o Options) service(s *leveret.Service) *user {
 		u.own.add(q.Name, q.DeadLetters)
 		o.takes(u, s, q)
 	}
+	for _, c := range s.Contracts(leveret.RoleReads) {
+		u.take(o.Names.KeptStream(c.Spec().Name))
+	}
 	if len(queues) > 0 {
 		o.asked(u, s)
 	}
@@ -143,7 +146,12 @@ func (o Options) asked(u *user, s *leveret.Service) {
 // operator returns the user of operators: see docs/operations.md for what each command needs.
 func (o Options) operator(c *leveret.Catalog) *user {
 	n, u := o.Names, newUser(o.Operator, "monitoring")
-	u.folds.add(n.DeadLetterQueue(n.ContractQueue(many)), n.RetryLost(many), n.RetryReturnExchange(many), n.OperatorExchange(many))
+	for _, event := range c.Contracts() {
+		if event.Spec().Kept != nil {
+			u.take(n.KeptStream(event.Spec().Name))
+		}
+	}
+	u.folds.add(n.KeptStream(many), n.DeadLetterQueue(n.ContractQueue(many)), n.RetryLost(many), n.RetryReturnExchange(many), n.OperatorExchange(many))
 	for _, s := range c.Services() {
 		queues := s.WorkQueues(n)
 		for _, q := range queues {

@@ -26,18 +26,19 @@ import (
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
-// A bakery of three services that have every role: a shop that sends, calls, and hears in each process; a kitchen that
-// does all the rest; and a courier that only listens.
+// A bakery of services that have every role: a shop that sends, calls, and hears in each process; a kitchen that does all
+// the rest; a courier that only listens; and a historian who only reads what is kept.
 var (
 	bake    = leveret.NewCommand[unit]("kitchen.bake", leveret.Retry(leveret.RetryPolicy{Attempts: 2, Delays: []time.Duration{time.Second}}))
 	price   = leveret.NewRequest[unit, unit]("kitchen.price", leveret.Timeout(patience))
 	flour   = leveret.NewRequest[unit, unit]("mill.flour", leveret.Timeout(patience))
-	baked   = leveret.NewEvent[unit]("kitchen.baked")
+	baked   = leveret.NewEvent[unit]("kitchen.baked", leveret.Kept(time.Hour, 1_000_000))
 	counter = leveret.NewService("counter", leveret.Sends(bake), leveret.Calls(price), leveret.SubscribesPerProcess(baked))
 	kitchen = leveret.NewService("kitchen", leveret.Handles(bake), leveret.Answers(price), leveret.Publishes(baked), leveret.Calls(flour))
 	mill    = leveret.NewService("mill", leveret.Answers(flour))
 	courier = leveret.NewService("courier", leveret.SubscribesTo(baked))
-	bakery  = leveret.NewCatalog(counter, kitchen, mill, courier)
+	history = leveret.NewService("historian", leveret.Reads(baked))
+	bakery  = leveret.NewCatalog(counter, kitchen, mill, courier, history)
 )
 
 // Services that declare nothing do all that they do with the users of the definitions: commands, events, requests
@@ -125,6 +126,7 @@ func work(t *testing.T, s *system) {
 		return err == nil
 	}, patience, 10*time.Millisecond)
 
+	s.remember()
 	s.asks()
 	s.operate()
 	require.Equal(t, 2, <-dead, "it was replayed")
@@ -155,6 +157,21 @@ func (s *system) suspect(queue, number string) {
 		}))
 		require.NoError(s.t, err)
 		require.NoError(s.t, d.Reject(true))
+	}
+}
+
+// remember reads the kept events as the historian's user, who needs no more for it.
+func (s *system) remember() {
+	s.t.Helper()
+	ch, err := dial(s.t, s.as("historian")).Channel()
+	require.NoError(s.t, err)
+	require.NoError(s.t, ch.Qos(10, 0, false))
+	deliveries, err := ch.Consume(s.names.KeptStream("kitchen.baked"), "", false, false, false, false, amqp.Table{"x-stream-offset": "first"})
+	require.NoError(s.t, err)
+	for _, body := range []string{`{"n":5}`, `{"n":1}`} {
+		d := <-deliveries
+		require.JSONEq(s.t, body, string(d.Body))
+		require.NoError(s.t, d.Ack(false))
 	}
 }
 

@@ -58,6 +58,7 @@ type trial struct {
 	owners    map[string]*person // of queues
 	admin     *amqp.Connection
 	checked   bool // a passive declaration needs a right
+	streams   map[string]<-chan amqp.Delivery
 
 	missing string    // what has not arrived yet
 	found   []finding // what was tried and not refused
@@ -74,7 +75,10 @@ type finding struct {
 
 func newTrial(t *testing.T, layout topology.Layout) *trial {
 	t.Helper()
-	tr := &trial{system: derive(t, shop, layout), owners: map[string]*person{}, seen: map[*person]map[string]map[string]bool{}}
+	tr := &trial{
+		system: derive(t, shop, layout), owners: map[string]*person{}, seen: map[*person]map[string]map[string]bool{},
+		streams: map[string]<-chan amqp.Delivery{},
+	}
 	tr.topology = tr.system.topology()
 	const expiry = "x-expires" // of a queue that nobody consumes for a minute, which a trial may take
 	for _, q := range tr.definitions.Queues {
@@ -93,6 +97,9 @@ func newTrial(t *testing.T, layout topology.Layout) *trial {
 	}
 	for _, q := range tr.topology.Queues {
 		tr.queues = append(tr.queues, q.Name)
+		if q.Args["x-queue-type"] == string(topology.Stream) {
+			tr.streams[q.Name] = tr.read(q.Name)
+		}
 	}
 	tr.others = []string{"", "amq.direct", "amq.topic", "amq.fanout", "amq.headers", "amq.match", "amq.rabbitmq.trace"}
 	for _, p := range tr.people {
@@ -414,21 +421,32 @@ func (tr *trial) takes(p *person) (found []finding) {
 func (tr *trial) deletes(p *person) (found []finding) {
 	for _, queue := range tr.queues {
 		needed := p.needs.take[queue]
-		tr.expect(&found, p, "get from", queue, "", needed, func(ch *amqp.Channel) error {
-			_, _, err := ch.Get(queue, true)
-			return err
-		})
+		stream := tr.streams[queue] != nil
+		empties := !stream || !needed // the connection is closed of a user who gets from a stream that it may read
+		if empties {
+			tr.expect(&found, p, "get from", queue, "", needed, func(ch *amqp.Channel) error {
+				_, _, err := ch.Get(queue, true)
+				return err
+			})
+		}
 		tr.expect(&found, p, "consume from", queue, "", needed, func(ch *amqp.Channel) error {
+			if stream {
+				if err := ch.Qos(1, 0, false); err != nil {
+					return err
+				}
+			}
 			_, err := ch.Consume(queue, "c", false, false, false, false, nil)
 			if err == nil {
 				err = ch.Cancel("c", false)
 			}
 			return err
 		})
-		tr.expect(&found, p, "empty", queue, "", needed, func(ch *amqp.Channel) error {
-			_, err := ch.QueuePurge(queue, false)
-			return err
-		})
+		if empties {
+			tr.expect(&found, p, "empty", queue, "", needed, func(ch *amqp.Channel) error {
+				_, err := ch.QueuePurge(queue, false)
+				return err
+			})
+		}
 		tr.expect(&found, p, "delete", queue, "", p.needs.declare[queue], func(ch *amqp.Channel) error {
 			_, err := ch.QueueDelete(queue, false, false, false)
 			return err
@@ -438,6 +456,33 @@ func (tr *trial) deletes(p *person) (found []finding) {
 		tr.expect(&found, p, "delete", exchange, "", false, func(ch *amqp.Channel) error { return ch.ExchangeDelete(exchange, false, false) })
 	}
 	return found
+}
+
+// read reads a stream from its beginning.
+func (tr *trial) read(stream string) <-chan amqp.Delivery {
+	tr.t.Helper()
+	ch, err := tr.admin.Channel()
+	require.NoError(tr.t, err)
+	require.NoError(tr.t, ch.Qos(100, 0, false))
+	deliveries, err := ch.Consume(stream, "", false, false, false, false, amqp.Table{"x-stream-offset": "first"})
+	require.NoError(tr.t, err)
+	return deliveries
+}
+
+// noteRead notes what has been read of a stream so far.
+func (tr *trial) noteRead(stream string) {
+	for {
+		select {
+		case d := <-tr.streams[stream]:
+			tr.note(d.AppId, d.MessageId, stream)
+			if err := d.Ack(false); err != nil {
+				tr.t.Errorf("ack what is read of %s: %v", stream, err)
+				return
+			}
+		default:
+			return
+		}
+	}
 }
 
 // count takes everything from all queues, and notes whose it was and which way it came.
@@ -463,6 +508,10 @@ func (tr *trial) drain(ch *amqp.Channel) bool {
 				owner.may(func(*amqp.Channel) error { return nil })
 			}
 			from = owner.ch
+		}
+		if tr.streams[queue] != nil {
+			tr.noteRead(queue)
+			continue
 		}
 		if passing(queue) {
 			continue // its messages come back by themselves

@@ -21,6 +21,8 @@ var (
 	ErrNotOurs = errors.New("this broker was already running and is not managed by devbroker")
 	// ErrShared means that the node also serves other test binaries.
 	ErrShared = errors.New("this node is shared with other processes; a test that stops it needs devbroker.Start(ctx, devbroker.Config{Private: true})")
+	// ErrContainer means that a node in a container cannot be joined.
+	ErrContainer = errors.New("nodes in containers form no cluster; RabbitMQ installed on this machine does")
 	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("the broker was closed")
 )
@@ -78,7 +80,9 @@ type About struct {
 	LogFile string // empty if there is none
 	// Container is the name of the container, if there is one.
 	Container string
-	PID       int // of the Erlang VM; 0 if it is down or not a process of this machine
+	// Node is the node's name in its cluster, such as leveret@localhost; empty for a broker that was already running.
+	Node string
+	PID  int // of the Erlang VM; 0 if it is down or not a process of this machine
 }
 
 // Start finds a broker, starts it, and returns when AMQP and the management API
@@ -98,6 +102,9 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 // it tries the next source; a node that does not start is an error.
 func start(ctx context.Context, cfg Config, g guard) (*Broker, error) {
 	var tried []error
+	if cfg.Join != nil {
+		return startNode(ctx, cfg, cfg.Join.source, g)
+	}
 	for _, look := range ways(cfg) {
 		source, err := look(ctx)
 		if err == nil {

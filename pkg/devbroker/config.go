@@ -46,6 +46,15 @@ type Config struct {
 	// Defaults to docker.io/library/rabbitmq:4.3-management.
 	Image string
 
+	// Join lets the node join the cluster of a node that runs, and that Start has started in this process. It is a node with
+	// ports and a folder of its own, of the same RabbitMQ, and with the same user and password: Bin and Password do not apply,
+	// and URL is an error. Only processes can be joined, not containers (ErrContainer), and no node keeps its data: KeepData is an error
+	// for all of them. Quorum queues that are declared after Start has returned have a member on each node, up to three.
+	//
+	// Each node is killed, stopped, started and closed by itself, in any order. A closed node stays a member, which the others
+	// take for one that is down. A node starts only when most of the cluster's nodes do: bring them back side by side.
+	Join *Broker
+
 	// Dir is the node's folder, with its data, logs and configuration. It is created
 	// if missing; an existing folder must be empty or left by an earlier node. The
 	// path should be short. Defaults to a new folder in os.TempDir.
@@ -92,6 +101,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = 2 * time.Minute
+	}
+	if c.Join != nil {
+		if err := c.Join.joinable(c); err != nil {
+			return c, fmt.Errorf("devbroker: Config.Join: %w", err)
+		}
+		c.Private, c.Bin, c.Password = true, c.Join.source.Path, c.Join.address.Password
 	}
 	if c.URL == "" && !c.Private {
 		c.URL = strings.TrimSpace(os.Getenv(EnvBrokerURL))

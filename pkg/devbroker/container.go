@@ -182,5 +182,5 @@ func (c *container) discard(ctx context.Context) {
 }
 
 func (c *container) about() About {
-	return About{Dir: c.folder.path, Container: c.name()}
+	return About{Dir: c.folder.path, Container: c.name(), Node: c.folder.node()}
 }

@@ -40,4 +40,12 @@
 // [Shared] gives all test binaries of one `go test ./...` the same node. Tests use
 // separate virtual hosts ([Broker.VHost]); a test that kills its node starts a
 // private one with [Start].
+//
+// # A cluster
+//
+// With [Config.Join], a node joins the cluster of another one. Each is a [Broker] of its own:
+//
+//	first, err := devbroker.Start(ctx, devbroker.Config{Private: true})
+//	…
+//	second, err := devbroker.Start(ctx, devbroker.Config{Join: first})
 package devbroker

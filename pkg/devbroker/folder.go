@@ -1,6 +1,7 @@
 package devbroker
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,12 +16,14 @@ import (
 )
 
 const (
-	// nodeName is the same for every node. It can be, because each node has its own
-	// epmd; and it must be, because data belong to a node's name.
+	// nodeName is the name of every node but those that join another one. It can be the same, because each cluster has its
+	// own epmd; and it must be, because data belong to a node's name.
 	nodeName = "leveret@localhost"
 	// markVariable is set in the environment of every process of a node, so that all
 	// of them can be found regardless of their parents.
 	markVariable = "LEVERET_DEVBROKER"
+	// clusterVariable is set there, too. By it a node that ends knows whether others of its cluster need their epmd.
+	clusterVariable = "LEVERET_DEVBROKER_CLUSTER"
 	// identityFile marks a folder as belonging to a node.
 	identityFile = "node-id"
 	// passwordFile remembers the password of the node's user.
@@ -34,6 +37,8 @@ type folder struct {
 	path string
 	id   string // random, and constant for the life of the folder
 	keep bool
+	// joins is the id of the folder of the cluster's first node, and empty for that node.
+	joins string
 	// password is that of the node's user in its data, or the one that new data get.
 	password string
 }
@@ -58,7 +63,17 @@ func makeFolder(cfg Config) (folder, error) {
 		}
 	}
 	// Erlang would make a cookie too, but from a random number that can be guessed.
-	return f, errors.Join(f.write(identityFile, f.id), f.write(passwordFile, f.password), f.write(cookieFile, rand.Text()))
+	cookie := rand.Text()
+	if cfg.Join != nil {
+		first := cfg.Join.node.folder
+		f.joins, f.password = first.cluster(), cfg.Password
+		text, err := os.ReadFile(first.sub(cookieFile))
+		if err != nil {
+			return f, err
+		}
+		cookie = string(text)
+	}
+	return f, errors.Join(f.write(identityFile, f.id), f.write(passwordFile, f.password), f.write(cookieFile, cookie))
 }
 
 // cookieFile is where Erlang looks for the password with which nodes, and rabbitmqctl, connect to each other.
@@ -133,7 +148,19 @@ func (f folder) pidFile() string        { return f.sub("pid") }
 func (f folder) log() string            { return f.sub("log/rabbitmq.log") }
 func (f folder) console() string        { return f.sub("log/console.log") }
 func (f folder) mark() string           { return markVariable + "=" + f.id }
-func (f folder) clusterName() string    { return "leveret-" + f.id }
+func (f folder) clusterMark() string    { return clusterVariable + "=" + f.cluster() }
+func (f folder) clusterName() string    { return "leveret-" + f.cluster() }
+
+// cluster is the id of the folder of the cluster's first node.
+func (f folder) cluster() string { return cmp.Or(f.joins, f.id) }
+
+// node is the name of the node.
+func (f folder) node() string {
+	if f.joins == "" {
+		return nodeName
+	}
+	return "leveret-" + strings.ToLower(f.id[:min(8, len(f.id))]) + "@localhost"
+}
 
 // pid returns the process id in the Erlang VM's pid file, or 0 if that VM is gone. A
 // killed VM leaves the file behind, and its id may have been reused since.
@@ -165,7 +192,10 @@ func (f folder) configure(cfg Config, extra ...string) error {
 	if err := f.write("enabled_plugins", "["+plugins+"].\n"); err != nil {
 		return err
 	}
-	lines := append([]string{"cluster_name = " + f.clusterName()}, extra...)
+	lines := extra
+	if f.joins == "" { // the others get it from the first, by which we see that they have joined it
+		lines = append(lines, "cluster_name = "+f.clusterName())
+	}
 	conf := strings.Join(append(lines, standardConf, cfg.Conf), "\n") + "\n"
 	return f.write("rabbitmq.conf", conf)
 }

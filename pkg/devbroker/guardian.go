@@ -58,7 +58,7 @@ func startGuardian(dir string, g guard) (*guardian, error) {
 	cmd.Dir = "/"
 	cmd.Stdin = read
 	for _, entry := range os.Environ() {
-		if !strings.HasPrefix(entry, markVariable+"=") { // or the guardian would kill itself
+		if !strings.HasPrefix(entry, markVariable) { // both marks, or the guardian would kill itself
 			cmd.Env = append(cmd.Env, entry)
 		}
 	}

@@ -55,7 +55,11 @@ func startNode(ctx context.Context, cfg Config, source Source, g guard) (*Broker
 		return nil, errors.Join(fmt.Errorf("devbroker: %w", err), f.remove())
 	}
 	began := time.Now()
-	if err := b.node.firstStart(ctx, e); err != nil {
+	err = b.node.firstStart(ctx, e)
+	if err == nil && cfg.Join != nil {
+		err = cfg.Join.awaitMember(ctx, f.node(), cfg.StartTimeout)
+	}
+	if err != nil {
 		err = fmt.Errorf("devbroker: RabbitMQ (%s) does not start: %w", source, err)
 		if ctx.Err() != nil { // the caller cancelled the start, so nobody needs the log
 			return nil, errors.Join(err, e.close(context.WithoutCancel(ctx)))
@@ -111,6 +115,9 @@ func (n *node) firstStart(ctx context.Context, e nodeEngine) error {
 		}
 		if n.ports, err = pick(); err != nil {
 			return err
+		}
+		if n.cfg.Join != nil {
+			n.ports.Epmd = n.cfg.Join.node.ports.Epmd
 		}
 		*n.address = address{
 			AMQP:       fmt.Sprintf("127.0.0.1:%d", n.ports.AMQP),

@@ -28,12 +28,21 @@ func (p *process) stopScript() string {
 	if p.folder.keep {
 		remove = "no"
 	}
-	return strings.NewReplacer("@dir@", quote(p.folder.path), "@mark@", quote(p.folder.mark()), "@remove@", remove).Replace(stopProcess)
+	return strings.NewReplacer("@dir@", quote(p.folder.path), "@mark@", quote(p.folder.mark()),
+		"@cluster@", quote(p.folder.clusterMark()), "@remove@", remove).Replace(stopProcess)
 }
 
 func (p *process) configure(context.Context) error {
-	return p.folder.configure(p.cfg, "default_user = "+username, "default_pass = "+p.folder.password,
-		"management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", p.ports.Management))
+	var discovery []string
+	if p.cfg.Join != nil { // at its first start, the node asks these for the cluster
+		discovery = []string{
+			"cluster_formation.peer_discovery_backend = classic_config",
+			"cluster_formation.classic_config.nodes.1 = " + p.cfg.Join.node.folder.node(),
+			"cluster_formation.classic_config.nodes.2 = " + p.folder.node(),
+		}
+	}
+	return p.folder.configure(p.cfg, append(discovery, "default_user = "+username, "default_pass = "+p.folder.password,
+		"management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", p.ports.Management))...)
 }
 
 func (p *process) start(ctx context.Context) error {
@@ -95,18 +104,18 @@ func (p *process) env() []string {
 		name, _, _ := strings.Cut(entry, "=")
 		switch {
 		case strings.HasPrefix(name, "RABBITMQ_"), strings.HasPrefix(name, "ERL_"), strings.HasPrefix(name, "LC_"),
-			name == "HOME", name == "LANG", name == "NOTIFY_SOCKET", name == markVariable, name == "ESCRIPT_EMULATOR":
+			name == "HOME", name == "LANG", name == "NOTIFY_SOCKET", name == markVariable, name == clusterVariable, name == "ESCRIPT_EMULATOR":
 		default:
 			env = append(env, entry)
 		}
 	}
 	f := p.folder
 	env = append(env,
-		f.mark(),
+		f.mark(), f.clusterMark(),
 		"HOME="+f.sub("home"), // the Erlang cookie lives there
 		"LANG=C.UTF-8", "LC_ALL=C.UTF-8",
 		"RUNNING_UNDER_SYSTEMD=true", // makes the script exec the VM instead of supervising it
-		"RABBITMQ_NODENAME="+nodeName,
+		"RABBITMQ_NODENAME="+f.node(),
 		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODE_PORT="+strconv.Itoa(p.ports.AMQP),
 		"RABBITMQ_DIST_PORT="+strconv.Itoa(p.ports.Dist),
@@ -222,5 +231,5 @@ func (p *process) close(ctx context.Context) error {
 }
 
 func (p *process) about() About {
-	return About{Dir: p.folder.path, LogFile: p.folder.log(), PID: p.vm()}
+	return About{Dir: p.folder.path, LogFile: p.folder.log(), Node: p.folder.node(), PID: p.vm()}
 }

@@ -103,6 +103,7 @@ func (e *examination) undeclared() {
 		}
 		missing[q.Service] = append(missing[q.Service], q)
 	}
+	e.notKept()
 	switch {
 	case len(all) == 0:
 		return
@@ -130,6 +131,20 @@ func (e *examination) undeclaredBy(service string, missing []*Queue, all int) {
 	}
 	if len(requests) > 0 {
 		e.add(CheckNotDeclared, Warning, requests[0], e.command("queues"), "%s does not answer: there is no %s, so a call of it fails at once", service, list(requests))
+	}
+}
+
+// notKept finds streams that do not exist, though something else of the service that publishes to them does.
+func (e *examination) notKept() {
+	there := map[string]bool{}
+	for q := range e.each() {
+		there[q.Service] = true
+	}
+	for i := range e.Queues {
+		if q := &e.Queues[i]; q.Kind == Kept && q.Seen && !q.Declared && there[q.Service] {
+			e.add(CheckNotDeclared, Warning, q, e.command("events ls"),
+				"there is no %s, so nothing is kept: %s has not published that event yet, or the stream was deleted", q.Name, q.Service)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ const (
 	Retry       Kind = "retry"        // a retry tier
 	Lost        Kind = "lost"         // messages whose queue was gone when their retry was due
 	Quarantine  Kind = "quarantine"   // messages that may have crashed their worker
+	Kept        Kind = "kept"         // the stream of a kept event, which waits for nobody
 )
 
 // A Queue is one queue of the system.
@@ -54,9 +55,12 @@ type Queue struct {
 	Theirs bool
 	// Delay is that of a retry tier.
 	Delay time.Duration
+	// Bytes is up to which size a stream keeps, as its contract says.
+	Bytes int64
 
 	// Seen is false if nothing below is known.
-	Seen, Declared   bool
+	Seen, Declared bool
+	// Ready is some seconds old for a stream.
 	Ready, Consumers int
 	Unacked          int // 0 if unknown
 	// Oldest is the age of the oldest message; 0 if unknown.

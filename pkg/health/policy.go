@@ -47,6 +47,13 @@ func harms(q *Queue, version string) []harm {
 	add := func(key string, state State, format string, args ...any) {
 		all = append(all, harm{key, state, fmt.Sprintf(format, args...)})
 	}
+	if q.Kind == Kept {
+		// max-age is for streams alone, so that a policy that has it means them. Other keys do nothing to a stream.
+		if n, ok := q.number("max-length-bytes"); ok && n < float64(q.Bytes) {
+			add("max-length-bytes", Warning, "deletes what is kept in %s beyond %.0f bytes; its contract says %d", q.Name, n, q.Bytes)
+		}
+		return all
+	}
 	if ms, ok := q.number("message-ttl"); ok {
 		q.ttl(milliseconds(ms), add)
 	}
@@ -90,6 +97,7 @@ func (q *Queue) ttl(d time.Duration, add adder) {
 		}
 	case DeadLetters, Lost, Quarantine:
 		add(key, Failed, "removes %s after %s", q.contents(), Short(d))
+	case Kept:
 	}
 }
 
@@ -104,6 +112,7 @@ func (q *Queue) expires(d time.Duration, add adder) {
 		}
 	case DeadLetters, Retry, Lost, Quarantine:
 		add(key, Failed, "deletes %s, with %s, when it is not used for %s", q.Name, q.contents(), Short(d))
+	case Kept:
 	}
 }
 
@@ -122,7 +131,7 @@ func (q *Queue) deliveryLimit(n float64, add adder) {
 		if n < topology.KeptDeliveryLimit {
 			add(key, Failed, "removes %s that were looked at more than %.0f times", q.contents(), n)
 		}
-	case Request:
+	case Request, Kept:
 	}
 }
 
@@ -171,7 +180,7 @@ func (q *Queue) contents() string {
 		return "messages in " + q.Name + " that have lost their queue"
 	case Quarantine:
 		return "messages in " + q.Name
-	case Work, Request:
+	case Work, Request, Kept:
 		return "messages of " + q.Name
 	}
 	return q.Name

@@ -59,6 +59,10 @@ func TestPolicies(t *testing.T) {
 		{tier, keys{"dead-letter-routing-key": "x"}, "failed policy p sends what waits in retry.1m to another queue than its own, or to none"},
 		{place, keys{"dead-letter-routing-key": "x"}, ""},
 
+		{stream, keys{"max-length-bytes": 1000.0}, "warning policy p deletes what is kept in order.placed.kept beyond 1000 bytes; its contract says 1000000"},
+		{stream, keys{"max-length-bytes": 1_000_000.0, "max-age": "1h"}, ""},
+		{stream, keys{"message-ttl": minute, "expires": minute, "max-length": 2.0, "delivery-limit": 1.0, "overflow": "drop-head"}, ""},
+
 		{place, keys{
 			"dead-letter-exchange": "x", "dead-letter-strategy": "at-most-once", "overflow": "reject-publish", "consumer-timeout": minute,
 			"max-in-memory-length": 1.0, "queue-leader-locator": "balanced", "target-group-size": 3.0,

@@ -33,6 +33,7 @@ func well() *health.Facts {
 			up(health.Queue{Name: "retry.1m", Kind: health.Retry, Delay: time.Minute}),
 			up(health.Queue{Name: "retry.lost", Kind: health.Lost}),
 			up(health.Queue{Name: "quarantine.order", Kind: health.Quarantine, Service: "order", Consumers: 1}),
+			up(health.Queue{Name: "order.placed.kept", Kind: health.Kept, Service: "order", Ready: 7000, Bytes: 1_000_000}),
 		},
 	}
 }
@@ -45,6 +46,7 @@ const (
 	tier
 	lost
 	quarantined
+	stream
 )
 
 // reasons are dead letters that failed so long ago.
@@ -108,6 +110,16 @@ func TestChecks(t *testing.T) {
 				f.Queues = append(f.Queues, health.Queue{Name: "order.new", Kind: health.Work, Service: "order", Seen: true})
 			},
 			"warning not_declared order has not declared order.new -> leveret queues",
+		},
+		"a stream was deleted": {
+			func(f *health.Facts) { f.Queues[stream].Declared = false },
+			"warning not_declared there is no order.placed.kept, so nothing is kept: order has not published that event yet, or the stream was deleted -> leveret events ls",
+		},
+		"the stream of a service that has nothing else": {
+			func(f *health.Facts) {
+				f.Queues = append(f.Queues, health.Queue{Name: "menu.ordered.kept", Kind: health.Kept, Service: "menu", Seen: true})
+			},
+			"",
 		},
 		"a service that has never run, whose command was sent": {
 			func(f *health.Facts) {

@@ -31,6 +31,7 @@ func (e *examination) waiting() Waiting {
 			w.Lost += q.Ready
 		case Quarantine:
 			w.Quarantine += q.Ready
+		case Kept:
 		}
 	}
 	text, next := "no message waits for a worker", ""

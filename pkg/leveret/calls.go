@@ -82,6 +82,7 @@ func (w *Worker) control() topology.Topology {
 		return topology.Topology{}
 	}
 	t := w.conn.names.Control(w.Service().name, w.conn.uniqueInstance(), requests...)
+	w.conn.declarer.MayRename(t.Queues[0].Name)
 	if w.conn.config.NoDeclare {
 		t = t.Own()
 	}
@@ -95,7 +96,7 @@ func (w *Worker) listen(ctx context.Context, t topology.Topology) {
 	defer giveUp()
 	declare := w.setup(t)
 	c := rabbit.NewConsumer(w.conn.consume, rabbit.ConsumerConfig{
-		Queue: t.Queues[0].Name, Tag: w.tag(), Logger: w.log,
+		Queue: t.Queues[0].Name, Name: func() string { return w.conn.declarer.Name(t.Queues[0].Name) }, Tag: w.tag(), Logger: w.log,
 		Setup: func(ctx context.Context, missing bool) error {
 			err := declare(ctx, missing)
 			if refused := errors.Join(err, w.conn.declarer.Missing(t)); w.conn.config.NoDeclare && errors.Is(refused, rabbit.ErrRefused) {

@@ -178,6 +178,22 @@ func TestMistakes(t *testing.T) {
 				Publishes(NewEvent[int]("a.happened", At(Address{Queue: "e", Type: "h"})), NewEvent[int]("a.seen", At(Address{Queue: "e", Type: "s"})))),
 			NewService("b", SubscribesTo(NewEvent[int]("x.narrow", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.y", External: true})),
 				NewEvent[int]("x.wide", At(Address{Exchange: "e", Queue: "x", RoutingKey: "x.#", External: true})))))},
+		{"what cannot be kept", NewCatalog(NewService("a",
+			Handles(NewCommand[int]("a.do", Kept(time.Hour, minKept))), Answers(NewRequest[int, int]("a.ask", Kept(time.Hour, minKept))),
+			Publishes(NewEvent[int]("a.at-once", Kept(time.Millisecond, minKept)), NewEvent[int]("a.in-parts", Kept(1500*time.Millisecond, minKept)),
+				NewEvent[int]("a.small", Kept(time.Hour, minKept-1)), NewEvent[struct{ Token Secret }]("a.secret", Kept(time.Hour, minKept)),
+				NewEvent[int]("their.event", At(Address{Exchange: "e", RoutingKey: "k", External: true}), Kept(time.Hour, minKept)))))},
+		{"a queue with the name of a stream", func() *Catalog {
+			e := NewEvent[int]("a.happened", Kept(time.Hour, minKept))
+			return NewCatalog(NewService("a", Publishes(e), Handles(NewCommand[int]("a.happened.kept"))), NewService("b", Reads(e)))
+		}()},
+		{"reading what is not kept, or no event", NewCatalog(NewService("a", Publishes(happened)), NewService("b", Reads(happened, fine, ask)))},
+		{"a kept event that nobody publishes", NewCatalog(NewService("b", Reads(NewEvent[int]("a.happened", Kept(time.Hour, minKept)))))},
+		{"an older version of a request", NewCatalog(one(NewRequest[int, int]("a.ask", Older(func([]byte) []byte { return nil }))))},
+		{"kept and read", func() *Catalog {
+			e := NewEvent[int]("a.happened", Kept(time.Second, minKept))
+			return NewCatalog(NewService("a", Publishes(e), Reads(e)), NewService("b", Reads(e), SubscribesTo(e)), NewService("c", Reads(e)))
+		}()},
 		{"names that are too long together", func() *Catalog {
 			e := NewEvent[int]("a." + strings.Repeat("e", 125))
 			return NewCatalog(NewService("a", Publishes(e)), NewService(strings.Repeat("s", 63), SubscribesAs(strings.Repeat("n", 63), e)))

@@ -61,7 +61,7 @@ func NewClient(conn *Conn, service *Service, config ClientConfig) (*Client, erro
 	}
 	c := &Client{conn: conn, service: service, config: config, routes: make(map[Contract]*sending)}
 	for _, u := range service.uses {
-		if u.role.serves() {
+		if !u.role.sends() {
 			continue
 		}
 		spec := u.contract.Spec()
@@ -183,7 +183,7 @@ func (c *Client) declared(ctx context.Context, m *Message, publish func(*rabbit.
 	r := c.routes[m.Contract]
 	for again := false; ; again = true {
 		if !r.declared.Load() {
-			if err := c.conn.declare(ctx, r.topology); err != nil {
+			if err := c.conn.Declare(ctx, r.topology); err != nil {
 				return err
 			}
 			r.declared.Store(true)

@@ -228,13 +228,17 @@ func (c *Conn) Close(ctx context.Context) error {
 	return errors.Join(c.publish.Close(ctx), c.consume.Close(ctx))
 }
 
-// declare makes sure that what t describes has been declared, unless that is left to others.
-func (c *Conn) declare(ctx context.Context, t topology.Topology) error {
+// Declare makes sure that what is in t exists on the broker, unless the connection was made with NoDeclare. It blocks, and
+// fails, as [rabbit.Declarer.Declare] does. Clients and workers declare what they need themselves.
+func (c *Conn) Declare(ctx context.Context, t topology.Topology) error {
 	if c.config.NoDeclare {
 		return nil
 	}
 	return c.declarer.Declare(ctx, t)
 }
+
+// Forget has the next call of Declare ask the broker again for what is in t: something in it may be missing by now.
+func (c *Conn) Forget(t topology.Topology) { c.declarer.Forget(t) }
 
 // uniqueInstance returns the instance with a random suffix, for the name of an exclusive queue. Programs may have
 // several clients and workers of one service, and in containers every process has the same id.

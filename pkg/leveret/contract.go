@@ -70,6 +70,10 @@ type Spec struct {
 	RoutingKey func(*Message) (string, error)
 	// Codec says how payloads and replies travel, as given with [Encoded]; nil where they are JSON.
 	Codec *Codec
+	// Older converts bodies of older versions, as given with [Older]; nil where there is no such function.
+	Older func(body []byte) []byte
+	// Kept says how long the event is kept in a stream, as given with [Kept]; nil where it is not.
+	Kept *Retention
 	// Example is a payload to show to people; nil where none was given.
 	Example any
 }
@@ -413,6 +417,7 @@ func newSpec(kind Kind, name string, payload, reply reflect.Type, options []Cont
 			errs = append(errs, encodable(t))
 		}
 	}
+	errs = append(errs, s.checkKept())
 	if a := s.Address; s.RoutingKey != nil {
 		switch {
 		case kind == KindRequest:

@@ -50,6 +50,7 @@ func newEndpoint(w *Worker, h *handler) *endpoint {
 	}
 	if h.use.name == topology.PerProcess {
 		e.queue = n.ProcessQueue(service, h.spec.Name, instance)
+		w.conn.declarer.MayRename(e.queue)
 	}
 	switch {
 	case w.conn.config.NoDeclare && e.exclusive: // nobody else can declare the queue
@@ -85,6 +86,7 @@ func (w *Worker) consumer(mates []*endpoint) *rabbit.Consumer {
 	}
 	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
 		Queue:        e.queue,
+		Name:         func() string { return w.conn.declarer.Name(e.queue) },
 		DrainQueued:  request,
 		Tag:          w.tag(),
 		Concurrency:  w.config.Concurrency,

@@ -2,6 +2,7 @@ package leveret
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
@@ -90,11 +91,23 @@ func valueOf[T any](b *contractBase, body []byte, known any) (*T, error) {
 	return value, b.spec.Codec.decode(body, value, b.open[reflect.TypeFor[T]()])
 }
 
-// payloadOf is valueOf that validates.
+// payloadOf is valueOf that validates, and that converts what older versions have sent.
 func payloadOf[T any](b *contractBase, body []byte, known any) (*T, error) {
 	payload, err := valueOf[T](b, body, known)
 	if err == nil {
 		err = validate(payload)
+	}
+	if err == nil || body == nil || b.spec.Older == nil {
+		return payload, err
+	}
+	if body = b.spec.Older(body); body == nil { // it is wrong, not old
+		return payload, err
+	}
+	if payload, err = valueOf[T](b, body, nil); err == nil {
+		err = validate(payload)
+	}
+	if err != nil {
+		err = fmt.Errorf("as converted by Older: %w", err)
 	}
 	return payload, err
 }
@@ -186,9 +199,12 @@ func Priority(p uint8) SendOption {
 // names that begin with "x-" are for plugins. A [Sender] or [Caller] calls it before it sends. Received messages have such
 // headers.
 func (m *Message) CheckHeaders() error {
-	for name := range m.Headers {
+	for name, value := range m.Headers {
 		if wire.Reserved(name) {
 			return Errorf(InvalidArgument, "the header %q cannot be set: it is for Leveret or RabbitMQ to set", name)
+		}
+		if m.Contract != nil && m.Contract.Spec().Kept != nil && !keepable(value) {
+			return Errorf(InvalidArgument, "the header %q is a %T, which a stream cannot keep", name, value)
 		}
 	}
 	return nil

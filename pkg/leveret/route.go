@@ -145,6 +145,8 @@ func (u use) topology(n topology.Names, service, instance string, requestQueues 
 		t = n.Calling(s.Owner(), exchange)
 	case external:
 		t = s.Address.Topology
+	case s.Kept != nil && (u.role == RolePublishes || u.role == RoleReads):
+		t = n.Kept(exchange, routingKey, s.Name, s.Kept.Age, s.Kept.Bytes)
 	case u.role == RolePublishes, u.name == topology.PerProcess:
 		t.Exchanges = []topology.Exchange{exchange}
 	case u.role == RoleAnswers:
@@ -193,6 +195,9 @@ func (s *Service) checkNames(n topology.Names) error {
 		}
 		if u.role.serves() || u.role == RoleSends {
 			check("queue", queue)
+		}
+		if spec.Kept != nil {
+			check("stream", n.KeptStream(spec.Name))
 		}
 		if u.works() || u.role == RoleSends {
 			check("queue", spec.deadLetters(n, queue, u.name))

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -17,7 +19,9 @@ type Service struct {
 	uses  []use
 	used  map[use]bool
 	named map[string]Contract // those that it uses
-	errs  []error
+	// remembers is how long it recognises what it has handled; 0 if it does not say.
+	remembers time.Duration
+	errs      []error
 }
 
 // A Role is what a service does with a contract.
@@ -31,19 +35,27 @@ const (
 	RoleSends
 	RolePublishes
 	RoleCalls
+	RoleReads // a kept event
 )
 
 // String returns the verb: "handles", "subscribes to" and so on.
 func (r Role) String() string {
-	if r > RoleCalls {
+	if r > RoleReads {
 		return "?"
 	}
-	return [...]string{"?", "handles", "subscribes to", "answers", "sends", "publishes", "calls"}[r]
+	return [...]string{"?", "handles", "subscribes to", "answers", "sends", "publishes", "calls", "reads"}[r]
 }
 
 func (r Role) serves() bool { return r <= RoleAnswers }
 
-func (r Role) kind() Kind { return Kind((r-1)%3) + KindCommand } // roles are in the order of kinds
+func (r Role) sends() bool { return r >= RoleSends && r <= RoleCalls }
+
+func (r Role) kind() Kind {
+	if r == RoleReads {
+		return KindEvent
+	}
+	return Kind((r-1)%3) + KindCommand // the others are in the order of kinds
+}
 
 // use is one contract in one role.
 type use struct {
@@ -115,6 +127,28 @@ func Publishes(events ...Contract) ServiceOption { return uses(RolePublishes, ""
 // Calls declares the requests that the service makes.
 func Calls(requests ...Contract) ServiceOption { return uses(RoleCalls, "", requests) }
 
+// Reads declares the kept events that the service reads from their streams, with a projection: see package stream. They need
+// the option [Kept].
+func Reads(events ...Contract) ServiceOption { return uses(RoleReads, "", events) }
+
+// Forever is for [Remembers].
+const Forever = time.Duration(math.MaxInt64)
+
+// Remembers declares how long the service recognises a message that it has handled, by its id or by what it says, so that
+// handling it again has no further effect; [Forever], if it always does. It is a promise of the handlers and of their store for
+// all events that the service subscribes to. Tools that copy kept events to a running service need it: they copy none that is older.
+func Remembers(d time.Duration) ServiceOption {
+	return func(s *Service) {
+		switch {
+		case d <= 0:
+			s.errs = append(s.errs, fmt.Errorf("Remembers: %v must be positive", d))
+		case s.remembers != 0:
+			s.errs = append(s.errs, errors.New("Remembers is given twice"))
+		}
+		s.remembers = d
+	}
+}
+
 func uses(role Role, name string, contracts []Contract) ServiceOption {
 	return func(s *Service) {
 		for _, c := range contracts {
@@ -146,7 +180,9 @@ func (s *Service) add(u use) error {
 		return fmt.Errorf("%s, but its address has neither a RoutingKey nor Bindings without a queue: nothing would arrive", this)
 	case u.name != topology.PerProcess && spec.external() && a.Queue == "" && u.role.serves() && (a.Exchange != "" || a.RoutingKey == ""):
 		return fmt.Errorf("%s, whose address names no queue to take it from", this)
-	case a != nil && !u.role.serves() && spec.RoutingKey == nil && pattern(a.RoutingKey):
+	case u.role == RoleReads && spec.Kept == nil:
+		return fmt.Errorf("%s, which is not kept: the contract needs the option Kept", this)
+	case a != nil && u.role.sends() && spec.RoutingKey == nil && pattern(a.RoutingKey):
 		return fmt.Errorf("%s under %q, which is a pattern: the contract needs the option RoutingKey", this, a.RoutingKey)
 	}
 	s.uses = append(s.uses, u)
@@ -181,6 +217,9 @@ func (s *Service) Undeclared(c Contract, role Role) error {
 
 // Name returns the service's name.
 func (s *Service) Name() string { return s.name }
+
+// Remembers returns what the service declared with [Remembers]; 0 if it does not say.
+func (s *Service) Remembers() time.Duration { return s.remembers }
 
 // Contracts returns the contracts that the service declared in a role, in the order of their names.
 func (s *Service) Contracts(role Role) []Contract {
@@ -243,6 +282,7 @@ func checkQueues(services ...*Service) []error {
 		return true
 	}
 	takeFailing(take, services)
+	takeKept(take, services)
 	for _, s := range services {
 		for _, u := range s.serves() {
 			spec := u.contract.Spec()
@@ -294,6 +334,17 @@ func takeFailing(take func(queue, what string) bool, services []*Service) {
 				for _, d := range u.contract.Spec().Retry.Delays {
 					take(n.RetryTier(s.name, d), "retries after "+d.String())
 				}
+			}
+		}
+	}
+}
+
+// takeKept takes the streams of the kept events that services publish or read.
+func takeKept(take func(queue, what string) bool, services []*Service) {
+	for _, s := range services {
+		for _, c := range append(s.Contracts(RolePublishes), s.Contracts(RoleReads)...) {
+			if spec := c.Spec(); spec.Kept != nil {
+				take(topology.Names{}.KeptStream(spec.Name), fmt.Sprintf("the kept event %q", spec.Name))
 			}
 		}
 	}

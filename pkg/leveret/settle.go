@@ -167,7 +167,7 @@ func (e *endpoint) putAside(
 		}
 		log.ErrorContext(ctx, "a failed message cannot be put aside; trying again", "exchange", p.Exchange, "error", err)
 		e.worker.conn.declarer.Forget(e.topology)
-		if err := e.worker.conn.declare(ctx, e.topology); err != nil {
+		if err := e.worker.conn.Declare(ctx, e.topology); err != nil {
 			log.WarnContext(ctx, "cannot declare", "error", err)
 		}
 		contexts.Sleep(ctx, rand.N(min(100*time.Millisecond<<min(failures, 10), 30*time.Second))+time.Millisecond)

@@ -114,7 +114,7 @@ func TestTopologyIsDocumented(t *testing.T) {
 	t.Parallel()
 	delays := RetryPolicy{Delays: []time.Duration{10 * time.Second}}
 	payment := NewService("payment", Answers(NewRequest[int, int]("payment.authorize")),
-		Handles(NewCommand[int]("payment.capture", Retry(delays))), SubscribesTo(NewEvent[int]("payment.captured", Retry(delays))))
+		Handles(NewCommand[int]("payment.capture", Retry(delays))), SubscribesTo(NewEvent[int]("payment.captured", Retry(delays))), Publishes(NewEvent[int]("payment.settled", Kept(365*24*time.Hour, minKept))))
 	example := strings.NewReplacer("`", "", "DELAY", "10s", "SERVICE", "payment")
 	for column, layout := range []topology.Layout{topology.Shared, topology.Isolated} {
 		documented := map[string]string{}
@@ -141,12 +141,13 @@ func TestTopologyIsDocumented(t *testing.T) {
 
 	for kind, queue := range map[string]string{
 		"work queue": "payment.capture", "request": "payment.authorize", "retry tier": "retry.10s", "dead letters": "payment.capture.dlq",
-		"retry.lost": "retry.lost", "quarantine": "quarantine.payment",
+		"retry.lost": "retry.lost", "quarantine": "quarantine.payment", "stream": "payment.settled.kept",
 	} {
 		rows := slices.DeleteFunc(wireTable(t, "queue", "arguments"), func(row []string) bool { return !strings.HasPrefix(row[0], kind) })
 		require.Len(t, rows, 1, kind)
 		text := regexp.MustCompile(` \(.*?\)`).ReplaceAllString(rows[0][1], "")
-		text = strings.NewReplacer("its own name", queue, "the delay in ms", "10000").Replace(text)
+		text = strings.NewReplacer("its own name", queue, "the delay in ms", "10000", "the contract's age in seconds, such as ", "",
+			"its bytes", strconv.Itoa(minKept), "a tenth of that, and 500000000 at most", strconv.Itoa(minKept/10)).Replace(text)
 		documented := map[string]string{}
 		for argument := range strings.SplitSeq(text, ", ") {
 			name, value, ok := strings.Cut(strings.TrimPrefix(argument, "`"), "` ")

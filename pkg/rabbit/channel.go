@@ -29,6 +29,7 @@ type Channel struct {
 	calls   sync.WaitGroup // those of callOn that are not answered yet
 	closing sync.Once
 	ended   chan struct{} // closed when Close has returned
+	endErr  error         // what it has returned
 }
 
 // Channel opens a channel, waiting for the connection while ctx lives. The caller closes it.
@@ -66,6 +67,9 @@ func newChannel(s *session, ch *amqp.Channel) *Channel {
 	}()
 	return &Channel{Channel: ch, session: s, life: life, turns: semaphore.NewWeighted(allTurns), ended: make(chan struct{})}
 }
+
+// Gone returns a channel that is closed when this one has ended, whoever ended it.
+func (ch *Channel) Gone() <-chan struct{} { return ch.life.Done() }
 
 // base lets what is made of a channel be used as one: see [reopened].
 func (ch *Channel) base() *Channel { return ch }
@@ -117,7 +121,7 @@ func (ch *Channel) write(ctx context.Context, m *Publication) (*amqp.DeferredCon
 const leftBehind = time.Second
 
 // callOn makes one call on a channel that blocks until the broker has answered, while ctx lives. Nothing is published
-// on the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.close].
+// on the channel meanwhile. A channel whose call was left behind may only be closed, by [Channel.End].
 func callOn[T any](ctx context.Context, ch *Channel, call func() (T, error)) (T, error) {
 	var none T
 	if err := ch.turns.Acquire(ctx, allTurns); err != nil {
@@ -150,10 +154,14 @@ func doOn(ctx context.Context, ch *Channel, call func() error) error {
 	return err
 }
 
-// close closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind
+// End closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind
 // are answered first: what is written behind the closing of its channel costs the whole connection, since to the broker
-// it belongs to a channel that was never opened. May be called again.
-func (ch *Channel) close(ctx context.Context) {
+// it belongs to a channel that was never opened. So use it rather than the driver's Close. May be called again, by any
+// goroutine.
+//
+// It returns nil once the broker has answered. Where the channel was lost before that, or nothing is heard in time, the
+// error is [ErrNotConnected], and the channel is closed in the background.
+func (ch *Channel) End(ctx context.Context) error {
 	ch.closing.Do(func() {
 		go func() {
 			defer close(ch.ended)
@@ -161,18 +169,29 @@ func (ch *Channel) close(ctx context.Context) {
 			ch.retired.Store(true)
 			ch.turns.Release(allTurns)
 			ch.calls.Wait()
-			if open := !ch.IsClosed(); ch.Channel.Close() == nil && open {
+			open := !ch.IsClosed()
+			err := ch.Channel.Close()
+			if err == nil && open {
 				ch.session.silent.Store(false)
+				return
 			}
+			<-ch.life.Done() // in a moment
+			ch.endErr = context.Cause(ch.life)
 		}()
 	})
 	select {
 	case <-ch.ended:
+		return ch.endErr
 	case <-time.After(ch.session.patience()):
 		ch.session.silent.Store(true)
+		return fmt.Errorf("close the channel: the broker does not answer: %w", ErrNotConnected)
 	case <-ctx.Done():
+		return ended(ctx)
 	}
 }
+
+// close is End where it does not matter how it went.
+func (ch *Channel) close(ctx context.Context) { _ = ch.End(ctx) }
 
 // await runs a call of the driver that knows no context. A result that comes too late goes to discard.
 func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {

@@ -20,6 +20,8 @@ var ErrDraining = errors.New("the worker is stopping")
 // ConsumerConfig says how to consume. The zero value of a field is its default.
 type ConsumerConfig struct {
 	Queue string
+	// Name returns what the queue is called at the broker now: see [Declarer.MayRename]. Default: Queue.
+	Name func() string
 	// DrainQueued handles the deliveries that are here when the consumer stops, within the drain time. Default: those not
 	// begun go back to the queue. It is for requests: the next consumer could not know whether they were begun.
 	DrainQueued bool
@@ -79,6 +81,9 @@ func NewConsumer(conn *Conn, config ConsumerConfig) *Consumer {
 	config.DrainTimeout = cmp.Or(max(config.DrainTimeout, 0), 30*time.Second)
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	config.Gate = cmp.Or(config.Gate, new(Gate))
+	if config.Name == nil {
+		config.Name = func() string { return config.Queue }
+	}
 	config.Tag = config.Tag[:min(len(config.Tag), maxTag)]
 	c := &Consumer{
 		conn: conn, config: config,

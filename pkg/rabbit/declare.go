@@ -1,7 +1,9 @@
 package rabbit
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -31,7 +33,8 @@ type Declarer struct {
 	channel *Channel      // nil, or used for declaring alone: a mismatch closes it
 
 	mu    sync.Mutex
-	items map[string]*item // by what they look like, arguments included
+	items map[string]*item  // by what they look like, arguments included
+	names map[string]string // of queues that may be renamed: what they are called at the broker
 }
 
 // item is one exchange, queue or binding.
@@ -80,7 +83,7 @@ var errBroken = errors.New("the broker closed the connection over it")
 
 // NewDeclarer makes a declarer on a connection.
 func NewDeclarer(conn *Conn) *Declarer {
-	return &Declarer{conn: conn, turn: make(chan struct{}, 1), items: make(map[string]*item)}
+	return &Declarer{conn: conn, turn: make(chan struct{}, 1), items: make(map[string]*item), names: make(map[string]string)}
 }
 
 // Mismatches counts what existed with other arguments than declared, or what this user may not declare.
@@ -115,6 +118,38 @@ func (d *Declarer) Declare(ctx context.Context, t topology.Topology) error {
 		failed[i.what] = true
 	}
 	return errors.Join(errs...)
+}
+
+// MayRename lets an exclusive queue have another name at the broker, which begins with its own, where it is locked: RabbitMQ
+// 4.3 keeps the queue of a connection to a node that has crashed until that node is back. It lasts until Release.
+func (d *Declarer) MayRename(queue string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.names[queue] = queue
+}
+
+// Name returns what a queue is called at the broker.
+func (d *Declarer) Name(queue string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return cmp.Or(d.names[queue], queue)
+}
+
+// rename gives a queue that is locked another name for the next attempt, if it may have one.
+func (d *Declarer) rename(locked string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for queue, name := range d.names {
+		if name == locked {
+			d.names[queue] = suffixed(queue)
+		}
+	}
+}
+
+// suffixed returns the name of a queue with a random suffix.
+func suffixed(queue string) string {
+	suffix := "." + strings.ToLower(rand.Text()[:8])
+	return queue[:min(len(queue), 255-len(suffix))] + suffix
 }
 
 // Missing returns what of t could not be declared at the last attempt, and why; nil if nothing. Bindings that this user
@@ -173,6 +208,11 @@ func (d *Declarer) Release(ctx context.Context, t topology.Topology) {
 		}
 		ch.close(ctx)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, q := range t.Queues {
+		delete(d.names, q.Name)
+	}
 }
 
 // itemsOf returns what is in t, in the order to declare it in: with what is not remembered yet, or without.
@@ -203,6 +243,7 @@ func (d *Declarer) itemsOf(t topology.Topology, all bool) []*item {
 		}}, checkShort("name of the exchange", e.Name), checkTable("argument", e.Args, 0))
 	}
 	for _, q := range t.Queues {
+		q.Name = cmp.Or(d.names[q.Name], q.Name)
 		what := "queue " + q.Name
 		fleeting[what] = q.Exclusive || q.Transient || q.AutoDelete
 		add(q, &item{what: what, fleeting: fleeting[what], own: q.Exclusive, declare: func(ch *Channel) error {
@@ -211,6 +252,7 @@ func (d *Declarer) itemsOf(t topology.Topology, all bool) []*item {
 		}}, checkShort("name of the queue", q.Name), checkTable("argument", q.Args, 0))
 	}
 	for _, b := range t.Bindings {
+		b.Queue = cmp.Or(d.names[b.Queue], b.Queue)
 		needs := []string{"exchange " + b.Exchange, "queue " + b.Queue}
 		add(b, &item{
 			what:  fmt.Sprintf("binding of %s to %s by %q", b.Queue, b.Exchange, b.RoutingKey),
@@ -266,6 +308,7 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		i.failures, i.broken = 0, 0
 		i.outcome.Store(&outcome{session: ch.session, at: time.Now()})
 	case ok && e.Code == amqp.ResourceLocked:
+		d.rename(strings.TrimPrefix(i.what, "queue "))
 		i.refused(ch, outcome{err: fmt.Errorf("only one connection can have an exclusive queue, and another has it, or it is not exclusive: %w", err)}, maxRefusal)
 	case ok && i.own && (e.Code == amqp.AccessRefused || e.Code == amqp.PreconditionFailed): // one that is there is not ours
 		i.refused(ch, outcome{err: fmt.Errorf("%w: %s", ErrRefused, lacking(i.right(e.Reason), e.Reason))}, maxRefusal)

@@ -181,6 +181,39 @@ func TestDeclareAnExclusiveQueueOfAnotherConnection(t *testing.T) {
 	closing(t, other)
 }
 
+// A queue that may be renamed is consumed under another name, bindings and all, while another connection has its own.
+func TestDeclareRenamesALockedQueue(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	other, conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), dial(t, rabbit.Config{URLs: []string{address}}), within(t)
+	mine := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "x", Type: topology.Fanout}},
+		Queues:    []topology.Queue{{Name: "mine", Exclusive: true}},
+		Bindings:  []topology.Binding{{Exchange: "x", Queue: "mine"}},
+	}
+	declare(t, other, mine)
+	d := rabbit.NewDeclarer(conn)
+	d.MayRename("mine")
+	require.Equal(t, "mine", d.Name("mine"))
+	require.ErrorContains(t, d.Declare(ctx, mine), "RESOURCE_LOCKED")
+	require.NoError(t, d.Declare(ctx, mine))
+	require.Regexp(t, `^mine\.[a-z2-7]{8}$`, d.Name("mine"))
+	arrived := make(chan string, 1)
+	running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{
+		Queue: "mine", Name: func() string { return d.Name("mine") },
+		Handle: func(_ context.Context, in *rabbit.Incoming) rabbit.Settlement {
+			arrived <- string(in.Body)
+			return rabbit.Ack
+		},
+	}))
+	require.NoError(t, publishing(t, conn, rabbit.PublisherConfig{}).Publish(ctx, &rabbit.Publication{
+		Exchange: "x", Publishing: rabbit.Publishing{Body: []byte("hello")},
+	}))
+	require.Equal(t, "hello", <-arrived)
+	d.Release(ctx, mine)
+	require.Equal(t, "mine", d.Name("mine"))
+}
+
 func TestDeclareWaitsThroughLostConnections(t *testing.T) {
 	t.Parallel()
 	network, through := proxied(t, leverettest.Broker(t))

@@ -18,6 +18,7 @@ type (
 	Publishing = amqp.Publishing
 	Delivery   = amqp.Delivery
 	Table      = amqp.Table
+	Decimal    = amqp.Decimal
 )
 
 // A Publication is a message and where it goes.

@@ -20,7 +20,8 @@ const directReplyTo = "amq.rabbitmq.reply-to"
 
 // RequesterConfig says how to make requests. The zero value of a field is its default.
 type RequesterConfig struct {
-	// ReplyQueue names an exclusive queue to collect replies in. Default: direct reply-to, which needs no queue.
+	// ReplyQueue names an exclusive queue to collect replies in. Default: direct reply-to, which needs no queue. Where the
+	// broker keeps the queue for a connection that is gone, the next one has a suffix.
 	ReplyQueue string
 	// Tag is the consumer tag shown in the management UI.
 	Tag string
@@ -39,6 +40,7 @@ type Requester struct {
 	conn    *Conn
 	config  RequesterConfig
 	channel *reopened[*replyChannel]
+	queue   atomic.Pointer[string]  // the name of the reply queue; nil before the first that was locked
 	hints   atomic.Pointer[Channel] // what PublishHint publishes on; nil before the first call
 	life    context.Context         //nolint:containedctx // ends with Close
 	close   context.CancelCauseFunc // ends life
@@ -129,7 +131,7 @@ var errRequesterClosed = fmt.Errorf("the client is %w", ErrClosed)
 // prepare makes a channel ready for requests and replies, and another for hints, which lasts as long as the connection:
 // closed or not, since what the broker closed it for has not changed.
 func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, error) {
-	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config) })
+	c, err := callOn(ctx, ch, func() (*replyChannel, error) { return newReplyChannel(ch, r.config, r.replyQueue()) })
 	if last := r.hints.Load(); err == nil && (last == nil || last.session != ch.session) {
 		var hints *Channel
 		if hints, err = r.conn.Channel(ctx); err == nil {
@@ -137,8 +139,13 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 		}
 	}
 	if err != nil {
-		if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.AccessRefused {
+		switch e, ok := errors.AsType[*amqp.Error](err); {
+		case ok && e.Code == amqp.AccessRefused:
 			err = fmt.Errorf("%w: %s", ErrRefused, lacking("configure or read", e.Reason))
+		case ok && e.Code == amqp.ResourceLocked:
+			// The queue of a connection to a node that has crashed is locked until that node is back (RabbitMQ 4.3).
+			queue := suffixed(r.config.ReplyQueue)
+			r.queue.Store(&queue)
 		}
 		return nil, fmt.Errorf("cannot receive replies: %w", err)
 	}
@@ -149,6 +156,14 @@ func (r *Requester) prepare(ctx context.Context, ch *Channel) (*replyChannel, er
 	})
 	r.readers.Go(func() { r.read(c) })
 	return c, nil
+}
+
+// replyQueue is the name of the next reply queue.
+func (r *Requester) replyQueue() string {
+	if queue := r.queue.Load(); queue != nil {
+		return *queue
+	}
+	return r.config.ReplyQueue
 }
 
 // read hands the replies on until there will be no more.
@@ -240,12 +255,12 @@ type waiter struct {
 	answers chan answer
 }
 
-func newReplyChannel(ch *Channel, config RequesterConfig) (*replyChannel, error) {
+func newReplyChannel(ch *Channel, config RequesterConfig, queue string) (*replyChannel, error) {
 	c := &replyChannel{
-		Channel: ch, replyTo: cmp.Or(config.ReplyQueue, directReplyTo), binding: make(chan struct{}, 1), waiting: make(map[string]waiter, 64),
+		Channel: ch, replyTo: cmp.Or(queue, directReplyTo), binding: make(chan struct{}, 1), waiting: make(map[string]waiter, 64),
 	}
 	c.routes.Store("", &replyRoute{address: c.replyTo}) // to the default exchange every queue is bound under its name
-	if config.ReplyQueue != "" {
+	if queue != "" {
 		if err := checkShort("name of the reply queue", c.replyTo); err != nil {
 			return nil, err
 		}

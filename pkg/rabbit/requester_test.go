@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -183,6 +184,22 @@ func TestRequesterMakesADeletedReplyQueueAgain(t *testing.T) {
 		_, err := r.Call(short, request("2"))
 		return err == nil
 	}, 2*time.Minute, time.Millisecond)
+}
+
+// While a node of a cluster is down, the exclusive queues of its connections stay locked. Here a connection that lives has one.
+func TestRequesterDoesNotWaitForALockedReplyQueue(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	other, conn, ctx := dial(t, rabbit.Config{URLs: []string{address}}), dial(t, rabbit.Config{URLs: []string{address}}), within(t)
+	name := "reply.test." + strings.Repeat("x", 244)
+	declare(t, other, topology.Topology{Queues: []topology.Queue{{Name: name, Exclusive: true}}})
+	addresses := make(chan string, 1)
+	answering(t, conn, func(d *rabbit.Incoming) bool { addresses <- d.ReplyTo; return true })
+	r := requesting(t, conn, rabbit.RequesterConfig{ReplyQueue: name})
+	reply, err := r.Call(ctx, request("1"))
+	require.NoError(t, err)
+	require.Equal(t, "11", string(reply.Body))
+	require.Regexp(t, `^reply\.test\.x+\.[a-z2-7]{8}$`, <-addresses)
 }
 
 func TestRequesterClose(t *testing.T) {

@@ -53,7 +53,7 @@ func (s *subscription) register(ctx context.Context) error {
 		return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 	}
 	deliveries, err := callOn(ctx, s.channel, func() (<-chan Delivery, error) {
-		return s.channel.Consume(c.config.Queue, s.tag, false, false, false, false, c.config.Args)
+		return s.channel.Consume(c.config.Name(), s.tag, false, false, false, false, c.config.Args)
 	})
 	if err != nil {
 		return denied(err, c.config.Queue)
@@ -115,7 +115,7 @@ func (s *subscription) wait(ctx context.Context) error {
 		}
 		// Where the queue is still there, a handler took too long, and what is here is ready again. Where it is not, the
 		// messages that are being handled are the last of it.
-		if _, err := s.consumer.conn.Inspect(ctx, s.consumer.config.Queue); !errors.Is(err, ErrNotFound) {
+		if _, err := s.consumer.conn.Inspect(ctx, s.consumer.config.Name()); !errors.Is(err, ErrNotFound) {
 			s.lose(because(ErrNotConnected, errCancelled))
 		}
 		s.consumer.drop(s)

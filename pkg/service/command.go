@@ -10,9 +10,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
-// Command returns the program as a command, including its subcommand healthcheck, to be mounted under another command.
+// Command returns the program as a command, to be mounted under another command. It has the subcommands healthcheck and, if
+// the service reads kept events, projection.
 // To get the exit code for the error that it returns, use [ExitCode].
 func (p Program) Command() *cobra.Command {
 	p = p.withDefaults()
@@ -41,6 +43,9 @@ func (p Program) Command() *cobra.Command {
 	cmd.SetUsageFunc(usage)
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.AddCommand(p.healthcheckCommand(schema))
+	if p.Service != nil && len(p.Service.Contracts(leveret.RoleReads)) > 0 {
+		cmd.AddCommand(p.projectionCommand(schema))
+	}
 	return cmd
 }
 

@@ -43,6 +43,8 @@
 // http, grpc and broker; it is ready while at least one part brings work in, and every check of [Runtime.Ready] passes.
 // /readyz then has a line for each part, and /readyz/broker and so on answer for one.
 //
+// A projection that stands still has a line too, and does not count: see [Runtime.Project].
+//
 // # Shutdown
 //
 // Shutdown begins when the context ends, which under [Main] happens on SIGTERM or SIGINT. From then on /readyz reports

@@ -103,13 +103,22 @@ func (l *life) up(ctx context.Context) error {
 		l.log.InfoContext(ctx, "health", "address", l.health.address())
 	}
 	l.opens("telemetry", l.telemetry.close)
-	if err := l.folders(ctx); err != nil {
+	if err := l.build(ctx, l.connect); err != nil {
+		return err
+	}
+	return l.complete(ctx)
+}
+
+// build opens what Setup needs, and calls it.
+func (l *life) build(ctx context.Context, connect func(context.Context) (*leveret.Conn, error)) error {
+	err := l.folders(ctx)
+	if err != nil {
 		return err
 	}
 	if l.serverTLS, l.clientTLS, err = tlsConfigs(l.settings.tls, l.log); err != nil {
 		return exit(exitUsage, "%w", err)
 	}
-	conn, err := l.connect(ctx)
+	conn, err := connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,7 +130,7 @@ func (l *life) up(ctx context.Context) error {
 	if err := l.setup(ctx); err != nil {
 		return fmt.Errorf("setup: %w", err)
 	}
-	return l.complete(ctx)
+	return nil
 }
 
 func (l *life) opens(name string, end func(context.Context) error) {
@@ -154,15 +163,7 @@ const theBroker = "the broker"
 // connect waits for the broker, up to broker.connect_timeout if that is set. A program with an address to serve at does
 // not wait.
 func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
-	config := l.settings.conn
-	config.Logger = slog.New(newSparing(l.log.Handler()))
-	config.Access = func() ([]string, *tls.Config) { return l.settings.access.Current(l.log) }
-	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
-	complaints := &complaints{log: l.log}
-	config.OnFailure = func(err error) {
-		l.ready.explain(theBroker, err)
-		complaints.about(ctx, err)
-	}
+	config := l.connConfig(ctx)
 	l.log.InfoContext(ctx, "connecting", "broker", l.shownBroker())
 	if l.settings.serves() {
 		if l.settings.connectTimeout > 0 {
@@ -179,6 +180,20 @@ func (l *life) connect(ctx context.Context) (*leveret.Conn, error) {
 	defer cancel()
 	conn, err := leveret.Connect(dialing, config)
 	return conn, l.connectErr(ctx, err)
+}
+
+// connConfig returns what the connection is made with.
+func (l *life) connConfig(ctx context.Context) leveret.ConnConfig {
+	config := l.settings.conn
+	config.Logger = slog.New(newSparing(l.log.Handler()))
+	config.Access = func() ([]string, *tls.Config) { return l.settings.access.Current(l.log) }
+	config.TracerProvider, config.MeterProvider = l.telemetry.tracer, l.telemetry.meter
+	complaints := &complaints{log: l.log}
+	config.OnFailure = func(err error) {
+		l.ready.explain(theBroker, err)
+		complaints.about(ctx, err)
+	}
+	return config
 }
 
 // connectErr gives an error of connecting its exit code.
@@ -246,6 +261,9 @@ func (l *life) setup(ctx context.Context) error {
 func (l *life) complete(ctx context.Context) (err error) {
 	if err := l.rt.Handlers.Err(); err != nil {
 		return fmt.Errorf("the handlers registered by Setup do not match the service %q: %w", l.program.Service.Name(), err)
+	}
+	if err := l.rt.unread(l.program.Service); err != nil {
+		return err
 	}
 	if l.consumes() {
 		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {

@@ -15,6 +15,7 @@ type readiness struct {
 	draining bool
 	checks   []part // the program's own: it cannot work without any of them
 	parts    []part
+	notes    []part // they are reported, and do not count
 }
 
 // part is a part of the program, or a check of its own.
@@ -77,6 +78,29 @@ func (r *readiness) part(p part) {
 	r.parts = append(r.parts, p)
 }
 
+// note adds a line to the report that does not count.
+func (r *readiness) note(p part) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, p)
+}
+
+// noted returns the lines that do not count.
+func (r *readiness) noted() []string {
+	r.mu.Lock()
+	notes := slices.Clone(r.notes)
+	r.mu.Unlock()
+	var lines []string
+	for _, n := range notes {
+		reasons := n.reasons()
+		if len(reasons) == 0 {
+			reasons = []string{"ready"}
+		}
+		lines = append(lines, n.name+": "+strings.Join(reasons, "; "))
+	}
+	return lines
+}
+
 // snapshot returns what there is to ask, or why the program is not ready whatever its parts say.
 func (r *readiness) snapshot() (checks, parts []part, notReady string) {
 	r.mu.Lock()
@@ -91,7 +115,7 @@ func (r *readiness) snapshot() (checks, parts []part, notReady string) {
 }
 
 // report says whether the program is ready. With servers, it is while at least one part brings work in, and there is a
-// line for each part. Without, it needs the broker; then there are only reasons, one per line.
+// line for each part. Without, it needs the broker; then there are only reasons, one per line. Notes come last.
 func (r *readiness) report() report {
 	checks, parts, notReady := r.snapshot()
 	if notReady != "" {
@@ -107,9 +131,9 @@ func (r *readiness) report() report {
 	if len(parts) == 1 {
 		lines = append(lines, parts[0].reasons()...)
 		if len(lines) == 0 {
-			return report{ready: true, lines: []string{"ready"}}
+			return report{ready: true, lines: append([]string{"ready"}, r.noted()...)}
 		}
-		return report{lines: lines}
+		return report{lines: append(lines, r.noted()...)}
 	}
 	open := false
 	for _, p := range parts {
@@ -120,7 +144,7 @@ func (r *readiness) report() report {
 		}
 		lines = append(lines, p.name+": "+strings.Join(reasons, "; "))
 	}
-	return report{ready: ready && open, lines: lines}
+	return report{ready: ready && open, lines: append(lines, r.noted()...)}
 }
 
 // reportOf says whether one part can work. It returns false if there is no such part.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/stream"
 )
 
 // A Runtime is passed to a program's Setup. Everything in it is configured, and connected to the broker unless the
@@ -60,6 +61,7 @@ type Runtime struct {
 	sealed     bool
 	middleware []leveret.Middleware
 	beside     []function
+	projected  []*stream.Projection
 	servers    []function
 	closers    []closer
 	http       http.Handler
@@ -89,6 +91,40 @@ func (rt *Runtime) Use(middleware ...leveret.Middleware) {
 // On shutdown, run has worker.drain_timeout to return. If it does not, it is abandoned and the exit code is 1.
 func (rt *Runtime) Go(name string, run func(ctx context.Context) error) {
 	rt.change("Go", func() { rt.beside = append(rt.beside, function{name, run}) })
+}
+
+// Project runs a projection alongside the worker, once Setup has returned. If it stands still, the program stays ready:
+// what it serves from the projection's tables gets old, but other processes would stand still as well. /readyz has a line
+// for it, which does not count. The program's command "projection" shows it, and builds it again. For each event that the
+// service reads, one must be registered that reads it.
+func (rt *Runtime) Project(p *stream.Projection) {
+	rt.change("Project", func() {
+		if slices.ContainsFunc(rt.projected, func(other *stream.Projection) bool { return other.Name() == p.Name() }) {
+			rt.mistakes = append(rt.mistakes, fmt.Errorf("Setup called Project with two projections named %q", p.Name()))
+		}
+		rt.mistakes = append(rt.mistakes, p.Err())
+		rt.projected = append(rt.projected, p)
+		rt.beside = append(rt.beside, function{"projection " + p.Name(), p.Run})
+		rt.ready.note(part{name: "projection " + p.Name(), ask: p.Ready})
+	})
+}
+
+// unread returns an error for each event that the service reads, and no projection does.
+func (rt *Runtime) unread(s *leveret.Service) error {
+	read := map[leveret.Contract]bool{}
+	for _, p := range rt.projected {
+		for _, e := range p.Events() {
+			read[e] = true
+		}
+	}
+	var errs []error
+	for _, e := range s.Contracts(leveret.RoleReads) {
+		if !read[e] {
+			errs = append(errs, fmt.Errorf("%w: the service %q reads %s, but Setup registers no projection that does: call stream.On and Runtime.Project",
+				leveret.ErrUndeclared, s.Name(), e.Spec().Name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Serve is like Go, but for functions that bring work in, such as a server of another protocol. On shutdown, its ctx is

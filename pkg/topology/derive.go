@@ -3,6 +3,7 @@ package topology
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -82,6 +83,20 @@ func (n Names) Process(service, event, instance string, bindings ...Binding) Top
 	}
 	return t
 }
+
+// Kept returns the stream that keeps an event for so long, up to so many bytes. RabbitMQ deletes whole segments, whose size
+// is a tenth of that, or less.
+func (n Names) Kept(exchange Exchange, routingKey, event string, age time.Duration, bytes int64) Topology {
+	return bound(exchange, routingKey, Queue{Name: n.KeptStream(event), Args: map[string]any{
+		"x-queue-type":                    string(Stream),
+		"x-max-age":                       strconv.FormatInt(int64(age/time.Second), 10) + "s",
+		"x-max-length-bytes":              bytes,
+		"x-stream-max-segment-size-bytes": min(bytes/10, maxSegment),
+	}})
+}
+
+// maxSegment is how large a segment of a stream is at most, in bytes: RabbitMQ's default.
+const maxSegment = 500_000_000
 
 // Failing returns what the failed messages of a work queue need: its dead-letter queue, and the way back from the retry
 // tiers. It does not declare the work queue itself.

@@ -129,6 +129,8 @@ func derivations(n topology.Names) []derivation {
 		{"the same in a quorum queue", request(topology.Quorum)},
 		{"what its callers need", n.Calling("inventory", requests)},
 		{"where a process of inventory learns of cancelled calls", n.Control("inventory", "host/1", stock)},
+		{"the stream of a kept event of order", n.Kept(events, n.RoutingKey(placed), placed, 365*24*time.Hour, 1_000_000_000)},
+		{"one whose segments are of RabbitMQ's size", n.Kept(events, n.RoutingKey(placed), placed, time.Second, 9_000_000_000)},
 		{"where operators reach inventory", n.Serving("inventory")},
 	}
 }

@@ -109,6 +109,9 @@ func (n Names) SubscriptionQueue(service, name, event string) string {
 	return n.in(service + ".on." + event)
 }
 
+// KeptStream is the stream in which an event is kept.
+func (n Names) KeptStream(event string) string { return n.in(event) + ".kept" }
+
 // PerProcess is the name of the subscription for which each process has a queue of its own.
 const PerProcess = "per-process"
 

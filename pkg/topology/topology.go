@@ -20,6 +20,7 @@ type QueueType string
 const (
 	Classic QueueType = "classic"
 	Quorum  QueueType = "quorum"
+	Stream  QueueType = "stream"
 )
 
 // An Exchange is where messages are published. It is durable unless Transient: all of Leveret's own are.

@@ -18,6 +18,7 @@ var (
 	LogOut       = leveret.NewRequest[TokenRequest, Nothing]("gateway.log-out", leveret.HTTP("POST /log-out"), timeout)
 	PlaceOrder   = leveret.NewRequest[PlaceOrderRequest, Accepted]("gateway.place-order", leveret.HTTP("POST /orders"), timeout)
 	ListOrders   = leveret.NewRequest[ListRequest, Orders]("gateway.list-orders", leveret.HTTP("GET /orders"), timeout)
+	OrderHistory = leveret.NewRequest[ListRequest, Orders]("gateway.order-history", leveret.HTTP("GET /orders/history"), timeout)
 	ShowOrder    = leveret.NewRequest[OrderRequest, Order]("gateway.show-order", leveret.HTTP("GET /orders/{order_id}"), timeout)
 	CancelOrder  = leveret.NewRequest[OrderRequest, Order]("gateway.cancel-order", leveret.HTTP("POST /orders/{order_id}/cancel"), timeout)
 )
@@ -26,7 +27,7 @@ var timeout = leveret.Timeout(10 * time.Second)
 
 // API is the gateway as its customers see it.
 var API = leveret.NewService("gateway", leveret.Answers(
-	Register, ShowMe, LogIn, RefreshToken, LogOut, PlaceOrder, ListOrders, ShowOrder, CancelOrder))
+	Register, ShowMe, LogIn, RefreshToken, LogOut, PlaceOrder, ListOrders, OrderHistory, ShowOrder, CancelOrder))
 
 // routes are the routes of the API.
 func routes() []httprpc.Route {
@@ -41,6 +42,7 @@ func routes() []httprpc.Route {
 			Summary: "Place an order, which is paid for and fulfilled afterwards: its status is at the Location",
 		},
 		{Contract: ListOrders, Summary: "List the customer's own orders, the newest first"},
+		{Contract: OrderHistory, Summary: "List the customer's own orders from the gateway's own memory, which follows the order service with a delay"},
 		{Contract: ShowOrder, Summary: "Show the status of one of the customer's own orders"},
 		{Contract: CancelOrder, Summary: "Cancel an order that is not confirmed yet"},
 	}

@@ -39,6 +39,7 @@ func (s *Service) register(h *leveret.Handlers) {
 	LogOut.Answer(h, s.LogOut)
 	PlaceOrder.Answer(h, s.Place)
 	ListOrders.Answer(h, s.List)
+	OrderHistory.Answer(h, s.History)
 	ShowOrder.Answer(h, s.Show)
 	CancelOrder.Answer(h, s.Cancel)
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -34,7 +35,12 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-func TestMain(m *testing.M) { testmain.Leaks(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asProjection) != "" {
+		os.Exit(project())
+	}
+	testmain.Leaks(m)
+}
 
 // The secrets of the tests, which must not be seen anywhere but in the requests that carry them.
 const (
@@ -45,6 +51,7 @@ const (
 // shop is the gateway over HTTP, with the real order, user and auth services behind it, without a broker.
 type shop struct {
 	edge   *gateway.Edge
+	store  *gateway.Store
 	url    string
 	client *http.Client
 	// sent is what reached the broker.
@@ -93,7 +100,7 @@ func openLimited(t *testing.T, set func(*auth.Config), limits gateway.Limits) *s
 	t.Cleanup(func() { end(); require.NoError(t, <-ended) })
 	server := httptest.NewServer(edge)
 	t.Cleanup(server.Close)
-	s.edge, s.url = edge, server.URL
+	s.edge, s.store, s.url = edge, remembered, server.URL
 
 	_, document := s.do(t, call{path: "/openapi.json"})
 	described, err := openapi3.NewLoader().LoadFromData(document)

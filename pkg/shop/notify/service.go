@@ -11,7 +11,8 @@ import (
 
 // Declaration says what the service listens to. It sends nothing.
 var Declaration = leveret.NewService("notify",
-	leveret.SubscribesTo(queues.OrderConfirmed, queues.OrderCancelled, queues.PaymentRefunded))
+	leveret.SubscribesTo(queues.OrderConfirmed, queues.OrderCancelled, queues.PaymentRefunded),
+	leveret.Remembers(leveret.Forever)) // by the id of the event, and notices stay
 
 // A Service handles the events. It is safe for concurrent use.
 type Service struct {

@@ -70,6 +70,7 @@ func Gateway() service.Program {
 			if err != nil {
 				return err
 			}
+			rt.Project(gateway.NewHistory(rt.Conn, s, rt.Logger, rt.MeterProvider))
 			rt.ServeHTTP(edge)
 			rt.Go("keys", edge.Run)
 			return nil

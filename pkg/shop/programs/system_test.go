@@ -80,6 +80,7 @@ func (o *output) await(ctx context.Context, t *testing.T) ready {
 // system is the whole shop, with each program in this process.
 type system struct {
 	gateway string // its URL
+	dir     string // has a folder for the files of each program
 	client  *http.Client
 	logs    map[string]*output
 	errors  []byte // all answers that were errors
@@ -88,9 +89,8 @@ type system struct {
 // run runs all programs, those that are called by others first.
 func run(t *testing.T, broker string, settings map[string]string) *system {
 	t.Helper()
-	s := &system{client: &http.Client{Transport: &http.Transport{}}, logs: make(map[string]*output)}
+	s := &system{dir: t.TempDir(), client: &http.Client{Transport: &http.Transport{}}, logs: make(map[string]*output)}
 	t.Cleanup(s.client.CloseIdleConnections)
-	dir := t.TempDir()
 	where := make(map[string]string)
 	for _, level := range [][]string{{"auth", "payment", "inventory", "notify"}, {"user", "order"}, {"gateway"}} {
 		for _, name := range level {
@@ -99,7 +99,7 @@ func run(t *testing.T, broker string, settings map[string]string) *system {
 			i := slices.IndexFunc(programs.All(), func(p service.Program) bool { return p.Service.Name() == name })
 			p := programs.All()[i]
 			p.Overrides = map[string]string{
-				"broker.url": broker, "data.dir": filepath.Join(dir, name), "health.address": "127.0.0.1:0", "log.level": "debug", "log.format": "json",
+				"broker.url": broker, "data.dir": filepath.Join(s.dir, name), "health.address": "127.0.0.1:0", "log.level": "debug", "log.format": "json",
 			}
 			for _, key := range []string{"http.address", "grpc.address"} {
 				if p.Defaults[key] != "" {
@@ -146,6 +146,7 @@ type answer struct {
 	NextCursor   string `json:"next_cursor"`
 	Orders       []struct {
 		OrderID string `json:"order_id"`
+		State   string
 	}
 }
 

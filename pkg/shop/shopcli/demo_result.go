@@ -188,13 +188,13 @@ func (d *demonstration) deadLetters(ctx context.Context, conn *leveret.Conn) (id
 	return ids, codes, nil
 }
 
-// leftInQueues counts the messages in all queues except dead-letter queues.
+// leftInQueues counts the messages in all queues except dead-letter queues, and streams, from which none is taken.
 func (d *demonstration) leftInQueues(ctx context.Context, conn *leveret.Conn) (int, error) {
 	ctx, cancel := d.answering(ctx)
 	defer cancel()
 	left := 0
 	for _, q := range everyQueue(conn.Names()) {
-		if strings.HasSuffix(q.Name, topology.DeadLetterSuffix) {
+		if strings.HasSuffix(q.Name, topology.DeadLetterSuffix) || isStream(q) {
 			continue
 		}
 		state, err := conn.Rabbit().Inspect(ctx, q.Name)
@@ -218,6 +218,9 @@ func everyQueue(n topology.Names) []topology.Queue {
 	all.Add(parts...)
 	return all.Queues
 }
+
+// isStream reports whether a queue is a stream, in which messages wait for nobody.
+func isStream(q topology.Queue) bool { return q.Args["x-queue-type"] == string(topology.Stream) }
 
 // unexpected reports orders that did not end as expected, and malformed bodies that became orders.
 func unexpected(orders []placed, audit order.Audit, dead map[string]bool) []string {

@@ -102,7 +102,7 @@ func alone(ctx context.Context, app *cli.App, s *system) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	for _, service := range s.services() {
 		for _, q := range everyQueue(topology.Names{Layout: s.layout}) {
-			if !strings.HasPrefix(q.Name, service+".") || strings.HasSuffix(q.Name, topology.DeadLetterSuffix) {
+			if !strings.HasPrefix(q.Name, service+".") || strings.HasSuffix(q.Name, topology.DeadLetterSuffix) || isStream(q) {
 				continue
 			}
 			state, err := conn.Rabbit().Inspect(ctx, q.Name)

@@ -1,0 +1,133 @@
+//go:build unix
+
+package devbroker_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/devbroker"
+)
+
+// TestCluster: three nodes form a cluster. Each of them is killed, stopped and closed, the first one before the others.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	nodes := startCluster(t)
+	first, second, third := nodes[0], nodes[1], nodes[2]
+	require.Equal(t, "leveret@localhost", first.About().Node)
+	require.NotEqual(t, second.About().Node, third.About().Node)
+	require.NotEqual(t, first.URL(), second.URL())
+	require.Equal(t, first.Password(), third.Password())
+
+	channel := dial(t, second.URL())
+	_, err := channel.QueueDeclare("kept", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+	require.NoError(t, err)
+	for _, b := range nodes {
+		require.Len(t, membersOf(t, b, "kept").Members, 3)
+	}
+	require.NoError(t, channel.Confirm(false))
+	send := func() {
+		confirm, err := channel.PublishWithDeferredConfirm("", "kept", false, false, amqp.Publishing{DeliveryMode: amqp.Persistent})
+		require.NoError(t, err)
+		acked, err := confirm.WaitContext(ctx)
+		require.NoError(t, err)
+		require.True(t, acked)
+	}
+	requireOnline := func(n int) {
+		require.Eventually(t, func() bool { return len(membersOf(t, second, "kept").Online) == n }, patience, 50*time.Millisecond)
+	}
+	send()
+
+	// The others go on without the first, and take it back.
+	require.NoError(t, first.Kill())
+	send()
+	require.NoError(t, first.Start(ctx))
+	requireOnline(3)
+	require.NoError(t, third.Stop(ctx))
+	send()
+	require.NoError(t, third.Start(ctx))
+	requireOnline(3)
+
+	// The first one has started the epmd of all. Two of three are most of them, so the third comes back.
+	marks, dirs := make([]string, len(nodes)), make([]string, len(nodes))
+	for i, b := range nodes {
+		dirs[i] = b.About().Dir
+		marks[i] = markOf(t, dirs[i])
+	}
+	require.NoError(t, first.Close(ctx))
+	require.NoDirExists(t, dirs[0])
+	for _, p := range processes(t, marks[0], dirs[0]) {
+		require.Contains(t, p, "epmd")
+	}
+	require.NoError(t, third.Kill())
+	require.NoError(t, third.Start(ctx))
+	requireOnline(2)
+	send()
+
+	require.NoError(t, third.Close(ctx))
+	require.NoError(t, second.Close(ctx))
+	for i := range nodes {
+		requireNothingLeft(t, dirs[i], marks[i], 0)
+	}
+}
+
+// startCluster starts a node, and then two that join it.
+func startCluster(t *testing.T) []*devbroker.Broker {
+	t.Helper()
+	nodes, errs := make([]*devbroker.Broker, 3), make([]error, 3)
+	start := func(i int, cfg devbroker.Config) {
+		nodes[i], errs[i] = devbroker.Start(t.Context(), cfg)
+		if errs[i] == nil {
+			t.Cleanup(func() { _ = nodes[i].Close(context.Background()) })
+		}
+	}
+	start(0, devbroker.Config{Private: true})
+	require.NoError(t, errs[0])
+	var both sync.WaitGroup
+	for i := 1; i < 3; i++ {
+		both.Go(func() { start(i, devbroker.Config{Join: nodes[0]}) })
+	}
+	both.Wait()
+	require.NoError(t, errs[1])
+	require.NoError(t, errs[2])
+	return nodes
+}
+
+// members are the nodes with a member of a quorum queue, and those whose member runs.
+type members struct{ Members, Online []string }
+
+func membersOf(t *testing.T, b *devbroker.Broker, queue string) (m members) {
+	t.Helper()
+	api, err := b.Management()
+	require.NoError(t, err)
+	require.NoError(t, api.Call(t.Context(), http.MethodGet, nil, &m, "queues", "/", queue))
+	return m
+}
+
+// What cannot be joined, and what cannot join, is an error that says why.
+func TestNotJoined(t *testing.T) {
+	t.Parallel()
+	refused := func(cfg devbroker.Config) error {
+		_, err := devbroker.Start(t.Context(), cfg)
+		require.Error(t, err)
+		return err
+	}
+	external, err := devbroker.Start(t.Context(), devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = external.Close(context.Background()) })
+	require.ErrorContains(t, refused(devbroker.Config{Join: external, URL: "amqp://localhost"}), "Config.URL")
+	require.ErrorContains(t, refused(devbroker.Config{Join: external, Dir: t.TempDir(), KeepData: true}), "keeps its data")
+	user, err := devbroker.Start(t.Context(), devbroker.Config{URL: external.URL(), ManagementURL: strings.Replace(external.ManagementURL(), "://", "://guest:"+external.Password()+"@", 1)})
+	require.NoError(t, err)
+	require.ErrorIs(t, refused(devbroker.Config{Join: user}), devbroker.ErrNotOurs)
+	require.NoError(t, external.Close(t.Context()))
+	require.ErrorIs(t, refused(devbroker.Config{Join: external}), devbroker.ErrClosed)
+}

@@ -1,0 +1,13 @@
+package stream
+
+import (
+	"context"
+
+	"github.com/leveretmq/leveret/pkg/rabbit"
+)
+
+// Take has a reader take a delivery whose offset no test can bring about: a program that stores its place in a stream on the
+// broker, by another protocol.
+func Take(ctx context.Context, r *Reader, d *rabbit.Delivery) (Event, bool, error) {
+	return r.take(ctx, *d)
+}
