@@ -49,6 +49,7 @@ type reader struct {
 	serial  int       // of the consumer
 	tag     string
 	from    <-chan rabbit.Delivery // nil between two batches
+	leaving bool                   // its cancellation has been asked for
 	batch   []rabbit.Delivery      // what next has not returned
 	ended   bool                   // there is no other batch
 	read    int                    // how many next returned
@@ -234,12 +235,13 @@ func (r *reader) consume(ctx context.Context, size int) error {
 	}); err != nil {
 		return err
 	}
-	r.from = <-results
+	r.from, r.leaving = <-results, false
 	return nil
 }
 
-// cancel ends the consumer. What arrives meanwhile is held.
+// cancel ends the consumer. What arrives meanwhile is held. It may be called again where it was interrupted.
 func (r *reader) cancel(ctx context.Context) error {
+	r.leaving = true
 	if err := r.channel().Do(ctx, r.queue, func() error { return r.channel().Cancel(r.tag, false) }); err != nil {
 		return err
 	}
@@ -266,12 +268,16 @@ func (r *reader) receive(ctx context.Context, wait time.Duration) (ok bool, err 
 			return false, context.Cause(ctx)
 		}
 	}
-	if !ok {
+	switch {
+	case ok:
+		r.arrived(d)
+		return true, nil
+	case r.leaving: // an interrupted cancellation was answered after all
+		return false, nil
+	default:
 		<-r.life.Done() // in a moment
 		return false, context.Cause(r.life)
 	}
-	r.arrived(d)
-	return true, nil
 }
 
 func (r *reader) arrived(d rabbit.Delivery) {

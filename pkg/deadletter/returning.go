@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -17,7 +18,7 @@ const (
 	// them and makes one of them (rabbit_fifo_client, 3.10 to 4.3).
 	ahead = 16
 	// inOrder is how long messages are put back in their order; then the rest goes back at once. An interrupted reader is
-	// in a hurry.
+	// in a hurry. Until the queue has them it may take twice as long, and four times until all is closed.
 	inOrder, inOrderInterrupted = 2 * time.Minute, 3 * time.Second
 	// stalled is how long to wait for what another consumer may have taken, and settling for what is on its way to a
 	// consumer that is cancelled.
@@ -31,18 +32,15 @@ const (
 // was held; acks that are unsure may be lost then.
 func (r *reader) close(ctx context.Context) error {
 	defer r.end(nil)
-	limit := inOrder
-	if ctx.Err() != nil {
-		limit = inOrderInterrupted
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 4*limit)
+	interrupted := ctx
+	ctx, cancel := hurried(interrupted, 4)
 	defer cancel()
 	err := r.sendAcks() // fails where nothing can be acked any more
 	if err == nil {
 		err = r.finish(ctx)
 	}
 	if err == nil {
-		err = r.giveBack(ctx, limit)
+		err = r.giveBack(ctx, interrupted)
 	}
 	if lost := context.Cause(r.life); lost != nil {
 		err = lost // before a channel is closed, which ends its life
@@ -64,6 +62,14 @@ func (r *reader) close(ctx context.Context) error {
 		h.known = h.acked
 	}
 	return nil
+}
+
+// hurried returns a context that ends after so many times inOrder, or so many times inOrderInterrupted after the end of
+// ctx.
+func hurried(ctx context.Context, times time.Duration) (context.Context, func()) {
+	outlasting, stop := contexts.Outlasting(ctx, times*inOrderInterrupted, nil)
+	limited, cancel := context.WithTimeout(outlasting, times*inOrder)
+	return limited, func() { cancel(); stop() }
 }
 
 // finish holds what was not returned by next, and returns once the queue has taken in all acks.
@@ -142,9 +148,13 @@ func (r *reader) ask(ctx context.Context, h *holder) (rabbit.Delivery, error) {
 	return <-answers, nil
 }
 
-// giveBack puts back what is held, for so long in its order.
-func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
-	until, ordered := time.Now().Add(limit), true
+// giveBack puts back what is held, in its order if that does not take too long; interrupted ends where it has to hurry.
+func (r *reader) giveBack(ctx, interrupted context.Context) error {
+	orderly, stop := hurried(interrupted, 1)
+	defer stop()
+	patient, stopWaiting := hurried(interrupted, 2)
+	defer stopWaiting()
+	ordered := true
 	state, err := r.channel().Inspect(ctx, r.queue)
 	if err != nil {
 		return err
@@ -155,7 +165,7 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 		if h.held == 0 {
 			continue
 		}
-		ordered = ordered && r.await(ctx, back, until) // what another channel puts back
+		ordered = ordered && r.await(ctx, orderly, back) // what another channel puts back
 		h.border()
 		sent := 0
 		for _, m := range h.marks {
@@ -167,7 +177,7 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 				return err
 			}
 			if commands++; commands%ahead == 0 {
-				ordered = r.await(ctx, back+m.held, until)
+				ordered = r.await(ctx, orderly, back+m.held)
 			}
 		}
 		if sent < len(h.marks) {
@@ -178,7 +188,7 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 		back += h.held
 	}
 	if ordered {
-		r.await(ctx, back, until)
+		r.await(ctx, orderly, back)
 	}
 	for _, h := range r.holders {
 		if h.late > 0 {
@@ -187,13 +197,13 @@ func (r *reader) giveBack(ctx context.Context, limit time.Duration) error {
 			}
 		}
 	}
-	r.await(ctx, back+late, until.Add(limit))
+	r.await(ctx, patient, back+late)
 	return ctx.Err()
 }
 
-// await waits until that many messages are ready, and reports whether they are. It gives up when their number does not
-// grow for a while.
-func (r *reader) await(ctx context.Context, ready int, until time.Time) bool {
+// await waits while patient lives until that many messages are ready, and reports whether they are. It gives up when
+// their number does not grow for a while.
+func (r *reader) await(ctx, patient context.Context, ready int) bool {
 	most, grown := -1, time.Now()
 	for {
 		state, err := r.channel().Inspect(ctx, r.queue)
@@ -201,7 +211,7 @@ func (r *reader) await(ctx context.Context, ready int, until time.Time) bool {
 		switch {
 		case err == nil && state.Ready >= ready:
 			return true
-		case err != nil, now.After(until):
+		case err != nil, patient.Err() != nil:
 			return false
 		case state.Ready > most: // an answer that took long is no stall
 			most, grown = state.Ready, now
