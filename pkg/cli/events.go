@@ -78,6 +78,8 @@ func (a *App) explainStream(event leveret.Spec, err error) error {
 		return err
 	case errors.Is(err, rabbit.ErrNotFound):
 		return Fail(ExitNotFound, fmt.Sprintf("start %s once; it declares its streams", event.Owner()), "%w", err)
+	case errors.Is(err, stream.ErrUndecided):
+		return Fail(ExitTimeout, "try again: the broker may be busy; or the stream is a new one, and has no event yet", "%w", err)
 	default:
 		return a.reading(err)
 	}

@@ -268,7 +268,7 @@ func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place, pat
 	if err != nil {
 		return nil, err
 	}
-	defer end(ctx, channel, stream)
+	defer end(ctx, channel)
 	select {
 	case d, ok := <-events:
 		if !ok {

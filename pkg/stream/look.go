@@ -56,7 +56,7 @@ func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, mos
 	if err != nil {
 		return -1, -1, err
 	}
-	defer end(ctx, channel, stream)
+	defer end(ctx, channel)
 	first, last = -1, -1
 	late := time.After(quiet)
 	for n := range most {

@@ -296,7 +296,7 @@ func (r *Reader) ack() {
 // Close ends reading, until the next call of Next. It takes some seconds at most, though ctx has ended.
 func (r *Reader) Close(ctx context.Context) {
 	if r.channel != nil {
-		end(ctx, r.channel, r.stream)
+		end(ctx, r.channel)
 	}
 	r.channel, r.events = nil, nil
 	r.joined.Store(false)
@@ -321,7 +321,7 @@ func consume(ctx context.Context, conn *rabbit.Conn, stream string, from Place, 
 		})
 	}
 	if err != nil {
-		end(ctx, channel, stream)
+		end(ctx, channel)
 		return nil, nil, err
 	}
 	return channel, ahead(<-deliveries, channel.Gone(), most), nil
@@ -345,6 +345,6 @@ func ahead(from <-chan rabbit.Delivery, ended <-chan struct{}, most int) <-chan 
 }
 
 // end closes a channel. A nack would close the connection (RabbitMQ 3.10), and there is nothing to give back.
-func end(ctx context.Context, channel *rabbit.Channel, _ string) {
+func end(ctx context.Context, channel *rabbit.Channel) {
 	_ = channel.End(context.WithoutCancel(ctx))
 }
