@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -59,16 +58,23 @@ func (a *App) subscribers(event leveret.Contract) []string {
 	return names(a.Catalog.ServicesWith(event, leveret.RoleSubscribes))
 }
 
-// handedOut is how long RabbitMQ may take to hand out an event that there is: it says nothing where it is slow.
-const handedOut = 10 * time.Second
-
-// eventAt returns the first event from a place on, of a stream that has one there.
-func eventAt(ctx context.Context, conn *leveret.Conn, name string, place stream.Place) (*stream.Event, error) {
-	e, err := stream.Find(ctx, conn.Rabbit(), name, place, handedOut)
+// eventAt returns the first event from an offset on, of a stream that had one there.
+func eventAt(ctx context.Context, conn *leveret.Conn, name string, offset int64) (*stream.Event, error) {
+	e, err := stream.Find(ctx, conn.Rabbit(), name, stream.Offset(offset))
 	if err == nil && e == nil {
-		err = Fail(ExitUnreachable, "try again when the broker has less to do", "the broker did not hand out %s of the stream %s within %s", place, name, handedOut)
+		err = &endsEarly{name, offset}
 	}
 	return e, err
+}
+
+// endsEarly says that a stream does not have an event any more that it had, and ends before it.
+type endsEarly struct {
+	stream string
+	offset int64
+}
+
+func (e *endsEarly) Error() string {
+	return fmt.Sprintf("the stream %s ends before offset %d: it was deleted, and is another one now", e.stream, e.offset)
 }
 
 // explainStream adds to an error of a stream what to do about it.
@@ -79,7 +85,7 @@ func (a *App) explainStream(event leveret.Spec, err error) error {
 	case errors.Is(err, rabbit.ErrNotFound):
 		return Fail(ExitNotFound, fmt.Sprintf("start %s once; it declares its streams", event.Owner()), "%w", err)
 	case errors.Is(err, stream.ErrUndecided):
-		return Fail(ExitTimeout, "try again: the broker may be busy; or the stream is a new one, and has no event yet", "%w", err)
+		return Fail(ExitUnreachable, "try again when the broker has less to do", "%w", err)
 	default:
 		return a.reading(err)
 	}

@@ -149,7 +149,7 @@ func (r *replay) explain(ctx context.Context, counts replayCounts, stopped error
 	case errors.Is(stopped, rabbit.ErrUnroutable):
 		cause = Fail(ExitNotFound, fmt.Sprintf("start %s once; it declares its queue. Then %s", r.service, again), "the queue %s is gone: %w", r.queue, stopped)
 	case errors.As(stopped, &own):
-	case errors.Is(stopped, rabbit.ErrNotFound):
+	case errors.Is(stopped, rabbit.ErrNotFound), errors.Is(stopped, stream.ErrUndecided):
 		cause = a.explainStream(r.spec, stopped)
 	default:
 		cause = a.explain(stopped)

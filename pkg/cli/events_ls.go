@@ -50,14 +50,14 @@ func (a *App) eventsListCommand() *cobra.Command {
 		Short:   "List the kept events: how many, from when to when, and who reads them",
 		Long: "List the kept events of the catalog. EVENTS is about how many there are: RabbitMQ leaves out an offset now and then.\n" +
 			"OLDEST and NEWEST are how long ago the first and the last of them were sent. READERS read the stream, SUBSCRIBERS have\n" +
-			"queues of their own. It takes some seconds to find the end of a stream.",
+			"queues of their own. It takes some seconds where a stream is empty.",
 		Example: fmt.Sprintf("  %[1]s events ls\n  %[1]s events ls -o json", a.Name),
 		Args:    Arguments(0, 0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.listEvents(cmd.Context()) },
 	}
 }
 
-// streamsAtOnce is how many streams are looked at together: each look takes seconds, and is little work.
+// streamsAtOnce is how many streams are looked at together.
 const streamsAtOnce = 16
 
 func (a *App) listEvents(ctx context.Context) error {
@@ -74,32 +74,33 @@ func (a *App) listEvents(ctx context.Context) error {
 		return err
 	}
 	defer a.close(ctx, conn)
-	all, refused := make([]keptView, len(events)), make([]error, len(events))
+	all, failures := make([]keptView, len(events)), make([]error, len(events))
 	looks, looking := errgroup.WithContext(ctx)
 	looks.SetLimit(streamsAtOnce)
 	for i, c := range events {
 		looks.Go(func() (err error) {
 			all[i], err = a.lookAtKept(looking, conn, c)
-			if errors.Is(err, rabbit.ErrRefused) {
-				refused[i], err = err, nil
+			if err == nil || looking.Err() != nil || errors.Is(err, rabbit.ErrNotConnected) {
+				return err
 			}
-			return err
+			failures[i] = a.explainStream(c.Spec(), err)
+			return nil
 		})
 	}
 	if err := looks.Wait(); err != nil {
 		return a.reading(err)
 	}
-	return a.printKept(all, refused)
+	return a.printKept(all, failures)
 }
 
-// printKept prints what was found, and returns the error of streams that this user may not read.
-func (a *App) printKept(all []keptView, refused []error) error {
+// printKept prints what was found, and returns the error of streams that could not be read.
+func (a *App) printKept(all []keptView, failures []error) error {
 	failed, n := error(nil), 0
 	for i, v := range all {
 		switch {
-		case refused[i] != nil:
-			a.Warn("%s was not read: %v", v.Stream, refused[i])
-			failed = a.reading(refused[i])
+		case failures[i] != nil:
+			a.Warn("%s was not read: %v", v.Stream, failures[i])
+			failed = failures[i]
 			n++
 		case !*v.Declared:
 			a.Warn("the stream %s does not exist: a service that publishes %s, or reads it, declares it", v.Stream, v.Event)
@@ -142,7 +143,7 @@ func (a *App) lookAtKept(ctx context.Context, conn *leveret.Conn, c leveret.Cont
 
 // endAt returns the event at an end of a stream.
 func endAt(ctx context.Context, conn *leveret.Conn, name string, offset int64) (*keptEnd, error) {
-	e, err := eventAt(ctx, conn, name, stream.Offset(offset))
+	e, err := eventAt(ctx, conn, name, offset)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,6 @@ type whereEvent struct {
 	Headers map[string]any `expr:"headers"`
 }
 
-// silence is how long nothing comes from a place before the broker is asked for something else.
-const silence = 2 * time.Second
-
 // replayOptions are the flags of `events replay`.
 type replayOptions struct {
 	moveOptions
@@ -227,7 +224,7 @@ func (r *replay) begin(ctx context.Context, known *replayState) (bool, error) {
 	}
 	var first *stream.Event
 	if r.from.offset <= r.state.Until {
-		if first, err = r.find(ctx, r.from, ends); err != nil {
+		if first, err = stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, r.from.Place); err != nil {
 			return false, a.explainStream(r.spec, err)
 		}
 	}
@@ -238,30 +235,14 @@ func (r *replay) begin(ctx context.Context, known *replayState) (bool, error) {
 	return true, r.checkFirst(first, ends)
 }
 
-// find returns the first event from a place on; nil where there is none since a time. That is only believed after the broker
-// has handed out another event, and again nothing.
-func (r *replay) find(ctx context.Context, from keptPlace, ends stream.Ends) (*stream.Event, error) {
-	if from.at.IsZero() {
-		return eventAt(ctx, r.conn, r.state.Stream, from.Place)
-	}
-	e, err := stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, from.Place, silence)
-	if err != nil || e != nil {
-		return e, err
-	}
-	if _, err := eventAt(ctx, r.conn, r.state.Stream, stream.Offset(ends.Last)); err != nil {
-		return nil, err
-	}
-	return stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, from.Place, silence)
-}
-
 // goOn goes on where an earlier run has ended.
 func (r *replay) goOn(ctx context.Context, known *replayState) error {
 	if err := r.file.isOf(known, r.state.replayFlags); err != nil {
 		return err
 	}
-	if _, err := eventAt(ctx, r.conn, known.Stream, stream.Offset(known.Until)); err != nil {
-		if ends, looked := stream.Look(ctx, r.conn.Rabbit(), known.Stream); looked == nil && (ends.Empty || ends.Last < known.Until) {
-			return replaced(r.file.path, fmt.Errorf("the stream %s ends before offset %d: it was deleted, and is another one now", known.Stream, known.Until))
+	if _, err := eventAt(ctx, r.conn, known.Stream, known.Until); err != nil {
+		if early, ok := errors.AsType[*endsEarly](err); ok {
+			return replaced(r.file.path, early)
 		}
 		return r.app.explainStream(r.spec, err)
 	}
@@ -285,7 +266,7 @@ func (r *replay) end(ctx context.Context, ends stream.Ends) (int64, error) {
 	case r.until.offset >= 0:
 		return min(r.until.offset, ends.Last), nil
 	}
-	behind, err := r.find(ctx, *r.until, ends)
+	behind, err := stream.Find(ctx, r.conn.Rabbit(), r.state.Stream, r.until.Place)
 	if err != nil || behind == nil {
 		return ends.Last, err
 	}

@@ -184,5 +184,6 @@ func (f *stateFile) isOf(s *replayState, flags replayFlags) error {
 }
 
 func replaced(path string, err error) error {
-	return Fail(ExitError, fmt.Sprintf("remove %s to begin again at --from, in the stream that there is now", path), "%w", err)
+	return Fail(ExitError, fmt.Sprintf("remove %s to begin again at --from, in the stream that there is now; in a cluster, try again first: "+
+		"a node may be behind", path), "%w", err)
 }

@@ -427,7 +427,7 @@ func overflow(t *testing.T, url string) {
 	onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) {
 		tb.Helper()
 		require.Eventually(tb, func() bool { // RabbitMQ deletes segments when one is full
-			e, err := stream.Find(ctx, conn, staleStream, stream.First(), patience)
+			e, err := stream.Find(ctx, conn, staleStream, stream.First())
 			return err == nil && e != nil && e.Offset > 300
 		}, patience, tick)
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,9 @@ func denied(err error, queue string) error {
 			return fmt.Errorf("the queue %s: %w", queue, ErrNotFound)
 		case amqp.AccessRefused, amqp.ResourceLocked: // the latter: exclusive to another connection
 			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, lacking("read", e.Reason))
+		}
+		if strings.Contains(e.Reason, "replica on the local node") || strings.Contains(e.Reason, "running local replica") { // 3.10 to 4.3
+			err = because(ErrNotConnected, err) // a stream's, which starts after its node
 		}
 	}
 	return fmt.Errorf("the queue %s: %w", queue, err)

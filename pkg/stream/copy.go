@@ -260,28 +260,3 @@ func (e *Event) Sent() time.Time {
 	}
 	return e.Timestamp
 }
-
-// Find returns the first event that comes from a place on; nil if none has come within patience. RabbitMQ does not say that
-// there is none: one that is busy may take seconds. Find fails as [Reader.Next] does.
-func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place, patience time.Duration) (*Event, error) {
-	channel, events, err := consume(ctx, conn, stream, from, 1)
-	if err != nil {
-		return nil, err
-	}
-	defer end(ctx, channel)
-	select {
-	case d, ok := <-events:
-		if !ok {
-			return nil, fmt.Errorf("the stream %s: %w", stream, rabbit.ErrNotConnected)
-		}
-		offset, ok := d.Headers[wire.StreamOffset].(int64)
-		if !ok {
-			return nil, fmt.Errorf("the queue %s is not a stream", stream)
-		}
-		return &Event{offset, d}, nil
-	case <-time.After(patience):
-		return nil, nil //nolint:nilnil // none has come
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}

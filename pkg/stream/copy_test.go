@@ -235,7 +235,7 @@ func TestCopyNoticesAGap(t *testing.T) {
 	require.NoError(t, err)
 	b.fill(100, 2000, 2000) // the limit is 1 MB
 	require.Eventually(t, func() bool {
-		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First(), patience)
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
 		return err == nil && e != nil && e.Offset > done.Last.Offset+2
 	}, patience, 100*time.Millisecond)
 	c = b.copying()
@@ -249,17 +249,17 @@ func TestCopyNoticesAGap(t *testing.T) {
 func TestFind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First(), 100*time.Millisecond)
+	e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
 	require.NoError(t, err)
 	require.Nil(t, e)
 	b.fill(0, 20, 10)
-	e, err = stream.Find(b.ctx, b.conn.Rabbit(), name, stream.Offset(19), patience)
+	e, err = stream.Find(b.ctx, b.conn.Rabbit(), name, stream.Offset(19))
 	require.NoError(t, err)
 	require.Equal(t, "19", e.MessageId)
 	require.Equal(t, e.Timestamp, e.Sent(), "the header is missing")
 	require.False(t, e.Sent().IsZero())
-	_, err = stream.Find(b.ctx, b.conn.Rabbit(), "no.such", stream.First(), patience)
+	_, err = stream.Find(b.ctx, b.conn.Rabbit(), "no.such", stream.First())
 	require.ErrorIs(t, err, rabbit.ErrNotFound)
-	_, err = stream.Find(b.ctx, b.conn.Rabbit(), copies, stream.Place{}, patience)
+	_, err = stream.Find(b.ctx, b.conn.Rabbit(), copies, stream.Place{})
 	require.Error(t, err)
 }

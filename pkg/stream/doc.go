@@ -26,8 +26,7 @@
 // reading goes on with what is left. A reader knows by the offset at which the stream begins now, and fails with a [GapError].
 // A stream that was deleted and declared again has other events at the same offsets. A reader knows by the message id of the
 // event that it read last, and fails with a [ReplacedError]. Either stops a projection until somebody decides:
-// [Projection.Rebuild] builds its tables from what there is, and [Projection.Accept] goes on behind what is missing. Where the
-// broker shows neither that event nor another one, the error is [ErrUndecided], and reading is tried again.
+// [Projection.Rebuild] builds its tables from what there is, and [Projection.Accept] goes on behind what is missing.
 //
 // What a reader cannot know:
 //
@@ -41,6 +40,6 @@
 //
 // Everything here is the same on 3.10 and 4.3: the reader uses what both have. They differ where programs of others read a
 // stream: a nack closes the connection on 3.10, and is ignored on 4.3; and a header of bytes comes back as text on 4.3. Both
-// lose headers that are tables or lists. No version says where a stream ends, so [Look] and [Projection.State] take seconds. An
-// offset never changes; between two events, one may be missing.
+// lose headers that are tables or lists. No version says where a stream ends: [Look] finds out by consuming. An offset never
+// changes; between two events, one may be missing.
 package stream

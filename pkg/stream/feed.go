@@ -102,7 +102,7 @@ func (f *feed) follow(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if quietly == healthy {
+		if quietly >= healthy {
 			f.heal(ctx, position)
 		}
 	}
@@ -142,8 +142,11 @@ func behind(at Position, batch []Event) ([]Event, error) {
 func (f *feed) overtaken(ctx context.Context, at Position) (Position, error) {
 	now, err := f.row.read(ctx)
 	switch {
-	case err != nil || now.Position == at:
+	case err != nil:
 		return at, err
+	case now.Position == at:
+		f.change(func(s *standing) { s.trouble, s.since = now.trouble, now.since }) // perhaps that of another process
+		return at, nil
 	case now.Offset <= at.Offset:
 		return at, errMoved
 	}
@@ -173,9 +176,12 @@ func (f *feed) heal(ctx context.Context, at Position) {
 	if s.err == nil && s.trouble == "" || lost(s.err) && at.ID == "" {
 		return
 	}
+	if err := f.row.complain(ctx, at, "", time.Time{}); err != nil {
+		f.log.DebugContext(ctx, "cannot store that the projection goes on", "error", err)
+		return // it is tried again
+	}
 	f.change(func(s *standing) { s.failures, s.err, s.trouble = 0, nil, "" })
 	f.log.InfoContext(ctx, "the projection goes on", "offset", at.Offset)
-	_ = f.row.complain(ctx, at, "", time.Time{}) // it is written with the next event otherwise
 }
 
 // read hands over the events that a reader has, until ctx ends or it fails.
@@ -302,11 +308,15 @@ func (f *feed) handle(ctx context.Context, tx *sql.Tx, e Event) (err error) {
 }
 
 // fail notes that the feed stands still, and returns how long it is to wait. What it says is logged and written down when
-// that is new.
+// that is new. Events that are missing stay missing, whatever else fails at the same position.
 func (f *feed) fail(ctx context.Context, err error) time.Duration {
 	var now standing
 	changed := false
 	f.change(func(s *standing) {
+		if lost(s.err) && !lost(err) {
+			f.log.DebugContext(ctx, "the projection stands still for another reason, too", "error", err)
+			err = s.err
+		}
 		changed = s.err == nil || s.err.Error() != err.Error()
 		if s.err == nil {
 			s.failed = time.Now()

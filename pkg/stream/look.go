@@ -17,65 +17,110 @@ type Ends struct {
 }
 
 const (
-	// quiet is how long an event may take to arrive, and what follows it in its chunk, which is on its way then. No version of
-	// RabbitMQ says where a stream ends, and the count of its messages is seconds old.
-	quiet = 2 * time.Second
 	// chunk is how many events RabbitMQ writes together at most.
 	chunk = 4096
+	// asking is how often the broker is asked how many events a stream has while it delivers none. Its answer is up to five
+	// seconds old, so that it is believed the third time; and given up is a stream that has events after so many times.
+	asking            = 2 * time.Second
+	believed, givenUp = 3, 30
 )
 
-// ErrUndecided says that a broker has delivered too little, in the time that it has for that, to say what a stream has. It
-// is busy, or the stream was deleted and declared again, and has no event yet.
-var ErrUndecided = errors.New("the broker does not deliver what would show what the stream has")
+// ErrUndecided says that a broker has delivered nothing of a stream for a minute, though it has events: it is busy.
+var ErrUndecided = errors.New("the broker has delivered nothing for a minute")
 
-// Look finds the ends of a stream, of which Last may be older than the answer. It takes a little longer than two seconds,
-// however many events are published meanwhile. It fails as [Reader.Next] does, and with [ErrUndecided] where the broker
-// delivers the first event and not the last. A stream counts as empty where nothing arrives for two seconds.
+// Look finds the ends of a stream, as they are on the node that it asks: a replica may be behind. It is quick where there are
+// events, and takes six seconds where there are none. It fails as [Reader.Next] does, and with [ErrUndecided].
 func Look(ctx context.Context, conn *rabbit.Conn, stream string) (Ends, error) {
 	first, _, err := look(ctx, conn, stream, First(), 1)
 	if err != nil {
 		return Ends{}, err
 	}
-	if first < 0 {
+	if first == nil {
 		return Ends{Empty: true}, nil
 	}
-	_, last, err := look(ctx, conn, stream, Place{"last", "the last chunk"}, 2*chunk)
-	if err == nil && last < 0 {
+	_, last, err := look(ctx, conn, stream, lastChunk, 2*chunk)
+	if err == nil && last == nil { // it was deleted meanwhile
 		err = fmt.Errorf("the stream %s: %w", stream, ErrUndecided)
 	}
 	if err != nil {
 		return Ends{}, err
 	}
-	return Ends{First: first, Last: last}, nil
+	return Ends{First: first.Offset, Last: last.Offset}, nil
 }
 
-// look returns the offsets of the first and the last event that arrive from a place on, up to so many, and as long as a
-// chunk may take to arrive; -1 where none does.
-func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last int64, err error) {
-	channel, events, err := consume(ctx, conn, stream, from, most)
+// Find returns the first event that a stream has from a place on; nil if it has none there. It fails as [Look] does.
+func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place) (*Event, error) {
+	first, _, err := look(ctx, conn, stream, from, 1)
+	return first, err
+}
+
+// look returns the first and the last event of a stream from a place on, among the next so many; nil where there is none.
+//
+// RabbitMQ does not say where a stream ends. But once it has something to deliver to one consumer of a channel, it reads on for
+// all of them, as far as the stream and their prefetch go, and answers the channel's next method behind all of that. So a second
+// consumer, at the last events, shows when the first one has what there is (rabbit_stream_queue:handle_event, 3.10 to 4.3).
+func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last *Event, err error) {
+	channel, err := conn.Channel(ctx)
 	if err != nil {
-		return -1, -1, err
+		return nil, nil, err
 	}
 	defer end(ctx, channel)
-	first, last = -1, -1
-	late := time.After(quiet)
-	for n := range most {
-		select {
-		case d, ok := <-events:
-			if !ok {
-				return -1, -1, fmt.Errorf("the stream %s: %w", stream, rabbit.ErrNotConnected)
-			}
-			if last, ok = d.Headers[wire.StreamOffset].(int64); !ok {
-				return -1, -1, fmt.Errorf("the queue %s is not a stream", stream)
-			}
-			if n == 0 {
-				first, late = last, time.After(quiet)
-			}
-		case <-late:
-			return first, last, nil
-		case <-ctx.Done():
-			return -1, -1, context.Cause(ctx)
+	events, err := consume(ctx, channel, stream, "events", from, most)
+	if err != nil {
+		return nil, nil, err
+	}
+	witness, err := consume(ctx, channel, stream, "witness", lastChunk, 1)
+	if err != nil {
+		return nil, nil, err
+	}
+	if there, err := delivers(ctx, conn, stream, witness); err != nil || !there {
+		return nil, nil, err
+	}
+	if err := channel.Do(ctx, stream, func() error { return channel.Cancel("events", false) }); err != nil {
+		return nil, nil, err
+	}
+	for d := range events { // the driver closes it behind the last
+		e, err := eventOf(stream, d)
+		if err != nil {
+			return nil, nil, err
+		}
+		if last = &e; first == nil {
+			first = last
 		}
 	}
 	return first, last, nil
+}
+
+// delivers returns once a consumer has an event, or the stream has none.
+func delivers(ctx context.Context, conn *rabbit.Conn, stream string, events <-chan rabbit.Delivery) (bool, error) {
+	for asked := 1; ; asked++ {
+		select {
+		case _, ok := <-events:
+			if !ok {
+				return false, fmt.Errorf("the stream %s: %w", stream, rabbit.ErrNotConnected)
+			}
+			return true, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-time.After(asking):
+		}
+		state, err := conn.Inspect(ctx, stream)
+		switch {
+		case err != nil && !errors.Is(err, rabbit.ErrRefused): // RabbitMQ 4.3 lets only those ask who may configure it
+			return false, err
+		case state.Ready == 0 && asked >= believed:
+			return false, nil
+		case asked >= givenUp:
+			return false, fmt.Errorf("the stream %s: %w", stream, ErrUndecided)
+		}
+	}
+}
+
+// eventOf returns a delivery as an event.
+func eventOf(stream string, d rabbit.Delivery) (Event, error) {
+	offset, ok := d.Headers[wire.StreamOffset].(int64)
+	if !ok {
+		return Event{}, fmt.Errorf("the queue %s is not a stream", stream)
+	}
+	return Event{offset, d}, nil
 }

@@ -23,5 +23,8 @@ func Since(t time.Time) Place {
 // Offset is the event with that offset, or the next one where there is none. One beyond the end is waited for.
 func Offset(n int64) Place { return Place{n, fmt.Sprintf("offset %d", n)} }
 
+// lastChunk is the chunk that was written last.
+var lastChunk = Place{"last", "the last chunk"}
+
 // String returns the place in words: "the first event".
 func (p Place) String() string { return p.text }

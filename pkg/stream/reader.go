@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
-	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -97,9 +96,8 @@ func (r *Reader) Waiting() int { return len(r.events) }
 // Next returns the next event. It blocks until there is one, also while the connection is lost, as long as ctx lives.
 //
 // Its errors are the cause of ctx, a [*GapError], a [*ReplacedError], [rabbit.ErrNotFound] where there is no such stream,
-// [rabbit.ErrRefused] where this user may not read it, [rabbit.ErrClosed], and [ErrUndecided] where the broker has shown
-// nothing, for half a minute, by which to tell whether the stream is still the same one. Next may be called again after each
-// of them.
+// [rabbit.ErrRefused] where this user may not read it, [rabbit.ErrClosed], and [ErrUndecided] where it cannot be told whether the
+// stream is still the same one. Next may be called again after each of them.
 func (r *Reader) Next(ctx context.Context) (Event, error) {
 	for {
 		if e, fresh, err := r.step(ctx); err != nil || fresh {
@@ -130,6 +128,7 @@ func (r *Reader) step(ctx context.Context) (e Event, fresh bool, err error) {
 	case err != nil:
 		return e, false, err
 	case !ok: // the connection was lost, or the stream deleted
+		r.settle(ctx)
 		r.Close(ctx)
 		return e, false, nil
 	}
@@ -163,7 +162,7 @@ func (r *Reader) receive(ctx context.Context) (d rabbit.Delivery, ok bool, err e
 }
 
 // look finds out whether the stream has come as far as the last event, which does not arrive. Where it has not, that has to
-// be seen twice: a broker that is busy may hand out the last events too late for [Look].
+// be seen twice: a replica may be behind for a moment.
 func (r *Reader) look(ctx context.Context) error {
 	before := r.doubt
 	r.doubt = r.judge(Look(ctx, r.conn, r.stream))
@@ -180,11 +179,11 @@ func (r *Reader) look(ctx context.Context) error {
 // judge says what speaks against the stream having the last event.
 func (r *Reader) judge(ends Ends, err error) error {
 	switch {
-	case errors.Is(err, ErrUndecided), err == nil && ends.Empty: // or seems so
-		return fmt.Errorf("the stream %s, at offset %d: %w", r.stream, r.last.Offset, ErrUndecided)
+	case errors.Is(err, ErrUndecided):
+		return err
 	case err != nil:
 		return nil //nolint:nilerr // the channel that reads sees it too
-	case ends.Last < r.last.Offset:
+	case ends.Empty || ends.Last < r.last.Offset:
 		return &ReplacedError{r.stream, r.last.Offset, r.last.ID}
 	}
 	r.joined.Store(r.last.ID == "") // nothing more is expected to come
@@ -193,15 +192,14 @@ func (r *Reader) judge(ends Ends, err error) error {
 
 // take returns a delivery as an event; fresh is false where it is the last one again, or one before it.
 func (r *Reader) take(ctx context.Context, d rabbit.Delivery) (e Event, fresh bool, err error) {
-	offset, ok := d.Headers[wire.StreamOffset].(int64)
-	if !ok {
-		return e, false, fmt.Errorf("the queue %s is not a stream", r.stream)
+	if e, err = eventOf(r.stream, d); err != nil {
+		return e, false, err
 	}
 	r.tag = d.DeliveryTag
 	if r.unacked++; r.unacked >= ackEvery {
 		r.ack()
 	}
-	fresh, err = r.follows(ctx, Position{offset, d.MessageId})
+	fresh, err = r.follows(ctx, Position{e.Offset, d.MessageId})
 	switch {
 	case err == nil && !fresh:
 		return e, false, nil
@@ -212,9 +210,9 @@ func (r *Reader) take(ctx context.Context, d rabbit.Delivery) (e Event, fresh bo
 		r.Close(ctx)
 		return e, false, err
 	}
-	r.last = &Position{offset, d.MessageId}
+	r.last = &Position{e.Offset, d.MessageId}
 	r.joined.Store(true)
-	return Event{offset, d}, true, nil
+	return e, true, nil
 }
 
 // follows reports whether an event comes behind the last one. Its error says that others are missing between them, or that
@@ -245,10 +243,8 @@ func (r *Reader) gap(ctx context.Context, next int64) error {
 	switch {
 	case err != nil:
 		return err
-	case first < 0:
-		return fmt.Errorf("the stream %s, behind offset %d: %w", r.stream, r.last.Offset, ErrUndecided)
-	case first > r.last.Offset+1+hole:
-		return &GapError{r.stream, r.last.Offset, first}
+	case first != nil && first.Offset > r.last.Offset+1+hole:
+		return &GapError{r.stream, r.last.Offset, first.Offset}
 	}
 	return nil
 }
@@ -280,10 +276,19 @@ func (r *Reader) begin(ctx context.Context) (err error) {
 	default:
 		place = Offset(r.last.Offset)
 	}
-	r.channel, r.events, err = consume(ctx, r.conn, r.stream, place, prefetch)
+	channel, err := r.conn.Channel(ctx)
+	if err != nil {
+		return err
+	}
+	events, err := consume(ctx, channel, r.stream, "", place, prefetch)
+	if err != nil {
+		end(ctx, channel)
+		return err
+	}
+	r.channel, r.events = channel, ahead(events, channel.Gone(), prefetch)
 	r.unacked, r.doubt = 0, nil
-	r.joined.Store(err == nil && r.last == nil)
-	return err
+	r.joined.Store(r.last == nil)
+	return nil
 }
 
 func (r *Reader) ack() {
@@ -291,6 +296,12 @@ func (r *Reader) ack() {
 		_ = r.channel.Ack(r.tag, true) // it fails where the channel is lost, which ends the deliveries
 		r.unacked = 0
 	}
+}
+
+// settle returns once the driver has answered the broker that has cancelled its consumer: an answer behind the closing of its
+// channel costs the whole connection.
+func (r *Reader) settle(ctx context.Context) {
+	_ = r.channel.Do(ctx, r.stream, func() error { return r.channel.Qos(prefetch, 0, false) }) // it fails where the channel was lost
 }
 
 // Close ends reading, until the next call of Next. It takes some seconds at most, though ctx has ended.
@@ -302,29 +313,23 @@ func (r *Reader) Close(ctx context.Context) {
 	r.joined.Store(false)
 }
 
-// consume opens a channel on which a stream is consumed. The caller ends it.
-func consume(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (*rabbit.Channel, <-chan rabbit.Delivery, error) {
+// consume consumes a stream, with a consumer tag, or one that the driver makes; so many events are sent before they are acked.
+func consume(ctx context.Context, channel *rabbit.Channel, stream, tag string, from Place, most int) (<-chan rabbit.Delivery, error) {
 	if from.argument == nil {
-		return nil, nil, errors.New("a stream is read from First, Since or Offset: the place is the zero value")
+		return nil, errors.New("a stream is read from First, Since or Offset: the place is the zero value")
 	}
-	channel, err := conn.Channel(ctx)
-	if err != nil {
-		return nil, nil, err
+	if err := channel.Do(ctx, stream, func() error { return channel.Qos(most, 0, false) }); err != nil {
+		return nil, err
 	}
 	deliveries := make(chan (<-chan rabbit.Delivery), 1) // a call that is left behind ends with the channel
-	err = channel.Do(ctx, stream, func() error { return channel.Qos(most, 0, false) })
-	if err == nil {
-		err = channel.Do(ctx, stream, func() error {
-			d, err := channel.Consume(stream, "", false, false, false, false, rabbit.Table{"x-stream-offset": from.argument})
-			deliveries <- d
-			return err
-		})
+	if err := channel.Do(ctx, stream, func() error {
+		d, err := channel.Consume(stream, tag, false, false, false, false, rabbit.Table{"x-stream-offset": from.argument})
+		deliveries <- d
+		return err
+	}); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		end(ctx, channel)
-		return nil, nil, err
-	}
-	return channel, ahead(<-deliveries, channel.Gone(), most), nil
+	return <-deliveries, nil
 }
 
 // ahead hands deliveries on through a buffer, so that it is known how many are here: those of the driver wait in a list of

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,7 +79,7 @@ func (b *bench) gap(behind int64) (first stream.Event) {
 	b.t.Helper()
 	b.fill(10, 3000, 2000)
 	require.Eventually(b.t, func() bool { // segments are deleted when the next one begins
-		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First(), patience)
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
 		if err != nil || e == nil {
 			return false
 		}
@@ -188,29 +190,45 @@ func TestReplaced(t *testing.T) {
 	require.Equal(t, stream.ReplacedError{Stream: name, Offset: last.Offset, ID: "9"}, *replaced)
 }
 
-// An end is found though events never cease to come.
-func TestLookAtALiveStream(t *testing.T) {
+// The end of a stream is behind each event that was confirmed before, though others never cease to come.
+func TestLookIsExact(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.fill(0, 1, 10)
 	ctx, stop := context.WithCancel(b.ctx)
-	published := make(chan int, 1)
-	go func() {
-		n := 0
-		for tick := time.NewTicker(10 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
+	defer stop()
+	var confirmed atomic.Int64
+	publishing.Go(func() {
+		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
 			if b.publisher.Publish(ctx, &rabbit.Publication{Exchange: "events", RoutingKey: "order.placed", Publishing: rabbit.Publishing{Body: []byte("{}")}}) == nil {
-				n++
+				confirmed.Add(1)
 			}
 		}
-		published <- n
-	}()
-	ends, err := stream.Look(b.ctx, b.conn.Rabbit(), name)
+	})
+	require.Eventually(t, func() bool { return confirmed.Load() > 0 }, patience, time.Millisecond)
+	for range 50 {
+		before := confirmed.Load()
+		ends, err := stream.Look(b.ctx, b.conn.Rabbit(), name)
+		require.NoError(t, err)
+		require.False(t, ends.Empty)
+		require.Zero(t, ends.First)
+		require.GreaterOrEqual(t, ends.Last, before-1)
+	}
 	stop()
-	n := <-published
+	publishing.Wait()
+	ends, err := stream.Look(b.ctx, b.conn.Rabbit(), name)
 	require.NoError(t, err)
-	require.Zero(t, ends.First)
-	require.NotZero(t, ends.Last)
-	require.Less(t, n, 4096, "it has waited for a pause")
+	for _, place := range []stream.Place{stream.Offset(ends.Last + 1), stream.Offset(ends.Last + 1000), stream.Since(time.Now().Add(time.Hour))} {
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, place)
+		require.NoError(t, err)
+		require.Nil(t, e, place)
+	}
+	for _, place := range []stream.Place{stream.First(), stream.Offset(ends.Last), stream.Since(time.Now().Add(-time.Hour))} {
+		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, place)
+		require.NoError(t, err)
+		require.NotNil(t, e, place)
+	}
 }
 
 // Offsets that RabbitMQ has used itself are missing as well. Only a stream that begins behind the last event has lost some.

@@ -25,7 +25,7 @@ type State struct {
 	Ends Ends
 	// Lag is how many events are still to be applied: a few less, since offsets have holes, and less where the projection
 	// begins at a time. It is 0 once it has caught up, and -1 where Ends is not known, or is before Position: then the stream is
-	// another one, or the broker too slow to tell.
+	// another one, or the replica that was asked is behind.
 	Lag int64
 	// Trouble says why the projection stands still, since Since; it is empty where it does not. It is what the process that
 	// reads has written down.
@@ -36,9 +36,8 @@ type State struct {
 // CaughtUp reports whether everything that was in the stream has been applied.
 func (s State) CaughtUp() bool { return s.Lag == 0 }
 
-// State returns how far the projection has come with each stream, whichever process runs it. It takes two seconds and more,
-// since that is how the end of a stream is found. If the broker or one stream cannot be read, State returns the rest beside the
-// error.
+// State returns how far the projection has come with each stream, whichever process runs it. It takes as long as [Look]. If
+// the broker or one stream cannot be read, State returns the rest beside the error.
 func (p *Projection) State(ctx context.Context) ([]State, error) {
 	if err := p.Err(); err != nil {
 		return nil, err
@@ -85,8 +84,8 @@ func (f *feed) lag(at Position, ends Ends) int64 {
 // nothing where nothing is missing. Its tables stay as they are.
 //
 // It waits for the broker while ctx lives, and looks at all streams at once, which takes no time where the last event is
-// there, and half a minute where a stream ends before it. The error is [ErrUndecided] where the broker shows too little in
-// that time, such as of a new stream that has no event yet; the other streams are accepted.
+// there, and half a minute where a stream ends before it. The error is [ErrUndecided] for a stream of which the broker
+// delivers nothing in a minute; the other streams are accepted.
 func (p *Projection) Accept(ctx context.Context) (accepted []error, err error) {
 	if err := p.Err(); err != nil {
 		return nil, err
