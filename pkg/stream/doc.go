@@ -26,7 +26,8 @@
 // reading goes on with what is left. A reader knows by the offset at which the stream begins now, and fails with a [GapError].
 // A stream that was deleted and declared again has other events at the same offsets. A reader knows by the message id of the
 // event that it read last, and fails with a [ReplacedError]. Either stops a projection until somebody decides:
-// [Projection.Rebuild] builds its tables from what there is, and [Projection.Accept] goes on behind what is missing.
+// [Projection.Rebuild] builds its tables from what there is, and [Projection.Accept] goes on behind what is missing. Where a
+// stream has no event, the error is [ErrUndecided], and reading is tried again.
 //
 // What a reader cannot know:
 //

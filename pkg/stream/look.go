@@ -25,8 +25,9 @@ const (
 	believed, givenUp = 3, 30
 )
 
-// ErrUndecided says that a broker has delivered nothing of a stream for a minute, though it has events: it is busy.
-var ErrUndecided = errors.New("the broker has delivered nothing for a minute")
+// ErrUndecided says that a broker has delivered too little to say what a stream has: for a minute nothing, though there are
+// events; or there are none, so that a reader cannot tell whether it is the stream whose events it has read.
+var ErrUndecided = errors.New("the broker delivers nothing that would show what the stream has")
 
 // Look finds the ends of a stream, as they are on the node that it asks: a replica may be behind. It is quick where there are
 // events, and takes six seconds where there are none. It fails as [Reader.Next] does, and with [ErrUndecided].

@@ -179,11 +179,11 @@ func (r *Reader) look(ctx context.Context) error {
 // judge says what speaks against the stream having the last event.
 func (r *Reader) judge(ends Ends, err error) error {
 	switch {
-	case errors.Is(err, ErrUndecided):
-		return err
+	case errors.Is(err, ErrUndecided), err == nil && ends.Empty: // it is another one, or a policy has emptied it
+		return fmt.Errorf("the stream %s, at offset %d: %w", r.stream, r.last.Offset, ErrUndecided)
 	case err != nil:
 		return nil //nolint:nilerr // the channel that reads sees it too
-	case ends.Empty || ends.Last < r.last.Offset:
+	case ends.Last < r.last.Offset:
 		return &ReplacedError{r.stream, r.last.Offset, r.last.ID}
 	}
 	r.joined.Store(r.last.ID == "") // nothing more is expected to come

@@ -84,8 +84,8 @@ func (f *feed) lag(at Position, ends Ends) int64 {
 // nothing where nothing is missing. Its tables stay as they are.
 //
 // It waits for the broker while ctx lives, and looks at all streams at once, which takes no time where the last event is
-// there, and half a minute where a stream ends before it. The error is [ErrUndecided] for a stream of which the broker
-// delivers nothing in a minute; the other streams are accepted.
+// there, and half a minute where a stream ends before it. The error is [ErrUndecided] where the broker shows too little, such
+// as of a new stream that has no event yet; the other streams are accepted.
 func (p *Projection) Accept(ctx context.Context) (accepted []error, err error) {
 	if err := p.Err(); err != nil {
 		return nil, err
