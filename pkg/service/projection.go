@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,65 +38,6 @@ func (p Program) projectionCommand(schema *config.Schema) *cobra.Command {
 
 // projectionWait is how long the broker may take to be reached.
 const projectionWait = 30 * time.Second
-
-func (p Program) projectionLs(schema *config.Schema) *cobra.Command {
-	return &cobra.Command{
-		Use:   "ls",
-		Short: "Show how far each projection has come",
-		Long: "Show how far each projection has come with each stream: the offset of the last event that it has applied, how many\n" +
-			"are still to come, when the last one was sent, and why it stands still, if it does. It takes some seconds, since that\n" +
-			"is how the end of a stream is found.",
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return p.withProjections(cmd, schema, func(ctx context.Context, all []*stream.Projection) error {
-				return listProjections(ctx, cmd.OutOrStdout(), all)
-			})
-		},
-	}
-}
-
-func listProjections(ctx context.Context, out io.Writer, all []*stream.Projection) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "PROJECTION\tSTREAM\tPOSITION\tLAG\tLAST EVENT\tSTATE")
-	states, errs := make([][]stream.State, len(all)), make([]error, len(all))
-	var looking sync.WaitGroup
-	for i, p := range all {
-		looking.Go(func() { states[i], errs[i] = p.State(ctx) })
-	}
-	looking.Wait()
-	for i, p := range all {
-		for _, s := range states[i] {
-			position, lag, last := "-", "?", "-"
-			if s.Position.Offset != stream.None {
-				position = fmt.Sprint(s.Position.Offset)
-			}
-			if s.Lag >= 0 {
-				lag = fmt.Sprint(s.Lag)
-			}
-			if !s.SentAt.IsZero() {
-				last = s.SentAt.UTC().Format(time.RFC3339)
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name(), s.Stream, position, lag, last, stateOf(s))
-		}
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return errors.Join(errs...)
-}
-
-func stateOf(s stream.State) string {
-	switch {
-	case s.Trouble != "":
-		return "stands still since " + s.Since.UTC().Format(time.RFC3339) + ": " + oneLine(s.Trouble)
-	case s.Lag < 0:
-		return "unknown"
-	case s.CaughtUp():
-		return "caught up"
-	default:
-		return "behind"
-	}
-}
 
 func (p Program) projectionRebuild(schema *config.Schema) *cobra.Command {
 	var yes bool

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -107,13 +108,25 @@ func TestProjections(t *testing.T) {
 	require.Contains(t, body, "projection units: unit.kept.kept: stands still at offset 2 since ")
 	_, metrics := r.get(t, "/metrics")
 	require.Contains(t, metrics, `leveret_projection_stopped{leveret_projection="units",leveret_stream="unit.kept.kept"} 1`)
-	code, out, _ := command(t, program, "projection", "accept", "units")
+	code, out, errs := command(t, program, "projection", "ls", "-o", "json")
+	require.Equal(t, 0, code, errs)
+	var listed []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &listed))
+	require.Len(t, listed, 1)
+	require.Contains(t, listed[0]["trouble"], "at offset 3: planted")
+	for _, field := range []string{"last_event_at", "stopped_at"} {
+		require.NotNil(t, listed[0][field], field)
+		delete(listed[0], field)
+	}
+	delete(listed[0], "trouble")
+	require.Equal(t, map[string]any{"projection": "units", "stream": "unit.kept.kept", "position": 2.0, "lag": 2.0, "state": "stopped"}, listed[0])
+	code, out, _ = command(t, program, "projection", "accept", "units")
 	require.Equal(t, 0, code)
 	require.Equal(t, "nothing is missing\n", out)
 
 	fail.Store(false)
 	saying("caught up")
-	code, _, errs := command(t, program, "projection", "rebuild", "units")
+	code, _, errs = command(t, program, "projection", "rebuild", "units")
 	require.Equal(t, 2, code)
 	require.Contains(t, errs, "add --yes")
 	fail.Store(true) // so that what is built again is seen
@@ -141,6 +154,7 @@ func TestWrongProjectionCommands(t *testing.T) {
 		"projection rebuild orders":     `there is no projection "orders"; there are: units`,
 		"projection accept orders":      `there is no projection "orders"; there are: units`,
 		"projection ls --broker-nobody": "unknown flag: --broker-nobody",
+		"projection ls -o yaml":         `--output is "yaml"; it must be text or json`,
 	} {
 		code, _, errs := command(t, program, strings.Fields(args)...)
 		require.Equal(t, 2, code, args)
