@@ -62,18 +62,18 @@ func (a *App) subscribers(event leveret.Contract) []string {
 func eventAt(ctx context.Context, conn *leveret.Conn, name string, offset int64) (*stream.Event, error) {
 	e, err := stream.Find(ctx, conn.Rabbit(), name, stream.Offset(offset))
 	if err == nil && e == nil {
-		err = &endsEarly{name, offset}
+		err = &endsEarlyError{name, offset}
 	}
 	return e, err
 }
 
-// endsEarly says that a stream does not have an event any more that it had, and ends before it.
-type endsEarly struct {
+// endsEarlyError says that a stream does not have an event any more that it had, and ends before it.
+type endsEarlyError struct {
 	stream string
 	offset int64
 }
 
-func (e *endsEarly) Error() string {
+func (e *endsEarlyError) Error() string {
 	return fmt.Sprintf("the stream %s ends before offset %d: it was deleted, and is another one now", e.stream, e.offset)
 }
 

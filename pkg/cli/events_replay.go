@@ -241,7 +241,7 @@ func (r *replay) goOn(ctx context.Context, known *replayState) error {
 		return err
 	}
 	if _, err := eventAt(ctx, r.conn, known.Stream, known.Until); err != nil {
-		if early, ok := errors.AsType[*endsEarly](err); ok {
+		if early, ok := errors.AsType[*endsEarlyError](err); ok {
 			return replaced(r.file.path, early)
 		}
 		return r.app.explainStream(r.spec, err)
