@@ -144,4 +144,3 @@ func frames(to io.Writer, from io.Reader, seen func(method)) error {
 		}
 	}
 }
-

@@ -170,7 +170,9 @@ func (ch *Channel) End(ctx context.Context) error {
 }
 
 // close is End where it does not matter how it went. It takes some seconds at most, even where ctx has a deadline.
-func (ch *Channel) close(ctx context.Context) { _ = ch.endBefore(ctx, time.After(ch.session.patience())) }
+func (ch *Channel) close(ctx context.Context) {
+	_ = ch.endBefore(ctx, time.After(ch.session.patience()))
+}
 
 // endBefore is End, which gives up on the broker when late says so.
 func (ch *Channel) endBefore(ctx context.Context, late <-chan time.Time) error {
