@@ -216,6 +216,10 @@ func TestPoliciesOfStreams(t *testing.T) {
 	require.NoError(t, publish())
 	require.Eventually(t, func() bool { return policies() == "no policy of the broker harms a queue" }, patience, tick)
 	require.Eventually(t, func() bool { return first() == 0 }, patience, tick)
+	set(map[string]any{"max-age": "1D"})
+	require.Eventually(t, func() bool {
+		return policies() == "policy all deletes what is kept in menu.ordered.kept after 1D; its contract says 2d"
+	}, patience, tick)
 	set(map[string]any{"max-length-bytes": 1_000_000})
 	require.Eventually(t, func() bool {
 		return policies() == "policy all deletes what is kept in menu.ordered.kept beyond 1000000 bytes; its contract says 5000000"
