@@ -208,7 +208,7 @@ type shownQueue struct {
 	of         string            // of dead letters: whose they are
 	theirs     bool              // somebody else's dead-letter exchange fills it
 	kept       leveret.Retention // of a stream
-	stands     string            // of one process: its name, or what the catalog has for those of all processes, ending in *
+	stands     string            // of one process: its name, or what the catalog has for all processes, ending in *
 }
 
 // The kinds of queue.
