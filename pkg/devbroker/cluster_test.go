@@ -119,6 +119,20 @@ func requireMembers(t *testing.T, b *devbroker.Broker, wanted func(members) bool
 	}, 2*patience, 50*time.Millisecond, "%s", &last)
 }
 
+// A node that has started alone, because it has not reached the other one, is an error at once.
+func TestNotReached(t *testing.T) {
+	t.Parallel()
+	first, err := devbroker.Start(t.Context(), devbroker.Config{Private: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = first.Close(context.Background()) })
+	require.NoError(t, first.Kill())
+	_, err = devbroker.Start(t.Context(), devbroker.Config{
+		Join: first, StartTimeout: 10 * time.Minute, // which ends the test
+		Conf: "cluster_formation.discovery_retry_limit = 1",
+	})
+	require.ErrorContains(t, err, "it has not reached leveret@localhost, and stands alone")
+}
+
 // What cannot be joined, and what cannot join, is an error that says why.
 func TestNotJoined(t *testing.T) {
 	t.Parallel()
