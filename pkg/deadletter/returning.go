@@ -66,9 +66,9 @@ func (r *reader) close(ctx context.Context) error {
 
 // hurried returns a context that ends after so many times inOrder, or so many times inOrderInterrupted after the end of
 // ctx.
-func hurried(ctx context.Context, times time.Duration) (context.Context, func()) {
-	outlasting, stop := contexts.Outlasting(ctx, times*inOrderInterrupted, nil)
-	limited, cancel := context.WithTimeout(outlasting, times*inOrder)
+func hurried(ctx context.Context, times int) (context.Context, func()) {
+	outlasting, stop := contexts.Outlasting(ctx, time.Duration(times)*inOrderInterrupted, nil)
+	limited, cancel := context.WithTimeout(outlasting, time.Duration(times)*inOrder)
 	return limited, func() { cancel(); stop() }
 }
 

@@ -94,7 +94,7 @@ func maxAge(text string) time.Duration {
 	if err != nil || n == 0 || units[text[last]] == 0 || n > uint64(math.MaxInt64/units[text[last]]) {
 		return math.MaxInt64
 	}
-	return time.Duration(n) * units[text[last]] //nolint:gosec // it was compared
+	return time.Duration(n) * units[text[last]]
 }
 
 func milliseconds(ms float64) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -213,7 +213,7 @@ func TestOlder(t *testing.T) {
 	for _, body := range []string{string(old), `{"n":2,"price":"1.00 EUR"}`} {
 		foreign.publish("events", "a.priced", amqp.Publishing{MessageId: "m", Body: []byte(body)})
 	}
-	require.Equal(t, []byte(old), receive(t, bodies))
+	require.Equal(t, old, receive(t, bodies))
 	require.Equal(t, price{N: 1, Price: "9.95 EUR"}, receive(t, handled))
 	require.Equal(t, price{N: 2, Price: "1.00 EUR"}, receive(t, handled))
 
