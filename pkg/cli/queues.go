@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/pkg/cli/term"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/management"
 	"github.com/leveretmq/leveret/pkg/schema"
 )
@@ -204,10 +205,10 @@ type shownQueue struct {
 	name, kind string
 	contracts  []string
 	service    string
-	of         string // of dead letters: whose they are
-	theirs     bool   // somebody else's dead-letter exchange fills it
-	bytes      int64  // of a stream: up to which size it keeps
-	stands     string // of one process: its name, or what stands in the catalog for those of all processes, ending in *
+	of         string            // of dead letters: whose they are
+	theirs     bool              // somebody else's dead-letter exchange fills it
+	kept       leveret.Retention // of a stream
+	stands     string            // of one process: its name, or what the catalog has for all processes, ending in *
 }
 
 // The kinds of queue.

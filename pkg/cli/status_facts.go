@@ -285,7 +285,7 @@ func (a *App) healthQueues() []health.Queue {
 		case requests[q.name]:
 			h.Kind = health.Request
 		case q.kind == kindKept:
-			h.Bytes = q.bytes
+			h.Age, h.Bytes = q.kept.Age, q.kept.Bytes
 		case q.kind == kindDeadLetters:
 			h.Of, h.Theirs = q.of, q.theirs
 		}

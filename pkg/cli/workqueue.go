@@ -103,7 +103,7 @@ func (a *App) keptStreams() []shownQueue {
 	for _, c := range a.Catalog.Contracts() {
 		if spec := c.Spec(); spec.Kept != nil {
 			all = append(all, shownQueue{
-				name: a.names().KeptStream(spec.Name), kind: kindKept, contracts: []string{spec.Name}, service: spec.Owner(), bytes: spec.Kept.Bytes,
+				name: a.names().KeptStream(spec.Name), kind: kindKept, contracts: []string{spec.Name}, service: spec.Owner(), kept: *spec.Kept,
 			})
 		}
 	}

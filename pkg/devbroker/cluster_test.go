@@ -4,9 +4,11 @@ package devbroker_test
 
 import (
 	"context"
-	"net/http"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,8 +32,8 @@ func TestCluster(t *testing.T) {
 	channel := dial(t, second.URL())
 	_, err := channel.QueueDeclare("kept", true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
 	require.NoError(t, err)
-	for _, b := range nodes {
-		require.Len(t, membersOf(t, b, "kept").Members, 3)
+	for _, b := range nodes { // each answers from what it has heard so far
+		requireMembers(t, b, func(m members) bool { return len(m.Members) == 3 && len(m.Online) == 3 })
 	}
 	require.NoError(t, channel.Confirm(false))
 	send := func() {
@@ -42,7 +44,7 @@ func TestCluster(t *testing.T) {
 		require.True(t, acked)
 	}
 	requireOnline := func(n int) {
-		require.Eventually(t, func() bool { return len(membersOf(t, second, "kept").Online) == n }, patience, 50*time.Millisecond)
+		requireMembers(t, second, func(m members) bool { return len(m.Online) == n })
 	}
 	send()
 
@@ -104,12 +106,31 @@ func startCluster(t *testing.T) []*devbroker.Broker {
 // members are the nodes with a member of a quorum queue, and those whose member runs.
 type members struct{ Members, Online []string }
 
-func membersOf(t *testing.T, b *devbroker.Broker, queue string) (m members) {
+// requireMembers waits until a node says of its only queue what is wanted. It asks the members themselves: the management
+// API has what was so some seconds ago.
+func requireMembers(t *testing.T, b *devbroker.Broker, wanted func(members) bool) {
 	t.Helper()
-	api, err := b.Management()
+	var last atomic.Value // what it said
+	require.Eventually(t, func() bool {
+		out, err := b.Ctl(t.Context(), "list_queues", "--quiet", "--formatter", "json", "members", "online")
+		last.Store(fmt.Sprintf("%s %v", out, err))
+		var all []members
+		return err == nil && json.Unmarshal(out, &all) == nil && len(all) == 1 && wanted(all[0])
+	}, 2*patience, 50*time.Millisecond, "%s", &last)
+}
+
+// A node that has started alone, because it has not reached the other one, is an error at once.
+func TestNotReached(t *testing.T) {
+	t.Parallel()
+	first, err := devbroker.Start(t.Context(), devbroker.Config{Private: true})
 	require.NoError(t, err)
-	require.NoError(t, api.Call(t.Context(), http.MethodGet, nil, &m, "queues", "/", queue))
-	return m
+	t.Cleanup(func() { _ = first.Close(context.Background()) })
+	require.NoError(t, first.Kill())
+	_, err = devbroker.Start(t.Context(), devbroker.Config{
+		Join: first, StartTimeout: 10 * time.Minute, // which ends the test
+		Conf: "cluster_formation.discovery_retry_limit = 1",
+	})
+	require.ErrorContains(t, err, "it has not reached leveret@localhost, and stands alone")
 }
 
 // What cannot be joined, and what cannot join, is an error that says why.

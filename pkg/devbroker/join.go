@@ -46,18 +46,31 @@ func (b *Broker) awaitMember(ctx context.Context, node string, limit time.Durati
 
 // running returns the names of the cluster's nodes that run.
 func (a address) running(ctx context.Context) (names []string, err error) {
-	var nodes []struct {
-		Name    string `json:"name"`
-		Running bool   `json:"running"`
-	}
-	api, err := a.management()
-	if err == nil {
-		err = api.Call(ctx, http.MethodGet, nil, &nodes, "nodes")
-	}
-	for _, n := range nodes {
-		if n.Running {
-			names = append(names, n.Name)
+	all, err := a.members(ctx)
+	for _, m := range all {
+		if m.Running {
+			names = append(names, m.Name)
 		}
 	}
 	return names, err
+}
+
+// alone reports whether the cluster has no other node, even one that is down.
+func (a address) alone(ctx context.Context) bool {
+	all, err := a.members(ctx)
+	return err == nil && len(all) == 1
+}
+
+// A member is a node of the cluster, as the management API describes it.
+type member struct {
+	Name    string `json:"name"`
+	Running bool   `json:"running"`
+}
+
+func (a address) members(ctx context.Context) (all []member, err error) {
+	api, err := a.management()
+	if err == nil {
+		err = api.Call(ctx, http.MethodGet, nil, &all, "nodes")
+	}
+	return all, err
 }

@@ -153,11 +153,17 @@ func (n *node) awaitReady(ctx context.Context, running func() error) error {
 			n.address.Version = version
 			return nil
 		}
+		if errors.Is(err, errOtherCluster) && n.cfg.Join != nil && n.address.alone(ctx) {
+			return fmt.Errorf("it has not reached %s, and stands alone", n.cfg.Join.node.folder.node())
+		}
 		if stopped := sleep(ctx, 50*time.Millisecond); stopped != nil {
 			return fmt.Errorf("%w (last: %w)", stopped, err)
 		}
 	}
 }
+
+// errOtherCluster means that the broker has another cluster name.
+var errOtherCluster = errors.New("another cluster")
 
 // ready checks once whether the broker answers and has the configured cluster name.
 func (a address) ready(ctx context.Context, clusterName string) (version string, err error) {
@@ -166,7 +172,7 @@ func (a address) ready(ctx context.Context, clusterName string) (version string,
 	}
 	version, name, err := a.overview(ctx)
 	if err == nil && name != clusterName {
-		err = fmt.Errorf("the broker at %s is called %s, not %s", a.Management, name, clusterName)
+		err = fmt.Errorf("%w: the broker at %s is called %s, not %s", errOtherCluster, a.Management, name, clusterName)
 	}
 	return version, err
 }

@@ -39,6 +39,8 @@ func (p *process) configure(context.Context) error {
 			"cluster_formation.peer_discovery_backend = classic_config",
 			"cluster_formation.classic_config.nodes.1 = " + p.cfg.Join.node.folder.node(),
 			"cluster_formation.classic_config.nodes.2 = " + p.folder.node(),
+			// Beyond it the node would start alone. The start has a limit of its own.
+			"cluster_formation.discovery_retry_limit = 100000",
 		}
 	}
 	return p.folder.configure(p.cfg, append(discovery, "default_user = "+username, "default_pass = "+p.folder.password,

@@ -55,7 +55,8 @@ type Queue struct {
 	Theirs bool
 	// Delay is that of a retry tier.
 	Delay time.Duration
-	// Bytes is up to which size a stream keeps, as its contract says.
+	// Age and Bytes are for how long and up to which size a stream keeps, as its contract says.
+	Age   time.Duration
 	Bytes int64
 
 	// Seen is false if nothing below is known.

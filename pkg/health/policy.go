@@ -2,6 +2,8 @@ package health
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,7 +50,10 @@ func harms(q *Queue, version string) []harm {
 		all = append(all, harm{key, state, fmt.Sprintf(format, args...)})
 	}
 	if q.Kind == Kept {
-		// max-age is for streams alone, so that a policy that has it means them. Other keys do nothing to a stream.
+		// Other keys do nothing to a stream.
+		if text, _ := q.Policy.Definition["max-age"].(string); maxAge(text) < q.Age {
+			add("max-age", Warning, "deletes what is kept in %s after %s; its contract says %s", q.Name, text, Short(q.Age))
+		}
 		if n, ok := q.number("max-length-bytes"); ok && n < float64(q.Bytes) {
 			add("max-length-bytes", Warning, "deletes what is kept in %s beyond %.0f bytes; its contract says %d", q.Name, n, q.Bytes)
 		}
@@ -78,6 +83,18 @@ func harms(q *Queue, version string) []harm {
 func (q *Queue) number(key string) (float64, bool) {
 	n, ok := q.Policy.Definition[key].(float64)
 	return n, ok
+}
+
+// maxAge parses RabbitMQ's ages of streams: 1Y, 6M, 7D, 3h, 10m, 5s. What it would not take is no limit.
+func maxAge(text string) time.Duration {
+	const day = 24 * time.Hour
+	units := map[byte]time.Duration{'Y': 365 * day, 'M': 30 * day, 'D': day, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
+	last := max(len(text)-1, 0)
+	n, err := strconv.ParseUint(text[:last], 10, 63)
+	if err != nil || n == 0 || units[text[last]] == 0 || n > uint64(math.MaxInt64/units[text[last]]) {
+		return math.MaxInt64
+	}
+	return time.Duration(n) * units[text[last]]
 }
 
 func milliseconds(ms float64) time.Duration { return time.Duration(ms) * time.Millisecond }

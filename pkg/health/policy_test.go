@@ -60,7 +60,17 @@ func TestPolicies(t *testing.T) {
 		{place, keys{"dead-letter-routing-key": "x"}, ""},
 
 		{stream, keys{"max-length-bytes": 1000.0}, "warning policy p deletes what is kept in order.placed.kept beyond 1000 bytes; its contract says 1000000"},
-		{stream, keys{"max-length-bytes": 1_000_000.0, "max-age": "1h"}, ""},
+		{stream, keys{"max-length-bytes": 1_000_000.0, "max-age": "90D"}, ""},
+		{stream, keys{"max-age": "89D"}, "warning policy p deletes what is kept in order.placed.kept after 89D; its contract says 90d"},
+		{stream, keys{"max-age": "2M"}, "warning policy p deletes what is kept in order.placed.kept after 2M; its contract says 90d"},
+		{stream, keys{"max-age": "2159h", "max-length-bytes": 1000.0}, "warning policy p deletes what is kept in order.placed.kept after 2159h; its contract says 90d\n" +
+			"warning policy p deletes what is kept in order.placed.kept beyond 1000 bytes; its contract says 1000000"},
+		{stream, keys{"max-age": "129599m"}, "warning policy p deletes what is kept in order.placed.kept after 129599m; its contract says 90d"},
+		{stream, keys{"max-age": "5s"}, "warning policy p deletes what is kept in order.placed.kept after 5s; its contract says 90d"},
+		{stream, keys{"max-age": "1Y"}, ""},
+		{stream, keys{"max-age": "3M"}, ""},
+		{stream, keys{"max-age": "9999999999Y"}, ""},
+		{place, keys{"max-age": "5s"}, ""},
 		{stream, keys{"message-ttl": minute, "expires": minute, "max-length": 2.0, "delivery-limit": 1.0, "overflow": "drop-head"}, ""},
 
 		{place, keys{

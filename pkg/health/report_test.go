@@ -33,7 +33,7 @@ func well() *health.Facts {
 			up(health.Queue{Name: "retry.1m", Kind: health.Retry, Delay: time.Minute}),
 			up(health.Queue{Name: "retry.lost", Kind: health.Lost}),
 			up(health.Queue{Name: "quarantine.order", Kind: health.Quarantine, Service: "order", Consumers: 1}),
-			up(health.Queue{Name: "order.placed.kept", Kind: health.Kept, Service: "order", Ready: 7000, Bytes: 1_000_000}),
+			up(health.Queue{Name: "order.placed.kept", Kind: health.Kept, Service: "order", Ready: 7000, Age: 90 * 24 * time.Hour, Bytes: 1_000_000}),
 		},
 	}
 }

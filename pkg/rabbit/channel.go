@@ -154,14 +154,28 @@ func doOn(ctx context.Context, ch *Channel, call func() error) error {
 	return err
 }
 
-// End closes the channel, and waits for that, for some seconds at most, while ctx lives. Calls that were left behind
-// are answered first: what is written behind the closing of its channel costs the whole connection, since to the broker
-// it belongs to a channel that was never opened. So use it rather than the driver's Close. May be called again, by any
-// goroutine.
+// End closes the channel, and waits for that while ctx lives: where ctx has no deadline, for some seconds at most. Calls
+// that were left behind are answered first: what is written behind the closing of its channel costs the whole
+// connection, since to the broker it belongs to a channel that was never opened. So use it rather than the driver's
+// Close. May be called again, by any goroutine.
 //
-// It returns nil once the broker has answered. Where the channel was lost before that, or nothing is heard in time, the
-// error is [ErrNotConnected], and the channel is closed in the background.
+// It returns nil once the broker has answered. Where the channel was lost before that, or nothing is heard in those
+// seconds, the error is [ErrNotConnected]. When it returns because ctx has ended, or those seconds, the channel is closed
+// in the background.
 func (ch *Channel) End(ctx context.Context) error {
+	if _, limited := ctx.Deadline(); limited {
+		return ch.endBefore(ctx, nil)
+	}
+	return ch.endBefore(ctx, time.After(ch.session.patience()))
+}
+
+// close is End where it does not matter how it went. It takes some seconds at most, even where ctx has a deadline.
+func (ch *Channel) close(ctx context.Context) {
+	_ = ch.endBefore(ctx, time.After(ch.session.patience()))
+}
+
+// endBefore is End, which gives up on the broker when late says so.
+func (ch *Channel) endBefore(ctx context.Context, late <-chan time.Time) error {
 	ch.closing.Do(func() {
 		go func() {
 			defer close(ch.ended)
@@ -182,16 +196,13 @@ func (ch *Channel) End(ctx context.Context) error {
 	select {
 	case <-ch.ended:
 		return ch.endErr
-	case <-time.After(ch.session.patience()):
+	case <-late:
 		ch.session.silent.Store(true)
 		return fmt.Errorf("close the channel: the broker does not answer: %w", ErrNotConnected)
 	case <-ctx.Done():
 		return ended(ctx)
 	}
 }
-
-// close is End where it does not matter how it went.
-func (ch *Channel) close(ctx context.Context) { _ = ch.End(ctx) }
 
 // await runs a call of the driver that knows no context. A result that comes too late goes to discard.
 func await[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {

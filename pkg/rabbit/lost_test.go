@@ -133,6 +133,31 @@ func TestAClosedChannelIsNoAnswer(t *testing.T) {
 	network.stall(false)
 }
 
+// The end of a channel may take as long as its context says, even where the broker has been silent.
+func TestAChannelEndsWithinItsContext(t *testing.T) {
+	t.Parallel()
+	network, conn, _ := watched(t)
+	first, err := conn.Channel(within(t))
+	require.NoError(t, err)
+	second, err := conn.Channel(within(t))
+	require.NoError(t, err)
+	network.stall(true)
+	require.ErrorIs(t, first.End(context.WithoutCancel(t.Context())), rabbit.ErrNotConnected)
+	require.True(t, conn.Silent())
+
+	ended := make(chan error, 1)
+	go func() { ended <- second.End(within(t)) }()
+	select {
+	case err := <-ended:
+		require.Fail(t, "it did not wait", "%v", err)
+	case <-time.After(time.Second):
+	}
+	network.stall(false)
+	require.NoError(t, <-ended)
+	require.NoError(t, first.End(within(t)))
+	require.False(t, conn.Silent())
+}
+
 func TestClosingAPublisherEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	network, conn, _ := watched(t)

@@ -18,7 +18,7 @@ type Way struct {
 
 	exchange string
 	known    bool            // the exchange takes messages
-	there    map[string]bool // queues that exist, where the exchange does not report those that do not
+	there    map[string]bool // queues that were there, where the exchange does not report those that are not
 }
 
 // New makes a way. Over the connection it asks whether a queue exists.
@@ -57,13 +57,17 @@ func (w *Way) Publish(ctx context.Context, m *rabbit.Publication) error {
 	return err
 }
 
-// Reachable fails where the queue is gone, and the exchange would not report it.
+// Reachable fails where the queue is gone, and the exchange would not report it; and where that could not be asked. Where
+// this user may not ask, the queue counts as there.
 func (w *Way) Reachable(ctx context.Context, queue string) error {
 	if w.there == nil || w.there[queue] {
 		return nil
 	}
-	if _, err := w.asked.Inspect(ctx, queue); errors.Is(err, rabbit.ErrNotFound) {
+	switch _, err := w.asked.Inspect(ctx, queue); {
+	case errors.Is(err, rabbit.ErrNotFound):
 		return fmt.Errorf("%w: %w", rabbit.ErrUnroutable, err)
+	case err != nil && !errors.Is(err, rabbit.ErrRefused):
+		return fmt.Errorf("ask for the queue: %w", err)
 	}
 	w.there[queue] = true
 	return nil

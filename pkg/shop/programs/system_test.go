@@ -161,14 +161,25 @@ func (s *system) do(t *testing.T, method, path, token, key string, body any) ans
 	}
 }
 
-func (s *system) try(t *testing.T, method, path, token, key string, body any) (a answer) {
+func (s *system) try(t *testing.T, method, path, token, key string, body any) answer {
 	t.Helper()
-	var content []byte
+	a, content, err := s.ask(t.Context(), method, path, token, key, body)
+	require.NoError(t, err, string(content))
+	if a.Status >= 400 {
+		s.errors = append(append(s.errors, content...), '\n')
+	}
+	return a
+}
+
+// ask makes a request of the gateway. Without an answer, the status is 0. It is safe for concurrent use.
+func (s *system) ask(ctx context.Context, method, path, token, key string, body any) (a answer, content []byte, err error) {
 	if body != nil {
 		content, _ = json.Marshal(body)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), method, s.gateway+path, bytes.NewReader(content))
-	require.NoError(t, err)
+	r, err := http.NewRequestWithContext(ctx, method, s.gateway+path, bytes.NewReader(content))
+	if err != nil {
+		return a, nil, err
+	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -179,18 +190,16 @@ func (s *system) try(t *testing.T, method, path, token, key string, body any) (a
 		r.Header.Set("Idempotency-Key", key)
 	}
 	got, err := s.client.Do(r)
-	require.NoError(t, err)
+	if err != nil {
+		return a, nil, err
+	}
 	defer got.Body.Close()
 	content, err = io.ReadAll(got.Body)
-	require.NoError(t, err)
-	if len(content) > 0 {
-		require.NoError(t, json.Unmarshal(content, &a), string(content))
+	if err == nil && len(content) > 0 {
+		err = json.Unmarshal(content, &a)
 	}
 	a.Status, a.Header = got.StatusCode, got.Header
-	if got.StatusCode >= 400 {
-		s.errors = append(append(s.errors, content...), '\n')
-	}
-	return a
+	return a, content, err
 }
 
 // signUp registers a customer, who logs in.
