@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -23,6 +25,7 @@ type flight struct {
 	// spared counts how often that was because of an exchange that is not its own.
 	suspect bool
 	spared  int
+	counted bool // among those in flight on its channel
 	// done is a pipeline's, and may be nil.
 	done func(error) error
 }
@@ -58,6 +61,7 @@ func (f *flight) outcome(shared bool) (again bool, err error) {
 	case confirmed:
 		return false, nil
 	case !f.channel.IsClosed():
+		f.channel.nacked()
 		return false, fmt.Errorf("%w: it was nacked, as a full queue does, or one without a majority of its nodes", ErrNacked)
 	}
 	if reason := f.channel.exception(); reason != nil {
@@ -78,9 +82,17 @@ func (f *flight) outcome(shared bool) (again bool, err error) {
 	return true, nil
 }
 
+// renewed is how long a channel is kept at least before a nack has it replaced. A full queue nacks each message.
+const renewed = time.Second
+
 // confirmChannel is a channel in confirm mode that finds out which messages were returned.
 type confirmChannel struct {
 	*Channel
+	opened  time.Time
+	replace func() // has the next publish open another channel
+
+	flights atomic.Int64 // that are not settled
+	leaving atomic.Bool  // nothing more is published on it
 
 	mu      sync.Mutex
 	pending map[uint64]*flight // the mandatory ones, by number
@@ -94,7 +106,7 @@ func newConfirmChannel(ctx context.Context, ch *Channel) (*confirmChannel, error
 	if err := doOn(ctx, ch, func() error { return ch.Confirm(false) }); err != nil {
 		return nil, err
 	}
-	c := &confirmChannel{Channel: ch, pending: make(map[uint64]*flight, 64)}
+	c := &confirmChannel{Channel: ch, opened: time.Now(), replace: func() {}, pending: make(map[uint64]*flight, 64)}
 	returns, matched := ch.NotifyReturn(make(chan amqp.Return)), ch.NotifyReturn(make(chan amqp.Return))
 	go func() {
 		for r := range returns {
@@ -115,7 +127,12 @@ func newConfirmChannel(ctx context.Context, ch *Channel) (*confirmChannel, error
 // [Channel.write].
 func (c *confirmChannel) publish(f *flight) error {
 	defer c.session.wire.release(len(f.Body))
-	f.channel, f.returned = c, nil
+	f.channel, f.returned, f.counted = c, nil, true
+	c.flights.Add(1)
+	if c.leaving.Load() {
+		c.settle(f)
+		return amqp.ErrClosed
+	}
 	if f.Mandatory { // its return may come at any time from now on
 		c.mu.Lock()
 		c.last++
@@ -134,6 +151,11 @@ func (c *confirmChannel) publish(f *flight) error {
 
 // settle forgets a flight whose confirm has come, and returns the return of its message, if there was one.
 func (c *confirmChannel) settle(f *flight) *amqp.Return {
+	if f.counted {
+		f.counted = false
+		c.flights.Add(-1)
+		c.leave()
+	}
 	if !f.Mandatory {
 		return nil
 	}
@@ -141,6 +163,22 @@ func (c *confirmChannel) settle(f *flight) *amqp.Return {
 	defer c.mu.Unlock()
 	delete(c.pending, f.number)
 	return f.returned
+}
+
+// nacked has another channel take over. What a channel of RabbitMQ 3.10 knows of a queue can be wrong for ever: one that
+// was opened while the queue's leader was lost nacks each message for it.
+func (c *confirmChannel) nacked() {
+	if time.Since(c.opened) >= renewed && !c.leaving.Swap(true) {
+		c.replace()
+		c.leave()
+	}
+}
+
+// leave closes a channel that was replaced, once all that was published on it has its outcome.
+func (c *confirmChannel) leave() {
+	if c.leaving.Load() && c.flights.Load() == 0 {
+		go c.close(context.Background())
+	}
 }
 
 // match marks the flight of a message that has come back. Of several that look alike it takes the oldest, since returns

@@ -38,3 +38,11 @@ func (c *Conn) HoldApart() func() {
 
 // Remembered returns how many items a declarer remembers.
 func (d *Declarer) Remembered() int { return len(d.items) }
+
+// Current returns the channel that was published on last; nil between two of them.
+func (p *Publisher) Current() *Channel {
+	if c := p.lane.channel.current.Load(); c != nil {
+		return (*c).base()
+	}
+	return nil
+}

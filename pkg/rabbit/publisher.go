@@ -73,7 +73,17 @@ type lane struct {
 // maxLanes is how many lanes the publishers of a connection have.
 const maxLanes = 4
 
-func newPublishing(conn *Conn) *publishing { return newReopened(conn, newConfirmChannel) }
+func newPublishing(conn *Conn) *publishing {
+	var p *publishing
+	p = newReopened(conn, func(ctx context.Context, ch *Channel) (*confirmChannel, error) {
+		c, err := newConfirmChannel(ctx, ch)
+		if err == nil {
+			c.replace = func() { p.drop(ch) }
+		}
+		return c, err
+	})
+	return p
+}
 
 // Publish sends m and blocks until the broker has confirmed it, or until ctx ends. It returns nil if and only if the
 // broker took responsibility for the message and, where that is mandatory, routed it to a queue. While ctx lives,

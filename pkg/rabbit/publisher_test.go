@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,6 +53,45 @@ func TestPublishEndsInWhatTheBrokerSaid(t *testing.T) {
 	require.NoError(t, p.Publish(ctx, to("taken", "7")))
 	requireReady(t, conn, "taken", 3)
 	require.Zero(t, conn.State().Lost, "none of this costs the connection")
+}
+
+// A channel that nacks is replaced, at most once a second. What is in flight on it has its outcome, and is not written
+// again.
+func TestANackedChannelIsReplaced(t *testing.T) {
+	t.Parallel()
+	conn, ctx := connected(t), within(t)
+	declare(t, conn, queue("taken", "quorum"), queue("full", "quorum", "x-max-length", int64(1), "x-overflow", "reject-publish"))
+	p := publishing(t, conn, rabbit.PublisherConfig{})
+	var publishing sync.WaitGroup
+	var taken atomic.Int64
+	var enough atomic.Bool
+	errs := make([]error, 4)
+	for i := range errs {
+		publishing.Go(func() {
+			pipeline := p.Pipeline()
+			for !enough.Load() && errs[i] == nil {
+				errs[i] = pipeline.Publish(ctx, to("taken", "x"), nil)
+				taken.Add(1)
+			}
+			errs[i] = errors.Join(errs[i], pipeline.Flush(ctx))
+		})
+	}
+	var used []*rabbit.Channel
+	require.Eventually(t, func() bool {
+		err := p.Publish(ctx, to("full", "x"))
+		if c := p.Current(); c != nil && !slices.Contains(used, c) {
+			used = append(used, c)
+		}
+		return (err == nil || errors.Is(err, rabbit.ErrNacked)) && len(used) == 4
+	}, 2*time.Minute, time.Millisecond)
+	enough.Store(true)
+	publishing.Wait()
+	require.NoError(t, errors.Join(errs...))
+	for _, c := range used[:3] {
+		require.Eventually(t, c.IsClosed, 30*time.Second, time.Millisecond)
+	}
+	requireReady(t, conn, "taken", int(taken.Load()))
+	require.Zero(t, conn.State().Lost)
 }
 
 func TestPublishFromManyGoroutines(t *testing.T) {

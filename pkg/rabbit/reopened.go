@@ -82,6 +82,13 @@ func (r *reopened[T]) get(ctx context.Context) (made T, _ error) {
 	}
 }
 
+// drop has the next caller open another channel, if this is the last one. It does not close it.
+func (r *reopened[T]) drop(ch *Channel) {
+	if last := r.current.Load(); last != nil && (*last).base() == ch {
+		r.current.CompareAndSwap(last, nil)
+	}
+}
+
 // end shuts r, and closes the last channel.
 func (r *reopened[T]) end(ctx context.Context) {
 	r.shut()
