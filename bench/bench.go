@@ -28,6 +28,7 @@ starts. A full run writes the page, the chart and what was found. One that is na
 fewer rounds, prints instead, and writes only the files that are named by their flags.
 
 	go run . [flags]
+	go run . -only growth -scale ../docs/scale.md   # how everything grows, in a quarter of an hour; with -short in a minute
 
 `
 
@@ -37,6 +38,7 @@ type options struct {
 	rounds, trials   int
 	only, peers      string
 	out, chart, keep string
+	scale            string
 	from, profiles   string
 	budget           time.Duration
 	list             bool
@@ -62,6 +64,7 @@ func bench(ctx context.Context, args []string) error {
 	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
 	flags.StringVar(&o.out, "out", "../docs/benchmarks.md", "the page to write")
 	flags.StringVar(&o.chart, "chart", "../docs/benchmarks.svg", "the chart to write")
+	flags.StringVar(&o.scale, "scale", "../docs/scale.md", "the page that has the tables of growth, which are replaced")
 	flags.StringVar(&o.keep, "results", "results.json", "the file for the results as JSON, written after each round")
 	flags.StringVar(&o.from, "from", "", "do not measure, but write page and chart from this JSON file")
 	flags.StringVar(&o.profiles, "profile", "profiles", "folder for pprof profiles of Leveret")
@@ -155,7 +158,7 @@ func (p *plan) narrow(given map[string]bool) {
 	p.peers = slices.DeleteFunc(p.peers, func(peer peers.Peer) bool {
 		return peers.IsOther(peer.Name) || peer.Name == peers.Telemetry
 	})
-	p.parts = nil
+	p.parts = nil // unless --only names one
 	if !given["rounds"] {
 		p.rounds = 3
 	}
@@ -166,7 +169,7 @@ func (p *plan) narrow(given map[string]bool) {
 
 // keepNamed prevents a narrowed run from overwriting the published results of a full run.
 func (p *plan) keepNamed(given map[string]bool) {
-	for flag, path := range map[string]*string{"out": &p.out, "chart": &p.chart, "results": &p.keep} {
+	for flag, path := range map[string]*string{"out": &p.out, "chart": &p.chart, "scale": &p.scale, "results": &p.keep} {
 		if !given[flag] {
 			*path = ""
 		}
@@ -191,6 +194,15 @@ func (p *plan) check() error {
 			if err := os.Remove(path); err != nil {
 				return err
 			}
+		}
+	}
+	if p.scale != "" && p.has("growth") {
+		page, err := os.ReadFile(p.scale)
+		if err != nil {
+			return err
+		}
+		if _, err := report.ReplaceGrowth(page, &results.Run{}); err != nil {
+			return fmt.Errorf("%s: %w", p.scale, err)
 		}
 	}
 	_, err := p.chartFromPage()
@@ -277,7 +289,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 			return err
 		}},
 		{p.has("growth"), "growth", func() (err error) {
-			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Progress: os.Stderr})
+			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Short: p.short, Progress: os.Stderr})
 			return err
 		}},
 	}
@@ -318,10 +330,13 @@ func (p *plan) budgetOfGrowth() time.Duration {
 	}
 	left := max(p.budget-p.budgetOfFaults(), p.budget/4)
 	if len(p.scenarios) == 0 {
-		return left
+		return min(left, mostForGrowth)
 	}
-	return left / 5
+	return min(left/5, mostForGrowth)
 }
+
+// mostForGrowth is enough for all sizes.
+const mostForGrowth = 14 * time.Minute
 
 func (p *plan) budgetOfRounds() time.Duration {
 	return max(p.budget-p.budgetBesides(), p.budget/3)
@@ -381,7 +396,13 @@ func (p *plan) tryFaults(ctx context.Context) (_ []faults.Finding, err error) {
 
 // write builds page and chart and writes those that have a path. Without a path, the page is printed.
 func (p *plan) write(run *results.Run) error {
-	fmt.Print(report.Ratios(run))
+	fmt.Print(report.Ratios(run), report.GrowthText(run))
+	if p.scale != "" && len(run.Growth) > 0 {
+		if err := report.WriteGrowth(p.scale, run); err != nil {
+			return err
+		}
+		fmt.Println("written:", p.scale)
+	}
 	relative, err := p.chartFromPage()
 	if err != nil {
 		return err
@@ -391,7 +412,7 @@ func (p *plan) write(run *results.Run) error {
 	if err := report.Chart(&chart, run); err != nil {
 		return err
 	}
-	if p.out == "" && !p.short {
+	if p.out == "" && !p.short && len(run.Samples)+len(run.Faults) > 0 {
 		fmt.Print(page.String())
 	}
 	for _, file := range []struct {
@@ -415,6 +436,11 @@ func failures(run *results.Run) error {
 	for _, s := range run.Samples {
 		if s.Err != "" && !peers.IsOther(s.Peer) {
 			errs = append(errs, fmt.Errorf("%s, %s, round %d: %s", s.Scenario, s.Peer, s.Round+1, s.Err))
+		}
+	}
+	for _, s := range run.Growth {
+		if len(s.Sizes) == 0 {
+			errs = append(errs, fmt.Errorf("growth with %s was not measured: %s", s.Name, strings.Join(s.Missing, "; ")))
 		}
 	}
 	for _, f := range run.Faults {
