@@ -60,7 +60,7 @@ func bench(ctx context.Context, args []string) error {
 	flags.BoolVar(&o.short, "short", false, "a few scenarios with only the raw driver and Leveret, in about a minute; prints the ratios and fails only on errors")
 	flags.IntVar(&o.rounds, "rounds", fullRounds, "how often to measure everything")
 	flags.IntVar(&o.trials, "trials", 2, "how often to try each fault (unroutable messages at least five times); the worst outcome is shown")
-	flags.StringVar(&o.only, "only", "", "comma-separated names of scenarios, such as call-*, or faults, growth, profiles; default: all")
+	flags.StringVar(&o.only, "only", "", "comma-separated names of scenarios, such as call-*, or faults, growth, growth/callers, profiles; default: all")
 	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
 	flags.StringVar(&o.out, "out", "../docs/benchmarks.md", "the page to write")
 	flags.StringVar(&o.chart, "chart", "../docs/benchmarks.svg", "the chart to write")
@@ -112,6 +112,7 @@ type plan struct {
 	scenarios []runner.Scenario
 	peers     []peers.Peer
 	parts     []string
+	series    []string // of growth; nil: all
 }
 
 func newPlan(o options, given map[string]bool) (*plan, error) {
@@ -129,11 +130,14 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 		p.narrow(given)
 	}
 	if names := split(o.only); len(names) > 0 {
+		names, err := p.takeSeries(names)
+		if err != nil {
+			return nil, err
+		}
 		p.parts = slices.DeleteFunc(slices.Clone(parts), func(part string) bool { return !slices.Contains(names, part) })
 		names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(parts, name) })
 		p.scenarios = nil
 		if len(names) > 0 {
-			var err error
 			if p.scenarios, err = runner.Choose(runner.Scenarios(), names); err != nil {
 				return nil, err
 			}
@@ -150,6 +154,23 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// takeSeries takes the series of growth from names, such as growth/callers, and leaves growth.
+func (p *plan) takeSeries(names []string) (left []string, err error) {
+	for _, name := range names {
+		series, ok := strings.CutPrefix(name, "growth/")
+		if !ok {
+			left = append(left, name)
+			continue
+		}
+		if !slices.Contains(growth.Names(), series) {
+			return nil, fmt.Errorf("there is no %q; growth is that of %s", name, strings.Join(growth.Names(), ", "))
+		}
+		p.series = append(p.series, series)
+		left = append(left, "growth")
+	}
+	return left, nil
 }
 
 // narrow reduces the plan to what can be done in a minute.
@@ -230,7 +251,7 @@ func (p *plan) list(w io.Writer) {
 	for _, s := range p.scenarios {
 		fmt.Fprintf(w, "  %-16s %s\n", s.Name, s.Title)
 	}
-	fmt.Fprintf(w, "Beside them: %s\n\nPeers:\n", strings.Join(parts, ", "))
+	fmt.Fprintf(w, "Beside them: %s\nGrowth: with %s\n\nPeers:\n", strings.Join(parts, ", "), strings.Join(growth.Names(), ", "))
 	for _, peer := range p.peers {
 		fmt.Fprintf(w, "  %-16s %s\n", peer.Name, peer.Modules())
 	}
@@ -289,7 +310,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 			return err
 		}},
 		{p.has("growth"), "growth", func() (err error) {
-			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Short: p.short, Progress: os.Stderr})
+			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Short: p.short, Only: p.series, Progress: os.Stderr})
 			return err
 		}},
 	}
@@ -403,6 +424,9 @@ func (p *plan) write(run *results.Run) error {
 		}
 		fmt.Println("written:", p.scale)
 	}
+	if len(run.Samples)+len(run.Faults)+len(run.Hot) == 0 {
+		return nil // page and chart would be empty
+	}
 	relative, err := p.chartFromPage()
 	if err != nil {
 		return err
@@ -412,7 +436,7 @@ func (p *plan) write(run *results.Run) error {
 	if err := report.Chart(&chart, run); err != nil {
 		return err
 	}
-	if p.out == "" && !p.short && len(run.Samples)+len(run.Faults) > 0 {
+	if p.out == "" && !p.short {
 		fmt.Print(page.String())
 	}
 	for _, file := range []struct {

@@ -16,10 +16,10 @@ const (
 
 // backlog: the cost of consuming from a queue, by its length.
 var backlog = plan{
-	name: "backlog",
+	name: "backlog", title: "Backlog", of: "messages",
 	about: "A queue with this many messages: filling it, and then a worker that takes 50,000 of them, or all if there are fewer. The broker's memory is what quorum " +
 		"queues, their tables and binaries take when the queue is full.",
-	full: []int{1_000, 10_000, 100_000, 300_000, 1_000_000}, short: []int{1_000, 2_000, 5_000}, share: 1,
+	full: []int{1_000, 10_000, 100_000, 300_000, 1_000_000}, short: []int{1_000, 2_000, 5_000}, share: 0.8,
 	figures: []kind{{sent, timed}, {handled, timed}, {firstTime, lasting}, {written, batched}, {read, batched}, {cpu, timed}, {memory, stored}, {brokerQueue, stored}},
 	do: func(ctx context.Context, g *grower, size int, found values) error {
 		return g.host(ctx, func(url string) error {

@@ -17,7 +17,7 @@ const (
 
 // bodies: publishing and consuming, by the size of the message.
 var bodies = plan{
-	name: "bytes of a message",
+	name: "body", title: "Size of a message", of: "bytes",
 	about: "Publishing with pipelined confirms, 512 messages at once or as many as are 16 MiB, but 16 at least; then consuming with a prefetch of 64: of bodies of 1 MiB the " +
 		"worker may hold 64 MiB that wait for it, beside the copies that are handled.",
 	full: []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}, share: 0.25,

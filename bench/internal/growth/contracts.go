@@ -8,7 +8,7 @@ import (
 
 // contracts: a client, by the number of contracts that it sends.
 var contracts = plan{
-	name: "contracts",
+	name: "contracts", title: "Contracts of a client", of: "contracts",
 	about: "A client of a service that sends this many commands: until it has sent one of each, which declares the queues; then 4,000 messages from " +
 		"64 goroutines, over all of them in turn.",
 	full: []int{1, 10, 50, 100, 200}, short: []int{1, 5, 20}, share: 0.1,
@@ -38,7 +38,7 @@ var contracts = plan{
 
 // queues: a worker, by the number of queues that it consumes.
 var queues = plan{
-	name: "queues",
+	name: "queues", title: "Queues of a worker", of: "queues",
 	about: "One worker that consumes this many queues, one for each command: until it consumes all, when everything has to be declared and when it " +
 		"is there; then sending from 64 goroutines and handling in the same process, over all of them in turn.",
 	full: []int{1, 5, 10, 25, 50, 100}, short: []int{1, 5, 20}, share: 0.12,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/bench/internal/machine"
@@ -18,8 +19,8 @@ import (
 
 // A Series is what was measured while one thing grew.
 type Series struct {
-	// Name is what grows: "contracts".
-	Name string
+	// Name is short: "dead-letters". Title is for people, and Of is what the sizes count.
+	Name, Title, Of string
 	// About says what was done at each size.
 	About string
 	// Load is the machine's when the series began.
@@ -44,18 +45,20 @@ type Figure struct {
 type Config struct {
 	// Budget limits the time: a size that is likely to take too long is left out, but never the first three. Short limits
 	// the sizes instead.
-	Budget   time.Duration
-	Short    bool
+	Budget time.Duration
+	Short  bool
+	// Only names the series to measure. Default: all.
+	Only     []string
 	Progress io.Writer
 }
 
 // A plan is how a series is measured.
 type plan struct {
-	name, about string
-	full, short []int // no short ones: not in the short form
-	share       float64
-	figures     []kind
-	do          func(ctx context.Context, g *grower, size int, found values) error
+	name, title, of, about string
+	full, short            []int // no short ones: not in the short form
+	share                  float64
+	figures                []kind
+	do                     func(ctx context.Context, g *grower, size int, found values) error
 }
 
 // A kind of figure, and when two of its values are taken for the same.
@@ -67,7 +70,15 @@ type kind struct {
 type values map[string]float64
 
 // plans are all series. Each has a share of the time that those before it have left.
-var plans = []plan{contracts, queues, workers, processes, callers, letters, sharedTier, ownTier, bodies, backlog}
+var plans = []plan{contracts, queues, workers, processes, callers, letters, sharedTier, ownTier, bodies, backlog, nodes}
+
+// Names are those of all series.
+func Names() (all []string) {
+	for _, p := range plans {
+		all = append(all, p.name)
+	}
+	return all
+}
 
 // Run measures all series. Errors are reported in them.
 func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Series, error) {
@@ -78,6 +89,9 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Series, error
 		sizes := p.full
 		if c.Short {
 			sizes = p.short
+		}
+		if len(c.Only) > 0 && !slices.Contains(c.Only, p.name) {
+			continue
 		}
 		if len(sizes) == 0 {
 			continue
@@ -101,7 +115,7 @@ const always = 3
 
 // series measures one size after the other.
 func (g *grower) series(ctx context.Context, p plan, sizes []int, until time.Time) Series {
-	s := Series{Name: p.name, About: p.about, Load: machine.Load()}
+	s := Series{Name: p.name, Title: p.title, Of: p.of, About: p.about, Load: machine.Load()}
 	var rows []values
 	var last time.Duration
 	for i, size := range sizes {
@@ -159,7 +173,7 @@ const (
 	senders  = 64
 
 	// patience is how long a child may take.
-	patience = 5 * time.Minute
+	patience = 10 * time.Minute
 )
 
 // task is one of Leveret's.

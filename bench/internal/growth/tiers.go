@@ -14,7 +14,7 @@ const (
 
 // sharedTier: how late a retry comes back, by how many messages of another service wait in the same tier.
 var sharedTier = plan{
-	name: "strangers in the tier",
+	name: "shared-tier", title: "Strangers in a shared retry tier", of: "messages before it",
 	about: "This many messages of another service have just failed, and then one of ours, with the same delay: how much later than its delay it comes back. " +
 		"All services share the retry tiers, as by default.",
 	full: strangersFull, short: strangersShort, share: 0.3,
@@ -26,7 +26,7 @@ var sharedTier = plan{
 
 // ownTier: the same, where each service has tiers of its own.
 var ownTier = plan{
-	name:  "strangers in theirs",
+	name: "own-tiers", title: "Strangers in tiers of their own", of: "messages of theirs",
 	about: "The same with the isolated layout, in which each service has retry tiers of its own.",
 	full:  strangersFull, short: strangersShort, share: 0.25,
 	figures: []kind{{waiting, counted}, {late, lasting}},

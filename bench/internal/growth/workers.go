@@ -11,10 +11,10 @@ import (
 
 // workers: by their number, on one queue.
 var workers = plan{
-	name: "workers",
+	name: "workers", title: "Workers", of: "workers",
 	about: "This many workers on one queue, in one process, but each with connections of its own, as if each were a process: what they open, and " +
 		"what they handle together with 16 handlers of 1 ms each.",
-	full: []int{1, 2, 5, 20, 50, 100, 200}, short: []int{1, 4, 16}, share: 0.16,
+	full: []int{1, 2, 5, 20, 50, 100, 200}, short: []int{1, 4, 16}, share: 0.25,
 	figures: []kind{
 		{startFrames, counted}, {startTime, lasting}, {connections, counted}, {channels, counted}, {goroutines, counted}, {heap, stored},
 		{brokerEach, stored}, {handled, timed},
@@ -36,7 +36,7 @@ var workers = plan{
 
 // processes: the same, but a process each.
 var processes = plan{
-	name: "processes",
+	name: "processes", title: "Worker processes", of: "processes",
 	about: "This many worker processes on one queue, 16 handlers of 1 ms each; the sum of what they handle. One process is limited by its handlers, to " +
 		"16,000/s; a queue by the core that it uses; and all by the cores that broker and workers share.",
 	full: []int{1, 2, 4, 8}, share: 0.1,

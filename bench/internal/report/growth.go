@@ -14,12 +14,9 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/results"
 )
 
-// title says what the columns of a series are.
-func title(s growth.Series) string { return strings.ToUpper(s.Name[:1]) + s.Name[1:] }
-
 // cells are the rows of a series: of each figure its name, its values, and its law.
 func cells(s growth.Series) (rows [][]string) {
-	head := []string{s.Name}
+	head := []string{s.Of}
 	for _, size := range s.Sizes {
 		head = append(head, thousands(size))
 	}
@@ -54,7 +51,7 @@ const legend = "The law of each row is computed from its values. *Constant*: the
 func GrowthText(run *results.Run) string {
 	var b bytes.Buffer
 	for _, s := range run.Growth {
-		fmt.Fprintf(&b, "\n%s (%s)\n", title(s), s.Load)
+		fmt.Fprintf(&b, "\n%s (%s)\n", s.Title, s.Load)
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		for _, row := range cells(s) {
 			fmt.Fprintln(w, "  "+strings.Join(row, "\t"))
@@ -75,7 +72,7 @@ func Growth(w io.Writer, run *results.Run) {
 	p.line("node on the same machine. Each table gives the load at its beginning: above the number of cores, other work shared the machine.\n")
 	p.line("%s\n", legend)
 	for _, s := range run.Growth {
-		p.line("### %s\n\n%s (%s)\n", title(s), s.About, s.Load)
+		p.line("### %s\n\n%s (%s)\n", s.Title, s.About, s.Load)
 		for i, row := range cells(s) {
 			if i == 0 {
 				p.head(row...)
