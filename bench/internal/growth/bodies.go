@@ -20,7 +20,7 @@ var bodies = plan{
 	name: "body", title: "Size of a message", of: "bytes",
 	about: "Publishing with pipelined confirms, 512 messages at once or as many as are 16 MiB, but 16 at least; then consuming with a prefetch of 64: of bodies of 1 MiB the " +
 		"worker may hold 64 MiB that wait for it, beside the copies that are handled.",
-	full: []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}, share: 0.25,
+	full: []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}, share: 0.35,
 	figures: []kind{{written, batched}, {read, batched}, {sent, timed}, {sentBytes, timed}, {handled, timed}, {handledBytes, timed}, {cpu, timed}, {memory, stored}},
 	do: func(ctx context.Context, g *grower, size int, found values) error {
 		return g.host(ctx, func(url string) error {

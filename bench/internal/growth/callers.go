@@ -21,7 +21,7 @@ var callers = plan{
 	name: "callers", title: "Callers", of: "callers",
 	about: "One client, with this many goroutines that each call and wait for the reply, one call after the other; one worker process with 16 handlers " +
 		"that answer at once. The goroutines that are counted are the client's, without those that call, whose stacks are in the memory.",
-	full: []int{1, 4, 16, 64, 256, 1000}, short: []int{1, 10, 100}, share: 0.1,
+	full: []int{1, 4, 16, 64, 256, 1000}, short: []int{1, 10, 100}, share: 0.15,
 	figures: []kind{
 		{callWritten, counted}, {callRead, counted}, {calls, timed}, {median, timed}, {slowest, timed},
 		{connections, counted}, {channels, counted}, {goroutines, counted}, {heap, stored},

@@ -107,6 +107,7 @@ func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Series, error
 type grower struct {
 	Config
 	node   *devbroker.Broker
+	now    string // the series that is measured
 	serial int
 }
 
@@ -115,6 +116,7 @@ const always = 3
 
 // series measures one size after the other.
 func (g *grower) series(ctx context.Context, p plan, sizes []int, until time.Time) Series {
+	g.now = p.name
 	s := Series{Name: p.name, Title: p.title, Of: p.of, About: p.about, Load: machine.Load()}
 	var rows []values
 	var last time.Duration
@@ -159,7 +161,7 @@ func (g *grower) series(ctx context.Context, p plan, sizes []int, until time.Tim
 // host creates a virtual host for one size.
 func (g *grower) host(ctx context.Context, do func(url string) error) error {
 	g.serial++
-	name := fmt.Sprintf("growth-%d", g.serial)
+	name := fmt.Sprintf("growth-%s-%d", g.now, g.serial)
 	url, err := g.node.VHost(ctx, name)
 	if err != nil {
 		return err

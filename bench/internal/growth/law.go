@@ -20,7 +20,8 @@ type Law struct {
 // A Kind is the form of a law.
 type Kind string
 
-// The kinds of law, of which the first that holds is taken.
+// The kinds of law, of which the first that holds is taken. A line that is close comes before a level, and one that is
+// just close enough after it.
 const (
 	Unknown  Kind = ""         // fewer than two sizes
 	Constant Kind = "constant" // the largest is at most the tolerance times the smallest
@@ -36,7 +37,7 @@ type tolerance struct{ ratio, floor float64 }
 // Counts are nearly exact. Memory depends on when things happen, and times and rates on what else the machine does.
 var (
 	counted = tolerance{ratio: 1.2}
-	batched = tolerance{ratio: 1.2, floor: 0.25} // frames for several messages at once, as acks and confirms are
+	batched = tolerance{ratio: 1.5, floor: 0.25} // frames for several messages at once, as acks and confirms are
 	stored  = tolerance{ratio: 1.5}
 	timed   = tolerance{ratio: 2}
 	lasting = tolerance{ratio: 2, floor: 0.25} // seconds: less is not worth a law
@@ -56,13 +57,19 @@ func lawOf(sizes []int, measured []float64, t tolerance) Law {
 	case len(sizes) == 2:
 		return Law{Kind: TooFew}
 	}
-	if base, each, ok := line(sizes, values, t); ok {
+	base, each, off := line(sizes, values, t)
+	if off <= math.Sqrt(t.ratio) {
 		return Law{Kind: Linear, Base: base, Each: each}
 	}
 	for i := 1; i <= len(values)-2; i++ {
-		if t.same(values[i:]) {
+		// What grows as the size does must not look level between two sizes that are close to each other.
+		apart := float64(sizes[len(sizes)-1]) >= t.ratio*t.ratio*float64(sizes[i])
+		if apart && t.same(values[i:]) {
 			return Law{Kind: Level, From: sizes[i]}
 		}
+	}
+	if off <= t.ratio {
+		return Law{Kind: Linear, Base: base, Each: each}
 	}
 	return Law{Kind: Power, Exponent: exponent(sizes, values)}
 }
@@ -74,37 +81,52 @@ func (t tolerance) same(values []float64) bool {
 // smallest is the part of the largest value below which a deviation does not count.
 const smallest = 0.02
 
-// line fits a rising line, by the least squares of the relative deviations. It reports whether each value is within the
-// square root of the tolerance: then two values that are the same by the tolerance can lie on both sides of the line.
-func line(sizes []int, values []float64, t tolerance) (base, each float64, ok bool) {
+// line finds the rising line that comes closest to the values, and the worst ratio of a value to the line's, which is
+// infinite where there is no such line.
+func line(sizes []int, values []float64, t tolerance) (base, each, off float64) {
 	floor := smallest * slices.Max(values)
+	off = math.Inf(1)
+	for _, c := range candidates(sizes, values, floor) {
+		from, to := c.base+c.each*float64(sizes[0]), c.base+c.each*float64(sizes[len(sizes)-1])
+		if c.base < 0 || !(to > t.ratio*from) {
+			continue // it does not rise by more than noise does
+		}
+		worst := 1.0
+		for i, size := range sizes {
+			on, is := max(c.base+c.each*float64(size), floor), max(values[i], floor)
+			worst = max(worst, on/is, is/on)
+		}
+		if worst < off {
+			base, each, off = c.base, c.each, worst
+		}
+	}
+	return base, each, off
+}
+
+type straight struct{ base, each float64 }
+
+// candidates are lines by the least squares of the relative deviations, with a base and through nothing; the latter from
+// each value; and those from the first value to each other.
+func candidates(sizes []int, values []float64, floor float64) (all []straight) {
 	var s, sx, sy, sxx, sxy float64
+	first, begin := float64(sizes[0]), values[0]
 	for i, size := range sizes {
 		x, y := float64(size), values[i]
 		w := 1 / math.Pow(max(y, floor), 2)
 		s, sx, sy, sxx, sxy = s+w, sx+w*x, sy+w*y, sxx+w*x*x, sxy+w*x*y
-	}
-	each = (s*sxy - sx*sy) / (s*sxx - sx*sx)
-	base = (sy - each*sx) / s
-	if base < 0 {
-		base, each = 0, sxy/sxx
-	}
-	if !(each > 0) {
-		return 0, 0, false
-	}
-	within := math.Sqrt(t.ratio)
-	for i, size := range sizes {
-		on, is := max(base+each*float64(size), floor), max(values[i], floor)
-		if is > within*on || on > within*is {
-			return 0, 0, false
+		all = append(all, straight{0, y / x})
+		if i > 0 {
+			each := (y - begin) / (x - first)
+			all = append(all, straight{begin - each*first, each})
 		}
 	}
-	return base, each, true
+	each := (s*sxy - sx*sy) / (s*sxx - sx*sx)
+	return append(all, straight{(sy - each*sx) / s, each}, straight{0, sxy / sxx})
 }
 
 // exponent is the slope where both axes are logarithmic.
 func exponent(sizes []int, values []float64) float64 {
-	floor := smallest * slices.Max(values)
+	floor := slices.Max(values) / 1e9 // nothing has no logarithm
 	var n, sx, sy, sxx, sxy float64
 	for i, size := range sizes {
 		x, y := math.Log(float64(max(size, 1))), math.Log(max(values[i], floor))
@@ -121,7 +143,7 @@ func (l Law) String() string {
 	case TooFew:
 		return "not constant"
 	case Linear:
-		if l.Base < l.Each/100 {
+		if l.Base < l.Each/10 {
 			return fmt.Sprintf("linear: %s for each", Short(l.Each))
 		}
 		return fmt.Sprintf("linear: %s, and %s for each", Short(l.Base), Short(l.Each))

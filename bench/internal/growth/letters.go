@@ -22,7 +22,7 @@ var letters = plan{
 	name: "dead-letters", title: "Dead letters", of: "dead letters",
 	about: "This many dead letters in one queue, made by a worker that refuses them: looking at all of them, which removes none, and returning all to " +
 		"their queue, each in a process of its own. The memory is the most that the process had.",
-	full: []int{1_000, 3_000, 10_000, 30_000, 100_000}, short: []int{100, 300, 1_000}, share: 0.25,
+	full: []int{1_000, 3_000, 10_000, 30_000, 100_000}, short: []int{100, 300, 1_000}, share: 0.4,
 	figures: []kind{
 		{lookTime, lasting}, {looked, timed}, {lookFrames, counted}, {lookMemory, stored},
 		{replayTime, lasting}, {replayed, timed}, {replayFrames, counted}, {replayMemory, stored},

@@ -17,7 +17,7 @@ var sharedTier = plan{
 	name: "shared-tier", title: "Strangers in a shared retry tier", of: "messages before it",
 	about: "This many messages of another service have just failed, and then one of ours, with the same delay: how much later than its delay it comes back. " +
 		"All services share the retry tiers, as by default.",
-	full: strangersFull, short: strangersShort, share: 0.3,
+	full: strangersFull, short: strangersShort, share: 0.4,
 	figures: []kind{{waiting, counted}, {late, lasting}},
 	do: func(ctx context.Context, g *grower, size int, found values) error {
 		return g.late(ctx, size, false, found)
@@ -28,7 +28,7 @@ var sharedTier = plan{
 var ownTier = plan{
 	name: "own-tiers", title: "Strangers in tiers of their own", of: "messages of theirs",
 	about: "The same with the isolated layout, in which each service has retry tiers of its own.",
-	full:  strangersFull, short: strangersShort, share: 0.25,
+	full:  strangersFull, short: strangersShort, share: 0.4,
 	figures: []kind{{waiting, counted}, {late, lasting}},
 	do: func(ctx context.Context, g *grower, size int, found values) error {
 		return g.late(ctx, size, true, found)

@@ -182,8 +182,8 @@ func Do(ctx context.Context, t Task, told signals, ready func(), log *slog.Logge
 		defer tap.Close()
 		r.tap = tap
 		r.Setting.URL = tap.URL()
+		r.rest()
 	}
-	r.rest()
 	do := map[Kind]func(context.Context) error{
 		Publish: r.publish, Waiters: r.waiters, Fill: r.fill, Consume: r.consume, Retry: r.retry,
 		Call: r.call, Serve: r.serve, Latency: r.latency, Startup: r.startup, Sends: r.sends, Through: r.through, Drain: r.drain,

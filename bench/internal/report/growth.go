@@ -41,9 +41,9 @@ func thousands(n int) string {
 }
 
 // legend says what the laws mean.
-const legend = "The law of each row is computed from its values. *Constant*: the largest is at most 1.2 times the smallest, of memory 1.5 times, and of " +
-	"times and rates, which depend on what else the machine does, twice; times below 0.25 s are taken for that. *Linear*: a line, whose " +
-	"terms are given, is as close to each value. Otherwise it is constant from some size on, or the power of the size is given that comes closest. " +
+const legend = "The law of each row is computed from its values. *Constant*: the largest is at most 1.2 times the smallest; of memory, and of frames " +
+	"that are for several messages at once, 1.5 times; and of times and rates, which depend on what else the machine does, twice; times " +
+	"below 0.25 s, and a quarter of a frame, are taken for that. *Linear*: a line, whose terms are given, is as close to each value. Otherwise it is constant from some size on, or the power of the size is given that comes closest. " +
 	"Frames and bytes are counted by a proxy between client and broker, in processes of their own where times and rates stand beside " +
 	"them; heartbeats are left out. Each size is measured once: see large differences, not small ones."
 
