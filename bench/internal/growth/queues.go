@@ -11,7 +11,7 @@ var queues = plan{
 	name: "queues", title: "Queues of a worker", of: "queues",
 	about: "One worker that consumes this many queues, one for each command: until it consumes all, when everything has to be declared and when it " +
 		"is there; then sending from 64 goroutines and handling in the same process, over all of them in turn.",
-	full: []int{1, 5, 10, 25, 50, 100}, short: []int{1, 5, 20}, share: 0.12,
+	full: []int{1, 5, 10, 25, 50, 100}, short: []int{1, 5, 20}, share: 0.2,
 	figures: []kind{
 		{startFrames, counted}, {startTime, lasting}, {againTime, lasting}, {written, batched}, {read, batched}, {bytes, counted}, {handled, timed}, {cpu, timed},
 		{connections, counted}, {channels, counted}, {goroutines, counted}, {heap, stored},
