@@ -28,6 +28,7 @@ starts. A full run writes the page, the chart and what was found. One that is na
 fewer rounds, prints instead, and writes only the files that are named by their flags.
 
 	go run . [flags]
+	go run . -only growth -scale ../docs/scale.md   # how everything grows, in a quarter of an hour; with -short in a minute
 
 `
 
@@ -37,6 +38,7 @@ type options struct {
 	rounds, trials   int
 	only, peers      string
 	out, chart, keep string
+	scale            string
 	from, profiles   string
 	budget           time.Duration
 	list             bool
@@ -58,10 +60,11 @@ func bench(ctx context.Context, args []string) error {
 	flags.BoolVar(&o.short, "short", false, "a few scenarios with only the raw driver and Leveret, in about a minute; prints the ratios and fails only on errors")
 	flags.IntVar(&o.rounds, "rounds", fullRounds, "how often to measure everything")
 	flags.IntVar(&o.trials, "trials", 2, "how often to try each fault (unroutable messages at least five times); the worst outcome is shown")
-	flags.StringVar(&o.only, "only", "", "comma-separated names of scenarios, such as call-*, or faults, growth, profiles; default: all")
+	flags.StringVar(&o.only, "only", "", "comma-separated names of scenarios, such as call-*, or faults, growth, growth/callers, profiles; default: all")
 	flags.StringVar(&o.peers, "peers", "", "comma-separated peers; default: all")
 	flags.StringVar(&o.out, "out", "../docs/benchmarks.md", "the page to write")
 	flags.StringVar(&o.chart, "chart", "../docs/benchmarks.svg", "the chart to write")
+	flags.StringVar(&o.scale, "scale", "../docs/scale.md", "the page that has the tables of growth, which are replaced")
 	flags.StringVar(&o.keep, "results", "results.json", "the file for the results as JSON, written after each round")
 	flags.StringVar(&o.from, "from", "", "do not measure, but write page and chart from this JSON file")
 	flags.StringVar(&o.profiles, "profile", "profiles", "folder for pprof profiles of Leveret")
@@ -109,6 +112,7 @@ type plan struct {
 	scenarios []runner.Scenario
 	peers     []peers.Peer
 	parts     []string
+	series    []string // of growth; nil: all
 }
 
 func newPlan(o options, given map[string]bool) (*plan, error) {
@@ -126,11 +130,14 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 		p.narrow(given)
 	}
 	if names := split(o.only); len(names) > 0 {
+		names, err := p.takeSeries(names)
+		if err != nil {
+			return nil, err
+		}
 		p.parts = slices.DeleteFunc(slices.Clone(parts), func(part string) bool { return !slices.Contains(names, part) })
 		names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(parts, name) })
 		p.scenarios = nil
 		if len(names) > 0 {
-			var err error
 			if p.scenarios, err = runner.Choose(runner.Scenarios(), names); err != nil {
 				return nil, err
 			}
@@ -149,13 +156,30 @@ func newPlan(o options, given map[string]bool) (*plan, error) {
 	return p, nil
 }
 
+// takeSeries takes the series of growth from names, such as growth/callers, and leaves growth.
+func (p *plan) takeSeries(names []string) (left []string, err error) {
+	for _, name := range names {
+		series, ok := strings.CutPrefix(name, "growth/")
+		if !ok {
+			left = append(left, name)
+			continue
+		}
+		if !slices.Contains(growth.Names(), series) {
+			return nil, fmt.Errorf("there is no %q; growth is that of %s", name, strings.Join(growth.Names(), ", "))
+		}
+		p.series = append(p.series, series)
+		left = append(left, "growth")
+	}
+	return left, nil
+}
+
 // narrow reduces the plan to what can be done in a minute.
 func (p *plan) narrow(given map[string]bool) {
 	p.scenarios = slices.DeleteFunc(p.scenarios, func(s runner.Scenario) bool { return !s.Short })
 	p.peers = slices.DeleteFunc(p.peers, func(peer peers.Peer) bool {
 		return peers.IsOther(peer.Name) || peer.Name == peers.Telemetry
 	})
-	p.parts = nil
+	p.parts = nil // unless --only names one
 	if !given["rounds"] {
 		p.rounds = 3
 	}
@@ -166,7 +190,7 @@ func (p *plan) narrow(given map[string]bool) {
 
 // keepNamed prevents a narrowed run from overwriting the published results of a full run.
 func (p *plan) keepNamed(given map[string]bool) {
-	for flag, path := range map[string]*string{"out": &p.out, "chart": &p.chart, "results": &p.keep} {
+	for flag, path := range map[string]*string{"out": &p.out, "chart": &p.chart, "scale": &p.scale, "results": &p.keep} {
 		if !given[flag] {
 			*path = ""
 		}
@@ -191,6 +215,15 @@ func (p *plan) check() error {
 			if err := os.Remove(path); err != nil {
 				return err
 			}
+		}
+	}
+	if p.scale != "" && p.has("growth") {
+		page, err := os.ReadFile(p.scale)
+		if err != nil {
+			return err
+		}
+		if _, err := report.ReplaceGrowth(page, &results.Run{}); err != nil {
+			return fmt.Errorf("%s: %w", p.scale, err)
 		}
 	}
 	_, err := p.chartFromPage()
@@ -218,7 +251,7 @@ func (p *plan) list(w io.Writer) {
 	for _, s := range p.scenarios {
 		fmt.Fprintf(w, "  %-16s %s\n", s.Name, s.Title)
 	}
-	fmt.Fprintf(w, "Beside them: %s\n\nPeers:\n", strings.Join(parts, ", "))
+	fmt.Fprintf(w, "Beside them: %s\nGrowth: with %s\n\nPeers:\n", strings.Join(parts, ", "), strings.Join(growth.Names(), ", "))
 	for _, peer := range p.peers {
 		fmt.Fprintf(w, "  %-16s %s\n", peer.Name, peer.Modules())
 	}
@@ -277,7 +310,7 @@ func (p *plan) measure(ctx context.Context, command string) (*results.Run, error
 			return err
 		}},
 		{p.has("growth"), "growth", func() (err error) {
-			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Progress: os.Stderr})
+			run.Growth, err = growth.Run(ctx, node, growth.Config{Budget: p.budgetOfGrowth(), Short: p.short, Only: p.series, Progress: os.Stderr})
 			return err
 		}},
 	}
@@ -318,10 +351,13 @@ func (p *plan) budgetOfGrowth() time.Duration {
 	}
 	left := max(p.budget-p.budgetOfFaults(), p.budget/4)
 	if len(p.scenarios) == 0 {
-		return left
+		return min(left, mostForGrowth)
 	}
-	return left / 5
+	return min(left/5, mostForGrowth)
 }
+
+// mostForGrowth is enough for all sizes.
+const mostForGrowth = 14 * time.Minute
 
 func (p *plan) budgetOfRounds() time.Duration {
 	return max(p.budget-p.budgetBesides(), p.budget/3)
@@ -381,7 +417,16 @@ func (p *plan) tryFaults(ctx context.Context) (_ []faults.Finding, err error) {
 
 // write builds page and chart and writes those that have a path. Without a path, the page is printed.
 func (p *plan) write(run *results.Run) error {
-	fmt.Print(report.Ratios(run))
+	fmt.Print(report.Ratios(run), report.GrowthText(run))
+	if p.scale != "" && len(run.Growth) > 0 {
+		if err := report.WriteGrowth(p.scale, run); err != nil {
+			return err
+		}
+		fmt.Println("written:", p.scale)
+	}
+	if len(run.Samples)+len(run.Faults)+len(run.Hot) == 0 {
+		return nil // page and chart would be empty
+	}
 	relative, err := p.chartFromPage()
 	if err != nil {
 		return err
@@ -415,6 +460,11 @@ func failures(run *results.Run) error {
 	for _, s := range run.Samples {
 		if s.Err != "" && !peers.IsOther(s.Peer) {
 			errs = append(errs, fmt.Errorf("%s, %s, round %d: %s", s.Scenario, s.Peer, s.Round+1, s.Err))
+		}
+	}
+	for _, s := range run.Growth {
+		if len(s.Sizes) == 0 {
+			errs = append(errs, fmt.Errorf("growth with %s was not measured: %s", s.Name, strings.Join(s.Missing, "; ")))
 		}
 	}
 	for _, f := range run.Faults {

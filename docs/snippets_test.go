@@ -33,7 +33,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 		}
 	}
 	block := regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
-	for _, page := range []string{"guide.md", "migrate-from-amqp091.md", "projections.md"} {
+	for _, page := range []string{"guide.md", "migrate-from-amqp091.md", "projections.md", "scale.md"} {
 		t.Run(page, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(page)

@@ -1,4 +1,5 @@
-// Package growth measures how Leveret behaves as something grows: contracts, workers, backlog, bodies.
+// Package growth measures how Leveret's costs grow with the number of contracts, queues, workers, callers, messages and
+// dead letters, and with the size of messages, and finds the law of each.
 package growth
 
 import (
@@ -6,276 +7,257 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/leveretmq/leveret/bench/internal/machine"
 	"github.com/leveretmq/leveret/bench/internal/measure"
 	"github.com/leveretmq/leveret/bench/internal/peers"
 	"github.com/leveretmq/leveret/bench/internal/process"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
-// A Row is the measurement of one size.
-type Row struct {
-	// What grows: "contracts", "workers", "backlog", "body".
-	What string
-	Size int
-	// Sent and Handled are in messages a second; 0 where not measured.
-	Sent, Handled float64 `json:",omitempty"`
-	// First and Again are how long a worker took until it consumed, in seconds: First when it had to declare everything,
-	// Again when everything existed.
-	First, Again float64 `json:",omitempty"`
-	// RSS is the peak memory of the handling process, in bytes.
-	RSS int64 `json:",omitempty"`
-	// CPU is the CPU time of the handling process per message, in seconds.
-	CPU float64 `json:",omitempty"`
-	// Skipped reports whether there was no time for this size.
-	Skipped bool   `json:",omitempty"`
-	Err     string `json:",omitempty"`
+// A Series is what was measured while one thing grew.
+type Series struct {
+	// Name is short: "dead-letters". Title is for people, and Of is what the sizes count.
+	Name, Title, Of string
+	// About says what was done at each size.
+	About string
+	// Load is the machine's when the series began.
+	Load string
+	// Sizes are those that were measured.
+	Sizes   []int
+	Figures []Figure
+	// Missing says why other sizes were not measured.
+	Missing []string `json:",omitempty"`
+}
+
+// A Figure is one thing that was measured.
+type Figure struct {
+	// Name has the unit: "goroutines", "start, s".
+	Name string
+	// Values are those of the sizes, in order.
+	Values []float64
+	Law    Law
 }
 
 // Config configures the measurements.
 type Config struct {
-	// Budget limits the time. Sizes that do not fit are skipped, except for the largest number of contracts, the largest
-	// body and the largest backlog.
-	Budget   time.Duration
+	// Budget limits the time: a size that is likely to take too long is left out, but never the first three. Short limits
+	// the sizes instead.
+	Budget time.Duration
+	Short  bool
+	// Only names the series to measure. Default: all.
+	Only     []string
 	Progress io.Writer
 }
 
-const queue = "bench.work"
+// A plan is how a series is measured.
+type plan struct {
+	name, title, of, about string
+	full, short            []int // no short ones: not in the short form
+	share                  float64
+	figures                []kind
+	do                     func(ctx context.Context, g *grower, size int, found values) error
+}
 
-// Run measures all rows. Errors are reported in the rows.
-func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Row, error) {
-	g := &grower{Config: c, node: node, until: time.Now().Add(c.Budget)}
-	for _, series := range []struct {
-		share float64 // of the budget that is left
-		do    func(context.Context, time.Time)
-	}{{0.3, g.contracts}, {0.25, g.workers}, {0.3, g.bodies}, {1, g.backlog}} {
-		left := time.Until(g.until)
-		series.do(ctx, time.Now().Add(time.Duration(float64(left)*series.share)))
+// A kind of figure, and when two of its values are taken for the same.
+type kind struct {
+	name string
+	tolerance
+}
+
+type values map[string]float64
+
+// plans are all series. Each has a share of the time that those before it have left.
+var plans = []plan{contracts, queues, workers, processes, callers, letters, sharedTier, ownTier, bodies, backlog, nodes}
+
+// Names are those of all series.
+func Names() (all []string) {
+	for _, p := range plans {
+		all = append(all, p.name)
+	}
+	return all
+}
+
+// Run measures all series. Errors are reported in them.
+func Run(ctx context.Context, node *devbroker.Broker, c Config) ([]Series, error) {
+	g := &grower{Config: c, node: node}
+	until := time.Now().Add(c.Budget)
+	var all []Series
+	for _, p := range plans {
+		sizes := p.full
+		if c.Short {
+			sizes = p.short
+		}
+		if len(c.Only) > 0 && !slices.Contains(c.Only, p.name) {
+			continue
+		}
+		if len(sizes) == 0 {
+			continue
+		}
+		all = append(all, g.series(ctx, p, sizes, time.Now().Add(time.Duration(float64(time.Until(until))*p.share))))
 		if ctx.Err() != nil {
-			return g.rows, context.Cause(ctx)
+			return all, context.Cause(ctx)
 		}
 	}
-	return g.rows, nil
+	return all, nil
 }
 
 type grower struct {
 	Config
 	node   *devbroker.Broker
-	until  time.Time
-	rows   []Row
+	now    string // the series that is measured
 	serial int
 }
 
-// host creates a virtual host for one row.
+// always is how many sizes are measured, however long they take: fewer show no law.
+const always = 3
+
+// series measures one size after the other.
+func (g *grower) series(ctx context.Context, p plan, sizes []int, until time.Time) Series {
+	g.now = p.name
+	s := Series{Name: p.name, Title: p.title, Of: p.of, About: p.about, Load: machine.Load()}
+	var rows []values
+	var last time.Duration
+	for i, size := range sizes {
+		if ctx.Err() != nil {
+			break
+		}
+		if i >= always {
+			expected := time.Duration(float64(last) * min(float64(size)/float64(sizes[i-1]), 5))
+			if !g.Short && time.Now().Add(expected).After(until) {
+				s.Missing = append(s.Missing, fmt.Sprintf("%d: no time", size))
+				continue
+			}
+		}
+		began := time.Now()
+		found := make(values)
+		err := p.do(ctx, g, size, found)
+		last = time.Since(began)
+		fmt.Fprintf(g.Progress, "  %-12s %8d  %4.0f s ", p.name, size, last.Seconds())
+		if err != nil {
+			fmt.Fprintln(g.Progress, err)
+			s.Missing = append(s.Missing, fmt.Sprintf("%d: %v", size, err))
+			continue
+		}
+		for _, k := range p.figures {
+			fmt.Fprintf(g.Progress, " %s %s;", k.name, Short(found[k.name]))
+		}
+		fmt.Fprintln(g.Progress)
+		s.Sizes, rows = append(s.Sizes, size), append(rows, found)
+	}
+	for _, k := range p.figures {
+		f := Figure{Name: k.name}
+		for _, row := range rows {
+			f.Values = append(f.Values, row[k.name])
+		}
+		f.Law = lawOf(s.Sizes, f.Values, k.tolerance)
+		s.Figures = append(s.Figures, f)
+	}
+	return s
+}
+
+// host creates a virtual host for one size.
 func (g *grower) host(ctx context.Context, do func(url string) error) error {
 	g.serial++
-	name := fmt.Sprintf("growth-%d", g.serial)
+	name := fmt.Sprintf("growth-%s-%d", g.now, g.serial)
 	url, err := g.node.VHost(ctx, name)
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(url), g.node.DeleteVHost(ctx, name))
+	return errors.Join(do(url), g.node.DeleteVHost(context.WithoutCancel(ctx), name))
 }
 
-// The largest sizes, which are always measured.
 const (
-	mostContracts = 200
-	mostBacklog   = 1_000_000
-	largestBody   = 1 << 20
+	queue    = "bench.work"
+	prefetch = 64
+	senders  = 64
+
+	// patience is how long a child may take.
+	patience = 10 * time.Minute
 )
-
-// each measures one size after another, skipping those that are likely to take too long unless they must be measured.
-func (g *grower) each(ctx context.Context, what string, sizes []int, must int, until time.Time, do func(row *Row) error) {
-	var last time.Duration
-	for i, size := range sizes {
-		if ctx.Err() != nil {
-			return
-		}
-		grown := 1.0
-		if i > 0 {
-			grown = min(float64(size)/float64(sizes[i-1]), 4)
-		}
-		row := Row{What: what, Size: size}
-		if i > 1 && size != must && time.Now().Add(time.Duration(float64(last)*grown)).After(until) {
-			fmt.Fprintf(g.Progress, "  %-10s %8d: no time\n", what, size)
-			row.Skipped = true
-			g.rows = append(g.rows, row)
-			continue
-		}
-		began := time.Now()
-		if err := do(&row); err != nil {
-			row.Err = err.Error()
-		}
-		last = time.Since(began)
-		fmt.Fprintf(g.Progress, "  %-10s %8d: sent %7.0f/s, handled %7.0f/s, first %6.2f s, again %5.2f s, %4d MiB, %5.1f µs CPU %s\n",
-			what, size, row.Sent, row.Handled, row.First, row.Again, row.RSS>>20, row.CPU*1e6, row.Err)
-		g.rows = append(g.rows, row)
-	}
-}
-
-func setting(url string) peers.Setting {
-	return peers.Setting{URL: url, Queue: queue, Window: 512, Prefetch: Prefetch, Concurrency: 16}
-}
 
 // task is one of Leveret's.
 func task(kind measure.Kind, url string) measure.Task {
-	return measure.Task{Kind: kind, Peer: peers.Leveret, Setting: setting(url), Body: 256, N: 64}
+	setting := peers.Setting{URL: url, Queue: queue, Window: 512, Prefetch: prefetch, Concurrency: 16}
+	return measure.Task{Kind: kind, Peer: peers.Leveret, Setting: setting, Body: 256, N: senders}
 }
 
-func do(ctx context.Context, t measure.Task, limit time.Duration) (measure.Result, error) {
+// names are those of n queues, each of a contract.
+func names(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("bench.work-%d", i))
+	}
+	return all
+}
+
+func do(ctx context.Context, t measure.Task) (measure.Result, error) {
 	child, err := process.Start(ctx, t)
 	if err != nil {
 		return measure.Result{}, err
 	}
-	return child.Wait(limit)
+	return child.Wait(patience)
 }
 
-// contracts: startup, declaring, and throughput, by the number of queues.
-func (g *grower) contracts(ctx context.Context, until time.Time) {
-	g.each(ctx, "contracts", []int{1, 10, 50, 100, mostContracts}, mostContracts, until, func(row *Row) error {
-		return g.host(ctx, func(url string) error {
-			t := task(measure.Startup, url)
-			for n := range row.Size {
-				t.Setting.Queues = append(t.Setting.Queues, fmt.Sprintf("bench.work-%d", n))
-			}
-			started, err := do(ctx, t, 5*time.Minute)
-			if err != nil {
-				return err
-			}
-			row.First, row.Again = started.Extra["first"], started.Extra["again"]
-			t.Kind, t.Messages, t.Skip = measure.Through, 10_000, 2_000
-			through, err := do(ctx, t, 5*time.Minute)
-			row.handled(through)
-			return err
-		})
-	})
+// inTurn does tasks one after the other, and stops at the first that fails.
+func inTurn(ctx context.Context, tasks ...step) error {
+	for _, s := range tasks {
+		r, err := do(ctx, s.task)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.task.Kind, err)
+		}
+		if s.then != nil {
+			s.then(r)
+		}
+	}
+	return nil
 }
 
-func (r *Row) handled(m measure.Result) {
-	r.Handled, r.RSS, r.CPU = m.Rate(), m.PeakRSS, m.PerMessage(m.CPU)
+type step struct {
+	task measure.Task
+	then func(measure.Result)
 }
 
-// toDrain is for how long there are messages, at the rate of the row before, of which the start of all workers takes
-// most.
-const toDrain = 6
-
-// workers: processes on one queue, with a handler of 1 ms.
-func (g *grower) workers(ctx context.Context, until time.Time) {
-	last := 10_000.0
-	g.each(ctx, "workers", []int{1, 2, 4, 8}, 0, until, func(row *Row) error {
-		return g.host(ctx, func(url string) error {
-			fill := task(measure.Fill, url)
-			fill.Messages = toDrain * int(last)
-			if _, err := do(ctx, fill, 5*time.Minute); err != nil {
-				return err
-			}
-			var all []*process.Child
-			defer func() {
-				for _, c := range all {
-					c.Kill()
-				}
-			}()
-			for range row.Size {
-				t := task(measure.Drain, url)
-				t.Work = time.Millisecond
-				c, err := process.Start(ctx, t)
-				if err != nil {
-					return err
-				}
-				all = append(all, c)
-			}
-			for _, c := range all {
-				if err := c.Ready(ctx); err != nil {
-					return err
-				}
-			}
-			for _, c := range all {
-				if err := c.Mark(); err != nil {
-					return err
-				}
-			}
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
-			for _, c := range all {
-				c.Stop()
-			}
-			taken := 0
-			for _, c := range all {
-				r, err := c.Wait(time.Minute)
-				if err != nil {
-					return err
-				}
-				taken += int(r.Messages) + int(r.Extra["before"])
-				row.Handled += r.Rate()
-				row.RSS = max(row.RSS, r.PeakRSS)
-				row.CPU += r.PerMessage(r.CPU) / float64(row.Size)
-			}
-			if taken > fill.Messages-Prefetch*row.Size {
-				return fmt.Errorf("the queue ran empty: of %d messages %d were handled", fill.Messages, taken)
-			}
-			last = max(last, row.Handled)
-			return nil
-		})
-	})
+// tapped counts what travels while a task is done.
+func tapped(t measure.Task) measure.Task {
+	t.Tapped = true
+	return t
 }
 
-// BodiesInFlight is the maximum of body bytes that wait for their confirm, and Prefetch the number of messages a worker
-// has.
+// The figures that several series have.
 const (
-	BodiesInFlight = 16 << 20
-	Prefetch       = 64
+	startFrames = "frames at the start"
+	startTime   = "start, s"
+	againTime   = "start when all exists, s"
+	written     = "frames written for each message"
+	read        = "frames read for each message"
+	bytes       = "bytes on the wire for each message"
+	connections = "connections"
+	channels    = "channels"
+	goroutines  = "goroutines"
+	heap        = "heap and stacks, KiB"
+	memory      = "peak memory, MiB"
+	handled     = "handled/s"
+	sent        = "sent/s"
+	cpu         = "CPU for each message, µs"
+	brokerEach  = "broker's memory for each connection, KiB"
 )
 
-// bodies: publishing and consuming, by the size of the message.
-func (g *grower) bodies(ctx context.Context, until time.Time) {
-	g.each(ctx, "body", []int{256, 4 << 10, 16 << 10, 64 << 10, 256 << 10, largestBody}, largestBody, until, func(row *Row) error {
-		return g.host(ctx, func(url string) error {
-			publish := task(measure.Publish, url)
-			publish.Body, publish.Warm, publish.Duration = row.Size, 300*time.Millisecond, time.Second
-			publish.Setting.Window = min(512, max(16, BodiesInFlight/row.Size))
-			sent, err := do(ctx, publish, 5*time.Minute)
-			if err != nil {
-				return err
-			}
-			row.Sent = sent.Rate()
-			consume := task(measure.Consume, url)
-			consume.Body, consume.Leave = row.Size, true
-			consume.Messages = int(sent.Messages)
-			consume.Skip = max(consume.Messages/5, 1)
-			handled, err := do(ctx, consume, 5*time.Minute)
-			row.handled(handled)
-			return err
-		})
-	})
+// started takes what was counted until a peer was ready.
+func (v values) started(r measure.Result) {
+	v[startFrames] = float64(r.Start.Written.Frames + r.Start.Read.Frames)
+	v[connections], v[channels] = float64(r.Start.Connections), float64(r.Start.Channels)
+	v[goroutines], v[heap] = float64(r.Goroutines), float64(r.Heap)/(1<<10)
 }
 
-// Taken is the number of messages that a worker takes from a backlog, or all if there are fewer.
-const Taken = 100_000
+// travelled takes what was counted while messages were measured.
+func (v values) travelled(r measure.Result) {
+	v[written], v[read] = r.PerMessage(float64(r.Wire.Written.Frames)), r.PerMessage(float64(r.Wire.Read.Frames))
+	v[bytes] = r.PerMessage(float64(r.Wire.Written.Bytes + r.Wire.Read.Bytes))
+}
 
-// backlog: the cost of consuming from a queue, by its length.
-func (g *grower) backlog(ctx context.Context, until time.Time) {
-	_ = g.host(ctx, func(url string) error {
-		filled := 0
-		g.each(ctx, "backlog", []int{1_000, 10_000, 100_000, 300_000, mostBacklog}, mostBacklog, until, func(row *Row) error {
-			fill := task(measure.Fill, url)
-			fill.Messages = row.Size - filled
-			sent, err := do(ctx, fill, 20*time.Minute)
-			if err != nil {
-				return err
-			}
-			row.Sent = sent.Rate()
-			filled = row.Size
-			t := task(measure.Consume, url)
-			t.Messages, t.Leave = min(Taken, row.Size), true
-			t.Skip = t.Messages / 5
-			handled, err := do(ctx, t, 5*time.Minute)
-			filled -= t.Messages
-			row.handled(handled)
-			return err
-		})
-		return nil
-	})
+// took takes what a worker took.
+func (v values) took(r measure.Result) {
+	v[handled], v[cpu], v[memory] = r.Rate(), r.PerMessage(r.CPU)*1e6, float64(r.PeakRSS)/(1<<20)
 }

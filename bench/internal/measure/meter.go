@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/leveretmq/leveret/bench/internal/wire"
 	"github.com/leveretmq/leveret/pkg/measure"
 )
 
@@ -20,6 +21,42 @@ type meter struct {
 	cpu     float64
 	memory  runtime.MemStats
 	out     *os.File
+
+	tap        *wire.Tap // nil: nothing is counted
+	wire       wire.Count
+	goroutines int
+	heap       int64
+}
+
+// rest notes what the process holds before the peer begins.
+func (m *meter) rest() { m.goroutines, m.heap = held() }
+
+func held() (goroutines int, heap int64) {
+	runtime.GC()
+	var now runtime.MemStats
+	runtime.ReadMemStats(&now)
+	return runtime.NumGoroutine(), int64(now.HeapAlloc + now.StackInuse)
+}
+
+// begun notes what the peer has done until it is ready, and what it holds, if that is counted. Own is the number of the
+// measurement's goroutines.
+func (m *meter) begun(own int) {
+	if m.tap == nil {
+		return
+	}
+	m.result.Start = m.tap.Count()
+	m.holds(own)
+}
+
+// holds notes what the peer holds now.
+func (m *meter) holds(own int) {
+	if m.tap == nil {
+		return
+	}
+	tapped := int(m.tap.Count().Connections)
+	goroutines, heap := held()
+	m.result.Goroutines = goroutines - m.goroutines - own - tapped*wire.GoroutinesEach
+	m.result.Heap = heap - m.heap - int64(tapped*wire.BytesEach)
 }
 
 func (m *meter) begin() error {
@@ -33,6 +70,9 @@ func (m *meter) begin() error {
 		}
 	}
 	runtime.ReadMemStats(&m.memory)
+	if m.tap != nil {
+		m.wire = m.tap.Count()
+	}
 	m.cpu, m.started = cpu(), time.Now()
 	return nil
 }
@@ -40,6 +80,9 @@ func (m *meter) begin() error {
 // end ends the measurement of the given number of messages.
 func (m *meter) end(messages int64) error {
 	seconds, cpu := time.Since(m.started).Seconds(), cpu()-m.cpu
+	if m.tap != nil {
+		m.result.Wire = m.tap.Count().Since(m.wire)
+	}
 	var now runtime.MemStats
 	runtime.ReadMemStats(&now)
 	m.result.Messages, m.result.Seconds, m.result.CPU = messages, seconds, cpu

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/leveretmq/leveret/bench/internal/peers"
 	"github.com/leveretmq/leveret/pkg/measure"
@@ -16,7 +17,7 @@ import (
 
 type worker func(ctx context.Context, s peers.Setting, ready func(), h peers.Handler) error
 
-// consume consumes messages from a queue that was filled before.
+// consume consumes messages from a queue that was filled before. "first" is how long it took until one was handled.
 func (r *run) consume(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered
@@ -24,11 +25,16 @@ func (r *run) consume(ctx context.Context) error {
 	var handled atomic.Int64
 	done := make(chan struct{})
 	var broken error
+	began := time.Now()
 	err := r.working(ctx, r.peer.Work, done, func(ctx context.Context, p *peers.Payload) error {
 		if r.Work > 0 {
 			time.Sleep(r.Work)
 		}
-		switch handled.Add(1) {
+		n := handled.Add(1)
+		if n == 1 {
+			r.result.Extra = map[string]float64{"first": time.Since(began).Seconds()}
+		}
+		switch n {
 		case int64(r.Skip):
 			broken = r.begin()
 		case int64(r.Messages):
@@ -52,7 +58,8 @@ func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h 
 	defer cancel()
 	finished := false
 	ended := make(chan error, 1)
-	go func() { ended <- work(ctx, r.Setting, sync.OnceFunc(r.ready), h) }()
+	go func() { ended <- several(work, r.Workers)(ctx, r.Setting, sync.OnceFunc(r.ready), h) }()
+	toEnd := 15*time.Second + time.Duration(r.Workers)*200*time.Millisecond
 	select {
 	case <-done:
 		finished = true
@@ -71,12 +78,35 @@ func (r *run) working(ctx context.Context, work worker, done <-chan struct{}, h 
 			return nil
 		}
 		return err
-	case <-time.After(15 * time.Second):
+	case <-time.After(toEnd):
+		note := fmt.Sprintf("the worker did not end within %v", toEnd)
 		if finished { // the measurement is valid, and the worker ends with the process
-			r.result.Note = "the worker did not end within 15 s"
+			r.result.Note = note
 			return nil
 		}
-		return errors.New("the worker did not end within 15 s")
+		return errors.New(note)
+	}
+}
+
+// several returns a worker that consists of n, each with connections of its own. It is ready when all are.
+func several(work worker, n int) worker {
+	if n <= 1 {
+		return work
+	}
+	return func(ctx context.Context, s peers.Setting, ready func(), h peers.Handler) error {
+		var waiting atomic.Int64
+		waiting.Store(int64(n))
+		group, ctx := errgroup.WithContext(ctx)
+		for range n {
+			group.Go(func() error {
+				return work(ctx, s, sync.OnceFunc(func() {
+					if waiting.Add(-1) == 0 {
+						ready()
+					}
+				}), h)
+			})
+		}
+		return group.Wait()
 	}
 }
 
@@ -163,14 +193,15 @@ func (r *run) serve(ctx context.Context) error {
 	return errors.Join(r.working(ctx, serve, nil, nil), r.end(answered.Load()))
 }
 
-// drain handles messages until the child is stopped, and measures from the mark on. "before" counts the messages
-// handled until the mark.
+// drain holds messages until the mark, then handles them until the child is stopped. It measures from the mark to the last
+// message, which may be before the stop if the queue has run empty.
 func (r *run) drain(ctx context.Context) error {
 	if r.peer.Work == nil {
 		return errNotOffered
 	}
-	var handled atomic.Int64
+	var handled, last atomic.Int64
 	measured := make(chan error, 1)
+	begun := make(chan struct{})
 	go func() {
 		select {
 		case <-r.mark:
@@ -179,15 +210,21 @@ func (r *run) drain(ctx context.Context) error {
 			return
 		}
 		err := r.begin()
-		before := handled.Load()
+		close(begun)
 		<-r.stop
-		err = errors.Join(err, r.end(handled.Load()-before))
-		r.result.Extra = map[string]float64{"before": float64(before)}
+		err = errors.Join(err, r.end(handled.Load()))
+		r.result.Seconds = time.Duration(last.Load()).Seconds()
 		measured <- err
 	}()
 	err := r.working(ctx, r.peer.Work, nil, func(context.Context, *peers.Payload) error {
+		select {
+		case <-begun:
+		case <-r.stop:
+			return nil
+		}
 		time.Sleep(r.Task.Work)
 		handled.Add(1)
+		last.Store(int64(time.Since(r.started)))
 		return nil
 	})
 	if err != nil {

@@ -84,6 +84,11 @@ func (r *run) call(ctx context.Context) (err error) {
 	if _, err := c.Call(ctx, first(r.Body)); err != nil {
 		return fmt.Errorf("the first request: %w", err)
 	}
+	r.begun(0)
+	if r.tap != nil {
+		sampling := time.AfterFunc(r.Warm+r.Duration/2, func() { r.holds(r.N + 1) })
+		defer sampling.Stop()
+	}
 	return r.closedLoop(ctx, func(ctx context.Context, p *peers.Payload) error {
 		reply, err := c.Call(ctx, p)
 		if err == nil && reply.ID != p.ID {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/bench/internal/peers"
+	"github.com/leveretmq/leveret/bench/internal/wire"
 )
 
 // A Kind is a kind of task for a child process.
@@ -26,9 +27,14 @@ const (
 	Call    Kind = "call"    // N requests in flight
 	Serve   Kind = "serve"   // answer requests until stopped
 	Latency Kind = "latency" // end to end, at Rate messages a second
-	Startup Kind = "startup" // how long N contracts take until their worker is ready
+	Startup Kind = "startup" // how long it takes until all workers consume all queues
+	Sends   Kind = "sends"   // how long it takes until a client has sent to all queues; then Messages from N goroutines
 	Through Kind = "through" // send and handle Messages, over N contracts
 	Drain   Kind = "drain"   // handle until stopped, and report how many
+	Fail    Kind = "fail"    // make dead letters of Messages
+	Look    Kind = "look"    // look at all dead letters
+	Replay  Kind = "replay"  // return all dead letters to their queue
+	Late    Kind = "late"    // how late a message comes back behind Messages of strangers in its retry tier
 
 	Unroutable Kind = "unroutable" // send Messages to a queue that is gone
 	Record     Kind = "record"     // send from N goroutines until stopped, writing each outcome to Ledger
@@ -42,8 +48,14 @@ type Task struct {
 	Setting peers.Setting
 	// Body is the size of a payload as JSON, in bytes.
 	Body int
-	// N is the number of goroutines that send, or of contracts.
+	// N is the number of goroutines that send.
 	N int
+	// Workers is how many workers there are in the process, each with connections of its own. 0 is 1.
+	Workers int
+	// Tapped counts what travels, and what the process holds. That takes time, so rates and times are measured without.
+	Tapped bool
+	// Isolated uses retry tiers for each service.
+	Isolated bool
 	// Rate is in messages a second.
 	Rate int
 	// Messages is how many are to be handled, the first Skip of which are not measured.
@@ -76,6 +88,12 @@ type Result struct {
 	P50, P99, Max float64
 	// Times are all of these as an HdrHistogram in microseconds, compressed and in base 64; see Pool.
 	Times string `json:",omitempty"`
+	// Start and Wire are what travelled until the first message, and then while the messages were measured, if the task is
+	// tapped.
+	Start, Wire wire.Count `json:",omitzero"`
+	// Goroutines and Heap are what the process holds for the peer, if the task is tapped: heap and stacks in bytes.
+	Goroutines int   `json:",omitempty"`
+	Heap       int64 `json:",omitempty"`
 	// Extra holds values that only some scenarios have.
 	Extra map[string]float64 `json:",omitempty"`
 	// Note is a remark on them.
@@ -156,9 +174,20 @@ func Do(ctx context.Context, t Task, told signals, ready func(), log *slog.Logge
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r := run{Task: t, peer: peer, meter: meter{profile: t.Profile}, signals: told, ready: ready}
+	if t.Tapped {
+		tap, err := wire.Listen(t.Setting.URL)
+		if err != nil {
+			return Result{}, err
+		}
+		defer tap.Close()
+		r.tap = tap
+		r.Setting.URL = tap.URL()
+		r.rest()
+	}
 	do := map[Kind]func(context.Context) error{
 		Publish: r.publish, Waiters: r.waiters, Fill: r.fill, Consume: r.consume, Retry: r.retry,
-		Call: r.call, Serve: r.serve, Latency: r.latency, Startup: r.startup, Through: r.through, Drain: r.drain,
+		Call: r.call, Serve: r.serve, Latency: r.latency, Startup: r.startup, Sends: r.sends, Through: r.through, Drain: r.drain,
+		Fail: r.fail, Look: r.look, Replay: r.replay, Late: r.late,
 		Unroutable: r.unroutable, Record: r.record, Handle: r.handle,
 	}[t.Kind]
 	if do == nil {

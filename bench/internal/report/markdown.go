@@ -48,7 +48,7 @@ func Markdown(w io.Writer, run *results.Run, chart string) {
 	for _, s := range measured(run) {
 		p.scenario(s)
 	}
-	p.growth()
+	p.grows()
 	p.hot()
 	p.who()
 	p.how()
@@ -441,6 +441,14 @@ func (p page) how() {
 	p.line("```console\n$ make bench                  # everything, about an hour\n$ cd bench && go run . --short # a minute: prints the ratios, writes nothing\n$ cd bench && go run . --only publish,call-* --peers raw,leveret --rounds 5 --budget 5m\n$ cd bench && go test -run - -bench . ./...   # single functions\n```\n")
 	p.line("It starts a private RabbitMQ node (see pkg/devbroker; `LEVERET_RABBITMQ_BIN` selects another) and needs nothing else.")
 	p.line("Machines are noisy: trust ratios rather than rates, and compare only within one run.")
+}
+
+// grows leads to how it grows.
+func (p page) grows() {
+	if len(p.run.Growth) > 0 {
+		p.line("## How it grows\n\nHow frames, goroutines, memory and time grow with contracts, queues, workers, callers, dead letters, backlog and the size of")
+		p.line("messages stands in [scale.md](scale.md#how-it-grows).\n")
+	}
 }
 
 // oneLine makes text fit into a cell.

@@ -35,8 +35,11 @@ func run() *results.Run {
 			{Peer: "other <1>", Experiment: faults.Worker, Offered: true, Trials: 3, Reported: 10},
 			{Peer: "mute", Experiment: faults.Worker},
 		},
-		Growth: []growth.Row{{What: "backlog", Size: 1000, Handled: 500, RSS: 32 << 20}, {What: "backlog", Size: 5000, Skipped: true}},
-		Hot:    []runner.Hot{{Scenario: "publish", Places: []runner.Place{{Name: "runtime.memmove", Percent: 12.3}}}},
+		Growth: []growth.Series{{
+			Name: "backlog", Title: "Backlog", Of: "messages", About: "A queue.", Load: "2 CPUs", Sizes: []int{1000, 20_000}, Missing: []string{"5: no | time"},
+			Figures: []growth.Figure{{Name: "frames", Values: []float64{3, 3.01}, Law: growth.Law{Kind: growth.Constant}}},
+		}},
+		Hot: []runner.Hot{{Scenario: "publish", Places: []runner.Place{{Name: "runtime.memmove", Percent: 12.3}}}},
 	}
 	sample := func(scenario, peer string, round int, rate, p50 float64) {
 		r.Samples = append(r.Samples, runner.Sample{Scenario: scenario, Peer: peer, Round: round, Result: measure.Result{
@@ -129,14 +132,48 @@ func TestMarkdown(t *testing.T) {
 		"| **leveret** | 5500 (2750–11000) | 1.10 (1.10–1.10) | 2.40 | 4.80 | 10.0 | 70 |",
 		"| mute | failed: it / hung |", "| mute | 0 (0–0) |", "**yes**: unroutable-pipelined (7 of 10); **hangs**: broker-pipelined |",
 		"| leveret | broker-pipelined | 3 | 0 of 10 | 0 | yes, 1.5 s after", "| other <1> | unroutable-pipelined | 5 | **7 of 10** |",
-		"4 of 5 reached, 0 undecided, 1 missed.", "2 of 3 reached", "12 % `runtime.memmove`", "| 1000 | 500 |", "| 5000 | not measured |", "at its best", "| ∞ |",
+		"4 of 5 reached, 0 undecided, 1 missed.", "2 of 3 reached", "12 % `runtime.memmove`", "(scale.md#how-it-grows)", "at its best", "| ∞ |",
 		"| leveret-otel | 5000 (5000–5000), 1 of 6 rounds |", "no (as leveret, not tried)", "| no target | **0.50** | – | – |",
-		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "Measured once", "| 30 | 1.00 | no |", "| Publishing, confirms pipelined | 1.57 | ✗ |",
+		"v9.9.9", "flight: 77", "prefetch: 66", "server CPU µs", "| 30 | 1.00 | no |", "| Publishing, confirms pipelined | 1.57 | ✗ |",
 	} {
 		require.Contains(t, page.String(), want)
 	}
 	require.NotContains(t, page.String(), "NaN")
 	require.NotContains(t, page.String(), "%!")
+}
+
+func TestGrowthIsWrittenBetweenItsLines(t *testing.T) {
+	t.Parallel()
+	page := "# Scale\n\nBefore.\n\n<!-- Written by `bench`; run it again instead of editing. -->\nold\n<!-- What `bench` has written ends here. -->\n\nAfter.\n"
+	written, err := report.ReplaceGrowth([]byte(page), run())
+	require.NoError(t, err)
+	text := string(written)
+	require.True(t, strings.HasPrefix(text, "# Scale\n\nBefore.\n"))
+	require.True(t, strings.HasSuffix(text, "\n\nAfter.\n"))
+	require.NotContains(t, text, "old\n")
+	for _, want := range []string{
+		"### Backlog\n\nA queue. (2 CPUs)\n\n| messages | 1,000 | 20,000 | law |\n| --- | --- | --- | --- |\n| frames | 3.00 | 3.01 | constant |\n",
+		"Not measured: 5: no / time.", "2026-01-02 03:04 UTC", "`go run .`",
+	} {
+		require.Contains(t, text, want)
+	}
+	again, err := report.ReplaceGrowth(written, run())
+	require.NoError(t, err)
+	require.Equal(t, text, string(again))
+	for _, broken := range []string{"", "old", strings.ReplaceAll(page, "ends here", "goes on")} {
+		_, err := report.ReplaceGrowth([]byte(broken), run())
+		require.ErrorIs(t, err, report.ErrNotMarked)
+	}
+	published, err := os.ReadFile("../../../docs/scale.md")
+	require.NoError(t, err)
+	_, err = report.ReplaceGrowth(published, run())
+	require.NoError(t, err)
+}
+
+func TestGrowthOnATerminal(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "\nBacklog (2 CPUs)\n  messages  1,000  20,000  law\n  frames    3.00   3.01    constant\n  not measured: 5: no | time\n",
+		report.GrowthText(run()))
 }
 
 func TestAVerdictIsOfTheWayOfUse(t *testing.T) {

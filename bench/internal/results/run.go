@@ -42,7 +42,7 @@ type Run struct {
 	Rounds    int
 	Samples   []runner.Sample
 	Faults    []faults.Finding
-	Growth    []growth.Row
+	Growth    []growth.Series
 	Hot       []runner.Hot
 }
 
