@@ -3,11 +3,13 @@ package definitions_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -85,7 +87,11 @@ func (s *system) same(address string) {
 	require.NoError(s.t, err)
 	defer func() { require.NoError(s.t, conn.Close(context.WithoutCancel(s.t.Context()))) }()
 	declarer := rabbit.NewDeclarer(conn)
-	require.NoError(s.t, declarer.Declare(s.t.Context(), s.topology()))
+	require.Eventually(s.t, func() bool { // a stream starts after its node
+		err = declarer.Declare(s.t.Context(), s.topology())
+		return !errors.Is(err, rabbit.ErrNotConnected)
+	}, 2*time.Minute, 50*time.Millisecond)
+	require.NoError(s.t, err)
 	require.Zero(s.t, declarer.Mismatches())
 
 	// And there is nothing else.

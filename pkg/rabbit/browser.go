@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -51,17 +52,23 @@ func (ch *Channel) stateOf(queue string) (QueueState, error) {
 // denied gives a broker's refusal a name.
 func denied(err error, queue string) error {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
-		switch e.Code {
-		case amqp.NotFound:
+		switch {
+		case notStarted(e):
+			err = because(ErrNotConnected, err)
+		case e.Code == amqp.NotFound:
 			return fmt.Errorf("the queue %s: %w", queue, ErrNotFound)
-		case amqp.AccessRefused, amqp.ResourceLocked: // the latter: exclusive to another connection
+		case e.Code == amqp.AccessRefused, e.Code == amqp.ResourceLocked: // the latter: exclusive to another connection
 			return fmt.Errorf("the queue %s: %w: %s", queue, ErrRefused, lacking("read", e.Reason))
-		}
-		if strings.Contains(e.Reason, "replica on the local node") || strings.Contains(e.Reason, "running local replica") { // 3.10 to 4.3
-			err = because(ErrNotConnected, err) // a stream's, which starts after its node
 		}
 	}
 	return fmt.Errorf("the queue %s: %w", queue, err)
+}
+
+// notStarted reports whether the broker says that a queue is not there yet, or its node is down: a stream starts after its
+// node. The texts are those of 3.10 to 4.3.
+func notStarted(e *amqp.Error) bool {
+	return slices.ContainsFunc([]string{"is down or inaccessible", "replica on the local node", "running local replica"},
+		func(text string) bool { return strings.Contains(e.Reason, text) })
 }
 
 // Do makes a call of the driver that blocks until the broker has answered, while ctx lives. Its errors are those of

@@ -319,6 +319,8 @@ func (d *Declarer) attempt(ctx context.Context, i *item) error {
 		if i.broken++; i.broken >= maxBroken {
 			i.refused(ch, outcome{err: fmt.Errorf("%w: %w", errBroken, err)}, maxBreak)
 		}
+	case notStarted(e):
+		i.refused(ch, outcome{err: because(ErrNotConnected, err)}, maxRefusal)
 	case e.Code == amqp.NotFound: // what a binding needs is gone, or could not be declared
 		i.refused(ch, outcome{err: fmt.Errorf("%w%s", because(ErrNotFound, err), d.forget(i.needs))}, maxRefusal)
 	default:
