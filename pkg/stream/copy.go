@@ -252,11 +252,3 @@ func (p *copying) note() {
 		p.failed = err
 	}
 }
-
-// Sent returns when the event was sent, by its sender's clock; the zero time if it does not say.
-func (e *Event) Sent() time.Time {
-	if at := wire.Time(e.Headers, wire.SentAt); !at.IsZero() {
-		return at
-	}
-	return e.Timestamp
-}

@@ -233,11 +233,7 @@ func TestCopyNoticesAGap(t *testing.T) {
 	c.Limit = 10
 	done, err := c.Run(b.ctx, b.conn, slog.Default())
 	require.NoError(t, err)
-	b.fill(100, 2000, 2000) // the limit is 1 MB
-	require.Eventually(t, func() bool {
-		e, err := stream.Find(b.ctx, b.conn.Rabbit(), name, stream.First())
-		return err == nil && e != nil && e.Offset > done.Last.Offset+2
-	}, patience, 100*time.Millisecond)
+	b.gap(done.Last.Offset)
 	c = b.copying()
 	c.After = done.Last
 	_, err = c.Run(b.ctx, b.conn, slog.Default())

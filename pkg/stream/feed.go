@@ -291,7 +291,7 @@ func (f *feed) commit(ctx context.Context, at Position, batch []Event) error {
 	if err != nil {
 		return err
 	}
-	f.arrive(ctx, progress{Position: positionOf(last), sentAt: sentAt(last)})
+	f.arrive(ctx, progress{Position: positionOf(last), sentAt: last.Sent()})
 	f.p.applied.Add(ctx, int64(len(batch)), f.attributes())
 	return nil
 }

@@ -20,7 +20,7 @@ const (
 	// chunk is how many events RabbitMQ writes together at most.
 	chunk = 4096
 	// asking is how often the broker is asked how many events a stream has while it delivers none. Its answer is up to five
-	// seconds old, so that it is believed the third time; and given up is a stream that has events after so many times.
+	// seconds old, so it is believed the third time. A stream that has events is given up after so many times.
 	asking            = 2 * time.Second
 	believed, givenUp = 3, 30
 )

@@ -15,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/metric/noop"
 
-	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -102,11 +101,9 @@ func On[T any](p *Projection, e *leveret.Event[T], f func(ctx context.Context, t
 		if err != nil {
 			return err
 		}
-		return f(ctx, tx, EventOf[T]{payload, d.Offset, d.MessageId, sentAt(d), d.Headers})
+		return f(ctx, tx, EventOf[T]{payload, d.Offset, d.MessageId, d.Sent(), d.Headers})
 	})
 }
-
-func sentAt(d Event) time.Time { return cmp.Or(wire.Time(d.Headers, wire.SentAt), d.Timestamp) }
 
 // add adds an event and what is done with it.
 func (p *Projection) add(e leveret.Contract, apply func(context.Context, *sql.Tx, Event) error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/internal/contexts"
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -61,6 +62,14 @@ type Position struct {
 type Event struct {
 	Offset int64
 	rabbit.Delivery
+}
+
+// Sent returns when the event was sent, by its sender's clock; the zero time if it does not say.
+func (e *Event) Sent() time.Time {
+	if at := wire.Time(e.Headers, wire.SentAt); !at.IsZero() {
+		return at
+	}
+	return e.Timestamp
 }
 
 // A Reader reads the events of one stream in their order, each once, through lost connections. It is not safe for

@@ -82,7 +82,7 @@ func (r row) find(ctx context.Context, tx *sql.Tx) (progress, error) {
 // transaction has ended.
 func (r row) move(ctx context.Context, tx *sql.Tx, from Position, to Event) error {
 	at := positionOf(to)
-	return r.update(ctx, tx, from, at, micros(sentAt(to)))
+	return r.update(ctx, tx, from, at, micros(to.Sent()))
 }
 
 func (r row) update(ctx context.Context, tx *sql.Tx, from, to Position, sent int64) error {

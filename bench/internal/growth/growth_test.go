@@ -10,24 +10,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"github.com/leveretmq/leveret/bench/internal/measure"
-	"github.com/leveretmq/leveret/bench/internal/process"
-	"github.com/leveretmq/leveret/internal/testmain"
+	"github.com/leveretmq/leveret/bench/internal/childtest"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
 // TestMain is the child process too: measurements start this very binary again.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == process.Argument {
-		if err := measure.Child(context.Background(), os.Stdin, os.Stdout, slog.New(slog.DiscardHandler)); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	testmain.Leaks(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
-}
+func TestMain(m *testing.M) { childtest.Main(m, slog.DiscardHandler) }
 
 // Each series but the cluster, on a real broker, at two small sizes: what is counted does not depend on the machine.
 func TestSeries(t *testing.T) {

@@ -9,26 +9,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
-	"github.com/leveretmq/leveret/bench/internal/measure"
+	"github.com/leveretmq/leveret/bench/internal/childtest"
 	"github.com/leveretmq/leveret/bench/internal/peers"
-	"github.com/leveretmq/leveret/bench/internal/process"
 	"github.com/leveretmq/leveret/bench/internal/runner"
-	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 )
 
 // TestMain is the child process too: measurements start this very binary again.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == process.Argument {
-		if err := measure.Child(context.Background(), os.Stdin, os.Stdout, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
-			os.Exit(1)
-		}
-		return
-	}
-	testmain.Leaks(m, goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"))
-}
+func TestMain(m *testing.M) { childtest.Main(m, slog.NewTextHandler(os.Stderr, nil)) }
 
 // Every kind of scenario, with every peer that is always linked, on a real broker.
 func TestRun(t *testing.T) {
