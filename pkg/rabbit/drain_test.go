@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -247,6 +248,72 @@ func TestDrainOfMany(t *testing.T) {
 		requireReady(t, conn, "q", n-n/4)
 		_, received, _ := books.counts()
 		require.Equal(t, n/4, received)
+	}
+}
+
+// suspend makes the Raft server of queue q apply nothing until a consumer is registered or cancelled; or, if none is, for
+// longer than any pause.
+func suspend(t *testing.T, address string) {
+	t.Helper()
+	raftServer(t, address, "q", `Wait = fun(_, 0) -> ok; (Again, I) ->
+		{messages, M} = process_info(S, messages),
+		case string:find(io_lib:format("~0p", [M]), "checkout") of
+			nomatch -> timer:sleep(10), Again(Again, I-1);
+			_ -> ok
+		end
+	end, ok = sys:suspend(S), spawn(fun() -> Wait(Wait, 2000), sys:resume(S) end)`)
+}
+
+// A consumer returns only when the queue has all its acks, however long that takes. The broker itself would forget most
+// of these: see [acks.Batch.Close].
+func TestDrainWaitsForTheQueue(t *testing.T) {
+	t.Parallel()
+	const n = 80
+	for _, when := range []string{"acks before the cancel", "acks after it"} {
+		t.Run(when, func(t *testing.T) {
+			t.Parallel()
+			address := leverettest.Broker(t)
+			conn := dial(t, rabbit.Config{URLs: []string{address}})
+			declare(t, conn, queue("q", "quorum"))
+			fill(t, conn, "q", n)
+			early, late := make(chan struct{}), make(chan struct{})
+			handle, handled := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
+				switch i, _ := strconv.Atoi(d.MessageId); {
+				case i == 0 || when == "acks after it":
+					<-late
+					if i%2 == 0 {
+						return rabbit.Requeue
+					}
+				default:
+					<-early
+				}
+				return rabbit.Ack
+			})
+			back := 1
+			if when == "acks after it" {
+				back = n / 2
+			}
+			c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: n, Prefetch: n, Handle: handle})
+			stop := running(t, c)
+			require.Eventually(t, func() bool { return handled.Load() == n }, time.Minute, time.Millisecond)
+			stopped := make(chan error, 1)
+			cancel := func() {
+				go func() { stopped <- stop() }()
+				require.Eventually(t, func() bool { return c.Ready() != nil }, time.Minute, time.Millisecond)
+			}
+			if when == "acks after it" {
+				cancel()
+				suspend(t, address)
+			} else {
+				suspend(t, address)
+				close(early)
+				require.Eventually(t, func() bool { return c.Running() == 1 }, time.Minute, time.Millisecond)
+				cancel()
+			}
+			close(late)
+			require.NoError(t, <-stopped)
+			requireReady(t, conn, "q", back)
+		})
 	}
 }
 

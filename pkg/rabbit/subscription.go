@@ -152,7 +152,7 @@ var errConnectionLost = errors.New("the connection was lost")
 // cancel ends the registration. What is here and not begun goes back to the queue, or is handled all the same:
 // see DrainQueued.
 func (s *subscription) cancel() error {
-	s.acks.Stop() // before the consumer is cancelled, which makes a quorum queue take in all acks
+	s.acks.Stop() // before the consumer is cancelled, which makes a quorum queue take in what was sent
 	if !s.consumer.config.DrainQueued {
 		s.consumer.drop(s)
 	}
@@ -169,12 +169,42 @@ func (s *subscription) cancel() error {
 	return nil
 }
 
+// takeInTimeout is how long the end of a consumer waits for a queue to apply acks.
+const takeInTimeout = 30 * time.Second
+
+// takenIn returns once the queue has all that was sent to settle deliveries. No method of AMQP asks for that. But the
+// broker registers a consumer through the queue's log, behind what the channel has sent, and answers only then. This
+// consumer is given one message at most, which goes back as the channel is closed.
+func (s *subscription) takenIn() error {
+	patience := s.channel.session.patience()
+	if patience == answerTimeout { // the broker has answered before, but a queue may be slow
+		patience = takeInTimeout
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), patience)
+	defer stop()
+	return doOn(ctx, s.channel, func() error {
+		if err := s.channel.Qos(1, 0, false); err != nil {
+			return err
+		}
+		deliveries, err := s.channel.Consume(s.consumer.config.Name(), s.tag+"+", false, false, false, false, s.consumer.config.Args)
+		if err != nil {
+			return err
+		}
+		go func() {
+			for range deliveries { //nolint:revive // the driver waits for somebody to take them
+			}
+		}()
+		return nil
+	})
+}
+
 const (
 	// heldBack is how long running handlers may take before other deliveries are settled ahead of them: acks of what is
 	// done, and what was not begun back to the queue. That goes one by one, since a frame for several would take the
 	// running ones along.
 	heldBack = 250 * time.Millisecond
-	// trickle is how many frames are sent every trickleEvery: see [acks.Batch.Close] for the broker's limit.
+	// trickle is how many frames are sent every trickleEvery: RabbitMQ brings what it has to keep back out of order, see
+	// [acks.Batch.Close].
 	trickle      = 16
 	trickleEvery = 100 * time.Millisecond
 )
@@ -189,7 +219,7 @@ func (s *subscription) retire(end func()) {
 	}()
 	s.consumer.closers.Go(func() {
 		s.trickle(settled)
-		if err := s.acks.Close(); err != nil {
+		if err := s.acks.Close(s.takenIn); err != nil {
 			s.consumer.config.Logger.Debug("acks were lost; the messages will be redelivered", "queue", s.consumer.config.Queue, "error", err)
 		}
 		s.channel.close(context.WithoutCancel(s.work))

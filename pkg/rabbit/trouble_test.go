@@ -19,10 +19,18 @@ import (
 // raft does something with the Raft server of a quorum queue: "stop" or "restart".
 func raft(t *testing.T, address, queue, do string) {
 	t.Helper()
+	require.Equal(t, "ok", raftServer(t, address, queue, "ra:"+do+"_server(quorum_queues, {N, node()})"))
+}
+
+// raftServer evaluates an Erlang expression at the broker, in which S is the process of the Raft server of a quorum
+// queue, if it runs, and N its name. It returns the value as Erlang writes it.
+func raftServer(t *testing.T, address, queue, expression string) string {
+	t.Helper()
 	said, err := leverettest.Node(t).Ctl(within(t), "eval", fmt.Sprintf(
-		`{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"%s">>, queue, <<"%s">>)), ok = ra:%s_server(quorum_queues, amqqueue:get_pid(Q)).`,
-		leverettest.VHost(t, address), queue, do))
+		`{ok, Q} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"%s">>, queue, <<"%s">>)), {N, _} = amqqueue:get_pid(Q), S = whereis(N), %s.`,
+		leverettest.VHost(t, address), queue, expression))
 	require.NoError(t, err, string(said))
+	return strings.TrimSpace(string(said))
 }
 
 // records collects what is logged.

@@ -13,10 +13,11 @@ const (
 	flushAfter = 5 * time.Millisecond
 	// chunk is how many deliveries one frame gives back. RabbitMQ 3.10 returns more than that out of order.
 	chunk = 32
-	// maxFrames is how many frames Close sends without a pause. Frames for what is given back are never more, whatever the
-	// prefetch. RabbitMQ does not say when a queue has carried them out, so the pause is long enough for a busy machine.
+	// maxFrames is how many frames Close sends at most for a run that is given back, whatever the prefetch.
 	maxFrames = 16
-	pause     = 500 * time.Millisecond
+	// ahead is how many frames a queue takes in without fail, though the channel is closed right behind them. RabbitMQ
+	// keeps what is more than 32 ahead of the queue: see [Batch.Close].
+	ahead = 24
 )
 
 // A Channel sends acks: a channel of the driver.
@@ -46,6 +47,7 @@ type Batch struct {
 	waiting  []uint64            // acked by their handlers, not yet at the broker
 	unbegun  []uint64            // to be given back
 	stopping bool
+	sent     int // frames, since Stop
 	timer    *time.Timer
 	err      error // of the first frame that could not be sent
 }
@@ -141,31 +143,30 @@ func (b *Batch) Flush() {
 
 // Stop sends the acks that wait. From then on Ack sends nothing but acks of the prefix, and Nack with requeue nothing
 // at all: the rest waits for Close or [Batch.Trickle], because the fewer frames precede the end of a channel, the
-// better. AckNow, and Nack without requeue, still send at once.
+// better. AckNow, and Nack without requeue, still send at once. Cancelling the consumer next makes the queue take in
+// what was sent.
 func (b *Batch) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.flush()
-	b.stopping = true
+	b.stopping, b.sent = true, 0
 }
 
 // Close sends all that waits, acks and what is given back, and returns the first error of any frame. By then every
 // delivery must have been passed to Ack, Nack or GiveBack.
 //
-// A quorum queue sends at most some 32 commands of a channel ahead and keeps the rest in the channel's process, which
-// forgets them when the channel is closed (rabbit_fifo_client, 3.10 to 4.3). So Close settles runs of deliveries with
-// one frame each, in the order of their tags, and pauses where there are many runs.
-func (b *Batch) Close() error {
+// A quorum queue's client in the broker sends no more than some 32 commands of a channel ahead of what the queue has
+// applied. It keeps the rest in the channel's process, which forgets them when the channel is closed
+// (rabbit_fifo_client, 3.10 to 4.3). So Close settles runs of deliveries with one frame each, in the order of their
+// tags; and where many frames were sent all the same, it calls takenIn, which returns once the queue has applied them.
+func (b *Batch) Close(takenIn func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.timer.Stop()
 	slices.Sort(b.waiting)
 	slices.Sort(b.unbegun)
 	together := max(chunk, (len(b.unbegun)+maxFrames-1)/maxFrames)
-	for frames := 1; len(b.waiting) > 0 || len(b.unbegun) > 0; frames++ {
-		if frames%maxFrames == 0 {
-			time.Sleep(pause)
-		}
+	for len(b.waiting) > 0 || len(b.unbegun) > 0 {
 		if n := before(b.waiting, b.unbegun); n > 0 {
 			b.note(b.channel.Ack(b.waiting[n-1], true))
 			b.waiting = b.waiting[n:]
@@ -174,6 +175,9 @@ func (b *Batch) Close() error {
 		n := min(before(b.unbegun, b.waiting), together)
 		b.note(b.channel.Nack(b.unbegun[n-1], true, true))
 		b.unbegun = b.unbegun[n:]
+	}
+	if b.sent > ahead && b.err == nil {
+		b.err = takenIn()
 	}
 	return b.err
 }
@@ -229,8 +233,10 @@ func (b *Batch) ackPrefix() {
 	}
 }
 
-// note keeps the first error. A channel that is gone takes its unsettled deliveries with it, and they come again.
+// note counts a frame, and keeps the first error. A channel that is gone takes its unsettled deliveries with it, and
+// they come again.
 func (b *Batch) note(err error) {
+	b.sent++
 	if b.err == nil {
 		b.err = err
 	}
