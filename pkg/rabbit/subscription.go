@@ -190,8 +190,8 @@ func (s *subscription) takenIn() error {
 		if err != nil {
 			return err
 		}
-		go func() {
-			for range deliveries { //nolint:revive // the driver waits for somebody to take them
+		go func() { // the driver waits for somebody to take it
+			for range deliveries {
 			}
 		}()
 		return nil
