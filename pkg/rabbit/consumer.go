@@ -144,6 +144,7 @@ func (c *Consumer) next() *Incoming {
 func (c *Consumer) handle(in *Incoming) {
 	defer func() {
 		if in != nil && !in.settled.Load() { // the handler has ended its goroutine: what it had comes back with the channel
+			in.from.acks.GiveBack(in.DeliveryTag)
 			c.abandon(in)
 		}
 	}()
@@ -242,9 +243,10 @@ func (c *Consumer) Running() int {
 }
 
 // Run consumes until ctx ends. Then it takes no more deliveries, gives those not yet begun back to the queue, waits for
-// the running handlers, settles what they did, and returns nil. The contexts of handlers that outlast the drain time
-// are cancelled. For one that does not return even then, Run waits until [Incoming.Abandon] is called. A connection
-// that is closed for good ends Run in the same way, with ErrClosed. Run may be called only once.
+// the running handlers, settles what they did, for which a slow queue has ten seconds, and returns nil. The contexts of
+// handlers that outlast the drain time are cancelled. For one that does not return even then, Run waits until
+// [Incoming.Abandon] is called. A connection that is closed for good ends Run in the same way, with ErrClosed. Run may
+// be called only once.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := checkShort("name of the queue", c.config.Queue); err != nil {
 		return err

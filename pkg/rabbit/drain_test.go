@@ -264,8 +264,8 @@ func suspend(t *testing.T, address string) {
 	end, ok = sys:suspend(S), spawn(fun() -> Wait(Wait, 2000), sys:resume(S) end)`)
 }
 
-// A consumer returns only when the queue has all its acks, however long that takes. The broker itself would forget most
-// of these: see [acks.Batch.Close].
+// A consumer returns only when the queue has all its acks. The broker itself would forget most of these: see
+// [acks.Batch.Close].
 func TestDrainWaitsForTheQueue(t *testing.T) {
 	t.Parallel()
 	const n = 80
@@ -277,6 +277,7 @@ func TestDrainWaitsForTheQueue(t *testing.T) {
 			declare(t, conn, queue("q", "quorum"))
 			fill(t, conn, "q", n)
 			early, late := make(chan struct{}), make(chan struct{})
+			releaseEarly, releaseLate := sync.OnceFunc(func() { close(early) }), sync.OnceFunc(func() { close(late) })
 			handle, handled := handler(func(_ int64, d *rabbit.Incoming) rabbit.Settlement {
 				switch i, _ := strconv.Atoi(d.MessageId); {
 				case i == 0 || when == "acks after it":
@@ -295,6 +296,8 @@ func TestDrainWaitsForTheQueue(t *testing.T) {
 			}
 			c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: n, Prefetch: n, Handle: handle})
 			stop := running(t, c)
+			defer releaseLate()
+			defer releaseEarly()
 			require.Eventually(t, func() bool { return handled.Load() == n }, time.Minute, time.Millisecond)
 			stopped := make(chan error, 1)
 			cancel := func() {
@@ -306,32 +309,69 @@ func TestDrainWaitsForTheQueue(t *testing.T) {
 				suspend(t, address)
 			} else {
 				suspend(t, address)
-				close(early)
+				releaseEarly()
 				require.Eventually(t, func() bool { return c.Running() == 1 }, time.Minute, time.Millisecond)
 				cancel()
 			}
-			close(late)
+			releaseLate()
 			require.NoError(t, <-stopped)
 			requireReady(t, conn, "q", back)
 		})
 	}
 }
 
-// A handler that ends its goroutine, as a failed assertion does, keeps nothing from ending.
+// A handler that ends its goroutine, as a failed assertion does, keeps nothing from ending. Its message comes back, though
+// later ones are acked.
 func TestHandlerThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	conn := connected(t)
 	declare(t, conn, queue("q", "quorum"))
-	fill(t, conn, "q", 1)
-	began := make(chan struct{})
-	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Handle: func(context.Context, *rabbit.Incoming) rabbit.Settlement {
+	fill(t, conn, "q", 2)
+	began, ended, release := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	finish := sync.OnceFunc(func() { close(release) })
+	c := rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 2, Handle: func(_ context.Context, d *rabbit.Incoming) rabbit.Settlement {
+		if d.MessageId == "0" {
+			defer close(ended)
+			runtime.Goexit()
+		}
 		close(began)
-		runtime.Goexit()
+		<-release
 		return rabbit.Ack
 	}})
 	stop := running(t, c)
+	defer finish()
 	<-began
-	require.NoError(t, stop())
+	<-ended
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	require.Eventually(t, func() bool { return c.Ready() != nil }, time.Minute, time.Millisecond, "cancelled")
+	finish()
+	require.NoError(t, <-stopped)
 	requireReady(t, conn, "q", 1)
 	require.ErrorContains(t, c.Run(t.Context()), "has run")
+}
+
+// A consumer that stops in the middle of a backlog leaves all of it but what it has acked.
+func TestDrainOfABacklog(t *testing.T) {
+	t.Parallel()
+	conn := connected(t)
+	declare(t, conn, queue("q", "quorum"))
+	fill(t, conn, "q", 100)
+	handle, handled := handler(ack)
+	release := make(chan struct{})
+	finish := sync.OnceFunc(func() { close(release) })
+	slow := func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
+		if handled.Load() >= 8 {
+			<-release
+		}
+		return handle(ctx, d)
+	}
+	stop := running(t, rabbit.NewConsumer(conn, rabbit.ConsumerConfig{Queue: "q", Concurrency: 4, Prefetch: 10, Handle: slow}))
+	defer finish()
+	require.Eventually(t, func() bool { return handled.Load() >= 8 }, time.Minute, time.Millisecond)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	finish()
+	require.NoError(t, <-stopped)
+	requireReady(t, conn, "q", 100-int(handled.Load()))
 }

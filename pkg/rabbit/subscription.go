@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -24,6 +25,8 @@ type subscription struct {
 	stopWork  func()
 	acks      *acks.Batch
 	tag       string
+	queue     string      // as it is called
+	orderly   bool        // cancelled by us, and confirmed
 	cancelled chan string // by the broker
 
 	gone    chan struct{}  // closed when the broker does not answer: deliveries may then never end
@@ -33,7 +36,7 @@ type subscription struct {
 
 func newSubscription(work context.Context, c *Consumer, ch *Channel) *subscription {
 	s := &subscription{
-		consumer: c, channel: ch, tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
+		consumer: c, channel: ch, queue: c.config.Name(), tag: fmt.Sprintf("%s#%d", c.config.Tag, c.serial.Add(1)),
 		acks:      acks.New(ch.Channel, c.config.Prefetch, c.config.Concurrency),
 		cancelled: ch.NotifyCancel(make(chan string, 4)),
 		gone:      make(chan struct{}),
@@ -53,7 +56,7 @@ func (s *subscription) register(ctx context.Context) error {
 		return fmt.Errorf("set the prefetch for %s: %w", c.config.Queue, err)
 	}
 	deliveries, err := callOn(ctx, s.channel, func() (<-chan Delivery, error) {
-		return s.channel.Consume(c.config.Name(), s.tag, false, false, false, false, c.config.Args)
+		return s.channel.Consume(s.queue, s.tag, false, false, false, false, c.config.Args)
 	})
 	if err != nil {
 		return denied(err, c.config.Queue)
@@ -166,19 +169,20 @@ func (s *subscription) cancel() error {
 		close(s.gone)
 		return fmt.Errorf("cancel the consumer of %s: %w", s.consumer.config.Queue, err)
 	}
+	s.orderly = true
 	return nil
 }
 
-// takeInTimeout is how long the end of a consumer waits for a queue to apply acks.
-const takeInTimeout = 30 * time.Second
+// takeInTimeout is how long the end of a consumer waits for a queue to take in acks.
+const takeInTimeout = 10 * time.Second
 
-// takenIn returns once the queue has all that was sent to settle deliveries. No method of AMQP asks for that. But the
-// broker registers a consumer through the queue's log, behind what the channel has sent, and answers only then. This
-// consumer is given one message at most, which goes back as the channel is closed.
+// takenIn returns once the queue has all that was sent to settle deliveries: see [acks.Batch.Close]. No method of AMQP
+// asks for that. But the broker registers a consumer of a quorum queue through the queue's log, behind what the channel
+// has sent, and answers only then. This consumer comes last among those of the queue, and is given one message at most.
 func (s *subscription) takenIn() error {
-	patience := s.channel.session.patience()
-	if patience == answerTimeout { // the broker has answered before, but a queue may be slow
-		patience = takeInTimeout
+	patience := takeInTimeout
+	if s.channel.session.silent.Load() {
+		patience = s.channel.session.patience()
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), patience)
 	defer stop()
@@ -186,16 +190,29 @@ func (s *subscription) takenIn() error {
 		if err := s.channel.Qos(1, 0, false); err != nil {
 			return err
 		}
-		deliveries, err := s.channel.Consume(s.consumer.config.Name(), s.tag+"+", false, false, false, false, s.consumer.config.Args)
+		args := Table{"x-priority": int32(math.MinInt32)}
+		deliveries, err := s.channel.Consume(s.queue, s.tag+"+", false, false, false, false, args)
 		if err != nil {
 			return err
 		}
-		go func() { // the driver waits for somebody to take it
-			for range deliveries {
+		if err := s.channel.Cancel(s.tag+"+", false); err != nil {
+			return err
+		}
+		for d := range deliveries { // the close of the channel would count as a crash
+			if err := s.channel.Nack(d.DeliveryTag, false, true); err != nil {
+				return err
 			}
-		}()
+		}
 		return nil
 	})
+}
+
+// keepsAcks reports whether the broker may have kept what was sent, and may be asked. A stream forgets nothing that
+// matters. Of requests none may be taken out and put back, since the next worker would believe that it was begun; and
+// their callers have their answers.
+func (s *subscription) keepsAcks() bool {
+	_, stream := s.consumer.config.Args["x-stream-offset"]
+	return s.orderly && !stream && !s.consumer.config.DrainQueued
 }
 
 const (
@@ -219,8 +236,12 @@ func (s *subscription) retire(end func()) {
 	}()
 	s.consumer.closers.Go(func() {
 		s.trickle(settled)
-		if err := s.acks.Close(s.takenIn); err != nil {
-			s.consumer.config.Logger.Debug("acks were lost; the messages will be redelivered", "queue", s.consumer.config.Queue, "error", err)
+		sent, err := s.acks.Close()
+		if err == nil && sent && s.keepsAcks() {
+			err = s.takenIn()
+		}
+		if err != nil {
+			s.consumer.config.Logger.Debug("acks may be lost; their messages then come again", "queue", s.consumer.config.Queue, "error", err)
 		}
 		s.channel.close(context.WithoutCancel(s.work))
 		end()

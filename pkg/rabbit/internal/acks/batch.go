@@ -15,9 +15,6 @@ const (
 	chunk = 32
 	// maxFrames is how many frames Close sends at most for a run that is given back, whatever the prefetch.
 	maxFrames = 16
-	// ahead is how many frames a queue takes in without fail, though the channel is closed right behind them. RabbitMQ
-	// keeps what is more than 32 ahead of the queue: see [Batch.Close].
-	ahead = 24
 )
 
 // A Channel sends acks: a channel of the driver.
@@ -47,7 +44,7 @@ type Batch struct {
 	waiting  []uint64            // acked by their handlers, not yet at the broker
 	unbegun  []uint64            // to be given back
 	stopping bool
-	sent     int // frames, since Stop
+	sent     bool // a frame, since Stop
 	timer    *time.Timer
 	err      error // of the first frame that could not be sent
 }
@@ -143,23 +140,22 @@ func (b *Batch) Flush() {
 
 // Stop sends the acks that wait. From then on Ack sends nothing but acks of the prefix, and Nack with requeue nothing
 // at all: the rest waits for Close or [Batch.Trickle], because the fewer frames precede the end of a channel, the
-// better. AckNow, and Nack without requeue, still send at once. Cancelling the consumer next makes the queue take in
-// what was sent.
+// better. AckNow, and Nack without requeue, still send at once.
 func (b *Batch) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.flush()
-	b.stopping, b.sent = true, 0
+	b.stopping, b.sent = true, false
 }
 
 // Close sends all that waits, acks and what is given back, and returns the first error of any frame. By then every
-// delivery must have been passed to Ack, Nack or GiveBack.
+// delivery must have been passed to Ack, Nack or GiveBack. It reports whether anything was sent since Stop, which the
+// queue need not have yet.
 //
 // A quorum queue's client in the broker sends no more than some 32 commands of a channel ahead of what the queue has
-// applied. It keeps the rest in the channel's process, which forgets them when the channel is closed
-// (rabbit_fifo_client, 3.10 to 4.3). So Close settles runs of deliveries with one frame each, in the order of their
-// tags; and where many frames were sent all the same, it calls takenIn, which returns once the queue has applied them.
-func (b *Batch) Close(takenIn func() error) error {
+// applied, its own among them. It keeps the rest in the channel's process, which forgets them when the channel is closed
+// (rabbit_fifo_client, 3.10 to 4.3). So Close settles runs of deliveries with one frame each, in the order of their tags.
+func (b *Batch) Close() (sent bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.timer.Stop()
@@ -176,10 +172,7 @@ func (b *Batch) Close(takenIn func() error) error {
 		b.note(b.channel.Nack(b.unbegun[n-1], true, true))
 		b.unbegun = b.unbegun[n:]
 	}
-	if b.sent > ahead && b.err == nil {
-		b.err = takenIn()
-	}
-	return b.err
+	return b.sent, b.err
 }
 
 // before returns how many of the sorted tags come before all of the others.
@@ -233,10 +226,10 @@ func (b *Batch) ackPrefix() {
 	}
 }
 
-// note counts a frame, and keeps the first error. A channel that is gone takes its unsettled deliveries with it, and
+// note notes a frame, and keeps the first error. A channel that is gone takes its unsettled deliveries with it, and
 // they come again.
 func (b *Batch) note(err error) {
-	b.sent++
+	b.sent = true
 	if b.err == nil {
 		b.err = err
 	}
