@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
 type reservation struct {
@@ -37,12 +37,7 @@ func TestPartitions(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	broker, release, err := devbroker.Shared(ctx)
-	require.NoError(t, err)
-	defer release()
-	url, err := broker.VHost(ctx, "docs-scale")
-	require.NoError(t, err)
-	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{url}})
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{leverettest.Broker(t)}})
 	require.NoError(t, err)
 	defer conn.Close(context.WithoutCancel(ctx))
 

@@ -166,12 +166,12 @@ func (ch *Channel) End(ctx context.Context) error {
 	if _, limited := ctx.Deadline(); limited {
 		return ch.endBefore(ctx, nil)
 	}
-	return ch.endBefore(ctx, time.After(ch.session.patience()))
+	return ch.endBefore(ctx, time.After(ch.session.patience(answerTimeout)))
 }
 
 // close is End where it does not matter how it went. It takes some seconds at most, even where ctx has a deadline.
 func (ch *Channel) close(ctx context.Context) {
-	_ = ch.endBefore(ctx, time.After(ch.session.patience()))
+	_ = ch.endBefore(ctx, time.After(ch.session.patience(answerTimeout)))
 }
 
 // endBefore is End, which gives up on the broker when late says so.

@@ -269,7 +269,7 @@ func (c *Conn) watch(life context.Context, s *session) error {
 			c.setBlocked(s, b)
 		case <-life.Done():
 			// The driver's own deadline moves with every heartbeat, which a broker under an alarm goes on sending.
-			patience := s.patience()
+			patience := s.patience(answerTimeout)
 			cut := time.AfterFunc(patience, func() { _ = s.wire.Conn.Close() })
 			_ = s.CloseDeadline(time.Now().Add(patience))
 			cut.Stop()

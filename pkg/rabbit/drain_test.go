@@ -251,8 +251,8 @@ func TestDrainOfMany(t *testing.T) {
 	}
 }
 
-// suspend makes the Raft server of queue q apply nothing until a consumer is registered or cancelled; or, if none is, for
-// longer than any pause.
+// suspend makes the Raft server of queue q apply nothing until a consumer is registered or cancelled, or for twenty
+// seconds if none is.
 func suspend(t *testing.T, address string) {
 	t.Helper()
 	raftServer(t, address, "q", `Wait = fun(_, 0) -> ok; (Again, I) ->

@@ -119,11 +119,11 @@ func (s *session) failed(ctx context.Context, err error) error {
 // failed a moment after the wire does.
 func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
 
-// patience is how long closing something may wait for the broker's answer: hardly, where one did not come in time. So a
-// process that ends piece by piece waits once for a broker that hangs, not for every piece.
-func (s *session) patience() time.Duration {
+// patience is how long closing something may wait for the broker's answer: at most so long, and hardly where one did not
+// come in time. So a process that ends piece by piece waits once for a broker that hangs, not for every piece.
+func (s *session) patience(most time.Duration) time.Duration {
 	if s.silent.Load() {
 		return 100 * time.Millisecond
 	}
-	return answerTimeout
+	return most
 }

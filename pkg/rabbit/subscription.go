@@ -160,7 +160,7 @@ func (s *subscription) cancel() error {
 		s.consumer.drop(s)
 	}
 	session := s.channel.session
-	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), session.patience())
+	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), session.patience(answerTimeout))
 	defer stop()
 	if err := doOn(ctx, s.channel, func() error { return s.channel.Cancel(s.tag, false) }); err != nil {
 		if ctx.Err() != nil {
@@ -180,30 +180,23 @@ const takeInTimeout = 10 * time.Second
 // asks for that. But the broker registers a consumer of a quorum queue through the queue's log, behind what the channel
 // has sent, and answers only then. This consumer comes last among those of the queue, and is given one message at most.
 func (s *subscription) takenIn() error {
-	patience := takeInTimeout
-	if s.channel.session.silent.Load() {
-		patience = s.channel.session.patience()
-	}
-	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), patience)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(s.work), s.channel.session.patience(takeInTimeout))
 	defer stop()
 	return doOn(ctx, s.channel, func() error {
 		if err := s.channel.Qos(1, 0, false); err != nil {
 			return err
 		}
-		args := Table{"x-priority": int32(math.MinInt32)}
-		deliveries, err := s.channel.Consume(s.queue, s.tag+"+", false, false, false, false, args)
+		deliveries, err := s.channel.Consume(s.queue, s.tag+"+", false, false, false, false, Table{"x-priority": int32(math.MinInt32)})
 		if err != nil {
 			return err
 		}
 		if err := s.channel.Cancel(s.tag+"+", false); err != nil {
 			return err
 		}
-		for d := range deliveries { // the close of the channel would count as a crash
-			if err := s.channel.Nack(d.DeliveryTag, false, true); err != nil {
-				return err
-			}
+		for d := range deliveries { // one at most: the end of the channel would count as a crash
+			err = s.channel.Nack(d.DeliveryTag, false, true)
 		}
-		return nil
+		return err
 	})
 }
 
@@ -211,8 +204,7 @@ func (s *subscription) takenIn() error {
 // matters. Of requests none may be taken out and put back, since the next worker would believe that it was begun; and
 // their callers have their answers.
 func (s *subscription) keepsAcks() bool {
-	_, stream := s.consumer.config.Args["x-stream-offset"]
-	return s.orderly && !stream && !s.consumer.config.DrainQueued
+	return s.orderly && s.consumer.config.Args["x-stream-offset"] == nil && !s.consumer.config.DrainQueued
 }
 
 const (
@@ -220,8 +212,8 @@ const (
 	// done, and what was not begun back to the queue. That goes one by one, since a frame for several would take the
 	// running ones along.
 	heldBack = 250 * time.Millisecond
-	// trickle is how many frames are sent every trickleEvery: RabbitMQ brings what it has to keep back out of order, see
-	// [acks.Batch.Close].
+	// trickle is how many frames are sent every trickleEvery. What the broker has to keep back, as [acks.Batch.Close] says,
+	// goes to the queue out of order.
 	trickle      = 16
 	trickleEvery = 100 * time.Millisecond
 )

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/bench/internal/childtest"
-	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
 // TestMain is the child process too: measurements start this very binary again.
@@ -23,9 +23,7 @@ func TestSeries(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	node, release, err := devbroker.Shared(ctx)
-	require.NoError(t, err)
-	defer release()
+	node := leverettest.Node(t)
 	sizes := map[string][]int{"dead-letters": {50, 100}, "shared-tier": {10}, "own-tiers": {10}, "body": {256, 1 << 16}, "backlog": {1000, 1500}}
 	var mu sync.Mutex
 	var running sync.WaitGroup

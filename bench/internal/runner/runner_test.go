@@ -13,7 +13,7 @@ import (
 	"github.com/leveretmq/leveret/bench/internal/childtest"
 	"github.com/leveretmq/leveret/bench/internal/peers"
 	"github.com/leveretmq/leveret/bench/internal/runner"
-	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
 // TestMain is the child process too: measurements start this very binary again.
@@ -24,9 +24,7 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	node, release, err := devbroker.Shared(ctx)
-	require.NoError(t, err)
-	defer release()
+	node := leverettest.Node(t)
 	scenarios, err := runner.Choose(runner.Scenarios(), []string{"publish", "waiters-50", "consume", "handler-16", "retry", "call-16", "latency-500"})
 	require.NoError(t, err)
 	var all []peers.Peer

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/internal/testmain"
-	"github.com/leveretmq/leveret/pkg/devbroker"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 )
 
 const patience = 2 * time.Minute
@@ -22,9 +22,7 @@ func TestTap(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	node, release, err := devbroker.Shared(ctx)
-	require.NoError(t, err)
-	defer release()
+	node := leverettest.Node(t)
 	tap, err := Listen(node.URL())
 	require.NoError(t, err)
 	defer tap.Close()

@@ -226,7 +226,7 @@ func (b *Batch) ackPrefix() {
 	}
 }
 
-// note notes a frame, and keeps the first error. A channel that is gone takes its unsettled deliveries with it, and
+// note records that a frame was sent, and the first error. A channel that is gone takes its unsettled deliveries with it, and
 // they come again.
 func (b *Batch) note(err error) {
 	b.sent = true
