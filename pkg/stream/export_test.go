@@ -11,3 +11,6 @@ import (
 func Take(ctx context.Context, r *Reader, d *rabbit.Delivery) (Event, bool, error) {
 	return r.take(ctx, *d)
 }
+
+// Patiently asks as Look does. No test can have a broker say that it does not know a stream, without harm to others.
+func Patiently(ctx context.Context, ask func() error) error { return patiently(ctx, ask) }

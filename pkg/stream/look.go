@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -23,6 +24,8 @@ const (
 	// seconds old, so it is believed the third time. A stream that has events is given up after so many times.
 	asking            = 2 * time.Second
 	believed, givenUp = 3, 30
+	// tries is how often the broker is asked where the stream cannot be read now.
+	tries = 5
 )
 
 // ErrUndecided says that a broker has delivered too little to say what a stream has: for a minute nothing, though there are
@@ -30,7 +33,8 @@ const (
 var ErrUndecided = errors.New("the broker delivers nothing that would show what the stream has")
 
 // Look finds the ends of a stream, as they are on the node that it asks: a replica may be behind. It is quick where there are
-// events, and takes six seconds where there are none. It fails as [Reader.Next] does, and with [ErrUndecided].
+// events, and takes six seconds where there are none. It fails as [Reader.Next] does, and with [ErrUndecided]; unlike that, it
+// fails with [rabbit.ErrNotConnected] after some seconds, where the broker is away, or its node has no replica of the stream.
 func Look(ctx context.Context, conn *rabbit.Conn, stream string) (Ends, error) {
 	first, _, err := look(ctx, conn, stream, First(), 1)
 	if err != nil {
@@ -55,12 +59,37 @@ func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place) (*E
 	return first, err
 }
 
-// look returns the first and the last event of a stream from a place on, among the next so many; nil where there is none.
+// look is lookOnce, with patience.
+func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last *Event, err error) {
+	err = patiently(ctx, func() (err error) {
+		first, last, err = lookOnce(ctx, conn, stream, from, most)
+		return err
+	})
+	return first, last, err
+}
+
+// patiently asks again, a second later, where the broker cannot say anything of a stream. RabbitMQ says that its node has no
+// replica of a stream where that is so, but also while the stream starts, and where a busy node has not known for five
+// seconds; a moment later, the last costs the connection (check_queue_exists_in_local_node and get_local_pid in
+// rabbit_stream_queue, 3.10).
+func patiently(ctx context.Context, ask func() error) (err error) {
+	for tried := 1; ; tried++ {
+		if err = ask(); !away(err) || tried == tries {
+			return err
+		}
+		contexts.Sleep(ctx, again)
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// lookOnce returns the first and the last event of a stream from a place on, among the next so many; nil where there is none.
 //
 // RabbitMQ does not say where a stream ends. But once it has something to deliver to one consumer of a channel, it reads on for
 // all of them, as far as the stream and their prefetch go, and answers the channel's next method behind all of that. So a second
 // consumer, at the last events, shows when the first one has what there is (rabbit_stream_queue:handle_event, 3.10 to 4.3).
-func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last *Event, err error) {
+func lookOnce(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last *Event, err error) {
 	channel, err := conn.Channel(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -229,6 +230,43 @@ func TestLookIsExact(t *testing.T) {
 		require.NoError(t, err)
 		require.NotNil(t, e, place)
 	}
+}
+
+// A broker that cannot say anything of a stream now is asked again, a few times.
+func TestLookAsksAgain(t *testing.T) {
+	t.Parallel()
+	away := fmt.Errorf("the queue: %w", rabbit.ErrNotConnected)
+	closed := fmt.Errorf("%w: %w", rabbit.ErrNotConnected, rabbit.ErrClosed)
+	for name, tc := range map[string]struct {
+		answers []error
+		want    error
+		asked   int
+	}{
+		"it says so at once":             {[]error{nil}, nil, 1},
+		"a moment later":                 {[]error{away, away, nil}, nil, 3},
+		"never":                          {[]error{away, away, away, away, away}, away, 5},
+		"something else is wrong":        {[]error{away, rabbit.ErrNotFound}, rabbit.ErrNotFound, 2},
+		"the connection will not return": {[]error{closed}, closed, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				begun, asked := time.Now(), 0
+				err := stream.Patiently(t.Context(), func() error {
+					asked++
+					return tc.answers[asked-1]
+				})
+				require.Equal(t, tc.want, err)
+				require.Equal(t, tc.asked, asked)
+				require.Equal(t, time.Duration(asked-1)*time.Second, time.Since(begun))
+			})
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	require.Equal(t, away, stream.Patiently(ctx, func() error {
+		cancel()
+		return away
+	}), "asked once")
 }
 
 // Offsets that RabbitMQ has used itself are missing as well. Only a stream that begins behind the last event has lost some.
