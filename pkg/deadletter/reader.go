@@ -182,7 +182,7 @@ func (r *reader) fill(ctx context.Context, idle func()) error {
 		if err != nil {
 			return err
 		}
-		if state.Ready == 0 {
+		if state.Ready == 0 && state.Consumers > 0 { // else the queue has not answered: see rabbit.Channel.Inspect
 			empty++
 		}
 		if empty == 2 {

@@ -80,3 +80,19 @@ func TestBrowser(t *testing.T) {
 	_, err = conn.Inspect(ended, "q")
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// RabbitMQ says that a queue has nothing where that does not say what it has.
+func TestInspectAsksAgain(t *testing.T) {
+	t.Parallel()
+	address := leverettest.Broker(t)
+	conn := dial(t, rabbit.Config{URLs: []string{address}})
+	declare(t, conn, queue("q", "quorum"))
+	fill(t, conn, "q", 3)
+	channel, err := conn.Channel(t.Context())
+	require.NoError(t, err)
+	suspend(t, address, "query_stat", 2)
+	state, err := channel.Inspect(within(t), "q")
+	require.NoError(t, err)
+	require.Equal(t, rabbit.QueueState{Ready: 3}, state)
+	require.NoError(t, channel.End(t.Context()))
+}

@@ -39,8 +39,10 @@ func (c *Conn) Channel(ctx context.Context) (*Channel, error) {
 		if err != nil {
 			return nil, err
 		}
+		began := time.Now()
 		ch, err := await(ctx, s.Connection.Channel, func(late *amqp.Channel) { _ = late.Close() })
 		if err == nil {
+			s.took(time.Since(began))
 			return newChannel(s, ch), nil
 		}
 		if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package rabbit_test
 import (
 	"context"
 	crypto "crypto/rand"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"runtime/pprof"
@@ -251,17 +252,17 @@ func TestDrainOfMany(t *testing.T) {
 	}
 }
 
-// suspend makes the Raft server of queue q apply nothing until a consumer is registered or cancelled, or for twenty
-// seconds if none is.
-func suspend(t *testing.T, address string) {
+// suspend makes the Raft server of queue q do nothing until so many messages to it contain a text, or for twenty seconds
+// if they do not.
+func suspend(t *testing.T, address, text string, times int) {
 	t.Helper()
-	raftServer(t, address, "q", `Wait = fun(_, 0) -> ok; (Again, I) ->
+	raftServer(t, address, "q", fmt.Sprintf(`Wait = fun(_, 0) -> ok; (Again, I) ->
 		{messages, M} = process_info(S, messages),
-		case string:find(io_lib:format("~0p", [M]), "checkout") of
-			nomatch -> timer:sleep(10), Again(Again, I-1);
-			_ -> ok
+		case length(string:split(io_lib:format("~0p", [M]), "%s", all)) of
+			Seen when Seen > %d -> ok;
+			_ -> timer:sleep(10), Again(Again, I-1)
 		end
-	end, ok = sys:suspend(S), spawn(fun() -> Wait(Wait, 2000), sys:resume(S) end)`)
+	end, ok = sys:suspend(S), spawn(fun() -> Wait(Wait, 2000), sys:resume(S) end)`, text, times))
 }
 
 // A consumer returns only when the queue has all its acks. The broker itself would forget most of these: see
@@ -306,9 +307,9 @@ func TestDrainWaitsForTheQueue(t *testing.T) {
 			}
 			if when == "acks after it" {
 				cancel()
-				suspend(t, address)
+				suspend(t, address, "checkout", 1)
 			} else {
-				suspend(t, address)
+				suspend(t, address, "checkout", 1)
 				releaseEarly()
 				require.Eventually(t, func() bool { return c.Running() == 1 }, time.Minute, time.Millisecond)
 				cancel()

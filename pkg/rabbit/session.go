@@ -30,6 +30,8 @@ type session struct {
 	blocks  chan amqp.Blocking
 	silent  atomic.Bool // the broker has not answered in time, and not since
 
+	roundTrip atomic.Int64 // nanoseconds that the quickest answer took; 0 before the first
+
 	conn     *Conn
 	hardened bool          // no direct reply-to makes the broker close the connection
 	learn    sync.Once     // begins to proveOwn
@@ -118,6 +120,16 @@ func (s *session) failed(ctx context.Context, err error) error {
 // alive reports whether the session can be written to, as far as anybody knows. The driver learns of a write that
 // failed a moment after the wire does.
 func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
+
+// took notes how long the broker took for an answer that it had not to look for.
+func (s *session) took(d time.Duration) {
+	for {
+		least := s.roundTrip.Load()
+		if least != 0 && least <= int64(d) || s.roundTrip.CompareAndSwap(least, max(int64(d), 1)) {
+			return
+		}
+	}
+}
 
 // patience is how long closing something may wait for the broker's answer: at most so long, and hardly where one did not
 // come in time. So a process that ends piece by piece waits once for a broker that hangs, not for every piece.
