@@ -59,7 +59,7 @@ var (
 	ovenBake  = leveret.NewCommand[bake]("oven.bake", leveret.Retry(leveret.RetryPolicy{Attempts: 2, Delays: []time.Duration{100 * time.Millisecond, time.Minute}}))
 	ovenClean = leveret.NewCommand[string]("oven.clean", leveret.Retry(leveret.RetryPolicy{Attempts: 1, Delays: []time.Duration{time.Minute}}))
 	ovenBaked = leveret.NewEvent[baked]("oven.baked", leveret.RetryOn(leveret.NotFound))
-	ovenPrice = leveret.NewRequest[priceQuery, price]("oven.price", leveret.Timeout(5*time.Second), leveret.Idempotent())
+	ovenPrice = leveret.NewRequest[priceQuery, price]("oven.price", leveret.Timeout(patience), leveret.Idempotent())
 
 	oven    = leveret.NewService("oven", leveret.Handles(ovenBake, ovenClean), leveret.Answers(ovenPrice), leveret.Publishes(ovenBaked))
 	waiter  = leveret.NewService("waiter", leveret.Sends(ovenBake), leveret.Calls(ovenPrice), leveret.SubscribesTo(ovenBaked), leveret.SubscribesAs("bell", ovenBaked))
