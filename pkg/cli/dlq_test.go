@@ -18,8 +18,16 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 	url := leverettest.Broker(t)
 	onBroker(t, url, declareAll)
 	bury(t, url, "oven.bake", 1003, "not_found", `{"n":%d}`)
-	c := kitchenAt(t, url, "dlq", "show", "oven.bake", "-o", "jsonl", "--where", "payload.n in [3, 1001, 1002]", "--limit", "2")
-	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	show := func(code cli.ExitCode, args ...string) *command {
+		onBroker(t, url, func(ctx context.Context, tb testing.TB, conn *rabbit.Conn) { // the command before may have held some
+			tb.Helper()
+			requireReady(ctx, tb, conn, "oven.bake.dlq", 1003)
+		})
+		c := kitchenAt(t, url, append([]string{"dlq", "show", "oven.bake"}, args...)...)
+		require.Equal(t, code, c.run(t.Context()), c.err.String())
+		return c
+	}
+	c := show(cli.ExitOK, "-o", "jsonl", "--where", "payload.n in [3, 1001, 1002]", "--limit", "2")
 	require.Equal(t, `{"note":"showing 2 of 3; --limit shows more"}`+"\n", c.err.String())
 	lines := c.out.lines()
 	require.Len(t, lines, 2)
@@ -30,17 +38,13 @@ func TestShowLooksAtAllDeadLetters(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(lines[i]), &letter))
 		require.Equal(t, n, letter.Payload.N)
 	}
-	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "not_found-1001", "-o", "jsonl")
-	require.Equal(t, cli.ExitOK, c.run(t.Context()), c.err.String())
+	c = show(cli.ExitOK, "not_found-1001", "-o", "jsonl")
 	require.Contains(t, c.out.String(), `{"id":"not_found-1001",`)
-	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--where", "payload.n > 1003")
-	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	c = show(cli.ExitOK, "--where", "payload.n > 1003")
 	require.Equal(t, "none of 1003 dead letters matches --where\n", c.err.String())
-	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "--limit", "1")
-	require.Equal(t, cli.ExitOK, c.run(t.Context()))
+	c = show(cli.ExitOK, "--limit", "1")
 	require.Equal(t, "showing 1 of 1003; --limit shows more\n", c.err.String())
-	c = kitchenAt(t, url, "dlq", "show", "oven.bake", "1004")
-	require.Equal(t, cli.ExitNotFound, c.run(t.Context()))
+	c = show(cli.ExitNotFound, "1004")
 	require.Contains(t, c.err.String(), `oven.bake has no dead letter "1004"; it has 1003`)
 }
 

@@ -70,10 +70,10 @@ func (s *Store) rounds(ctx context.Context, from Source, w work) error {
 			return fmt.Errorf("it ended early: %w", context.Cause(ctx))
 		case tookBack && !finished:
 			budget = min(budget, lasted) / 2
-			s.awaitReturn(ctx, from, w.left())
 		case err != nil || finished:
 			return cmp.Or(err, closing)
 		}
+		s.awaitReturn(ctx, from, w.left())
 		if err := w.between(ctx); err != nil {
 			return err
 		}
