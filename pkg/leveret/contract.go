@@ -68,6 +68,8 @@ type Spec struct {
 	Address *Address
 	// RoutingKey makes the routing key of a message from its payload; nil where the key is that of the address.
 	RoutingKey func(*Message) (string, error)
+	// Key makes the key by which messages are ordered, as given with the option [Key]; nil where they are not.
+	Key func(*Message) (string, error)
 	// Codec says how payloads and replies travel, as given with [Encoded]; nil where they are JSON.
 	Codec *Codec
 	// Older converts bodies of older versions, as given with [Older]; nil where there is no such function.
@@ -307,26 +309,48 @@ func (a Address) check() error {
 // address, which is then a pattern. The function gets the payload as a receiver decodes it. A key that is empty, longer than
 // 255 bytes, or itself a pattern is InvalidArgument, and the message is not sent.
 func RoutingKey[T any](key func(payload T) string) ContractOption {
-	return func(s *Spec) error {
-		if key == nil {
-			return errors.New("RoutingKey is nil")
-		}
-		if reflect.TypeFor[T]() != s.Payload {
-			return fmt.Errorf("RoutingKey is a function of %v; it must be one of %v", reflect.TypeFor[T](), s.Payload)
-		}
-		s.RoutingKey = func(m *Message) (string, error) {
-			payload, err := payloadOf[T](baseOf(m.Contract), m.Body, m.payload)
-			if err != nil {
-				return "", err
-			}
-			k := key(*payload)
+	return func(s *Spec) (err error) {
+		s.RoutingKey, err = fromPayload(*s, "RoutingKey", key, func(k string) error {
 			if k == "" || len(k) > maxShortString || pattern(k) {
-				return "", Errorf(InvalidArgument, "the routing key %q has %d bytes; it must have 1 to %d, and be no pattern", k, len(k), maxShortString)
+				return Errorf(InvalidArgument, "the routing key %q has %d bytes; it must have 1 to %d, and be no pattern", k, len(k), maxShortString)
 			}
-			return k, nil
-		}
-		return nil
+			return nil
+		})
+		return err
 	}
+}
+
+// Key says by what the messages of the contract are ordered, such as the id of an order: those that have the same key stay
+// in the order in which they were sent, where package outbox sends them. A message whose key is empty has no order. The key
+// has 255 bytes at most.
+func Key[T any](key func(payload T) string) ContractOption {
+	return func(s *Spec) (err error) {
+		s.Key, err = fromPayload(*s, "Key", key, func(k string) error {
+			if len(k) > maxShortString {
+				return Errorf(InvalidArgument, "the key of the message has %d bytes; it may have %d", len(k), maxShortString)
+			}
+			return nil
+		})
+		return err
+	}
+}
+
+// fromPayload makes a function of messages from one of their payloads.
+func fromPayload[T any](s Spec, option string, f func(T) string, check func(string) error) (func(*Message) (string, error), error) {
+	if f == nil {
+		return nil, fmt.Errorf("%s is nil", option)
+	}
+	if reflect.TypeFor[T]() != s.Payload {
+		return nil, fmt.Errorf("%s is a function of %v; it must be one of %v", option, reflect.TypeFor[T](), s.Payload)
+	}
+	return func(m *Message) (string, error) {
+		payload, err := payloadOf[T](baseOf(m.Contract), m.Body, m.payload)
+		if err != nil {
+			return "", err
+		}
+		of := f(*payload)
+		return of, check(of)
+	}, nil
 }
 
 // pattern reports whether a routing key stands for many.

@@ -1,0 +1,104 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// In returns a sender that stores messages in tx, in the table leveret_outbox. They are sent by a [Relay] once tx is
+// committed, and never if it is rolled back. Send returns nil once the message is stored; it is not safe for concurrent
+// use, since a transaction is not.
+//
+// The table must exist: [New] creates it.
+func In(tx *sql.Tx) leveret.Sender { return sender{tx} }
+
+type sender struct{ tx *sql.Tx }
+
+// properties are what a row holds of a message beside its payload, as JSON.
+type properties struct {
+	Correlation  string          `json:"correlation_id,omitempty"`
+	Conversation string          `json:"conversation_id,omitempty"`
+	Causation    string          `json:"causation_id,omitempty"`
+	SentAt       time.Time       `json:"sent_at"`
+	Priority     uint8           `json:"priority,omitempty"`
+	Headers      json.RawMessage `json:"headers,omitempty"`
+}
+
+func (s sender) Send(ctx context.Context, m *leveret.Message) error {
+	if m == nil || m.Contract == nil {
+		return leveret.Errorf(leveret.InvalidArgument, "a message without a contract cannot be sent")
+	}
+	spec := m.Contract.Spec()
+	if spec.Kind == leveret.KindRequest {
+		return leveret.Errorf(leveret.InvalidArgument, "%s is a request: requests are called, not sent", spec.Name)
+	}
+	if err := s.store(ctx, m, spec); err != nil {
+		return fmt.Errorf("%s %s: store the message in the outbox: %w", spec.Name, m.ID, err)
+	}
+	return nil
+}
+
+func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec) error {
+	if err := m.CheckHeaders(); err != nil {
+		return err
+	}
+	body, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	var key string
+	if spec.Key != nil {
+		if key, err = spec.Key(m); err != nil {
+			return err
+		}
+	}
+	headers, err := encodeHeaders(m.Headers)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(properties{m.CorrelationID, m.ConversationID, m.CausationID, m.SentAt, m.Priority, headers})
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return leveret.Errorf(leveret.CodeOf(err), "%w", err)
+	}
+	_, err = s.tx.ExecContext(ctx, `INSERT INTO leveret_outbox (slot, order_key, message_id, contract, body, properties, stored_at, due_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 0)`, slotOf(key, m.ID), key, m.ID, spec.Name, body, string(text), time.Now().UnixMicro())
+	if err != nil {
+		return leveret.Errorf(leveret.Unavailable, "%w", err)
+	}
+	return nil
+}
+
+// slotOf returns the slot of a message: that of its key, or any.
+func slotOf(key, id string) int {
+	h := fnv.New32a()
+	if key == "" {
+		key = id
+	}
+	_, _ = h.Write([]byte(key))
+	return int(h.Sum32() % slots)
+}
+
+// message returns the message of a row.
+func (r *row) message(contract leveret.Contract) (*leveret.Message, error) {
+	var p properties
+	if err := json.Unmarshal([]byte(r.properties), &p); err != nil {
+		return nil, leveret.Errorf(leveret.DataLoss, "the properties of the row cannot be read: %w", err)
+	}
+	headers, err := decodeHeaders(p.Headers)
+	if err != nil {
+		return nil, leveret.Errorf(leveret.DataLoss, "the headers of the row cannot be read: %w", err)
+	}
+	return &leveret.Message{
+		Contract: contract, ID: r.id, CorrelationID: p.Correlation, ConversationID: p.Conversation, CausationID: p.Causation,
+		SentAt: p.SentAt, Priority: p.Priority, Headers: headers, Body: r.body,
+	}, nil
+}

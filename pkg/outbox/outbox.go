@@ -1,0 +1,91 @@
+// Package outbox sends messages that are stored in the transaction of their cause: they are sent if it commits, and not if it
+// is rolled back, whatever is killed when.
+package outbox
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// A Config says where the messages are stored. The zero value of a field is its default.
+type Config struct {
+	// DB is the database: SQLite or PostgreSQL. Required. Of SQLite, it is the pool whose transactions write, with one
+	// connection.
+	DB *sql.DB
+	// InTx runs f in a transaction of DB, commits it if f returns nil, and rolls it back otherwise. It may run f more than
+	// once, each time in a new transaction. Default: one transaction with the database's default isolation.
+	InTx func(ctx context.Context, f func(tx *sql.Tx) error) error
+	// Lease is how long the messages of a relay that has died wait for another one. Default 5 s.
+	Lease time.Duration
+	// Poll is how often a relay looks for messages that another process has stored. Default 200 ms.
+	Poll time.Duration
+	// Concurrency is how many messages are sent at once. Default 256.
+	Concurrency int
+	// Logger logs what cannot be sent. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// An Outbox is the tables of a database. It is safe for concurrent use.
+type Outbox struct {
+	config   Config
+	woken    chan struct{}
+	relaying atomic.Bool
+}
+
+// New returns the outbox of a database, and creates its tables where they are missing.
+func New(ctx context.Context, config Config) (*Outbox, error) {
+	if config.DB == nil {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "Config.DB is required")
+	}
+	config.Lease = cmp.Or(max(config.Lease, 0), 5*time.Second)
+	config.Poll = cmp.Or(max(config.Poll, 0), 200*time.Millisecond)
+	config.Concurrency = cmp.Or(max(config.Concurrency, 0), 256)
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	o := &Outbox{config: config, woken: make(chan struct{}, 1)}
+	if err := create(ctx, config.DB); err != nil {
+		return nil, leveret.Errorf(leveret.Unavailable, "%w", err)
+	}
+	return o, nil
+}
+
+// InTx runs f in a transaction, as [Config].InTx does, and has what it has stored sent at once. Messages of other
+// transactions are found within [Config].Poll.
+func (o *Outbox) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if err := o.inTx(ctx, f); err != nil {
+		return err
+	}
+	o.wake()
+	return nil
+}
+
+func (o *Outbox) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if o.config.InTx != nil {
+		return o.config.InTx(ctx, f)
+	}
+	tx, err := o.config.DB.BeginTx(ctx, nil)
+	if err != nil {
+		return leveret.Errorf(leveret.Unavailable, "begin a transaction: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return leveret.Errorf(leveret.Unavailable, "commit: %w", err)
+	}
+	return nil
+}
+
+// wake has the relay look for messages.
+func (o *Outbox) wake() {
+	select {
+	case o.woken <- struct{}{}:
+	default:
+	}
+}
