@@ -133,6 +133,8 @@ func (c *Client) route(m *Message, call bool) (*sending, error) {
 	case call != (r.spec.Kind == KindRequest):
 		return nil, Errorf(InvalidArgument, "%s is %s: requests are called, commands sent, events published",
 			r.spec.Name, article(r.spec.Kind.String()))
+	case !m.SendAt.IsZero():
+		return nil, Errorf(InvalidArgument, "%s: a client sends at once; use an outbox for a message that is sent later", r.spec.Name)
 	}
 	return r, nil
 }

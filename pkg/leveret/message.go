@@ -32,6 +32,8 @@ type Message struct {
 	// SentAt is when it was sent first, by the sender's clock. Zero where a foreign sender did not say, and on requests over
 	// HTTP and gRPC.
 	SentAt time.Time
+	// SendAt is when a message is to be sent that is not sent at once, as given with [After] or [AtTime]. It does not travel.
+	SendAt time.Time
 	// Deadline is when a request's caller stops waiting. Zero for commands and events.
 	Deadline time.Time
 
@@ -191,6 +193,15 @@ func Header(name string, value any) SendOption {
 // a quorum queue since RabbitMQ 4.0, to which 5 and more is high.
 func Priority(p uint8) SendOption {
 	return SendOption{func(m *Message) { m.Priority = p }}
+}
+
+// After has the message sent no sooner than d from now, in the transaction that it is given to: see package outbox. A
+// [Client] cannot send it, since RabbitMQ cannot keep a message until then, show it, or take it back.
+func After(d time.Duration) SendOption { return AtTime(time.Now().Add(d)) }
+
+// AtTime is like [After], and has the message sent no sooner than t.
+func AtTime(t time.Time) SendOption {
+	return SendOption{func(m *Message) { m.SendAt = t }}
 }
 
 // CheckHeaders returns an error with the code InvalidArgument if the message has a header that is not its sender's to

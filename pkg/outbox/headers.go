@@ -217,4 +217,3 @@ func float(text json.RawMessage, bits int) (float64, error) {
 	}
 	return strconv.ParseFloat(s, bits)
 }
-

@@ -28,6 +28,8 @@ type properties struct {
 	SentAt       time.Time       `json:"sent_at"`
 	Priority     uint8           `json:"priority,omitempty"`
 	Headers      json.RawMessage `json:"headers,omitempty"`
+	// Later says that the message was to be sent later: then it counts as sent when it is.
+	Later bool `json:"later,omitempty"`
 }
 
 func (s sender) Send(ctx context.Context, m *leveret.Message) error {
@@ -62,7 +64,7 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(properties{m.CorrelationID, m.ConversationID, m.CausationID, m.SentAt, m.Priority, headers})
+	text, err := json.Marshal(properties{m.CorrelationID, m.ConversationID, m.CausationID, m.SentAt, m.Priority, headers, !m.SendAt.IsZero()})
 	if err != nil {
 		return err
 	}
@@ -70,11 +72,20 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 		return leveret.Errorf(leveret.CodeOf(err), "%w", err)
 	}
 	_, err = s.tx.ExecContext(ctx, `INSERT INTO leveret_outbox (slot, order_key, message_id, contract, body, properties, stored_at, due_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 0)`, slotOf(key, m.ID), key, m.ID, spec.Name, body, string(text), time.Now().UnixMicro())
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		slotOf(key, m.ID), key, m.ID, spec.Name, body, string(text), time.Now().UnixMicro(), dueAt(m.SendAt))
 	if err != nil {
 		return leveret.Errorf(leveret.Unavailable, "%w", err)
 	}
 	return nil
+}
+
+// dueAt is a time as the table has it.
+func dueAt(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(t.UnixMicro(), 1)
 }
 
 // slotOf returns the slot of a message: that of its key, or any.
@@ -96,6 +107,9 @@ func (r *row) message(contract leveret.Contract) (*leveret.Message, error) {
 	headers, err := decodeHeaders(p.Headers)
 	if err != nil {
 		return nil, leveret.Errorf(leveret.DataLoss, "the headers of the row cannot be read: %w", err)
+	}
+	if p.Later {
+		p.SentAt = time.Now()
 	}
 	return &leveret.Message{
 		Contract: contract, ID: r.id, CorrelationID: p.Correlation, ConversationID: p.Conversation, CausationID: p.Causation,

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/outbox"
+	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
 func TestMain(m *testing.M) { testmain.Leaks(m) }
@@ -156,3 +158,179 @@ func TestOrderPerKey(t *testing.T) {
 	require.Equal(t, want, b.got)
 	require.EqualValues(t, n, b.all.Load(), "nothing twice")
 }
+
+// A message that can never be sent is set aside, with those behind it, until somebody decides; other keys go on.
+func TestSetAside(t *testing.T) {
+	t.Parallel()
+	db, b, ctx := database(t), newBook(), t.Context()
+	var fixed atomic.Bool
+	b.fail = func(_ *leveret.Message, n numbered) error {
+		if n.Key == "bad" && n.N%2 == 0 && !fixed.Load() {
+			return leveret.Errorf(leveret.InvalidArgument, "number %d is wrong", n.N)
+		}
+		return nil
+	}
+	o := made(t, outbox.Config{DB: db})
+	relaying(t, o, order, b)
+	for i := range 6 {
+		require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error {
+			return errors.Join(placed.Publish(ctx, outbox.In(tx), numbered{"bad", i}, leveret.MessageID(fmt.Sprint("bad-", i))),
+				placed.Publish(ctx, outbox.In(tx), numbered{"good", i}))
+		}))
+	}
+	aside := func() []*outbox.Entry {
+		found, err := o.List(ctx, outbox.Aside, 10)
+		require.NoError(t, err)
+		return found
+	}
+	require.Eventually(t, func() bool { return len(aside()) == 1 && rows(t, db) == 6 }, time.Minute, time.Millisecond)
+	e := aside()[0]
+	require.Equal(t, "bad-0", e.ID)
+	require.Equal(t, 1, e.Tries)
+	require.Contains(t, e.Trouble, "number 0 is wrong")
+	require.ErrorIs(t, o.Skip(ctx, "bad-1"), leveret.FailedPrecondition, "it waits behind")
+	require.ErrorIs(t, o.Skip(ctx, "none"), leveret.NotFound)
+
+	require.NoError(t, o.Skip(ctx, "bad-0"))
+	require.Eventually(t, func() bool { a := aside(); return len(a) == 1 && a[0].ID == "bad-2" }, time.Minute, time.Millisecond)
+	require.NoError(t, o.Retry(ctx, "bad-2"))
+	require.Eventually(t, func() bool { a := aside(); return len(a) == 1 && a[0].Tries == 2 }, time.Minute, time.Millisecond)
+	fixed.Store(true)
+	require.NoError(t, o.Retry(ctx, "bad-2"))
+	require.Eventually(t, func() bool { return rows(t, db) == 0 }, time.Minute, time.Millisecond)
+	require.Equal(t, map[string][]int{"good": {0, 1, 2, 3, 4, 5}, "bad": {1, 2, 3, 4, 5}}, b.got)
+}
+
+// What is sent later can be moved and cancelled in a transaction, and is sent when its time has come.
+func TestLater(t *testing.T) {
+	t.Parallel()
+	db, b, ctx := database(t), newBook(), t.Context()
+	o := made(t, outbox.Config{DB: db})
+	relaying(t, o, order, b)
+	later := func(n int, id string) func(*sql.Tx) error {
+		return func(tx *sql.Tx) error {
+			return placed.Publish(ctx, outbox.In(tx), numbered{"k", n}, leveret.MessageID(id), leveret.After(time.Hour))
+		}
+	}
+	require.NoError(t, o.InTx(ctx, later(1, "one")))
+	require.NoError(t, o.InTx(ctx, later(2, "two")))
+	require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error { return placed.Publish(ctx, outbox.In(tx), numbered{"k", 3}) }))
+	require.Eventually(t, func() bool { return rows(t, db) == 2 }, time.Minute, time.Millisecond, "it does not wait for them")
+	found, err := o.List(ctx, outbox.Later, 10)
+	require.NoError(t, err)
+	require.Len(t, found, 2)
+	require.WithinDuration(t, time.Now().Add(time.Hour), found[0].DueAt, 2*time.Minute)
+
+	require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error { return outbox.Cancel(ctx, tx, "one") }))
+	require.ErrorIs(t, o.InTx(ctx, func(tx *sql.Tx) error { return outbox.Cancel(ctx, tx, "one") }), leveret.NotFound)
+	require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error { return outbox.Move(ctx, tx, "two", time.Now()) }))
+	require.Eventually(t, func() bool { return rows(t, db) == 0 }, time.Minute, time.Millisecond)
+	require.Equal(t, map[string][]int{"k": {3, 2}}, b.got)
+}
+
+// A message that is delivered twice, or to two workers at once, has one effect, and what it sends goes out once.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	db, b, ctx := database(t), newBook(), t.Context()
+	_, err := db.ExecContext(ctx, "CREATE TABLE effects (n INTEGER)")
+	require.NoError(t, err)
+	o := made(t, outbox.Config{DB: db})
+	var calls atomic.Int64
+	refuse := errors.New("refused")
+	h := o.Once(func(ctx context.Context, m *leveret.Message) error {
+		n, err := placed.Decode(m.Body)
+		require.NoError(t, err)
+		_, err = outbox.Tx(ctx).ExecContext(ctx, "INSERT INTO effects VALUES ($1)", n.N)
+		require.NoError(t, err)
+		require.NoError(t, placed.Publish(ctx, outbox.In(outbox.Tx(ctx)), numbered{"effect", n.N}))
+		if calls.Add(1) <= 2 {
+			return refuse
+		}
+		return nil
+	})
+	m, err := placed.Message(ctx, numbered{"k", 7})
+	require.NoError(t, err)
+	require.ErrorIs(t, h(ctx, m), refuse)
+	require.ErrorIs(t, h(ctx, m), refuse)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { require.NoError(t, h(ctx, m)) })
+	}
+	all.Wait()
+	require.EqualValues(t, 3, calls.Load())
+	var n int
+	require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM effects").Scan(&n))
+	require.Equal(t, 1, n)
+	relaying(t, o, order, b)
+	require.Eventually(t, func() bool { return rows(t, db) == 0 }, time.Minute, time.Millisecond)
+	require.Equal(t, map[string][]int{"effect": {7}}, b.got)
+
+	other := *m
+	other.Queue = "another"
+	require.NoError(t, h(ctx, &other))
+	require.EqualValues(t, 4, calls.Load(), "another subscription has its own effect")
+}
+
+// A relay that can no longer keep its lease stops, and another one goes on.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "t.db")
+	first, second := opened(t, path), opened(t, path)
+	b, ctx := newBook(), t.Context()
+	one := made(t, outbox.Config{DB: first, Lease: time.Second})
+	two := made(t, outbox.Config{DB: second, Lease: time.Second})
+	relaying(t, one, order, b)
+	publish := func(n int) {
+		require.NoError(t, two.InTx(ctx, func(tx *sql.Tx) error { return placed.Publish(ctx, outbox.In(tx), numbered{fmt.Sprint(n % 9), n}) }))
+	}
+	for n := range 100 {
+		publish(n)
+	}
+	require.Eventually(t, func() bool { return rows(t, second) == 0 }, time.Minute, time.Millisecond)
+	require.NoError(t, first.Close()) // as if the process were dead: it gives up nothing
+	for n := range 100 {
+		publish(n)
+	}
+	relaying(t, two, order, b)
+	require.Eventually(t, func() bool { return rows(t, second) == 0 }, time.Minute, time.Millisecond)
+	require.EqualValues(t, 200, b.all.Load())
+	var owners, relays int
+	require.NoError(t, second.QueryRowContext(ctx, "SELECT count(DISTINCT owner) FROM leveret_outbox_slots").Scan(&owners))
+	require.NoError(t, second.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox_relays").Scan(&relays))
+	require.Equal(t, 1, owners)
+	require.Equal(t, 1, relays)
+}
+
+// Headers of every type come out as they went in.
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	db, ctx := database(t), t.Context()
+	o := made(t, outbox.Config{DB: db})
+	headers := map[string]any{
+		"text": "t\x00\u2028é", "odd": "\xff", "true": true, "null": nil, "int64": int64(1) << 62, "int32": int32(-7), "int16": int16(-7), "int8": int8(-7),
+		"uint8": uint8(200), "uint16": uint16(60000), "uint32": uint32(4e9), "int": 7, "float32": float32(0.1), "float64": 0.1, "bytes": []byte{0, 255},
+		"time": time.Unix(1_750_000_000, 0).UTC(), "list": []any{int64(1), "two", []any{int8(3)}}, "decimal": rabbit.Decimal{Scale: 2, Value: 999},
+		"table": rabbit.Table{"in": int16(4), "deep": rabbit.Table{"x": nil}}, "inf": math.Inf(-1),
+	}
+	options := []leveret.SendOption{leveret.Priority(7), leveret.Conversation("talk")}
+	for name, value := range headers {
+		options = append(options, leveret.Header(name, value))
+	}
+	sent, err := placed.Message(ctx, numbered{"k", 7}, options...)
+	require.NoError(t, err)
+	require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error { return outbox.In(tx).Send(ctx, sent) }))
+	got := make(chan *leveret.Message, 1)
+	relaying(t, o, order, senderFunc(func(_ context.Context, m *leveret.Message) error {
+		got <- m
+		return nil
+	}))
+	m := <-got
+	require.True(t, sent.SentAt.Equal(m.SentAt))
+	require.Equal(t, headers, m.Headers)
+	m.SentAt, m.Headers = sent.SentAt, sent.Headers
+	require.Equal(t, sent, m)
+}
+
+type senderFunc func(context.Context, *leveret.Message) error
+
+func (f senderFunc) Send(ctx context.Context, m *leveret.Message) error { return f(ctx, m) }

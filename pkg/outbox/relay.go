@@ -436,4 +436,3 @@ func final(err error) bool {
 func pause(tries int) time.Duration {
 	return min(time.Second<<min(tries, 6), time.Minute)
 }
-

@@ -62,7 +62,14 @@ INSERT INTO leveret_outbox_slots (slot, owner) VALUES %s ON CONFLICT (slot) DO N
 CREATE TABLE IF NOT EXISTS leveret_outbox_relays (
 	relay TEXT PRIMARY KEY,
 	beat  BIGINT NOT NULL
-);`, d.number, d.bytes, strings.Join(all[:], ", ")), nil
+);
+CREATE TABLE IF NOT EXISTS leveret_inbox (
+	message_id TEXT NOT NULL,
+	queue      TEXT NOT NULL,
+	handled_at BIGINT NOT NULL,
+	PRIMARY KEY (message_id, queue)
+);
+CREATE INDEX IF NOT EXISTS leveret_inbox_age ON leveret_inbox (handled_at);`, d.number, d.bytes, strings.Join(all[:], ", ")), nil
 }
 
 // create creates the tables where they are missing.

@@ -1,0 +1,59 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// Once is middleware that has each command and event handled once: the handler's effect and the id of the message are
+// committed in one transaction, which the handler gets with [Tx]. A message that was handled before is acked without its
+// handler, and so is one that another worker is handling now, once that one has committed. If the handler fails, nothing of
+// its transaction remains, and the message is tried again as ever. What it has stored with [In] is sent once the transaction
+// is committed.
+//
+// A message is recognised by its id and by who handles it, which is the service's queue: two subscriptions to an event
+// handle it once each. A message without an id, as foreign senders may send, is not recognised. Requests are not handled in
+// a transaction.
+//
+// Where [Config].InTx repeats transactions, the handler is called again for each.
+func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
+	return func(ctx context.Context, m *leveret.Message) error {
+		if m.Contract.Spec().Kind == leveret.KindRequest {
+			return next(ctx, m)
+		}
+		err := o.InTx(ctx, func(tx *sql.Tx) error {
+			if m.ID != "" {
+				first, err := o.claim(ctx, tx, m)
+				if err != nil || !first {
+					return err
+				}
+			}
+			return next(context.WithValue(ctx, txKey{}, tx), m)
+		})
+		return err
+	}
+}
+
+// claim notes the id of a message; it reports false where that is noted already. It waits for another transaction that has
+// just done so.
+func (o *Outbox) claim(ctx context.Context, tx *sql.Tx, m *leveret.Message) (first bool, err error) {
+	result, err := tx.ExecContext(ctx, `INSERT INTO leveret_inbox (message_id, queue, handled_at) VALUES ($1, $2, $3)
+		ON CONFLICT (message_id, queue) DO NOTHING`, m.ID, m.Queue, time.Now().UnixMicro())
+	err = changed(result, err)
+	if errors.Is(err, errNothing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+type txKey struct{}
+
+// Tx returns the transaction in which [Outbox.Once] handles the message of ctx; nil outside of it.
+func Tx(ctx context.Context) *sql.Tx {
+	tx, _ := ctx.Value(txKey{}).(*sql.Tx)
+	return tx
+}

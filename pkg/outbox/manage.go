@@ -1,0 +1,168 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+)
+
+// A State is what a message in an outbox waits for.
+type State string
+
+// The states.
+const (
+	Ready   State = "ready"     // to be sent now, or once what is before it has been
+	Later   State = "later"     // for its time
+	Failing State = "failing"   // for the next try, after one that has failed
+	Aside   State = "set aside" // for somebody to decide: it cannot be sent as it is
+)
+
+// An Entry is a message in an outbox.
+type Entry struct {
+	ID       string
+	Contract string
+	// Key is what it is ordered by; empty where it is not.
+	Key   string
+	State State
+	// StoredAt is when it was stored, by the clock of the process that did so.
+	StoredAt time.Time
+	// DueAt is when it is sent, or tried again; zero where that is now, or where it was set aside.
+	DueAt time.Time
+	// Tries is how often sending it has failed, and Trouble why it failed last.
+	Tries   int
+	Trouble string
+	// Body is the payload as it travels, and Headers are those that it will have.
+	Body    []byte
+	Headers map[string]any
+}
+
+const entryColumns = "message_id, contract, order_key, stored_at, due_at, tries, trouble, body, properties"
+
+func scanEntry(rows *sql.Rows) (*Entry, error) {
+	var e Entry
+	var stored, due int64
+	var text string
+	if err := rows.Scan(&e.ID, &e.Contract, &e.Key, &stored, &due, &e.Tries, &e.Trouble, &e.Body, &text); err != nil {
+		return nil, err
+	}
+	e.StoredAt = time.UnixMicro(stored).UTC()
+	if due > 0 && due < never {
+		e.DueAt = time.UnixMicro(due).UTC()
+	}
+	switch {
+	case due == never:
+		e.State = Aside
+	case due == 0:
+		e.State = Ready
+	case e.Tries > 0:
+		e.State = Failing
+	default:
+		e.State = Later
+	}
+	var p properties
+	if json.Unmarshal([]byte(text), &p) == nil { // else the row is set aside when it is sent
+		e.Headers, _ = decodeHeaders(p.Headers)
+	}
+	return &e, nil
+}
+
+var conditions = map[State]string{
+	Ready:   "due_at = 0",
+	Later:   fmt.Sprintf("due_at > 0 AND due_at < %d AND tries = 0", int64(never)),
+	Failing: fmt.Sprintf("due_at > 0 AND due_at < %d AND tries > 0", int64(never)),
+	Aside:   fmt.Sprintf("due_at = %d", int64(never)),
+}
+
+// List returns messages of a state, up to a number of them: the oldest first, and of those that wait for a time the ones
+// that are due first.
+func (o *Outbox) List(ctx context.Context, state State, most int) ([]*Entry, error) {
+	order := "number"
+	if state == Later || state == Failing {
+		order = "due_at, number"
+	}
+	return o.entries(ctx, conditions[state]+" ORDER BY "+order+" LIMIT $1", most)
+}
+
+// Get returns the message with an id; an error with the code NotFound where there is none. Of several it is the oldest.
+func (o *Outbox) Get(ctx context.Context, id string) (*Entry, error) {
+	found, err := o.entries(ctx, "message_id = $1 ORDER BY number LIMIT 1", id)
+	if err == nil && len(found) == 0 {
+		return nil, leveret.Errorf(leveret.NotFound, "the outbox has no message %s", id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+func (o *Outbox) entries(ctx context.Context, where string, argument any) ([]*Entry, error) {
+	rows, err := o.config.DB.QueryContext(ctx, "SELECT "+entryColumns+" FROM leveret_outbox WHERE "+where, argument)
+	if err != nil {
+		return nil, leveret.Errorf(leveret.Unavailable, "read the outbox: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var found []*Entry
+	for rows.Next() {
+		e, err := scanEntry(rows)
+		if err != nil {
+			return nil, fmt.Errorf("read the outbox: %w", err)
+		}
+		found = append(found, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, leveret.Errorf(leveret.Unavailable, "read the outbox: %w", err)
+	}
+	return found, nil
+}
+
+// Retry has a message that is failing, or was set aside, sent now.
+func (o *Outbox) Retry(ctx context.Context, id string) error {
+	err := decide(ctx, o.config.DB, id, "has not failed", "UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND tries > 0 AND due_at > 0")
+	o.wake()
+	return err
+}
+
+// Skip removes a message that is failing, or was set aside, so that those behind it go on. It is not sent.
+func (o *Outbox) Skip(ctx context.Context, id string) error {
+	err := decide(ctx, o.config.DB, id, "has not failed", "DELETE FROM leveret_outbox WHERE message_id = $1 AND tries > 0 AND due_at > 0")
+	o.wake()
+	return err
+}
+
+// Cancel removes a message that is to be sent later, in tx. If tx commits, it is not sent. The error has the code NotFound
+// where there is no such message, or it was sent already, and FailedPrecondition where its time has come.
+func Cancel(ctx context.Context, tx *sql.Tx, id string) error {
+	return decide(ctx, tx, id, "is not for later", "DELETE FROM leveret_outbox WHERE message_id = $1 AND "+conditions[Later])
+}
+
+// Move changes when a message is sent that is to be sent later, in tx. Its errors are those of [Cancel].
+func Move(ctx context.Context, tx *sql.Tx, id string, to time.Time) error {
+	return decide(ctx, tx, id, "is not for later", "UPDATE leveret_outbox SET due_at = $2 WHERE message_id = $1 AND "+conditions[Later], dueAt(to))
+}
+
+type executor interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// decide changes what becomes of a message, if it is still in the state for which that can be decided.
+func decide(ctx context.Context, e executor, id, otherwise, statement string, arguments ...any) error {
+	result, err := e.ExecContext(ctx, statement, append([]any{id}, arguments...)...)
+	err = changed(result, err)
+	if !errors.Is(err, errNothing) {
+		return err
+	}
+	var n int
+	if err := e.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox WHERE message_id = $1", id).Scan(&n); err != nil {
+		return err
+	}
+	if n == 0 {
+		return leveret.Errorf(leveret.NotFound, "the outbox has no message %s", id)
+	}
+	return leveret.Errorf(leveret.FailedPrecondition, "the message %s %s; it may be on its way", id, otherwise)
+}
