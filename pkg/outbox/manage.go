@@ -29,8 +29,9 @@ type Entry struct {
 	// Key is what it is ordered by; empty where it is not.
 	Key   string
 	State State
-	// StoredAt is when it was stored, by the clock of the process that did so.
-	StoredAt time.Time
+	// Since is from when on it could be sent: when it was stored, by the clock of the process that did so, or the time for
+	// which it was stored.
+	Since time.Time
 	// DueAt is when it is sent, or tried again; zero where that is now, or where it was set aside.
 	DueAt time.Time
 	// Tries is how often sending it has failed, and Trouble why it failed last.
@@ -41,16 +42,16 @@ type Entry struct {
 	Headers map[string]any
 }
 
-const entryColumns = "message_id, contract, order_key, stored_at, due_at, tries, trouble, body, properties"
+const entryColumns = "message_id, contract, order_key, since, due_at, tries, trouble, body, properties"
 
 func scanEntry(rows *sql.Rows) (*Entry, error) {
 	var e Entry
-	var stored, due int64
+	var since, due int64
 	var text string
-	if err := rows.Scan(&e.ID, &e.Contract, &e.Key, &stored, &due, &e.Tries, &e.Trouble, &e.Body, &text); err != nil {
+	if err := rows.Scan(&e.ID, &e.Contract, &e.Key, &since, &due, &e.Tries, &e.Trouble, &e.Body, &text); err != nil {
 		return nil, err
 	}
-	e.StoredAt = time.UnixMicro(stored).UTC()
+	e.Since = time.UnixMicro(since).UTC()
 	if due > 0 && due < never {
 		e.DueAt = time.UnixMicro(due).UTC()
 	}
@@ -120,6 +121,42 @@ func (o *Outbox) entries(ctx context.Context, where string, argument any) ([]*En
 	return found, nil
 }
 
+// A Status is what waits in an outbox, and since when.
+type Status struct {
+	// Counts are how many messages are in each state; of those that are ready, no more than 10,000 are counted.
+	Counts map[State]int
+	// BlockedKeys is how many keys wait behind a message that cannot be sent, now or at all.
+	BlockedKeys int
+	// Lag is how long the oldest message that is ready has been so; 0 where none is. It compares the clock of this process
+	// with that of the one that stored it.
+	Lag time.Duration
+}
+
+// maxCounted is how many messages that are ready are counted: all of a table take long.
+const maxCounted = 10_000
+
+// Status looks what waits in the outbox.
+func (o *Outbox) Status(ctx context.Context) (Status, error) {
+	var ready, later, failing, aside, keys int
+	var since sql.NullInt64
+	err := o.config.DB.QueryRowContext(ctx, fmt.Sprintf(`SELECT
+		(SELECT count(*) FROM (SELECT 1 AS one FROM leveret_outbox WHERE due_at = 0 LIMIT %d) r),
+		(SELECT count(*) FROM leveret_outbox WHERE %s),
+		(SELECT count(*) FROM leveret_outbox WHERE %s),
+		(SELECT count(*) FROM leveret_outbox WHERE %s),
+		(SELECT count(DISTINCT order_key) FROM leveret_outbox WHERE tries > 0 AND order_key <> ''),
+		(SELECT since FROM leveret_outbox WHERE due_at = 0 ORDER BY number LIMIT 1)`,
+		maxCounted, conditions[Later], conditions[Failing], conditions[Aside])).Scan(&ready, &later, &failing, &aside, &keys, &since)
+	if err != nil {
+		return Status{}, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
+	}
+	s := Status{Counts: map[State]int{Ready: ready, Later: later, Failing: failing, Aside: aside}, BlockedKeys: keys}
+	if since.Valid {
+		s.Lag = max(time.Since(time.UnixMicro(since.Int64)), 0)
+	}
+	return s, nil
+}
+
 // Retry has a message that is failing, or was set aside, sent now.
 func (o *Outbox) Retry(ctx context.Context, id string) error {
 	err := decide(ctx, o.config.DB, id, "has not failed", "UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND tries > 0 AND due_at > 0")
@@ -142,7 +179,7 @@ func Cancel(ctx context.Context, tx *sql.Tx, id string) error {
 
 // Move changes when a message is sent that is to be sent later, in tx. Its errors are those of [Cancel].
 func Move(ctx context.Context, tx *sql.Tx, id string, to time.Time) error {
-	return decide(ctx, tx, id, "is not for later", "UPDATE leveret_outbox SET due_at = $2 WHERE message_id = $1 AND "+conditions[Later], dueAt(to))
+	return decide(ctx, tx, id, "is not for later", "UPDATE leveret_outbox SET due_at = $2, since = $3 WHERE message_id = $1 AND "+conditions[Later], max(dueAt(to), 1), sinceOf(to))
 }
 
 type executor interface {

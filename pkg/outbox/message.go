@@ -71,9 +71,9 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	if err := ctx.Err(); err != nil {
 		return leveret.Errorf(leveret.CodeOf(err), "%w", err)
 	}
-	_, err = s.tx.ExecContext(ctx, `INSERT INTO leveret_outbox (slot, order_key, message_id, contract, body, properties, stored_at, due_at)
+	_, err = s.tx.ExecContext(ctx, `INSERT INTO leveret_outbox (slot, order_key, message_id, contract, body, properties, since, due_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		slotOf(key, m.ID), key, m.ID, spec.Name, body, string(text), time.Now().UnixMicro(), dueAt(m.SendAt))
+		slotOf(key, m.ID), key, m.ID, spec.Name, body, string(text), sinceOf(m.SendAt), dueAt(m.SendAt))
 	if err != nil {
 		return leveret.Errorf(leveret.Unavailable, "%w", err)
 	}
@@ -87,6 +87,9 @@ func dueAt(t time.Time) int64 {
 	}
 	return max(t.UnixMicro(), 1)
 }
+
+// sinceOf returns from when on a message can be sent.
+func sinceOf(due time.Time) int64 { return max(time.Now().UnixMicro(), dueAt(due)) }
 
 // slotOf returns the slot of a message: that of its key, or any.
 func slotOf(key, id string) int {

@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -27,8 +30,13 @@ type Config struct {
 	Poll time.Duration
 	// Concurrency is how many messages are sent at once. Default 256.
 	Concurrency int
+	// Remember is how long [Outbox.Once] knows the ids of messages that were handled. It must be longer than a message may
+	// wait in a queue, in a retry tier, or as a dead letter, before it is delivered again. Default 30 days.
+	Remember time.Duration
 	// Logger logs what cannot be sent. Default slog.Default().
 	Logger *slog.Logger
+	// MeterProvider gets the metrics leveret.outbox.*. Default none.
+	MeterProvider metric.MeterProvider
 }
 
 // An Outbox is the tables of a database. It is safe for concurrent use.
@@ -46,6 +54,10 @@ func New(ctx context.Context, config Config) (*Outbox, error) {
 	config.Lease = cmp.Or(max(config.Lease, 0), 5*time.Second)
 	config.Poll = cmp.Or(max(config.Poll, 0), 200*time.Millisecond)
 	config.Concurrency = cmp.Or(max(config.Concurrency, 0), 256)
+	config.Remember = cmp.Or(max(config.Remember, 0), 30*24*time.Hour)
+	if config.MeterProvider == nil {
+		config.MeterProvider = noop.NewMeterProvider()
+	}
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	o := &Outbox{config: config, woken: make(chan struct{}, 1)}
 	if err := create(ctx, config.DB); err != nil {

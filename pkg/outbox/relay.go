@@ -77,6 +77,7 @@ func (r *relay) tenure(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beating, stop := context.WithCancel(life)
 	beside.Go(func() { d.beat(beating) })
+	beside.Go(func() { r.o.survey(beating) })
 	d.work(ctx, life)
 	stop()
 	beside.Wait()

@@ -46,7 +46,7 @@ func Schema(dialect string) (string, error) {
 	contract   TEXT NOT NULL,
 	body       %s NOT NULL,
 	properties TEXT NOT NULL,
-	stored_at  BIGINT NOT NULL,
+	since  BIGINT NOT NULL,
 	due_at     BIGINT NOT NULL,
 	tries      INTEGER NOT NULL DEFAULT 0,
 	trouble    TEXT NOT NULL DEFAULT ''

@@ -1,0 +1,88 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+const scope = "github.com/leveretmq/leveret/pkg/outbox"
+
+// surveyEvery is how often a relay looks what waits in the outbox, and deletes ids from the inbox that are old.
+const surveyEvery = 5 * time.Second
+
+// survey reports what waits in the outbox, and keeps the inbox small, until ctx ends.
+func (o *Outbox) survey(ctx context.Context) {
+	var last atomic.Pointer[Status]
+	registration, err := o.observe(&last)
+	if err != nil {
+		o.config.Logger.ErrorContext(ctx, "the outbox has no metrics", "error", err)
+	} else {
+		defer func() { _ = registration.Unregister() }()
+	}
+	tick := time.NewTicker(surveyEvery)
+	defer tick.Stop()
+	for {
+		if s, err := o.Status(ctx); err == nil {
+			last.Store(&s)
+		} else if ctx.Err() == nil {
+			o.config.Logger.DebugContext(ctx, "look at the outbox", "error", err)
+		}
+		if err := o.prune(ctx); err != nil && ctx.Err() == nil {
+			o.config.Logger.DebugContext(ctx, "delete old ids from the inbox", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// observe reports what the last look has found.
+func (o *Outbox) observe(last *atomic.Pointer[Status]) (metric.Registration, error) {
+	m := o.config.MeterProvider.Meter(scope)
+	messages, err1 := m.Int64ObservableGauge("leveret.outbox.messages", metric.WithUnit("{message}"),
+		metric.WithDescription("Messages in the outbox: those that are ready, up to 10,000; later; failing; and set aside."))
+	blocked, err2 := m.Int64ObservableGauge("leveret.outbox.blocked_keys", metric.WithUnit("{key}"),
+		metric.WithDescription("Keys whose messages wait behind one that cannot be sent."))
+	lag, err3 := m.Float64ObservableGauge("leveret.outbox.lag", metric.WithUnit("s"),
+		metric.WithDescription("How long the oldest message that is ready has been so; 0 where none is."))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
+	return m.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		s := last.Load()
+		if s == nil {
+			return nil
+		}
+		for _, state := range []State{Ready, Later, Failing, Aside} {
+			to.ObserveInt64(messages, int64(s.Counts[state]), metric.WithAttributes(attribute.String("leveret.state", string(state))))
+		}
+		to.ObserveInt64(blocked, int64(s.BlockedKeys))
+		to.ObserveFloat64(lag, s.Lag.Seconds())
+		return nil
+	}, messages, blocked, lag)
+}
+
+// chunk is how many ids are deleted in one transaction.
+const chunk = 1000
+
+// prune deletes the ids of messages from the inbox that were handled longer ago than they are remembered.
+func (o *Outbox) prune(ctx context.Context) error {
+	before := time.Now().Add(-o.config.Remember).UnixMicro()
+	for {
+		result, err := o.config.DB.ExecContext(ctx, `DELETE FROM leveret_inbox WHERE (message_id, queue) IN
+			(SELECT message_id, queue FROM leveret_inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2)`, before, chunk)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n < chunk {
+			return err
+		}
+	}
+}
