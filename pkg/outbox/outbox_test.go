@@ -16,13 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
-	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
-
-func TestMain(m *testing.M) { testmain.Leaks(m) }
 
 type numbered struct {
 	Key string `json:"key"`
@@ -42,11 +39,16 @@ func database(t testing.TB) *sql.DB {
 
 func opened(t testing.TB, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(60000)&_pragma=synchronous(NORMAL)")
+	db, err := sql.Open("sqlite", source(path))
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
+}
+
+// source is a file as the driver knows it.
+func source(path string) string {
+	return "file:" + path + "?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(60000)&_pragma=synchronous(NORMAL)"
 }
 
 func made(t testing.TB, config outbox.Config) *outbox.Outbox {

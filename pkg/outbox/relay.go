@@ -139,11 +139,10 @@ type desk struct {
 
 	reading  bool
 	again    bool            // there may be more to read
-	cursor   int64           // what was read last, where there is more
-	from     time.Time       // when reading began at the beginning
 	failed   map[string]bool // keys, since the current reading began
 	gone     []*row          // deleted since then
 	removing bool
+	stalled  bool         // deleting has failed; it is tried again with the next poll
 	leaving  map[int]bool // slots to give up
 
 	results chan result
@@ -168,18 +167,14 @@ type (
 	}
 )
 
-// batch is how many messages are read at once, at least.
-const batch = 512
-
-// restart is how long messages are read on, while there are always more, before it begins again at the beginning: a
-// transaction that lasted long may have committed earlier ones.
-const restart = 500 * time.Millisecond
+// batch is how many messages are read at once that are not known yet, and deleted at once.
+const batch = 1000
 
 // work sends messages until ctx ends, and what it is sending then; or until life does, where it sends nothing more.
 func (d *desk) work(ctx, life context.Context) {
 	poll := time.NewTicker(d.relay.o.config.Poll)
 	defer poll.Stop()
-	d.again, d.from = true, time.Now()
+	d.again = true
 	var late <-chan time.Time
 	done := ctx.Done()
 	for {
@@ -195,7 +190,7 @@ func (d *desk) work(ctx, life context.Context) {
 		d.giveUp(life)
 		select {
 		case <-poll.C:
-			d.again = true
+			d.again, d.stalled = true, false
 		case <-d.relay.o.woken:
 			d.again = true
 		case r := <-d.results:
@@ -215,27 +210,19 @@ func (d *desk) work(ctx, life context.Context) {
 	}
 }
 
-// read looks for messages, unless that is going on, or there are enough.
+// read looks for messages, unless that is going on, or there are enough. It reads from the beginning each time: then it finds
+// the messages of a key in their order, whatever became ready meanwhile, and those of transactions that have lasted long.
 func (d *desk) read(ctx context.Context) {
-	if d.reading || !d.again || len(d.known) > 2*batch || !d.lease.holds() {
+	if d.reading || !d.again || len(d.known) > batch/2 || !d.lease.holds() {
 		return
-	}
-	if d.cursor == 0 || time.Since(d.from) > restart {
-		d.cursor, d.from = 0, time.Now()
 	}
 	d.reading, d.again = true, false
 	d.failed, d.gone = map[string]bool{}, nil
-	first, behind, most := d.cursor == 0, d.cursor, batch
-	if first {
-		most += len(d.known) // which it will find again
-	}
+	most := len(d.known) + batch
 	go func() {
-		var f reading
-		if first {
-			f.err = d.lease.promote(ctx, time.Now())
-		}
-		if f.most = most; f.err == nil {
-			f.rows, f.err = d.lease.read(ctx, behind, most)
+		f := reading{most: most, err: d.lease.promote(ctx, time.Now())}
+		if f.err == nil {
+			f.rows, f.err = d.lease.read(ctx, most)
 		}
 		d.found <- f
 	}()
@@ -244,12 +231,8 @@ func (d *desk) read(ctx context.Context) {
 // take puts what was read in its place.
 func (d *desk) take(f reading) {
 	d.reading = false
-	for _, r := range d.gone {
-		defer delete(d.known, r.number)
-	}
 	if f.err != nil {
 		d.log.Debug("read the outbox", "error", f.err)
-		return
 	}
 	owned := *d.lease.owned.Load()
 	for _, r := range f.rows {
@@ -257,19 +240,20 @@ func (d *desk) take(f reading) {
 			continue
 		}
 		d.known[r.number] = r
-		if r.key != "" {
-			if waiting, busy := d.chains[r.key]; busy {
-				d.chains[r.key] = append(waiting, r)
-				continue
-			}
+		if r.key == "" {
+			d.ready = append(d.ready, r)
+		} else if waiting, busy := d.chains[r.key]; busy {
+			d.chains[r.key] = append(waiting, r)
+		} else {
 			d.chains[r.key] = nil
+			d.ready = append(d.ready, r)
 		}
-		d.ready = append(d.ready, r)
 	}
-	d.cursor = 0
-	if len(f.rows) == f.most {
-		d.cursor, d.again = f.rows[len(f.rows)-1].number, true
+	for _, r := range d.gone {
+		delete(d.known, r.number)
 	}
+	d.gone = nil
+	d.again = d.again || len(f.rows) == f.most
 }
 
 // start sends what is ready, as much at once as there is room.
@@ -302,7 +286,7 @@ func (d *desk) settle(of result) {
 	delete(d.known, r.number)
 	if r.key != "" {
 		d.drop(r.key)
-		if d.failed != nil {
+		if d.reading { // it may be finding what is behind
 			d.failed[r.key] = true
 		}
 	}
@@ -318,7 +302,7 @@ func (d *desk) drop(key string) {
 
 // remove deletes what was sent, unless that is going on.
 func (d *desk) remove(ctx context.Context) {
-	if d.removing || len(d.sent) == 0 || ctx.Err() != nil {
+	if d.removing || d.stalled || len(d.sent) == 0 || ctx.Err() != nil {
 		return
 	}
 	rows := d.sent[:min(len(d.sent), batch)]
@@ -331,7 +315,7 @@ func (d *desk) remove(ctx context.Context) {
 func (d *desk) forget(of removal) {
 	d.removing = false
 	if of.err != nil {
-		d.sent = append(d.sent, of.rows...)
+		d.sent, d.stalled = append(d.sent, of.rows...), true
 		d.log.Debug("delete what was sent from the outbox", "error", of.err)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -112,14 +113,14 @@ type row struct {
 	tries      int
 }
 
-// read returns messages of this relay's slots that can be sent now, the oldest first: those behind a number, and none that
-// is behind another of its key that has failed.
-func (l *lease) read(ctx context.Context, behind int64, most int) ([]*row, error) {
+// read returns messages of this relay's slots that can be sent now, the oldest first, but none that is behind another of its
+// key that has failed.
+func (l *lease) read(ctx context.Context, most int) ([]*row, error) {
 	rows, err := l.db.QueryContext(ctx, `SELECT number, slot, order_key, message_id, contract, body, properties, tries
-		FROM leveret_outbox o WHERE due_at = 0 AND number > $1 AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $2)
+		FROM leveret_outbox o WHERE due_at = 0 AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $1)
 			AND (order_key = '' OR NOT EXISTS (SELECT 1 FROM leveret_outbox f
 				WHERE f.tries > 0 AND f.order_key = o.order_key AND f.number < o.number))
-		ORDER BY number LIMIT $3`, behind, l.id, most)
+		ORDER BY number LIMIT $2`, l.id, most)
 	if err != nil {
 		return nil, err
 	}
@@ -143,17 +144,29 @@ func (l *lease) promote(ctx context.Context, now time.Time) error {
 
 // remove deletes messages that were sent, whoever owns their slots now.
 func (l *lease) remove(ctx context.Context, sent []*row) error {
-	numbers := make([]any, len(sent))
+	size := 1 // one of a few, for statements that are prepared once
+	for size < len(sent) {
+		size *= 2
+	}
+	numbers := make([]any, size)
+	for i := range numbers {
+		numbers[i] = sent[min(i, len(sent)-1)].number
+	}
+	_, err := l.db.ExecContext(ctx, removing(size), numbers...)
+	return err
+}
+
+// removing returns the statement that deletes a number of rows.
+func removing(rows int) string {
 	var places strings.Builder
-	for i, r := range sent {
-		numbers[i] = r.number
+	for i := range rows {
 		if i > 0 {
 			places.WriteByte(',')
 		}
-		fmt.Fprintf(&places, "$%d", i+1)
+		places.WriteByte('$')
+		places.WriteString(strconv.Itoa(i + 1))
 	}
-	_, err := l.db.ExecContext(ctx, "DELETE FROM leveret_outbox WHERE number IN ("+places.String()+")", numbers...)
-	return err
+	return "DELETE FROM leveret_outbox WHERE number IN (" + places.String() + ")"
 }
 
 // fail writes down why a message could not be sent, and when it is tried again, unless its slot was lost.
