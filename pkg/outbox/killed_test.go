@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -27,8 +26,8 @@ import (
 const relayDatabase, relayBroker = "OUTBOX_TEST_DATABASE", "OUTBOX_TEST_BROKER"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(relayDatabase); path != "" {
-		if err := relayProcess(path, os.Getenv(relayBroker)); err != nil {
+	if source := os.Getenv(relayDatabase); source != "" {
+		if err := relayProcess(source, os.Getenv(relayBroker)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -41,17 +40,16 @@ func TestMain(m *testing.M) {
 const shortLease = time.Second
 
 // relayProcess is a relay until its standard input ends.
-func relayProcess(path, address string) error {
+func relayProcess(source, address string) error {
 	ctx, stop := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	db, err := sql.Open("sqlite", source(path))
+	db, err := open(source)
 	if err != nil {
 		return err
 	}
-	db.SetMaxOpenConns(1)
 	o, err := outbox.New(ctx, outbox.Config{DB: db, Lease: shortLease})
 	if err != nil {
 		return err
@@ -73,10 +71,10 @@ type relayer struct {
 	stdin io.Closer
 }
 
-func startRelayer(t *testing.T, path, address string) *relayer {
+func startRelayer(t *testing.T, source, address string) *relayer {
 	t.Helper()
 	p := &relayer{cmd: exec.Command(os.Args[0])}
-	p.cmd.Env = append(os.Environ(), relayDatabase+"="+path, relayBroker+"="+address)
+	p.cmd.Env = append(os.Environ(), relayDatabase+"="+source, relayBroker+"="+address)
 	if testing.Verbose() {
 		p.cmd.Stderr = os.Stderr
 	}
@@ -99,8 +97,8 @@ func TestKilledRelays(t *testing.T) {
 	const n, keys, faults = 3000, 30, 12
 	ctx := t.Context()
 	address := leverettest.Broker(t)
-	path := filepath.Join(t.TempDir(), "t.db")
-	db := opened(t, path)
+	source := newSource(t)
+	db := opened(t, source)
 	o := made(t, outbox.Config{DB: db})
 
 	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{address}})
@@ -128,7 +126,7 @@ func TestKilledRelays(t *testing.T) {
 	defer breaking.Wait()
 	for range 2 {
 		breaking.Go(func() {
-			p := startRelayer(t, path, address)
+			p := startRelayer(t, source, address)
 			defer func() { p.kill() }()
 			for {
 				select {
@@ -146,7 +144,7 @@ func TestKilledRelays(t *testing.T) {
 					_ = p.cmd.Process.Signal(syscall.SIGCONT)
 				default:
 					p.kill()
-					p = startRelayer(t, path, address)
+					p = startRelayer(t, source, address)
 				}
 			}
 		})

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/outbox"
@@ -32,23 +30,19 @@ var (
 	order  = leveret.NewService("order", leveret.Publishes(placed))
 )
 
+// database returns a database of its own, without a table.
 func database(t testing.TB) *sql.DB {
 	t.Helper()
-	return opened(t, filepath.Join(t.TempDir(), "t.db"))
+	return opened(t, newSource(t))
 }
 
-func opened(t testing.TB, path string) *sql.DB {
+// opened returns connections to a database, as another process would have them.
+func opened(t testing.TB, source string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", source(path))
+	db, err := open(source)
 	require.NoError(t, err)
-	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
-}
-
-// source is a file as the driver knows it.
-func source(path string) string {
-	return "file:" + path + "?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(60000)&_pragma=synchronous(NORMAL)"
 }
 
 func made(t testing.TB, config outbox.Config) *outbox.Outbox {
@@ -133,8 +127,8 @@ func TestWhatCommitsIsSent(t *testing.T) {
 func TestOrderPerKey(t *testing.T) {
 	t.Parallel()
 	const n, keys = 5000, 50
-	path := filepath.Join(t.TempDir(), "t.db")
-	db, b := opened(t, path), newBook()
+	source := newSource(t)
+	db, b := opened(t, source), newBook()
 	var tried atomic.Int64
 	b.fail = func(*leveret.Message, numbered) error {
 		if tried.Add(1)%500 == 0 {
@@ -145,7 +139,7 @@ func TestOrderPerKey(t *testing.T) {
 		}
 		return nil
 	}
-	one, two := made(t, outbox.Config{DB: db, Lease: time.Second}), made(t, outbox.Config{DB: opened(t, path), Lease: time.Second})
+	one, two := made(t, outbox.Config{DB: db, Lease: time.Second}), made(t, outbox.Config{DB: opened(t, source), Lease: time.Second})
 	relaying(t, one, order, b)
 	relaying(t, two, order, b)
 	want := map[string][]int{}
@@ -276,8 +270,8 @@ func TestOnce(t *testing.T) {
 // A relay that can no longer keep its lease stops, and another one goes on.
 func TestTakeOver(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "t.db")
-	first, second := opened(t, path), opened(t, path)
+	source := newSource(t)
+	first, second := opened(t, source), opened(t, source)
 	b, ctx := newBook(), t.Context()
 	one := made(t, outbox.Config{DB: first, Lease: time.Second})
 	two := made(t, outbox.Config{DB: second, Lease: time.Second})

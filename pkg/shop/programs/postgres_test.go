@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/pgtest"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
-	"github.com/leveretmq/leveret/pkg/shop/internal/pgtest"
 	"github.com/leveretmq/leveret/pkg/shop/ledger"
 	orders "github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/queues"

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/leveretmq/leveret/pkg/shop/internal/pgtest"
+	"github.com/leveretmq/leveret/internal/pgtest"
 )
 
 // The demo keeps the stores in PostgreSQL where database.url says so. Its ledger balances, and it leaves no schema behind.

@@ -20,8 +20,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/internal/pgtest"
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/shop/internal/pgtest"
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 

@@ -5,7 +5,7 @@ package shoptest
 import (
 	"testing"
 
-	"github.com/leveretmq/leveret/pkg/shop/internal/pgtest"
+	"github.com/leveretmq/leveret/internal/pgtest"
 )
 
 // Source returns the source of a new store, which the name distinguishes from others of the test: the path of a SQLite

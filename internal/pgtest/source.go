@@ -19,7 +19,7 @@ var (
 )
 
 // Shared returns the server that the tests of this process share.
-func Shared(t *testing.T) *Server {
+func Shared(t testing.TB) *Server {
 	t.Helper()
 	s, err := shared()
 	require.NoError(t, err)
@@ -27,7 +27,7 @@ func Shared(t *testing.T) *Server {
 }
 
 // Source returns the source of a store of its own: a schema of the shared server, which has the name in its name.
-func Source(t *testing.T, name string) string {
+func Source(t testing.TB, name string) string {
 	t.Helper()
 	return Shared(t).Source(name)
 }
