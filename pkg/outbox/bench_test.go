@@ -1,0 +1,72 @@
+package outbox_test
+
+import (
+	"database/sql"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/outbox"
+)
+
+func client(b *testing.B) *leveret.Client {
+	b.Helper()
+	conn, err := leveret.Connect(b.Context(), leveret.ConnConfig{URLs: []string{leverettest.Broker(b)}})
+	require.NoError(b, err)
+	c, err := leveret.NewClient(conn, order, leveret.ClientConfig{})
+	require.NoError(b, err)
+	return c
+}
+
+// BenchmarkDirect publishes with confirms from as many goroutines as a relay has.
+func BenchmarkDirect(b *testing.B) {
+	c, ctx := client(b), b.Context()
+	require.NoError(b, placed.Publish(ctx, c, numbered{"k", 1}))
+	numbers := make(chan int, 1000)
+	var all sync.WaitGroup
+	b.ResetTimer()
+	for range 256 {
+		all.Go(func() {
+			for n := range numbers {
+				if err := placed.Publish(ctx, c, numbered{fmt.Sprint(n % 1000), n}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	for n := range b.N {
+		numbers <- n
+	}
+	close(numbers)
+	all.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// BenchmarkRelay sends what is stored, of 1000 keys.
+func BenchmarkRelay(b *testing.B) {
+	c, ctx, db := client(b), b.Context(), database(b)
+	o := made(b, outbox.Config{DB: db})
+	for from := 0; from < b.N; from += 1000 {
+		require.NoError(b, o.InTx(ctx, func(tx *sql.Tx) error {
+			for n := from; n < min(from+1000, b.N); n++ {
+				if err := placed.Publish(ctx, outbox.In(tx), numbered{fmt.Sprint(n % 1000), n}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	require.NoError(b, placed.Publish(ctx, c, numbered{"k", 1}))
+	b.ResetTimer()
+	stop := relaying(b, o, order, c)
+	for rows(b, db) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	stop()
+}
