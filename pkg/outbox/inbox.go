@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -41,13 +43,24 @@ func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 // claim notes the id of a message; it reports false where that is noted already. It waits for another transaction that has
 // just done so.
 func (o *Outbox) claim(ctx context.Context, tx *sql.Tx, m *leveret.Message) (first bool, err error) {
-	result, err := tx.ExecContext(ctx, `INSERT INTO leveret_inbox (message_id, queue, handled_at) VALUES ($1, $2, $3)
-		ON CONFLICT (message_id, queue) DO NOTHING`, m.ID, m.Queue, time.Now().UnixMicro())
+	result, err := tx.ExecContext(ctx, `INSERT INTO leveret_inbox (message_id, queue, contract, handled_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (message_id, queue, contract) DO NOTHING`, quoted(m.ID), m.Queue, m.Contract.Spec().Name, time.Now().UnixMicro())
 	err = changed(result, err)
 	if errors.Is(err, errNothing) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, fmt.Errorf("note in the inbox that the message was handled: %w", err)
+	}
+	return true, nil
+}
+
+// quoted returns an id as every database can hold it.
+func quoted(id string) string {
+	if !held(id) {
+		return strconv.Quote(id)
+	}
+	return id
 }
 
 type txKey struct{}

@@ -5,46 +5,53 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 )
 
-// A lease is one relay's right to send what is in some of the slots, for as long as its beat goes on. No clocks are
-// compared: a relay takes another's slots when it has not seen that one's beat change for the length of a lease, by its own
-// clock, and ends its own sending well before others can think so. With an id of its own, a lease is its own fence: what it
-// writes is for slots that it still owns.
+// A lease is one relay's right to send what is in some of the slots, for as long as its beat goes on. Whether another relay
+// is dead is judged by the database's clock. A relay stops sending well before others can judge so, and goes on where its next
+// beat finds that nobody has. Its id is its fence: it is new in each lease, and what it writes is for slots that it still owns.
 type lease struct {
-	db     *sql.DB
-	id     string
-	length time.Duration
-	began  time.Time
-	beaten atomic.Int64 // when the last beat began that succeeded, since began: others see a beat later than this
-	cancel context.CancelCauseFunc
-
-	others map[string]sighting
-	owned  atomic.Pointer[map[int]bool] // slots; those that are being given up are not
+	db      *sql.DB
+	dialect *dialect
+	id      string
+	length  time.Duration
+	began   time.Time
+	beaten  atomic.Int64                 // when the last beat began that has succeeded, since began
+	owned   atomic.Pointer[map[int]bool] // slots, without those that are being given up
+	free    map[int]bool                 // slots that nobody had taken when this relay looked last
 }
 
-// sighting is when a relay's beat was seen to change.
-type sighting struct {
-	beat int64
-	at   time.Time
-}
+// errLost says that another relay has the slots now.
+var errLost = errors.New("another relay has taken over")
 
-var errLost = errors.New("the lease was lost")
-
-func newLease(db *sql.DB, length time.Duration, cancel context.CancelCauseFunc) *lease {
-	l := &lease{db: db, id: uuid.Must(uuid.NewV7()).String(), length: length, began: time.Now(), cancel: cancel, others: map[string]sighting{}}
+func newLease(o *Outbox) *lease {
+	l := &lease{
+		db: o.config.DB, dialect: o.dialect, id: uuid.Must(uuid.NewV7()).String(), length: o.config.Lease, began: time.Now(),
+	}
 	l.owned.Store(&map[int]bool{})
 	return l
 }
 
+// soon bounds one of the statements that keep a lease.
+func (l *lease) soon(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, l.length/3)
+}
+
+// tick is how often a lease beats.
+func (l *lease) tick() time.Duration { return l.length / 10 }
+
 // join makes the lease known, without a slot.
 func (l *lease) join(ctx context.Context) error {
+	ctx, cancel := l.soon(ctx)
+	defer cancel()
 	l.began = time.Now()
-	_, err := l.db.ExecContext(ctx, "INSERT INTO leveret_outbox_relays (relay, beat) VALUES ($1, 1)", l.id)
+	_, err := l.db.ExecContext(ctx, "INSERT INTO leveret_outbox_relays (relay, beat_at, trouble) VALUES ($1, "+l.dialect.now+", '')", l.id)
 	return err
 }
 
@@ -53,104 +60,72 @@ func (l *lease) holds() bool {
 	return time.Since(l.began)-time.Duration(l.beaten.Load()) < l.length*2/3
 }
 
-// beat says that this relay lives.
-func (l *lease) beat(ctx context.Context) error {
+// beat says that this relay lives, and what keeps it from sending. The error is errLost where others have decided otherwise.
+func (l *lease) beat(ctx context.Context, trouble string) error {
+	ctx, cancel := l.soon(ctx)
+	defer cancel()
 	at := time.Since(l.began)
-	result, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_relays SET beat = beat + 1 WHERE relay = $1", l.id)
-	switch err := changed(result, err); {
-	case errors.Is(err, errNothing):
-		return errLost // another one has taken the slots
-	case err != nil:
+	result, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_relays SET beat_at = "+l.dialect.now+", trouble = $1 WHERE relay = $2", storable(trouble), l.id)
+	if err := changed(result, err); errors.Is(err, errNothing) {
+		return errLost
+	} else if err != nil {
 		return err
 	}
 	l.beaten.Store(int64(at))
 	return nil
 }
 
-// share looks who else lives, takes the slots of those that do not, and as many that nobody owns as are this relay's share. It
-// returns slots that it should give up to others.
-func (l *lease) share(ctx context.Context) (tooMany []int, err error) {
-	dead, alive, err := l.look(ctx)
-	if err != nil {
+// share removes relays that are dead, and takes slots that nobody has: this relay's share of them, and more where nobody took
+// them the last time. It returns slots to give up, since others should have them.
+func (l *lease) share(ctx context.Context) (surplus []int, err error) {
+	ctx, cancel := l.soon(ctx)
+	defer cancel()
+	if _, err := l.db.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE beat_at < "+l.dialect.now+" - $1", l.length.Microseconds()); err != nil {
 		return nil, err
 	}
-	for relay, beat := range dead {
-		if err := l.bury(ctx, relay, beat); err != nil {
-			return nil, err
-		}
+	var relays int // that beat now: the others will not take their share
+	err = l.db.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox_relays WHERE beat_at >= "+l.dialect.now+" - $1", 3*l.tick().Microseconds()).Scan(&relays)
+	if err != nil {
+		return nil, err
 	}
 	owned, free, err := l.slots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	want := (slots + alive - 1) / alive
-	for _, slot := range free[:min(len(free), max(want-len(owned), 0))] {
-		result, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_slots SET owner = $1 WHERE slot = $2 AND owner NOT IN (SELECT relay FROM leveret_outbox_relays)", l.id, slot)
-		switch err := changed(result, err); {
-		case err == nil:
-			owned = append(owned, slot)
-		case !errors.Is(err, errNothing):
+	want := (slots + relays - 1) / max(relays, 1)
+	var take []string
+	left := map[int]bool{}
+	for _, slot := range free {
+		if len(owned)+len(take) < want || l.free[slot] {
+			take = append(take, strconv.Itoa(slot))
+		} else {
+			left[slot] = true
+		}
+	}
+	l.free = left
+	if len(take) > 0 {
+		_, err := l.db.ExecContext(ctx, `UPDATE leveret_outbox_slots SET owner = $1 WHERE slot IN (`+strings.Join(take, ",")+`)
+			AND owner NOT IN (SELECT relay FROM leveret_outbox_relays)`, l.id)
+		if err != nil {
+			return nil, err
+		}
+		if owned, _, err = l.slots(ctx); err != nil {
 			return nil, err
 		}
 	}
-	keep := owned[:min(len(owned), want)]
-	now := make(map[int]bool, len(keep))
-	for _, slot := range keep {
+	if len(free) == 0 { // else there is room for everybody
+		surplus = owned[min(len(owned), want):]
+		owned = owned[:min(len(owned), want)]
+	}
+	now := make(map[int]bool, len(owned))
+	for _, slot := range owned {
 		now[slot] = true
 	}
 	l.owned.Store(&now)
-	return owned[len(keep):], nil
+	return surplus, nil
 }
 
-// look returns the relays whose beat has not changed for the length of a lease, and how many others there are, with this one.
-func (l *lease) look(ctx context.Context) (dead map[string]int64, alive int, err error) {
-	rows, err := l.db.QueryContext(ctx, "SELECT relay, beat FROM leveret_outbox_relays")
-	if err != nil {
-		return nil, 0, err
-	}
-	defer func() { _ = rows.Close() }()
-	dead, seen := map[string]int64{}, map[string]sighting{}
-	for rows.Next() {
-		var relay string
-		var beat int64
-		if err := rows.Scan(&relay, &beat); err != nil {
-			return nil, 0, err
-		}
-		before, known := l.others[relay]
-		if !known || before.beat != beat {
-			before = sighting{beat, time.Now()}
-		}
-		if seen[relay] = before; relay != l.id && time.Since(before.at) > l.length {
-			dead[relay] = beat
-		} else {
-			alive++
-		}
-	}
-	l.others = seen
-	return dead, max(alive, 1), rows.Err()
-}
-
-// bury frees the slots of a dead relay, unless its beat has gone on.
-func (l *lease) bury(ctx context.Context, relay string, beat int64) error {
-	tx, err := l.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	result, err := tx.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE relay = $1 AND beat = $2", relay, beat)
-	if err := changed(result, err); err != nil {
-		if errors.Is(err, errNothing) {
-			return nil
-		}
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "UPDATE leveret_outbox_slots SET owner = '' WHERE owner = $1", relay); err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
-// slots returns the slots that are this relay's, and those that are nobody's. A relay may have taken one after it was buried.
+// slots returns the slots that are this relay's, and those that are nobody's. A relay may have taken one after it was removed.
 func (l *lease) slots(ctx context.Context) (owned, free []int, err error) {
 	rows, err := l.db.QueryContext(ctx, `SELECT slot, owner FROM leveret_outbox_slots
 		WHERE owner = $1 OR owner NOT IN (SELECT relay FROM leveret_outbox_relays) ORDER BY slot`, l.id)
@@ -173,17 +148,19 @@ func (l *lease) slots(ctx context.Context) (owned, free []int, err error) {
 	return owned, free, rows.Err()
 }
 
-// giveUp lets others have a slot. Nothing of it is being sent.
-func (l *lease) giveUp(ctx context.Context, slot int) error {
-	_, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_slots SET owner = '' WHERE slot = $1 AND owner = $2", slot, l.id)
+// giveUp lets others have slots of which nothing is being sent.
+func (l *lease) giveUp(ctx context.Context, which []string) error {
+	ctx, cancel := l.soon(ctx)
+	defer cancel()
+	_, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_slots SET owner = '' WHERE owner = $1 AND slot IN ("+strings.Join(which, ",")+")", l.id)
 	return err
 }
 
 // leave ends the lease, when nothing is being sent any more.
 func (l *lease) leave(ctx context.Context) error {
-	_, err1 := l.db.ExecContext(ctx, "UPDATE leveret_outbox_slots SET owner = '' WHERE owner = $1", l.id)
-	_, err2 := l.db.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE relay = $1", l.id)
-	if err := errors.Join(err1, err2); err != nil {
+	ctx, cancel := l.soon(ctx)
+	defer cancel()
+	if _, err := l.db.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE relay = $1", l.id); err != nil {
 		return fmt.Errorf("give up the lease: %w", err)
 	}
 	return nil

@@ -18,7 +18,7 @@ type State string
 const (
 	Ready   State = "ready"     // to be sent now, or once what is before it has been
 	Later   State = "later"     // for its time
-	Failing State = "failing"   // for the next try, after one that has failed
+	Blocked State = "blocked"   // for one of its key that was set aside
 	Aside   State = "set aside" // for somebody to decide: it cannot be sent as it is
 )
 
@@ -32,9 +32,9 @@ type Entry struct {
 	// Since is from when on it could be sent: when it was stored, by the clock of the process that did so, or the time for
 	// which it was stored.
 	Since time.Time
-	// DueAt is when it is sent, or tried again; zero where that is now, or where it was set aside.
+	// DueAt is when it is sent; zero unless it is for later.
 	DueAt time.Time
-	// Tries is how often sending it has failed, and Trouble why it failed last.
+	// Tries is how often it was set aside, and Trouble why.
 	Tries   int
 	Trouble string
 	// Body is the payload as it travels, and Headers are those that it will have.
@@ -52,18 +52,15 @@ func scanEntry(rows *sql.Rows) (*Entry, error) {
 		return nil, err
 	}
 	e.Since = time.UnixMicro(since).UTC()
-	if due > 0 && due < never {
-		e.DueAt = time.UnixMicro(due).UTC()
-	}
-	switch {
-	case due == never:
+	switch due {
+	case aside:
 		e.State = Aside
-	case due == 0:
+	case parked:
+		e.State = Blocked
+	case 0:
 		e.State = Ready
-	case e.Tries > 0:
-		e.State = Failing
 	default:
-		e.State = Later
+		e.State, e.DueAt = Later, time.UnixMicro(due).UTC()
 	}
 	var p properties
 	if json.Unmarshal([]byte(text), &p) == nil { // else the row is set aside when it is sent
@@ -74,16 +71,16 @@ func scanEntry(rows *sql.Rows) (*Entry, error) {
 
 var conditions = map[State]string{
 	Ready:   "due_at = 0",
-	Later:   fmt.Sprintf("due_at > 0 AND due_at < %d AND tries = 0", int64(never)),
-	Failing: fmt.Sprintf("due_at > 0 AND due_at < %d AND tries > 0", int64(never)),
-	Aside:   fmt.Sprintf("due_at = %d", int64(never)),
+	Later:   fmt.Sprintf("due_at > 0 AND due_at < %d", int64(parked)),
+	Blocked: fmt.Sprintf("due_at = %d", int64(parked)),
+	Aside:   fmt.Sprintf("due_at = %d AND tries > 0", int64(aside)),
 }
 
 // List returns messages of a state, up to a number of them: the oldest first, and of those that wait for a time the ones
 // that are due first.
 func (o *Outbox) List(ctx context.Context, state State, most int) ([]*Entry, error) {
 	order := "number"
-	if state == Later || state == Failing {
+	if state == Later {
 		order = "due_at, number"
 	}
 	return o.entries(ctx, conditions[state]+" ORDER BY "+order+" LIMIT $1", most)
@@ -125,7 +122,7 @@ func (o *Outbox) entries(ctx context.Context, where string, argument any) ([]*En
 type Status struct {
 	// Counts are how many messages are in each state; of those that are ready, no more than 10,000 are counted.
 	Counts map[State]int
-	// BlockedKeys is how many keys wait behind a message that cannot be sent, now or at all.
+	// BlockedKeys is how many keys wait for a message that was set aside.
 	BlockedKeys int
 	// Lag is how long the oldest message that is ready has been so; 0 where none is. It compares the clock of this process
 	// with that of the one that stored it.
@@ -137,7 +134,7 @@ const maxCounted = 10_000
 
 // Status looks what waits in the outbox.
 func (o *Outbox) Status(ctx context.Context) (Status, error) {
-	var ready, later, failing, aside, keys int
+	var ready, later, blocked, aside, keys int
 	var since sql.NullInt64
 	err := o.config.DB.QueryRowContext(ctx, fmt.Sprintf(`SELECT
 		(SELECT count(*) FROM (SELECT 1 AS one FROM leveret_outbox WHERE due_at = 0 LIMIT %d) r),
@@ -146,27 +143,38 @@ func (o *Outbox) Status(ctx context.Context) (Status, error) {
 		(SELECT count(*) FROM leveret_outbox WHERE %s),
 		(SELECT count(DISTINCT order_key) FROM leveret_outbox WHERE tries > 0 AND order_key <> ''),
 		(SELECT since FROM leveret_outbox WHERE due_at = 0 ORDER BY number LIMIT 1)`,
-		maxCounted, conditions[Later], conditions[Failing], conditions[Aside])).Scan(&ready, &later, &failing, &aside, &keys, &since)
+		maxCounted, conditions[Later], conditions[Blocked], conditions[Aside])).Scan(&ready, &later, &blocked, &aside, &keys, &since)
 	if err != nil {
 		return Status{}, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
 	}
-	s := Status{Counts: map[State]int{Ready: ready, Later: later, Failing: failing, Aside: aside}, BlockedKeys: keys}
+	s := Status{Counts: map[State]int{Ready: ready, Later: later, Blocked: blocked, Aside: aside}, BlockedKeys: keys}
 	if since.Valid {
 		s.Lag = max(time.Since(time.UnixMicro(since.Int64)), 0)
 	}
 	return s, nil
 }
 
-// Retry has a message that is failing, or was set aside, sent now.
+// Retry has a message sent that was set aside. What is behind it in its key waits until it is sent.
 func (o *Outbox) Retry(ctx context.Context, id string) error {
-	err := decide(ctx, o.config.DB, id, "has not failed", "UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND tries > 0 AND due_at > 0")
+	err := decide(ctx, o.config.DB, id, "was not set aside", "UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND due_at > 0 AND "+conditions[Aside])
 	o.wake()
 	return err
 }
 
-// Skip removes a message that is failing, or was set aside, so that those behind it go on. It is not sent.
+// Skip removes a message that was set aside, so that those behind it go on. It is not sent.
 func (o *Outbox) Skip(ctx context.Context, id string) error {
-	err := decide(ctx, o.config.DB, id, "has not failed", "DELETE FROM leveret_outbox WHERE message_id = $1 AND tries > 0 AND due_at > 0")
+	err := inTx(ctx, o.config.DB, func(tx *sql.Tx) error {
+		var key string
+		err := tx.QueryRowContext(ctx, "SELECT order_key FROM leveret_outbox WHERE message_id = $1 AND due_at > 0 AND "+conditions[Aside], id).Scan(&key)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		err = decide(ctx, tx, id, "was not set aside", "DELETE FROM leveret_outbox WHERE message_id = $1 AND due_at > 0 AND "+conditions[Aside])
+		if err != nil {
+			return err
+		}
+		return free(ctx, tx, key)
+	})
 	o.wake()
 	return err
 }
@@ -179,7 +187,7 @@ func Cancel(ctx context.Context, tx *sql.Tx, id string) error {
 
 // Move changes when a message is sent that is to be sent later, in tx. Its errors are those of [Cancel].
 func Move(ctx context.Context, tx *sql.Tx, id string, to time.Time) error {
-	return decide(ctx, tx, id, "is not for later", "UPDATE leveret_outbox SET due_at = $2, since = $3 WHERE message_id = $1 AND "+conditions[Later], max(dueAt(to), 1), sinceOf(to))
+	return decide(ctx, tx, id, "is not for later", "UPDATE leveret_outbox SET due_at = $1, since = $2 WHERE message_id = $3 AND "+conditions[Later], dueAt(to), sinceOf(to))
 }
 
 type executor interface {
@@ -189,7 +197,7 @@ type executor interface {
 
 // decide changes what becomes of a message, if it is still in the state for which that can be decided.
 func decide(ctx context.Context, e executor, id, otherwise, statement string, arguments ...any) error {
-	result, err := e.ExecContext(ctx, statement, append([]any{id}, arguments...)...)
+	result, err := e.ExecContext(ctx, statement, append(arguments, id)...)
 	err = changed(result, err)
 	if !errors.Is(err, errNothing) {
 		return err

@@ -33,8 +33,11 @@ type properties struct {
 }
 
 func (s sender) Send(ctx context.Context, m *leveret.Message) error {
-	if m == nil || m.Contract == nil {
+	switch {
+	case m == nil || m.Contract == nil:
 		return leveret.Errorf(leveret.InvalidArgument, "a message without a contract cannot be sent")
+	case s.tx == nil:
+		return leveret.Errorf(leveret.InvalidArgument, "an outbox needs a transaction")
 	}
 	spec := m.Contract.Spec()
 	if spec.Kind == leveret.KindRequest {
@@ -54,11 +57,20 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	if err != nil {
 		return err
 	}
+	if body == nil {
+		body = []byte{} // not NULL
+	}
 	var key string
 	if spec.Key != nil {
 		if key, err = spec.Key(m); err != nil {
 			return err
 		}
+	}
+	switch {
+	case !held(key):
+		return leveret.Errorf(leveret.InvalidArgument, "the key %q is not text that a database can hold", key)
+	case !held(m.ID):
+		return leveret.Errorf(leveret.InvalidArgument, "the message id %q is not text that a database can hold", m.ID)
 	}
 	headers, err := encodeHeaders(m.Headers)
 	if err != nil {
@@ -85,7 +97,7 @@ func dueAt(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return max(t.UnixMicro(), 1)
+	return min(max(t.Unix(), 0), parked/1_000_000-1)*1_000_000 + int64(max(t.Nanosecond()/1000, 1))
 }
 
 // sinceOf returns from when on a message can be sent.

@@ -42,6 +42,7 @@ type Config struct {
 // An Outbox is the tables of a database. It is safe for concurrent use.
 type Outbox struct {
 	config   Config
+	dialect  *dialect
 	woken    chan struct{}
 	relaying atomic.Bool
 }
@@ -59,11 +60,11 @@ func New(ctx context.Context, config Config) (*Outbox, error) {
 		config.MeterProvider = noop.NewMeterProvider()
 	}
 	config.Logger = cmp.Or(config.Logger, slog.Default())
-	o := &Outbox{config: config, woken: make(chan struct{}, 1)}
-	if err := create(ctx, config.DB); err != nil {
+	d, err := create(ctx, config.DB)
+	if err != nil {
 		return nil, leveret.Errorf(leveret.Unavailable, "%w", err)
 	}
-	return o, nil
+	return &Outbox{config: config, dialect: d, woken: make(chan struct{}, 1)}, nil
 }
 
 // InTx runs f in a transaction, as [Config].InTx does, and has what it has stored sent at once. Messages of other
@@ -80,24 +81,10 @@ func (o *Outbox) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if o.config.InTx != nil {
 		return o.config.InTx(ctx, f)
 	}
-	tx, err := o.config.DB.BeginTx(ctx, nil)
-	if err != nil {
-		return leveret.Errorf(leveret.Unavailable, "begin a transaction: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := f(tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return leveret.Errorf(leveret.Unavailable, "commit: %w", err)
-	}
-	return nil
+	return inTx(ctx, o.config.DB, f)
 }
 
 // wake has the relay look for messages.
 func (o *Outbox) wake() {
-	select {
-	case o.woken <- struct{}{}:
-	default:
-	}
+	notify(o.woken)
 }

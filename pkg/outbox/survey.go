@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,9 @@ func (o *Outbox) survey(ctx context.Context) {
 		} else if ctx.Err() == nil {
 			o.config.Logger.DebugContext(ctx, "look at the outbox", "error", err)
 		}
+		if err := o.repair(ctx); err != nil && ctx.Err() == nil {
+			o.config.Logger.DebugContext(ctx, "free messages of the outbox that wait for nothing", "error", err)
+		}
 		if err := o.prune(ctx); err != nil && ctx.Err() == nil {
 			o.config.Logger.DebugContext(ctx, "delete old ids from the inbox", "error", err)
 		}
@@ -47,9 +51,9 @@ func (o *Outbox) survey(ctx context.Context) {
 func (o *Outbox) observe(last *atomic.Pointer[Status]) (metric.Registration, error) {
 	m := o.config.MeterProvider.Meter(scope)
 	messages, err1 := m.Int64ObservableGauge("leveret.outbox.messages", metric.WithUnit("{message}"),
-		metric.WithDescription("Messages in the outbox: those that are ready, up to 10,000; later; failing; and set aside."))
+		metric.WithDescription("Messages in the outbox: those that are ready, up to 10,000; later; blocked, behind one that was set aside; and set aside."))
 	blocked, err2 := m.Int64ObservableGauge("leveret.outbox.blocked_keys", metric.WithUnit("{key}"),
-		metric.WithDescription("Keys whose messages wait behind one that cannot be sent."))
+		metric.WithDescription("Keys whose messages wait behind one that was set aside."))
 	lag, err3 := m.Float64ObservableGauge("leveret.outbox.lag", metric.WithUnit("s"),
 		metric.WithDescription("How long the oldest message that is ready has been so; 0 where none is."))
 	if err := errors.Join(err1, err2, err3); err != nil {
@@ -60,13 +64,24 @@ func (o *Outbox) observe(last *atomic.Pointer[Status]) (metric.Registration, err
 		if s == nil {
 			return nil
 		}
-		for _, state := range []State{Ready, Later, Failing, Aside} {
+		for _, state := range []State{Ready, Later, Blocked, Aside} {
 			to.ObserveInt64(messages, int64(s.Counts[state]), metric.WithAttributes(attribute.String("leveret.state", string(state))))
 		}
 		to.ObserveInt64(blocked, int64(s.BlockedKeys))
 		to.ObserveFloat64(lag, s.Lag.Seconds())
 		return nil
 	}, messages, blocked, lag)
+}
+
+// repair frees messages that wait for one of their key which is gone: it may go in the moment in which they are parked.
+func (o *Outbox) repair(ctx context.Context) error {
+	result, err := o.config.DB.ExecContext(ctx, fmt.Sprintf(`UPDATE leveret_outbox SET due_at = 0 WHERE due_at = %d AND order_key IN
+		(SELECT order_key FROM leveret_outbox WHERE due_at = %d EXCEPT SELECT order_key FROM leveret_outbox WHERE tries > 0)`,
+		int64(parked), int64(parked)))
+	if changed(result, err) == nil {
+		o.wake()
+	}
+	return err
 }
 
 // chunk is how many ids are deleted in one transaction.
@@ -76,8 +91,8 @@ const chunk = 1000
 func (o *Outbox) prune(ctx context.Context) error {
 	before := time.Now().Add(-o.config.Remember).UnixMicro()
 	for {
-		result, err := o.config.DB.ExecContext(ctx, `DELETE FROM leveret_inbox WHERE (message_id, queue) IN
-			(SELECT message_id, queue FROM leveret_inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2)`, before, chunk)
+		result, err := o.config.DB.ExecContext(ctx, `DELETE FROM leveret_inbox WHERE (message_id, queue, contract) IN
+			(SELECT message_id, queue, contract FROM leveret_inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2)`, before, chunk)
 		if err != nil {
 			return err
 		}
