@@ -2,6 +2,7 @@ package leveret
 
 import (
 	"context"
+	"maps"
 	"sync"
 )
 
@@ -29,6 +30,24 @@ func (h *handling) nextID(contract string) string {
 	}
 	h.sent[contract]++
 	return derivedID(h.message.ID, h.scope, contract, h.sent[contract])
+}
+
+// Rewind is for middleware that may call a handler more than once for one delivery, as in a transaction that is repeated. It
+// returns a function to call before each of them, so that what the handler sends has the same ids each time. It does nothing
+// outside a handler. No goroutine of an earlier call may still send.
+func Rewind(ctx context.Context) func() {
+	h := handlingFrom(ctx)
+	if h == nil {
+		return func() {}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sent := maps.Clone(h.sent)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.sent = maps.Clone(sent)
+	}
 }
 
 type handlingKey struct{}

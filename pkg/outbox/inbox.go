@@ -17,17 +17,20 @@ import (
 // its transaction remains, and the message is tried again as ever. What it has stored with [In] is sent once the transaction
 // is committed.
 //
-// A message is recognised by its id and by who handles it, which is the service's queue: two subscriptions to an event
-// handle it once each. A message without an id, as foreign senders may send, is not recognised. Requests are not handled in
-// a transaction.
+// A message is recognised by its id, its contract, and its queue: two subscriptions to an event handle it once each. A message
+// without an id, as foreign senders may send, is not recognised. Requests are not handled in a transaction.
 //
-// Where [Config].InTx repeats transactions, the handler is called again for each.
+// The transaction is rolled back whatever error the handler returns, [leveret.Discard] too. Where [Config].InTx repeats a
+// transaction, the handler is called again; what it sends has the same ids then, whether by [In] or by a client. A handler must
+// not commit the transaction or roll it back itself, nor use another one of a SQLite database meanwhile.
 func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 	return func(ctx context.Context, m *leveret.Message) error {
 		if m.Contract.Spec().Kind == leveret.KindRequest {
 			return next(ctx, m)
 		}
-		err := o.InTx(ctx, func(tx *sql.Tx) error {
+		rewind := leveret.Rewind(ctx)
+		return o.InTx(ctx, func(tx *sql.Tx) error {
+			rewind()
 			if m.ID != "" {
 				first, err := o.claim(ctx, tx, m)
 				if err != nil || !first {
@@ -36,7 +39,6 @@ func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 			}
 			return next(context.WithValue(ctx, txKey{}, tx), m)
 		})
-		return err
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
@@ -26,7 +27,7 @@ type numbered struct {
 
 var (
 	placed = leveret.NewEvent[numbered]("order.placed", leveret.Key(func(n numbered) string { return n.Key }))
-	other  = leveret.NewEvent[numbered]("order.other")
+	noted  = leveret.NewEvent[numbered]("desk.noted")
 	order  = leveret.NewService("order", leveret.Publishes(placed))
 )
 
@@ -329,3 +330,37 @@ func TestHeaders(t *testing.T) {
 type senderFunc func(context.Context, *leveret.Message) error
 
 func (f senderFunc) Send(ctx context.Context, m *leveret.Message) error { return f(ctx, m) }
+
+// Where a transaction is repeated, what its handler sends has the same ids again.
+func TestOnceRepeated(t *testing.T) {
+	t.Parallel()
+	db, ctx := database(t), t.Context()
+	config := outbox.Config{DB: db}
+	config.InTx = func(ctx context.Context, f func(*sql.Tx) error) error {
+		for again := false; ; again = true {
+			tx, err := db.BeginTx(ctx, nil)
+			require.NoError(t, err)
+			require.NoError(t, f(tx))
+			if again {
+				return tx.Commit()
+			}
+			require.NoError(t, tx.Rollback())
+		}
+	}
+	o := made(t, config)
+	direct := &leverettest.Recorder{}
+	desk := leveret.NewService("desk", leveret.SubscribesTo(placed), leveret.Publishes(noted))
+	h := leveret.NewHandlers(desk, leveret.HandlersConfig{Middleware: []leveret.Middleware{o.Once}})
+	placed.Subscribe(h, func(ctx context.Context, n numbered) error {
+		return errors.Join(noted.Publish(ctx, direct, n), noted.Publish(ctx, outbox.In(outbox.Tx(ctx)), n))
+	})
+	d := leverettest.Deliver(ctx, h, placed, numbered{"k", 7})
+	require.NoError(t, d.Err)
+	sent := direct.Messages()
+	require.Len(t, sent, 2)
+	require.Equal(t, sent[0].ID, sent[1].ID)
+	ready, err := o.List(ctx, outbox.Ready, 10)
+	require.NoError(t, err)
+	require.Len(t, ready, 1)
+	require.NotEqual(t, sent[0].ID, ready[0].ID)
+}
