@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -347,14 +348,14 @@ func (d *desk) settle(of result) {
 	l.sending--
 	switch {
 	case of.err == nil:
-		l.failures, l.trouble = 0, ""
+		d.clear(l)
 		d.sent = append(d.sent, r)
 		d.next(r)
 	case errors.Is(of.err, errGone):
 		delete(d.known, r.number)
 		d.next(r)
 	case of.final:
-		l.failures, l.trouble = 0, ""
+		d.clear(l)
 		delete(d.known, r.number)
 		d.drop(r.key)
 	case d.leaving[r.slot]:
@@ -376,10 +377,32 @@ func (d *desk) delay(l *lane, of result) {
 		l.failures++
 		l.until = time.Now().Add(pause(l.failures))
 	}
-	if now := of.err.Error(); l.trouble == "" {
-		l.trouble = now
+	if l.trouble == "" {
+		l.trouble = of.contract + ": " + of.err.Error()
+		d.tell()
 		d.log.Warn("messages of the outbox cannot be sent now; trying again", "contract", of.contract, "error", of.err)
 	}
+}
+
+// clear notes that the messages of a contract can be sent.
+func (d *desk) clear(l *lane) {
+	if l.failures > 0 {
+		l.failures, l.trouble = 0, ""
+		d.tell()
+	}
+}
+
+// tell notes for beat what keeps which contracts from being sent.
+func (d *desk) tell() {
+	var all []string
+	for _, l := range d.lanes {
+		if l.trouble != "" {
+			all = append(all, l.trouble)
+		}
+	}
+	slices.Sort(all)
+	text := strings.Join(all, "; ")
+	d.troubles.Store(&text)
 }
 
 // trouble says which contracts cannot be sent, for other processes.

@@ -124,6 +124,8 @@ type Status struct {
 	Counts map[State]int
 	// BlockedKeys is how many keys wait for a message that was set aside.
 	BlockedKeys int
+	// Trouble says why relays cannot send messages of some contracts, or any, now; it is empty where they can.
+	Trouble []string
 	// Lag is how long the oldest message that is ready has been so; 0 where none is. It compares the clock of this process
 	// with that of the one that stored it.
 	Lag time.Duration
@@ -151,7 +153,43 @@ func (o *Outbox) Status(ctx context.Context) (Status, error) {
 	if since.Valid {
 		s.Lag = max(time.Since(time.UnixMicro(since.Int64)), 0)
 	}
-	return s, nil
+	s.Trouble, err = o.trouble(ctx)
+	return s, err
+}
+
+// trouble returns what relays have written down.
+func (o *Outbox) trouble(ctx context.Context) ([]string, error) {
+	rows, err := o.config.DB.QueryContext(ctx, "SELECT DISTINCT trouble FROM leveret_outbox_relays WHERE trouble <> '' ORDER BY trouble")
+	if err != nil {
+		return nil, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []string
+	for rows.Next() {
+		var trouble string
+		if err := rows.Scan(&trouble); err != nil {
+			return nil, fmt.Errorf("look at the outbox: %w", err)
+		}
+		all = append(all, trouble)
+	}
+	return all, rows.Err()
+}
+
+// Ready returns what keeps messages from being sent, as the relay of this process has seen it some seconds ago; nil where
+// nothing does.
+func (o *Outbox) Ready() error {
+	s := o.last.Load()
+	if s == nil {
+		return nil
+	}
+	var errs []error
+	if n := s.Counts[Aside]; n > 0 {
+		errs = append(errs, fmt.Errorf("set aside: %d; keys that wait for one of them: %d", n, s.BlockedKeys))
+	}
+	for _, t := range s.Trouble {
+		errs = append(errs, errors.New(t))
+	}
+	return errors.Join(errs...)
 }
 
 // Retry has a message sent that was set aside. What is behind it in its key waits until it is sent.
@@ -177,6 +215,11 @@ func (o *Outbox) Skip(ctx context.Context, id string) error {
 	})
 	o.wake()
 	return err
+}
+
+// Cancel is like the function [Cancel], in a transaction of its own.
+func (o *Outbox) Cancel(ctx context.Context, id string) error {
+	return inTx(ctx, o.config.DB, func(tx *sql.Tx) error { return Cancel(ctx, tx, id) })
 }
 
 // Cancel removes a message that is to be sent later, in tx. If tx commits, it is not sent. The error has the code NotFound

@@ -45,6 +45,7 @@ type Outbox struct {
 	dialect  *dialect
 	woken    chan struct{}
 	relaying atomic.Bool
+	last     atomic.Pointer[Status] // what the relay has seen
 }
 
 // New returns the outbox of a database, and creates its tables where they are missing.

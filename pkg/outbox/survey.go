@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -18,8 +17,7 @@ const surveyEvery = 5 * time.Second
 
 // survey reports what waits in the outbox, and keeps the inbox small, until ctx ends.
 func (o *Outbox) survey(ctx context.Context) {
-	var last atomic.Pointer[Status]
-	registration, err := o.observe(&last)
+	registration, err := o.observe()
 	if err != nil {
 		o.config.Logger.ErrorContext(ctx, "the outbox has no metrics", "error", err)
 	} else {
@@ -29,7 +27,7 @@ func (o *Outbox) survey(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if s, err := o.Status(ctx); err == nil {
-			last.Store(&s)
+			o.last.Store(&s)
 		} else if ctx.Err() == nil {
 			o.config.Logger.DebugContext(ctx, "look at the outbox", "error", err)
 		}
@@ -48,7 +46,7 @@ func (o *Outbox) survey(ctx context.Context) {
 }
 
 // observe reports what the last look has found.
-func (o *Outbox) observe(last *atomic.Pointer[Status]) (metric.Registration, error) {
+func (o *Outbox) observe() (metric.Registration, error) {
 	m := o.config.MeterProvider.Meter(scope)
 	messages, err1 := m.Int64ObservableGauge("leveret.outbox.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Messages in the outbox: those that are ready, up to 10,000; later; blocked, behind one that was set aside; and set aside."))
@@ -60,7 +58,7 @@ func (o *Outbox) observe(last *atomic.Pointer[Status]) (metric.Registration, err
 		return nil, err
 	}
 	return m.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-		s := last.Load()
+		s := o.last.Load()
 		if s == nil {
 			return nil
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // Command returns the program as a command, to be mounted under another command. It has the subcommands healthcheck and, if
-// the service reads kept events, projection.
+// the service reads kept events, projection; with Program.Outbox, it has outbox.
 // To get the exit code for the error that it returns, use [ExitCode].
 func (p Program) Command() *cobra.Command {
 	p = p.withDefaults()
@@ -45,6 +45,9 @@ func (p Program) Command() *cobra.Command {
 	cmd.AddCommand(p.healthcheckCommand(schema))
 	if p.Service != nil && len(p.Service.Contracts(leveret.RoleReads)) > 0 {
 		cmd.AddCommand(p.projectionCommand(schema))
+	}
+	if p.Outbox {
+		cmd.AddCommand(p.outboxCommand(schema))
 	}
 	return cmd
 }

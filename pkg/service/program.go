@@ -44,10 +44,13 @@ type Program struct {
 	Handlers leveret.HandlersConfig
 	Worker   leveret.WorkerConfig
 
+	// Outbox says that Setup calls [Runtime.Relay]. The program then has the command "outbox".
+	Outbox bool
+
 	// Setup builds the service: it registers handlers with rt.Handlers, and functions with rt.Go. It may block, but must
 	// return when ctx ends, which means that the program is shutting down. An error or a panic ends the program. Required.
 	//
-	// The commands of "projection" call Setup too, while the program runs or not, for the projections that it registers:
+	// The commands of "projection" and "outbox" call Setup too, while the program runs or not, for what it registers:
 	// what it does, such as migrating a database, they do as well. Nothing that it registers is run.
 	Setup func(ctx context.Context, rt *Runtime) error
 }

@@ -127,6 +127,15 @@ func (p Program) withProjection(cmd *cobra.Command, schema *config.Schema, name 
 
 // withProjections runs the program's Setup, without serving anything, and calls do with the projections that it registers.
 func (p Program) withProjections(cmd *cobra.Command, schema *config.Schema, do func(context.Context, []*stream.Projection) error) error {
+	return p.prepared(cmd, schema, func(ctx context.Context, l *life) error {
+		reaching, stop := reached(ctx, l.rt.Conn)
+		defer stop()
+		return do(reaching, l.rt.projected)
+	})
+}
+
+// prepared runs the program's Setup, without serving anything, and calls do with what it has made.
+func (p Program) prepared(cmd *cobra.Command, schema *config.Schema, do func(context.Context, *life) error) error {
 	loaded, err := p.load(schema, cmd.Flags())
 	if err != nil {
 		return err
@@ -141,9 +150,7 @@ func (p Program) withProjections(cmd *cobra.Command, schema *config.Schema, do f
 	l.log = newLogger(cmd.ErrOrStderr(), s.logFormat, max(s.logLevel, slog.LevelWarn)).With("service", p.Service.Name())
 	err = l.prepare(ctx)
 	if err == nil {
-		reaching, stop := reached(ctx, l.rt.Conn)
-		err = do(reaching, l.rt.projected)
-		stop()
+		err = do(ctx, l)
 	}
 	err = errors.Join(err, l.down(context.WithoutCancel(ctx)))
 	if errors.Is(err, leveret.ErrNotConnected) || errors.Is(err, leveret.ErrRefused) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/stream"
 )
 
@@ -53,15 +54,18 @@ type Runtime struct {
 	// which may contain a password. See [config.Config.DatabaseSource].
 	DatabaseSource string
 
-	loaded   *config.Loaded
-	ready    *readiness
-	required *required
+	loaded    *config.Loaded
+	service   *leveret.Service
+	hasOutbox bool
+	ready     *readiness
+	required  *required
 
 	mu         sync.Mutex
 	sealed     bool
 	middleware []leveret.Middleware
 	beside     []function
 	projected  []*stream.Projection
+	outbox     *outbox.Outbox
 	servers    []function
 	closers    []closer
 	http       http.Handler
@@ -106,6 +110,23 @@ func (rt *Runtime) Project(p *stream.Projection) {
 		rt.projected = append(rt.projected, p)
 		rt.beside = append(rt.beside, function{"projection " + p.Name(), p.Run})
 		rt.ready.note(part{name: "projection " + p.Name(), ask: p.Ready})
+	})
+}
+
+// Relay sends the messages of an outbox with rt.Client, alongside the worker, once Setup has returned. Where some cannot be
+// sent, the program stays ready; /readyz has a line for it, which does not count. The program's command "outbox" shows them, and
+// decides about them. The program needs Program.Outbox for it.
+func (rt *Runtime) Relay(o *outbox.Outbox) {
+	rt.change("Relay", func() {
+		switch {
+		case rt.outbox != nil:
+			rt.mistakes = append(rt.mistakes, errors.New("Setup called Relay twice"))
+		case !rt.hasOutbox:
+			rt.mistakes = append(rt.mistakes, errors.New("Setup called Relay: set Program.Outbox, so that the program has the command \"outbox\""))
+		}
+		rt.outbox = o
+		rt.beside = append(rt.beside, function{"outbox", func(ctx context.Context) error { return o.Relay(ctx, rt.service, rt.Client) }})
+		rt.ready.note(part{name: "outbox", ask: o.Ready})
 	})
 }
 
