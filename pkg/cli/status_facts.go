@@ -18,6 +18,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/health"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/management"
+	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
@@ -54,7 +55,7 @@ func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
 	}
 	f.Address, f.Version = conn.Broker()
 	s := &survey{app: a, facts: f, conn: conn, limit: limit, inspector: newInspector(conn, statusWithin)}
-	for _, look := range []func(context.Context){func(ctx context.Context) { s.manage(ctx, api) }, s.queues} {
+	for _, look := range []func(context.Context){func(ctx context.Context) { s.manage(ctx, api) }, s.queues, s.outboxes} {
 		looking, cancel := context.WithTimeout(ctx, statusWithin)
 		look(looking)
 		cancel()
@@ -156,6 +157,41 @@ func (s *survey) queues(ctx context.Context) {
 		})
 	}
 	_ = group.Wait()
+}
+
+// outboxes asks the services that run what waits in their outboxes. Where one does not answer, that is not known.
+func (s *survey) outboxes(ctx context.Context) {
+	if s.conn.Publishing().State().Phase == rabbit.Blocked {
+		return // the broker reads nothing
+	}
+	running := map[string]bool{}
+	for _, q := range s.facts.Queues {
+		if q.Service != "" && q.Consumers > 0 {
+			running[q.Service] = true
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	asker := operator.NewAsker(s.conn)
+	defer func() { _ = asker.Close(context.WithoutCancel(ctx)) }()
+	var asking sync.WaitGroup
+	for service := range running {
+		asking.Go(func() {
+			reports, _ := asker.Ask(ctx, service, 1)
+			for _, r := range reports {
+				if o := r.Outbox; o != nil {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					s.facts.Outboxes = append(s.facts.Outboxes, health.Outbox{
+						Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble,
+					})
+					return
+				}
+			}
+		})
+	}
+	asking.Wait()
+	slices.SortFunc(s.facts.Outboxes, func(a, b health.Outbox) int { return cmp.Compare(a.Service, b.Service) })
 }
 
 // available are the states of queues that can be used.

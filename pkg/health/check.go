@@ -270,6 +270,29 @@ func (e *examination) quarantine() {
 	}
 }
 
+// maxLag is how long a message may be ready in an outbox.
+const maxLag = time.Minute
+
+func (e *examination) outboxes() {
+	for _, o := range e.Outboxes {
+		fail := func(format string, args ...any) {
+			e.add(CheckOutbox, Failed, &Queue{Service: o.Service}, o.Service+"d outbox ls", format, args...)
+		}
+		if o.Aside > 0 {
+			fail("%s in the outbox of %s cannot be sent; %s for one of them", count(o.Aside, "message"), o.Service, keysWait(o.BlockedKeys))
+		}
+		for _, trouble := range o.Trouble {
+			fail("the outbox of %s is not sent: %s", o.Service, trouble)
+		}
+		if o.Lag > maxLag {
+			fail("a message in the outbox of %s is ready since %s", o.Service, age(o.Lag))
+		}
+	}
+	if len(e.Outboxes) > 0 {
+		e.fine(CheckOutbox, "what is in an outbox is sent")
+	}
+}
+
 func (e *examination) unseen() {
 	for _, u := range e.Unseen {
 		e.add(CheckUnseen, Warning, nil, u.Next, "%s: %s", u.What, u.Why)

@@ -22,7 +22,20 @@ type Facts struct {
 	// Alarm is what a connection that publishes was notified of, where Nodes are unknown; empty for none.
 	Alarm  string
 	Queues []Queue
-	Unseen []Unseen
+	// Outboxes are those of the services that could be asked, and have one.
+	Outboxes []Outbox
+	Unseen   []Unseen
+}
+
+// An Outbox is what waits in the outbox of a service.
+type Outbox struct {
+	Service string
+	// Aside is how many messages cannot be sent as they are, and BlockedKeys how many keys wait for one of them.
+	Aside, BlockedKeys int
+	// Lag is how long the oldest message that is ready has been so.
+	Lag time.Duration
+	// Trouble says why messages cannot be sent now.
+	Trouble []string
 }
 
 // Unseen is something that could not be looked at.

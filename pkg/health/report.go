@@ -38,6 +38,7 @@ const (
 	CheckLost        = "lost"         // did messages come back from a retry and find no queue
 	CheckQuarantine  = "quarantine"   // may messages have crashed their worker
 	CheckPolicy      = "policy"       // does a policy of the broker harm a queue
+	CheckOutbox      = "outbox"       // are messages sent that were stored in a transaction
 	CheckUnseen      = "unseen"       // could everything be looked at
 	CheckWaiting     = "waiting"      // what waits, and since when
 )
@@ -46,7 +47,7 @@ const (
 func Checks() []string {
 	return []string{
 		CheckBroker, CheckNode, CheckAlarm, CheckQueue, CheckNotDeclared, CheckNoConsumers, CheckDeadLetters, CheckLost,
-		CheckQuarantine, CheckPolicy, CheckUnseen, CheckWaiting,
+		CheckQuarantine, CheckPolicy, CheckOutbox, CheckUnseen, CheckWaiting,
 	}
 }
 
@@ -109,7 +110,7 @@ func Examine(f *Facts, c Config) Report {
 	}
 	e := &examination{Facts: f, Config: c}
 	for _, check := range []func(){
-		e.broker, e.alarm, e.queues, e.undeclared, e.consumers, e.deadLetters, e.lost, e.quarantine, e.policies, e.unseen,
+		e.broker, e.alarm, e.queues, e.undeclared, e.consumers, e.deadLetters, e.lost, e.quarantine, e.policies, e.outboxes, e.unseen,
 	} {
 		check()
 	}

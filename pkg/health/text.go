@@ -77,6 +77,17 @@ func wait(n int) string {
 	return fmt.Sprintf("%d messages wait", n)
 }
 
+func keysWait(n int) string {
+	switch n {
+	case 0:
+		return "no key waits"
+	case 1:
+		return "1 key waits"
+	default:
+		return fmt.Sprintf("%d keys wait", n)
+	}
+}
+
 func them(n int) string {
 	if n == 1 {
 		return "it"

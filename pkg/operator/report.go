@@ -17,6 +17,21 @@ type Report struct {
 	Started  time.Time `json:"started"`
 	// Queues are those from which the process has taken a message, by name.
 	Queues []Queue `json:"queues"`
+	// Outbox is what waits in the outbox that the process sends; nil where it sends none.
+	Outbox *Outbox `json:"outbox,omitempty"`
+}
+
+// An Outbox is what waits in the outbox of a service: see package outbox.
+type Outbox struct {
+	Ready       int `json:"ready"`
+	Later       int `json:"later"`
+	Blocked     int `json:"blocked"`
+	Aside       int `json:"aside"`
+	BlockedKeys int `json:"blocked_keys"`
+	// Lag is how long the oldest message that is ready has been so, in seconds.
+	Lag float64 `json:"lag_s"`
+	// Trouble says why messages cannot be sent now.
+	Trouble []string `json:"trouble,omitempty"`
 }
 
 // A Queue is what one process knows of one queue. Times are nil where they are not known.

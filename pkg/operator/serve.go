@@ -25,6 +25,8 @@ type Config struct {
 	NoDeclare bool
 	// Facts are what there is to report. Optional.
 	Facts *Facts
+	// Outbox returns what waits in the outbox that the process sends; nil while that is not known. Optional.
+	Outbox func() *Outbox
 	// Logger logs, at DEBUG, why nothing can be answered. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -78,6 +80,9 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 			if d.Type == reportType && strings.HasPrefix(d.ReplyTo, addresses(n)) {
 				report := report
 				report.Queues = config.Facts.report()
+				if config.Outbox != nil {
+					report.Outbox = config.Outbox()
+				}
 				if err := answer(ctx, d, replyExchange(n, report.Service), &report); err != nil {
 					config.Logger.DebugContext(ctx, "an operator was not answered", "error", err)
 				}

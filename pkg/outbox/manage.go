@@ -175,13 +175,19 @@ func (o *Outbox) trouble(ctx context.Context) ([]string, error) {
 	return all, rows.Err()
 }
 
+// Last returns what the relay of this process has seen some seconds ago; false where it has seen nothing yet.
+func (o *Outbox) Last() (Status, bool) {
+	s := o.last.Load()
+	if s == nil {
+		return Status{}, false
+	}
+	return *s, true
+}
+
 // Ready returns what keeps messages from being sent, as the relay of this process has seen it some seconds ago; nil where
 // nothing does.
 func (o *Outbox) Ready() error {
-	s := o.last.Load()
-	if s == nil {
-		return nil
-	}
+	s, _ := o.Last()
 	var errs []error
 	if n := s.Counts[Aside]; n > 0 {
 		errs = append(errs, fmt.Errorf("set aside: %d; keys that wait for one of them: %d", n, s.BlockedKeys))

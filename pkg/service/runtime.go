@@ -16,6 +16,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/stream"
 )
@@ -128,6 +129,21 @@ func (rt *Runtime) Relay(o *outbox.Outbox) {
 		rt.beside = append(rt.beside, function{"outbox", func(ctx context.Context) error { return o.Relay(ctx, rt.service, rt.Client) }})
 		rt.ready.note(part{name: "outbox", ask: o.Ready})
 	})
+}
+
+// outboxReport returns what operators are told of the outbox; nil where there is none, or nothing is known yet.
+func (rt *Runtime) outboxReport() *operator.Outbox {
+	if rt.outbox == nil {
+		return nil
+	}
+	s, known := rt.outbox.Last()
+	if !known {
+		return nil
+	}
+	return &operator.Outbox{
+		Ready: s.Counts[outbox.Ready], Later: s.Counts[outbox.Later], Blocked: s.Counts[outbox.Blocked], Aside: s.Counts[outbox.Aside],
+		BlockedKeys: s.BlockedKeys, Lag: s.Lag.Seconds(), Trouble: s.Trouble,
+	}
 }
 
 // unread returns an error for each event that the service reads, and no projection does.
