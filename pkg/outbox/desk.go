@@ -17,8 +17,9 @@ import (
 const (
 	// pageSize is how many messages are read at once, and deleted at once.
 	pageSize = 1000
-	// maxKnown is how many messages a relay holds, without their bodies, before it reads on.
-	maxKnown = 4 * pageSize
+	// maxOfContract is how many messages of one contract a relay holds, without their bodies, so that one that cannot be sent
+	// does not take the place of all others.
+	maxOfContract = 2 * pageSize
 	// maxOfKey is how many of one key, so that a key with many does not take the place of all others.
 	maxOfKey = 64
 	// maxFill and maxFillBytes are how many bodies are read at once, and how long they are together: one at least.
@@ -27,6 +28,8 @@ const (
 	// rescan is how long a relay reads on before it begins at the beginning again: a transaction that lasted long may have
 	// committed messages there.
 	rescan = time.Second
+	// restPart is the part of the time in which it reads, at most, what it cannot send now.
+	restPart = 10
 )
 
 // A desk holds the messages that a relay is about to send, is sending, or has sent and not yet deleted. All of it belongs to
@@ -46,7 +49,8 @@ type desk struct {
 	busy   int               // messages that are being sent
 	sent   []*row            // to be deleted
 
-	scan     *scan // nil when there is none
+	scan     *scan     // nil when there is none
+	rest     time.Time // until then none begins, unless there is something new
 	reading  bool
 	again    bool // there may be something new
 	gone     []*row
@@ -70,6 +74,7 @@ type chain struct{ waiting []*row }
 
 // A lane is the messages of a contract.
 type lane struct {
+	held     int    // those that are known
 	ready    []*row // to be sent as soon as there is room
 	sending  int
 	failures int       // in a row: then one message is tried at a time
@@ -136,7 +141,7 @@ func (d *desk) work(ctx, life context.Context) {
 		d.giveUp(life)
 		select {
 		case <-poll.C:
-			d.again, d.stalled = true, false
+			d.again, d.stalled = d.again || time.Now().After(d.rest), false
 		case <-d.relay.o.woken:
 			d.again = true
 		case r := <-d.results:
@@ -169,9 +174,20 @@ func (d *desk) lapse(life context.Context) {
 	d.sending, d.stop = context.WithCancel(life)
 }
 
+// hungry reports whether there is room for more than what is ready.
+func (d *desk) hungry() bool {
+	ready := 0
+	for _, l := range d.lanes {
+		if l.failures == 0 {
+			ready += len(l.ready)
+		}
+	}
+	return ready+d.busy < 2*d.relay.o.config.Concurrency
+}
+
 // read reads the next page of a scan, or begins one.
 func (d *desk) read(ctx context.Context) {
-	if d.reading || d.stalled || len(d.known) > maxKnown-pageSize || !d.lease.holds() {
+	if d.reading || d.stalled || !d.hungry() || !d.lease.holds() {
 		return
 	}
 	if d.scan != nil && time.Since(d.scan.began) > rescan {
@@ -232,6 +248,7 @@ func (d *desk) take(ctx context.Context, p page) {
 		d.scan.cursor = p.rows[len(p.rows)-1].number
 	}
 	if len(p.rows) < pageSize && len(d.scan.parking) == 0 {
+		d.rest = time.Now().Add((restPart - 1) * time.Since(d.scan.began))
 		d.scan = nil
 	}
 }
@@ -239,61 +256,69 @@ func (d *desk) take(ctx context.Context, p page) {
 // add takes a message that was read, or passes over it.
 func (d *desk) add(r *row) {
 	owned := *d.lease.owned.Load()
-	switch {
-	case d.known[r.number] != nil:
+	if d.known[r.number] != nil || !d.scan.owned[r.slot] || !owned[r.slot] {
 		return
-	case !d.scan.owned[r.slot] || !owned[r.slot]:
-		return // this scan takes none of the slot
-	case r.key == "":
-		d.known[r.number] = r
-		d.queue(r)
-		return
-	case d.scan.passed[r.key]:
-	case d.scan.blocked[r.key] && !r.tried:
-		d.scan.passed[r.key] = true
-		d.scan.parking = append(d.scan.parking, r)
-		return
-	default:
-		c := d.chains[r.key]
-		if c == nil {
-			d.chains[r.key] = &chain{}
-			d.known[r.number] = r
-			d.queue(r)
-			if r.tried {
-				d.scan.passed[r.key] = true // what is behind it waits until it is gone
-			}
-			return
-		}
-		if len(c.waiting) < maxOfKey {
-			d.known[r.number] = r
-			c.waiting = append(c.waiting, r)
-			return
-		}
-		d.scan.passed[r.key] = true
 	}
-	if d.scan.blocked[r.key] && !r.tried {
-		d.scan.parking = append(d.scan.parking, r)
+	c := d.chains[r.key]
+	switch {
+	case r.key == "":
+		if d.lane(r).held < maxOfContract {
+			d.hold(r)
+			d.queue(r)
+		}
+	case d.scan.passed[r.key], d.scan.blocked[r.key] && !r.tried, c != nil && len(c.waiting) >= maxOfKey, d.lane(r).held >= maxOfContract:
+		d.scan.passed[r.key] = true
+		if d.scan.blocked[r.key] && !r.tried {
+			d.scan.parking = append(d.scan.parking, r)
+		}
+	case c != nil:
+		d.hold(r)
+		c.waiting = append(c.waiting, r)
+	default:
+		d.hold(r)
+		d.chains[r.key] = &chain{}
+		d.queue(r)
+		d.scan.passed[r.key] = r.tried // what is behind it waits until it is gone
 	}
 }
 
-// queue makes a message ready to be sent.
-func (d *desk) queue(r *row) {
+// lane returns the lane of a message.
+func (d *desk) lane(r *row) *lane {
 	l := d.lanes[r.contract]
 	if l == nil {
 		l = &lane{}
 		d.lanes[r.contract] = l
 	}
+	return l
+}
+
+// hold makes a message known, and release forgets it.
+func (d *desk) hold(r *row) {
+	d.known[r.number] = r
+	d.lane(r).held++
+}
+
+func (d *desk) release(r *row) {
+	if d.known[r.number] == r {
+		delete(d.known, r.number)
+		d.lane(r).held--
+	}
+}
+
+// queue makes a message ready to be sent.
+func (d *desk) queue(r *row) {
+	l := d.lane(r)
 	l.ready = append(l.ready, r)
 }
 
 // start sends what is ready, as much at once as there is room.
 func (d *desk) start() {
-	if !d.lease.holds() {
+	if d.stalled || !d.lease.holds() {
 		return
 	}
 	now := time.Now()
 	for name, l := range d.lanes {
-		if len(l.ready) == 0 && l.sending == 0 && l.failures == 0 {
+		if l.held == 0 && l.failures == 0 {
 			delete(d.lanes, name)
 			continue
 		}
@@ -327,7 +352,7 @@ func (d *desk) deliver(ctx context.Context, batch []*row) {
 	cancel()
 	for _, r := range batch {
 		if err != nil {
-			d.results <- result{r, errLapsed, false} // the database's fault
+			d.results <- result{r, errors.Join(errStore, err), false}
 			continue
 		}
 		go func() {
@@ -352,20 +377,23 @@ func (d *desk) settle(of result) {
 		d.sent = append(d.sent, r)
 		d.next(r)
 	case errors.Is(of.err, errGone):
-		delete(d.known, r.number)
+		d.release(r)
 		d.next(r)
 	case of.final:
 		d.clear(l)
-		delete(d.known, r.number)
+		d.release(r)
 		d.drop(r.key)
 	case d.leaving[r.slot]:
-		delete(d.known, r.number)
+		d.release(r)
 		d.drop(r.key)
 	default:
 		l.ready = append([]*row{r}, l.ready...)
-		if errors.Is(of.err, leveret.ErrClosed) {
+		switch {
+		case errors.Is(of.err, leveret.ErrClosed):
 			d.end(of.err)
-		} else if !errors.Is(of.err, errLapsed) {
+		case errors.Is(of.err, errStore):
+			d.failed(context.Background(), "read messages of the outbox", of.err)
+		case !errors.Is(of.err, errLapsed):
 			d.delay(l, of)
 		}
 	}
@@ -434,7 +462,7 @@ func (d *desk) drop(key string) {
 	}
 	if c := d.chains[key]; c != nil {
 		for _, r := range c.waiting {
-			delete(d.known, r.number)
+			d.release(r)
 		}
 		delete(d.chains, key)
 	}
@@ -478,7 +506,7 @@ func (d *desk) forget(of removal) {
 // bury forgets what was deleted.
 func (d *desk) bury() {
 	for _, r := range d.gone {
-		delete(d.known, r.number)
+		d.release(r)
 	}
 	d.gone = nil
 }
@@ -503,7 +531,7 @@ func (d *desk) leave(which []int) {
 	for _, l := range d.lanes {
 		l.ready = slices.DeleteFunc(l.ready, func(r *row) bool {
 			if d.leaving[r.slot] {
-				delete(d.known, r.number)
+				d.release(r)
 				d.drop(r.key)
 			}
 			return d.leaving[r.slot]
@@ -512,7 +540,7 @@ func (d *desk) leave(which []int) {
 	for key, c := range d.chains { // whose first is being sent
 		if len(c.waiting) > 0 && d.leaving[c.waiting[0].slot] {
 			for _, r := range c.waiting {
-				delete(d.known, r.number)
+				d.release(r)
 			}
 			c.waiting = nil
 			if d.scan != nil {
