@@ -26,9 +26,10 @@ type numbered struct {
 }
 
 var (
-	placed = leveret.NewEvent[numbered]("order.placed", leveret.Key(func(n numbered) string { return n.Key }))
-	noted  = leveret.NewEvent[numbered]("desk.noted")
-	order  = leveret.NewService("order", leveret.Publishes(placed))
+	placed  = leveret.NewEvent[numbered]("order.placed", leveret.Key(func(n numbered) string { return n.Key }))
+	noted   = leveret.NewEvent[numbered]("desk.noted")
+	counted = leveret.NewEvent[numbered]("desk.counted", leveret.Key(func(n numbered) string { return n.Key }))
+	order   = leveret.NewService("order", leveret.Publishes(placed))
 )
 
 // database returns a database of its own, without a table.
@@ -363,4 +364,78 @@ func TestOnceRepeated(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, ready, 1)
 	require.NotEqual(t, sent[0].ID, ready[0].ID)
+}
+
+// Neither a key with many messages, nor a contract that cannot be sent now, holds up others.
+func TestOthersGoOn(t *testing.T) {
+	t.Parallel()
+	db, ctx := database(t), t.Context()
+	o := made(t, outbox.Config{DB: db})
+	store := func(many int, publish func(in leveret.Sender, n int) error) {
+		require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error {
+			for n := range many {
+				if err := publish(outbox.In(tx), n); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	desk := leveret.NewService("desk", leveret.Publishes(noted, counted))
+	store(5000, func(in leveret.Sender, n int) error { return counted.Publish(ctx, in, numbered{fmt.Sprint(n), n}) })
+	store(5000, func(in leveret.Sender, n int) error { return noted.Publish(ctx, in, numbered{"", n}) })
+	store(1, func(in leveret.Sender, n int) error { return noted.Publish(ctx, in, numbered{"", 5000}) })
+
+	var full atomic.Bool
+	full.Store(true)
+	var got atomic.Int64
+	relaying(t, o, desk, senderFunc(func(_ context.Context, m *leveret.Message) error {
+		if m.Contract == leveret.Contract(counted) && full.Load() {
+			return leveret.Errorf(leveret.ResourceExhausted, "the queue is full")
+		}
+		got.Add(1)
+		return nil
+	}))
+	require.Eventually(t, func() bool { return rows(t, db) == 5000 }, 2*time.Minute, 10*time.Millisecond)
+	require.EqualValues(t, 5001, got.Load())
+	require.Eventually(t, func() bool {
+		s, err := o.Status(ctx)
+		return err == nil && len(s.Trouble) == 1 && s.Counts[outbox.Ready] == 5000 && s.Counts[outbox.Aside] == 0
+	}, 2*time.Minute, 10*time.Millisecond, "nothing has failed for good, and it is known why it waits")
+	full.Store(false)
+	require.Eventually(t, func() bool { return rows(t, db) == 0 }, 3*time.Minute, 10*time.Millisecond)
+}
+
+// A message of another key does not wait for a long queue of one key.
+func TestLongKey(t *testing.T) {
+	t.Parallel()
+	const n = 3000
+	db, ctx := database(t), t.Context()
+	o := made(t, outbox.Config{DB: db})
+	require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error {
+		for i := range n {
+			if err := placed.Publish(ctx, outbox.In(tx), numbered{"long", i}); err != nil {
+				return err
+			}
+		}
+		return placed.Publish(ctx, outbox.In(tx), numbered{"other", n})
+	}))
+	var before atomic.Int64
+	release := make(chan struct{})
+	other := make(chan struct{})
+	b := newBook()
+	b.fail = func(_ *leveret.Message, n numbered) error {
+		if n.Key == "other" {
+			close(other)
+		} else if before.Add(1) == 100 {
+			<-release
+		}
+		return nil
+	}
+	relaying(t, o, order, b)
+	<-other
+	close(release)
+	require.Eventually(t, func() bool { return rows(t, db) == 0 }, 3*time.Minute, 10*time.Millisecond)
+	require.Len(t, b.got["long"], n)
+	require.IsIncreasing(t, b.got["long"])
 }
