@@ -1,11 +1,12 @@
 package outbox_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -63,10 +64,16 @@ func BenchmarkRelay(b *testing.B) {
 	}
 	require.NoError(b, placed.Publish(ctx, c, numbered{"k", 1}))
 	b.ResetTimer()
-	stop := relaying(b, o, order, c)
-	for rows(b, db) > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	var sent atomic.Int64
+	done := make(chan struct{})
+	stop := relaying(b, o, order, senderFunc(func(ctx context.Context, m *leveret.Message) error {
+		err := c.Send(ctx, m)
+		if err == nil && sent.Add(1) == int64(b.N) {
+			close(done)
+		}
+		return err
+	}))
+	<-done
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 	stop()
 }

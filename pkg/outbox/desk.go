@@ -22,9 +22,11 @@ const (
 	maxOfContract = 2 * pageSize
 	// maxOfKey is how many of one key, so that a key with many does not take the place of all others.
 	maxOfKey = 64
-	// maxFill and maxFillBytes are how many bodies are read at once, and how long they are together: one at least.
-	maxFill      = 128
+	// maxFill and maxFillBytes are how many bodies are read at once, and how long they are together: one at least. With each
+	// message those of maxFillOfKey behind it are read.
+	maxFill      = 512
 	maxFillBytes = 4 << 20
+	maxFillOfKey = 8
 	// rescan is how long a relay reads on before it begins at the beginning again: a transaction that lasted long may have
 	// committed messages there.
 	rescan = time.Second
@@ -51,6 +53,7 @@ type desk struct {
 
 	scan     *scan     // nil when there is none
 	rest     time.Time // until then none begins, unless there is something new
+	filling  bool
 	reading  bool
 	again    bool // there may be something new
 	gone     []*row
@@ -64,6 +67,7 @@ type desk struct {
 
 	results chan result
 	pages   chan page
+	filled  chan filling
 	removed chan removal
 	surplus chan []int
 	lapsed  chan struct{}
@@ -104,6 +108,11 @@ type (
 		blocked map[string]bool
 		err     error
 	}
+	filling struct {
+		rows  []*row
+		found map[int64]rest
+		err   error
+	}
 	removal struct {
 		rows []*row
 		err  error
@@ -114,7 +123,7 @@ func newDesk(r *relay, l *lease, end context.CancelCauseFunc) *desk {
 	return &desk{
 		relay: r, lease: l, log: r.o.config.Logger, end: end,
 		known: map[int64]*row{}, chains: map[string]*chain{}, lanes: map[string]*lane{}, leaving: map[int]bool{},
-		results: make(chan result, r.o.config.Concurrency), pages: make(chan page, 1), removed: make(chan removal, 1),
+		results: make(chan result, r.o.config.Concurrency), pages: make(chan page, 1), filled: make(chan filling, 1), removed: make(chan removal, 1),
 		surplus: make(chan []int), lapsed: make(chan struct{}, 1),
 	}
 }
@@ -130,11 +139,12 @@ func (d *desk) work(ctx, life context.Context) {
 	done, over := ctx.Done(), life.Done()
 	for {
 		ending := done == nil || over == nil
-		if ending && d.busy == 0 && !d.reading && !d.removing && (len(d.sent) == 0 || over == nil) {
+		if ending && d.busy == 0 && !d.reading && !d.filling && !d.removing && (len(d.sent) == 0 || over == nil) {
 			return
 		}
 		if !ending {
 			d.read(life)
+			d.fill(life)
 			d.start()
 		}
 		d.remove(life)
@@ -148,6 +158,8 @@ func (d *desk) work(ctx, life context.Context) {
 			d.settle(r)
 		case p := <-d.pages:
 			d.take(life, p)
+		case f := <-d.filled:
+			d.complete(life, f)
 		case r := <-d.removed:
 			d.forget(r)
 		case slots := <-d.surplus:
@@ -329,40 +341,78 @@ func (d *desk) start() {
 				continue
 			}
 		}
-		for room > 0 && len(l.ready) > 0 {
-			n, bytes := 0, 0
-			for n < min(room, len(l.ready), maxFill) && (n == 0 || bytes+l.ready[n].size <= maxFillBytes) {
-				bytes += l.ready[n].size
-				n++
-			}
-			batch := l.ready[:n:n]
-			l.ready = l.ready[n:]
-			l.sending += n
-			d.busy += n
-			room -= n
-			go d.deliver(d.sending, batch)
+		for ; room > 0 && len(l.ready) > 0 && l.ready[0].filled; room-- {
+			r := l.ready[0]
+			l.ready[0] = nil
+			l.ready = l.ready[1:]
+			l.sending++
+			d.busy++
+			go func(ctx context.Context) {
+				err, final := d.relay.send(ctx, d.lease, r)
+				if err != nil && ctx.Err() != nil && !final {
+					err = errLapsed
+				}
+				d.results <- result{r, err, final}
+			}(d.sending)
 		}
 	}
 }
 
-// deliver reads the rest of some messages and sends them.
-func (d *desk) deliver(ctx context.Context, batch []*row) {
-	within, cancel := context.WithTimeout(ctx, statementWithin)
-	err := d.lease.fill(within, batch)
-	cancel()
-	for _, r := range batch {
-		if err != nil {
-			d.results <- result{r, errors.Join(errStore, err), false}
-			continue
+// fill reads the bodies of messages that are ready, and of some behind them, when few have theirs.
+func (d *desk) fill(ctx context.Context) {
+	if d.filling || d.stalled || !d.lease.holds() {
+		return
+	}
+	var batch []*row
+	bytes := 0
+	add := func(r *row) {
+		if !r.filled && len(batch) < maxFill && (len(batch) == 0 || bytes+r.size <= maxFillBytes) {
+			batch = append(batch, r)
+			bytes += r.size
 		}
-		go func() {
-			err, final := d.relay.send(ctx, d.lease, r)
-			if err != nil && ctx.Err() != nil && !final {
-				err = errLapsed
+	}
+	now := time.Now()
+	for _, l := range d.lanes {
+		most := d.relay.o.config.Concurrency
+		if l.failures > 0 {
+			if most = 1; now.Before(l.until) {
+				continue
 			}
-			r.body, r.properties = nil, ""
-			d.results <- result{r, err, final}
-		}()
+		}
+		ahead := l.ready[:min(len(l.ready), 2*most)]
+		if n := len(ahead); n > most/2 && ahead[most/2].filled {
+			continue // there is enough to send
+		}
+		for _, r := range ahead {
+			add(r)
+			if c := d.chains[r.key]; c != nil {
+				for _, behind := range c.waiting[:min(len(c.waiting), maxFillOfKey)] {
+					add(behind)
+				}
+			}
+		}
+	}
+	if len(batch) == 0 {
+		return
+	}
+	d.filling = true
+	go func() {
+		within, cancel := context.WithTimeout(ctx, statementWithin)
+		defer cancel()
+		found, err := d.lease.fill(within, batch)
+		d.filled <- filling{batch, found, err}
+	}()
+}
+
+// complete puts the rest of some messages in its place. Of those that are gone there is none.
+func (d *desk) complete(ctx context.Context, f filling) {
+	d.filling = false
+	if f.err != nil {
+		d.failed(ctx, "read messages of the outbox", f.err)
+		return
+	}
+	for _, r := range f.rows {
+		r.rest, r.filled = f.found[r.number], true
 	}
 }
 
@@ -374,6 +424,7 @@ func (d *desk) settle(of result) {
 	switch {
 	case of.err == nil:
 		d.clear(l)
+		r.rest = rest{}
 		d.sent = append(d.sent, r)
 		d.next(r)
 	case errors.Is(of.err, errGone):
@@ -391,8 +442,6 @@ func (d *desk) settle(of result) {
 		switch {
 		case errors.Is(of.err, leveret.ErrClosed):
 			d.end(of.err)
-		case errors.Is(of.err, errStore):
-			d.failed(context.Background(), "read messages of the outbox", of.err)
 		case !errors.Is(of.err, errLapsed):
 			d.delay(l, of)
 		}

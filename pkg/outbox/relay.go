@@ -233,7 +233,6 @@ func (r *relay) send(ctx context.Context, l *lease, of *row) (err error, final b
 
 var (
 	errLapsed = errors.New("the lease has lapsed")
-	errStore  = errors.New("the database is at fault")
 	errSlow   = fmt.Errorf("no outcome within %v", sendWithin)
 )
 

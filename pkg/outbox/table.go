@@ -155,7 +155,13 @@ type row struct {
 	size     int  // of the body
 	tried    bool // it was set aside, and is to be tried again
 
-	id         string // from here on, only while it is sent
+	filled bool // the rest was read, if it was still there
+	rest
+}
+
+// The rest of a row is what is read just before it is sent. Its id is empty if the row is gone.
+type rest struct {
+	id         string
 	body       []byte
 	properties string
 }
@@ -181,30 +187,24 @@ func (l *lease) page(ctx context.Context, behind int64) ([]*row, error) {
 	return found, rows.Err()
 }
 
-// fill reads the rest of some rows. Those that are gone keep an empty id.
-func (l *lease) fill(ctx context.Context, of []*row) error {
+// fill returns the rest of those rows that are still there, by number.
+func (l *lease) fill(ctx context.Context, of []*row) (map[int64]rest, error) {
 	numbers, places := list(of)
 	rows, err := l.db.QueryContext(ctx, "SELECT number, message_id, body, properties FROM leveret_outbox WHERE due_at = 0 AND number IN ("+places+")", numbers...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	byNumber := make(map[int64]*row, len(of))
-	for _, r := range of {
-		byNumber[r.number] = r
-	}
+	found := make(map[int64]rest, len(of))
 	for rows.Next() {
 		var number int64
-		var id, properties string
-		var body []byte
-		if err := rows.Scan(&number, &id, &body, &properties); err != nil {
-			return err
+		var r rest
+		if err := rows.Scan(&number, &r.id, &r.body, &r.properties); err != nil {
+			return nil, err
 		}
-		if r := byNumber[number]; r != nil {
-			r.id, r.body, r.properties = id, body, properties
-		}
+		found[number] = r
 	}
-	return rows.Err()
+	return found, rows.Err()
 }
 
 // list returns the numbers of rows as arguments, and their places in a statement. There are few different statements, for
