@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -59,7 +60,7 @@ func (o *Outbox) claim(ctx context.Context, tx *sql.Tx, m *leveret.Message) (fir
 
 // quoted returns an id as every database can hold it.
 func quoted(id string) string {
-	if !held(id) {
+	if !wire.IsStorable(id) {
 		return strconv.Quote(id)
 	}
 	return id

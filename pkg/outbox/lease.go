@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
 
 // A lease is one relay's right to send what is in some of the slots, for as long as its beat goes on. Whether another relay
@@ -65,7 +67,7 @@ func (l *lease) beat(ctx context.Context, trouble string) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
 	at := time.Since(l.began)
-	result, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_relays SET beat_at = "+l.dialect.now+", trouble = $1 WHERE relay = $2", storable(trouble), l.id)
+	result, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_relays SET beat_at = "+l.dialect.now+", trouble = $1 WHERE relay = $2", wire.Storable(trouble), l.id)
 	if err := changed(result, err); errors.Is(err, errNothing) {
 		return errLost
 	} else if err != nil {

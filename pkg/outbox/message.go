@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -67,9 +68,9 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 		}
 	}
 	switch {
-	case !held(key):
+	case !wire.IsStorable(key):
 		return leveret.Errorf(leveret.InvalidArgument, "the key %q is not text that a database can hold", key)
-	case !held(m.ID):
+	case !wire.IsStorable(m.ID):
 		return leveret.Errorf(leveret.InvalidArgument, "the message id %q is not text that a database can hold", m.ID)
 	}
 	headers, err := encodeHeaders(m.Headers)

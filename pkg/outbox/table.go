@@ -8,7 +8,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -297,7 +296,7 @@ func (l *lease) park(ctx context.Context, rows []*row) error {
 func (l *lease) setAside(ctx context.Context, r *row, trouble error) error {
 	result, err := l.db.ExecContext(ctx, fmt.Sprintf(`UPDATE leveret_outbox SET tries = tries + 1, due_at = %d, trouble = $1
 		WHERE number = $2 AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $3)`, int64(aside)),
-		storable(trouble.Error()), r.number, l.id)
+		wire.Storable(trouble.Error()), r.number, l.id)
 	return changed(result, err)
 }
 
@@ -335,14 +334,3 @@ func changed(result sql.Result, err error) error {
 	}
 	return errNothing
 }
-
-// storable returns text that every database can hold, and that is not long.
-func storable(text string) string {
-	if !held(text) {
-		text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
-	}
-	return wire.Cut(text, wire.MaxMessage)
-}
-
-// held reports whether every database can hold a text.
-func held(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }

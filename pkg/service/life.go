@@ -283,7 +283,7 @@ func (l *life) complete(ctx context.Context) (err error) {
 	return nil
 }
 
-// answerOperators answers what operators ask about the worker. Like a caller that gives up, they reach it through a queue
+// answerOperators answers what operators ask about the worker and the outbox. Like a caller that gives up, they reach it through a queue
 // of its own. Where its user may not declare that, they are not answered.
 func (l *life) answerOperators(ctx context.Context) error {
 	conn := l.settings.conn

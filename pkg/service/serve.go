@@ -31,7 +31,7 @@ func (l *life) serve(ctx context.Context) error {
 		l.ready.part(part{name: partBroker, ask: l.rt.Conn.Ready})
 	}
 	besides := slices.Clone(l.rt.beside)
-	if l.consumes() {
+	if l.consumes() || l.rt.outbox != nil {
 		besides = append(besides, function{"operators", l.answerOperators})
 	}
 	if len(l.rt.required.checks) > 0 {

@@ -5,9 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
@@ -116,7 +114,7 @@ func (r row) complain(ctx context.Context, at Position, trouble string, since ti
 	return r.inTx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE leveret_positions SET trouble = $1, trouble_at = $2
 			WHERE projection = $3 AND stream = $4 AND event_offset = $5 AND message_id = $6`,
-			storable(trouble), micros(since), r.projection, r.stream, at.Offset, at.ID)
+			wire.Storable(trouble), micros(since), r.projection, r.stream, at.Offset, at.ID)
 		return err
 	})
 }
@@ -130,18 +128,10 @@ func (r row) about(err error) error {
 
 // positionOf returns the position of an event. A message id that PostgreSQL could not hold is left out.
 func positionOf(e Event) Position {
-	if id := e.MessageId; storable(id) == id {
+	if id := e.MessageId; wire.Storable(id) == id {
 		return Position{e.Offset, id}
 	}
 	return Position{Offset: e.Offset}
-}
-
-// storable returns text that every database can hold, and that is not long.
-func storable(text string) string {
-	if !utf8.ValidString(text) || strings.Contains(text, "\x00") {
-		text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
-	}
-	return wire.Cut(text, wire.MaxMessage)
 }
 
 // micros and timeOf convert times as they are stored; 0 is the zero time.

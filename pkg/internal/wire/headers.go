@@ -100,6 +100,12 @@ func Cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
 }
 
+// IsStorable reports whether every database can hold a text.
+func IsStorable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+// Storable returns a text that is so, and no longer than MaxMessage.
+func Storable(text string) string { return Cut(strings.ReplaceAll(text, "\x00", "?"), MaxMessage) }
+
 // FormatTime writes a time as headers carry it.
 func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
