@@ -19,6 +19,7 @@ func client(b *testing.B) *leveret.Client {
 	b.Helper()
 	conn, err := leveret.Connect(b.Context(), leveret.ConnConfig{URLs: []string{leverettest.Broker(b)}})
 	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, conn.Close(context.WithoutCancel(b.Context()))) })
 	c, err := leveret.NewClient(conn, order, leveret.ClientConfig{})
 	require.NoError(b, err)
 	return c

@@ -358,40 +358,12 @@ func (d *desk) start() {
 	}
 }
 
-// fill reads the bodies of messages that are ready, and of some behind them, when few have theirs.
+// fill reads bodies, if some are missing that will be needed soon.
 func (d *desk) fill(ctx context.Context) {
 	if d.filling || d.stalled || !d.lease.holds() {
 		return
 	}
-	var batch []*row
-	bytes := 0
-	add := func(r *row) {
-		if !r.filled && len(batch) < maxFill && (len(batch) == 0 || bytes+r.size <= maxFillBytes) {
-			batch = append(batch, r)
-			bytes += r.size
-		}
-	}
-	now := time.Now()
-	for _, l := range d.lanes {
-		most := d.relay.o.config.Concurrency
-		if l.failures > 0 {
-			if most = 1; now.Before(l.until) {
-				continue
-			}
-		}
-		ahead := l.ready[:min(len(l.ready), 2*most)]
-		if n := len(ahead); n > most/2 && ahead[most/2].filled {
-			continue // there is enough to send
-		}
-		for _, r := range ahead {
-			add(r)
-			if c := d.chains[r.key]; c != nil {
-				for _, behind := range c.waiting[:min(len(c.waiting), maxFillOfKey)] {
-					add(behind)
-				}
-			}
-		}
-	}
+	batch := d.unfilled(time.Now())
 	if len(batch) == 0 {
 		return
 	}
@@ -402,6 +374,39 @@ func (d *desk) fill(ctx context.Context) {
 		found, err := d.lease.fill(within, batch)
 		d.filled <- filling{batch, found, err}
 	}()
+}
+
+// unfilled returns messages whose bodies are to be read: those that are ready, where few before them have theirs, and some
+// behind them in their keys.
+func (d *desk) unfilled(now time.Time) (batch []*row) {
+	bytes := 0
+	add := func(r *row) {
+		if !r.filled && len(batch) < maxFill && (len(batch) == 0 || bytes+r.size <= maxFillBytes) {
+			batch = append(batch, r)
+			bytes += r.size
+		}
+	}
+	for _, l := range d.lanes {
+		most := d.relay.o.config.Concurrency
+		if l.failures > 0 {
+			if most = 1; now.Before(l.until) {
+				continue
+			}
+		}
+		ahead := l.ready[:min(len(l.ready), 2*most)]
+		if first := slices.IndexFunc(ahead, func(r *row) bool { return !r.filled }); first < 0 || first > most/2 {
+			continue // there is enough to send before it
+		}
+		for _, r := range ahead {
+			add(r)
+			if c := d.chains[r.key]; c != nil {
+				for _, behind := range c.waiting[:min(len(c.waiting), maxFillOfKey)] {
+					add(behind)
+				}
+			}
+		}
+	}
+	return batch
 }
 
 // complete puts the rest of some messages in its place. Of those that are gone there is none.
