@@ -21,7 +21,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 	var code []string
 	for _, pattern := range []string{
 		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../pkg/leveret/example*_test.go",
-		"../pkg/protobuf/example_test.go", "../examples/foreign/*_test.go", "../pkg/stream/example_test.go",
+		"../pkg/protobuf/example_test.go", "../examples/foreign/*_test.go", "../pkg/outbox/example_test.go", "../pkg/stream/example_test.go",
 	} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
