@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,4 +79,28 @@ func BenchmarkRelay(b *testing.B) {
 	<-done
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 	stop()
+}
+
+// BenchmarkLag measures how long it takes from the end of a transaction in another process until the broker has its message.
+func BenchmarkLag(b *testing.B) {
+	c, ctx, source := client(b), b.Context(), newSource(b)
+	o, there := made(b, outbox.Config{DB: opened(b, source)}), made(b, outbox.Config{DB: opened(b, source)})
+	sent := make(chan time.Time, 1)
+	stop := relaying(b, o, order, senderFunc(func(ctx context.Context, m *leveret.Message) error {
+		err := c.Send(ctx, m)
+		sent <- time.Now()
+		return err
+	}))
+	var lags []time.Duration
+	for n := range b.N {
+		require.NoError(b, there.InTx(ctx, func(tx *sql.Tx) error {
+			return placed.Publish(ctx, outbox.In(tx), numbered{fmt.Sprint(n % 10), n})
+		}))
+		committed := time.Now()
+		lags = append(lags, (<-sent).Sub(committed))
+	}
+	stop()
+	slices.Sort(lags)
+	b.ReportMetric(float64(lags[len(lags)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(lags[len(lags)*99/100].Microseconds())/1000, "p99-ms")
 }

@@ -30,6 +30,8 @@ const (
 	// rescan is how long a relay reads on before it begins at the beginning again: a transaction that lasted long may have
 	// committed messages there.
 	rescan = time.Second
+	// A relay looks every soon for more, for a while after it has found something: messages rarely come alone.
+	soon, soonFor = 5 * time.Millisecond, 2 * time.Second
 	// restPart is the part of the time in which it reads, at most, what it cannot send now.
 	restPart = 10
 )
@@ -53,6 +55,7 @@ type desk struct {
 
 	scan     *scan     // nil when there is none
 	rest     time.Time // until then none begins, unless there is something new
+	found    time.Time // when there was something new in the table, by the last look
 	filling  bool
 	reading  bool
 	again    bool // there may be something new
@@ -132,7 +135,7 @@ func newDesk(r *relay, l *lease, end context.CancelCauseFunc) *desk {
 func (d *desk) work(ctx, life context.Context) {
 	d.sending, d.stop = context.WithCancel(life)
 	defer func() { d.stop() }()
-	poll := time.NewTicker(d.relay.o.config.Poll)
+	poll := time.NewTimer(0)
 	defer poll.Stop()
 	d.again = true
 	var late <-chan time.Time
@@ -151,6 +154,7 @@ func (d *desk) work(ctx, life context.Context) {
 		d.giveUp(life)
 		select {
 		case <-poll.C:
+			poll.Reset(d.poll())
 			d.again, d.stalled = d.again || time.Now().After(d.rest), false
 		case <-d.relay.o.woken:
 			d.again = true
@@ -175,6 +179,15 @@ func (d *desk) work(ctx, life context.Context) {
 			d.end(errors.New("messages that were being sent had no outcome in time"))
 		}
 	}
+}
+
+// poll returns when to look for messages of other processes again.
+func (d *desk) poll() time.Duration {
+	every := d.relay.o.config.Poll
+	if !d.stalled && time.Since(d.found) < soonFor {
+		every = min(every, soon)
+	}
+	return every
 }
 
 // lapse ends what is being sent where the lease has not been kept: another relay may send it.
@@ -254,7 +267,9 @@ func (d *desk) take(ctx context.Context, p page) {
 		d.scan.blocked = p.blocked
 	}
 	for _, r := range p.rows {
-		d.add(r)
+		if d.add(r) {
+			d.found = time.Now()
+		}
 	}
 	if len(p.rows) > 0 {
 		d.scan.cursor = p.rows[len(p.rows)-1].number
@@ -265,33 +280,33 @@ func (d *desk) take(ctx context.Context, p page) {
 	}
 }
 
-// add takes a message that was read, or passes over it.
-func (d *desk) add(r *row) {
+// add takes a message that was read, or passes over it; it reports whether it has taken it.
+func (d *desk) add(r *row) bool {
 	owned := *d.lease.owned.Load()
 	if d.known[r.number] != nil || !d.scan.owned[r.slot] || !owned[r.slot] {
-		return
+		return false
 	}
 	c := d.chains[r.key]
 	switch {
+	case d.lane(r).held >= maxOfContract && r.key == "":
+		return false
 	case r.key == "":
-		if d.lane(r).held < maxOfContract {
-			d.hold(r)
-			d.queue(r)
-		}
+		d.queue(r)
 	case d.scan.passed[r.key], d.scan.blocked[r.key] && !r.tried, c != nil && len(c.waiting) >= maxOfKey, d.lane(r).held >= maxOfContract:
 		d.scan.passed[r.key] = true
 		if d.scan.blocked[r.key] && !r.tried {
 			d.scan.parking = append(d.scan.parking, r)
 		}
+		return false
 	case c != nil:
-		d.hold(r)
 		c.waiting = append(c.waiting, r)
 	default:
-		d.hold(r)
 		d.chains[r.key] = &chain{}
 		d.queue(r)
 		d.scan.passed[r.key] = r.tried // what is behind it waits until it is gone
 	}
+	d.hold(r)
+	return true
 }
 
 // lane returns the lane of a message.
