@@ -275,21 +275,21 @@ const maxLag = time.Minute
 
 func (e *examination) outboxes() {
 	for _, o := range e.Outboxes {
-		fail := func(format string, args ...any) {
-			e.add(CheckOutbox, Failed, &Queue{Service: o.Service}, o.Service+"d outbox ls", format, args...)
+		fail := func(next, format string, args ...any) {
+			e.add(CheckOutbox, Failed, &Queue{Service: o.Service}, o.Program+" outbox ls"+next, format, args...)
 		}
 		if o.Aside > 0 {
-			fail("%s in the outbox of %s cannot be sent; %s for one of them", count(o.Aside, "message"), o.Service, keysWait(o.BlockedKeys))
+			fail(" --state aside", "%s in the outbox of %s cannot be sent%s", count(o.Aside, "message"), o.Service, keysWait(o.BlockedKeys))
 		}
 		for _, trouble := range o.Trouble {
-			fail("the outbox of %s is not sent: %s", o.Service, trouble)
+			fail("", "the outbox of %s is not sent: %s", o.Service, trouble)
 		}
 		if o.Lag > maxLag {
-			fail("a message in the outbox of %s is ready since %s", o.Service, age(o.Lag))
+			fail("", "a message in the outbox of %s has waited for %s", o.Service, age(o.Lag))
 		}
 	}
-	if len(e.Outboxes) > 0 {
-		e.fine(CheckOutbox, "what is in an outbox is sent")
+	if len(e.Outboxes) > 0 { // else nobody has one, or could be asked
+		e.fine(CheckOutbox, "no message waits in an outbox for longer than it should")
 	}
 }
 

@@ -35,6 +35,7 @@ func well() *health.Facts {
 			up(health.Queue{Name: "quarantine.order", Kind: health.Quarantine, Service: "order", Consumers: 1}),
 			up(health.Queue{Name: "order.placed.kept", Kind: health.Kept, Service: "order", Ready: 7000, Age: 90 * 24 * time.Hour, Bytes: 1_000_000}),
 		},
+		Outboxes: []health.Outbox{{Service: "order", Program: "orderd"}},
 	}
 }
 
@@ -198,6 +199,36 @@ func TestChecks(t *testing.T) {
 				f.Unseen = []health.Unseen{{What: "the queues", Why: "no", Next: "ask"}}
 			},
 			"warning unseen the queues: no -> ask",
+		},
+		"an outbox that waits for its time": {
+			func(f *health.Facts) {
+				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Lag: 59 * time.Second}}
+			},
+			"",
+		},
+		"a message that cannot be sent": {
+			func(f *health.Facts) {
+				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Aside: 1, BlockedKeys: 1}}
+			},
+			"failed outbox 1 message in the outbox of order cannot be sent, and what has the same key waits -> orderd outbox ls --state aside",
+		},
+		"messages without keys that cannot be sent": {
+			func(f *health.Facts) {
+				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Aside: 7}}
+			},
+			"failed outbox 7 messages in the outbox of order cannot be sent -> orderd outbox ls --state aside",
+		},
+		"a contract that cannot be sent": {
+			func(f *health.Facts) {
+				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Trouble: []string{"order.placed: the queue is full"}}}
+			},
+			"failed outbox the outbox of order is not sent: order.placed: the queue is full -> orderd outbox ls",
+		},
+		"a message that waits in an outbox": {
+			func(f *health.Facts) {
+				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Lag: 61 * time.Minute}}
+			},
+			"failed outbox a message in the outbox of order has waited for 1h1m -> orderd outbox ls",
 		},
 		"messages wait for their workers": {
 			func(f *health.Facts) { f.Queues[place].Ready, f.Queues[place].Unacked, f.Queues[tier].Ready = 5, 2, 1 },

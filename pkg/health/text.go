@@ -77,14 +77,15 @@ func wait(n int) string {
 	return fmt.Sprintf("%d messages wait", n)
 }
 
+// keysWait says what a message that cannot be sent holds up.
 func keysWait(n int) string {
 	switch n {
 	case 0:
-		return "no key waits"
+		return ""
 	case 1:
-		return "1 key waits"
+		return ", and what has the same key waits"
 	default:
-		return fmt.Sprintf("%d keys wait", n)
+		return fmt.Sprintf(", and what has the same %d keys waits", n)
 	}
 }
 

@@ -23,11 +23,13 @@ type Report struct {
 
 // An Outbox is what waits in the outbox of a service: see package outbox.
 type Outbox struct {
-	Ready       int `json:"ready"`
-	Later       int `json:"later"`
-	Blocked     int `json:"blocked"`
-	Aside       int `json:"aside"`
-	BlockedKeys int `json:"blocked_keys"`
+	// Program is the binary whose command "outbox" shows it.
+	Program     string `json:"program"`
+	Ready       int    `json:"ready"`
+	Later       int    `json:"later"`
+	Blocked     int    `json:"blocked"`
+	Aside       int    `json:"aside"`
+	BlockedKeys int    `json:"blocked_keys"`
 	// Lag is how long the oldest message that is ready has been so, in seconds.
 	Lag float64 `json:"lag_s"`
 	// Trouble says why messages cannot be sent now.

@@ -241,7 +241,7 @@ func (l *life) runtime(conn *leveret.Conn) error {
 		Config: l.loaded.Config(), Logger: l.log, Conn: conn, Client: client,
 		TracerProvider: l.telemetry.tracer, MeterProvider: l.telemetry.meter, Propagator: l.telemetry.propagator,
 		DataDir: l.settings.dataDir, DatabaseSource: l.settings.databaseSource,
-		loaded: l.loaded, service: service, hasOutbox: l.program.Outbox, ready: l.ready, required: &required{log: l.log},
+		loaded: l.loaded, service: service, program: l.program.Name, hasOutbox: l.program.Outbox, ready: l.ready, required: &required{log: l.log},
 	}
 	config := l.settings.handlers
 	config.Middleware = slices.Concat([]leveret.Middleware{l.facts.Watch, l.rt.required.watch}, config.Middleware, []leveret.Middleware{l.rt.used})

@@ -57,6 +57,7 @@ type Runtime struct {
 
 	loaded    *config.Loaded
 	service   *leveret.Service
+	program   string
 	hasOutbox bool
 	ready     *readiness
 	required  *required
@@ -141,7 +142,8 @@ func (rt *Runtime) outboxReport() *operator.Outbox {
 		return nil
 	}
 	return &operator.Outbox{
-		Ready: s.Counts[outbox.Ready], Later: s.Counts[outbox.Later], Blocked: s.Counts[outbox.Blocked], Aside: s.Counts[outbox.Aside],
+		Program: rt.program,
+		Ready:   s.Counts[outbox.Ready], Later: s.Counts[outbox.Later], Blocked: s.Counts[outbox.Blocked], Aside: s.Counts[outbox.Aside],
 		BlockedKeys: s.BlockedKeys, Lag: s.Lag.Seconds(), Trouble: s.Trouble,
 	}
 }
