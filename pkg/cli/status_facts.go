@@ -159,12 +159,16 @@ func (s *survey) queues(ctx context.Context) {
 	_ = group.Wait()
 }
 
-// outboxes asks the services that run what waits in their outboxes. Where one does not answer, that is not known.
+// outboxes asks the services what waits in their outboxes, unless none of their processes runs, as far as their queues show.
+// Where one does not answer, that is not known.
 func (s *survey) outboxes(ctx context.Context) {
 	if s.conn.Publishing().State().Phase == rabbit.Blocked {
 		return // the broker reads nothing
 	}
 	running := map[string]bool{}
+	for _, service := range s.app.Catalog.Services() {
+		running[service.Name()] = len(service.WorkQueues(s.conn.Names())) == 0
+	}
 	for _, q := range s.facts.Queues {
 		if q.Service != "" && q.Consumers > 0 {
 			running[q.Service] = true
@@ -175,7 +179,10 @@ func (s *survey) outboxes(ctx context.Context) {
 	asker := operator.NewAsker(s.conn)
 	defer func() { _ = asker.Close(context.WithoutCancel(ctx)) }()
 	var asking sync.WaitGroup
-	for service := range running {
+	for service, runs := range running {
+		if !runs {
+			continue
+		}
 		asking.Go(func() {
 			reports, _ := asker.Ask(ctx, service, 1)
 			for _, r := range reports {

@@ -16,7 +16,9 @@ import (
 	"github.com/leveretmq/leveret/pkg/cli"
 	"github.com/leveretmq/leveret/pkg/devbroker"
 	"github.com/leveretmq/leveret/pkg/health"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/rabbit"
 )
 
@@ -122,6 +124,35 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, cli.ExitUnhealthy, code)
 	require.Equal(t, health.Failed, find(r, "lost").State)
 	require.Equal(t, 1, r.Waiting.Lost)
+}
+
+// A service that runs says what cannot be sent from its outbox.
+func TestStatusOfAnOutbox(t *testing.T) {
+	t.Parallel()
+	url := leverettest.Broker(t)
+	defer serve(t, url)()
+	conn, err := leveret.Connect(t.Context(), leveret.ConnConfig{URLs: []string{url}})
+	require.NoError(t, err)
+	answering, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- operator.Serve(answering, conn, operator.Config{Service: oven, Outbox: func() *operator.Outbox {
+			return &operator.Outbox{Program: "ovend", Ready: 5, Aside: 1, BlockedKeys: 1, Lag: 0.5}
+		}})
+	}()
+	var found health.Finding
+	require.Eventually(t, func() bool {
+		code, r := status(t, url)
+		found = find(r, "outbox")
+		return code == cli.ExitUnhealthy
+	}, patience, tick)
+	require.Equal(t, health.Finding{
+		Check: "outbox", State: health.Failed, Service: "oven", Next: "ovend outbox ls --state aside",
+		Text: "1 message in the outbox of oven cannot be sent, and what has the same key waits",
+	}, found)
+	stop()
+	require.NoError(t, <-ended)
+	require.NoError(t, conn.Close(context.WithoutCancel(t.Context())))
 }
 
 // A node of its own gets an alarm, which is seen with the management API and without it.

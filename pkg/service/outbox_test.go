@@ -15,6 +15,7 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/service"
 )
@@ -109,6 +110,22 @@ func TestOutbox(t *testing.T) {
 		_, metrics := r.get(t, "/metrics")
 		return strings.Contains(metrics, `leveret_outbox_messages{leveret_state="set aside"} 1`) && strings.Contains(metrics, "leveret_outbox_blocked_keys 1")
 	}, patience, 10*time.Millisecond)
+
+	conn, err := leveret.Connect(ctx, leveret.ConnConfig{URLs: []string{broker}})
+	require.NoError(t, err)
+	asker := operator.NewAsker(conn)
+	require.Eventually(t, func() bool { // though it consumes nothing
+		asking, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		reports, err := asker.Ask(asking, "parcel", 1)
+		if err != nil || len(reports) != 1 || reports[0].Outbox == nil {
+			return false
+		}
+		o := reports[0].Outbox
+		return o.Program == "parceld" && o.Aside == 1 && o.BlockedKeys == 1 && o.Later == 1 && o.Ready == 0
+	}, patience, 10*time.Millisecond)
+	require.NoError(t, asker.Close(ctx))
+	require.NoError(t, conn.Close(ctx))
 
 	code, out, errs := command(t, program, "outbox", "ls")
 	require.Equal(t, 0, code, errs)
