@@ -33,8 +33,8 @@ var (
 		leveret.Timeout(5*time.Second), leveret.Idempotent(),
 		leveret.Example(CancelOrderRequest{OrderID: exampleOrderID, CustomerID: "customer-7"}))
 
-	// AbandonOrder sees a cancellation through. The order service sends it to itself before it answers CancelOrder, so
-	// that the cancellation is announced even if the process dies at that moment. For a confirmed order it has no effect.
+	// AbandonOrder sees a cancellation through that version 0.1.0 has begun: there, the order service sends it to itself.
+	// This version only handles it, so that both can run side by side, and the next one need not.
 	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
 	// OrderPlaced announces that an order was placed and its payment authorised.

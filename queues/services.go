@@ -4,7 +4,8 @@ import "github.com/leveretmq/leveret/pkg/leveret"
 
 // The services of the system.
 var (
-	// Order accepts orders and sees each one through to confirmation or cancellation.
+	// Order accepts orders and sees each one through to confirmation or cancellation. AbandonOrder is what version 0.1.0 of it
+	// sends.
 	Order = leveret.NewService("order",
 		leveret.Handles(PlaceOrder, AbandonOrder),
 		leveret.Answers(ShowOrder, ListOrders, CancelOrder),

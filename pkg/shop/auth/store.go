@@ -48,9 +48,6 @@ func findHash(ctx context.Context, q store.Querier, userID string) (h passwordHa
 // insertHash stores the hash of a new user. It does nothing and returns false if the user has one already.
 func (s *Store) insertHash(ctx context.Context, userID string, h passwordHash, now time.Time) (inserted bool, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
 		r, err := tx.ExecContext(ctx, `
 			INSERT INTO credentials (user_id, hash, set_at, changed_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`,
 			userID, h.String(), store.Micros(now), store.Micros(now))

@@ -26,6 +26,7 @@ import (
 	"github.com/leveretmq/leveret/internal/testmain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/shop/auth"
 	"github.com/leveretmq/leveret/pkg/shop/gateway"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
@@ -157,7 +158,9 @@ func (s *shop) openServices(t *testing.T, log *slog.Logger, set func(*auth.Confi
 		}, nil
 	})
 	s.placing = leveret.NewHandlers(queues.Order, logged)
-	order.New(stored, &leverettest.Recorder{Service: queues.Order}, toPayment).Register(s.placing)
+	o, err := stored.Outbox(t.Context(), outbox.Config{Logger: log})
+	require.NoError(t, err)
+	order.New(stored, o, toPayment).Register(s.placing)
 	s.orders.Serve(s.placing)
 }
 

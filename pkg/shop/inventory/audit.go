@@ -12,7 +12,8 @@ type Audit struct {
 	Stock        []Shelf              `json:"stock"`
 	Reservations []AuditedReservation `json:"reservations"`
 	Movements    []Movement           `json:"movements"`
-	Deliveries   []store.Deliveries   `json:"deliveries"`
+	// Unsent counts the messages that are still in the outbox.
+	Unsent int `json:"unsent"`
 }
 
 // A Shelf is the stock of one article.
@@ -116,7 +117,7 @@ func ReadAudit(ctx context.Context, source string) (Audit, error) {
 		if err != nil {
 			return err
 		}
-		a.Deliveries, err = store.ReadDeliveries(ctx, q)
+		a.Unsent, err = store.Unsent(ctx, q)
 		return err
 	})
 	return a, err

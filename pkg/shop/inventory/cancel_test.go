@@ -61,7 +61,7 @@ func TestCancelled(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(tc.sku, tc.sequence), func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &leverettest.Recorder{})
+			b := setup(t)
 			q := reservation(queues.StockLine{SKU: tc.sku, Quantity: 2})
 			before, err := b.store.Available(t.Context(), tc.sku)
 			require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestCancelled(t *testing.T) {
 			for _, name := range tc.published {
 				want = append(want, "inventory."+name)
 			}
-			require.Equal(t, want, shoptest.Names(b.sent))
+			require.Equal(t, want, shoptest.Names(b.messages(t)))
 			a := b.audit(t)
 			require.Equal(t, []AuditedReservation{{q.OrderID, tc.want}}, a.Reservations)
 			require.Equal(t, tc.goods, a.Goods()[q.OrderID])
@@ -90,19 +90,19 @@ func TestCancelled(t *testing.T) {
 // TestReturnedGoodsAreForOthers: the last mug of a cancelled order can be reserved for the next one.
 func TestReturnedGoodsAreForOthers(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	all := queues.StockLine{SKU: SKUScarce, Quantity: 25}
 	first := reservation(all)
 	require.NoError(t, b.Reserve(t.Context(), first))
 	require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(first)))
 	require.NoError(t, b.Reserve(t.Context(), reservation(all)))
-	require.Equal(t, []string{"inventory.reserved", "inventory.released", "inventory.reserved"}, shoptest.Names(b.sent))
+	require.Equal(t, []string{"inventory.reserved", "inventory.released", "inventory.reserved"}, shoptest.Names(b.messages(t)))
 }
 
 // TestCancelledAtOnce: the command and the cancellation arrive together, each of them several times.
 func TestCancelledAtOnce(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	var wg sync.WaitGroup
 	for range 10 {
 		q := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 5}, queues.StockLine{SKU: SKUPlenty, Quantity: 1})
@@ -129,29 +129,24 @@ func TestCancelledAtOnce(t *testing.T) {
 
 func TestReleaseInterrupted(t *testing.T) {
 	t.Parallel()
-	shoptest.Interrupted(t, func(t *testing.T, r *leverettest.Recorder) shoptest.Case {
+	shoptest.Interrupted(t, func(t *testing.T) shoptest.Case {
 		t.Helper()
-		b := setup(t, &leverettest.Recorder{})
+		b := setup(t)
 		q := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})
 		require.NoError(t, b.Reserve(t.Context(), q))
-		r.Service = queues.Inventory
-		b.sent, b.sender = r, r
-		return shoptest.Case{
-			Handle: func(options ...leverettest.Option) leverettest.Delivered {
-				return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(q), options...)
-			},
-			Restart: func() { b.restart(t) },
-			Check: func() {
-				require.Equal(t, Goods{Taken: 1, Returned: 1}, b.audit(t).Goods()[q.OrderID])
-			},
+		handle := func(options ...leverettest.Option) leverettest.Delivered {
+			return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(q), options...)
 		}
+		return b.interrupted(t, handle, func() {
+			require.Equal(t, Goods{Taken: 1, Returned: 1}, b.audit(t).Goods()[q.OrderID])
+		})
 	})
 }
 
 // TestNewReason: a cancellation for a reason that this version does not know is a cancellation.
 func TestNewReason(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	q := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
 	lost := cancelled(q)
@@ -189,7 +184,7 @@ func TestOldStore(t *testing.T) {
 	}))
 	require.NoError(t, s.Close())
 
-	b := &bundle{path: path, sent: &leverettest.Recorder{Service: queues.Inventory}}
+	b := &bundle{path: path}
 	b.open(t)
 	defer func() { require.NoError(t, b.store.Close()) }()
 	require.ElementsMatch(t, []AuditedReservation{{q.OrderID, StateReserved}, {none.OrderID, StateRejected}}, b.audit(t).Reservations)

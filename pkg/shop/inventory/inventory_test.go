@@ -13,6 +13,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -21,15 +22,15 @@ func TestMain(m *testing.M) { testmain.Leaks(m) }
 // bundle is a service with its own store.
 type bundle struct {
 	*Service
+	store    *Store
 	path     string
-	sent     *leverettest.Recorder
+	sent     leverettest.Recorder
 	handlers *leveret.Handlers
 }
 
-func setup(t *testing.T, r *leverettest.Recorder) *bundle {
+func setup(t *testing.T) *bundle {
 	t.Helper()
-	r.Service = queues.Inventory
-	b := &bundle{path: shoptest.Source(t, "inventory"), sent: r}
+	b := &bundle{path: shoptest.Source(t, "inventory")}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b
@@ -39,10 +40,34 @@ func (b *bundle) open(t *testing.T) {
 	t.Helper()
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
-	b.Service = New(s, b.sent)
+	b.store, b.Service = s, New(shoptest.Outbox(t, s.Store))
 	h := leveret.NewHandlers(queues.Inventory, leveret.HandlersConfig{})
 	b.Register(h)
 	b.handlers = h
+}
+
+// messages returns what was sent, after sending what is stored.
+func (b *bundle) messages(t *testing.T) []*leveret.Message {
+	t.Helper()
+	shoptest.Relay(t, b.store.Store, b.outbox, queues.Inventory, &b.sent)
+	return b.sent.Messages()
+}
+
+// forget forgets what was sent, and returns it.
+func (b *bundle) forget(t *testing.T) []*leveret.Message {
+	t.Helper()
+	defer b.sent.Reset()
+	return b.messages(t)
+}
+
+// interrupted returns the case of a message for this service.
+func (b *bundle) interrupted(t *testing.T, handle func(...leverettest.Option) leverettest.Delivered, check func()) shoptest.Case {
+	t.Helper()
+	b.forget(t)
+	return shoptest.Case{
+		Handle: handle, Restart: func() { b.restart(t) }, Store: func() *store.Store { return b.store.Store },
+		Sent: func() []*leveret.Message { return b.forget(t) }, Check: check,
+	}
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -99,10 +124,10 @@ func TestDecide(t *testing.T) {
 
 func TestReserve(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	q := reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 3}, queues.StockLine{SKU: SKUScarce, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
-	require.Equal(t, []string{"inventory.reserved"}, shoptest.Names(b.sent))
+	require.Equal(t, []string{"inventory.reserved"}, shoptest.Names(b.messages(t)))
 	free, err := b.store.Available(t.Context(), SKUPlenty)
 	require.NoError(t, err)
 	require.EqualValues(t, 1_000_000-3, free)
@@ -116,7 +141,7 @@ func TestReserve(t *testing.T) {
 
 func TestRejectTakesNothing(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	for _, q := range []queues.ReserveStockCommand{
 		reservation(queues.StockLine{SKU: SKUPlenty, Quantity: 1}, queues.StockLine{SKU: SKUSoldOut, Quantity: 1}),
 		reservation(queues.StockLine{SKU: "NO-SUCH", Quantity: 1}),
@@ -124,7 +149,7 @@ func TestRejectTakesNothing(t *testing.T) {
 	} {
 		require.NoError(t, b.Reserve(t.Context(), q))
 	}
-	require.Equal(t, []string{"inventory.rejected", "inventory.rejected", "inventory.rejected"}, shoptest.Names(b.sent))
+	require.Equal(t, []string{"inventory.rejected", "inventory.rejected", "inventory.rejected"}, shoptest.Names(b.messages(t)))
 	a := b.audit(t)
 	require.Empty(t, a.Movements)
 	require.Len(t, a.Reservations, 3)
@@ -136,16 +161,16 @@ func TestRejectTakesNothing(t *testing.T) {
 // TestRejectedStaysRejected: the order has been cancelled by then, so goods that arrive later are for other orders.
 func TestRejectedStaysRejected(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	q := reservation(queues.StockLine{SKU: SKUSoldOut, Quantity: 1})
 	require.NoError(t, b.Reserve(t.Context(), q))
 	require.NoError(t, b.exec(t, "UPDATE stock SET on_hand = 10 WHERE sku = $1", SKUSoldOut))
 	require.NoError(t, b.Reserve(t.Context(), q))
-	sent := b.sent.Messages()
-	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, shoptest.Names(b.sent))
+	sent := b.messages(t)
+	require.Equal(t, []string{"inventory.rejected", "inventory.rejected"}, shoptest.Names(b.messages(t)))
 	require.JSONEq(t, string(sent[0].Body), string(sent[1].Body))
 	require.NoError(t, b.Reserve(t.Context(), reservation(q.Lines...)))
-	require.Equal(t, "inventory.reserved", shoptest.Names(b.sent)[2])
+	require.Equal(t, "inventory.reserved", shoptest.Names(b.messages(t))[2])
 }
 
 func TestInterrupted(t *testing.T) {
@@ -156,17 +181,14 @@ func TestInterrupted(t *testing.T) {
 	}{{SKUScarce, 1}, {SKUSoldOut, 0}} {
 		t.Run(tc.sku, func(t *testing.T) {
 			t.Parallel()
-			shoptest.Interrupted(t, func(t *testing.T, r *leverettest.Recorder) shoptest.Case {
+			shoptest.Interrupted(t, func(t *testing.T) shoptest.Case {
 				t.Helper()
-				b := setup(t, r)
+				b := setup(t)
 				q := reservation(queues.StockLine{SKU: tc.sku, Quantity: 1})
-				return shoptest.Case{
-					Handle: func(options ...leverettest.Option) leverettest.Delivered {
-						return leverettest.Deliver(t.Context(), b.handlers, queues.ReserveStock, q, options...)
-					},
-					Restart: func() { b.restart(t) },
-					Check:   func() { require.Len(t, b.audit(t).Movements, tc.want) },
+				handle := func(options ...leverettest.Option) leverettest.Delivered {
+					return leverettest.Deliver(t.Context(), b.handlers, queues.ReserveStock, q, options...)
 				}
+				return b.interrupted(t, handle, func() { require.Len(t, b.audit(t).Movements, tc.want) })
 			})
 		})
 	}
@@ -175,7 +197,7 @@ func TestInterrupted(t *testing.T) {
 // TestScarceGoodsGoToAsManyAsThereAre sends many commands at once, some of them twice.
 func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	var wg sync.WaitGroup
 	for range 40 {
 		q := reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})
@@ -196,7 +218,7 @@ func TestScarceGoodsGoToAsManyAsThereAre(t *testing.T) {
 
 func TestMovementsAreOnlyAppended(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	require.NoError(t, b.Reserve(t.Context(), reservation(queues.StockLine{SKU: SKUScarce, Quantity: 1})))
 	require.ErrorContains(t, b.exec(t, "DELETE FROM movements"), "only appended")
 	require.ErrorContains(t, b.exec(t, "UPDATE movements SET quantity = 2"), "only appended")

@@ -30,64 +30,45 @@ func OpenStore(ctx context.Context, source string) (*Store, error) {
 	return &Store{s}, nil
 }
 
-// Reserve decides whether the goods of an order can be set aside, sets them aside if so, and returns the decision. If
-// the order was decided before, Reserve returns that decision, or [ErrOther] if it was for different goods.
-func (s *Store) Reserve(ctx context.Context, q queues.ReserveStockCommand, now time.Time) (*Reservation, error) {
-	var r *Reservation
-	err := s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
-		var err error
-		if r, err = find(ctx, tx, q.OrderID); errors.Is(err, sql.ErrNoRows) {
-			r, err = decide(ctx, tx, q, now)
-		}
-		if err != nil {
-			return err
-		}
-		if !r.matches(q) {
-			return ErrOther
-		}
-		return nil
-	})
+// reserve decides in tx whether the goods of an order can be set aside, sets them aside if so, and returns the decision. If
+// the order was decided before, reserve returns that decision, or [ErrOther] if it was for different goods.
+func reserve(ctx context.Context, tx *sql.Tx, q queues.ReserveStockCommand, now time.Time) (*Reservation, error) {
+	r, err := find(ctx, tx, q.OrderID)
+	if errors.Is(err, sql.ErrNoRows) {
+		r, err = decide(ctx, tx, q, now)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if !r.matches(q) {
+		return nil, ErrOther
 	}
 	return r, nil
 }
 
-// Cancel makes sure that nothing is set aside for an order, now or later, puts back what was, and returns the
+// cancel makes sure in tx that nothing is set aside for an order, now or later, puts back what was, and returns the
 // reservation.
-func (s *Store) Cancel(ctx context.Context, orderID string, now time.Time) (*Reservation, error) {
-	var r *Reservation
-	err := s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
-		var err error
-		if r, err = find(ctx, tx, orderID); errors.Is(err, sql.ErrNoRows) {
-			r = &Reservation{OrderID: orderID, State: StateNone.Next(EventCancelled), DecidedAt: store.Moment(now)}
-			return insert(ctx, tx, r)
-		} else if err != nil {
-			return err
-		}
-		next := r.State.Next(EventCancelled)
-		if next == r.State {
-			return nil
-		}
-		r.State, r.ReleasedAt = next, store.Moment(now)
-		if err := move(ctx, tx, r, -1, r.ReleasedAt); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "UPDATE reservations SET state = $1, released_at = $2 WHERE order_id = $3",
-			r.State, store.Micros(r.ReleasedAt), r.OrderID)
-		if err != nil {
-			return fmt.Errorf("update the reservation: %w", err)
-		}
-		return nil
-	})
+func cancel(ctx context.Context, tx *sql.Tx, orderID string, now time.Time) (*Reservation, error) {
+	r, err := find(ctx, tx, orderID)
+	if errors.Is(err, sql.ErrNoRows) {
+		r = &Reservation{OrderID: orderID, State: StateNone.Next(EventCancelled), DecidedAt: store.Moment(now)}
+		return r, insert(ctx, tx, r)
+	}
 	if err != nil {
 		return nil, err
+	}
+	next := r.State.Next(EventCancelled)
+	if next == r.State {
+		return r, nil
+	}
+	r.State, r.ReleasedAt = next, store.Moment(now)
+	if err := move(ctx, tx, r, -1, r.ReleasedAt); err != nil {
+		return nil, err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE reservations SET state = $1, released_at = $2 WHERE order_id = $3",
+		r.State, store.Micros(r.ReleasedAt), r.OrderID)
+	if err != nil {
+		return nil, fmt.Errorf("update the reservation: %w", err)
 	}
 	return r, nil
 }

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -14,10 +13,12 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/inventory"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -52,7 +53,8 @@ func TestInterleavings(t *testing.T) {
 	}
 }
 
-// TestInterleavingsWithFaults also delivers messages again, and interrupts handlers at their sends, by chance.
+// TestInterleavingsWithFaults also sends and delivers messages again, and interrupts handlers in their transactions, by
+// chance.
 func TestInterleavingsWithFaults(t *testing.T) {
 	t.Parallel()
 	const orders = 200
@@ -88,11 +90,13 @@ func one(sku string) []queues.OrderLine {
 
 // A world is the three services with their stores, and one order at a time that is on its way through them.
 type world struct {
+	t        *testing.T
 	paths    Paths
+	parts    map[string]part              // by service
 	handlers map[string]*leveret.Handlers // by service
 	choose   func(n int) int              // returns a number below n
 	loss     bool                         // an answer of the payment service may be lost
-	faults   bool                         // sends fail, and acks are lost
+	faults   bool                         // transactions fail, and confirms and acks are lost
 	orders   []string
 	traces   map[string][]string // what was done, by order
 
@@ -102,7 +106,14 @@ type world struct {
 	known     int    // when the order service got the order: the number of steps by then; -1 before that
 	lost      bool   // an answer was lost
 	cancelled bool   // the customer has an answer to the cancellation
-	sendErr   error  // what the next send ends in
+	refusing  bool   // a database refuses a message
+}
+
+// part is a service that keeps something.
+type part struct {
+	service *leveret.Service
+	store   *store.Store
+	outbox  *outbox.Outbox
 }
 
 // pending is a message in a queue.
@@ -116,8 +127,9 @@ type pending struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
+		t:     t,
 		paths:    Paths{Order: shoptest.Source(t, "order"), Inventory: shoptest.Source(t, "inventory"), Payment: shoptest.Source(t, "payment")},
-		handlers: map[string]*leveret.Handlers{}, traces: map[string][]string{},
+		parts: map[string]part{}, handlers: map[string]*leveret.Handlers{}, traces: map[string][]string{},
 	}
 	for _, s := range queues.Catalog.Services() {
 		w.handlers[s.Name()] = leveret.NewHandlers(s, leveret.HandlersConfig{})
@@ -133,24 +145,35 @@ func newWorld(t *testing.T) *world {
 		require.NoError(t, stock.Close())
 		require.NoError(t, payments.Close())
 	})
-	order.New(orders, w, w).Register(w.handlers["order"])
-	inventory.New(stock, w).Register(w.handlers["inventory"])
-	payment.New(payments, payment.Processor{}, w).Register(w.handlers["payment"])
+	for _, p := range []part{
+		{queues.Order, orders.Store, shoptest.Outbox(t, orders.Store)},
+		{queues.Inventory, stock.Store, shoptest.Outbox(t, stock.Store)},
+		{queues.Payment, payments.Store, shoptest.Outbox(t, payments.Store)},
+	} {
+		w.parts[p.service.Name()] = p
+	}
+	order.New(orders, w.parts["order"].outbox, w).Register(w.handlers["order"])
+	inventory.New(w.parts["inventory"].outbox).Register(w.handlers["inventory"])
+	payment.New(payments, w.parts["payment"].outbox, payment.Processor{}).Register(w.handlers["payment"])
 	return w
+}
+
+// relay sends what a service has stored.
+func (w *world) relay(service string) {
+	p := w.parts[service]
+	shoptest.Relay(w.t, p.store, p.outbox, p.service, w)
 }
 
 // Send puts a message into the queues of the services that take it.
 func (w *world) Send(_ context.Context, m *leveret.Message) error {
-	err := w.sendErr
-	w.sendErr = nil
-	if err != nil && !errors.Is(err, leveret.ErrUnconfirmed) {
-		return err
-	}
 	for _, s := range queues.Catalog.ServicesWith(m.Contract, m.Contract.Spec().Kind.ServerRole()) {
 		sent := *m
 		w.pending = append(w.pending, pending{s.Name(), &sent, w.taken})
+		if w.faults && w.choose(6) == 0 { // its confirm was lost, and the relay sends it again
+			w.pending = append(w.pending, pending{s.Name(), &sent, w.taken})
+		}
 	}
-	return err
+	return nil
 }
 
 // Call asks the payment service. Other messages may be delivered before it is asked and before its answer arrives, and
@@ -235,10 +258,9 @@ func (w *world) trace(format string, args ...any) {
 // deliver delivers a message, and takes it out of its queue if it is acked.
 func (w *world) deliver(ctx context.Context, p pending) {
 	w.pending = slices.DeleteFunc(w.pending, func(o pending) bool { return o == p })
-	w.failNext()
 	received := *p.message
-	o := w.handlers[p.service].Process(ctx, &received, nil)
-	w.sendErr = nil
+	var o leveret.Outcome
+	w.interrupted(p.service, func() { o = w.handlers[p.service].Process(ctx, &received, nil) })
 	w.trace("%s to %s: %v %v", p.message.Contract.Spec().Name, p.service, o.Verdict, o.Err)
 	again := o.Verdict != leveret.VerdictAck
 	if w.faults && !again {
@@ -252,19 +274,26 @@ func (w *world) deliver(ctx context.Context, p pending) {
 // cancel is the customer's request. If it fails, the customer asks again.
 func (w *world) cancel(ctx context.Context) {
 	w.cancelled = true
-	w.failNext()
 	request := queues.CancelOrderRequest{OrderID: w.id(), CustomerID: "c-1"}
-	got := leverettest.Call(ctx, w.handlers["order"], queues.CancelOrder, request)
-	w.sendErr = nil
+	var got leverettest.Answered[queues.ShowOrderReply]
+	w.interrupted("order", func() { got = leverettest.Call(ctx, w.handlers["order"], queues.CancelOrder, request) })
 	w.trace("order.cancel: %s %v", got.Reply.State, got.Err)
 	w.cancelled = leveret.CodeOf(got.Err) != leveret.Unavailable
 }
 
-// failNext perhaps makes the next send fail, before or after the message got through.
-func (w *world) failNext() {
-	if w.faults {
-		w.sendErr = []error{leveret.ErrNotConnected, leveret.ErrUnconfirmed, nil, nil, nil, nil}[w.choose(6)]
+// interrupted lets a service handle something, and sends what it has stored. Perhaps it can store no message, or no second
+// one, and its transaction fails; one that handles something else meanwhile is spared.
+func (w *world) interrupted(service string, handle func()) {
+	if store := w.parts[service].store; w.faults && !w.refusing && w.choose(3) == 0 {
+		w.refusing = true
+		shoptest.Refuse(w.t, store, 1+w.choose(2))
+		handle()
+		shoptest.Accept(w.t, store)
+		w.refusing = false
+	} else {
+		handle()
 	}
+	w.relay(service)
 }
 
 // run places an order and takes steps until nothing is left to do. In the end, the customer always cancels, if only

@@ -14,7 +14,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/inventory"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
-	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
 // Paths are the paths of the three stores.
@@ -40,10 +39,8 @@ type Ledger struct {
 	ReservedTwice []string `json:"reserved_twice"`
 	// Wrong lists all other inconsistencies, one sentence each.
 	Wrong []string `json:"wrong"`
-	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back, in
-	// all three services.
-	Redelivered int `json:"redelivered"`
-	Retried     int `json:"retried"`
+	// Unsent counts the messages that are still in the outboxes of the three services.
+	Unsent int `json:"unsent"`
 	// Latency is measured from sending an order to its decision.
 	Latency Latency `json:"latency"`
 }
@@ -57,9 +54,9 @@ type Latency struct {
 	Max      time.Duration `json:"max_ns"`
 }
 
-// OK reports whether every order is finished and nothing is lost, doubled or wrong.
+// OK reports whether every order is finished, everything was sent, and nothing is lost, doubled or wrong.
 func (l Ledger) OK() bool {
-	return len(l.Undecided)+len(l.Lost)+len(l.ChargedTwice)+len(l.ReservedTwice)+len(l.Wrong) == 0
+	return l.Unsent+len(l.Undecided)+len(l.Lost)+len(l.ChargedTwice)+len(l.ReservedTwice)+len(l.Wrong) == 0
 }
 
 // Read reads the three stores and checks them; sent holds the ids of the orders that must be there. Workers may have
@@ -120,16 +117,9 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 	for _, sku := range stock.Misplaced() {
 		l.Wrong = append(l.Wrong, fmt.Sprintf("the reserved stock of %s differs from the sum of its movements", sku))
 	}
-	for _, d := range slices.Concat(orders.Deliveries, stock.Deliveries, payments.Deliveries) {
-		l.add(d)
-	}
+	l.Unsent = orders.Unsent + stock.Unsent + payments.Unsent
 	l.Latency = latencyOf(latencies)
 	return l
-}
-
-func (l *Ledger) add(d store.Deliveries) {
-	l.Redelivered += d.Redelivered
-	l.Retried += d.Retried
 }
 
 // checkOrder returns the inconsistencies between an order, its money and its goods. Doubles are counted elsewhere.

@@ -10,7 +10,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/shop/inventory"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
-	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
 func TestMain(m *testing.M) { testmain.Leaks(m) }
@@ -137,16 +136,15 @@ func TestLostAndCounted(t *testing.T) {
 		})
 	}
 	orders.Orders[0].SentAt = time.Time{} // the slowest order, from a foreign sender
-	orders.Deliveries = []store.Deliveries{{Redelivered: 2, Retried: 1}}
+	orders.Unsent = 2
 	stock := inventory.Audit{
-		Stock:      []inventory.Shelf{{SKU: "X", OnHand: 2, Reserved: 1}},
-		Deliveries: []store.Deliveries{{Redelivered: 3}},
+		Stock:  []inventory.Shelf{{SKU: "X", OnHand: 2, Reserved: 1}},
+		Unsent: 3,
 	}
 	l := Check(orders, stock, payment.Audit{}, []string{"a", "missing"})
 	require.Equal(t, []string{"missing"}, l.Lost)
 	require.Equal(t, []string{"the reserved stock of X differs from the sum of its movements"}, l.Wrong)
-	require.Equal(t, 5, l.Redelivered)
-	require.Equal(t, 1, l.Retried)
+	require.Equal(t, 5, l.Unsent)
 	require.Equal(t, Latency{
 		Measured: 99, P50: 50 * time.Millisecond, P95: 95 * time.Millisecond, P99: 99 * time.Millisecond, Max: 99 * time.Millisecond,
 	}, l.Latency)

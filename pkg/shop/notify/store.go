@@ -28,9 +28,6 @@ func OpenStore(ctx context.Context, source string) (*Store, error) {
 // Add stores a notice and reports whether it is new: the event with this message id was not handled before.
 func (s *Store) Add(ctx context.Context, n Notice, now time.Time) (added bool, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
 		result, err := tx.ExecContext(ctx, `
 			INSERT INTO notices (message_id, about, order_id, text, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
 			store.MessageID(ctx), n.About, n.OrderID, n.Text, store.Micros(now))

@@ -23,9 +23,6 @@ type Order struct {
 	// ReceivedAt, PlacedAt and DecidedAt are when the order was stored, authorised, and confirmed or cancelled. They are
 	// zero until then.
 	ReceivedAt, PlacedAt, DecidedAt time.Time
-	// PlacedBy and DecidedBy are the ids of the messages that placed and decided the order. Only a redelivery of that
-	// message sends its follow-up messages again.
-	PlacedBy, DecidedBy string
 }
 
 // matches reports whether the order is the one that r asks for.
@@ -48,6 +45,16 @@ func (o *Order) placed() queues.OrderPlacedEvent {
 		OrderID: o.ID, CustomerID: o.CustomerID, Lines: o.Lines, Total: o.Total,
 		AuthorizationID: o.AuthorizationID, PlacedAt: o.PlacedAt,
 	}
+}
+
+// confirmed returns the event that the order was confirmed.
+func (o *Order) confirmed() queues.OrderConfirmedEvent {
+	return queues.OrderConfirmedEvent{OrderID: o.ID, Total: o.Total, ConfirmedAt: o.DecidedAt}
+}
+
+// cancelled returns the event that the order was cancelled.
+func (o *Order) cancelled() queues.OrderCancelledEvent {
+	return queues.OrderCancelledEvent{OrderID: o.ID, Reason: o.Status.Reason, CancelledAt: o.DecidedAt}
 }
 
 // status returns the order as callers of ShowOrder see it.

@@ -2,6 +2,8 @@ package order
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -21,15 +24,14 @@ func TestMain(m *testing.M) { testmain.Leaks(m) }
 type bundle struct {
 	*Service
 	path     string
-	sent     *leverettest.Recorder
+	sent     leverettest.Recorder
 	payment  *leverettest.StubCaller
 	handlers *leveret.Handlers
 }
 
-func setup(t *testing.T, r *leverettest.Recorder) *bundle {
+func setup(t *testing.T) *bundle {
 	t.Helper()
-	r.Service = queues.Order
-	b := &bundle{path: shoptest.Source(t, "order"), sent: r, payment: &leverettest.StubCaller{Service: queues.Order}}
+	b := &bundle{path: shoptest.Source(t, "order"), payment: &leverettest.StubCaller{Service: queues.Order}}
 	b.answer(authorize)
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
@@ -40,7 +42,7 @@ func (b *bundle) open(t *testing.T) {
 	t.Helper()
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
-	b.Service = New(s, b.sent, b.payment)
+	b.Service = New(s, shoptest.Outbox(t, s.Store), b.payment)
 	h := leveret.NewHandlers(queues.Order, leveret.HandlersConfig{})
 	b.Register(h)
 	b.handlers = h
@@ -55,6 +57,30 @@ func (b *bundle) answer(f func(queues.AuthorizePaymentRequest) (queues.Authorize
 
 // asked returns how often the payment service was called.
 func (b *bundle) asked() int { return len(b.payment.Messages()) }
+
+// messages returns what was sent, after sending what is stored.
+func (b *bundle) messages(t *testing.T) []*leveret.Message {
+	t.Helper()
+	shoptest.Relay(t, b.store.Store, b.outbox, queues.Order, &b.sent)
+	return b.sent.Messages()
+}
+
+// forget forgets what was sent, and returns it.
+func (b *bundle) forget(t *testing.T) []*leveret.Message {
+	t.Helper()
+	defer b.sent.Reset()
+	return b.messages(t)
+}
+
+// interrupted returns the case of a message for this service.
+func (b *bundle) interrupted(t *testing.T, handle func(...leverettest.Option) leverettest.Delivered, check func()) shoptest.Case {
+	t.Helper()
+	b.forget(t)
+	return shoptest.Case{
+		Handle: handle, Restart: func() { b.restart(t) }, Store: func() *store.Store { return b.store.Store },
+		Sent: func() []*leveret.Message { return b.forget(t) }, Check: check,
+	}
+}
 
 func (b *bundle) restart(t *testing.T) {
 	t.Helper()
@@ -109,10 +135,10 @@ func rejected(r queues.PlaceOrderCommand) queues.StockRejectedEvent {
 func TestConfirmed(t *testing.T) {
 	t.Parallel()
 	for _, stockFirst := range []bool{false, true} {
-		b := setup(t, &leverettest.Recorder{})
+		b := setup(t)
 		r := request()
 		require.NoError(t, b.Place(t.Context(), r))
-		require.Equal(t, []string{"order.placed", "inventory.reserve"}, shoptest.Names(b.sent))
+		require.Equal(t, []string{"order.placed", "inventory.reserve"}, shoptest.Names(b.messages(t)))
 		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
 		if stockFirst {
 			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
@@ -123,7 +149,7 @@ func TestConfirmed(t *testing.T) {
 			require.Equal(t, Status{State: StateCaptured}, b.status(t, r))
 			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
 		}
-		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, shoptest.Names(b.sent))
+		require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, shoptest.Names(b.messages(t)))
 		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
 
 		shown, err := b.Show(t.Context(), queues.ShowOrderRequest{OrderID: r.OrderID, CustomerID: r.CustomerID})
@@ -138,22 +164,22 @@ func TestConfirmed(t *testing.T) {
 
 func TestDeclinedIsAnOutcome(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	b.answer(decline)
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
-	require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.sent))
+	require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)))
 	require.Equal(t, Status{StateCancelled, queues.CancelDeclined}, b.status(t, r))
 }
 
 func TestOutOfStock(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
 	require.NoError(t, b.OnStockRejected(t.Context(), rejected(r)))
 	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
-	require.Equal(t, []string{"order.placed", "inventory.reserve", "order.cancelled"}, shoptest.Names(b.sent))
+	require.Equal(t, []string{"order.placed", "inventory.reserve", "order.cancelled"}, shoptest.Names(b.messages(t)))
 	require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)), "the two crossed")
 	require.Equal(t, Status{StateCancelled, queues.CancelOutOfStock}, b.status(t, r))
 }
@@ -172,49 +198,30 @@ func TestInterrupted(t *testing.T) {
 		t.Helper()
 		return func() { require.Equal(t, want, b.status(t, r)) }
 	}
-	for name, setupCase := range map[string]func(t *testing.T, rec *leverettest.Recorder) shoptest.Case{
-		"place": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
+	for name, setupCase := range map[string]func(t *testing.T) shoptest.Case{
+		"place": func(t *testing.T) shoptest.Case {
 			t.Helper()
-			b, r := setup(t, rec), request()
-			return shoptest.Case{
-				Handle: deliver(t, b, queues.PlaceOrder, r), Restart: func() { b.restart(t) },
-				Check: func() {
-					check(t, b, r, Status{State: StatePlaced})()
-					require.Equal(t, 1, b.asked(), "the answer is in the store")
-				},
-			}
+			b, r := setup(t), request()
+			return b.interrupted(t, deliver(t, b, queues.PlaceOrder, r), check(t, b, r, Status{State: StatePlaced}))
 		},
-		"declined": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
+		"declined": func(t *testing.T) shoptest.Case {
 			t.Helper()
-			b, r := setup(t, rec), request()
+			b, r := setup(t), request()
 			b.answer(decline)
-			return shoptest.Case{
-				Handle: deliver(t, b, queues.PlaceOrder, r), Restart: func() { b.restart(t) },
-				Check: check(t, b, r, Status{StateCancelled, queues.CancelDeclined}),
-			}
+			return b.interrupted(t, deliver(t, b, queues.PlaceOrder, r), check(t, b, r, Status{StateCancelled, queues.CancelDeclined}))
 		},
-		"confirmed": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
+		"confirmed": func(t *testing.T) shoptest.Case {
 			t.Helper()
-			b, r := setup(t, &leverettest.Recorder{}), request()
+			b, r := setup(t), request()
 			require.NoError(t, b.Place(t.Context(), r))
 			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
-			b.sent, b.sender = rec, rec
-			m := reserved(r)
-			return shoptest.Case{
-				Handle: deliver(t, b, queues.StockReserved, m), Restart: func() { b.restart(t) },
-				Check: check(t, b, r, Status{State: StateConfirmed}),
-			}
+			return b.interrupted(t, deliver(t, b, queues.StockReserved, reserved(r)), check(t, b, r, Status{State: StateConfirmed}))
 		},
-		"out of stock": func(t *testing.T, rec *leverettest.Recorder) shoptest.Case {
+		"out of stock": func(t *testing.T) shoptest.Case {
 			t.Helper()
-			b, r := setup(t, &leverettest.Recorder{}), request()
+			b, r := setup(t), request()
 			require.NoError(t, b.Place(t.Context(), r))
-			b.sent, b.sender = rec, rec
-			m := rejected(r)
-			return shoptest.Case{
-				Handle: deliver(t, b, queues.StockRejected, m), Restart: func() { b.restart(t) },
-				Check: check(t, b, r, Status{StateCancelled, queues.CancelOutOfStock}),
-			}
+			return b.interrupted(t, deliver(t, b, queues.StockRejected, rejected(r)), check(t, b, r, Status{StateCancelled, queues.CancelOutOfStock}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,18 +231,34 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
+// TestAnotherMessageForTheSameOrder: what was announced is not announced again.
+func TestAnotherMessageForTheSameOrder(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	r := request()
+	for range 2 {
+		require.NoError(t, deliver(t, b, queues.PlaceOrder, r)().Err)
+		require.NoError(t, deliver(t, b, queues.PaymentCaptured, captured(r))().Err)
+	}
+	for range 2 {
+		require.NoError(t, deliver(t, b, queues.StockReserved, reserved(r))().Err)
+	}
+	require.Equal(t, []string{"order.placed", "inventory.reserve", "order.confirmed"}, shoptest.Names(b.messages(t)))
+	require.Equal(t, 1, b.asked())
+}
+
 // TestPaymentDoesNotAnswer: the order stays pending and continues when the message is delivered again.
 func TestPaymentDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []error{leveret.ErrUnroutable, context.DeadlineExceeded, leveret.NewError(leveret.Unavailable, "maintenance", "later")} {
-		b := setup(t, &leverettest.Recorder{})
+		b := setup(t)
 		r := request()
 		b.answer(func(queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
 			return queues.AuthorizePaymentReply{}, failure
 		})
 		require.ErrorIs(t, b.Place(t.Context(), r), failure)
 		require.Equal(t, Status{State: StatePending}, b.status(t, r))
-		require.Empty(t, b.sent.Messages())
+		require.Empty(t, b.messages(t))
 
 		b.restart(t)
 		b.answer(authorize)
@@ -256,7 +279,7 @@ func TestPaymentAnswersNonsense(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &leverettest.Recorder{})
+			b := setup(t)
 			r := request()
 			b.answer(func(q queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
 				a, err := authorize(q)
@@ -271,10 +294,10 @@ func TestPaymentAnswersNonsense(t *testing.T) {
 
 func TestTheSameIDForAnotherOrder(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request()
 	require.NoError(t, b.Place(t.Context(), r))
-	b.sent.Reset()
+	b.forget(t)
 	for _, change := range []func(*queues.PlaceOrderCommand){
 		func(r *queues.PlaceOrderCommand) { r.CustomerID = "c-2" },
 		func(r *queues.PlaceOrderCommand) { r.CardToken = "tok_other" },
@@ -288,13 +311,13 @@ func TestTheSameIDForAnotherOrder(t *testing.T) {
 		require.ErrorIs(t, err, ErrOther)
 		require.ErrorIs(t, err, leveret.AlreadyExists)
 	}
-	require.Empty(t, b.sent.Messages())
+	require.Empty(t, b.messages(t))
 	require.Equal(t, 1, b.asked())
 }
 
 func TestEventsThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request()
 	require.ErrorIs(t, b.OnPaymentCaptured(t.Context(), captured(r)), leveret.NotFound)
 	require.ErrorIs(t, b.OnStockReserved(t.Context(), reserved(r)), leveret.NotFound)
@@ -309,4 +332,37 @@ func TestEventsThatDoNotFit(t *testing.T) {
 	require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
 	require.ErrorIs(t, b.OnStockRejected(t.Context(), rejected(r)), leveret.FailedPrecondition)
 	require.Equal(t, Status{State: StateReserved}, b.status(t, r))
+}
+
+// TestTheVersionBefore: after a roll-back, version 0.1.0 works on the orders of this version, and this one on what it wrote.
+func TestTheVersionBefore(t *testing.T) {
+	t.Parallel()
+	b, old := setup(t), request()
+	lines, err := json.Marshal(old.Lines)
+	require.NoError(t, err)
+	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `
+			INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, sent_at, received_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			old.OrderID, old.CustomerID, old.CardToken, string(lines), old.Total().Amount, old.Total().Currency, StatePending, 1, 2)
+		return err
+	}))
+	current := request()
+	for _, r := range []queues.PlaceOrderCommand{old, current} {
+		require.NoError(t, b.Place(t.Context(), r))
+		require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+			var placed, decided string
+			err := tx.QueryRowContext(t.Context(), "SELECT placed_by, decided_by FROM orders WHERE order_id = $1", r.OrderID).Scan(&placed, &decided)
+			require.Empty(t, placed+decided, "no message of 0.1.0 has placed or decided it")
+			if err != nil {
+				return err
+			}
+			_, err = tx.ExecContext(t.Context(), `
+				UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, placed_by = $5, decided_at = $6, decided_by = $7
+				WHERE order_id = $8`, StateCaptured, "", "a", 3, "m-1", nil, "", r.OrderID)
+			return err
+		}))
+		require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
+	}
 }

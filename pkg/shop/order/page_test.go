@@ -38,7 +38,7 @@ func (b *bundle) page(t *testing.T, q queues.ListOrdersRequest) (ids []string, n
 // TestList pages through the orders of one customer while new ones arrive. Some were received at the same moment.
 func TestList(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	start := time.Now()
 	all := map[string]bool{}
 	for i := range 25 {
@@ -85,7 +85,7 @@ func TestList(t *testing.T) {
 // TestNoOrdersAreAList: an empty page is [], not null.
 func TestNoOrdersAreAList(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	got := leverettest.Call(t.Context(), b.handlers, queues.ListOrders, queues.ListOrdersRequest{CustomerID: "c-3"})
 	require.NoError(t, got.Err)
 	require.JSONEq(t, `{"orders": []}`, string(got.Message.Reply))
@@ -93,7 +93,7 @@ func TestNoOrdersAreAList(t *testing.T) {
 
 func TestMalformedCursors(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	good := cursor{receivedAt: 7, orderID: uuid.NewString()}
 	back, err := parseCursor(good.String())
 	require.NoError(t, err)

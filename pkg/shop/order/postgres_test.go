@@ -9,15 +9,16 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/queues"
 )
 
-// What PostgreSQL cannot hold becomes a dead letter at once, and is not tried again and again.
-func TestTextThatPostgresRefuses(t *testing.T) {
+// The id of a message is any text.
+func TestAnyID(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
-	got := leverettest.Deliver(t.Context(), b.handlers, queues.PlaceOrder, request(), leverettest.With(leveret.MessageID("m\x00")))
-	require.ErrorIs(t, got.Err, leveret.InvalidArgument)
-	require.ErrorContains(t, got.Err, "22021")
-	require.Equal(t, leveret.VerdictDeadLetter, got.Verdict)
+	b, r := setup(t), request()
+	got := leverettest.Deliver(t.Context(), b.handlers, queues.PlaceOrder, r, leverettest.With(leveret.MessageID("m\x00")))
+	require.NoError(t, got.Err)
+	require.NoError(t, got.Again(t.Context()).Err)
+	require.Equal(t, []string{"order.placed", "inventory.reserve"}, shoptest.Names(b.messages(t)))
 }

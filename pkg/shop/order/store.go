@@ -1,7 +1,6 @@
 package order
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -41,9 +40,6 @@ func OpenStore(ctx context.Context, source string) (*Store, error) {
 func (s *Store) Place(ctx context.Context, r queues.PlaceOrderCommand, now time.Time) (*Order, error) {
 	var o *Order
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
 		var err error
 		o, err = find(ctx, tx, r.OrderID)
 		if errors.Is(err, ErrUnknown) {
@@ -71,51 +67,35 @@ type Update struct {
 	Amount queues.Money
 	// AuthorizationID is set for EventAuthorized only.
 	AuthorizationID string
-	// By is the id of the message that announces the outcome, if the update finishes the order. Defaults to that of the
-	// message being handled.
-	By string
 }
 
-// Apply applies an update to its order and returns the updated order. It returns [ErrEarly] if the order does not
-// exist.
-func (s *Store) Apply(ctx context.Context, u Update, now time.Time) (*Order, error) {
-	var o *Order
-	err := s.InTx(ctx, func(tx *sql.Tx) error {
-		var err error
-		if o, err = find(ctx, tx, u.OrderID); errors.Is(err, ErrUnknown) {
-			return fmt.Errorf("%s: %w", u.Event, ErrEarly)
-		} else if err != nil {
-			return err
-		}
-		if u.Event != EventAuthorized && u.Event != EventDeclined { // replies to a request: Place has recorded the message
-			if err := store.RecordDelivery(ctx, tx, now); err != nil {
-				return err
-			}
-		}
-		if u.Amount != (queues.Money{}) && u.Amount != o.Total {
-			return fmt.Errorf("%s %d %s instead of %d %s: %w",
-				u.Event, u.Amount.Amount, u.Amount.Currency, o.Total.Amount, o.Total.Currency, ErrContradiction)
-		}
-		next, err := o.Status.Next(u.Event)
-		if err != nil {
-			return fmt.Errorf("%s while the order is %s: %w", u.Event, o.Status, err)
-		}
-		if next == o.Status {
-			return nil
-		}
-		o.Status = next
-		switch by := cmp.Or(u.By, store.MessageID(ctx)); {
-		case next.State == StatePlaced:
-			o.PlacedAt, o.PlacedBy, o.AuthorizationID = store.Moment(now), by, u.AuthorizationID
-		case next.Final():
-			o.DecidedAt, o.DecidedBy = store.Moment(now), by
-		}
-		return update(ctx, tx, o)
-	})
-	if err != nil {
-		return nil, err
+// apply applies an update to its order in tx, and returns the order and whether that has changed its status. It returns
+// [ErrEarly] if the order does not exist.
+func apply(ctx context.Context, tx *sql.Tx, u Update, now time.Time) (o *Order, changed bool, err error) {
+	if o, err = find(ctx, tx, u.OrderID); errors.Is(err, ErrUnknown) {
+		return nil, false, fmt.Errorf("%s: %w", u.Event, ErrEarly)
+	} else if err != nil {
+		return nil, false, err
 	}
-	return o, nil
+	if u.Amount != (queues.Money{}) && u.Amount != o.Total {
+		return nil, false, fmt.Errorf("%s %d %s instead of %d %s: %w",
+			u.Event, u.Amount.Amount, u.Amount.Currency, o.Total.Amount, o.Total.Currency, ErrContradiction)
+	}
+	next, err := o.Status.Next(u.Event)
+	if err != nil {
+		return nil, false, fmt.Errorf("%s while the order is %s: %w", u.Event, o.Status, err)
+	}
+	if next == o.Status {
+		return o, false, nil
+	}
+	o.Status = next
+	switch {
+	case next.State == StatePlaced:
+		o.PlacedAt, o.AuthorizationID = store.Moment(now), u.AuthorizationID
+	case next.Final():
+		o.DecidedAt = store.Moment(now)
+	}
+	return o, true, update(ctx, tx, o)
 }
 
 // Find returns the order of a customer, or [ErrUnknown] if the customer has no such order.
@@ -129,7 +109,7 @@ func (s *Store) Find(ctx context.Context, id, customerID string) (*Order, error)
 
 // columns are what scan scans.
 const columns = `order_id, customer_id, card_token, lines, total, currency, state, reason, authorization_id,
-	sent_at, received_at, placed_at, placed_by, decided_at, decided_by`
+	sent_at, received_at, placed_at, decided_at`
 
 func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 	var o Order
@@ -147,7 +127,7 @@ func scan(row interface{ Scan(dest ...any) error }, o *Order) error {
 	var lines string
 	var sent, received, placed, decided sql.NullInt64
 	err := row.Scan(&o.ID, &o.CustomerID, &o.CardToken, &lines, &o.Total.Amount, &o.Total.Currency, &o.Status.State, &o.Status.Reason,
-		&o.AuthorizationID, &sent, &received, &placed, &o.PlacedBy, &decided, &o.DecidedBy)
+		&o.AuthorizationID, &sent, &received, &placed, &decided)
 	if err != nil {
 		return err
 	}
@@ -182,11 +162,9 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now tim
 }
 
 func update(ctx context.Context, tx *sql.Tx, o *Order) error {
-	_, err := tx.ExecContext(ctx, `
-		UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, placed_by = $5, decided_at = $6, decided_by = $7
-		WHERE order_id = $8`,
-		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), o.PlacedBy,
-		store.Micros(o.DecidedAt), o.DecidedBy, o.ID)
+	_, err := tx.ExecContext(ctx,
+		"UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, decided_at = $5 WHERE order_id = $6",
+		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), store.Micros(o.DecidedAt), o.ID)
 	if err != nil {
 		return fmt.Errorf("update the order: %w", err)
 	}

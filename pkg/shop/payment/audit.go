@@ -10,9 +10,10 @@ import (
 
 // An Audit is the content of the payment service's store, for checking the system from outside.
 type Audit struct {
-	Payments   []AuditedPayment   `json:"payments"`
-	Ledger     []Entry            `json:"ledger"`
-	Deliveries []store.Deliveries `json:"deliveries"`
+	Payments []AuditedPayment `json:"payments"`
+	Ledger   []Entry          `json:"ledger"`
+	// Unsent counts the messages that are still in the outbox.
+	Unsent int `json:"unsent"`
 }
 
 // An AuditedPayment is one payment in an audit.
@@ -96,7 +97,7 @@ func ReadAudit(ctx context.Context, source string) (Audit, error) {
 		if err != nil {
 			return err
 		}
-		a.Deliveries, err = store.ReadDeliveries(ctx, q)
+		a.Unsent, err = store.Unsent(ctx, q)
 		return err
 	})
 	return a, err

@@ -22,7 +22,7 @@ func cancellation(r queues.AuthorizePaymentRequest) queues.OrderCancelledEvent {
 // nothing, however often it is asked for.
 func TestCancelledBeforeItsAuthorization(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request(TokenVisa)
 	for range 2 {
 		got := leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancellation(r))
@@ -40,13 +40,13 @@ func TestCancelledBeforeItsAuthorization(t *testing.T) {
 	require.Equal(t, first, again)
 	require.NoError(t, b.OnOrderCancelled(t.Context(), cancellation(r)))
 	require.Equal(t, Account{}, b.account(t, r.OrderID))
-	require.Empty(t, b.sent.Messages())
+	require.Empty(t, b.messages(t))
 }
 
 // TestCancelledWhileTheCardIsAsked: the cancellation arrives between the card's answer and its storing.
 func TestCancelledWhileTheCardIsAsked(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request(TokenVisa)
 	p, err := b.store.Known(t.Context(), r)
 	require.NoError(t, err)
@@ -62,30 +62,30 @@ func TestCancelledWhileTheCardIsAsked(t *testing.T) {
 // TestPlacedAfterACancellationWithoutPayment: nothing can be charged, and nothing has to be.
 func TestPlacedAfterACancellationWithoutPayment(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request(TokenVisa)
 	require.NoError(t, b.OnOrderCancelled(t.Context(), cancellation(r)))
 	require.NoError(t, b.OnOrderPlaced(t.Context(), placed(queues.AuthorizePaymentReply{OrderID: r.OrderID, Amount: price})))
 	require.Equal(t, Account{}, b.account(t, r.OrderID))
-	require.Empty(t, b.sent.Messages())
+	require.Empty(t, b.messages(t))
 }
 
 // TestNewReason: a cancellation for a reason that this version does not know is a cancellation.
 func TestNewReason(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	a := b.authorized(t)
 	lost := cancelled(a)
 	lost.Reason = "lost_at_sea"
 	got := leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, lost)
 	require.Equal(t, leveret.VerdictAck, got.Verdict, "%v", got.Err)
-	require.Equal(t, []string{"payment.voided"}, shoptest.Names(b.sent))
+	require.Equal(t, []string{"payment.voided"}, shoptest.Names(b.messages(t)))
 }
 
 // TestKeyReused: a message id stands for one request only.
 func TestKeyReused(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request(TokenVisa)
 	key := leverettest.With(leveret.MessageID("any text"))
 	first := leverettest.Call(t.Context(), b.handlers, queues.AuthorizePayment, r, key)

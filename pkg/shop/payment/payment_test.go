@@ -15,6 +15,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -24,14 +25,13 @@ func TestMain(m *testing.M) { testmain.Leaks(m) }
 type bundle struct {
 	*Service
 	path     string
-	sent     *leverettest.Recorder
+	sent     leverettest.Recorder
 	handlers *leveret.Handlers
 }
 
-func setup(t *testing.T, r *leverettest.Recorder) *bundle {
+func setup(t *testing.T) *bundle {
 	t.Helper()
-	r.Service = queues.Payment
-	b := &bundle{path: shoptest.Source(t, "payment"), sent: r}
+	b := &bundle{path: shoptest.Source(t, "payment")}
 	b.open(t)
 	t.Cleanup(func() { require.NoError(t, b.store.Close()) })
 	return b
@@ -41,10 +41,34 @@ func (b *bundle) open(t *testing.T) {
 	t.Helper()
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
-	b.Service = New(s, Processor{}, b.sent)
+	b.Service = New(s, shoptest.Outbox(t, s.Store), Processor{})
 	h := leveret.NewHandlers(queues.Payment, leveret.HandlersConfig{})
 	b.Register(h)
 	b.handlers = h
+}
+
+// messages returns what was sent, after sending what is stored.
+func (b *bundle) messages(t *testing.T) []*leveret.Message {
+	t.Helper()
+	shoptest.Relay(t, b.store.Store, b.outbox, queues.Payment, &b.sent)
+	return b.sent.Messages()
+}
+
+// forget forgets what was sent, and returns it.
+func (b *bundle) forget(t *testing.T) []*leveret.Message {
+	t.Helper()
+	defer b.sent.Reset()
+	return b.messages(t)
+}
+
+// interrupted returns the case of a message for this service.
+func (b *bundle) interrupted(t *testing.T, handle func(...leverettest.Option) leverettest.Delivered, check func()) shoptest.Case {
+	t.Helper()
+	b.forget(t)
+	return shoptest.Case{
+		Handle: handle, Restart: func() { b.restart(t) }, Store: func() *store.Store { return b.store.Store },
+		Sent: func() []*leveret.Message { return b.forget(t) }, Check: check,
+	}
 }
 
 func (b *bundle) restart(t *testing.T) {
@@ -101,7 +125,7 @@ func TestAuthorize(t *testing.T) {
 	} {
 		t.Run(string(token), func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &leverettest.Recorder{})
+			b := setup(t)
 			r := request(token)
 			a, err := b.Authorize(t.Context(), r)
 			require.NoError(t, err)
@@ -136,7 +160,7 @@ func TestAuthorize(t *testing.T) {
 
 func TestAuthorizeAtOnce(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	r := request(TokenVisa)
 	answers := make([]queues.AuthorizePaymentReply, 10)
 	var wg sync.WaitGroup
@@ -188,7 +212,7 @@ func TestEvents(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, &leverettest.Recorder{})
+			b := setup(t)
 			a := b.authorized(t)
 			for _, n := range tc.events {
 				if n == EventOrderPlaced {
@@ -197,7 +221,7 @@ func TestEvents(t *testing.T) {
 					require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(a)))
 				}
 			}
-			require.Equal(t, tc.sent, shoptest.Names(b.sent))
+			require.Equal(t, tc.sent, shoptest.Names(b.messages(t)))
 			require.Equal(t, tc.want, b.account(t, a.OrderID))
 		})
 	}
@@ -205,7 +229,7 @@ func TestEvents(t *testing.T) {
 
 func TestEventsThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	unknown := queues.AuthorizePaymentReply{OrderID: uuid.NewString(), Amount: price}
 	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), placed(unknown)), leveret.NotFound)
 
@@ -218,7 +242,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 	dearer.Total.Amount *= 2
 	require.ErrorIs(t, b.OnOrderPlaced(t.Context(), dearer), ErrContradiction)
 	require.Equal(t, 0, b.account(t, dearer.OrderID).Captured)
-	require.Empty(t, b.sent.Messages())
+	require.Empty(t, b.messages(t))
 }
 
 func TestInterrupted(t *testing.T) {
@@ -235,24 +259,21 @@ func TestInterrupted(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			shoptest.Interrupted(t, func(t *testing.T, r *leverettest.Recorder) shoptest.Case {
+			shoptest.Interrupted(t, func(t *testing.T) shoptest.Case {
 				t.Helper()
-				b := setup(t, r)
+				b := setup(t)
 				a := b.authorized(t)
 				for _, n := range tc.before {
-					_, err := b.store.Apply(t.Context(), a.OrderID, n, queues.Money{}, time.Now())
-					require.NoError(t, err)
+					require.Equal(t, EventOrderPlaced, n)
+					require.NoError(t, b.OnOrderPlaced(t.Context(), placed(a)))
 				}
-				return shoptest.Case{
-					Handle: func(options ...leverettest.Option) leverettest.Delivered {
-						if tc.handle == EventOrderPlaced {
-							return leverettest.Deliver(t.Context(), b.handlers, queues.OrderPlaced, placed(a), options...)
-						}
-						return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(a), options...)
-					},
-					Restart: func() { b.restart(t) },
-					Check:   func() { require.Equal(t, tc.want, b.account(t, a.OrderID)) },
+				handle := func(options ...leverettest.Option) leverettest.Delivered {
+					if tc.handle == EventOrderPlaced {
+						return leverettest.Deliver(t.Context(), b.handlers, queues.OrderPlaced, placed(a), options...)
+					}
+					return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(a), options...)
 				}
+				return b.interrupted(t, handle, func() { require.Equal(t, tc.want, b.account(t, a.OrderID)) })
 			})
 		})
 	}
@@ -262,7 +283,7 @@ func TestInterrupted(t *testing.T) {
 // store wins, and the customer is not charged.
 func TestCancelledWhileCapturing(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	a := b.authorized(t)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -283,7 +304,7 @@ func TestCancelledWhileCapturing(t *testing.T) {
 
 func TestLedgerIsOnlyAppended(t *testing.T) {
 	t.Parallel()
-	b := setup(t, &leverettest.Recorder{})
+	b := setup(t)
 	b.authorized(t)
 	require.ErrorContains(t, b.exec(t, "DELETE FROM ledger"), "only appended")
 	require.ErrorContains(t, b.exec(t, "UPDATE ledger SET amount = 1"), "only appended")

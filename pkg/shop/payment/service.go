@@ -2,23 +2,26 @@ package payment
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/outbox"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
 // A Service handles the payment service's messages. It is safe for concurrent use.
 type Service struct {
 	store     *Store
+	outbox    *outbox.Outbox
 	processor Processor
-	sender    leveret.Sender
 	now       func() time.Time
 }
 
-// New returns a service that keeps its payments in s and sends through sender.
-func New(s *Store, processor Processor, sender leveret.Sender) *Service {
-	return &Service{store: s, processor: processor, sender: sender, now: time.Now}
+// New returns a service that keeps its payments in s, and what it sends in o, the outbox of s.
+func New(s *Store, o *outbox.Outbox, processor Processor) *Service {
+	return &Service{store: s, outbox: o, processor: processor, now: time.Now}
 }
 
 // Register makes the service the handler of everything that queues.Payment serves.
@@ -54,43 +57,49 @@ func (s *Service) Authorize(ctx context.Context, r queues.AuthorizePaymentReques
 }
 
 // OnOrderPlaced captures the authorised amount and publishes PaymentCaptured, unless the order has been cancelled in
-// the meantime.
+// the meantime. For a payment that was captured before, by another message about it, it publishes the same again.
 func (s *Service) OnOrderPlaced(ctx context.Context, o queues.OrderPlacedEvent) error {
-	p, err := s.settle(ctx, o.OrderID, EventOrderPlaced, o.Total)
-	if err != nil || p.CapturedAt.IsZero() {
-		return err
-	}
-	return queues.PaymentCaptured.Publish(ctx, s.sender, p.captured())
+	return s.settle(ctx, o.OrderID, EventOrderPlaced, o.Total, func(to leveret.Sender, p *Payment) error {
+		if p.CapturedAt.IsZero() {
+			return nil
+		}
+		return queues.PaymentCaptured.Publish(ctx, to, p.captured())
+	})
 }
 
 // OnOrderCancelled refunds the payment if it was captured, or voids it if it was only authorised, and publishes that.
 // If the order has no payment yet, OnOrderCancelled makes sure that it will be declined.
 func (s *Service) OnOrderCancelled(ctx context.Context, o queues.OrderCancelledEvent) error {
-	p, err := s.settle(ctx, o.OrderID, EventOrderCancelled, queues.Money{})
+	return s.settle(ctx, o.OrderID, EventOrderCancelled, queues.Money{}, func(to leveret.Sender, p *Payment) error {
+		switch p.State {
+		case StateVoided:
+			return queues.PaymentVoided.Publish(ctx, to, p.voided())
+		case StateRefunded:
+			return queues.PaymentRefunded.Publish(ctx, to, p.refunded())
+		default: // declined or cancelled: nothing to undo
+			return nil
+		}
+	})
+}
+
+// settle has the card processor do what the event requires, if anything, and then applies the event to the store and
+// announces the payment in one transaction. The store decides again, because other events may have arrived while the
+// processor was busy.
+func (s *Service) settle(ctx context.Context, orderID string, e Event, total queues.Money, announce func(to leveret.Sender, p *Payment) error) error {
+	p, err := s.store.Find(ctx, orderID)
 	if err != nil {
 		return err
 	}
-	switch p.State {
-	case StateVoided:
-		return queues.PaymentVoided.Publish(ctx, s.sender, p.voided())
-	case StateRefunded:
-		return queues.PaymentRefunded.Publish(ctx, s.sender, p.refunded())
-	default: // declined or cancelled: nothing to undo
-		return nil
-	}
-}
-
-// settle has the card processor do what the event requires, if anything, and then applies the event to the store. The
-// store decides again, because other events may have arrived while the processor was busy.
-func (s *Service) settle(ctx context.Context, orderID string, e Event, total queues.Money) (*Payment, error) {
-	p, err := s.store.Find(ctx, orderID)
-	if err != nil {
-		return nil, err
-	}
 	if next, err := p.State.Next(e); err == nil && next != p.State {
 		if err := s.processor.Settle(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s.store.Apply(ctx, orderID, e, total, s.now())
+	return store.Once(ctx, s.outbox, func(tx *sql.Tx) error {
+		p, err := apply(ctx, tx, orderID, e, total, s.now())
+		if err != nil {
+			return err
+		}
+		return announce(outbox.In(tx), p)
+	})
 }

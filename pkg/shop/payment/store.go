@@ -54,9 +54,6 @@ func key(ctx context.Context, r queues.AuthorizePaymentRequest) store.Key {
 func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest, declineReason string, now time.Time) (*Payment, error) {
 	var p *Payment
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
 		if _, err := store.ClaimKey(ctx, tx, key(ctx, r), r.OrderID, now); err != nil {
 			return err
 		}
@@ -90,52 +87,42 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 	return p, nil
 }
 
-// Apply applies an event to the payment of an order, moves the money, and returns the updated payment. It returns
+// apply applies an event to the payment of an order in tx, moves the money, and returns the updated payment. It returns
 // [ErrUnknown] if an order without a payment was placed, and [ErrContradiction] if total is not the authorised amount.
 // A zero total is not compared.
-func (s *Store) Apply(ctx context.Context, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
-	var p *Payment
-	err := s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
-		var err error
-		if p, err = find(ctx, tx, orderID); err != nil {
-			return err
-		}
-		if total != (queues.Money{}) && p.Amount != (queues.Money{}) && total != p.Amount {
-			return fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
-				e, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
-		}
-		next, err := p.State.Next(e)
-		if err != nil {
-			return fmt.Errorf("order %s while the payment is %s: %w", e, p.State, err)
-		}
-		if next == p.State {
-			return nil
-		}
-		p.State = next
-		if next == StateCancelled {
-			return remember(ctx, tx, orderID, now)
-		}
-		switch at := store.Moment(now); next {
-		case StateCaptured:
-			p.CapturedAt = at
-		case StateVoided:
-			p.VoidedAt = at
-		case StateRefunded:
-			p.RefundedAt = at
-		default:
-		}
-		if err := update(ctx, tx, p); err != nil {
-			return err
-		}
-		return book(ctx, tx, p, now)
-	})
+func apply(ctx context.Context, tx *sql.Tx, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
+	p, err := find(ctx, tx, orderID)
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	if total != (queues.Money{}) && p.Amount != (queues.Money{}) && total != p.Amount {
+		return nil, fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
+			e, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
+	}
+	next, err := p.State.Next(e)
+	if err != nil {
+		return nil, fmt.Errorf("order %s while the payment is %s: %w", e, p.State, err)
+	}
+	if next == p.State {
+		return p, nil
+	}
+	p.State = next
+	if next == StateCancelled {
+		return p, remember(ctx, tx, orderID, now)
+	}
+	switch at := store.Moment(now); next {
+	case StateCaptured:
+		p.CapturedAt = at
+	case StateVoided:
+		p.VoidedAt = at
+	case StateRefunded:
+		p.RefundedAt = at
+	default:
+	}
+	if err := update(ctx, tx, p); err != nil {
+		return nil, err
+	}
+	return p, book(ctx, tx, p, now)
 }
 
 // Find returns the payment for an order. Without one, its state is [StateUnknown] or [StateCancelled].

@@ -12,6 +12,7 @@ import (
 func Inventory() service.Program {
 	return service.Program{
 		Service:   queues.Inventory,
+		Outbox:    true,
 		About:     "inventoryd keeps the stock and sets the goods of an order aside, either all or none.",
 		Defaults:  map[string]string{"health.address": "127.0.0.1:8092"},
 		Keys:      storeKeys(),
@@ -24,7 +25,11 @@ func Inventory() service.Program {
 			if err := keep(rt, s.Store); err != nil {
 				return err
 			}
-			inventory.New(s, rt.Client).Register(rt.Handlers)
+			o, err := relay(ctx, rt, s.Store)
+			if err != nil {
+				return err
+			}
+			inventory.New(o).Register(rt.Handlers)
 			return nil
 		},
 	}

@@ -14,6 +14,7 @@ import (
 func Order() service.Program {
 	return service.Program{
 		Service:   queues.Order,
+		Outbox:    true,
 		About:     "orderd accepts orders and sees each one through to confirmation or cancellation.",
 		Defaults:  listens("order", "127.0.0.1:8091"),
 		Keys:      slices.Concat(orderKeys(), addressKeys(), storeKeys()),
@@ -32,11 +33,15 @@ func Order() service.Program {
 			if err := keep(rt, s.Store); err != nil {
 				return err
 			}
+			o, err := relay(ctx, rt, s.Store)
+			if err != nil {
+				return err
+			}
 			payment, err := caller(rt, own.Transport, "payment")
 			if err != nil {
 				return err
 			}
-			order.New(s, rt.Client, payment).Register(rt.Handlers)
+			order.New(s, o, payment).Register(rt.Handlers)
 			return serve(rt)
 		},
 	}

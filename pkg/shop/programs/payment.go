@@ -15,6 +15,7 @@ import (
 func Payment() service.Program {
 	return service.Program{
 		Service:   queues.Payment,
+		Outbox:    true,
 		About:     "paymentd authorises, captures, voids and refunds payments.",
 		Defaults:  listens("payment", "127.0.0.1:8093"),
 		Keys:      slices.Concat(paymentKeys(), storeKeys()),
@@ -33,7 +34,11 @@ func Payment() service.Program {
 			if err := keep(rt, s.Store, s.Memories()...); err != nil {
 				return err
 			}
-			payment.New(s, payment.Processor{Delay: own.Delay}, rt.Client).Register(rt.Handlers)
+			o, err := relay(ctx, rt, s.Store)
+			if err != nil {
+				return err
+			}
+			payment.New(s, o, payment.Processor{Delay: own.Delay}).Register(rt.Handlers)
 			return serve(rt, methods("payment")...)
 		},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/notify"
 	"github.com/leveretmq/leveret/pkg/shop/store"
@@ -39,15 +40,39 @@ func keep(rt *service.Runtime, s *store.Store, more ...store.Memory) error {
 	rt.Close("store", s.Close)
 	rt.Required("store", s.Writable)
 	rt.Use(s.Codes)
+	remembered, err := retention(rt)
+	if err != nil {
+		return err
+	}
+	rt.Go("retention", func(ctx context.Context) error { return s.Forget(ctx, rt.Logger, remembered, more...) })
+	return nil
+}
+
+// relay returns the outbox of a store, whose messages the program sends. It remembers for store.retention which messages
+// were handled.
+func relay(ctx context.Context, rt *service.Runtime, s *store.Store) (*outbox.Outbox, error) {
+	remembered, err := retention(rt)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.Outbox(ctx, outbox.Config{Remember: remembered, Logger: rt.Logger, MeterProvider: rt.MeterProvider})
+	if err != nil {
+		return nil, err
+	}
+	rt.Relay(o)
+	return o, nil
+}
+
+// retention returns store.retention.
+func retention(rt *service.Runtime) (time.Duration, error) {
 	var own struct {
 		Retention time.Duration `config:"retention"`
 	}
 	if err := rt.Decode("store", &own); err != nil {
-		return err
+		return 0, err
 	}
 	if own.Retention < time.Hour {
-		return leveret.Errorf(leveret.InvalidArgument, "store.retention is %v; it must be at least 1h, so that it outlasts all retries", own.Retention)
+		return 0, leveret.Errorf(leveret.InvalidArgument, "store.retention is %v; it must be at least 1h, so that it outlasts all retries", own.Retention)
 	}
-	rt.Go("retention", func(ctx context.Context) error { return s.Forget(ctx, rt.Logger, own.Retention, more...) })
-	return nil
+	return own.Retention, nil
 }

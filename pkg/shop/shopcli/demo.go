@@ -116,6 +116,7 @@ type demonstration struct {
 	card     leveret.Secret
 	plan     []kill
 	killed   []string // the services that were killed, one after the other
+	inFlight int      // the orders that were under way then
 	tooSlow  bool
 }
 

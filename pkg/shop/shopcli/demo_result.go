@@ -45,13 +45,14 @@ type result struct {
 	// Crashed reports whether the services were killed, as they should be; Killed names them.
 	Crashed bool     `json:"crashed"`
 	Killed  []string `json:"killed"`
-	// Redelivered counts messages that the broker delivered again, Retried those that the retry policy brought back.
-	Redelivered int `json:"redelivered"`
-	Retried     int `json:"retried"`
+	// InFlight counts the orders that were accepted and not finished when a service was killed, for all kills together.
+	InFlight int `json:"in_flight"`
 	// Leaked counts the lines of the services' logs that hold a password, a card token or a token of a session.
 	Leaked int `json:"leaked"`
 	// LeftInQueues counts messages left in queues, where there should be none.
 	LeftInQueues int `json:"left_in_queues"`
+	// LeftInOutboxes counts messages that were stored and not sent, where there should be none.
+	LeftInOutboxes int `json:"left_in_outboxes"`
 	// Wrong lists all other inconsistencies, one sentence each.
 	Wrong     []string      `json:"wrong"`
 	Latency   resultLatency `json:"latency"`
@@ -130,7 +131,7 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 		Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
 		Undecided: len(l.Undecided), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
 		Users: users, Crashed: len(d.killed) == len(d.plan), Killed: list(d.killed),
-		Redelivered: l.Redelivered, Retried: l.Retried, Leaked: leaked, LeftInQueues: left,
+		InFlight: d.inFlight, Leaked: leaked, LeftInQueues: left, LeftInOutboxes: l.Unsent,
 		Wrong:   slices.Concat(l.Wrong, p.wrong, listed, wrongUsers, unexpected(p.orders, audit, dead)),
 		Latency: resultLatency{ms(l.Latency.P50), ms(l.Latency.P95), ms(l.Latency.P99), ms(l.Latency.Max)},
 		Broker:  s.broker.Version(), Checked: checked,
@@ -148,7 +149,7 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 	if r.Wrong == nil {
 		r.Wrong = []string{}
 	}
-	r.OK = r.Lost+r.Undecided+r.ChargedTwice+r.ReservedTwice+r.Leaked+r.LeftInQueues+len(r.Wrong) == 0
+	r.OK = r.Lost+r.Undecided+r.ChargedTwice+r.ReservedTwice+r.Leaked+r.LeftInQueues+r.LeftInOutboxes+len(r.Wrong) == 0
 	return r, nil
 }
 
@@ -287,14 +288,7 @@ func (r *result) print(app *cli.App) error {
 	for _, code := range slices.Sorted(maps.Keys(r.DeadLettered)) {
 		row("dead-lettered", r.DeadLettered[code], code)
 	}
-	redelivered := "messages delivered again"
-	if r.Crashed {
-		redelivered += " after the crashes"
-	}
-	row("redelivered", r.Redelivered, redelivered)
-	if r.Retried > 0 {
-		row("retried", r.Retried, "messages brought back by the retry policy")
-	}
+	row("in flight", r.InFlight, "orders that were under way when services were killed")
 	if r.Repeated > 0 {
 		row("placed again", r.Repeated, "under the same Idempotency-Key")
 	}
@@ -305,6 +299,9 @@ func (r *result) print(app *cli.App) error {
 	zero("secrets in logs", r.Leaked, nil)
 	if r.LeftInQueues > 0 {
 		row("left in queues", r.LeftInQueues, "must be 0")
+	}
+	if r.LeftInOutboxes > 0 {
+		row("left in outboxes", r.LeftInOutboxes, "must be 0")
 	}
 	if err := app.PrintTable(t); err != nil {
 		return err

@@ -101,7 +101,7 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, p *placin
 		}
 		bar.Set(settled)
 		if n := len(d.killed); n < len(d.plan) && float64(settled) >= d.plan[n].at*float64(expected) {
-			return false, d.crash(waiting, d.plan[n], settled)
+			return false, d.crash(waiting, d.plan[n], settled, int(p.accepted.Load()))
 		}
 		select {
 		case <-p.done:
@@ -131,12 +131,13 @@ func (d *demonstration) await(ctx context.Context, conn *leveret.Conn, p *placin
 
 var errTooSlow = errors.New("the time for the orders is over")
 
-// crash kills a service and restarts it.
-func (d *demonstration) crash(ctx context.Context, k kill, settled int) error {
+// crash kills a service and restarts it, when so many orders are settled of those that were accepted.
+func (d *demonstration) crash(ctx context.Context, k kill, settled, accepted int) error {
 	p := d.workers[k.name]
 	p.kill()
 	close(k.done)
 	d.killed = append(d.killed, k.name)
+	d.inFlight += max(accepted-settled, 0)
 	d.app.Note("killed %sd (process %d) with SIGKILL after %d orders; restarting it", k.name, p.cmd.Process.Pid, settled)
 	return d.start(ctx, k.name)
 }

@@ -156,13 +156,14 @@ func TestDemoBalancesAndKeeps(t *testing.T) {
 func requireBalance(t *testing.T, ledger string) {
 	t.Helper()
 	var r struct {
-		OK                                        bool
-		Sent, Confirmed, Lost, Redelivered, Users int
-		Killed                                    []string
-		Cancelled, Refused                        map[string]int
-		DeadLettered                              map[string]int `json:"dead_lettered"`
-		ChargedTwice                              *int           `json:"charged_twice"`
-		ReservedTwice                             *int           `json:"reserved_twice"`
+		OK                           bool
+		Sent, Confirmed, Lost, Users int
+		InFlight                     int `json:"in_flight"`
+		Killed                       []string
+		Cancelled, Refused           map[string]int
+		DeadLettered                 map[string]int `json:"dead_lettered"`
+		ChargedTwice                 *int           `json:"charged_twice"`
+		ReservedTwice                *int           `json:"reserved_twice"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(ledger), &r), ledger)
 	require.True(t, r.OK)
@@ -175,7 +176,7 @@ func requireBalance(t *testing.T, ledger string) {
 	require.Equal(t, map[string]int{"invalid_argument": 10}, r.DeadLettered)
 	require.Equal(t, []string{"payment", "order"}, r.Killed)
 	require.Equal(t, 12, r.Users)
-	require.Positive(t, r.Redelivered, "the crash hit nothing")
+	require.Positive(t, r.InFlight, "the crash hit nothing")
 	require.Zero(t, r.Lost)
 	require.Zero(t, *r.ChargedTwice)
 	require.Zero(t, *r.ReservedTwice)

@@ -32,17 +32,6 @@ type postgres struct {
 
 // postgresTables are the store's own tables. That of probes is empty but for the moment of a probe.
 const postgresTables = `
-CREATE TABLE IF NOT EXISTS deliveries (
-    id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    message_id  TEXT NOT NULL,
-    contract    TEXT COLLATE "C" NOT NULL,
-    queue       TEXT NOT NULL,
-    attempt     BIGINT NOT NULL,
-    redelivered BOOLEAN NOT NULL,
-    handled_at  BIGINT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS deliveries_by_age ON deliveries (handled_at);
-
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     scope   TEXT COLLATE "C" NOT NULL,
     key     TEXT COLLATE "C" NOT NULL,

@@ -17,7 +17,7 @@ type Memory struct {
 
 // memories are those of every store.
 func memories() []Memory {
-	return []Memory{{"idempotency_keys", "used_at"}, {"deliveries", "handled_at"}}
+	return []Memory{{"idempotency_keys", "used_at"}}
 }
 
 // How often Forget works, and how many rows it removes in one transaction, between which others can write.

@@ -26,17 +26,6 @@ type sqlite struct {
 
 // sqliteTables are the store's own tables. That of probes is empty but for the moment of a probe.
 const sqliteTables = `
-CREATE TABLE IF NOT EXISTS deliveries (
-    id          INTEGER PRIMARY KEY,
-    message_id  TEXT NOT NULL,
-    contract    TEXT NOT NULL,
-    queue       TEXT NOT NULL,
-    attempt     INTEGER NOT NULL,
-    redelivered INTEGER NOT NULL,
-    handled_at  INTEGER NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS deliveries_by_age ON deliveries (handled_at);
-
 CREATE TABLE IF NOT EXISTS idempotency_keys (
     scope   TEXT NOT NULL,
     key     TEXT NOT NULL,

@@ -1,5 +1,5 @@
 // Package store keeps the state of a shop service in a SQLite file or a schema of a PostgreSQL database: migrations,
-// transactions that see nobody else's half-done work, a log of the messages that were handled, and idempotency keys.
+// transactions that see nobody else's half-done work, an outbox and an inbox in the same place, and idempotency keys.
 //
 // SQL is written once for both, with parameters $1, $2 and so on. Only migrations differ.
 //
@@ -71,8 +71,8 @@ func isPostgres(source string) bool {
 // the URL of a PostgreSQL database, postgres://user@host:port/database?search_path=schema. The caller closes the store.
 //
 // The migrations are goose's, in files named migrations/sqlite/NNNNN_what.sql and migrations/postgres/NNNNN_what.sql; the
-// tables of deliveries and of idempotency keys are created by Open itself. If several processes open a store at once, one
-// of them migrates, and the others wait for it.
+// table of idempotency keys is created by Open itself. If several processes open a store at once, one of them migrates,
+// and the others wait for it.
 //
 // A SQLite file and those that SQLite keeps beside it have the mode 0600, whatever they had before; a new folder has
 // 0700. In a folder to which everyone may write, a file of another user is refused; a link is refused everywhere.

@@ -33,9 +33,6 @@ func OpenStore(ctx context.Context, source string) (*Store, error) {
 func (s *Store) insert(ctx context.Context, r queues.RegisterUserRequest, now time.Time, pendingTTL time.Duration) (u *User, err error) {
 	email := queues.NormalEmail(r.Email)
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
-		if err := store.RecordDelivery(ctx, tx, now); err != nil {
-			return err
-		}
 		if u, err = scan(tx.QueryRowContext(ctx, selectUser+"user_id = $1", r.UserID)); !errors.Is(err, ErrUnknown) {
 			if err == nil && (u.Email != email || u.Name != r.Name) {
 				err = ErrUserExists

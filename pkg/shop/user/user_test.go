@@ -242,7 +242,7 @@ func TestInterrupted(t *testing.T) {
 				require.NoError(t, again.Err)
 				require.Equal(t, r.UserID, again.Reply.UserID)
 				b.requireBooks(t, r.UserID)
-				require.Equal(t, []string{"user.registered"}, shoptest.Names(b.sent))
+				require.Equal(t, []string{"user.registered"}, shoptest.Names(b.sent.Messages()))
 				_, err = b.LogIn(t.Context(), queues.LogInRequest{Email: r.Email, Password: r.Password})
 				require.NoError(t, err)
 			})

@@ -31,7 +31,7 @@ func handlers(t *testing.T, stores bool) (*leveret.Handlers, string) {
 		s, err := payment.OpenStore(t.Context(), filepath.Join(dir, "store.db"))
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
-		w.payment = payment.New(s, payment.Processor{}, nil)
+		w.payment = payment.New(s, nil, payment.Processor{})
 	}
 	h := leveret.NewHandlers(Receiver, leveret.HandlersConfig{})
 	w.register(h)

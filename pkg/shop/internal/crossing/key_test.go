@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
-	"github.com/leveretmq/leveret/pkg/leverettest"
 	shopproto "github.com/leveretmq/leveret/pkg/shop/internal/proto"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
 	"github.com/leveretmq/leveret/pkg/shop/payment"
@@ -24,7 +23,7 @@ func TestIdempotencyKeysCross(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, payments.Close()) })
 	h := leveret.NewHandlers(queues.Payment, leveret.HandlersConfig{})
-	payment.New(payments, payment.Processor{}, &leverettest.Recorder{Service: queues.Payment}).Register(h)
+	payment.New(payments, nil, payment.Processor{}).Register(h)
 	s := newStage(t, h, telemetry{}, shopproto.Payment()...)
 	callers := s.callers(t, queues.Order)
 	requireRefused(t, callers)

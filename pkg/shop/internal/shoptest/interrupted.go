@@ -1,6 +1,7 @@
 package shoptest
 
 import (
+	"database/sql"
 	"fmt"
 	"testing"
 
@@ -8,74 +9,86 @@ import (
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/shop/store"
 )
 
-// A Case handles one message, with its own state.
+// A Case handles one message, with its own state. Its outbox is empty before.
 type Case struct {
 	// Handle delivers the message. After a failure it is called again, as the broker and the retry policy would do.
 	Handle func(options ...leverettest.Option) leverettest.Delivered
 	// Restart does what a new process would do between the two deliveries: it reopens the store.
 	Restart func()
+	// Store returns the store that is open.
+	Store func() *store.Store
+	// Sent returns what was sent since the last call.
+	Sent func() []*leveret.Message
 	// Check checks that the effect has happened exactly once.
 	Check func()
 }
 
-// Interrupted interrupts a handler at each of its sends, both before and after the message got through, and delivers
-// the message again to a new process. That process must send everything that an undisturbed handler sends, beginning
-// with what was already sent, under the same ids.
-func Interrupted(t *testing.T, setup func(t *testing.T, r *leverettest.Recorder) Case) {
+// Interrupted interrupts a handler at each message that it stores, and between its commit and its ack, and delivers the
+// message again to a new process. All messages of an undisturbed handler are sent, each once.
+func Interrupted(t *testing.T, setup func(t *testing.T) Case) {
 	t.Helper()
-	undisturbed := &leverettest.Recorder{}
-	c := setup(t, undisturbed)
-	require.NoError(t, c.Handle().Err)
-	c.Check()
-	want := Names(undisturbed)
+	c := setup(t)
+	done := c.Handle()
+	require.NoError(t, done.Err)
+	want := Names(c.Sent())
 	require.NotEmpty(t, want)
+	c.Check()
+	again := func(c Case, m *leveret.Message) {
+		c.Restart()
+		require.NoError(t, c.Handle(leverettest.With(leveret.MessageID(m.ID)), leverettest.Redelivered()).Err)
+		c.Check()
+	}
+	again(c, done.Message)
+	require.Empty(t, c.Sent(), "it was handled")
+
 	for n := range want {
-		for _, lost := range []bool{false, true} {
-			t.Run(fmt.Sprintf("send %d, lost %t", n+1, lost), func(t *testing.T) {
-				r := &leverettest.Recorder{}
-				c := setup(t, r)
-				if lost {
-					r.FailAfter(n+1, leveret.ErrUnconfirmed)
-				} else {
-					r.FailBefore(n+1, leveret.ErrNotConnected)
-				}
-				broken := c.Handle()
-				require.Equal(t, leveret.VerdictRetry, broken.Verdict, "%v", broken.Err)
-				before := r.Messages()
-				r.Reset()
-				c.Restart()
-				again := []leverettest.Option{leverettest.With(leveret.MessageID(broken.Message.ID)), leverettest.Redelivered()}
-				require.NoError(t, c.Handle(again...).Err)
-				require.Equal(t, want, Names(r))
-				requireSame(t, before, r.Messages()[:len(before)])
-				c.Check()
-
-				sent := r.Messages()
-				r.Reset()
-				require.NoError(t, c.Handle(again...).Err, "and once more, for an ack that was lost")
-				requireSame(t, sent, r.Messages())
-				c.Check()
-			})
-		}
+		t.Run(fmt.Sprintf("message %d", n+1), func(t *testing.T) {
+			c := setup(t)
+			Refuse(t, c.Store(), n+1)
+			broken := c.Handle()
+			require.ErrorIs(t, broken.Err, leveret.Unavailable)
+			require.ErrorContains(t, broken.Err, "refused")
+			require.Empty(t, c.Sent(), "what was stored before is rolled back, too")
+			Accept(t, c.Store())
+			again(c, broken.Message)
+			require.Equal(t, want, Names(c.Sent()))
+			again(c, broken.Message)
+			require.Empty(t, c.Sent(), "it was handled")
+		})
 	}
 }
 
-func requireSame(t *testing.T, want, got []*leveret.Message) {
+// Refuse has a database refuse the message number n of its outbox, which is empty now: the transaction fails.
+func Refuse(t *testing.T, s *store.Store, n int) {
 	t.Helper()
-	require.Len(t, got, len(want))
-	for i := range want {
-		require.Same(t, want[i].Contract, got[i].Contract)
-		require.Equal(t, want[i].ID, got[i].ID)
-		require.JSONEq(t, string(want[i].Body), string(got[i].Body))
-	}
+	exec(t, s, refuse(n)...)
 }
 
-// Names returns the contracts of what a service sent, in order.
-func Names(r *leverettest.Recorder) []string {
+// Accept ends what Refuse has begun.
+func Accept(t *testing.T, s *store.Store) {
+	t.Helper()
+	exec(t, s, accept()...)
+}
+
+func exec(t *testing.T, s *store.Store, statements ...string) {
+	t.Helper()
+	require.NoError(t, s.InTx(t.Context(), func(tx *sql.Tx) error {
+		for _, statement := range statements {
+			if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// Names returns the contracts of messages, in order.
+func Names(messages []*leveret.Message) []string {
 	names := []string{}
-	for _, m := range r.Messages() {
+	for _, m := range messages {
 		names = append(names, m.Contract.Spec().Name)
 	}
 	return names

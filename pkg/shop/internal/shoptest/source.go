@@ -3,6 +3,7 @@
 package shoptest
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 )
@@ -19,3 +20,11 @@ func Settings(t *testing.T, _ string) map[string]string {
 	t.Helper()
 	return nil
 }
+
+// refuse and accept are the statements of Refuse and Accept.
+func refuse(n int) []string {
+	return []string{fmt.Sprintf(`CREATE TRIGGER refuse BEFORE INSERT ON leveret_outbox
+		WHEN (SELECT count(*) FROM leveret_outbox) = %d BEGIN SELECT RAISE(ABORT, 'refused'); END`, n-1)}
+}
+
+func accept() []string { return []string{"DROP TRIGGER refuse"} }

@@ -3,6 +3,7 @@
 package shoptest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/leveretmq/leveret/internal/pgtest"
@@ -20,3 +21,16 @@ func Settings(t *testing.T, name string) map[string]string {
 	t.Helper()
 	return map[string]string{"database.url": pgtest.Source(t, name)}
 }
+
+// refuse and accept are the statements of Refuse and Accept.
+func refuse(n int) []string {
+	return []string{
+		fmt.Sprintf(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF (SELECT count(*) FROM leveret_outbox) = %d THEN RAISE EXCEPTION 'refused'; END IF;
+			RETURN NEW;
+		END $$`, n-1),
+		"CREATE TRIGGER refuse BEFORE INSERT ON leveret_outbox FOR EACH ROW EXECUTE FUNCTION refuse()",
+	}
+}
+
+func accept() []string { return []string{"DROP TRIGGER refuse ON leveret_outbox", "DROP FUNCTION refuse()"} }
