@@ -19,20 +19,10 @@ func (s *Service) Cancel(ctx context.Context, q queues.CancelOrderRequest) (queu
 	if _, err := s.store.Find(ctx, q.OrderID, q.CustomerID); err != nil {
 		return queues.ShowOrderReply{}, err
 	}
-	var o *Order
-	err := store.Once(ctx, s.outbox, func(tx *sql.Tx) error {
-		var changed bool
-		var err error
-		o, changed, err = apply(ctx, tx, Update{OrderID: q.OrderID, Event: EventAbandoned}, s.now())
-		if err != nil || !changed {
-			return err
-		}
-		return announce(ctx, outbox.In(tx), o)
-	})
-	if err != nil {
+	if err := s.apply(ctx, Update{OrderID: q.OrderID, Event: EventAbandoned}); err != nil {
 		return queues.ShowOrderReply{}, err
 	}
-	return o.status(), nil
+	return s.Show(ctx, queues.ShowOrderRequest(q))
 }
 
 // Abandon sees a cancellation through that version 0.1.0 has begun: it may have changed the order already, and announces
