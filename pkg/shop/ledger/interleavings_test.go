@@ -128,7 +128,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t:     t,
-		paths:    Paths{Order: shoptest.Source(t, "order"), Inventory: shoptest.Source(t, "inventory"), Payment: shoptest.Source(t, "payment")},
+		paths: Paths{Order: shoptest.Source(t, "order"), Inventory: shoptest.Source(t, "inventory"), Payment: shoptest.Source(t, "payment")},
 		parts: map[string]part{}, handlers: map[string]*leveret.Handlers{}, traces: map[string][]string{},
 	}
 	for _, s := range queues.Catalog.Services() {

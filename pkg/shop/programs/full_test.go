@@ -149,7 +149,9 @@ func TestFullDisk(t *testing.T) {
 	}
 
 	grow(1 << 30)
-	require.Eventually(t, func() bool { return len(audit().Reservations) == n && audit().Unsent == 0 && waiting("inventory.reserve") == 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return len(audit().Reservations) == n && audit().Unsent == 0 && waiting("inventory.reserve") == 0
+	}, time.Minute, 10*time.Millisecond)
 	require.Eventually(t, func() bool { status, _ := readyz(t, r); return status == http.StatusOK }, time.Minute, 10*time.Millisecond)
 	a := audit()
 	require.Empty(t, a.Misplaced())

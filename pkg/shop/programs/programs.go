@@ -48,6 +48,10 @@ func keep(rt *service.Runtime, s *store.Store, more ...store.Memory) error {
 	return nil
 }
 
+// lease is how long the messages of a process that was killed wait for another one, or for the same one after its restart.
+// A customer may be waiting for what follows from them.
+const lease = 2 * time.Second
+
 // relay returns the outbox of a store, whose messages the program sends. It remembers for store.retention which messages
 // were handled.
 func relay(ctx context.Context, rt *service.Runtime, s *store.Store) (*outbox.Outbox, error) {
@@ -55,7 +59,7 @@ func relay(ctx context.Context, rt *service.Runtime, s *store.Store) (*outbox.Ou
 	if err != nil {
 		return nil, err
 	}
-	o, err := s.Outbox(ctx, outbox.Config{Remember: remembered, Logger: rt.Logger, MeterProvider: rt.MeterProvider})
+	o, err := s.Outbox(ctx, outbox.Config{Lease: lease, Remember: remembered, Logger: rt.Logger, MeterProvider: rt.MeterProvider})
 	if err != nil {
 		return nil, err
 	}

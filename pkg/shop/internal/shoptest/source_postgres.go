@@ -33,4 +33,6 @@ func refuse(n int) []string {
 	}
 }
 
-func accept() []string { return []string{"DROP TRIGGER refuse ON leveret_outbox", "DROP FUNCTION refuse()"} }
+func accept() []string {
+	return []string{"DROP TRIGGER refuse ON leveret_outbox", "DROP FUNCTION refuse()"}
+}
