@@ -23,7 +23,7 @@ func TestIdempotencyKeysCross(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, payments.Close()) })
 	h := leveret.NewHandlers(queues.Payment, leveret.HandlersConfig{})
-	payment.New(payments, nil, payment.Processor{}).Register(h)
+	payment.New(payments, shoptest.Outbox(t, payments.Store), payment.Processor{}).Register(h)
 	s := newStage(t, h, telemetry{}, shopproto.Payment()...)
 	callers := s.callers(t, queues.Order)
 	requireRefused(t, callers)
