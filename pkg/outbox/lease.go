@@ -82,7 +82,9 @@ func (l *lease) beat(ctx context.Context, trouble string) error {
 func (l *lease) share(ctx context.Context) (surplus []int, err error) {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
-	if _, err := l.db.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE beat_at < "+l.dialect.now+" - $1", l.length.Microseconds()); err != nil {
+	length, clock := l.length.Microseconds(), l.dialect.now // which may have been set back
+	_, err = l.db.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE beat_at < "+clock+" - $1 OR beat_at > "+clock+" + $2", length, length)
+	if err != nil {
 		return nil, err
 	}
 	var relays int // that beat now: the others will not take their share
