@@ -176,7 +176,8 @@ func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	oldest := time.Now()
+	now := time.Now()
+	oldest := now
 	for _, contract := range contracts {
 		var since sql.NullInt64
 		err := o.config.DB.QueryRowContext(ctx, "SELECT min(since) FROM (SELECT since "+queries[Ready]+" AND contract = $1 LIMIT 1000) r", contract).Scan(&since)
@@ -187,7 +188,7 @@ func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 			oldest = at
 		}
 	}
-	return time.Since(oldest), nil
+	return now.Sub(oldest), nil
 }
 
 // trouble returns what relays have written down.
