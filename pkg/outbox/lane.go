@@ -57,7 +57,7 @@ func (l *lane) hungry(concurrency int, now time.Time) bool {
 	switch {
 	case l.held >= maxOfLane, len(l.ready)+l.sending >= 2*concurrency:
 		return false
-	case l.failures > 0 && (len(l.ready) > 0 || now.Before(l.until)):
+	case l.failures > 0 && (len(l.ready) > 1 || now.Before(l.until)): // one is tried; it is known whether another can be
 		return false
 	default:
 		return l.round != nil || l.again && now.After(l.rest)
