@@ -30,6 +30,7 @@ type desk struct {
 	found    time.Time // when something was taken from it last
 	turn     string    // the lane that was read last
 	reading  bool
+	stale    bool // what is being read may not show that a message was set aside
 	filling  bool
 	removing bool
 	gone     []*row // deleted while something was being read that may have them still
@@ -184,7 +185,7 @@ func (d *desk) read(ctx context.Context) {
 	if statement == nil {
 		return
 	}
-	d.reading = true
+	d.reading, d.stale = true, false
 	go func() {
 		within, cancel := context.WithTimeout(ctx, statementWithin)
 		defer cancel()
@@ -223,8 +224,8 @@ func (d *desk) take(ctx context.Context, p page) {
 			d.lanes[contract].again = true
 		}
 		return
-	case d.lanes[p.lane.contract] != p.lane:
-		return
+	case d.lanes[p.lane.contract] != p.lane, d.stale:
+		return // it is read again
 	}
 	owned := *d.lease.owned.Load()
 	if p.lane.take(p, func(r *row) bool { return d.known[r.number] == nil && owned[r.slot] }, d.hold) {
@@ -349,6 +350,7 @@ func (d *desk) settle(of result) {
 	case of.what == setAside:
 		d.clear(l)
 		d.drop(l, r)
+		d.stale = d.reading
 		d.look = true // others of its key may be before it
 	case d.leaving[r.slot]:
 		d.drop(l, r)
