@@ -22,7 +22,7 @@ const (
 	inOrder, inOrderInterrupted = 2 * time.Minute, 3 * time.Second
 	// stalled is how long to wait for what another consumer may have taken, and settling for what is on its way to a
 	// consumer that is cancelled.
-	stalled, settling = time.Second, 50 * time.Millisecond
+	stalled, settling = 10 * time.Second, 50 * time.Millisecond
 )
 
 // close puts back what was not acked, and returns when the queue has seen that, and all acks, though ctx has ended. The
