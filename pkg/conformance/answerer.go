@@ -116,7 +116,7 @@ func (c *course) answered(ctx context.Context) (*message, verdict) {
 		return nil, broken("%v", err)
 	}
 	// What was published on a connection that was cut a moment later is no answer to the request that came again; nor is the
-	// answer to another request that came again, since its ack was lost.
+	// answer to another request, which came again because its ack was lost.
 	sent := slices.DeleteFunc(c.copies(), func(p event) bool { return p.conn != e.conn || c.isOther(p.message.CorrelationID) })
 	if len(sent) != 1 {
 		for _, later := range c.s.trace.since(c.from) {

@@ -116,8 +116,8 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 	return s, nil
 }
 
-// tries is how often the kit begins. A quorum queue that has no leader after five seconds, on a busy disk, costs the
-// connection.
+// tries is how often the kit tries to begin. RabbitMQ closes the connection if a new quorum queue has no leader after five
+// seconds, as on a busy disk.
 const tries = 5
 
 // open connects, and declares what the client finds.
