@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -498,11 +497,7 @@ func (d *desk) giveUp(ctx context.Context) {
 	if len(idle) == 0 {
 		return
 	}
-	var which []string
-	for slot := range idle {
-		which = append(which, strconv.Itoa(slot))
-	}
-	if err := d.lease.giveUp(ctx, which); err != nil {
+	if err := d.lease.giveUp(ctx, slices.Sorted(maps.Keys(idle))); err != nil {
 		d.failed(ctx, "give up its surplus", err)
 		return
 	}

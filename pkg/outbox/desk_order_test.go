@@ -18,9 +18,9 @@ import (
 const patience = 2 * time.Minute
 
 // eventually waits for a fact.
-func eventually(t *testing.T, fact func() bool, why ...any) {
+func eventually(t *testing.T, fact func() bool) {
 	t.Helper()
-	require.Eventually(t, fact, patience, time.Millisecond, why...)
+	require.Eventually(t, fact, patience, time.Millisecond)
 }
 
 // store publishes numbered messages of a key in one transaction.

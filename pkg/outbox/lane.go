@@ -70,13 +70,16 @@ func (l *lane) turn(owned map[int]bool) (from cursor, before int, ok bool) {
 		l.round, l.again = &round{}, false
 	}
 	from = l.round.at
-	for ; from.slot < slots && !owned[from.slot]; from = (cursor{slot: from.slot + 1}) {
+	for from.slot < slots && !owned[from.slot] {
+		from = cursor{slot: from.slot + 1}
 	}
 	if from.slot >= slots {
 		l.end(time.Now())
 		return from, 0, false
 	}
-	for before = from.slot + 1; before < slots && owned[before]; before++ {
+	before = from.slot + 1
+	for before < slots && owned[before] {
+		before++
 	}
 	return from, before, true
 }

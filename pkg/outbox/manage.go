@@ -47,7 +47,7 @@ type Entry struct {
 const blocked = `o.order_key <> '' AND EXISTS (SELECT 1 FROM leveret_outbox t
 	WHERE t.tries > 0 AND t.contract = o.contract AND t.order_key = o.order_key AND t.number < o.number)`
 
-const entryColumns = "message_id, contract, order_key, since, due_at, due_at = 0 AND " + blocked + ", tries, trouble, body, properties"
+const entryColumns = "message_id, contract, order_key, since, due_at, due_at = 0 AND {blocked}, tries, trouble, body, properties "
 
 func scanEntry(rows *sql.Rows) (*Entry, error) {
 	var e Entry
@@ -77,12 +77,12 @@ func scanEntry(rows *sql.Rows) (*Entry, error) {
 
 // These are what is asked for, and in which order. The indexes serve all of them.
 var queries = map[State]string{
-	Ready: "FROM leveret_outbox o WHERE due_at = 0 AND NOT (" + blocked + ")",
-	Later: fmt.Sprintf("FROM leveret_outbox o WHERE due_at > 0 AND due_at < %d ORDER BY due_at", int64(aside)),
+	Ready: "FROM leveret_outbox o WHERE due_at = 0 AND NOT ({blocked})",
+	Later: "FROM leveret_outbox o WHERE due_at > 0 AND due_at < {aside} ORDER BY due_at",
 	Blocked: `FROM leveret_outbox o WHERE due_at = 0 AND number IN (SELECT b.number FROM leveret_outbox a JOIN leveret_outbox b
 		ON b.due_at = 0 AND b.contract = a.contract AND b.slot = a.slot AND b.order_key = a.order_key AND b.number > a.number
 		WHERE a.tries > 0 AND a.order_key <> '' LIMIT 10000)`,
-	Aside: fmt.Sprintf("FROM leveret_outbox o WHERE tries > 0 AND due_at = %d", int64(aside)),
+	Aside: "FROM leveret_outbox o WHERE tries > 0 AND due_at = {aside}",
 }
 
 // List returns messages of a state, up to a number of them: of those that wait for a time the ones that are due first, and of
@@ -110,7 +110,7 @@ func (o *Outbox) Get(ctx context.Context, id string) (*Entry, error) {
 }
 
 func (o *Outbox) entries(ctx context.Context, from string, argument any) ([]*Entry, error) {
-	rows, err := o.config.DB.QueryContext(ctx, "SELECT "+entryColumns+" "+from, argument)
+	rows, err := o.config.DB.QueryContext(ctx, o.dialect.sql("SELECT "+entryColumns+from), argument)
 	if err != nil {
 		return nil, leveret.Errorf(leveret.Unavailable, "read the outbox: %w", err)
 	}
@@ -150,14 +150,14 @@ func (o *Outbox) Status(ctx context.Context) (Status, error) {
 	s := Status{Counts: map[State]int{}}
 	for state, query := range queries {
 		var n int
-		err := o.config.DB.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 AS one %s LIMIT %d) c", query, maxCounted)).Scan(&n)
+		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT count(*) FROM (SELECT 1 AS one "+query+" LIMIT $1) c"), maxCounted).Scan(&n)
 		if err != nil {
 			return s, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
 		}
 		s.Counts[state] = n
 	}
-	err := o.config.DB.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM
-		(SELECT DISTINCT contract, order_key FROM leveret_outbox WHERE tries > 0 AND order_key <> '' LIMIT %d) k`, maxCounted)).Scan(&s.BlockedKeys)
+	err := o.config.DB.QueryRowContext(ctx, `SELECT count(*) FROM
+		(SELECT DISTINCT contract, order_key FROM leveret_outbox WHERE tries > 0 AND order_key <> '' LIMIT $1) k`, maxCounted).Scan(&s.BlockedKeys)
 	if err == nil {
 		s.Lag, err = o.lag(ctx)
 	}
@@ -180,7 +180,7 @@ func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 	oldest := now
 	for _, contract := range contracts {
 		var since sql.NullInt64
-		err := o.config.DB.QueryRowContext(ctx, "SELECT min(since) FROM (SELECT since "+queries[Ready]+" AND contract = $1 LIMIT 1000) r", contract).Scan(&since)
+		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT min(since) FROM (SELECT since "+queries[Ready]+" AND contract = $1 LIMIT 1000) r"), contract).Scan(&since)
 		if err != nil {
 			return 0, err
 		}
@@ -234,14 +234,14 @@ func (o *Outbox) Ready() error {
 
 // Retry has a message sent that was set aside. What is behind it in its key waits until it is sent.
 func (o *Outbox) Retry(ctx context.Context, id string) error {
-	err := decide(ctx, o.config.DB, id, "was not set aside", fmt.Sprintf("UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND due_at = %d AND tries > 0", int64(aside)))
+	err := decide(ctx, o.config.DB, id, "was not set aside", o.dialect.sql("UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND due_at = {aside} AND tries > 0"))
 	o.wake()
 	return err
 }
 
 // Skip removes a message that was set aside, so that those behind it go on. It is not sent.
 func (o *Outbox) Skip(ctx context.Context, id string) error {
-	err := decide(ctx, o.config.DB, id, "was not set aside", fmt.Sprintf("DELETE FROM leveret_outbox WHERE message_id = $1 AND due_at = %d AND tries > 0", int64(aside)))
+	err := decide(ctx, o.config.DB, id, "was not set aside", o.dialect.sql("DELETE FROM leveret_outbox WHERE message_id = $1 AND due_at = {aside} AND tries > 0"))
 	o.wake()
 	return err
 }

@@ -72,8 +72,8 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	switch {
 	case !wire.IsStorable(key):
 		return leveret.Errorf(leveret.InvalidArgument, "the key %q is not text that a database can hold", key)
-	case m.ID == "":
-		return leveret.Errorf(leveret.InvalidArgument, "a message without an id cannot be stored")
+	case m.ID == "" || len(m.ID) > 255:
+		return leveret.Errorf(leveret.InvalidArgument, "the message id has %d bytes; it must have 1 to 255", len(m.ID))
 	case !wire.IsStorable(m.ID):
 		return leveret.Errorf(leveret.InvalidArgument, "the message id %q is not text that a database can hold", m.ID)
 	}

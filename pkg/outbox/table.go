@@ -31,8 +31,16 @@ type dialect struct {
 	number, bytes string // types of columns
 	now           string // the time, in microseconds
 	skipLocked    string // leaves out rows that somebody else is about to change
-	among         string // follows a column: its number is one of those in the first argument, which list makes
+	among         string // follows a column: its number is one of those in the first argument, as list makes them
 	amongIDs      string // follows a column: its text is one of those in the second argument, a list in JSON
+}
+
+// sql returns a statement in which words in braces stand for what differs, and for the times that mean something else.
+func (d *dialect) sql(statement string) string {
+	return strings.NewReplacer(
+		"{now}", d.now, "{skip locked}", d.skipLocked, "{among}", d.among, "{among ids}", d.amongIDs,
+		"{number}", d.number, "{bytes}", d.bytes, "{aside}", strconv.FormatInt(aside, 10), "{blocked}", blocked,
+	).Replace(statement)
 }
 
 var dialects = []*dialect{
@@ -64,8 +72,8 @@ func (d *dialect) schema() string {
 	for i := range all {
 		all[i] = fmt.Sprintf("(%d, '')", i)
 	}
-	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS leveret_outbox (
-	number     %s,
+	return d.sql(`CREATE TABLE IF NOT EXISTS leveret_outbox (
+	number     {number},
 	contract   TEXT NOT NULL,
 	slot       INTEGER NOT NULL,
 	order_key  TEXT NOT NULL,
@@ -75,10 +83,10 @@ func (d *dialect) schema() string {
 	tries      INTEGER NOT NULL DEFAULT 0,
 	trouble    TEXT NOT NULL DEFAULT '',
 	properties TEXT NOT NULL,
-	body       %s NOT NULL
+	body       {bytes} NOT NULL
 );
 CREATE INDEX IF NOT EXISTS leveret_outbox_ready ON leveret_outbox (contract, slot, order_key, number) WHERE due_at = 0;
-CREATE INDEX IF NOT EXISTS leveret_outbox_later ON leveret_outbox (due_at) WHERE due_at > 0 AND due_at < %d;
+CREATE INDEX IF NOT EXISTS leveret_outbox_later ON leveret_outbox (due_at) WHERE due_at > 0 AND due_at < {aside};
 CREATE INDEX IF NOT EXISTS leveret_outbox_tried ON leveret_outbox (contract, order_key, number) WHERE tries > 0;
 CREATE INDEX IF NOT EXISTS leveret_outbox_waiting ON leveret_outbox (message_id) WHERE due_at > 0;
 CREATE TABLE IF NOT EXISTS leveret_outbox_service (
@@ -102,8 +110,7 @@ CREATE TABLE IF NOT EXISTS leveret_outbox_slots (
 	slot  INTEGER PRIMARY KEY,
 	owner TEXT NOT NULL
 );
-INSERT INTO leveret_outbox_slots (slot, owner) VALUES %s ON CONFLICT (slot) DO NOTHING;`,
-		d.number, d.bytes, int64(aside), strings.Join(all[:], ", "))
+INSERT INTO leveret_outbox_slots (slot, owner) VALUES `) + strings.Join(all[:], ", ") + " ON CONFLICT (slot) DO NOTHING;"
 }
 
 // dialectOf asks a database what it is.
@@ -215,9 +222,9 @@ func readyContracts(ctx context.Context, db *sql.DB) (all []string, err error) {
 // page returns messages of a contract that are ready, without their bodies, from a place on in slots before another one. All
 // that it returns of a key was there at the same time, in its order, from the first on.
 func (l *lease) page(ctx context.Context, contract string, from cursor, before int) ([]*row, error) {
-	rows, err := l.db.QueryContext(ctx, `SELECT number, slot, order_key, length(body), tries > 0, `+blocked+`
+	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT number, slot, order_key, length(body), tries > 0, {blocked}
 		FROM leveret_outbox o WHERE due_at = 0 AND contract = $1 AND slot < $2 AND (slot, order_key, number) > ($3, $4, $5)
-		ORDER BY slot, order_key, number LIMIT $6`, contract, before, from.slot, from.key, from.number, pageSize)
+		ORDER BY slot, order_key, number LIMIT $6`), contract, before, from.slot, from.key, from.number, pageSize)
 	if err != nil {
 		return nil, err
 	}
@@ -235,8 +242,8 @@ func (l *lease) page(ctx context.Context, contract string, from cursor, before i
 
 // fill returns the rest of those rows that are still there, by number. A database that was restored may have others.
 func (l *lease) fill(ctx context.Context, of []*row) (map[int64]rest, error) {
-	rows, err := l.db.QueryContext(ctx, `SELECT number, contract, order_key, message_id, body, properties FROM leveret_outbox
-		WHERE due_at = 0 AND number `+l.dialect.among, list(of))
+	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT number, contract, order_key, message_id, body, properties FROM leveret_outbox
+		WHERE due_at = 0 AND number {among}`), numbers(of))
 	if err != nil {
 		return nil, err
 	}
@@ -260,14 +267,23 @@ func (l *lease) fill(ctx context.Context, of []*row) (map[int64]rest, error) {
 	return found, rows.Err()
 }
 
-// list returns the numbers of rows, for a dialect's among: a statement with a place for each would be parsed each time.
-func list(rows []*row) string {
-	text := make([]byte, 0, 16*len(rows))
+// numbers returns the numbers of rows, as a list.
+func numbers(rows []*row) string {
+	all := make([]int64, len(rows))
 	for i, r := range rows {
+		all[i] = r.number
+	}
+	return list(all)
+}
+
+// list returns numbers for {among}: a statement with a place for each would be parsed each time.
+func list[N int | int64](numbers []N) string {
+	text := make([]byte, 0, 16*len(numbers))
+	for i, n := range numbers {
 		if i > 0 {
 			text = append(text, ',')
 		}
-		text = strconv.AppendInt(text, r.number, 10)
+		text = strconv.AppendInt(text, int64(n), 10)
 	}
 	return string(text)
 }
@@ -283,14 +299,14 @@ func (l *lease) remove(ctx context.Context, sent []*row) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.db.ExecContext(ctx, "DELETE FROM leveret_outbox WHERE number "+l.dialect.among+" AND message_id "+l.dialect.amongIDs, list(sent), string(text))
+	_, err = l.db.ExecContext(ctx, l.dialect.sql("DELETE FROM leveret_outbox WHERE number {among} AND message_id {among ids}"), numbers(sent), string(text))
 	return err
 }
 
 // setAside writes down why a message cannot be sent. The error is errNothing where it is gone, or its slot was lost.
 func (l *lease) setAside(ctx context.Context, r *row, trouble error) error {
-	result, err := l.db.ExecContext(ctx, fmt.Sprintf(`UPDATE leveret_outbox SET tries = tries + 1, due_at = %d, trouble = $1
-		WHERE number = $2 AND message_id = $3 AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $4)`, int64(aside)),
+	result, err := l.db.ExecContext(ctx, l.dialect.sql(`UPDATE leveret_outbox SET tries = tries + 1, due_at = {aside}, trouble = $1
+		WHERE number = $2 AND message_id = $3 AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $4)`),
 		wire.Storable(trouble.Error()), r.number, r.id, l.id)
 	return changed(result, err)
 }
@@ -300,16 +316,15 @@ func (l *lease) setAside(ctx context.Context, r *row, trouble error) error {
 func (l *lease) promote(ctx context.Context) (more bool, err error) {
 	var due int
 	var now int64
-	err = l.db.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*), %s FROM
-		(SELECT 1 AS one FROM leveret_outbox WHERE due_at > 0 AND due_at < %d AND due_at <= %s LIMIT 1) d`,
-		l.dialect.now, int64(aside), l.dialect.now)).Scan(&due, &now)
+	err = l.db.QueryRowContext(ctx, l.dialect.sql(`SELECT count(*), {now} FROM
+		(SELECT 1 AS one FROM leveret_outbox WHERE due_at > 0 AND due_at < {aside} AND due_at <= {now} LIMIT 1) d`)).Scan(&due, &now)
 	if err != nil || due == 0 {
 		return false, err
 	}
-	result, err := l.db.ExecContext(ctx, fmt.Sprintf(`UPDATE leveret_outbox SET due_at = 0 WHERE number IN
-		(SELECT number FROM leveret_outbox WHERE due_at > 0 AND due_at < %d AND due_at <= $1
-			AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $2) ORDER BY due_at LIMIT %d %s)`,
-		int64(aside), pageSize, l.dialect.skipLocked), now, l.id)
+	result, err := l.db.ExecContext(ctx, l.dialect.sql(`UPDATE leveret_outbox SET due_at = 0 WHERE number IN
+		(SELECT number FROM leveret_outbox WHERE due_at > 0 AND due_at < {aside} AND due_at <= $1
+			AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $2) ORDER BY due_at LIMIT $3 {skip locked})`),
+		now, l.id, pageSize)
 	if err != nil {
 		return false, err
 	}

@@ -35,7 +35,11 @@ func (p Program) outboxCommand(schema *config.Schema) *cobra.Command {
 	return group
 }
 
-var outboxStates = map[string]outbox.State{"ready": outbox.Ready, "later": outbox.Later, "blocked": outbox.Blocked, "aside": outbox.Aside}
+// outboxStates are what --state takes; those that somebody has to see to come first.
+var outboxStates = map[string][]outbox.State{
+	"":      {outbox.Aside, outbox.Blocked, outbox.Ready, outbox.Later},
+	"aside": {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
+}
 
 func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
 	var format, state string
@@ -43,33 +47,39 @@ func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List messages that were not sent yet",
-		Long: "List messages that were not sent yet: those that are set aside, or with --state others. The oldest come first, and of\n" +
-			"those for later the ones that are due first.\n\n" +
-			"ready: to be sent now. later: to be sent at a time. blocked: behind one of the same key that was set aside. aside:\n" +
-			"they cannot be sent as they are, and wait for somebody to retry or skip them.",
+		Long: "List messages that were not sent yet. Of each state the oldest come first, and of those for later the ones that are due\n" +
+			"first. The states, in the order in which they are listed:\n\n" +
+			"  aside    they cannot be sent as they are, and wait for somebody to retry or skip them\n" +
+			"  blocked  behind one of the same contract and key that was set aside\n" +
+			"  ready    to be sent now\n" +
+			"  later    to be sent at a time",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			which, known := outboxStates[state]
 			list, ok := map[string]func(io.Writer, []*outbox.Entry) error{"text": outboxTable, "json": outboxJSON}[format]
 			switch {
 			case !known:
-				return exit(exitUsage, "--state is %q; it must be ready, later, blocked or aside", state)
+				return exit(exitUsage, "--state is %q; it must be aside, blocked, ready or later", state)
 			case !ok:
 				return exit(exitUsage, "--output is %q; it must be text or json", format)
 			case most < 1:
 				return exit(exitUsage, "--limit is %d; it must be 1 or more", most)
 			}
 			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
-				entries, err := o.List(ctx, which, most)
-				if err != nil {
-					return err
+				var entries []*outbox.Entry
+				for _, state := range which {
+					found, err := o.List(ctx, state, most-len(entries))
+					if err != nil {
+						return err
+					}
+					entries = append(entries, found...)
 				}
 				return list(cmd.OutOrStdout(), entries)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "format of the data: text or json")
-	cmd.Flags().StringVar(&state, "state", "aside", "what the messages wait for: ready, later, blocked or aside")
+	cmd.Flags().StringVar(&state, "state", "", "only messages of this state: aside, blocked, ready or later")
 	cmd.Flags().IntVar(&most, "limit", 100, "how many at most")
 	return cmd
 }
@@ -93,8 +103,9 @@ func (p Program) outboxShow(schema *config.Schema) *cobra.Command {
 }
 
 func (p Program) outboxRetry(schema *config.Schema) *cobra.Command {
-	return p.outboxDecision(schema, "retry ID...", "Send messages that were set aside", "Have messages sent that were set aside, as after a correction of what kept them. What is behind one in its key waits\n"+
-		"until it is sent.", "sent as soon as it can be", (*outbox.Outbox).Retry, "")
+	return p.outboxDecision(schema, "retry ID...", "Send messages that were set aside",
+		"Have messages sent that were set aside, once what kept them is corrected. What is behind one in its key waits\n"+
+			"until it is sent.", "sent as soon as it can be", (*outbox.Outbox).Retry, "")
 }
 
 func (p Program) outboxSkip(schema *config.Schema) *cobra.Command {
