@@ -67,7 +67,7 @@ func (a *App) root() *cobra.Command {
 	)
 	add(root, groupTalk, a.sendCommand(), a.publishCommand(), a.callCommand())
 	add(root, groupLook, a.statusCommand(), a.contractsCommand(), a.queuesCommand(), a.retryCommand(), a.dlqCommand(),
-		a.eventsCommand())
+		a.outboxCommand(), a.eventsCommand())
 	add(root, groupSetup, a.topologyCommand(), a.configCommand(), a.completionCommand(), a.versionCommand(), helpCommand())
 	root.AddCommand(a.own...)
 	a.settingFlags(root)

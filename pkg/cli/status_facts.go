@@ -174,8 +174,6 @@ func (s *survey) outboxes(ctx context.Context) {
 			running[q.Service] = true
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
 	asker := operator.NewAsker(s.conn)
 	defer func() { _ = asker.Close(context.WithoutCancel(ctx)) }()
 	var asking sync.WaitGroup
@@ -184,17 +182,16 @@ func (s *survey) outboxes(ctx context.Context) {
 			continue
 		}
 		asking.Go(func() {
-			reports, _ := asker.Ask(ctx, service, 1)
-			for _, r := range reports {
-				if o := r.Outbox; o != nil {
-					s.mu.Lock()
-					defer s.mu.Unlock()
-					s.facts.Outboxes = append(s.facts.Outboxes, health.Outbox{
-						Service: service, Program: o.Program, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble,
-					})
-					return
-				}
+			report, err := outboxOf(ctx, asker, service)
+			if err != nil || report == nil || report.Outbox == nil {
+				return
 			}
+			o := report.Outbox
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.facts.Outboxes = append(s.facts.Outboxes, health.Outbox{
+				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble,
+			})
 		})
 	}
 	asking.Wait()

@@ -147,7 +147,7 @@ func TestStatusOfAnOutbox(t *testing.T) {
 		return code == cli.ExitUnhealthy
 	}, patience, tick)
 	require.Equal(t, health.Finding{
-		Check: "outbox", State: health.Failed, Service: "oven", Next: "ovend outbox ls --state aside",
+		Check: "outbox", State: health.Failed, Service: "oven", Next: "kitchen outbox ls oven --state aside",
 		Text: "1 message in the outbox of oven cannot be sent, and what has the same key waits",
 	}, found)
 	stop()

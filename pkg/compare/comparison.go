@@ -101,12 +101,15 @@ func (c *Comparison) Stray() int {
 type account struct {
 	comparison *Comparison
 	way        Way
+	limit      time.Duration // of an operation
 	ledger     measure.Ledger
 	once       sync.Once
 	err        error // the first that was reported
 }
 
-func (c *Comparison) open(w Way) *account { return &account{comparison: c, way: w} }
+func (c *Comparison) open(w Way) *account {
+	return &account{comparison: c, way: w, limit: c.config.Timeout}
+}
 
 // do asks for one operation, which was due at that time, and enters it. Its error is what was reported.
 func (a *account) do(ctx context.Context, due time.Time) error {
@@ -115,7 +118,7 @@ func (a *account) do(ctx context.Context, due time.Time) error {
 	a.comparison.owners[id] = a
 	a.comparison.mu.Unlock()
 	a.ledger.Ask(id, due)
-	ctx, cancel := context.WithTimeout(ctx, a.comparison.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, a.limit)
 	defer cancel()
 	err := a.way.Do(ctx, id)
 	a.ledger.Report(id, outcomeOf(err), time.Now())

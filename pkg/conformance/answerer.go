@@ -115,8 +115,9 @@ func (c *course) answered(ctx context.Context) (*message, verdict) {
 	if err != nil {
 		return nil, broken("%v", err)
 	}
-	// What was published on a connection that was cut a moment later is no answer to the request that came again.
-	sent := slices.DeleteFunc(c.copies(), func(p event) bool { return p.conn != e.conn })
+	// What was published on a connection that was cut a moment later is no answer to the request that came again; nor is the
+	// answer to another request, which came again because its ack was lost.
+	sent := slices.DeleteFunc(c.copies(), func(p event) bool { return p.conn != e.conn || c.isOther(p.message.CorrelationID) })
 	if len(sent) != 1 {
 		for _, later := range c.s.trace.since(c.from) {
 			if later.what == published && later.at.After(e.at) && later.conn == e.conn {

@@ -110,11 +110,16 @@ func (c *course) copies() (all []event) {
 		switch {
 		case c.settles(e):
 			return all
-		case e.what == published && (bytes.Contains(e.message.body, []byte(c.id)) || !bytes.Contains(e.message.body, []byte(idPrefix))):
+		case e.what == published && !c.isOther(string(e.message.body)):
 			all = append(all, e)
 		}
 	}
 	return all
+}
+
+// isOther reports whether a text names another message.
+func (c *course) isOther(text string) bool {
+	return strings.Contains(text, idPrefix) && !strings.Contains(text, c.id)
 }
 
 // effect waits until the client says that the work is done.

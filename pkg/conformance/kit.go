@@ -15,6 +15,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/topology"
 )
 
@@ -93,23 +94,42 @@ func newSession(ctx context.Context, c Config) (*session, error) {
 		return nil, errors.New("the broker's URL is not one") // the cause would show its password
 	}
 	s := &session{Config: c, role: setups[c.Role], trace: newTrace(), login: u.User, lastLine: &tail{}}
-	if s.admin, err = amqp.DialConfig(c.URL, amqp.Config{}); err != nil {
-		return nil, fmt.Errorf("connect to the broker: %w", err)
+	for tried := 1; ; tried++ {
+		if err = s.open(); err == nil {
+			break
+		}
+		failed, ok := errors.AsType[*amqp.Error](err)
+		if !ok || failed.Code != amqp.InternalError || tried == tries || ctx.Err() != nil {
+			return nil, err
+		}
+		contexts.Sleep(ctx, time.Second)
 	}
 	s.version, _ = s.admin.Properties["version"].(string)
 	vhost := strings.TrimPrefix(u.Path, "/")
 	if vhost == "" {
 		vhost = "/"
 	}
-	if err := s.prepare(); err != nil {
-		_ = s.admin.Close()
-		return nil, err
-	}
 	if s.proxy, err = startProxy(ctx, u.Host, vhost, s.trace); err != nil {
 		_ = s.admin.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// tries is how often the kit tries to begin. RabbitMQ closes the connection if a new quorum queue has no leader after five
+// seconds, as on a busy disk.
+const tries = 5
+
+// open connects, and declares what the client finds.
+func (s *session) open() (err error) {
+	if s.admin, err = amqp.DialConfig(s.URL, amqp.Config{}); err != nil {
+		return fmt.Errorf("connect to the broker: %w", err)
+	}
+	if err := s.prepare(); err != nil {
+		_ = s.admin.Close()
+		return err
+	}
+	return nil
 }
 
 // prepare declares what the client finds.

@@ -20,9 +20,9 @@ const (
 	// inOrder is how long messages are put back in their order; then the rest goes back at once. An interrupted reader is
 	// in a hurry. Until the queue has them it may take twice as long, and four times until all is closed.
 	inOrder, inOrderInterrupted = 2 * time.Minute, 3 * time.Second
-	// stalled is how long to wait for what another consumer may have taken, and settling for what is on its way to a
-	// consumer that is cancelled.
-	stalled, settling = time.Second, 50 * time.Millisecond
+	// stalled is how long to wait for what another consumer may have taken: longer than a busy disk stalls. settling is how
+	// long to wait for what is on its way to a consumer that is cancelled.
+	stalled, settling = 10 * time.Second, 50 * time.Millisecond
 )
 
 // close puts back what was not acked, and returns when the queue has seen that, and all acks, though ctx has ended. The

@@ -18,8 +18,8 @@ const (
 	firstBudget = 10 * time.Minute
 	// leastBudget is the least that is tried.
 	leastBudget = 100 * time.Millisecond
-	// comingBack is how long the next round waits for what the broker takes back: it confirms that a channel is closed before
-	// the queue has all that the channel held.
+	// comingBack is how long the next round waits for what goes back to the queue: the broker confirms that a channel is closed
+	// before the queue has all that the channel held.
 	comingBack = 10 * time.Second
 )
 

@@ -276,7 +276,7 @@ const maxLag = time.Minute
 func (e *examination) outboxes() {
 	for _, o := range e.Outboxes {
 		fail := func(next, format string, args ...any) {
-			e.add(CheckOutbox, Failed, &Queue{Service: o.Service}, o.Program+" outbox ls"+next, format, args...)
+			e.add(CheckOutbox, Failed, &Queue{Service: o.Service}, e.command("outbox ls %s", o.Service)+next, format, args...)
 		}
 		if o.Aside > 0 {
 			fail(" --state aside", "%s in the outbox of %s cannot be sent%s", count(o.Aside, "message"), o.Service, keysWait(o.BlockedKeys))

@@ -30,8 +30,6 @@ type Facts struct {
 // An Outbox is what waits in the outbox of a service.
 type Outbox struct {
 	Service string
-	// Program is the service's binary.
-	Program string
 	// Aside is how many messages cannot be sent as they are, and BlockedKeys how many keys wait for one of them.
 	Aside, BlockedKeys int
 	// Lag is how long the oldest message that is ready has been so.

@@ -35,7 +35,7 @@ func well() *health.Facts {
 			up(health.Queue{Name: "quarantine.order", Kind: health.Quarantine, Service: "order", Consumers: 1}),
 			up(health.Queue{Name: "order.placed.kept", Kind: health.Kept, Service: "order", Ready: 7000, Age: 90 * 24 * time.Hour, Bytes: 1_000_000}),
 		},
-		Outboxes: []health.Outbox{{Service: "order", Program: "orderd"}},
+		Outboxes: []health.Outbox{{Service: "order"}},
 	}
 }
 
@@ -202,33 +202,33 @@ func TestChecks(t *testing.T) {
 		},
 		"an outbox that waits for its time": {
 			func(f *health.Facts) {
-				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Lag: 59 * time.Second}}
+				f.Outboxes = []health.Outbox{{Service: "order", Lag: 59 * time.Second}}
 			},
 			"",
 		},
 		"a message that cannot be sent": {
 			func(f *health.Facts) {
-				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Aside: 1, BlockedKeys: 1}}
+				f.Outboxes = []health.Outbox{{Service: "order", Aside: 1, BlockedKeys: 1}}
 			},
-			"failed outbox 1 message in the outbox of order cannot be sent, and what has the same key waits -> orderd outbox ls --state aside",
+			"failed outbox 1 message in the outbox of order cannot be sent, and what has the same key waits -> leveret outbox ls order --state aside",
 		},
 		"messages without keys that cannot be sent": {
 			func(f *health.Facts) {
-				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Aside: 7}}
+				f.Outboxes = []health.Outbox{{Service: "order", Aside: 7}}
 			},
-			"failed outbox 7 messages in the outbox of order cannot be sent -> orderd outbox ls --state aside",
+			"failed outbox 7 messages in the outbox of order cannot be sent -> leveret outbox ls order --state aside",
 		},
 		"a contract that cannot be sent": {
 			func(f *health.Facts) {
-				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Trouble: []string{"order.placed: the queue is full"}}}
+				f.Outboxes = []health.Outbox{{Service: "order", Trouble: []string{"order.placed: the queue is full"}}}
 			},
-			"failed outbox the outbox of order is not sent: order.placed: the queue is full -> orderd outbox ls",
+			"failed outbox the outbox of order is not sent: order.placed: the queue is full -> leveret outbox ls order",
 		},
 		"a message that waits in an outbox": {
 			func(f *health.Facts) {
-				f.Outboxes = []health.Outbox{{Service: "order", Program: "orderd", Lag: 61 * time.Minute}}
+				f.Outboxes = []health.Outbox{{Service: "order", Lag: 61 * time.Minute}}
 			},
-			"failed outbox a message in the outbox of order has waited for 1h1m -> orderd outbox ls",
+			"failed outbox a message in the outbox of order has waited for 1h1m -> leveret outbox ls order",
 		},
 		"messages wait for their workers": {
 			func(f *health.Facts) { f.Queues[place].Ready, f.Queues[place].Unacked, f.Queues[tier].Ready = 5, 2, 1 },

@@ -39,18 +39,11 @@ const maxReports = 1024
 // no process can be asked: none runs, or none has a queue for questions. It fails if the question could not be sent:
 // with [rabbit.ErrRefused] where the user may not.
 func (a *Asker) Ask(ctx context.Context, service string, enough int) ([]Report, error) {
-	n := a.conn.Names()
-	exchange, id := n.OperatorExchange(service), rand.Text()
 	answers := make(chan *rabbit.Delivery, maxReports)
-	requester := a.expect(exchange, id, answers)
-	defer a.forget(id)
-	question := &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, ReplyExchange: replyExchange(n, service)}
-	question.Publishing = rabbit.Publishing{
-		MessageId: id, CorrelationId: id, Type: reportType, ContentType: contentType, Body: []byte("{}"),
-	}
-	first, err := requester.Call(ctx, question)
+	first, end, err := a.say(ctx, service, reportType, []byte("{}"), answers)
+	defer end()
 	switch {
-	case errors.Is(err, rabbit.ErrUnroutable), errors.Is(err, rabbit.ErrNotFound):
+	case errors.Is(err, rabbit.ErrUnroutable):
 		return nil, nil
 	case err != nil && ctx.Err() != nil:
 		return nil, nil // nobody has answered in time
@@ -77,6 +70,53 @@ func (a *Asker) Ask(ctx context.Context, service string, enough int) ([]Report, 
 	}
 	slices.SortFunc(reports, func(a, b Report) int { return cmp.Compare(a.Instance, b.Instance) })
 	return reports, nil
+}
+
+// Command has one process of a service do something, as a report names it, and waits for the result, which it decodes into
+// result unless that is nil. It fails as the command did; with DeadlineExceeded where the process did not answer before ctx
+// ended, and may have done it all the same; with [rabbit.ErrUnroutable] where no process can be asked, and with
+// [rabbit.ErrRefused] where the user may not.
+func (a *Asker) Command(ctx context.Context, service, instance, command string, argument, result any) error {
+	what, err := json.Marshal(argument)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(order{instance, command, what})
+	if err != nil {
+		return err
+	}
+	answer, end, err := a.say(ctx, service, commandType, body, nil)
+	defer end()
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", command, service, err)
+	}
+	var o outcome
+	if err := json.Unmarshal(answer.Body, &o); err != nil {
+		return fmt.Errorf("%s of %s: the answer cannot be read: %w", command, service, err)
+	}
+	switch {
+	case o.Problem != nil:
+		return leveret.DecodeProblem(o.Problem)
+	case result == nil:
+		return nil
+	default:
+		return json.Unmarshal(o.Result, result)
+	}
+}
+
+// say sends something to the processes of a service, and returns the first answer. Further ones arrive in answers until end
+// is called.
+func (a *Asker) say(ctx context.Context, service, kind string, body []byte, answers chan *rabbit.Delivery) (first *rabbit.Delivery, end func(), err error) {
+	n := a.conn.Names()
+	exchange, id := n.OperatorExchange(service), rand.Text()
+	requester := a.expect(exchange, id, answers)
+	question := &rabbit.Publication{Exchange: exchange, RoutingKey: key(n, service), Mandatory: true, ReplyExchange: replyExchange(n, service)}
+	question.Publishing = rabbit.Publishing{MessageId: id, CorrelationId: id, Type: kind, ContentType: contentType, Body: body}
+	first, err = requester.Call(ctx, question)
+	if errors.Is(err, rabbit.ErrNotFound) { // in the isolated layout, the exchange is the service's
+		err = fmt.Errorf("%w: %w", rabbit.ErrUnroutable, err)
+	}
+	return first, func() { a.forget(id) }, err
 }
 
 // add adds the report of an answer, unless it is none.

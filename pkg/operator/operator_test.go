@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -218,4 +219,62 @@ func TestFactsOfAPanic(t *testing.T) {
 	require.EqualValues(t, 1, reports[0].Handled)
 	require.EqualValues(t, 1, reports[0].Failed)
 	require.Zero(t, reports[0].InFlight)
+}
+
+// A command is for one process, which answers with a result or a problem.
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	for _, layout := range []topology.Layout{topology.Shared, topology.Isolated} {
+		t.Run(string(layout), func(t *testing.T) {
+			t.Parallel()
+			url := leverettest.Broker(t)
+			conn := connect(t, url, layout)
+			commands := func(mine string) map[string]operator.Command {
+				return map[string]operator.Command{
+					"echo": func(_ context.Context, argument json.RawMessage) (any, error) {
+						return []string{mine, string(argument)}, nil
+					},
+					"fail":  func(context.Context, json.RawMessage) (any, error) { return nil, errTooFat },
+					"panic": func(context.Context, json.RawMessage) (any, error) { panic("oh") },
+				}
+			}
+			ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+			var running sync.WaitGroup
+			for _, instance := range []string{"here/1", "there/2"} {
+				running.Go(func() {
+					_ = operator.Serve(ctx, conn, operator.Config{
+						Service: post, Instance: instance, Commands: commands(instance), Logger: slog.New(slog.DiscardHandler),
+					})
+				})
+			}
+			t.Cleanup(running.Wait)
+			t.Cleanup(stop)
+			a := asker(t, connect(t, url, layout))
+			await(t, a, 2, func(r []operator.Report) bool { return len(r) == 2 })
+
+			asking, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			for _, instance := range []string{"here/1", "there/2"} {
+				var result []string
+				require.NoError(t, a.Command(asking, "post", instance, "echo", 7, &result))
+				require.Equal(t, []string{instance, "7"}, result)
+			}
+			err := a.Command(asking, "post", "here/1", "fail", nil, nil)
+			require.ErrorIs(t, err, errTooFat)
+			require.True(t, leveret.IsRemote(err))
+			require.ErrorIs(t, a.Command(asking, "post", "here/1", "panic", nil, nil), leveret.Internal)
+			require.ErrorIs(t, a.Command(asking, "post", "here/1", "nothing", nil, nil), leveret.Unimplemented)
+			require.ErrorIs(t, a.Command(asking, "bank", "here/1", "echo", nil, nil), rabbit.ErrUnroutable)
+
+			soon, end := context.WithCancel(asking) // there is no such process, and the others do not answer for it
+			var nobody error
+			running.Go(func() { nobody = a.Command(soon, "post", "nowhere/3", "echo", nil, nil); end() })
+			require.NoError(t, a.Command(asking, "post", "there/2", "echo", nil, nil))
+			end()
+			<-soon.Done()
+			stop()
+			running.Wait()
+			require.ErrorIs(t, nobody, context.Canceled)
+		})
+	}
 }

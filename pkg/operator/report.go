@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/topology"
@@ -21,21 +22,6 @@ type Report struct {
 	Outbox *Outbox `json:"outbox,omitempty"`
 }
 
-// An Outbox is what waits in the outbox of a service: see package outbox.
-type Outbox struct {
-	// Program is the binary whose command "outbox" shows it.
-	Program     string `json:"program"`
-	Ready       int    `json:"ready"`
-	Later       int    `json:"later"`
-	Blocked     int    `json:"blocked"`
-	Aside       int    `json:"aside"`
-	BlockedKeys int    `json:"blocked_keys"`
-	// Lag is how long the oldest message that is ready has been so, in seconds.
-	Lag float64 `json:"lag_s"`
-	// Trouble says why messages cannot be sent now.
-	Trouble []string `json:"trouble,omitempty"`
-}
-
 // A Queue is what one process knows of one queue. Times are nil where they are not known.
 type Queue struct {
 	Name string `json:"name"`
@@ -53,10 +39,24 @@ type Queue struct {
 }
 
 const (
-	// reportType is the type of a question for a report, and of the answer.
+	// reportType is the type of a question for a report, and of the answer; commandType that of a command and its outcome.
 	reportType  = "leveret.report"
+	commandType = "leveret.command"
 	contentType = "application/json"
 )
+
+// An order is a command for one process. It is sent to all of the service, since they have no addresses of their own.
+type order struct {
+	Instance string          `json:"instance"`
+	Command  string          `json:"command"`
+	Argument json.RawMessage `json:"argument"`
+}
+
+// An outcome is what became of it: a result or a problem.
+type outcome struct {
+	Result  json.RawMessage `json:"result,omitempty"`
+	Problem json.RawMessage `json:"problem,omitempty"`
+}
 
 // replyExchange returns the exchange through which a service answers: the default one, or, in the isolated layout, the
 // one through which it is asked, to which operators bind their reply queues.

@@ -27,9 +27,15 @@ type Config struct {
 	Facts *Facts
 	// Outbox returns what waits in the outbox that the process sends; nil while that is not known. Optional.
 	Outbox func() *Outbox
+	// Commands are what an operator can have the process do, by name. Optional.
+	Commands map[string]Command
 	// Logger logs, at DEBUG, why nothing can be answered. Default slog.Default().
 	Logger *slog.Logger
 }
+
+// A Command does something for an operator, and returns what the operator gets, as JSON. Its error reaches the operator as
+// that of a request does. The context ends after ten seconds. Commands run one after the other.
+type Command func(ctx context.Context, argument json.RawMessage) (result any, err error)
 
 const (
 	// redeclareEvery is how often the way of questions is declared again: nobody notices that an exchange was deleted.
@@ -38,6 +44,8 @@ const (
 	soonAgain = 10
 	// answerTime is how long an answer may take to be sent.
 	answerTime = 5 * time.Second
+	// commandTime is how long a command may take.
+	commandTime = 10 * time.Second
 )
 
 // Serve answers questions about the process until ctx ends. It waits through lost connections, and through whatever
@@ -77,13 +85,23 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 		},
 		OnReady: func() { attempts = 0 },
 		Handle: func(ctx context.Context, d *rabbit.Incoming) rabbit.Settlement {
-			if d.Type == reportType && strings.HasPrefix(d.ReplyTo, addresses(n)) {
+			if !strings.HasPrefix(d.ReplyTo, addresses(n)) {
+				return rabbit.Ack
+			}
+			var said any
+			switch d.Type {
+			case reportType:
 				report := report
 				report.Queues = config.Facts.report()
 				if config.Outbox != nil {
 					report.Outbox = config.Outbox()
 				}
-				if err := answer(ctx, d, replyExchange(n, report.Service), &report); err != nil {
+				said = &report
+			case commandType:
+				said = config.obey(ctx, d.Body)
+			}
+			if said != nil {
+				if err := answer(ctx, d, replyExchange(n, report.Service), report.Service, said); err != nil {
 					config.Logger.DebugContext(ctx, "an operator was not answered", "error", err)
 				}
 			}
@@ -113,15 +131,48 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 	return err
 }
 
-func answer(ctx context.Context, d *rabbit.Incoming, exchange string, r *Report) error {
+// obey runs a command that is for this process, and returns its outcome; nil where it is for another one.
+func (c *Config) obey(ctx context.Context, body []byte) any {
+	var o order
+	if json.Unmarshal(body, &o) != nil || o.Instance != c.Instance {
+		return nil
+	}
+	result, err := c.run(ctx, o)
+	text := []byte("null")
+	if err == nil {
+		text, err = json.Marshal(result)
+	}
+	if err != nil {
+		return &outcome{Problem: leveret.EncodeProblem(err)}
+	}
+	return &outcome{Result: text}
+}
+
+func (c *Config) run(ctx context.Context, o order) (result any, err error) {
+	command := c.Commands[o.Command]
+	if command == nil {
+		return nil, leveret.Errorf(leveret.Unimplemented, "this version of %s knows no command %q", c.Service.Name(), o.Command)
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = leveret.Errorf(leveret.Internal, "the command panicked")
+			c.Logger.ErrorContext(ctx, "a command of an operator panicked", "command", o.Command, "panic", v)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	return command(ctx, o.Argument)
+}
+
+func answer(ctx context.Context, d *rabbit.Incoming, exchange, service string, said any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	body, err := json.Marshal(r)
+	body, err := json.Marshal(said)
 	if err != nil {
 		return err
 	}
 	return d.Reply(ctx, &rabbit.Publication{Exchange: exchange, RoutingKey: d.ReplyTo, Publishing: rabbit.Publishing{
-		CorrelationId: d.CorrelationId, Type: reportType, ContentType: contentType, AppId: r.Service, Body: body,
+		CorrelationId: d.CorrelationId, Type: d.Type, ContentType: contentType, AppId: service, Body: body,
 	}})
 }
 

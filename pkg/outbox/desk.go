@@ -6,62 +6,34 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/leveretmq/leveret/pkg/leveret"
-)
-
-const (
-	// pageSize is how many messages are read at once, and deleted at once.
-	pageSize = 1000
-	// maxOfContract is how many messages of one contract a relay holds, without their bodies, so that one that cannot be sent
-	// does not take the place of all others.
-	maxOfContract = 2 * pageSize
-	// maxOfKey is how many of one key, so that a key with many does not take the place of all others.
-	maxOfKey = 64
-	// maxFill and maxFillBytes are how many bodies are read at once, and how long they are together: one at least. With each
-	// message those of maxFillOfKey behind it are read.
-	maxFill      = 512
-	maxFillBytes = 4 << 20
-	maxFillOfKey = 8
-	// rescan is how long a relay reads on before it begins at the beginning again: a transaction that lasted long may have
-	// committed messages there.
-	rescan = time.Second
-	// A relay looks every soon for more, for a while after it has found something: messages rarely come alone.
-	soon, soonFor = 5 * time.Millisecond, 2 * time.Second
-	// restPart is the part of the time in which it reads, at most, what it cannot send now.
-	restPart = 10
 )
 
 // A desk holds the messages that a relay is about to send, is sending, or has sent and not yet deleted. All of it belongs to
 // the goroutine of work, but for the channels.
-//
-// It reads the table in scans, page after page. Of each key it takes the messages in their order, or none: what it has passed over
-// in a scan, it leaves for the next one, with all that is behind it.
 type desk struct {
 	relay *relay
 	lease *lease
 	log   *slog.Logger
 	end   context.CancelCauseFunc
 
-	known  map[int64]*row
-	chains map[string]*chain // by key
-	lanes  map[string]*lane  // by contract
-	busy   int               // messages that are being sent
-	sent   []*row            // to be deleted
+	known map[int64]*row
+	lanes map[string]*lane // by contract
+	busy  int              // messages that are being sent
+	bytes int              // of the bodies that are here
+	sent  []*row           // to be deleted
 
-	scan     *scan     // nil when there is none
-	rest     time.Time // until then none begins, unless there is something new
-	found    time.Time // when there was something new in the table, by the last look
-	filling  bool
+	look     bool      // there may be something new in the table
+	found    time.Time // when something was taken from it last
+	turn     string    // the lane that was read last
 	reading  bool
-	again    bool // there may be something new
-	gone     []*row
+	stale    bool // what is being read may not show that a message was set aside
+	filling  bool
 	removing bool
-	stalled  bool // a statement has failed; it is tried again with the next poll
+	gone     []*row // deleted while something was being read that may have them still
+	stalled  bool   // a statement has failed; it is tried again with the next poll
 
 	leaving  map[int]bool    // slots to give up
 	sending  context.Context //nolint:containedctx // of what is being sent: ends where the lease lapses
@@ -76,40 +48,25 @@ type desk struct {
 	lapsed  chan struct{}
 }
 
-// A chain is the messages of a key: one is ready or being sent, and these wait behind it.
-type chain struct{ waiting []*row }
-
-// A lane is the messages of a contract.
-type lane struct {
-	held     int    // those that are known
-	ready    []*row // to be sent as soon as there is room
-	sending  int
-	failures int       // in a row: then one message is tried at a time
-	until    time.Time // nothing is sent
-	trouble  string
-}
-
-// A scan is one reading of the table from its beginning to its end.
-type scan struct {
-	began   time.Time
-	cursor  int64           // the number of the last message that was read
-	owned   map[int]bool    // the slots
-	blocked map[string]bool // keys of which a message was set aside; nil before they are read
-	passed  map[string]bool // keys of which a message was passed over
-	parking []*row          // to be read no more
-}
+const (
+	// pageSize is how many messages are read at once, and deleted at once.
+	pageSize = 1000
+	// A relay looks every soon for more, for a while after it has found something: messages rarely come alone.
+	soon, soonFor = 5 * time.Millisecond, 2 * time.Second
+)
 
 type (
 	result struct {
 		*row
-		err   error
-		final bool
+		outcome
 	}
 	page struct {
-		of      *scan
-		rows    []*row
-		blocked map[string]bool
-		err     error
+		contracts []string // those with messages, where these were asked for
+		lane      *lane    // else one of them, and what was read of it
+		rows      []*row
+		before    int
+		took      time.Duration
+		err       error
 	}
 	filling struct {
 		rows  []*row
@@ -125,7 +82,7 @@ type (
 func newDesk(r *relay, l *lease, end context.CancelCauseFunc) *desk {
 	return &desk{
 		relay: r, lease: l, log: r.o.config.Logger, end: end,
-		known: map[int64]*row{}, chains: map[string]*chain{}, lanes: map[string]*lane{}, leaving: map[int]bool{},
+		known: map[int64]*row{}, lanes: map[string]*lane{}, leaving: map[int]bool{},
 		results: make(chan result, r.o.config.Concurrency), pages: make(chan page, 1), filled: make(chan filling, 1), removed: make(chan removal, 1),
 		surplus: make(chan []int), lapsed: make(chan struct{}, 1),
 	}
@@ -137,7 +94,6 @@ func (d *desk) work(ctx, life context.Context) {
 	defer func() { d.stop() }()
 	poll := time.NewTimer(0)
 	defer poll.Stop()
-	d.again = true
 	var late <-chan time.Time
 	done, over := ctx.Done(), life.Done()
 	for {
@@ -155,9 +111,9 @@ func (d *desk) work(ctx, life context.Context) {
 		select {
 		case <-poll.C:
 			poll.Reset(d.poll())
-			d.again, d.stalled = d.again || time.Now().After(d.rest), false
+			d.look, d.stalled = true, false
 		case <-d.relay.o.woken:
-			d.again = true
+			d.look = true
 		case r := <-d.results:
 			d.settle(r)
 		case p := <-d.pages:
@@ -165,7 +121,7 @@ func (d *desk) work(ctx, life context.Context) {
 		case f := <-d.filled:
 			d.complete(life, f)
 		case r := <-d.removed:
-			d.forget(r)
+			d.forget(life, r)
 		case slots := <-d.surplus:
 			d.leave(slots)
 		case <-d.lapsed:
@@ -199,176 +155,123 @@ func (d *desk) lapse(life context.Context) {
 	d.sending, d.stop = context.WithCancel(life)
 }
 
-// hungry reports whether there is room for more than what is ready.
-func (d *desk) hungry() bool {
-	ready := 0
-	for _, l := range d.lanes {
-		if l.failures == 0 {
-			ready += len(l.ready)
-		}
-	}
-	return ready+d.busy < 2*d.relay.o.config.Concurrency
-}
-
-// read reads the next page of a scan, or begins one.
+// read finds out which contracts have messages, or reads the next page of one.
 func (d *desk) read(ctx context.Context) {
-	if d.reading || d.stalled || !d.hungry() || !d.lease.holds() {
+	if d.reading || d.stalled || !d.lease.holds() {
 		return
 	}
-	if d.scan != nil && time.Since(d.scan.began) > rescan {
-		d.scan, d.again = nil, true
-	}
-	if d.scan == nil {
-		if !d.again {
+	var statement func(context.Context) page
+	owned := *d.lease.owned.Load()
+	if d.look {
+		d.look = false
+		statement = func(ctx context.Context) (p page) {
+			p.contracts, p.err = readyContracts(ctx, d.lease.db)
+			return p
+		}
+	} else if l := d.next(); l != nil {
+		from, before, ok := l.turn(owned)
+		if !ok {
 			return
 		}
-		d.again = false
-		d.scan = &scan{began: time.Now(), owned: *d.lease.owned.Load(), passed: map[string]bool{}}
-		if len(d.scan.owned) == 0 {
-			d.scan = nil
-			return
+		statement = func(ctx context.Context) (p page) {
+			began := time.Now()
+			p.lane, p.before = l, before
+			p.rows, p.err = d.lease.page(ctx, l.contract, from, before)
+			p.took = time.Since(began)
+			return p
 		}
 	}
-	d.reading = true
-	of := d.scan
-	behind, parking := of.cursor, of.parking
-	first := of.blocked == nil
-	of.parking = nil
+	if statement == nil {
+		return
+	}
+	d.reading, d.stale = true, false
 	go func() {
 		within, cancel := context.WithTimeout(ctx, statementWithin)
 		defer cancel()
-		p := page{of: of}
-		if len(parking) > 0 {
-			p.err = d.lease.park(within, parking)
-		}
-		if first && p.err == nil { // before the messages: what becomes blocked meanwhile, this relay has sent
-			p.blocked, p.err = d.lease.blocked(within)
-		}
-		if p.err == nil {
-			p.rows, p.err = d.lease.page(within, behind)
-		}
-		d.pages <- p
+		d.pages <- statement(within)
 	}()
+}
+
+// next returns the lane whose turn it is to be read; nil if none has room, or anything new.
+func (d *desk) next() *lane {
+	names := slices.Sorted(maps.Keys(d.lanes))
+	at, _ := slices.BinarySearch(names, d.turn+"\x00")
+	for i := range names {
+		l := d.lanes[names[(at+i)%len(names)]]
+		if l.hungry(d.relay.o.config.Concurrency, time.Now()) {
+			d.turn = l.contract
+			return l
+		}
+	}
+	return nil
 }
 
 // take puts what was read in its place.
 func (d *desk) take(ctx context.Context, p page) {
 	d.reading = false
 	defer d.bury()
-	if p.err != nil {
-		d.failed(ctx, "read the outbox", p.err)
-		d.scan, d.again = nil, true
-		return
-	}
-	if p.of != d.scan {
-		return
-	}
-	if p.blocked != nil {
-		d.scan.blocked = p.blocked
-	}
-	for _, r := range p.rows {
-		if d.add(r) {
-			d.found = time.Now()
-		}
-	}
-	if len(p.rows) > 0 {
-		d.scan.cursor = p.rows[len(p.rows)-1].number
-	}
-	if len(p.rows) < pageSize && len(d.scan.parking) == 0 {
-		d.rest = time.Now().Add((restPart - 1) * time.Since(d.scan.began))
-		d.scan = nil
-	}
-}
-
-// add takes a message that was read, or passes over it; it reports whether it has taken it.
-func (d *desk) add(r *row) bool {
-	owned := *d.lease.owned.Load()
-	if d.known[r.number] != nil || !d.scan.owned[r.slot] || !owned[r.slot] {
-		return false
-	}
-	c := d.chains[r.key]
 	switch {
-	case d.lane(r).held >= maxOfContract && r.key == "":
-		return false
-	case r.key == "":
-		d.queue(r)
-	case d.scan.passed[r.key], d.scan.blocked[r.key] && !r.tried, c != nil && len(c.waiting) >= maxOfKey, d.lane(r).held >= maxOfContract:
-		d.scan.passed[r.key] = true
-		if d.scan.blocked[r.key] && !r.tried {
-			d.scan.parking = append(d.scan.parking, r)
+	case p.err != nil:
+		d.failed(ctx, "read the outbox", p.err)
+		d.look = true
+		return
+	case p.lane == nil:
+		for _, contract := range p.contracts {
+			if d.lanes[contract] == nil {
+				d.lanes[contract] = newLane(contract)
+			}
+			d.lanes[contract].again = true
 		}
-		return false
-	case c != nil:
-		c.waiting = append(c.waiting, r)
-	default:
-		d.chains[r.key] = &chain{}
-		d.queue(r)
-		d.scan.passed[r.key] = r.tried // what is behind it waits until it is gone
+		return
+	case d.lanes[p.lane.contract] != p.lane, d.stale:
+		return // it is read again
 	}
-	d.hold(r)
-	return true
-}
-
-// lane returns the lane of a message.
-func (d *desk) lane(r *row) *lane {
-	l := d.lanes[r.contract]
-	if l == nil {
-		l = &lane{}
-		d.lanes[r.contract] = l
+	owned := *d.lease.owned.Load()
+	if p.lane.take(p, func(r *row) bool { return d.known[r.number] == nil && owned[r.slot] }, d.hold) {
+		d.found = time.Now()
 	}
-	return l
 }
 
 // hold makes a message known, and release forgets it.
 func (d *desk) hold(r *row) {
 	d.known[r.number] = r
-	d.lane(r).held++
+	d.lanes[r.contract].held++
 }
 
 func (d *desk) release(r *row) {
 	if d.known[r.number] == r {
 		delete(d.known, r.number)
-		d.lane(r).held--
+		d.lanes[r.contract].held--
+		d.empty(r)
 	}
 }
 
-// queue makes a message ready to be sent.
-func (d *desk) queue(r *row) {
-	l := d.lane(r)
-	l.ready = append(l.ready, r)
+// empty drops the body of a message.
+func (d *desk) empty(r *row) {
+	d.bytes -= len(r.body)
+	r.body, r.properties, r.filled = nil, "", false
 }
 
-// start sends what is ready, as much at once as there is room.
+// start sends what is ready, as much at once as there is room. Of several contracts, each takes half of what the others leave:
+// one whose confirms do not come would else have all of it.
 func (d *desk) start() {
 	if d.stalled || !d.lease.holds() {
 		return
 	}
 	now := time.Now()
 	for name, l := range d.lanes {
-		if l.held == 0 && l.failures == 0 {
+		if l.idle(now) {
 			delete(d.lanes, name)
+			d.tell()
 			continue
 		}
-		room := d.relay.o.config.Concurrency - d.busy
-		if l.failures > 0 {
-			room = min(room, 1-l.sending)
-			if now.Before(l.until) {
-				continue
-			}
+		room := d.relay.o.config.Concurrency - (d.busy - l.sending)
+		if len(d.lanes) > 1 {
+			room = (room + 1) / 2
 		}
-		for ; room > 0 && len(l.ready) > 0 && l.ready[0].filled; room-- {
-			r := l.ready[0]
-			l.ready[0] = nil
-			l.ready = l.ready[1:]
-			l.sending++
+		for r := range l.due(room-l.sending, now) {
 			d.busy++
-			go func(ctx context.Context) {
-				err, final := d.relay.send(ctx, d.lease, r)
-				if err != nil && ctx.Err() != nil && !final {
-					err = errLapsed
-				}
-				d.results <- result{r, err, final}
-			}(d.sending)
+			go func(ctx context.Context) { d.results <- result{r, d.relay.send(ctx, d.lease, r)} }(d.sending)
 		}
 	}
 }
@@ -391,40 +294,28 @@ func (d *desk) fill(ctx context.Context) {
 	}()
 }
 
-// unfilled returns messages whose bodies are to be read: those that are ready, where few before them have theirs, and some
-// behind them in their keys.
+const (
+	// maxFill is how many bodies are read at once, and maxBodies how many bytes of bodies are here, unless one alone is longer.
+	maxFill   = 512
+	maxBodies = 32 << 20
+)
+
+// unfilled returns messages whose bodies are to be read. Each lane may have one, so that it goes on whatever others hold.
 func (d *desk) unfilled(now time.Time) (batch []*row) {
-	bytes := 0
-	add := func(r *row) {
-		if !r.filled && len(batch) < maxFill && (len(batch) == 0 || bytes+r.size <= maxFillBytes) {
-			batch = append(batch, r)
-			bytes += r.size
-		}
-	}
+	bytes := d.bytes
 	for _, l := range d.lanes {
-		most := d.relay.o.config.Concurrency
-		if l.failures > 0 {
-			if most = 1; now.Before(l.until) {
-				continue
+		first := l.sending == 0 && (len(l.ready) == 0 || !l.ready[0].filled)
+		for r := range l.unfilled(d.relay.o.config.Concurrency, now) {
+			if len(batch) == maxFill || !first && bytes+r.size > maxBodies {
+				break
 			}
-		}
-		ahead := l.ready[:min(len(l.ready), 2*most)]
-		if first := slices.IndexFunc(ahead, func(r *row) bool { return !r.filled }); first < 0 || first > most/2 {
-			continue // there is enough to send before it
-		}
-		for _, r := range ahead {
-			add(r)
-			if c := d.chains[r.key]; c != nil {
-				for _, behind := range c.waiting[:min(len(c.waiting), maxFillOfKey)] {
-					add(behind)
-				}
-			}
+			batch, bytes, first = append(batch, r), bytes+r.size, false
 		}
 	}
 	return batch
 }
 
-// complete puts the rest of some messages in its place. Of those that are gone there is none.
+// complete puts the rest of some messages in its place.
 func (d *desk) complete(ctx context.Context, f filling) {
 	d.filling = false
 	if f.err != nil {
@@ -432,7 +323,12 @@ func (d *desk) complete(ctx context.Context, f filling) {
 		return
 	}
 	for _, r := range f.rows {
-		r.rest, r.filled = f.found[r.number], true
+		if d.known[r.number] != r {
+			continue
+		}
+		found, there := f.found[r.number]
+		r.rest, r.filled, r.gone = found, true, !there
+		d.bytes += len(r.body)
 	}
 }
 
@@ -442,37 +338,44 @@ func (d *desk) settle(of result) {
 	d.busy--
 	l.sending--
 	switch {
-	case of.err == nil:
+	case of.what == done:
 		d.clear(l)
-		r.rest = rest{}
+		d.empty(r)
 		d.sent = append(d.sent, r)
-		d.next(r)
-	case errors.Is(of.err, errGone):
+		l.next(r)
+	case of.what == gone:
 		d.release(r)
-		d.next(r)
-	case of.final:
+		l.next(r)
+	case of.what == setAside:
 		d.clear(l)
-		d.release(r)
-		d.drop(r.key)
+		d.drop(l, r)
+		d.stale = d.reading
+		d.look = true // others of its key may be before it
 	case d.leaving[r.slot]:
-		d.release(r)
-		d.drop(r.key)
-	default:
+		d.drop(l, r)
+	case of.what == closed:
+		d.end(of.err)
+		fallthrough
+	case of.what == lapsed:
 		l.ready = append([]*row{r}, l.ready...)
-		switch {
-		case errors.Is(of.err, leveret.ErrClosed):
-			d.end(of.err)
-		case !errors.Is(of.err, errLapsed):
-			d.delay(l, of)
-		}
+	default:
+		d.delay(l, of)
 	}
 }
 
-// delay lets the messages of a contract wait, since one of them could not be sent, and the next would not be either.
+// delay lets the messages of a contract wait, since one of them could not be sent, and the next would not be either. The
+// next one that is tried is another one, if there is any: it may be only this one that cannot be sent.
 func (d *desk) delay(l *lane, of result) {
+	if l.failures == 0 {
+		of.row.failures++
+	}
 	if l.failures == 0 || time.Now().After(l.until) {
 		l.failures++
 		l.until = time.Now().Add(pause(l.failures))
+	}
+	l.ready = append(l.ready, of.row)
+	for _, r := range l.ready {
+		d.empty(r)
 	}
 	if l.trouble == "" {
 		l.trouble = of.contract + ": " + of.err.Error()
@@ -510,34 +413,12 @@ func (d *desk) trouble() string {
 	return ""
 }
 
-// next makes the message behind one that was sent ready.
-func (d *desk) next(r *row) {
-	c := d.chains[r.key]
-	if r.key == "" || c == nil {
-		return
+// drop forgets a message, and what waits behind it.
+func (d *desk) drop(l *lane, r *row) {
+	for _, behind := range l.drop(r) {
+		d.release(behind)
 	}
-	if len(c.waiting) == 0 {
-		delete(d.chains, r.key)
-		return
-	}
-	d.queue(c.waiting[0])
-	c.waiting = c.waiting[1:]
-}
-
-// drop forgets what waits behind a message, and takes nothing of its key in this scan.
-func (d *desk) drop(key string) {
-	if key == "" {
-		return
-	}
-	if c := d.chains[key]; c != nil {
-		for _, r := range c.waiting {
-			d.release(r)
-		}
-		delete(d.chains, key)
-	}
-	if d.scan != nil {
-		d.scan.passed[key] = true
-	}
+	d.release(r)
 }
 
 // remove deletes what was sent, unless that is going on.
@@ -556,15 +437,15 @@ func (d *desk) remove(ctx context.Context) {
 }
 
 // forget notes what was deleted.
-func (d *desk) forget(of removal) {
+func (d *desk) forget(ctx context.Context, of removal) {
 	d.removing = false
 	if of.err != nil {
 		d.sent = append(of.rows, d.sent...)
-		d.failed(context.Background(), "delete what was sent from the outbox", of.err)
+		d.failed(ctx, "delete what was sent from the outbox", of.err)
 		return
 	}
 	for _, r := range of.rows {
-		d.again = d.again || r.tried // what was behind it is ready
+		d.look = d.look || r.tried // what was behind it is blocked no more
 	}
 	d.gone = append(d.gone, of.rows...)
 	if !d.reading { // else it may be found once more
@@ -583,7 +464,7 @@ func (d *desk) bury() {
 // failed notes that a statement has failed, and waits for the next poll.
 func (d *desk) failed(ctx context.Context, what string, err error) {
 	if !d.stalled && ctx.Err() == nil {
-		d.log.Warn("the outbox's relay: "+what+"; trying again", "error", err)
+		d.log.WarnContext(ctx, "the outbox's relay: "+what+"; trying again", "error", err)
 	}
 	d.stalled = true
 }
@@ -598,23 +479,8 @@ func (d *desk) leave(which []int) {
 		return
 	}
 	for _, l := range d.lanes {
-		l.ready = slices.DeleteFunc(l.ready, func(r *row) bool {
-			if d.leaving[r.slot] {
-				d.release(r)
-				d.drop(r.key)
-			}
-			return d.leaving[r.slot]
-		})
-	}
-	for key, c := range d.chains { // whose first is being sent
-		if len(c.waiting) > 0 && d.leaving[c.waiting[0].slot] {
-			for _, r := range c.waiting {
-				d.release(r)
-			}
-			c.waiting = nil
-			if d.scan != nil {
-				d.scan.passed[key] = true
-			}
+		for _, r := range l.leave(d.leaving) {
+			d.release(r)
 		}
 	}
 }
@@ -631,11 +497,7 @@ func (d *desk) giveUp(ctx context.Context) {
 	if len(idle) == 0 {
 		return
 	}
-	var which []string
-	for slot := range idle {
-		which = append(which, strconv.Itoa(slot))
-	}
-	if err := d.lease.giveUp(ctx, which); err != nil {
+	if err := d.lease.giveUp(ctx, slices.Sorted(maps.Keys(idle))); err != nil {
 		d.failed(ctx, "give up its surplus", err)
 		return
 	}

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -11,16 +12,16 @@ import (
 // keys when those got theirs.
 func TestTheFirstIsFilled(t *testing.T) {
 	t.Parallel()
-	d := newDesk(&relay{o: &Outbox{config: Config{Concurrency: 4}}}, nil, nil)
-	l := d.lane(&row{contract: "a"})
+	l := newLane("a")
 	for number := range 20 {
 		l.ready = append(l.ready, &row{number: int64(number), contract: "a", filled: number >= 2})
 	}
-	require.Equal(t, l.ready[:2], d.unfilled(time.Now()))
+	unfilled := func() []*row { return slices.Collect(l.unfilled(4, time.Now())) }
+	require.Equal(t, l.ready[:2], unfilled())
 	l.ready = l.ready[2:]
-	require.Empty(t, d.unfilled(time.Now()))
+	require.Empty(t, unfilled())
 	l.ready[3].filled = false
-	require.Empty(t, d.unfilled(time.Now()), "there is enough before it")
+	require.Empty(t, unfilled(), "there is enough before it")
 	l.ready[2].filled = false
-	require.Equal(t, l.ready[2:4], d.unfilled(time.Now()))
+	require.Equal(t, l.ready[2:4], unfilled())
 }

@@ -99,10 +99,10 @@ func table(of map[string]any) (any, error) {
 }
 
 func decodeHeaders(text json.RawMessage) (map[string]any, error) {
-	if len(text) == 0 {
-		return nil, nil
-	}
 	var of map[string]json.RawMessage
+	if len(text) == 0 {
+		return map[string]any{}, nil
+	}
 	if err := json.Unmarshal(text, &of); err != nil {
 		return nil, err
 	}

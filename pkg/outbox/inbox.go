@@ -29,6 +29,9 @@ func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 		if m.Contract.Spec().Kind == leveret.KindRequest {
 			return next(ctx, m)
 		}
+		if o.claims.Add(1)%(chunk/2) == 0 {
+			o.prune(ctx)
+		}
 		rewind := leveret.Rewind(ctx)
 		return o.InTx(ctx, func(tx *sql.Tx) error {
 			rewind()
@@ -46,8 +49,8 @@ func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 // claim notes the id of a message; it reports false where that is noted already. It waits for another transaction that has
 // just done so.
 func (o *Outbox) claim(ctx context.Context, tx *sql.Tx, m *leveret.Message) (first bool, err error) {
-	result, err := tx.ExecContext(ctx, `INSERT INTO leveret_inbox (message_id, queue, contract, handled_at) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (message_id, queue, contract) DO NOTHING`, quoted(m.ID), m.Queue, m.Contract.Spec().Name, time.Now().UnixMicro())
+	result, err := tx.ExecContext(ctx, `INSERT INTO leveret_inbox (message_id, queue, contract, until) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (message_id, queue, contract) DO NOTHING`, quoted(m.ID), m.Queue, m.Contract.Spec().Name, time.Now().Add(o.config.Remember).UnixMicro())
 	err = changed(result, err)
 	if errors.Is(err, errNothing) {
 		return false, nil

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +51,7 @@ func (l *lease) join(ctx context.Context) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
 	l.began = time.Now()
-	_, err := l.db.ExecContext(ctx, "INSERT INTO leveret_outbox_relays (relay, beat_at, trouble) VALUES ($1, "+l.dialect.now+", '')", l.id)
+	_, err := l.db.ExecContext(ctx, l.dialect.sql("INSERT INTO leveret_outbox_relays (relay, beat_at, trouble) VALUES ($1, {now}, '')"), l.id)
 	return err
 }
 
@@ -67,7 +65,7 @@ func (l *lease) beat(ctx context.Context, trouble string) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
 	at := time.Since(l.began)
-	result, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_relays SET beat_at = "+l.dialect.now+", trouble = $1 WHERE relay = $2", wire.Storable(trouble), l.id)
+	result, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE leveret_outbox_relays SET beat_at = {now}, trouble = $1 WHERE relay = $2"), wire.Storable(trouble), l.id)
 	if err := changed(result, err); errors.Is(err, errNothing) {
 		return errLost
 	} else if err != nil {
@@ -82,11 +80,14 @@ func (l *lease) beat(ctx context.Context, trouble string) error {
 func (l *lease) share(ctx context.Context) (surplus []int, err error) {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
-	if _, err := l.db.ExecContext(ctx, "DELETE FROM leveret_outbox_relays WHERE beat_at < "+l.dialect.now+" - $1", l.length.Microseconds()); err != nil {
+	length := l.length.Microseconds()
+	_, err = l.db.ExecContext(ctx, l.dialect.sql(`DELETE FROM leveret_outbox_relays
+		WHERE beat_at < {now} - $1 OR beat_at > {now} + $2`), length, length) // the clock may have been set back
+	if err != nil {
 		return nil, err
 	}
 	var relays int // that beat now: the others will not take their share
-	err = l.db.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox_relays WHERE beat_at >= "+l.dialect.now+" - $1", 3*l.tick().Microseconds()).Scan(&relays)
+	err = l.db.QueryRowContext(ctx, l.dialect.sql("SELECT count(*) FROM leveret_outbox_relays WHERE beat_at >= {now} - $1"), 3*l.tick().Microseconds()).Scan(&relays)
 	if err != nil {
 		return nil, err
 	}
@@ -95,19 +96,19 @@ func (l *lease) share(ctx context.Context) (surplus []int, err error) {
 		return nil, err
 	}
 	want := (slots + relays - 1) / max(relays, 1)
-	var take []string
+	var take []int
 	left := map[int]bool{}
 	for _, slot := range free {
 		if len(owned)+len(take) < want || l.free[slot] {
-			take = append(take, strconv.Itoa(slot))
+			take = append(take, slot)
 		} else {
 			left[slot] = true
 		}
 	}
 	l.free = left
 	if len(take) > 0 {
-		_, err := l.db.ExecContext(ctx, `UPDATE leveret_outbox_slots SET owner = $1 WHERE slot IN (`+strings.Join(take, ",")+`)
-			AND owner NOT IN (SELECT relay FROM leveret_outbox_relays)`, l.id)
+		_, err := l.db.ExecContext(ctx, l.dialect.sql(`UPDATE leveret_outbox_slots SET owner = $2 WHERE slot {among}
+			AND owner NOT IN (SELECT relay FROM leveret_outbox_relays)`), list(take), l.id)
 		if err != nil {
 			return nil, err
 		}
@@ -151,10 +152,10 @@ func (l *lease) slots(ctx context.Context) (owned, free []int, err error) {
 }
 
 // giveUp lets others have slots of which nothing is being sent.
-func (l *lease) giveUp(ctx context.Context, which []string) error {
+func (l *lease) giveUp(ctx context.Context, which []int) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
-	_, err := l.db.ExecContext(ctx, "UPDATE leveret_outbox_slots SET owner = '' WHERE owner = $1 AND slot IN ("+strings.Join(which, ",")+")", l.id)
+	_, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE leveret_outbox_slots SET owner = '' WHERE slot {among} AND owner = $2"), list(which), l.id)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -42,22 +43,27 @@ type Entry struct {
 	Headers map[string]any
 }
 
-const entryColumns = "message_id, contract, order_key, since, due_at, tries, trouble, body, properties"
+// blocked is the condition of a row o that waits behind one of its key that was set aside.
+const blocked = `o.order_key <> '' AND EXISTS (SELECT 1 FROM leveret_outbox t
+	WHERE t.tries > 0 AND t.contract = o.contract AND t.order_key = o.order_key AND t.number < o.number)`
+
+const entryColumns = "message_id, contract, order_key, since, due_at, due_at = 0 AND {blocked}, tries, trouble, body, properties "
 
 func scanEntry(rows *sql.Rows) (*Entry, error) {
 	var e Entry
 	var since, due int64
 	var text string
-	if err := rows.Scan(&e.ID, &e.Contract, &e.Key, &since, &due, &e.Tries, &e.Trouble, &e.Body, &text); err != nil {
+	var waits bool
+	if err := rows.Scan(&e.ID, &e.Contract, &e.Key, &since, &due, &waits, &e.Tries, &e.Trouble, &e.Body, &text); err != nil {
 		return nil, err
 	}
 	e.Since = time.UnixMicro(since).UTC()
-	switch due {
-	case aside:
+	switch {
+	case due == aside:
 		e.State = Aside
-	case parked:
+	case waits:
 		e.State = Blocked
-	case 0:
+	case due == 0:
 		e.State = Ready
 	default:
 		e.State, e.DueAt = Later, time.UnixMicro(due).UTC()
@@ -69,37 +75,42 @@ func scanEntry(rows *sql.Rows) (*Entry, error) {
 	return &e, nil
 }
 
-var conditions = map[State]string{
-	Ready:   "due_at = 0",
-	Later:   fmt.Sprintf("due_at > 0 AND due_at < %d", int64(parked)),
-	Blocked: fmt.Sprintf("due_at = %d", int64(parked)),
-	Aside:   fmt.Sprintf("due_at = %d AND tries > 0", int64(aside)),
+// These are what is asked for, and in which order. The indexes serve all of them.
+var queries = map[State]string{
+	Ready: "FROM leveret_outbox o WHERE due_at = 0 AND NOT ({blocked})",
+	Later: "FROM leveret_outbox o WHERE due_at > 0 AND due_at < {aside} ORDER BY due_at",
+	Blocked: `FROM leveret_outbox o WHERE due_at = 0 AND number IN (SELECT b.number FROM leveret_outbox a JOIN leveret_outbox b
+		ON b.due_at = 0 AND b.contract = a.contract AND b.slot = a.slot AND b.order_key = a.order_key AND b.number > a.number
+		WHERE a.tries > 0 AND a.order_key <> '' LIMIT 10000)`,
+	Aside: "FROM leveret_outbox o WHERE tries > 0 AND due_at = {aside}",
 }
 
-// List returns messages of a state, up to a number of them: the oldest first, and of those that wait for a time the ones
-// that are due first.
+// List returns messages of a state, up to a number of them: of those that wait for a time the ones that are due first, and of
+// others any; then the oldest first.
 func (o *Outbox) List(ctx context.Context, state State, most int) ([]*Entry, error) {
-	order := "number"
-	if state == Later {
-		order = "due_at, number"
+	found, err := o.entries(ctx, queries[state]+" LIMIT $1", most)
+	if state != Later {
+		slices.SortStableFunc(found, func(a, b *Entry) int { return a.Since.Compare(b.Since) })
 	}
-	return o.entries(ctx, conditions[state]+" ORDER BY "+order+" LIMIT $1", most)
+	return found, err
 }
 
 // Get returns the message with an id; an error with the code NotFound where there is none. Of several it is the oldest.
 func (o *Outbox) Get(ctx context.Context, id string) (*Entry, error) {
-	found, err := o.entries(ctx, "message_id = $1 ORDER BY number LIMIT 1", id)
-	if err == nil && len(found) == 0 {
-		return nil, leveret.Errorf(leveret.NotFound, "the outbox has no message %s", id)
+	for _, where := range []string{"due_at > 0 AND ", "due_at = 0 AND "} { // the first has an index
+		found, err := o.entries(ctx, "FROM leveret_outbox o WHERE "+where+"message_id = $1 ORDER BY number LIMIT 1", id)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 {
+			return found[0], nil
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return found[0], nil
+	return nil, leveret.Errorf(leveret.NotFound, "the outbox has no message %s", id)
 }
 
-func (o *Outbox) entries(ctx context.Context, where string, argument any) ([]*Entry, error) {
-	rows, err := o.config.DB.QueryContext(ctx, "SELECT "+entryColumns+" FROM leveret_outbox WHERE "+where, argument)
+func (o *Outbox) entries(ctx context.Context, from string, argument any) ([]*Entry, error) {
+	rows, err := o.config.DB.QueryContext(ctx, o.dialect.sql("SELECT "+entryColumns+from), argument)
 	if err != nil {
 		return nil, leveret.Errorf(leveret.Unavailable, "read the outbox: %w", err)
 	}
@@ -120,7 +131,7 @@ func (o *Outbox) entries(ctx context.Context, where string, argument any) ([]*En
 
 // A Status is what waits in an outbox, and since when.
 type Status struct {
-	// Counts are how many messages are in each state; of those that are ready, no more than 10,000 are counted.
+	// Counts are how many messages are in each state, up to 10,000.
 	Counts map[State]int
 	// BlockedKeys is how many keys wait for a message that was set aside.
 	BlockedKeys int
@@ -131,30 +142,53 @@ type Status struct {
 	Lag time.Duration
 }
 
-// maxCounted is how many messages that are ready are counted: all of a table take long.
+// maxCounted is how many messages of a state are counted: all of a table take long.
 const maxCounted = 10_000
 
 // Status looks what waits in the outbox.
 func (o *Outbox) Status(ctx context.Context) (Status, error) {
-	var ready, later, blocked, aside, keys int
-	var since sql.NullInt64
-	err := o.config.DB.QueryRowContext(ctx, fmt.Sprintf(`SELECT
-		(SELECT count(*) FROM (SELECT 1 AS one FROM leveret_outbox WHERE due_at = 0 LIMIT %d) r),
-		(SELECT count(*) FROM leveret_outbox WHERE %s),
-		(SELECT count(*) FROM leveret_outbox WHERE %s),
-		(SELECT count(*) FROM leveret_outbox WHERE %s),
-		(SELECT count(DISTINCT order_key) FROM leveret_outbox WHERE tries > 0 AND order_key <> ''),
-		(SELECT since FROM leveret_outbox WHERE due_at = 0 ORDER BY number LIMIT 1)`,
-		maxCounted, conditions[Later], conditions[Blocked], conditions[Aside])).Scan(&ready, &later, &blocked, &aside, &keys, &since)
+	s := Status{Counts: map[State]int{}}
+	for state, query := range queries {
+		var n int
+		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT count(*) FROM (SELECT 1 AS one "+query+" LIMIT $1) c"), maxCounted).Scan(&n)
+		if err != nil {
+			return s, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
+		}
+		s.Counts[state] = n
+	}
+	err := o.config.DB.QueryRowContext(ctx, `SELECT count(*) FROM
+		(SELECT DISTINCT contract, order_key FROM leveret_outbox WHERE tries > 0 AND order_key <> '' LIMIT $1) k`, maxCounted).Scan(&s.BlockedKeys)
+	if err == nil {
+		s.Lag, err = o.lag(ctx)
+	}
+	if err == nil {
+		s.Trouble, err = o.trouble(ctx)
+	}
 	if err != nil {
-		return Status{}, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
+		return s, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
 	}
-	s := Status{Counts: map[State]int{Ready: ready, Later: later, Blocked: blocked, Aside: aside}, BlockedKeys: keys}
-	if since.Valid {
-		s.Lag = max(time.Since(time.UnixMicro(since.Int64)), 0)
+	return s, nil
+}
+
+// lag returns how long the oldest message is ready, of some of each contract.
+func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
+	contracts, err := readyContracts(ctx, o.config.DB)
+	if err != nil {
+		return 0, err
 	}
-	s.Trouble, err = o.trouble(ctx)
-	return s, err
+	now := time.Now()
+	oldest := now
+	for _, contract := range contracts {
+		var since sql.NullInt64
+		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT min(since) FROM (SELECT since "+queries[Ready]+" AND contract = $1 LIMIT 1000) r"), contract).Scan(&since)
+		if err != nil {
+			return 0, err
+		}
+		if at := time.UnixMicro(since.Int64); since.Valid && at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return now.Sub(oldest), nil
 }
 
 // trouble returns what relays have written down.
@@ -200,25 +234,14 @@ func (o *Outbox) Ready() error {
 
 // Retry has a message sent that was set aside. What is behind it in its key waits until it is sent.
 func (o *Outbox) Retry(ctx context.Context, id string) error {
-	err := decide(ctx, o.config.DB, id, "was not set aside", "UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND due_at > 0 AND "+conditions[Aside])
+	err := decide(ctx, o.config.DB, id, "was not set aside", o.dialect.sql("UPDATE leveret_outbox SET due_at = 0 WHERE message_id = $1 AND due_at = {aside} AND tries > 0"))
 	o.wake()
 	return err
 }
 
 // Skip removes a message that was set aside, so that those behind it go on. It is not sent.
 func (o *Outbox) Skip(ctx context.Context, id string) error {
-	err := inTx(ctx, o.config.DB, func(tx *sql.Tx) error {
-		var key string
-		err := tx.QueryRowContext(ctx, "SELECT order_key FROM leveret_outbox WHERE message_id = $1 AND due_at > 0 AND "+conditions[Aside], id).Scan(&key)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		err = decide(ctx, tx, id, "was not set aside", "DELETE FROM leveret_outbox WHERE message_id = $1 AND due_at > 0 AND "+conditions[Aside])
-		if err != nil {
-			return err
-		}
-		return free(ctx, tx, key)
-	})
+	err := decide(ctx, o.config.DB, id, "was not set aside", o.dialect.sql("DELETE FROM leveret_outbox WHERE message_id = $1 AND due_at = {aside} AND tries > 0"))
 	o.wake()
 	return err
 }
@@ -229,15 +252,18 @@ func (o *Outbox) Cancel(ctx context.Context, id string) error {
 }
 
 // Cancel removes a message that is to be sent later, in tx. If tx commits, it is not sent. The error has the code NotFound
-// where there is no such message, or it was sent already, and FailedPrecondition where its time has come.
+// where no message with that id is for later: it was sent, its time has come, or there never was one. Give a message that may be
+// cancelled an id that is known then, with leveret.MessageID; ids of messages that are for later must differ.
 func Cancel(ctx context.Context, tx *sql.Tx, id string) error {
-	return decide(ctx, tx, id, "is not for later", "DELETE FROM leveret_outbox WHERE message_id = $1 AND "+conditions[Later])
+	return decide(ctx, tx, id, "", "DELETE FROM leveret_outbox WHERE message_id = $1 AND "+isLater)
 }
 
 // Move changes when a message is sent that is to be sent later, in tx. Its errors are those of [Cancel].
 func Move(ctx context.Context, tx *sql.Tx, id string, to time.Time) error {
-	return decide(ctx, tx, id, "is not for later", "UPDATE leveret_outbox SET due_at = $1, since = $2 WHERE message_id = $3 AND "+conditions[Later], dueAt(to), sinceOf(to))
+	return decide(ctx, tx, id, "", "UPDATE leveret_outbox SET due_at = $1, since = $2 WHERE message_id = $3 AND "+isLater, dueAt(to), sinceOf(to))
 }
+
+var isLater = fmt.Sprintf("due_at > 0 AND due_at < %d", int64(aside))
 
 type executor interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -248,12 +274,17 @@ type executor interface {
 func decide(ctx context.Context, e executor, id, otherwise, statement string, arguments ...any) error {
 	result, err := e.ExecContext(ctx, statement, append(arguments, id)...)
 	err = changed(result, err)
-	if !errors.Is(err, errNothing) {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, errNothing):
+		return leveret.Errorf(leveret.Unavailable, "change the outbox: %w", err)
+	case otherwise == "":
+		return leveret.Errorf(leveret.NotFound, "the outbox has no message %s for later", id)
 	}
 	var n int
 	if err := e.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox WHERE message_id = $1", id).Scan(&n); err != nil {
-		return err
+		return leveret.Errorf(leveret.Unavailable, "read the outbox: %w", err)
 	}
 	if n == 0 {
 		return leveret.Errorf(leveret.NotFound, "the outbox has no message %s", id)

@@ -29,6 +29,8 @@ type properties struct {
 	SentAt       time.Time       `json:"sent_at"`
 	Priority     uint8           `json:"priority,omitempty"`
 	Headers      json.RawMessage `json:"headers,omitempty"`
+	// ContentType is that of the body.
+	ContentType string `json:"content_type,omitempty"`
 	// Later says that the message was to be sent later: then it counts as sent when it is.
 	Later bool `json:"later,omitempty"`
 }
@@ -70,6 +72,8 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	switch {
 	case !wire.IsStorable(key):
 		return leveret.Errorf(leveret.InvalidArgument, "the key %q is not text that a database can hold", key)
+	case m.ID == "" || len(m.ID) > 255:
+		return leveret.Errorf(leveret.InvalidArgument, "the message id has %d bytes; it must have 1 to 255", len(m.ID))
 	case !wire.IsStorable(m.ID):
 		return leveret.Errorf(leveret.InvalidArgument, "the message id %q is not text that a database can hold", m.ID)
 	}
@@ -77,7 +81,7 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(properties{m.CorrelationID, m.ConversationID, m.CausationID, m.SentAt, m.Priority, headers, !m.SendAt.IsZero()})
+	text, err := json.Marshal(properties{m.CorrelationID, m.ConversationID, m.CausationID, m.SentAt, m.Priority, headers, spec.ContentType(), !m.SendAt.IsZero()})
 	if err != nil {
 		return err
 	}
@@ -98,7 +102,7 @@ func dueAt(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return min(max(t.Unix(), 0), parked/1_000_000-1)*1_000_000 + int64(max(t.Nanosecond()/1000, 1))
+	return min(max(t.Unix(), 0), aside/1_000_000-1)*1_000_000 + int64(max(t.Nanosecond()/1000, 1))
 }
 
 // sinceOf returns from when on a message can be sent.
@@ -119,6 +123,9 @@ func (r *row) message(contract leveret.Contract) (*leveret.Message, error) {
 	var p properties
 	if err := json.Unmarshal([]byte(r.properties), &p); err != nil {
 		return nil, leveret.Errorf(leveret.DataLoss, "the properties of the row cannot be read: %w", err)
+	}
+	if now := contract.Spec().ContentType(); p.ContentType != "" && p.ContentType != now {
+		return nil, leveret.Errorf(leveret.DataLoss, "the row holds %s, and the contract's messages are %s now", p.ContentType, now)
 	}
 	headers, err := decodeHeaders(p.Headers)
 	if err != nil {

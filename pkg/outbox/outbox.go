@@ -47,6 +47,7 @@ type Outbox struct {
 	woken    chan struct{}
 	relaying atomic.Bool
 	last     atomic.Pointer[Status] // what the relay has seen
+	claims   atomic.Int64           // messages that Once has handled
 }
 
 // New returns the outbox of a database, and creates its tables where they are missing.

@@ -384,7 +384,7 @@ func TestOthersGoOn(t *testing.T) {
 	desk := leveret.NewService("desk", leveret.Publishes(noted, counted))
 	store(5000, func(in leveret.Sender, n int) error { return counted.Publish(ctx, in, numbered{fmt.Sprint(n), n}) })
 	store(5000, func(in leveret.Sender, n int) error { return noted.Publish(ctx, in, numbered{"", n}) })
-	store(1, func(in leveret.Sender, n int) error { return noted.Publish(ctx, in, numbered{"", 5000}) })
+	store(1, func(in leveret.Sender, _ int) error { return noted.Publish(ctx, in, numbered{"", 5000}) })
 
 	var full atomic.Bool
 	full.Store(true)

@@ -196,45 +196,82 @@ func notify(c chan struct{}) {
 	}
 }
 
-// errGone says that a message is no longer there.
-var errGone = errors.New("it is gone")
-
-// send sends one message, and sets it aside if it is to blame.
-func (r *relay) send(ctx context.Context, l *lease, of *row) (err error, final bool) {
-	switch {
-	case of.id == "":
-		return errGone, false
-	case !l.holds():
-		return errLapsed, false
-	}
-	contract := r.contracts[of.contract]
-	if contract == nil {
-		return leveret.Errorf(leveret.Unavailable, "this process knows no contract %q that it sends", of.contract), false
-	}
-	m, err := of.message(contract)
-	if err == nil {
-		var within context.Context
-		within, cancel := context.WithTimeoutCause(ctx, sendWithin, errSlow)
-		err = r.sender.Send(within, m)
-		cancel()
-	}
-	if err == nil || ctx.Err() != nil || !blamesItself(err) {
-		return err, false
-	}
-	r.o.config.Logger.ErrorContext(ctx, "a message in the outbox cannot be sent; it is set aside, and what is behind it in its key waits",
-		"contract", of.contract, "message_id", of.id, "key", of.key, "error", err)
-	writing, cancel := context.WithTimeout(ctx, statementWithin)
-	defer cancel()
-	if failed := l.setAside(writing, of, err); failed != nil {
-		return failed, false // it is sent once more
-	}
-	return err, true
+// An outcome is what became of a message that was to be sent.
+type outcome struct {
+	what what
+	err  error
 }
 
-var (
-	errLapsed = errors.New("the lease has lapsed")
-	errSlow   = fmt.Errorf("no outcome within %v", sendWithin)
+type what int
+
+const (
+	failed   what = iota // and the next of its contract would fail, too
+	done                 // somebody has taken responsibility for it
+	gone                 // it is not there any more
+	setAside             // it cannot be sent as it is
+	lapsed               // it was not sent, or nobody knows, and nothing is wrong with its contract
+	closed               // nothing can be sent any more
 )
+
+// send sends one message, and sets it aside if it is to blame.
+func (r *relay) send(ctx context.Context, l *lease, of *row) (o outcome) {
+	defer func() {
+		if v := recover(); v != nil { // of the sender's middleware, or of the contract
+			o = r.setAside(ctx, l, of, leveret.Errorf(leveret.Internal, "panic: %v", v))
+		}
+	}()
+	switch contract := r.contracts[of.contract]; {
+	case of.gone:
+		return outcome{gone, nil}
+	case !l.holds():
+		return outcome{lapsed, nil}
+	case contract == nil:
+		return outcome{failed, leveret.Errorf(leveret.Unavailable, "this process knows no contract %q that it sends", of.contract)}
+	default:
+		return r.sendAs(ctx, l, of, contract)
+	}
+}
+
+func (r *relay) sendAs(ctx context.Context, l *lease, of *row, contract leveret.Contract) outcome {
+	within, cancel := context.WithTimeout(ctx, sendWithin)
+	defer cancel()
+	m, err := of.message(contract)
+	if err == nil {
+		err = r.sender.Send(within, m)
+	}
+	switch {
+	case err == nil:
+		return outcome{done, nil}
+	case ctx.Err() != nil:
+		return outcome{lapsed, err}
+	case errors.Is(err, leveret.ErrClosed):
+		return outcome{closed, err}
+	case blamesItself(err), of.failures >= maxFailures:
+		return r.setAside(ctx, l, of, err)
+	case within.Err() != nil, errors.Is(err, leveret.ErrNotConnected):
+		return outcome{lapsed, err} // the sender has waited already
+	default:
+		return outcome{failed, err}
+	}
+}
+
+func (r *relay) setAside(ctx context.Context, l *lease, of *row, why error) outcome {
+	r.o.config.Logger.ErrorContext(ctx, "a message in the outbox cannot be sent; it is set aside, and what is behind it in its key waits",
+		"contract", of.contract, "message_id", of.id, "key", of.key, "error", why)
+	writing, cancel := context.WithTimeout(ctx, statementWithin)
+	defer cancel()
+	switch err := l.setAside(writing, of, why); {
+	case errors.Is(err, errNothing):
+		return outcome{gone, nil}
+	case err != nil:
+		return outcome{failed, err} // it is sent once more
+	default:
+		return outcome{setAside, why}
+	}
+}
+
+// maxFailures is how often a message may be the first of its contract that cannot be sent, while others can: then it is to blame.
+const maxFailures = 5
 
 // blamesItself reports whether an error is of the message itself, so that trying again would not help.
 func blamesItself(err error) bool {

@@ -6,8 +6,6 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
-
-	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
 // newSource returns the source of a new database: a SQLite file or, with the build tag postgres, a schema.

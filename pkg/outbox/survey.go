@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -26,17 +25,14 @@ func (o *Outbox) survey(ctx context.Context) {
 	tick := time.NewTicker(surveyEvery)
 	defer tick.Stop()
 	for {
-		if s, err := o.Status(ctx); err == nil {
+		within, cancel := context.WithTimeout(ctx, statementWithin)
+		if s, err := o.Status(within); err == nil {
 			o.last.Store(&s)
 		} else if ctx.Err() == nil {
 			o.config.Logger.DebugContext(ctx, "look at the outbox", "error", err)
 		}
-		if err := o.repair(ctx); err != nil && ctx.Err() == nil {
-			o.config.Logger.DebugContext(ctx, "free messages of the outbox that wait for nothing", "error", err)
-		}
-		if err := o.prune(ctx); err != nil && ctx.Err() == nil {
-			o.config.Logger.DebugContext(ctx, "delete old ids from the inbox", "error", err)
-		}
+		cancel()
+		o.prune(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -71,31 +67,16 @@ func (o *Outbox) observe() (metric.Registration, error) {
 	}, messages, blocked, lag)
 }
 
-// repair frees messages that wait for one of their key which is gone: it may go in the moment in which they are parked.
-func (o *Outbox) repair(ctx context.Context) error {
-	result, err := o.config.DB.ExecContext(ctx, fmt.Sprintf(`UPDATE leveret_outbox SET due_at = 0 WHERE due_at = %d AND order_key IN
-		(SELECT order_key FROM leveret_outbox WHERE due_at = %d EXCEPT SELECT order_key FROM leveret_outbox WHERE tries > 0)`,
-		int64(parked), int64(parked)))
-	if changed(result, err) == nil {
-		o.wake()
-	}
-	return err
-}
-
-// chunk is how many ids are deleted in one transaction.
+// chunk is how many ids are deleted at once.
 const chunk = 1000
 
-// prune deletes the ids of messages from the inbox that were handled longer ago than they are remembered.
-func (o *Outbox) prune(ctx context.Context) error {
-	before := time.Now().Add(-o.config.Remember).UnixMicro()
-	for {
-		result, err := o.config.DB.ExecContext(ctx, `DELETE FROM leveret_inbox WHERE (message_id, queue, contract) IN
-			(SELECT message_id, queue, contract FROM leveret_inbox WHERE handled_at < $1 ORDER BY handled_at LIMIT $2)`, before, chunk)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n < chunk {
-			return err
-		}
+// prune deletes some ids from the inbox whose time is over. They are not needed any more, so an error does not matter.
+func (o *Outbox) prune(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, statementWithin)
+	defer cancel()
+	_, err := o.config.DB.ExecContext(ctx, `DELETE FROM leveret_inbox WHERE (message_id, queue, contract) IN
+		(SELECT message_id, queue, contract FROM leveret_inbox WHERE until < $1 ORDER BY until LIMIT $2)`, time.Now().UnixMicro(), chunk)
+	if err != nil && ctx.Err() == nil {
+		o.config.Logger.DebugContext(ctx, "delete old ids from the inbox", "error", err)
 	}
 }

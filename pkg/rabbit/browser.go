@@ -94,10 +94,10 @@ func ask[T any](ctx context.Context, ch *Channel, queue string, call func() (T, 
 }
 
 const (
-	// silentQueue is how long RabbitMQ waits for a quorum queue to say what it has. Where it says nothing, as on a busy disk,
-	// RabbitMQ answers that there are no messages and no consumers (rabbit_quorum_queue:stat, 3.10 to 4.3).
+	// silentQueue is how long RabbitMQ waits for a quorum queue to say what it has. If the queue does not answer, as on a busy
+	// disk, RabbitMQ says that it has no messages and no consumers (rabbit_quorum_queue:stat, 3.10 to 4.3).
 	silentQueue = 250 * time.Millisecond
-	// mostAsked is how often a queue is asked before such an answer is believed: for ten seconds.
+	// mostAsked is how often a queue is asked before such an answer is believed, which takes ten seconds.
 	mostAsked = 40
 )
 

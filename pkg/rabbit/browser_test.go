@@ -81,7 +81,7 @@ func TestBrowser(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// RabbitMQ says that a queue has nothing where that does not say what it has.
+// RabbitMQ reports a quorum queue as empty if the queue does not answer in time. Then it is asked again.
 func TestInspectAsksAgain(t *testing.T) {
 	t.Parallel()
 	address := leverettest.Broker(t)

@@ -121,13 +121,10 @@ func (s *session) failed(ctx context.Context, err error) error {
 // failed a moment after the wire does.
 func (s *session) alive() bool { return !s.IsClosed() && !s.wire.failed.Load() }
 
-// took notes how long the broker took for an answer that it had not to look for.
+// took notes how long the broker needed for an answer that costs it no work. Of two at once, either may count.
 func (s *session) took(d time.Duration) {
-	for {
-		least := s.roundTrip.Load()
-		if least != 0 && least <= int64(d) || s.roundTrip.CompareAndSwap(least, max(int64(d), 1)) {
-			return
-		}
+	if least := s.roundTrip.Load(); least == 0 || int64(d) < least {
+		s.roundTrip.Store(int64(d))
 	}
 }
 

@@ -289,7 +289,7 @@ func (l *life) answerOperators(ctx context.Context) error {
 	conn := l.settings.conn
 	err := operator.Serve(ctx, l.rt.Conn, operator.Config{
 		Service: l.program.Service, Instance: conn.Instance, Version: conn.Version, Facts: &l.facts, Logger: l.log,
-		NoDeclare: conn.NoDeclare, Outbox: l.rt.outboxReport,
+		NoDeclare: conn.NoDeclare, Outbox: l.rt.outboxReport, Commands: outboxCommands(l.rt.outbox, l.program.Service),
 	})
 	if ctx.Err() == nil { // the connection was closed: the worker says so
 		<-ctx.Done()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,7 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/plain"
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/operator"
 	"github.com/leveretmq/leveret/pkg/outbox"
+	"github.com/leveretmq/leveret/pkg/schema"
 )
 
 // outboxCommand returns the commands for the outbox that Setup registers with [Runtime.Relay].
@@ -35,7 +40,11 @@ func (p Program) outboxCommand(schema *config.Schema) *cobra.Command {
 	return group
 }
 
-var outboxStates = map[string]outbox.State{"ready": outbox.Ready, "later": outbox.Later, "blocked": outbox.Blocked, "aside": outbox.Aside}
+// outboxStates are what --state takes; those that somebody has to see to come first.
+var outboxStates = map[string][]outbox.State{
+	"":      {outbox.Aside, outbox.Blocked, outbox.Ready, outbox.Later},
+	"aside": {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
+}
 
 func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
 	var format, state string
@@ -43,33 +52,37 @@ func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List messages that were not sent yet",
-		Long: "List messages that were not sent yet: those that are set aside, or with --state others. The oldest come first, and of\n" +
-			"those for later the ones that are due first.\n\n" +
-			"ready: to be sent now. later: to be sent at a time. blocked: behind one of the same key that was set aside. aside:\n" +
-			"they cannot be sent as they are, and wait for somebody to retry or skip them.",
+		Long: "List messages that were not sent yet. Of each state the oldest come first, and of those for later the ones that are due\n" +
+			"first. The states, in the order in which they are listed:\n\n" +
+			"  aside    they cannot be sent as they are, and wait for somebody to retry or skip them\n" +
+			"  blocked  behind one of the same contract and key that was set aside\n" +
+			"  ready    to be sent now\n" +
+			"  later    to be sent at a time",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			which, known := outboxStates[state]
-			list, ok := map[string]func(io.Writer, []*outbox.Entry) error{"text": outboxTable, "json": outboxJSON}[format]
+			_, known := outboxStates[state]
 			switch {
 			case !known:
-				return exit(exitUsage, "--state is %q; it must be ready, later, blocked or aside", state)
-			case !ok:
+				return exit(exitUsage, "--state is %q; it must be aside, blocked, ready or later", state)
+			case format != "text" && format != "json":
 				return exit(exitUsage, "--output is %q; it must be text or json", format)
 			case most < 1:
 				return exit(exitUsage, "--limit is %d; it must be 1 or more", most)
 			}
 			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
-				entries, err := o.List(ctx, which, most)
+				found, err := outboxMessages(ctx, o, operator.OutboxQuery{State: state, Limit: most})
 				if err != nil {
 					return err
 				}
-				return list(cmd.OutOrStdout(), entries)
+				if format == "json" {
+					return printJSON(cmd.OutOrStdout(), found)
+				}
+				return outboxTable(cmd.OutOrStdout(), found)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "format of the data: text or json")
-	cmd.Flags().StringVar(&state, "state", "aside", "what the messages wait for: ready, later, blocked or aside")
+	cmd.Flags().StringVar(&state, "state", "", "only messages of this state: aside, blocked, ready or later")
 	cmd.Flags().IntVar(&most, "limit", 100, "how many at most")
 	return cmd
 }
@@ -78,7 +91,7 @@ func (p Program) outboxShow(schema *config.Schema) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID",
 		Short: "Show a message that was not sent yet",
-		Long:  "Show a message that was not sent yet, with its headers and its payload, as JSON.",
+		Long:  "Show a message that was not sent yet, with its headers and its payload, as JSON. Secret fields are hidden.",
 		Args:  outboxIDs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
@@ -86,15 +99,20 @@ func (p Program) outboxShow(schema *config.Schema) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printJSON(cmd.OutOrStdout(), outboxViewOf(e, true))
+				shown, err := outboxShown(e, p.Service)
+				if err != nil {
+					return err
+				}
+				return printJSON(cmd.OutOrStdout(), shown)
 			})
 		},
 	}
 }
 
 func (p Program) outboxRetry(schema *config.Schema) *cobra.Command {
-	return p.outboxDecision(schema, "retry ID...", "Send messages that were set aside", "Have messages sent that were set aside, as after a correction of what kept them. What is behind one in its key waits\n"+
-		"until it is sent.", "sent as soon as it can be", (*outbox.Outbox).Retry, "")
+	return p.outboxDecision(schema, "retry ID...", "Send messages that were set aside",
+		"Have messages sent that were set aside, once what kept them is corrected. What is behind one in its key waits\n"+
+			"until it is sent.", "sent as soon as it can be", (*outbox.Outbox).Retry, "")
 }
 
 func (p Program) outboxSkip(schema *config.Schema) *cobra.Command {
@@ -160,74 +178,132 @@ func (p Program) withOutbox(cmd *cobra.Command, schema *config.Schema, do func(c
 	})
 }
 
-// An outboxView is a message in an outbox, for programs. Null stands for what there is not.
-type outboxView struct {
-	ID       string         `json:"id"`
-	Contract string         `json:"contract"`
-	Key      *string        `json:"key"`
-	State    string         `json:"state"`
-	Since    time.Time      `json:"since"`
-	DueAt    *time.Time     `json:"due_at"`
-	Tries    int            `json:"tries"`
-	Trouble  *string        `json:"trouble"`
-	Headers  map[string]any `json:"headers,omitempty"`
-	Payload  any            `json:"payload,omitempty"`
-}
-
-func outboxViewOf(e *outbox.Entry, whole bool) outboxView {
-	v := outboxView{ID: e.ID, Contract: e.Contract, State: string(e.State), Since: e.Since, Tries: e.Tries}
+// outboxMessage returns a message of an outbox for other programs, without headers and payload.
+func outboxMessage(e *outbox.Entry) operator.OutboxMessage {
+	m := operator.OutboxMessage{ID: e.ID, Contract: e.Contract, State: string(e.State), Since: e.Since, Tries: e.Tries}
 	if e.Key != "" {
-		v.Key = &e.Key
+		m.Key = &e.Key
 	}
 	if !e.DueAt.IsZero() {
-		v.DueAt = &e.DueAt
+		m.DueAt = &e.DueAt
 	}
 	if e.Trouble != "" {
-		v.Trouble = &e.Trouble
+		m.Trouble = &e.Trouble
 	}
-	if whole {
-		v.Headers, v.Payload = e.Headers, json.RawMessage(e.Body)
-		if !json.Valid(e.Body) {
-			v.Payload = e.Body // base64
-		}
-	}
-	return v
+	return m
 }
 
-func outboxJSON(out io.Writer, entries []*outbox.Entry) error {
-	views := make([]outboxView, len(entries)) // [] rather than null
-	for i, e := range entries {
-		views[i] = outboxViewOf(e, false)
+// outboxShown returns one with headers and payload, in which the secret fields of the payload are hidden.
+func outboxShown(e *outbox.Entry, of *leveret.Service) (operator.OutboxMessage, error) {
+	m := outboxMessage(e)
+	m.Headers = e.Headers
+	for _, c := range slices.Concat(of.Contracts(leveret.RoleSends), of.Contracts(leveret.RolePublishes)) {
+		if c.Spec().Name != e.Contract {
+			continue
+		}
+		s, err := schema.Payload(c.Spec())
+		if err != nil {
+			return m, err
+		}
+		text, err := s.FromBody(e.Body)
+		switch {
+		case err == nil && json.Valid(text):
+			m.Payload = s.Redact(text)
+		case !s.HasSecrets():
+			m.Payload, err = json.Marshal(e.Body) // base64
+			return m, err
+		}
 	}
-	return printJSON(out, views)
+	return m, nil
+}
+
+// outboxMessages lists messages of an outbox.
+func outboxMessages(ctx context.Context, o *outbox.Outbox, q operator.OutboxQuery) ([]operator.OutboxMessage, error) {
+	states, known := outboxStates[q.State]
+	switch {
+	case !known:
+		return nil, leveret.Errorf(leveret.InvalidArgument, "the state is %q; it must be aside, blocked, ready or later", q.State)
+	case q.Limit < 1:
+		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 or more", q.Limit)
+	}
+	all := []operator.OutboxMessage{}
+	for _, state := range states {
+		found, err := o.List(ctx, state, q.Limit-len(all))
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range found {
+			all = append(all, outboxMessage(e))
+		}
+	}
+	return all, nil
+}
+
+// outboxCommands are what operators can have a process do with its outbox.
+func outboxCommands(o *outbox.Outbox, of *leveret.Service) map[string]operator.Command {
+	if o == nil {
+		return nil
+	}
+	one := func(do func(ctx context.Context, id string) (any, error)) operator.Command {
+		return func(ctx context.Context, argument json.RawMessage) (any, error) {
+			var id string
+			if err := json.Unmarshal(argument, &id); err != nil {
+				return nil, leveret.Errorf(leveret.InvalidArgument, "the id of a message is needed: %w", err)
+			}
+			return do(ctx, id)
+		}
+	}
+	decide := func(do func(context.Context, string) error) operator.Command {
+		return one(func(ctx context.Context, id string) (any, error) { return nil, do(ctx, id) })
+	}
+	return map[string]operator.Command{
+		operator.OutboxList: func(ctx context.Context, argument json.RawMessage) (any, error) {
+			var q operator.OutboxQuery
+			if err := json.Unmarshal(argument, &q); err != nil {
+				return nil, leveret.Errorf(leveret.InvalidArgument, "what to list cannot be read: %w", err)
+			}
+			return outboxMessages(ctx, o, q)
+		},
+		operator.OutboxShow: one(func(ctx context.Context, id string) (any, error) {
+			e, err := o.Get(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			return outboxShown(e, of)
+		}),
+		operator.OutboxRetry:  decide(o.Retry),
+		operator.OutboxSkip:   decide(o.Skip),
+		operator.OutboxCancel: decide(o.Cancel),
+	}
 }
 
 func printJSON(out io.Writer, v any) error {
-	encoder := json.NewEncoder(out)
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, plain.Text(text.String()))
+	return err
 }
 
-func outboxTable(out io.Writer, entries []*outbox.Entry) error {
+func outboxTable(out io.Writer, messages []operator.OutboxMessage) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tCONTRACT\tKEY\tSTATE\tSINCE\tTROUBLE")
-	for _, e := range entries {
-		since, trouble := e.Since, "-"
-		if e.Trouble != "" {
-			trouble = oneLine(e.Trouble)
+	for _, m := range messages {
+		since, key, trouble := m.Since, "-", "-"
+		if m.Key != nil {
+			key = oneLine(plain.Text(*m.Key))
 		}
-		if !e.DueAt.IsZero() {
-			since = e.DueAt
+		if m.Trouble != nil {
+			trouble = oneLine(plain.Text(*m.Trouble))
 		}
-		fmt.Fprintln(table, strings.Join([]string{e.ID, e.Contract, orDash(e.Key), string(e.State), since.Format(time.RFC3339), trouble}, "\t"))
+		if m.DueAt != nil {
+			since = *m.DueAt
+		}
+		fmt.Fprintln(table, strings.Join([]string{oneLine(plain.Text(m.ID)), m.Contract, key, m.State, since.Format(time.RFC3339), trouble}, "\t"))
 	}
 	return table.Flush()
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }

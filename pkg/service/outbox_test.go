@@ -1,10 +1,13 @@
 package service_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/leveretmq/leveret/pkg/cli"
+	"github.com/leveretmq/leveret/pkg/cli/term"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/operator"
@@ -21,8 +26,9 @@ import (
 )
 
 type parcel struct {
-	Street string `json:"street"`
-	Note   string `json:"note"`
+	Street string         `json:"street"`
+	Note   string         `json:"note"`
+	PIN    leveret.Secret `json:"pin,omitempty"`
 }
 
 var (
@@ -59,6 +65,24 @@ func parcelDatabase(dir string) (*sql.DB, error) {
 	return db, err
 }
 
+// operate runs leveret's own command line as an operator.
+func operate(t *testing.T, broker string, args ...string) (code cli.ExitCode, stdout, stderr string) {
+	t.Helper()
+	u, err := url.Parse(broker)
+	require.NoError(t, err)
+	password, _ := u.User.Password()
+	u.User = nil
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte(password), 0o600))
+	var out, errs bytes.Buffer
+	code = cli.Run(t.Context(), cli.Config{
+		Catalog: leveret.NewCatalog(parcels), Name: "leveret",
+		Args:    append(args, "--broker-url", u.String(), "--broker-password-file", file, "--broker-connect-timeout", patience.String()),
+		Streams: &term.Streams{Out: &out, Err: &errs, Env: func(string) string { return "" }},
+	})
+	return code, out.String(), errs.String()
+}
+
 // A program sends what is in its outbox. It stays ready where a message cannot be sent, says so, and has commands for that.
 func TestOutbox(t *testing.T) {
 	t.Parallel()
@@ -71,10 +95,10 @@ func TestOutbox(t *testing.T) {
 	require.NoError(t, o.InTx(ctx, func(tx *sql.Tx) error {
 		in := outbox.In(tx)
 		return errors.Join(
-			sent.Publish(ctx, in, parcel{"High Street", ""}, leveret.MessageID("high")),
-			sent.Publish(ctx, in, parcel{"Low Road", strings.Repeat("x", 2000)}, leveret.MessageID("long")),
-			sent.Publish(ctx, in, parcel{"Low Road", ""}, leveret.MessageID("behind")),
-			sent.Publish(ctx, in, parcel{"Mill Lane", ""}, leveret.MessageID("tomorrow"), leveret.After(24*time.Hour)),
+			sent.Publish(ctx, in, parcel{Street: "High Street"}, leveret.MessageID("high")),
+			sent.Publish(ctx, in, parcel{Street: "Low Road", Note: strings.Repeat("x", 2000)}, leveret.MessageID("long")),
+			sent.Publish(ctx, in, parcel{Street: "Low Road", PIN: "1234"}, leveret.MessageID("behind")),
+			sent.Publish(ctx, in, parcel{Street: "Mill Lane"}, leveret.MessageID("tomorrow"), leveret.After(24*time.Hour)),
 		)
 	}))
 
@@ -129,10 +153,42 @@ func TestOutbox(t *testing.T) {
 
 	code, out, errs := command(t, program, "outbox", "ls")
 	require.Equal(t, 0, code, errs)
-	require.Regexp(t, `(?m)\AID +CONTRACT +KEY +STATE +SINCE +TROUBLE\nlong +parcel\.sent +Low Road +set aside +20\S+ +.*too large`, out)
+	require.Regexp(t, `(?m)\AID +CONTRACT +KEY +STATE +SINCE +TROUBLE\nlong +parcel\.sent +Low Road +set aside +20\S+ +.*too large.*\nbehind .*\ntomorrow `, out)
 	code, out, errs = command(t, program, "outbox", "show", "behind")
 	require.Equal(t, 0, code, errs)
 	require.Contains(t, out, `"street": "Low Road"`)
+	require.NotContains(t, out, "1234", "it is a secret")
+
+	answered, out, errs := operate(t, broker, "outbox", "ls", "parcel")
+	require.Equal(t, cli.ExitOK, answered, errs)
+	require.Regexp(t, `(?m)\AID +CONTRACT +KEY +STATE +AGE +DUE IN +TROUBLE\nlong +parcel\.sent +Low Road +set aside +.*too large.*\nbehind .*\ntomorrow .* 23h`, out)
+	answered, out, errs = operate(t, broker, "outbox", "show", "parcel", "behind")
+	require.Equal(t, cli.ExitOK, answered, errs)
+	require.Contains(t, out, `"street": "Low Road"`)
+	require.NotContains(t, out, "1234", "it is a secret")
+	for args, want := range map[string]struct {
+		code cli.ExitCode
+		text string
+	}{
+		"outbox ls nobody":                {cli.ExitNotFound, `the catalog has no service "nobody"`},
+		"outbox ls parcel --state no":     {cli.ExitUsage, "it must be aside, blocked, ready or later"},
+		"outbox ls parcel --limit 0":      {cli.ExitUsage, "it must be 1 or more"},
+		"outbox show parcel none":         {cli.ExitNotFound, "the outbox has no message none"},
+		"outbox skip parcel long":         {cli.ExitUsage, "--yes is needed"},
+		"outbox retry parcel behind":      {cli.ExitAnswered, "the message behind was not set aside"},
+		"outbox cancel parcel long --yes": {cli.ExitNotFound, "no message long for later"},
+	} {
+		answered, _, errs := operate(t, broker, strings.Fields(args)...)
+		require.Equal(t, want.code, answered, "%s: %s", args, errs)
+		require.Contains(t, errs, want.text, args)
+	}
+	answered, out, errs = operate(t, broker, "outbox", "retry", "parcel", "long")
+	require.Equal(t, cli.ExitOK, answered, errs)
+	require.Equal(t, "long: sent as soon as it can be\n", out)
+	require.Eventually(t, func() bool {
+		e, err := o.Get(ctx, "long")
+		return err == nil && e.Tries == 2 && e.State == outbox.Aside
+	}, patience, 10*time.Millisecond)
 
 	code, _, errs = command(t, program, "outbox", "skip", "long")
 	require.Equal(t, 2, code)
@@ -145,13 +201,14 @@ func TestOutbox(t *testing.T) {
 	require.Equal(t, "long: sent as soon as it can be\n", out)
 	require.Eventually(t, func() bool {
 		e, err := o.Get(ctx, "long")
-		return err == nil && e.Tries == 2 && e.State == outbox.Aside
+		return err == nil && e.Tries == 3 && e.State == outbox.Aside
 	}, patience, 10*time.Millisecond)
 	code, out, errs = command(t, program, "outbox", "skip", "long", "--yes")
 	require.Equal(t, 0, code, errs)
 	require.Equal(t, "long: removed\n", out)
-	code, _, errs = command(t, program, "outbox", "cancel", "tomorrow", "--yes")
-	require.Equal(t, 0, code, errs)
+	answered, out, errs = operate(t, broker, "outbox", "cancel", "parcel", "tomorrow", "none", "--yes", "-o", "json")
+	require.Equal(t, cli.ExitPartial, answered, errs)
+	require.JSONEq(t, `[{"id":"tomorrow","done":true,"error":null},{"id":"none","done":false,"error":"not_found: the outbox has no message none for later"}]`, out)
 	var left int
 	require.Eventually(t, func() bool {
 		return db.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox").Scan(&left) == nil && left == 0
@@ -161,7 +218,7 @@ func TestOutbox(t *testing.T) {
 	require.Equal(t, 1, code)
 	require.Contains(t, errs, "the outbox has no message long")
 	for args, want := range map[string]string{
-		"outbox": "say what to do", "outbox ls --state no": "it must be ready, later, blocked or aside", "outbox retry": "give the id",
+		"outbox": "say what to do", "outbox ls --state no": "it must be aside, blocked, ready or later", "outbox retry": "give the id",
 		"outbox ls -o xml": "it must be text or json", "outbox ls --limit 0": "it must be 1 or more", "outbox show": "give the id of one message",
 	} {
 		code, _, errs = command(t, program, strings.Fields(args)...)

@@ -12,5 +12,5 @@ func Take(ctx context.Context, r *Reader, d *rabbit.Delivery) (Event, bool, erro
 	return r.take(ctx, *d)
 }
 
-// Patiently asks as Look does. No test can have a broker say that it does not know a stream, without harm to others.
+// Patiently asks as Look does. No test can make a broker lose sight of a stream without harm to the other tests.
 func Patiently(ctx context.Context, ask func() error) error { return patiently(ctx, ask) }

@@ -33,8 +33,8 @@ const (
 var ErrUndecided = errors.New("the broker delivers nothing that would show what the stream has")
 
 // Look finds the ends of a stream, as they are on the node that it asks: a replica may be behind. It is quick where there are
-// events, and takes six seconds where there are none. It fails as [Reader.Next] does, and with [ErrUndecided]; unlike that, it
-// fails with [rabbit.ErrNotConnected] after some seconds, where the broker is away, or its node has no replica of the stream.
+// events, and takes six seconds where there are none. It fails as [Reader.Next] does, and with [ErrUndecided]; and, unlike
+// Next, with [rabbit.ErrNotConnected] after some seconds if the broker is away, or its node has no replica of the stream.
 func Look(ctx context.Context, conn *rabbit.Conn, stream string) (Ends, error) {
 	first, _, err := look(ctx, conn, stream, First(), 1)
 	if err != nil {
@@ -59,7 +59,7 @@ func Find(ctx context.Context, conn *rabbit.Conn, stream string, from Place) (*E
 	return first, err
 }
 
-// look is lookOnce, with patience.
+// look is lookOnce, repeated while the stream cannot be read.
 func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, most int) (first, last *Event, err error) {
 	err = patiently(ctx, func() (err error) {
 		first, last, err = lookOnce(ctx, conn, stream, from, most)
@@ -68,19 +68,16 @@ func look(ctx context.Context, conn *rabbit.Conn, stream string, from Place, mos
 	return first, last, err
 }
 
-// patiently asks again, a second later, where the broker cannot say anything of a stream. RabbitMQ says that its node has no
-// replica of a stream where that is so, but also while the stream starts, and where a busy node has not known for five
-// seconds; a moment later, the last costs the connection (check_queue_exists_in_local_node and get_local_pid in
+// patiently asks again, a second later, if the broker cannot say anything about a stream. RabbitMQ says that its node has no
+// replica of a stream not only where that is so, but also while the stream starts, and when a busy node has not found out
+// within five seconds; then it may close the connection as well (check_queue_exists_in_local_node and get_local_pid in
 // rabbit_stream_queue, 3.10).
-func patiently(ctx context.Context, ask func() error) (err error) {
+func patiently(ctx context.Context, ask func() error) error {
 	for tried := 1; ; tried++ {
-		if err = ask(); !away(err) || tried == tries {
+		if err := ask(); !away(err) || tried == tries || ctx.Err() != nil {
 			return err
 		}
 		contexts.Sleep(ctx, again)
-		if ctx.Err() != nil {
-			return err
-		}
 	}
 }
 

@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -93,11 +94,14 @@ func (b *bench) gap(behind int64) (first stream.Event) {
 // remove deletes the stream.
 func (b *bench) remove() {
 	b.t.Helper()
-	channel, err := b.conn.Rabbit().Channel(b.ctx)
-	require.NoError(b.t, err)
-	_, err = channel.QueueDelete(name, false, false, false)
-	require.NoError(b.t, err)
-	require.NoError(b.t, channel.Close())
+	require.Eventually(b.t, func() bool { // a busy broker may not be able to, and closes the connection (541)
+		channel, err := b.conn.Rabbit().Channel(b.ctx)
+		if err != nil {
+			return false
+		}
+		_, err = channel.QueueDelete(name, false, false, false)
+		return errors.Join(err, channel.Close()) == nil
+	}, patience, 100*time.Millisecond)
 }
 
 // next returns the next event, or the error that the reader meets within the test's patience.

@@ -183,6 +183,25 @@ func TestEndedContextIsRetryable(t *testing.T) {
 	require.NoError(t, increment(t.Context(), s))
 }
 
+// A transaction that ctx ended between two statements is gone for the second one, which does not know why.
+func TestContextEndsATransaction(t *testing.T) {
+	t.Parallel()
+	s := open(t, shoptest.Source(t, "count"))
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.InTx(ctx, func(tx *sql.Tx) error {
+		cancel()
+		for {
+			if _, err := tx.ExecContext(t.Context(), "UPDATE counts SET n = 7"); err != nil {
+				return err
+			}
+		}
+	})
+	require.ErrorIs(t, err, sql.ErrTxDone)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, leveret.Unavailable)
+	require.NoError(t, increment(t.Context(), s))
+}
+
 // A writer that waits for another process keeps nobody from reading.
 func TestReadersDoNotWait(t *testing.T) {
 	t.Parallel()
