@@ -27,7 +27,7 @@ var (
 		leveret.Example(ListOrdersRequest{CustomerID: "customer-7", Limit: 20}))
 
 	// CancelOrder cancels an order for its customer. The reply is the cancelled order, also for one that was cancelled
-	// before. It fails with NotFound if this customer has no such order, and with FailedPrecondition, reason
+	// before; or one that is closing, because its time is over, and will be cancelled. It fails with NotFound if this customer has no such order, and with FailedPrecondition, reason
 	// order_confirmed, if it is too late.
 	CancelOrder = leveret.NewRequest[CancelOrderRequest, ShowOrderReply]("order.cancel", leveret.HTTP("POST /orders/{order_id}/cancel"),
 		leveret.Timeout(5*time.Second), leveret.Idempotent(),
@@ -37,7 +37,17 @@ var (
 	// This version only handles it, so that both can run side by side, and the next one need not.
 	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
-	// OrderPlaced announces that an order was placed and its payment authorised.
+	// CheckOrder has the order service look at an order that takes long: half of its time limit after it was stored, when the
+	// limit has passed, and until nothing is left to do for it. The order service sends it to itself. One that does not come
+	// from there does nothing.
+	CheckOrder = leveret.NewCommand[CheckOrderCommand]("order.check", leveret.Example(CheckOrderCommand{OrderID: exampleOrderID}))
+
+	// AnnounceOrder has the order service announce the present status of an order again, for a service that has lost the
+	// event or the command. Operators send it. An unknown order is dead-lettered with NotFound.
+	AnnounceOrder = leveret.NewCommand[AnnounceOrderCommand]("order.announce", leveret.Example(AnnounceOrderCommand{OrderID: exampleOrderID}))
+
+	// OrderPlaced announces that an order was placed and its payment authorised. It is announced again, under another message
+	// id, if the order takes long.
 	OrderPlaced = leveret.NewEvent[OrderPlacedEvent]("order.placed", keptForYear, leveret.Example(OrderPlacedEvent{
 		OrderID: exampleOrderID, CustomerID: "customer-7", Lines: exampleLines, Total: exampleTotal,
 		AuthorizationID: exampleAuthorizationID, PlacedAt: exampleTime,
@@ -48,7 +58,8 @@ var (
 		OrderID: exampleOrderID, Total: exampleTotal, ConfirmedAt: exampleTime,
 	}))
 
-	// OrderCancelled announces that an order is cancelled, and why. The order is then finished.
+	// OrderCancelled announces that an order is cancelled, and why. The order is then finished. Some time later it is announced
+	// once more, under another message id, for services that have lost it.
 	OrderCancelled = leveret.NewEvent[OrderCancelledEvent]("order.cancelled", keptForYear, leveret.Example(OrderCancelledEvent{
 		OrderID: exampleOrderID, Reason: CancelOutOfStock, CancelledAt: exampleTime,
 	}))
@@ -63,6 +74,7 @@ const (
 	CancelDeclined   = "declined"     // the payment was declined
 	CancelOutOfStock = "out_of_stock" // some of the goods are out of stock
 	CancelRequested  = "requested"    // the customer cancelled it
+	CancelExpired    = "expired"      // it was not confirmed within its time limit
 )
 
 // Limits of an order. A test keeps the limits in the payloads' jsonschema tags equal to these.
@@ -138,11 +150,23 @@ type AbandonOrderCommand struct {
 }
 
 // Validate reports every field that is wrong.
-func (c AbandonOrderCommand) Validate() error {
-	var p problems
-	p.id("order_id", c.OrderID)
-	return p.err()
+func (c AbandonOrderCommand) Validate() error { return checkOrderID(c.OrderID) }
+
+// CheckOrderCommand identifies the order to be checked.
+type CheckOrderCommand struct {
+	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 }
+
+// Validate reports every field that is wrong.
+func (c CheckOrderCommand) Validate() error { return checkOrderID(c.OrderID) }
+
+// AnnounceOrderCommand identifies the order to be announced again.
+type AnnounceOrderCommand struct {
+	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+}
+
+// Validate reports every field that is wrong.
+func (c AnnounceOrderCommand) Validate() error { return checkOrderID(c.OrderID) }
 
 // ListOrdersRequest asks for a page of orders.
 type ListOrdersRequest struct {
@@ -178,11 +202,11 @@ type ListOrdersReply struct {
 type ShowOrderReply struct {
 	OrderID    string `json:"order_id"`
 	CustomerID string `json:"customer_id"`
-	// State is pending, placed, captured, reserved, confirmed or cancelled; the last two are final. There may be others
-	// one day, which are not final unless DecidedAt is set.
-	State string `json:"state" jsonschema:"example=pending,example=placed,example=captured,example=reserved,example=confirmed,example=cancelled"`
+	// State is pending, placed, captured, reserved, closing, confirmed or cancelled; the last two are final. There may be
+	// others one day, which are not final unless DecidedAt is set.
+	State string `json:"state" jsonschema:"example=pending,example=placed,example=captured,example=reserved,example=closing,example=confirmed,example=cancelled"`
 	// Reason is set if the order was cancelled: one of the reasons above, or a new one.
-	Reason string      `json:"reason,omitempty" jsonschema:"example=declined,example=out_of_stock,example=requested"`
+	Reason string      `json:"reason,omitempty" jsonschema:"example=declined,example=out_of_stock,example=requested,example=expired"`
 	Lines  []OrderLine `json:"lines"`
 	Total  Money       `json:"total"`
 	// DecidedAt is when the order was confirmed or cancelled. It is nil until then.
@@ -235,7 +259,7 @@ func (o OrderConfirmedEvent) Validate() error {
 type OrderCancelledEvent struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 	// Reason is one of the reasons above, or a new one: a receiver accepts any word.
-	Reason      string    `json:"reason" jsonschema:"minLength=1,maxLength=64,pattern=^[a-z_]+$,example=declined,example=out_of_stock,example=requested"`
+	Reason      string    `json:"reason" jsonschema:"minLength=1,maxLength=64,pattern=^[a-z_]+$,example=declined,example=out_of_stock,example=requested,example=expired"`
 	CancelledAt time.Time `json:"cancelled_at"`
 }
 
@@ -256,6 +280,12 @@ func total(lines []OrderLine) Money {
 		sum.Amount += int64(l.Quantity) * l.UnitPrice.Amount
 	}
 	return sum
+}
+
+func checkOrderID(id string) error {
+	var p problems
+	p.id("order_id", id)
+	return p.err()
 }
 
 func checkOrderLines(p *problems, lines []OrderLine) {

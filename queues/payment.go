@@ -17,6 +17,12 @@ var (
 			OrderID: exampleOrderID, CardToken: "tok_visa", Amount: exampleTotal,
 		}))
 
+	// ClosePayment makes sure that nothing is held or charged for an order, now or later: it voids or refunds its payment, or has
+	// one that is asked for later declined. The reply means that this is so. It may be repeated.
+	ClosePayment = leveret.NewRequest[ClosePaymentRequest, ClosePaymentReply]("payment.close",
+		leveret.HTTP("POST /payments/{order_id}/close"), leveret.Timeout(5*time.Second), leveret.Idempotent(),
+		leveret.Example(ClosePaymentRequest{OrderID: exampleOrderID}))
+
 	// PaymentCaptured announces that the customer was charged the authorised amount.
 	PaymentCaptured = leveret.NewEvent[PaymentCapturedEvent]("payment.captured", leveret.Example(PaymentCapturedEvent{
 		OrderID: exampleOrderID, AuthorizationID: exampleAuthorizationID, Amount: exampleTotal, CapturedAt: exampleTime,
@@ -37,6 +43,14 @@ var (
 const (
 	PaymentAuthorized = "authorized"
 	PaymentDeclined   = "declined"
+)
+
+// What has become of a closed payment. There may be more one day; whichever it is, nothing is held or charged.
+const (
+	ClosedDeclined  = "declined"  // nothing was held: the card declined, or the order was closed before its payment was asked for
+	ClosedVoided    = "voided"    // the amount was held, and is released
+	ClosedRefunded  = "refunded"  // the customer was charged, and is paid back
+	ClosedCancelled = "cancelled" // the order has no payment, and one that is asked for will be declined
 )
 
 // AuthorizePaymentRequest asks to hold an amount on a card.
@@ -76,6 +90,20 @@ func (a AuthorizePaymentReply) Validate() error {
 	a.Amount.check(&p, "amount")
 	p.time("decided_at", a.DecidedAt)
 	return p.err()
+}
+
+// ClosePaymentRequest identifies the order whose payment is to be closed.
+type ClosePaymentRequest struct {
+	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+}
+
+// Validate reports every field that is wrong.
+func (r ClosePaymentRequest) Validate() error { return checkOrderID(r.OrderID) }
+
+// ClosePaymentReply is a payment that is closed.
+type ClosePaymentReply struct {
+	OrderID string `json:"order_id" jsonschema:"format=uuid"`
+	State   string `json:"state" jsonschema:"minLength=1,maxLength=64,pattern=^[a-z_]+$,example=declined,example=voided,example=refunded,example=cancelled"`
 }
 
 // PaymentCapturedEvent is a payment that the customer was charged for.

@@ -5,13 +5,13 @@ import "github.com/leveretmq/leveret/pkg/leveret"
 // The services of the system.
 var (
 	// Order accepts orders and sees each one through to confirmation or cancellation. AbandonOrder is what version 0.1.0 of it
-	// sends.
+	// sends; AnnounceOrder comes from operators.
 	Order = leveret.NewService("order",
-		leveret.Handles(PlaceOrder, AbandonOrder),
+		leveret.Handles(PlaceOrder, AbandonOrder, CheckOrder, AnnounceOrder),
 		leveret.Answers(ShowOrder, ListOrders, CancelOrder),
 		leveret.SubscribesTo(PaymentCaptured, StockReserved, StockRejected),
-		leveret.Calls(AuthorizePayment),
-		leveret.Sends(ReserveStock, AbandonOrder),
+		leveret.Calls(AuthorizePayment, ClosePayment),
+		leveret.Sends(ReserveStock, AbandonOrder, CheckOrder),
 		leveret.Publishes(OrderPlaced, OrderConfirmed, OrderCancelled),
 		leveret.Remembers(leveret.Forever)) // by the order's state, and orders stay
 
@@ -24,7 +24,7 @@ var (
 
 	// Payment authorises, captures, voids and refunds payments.
 	Payment = leveret.NewService("payment",
-		leveret.Answers(AuthorizePayment),
+		leveret.Answers(AuthorizePayment, ClosePayment),
 		leveret.SubscribesTo(OrderPlaced, OrderCancelled),
 		leveret.Publishes(PaymentCaptured, PaymentVoided, PaymentRefunded),
 		// By the payment of the order, and payments stay. That an order was cancelled before it had one is forgotten one day; the

@@ -160,7 +160,7 @@ func (s *shop) openServices(t *testing.T, log *slog.Logger, set func(*auth.Confi
 	s.placing = leveret.NewHandlers(queues.Order, logged)
 	o, err := stored.Outbox(t.Context(), outbox.Config{Logger: log})
 	require.NoError(t, err)
-	order.New(stored, o, toPayment).Register(s.placing)
+	order.New(stored, o, toPayment, order.Config{}).Register(s.placing)
 	s.orders.Serve(s.placing)
 }
 

@@ -12,7 +12,7 @@ type Audit struct {
 	Stock        []Shelf              `json:"stock"`
 	Reservations []AuditedReservation `json:"reservations"`
 	Movements    []Movement           `json:"movements"`
-	// Unsent counts the messages that are still in the outbox.
+	// Unsent counts the messages in the outbox, but for those that are for later.
 	Unsent int `json:"unsent"`
 }
 

@@ -152,7 +152,7 @@ func newWorld(t *testing.T) *world {
 	} {
 		w.parts[p.service.Name()] = p
 	}
-	order.New(orders, w.parts["order"].outbox, w).Register(w.handlers["order"])
+	order.New(orders, w.parts["order"].outbox, w, order.Config{}).Register(w.handlers["order"])
 	inventory.New(w.parts["inventory"].outbox).Register(w.handlers["inventory"])
 	payment.New(payments, w.parts["payment"].outbox, payment.Processor{}).Register(w.handlers["payment"])
 	return w

@@ -28,8 +28,9 @@ type Ledger struct {
 	Confirmed int `json:"confirmed"`
 	// Cancelled counts cancelled orders by reason.
 	Cancelled map[string]int `json:"cancelled"`
-	// Undecided holds the ids of unfinished orders.
+	// Undecided holds the ids of unfinished orders, and Overdue of those among them that are closing: their time is over.
 	Undecided []string `json:"undecided"`
+	Overdue   []string `json:"overdue"`
 	// Lost holds the ids of orders that were sent but are unknown to the order service. That includes dead-lettered
 	// orders, which are not lost; the caller removes them.
 	Lost []string `json:"lost"`
@@ -39,7 +40,7 @@ type Ledger struct {
 	ReservedTwice []string `json:"reserved_twice"`
 	// Wrong lists all other inconsistencies, one sentence each.
 	Wrong []string `json:"wrong"`
-	// Unsent counts the messages that are still in the outboxes of the three services.
+	// Unsent counts the messages in the outboxes of the three services, but for those that are for later.
 	Unsent int `json:"unsent"`
 	// Latency is measured from sending an order to its decision.
 	Latency Latency `json:"latency"`
@@ -91,6 +92,9 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 			l.Confirmed++
 		case order.StateCancelled:
 			l.Cancelled[o.Reason]++
+		case order.StateClosing:
+			l.Overdue = append(l.Overdue, o.OrderID)
+			fallthrough
 		default:
 			l.Undecided = append(l.Undecided, o.OrderID)
 		}

@@ -30,6 +30,8 @@ func cancelled(o queues.OrderCancelledEvent) Notice {
 		n.Text = fmt.Sprintf("Your order %s is cancelled, because some of the goods are out of stock.", o.OrderID)
 	case queues.CancelRequested:
 		n.Text = fmt.Sprintf("Your order %s is cancelled, as you asked us to.", o.OrderID)
+	case queues.CancelExpired:
+		n.Text = fmt.Sprintf("Your order %s is cancelled, because we could not complete it in time. You are not charged for it.", o.OrderID)
 	default: // a reason that is newer than this program
 		n.Text = fmt.Sprintf("Your order %s is cancelled.", o.OrderID)
 	}

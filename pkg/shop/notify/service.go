@@ -12,7 +12,7 @@ import (
 // Declaration says what the service listens to. It sends nothing.
 var Declaration = leveret.NewService("notify",
 	leveret.SubscribesTo(queues.OrderConfirmed, queues.OrderCancelled, queues.PaymentRefunded),
-	leveret.Remembers(leveret.Forever)) // by the id of the event, and notices stay
+	leveret.Remembers(leveret.Forever)) // by the event and its order, and notices stay
 
 // A Service handles the events. It is safe for concurrent use.
 type Service struct {

@@ -25,11 +25,13 @@ func OpenStore(ctx context.Context, source string) (*Store, error) {
 	return &Store{s}, nil
 }
 
-// Add stores a notice and reports whether it is new: the event with this message id was not handled before.
+// Add stores a notice and reports whether it is new: the customer was not notified of this event of this order before, whatever
+// message has announced it.
 func (s *Store) Add(ctx context.Context, n Notice, now time.Time) (added bool, err error) {
 	err = s.InTx(ctx, func(tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, `
-			INSERT INTO notices (message_id, about, order_id, text, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+			INSERT INTO notices (message_id, about, order_id, text, at)
+			SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM notices WHERE order_id = $3 AND about = $2)`,
 			store.MessageID(ctx), n.About, n.OrderID, n.Text, store.Micros(now))
 		if err != nil {
 			return fmt.Errorf("store the notice: %w", err)

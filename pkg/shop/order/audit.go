@@ -11,7 +11,7 @@ import (
 // An Audit is the content of the order service's store, for checking the system from outside.
 type Audit struct {
 	Orders []AuditedOrder `json:"orders"`
-	// Unsent counts the messages that are still in the outbox.
+	// Unsent counts the messages in the outbox, but for those that are for later.
 	Unsent int `json:"unsent"`
 }
 

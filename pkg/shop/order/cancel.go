@@ -10,7 +10,7 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Cancel cancels a customer's order. It returns [ErrUnknown] if the customer has no such order, and [ErrConfirmed] if
+// Cancel cancels a customer's order. One that is closing stays so, and will be cancelled. It returns [ErrUnknown] if the customer has no such order, and [ErrConfirmed] if
 // it is too late.
 //
 // A request is not delivered again when the process dies. So the announcement of the cancellation is in the outbox, in the
@@ -29,7 +29,7 @@ func (s *Service) Cancel(ctx context.Context, q queues.CancelOrderRequest) (queu
 // it by this command. If the order was confirmed first, there is nothing to do.
 func (s *Service) Abandon(ctx context.Context, c queues.AbandonOrderCommand) error {
 	return store.Once(ctx, s.outbox, func(tx *sql.Tx) error {
-		o, _, err := apply(ctx, tx, Update{OrderID: c.OrderID, Event: EventAbandoned}, s.now())
+		o, _, err := apply(ctx, tx, Update{OrderID: c.OrderID, Event: EventAbandoned}, s.now(), s.half())
 		if errors.Is(err, ErrConfirmed) {
 			return nil
 		}

@@ -20,6 +20,9 @@ type Order struct {
 	AuthorizationID string
 	// SentAt is when the customer's order was sent, by the sender's clock. It is zero if unknown.
 	SentAt time.Time
+	// CheckAt is when the order is looked at next, to see whether it takes long or somebody has lost its cancellation. It is
+	// zero when nothing is left to do.
+	CheckAt time.Time
 	// ReceivedAt, PlacedAt and DecidedAt are when the order was stored, authorised, and confirmed or cancelled. They are
 	// zero until then.
 	ReceivedAt, PlacedAt, DecidedAt time.Time

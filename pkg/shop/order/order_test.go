@@ -42,7 +42,7 @@ func (b *bundle) open(t *testing.T) {
 	t.Helper()
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
-	b.Service = New(s, shoptest.Outbox(t, s.Store), b.payment)
+	b.Service = New(s, shoptest.Outbox(t, s.Store), b.payment, Config{})
 	h := leveret.NewHandlers(queues.Order, leveret.HandlersConfig{})
 	b.Register(h)
 	b.handlers = h

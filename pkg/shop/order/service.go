@@ -1,9 +1,14 @@
 package order
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"log/slog"
 	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/outbox"
@@ -11,23 +16,45 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
+// A Config holds what a service can do without. The zero value of a field is its default.
+type Config struct {
+	// TimeLimit is how long an order may take until it is confirmed. Default 30 minutes.
+	TimeLimit time.Duration
+	// Logger logs which orders are overdue. Default slog.Default().
+	Logger *slog.Logger
+	// MeterProvider gets the number of orders that are overdue. Default none.
+	MeterProvider metric.MeterProvider
+}
+
+// DefaultTimeLimit is how long an order may take until it is confirmed, unless that is configured.
+const DefaultTimeLimit = 30 * time.Minute
+
 // A Service handles the order service's messages. It is safe for concurrent use.
 type Service struct {
 	store  *Store
 	outbox *outbox.Outbox
 	caller leveret.Caller
+	config Config
 	now    func() time.Time
 }
 
-// New returns a service that keeps its orders in s, and what it sends in o, the outbox of s.
-func New(s *Store, o *outbox.Outbox, caller leveret.Caller) *Service {
-	return &Service{store: s, outbox: o, caller: caller, now: time.Now}
+// New returns a service that keeps its orders in s, and what it sends in o, the outbox of s. The caller runs [Service.Run]
+// beside its handlers.
+func New(s *Store, o *outbox.Outbox, caller leveret.Caller, config Config) *Service {
+	config.TimeLimit = cmp.Or(config.TimeLimit, DefaultTimeLimit)
+	config.Logger = cmp.Or(config.Logger, slog.Default())
+	if config.MeterProvider == nil {
+		config.MeterProvider = noop.NewMeterProvider()
+	}
+	return &Service{store: s, outbox: o, caller: caller, config: config, now: time.Now}
 }
 
 // Register makes the service the handler of everything that queues.Order serves.
 func (s *Service) Register(h *leveret.Handlers) {
 	queues.PlaceOrder.Handle(h, s.Place)
 	queues.AbandonOrder.Handle(h, s.Abandon)
+	queues.CheckOrder.Handle(h, s.Check)
+	queues.AnnounceOrder.Handle(h, s.Announce)
 	queues.ShowOrder.Answer(h, s.Show)
 	queues.ListOrders.Answer(h, s.List)
 	queues.CancelOrder.Answer(h, s.Cancel)
@@ -42,7 +69,7 @@ func (s *Service) Register(h *leveret.Handlers) {
 // The order is stored first, and no transaction is open while the payment service is asked. If the process dies meanwhile,
 // the message comes again and finds the order pending.
 func (s *Service) Place(ctx context.Context, r queues.PlaceOrderCommand) error {
-	o, err := s.store.Place(ctx, r, s.now())
+	o, err := s.store.Place(ctx, r, s.now(), s.half())
 	if err != nil || o.Status.State != StatePending {
 		return err
 	}
@@ -105,7 +132,7 @@ func (s *Service) OnStockRejected(ctx context.Context, r queues.StockRejectedEve
 // apply handles a message that reports an event: the order's new status and what follows from it are committed together.
 func (s *Service) apply(ctx context.Context, u Update) error {
 	return store.Once(ctx, s.outbox, func(tx *sql.Tx) error {
-		o, changed, err := apply(ctx, tx, u, s.now())
+		o, changed, err := apply(ctx, tx, u, s.now(), s.half())
 		if err != nil || !changed {
 			return err
 		}
@@ -125,7 +152,7 @@ func announce(ctx context.Context, to leveret.Sender, o *Order) error {
 		return queues.OrderConfirmed.Publish(ctx, to, o.confirmed())
 	case StateCancelled:
 		return queues.OrderCancelled.Publish(ctx, to, o.cancelled())
-	default: // captured or reserved: the other one is still to come
+	default: // captured or reserved: the other one is still to come; closing: payment is to be asked first
 		return nil
 	}
 }

@@ -14,6 +14,7 @@ const (
 	StatePlaced    State = "placed"   // payment authorised; neither captured nor reserved yet
 	StateCaptured  State = "captured" // paid; goods not yet reserved
 	StateReserved  State = "reserved" // goods reserved; not yet paid
+	StateClosing   State = "closing"  // not confirmed in time; cancelled once payment says that nothing is held or charged
 	StateConfirmed State = "confirmed"
 	StateCancelled State = "cancelled"
 )
@@ -35,7 +36,7 @@ func (s Status) String() string {
 	return string(s.State) + " (" + s.Reason + ")"
 }
 
-// An Event is something that happened to an order, in another service or at its customer's request.
+// An Event is something that happened to an order: in another service, at its customer's request, or because time has passed.
 type Event string
 
 // The events.
@@ -46,6 +47,8 @@ const (
 	EventReserved   Event = "reserved"   // inventory: the goods are set aside
 	EventRejected   Event = "rejected"   // inventory: some of the goods are out of stock
 	EventAbandoned  Event = "abandoned"  // the customer: cancel the order
+	EventExpired    Event = "expired"    // the time limit has passed
+	EventClosed     Event = "closed"     // payment: nothing is held or charged for the order, now or later
 )
 
 // Errors of applying an event to an order.
@@ -65,8 +68,14 @@ var (
 //
 // It is a pure function and the only place that knows the transitions.
 func (s Status) Next(f Event) (Status, error) {
-	if f == EventAbandoned {
+	switch f {
+	case EventAbandoned:
 		return s.abandoned()
+	case EventExpired:
+		return s.expired(), nil
+	case EventClosed:
+		return s.closed()
+	default:
 	}
 	switch s {
 	case Status{State: StatePending}:
@@ -83,7 +92,7 @@ func (s Status) Next(f Event) (Status, error) {
 			return s, nil
 		}
 		return s, ErrContradiction
-	case Status{StateCancelled, queues.CancelRequested}:
+	case Status{State: StateClosing}, Status{StateCancelled, queues.CancelRequested}, Status{StateCancelled, queues.CancelExpired}:
 		return s.late(f)
 	}
 	// The payment is authorised in all remaining states.
@@ -130,15 +139,37 @@ func (s Status) abandoned() (Status, error) {
 	switch s.State {
 	case StateConfirmed:
 		return s, ErrConfirmed
-	case StateCancelled:
+	case StateCancelled, StateClosing: // one that is closing will be cancelled
 		return s, nil
 	default:
 		return Status{StateCancelled, queues.CancelRequested}, nil
 	}
 }
 
-// late returns the status of an order that its customer has cancelled. Whatever was under way at that moment may still
-// be reported, and no longer matters: payment and inventory undo it when they learn of the cancellation.
+// expired returns the status after the time limit has passed. The order is not cancelled before payment has answered: it may
+// have charged the customer, and cannot be told by an event that may be lost.
+func (s Status) expired() Status {
+	if s.Final() {
+		return s
+	}
+	return Status{State: StateClosing}
+}
+
+// closed returns the status after payment has answered that the order costs its customer nothing.
+func (s Status) closed() (Status, error) {
+	switch s.State {
+	case StateClosing:
+		return Status{StateCancelled, queues.CancelExpired}, nil
+	case StateCancelled:
+		return s, nil
+	default:
+		return s, ErrContradiction
+	}
+}
+
+// late returns the status of an order that is closing, or that its customer or its time limit has cancelled. Whatever was
+// under way at that moment may still be reported, and no longer matters: payment and inventory undo it when they learn of the
+// cancellation.
 func (s Status) late(f Event) (Status, error) {
 	switch f {
 	case EventAuthorized, EventDeclined, EventCaptured, EventReserved, EventRejected:

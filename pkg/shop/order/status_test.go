@@ -18,15 +18,17 @@ func statuses() []Status {
 		{State: StatePlaced},
 		{State: StateCaptured},
 		{State: StateReserved},
+		{State: StateClosing},
 		{State: StateConfirmed},
 		{StateCancelled, queues.CancelDeclined},
 		{StateCancelled, queues.CancelOutOfStock},
 		{StateCancelled, queues.CancelRequested},
+		{StateCancelled, queues.CancelExpired},
 	}
 }
 
 func events() []Event {
-	return []Event{EventAuthorized, EventDeclined, EventCaptured, EventReserved, EventRejected, EventAbandoned}
+	return []Event{EventAuthorized, EventDeclined, EventCaptured, EventReserved, EventRejected, EventAbandoned, EventExpired, EventClosed}
 }
 
 // TestTransitionsAreAsDocumented compares every cell of the table in docs/orders.md with the code.
@@ -89,7 +91,8 @@ func TestUnknownIsRefused(t *testing.T) {
 	}
 }
 
-// TestCancellable: a customer can cancel until the order is decided, and then finds it cancelled or confirmed.
+// TestCancellable: a customer can cancel until the order is decided, and then finds it cancelled or confirmed; or closing,
+// which leads to the same.
 func TestCancellable(t *testing.T) {
 	t.Parallel()
 	for _, s := range statuses() {
@@ -98,7 +101,7 @@ func TestCancellable(t *testing.T) {
 		case s.State == StateConfirmed:
 			require.ErrorIs(t, err, ErrConfirmed)
 			require.ErrorIs(t, err, leveret.FailedPrecondition)
-		case s.Final():
+		case s.Final(), s.State == StateClosing:
 			require.NoError(t, err)
 			require.Equal(t, s, next)
 		default:

@@ -35,15 +35,15 @@ func OpenStore(ctx context.Context, source string) (*Store, error) {
 	return &Store{s}, nil
 }
 
-// Place stores a new order as pending and returns it. If the order already exists, Place returns it unchanged, or
-// [ErrOther] if it differs from r.
-func (s *Store) Place(ctx context.Context, r queues.PlaceOrderCommand, now time.Time) (*Order, error) {
+// Place stores a new order as pending, with its first check after a time, and returns it. If the order already exists, Place
+// returns it unchanged, or [ErrOther] if it differs from r.
+func (s *Store) Place(ctx context.Context, r queues.PlaceOrderCommand, now time.Time, check time.Duration) (*Order, error) {
 	var o *Order
 	err := s.InTx(ctx, func(tx *sql.Tx) error {
 		var err error
 		o, err = find(ctx, tx, r.OrderID)
 		if errors.Is(err, ErrUnknown) {
-			o, err = insert(ctx, tx, r, now)
+			o, err = insert(ctx, tx, r, now, check)
 		}
 		if err != nil {
 			return err
@@ -69,9 +69,10 @@ type Update struct {
 	AuthorizationID string
 }
 
-// apply applies an update to its order in tx, and returns the order and whether that has changed its status. It returns
-// [ErrEarly] if the order does not exist.
-func apply(ctx context.Context, tx *sql.Tx, u Update, now time.Time) (o *Order, changed bool, err error) {
+// apply applies an update to its order in tx, and returns the order and whether that has changed its status. An order that is
+// confirmed thereby needs no more checks; one that is cancelled gets one after a time. It returns [ErrEarly] if the order does
+// not exist.
+func apply(ctx context.Context, tx *sql.Tx, u Update, now time.Time, check time.Duration) (o *Order, changed bool, err error) {
 	if o, err = find(ctx, tx, u.OrderID); errors.Is(err, ErrUnknown) {
 		return nil, false, fmt.Errorf("%s: %w", u.Event, ErrEarly)
 	} else if err != nil {
@@ -89,11 +90,19 @@ func apply(ctx context.Context, tx *sql.Tx, u Update, now time.Time) (o *Order, 
 		return o, false, nil
 	}
 	o.Status = next
-	switch {
-	case next.State == StatePlaced:
+	switch next.State {
+	case StatePlaced:
 		o.PlacedAt, o.AuthorizationID = store.Moment(now), u.AuthorizationID
-	case next.Final():
+	case StateConfirmed:
 		o.DecidedAt = store.Moment(now)
+		err = schedule(ctx, tx, o, time.Time{})
+	case StateCancelled:
+		o.DecidedAt = store.Moment(now)
+		err = schedule(ctx, tx, o, now.Add(check))
+	default:
+	}
+	if err != nil {
+		return nil, false, err
 	}
 	return o, true, update(ctx, tx, o)
 }
@@ -109,7 +118,7 @@ func (s *Store) Find(ctx context.Context, id, customerID string) (*Order, error)
 
 // columns are what scan scans.
 const columns = `order_id, customer_id, card_token, lines, total, currency, state, reason, authorization_id,
-	sent_at, received_at, placed_at, decided_at`
+	sent_at, received_at, placed_at, decided_at, check_at`
 
 func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 	var o Order
@@ -125,9 +134,9 @@ func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 
 func scan(row interface{ Scan(dest ...any) error }, o *Order) error {
 	var lines string
-	var sent, received, placed, decided sql.NullInt64
+	var sent, received, placed, decided, check sql.NullInt64
 	err := row.Scan(&o.ID, &o.CustomerID, &o.CardToken, &lines, &o.Total.Amount, &o.Total.Currency, &o.Status.State, &o.Status.Reason,
-		&o.AuthorizationID, &sent, &received, &placed, &decided)
+		&o.AuthorizationID, &sent, &received, &placed, &decided, &check)
 	if err != nil {
 		return err
 	}
@@ -135,10 +144,11 @@ func scan(row interface{ Scan(dest ...any) error }, o *Order) error {
 		return leveret.Errorf(leveret.DataLoss, "the lines of order %s: %w", o.ID, err)
 	}
 	o.SentAt, o.ReceivedAt, o.PlacedAt, o.DecidedAt = store.Time(sent), store.Time(received), store.Time(placed), store.Time(decided)
+	o.CheckAt = store.Time(check)
 	return nil
 }
 
-func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now time.Time) (*Order, error) {
+func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now time.Time, check time.Duration) (*Order, error) {
 	o := &Order{
 		ID: r.OrderID, CustomerID: r.CustomerID, CardToken: r.CardToken, Lines: r.Lines, Total: r.Total(),
 		Status: Status{State: StatePending}, ReceivedAt: store.Moment(now),
@@ -150,11 +160,14 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now tim
 	if err != nil {
 		return nil, fmt.Errorf("encode the lines: %w", err)
 	}
+	if err := schedule(ctx, tx, o, now.Add(check)); err != nil {
+		return nil, err
+	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, sent_at, received_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, sent_at, received_at, check_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 		o.ID, o.CustomerID, o.CardToken, string(lines), o.Total.Amount, o.Total.Currency, o.Status.State,
-		store.Micros(o.SentAt), store.Micros(o.ReceivedAt))
+		store.Micros(o.SentAt), store.Micros(o.ReceivedAt), store.Micros(o.CheckAt))
 	if err != nil {
 		return nil, fmt.Errorf("store the order: %w", err)
 	}
@@ -163,8 +176,8 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now tim
 
 func update(ctx context.Context, tx *sql.Tx, o *Order) error {
 	_, err := tx.ExecContext(ctx,
-		"UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, decided_at = $5 WHERE order_id = $6",
-		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), store.Micros(o.DecidedAt), o.ID)
+		"UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, decided_at = $5, check_at = $6 WHERE order_id = $7",
+		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), store.Micros(o.DecidedAt), store.Micros(o.CheckAt), o.ID)
 	if err != nil {
 		return fmt.Errorf("update the order: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 type Audit struct {
 	Payments []AuditedPayment `json:"payments"`
 	Ledger   []Entry          `json:"ledger"`
-	// Unsent counts the messages that are still in the outbox.
+	// Unsent counts the messages in the outbox, but for those that are for later.
 	Unsent int `json:"unsent"`
 }
 

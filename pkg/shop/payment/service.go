@@ -27,6 +27,7 @@ func New(s *Store, o *outbox.Outbox, processor Processor) *Service {
 // Register makes the service the handler of everything that queues.Payment serves.
 func (s *Service) Register(h *leveret.Handlers) {
 	queues.AuthorizePayment.Answer(h, s.Authorize)
+	queues.ClosePayment.Answer(h, s.Close)
 	queues.OrderPlaced.Subscribe(h, s.OnOrderPlaced)
 	queues.OrderCancelled.Subscribe(h, s.OnOrderCancelled)
 }
@@ -59,7 +60,7 @@ func (s *Service) Authorize(ctx context.Context, r queues.AuthorizePaymentReques
 // OnOrderPlaced captures the authorised amount and publishes PaymentCaptured, unless the order has been cancelled in
 // the meantime. For a payment that was captured before, by another message about it, it publishes the same again.
 func (s *Service) OnOrderPlaced(ctx context.Context, o queues.OrderPlacedEvent) error {
-	return s.settle(ctx, o.OrderID, EventOrderPlaced, o.Total, func(to leveret.Sender, p *Payment) error {
+	return s.settle(ctx, o.OrderID, EventOrderPlaced, o.Total, func(to leveret.Sender, p *Payment, _ bool) error {
 		if p.CapturedAt.IsZero() {
 			return nil
 		}
@@ -70,22 +71,43 @@ func (s *Service) OnOrderPlaced(ctx context.Context, o queues.OrderPlacedEvent) 
 // OnOrderCancelled refunds the payment if it was captured, or voids it if it was only authorised, and publishes that.
 // If the order has no payment yet, OnOrderCancelled makes sure that it will be declined.
 func (s *Service) OnOrderCancelled(ctx context.Context, o queues.OrderCancelledEvent) error {
-	return s.settle(ctx, o.OrderID, EventOrderCancelled, queues.Money{}, func(to leveret.Sender, p *Payment) error {
-		switch p.State {
-		case StateVoided:
-			return queues.PaymentVoided.Publish(ctx, to, p.voided())
-		case StateRefunded:
-			return queues.PaymentRefunded.Publish(ctx, to, p.refunded())
-		default: // declined or cancelled: nothing to undo
-			return nil
-		}
+	return s.settle(ctx, o.OrderID, EventOrderCancelled, queues.Money{}, func(to leveret.Sender, p *Payment, _ bool) error {
+		return announceUndone(ctx, to, p)
 	})
 }
 
+// Close does what OnOrderCancelled does, as an answer. It publishes only what it has done itself: the request may be
+// repeated under another message id.
+func (s *Service) Close(ctx context.Context, q queues.ClosePaymentRequest) (queues.ClosePaymentReply, error) {
+	reply := queues.ClosePaymentReply{OrderID: q.OrderID}
+	err := s.settle(ctx, q.OrderID, EventOrderCancelled, queues.Money{}, func(to leveret.Sender, p *Payment, changed bool) error {
+		reply.State = string(p.State)
+		if !changed {
+			return nil
+		}
+		return announceUndone(ctx, to, p)
+	})
+	return reply, err
+}
+
+// announceUndone publishes that a payment was voided or refunded. One that is declined or cancelled held nothing.
+func announceUndone(ctx context.Context, to leveret.Sender, p *Payment) error {
+	switch p.State {
+	case StateVoided:
+		return queues.PaymentVoided.Publish(ctx, to, p.voided())
+	case StateRefunded:
+		return queues.PaymentRefunded.Publish(ctx, to, p.refunded())
+	default:
+		return nil
+	}
+}
+
 // settle has the card processor do what the event requires, if anything, and then applies the event to the store and
-// announces the payment in one transaction. The store decides again, because other events may have arrived while the
-// processor was busy.
-func (s *Service) settle(ctx context.Context, orderID string, e Event, total queues.Money, announce func(to leveret.Sender, p *Payment) error) error {
+// announces the payment, and whether that has changed it, in one transaction. The store decides again, because other events
+// may have arrived while the processor was busy.
+func (s *Service) settle(ctx context.Context, orderID string, e Event, total queues.Money,
+	announce func(to leveret.Sender, p *Payment, changed bool) error,
+) error {
 	p, err := s.store.Find(ctx, orderID)
 	if err != nil {
 		return err
@@ -96,10 +118,10 @@ func (s *Service) settle(ctx context.Context, orderID string, e Event, total que
 		}
 	}
 	return store.Once(ctx, s.outbox, func(tx *sql.Tx) error {
-		p, err := apply(ctx, tx, orderID, e, total, s.now())
+		p, changed, err := apply(ctx, tx, orderID, e, total, s.now())
 		if err != nil {
 			return err
 		}
-		return announce(outbox.In(tx), p)
+		return announce(outbox.In(tx), p, changed)
 	})
 }

@@ -87,28 +87,28 @@ func (s *Store) Authorize(ctx context.Context, r queues.AuthorizePaymentRequest,
 	return p, nil
 }
 
-// apply applies an event to the payment of an order in tx, moves the money, and returns the updated payment. It returns
-// [ErrUnknown] if an order without a payment was placed, and [ErrContradiction] if total is not the authorised amount.
-// A zero total is not compared.
-func apply(ctx context.Context, tx *sql.Tx, orderID string, e Event, total queues.Money, now time.Time) (*Payment, error) {
-	p, err := find(ctx, tx, orderID)
+// apply applies an event to the payment of an order in tx, moves the money, and returns the payment and whether that has
+// changed it. It returns [ErrUnknown] if an order without a payment was placed, and [ErrContradiction] if total is not the
+// authorised amount. A zero total is not compared.
+func apply(ctx context.Context, tx *sql.Tx, orderID string, e Event, total queues.Money, now time.Time) (p *Payment, changed bool, err error) {
+	p, err = find(ctx, tx, orderID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if total != (queues.Money{}) && p.Amount != (queues.Money{}) && total != p.Amount {
-		return nil, fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
+		return nil, false, fmt.Errorf("order %s for %d %s, authorized for %d %s: %w",
 			e, total.Amount, total.Currency, p.Amount.Amount, p.Amount.Currency, ErrContradiction)
 	}
 	next, err := p.State.Next(e)
 	if err != nil {
-		return nil, fmt.Errorf("order %s while the payment is %s: %w", e, p.State, err)
+		return nil, false, fmt.Errorf("order %s while the payment is %s: %w", e, p.State, err)
 	}
 	if next == p.State {
-		return p, nil
+		return p, false, nil
 	}
 	p.State = next
 	if next == StateCancelled {
-		return p, remember(ctx, tx, orderID, now)
+		return p, true, remember(ctx, tx, orderID, now)
 	}
 	switch at := store.Moment(now); next {
 	case StateCaptured:
@@ -120,9 +120,9 @@ func apply(ctx context.Context, tx *sql.Tx, orderID string, e Event, total queue
 	default:
 	}
 	if err := update(ctx, tx, p); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return p, book(ctx, tx, p, now)
+	return p, true, book(ctx, tx, p, now)
 }
 
 // Find returns the payment for an order. Without one, its state is [StateUnknown] or [StateCancelled].

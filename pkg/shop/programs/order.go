@@ -3,14 +3,17 @@ package programs
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/order"
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Order returns orderd, which accepts orders and sees each one through. Its own setting is order.payment.transport.
+// Order returns orderd, which accepts orders and sees each one through. Its own settings are order.payment.transport and
+// order.time_limit.
 func Order() service.Program {
 	return service.Program{
 		Service:   queues.Order,
@@ -21,10 +24,16 @@ func Order() service.Program {
 		OtherKeys: Keys(),
 		Setup: func(ctx context.Context, rt *service.Runtime) error {
 			var own struct {
-				Transport string `config:"transport"`
+				TimeLimit time.Duration `config:"time_limit"`
+				Payment   struct {
+					Transport string `config:"transport"`
+				} `config:"payment"`
 			}
-			if err := rt.Decode("order.payment", &own); err != nil {
+			if err := rt.Decode("order", &own); err != nil {
 				return err
+			}
+			if own.TimeLimit <= 0 {
+				return leveret.Errorf(leveret.InvalidArgument, "order.time_limit is %v; it must be positive", own.TimeLimit)
 			}
 			s, err := order.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {
@@ -37,16 +46,24 @@ func Order() service.Program {
 			if err != nil {
 				return err
 			}
-			payment, err := caller(rt, own.Transport, "payment")
+			payment, err := caller(rt, own.Payment.Transport, "payment")
 			if err != nil {
 				return err
 			}
-			order.New(s, o, payment).Register(rt.Handlers)
+			orders := order.New(s, o, payment, order.Config{TimeLimit: own.TimeLimit, Logger: rt.Logger, MeterProvider: rt.MeterProvider})
+			orders.Register(rt.Handlers)
+			rt.Go("checks", orders.Run)
 			return serve(rt)
 		},
 	}
 }
 
 func orderKeys() []config.Key {
-	return []config.Key{transport("order.payment.transport", "order asks payment to authorise a payment", overHTTP, overGRPC, overAMQP)}
+	return []config.Key{
+		transport("order.payment.transport", "order asks payment to authorise a payment", overHTTP, overGRPC, overAMQP),
+		{
+			Name: "order.time_limit", Type: config.Duration, Default: order.DefaultTimeLimit.String(),
+			Usage: "how long an order may take until it is confirmed; one that takes longer is closed, and cancelled",
+		},
+	}
 }

@@ -46,9 +46,9 @@ func MessageID(ctx context.Context) string {
 	return ""
 }
 
-// Unsent counts the messages in the outbox of a store.
+// Unsent counts the messages in the outbox of a store that should be sent: all but those for later.
 func Unsent(ctx context.Context, q Querier) (n int, err error) {
-	if err := q.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox").Scan(&n); err != nil {
+	if err := q.QueryRowContext(ctx, "SELECT count(*) FROM leveret_outbox WHERE due_at = 0 OR tries > 0").Scan(&n); err != nil {
 		return 0, fmt.Errorf("count the outbox: %w", err)
 	}
 	return n, nil

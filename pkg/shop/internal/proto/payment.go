@@ -12,6 +12,19 @@ func Payment() []grpcrpc.Method {
 	return []grpcrpc.Method{
 		grpcrpc.Unary(queues.AuthorizePayment, paymentv1.PaymentService_AuthorizePayment_FullMethodName,
 			toAuthorizePayment, fromAuthorizePayment, toAuthorizePaymentReply, fromAuthorizePaymentReply),
+		grpcrpc.Unary(queues.ClosePayment, paymentv1.PaymentService_ClosePayment_FullMethodName,
+			func(q queues.ClosePaymentRequest) *paymentv1.ClosePaymentRequest {
+				return &paymentv1.ClosePaymentRequest{OrderId: q.OrderID}
+			},
+			func(p *paymentv1.ClosePaymentRequest) queues.ClosePaymentRequest {
+				return queues.ClosePaymentRequest{OrderID: p.GetOrderId()}
+			},
+			func(r queues.ClosePaymentReply) *paymentv1.ClosePaymentResponse {
+				return &paymentv1.ClosePaymentResponse{OrderId: r.OrderID, State: closedPayments[r.State]}
+			},
+			func(p *paymentv1.ClosePaymentResponse) queues.ClosePaymentReply {
+				return queues.ClosePaymentReply{OrderID: p.GetOrderId(), State: nameOf(closedPayments, p.GetState())}
+			}),
 	}
 }
 
@@ -27,31 +40,36 @@ func fromAuthorizePayment(p *paymentv1.AuthorizePaymentRequest) queues.Authorize
 
 func toAuthorizePaymentReply(r queues.AuthorizePaymentReply) *paymentv1.AuthorizePaymentResponse {
 	return &paymentv1.AuthorizePaymentResponse{
-		OrderId: r.OrderID, AuthorizationId: r.AuthorizationID, Status: toPaymentStatus(r.Status),
+		OrderId: r.OrderID, AuthorizationId: r.AuthorizationID, Status: paymentStatuses[r.Status],
 		DeclineReason: r.DeclineReason, Amount: toMoney(r.Amount), DecidedAt: toTime(r.DecidedAt),
 	}
 }
 
 func fromAuthorizePaymentReply(p *paymentv1.AuthorizePaymentResponse) queues.AuthorizePaymentReply {
 	return queues.AuthorizePaymentReply{
-		OrderID: p.GetOrderId(), AuthorizationID: p.GetAuthorizationId(), Status: fromPaymentStatus(p.GetStatus()),
+		OrderID: p.GetOrderId(), AuthorizationID: p.GetAuthorizationId(), Status: nameOf(paymentStatuses, p.GetStatus()),
 		DeclineReason: p.GetDeclineReason(), Amount: fromMoney(p.GetAmount()), DecidedAt: fromTime(p.GetDecidedAt()),
 	}
 }
 
-// paymentStatuses are the names that both sides have for a status. Another one is unspecified on the wire, and empty in
-// Go.
+// paymentStatuses and closedPayments are the names that both sides have for a value. Another one is unspecified on the wire,
+// and empty in Go.
 var paymentStatuses = map[string]paymentv1.PaymentStatus{
 	queues.PaymentAuthorized: paymentv1.PaymentStatus_PAYMENT_STATUS_AUTHORIZED,
 	queues.PaymentDeclined:   paymentv1.PaymentStatus_PAYMENT_STATUS_DECLINED,
 }
 
-func toPaymentStatus(s string) paymentv1.PaymentStatus { return paymentStatuses[s] }
+var closedPayments = map[string]paymentv1.ClosedPayment{
+	queues.ClosedDeclined:  paymentv1.ClosedPayment_CLOSED_PAYMENT_DECLINED,
+	queues.ClosedVoided:    paymentv1.ClosedPayment_CLOSED_PAYMENT_VOIDED,
+	queues.ClosedRefunded:  paymentv1.ClosedPayment_CLOSED_PAYMENT_REFUNDED,
+	queues.ClosedCancelled: paymentv1.ClosedPayment_CLOSED_PAYMENT_CANCELLED,
+}
 
-func fromPaymentStatus(p paymentv1.PaymentStatus) string {
-	for s, known := range paymentStatuses {
-		if known == p {
-			return s
+func nameOf[V comparable](names map[string]V, v V) string {
+	for name, known := range names {
+		if known == v {
+			return name
 		}
 	}
 	return ""

@@ -24,6 +24,8 @@ type Case struct {
 	Sent func() []*leveret.Message
 	// Check checks that the effect has happened exactly once.
 	Check func()
+	// Later says that the handler also stores a message for later.
+	Later bool
 }
 
 // Interrupted interrupts a handler at each message that it stores, and between its commit and its ack, and delivers the
@@ -44,10 +46,10 @@ func Interrupted(t *testing.T, setup func(t *testing.T) Case) {
 	again(c, done.Message)
 	require.Empty(t, c.Sent(), "it was handled")
 
-	for n := range want {
-		t.Run(fmt.Sprintf("message %d", n+1), func(t *testing.T) {
+	interrupted := func(name string, refused string) {
+		t.Run(name, func(t *testing.T) {
 			c := setup(t)
-			Refuse(t, c.Store(), n+1)
+			exec(t, c.Store(), refuse(refused)...)
 			broken := c.Handle()
 			require.ErrorIs(t, broken.Err, leveret.Unavailable)
 			require.ErrorContains(t, broken.Err, "refused")
@@ -59,12 +61,23 @@ func Interrupted(t *testing.T, setup func(t *testing.T) Case) {
 			require.Empty(t, c.Sent(), "it was handled")
 		})
 	}
+	for n := range want {
+		interrupted(fmt.Sprintf("message %d", n+1), number(n+1))
+	}
+	if c.Later {
+		interrupted("later", "NEW.due_at > 0")
+	}
 }
 
-// Refuse has a database refuse the message number n of its outbox, which is empty now: the transaction fails.
+// Refuse has a database refuse the message number n of its outbox, which has none to be sent now: the transaction fails.
 func Refuse(t *testing.T, s *store.Store, n int) {
 	t.Helper()
-	exec(t, s, refuse(n)...)
+	exec(t, s, refuse(number(n))...)
+}
+
+// number is the condition of the message number n.
+func number(n int) string {
+	return fmt.Sprintf("NEW.due_at = 0 AND (SELECT count(*) FROM leveret_outbox WHERE due_at = 0) = %d", n-1)
 }
 
 // Accept ends what Refuse has begun.

@@ -3,7 +3,6 @@
 package shoptest
 
 import (
-	"fmt"
 	"path/filepath"
 	"testing"
 )
@@ -22,9 +21,8 @@ func Settings(t *testing.T, _ string) map[string]string {
 }
 
 // refuse and accept are the statements of Refuse and Accept.
-func refuse(n int) []string {
-	return []string{fmt.Sprintf(`CREATE TRIGGER refuse BEFORE INSERT ON leveret_outbox
-		WHEN (SELECT count(*) FROM leveret_outbox) = %d BEGIN SELECT RAISE(ABORT, 'refused'); END`, n-1)}
+func refuse(condition string) []string {
+	return []string{"CREATE TRIGGER refuse BEFORE INSERT ON leveret_outbox WHEN " + condition + " BEGIN SELECT RAISE(ABORT, 'refused'); END"}
 }
 
 func accept() []string { return []string{"DROP TRIGGER refuse"} }

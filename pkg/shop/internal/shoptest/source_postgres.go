@@ -3,7 +3,6 @@
 package shoptest
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/leveretmq/leveret/internal/pgtest"
@@ -23,12 +22,11 @@ func Settings(t *testing.T, name string) map[string]string {
 }
 
 // refuse and accept are the statements of Refuse and Accept.
-func refuse(n int) []string {
+func refuse(condition string) []string {
 	return []string{
-		fmt.Sprintf(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			IF (SELECT count(*) FROM leveret_outbox) = %d THEN RAISE EXCEPTION 'refused'; END IF;
+		"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF " + condition + ` THEN RAISE EXCEPTION 'refused'; END IF;
 			RETURN NEW;
-		END $$`, n-1),
+		END $$`,
 		"CREATE TRIGGER refuse BEFORE INSERT ON leveret_outbox FOR EACH ROW EXECUTE FUNCTION refuse()",
 	}
 }

@@ -77,6 +77,67 @@ func (PaymentStatus) EnumDescriptor() ([]byte, []int) {
 	return file_leveret_shop_payment_v1_payment_proto_rawDescGZIP(), []int{0}
 }
 
+// ClosedPayment is what has become of a payment that is closed. The set is open: expect values that are added later.
+type ClosedPayment int32
+
+const (
+	// Not said; the shop never sends it.
+	ClosedPayment_CLOSED_PAYMENT_UNSPECIFIED ClosedPayment = 0
+	// Nothing was held.
+	ClosedPayment_CLOSED_PAYMENT_DECLINED ClosedPayment = 1
+	// The amount was held, and is released.
+	ClosedPayment_CLOSED_PAYMENT_VOIDED ClosedPayment = 2
+	// The customer was charged, and is paid back.
+	ClosedPayment_CLOSED_PAYMENT_REFUNDED ClosedPayment = 3
+	// There is no payment, and one that is asked for will be declined.
+	ClosedPayment_CLOSED_PAYMENT_CANCELLED ClosedPayment = 4
+)
+
+// Enum value maps for ClosedPayment.
+var (
+	ClosedPayment_name = map[int32]string{
+		0: "CLOSED_PAYMENT_UNSPECIFIED",
+		1: "CLOSED_PAYMENT_DECLINED",
+		2: "CLOSED_PAYMENT_VOIDED",
+		3: "CLOSED_PAYMENT_REFUNDED",
+		4: "CLOSED_PAYMENT_CANCELLED",
+	}
+	ClosedPayment_value = map[string]int32{
+		"CLOSED_PAYMENT_UNSPECIFIED": 0,
+		"CLOSED_PAYMENT_DECLINED":    1,
+		"CLOSED_PAYMENT_VOIDED":      2,
+		"CLOSED_PAYMENT_REFUNDED":    3,
+		"CLOSED_PAYMENT_CANCELLED":   4,
+	}
+)
+
+func (x ClosedPayment) Enum() *ClosedPayment {
+	p := new(ClosedPayment)
+	*p = x
+	return p
+}
+
+func (x ClosedPayment) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClosedPayment) Descriptor() protoreflect.EnumDescriptor {
+	return file_leveret_shop_payment_v1_payment_proto_enumTypes[1].Descriptor()
+}
+
+func (ClosedPayment) Type() protoreflect.EnumType {
+	return &file_leveret_shop_payment_v1_payment_proto_enumTypes[1]
+}
+
+func (x ClosedPayment) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClosedPayment.Descriptor instead.
+func (ClosedPayment) EnumDescriptor() ([]byte, []int) {
+	return file_leveret_shop_payment_v1_payment_proto_rawDescGZIP(), []int{1}
+}
+
 // AuthorizePaymentRequest asks to hold an amount on a card.
 type AuthorizePaymentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -232,6 +293,107 @@ func (x *AuthorizePaymentResponse) GetDecidedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// ClosePaymentRequest identifies an order whose payment is to be closed.
+type ClosePaymentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order: a UUID.
+	OrderId       string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClosePaymentRequest) Reset() {
+	*x = ClosePaymentRequest{}
+	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClosePaymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClosePaymentRequest) ProtoMessage() {}
+
+func (x *ClosePaymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClosePaymentRequest.ProtoReflect.Descriptor instead.
+func (*ClosePaymentRequest) Descriptor() ([]byte, []int) {
+	return file_leveret_shop_payment_v1_payment_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ClosePaymentRequest) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+// ClosePaymentResponse is a payment that is closed.
+type ClosePaymentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order: a UUID.
+	OrderId string `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	// What has become of its payment.
+	State         ClosedPayment `protobuf:"varint,2,opt,name=state,proto3,enum=leveret.shop.payment.v1.ClosedPayment" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClosePaymentResponse) Reset() {
+	*x = ClosePaymentResponse{}
+	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClosePaymentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClosePaymentResponse) ProtoMessage() {}
+
+func (x *ClosePaymentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClosePaymentResponse.ProtoReflect.Descriptor instead.
+func (*ClosePaymentResponse) Descriptor() ([]byte, []int) {
+	return file_leveret_shop_payment_v1_payment_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ClosePaymentResponse) GetOrderId() string {
+	if x != nil {
+		return x.OrderId
+	}
+	return ""
+}
+
+func (x *ClosePaymentResponse) GetState() ClosedPayment {
+	if x != nil {
+		return x.State
+	}
+	return ClosedPayment_CLOSED_PAYMENT_UNSPECIFIED
+}
+
 // Money is an amount in a currency.
 type Money struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -245,7 +407,7 @@ type Money struct {
 
 func (x *Money) Reset() {
 	*x = Money{}
-	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[2]
+	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +419,7 @@ func (x *Money) String() string {
 func (*Money) ProtoMessage() {}
 
 func (x *Money) ProtoReflect() protoreflect.Message {
-	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[2]
+	mi := &file_leveret_shop_payment_v1_payment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +432,7 @@ func (x *Money) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Money.ProtoReflect.Descriptor instead.
 func (*Money) Descriptor() ([]byte, []int) {
-	return file_leveret_shop_payment_v1_payment_proto_rawDescGZIP(), []int{2}
+	return file_leveret_shop_payment_v1_payment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Money) GetAmount() int64 {
@@ -304,16 +466,28 @@ const file_leveret_shop_payment_v1_payment_proto_rawDesc = "" +
 	"\x0edecline_reason\x18\x04 \x01(\tR\rdeclineReason\x126\n" +
 	"\x06amount\x18\x05 \x01(\v2\x1e.leveret.shop.payment.v1.MoneyR\x06amount\x129\n" +
 	"\n" +
-	"decided_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\";\n" +
+	"decided_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tdecidedAt\"0\n" +
+	"\x13ClosePaymentRequest\x12\x19\n" +
+	"\border_id\x18\x01 \x01(\tR\aorderId\"o\n" +
+	"\x14ClosePaymentResponse\x12\x19\n" +
+	"\border_id\x18\x01 \x01(\tR\aorderId\x12<\n" +
+	"\x05state\x18\x02 \x01(\x0e2&.leveret.shop.payment.v1.ClosedPaymentR\x05state\";\n" +
 	"\x05Money\x12\x16\n" +
 	"\x06amount\x18\x01 \x01(\x03R\x06amount\x12\x1a\n" +
 	"\bcurrency\x18\x02 \x01(\tR\bcurrency*k\n" +
 	"\rPaymentStatus\x12\x1e\n" +
 	"\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19PAYMENT_STATUS_AUTHORIZED\x10\x01\x12\x1b\n" +
-	"\x17PAYMENT_STATUS_DECLINED\x10\x022\x89\x01\n" +
+	"\x17PAYMENT_STATUS_DECLINED\x10\x02*\xa2\x01\n" +
+	"\rClosedPayment\x12\x1e\n" +
+	"\x1aCLOSED_PAYMENT_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17CLOSED_PAYMENT_DECLINED\x10\x01\x12\x19\n" +
+	"\x15CLOSED_PAYMENT_VOIDED\x10\x02\x12\x1b\n" +
+	"\x17CLOSED_PAYMENT_REFUNDED\x10\x03\x12\x1c\n" +
+	"\x18CLOSED_PAYMENT_CANCELLED\x10\x042\xf6\x01\n" +
 	"\x0ePaymentService\x12w\n" +
-	"\x10AuthorizePayment\x120.leveret.shop.payment.v1.AuthorizePaymentRequest\x1a1.leveret.shop.payment.v1.AuthorizePaymentResponseBXZVgithub.com/leveretmq/leveret/pkg/shop/internal/proto/leveret/shop/payment/v1;paymentv1b\x06proto3"
+	"\x10AuthorizePayment\x120.leveret.shop.payment.v1.AuthorizePaymentRequest\x1a1.leveret.shop.payment.v1.AuthorizePaymentResponse\x12k\n" +
+	"\fClosePayment\x12,.leveret.shop.payment.v1.ClosePaymentRequest\x1a-.leveret.shop.payment.v1.ClosePaymentResponseBXZVgithub.com/leveretmq/leveret/pkg/shop/internal/proto/leveret/shop/payment/v1;paymentv1b\x06proto3"
 
 var (
 	file_leveret_shop_payment_v1_payment_proto_rawDescOnce sync.Once
@@ -327,27 +501,33 @@ func file_leveret_shop_payment_v1_payment_proto_rawDescGZIP() []byte {
 	return file_leveret_shop_payment_v1_payment_proto_rawDescData
 }
 
-var file_leveret_shop_payment_v1_payment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_leveret_shop_payment_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_leveret_shop_payment_v1_payment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_leveret_shop_payment_v1_payment_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_leveret_shop_payment_v1_payment_proto_goTypes = []any{
 	(PaymentStatus)(0),               // 0: leveret.shop.payment.v1.PaymentStatus
-	(*AuthorizePaymentRequest)(nil),  // 1: leveret.shop.payment.v1.AuthorizePaymentRequest
-	(*AuthorizePaymentResponse)(nil), // 2: leveret.shop.payment.v1.AuthorizePaymentResponse
-	(*Money)(nil),                    // 3: leveret.shop.payment.v1.Money
-	(*timestamppb.Timestamp)(nil),    // 4: google.protobuf.Timestamp
+	(ClosedPayment)(0),               // 1: leveret.shop.payment.v1.ClosedPayment
+	(*AuthorizePaymentRequest)(nil),  // 2: leveret.shop.payment.v1.AuthorizePaymentRequest
+	(*AuthorizePaymentResponse)(nil), // 3: leveret.shop.payment.v1.AuthorizePaymentResponse
+	(*ClosePaymentRequest)(nil),      // 4: leveret.shop.payment.v1.ClosePaymentRequest
+	(*ClosePaymentResponse)(nil),     // 5: leveret.shop.payment.v1.ClosePaymentResponse
+	(*Money)(nil),                    // 6: leveret.shop.payment.v1.Money
+	(*timestamppb.Timestamp)(nil),    // 7: google.protobuf.Timestamp
 }
 var file_leveret_shop_payment_v1_payment_proto_depIdxs = []int32{
-	3, // 0: leveret.shop.payment.v1.AuthorizePaymentRequest.amount:type_name -> leveret.shop.payment.v1.Money
+	6, // 0: leveret.shop.payment.v1.AuthorizePaymentRequest.amount:type_name -> leveret.shop.payment.v1.Money
 	0, // 1: leveret.shop.payment.v1.AuthorizePaymentResponse.status:type_name -> leveret.shop.payment.v1.PaymentStatus
-	3, // 2: leveret.shop.payment.v1.AuthorizePaymentResponse.amount:type_name -> leveret.shop.payment.v1.Money
-	4, // 3: leveret.shop.payment.v1.AuthorizePaymentResponse.decided_at:type_name -> google.protobuf.Timestamp
-	1, // 4: leveret.shop.payment.v1.PaymentService.AuthorizePayment:input_type -> leveret.shop.payment.v1.AuthorizePaymentRequest
-	2, // 5: leveret.shop.payment.v1.PaymentService.AuthorizePayment:output_type -> leveret.shop.payment.v1.AuthorizePaymentResponse
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	6, // 2: leveret.shop.payment.v1.AuthorizePaymentResponse.amount:type_name -> leveret.shop.payment.v1.Money
+	7, // 3: leveret.shop.payment.v1.AuthorizePaymentResponse.decided_at:type_name -> google.protobuf.Timestamp
+	1, // 4: leveret.shop.payment.v1.ClosePaymentResponse.state:type_name -> leveret.shop.payment.v1.ClosedPayment
+	2, // 5: leveret.shop.payment.v1.PaymentService.AuthorizePayment:input_type -> leveret.shop.payment.v1.AuthorizePaymentRequest
+	4, // 6: leveret.shop.payment.v1.PaymentService.ClosePayment:input_type -> leveret.shop.payment.v1.ClosePaymentRequest
+	3, // 7: leveret.shop.payment.v1.PaymentService.AuthorizePayment:output_type -> leveret.shop.payment.v1.AuthorizePaymentResponse
+	5, // 8: leveret.shop.payment.v1.PaymentService.ClosePayment:output_type -> leveret.shop.payment.v1.ClosePaymentResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_leveret_shop_payment_v1_payment_proto_init() }
@@ -360,8 +540,8 @@ func file_leveret_shop_payment_v1_payment_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_leveret_shop_payment_v1_payment_proto_rawDesc), len(file_leveret_shop_payment_v1_payment_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   3,
+			NumEnums:      2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

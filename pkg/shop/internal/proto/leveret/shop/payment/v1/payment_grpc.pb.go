@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	PaymentService_AuthorizePayment_FullMethodName = "/leveret.shop.payment.v1.PaymentService/AuthorizePayment"
+	PaymentService_ClosePayment_FullMethodName     = "/leveret.shop.payment.v1.PaymentService/ClosePayment"
 )
 
 // PaymentServiceClient is the client API for PaymentService service.
@@ -40,6 +41,9 @@ type PaymentServiceClient interface {
 	//	ALREADY_EXISTS    payment_exists: the order was decided for another amount or card
 	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(ctx context.Context, in *AuthorizePaymentRequest, opts ...grpc.CallOption) (*AuthorizePaymentResponse, error)
+	// ClosePayment makes sure that nothing is held or charged for an order, now or later. The response means that this is
+	// so. It is safe to repeat: a repeated request gets the same answer.
+	ClosePayment(ctx context.Context, in *ClosePaymentRequest, opts ...grpc.CallOption) (*ClosePaymentResponse, error)
 }
 
 type paymentServiceClient struct {
@@ -54,6 +58,16 @@ func (c *paymentServiceClient) AuthorizePayment(ctx context.Context, in *Authori
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AuthorizePaymentResponse)
 	err := c.cc.Invoke(ctx, PaymentService_AuthorizePayment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *paymentServiceClient) ClosePayment(ctx context.Context, in *ClosePaymentRequest, opts ...grpc.CallOption) (*ClosePaymentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClosePaymentResponse)
+	err := c.cc.Invoke(ctx, PaymentService_ClosePayment_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +90,9 @@ type PaymentServiceServer interface {
 	//	ALREADY_EXISTS    payment_exists: the order was decided for another amount or card
 	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(context.Context, *AuthorizePaymentRequest) (*AuthorizePaymentResponse, error)
+	// ClosePayment makes sure that nothing is held or charged for an order, now or later. The response means that this is
+	// so. It is safe to repeat: a repeated request gets the same answer.
+	ClosePayment(context.Context, *ClosePaymentRequest) (*ClosePaymentResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
 
@@ -88,6 +105,9 @@ type UnimplementedPaymentServiceServer struct{}
 
 func (UnimplementedPaymentServiceServer) AuthorizePayment(context.Context, *AuthorizePaymentRequest) (*AuthorizePaymentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AuthorizePayment not implemented")
+}
+func (UnimplementedPaymentServiceServer) ClosePayment(context.Context, *ClosePaymentRequest) (*ClosePaymentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClosePayment not implemented")
 }
 func (UnimplementedPaymentServiceServer) mustEmbedUnimplementedPaymentServiceServer() {}
 func (UnimplementedPaymentServiceServer) testEmbeddedByValue()                        {}
@@ -128,6 +148,24 @@ func _PaymentService_AuthorizePayment_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PaymentService_ClosePayment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClosePaymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PaymentServiceServer).ClosePayment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PaymentService_ClosePayment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PaymentServiceServer).ClosePayment(ctx, req.(*ClosePaymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PaymentService_ServiceDesc is the grpc.ServiceDesc for PaymentService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -138,6 +176,10 @@ var PaymentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AuthorizePayment",
 			Handler:    _PaymentService_AuthorizePayment_Handler,
+		},
+		{
+			MethodName: "ClosePayment",
+			Handler:    _PaymentService_ClosePayment_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
