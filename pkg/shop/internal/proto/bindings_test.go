@@ -63,17 +63,22 @@ func requireSame[Q, R any](t *testing.T, c leveret.Caller, r *leveret.Request[Q,
 	require.Equal(t, reply, answer)
 }
 
+var payment = leveret.NewService("payment", leveret.Answers(queues.AuthorizePayment, queues.ClosePayment))
+
 func TestPayment(t *testing.T) {
 	t.Parallel()
-	h := leveret.NewHandlers(leveret.NewService("payment", leveret.Answers(queues.AuthorizePayment)), leveret.HandlersConfig{})
+	h := leveret.NewHandlers(payment, leveret.HandlersConfig{})
 	request := queues.AuthorizePaymentRequest{OrderID: id, CardToken: "tok_visa", Amount: queues.Money{Amount: 1998, Currency: "EUR"}}
 	reply := queues.AuthorizePaymentReply{
 		OrderID: id, AuthorizationID: other, Status: queues.PaymentDeclined, DeclineReason: "insufficient_funds",
 		Amount: request.Amount, DecidedAt: at,
 	}
 	got := answered(t, queues.AuthorizePayment, h, reply)
-	c := connect(t, h, []leveret.Contract{queues.AuthorizePayment}, shopproto.Payment())
+	closed := queues.ClosePaymentReply{OrderID: id, State: queues.ClosedRefunded}
+	asked := answered(t, queues.ClosePayment, h, closed)
+	c := connect(t, h, payment.Contracts(leveret.RoleAnswers), shopproto.Payment())
 	requireSame(t, c, queues.AuthorizePayment, request, got, reply)
+	requireSame(t, c, queues.ClosePayment, queues.ClosePaymentRequest{OrderID: id}, asked, closed)
 	_, err := queues.AuthorizePayment.Call(t.Context(), c, queues.AuthorizePaymentRequest{})
 	require.ErrorIs(t, err, leveret.InvalidArgument)
 }
@@ -83,9 +88,10 @@ func TestPaymentStatusIsOpen(t *testing.T) {
 	for status, want := range map[string]string{
 		queues.PaymentAuthorized: queues.PaymentAuthorized, queues.PaymentDeclined: queues.PaymentDeclined, "postponed": "",
 	} {
-		h := leveret.NewHandlers(leveret.NewService("payment", leveret.Answers(queues.AuthorizePayment)), leveret.HandlersConfig{})
+		h := leveret.NewHandlers(payment, leveret.HandlersConfig{})
 		answered(t, queues.AuthorizePayment, h, queues.AuthorizePaymentReply{Status: status})
-		c := connect(t, h, []leveret.Contract{queues.AuthorizePayment}, shopproto.Payment())
+		answered(t, queues.ClosePayment, h, queues.ClosePaymentReply{})
+		c := connect(t, h, payment.Contracts(leveret.RoleAnswers), shopproto.Payment())
 		reply, err := queues.AuthorizePayment.Call(t.Context(), c,
 			queues.AuthorizePaymentRequest{OrderID: id, CardToken: "tok_visa", Amount: queues.Money{Amount: 1, Currency: "EUR"}})
 		require.NoError(t, err)

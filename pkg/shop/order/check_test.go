@@ -1,0 +1,522 @@
+package order
+
+import (
+	"context"
+	"database/sql"
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leveretmq/leveret/pkg/leveret"
+	"github.com/leveretmq/leveret/pkg/leverettest"
+	"github.com/leveretmq/leveret/pkg/outbox"
+	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
+	"github.com/leveretmq/leveret/pkg/shop/store"
+	"github.com/leveretmq/leveret/queues"
+)
+
+var (
+	closing = Status{State: StateClosing}
+	expired = Status{StateCancelled, queues.CancelExpired}
+)
+
+// closes sets the payment service's answer to payment.close: an error, or that it is closed.
+func (b *bundle) closes(err error) {
+	leverettest.Answer(b.payment, queues.ClosePayment, func(_ context.Context, q queues.ClosePaymentRequest) (queues.ClosePaymentReply, error) {
+		return queues.ClosePaymentReply{OrderID: q.OrderID, State: "in_a_state_of_tomorrow"}, err
+	})
+}
+
+// askedToClose returns how often payment was asked to close something.
+func (b *bundle) askedToClose() (n int) {
+	for _, m := range b.payment.Messages() {
+		if m.Contract == queues.ClosePayment {
+			n++
+		}
+	}
+	return n
+}
+
+// later returns the checks that are stored for later.
+func (b *bundle) later(t *testing.T) []*outbox.Entry {
+	t.Helper()
+	entries, err := b.outbox.List(t.Context(), outbox.Later, 10)
+	require.NoError(t, err)
+	return entries
+}
+
+// takeCheck takes the only check out of the outbox, as a relay does when its time has come, and returns its id.
+func (b *bundle) takeCheck(t *testing.T) string {
+	t.Helper()
+	entries := b.later(t)
+	require.Len(t, entries, 1)
+	require.NoError(t, b.outbox.Cancel(t.Context(), entries[0].ID))
+	return entries[0].ID
+}
+
+// checks delivers a check with an id.
+func (b *bundle) checks(t *testing.T, r queues.PlaceOrderCommand, id string) func(...leverettest.Option) leverettest.Delivered {
+	t.Helper()
+	return func(options ...leverettest.Option) leverettest.Delivered {
+		options = append([]leverettest.Option{leverettest.With(leveret.MessageID(id))}, options...)
+		return leverettest.Deliver(t.Context(), b.handlers, queues.CheckOrder, queues.CheckOrderCommand{OrderID: r.OrderID}, options...)
+	}
+}
+
+// check has the time of the next check come.
+func (b *bundle) check(t *testing.T, r queues.PlaceOrderCommand) {
+	t.Helper()
+	got := b.checks(t, r, b.takeCheck(t))()
+	require.Equal(t, leveret.VerdictAck, got.Verdict, "%v", got.Err)
+}
+
+func (b *bundle) order(t *testing.T, r queues.PlaceOrderCommand) *Order {
+	t.Helper()
+	o, err := b.store.Find(t.Context(), r.OrderID, r.CustomerID)
+	require.NoError(t, err)
+	return o
+}
+
+// unfinished leads an order to a state.
+func unfinished() map[State]func(t *testing.T, b *bundle, r queues.PlaceOrderCommand) {
+	return map[State]func(t *testing.T, b *bundle, r queues.PlaceOrderCommand){
+		StatePending: func(t *testing.T, b *bundle, r queues.PlaceOrderCommand) {
+			t.Helper()
+			b.answer(func(queues.AuthorizePaymentRequest) (queues.AuthorizePaymentReply, error) {
+				return queues.AuthorizePaymentReply{}, leveret.ErrUnconfirmed
+			})
+			require.Error(t, b.Place(t.Context(), r))
+		},
+		StatePlaced: func(t *testing.T, b *bundle, r queues.PlaceOrderCommand) {
+			t.Helper()
+			require.NoError(t, b.Place(t.Context(), r))
+		},
+		StateCaptured: func(t *testing.T, b *bundle, r queues.PlaceOrderCommand) {
+			t.Helper()
+			require.NoError(t, b.Place(t.Context(), r))
+			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+		},
+		StateReserved: func(t *testing.T, b *bundle, r queues.PlaceOrderCommand) {
+			t.Helper()
+			require.NoError(t, b.Place(t.Context(), r))
+			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+		},
+	}
+}
+
+// owed is what is sent again for an order that takes long.
+var owed = map[State][]string{
+	StatePending: {}, StatePlaced: {"order.placed", "inventory.reserve"}, StateCaptured: {"inventory.reserve"}, StateReserved: {"order.placed"},
+}
+
+func TestTimeLimit(t *testing.T) {
+	t.Parallel()
+	for state, lead := range unfinished() {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b, r := setup(t), request()
+			b.closes(nil)
+			lead(t, b, r)
+			require.Equal(t, Status{State: state}, b.status(t, r))
+			before := ids(b.forget(t))
+			o := b.order(t, r)
+			require.Equal(t, o.ReceivedAt.Add(DefaultTimeLimit/2), b.later(t)[0].DueAt)
+
+			b.check(t, r)
+			again := b.forget(t)
+			require.Equal(t, owed[state], shoptest.Names(again))
+			for _, m := range again {
+				require.NotContains(t, before, m.ID, "whoever knows the first would ignore the second")
+			}
+			require.Equal(t, Status{State: state}, b.status(t, r))
+			require.Zero(t, b.askedToClose())
+			require.Equal(t, o.ReceivedAt.Add(DefaultTimeLimit), b.later(t)[0].DueAt)
+
+			b.check(t, r)
+			require.Equal(t, expired, b.status(t, r))
+			require.Equal(t, 1, b.askedToClose())
+			sent := b.forget(t)
+			require.Equal(t, []string{"order.cancelled"}, shoptest.Names(sent))
+			require.Equal(t, queues.CancelExpired, leverettest.Sent(&recorded{sent}, queues.OrderCancelled)[0].Reason)
+			require.Equal(t, b.order(t, r).DecidedAt.Add(DefaultTimeLimit/2), b.later(t)[0].DueAt)
+
+			b.check(t, r)
+			require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)), "once more, for those who have lost it")
+			require.NotEqual(t, ids(sent), ids(b.messages(t)))
+			require.Equal(t, 2, b.askedToClose())
+			require.Empty(t, b.later(t), "nothing is left to do")
+			require.Zero(t, b.order(t, r).CheckAt)
+		})
+	}
+}
+
+// recorded is messages that were sent.
+type recorded struct{ messages []*leveret.Message }
+
+func (r *recorded) Messages() []*leveret.Message { return r.messages }
+
+func ids(messages []*leveret.Message) []string {
+	var all []string
+	for _, m := range messages {
+		all = append(all, m.ID)
+	}
+	return all
+}
+
+// TestConfirmedInTime: nothing is left in the outbox, and a check that was under way does nothing.
+func TestConfirmedInTime(t *testing.T) {
+	t.Parallel()
+	for _, underWay := range []bool{false, true} {
+		b, r := setup(t), request()
+		require.NoError(t, b.Place(t.Context(), r))
+		id := b.later(t)[0].ID
+		if underWay {
+			b.takeCheck(t)
+		}
+		require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+		require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+		require.Empty(t, b.later(t))
+		b.forget(t)
+		require.NoError(t, b.checks(t, r, id)().Err)
+		require.Empty(t, b.messages(t))
+		require.Zero(t, b.askedToClose())
+		require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
+	}
+}
+
+// TestLostCancellation: whoever has lost a cancellation, for whatever reason, is told again: payment as a request, others by the
+// event.
+func TestLostCancellation(t *testing.T) {
+	t.Parallel()
+	for want, cancel := range map[Status]func(b *bundle, r queues.PlaceOrderCommand) error{
+		{StateCancelled, queues.CancelDeclined}: func(b *bundle, r queues.PlaceOrderCommand) error {
+			b.answer(decline)
+			return b.Place(t.Context(), r)
+		},
+		{StateCancelled, queues.CancelOutOfStock}: func(b *bundle, r queues.PlaceOrderCommand) error {
+			require.NoError(t, b.Place(t.Context(), r))
+			return b.OnStockRejected(t.Context(), rejected(r))
+		},
+		requested: func(b *bundle, r queues.PlaceOrderCommand) error {
+			require.NoError(t, b.Place(t.Context(), r))
+			_, err := b.Cancel(t.Context(), cancellation(r))
+			return err
+		},
+	} {
+		b, r := setup(t), request()
+		require.NoError(t, cancel(b, r))
+		require.Equal(t, want, b.status(t, r))
+		b.forget(t)
+		b.closes(leveret.ErrNotConnected)
+		b.check(t, r)
+		require.Equal(t, want, b.status(t, r))
+		require.Empty(t, b.messages(t), "payment does not answer")
+		b.closes(nil)
+		b.check(t, r)
+		require.Equal(t, want, b.status(t, r))
+		require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)))
+		require.Equal(t, 2, b.askedToClose())
+		require.Empty(t, b.later(t))
+	}
+}
+
+// TestPaymentIsAway: the order is closing for as long as that takes, whatever is reported meanwhile, and no message fails.
+func TestPaymentIsAway(t *testing.T) {
+	t.Parallel()
+	for state, lead := range unfinished() {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			b, r := setup(t), request()
+			lead(t, b, r)
+			b.closes(leveret.ErrNotConnected)
+			b.check(t, r)
+			b.forget(t)
+			for range 20 {
+				before := b.later(t)[0].DueAt
+				b.check(t, r)
+				require.Equal(t, closing, b.status(t, r))
+				require.GreaterOrEqual(t, b.later(t)[0].DueAt.Sub(before), time.Minute)
+				b.restart(t)
+			}
+			require.Equal(t, 20, b.askedToClose())
+
+			asked := b.asked()
+			require.NoError(t, b.Place(t.Context(), r))
+			require.Equal(t, asked, b.asked(), "nothing is authorised for it")
+			require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+			require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+			require.NoError(t, b.OnStockRejected(t.Context(), rejected(r)))
+			for _, e := range []Event{EventAuthorized, EventDeclined} { // of a call that began before
+				require.NoError(t, b.apply(t.Context(), Update{OrderID: r.OrderID, Event: e}))
+			}
+			got := leverettest.Call(t.Context(), b.handlers, queues.CancelOrder, cancellation(r))
+			require.NoError(t, got.Err)
+			require.Equal(t, "closing", got.Reply.State)
+			require.Nil(t, got.Reply.DecidedAt)
+			require.Empty(t, b.messages(t))
+
+			b.closes(nil)
+			b.check(t, r)
+			require.Equal(t, expired, b.status(t, r))
+			require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)))
+		})
+	}
+}
+
+// TestPaymentClosesAnother: a reply that is for another order is none.
+func TestPaymentClosesAnother(t *testing.T) {
+	t.Parallel()
+	b, r := setup(t), request()
+	require.NoError(t, b.Place(t.Context(), r))
+	leverettest.Answer(b.payment, queues.ClosePayment, func(context.Context, queues.ClosePaymentRequest) (queues.ClosePaymentReply, error) {
+		return queues.ClosePaymentReply{OrderID: uuid.NewString(), State: queues.ClosedVoided}, nil
+	})
+	b.check(t, r)
+	b.check(t, r)
+	require.Equal(t, closing, b.status(t, r))
+}
+
+// TestClockOfAnotherProcess: the clock of whoever handles a check does not decide which one it is.
+func TestClockOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
+		b, r := setup(t), request()
+		b.closes(leveret.ErrNotConnected)
+		require.NoError(t, b.Place(t.Context(), r))
+		b.now = func() time.Time { return time.Now().Add(ahead) }
+		b.check(t, r)
+		require.Equal(t, Status{State: StatePlaced}, b.status(t, r), "it was the first check, whatever the clock says")
+		for range 3 {
+			due := b.later(t)[0].DueAt
+			b.check(t, r)
+			require.Equal(t, closing, b.status(t, r))
+			require.GreaterOrEqual(t, b.later(t)[0].DueAt.Sub(due), time.Minute, "by the clock of whoever has sent it")
+		}
+	}
+}
+
+func TestChecksInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		before int // checks
+		want   Status
+		later  bool // another check is stored
+	}{
+		"half":           {0, Status{State: StatePlaced}, true},
+		"limit":          {1, expired, true},
+		"its announcing": {2, expired, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shoptest.Interrupted(t, func(t *testing.T) shoptest.Case {
+				t.Helper()
+				b, r := setup(t), request()
+				b.closes(nil)
+				require.NoError(t, b.Place(t.Context(), r))
+				for range tc.before {
+					b.check(t, r)
+				}
+				id := b.takeCheck(t)
+				handle := func(options ...leverettest.Option) leverettest.Delivered { return b.checks(t, r, id)(options...) }
+				c := b.interrupted(t, handle, func() {
+					require.Equal(t, tc.want, b.status(t, r))
+					if tc.later {
+						require.Len(t, b.later(t), 1)
+					} else {
+						require.Empty(t, b.later(t))
+					}
+				})
+				c.Later = tc.later
+				return c
+			})
+		})
+	}
+}
+
+// TestPlaceInterrupted: an order is never stored without its check.
+func TestPlaceInterrupted(t *testing.T) {
+	t.Parallel()
+	shoptest.Interrupted(t, func(t *testing.T) shoptest.Case {
+		t.Helper()
+		b, r := setup(t), request()
+		c := b.interrupted(t, deliver(t, b, queues.PlaceOrder, r), func() { require.Len(t, b.later(t), 1) })
+		c.Later = true
+		return c
+	})
+}
+
+// TestLostChecks: a check that the broker has lost is replaced, and does nothing if it turns up after all. Orders of an older
+// version get one, too.
+func TestLostChecks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.closes(nil)
+	lost, fine, old := request(), request(), request()
+	for _, r := range []queues.PlaceOrderCommand{lost, old, fine} {
+		require.NoError(t, b.Place(t.Context(), r))
+	}
+	var taken []string
+	for _, e := range b.later(t) {
+		if strings.Contains(e.ID, fine.OrderID) {
+			continue
+		}
+		taken = append(taken, e.ID)
+		require.NoError(t, b.outbox.Cancel(t.Context(), e.ID))
+	}
+	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(t.Context(), "UPDATE orders SET check_at = $1 WHERE order_id = $2",
+			time.Now().Add(time.Hour).UnixMicro(), fine.OrderID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(t.Context(), "UPDATE orders SET check_at = NULL WHERE order_id = $1", old.OrderID)
+		return err
+	}))
+	b.forget(t)
+	require.NoError(t, b.replaceChecks(t.Context()))
+	require.Len(t, b.later(t), 1, "none is late")
+
+	b.now = func() time.Time { return time.Now().Add(DefaultTimeLimit + time.Second) }
+	for range 2 {
+		require.NoError(t, b.replaceChecks(t.Context()))
+		require.Len(t, b.later(t), 3)
+	}
+	for _, id := range taken {
+		require.NoError(t, b.checks(t, lost, id)().Err)
+		require.NoError(t, b.checks(t, old, id)().Err)
+	}
+	require.Empty(t, b.messages(t))
+	for _, r := range []queues.PlaceOrderCommand{lost, old} {
+		for _, e := range b.later(t) {
+			if strings.Contains(e.ID, r.OrderID) {
+				require.NoError(t, b.checks(t, r, e.ID)().Err)
+			}
+		}
+		require.Equal(t, expired, b.status(t, r), "its time was over")
+	}
+	require.Equal(t, Status{State: StatePlaced}, b.status(t, fine))
+
+	// While checks wait for the broker, none is replaced.
+	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), "UPDATE leveret_outbox SET due_at = 0")
+		return err
+	}))
+	b.now = func() time.Time { return time.Now().Add(10 * DefaultTimeLimit) }
+	require.NoError(t, b.replaceChecks(t.Context()))
+	require.Empty(t, b.later(t))
+}
+
+// TestManyLostChecks: more than fit into one transaction.
+func TestManyLostChecks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const n = most + 1
+	for range n {
+		require.NoError(t, b.Place(t.Context(), request()))
+	}
+	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), "DELETE FROM leveret_outbox")
+		return err
+	}))
+	b.now = func() time.Time { return time.Now().Add(2 * DefaultTimeLimit) }
+	require.NoError(t, b.replaceChecks(t.Context()))
+	checks, err := b.outbox.List(t.Context(), outbox.Later, 2*n)
+	require.NoError(t, err)
+	require.Len(t, checks, n)
+}
+
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	announce := func(b *bundle, r queues.PlaceOrderCommand) leverettest.Delivered {
+		return leverettest.Deliver(t.Context(), b.handlers, queues.AnnounceOrder, queues.AnnounceOrderCommand{OrderID: r.OrderID})
+	}
+	for state, lead := range unfinished() {
+		b, r := setup(t), request()
+		lead(t, b, r)
+		before := ids(b.forget(t))
+		got := announce(b, r)
+		require.NoError(t, got.Err)
+		require.NoError(t, got.Again(t.Context()).Err)
+		require.Equal(t, owed[state], shoptest.Names(b.messages(t)), "%s", state)
+		for _, id := range ids(b.messages(t)) {
+			require.NotContains(t, before, id)
+		}
+	}
+	b, r := setup(t), request()
+	require.NoError(t, b.Place(t.Context(), r))
+	require.NoError(t, b.OnPaymentCaptured(t.Context(), captured(r)))
+	require.NoError(t, b.OnStockReserved(t.Context(), reserved(r)))
+	b.forget(t)
+	require.NoError(t, announce(b, r).Err)
+	require.Equal(t, []string{"order.confirmed"}, shoptest.Names(b.messages(t)))
+
+	cancelled := request()
+	b.answer(decline)
+	require.NoError(t, b.Place(t.Context(), cancelled))
+	b.forget(t)
+	require.NoError(t, announce(b, cancelled).Err)
+	require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)))
+
+	unknown := announce(b, request())
+	require.ErrorIs(t, unknown.Err, ErrUnknown)
+	require.Equal(t, leveret.VerdictDeadLetter, unknown.Verdict)
+}
+
+// TestStoreOfTheVersionBefore: its orders are there, and those that are not finished are checked.
+func TestStoreOfTheVersionBefore(t *testing.T) {
+	t.Parallel()
+	source := shoptest.Source(t, "order")
+	old := fstest.MapFS{}
+	require.NoError(t, fs.WalkDir(migrations, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.Contains(path, "time_limit") {
+			return err
+		}
+		content, err := fs.ReadFile(migrations, path)
+		old[path] = &fstest.MapFile{Data: content}
+		return err
+	}))
+	before, err := store.Open(t.Context(), source, old)
+	require.NoError(t, err)
+	long, short, done := request(), request(), request()
+	require.NoError(t, before.InTx(t.Context(), func(tx *sql.Tx) error {
+		for _, o := range []struct {
+			queues.PlaceOrderCommand
+
+			state    State
+			received time.Time
+			decided  any
+		}{
+			{long, StatePlaced, time.Now().Add(-2 * DefaultTimeLimit), nil},
+			{short, StatePlaced, time.Now(), nil},
+			{done, StateConfirmed, time.Now().Add(-2 * DefaultTimeLimit), 5},
+		} {
+			_, err := tx.ExecContext(t.Context(), `
+				INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, received_at, decided_at, placed_by)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, o.OrderID, o.CustomerID, o.CardToken,
+				`[{"sku":"TEA-GREEN","quantity":2,"unit_price":{"amount":999,"currency":"EUR"}}]`, 1998, "EUR", o.state, o.received.UnixMicro(), o.decided, "m-1")
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	require.NoError(t, before.Close())
+
+	b := &bundle{path: source, payment: &leverettest.StubCaller{Service: queues.Order}}
+	b.closes(nil)
+	b.open(t)
+	defer func() { require.NoError(t, b.store.Close()) }()
+	require.NoError(t, b.replaceChecks(t.Context()))
+	require.Equal(t, short.Lines, b.order(t, short).Lines)
+	b.check(t, long)
+	require.Equal(t, expired, b.status(t, long))
+	require.Equal(t, Status{State: StatePlaced}, b.status(t, short))
+	require.Equal(t, Status{State: StateConfirmed}, b.status(t, done))
+	a, err := ReadAudit(t.Context(), source)
+	require.NoError(t, err)
+	require.Len(t, a.Orders, 3)
+}
