@@ -3,10 +3,12 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -39,7 +41,7 @@ func TestInterleavings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, 0)
 			var every everyChoice
 			w.choose, w.loss = every.choose, tc.loss
 			for w.run(t, tc.order); every.advance(); {
@@ -54,16 +56,17 @@ func TestInterleavings(t *testing.T) {
 }
 
 // TestInterleavingsWithFaults also sends and delivers messages again, and interrupts handlers in their transactions, by
-// chance.
+// chance. In half of the runs time passes instead of the customers cancelling: half of an order's limit, the limit, and the
+// time after which its cancellation is announced once more.
 func TestInterleavingsWithFaults(t *testing.T) {
 	t.Parallel()
 	const orders = 200
-	for seed := range uint64(2) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t)
+			w := newWorld(t, 0)
 			chance := rand.New(rand.NewPCG(seed, 9))
-			w.choose, w.loss, w.faults = chance.IntN, true, true
+			w.choose, w.loss, w.faults, w.timed = chance.IntN, true, true, seed%2 == 1
 			kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
 			for range orders {
 				w.run(t, kinds[chance.IntN(len(kinds))])
@@ -72,6 +75,36 @@ func TestInterleavingsWithFaults(t *testing.T) {
 			t.Logf("%d confirmed, cancelled: %v", l.Confirmed, l.Cancelled)
 			require.Positive(t, l.Confirmed)
 			require.Len(t, l.Cancelled, 3)
+			if w.timed {
+				require.Positive(t, l.Cancelled[queues.CancelExpired])
+			}
+		})
+	}
+}
+
+// TestTimeLimit has the time of an order be over at every possible moment, in place of the customer's cancellation.
+func TestTimeLimit(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		order     queues.PlaceOrderCommand
+		confirmed bool
+		cancelled []string // the reasons
+	}{
+		"in stock": {inStock, true, []string{queues.CancelExpired}},
+		"declined": {declined, false, []string{queues.CancelDeclined, queues.CancelExpired}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, time.Nanosecond) // its first check is when it is over
+			var every everyChoice
+			w.choose, w.timed = every.choose, true
+			for w.run(t, tc.order); every.advance(); {
+				w.run(t, tc.order)
+			}
+			l := w.check(t)
+			t.Logf("%d sequences: %d confirmed, cancelled: %v", l.Orders, l.Confirmed, l.Cancelled)
+			require.Equal(t, tc.confirmed, l.Confirmed > 0)
+			require.ElementsMatch(t, tc.cancelled, slices.Collect(maps.Keys(l.Cancelled)))
 		})
 	}
 }
@@ -97,6 +130,7 @@ type world struct {
 	choose   func(n int) int              // returns a number below n
 	loss     bool                         // an answer of the payment service may be lost
 	faults   bool                         // transactions fail, and confirms and acks are lost
+	timed    bool                         // time passes, and no customer cancels
 	orders   []string
 	traces   map[string][]string // what was done, by order
 
@@ -107,6 +141,9 @@ type world struct {
 	lost      bool   // an answer was lost
 	cancelled bool   // the customer has an answer to the cancellation
 	refusing  bool   // a database refuses a message
+	timer     string // the next check of the order
+	checked   bool   // its time has come
+	set       int    // when it was stored: the number of steps by then
 }
 
 // part is a service that keeps something.
@@ -124,7 +161,7 @@ type pending struct {
 }
 
 // newWorld opens the services.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, limit time.Duration) *world {
 	t.Helper()
 	w := &world{
 		t:     t,
@@ -152,7 +189,7 @@ func newWorld(t *testing.T) *world {
 	} {
 		w.parts[p.service.Name()] = p
 	}
-	order.New(orders, w.parts["order"].outbox, w, order.Config{}).Register(w.handlers["order"])
+	order.New(orders, w.parts["order"].outbox, w, order.Config{TimeLimit: limit, Logger: slog.New(slog.DiscardHandler)}).Register(w.handlers["order"])
 	inventory.New(w.parts["inventory"].outbox).Register(w.handlers["inventory"])
 	payment.New(payments, w.parts["payment"].outbox, payment.Processor{}).Register(w.handlers["payment"])
 	return w
@@ -219,11 +256,14 @@ type step struct {
 	take          func()
 }
 
+// asks reports whether payment takes part in a step of the order service.
+func (s step) asks() bool { return s.what == "order.place" || s.what == "order.check" }
+
 func (w *world) take(s step) {
 	w.taken++
 	w.last = s.service
 	s.take()
-	if s.what == "order.place" { // payment takes part in it
+	if s.asks() {
 		w.last = ""
 	}
 }
@@ -234,7 +274,9 @@ func (w *world) steps(ctx context.Context) []step {
 	for _, p := range w.pending {
 		all = append(all, step{p.message.Contract.Spec().Name, p.service, p.since, func() { w.deliver(ctx, p) }})
 	}
-	if w.known >= 0 && !w.cancelled && (!w.faults || len(w.pending) == 0 || w.choose(8) == 0) { // not too soon, if by chance
+	if w.timed {
+		all = append(all, w.timers(ctx)...)
+	} else if w.known >= 0 && !w.cancelled && (!w.faults || len(w.pending) == 0 || w.choose(8) == 0) { // not too soon, if by chance
 		all = append(all, step{"order.cancel", "order", w.known, func() { w.cancel(ctx) }})
 	}
 	// Steps of two services can be swapped if neither caused the other. Of such sequences, one is enough: the one in
@@ -246,7 +288,7 @@ func (w *world) steps(ctx context.Context) []step {
 }
 
 func (w *world) swapped(s step) bool {
-	return s.what != "order.place" && s.since < w.taken && s.service < w.last
+	return !s.asks() && s.since < w.taken && s.service < w.last
 }
 
 func (w *world) id() string { return w.orders[len(w.orders)-1] }
@@ -269,6 +311,39 @@ func (w *world) deliver(ctx context.Context, p pending) {
 	if again && o.Verdict != leveret.VerdictDeadLetter {
 		w.pending = append(w.pending, p)
 	}
+}
+
+// nextCheck returns the id of the order's next check; it is empty where nothing is left to do.
+func (w *world) nextCheck(ctx context.Context) string {
+	entries, err := w.parts["order"].outbox.List(ctx, outbox.Later, 2)
+	require.NoError(w.t, err)
+	if len(entries) == 0 {
+		return ""
+	}
+	require.Len(w.t, entries, 1)
+	return entries[0].ID
+}
+
+// timers returns the step that the time of the order's next check comes.
+func (w *world) timers(ctx context.Context) []step {
+	if w.known < 0 || w.checked && !w.faults || w.faults && len(w.pending) > 0 && w.choose(8) > 0 { // not too soon, if by chance
+		return nil
+	}
+	id := w.nextCheck(ctx)
+	switch id {
+	case "":
+		return nil
+	case w.timer:
+	default:
+		w.timer, w.set = id, w.taken
+	}
+	return []step{{"order.check", "order", w.set, func() {
+		w.checked = true
+		require.NoError(w.t, w.parts["order"].outbox.Cancel(ctx, id))
+		check, err := queues.CheckOrder.Message(ctx, queues.CheckOrderCommand{OrderID: w.id()}, leveret.MessageID(id))
+		require.NoError(w.t, err)
+		w.deliver(ctx, pending{"order", check, w.set})
+	}}}
 }
 
 // cancel is the customer's request. If it fails, the customer asks again.
@@ -304,12 +379,15 @@ func (w *world) run(t *testing.T, o queues.PlaceOrderCommand) {
 	place, err := queues.PlaceOrder.Message(t.Context(), o)
 	require.NoError(t, err)
 	w.orders = append(w.orders, o.OrderID)
-	w.known, w.taken, w.last, w.lost, w.cancelled = -1, 0, "", false, false
+	w.known, w.taken, w.last, w.lost, w.cancelled, w.checked = -1, 0, "", false, false, false
 	w.pending = []pending{{"order", place, 0}}
 	for steps := w.steps(t.Context()); len(steps) > 0; steps = w.steps(t.Context()) {
 		w.take(steps[w.choose(len(steps))])
 	}
 	require.NotContains(t, fmt.Sprint(w.traces[o.OrderID]), leveret.VerdictDeadLetter.String())
+	if left := w.nextCheck(t.Context()); left != "" {
+		require.NoError(t, w.parts["order"].outbox.Cancel(t.Context(), left))
+	}
 }
 
 // check balances the books.

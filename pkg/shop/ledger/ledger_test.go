@@ -86,6 +86,12 @@ func TestCheck(t *testing.T) {
 			require.False(t, l.OK())
 			require.Equal(t, []string{"a"}, l.Undecided)
 		}},
+		{"overdue", order.AuditedOrder{OrderID: "a", State: order.StateClosing, Total: 100}, entries("a", authorized, captured), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
+			require.False(t, l.OK())
+			require.Equal(t, []string{"a"}, l.Undecided)
+			require.Equal(t, []string{"a"}, l.Overdue)
+			require.Empty(t, l.Wrong, "not yet")
+		}},
 		{"charged twice", confirmed, entries("a", authorized, captured, captured), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"a"}, l.ChargedTwice)
 			require.Equal(t, []string{"order a is confirmed, but 200 was charged for it instead of 100"}, l.Wrong)

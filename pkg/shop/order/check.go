@@ -61,7 +61,7 @@ func (s *Service) look(ctx context.Context, orderID string) (ask bool, err error
 			return err
 		}
 		// The time for which the check was noted decides, not the clock: clocks of other processes may be minutes behind.
-		if limit := o.ReceivedAt.Add(s.config.TimeLimit); !o.Status.Final() && o.Status.State != StateClosing && o.CheckAt.Before(limit) {
+		if limit := store.Moment(o.ReceivedAt.Add(s.config.TimeLimit)); !o.Status.Final() && o.Status.State != StateClosing && o.CheckAt.Before(limit) {
 			if err := reschedule(ctx, tx, o, limit); err != nil {
 				return err
 			}
