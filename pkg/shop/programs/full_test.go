@@ -28,7 +28,13 @@ import (
 // readyz asks a program whether it is ready.
 func readyz(t *testing.T, r ready) (status int, body string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.Health+"/readyz", nil)
+	return get(t, "http://"+r.Health+"/readyz")
+}
+
+// get returns what is at a URL.
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	require.NoError(t, err)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)

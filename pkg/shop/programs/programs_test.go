@@ -77,7 +77,7 @@ func TestProgramsAreProcesses(t *testing.T) {
 				require.NoError(t, lines.Decode(&record))
 			}
 			require.Equal(t, name, record.Service)
-			require.Len(t, record.Queues, map[string]int{"order": 8, "inventory": 2, "payment": 3, "auth": 5, "user": 3, "notify": 3}[name])
+			require.Len(t, record.Queues, map[string]int{"order": 10, "inventory": 2, "payment": 4, "auth": 5, "user": 3, "notify": 3}[name])
 			if stored == nil {
 				require.FileExists(t, filepath.Join(dir, name+".db"))
 			}
@@ -134,6 +134,7 @@ func TestOwnFlags(t *testing.T) {
 		var out bytes.Buffer
 		require.Equal(t, 0, p.Run(t.Context(), []string{"--help"}, &out, io.Discard))
 		require.Equal(t, p.Service.Name() == "payment", strings.Contains(out.String(), "--payment-delay"))
+		require.Equal(t, p.Service.Name() == "order", strings.Contains(out.String(), "--order-time-limit"))
 		require.Contains(t, out.String(), p.Defaults["health.address"])
 		require.Contains(t, out.String(), p.About)
 	}
