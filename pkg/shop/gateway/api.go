@@ -159,7 +159,7 @@ type Orders struct {
 // Order is the status of an order.
 type Order struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
-	// State is accepted, pending, placed, captured, reserved, confirmed or cancelled; the last two are final. More may be
+	// State is accepted, pending, placed, captured, reserved, closing, confirmed or cancelled; the last two are final. More may be
 	// added.
 	State string `json:"state" jsonschema:"example=confirmed" jsonschema_description:"accepted, pending, placed, captured, reserved, confirmed or cancelled; more may be added. Final with decided_at"`
 	// Reason says why an order is cancelled: declined, out_of_stock or requested. More may be added.

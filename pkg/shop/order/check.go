@@ -60,16 +60,24 @@ func (s *Service) look(ctx context.Context, orderID string) (ask bool, err error
 		if err != nil || o == nil {
 			return err
 		}
-		// The time for which the check was noted decides, not the clock: clocks of other processes may be minutes behind.
-		if limit := store.Moment(o.ReceivedAt.Add(s.config.TimeLimit)); !o.Status.Final() && o.Status.State != StateClosing && o.CheckAt.Before(limit) {
-			if err := reschedule(ctx, tx, o, limit); err != nil {
+		switch limit := store.Moment(o.ReceivedAt.Add(s.config.TimeLimit)); o.Status.State {
+		case StateConfirmed: // by version 0.1.0, which knows no checks
+			return reschedule(ctx, tx, o, time.Time{})
+		case StateClosing, StateCancelled:
+		default:
+			// The time for which the check was noted decides, not the clock: clocks of other processes may be minutes behind.
+			if o.CheckAt.Before(limit) {
+				if err := reschedule(ctx, tx, o, limit); err != nil {
+					return err
+				}
+				return announceAgain(ctx, outbox.In(tx), o)
+			}
+			if _, _, err := apply(ctx, tx, Update{OrderID: orderID, Event: EventExpired}, s.now(), s.half()); err != nil {
 				return err
 			}
-			return announceAgain(ctx, outbox.In(tx), o)
 		}
 		ask = true
-		_, _, err = apply(ctx, tx, Update{OrderID: orderID, Event: EventExpired}, s.now(), s.half())
-		return err
+		return nil
 	})
 	return ask, err
 }

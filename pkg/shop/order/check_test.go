@@ -189,6 +189,26 @@ func TestConfirmedInTime(t *testing.T) {
 	}
 }
 
+// TestConfirmedByTheVersionBefore: version 0.1.0, beside this one, has confirmed an order and left its check. Payment is not asked
+// to close it.
+func TestConfirmedByTheVersionBefore(t *testing.T) {
+	t.Parallel()
+	b, r := setup(t), request()
+	b.closes(nil)
+	require.NoError(t, b.Place(t.Context(), r))
+	b.forget(t)
+	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), "UPDATE orders SET state = 'confirmed', decided_at = 5 WHERE order_id = $1", r.OrderID)
+		return err
+	}))
+	b.check(t, r)
+	require.Equal(t, Status{State: StateConfirmed}, b.status(t, r))
+	require.Zero(t, b.askedToClose())
+	require.Empty(t, b.messages(t))
+	require.Empty(t, b.later(t))
+	require.Zero(t, b.order(t, r).CheckAt)
+}
+
 // TestLostCancellation: whoever has lost a cancellation, for whatever reason, is told again: payment as a request, others by the
 // event.
 func TestLostCancellation(t *testing.T) {

@@ -60,9 +60,9 @@ func Order() service.Program {
 
 func orderKeys() []config.Key {
 	return []config.Key{
-		transport("order.payment.transport", "order asks payment to authorise a payment", overHTTP, overGRPC, overAMQP),
+		transport("order.payment.transport", "order asks payment to authorise or close a payment", overHTTP, overGRPC, overAMQP),
 		{
-			Name: "order.time_limit", Type: config.Duration, Default: order.DefaultTimeLimit.String(),
+			Name: "order.time_limit", Type: config.Duration, Default: "30m",
 			Usage: "how long an order may take until it is confirmed; one that takes longer is closed, and cancelled",
 		},
 	}

@@ -35,8 +35,10 @@ type result struct {
 	Cancelled map[string]int `json:"cancelled"`
 	// DeadLettered counts by error code.
 	DeadLettered map[string]int `json:"dead_lettered"`
-	Undecided    int            `json:"undecided"`
-	Lost         int            `json:"lost"`
+	// Undecided counts the orders that are not finished, and Overdue those among them whose time is over.
+	Undecided int `json:"undecided"`
+	Overdue   int `json:"overdue"`
+	Lost      int `json:"lost"`
 	// ChargedTwice and ReservedTwice count orders.
 	ChargedTwice  int `json:"charged_twice"`
 	ReservedTwice int `json:"reserved_twice"`
@@ -74,6 +76,7 @@ type resultLatency struct {
 type resultIDs struct {
 	Lost          []string `json:"lost"`
 	Undecided     []string `json:"undecided"`
+	Overdue       []string `json:"overdue"`
 	ChargedTwice  []string `json:"charged_twice"`
 	ReservedTwice []string `json:"reserved_twice"`
 }
@@ -129,13 +132,13 @@ func (d *demonstration) judge(ctx context.Context, conn *leveret.Conn, p *placin
 	r := &result{
 		Transport: d.transport, Sent: sent, Refused: refused, Repeated: repeated,
 		Confirmed: l.Confirmed, Cancelled: l.Cancelled, DeadLettered: codes,
-		Undecided: len(l.Undecided), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
+		Undecided: len(l.Undecided), Overdue: len(l.Overdue), Lost: len(lost), ChargedTwice: len(l.ChargedTwice), ReservedTwice: len(l.ReservedTwice),
 		Users: users, Crashed: len(d.killed) == len(d.plan), Killed: list(d.killed),
 		InFlight: d.inFlight, Leaked: leaked, LeftInQueues: left, LeftInOutboxes: l.Unsent,
 		Wrong:   slices.Concat(l.Wrong, p.wrong, listed, wrongUsers, unexpected(p.orders, audit, dead)),
 		Latency: resultLatency{ms(l.Latency.P50), ms(l.Latency.P95), ms(l.Latency.P99), ms(l.Latency.Max)},
 		Broker:  s.broker.Version(), Checked: checked,
-		IDs: resultIDs{list(lost), list(l.Undecided), list(l.ChargedTwice), list(l.ReservedTwice)},
+		IDs: resultIDs{list(lost), list(l.Undecided), list(l.Overdue), list(l.ChargedTwice), list(l.ReservedTwice)},
 	}
 	for _, o := range audit.Orders {
 		r.ElapsedMS = max(r.ElapsedMS, o.DecidedAt.Sub(audit.Orders[0].SentAt).Milliseconds())
@@ -293,6 +296,7 @@ func (r *result) print(app *cli.App) error {
 		row("placed again", r.Repeated, "under the same Idempotency-Key")
 	}
 	zero("undecided", r.Undecided, r.IDs.Undecided)
+	zero("overdue", r.Overdue, r.IDs.Overdue)
 	zero("lost", r.Lost, r.IDs.Lost)
 	zero("charged twice", r.ChargedTwice, r.IDs.ChargedTwice)
 	zero("reserved twice", r.ReservedTwice, r.IDs.ReservedTwice)
