@@ -42,7 +42,7 @@ type PaymentServiceClient interface {
 	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(ctx context.Context, in *AuthorizePaymentRequest, opts ...grpc.CallOption) (*AuthorizePaymentResponse, error)
 	// ClosePayment makes sure that nothing is held or charged for an order, now or later. The response means that this is
-	// so. It is safe to repeat: a repeated request gets the same answer.
+	// so. It is safe to repeat.
 	ClosePayment(ctx context.Context, in *ClosePaymentRequest, opts ...grpc.CallOption) (*ClosePaymentResponse, error)
 }
 
@@ -91,7 +91,7 @@ type PaymentServiceServer interface {
 	//	ALREADY_EXISTS    idempotency_key_reused: the idempotency-key is that of another request
 	AuthorizePayment(context.Context, *AuthorizePaymentRequest) (*AuthorizePaymentResponse, error)
 	// ClosePayment makes sure that nothing is held or charged for an order, now or later. The response means that this is
-	// so. It is safe to repeat: a repeated request gets the same answer.
+	// so. It is safe to repeat.
 	ClosePayment(context.Context, *ClosePaymentRequest) (*ClosePaymentResponse, error)
 	mustEmbedUnimplementedPaymentServiceServer()
 }
