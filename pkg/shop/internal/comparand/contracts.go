@@ -1,6 +1,8 @@
 package comparand
 
 import (
+	"slices"
+
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
@@ -45,4 +47,6 @@ func Order(id string) queues.AuthorizePaymentRequest {
 }
 
 // Methods returns how the requests map to gRPC.
-func Methods() []grpcrpc.Method { return shopproto.Payment() }
+func Methods() []grpcrpc.Method {
+	return slices.DeleteFunc(shopproto.Payment(), func(m grpcrpc.Method) bool { return m.Contract() != queues.AuthorizePayment })
+}
