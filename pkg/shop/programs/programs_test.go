@@ -127,6 +127,23 @@ func TestWrongPeers(t *testing.T) {
 	}
 }
 
+// A time limit that is none is refused.
+func TestWrongTimeLimit(t *testing.T) {
+	t.Parallel()
+	broker := leverettest.Broker(t)
+	for _, limit := range []string{"0s", "-1m"} {
+		p := programs.Order()
+		p.Overrides = map[string]string{
+			"broker.url": broker, "data.dir": t.TempDir(), "health.address": "off", "http.address": "127.0.0.1:0", "order.time_limit": limit,
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		var out, errs bytes.Buffer
+		require.NotZero(t, p.Run(ctx, nil, &out, &errs))
+		require.Contains(t, out.String()+errs.String(), "order.time_limit")
+	}
+}
+
 // A program has flags for the settings that it uses, and no others.
 func TestOwnFlags(t *testing.T) {
 	t.Parallel()
