@@ -131,7 +131,7 @@ func TestTimeLimit(t *testing.T) {
 			again := b.forget(t)
 			require.Equal(t, owed[state], shoptest.Names(again))
 			for _, m := range again {
-				require.NotContains(t, before, m.ID, "whoever knows the first would ignore the second")
+				require.NotContains(t, before, m.ID, "an inbox that knows the first would ignore the second")
 			}
 			require.Equal(t, Status{State: state}, b.status(t, r))
 			require.Zero(t, b.askedToClose())
@@ -146,7 +146,7 @@ func TestTimeLimit(t *testing.T) {
 			require.Equal(t, b.order(t, r).DecidedAt.Add(DefaultTimeLimit/2), b.later(t)[0].DueAt)
 
 			b.check(t, r)
-			require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)), "once more, for those who have lost it")
+			require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)), "once more, for services that have lost it")
 			require.NotEqual(t, ids(sent), ids(b.messages(t)))
 			require.Equal(t, 2, b.askedToClose())
 			require.Empty(t, b.later(t), "nothing is left to do")
@@ -209,8 +209,8 @@ func TestConfirmedByTheVersionBefore(t *testing.T) {
 	require.Zero(t, b.order(t, r).CheckAt)
 }
 
-// TestLostCancellation: whoever has lost a cancellation, for whatever reason, is told again: payment as a request, others by the
-// event.
+// TestLostCancellation: services that have lost a cancellation, for whatever reason, get it again: payment as a request, others
+// as the event.
 func TestLostCancellation(t *testing.T) {
 	t.Parallel()
 	for want, cancel := range map[Status]func(b *bundle, r queues.PlaceOrderCommand) error{
@@ -301,7 +301,7 @@ func TestPaymentClosesAnother(t *testing.T) {
 	require.Equal(t, closing, b.status(t, r))
 }
 
-// TestClockOfAnotherProcess: the clock of whoever handles a check does not decide which one it is.
+// TestClockOfAnotherProcess: the clock of the process that handles a check does not decide which one it is.
 func TestClockOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
@@ -315,7 +315,7 @@ func TestClockOfAnotherProcess(t *testing.T) {
 			due := b.later(t)[0].DueAt
 			b.check(t, r)
 			require.Equal(t, closing, b.status(t, r))
-			require.GreaterOrEqual(t, b.later(t)[0].DueAt.Sub(due), time.Minute, "by the clock of whoever has sent it")
+			require.GreaterOrEqual(t, b.later(t)[0].DueAt.Sub(due), time.Minute, "by the clock of the process that has sent it")
 		}
 	}
 }
