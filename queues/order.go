@@ -27,8 +27,8 @@ var (
 		leveret.Example(ListOrdersRequest{CustomerID: "customer-7", Limit: 20}))
 
 	// CancelOrder cancels an order for its customer. The reply is the cancelled order, also for one that was cancelled
-	// before; or one that is closing, because its time is over, and will be cancelled. It fails with NotFound if this customer has no such order, and with FailedPrecondition, reason
-	// order_confirmed, if it is too late.
+	// before; or one that is closing, because its time is over, and will be cancelled. It fails with NotFound if this
+	// customer has no such order, and with FailedPrecondition, reason order_confirmed, if it is too late.
 	CancelOrder = leveret.NewRequest[CancelOrderRequest, ShowOrderReply]("order.cancel", leveret.HTTP("POST /orders/{order_id}/cancel"),
 		leveret.Timeout(5*time.Second), leveret.Idempotent(),
 		leveret.Example(CancelOrderRequest{OrderID: exampleOrderID, CustomerID: "customer-7"}))

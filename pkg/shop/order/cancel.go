@@ -10,8 +10,8 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
-// Cancel cancels a customer's order. One that is closing stays so, and will be cancelled. It returns [ErrUnknown] if the customer has no such order, and [ErrConfirmed] if
-// it is too late.
+// Cancel cancels a customer's order. One that is closing stays so, and will be cancelled. Cancel returns [ErrUnknown] if
+// the customer has no such order, and [ErrConfirmed] if it is too late.
 //
 // A request is not delivered again when the process dies. So the announcement of the cancellation is in the outbox, in the
 // transaction of the cancellation.

@@ -189,8 +189,8 @@ func TestConfirmedInTime(t *testing.T) {
 	}
 }
 
-// TestConfirmedByTheVersionBefore: version 0.1.0, beside this one, has confirmed an order and left its check. Payment is not asked
-// to close it.
+// TestConfirmedByTheVersionBefore: version 0.1.0, beside this one, has confirmed an order and left its check. Payment is
+// not asked to close it.
 func TestConfirmedByTheVersionBefore(t *testing.T) {
 	t.Parallel()
 	b, r := setup(t), request()

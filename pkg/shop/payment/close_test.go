@@ -96,7 +96,8 @@ func TestCloseInterrupted(t *testing.T) {
 	}
 }
 
-// TestCloseAtOnce closes a payment while it is authorized, captured and cancelled. Whatever is first, it costs nothing in the end.
+// TestCloseAtOnce closes a payment while it is authorized, captured and cancelled. Whatever is first, it costs nothing in
+// the end.
 func TestCloseAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 20 {

@@ -2,7 +2,6 @@ package comparand
 
 import (
 	"slices"
-
 	"time"
 
 	"github.com/leveretmq/leveret/pkg/grpcrpc"
