@@ -37,7 +37,7 @@ type chain struct{ waiting []*row }
 
 const (
 	// maxOfLane is how many messages a relay holds of one contract, without their bodies, and maxOfKey how many of one key.
-	maxOfLane = 2 * pageSize
+	maxOfLane = 16 * pageSize
 	maxOfKey  = 64
 	// maxFillOfKey is how many bodies are read of one key at once.
 	maxFillOfKey = 8

@@ -140,6 +140,8 @@ type Status struct {
 	// Lag is how long the oldest message that is ready has been so; 0 where none is. It compares the clock of this process
 	// with that of the one that stored it.
 	Lag time.Duration
+	// Remembers is [Config].Remember, if there are ids of messages that [Outbox.Once] has handled; else 0.
+	Remembers time.Duration
 }
 
 // maxCounted is how many messages of a state are counted: all of a table take long.
@@ -160,6 +162,9 @@ func (o *Outbox) Status(ctx context.Context) (Status, error) {
 		(SELECT DISTINCT contract, order_key FROM leveret_outbox WHERE tries > 0 AND order_key <> '' LIMIT $1) k`, maxCounted).Scan(&s.BlockedKeys)
 	if err == nil {
 		s.Lag, err = o.lag(ctx)
+	}
+	if err == nil {
+		s.Remembers, err = o.remembers(ctx)
 	}
 	if err == nil {
 		s.Trouble, err = o.trouble(ctx)
@@ -189,6 +194,12 @@ func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return now.Sub(oldest), nil
+}
+
+func (o *Outbox) remembers(ctx context.Context) (time.Duration, error) {
+	var some int
+	err := o.config.DB.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 AS one FROM leveret_inbox LIMIT 1) i").Scan(&some)
+	return time.Duration(some) * o.config.Remember, err
 }
 
 // trouble returns what relays have written down.

@@ -168,6 +168,27 @@ func outboxIDs(n int) cobra.PositionalArgs {
 	}
 }
 
+// forgets returns what makes messages of a service come again later than its inbox remembers them, in words.
+func forgets(o *outbox.Outbox, s *leveret.Service) (all []string) {
+	if o == nil {
+		return nil
+	}
+	if declared := s.Remembers(); declared != leveret.Forever && declared > o.Remembers() {
+		all = append(all, fmt.Sprintf("leveret.Remembers(%v)", declared))
+	}
+	for _, c := range slices.Concat(s.Contracts(leveret.RoleHandles), s.Contracts(leveret.RoleSubscribes)) {
+		spec := c.Spec()
+		var total time.Duration
+		for i := range spec.Retry.Attempts - 1 {
+			total += spec.Retry.Delays[min(i, len(spec.Retry.Delays)-1)]
+		}
+		if total > o.Remembers() {
+			all = append(all, fmt.Sprintf("the retries of %s, %v", spec.Name, total))
+		}
+	}
+	return all
+}
+
 // withOutbox runs the program's Setup, without serving anything, and calls do with the outbox that it registers.
 func (p Program) withOutbox(cmd *cobra.Command, schema *config.Schema, do func(context.Context, *outbox.Outbox) error) error {
 	return p.prepared(cmd, schema, func(ctx context.Context, l *life) error {

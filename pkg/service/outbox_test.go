@@ -226,3 +226,29 @@ func TestOutbox(t *testing.T) {
 		require.Contains(t, errs, want)
 	}
 }
+
+// A service whose retries take longer than its inbox remembers is warned when it starts.
+func TestInboxTooShort(t *testing.T) {
+	t.Parallel()
+	broker, dir := leverettest.Broker(t), t.TempDir()
+	slow := leveret.NewCommand[parcel]("parcel.return", leveret.Retry(leveret.RetryPolicy{Attempts: 3, Delays: []time.Duration{time.Hour}}))
+	program := parcelProgram(dir, broker)
+	program.Service = leveret.NewService("parcel", leveret.Publishes(sent), leveret.Handles(slow), leveret.Remembers(100*24*time.Hour))
+	program.Setup = func(ctx context.Context, rt *service.Runtime) error {
+		db, err := parcelDatabase(dir)
+		if err != nil {
+			return err
+		}
+		rt.Close("database", db.Close)
+		o, err := outbox.New(ctx, outbox.Config{DB: db, Logger: rt.Logger, Remember: 90 * time.Minute})
+		if err == nil {
+			rt.Relay(o)
+			slow.Handle(rt.Handlers, func(context.Context, parcel) error { return nil })
+		}
+		return err
+	}
+	r := start(t, program, map[string]string{"data.dir": dir, "broker.url": broker})
+	r.log.await(t, "ready")
+	require.Contains(t, r.log.String(), `"needed":"leveret.Remembers(2400h0m0s)"`)
+	require.Contains(t, r.log.String(), `"needed":"the retries of parcel.return, 2h0m0s"`)
+}
