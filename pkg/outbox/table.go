@@ -96,6 +96,7 @@ CREATE TABLE IF NOT EXISTS leveret_outbox_service (
 CREATE TABLE IF NOT EXISTS leveret_outbox_relays (
 	relay   TEXT PRIMARY KEY,
 	beat_at BIGINT NOT NULL,
+	able    INTEGER NOT NULL,
 	trouble TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS leveret_inbox (
@@ -155,16 +156,24 @@ func create(ctx context.Context, db *sql.DB) (*dialect, error) {
 func inTx(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return leveret.Errorf(leveret.Unavailable, "begin a transaction: %w", err)
+		return leveret.Errorf(codeOf(ctx), "begin a transaction: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	if err := f(tx); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return leveret.Errorf(leveret.Unavailable, "commit: %w", err)
+		return leveret.Errorf(codeOf(ctx), "commit: %w", err)
 	}
 	return nil
+}
+
+// codeOf returns the code of an error of the database: that of ctx where it has ended.
+func codeOf(ctx context.Context) leveret.Code {
+	if err := ctx.Err(); err != nil {
+		return leveret.CodeOf(err)
+	}
+	return leveret.Unavailable
 }
 
 // A row is a message in the table, as a relay knows it.
@@ -183,11 +192,12 @@ type row struct {
 	rest
 }
 
-// The rest of a row is what is read just before it is sent.
+// The rest of a row is what only sending it needs: where it is long, it is read just before.
 type rest struct {
 	id         string
 	body       []byte
 	properties string
+	changed    bool // it is not ready any more: another relay has set it aside
 }
 
 // A cursor is a place among the rows of a contract that are ready, which are ordered by slot, key and number.
@@ -219,12 +229,14 @@ func readyContracts(ctx context.Context, db *sql.DB) (all []string, err error) {
 	}
 }
 
-// page returns messages of a contract that are ready, without their bodies, from a place on in slots before another one. All
-// that it returns of a key was there at the same time, in its order, from the first on.
-func (l *lease) page(ctx context.Context, contract string, from cursor, before int) ([]*row, error) {
-	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT number, slot, order_key, length(body), tries > 0, {blocked}
+// page returns messages of a contract that are ready, from a place on in slots before another one; with the rest of those that
+// are no longer than small bytes, which are at hand when the row is. All that it returns of a key was there at the same time, in
+// its order, from the first on.
+func (l *lease) page(ctx context.Context, contract string, from cursor, before, small int) ([]*row, error) {
+	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT number, slot, order_key, length(body), tries > 0, {blocked}, message_id,
+		CASE WHEN length(body) + length(properties) <= $7 THEN body END, CASE WHEN length(body) + length(properties) <= $7 THEN properties END
 		FROM leveret_outbox o WHERE due_at = 0 AND contract = $1 AND slot < $2 AND (slot, order_key, number) > ($3, $4, $5)
-		ORDER BY slot, order_key, number LIMIT $6`), contract, before, from.slot, from.key, from.number, pageSize)
+		ORDER BY slot, order_key, number LIMIT $6`), contract, before, from.slot, from.key, from.number, pageSize, small)
 	if err != nil {
 		return nil, err
 	}
@@ -232,18 +244,21 @@ func (l *lease) page(ctx context.Context, contract string, from cursor, before i
 	found := make([]*row, 0, pageSize)
 	for rows.Next() {
 		r := row{contract: contract}
-		if err := rows.Scan(&r.number, &r.slot, &r.key, &r.size, &r.tried, &r.blocked); err != nil {
+		var properties sql.NullString
+		if err := rows.Scan(&r.number, &r.slot, &r.key, &r.size, &r.tried, &r.blocked, &r.id, &r.body, &properties); err != nil {
 			return nil, err
 		}
+		r.properties, r.filled = properties.String, properties.Valid
 		found = append(found, &r)
 	}
 	return found, rows.Err()
 }
 
-// fill returns the rest of those rows that are still there, by number. A database that was restored may have others.
+// fill returns the rest of those rows that are still there, by number; without a body, that of one that is not ready any more.
+// A database that was restored may have others.
 func (l *lease) fill(ctx context.Context, of []*row) (map[int64]rest, error) {
-	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT number, contract, order_key, message_id, body, properties FROM leveret_outbox
-		WHERE due_at = 0 AND number {among}`), numbers(of))
+	rows, err := l.db.QueryContext(ctx, l.dialect.sql(`SELECT number, contract, order_key, message_id, due_at = 0, body, properties FROM leveret_outbox
+		WHERE number {among}`), numbers(of))
 	if err != nil {
 		return nil, err
 	}
@@ -257,8 +272,12 @@ func (l *lease) fill(ctx context.Context, of []*row) (map[int64]rest, error) {
 		var number int64
 		var contract, key string
 		var r rest
-		if err := rows.Scan(&number, &contract, &key, &r.id, &r.body, &r.properties); err != nil {
+		var ready bool
+		if err := rows.Scan(&number, &contract, &key, &r.id, &ready, &r.body, &r.properties); err != nil {
 			return nil, err
+		}
+		if r.changed = !ready; r.changed {
+			r.body = nil
 		}
 		if k := known[number]; k.contract == contract && k.key == key {
 			found[number] = r

@@ -43,7 +43,7 @@ func (p Program) outboxCommand(schema *config.Schema) *cobra.Command {
 // outboxStates are what --state takes; those that somebody has to see to come first.
 var outboxStates = map[string][]outbox.State{
 	"":      {outbox.Aside, outbox.Blocked, outbox.Ready, outbox.Later},
-	"aside": {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
+	"aside": {outbox.Aside}, string(outbox.Aside): {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
 }
 
 func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
@@ -66,8 +66,8 @@ func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
 				return exit(exitUsage, "--state is %q; it must be aside, blocked, ready or later", state)
 			case format != "text" && format != "json":
 				return exit(exitUsage, "--output is %q; it must be text or json", format)
-			case most < 1:
-				return exit(exitUsage, "--limit is %d; it must be 1 or more", most)
+			case most < 1 || most > maxListed:
+				return exit(exitUsage, "--limit is %d; it must be 1 to %d", most, maxListed)
 			}
 			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
 				found, err := outboxMessages(ctx, o, operator.OutboxQuery{State: state, Limit: most})
@@ -238,14 +238,17 @@ func outboxShown(e *outbox.Entry, of *leveret.Service) (operator.OutboxMessage, 
 	return m, nil
 }
 
+// maxListed is how many messages are listed at most.
+const maxListed = 1000
+
 // outboxMessages lists messages of an outbox.
 func outboxMessages(ctx context.Context, o *outbox.Outbox, q operator.OutboxQuery) ([]operator.OutboxMessage, error) {
 	states, known := outboxStates[q.State]
 	switch {
 	case !known:
 		return nil, leveret.Errorf(leveret.InvalidArgument, "the state is %q; it must be aside, blocked, ready or later", q.State)
-	case q.Limit < 1:
-		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 or more", q.Limit)
+	case q.Limit < 1 || q.Limit > maxListed:
+		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 to %d", q.Limit, maxListed)
 	}
 	all := []operator.OutboxMessage{}
 	for _, state := range states {

@@ -172,7 +172,7 @@ func TestOutbox(t *testing.T) {
 	}{
 		"outbox ls nobody":                {cli.ExitNotFound, `the catalog has no service "nobody"`},
 		"outbox ls parcel --state no":     {cli.ExitUsage, "it must be aside, blocked, ready or later"},
-		"outbox ls parcel --limit 0":      {cli.ExitUsage, "it must be 1 or more"},
+		"outbox ls parcel --limit 0":      {cli.ExitUsage, "it must be 1 to 1000"},
 		"outbox show parcel none":         {cli.ExitNotFound, "the outbox has no message none"},
 		"outbox skip parcel long":         {cli.ExitUsage, "--yes is needed"},
 		"outbox retry parcel behind":      {cli.ExitAnswered, "the message behind was not set aside"},
@@ -219,7 +219,7 @@ func TestOutbox(t *testing.T) {
 	require.Contains(t, errs, "the outbox has no message long")
 	for args, want := range map[string]string{
 		"outbox": "say what to do", "outbox ls --state no": "it must be aside, blocked, ready or later", "outbox retry": "give the id",
-		"outbox ls -o xml": "it must be text or json", "outbox ls --limit 0": "it must be 1 or more", "outbox show": "give the id of one message",
+		"outbox ls -o xml": "it must be text or json", "outbox ls --limit 0": "it must be 1 to 1000", "outbox show": "give the id of one message",
 	} {
 		code, _, errs = command(t, program, strings.Fields(args)...)
 		require.Equal(t, 2, code, args)
