@@ -288,9 +288,7 @@ func (a *App) someService() string {
 func (a *App) completeService() cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		if len(args) == 0 {
-			for _, name := range names(a.Catalog.Services()) {
-				found = append(found, name)
-			}
+			found = append(found, names(a.Catalog.Services())...)
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}
