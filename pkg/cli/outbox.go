@@ -58,10 +58,10 @@ func (a *App) outboxListCommand() *cobra.Command {
 		Args:    Arguments(1, 1), ValidArgsFunction: a.completeService(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case q.State != "" && !slices.Contains(states, q.State):
+			case q.State != "" && q.State != "set aside" && !slices.Contains(states, q.State):
 				return usage("", "--state is %q; it must be aside, blocked, ready or later", q.State)
-			case q.Limit < 1:
-				return usage("", "--limit is %d; it must be 1 or more", q.Limit)
+			case q.Limit < 1 || q.Limit > maxOutboxListed:
+				return usage("", "--limit is %d; it must be 1 to %d", q.Limit, maxOutboxListed)
 			}
 			return a.atOutbox(cmd.Context(), args[0], func(ctx context.Context, desk *outboxDesk) error {
 				var found []operator.OutboxMessage
@@ -202,6 +202,8 @@ type outboxDesk struct {
 }
 
 const (
+	// maxOutboxListed is how many messages a process lists at most.
+	maxOutboxListed = 1000
 	// outboxTime is how long a process has to do something with its outbox.
 	outboxTime = 15 * time.Second
 	// furtherTime is how long other processes have to answer, where the first one sends no outbox.
@@ -286,9 +288,7 @@ func (a *App) someService() string {
 func (a *App) completeService() cobra.CompletionFunc {
 	return func(_ *cobra.Command, args []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		if len(args) == 0 {
-			for _, name := range names(a.Catalog.Services()) {
-				found = append(found, name)
-			}
+			found = append(found, names(a.Catalog.Services())...)
 		}
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -190,7 +190,7 @@ func (s *survey) outboxes(ctx context.Context) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.facts.Outboxes = append(s.facts.Outboxes, health.Outbox{
-				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble,
+				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble, Remembers: time.Duration(o.Remembers * float64(time.Second)),
 			})
 		})
 	}

@@ -287,9 +287,33 @@ func (e *examination) outboxes() {
 		if o.Lag > maxLag {
 			fail("", "a message in the outbox of %s has waited for %s", o.Service, age(o.Lag))
 		}
+		e.inbox(o)
 	}
 	if len(e.Outboxes) > 0 { // else nobody has one, or could be asked
 		e.fine(CheckOutbox, "no message waits in an outbox for longer than it should")
+	}
+}
+
+// inbox finds dead letters that are older than what the service recognises.
+func (e *examination) inbox(o Outbox) {
+	if o.Remembers == 0 {
+		return
+	}
+	for q := range e.each(DeadLetters) {
+		if q.Service != o.Service || q.Letters == nil {
+			continue
+		}
+		var oldest time.Duration
+		for _, r := range q.Letters.Reasons {
+			if !r.Oldest.IsZero() {
+				oldest = max(oldest, e.Now.Sub(r.Oldest))
+			}
+		}
+		if oldest > o.Remembers {
+			e.add(CheckOutbox, Warning, &Queue{Name: q.Of, Service: q.Service}, e.command("dlq show %s", q.Of),
+				"dead letters of %s are up to %s old, and the inbox of %s keeps ids for %s: one that was handled before is handled again if it is replayed",
+				q.Of, age(oldest), o.Service, age(o.Remembers))
+		}
 	}
 }
 

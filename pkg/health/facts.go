@@ -36,6 +36,8 @@ type Outbox struct {
 	Lag time.Duration
 	// Trouble says why messages cannot be sent now.
 	Trouble []string
+	// Remembers is how long the ids of handled messages are kept; 0 where the service has no inbox.
+	Remembers time.Duration
 }
 
 // Unseen is something that could not be looked at.

@@ -267,6 +267,29 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// A dead letter that is older than the ids in the inbox may be of a message that was handled.
+func TestInboxForgets(t *testing.T) {
+	t.Parallel()
+	for days, want := range map[int]string{
+		29: "",
+		31: "dead letters of order.place are up to 31d old, and the inbox of order keeps ids for 30d: " +
+			"one that was handled before is handled again if it is replayed -> leveret dlq show order.place",
+	} {
+		f := well()
+		f.Queues[letters].Ready = 1
+		failed := f.Now.Add(-time.Duration(days) * 24 * time.Hour)
+		f.Queues[letters].Letters = &health.Letters{Read: 1, Reasons: []health.Reason{{Why: "internal", Count: 1, Oldest: failed, Newest: failed}}}
+		f.Outboxes[0].Remembers = 30 * 24 * time.Hour
+		found := ""
+		for _, f := range health.Examine(f, health.Config{Recent: time.Hour}).Findings {
+			if f.Check == health.CheckOutbox && f.State == health.Warning {
+				found += f.Text + " -> " + f.Next
+			}
+		}
+		require.Equal(t, want, found)
+	}
+}
+
 // Without a fault there is one ok finding for each check.
 func TestHealthy(t *testing.T) {
 	t.Parallel()

@@ -112,6 +112,9 @@ func (c *Client) Call(ctx context.Context, m *Message) error {
 	return c.call(ctx, m)
 }
 
+// Ready returns nil while the broker can be reached and takes messages, and else what is wrong.
+func (c *Client) Ready() error { return c.conn.Ready() }
+
 // Close refuses further messages, waits for those that are not confirmed yet while ctx lives, and fails the calls that
 // still wait.
 func (c *Client) Close(ctx context.Context) error {

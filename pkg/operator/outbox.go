@@ -18,6 +18,8 @@ type Outbox struct {
 	Lag float64 `json:"lag_s"`
 	// Trouble says why messages cannot be sent now.
 	Trouble []string `json:"trouble,omitempty"`
+	// Remembers is how long the ids of handled messages are kept, in seconds; 0 where there are none.
+	Remembers float64 `json:"remembers_s,omitempty"`
 }
 
 // An OutboxMessage is a message in an outbox. Null stands for what there is not.

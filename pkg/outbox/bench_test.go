@@ -15,6 +15,7 @@ import (
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/outbox"
+	"github.com/leveretmq/leveret/pkg/topology"
 )
 
 func client(b *testing.B) *leveret.Client {
@@ -22,12 +23,14 @@ func client(b *testing.B) *leveret.Client {
 	conn, err := leveret.Connect(b.Context(), leveret.ConnConfig{URLs: []string{leverettest.Broker(b)}})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, conn.Close(context.WithoutCancel(b.Context()))) })
+	warehouse := leveret.NewService("warehouse", leveret.SubscribesTo(placed))
+	require.NoError(b, conn.Declare(b.Context(), warehouse.Topology(conn.Names(), topology.Quorum)))
 	c, err := leveret.NewClient(conn, order, leveret.ClientConfig{})
 	require.NoError(b, err)
 	return c
 }
 
-// BenchmarkDirect publishes with confirms from as many goroutines as a relay has.
+// BenchmarkDirect publishes to a quorum queue, with confirms, from as many goroutines as a relay has.
 func BenchmarkDirect(b *testing.B) {
 	c, ctx := client(b), b.Context()
 	require.NoError(b, placed.Publish(ctx, c, numbered{"k", 1}))

@@ -35,8 +35,9 @@ type desk struct {
 	gone     []*row // deleted while something was being read that may have them still
 	stalled  bool   // a statement has failed; it is tried again with the next poll
 
-	leaving  map[int]bool    // slots to give up
-	sending  context.Context //nolint:containedctx // of what is being sent: ends where the lease lapses
+	warned   map[string]time.Time // when something was logged that comes again: by contract, or by its text
+	leaving  map[int]bool         // slots to give up
+	sending  context.Context      //nolint:containedctx // of what is being sent: ends where the lease lapses
 	stop     context.CancelFunc
 	troubles atomic.Pointer[string]
 
@@ -82,7 +83,7 @@ type (
 func newDesk(r *relay, l *lease, end context.CancelCauseFunc) *desk {
 	return &desk{
 		relay: r, lease: l, log: r.o.config.Logger, end: end,
-		known: map[int64]*row{}, lanes: map[string]*lane{}, leaving: map[int]bool{},
+		known: map[int64]*row{}, lanes: map[string]*lane{}, leaving: map[int]bool{}, warned: map[string]time.Time{},
 		results: make(chan result, r.o.config.Concurrency), pages: make(chan page, 1), filled: make(chan filling, 1), removed: make(chan removal, 1),
 		surplus: make(chan []int), lapsed: make(chan struct{}, 1),
 	}
@@ -173,10 +174,14 @@ func (d *desk) read(ctx context.Context) {
 		if !ok {
 			return
 		}
+		small := maxSmall
+		if d.bytes > maxBodies/2 {
+			small = -1
+		}
 		statement = func(ctx context.Context) (p page) {
 			began := time.Now()
 			p.lane, p.before = l, before
-			p.rows, p.err = d.lease.page(ctx, l.contract, from, before)
+			p.rows, p.err = d.lease.page(ctx, l.contract, from, before, small)
 			p.took = time.Since(began)
 			return p
 		}
@@ -236,6 +241,7 @@ func (d *desk) take(ctx context.Context, p page) {
 func (d *desk) hold(r *row) {
 	d.known[r.number] = r
 	d.lanes[r.contract].held++
+	d.bytes += len(r.body)
 }
 
 func (d *desk) release(r *row) {
@@ -295,9 +301,11 @@ func (d *desk) fill(ctx context.Context) {
 }
 
 const (
-	// maxFill is how many bodies are read at once, and maxBodies how many bytes of bodies are here, unless one alone is longer.
+	// maxFill is how many bodies are read at once that are not small, and maxBodies how many bytes of bodies are here, unless one alone is longer.
 	maxFill   = 512
 	maxBodies = 32 << 20
+	// maxSmall is how long a message is at most that is read as a whole in its page.
+	maxSmall = 2 << 10
 )
 
 // unfilled returns messages whose bodies are to be read. Each lane may have one, so that it goes on whatever others hold.
@@ -323,7 +331,7 @@ func (d *desk) complete(ctx context.Context, f filling) {
 		return
 	}
 	for _, r := range f.rows {
-		if d.known[r.number] != r {
+		if l := d.lanes[r.contract]; d.known[r.number] != r || l.failures > 0 && time.Now().Before(l.until) {
 			continue
 		}
 		found, there := f.found[r.number]
@@ -346,7 +354,7 @@ func (d *desk) settle(of result) {
 	case of.what == gone:
 		d.release(r)
 		l.next(r)
-	case of.what == setAside:
+	case of.what == setAside, of.what == unknown:
 		d.clear(l)
 		d.drop(l, r)
 		d.stale = d.reading
@@ -355,7 +363,7 @@ func (d *desk) settle(of result) {
 		d.drop(l, r)
 	case of.what == closed:
 		d.end(of.err)
-		fallthrough
+		l.ready = append([]*row{r}, l.ready...)
 	case of.what == lapsed:
 		l.ready = append([]*row{r}, l.ready...)
 	default:
@@ -366,7 +374,7 @@ func (d *desk) settle(of result) {
 // delay lets the messages of a contract wait, since one of them could not be sent, and the next would not be either. The
 // next one that is tried is another one, if there is any: it may be only this one that cannot be sent.
 func (d *desk) delay(l *lane, of result) {
-	if l.failures == 0 {
+	if l.failures == 0 && mayBlameItself(of.err) {
 		of.row.failures++
 	}
 	if l.failures == 0 || time.Now().After(l.until) {
@@ -377,12 +385,23 @@ func (d *desk) delay(l *lane, of result) {
 	for _, r := range l.ready {
 		d.empty(r)
 	}
+	for _, c := range l.chains {
+		for _, r := range c.waiting {
+			d.empty(r)
+		}
+	}
 	if l.trouble == "" {
 		l.trouble = of.contract + ": " + of.err.Error()
 		d.tell()
-		d.log.Warn("messages of the outbox cannot be sent now; trying again", "contract", of.contract, "error", of.err)
+		if last := d.warned[l.contract]; time.Since(last) > warnEvery { // a queue may be full each second
+			d.warned[l.contract] = time.Now()
+			d.log.Warn("messages of the outbox cannot be sent now; trying again", "contract", of.contract, "error", of.err)
+		}
 	}
 }
+
+// warnEvery is how often a contract whose messages cannot be sent is logged.
+const warnEvery = time.Minute
 
 // clear notes that the messages of a contract can be sent.
 func (d *desk) clear(l *lane) {
@@ -463,7 +482,8 @@ func (d *desk) bury() {
 
 // failed notes that a statement has failed, and waits for the next poll.
 func (d *desk) failed(ctx context.Context, what string, err error) {
-	if !d.stalled && ctx.Err() == nil {
+	if text := what + ": " + err.Error(); ctx.Err() == nil && time.Since(d.warned[text]) > warnEvery {
+		d.warned[text] = time.Now()
 		d.log.WarnContext(ctx, "the outbox's relay: "+what+"; trying again", "error", err)
 	}
 	d.stalled = true

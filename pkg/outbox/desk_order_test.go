@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -97,7 +99,7 @@ func TestReadyBeforeARetriedOne(t *testing.T) {
 	fixed.Store(true)
 	require.NoError(t, o.Retry(ctx, "k-9"))
 	eventually(t, func() bool { return rows(t, db) == 0 })
-	require.ElementsMatch(t, []int{5, 9, 10}, b.got["k"])
+	require.Len(t, b.got["k"], 3)
 	require.Less(t, index(b.got["k"], 9), index(b.got["k"], 10))
 }
 
@@ -194,7 +196,9 @@ func TestInRefuses(t *testing.T) {
 	m, err := placed.Message(ctx, numbered{"k", 1})
 	require.NoError(t, err)
 	for why, change := range map[string]func(*leveret.Message){
-		"without an id":       func(m *leveret.Message) { m.ID = "" },
+		"has 0 bytes":         func(m *leveret.Message) { m.ID = "" },
+		"has 256 bytes":       func(m *leveret.Message) { m.ID = strings.Repeat("x", 256) },
+		"NaN cannot travel":   func(m *leveret.Message) { m.Headers = map[string]any{"n": math.NaN()} },
 		"the message id":      func(m *leveret.Message) { m.ID = "a\x00b" },
 		"without a contract":  func(m *leveret.Message) { m.Contract = nil },
 		"requests are called": func(m *leveret.Message) { m.Contract = leveret.NewRequest[numbered, numbered]("desk.ask") },

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -69,9 +70,9 @@ func encodeHeader(value any) (any, error) {
 	case uint32:
 		return typed{"uint32": v}, nil
 	case float32:
-		return typed{"float32": strconv.FormatFloat(float64(v), 'g', -1, 32)}, nil
+		return number("float32", float64(v), 32)
 	case float64:
-		return typed{"float64": strconv.FormatFloat(v, 'g', -1, 64)}, nil
+		return number("float64", v, 64)
 	case time.Time:
 		return typed{"time": v.Unix()}, nil
 	case rabbit.Decimal:
@@ -91,6 +92,13 @@ func encodeHeader(value any) (any, error) {
 		return table(v)
 	}
 	return nil, leveret.Errorf(leveret.InvalidArgument, "a %T cannot travel in a header", value)
+}
+
+func number(kind string, v float64, bits int) (any, error) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "%v cannot travel in a header", v)
+	}
+	return typed{kind: strconv.FormatFloat(v, 'g', -1, bits)}, nil
 }
 
 func table(of map[string]any) (any, error) {

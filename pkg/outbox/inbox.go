@@ -32,6 +32,9 @@ func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 		if o.claims.Add(1)%(chunk/2) == 0 {
 			o.prune(ctx)
 		}
+		if within, _ := ctx.Value(txKey{}).(handling); within.outbox == o {
+			return next(ctx, m) // the middleware is there twice
+		}
 		rewind := leveret.Rewind(ctx)
 		return o.InTx(ctx, func(tx *sql.Tx) error {
 			rewind()
@@ -41,7 +44,7 @@ func (o *Outbox) Once(next leveret.Handler) leveret.Handler {
 					return err
 				}
 			}
-			return next(context.WithValue(ctx, txKey{}, tx), m)
+			return next(context.WithValue(ctx, txKey{}, handling{o, tx}), m)
 		})
 	}
 }
@@ -71,8 +74,14 @@ func quoted(id string) string {
 
 type txKey struct{}
 
+// A handling is what a handler's context holds.
+type handling struct {
+	outbox *Outbox
+	tx     *sql.Tx
+}
+
 // Tx returns the transaction in which [Outbox.Once] handles the message of ctx; nil outside of it.
 func Tx(ctx context.Context) *sql.Tx {
-	tx, _ := ctx.Value(txKey{}).(*sql.Tx)
-	return tx
+	within, _ := ctx.Value(txKey{}).(handling)
+	return within.tx
 }

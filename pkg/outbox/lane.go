@@ -37,12 +37,13 @@ type chain struct{ waiting []*row }
 
 const (
 	// maxOfLane is how many messages a relay holds of one contract, without their bodies, and maxOfKey how many of one key.
-	maxOfLane = 2 * pageSize
+	maxOfLane = 16 * pageSize
 	maxOfKey  = 64
 	// maxFillOfKey is how many bodies are read of one key at once.
 	maxFillOfKey = 8
 	// restPart is the part of the time in which a lane is read, at most, when nothing of it can be taken.
-	restPart = 10
+	restPart    = 10
+	longestRest = time.Second
 )
 
 func newLane(contract string) *lane { return &lane{contract: contract, chains: map[string]*chain{}} }
@@ -57,7 +58,7 @@ func (l *lane) hungry(concurrency int, now time.Time) bool {
 	switch {
 	case l.held >= maxOfLane, len(l.ready)+l.sending >= 2*concurrency:
 		return false
-	case l.failures > 0 && (len(l.ready) > 1 || now.Before(l.until)): // one is tried; it is known whether another can be
+	case l.failures > 0 && len(l.ready) > 1: // one of them is tried next
 		return false
 	default:
 		return l.round != nil || l.again && now.After(l.rest)
@@ -89,7 +90,7 @@ func (l *lane) end(now time.Time) {
 	if l.round.took {
 		l.again = true
 	} else {
-		l.rest = now.Add((restPart - 1) * l.round.spent)
+		l.rest = now.Add(min((restPart-1)*l.round.spent, longestRest)) // a statement may have waited for a connection
 	}
 	l.round = nil
 }

@@ -25,6 +25,7 @@ type lease struct {
 	beaten  atomic.Int64                 // when the last beat began that has succeeded, since began
 	owned   atomic.Pointer[map[int]bool] // slots, without those that are being given up
 	free    map[int]bool                 // slots that nobody had taken when this relay looked last
+	missed  time.Time                    // since when the broker is not reached; zero while it is
 }
 
 // errLost says that another relay has the slots now.
@@ -51,7 +52,7 @@ func (l *lease) join(ctx context.Context) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
 	l.began = time.Now()
-	_, err := l.db.ExecContext(ctx, l.dialect.sql("INSERT INTO leveret_outbox_relays (relay, beat_at, trouble) VALUES ($1, {now}, '')"), l.id)
+	_, err := l.db.ExecContext(ctx, l.dialect.sql("INSERT INTO leveret_outbox_relays (relay, beat_at, able, trouble) VALUES ($1, {now}, 1, '')"), l.id)
 	return err
 }
 
@@ -65,7 +66,7 @@ func (l *lease) beat(ctx context.Context, trouble string) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
 	at := time.Since(l.began)
-	result, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE leveret_outbox_relays SET beat_at = {now}, trouble = $1 WHERE relay = $2"), wire.Storable(trouble), l.id)
+	result, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE leveret_outbox_relays SET beat_at = {now}, able = $1, trouble = $2 WHERE relay = $3"), l.able(), wire.Storable(trouble), l.id)
 	if err := changed(result, err); errors.Is(err, errNothing) {
 		return errLost
 	} else if err != nil {
@@ -73,6 +74,24 @@ func (l *lease) beat(ctx context.Context, trouble string) error {
 	}
 	l.beaten.Store(int64(at))
 	return nil
+}
+
+// miss notes that the broker is not reached, and reach that it is. A relay that has missed it for twice the length of a lease is
+// not able to send, and leaves its slots to those that are.
+func (l *lease) miss() {
+	if l.missed.IsZero() {
+		l.missed = time.Now()
+	}
+}
+
+func (l *lease) reach() { l.missed = time.Time{} }
+
+// able returns 1 if the relay is able to send, else 0.
+func (l *lease) able() int {
+	if l.missed.IsZero() || time.Since(l.missed) < 2*l.length {
+		return 1
+	}
+	return 0
 }
 
 // share removes relays that are dead, and takes slots that nobody has: this relay's share of them, and more where nobody took
@@ -86,8 +105,9 @@ func (l *lease) share(ctx context.Context) (surplus []int, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var relays int // that beat now: the others will not take their share
-	err = l.db.QueryRowContext(ctx, l.dialect.sql("SELECT count(*) FROM leveret_outbox_relays WHERE beat_at >= {now} - $1"), 3*l.tick().Microseconds()).Scan(&relays)
+	var relays, able int // that beat now: the others will not take their share
+	err = l.db.QueryRowContext(ctx, l.dialect.sql(`SELECT count(*), coalesce(sum(able), 0) FROM leveret_outbox_relays
+		WHERE beat_at >= {now} - $1`), 3*l.tick().Microseconds()).Scan(&relays, &able)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +116,13 @@ func (l *lease) share(ctx context.Context) (surplus []int, err error) {
 		return nil, err
 	}
 	want := (slots + relays - 1) / max(relays, 1)
+	switch {
+	case able == 0: // all share the work until one reaches the broker
+	case l.able() == 0:
+		want, free = 0, nil
+	default:
+		want = (slots + able - 1) / able
+	}
 	var take []int
 	left := map[int]bool{}
 	for _, slot := range free {

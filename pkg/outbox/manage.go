@@ -38,7 +38,7 @@ type Entry struct {
 	// Tries is how often it was set aside, and Trouble why.
 	Tries   int
 	Trouble string
-	// Body is the payload as it travels, and Headers are those that it will have.
+	// Body is the payload as it travels, and Headers are those that it will have. [Outbox.List] leaves them out.
 	Body    []byte
 	Headers map[string]any
 }
@@ -47,14 +47,14 @@ type Entry struct {
 const blocked = `o.order_key <> '' AND EXISTS (SELECT 1 FROM leveret_outbox t
 	WHERE t.tries > 0 AND t.contract = o.contract AND t.order_key = o.order_key AND t.number < o.number)`
 
-const entryColumns = "message_id, contract, order_key, since, due_at, due_at = 0 AND {blocked}, tries, trouble, body, properties "
+const entryColumns = "message_id, contract, order_key, since, due_at, due_at = 0 AND {blocked}, tries, trouble"
 
-func scanEntry(rows *sql.Rows) (*Entry, error) {
+// scanEntry scans entryColumns, and more columns behind them.
+func scanEntry(rows *sql.Rows, more ...any) (*Entry, error) {
 	var e Entry
 	var since, due int64
-	var text string
 	var waits bool
-	if err := rows.Scan(&e.ID, &e.Contract, &e.Key, &since, &due, &waits, &e.Tries, &e.Trouble, &e.Body, &text); err != nil {
+	if err := rows.Scan(append([]any{&e.ID, &e.Contract, &e.Key, &since, &due, &waits, &e.Tries, &e.Trouble}, more...)...); err != nil {
 		return nil, err
 	}
 	e.Since = time.UnixMicro(since).UTC()
@@ -68,16 +68,14 @@ func scanEntry(rows *sql.Rows) (*Entry, error) {
 	default:
 		e.State, e.DueAt = Later, time.UnixMicro(due).UTC()
 	}
-	var p properties
-	if json.Unmarshal([]byte(text), &p) == nil { // else the row is set aside when it is sent
-		e.Headers, _ = decodeHeaders(p.Headers)
-	}
 	return &e, nil
 }
 
-// These are what is asked for, and in which order. The indexes serve all of them.
+// These are what is asked for, and in which order. The indexes serve all of them. Behind a message that was set aside there may be
+// millions that are blocked, so only some are looked at for those that are ready.
 var queries = map[State]string{
-	Ready: "FROM leveret_outbox o WHERE due_at = 0 AND NOT ({blocked})",
+	Ready: `FROM leveret_outbox o WHERE due_at = 0 AND number IN (SELECT number FROM leveret_outbox WHERE due_at = 0 LIMIT 10000)
+		AND NOT ({blocked})`,
 	Later: "FROM leveret_outbox o WHERE due_at > 0 AND due_at < {aside} ORDER BY due_at",
 	Blocked: `FROM leveret_outbox o WHERE due_at = 0 AND number IN (SELECT b.number FROM leveret_outbox a JOIN leveret_outbox b
 		ON b.due_at = 0 AND b.contract = a.contract AND b.slot = a.slot AND b.order_key = a.order_key AND b.number > a.number
@@ -86,9 +84,9 @@ var queries = map[State]string{
 }
 
 // List returns messages of a state, up to a number of them: of those that wait for a time the ones that are due first, and of
-// others any; then the oldest first.
+// others any; then the oldest first. Of ready messages it sees those among 10,000 that are ready or blocked.
 func (o *Outbox) List(ctx context.Context, state State, most int) ([]*Entry, error) {
-	found, err := o.entries(ctx, queries[state]+" LIMIT $1", most)
+	found, err := o.entries(ctx, entryColumns+" "+queries[state]+" LIMIT $1", most, scanEntry)
 	if state != Later {
 		slices.SortStableFunc(found, func(a, b *Entry) int { return a.Since.Compare(b.Since) })
 	}
@@ -98,7 +96,7 @@ func (o *Outbox) List(ctx context.Context, state State, most int) ([]*Entry, err
 // Get returns the message with an id; an error with the code NotFound where there is none. Of several it is the oldest.
 func (o *Outbox) Get(ctx context.Context, id string) (*Entry, error) {
 	for _, where := range []string{"due_at > 0 AND ", "due_at = 0 AND "} { // the first has an index
-		found, err := o.entries(ctx, "FROM leveret_outbox o WHERE "+where+"message_id = $1 ORDER BY number LIMIT 1", id)
+		found, err := o.entries(ctx, entryColumns+", body, properties FROM leveret_outbox o WHERE "+where+"message_id = $1 ORDER BY number LIMIT 1", id, scanWhole)
 		if err != nil {
 			return nil, err
 		}
@@ -109,15 +107,30 @@ func (o *Outbox) Get(ctx context.Context, id string) (*Entry, error) {
 	return nil, leveret.Errorf(leveret.NotFound, "the outbox has no message %s", id)
 }
 
-func (o *Outbox) entries(ctx context.Context, from string, argument any) ([]*Entry, error) {
-	rows, err := o.config.DB.QueryContext(ctx, o.dialect.sql("SELECT "+entryColumns+from), argument)
+func scanWhole(rows *sql.Rows, _ ...any) (*Entry, error) {
+	var body []byte
+	var text string
+	e, err := scanEntry(rows, &body, &text)
+	if err != nil {
+		return nil, err
+	}
+	e.Body = body
+	var p properties
+	if json.Unmarshal([]byte(text), &p) == nil { // else the row is set aside when it is sent
+		e.Headers, _ = decodeHeaders(p.Headers)
+	}
+	return e, nil
+}
+
+func (o *Outbox) entries(ctx context.Context, what string, argument any, scan func(*sql.Rows, ...any) (*Entry, error)) ([]*Entry, error) {
+	rows, err := o.config.DB.QueryContext(ctx, o.dialect.sql("SELECT "+what), argument)
 	if err != nil {
 		return nil, leveret.Errorf(leveret.Unavailable, "read the outbox: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
 	var found []*Entry
 	for rows.Next() {
-		e, err := scanEntry(rows)
+		e, err := scan(rows)
 		if err != nil {
 			return nil, fmt.Errorf("read the outbox: %w", err)
 		}
@@ -131,15 +144,19 @@ func (o *Outbox) entries(ctx context.Context, from string, argument any) ([]*Ent
 
 // A Status is what waits in an outbox, and since when.
 type Status struct {
+	// At is when it was looked.
+	At time.Time
 	// Counts are how many messages are in each state, up to 10,000.
 	Counts map[State]int
 	// BlockedKeys is how many keys wait for a message that was set aside.
 	BlockedKeys int
 	// Trouble says why relays cannot send messages of some contracts, or any, now; it is empty where they can.
 	Trouble []string
-	// Lag is how long the oldest message that is ready has been so; 0 where none is. It compares the clock of this process
-	// with that of the one that stored it.
+	// Lag is how long the oldest message that is ready has been so, among the first ones of each slot and contract; 0 where none
+	// is. It compares the clock of this process with that of the one that stored it.
 	Lag time.Duration
+	// Remembers is [Config].Remember, if there are ids of messages that [Outbox.Once] has handled; else 0.
+	Remembers time.Duration
 }
 
 // maxCounted is how many messages of a state are counted: all of a table take long.
@@ -147,19 +164,30 @@ const maxCounted = 10_000
 
 // Status looks what waits in the outbox.
 func (o *Outbox) Status(ctx context.Context) (Status, error) {
-	s := Status{Counts: map[State]int{}}
-	for state, query := range queries {
-		var n int
-		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT count(*) FROM (SELECT 1 AS one "+query+" LIMIT $1) c"), maxCounted).Scan(&n)
+	s := Status{At: time.Now(), Counts: map[State]int{}}
+	count := func(from string, most int) (n int, err error) {
+		err = o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT count(*) FROM (SELECT 1 AS one "+from+" LIMIT $1) c"), most).Scan(&n)
+		return n, err
+	}
+	for _, state := range []State{Later, Blocked, Aside} {
+		n, err := count(queries[state], maxCounted)
 		if err != nil {
 			return s, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
 		}
 		s.Counts[state] = n
 	}
-	err := o.config.DB.QueryRowContext(ctx, `SELECT count(*) FROM
+	due, err := count("FROM leveret_outbox WHERE due_at = 0", s.Counts[Blocked]+maxCounted)
+	if err != nil {
+		return s, leveret.Errorf(leveret.Unavailable, "look at the outbox: %w", err)
+	}
+	s.Counts[Ready] = max(due-s.Counts[Blocked], 0)
+	err = o.config.DB.QueryRowContext(ctx, `SELECT count(*) FROM
 		(SELECT DISTINCT contract, order_key FROM leveret_outbox WHERE tries > 0 AND order_key <> '' LIMIT $1) k`, maxCounted).Scan(&s.BlockedKeys)
 	if err == nil {
 		s.Lag, err = o.lag(ctx)
+	}
+	if err == nil {
+		s.Remembers, err = o.remembers(ctx)
 	}
 	if err == nil {
 		s.Trouble, err = o.trouble(ctx)
@@ -170,7 +198,7 @@ func (o *Outbox) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-// lag returns how long the oldest message is ready, of some of each contract.
+// lag returns how long the oldest message is ready, of some of each slot and contract.
 func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 	contracts, err := readyContracts(ctx, o.config.DB)
 	if err != nil {
@@ -180,7 +208,9 @@ func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 	oldest := now
 	for _, contract := range contracts {
 		var since sql.NullInt64
-		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql("SELECT min(since) FROM (SELECT since "+queries[Ready]+" AND contract = $1 LIMIT 1000) r"), contract).Scan(&since)
+		err := o.config.DB.QueryRowContext(ctx, o.dialect.sql(`SELECT min(oldest) FROM (SELECT (SELECT min(since) FROM
+			(SELECT since, contract, order_key, number FROM leveret_outbox WHERE due_at = 0 AND contract = $1 AND slot = s.slot
+				ORDER BY order_key, number LIMIT 30) o WHERE NOT ({blocked})) AS oldest FROM leveret_outbox_slots s) l`), contract).Scan(&since)
 		if err != nil {
 			return 0, err
 		}
@@ -189,6 +219,12 @@ func (o *Outbox) lag(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return now.Sub(oldest), nil
+}
+
+func (o *Outbox) remembers(ctx context.Context) (time.Duration, error) {
+	var some int
+	err := o.config.DB.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 AS one FROM leveret_inbox LIMIT 1) i").Scan(&some)
+	return time.Duration(some) * o.config.Remember, err
 }
 
 // trouble returns what relays have written down.
@@ -209,14 +245,23 @@ func (o *Outbox) trouble(ctx context.Context) ([]string, error) {
 	return all, rows.Err()
 }
 
-// Last returns what the relay of this process has seen some seconds ago; false where it has seen nothing yet.
+// Last returns what the relay of this process has seen some seconds ago; false where it has seen nothing yet, or does not run.
+// Where it could not look for some time, that is a trouble.
 func (o *Outbox) Last() (Status, bool) {
-	s := o.last.Load()
-	if s == nil {
+	last := o.last.Load()
+	if last == nil {
 		return Status{}, false
 	}
-	return *s, true
+	s := *last
+	if age := time.Since(s.At); age > staleAfter {
+		s.Trouble = append(slices.Clone(s.Trouble), fmt.Sprintf("nobody could look at the outbox for %s", age.Round(time.Second)))
+		s.Lag += age
+	}
+	return s, true
 }
+
+// staleAfter is how old a look may be.
+const staleAfter = 30 * time.Second
 
 // Ready returns what keeps messages from being sent, as the relay of this process has seen it some seconds ago; nil where
 // nothing does.

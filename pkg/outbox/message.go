@@ -90,7 +90,7 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	}
 	_, err = s.tx.ExecContext(ctx, `INSERT INTO leveret_outbox (slot, order_key, message_id, contract, body, properties, since, due_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		slotOf(key, m.ID), key, m.ID, spec.Name, body, string(text), sinceOf(m.SendAt), dueAt(m.SendAt))
+		slotOf(key, time.Now()), key, m.ID, spec.Name, body, string(text), sinceOf(m.SendAt), dueAt(m.SendAt))
 	if err != nil {
 		return leveret.Errorf(leveret.Unavailable, "%w", err)
 	}
@@ -108,12 +108,13 @@ func dueAt(t time.Time) int64 {
 // sinceOf returns from when on a message can be sent.
 func sinceOf(due time.Time) int64 { return max(time.Now().UnixMicro(), dueAt(due)) }
 
-// slotOf returns the slot of a message: that of its key, or any.
-func slotOf(key, id string) int {
-	h := fnv.New32a()
+// slotOf returns the slot of a message: that of its key. Those without a key that are stored one after the other are in the same
+// slot, so that they are read and deleted where they are side by side in the table.
+func slotOf(key string, now time.Time) int {
 	if key == "" {
-		key = id
+		return int(now.UnixMilli() / 128 % slots)
 	}
+	h := fnv.New32a()
 	_, _ = h.Write([]byte(key))
 	return int(h.Sum32() % slots)
 }

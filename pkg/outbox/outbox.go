@@ -70,6 +70,9 @@ func New(ctx context.Context, config Config) (*Outbox, error) {
 	return &Outbox{config: config, dialect: d, woken: make(chan struct{}, 1)}, nil
 }
 
+// Remembers returns how long the ids of handled messages are kept: [Config].Remember, or its default.
+func (o *Outbox) Remembers() time.Duration { return o.config.Remember }
+
 // InTx runs f in a transaction, as [Config].InTx does, and has what it has stored sent at once. Messages of other
 // transactions are found within [Config].Poll.
 func (o *Outbox) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/leveret"
 )
 
@@ -24,9 +26,10 @@ type relay struct {
 //
 // Messages that have the same key are sent one after the other, in the order in which they were stored. A message whose error
 // blames itself (InvalidArgument, DataLoss, OutOfRange, Unimplemented) is set aside until somebody decides, and those behind
-// it in its key wait. Any other error is of the way, such as a queue that is full: then the messages of the contract wait, and one
-// of them is tried again after a second and, by and by, a minute. A send that takes longer than half a minute is such an error too.
-// Other messages are sent all the time.
+// it in its key wait. So is one that is unroutable, or fails for an unknown reason, again and again while others of its contract
+// are sent. Any other error is of the way, such as a queue that is full: then the messages of the contract wait, and one of them
+// is tried again after a second and, by and by, a minute. A send that takes longer than half a minute is such an error too. Other
+// messages are sent all the time. If s has a method Ready() error, as a Client does, a relay whose sender is not ready leaves the work to others.
 func (o *Outbox) Relay(ctx context.Context, service *leveret.Service, s leveret.Sender) error {
 	if service == nil || s == nil {
 		return leveret.Errorf(leveret.InvalidArgument, "a relay needs a service and a sender")
@@ -131,7 +134,14 @@ func (d *desk) beat(ctx context.Context) {
 	said := ""
 	for {
 		began := time.Now()
-		err := d.lease.beat(ctx, d.trouble())
+		trouble := d.trouble()
+		if err := d.relay.ready(); err != nil {
+			trouble = strings.TrimSuffix(err.Error()+"; "+trouble, "; ")
+			d.lease.miss()
+		} else {
+			d.lease.reach()
+		}
+		err := d.lease.beat(ctx, trouble)
 		if errors.Is(err, errLost) {
 			d.end(err)
 			return
@@ -163,6 +173,14 @@ func (d *desk) beat(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// ready returns why the sender cannot send, as far as it says so.
+func (r *relay) ready() error {
+	if s, says := r.sender.(interface{ Ready() error }); says {
+		return s.Ready()
+	}
+	return nil
 }
 
 // promote makes messages ready whose time has come.
@@ -210,6 +228,7 @@ const (
 	gone                 // it is not there any more
 	setAside             // it cannot be sent as it is
 	lapsed               // it was not sent, or nobody knows, and nothing is wrong with its contract
+	unknown              // another relay may have decided about it: what is known of its key is not true any more
 	closed               // nothing can be sent any more
 )
 
@@ -223,6 +242,8 @@ func (r *relay) send(ctx context.Context, l *lease, of *row) (o outcome) {
 	switch contract := r.contracts[of.contract]; {
 	case of.gone:
 		return outcome{gone, nil}
+	case of.changed:
+		return outcome{unknown, nil}
 	case !l.holds():
 		return outcome{lapsed, nil}
 	case contract == nil:
@@ -235,6 +256,7 @@ func (r *relay) send(ctx context.Context, l *lease, of *row) (o outcome) {
 func (r *relay) sendAs(ctx context.Context, l *lease, of *row, contract leveret.Contract) outcome {
 	within, cancel := context.WithTimeout(ctx, sendWithin)
 	defer cancel()
+	began := time.Now()
 	m, err := of.message(contract)
 	if err == nil {
 		err = r.sender.Send(within, m)
@@ -246,10 +268,11 @@ func (r *relay) sendAs(ctx context.Context, l *lease, of *row, contract leveret.
 		return outcome{lapsed, err}
 	case errors.Is(err, leveret.ErrClosed):
 		return outcome{closed, err}
-	case blamesItself(err), of.failures >= maxFailures:
+	case errors.Is(err, leveret.ErrNotConnected), errors.Is(err, leveret.ErrBlocked):
+		contexts.Sleep(ctx, time.Second-time.Since(began)) // else the sender has waited already
+		return outcome{lapsed, err}
+	case blamesItself(err), mayBlameItself(err) && of.failures >= maxFailures:
 		return r.setAside(ctx, l, of, err)
-	case within.Err() != nil, errors.Is(err, leveret.ErrNotConnected):
-		return outcome{lapsed, err} // the sender has waited already
 	default:
 		return outcome{failed, err}
 	}
@@ -262,7 +285,7 @@ func (r *relay) setAside(ctx context.Context, l *lease, of *row, why error) outc
 	defer cancel()
 	switch err := l.setAside(writing, of, why); {
 	case errors.Is(err, errNothing):
-		return outcome{gone, nil}
+		return outcome{unknown, nil}
 	case err != nil:
 		return outcome{failed, err} // it is sent once more
 	default:
@@ -270,8 +293,22 @@ func (r *relay) setAside(ctx context.Context, l *lease, of *row, why error) outc
 	}
 }
 
-// maxFailures is how often a message may be the first of its contract that cannot be sent, while others can: then it is to blame.
+// maxFailures is how often a message may be the first of its contract that cannot be sent, while others can, for a reason that may
+// be its own: then it is.
 const maxFailures = 5
+
+// mayBlameItself reports whether an error can be of one message alone, such as a routing key to which no queue is bound. A queue
+// that is full or a right that is missing is not: other messages meet it as well.
+func mayBlameItself(err error) bool {
+	switch leveret.CodeOf(err) {
+	case leveret.ResourceExhausted, leveret.PermissionDenied, leveret.Unauthenticated, leveret.DeadlineExceeded, leveret.Canceled:
+		return false
+	case leveret.Unavailable:
+		return errors.Is(err, leveret.ErrUnroutable)
+	default:
+		return true
+	}
+}
 
 // blamesItself reports whether an error is of the message itself, so that trying again would not help.
 func blamesItself(err error) bool {

@@ -24,6 +24,7 @@ func (o *Outbox) survey(ctx context.Context) {
 	}
 	tick := time.NewTicker(surveyEvery)
 	defer tick.Stop()
+	defer o.last.Store(nil)
 	for {
 		within, cancel := context.WithTimeout(ctx, statementWithin)
 		if s, err := o.Status(within); err == nil {
@@ -54,8 +55,8 @@ func (o *Outbox) observe() (metric.Registration, error) {
 		return nil, err
 	}
 	return m.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-		s := o.last.Load()
-		if s == nil {
+		s, known := o.Last()
+		if !known {
 			return nil
 		}
 		for _, state := range []State{Ready, Later, Blocked, Aside} {

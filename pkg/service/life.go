@@ -265,6 +265,9 @@ func (l *life) complete(ctx context.Context) (err error) {
 	if err := l.rt.unread(l.program.Service); err != nil {
 		return err
 	}
+	for _, short := range forgets(l.rt.outbox, l.program.Service) {
+		l.log.WarnContext(ctx, "the inbox keeps ids for less time than messages may take to come again", "kept", l.rt.outbox.Remembers(), "needed", short)
+	}
 	if l.consumes() {
 		if l.worker, err = leveret.NewWorker(l.rt.Conn, l.rt.Handlers, l.settings.worker); err != nil {
 			return exit(exitUsage, "%w", err)

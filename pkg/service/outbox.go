@@ -43,7 +43,7 @@ func (p Program) outboxCommand(schema *config.Schema) *cobra.Command {
 // outboxStates are what --state takes; those that somebody has to see to come first.
 var outboxStates = map[string][]outbox.State{
 	"":      {outbox.Aside, outbox.Blocked, outbox.Ready, outbox.Later},
-	"aside": {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
+	"aside": {outbox.Aside}, string(outbox.Aside): {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
 }
 
 func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
@@ -66,8 +66,8 @@ func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
 				return exit(exitUsage, "--state is %q; it must be aside, blocked, ready or later", state)
 			case format != "text" && format != "json":
 				return exit(exitUsage, "--output is %q; it must be text or json", format)
-			case most < 1:
-				return exit(exitUsage, "--limit is %d; it must be 1 or more", most)
+			case most < 1 || most > maxListed:
+				return exit(exitUsage, "--limit is %d; it must be 1 to %d", most, maxListed)
 			}
 			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
 				found, err := outboxMessages(ctx, o, operator.OutboxQuery{State: state, Limit: most})
@@ -168,6 +168,27 @@ func outboxIDs(n int) cobra.PositionalArgs {
 	}
 }
 
+// forgets returns what makes messages of a service come again later than its inbox remembers them, in words.
+func forgets(o *outbox.Outbox, s *leveret.Service) (all []string) {
+	if o == nil {
+		return nil
+	}
+	if declared := s.Remembers(); declared != leveret.Forever && declared > o.Remembers() {
+		all = append(all, fmt.Sprintf("leveret.Remembers(%v)", declared))
+	}
+	for _, c := range slices.Concat(s.Contracts(leveret.RoleHandles), s.Contracts(leveret.RoleSubscribes)) {
+		spec := c.Spec()
+		var total time.Duration
+		for i := range spec.Retry.Attempts - 1 {
+			total += spec.Retry.Delays[min(i, len(spec.Retry.Delays)-1)]
+		}
+		if total > o.Remembers() {
+			all = append(all, fmt.Sprintf("the retries of %s, %v", spec.Name, total))
+		}
+	}
+	return all
+}
+
 // withOutbox runs the program's Setup, without serving anything, and calls do with the outbox that it registers.
 func (p Program) withOutbox(cmd *cobra.Command, schema *config.Schema, do func(context.Context, *outbox.Outbox) error) error {
 	return p.prepared(cmd, schema, func(ctx context.Context, l *life) error {
@@ -217,14 +238,17 @@ func outboxShown(e *outbox.Entry, of *leveret.Service) (operator.OutboxMessage, 
 	return m, nil
 }
 
+// maxListed is how many messages are listed at most.
+const maxListed = 1000
+
 // outboxMessages lists messages of an outbox.
 func outboxMessages(ctx context.Context, o *outbox.Outbox, q operator.OutboxQuery) ([]operator.OutboxMessage, error) {
 	states, known := outboxStates[q.State]
 	switch {
 	case !known:
 		return nil, leveret.Errorf(leveret.InvalidArgument, "the state is %q; it must be aside, blocked, ready or later", q.State)
-	case q.Limit < 1:
-		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 or more", q.Limit)
+	case q.Limit < 1 || q.Limit > maxListed:
+		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 to %d", q.Limit, maxListed)
 	}
 	all := []operator.OutboxMessage{}
 	for _, state := range states {

@@ -172,7 +172,7 @@ func TestOutbox(t *testing.T) {
 	}{
 		"outbox ls nobody":                {cli.ExitNotFound, `the catalog has no service "nobody"`},
 		"outbox ls parcel --state no":     {cli.ExitUsage, "it must be aside, blocked, ready or later"},
-		"outbox ls parcel --limit 0":      {cli.ExitUsage, "it must be 1 or more"},
+		"outbox ls parcel --limit 0":      {cli.ExitUsage, "it must be 1 to 1000"},
 		"outbox show parcel none":         {cli.ExitNotFound, "the outbox has no message none"},
 		"outbox skip parcel long":         {cli.ExitUsage, "--yes is needed"},
 		"outbox retry parcel behind":      {cli.ExitAnswered, "the message behind was not set aside"},
@@ -219,10 +219,36 @@ func TestOutbox(t *testing.T) {
 	require.Contains(t, errs, "the outbox has no message long")
 	for args, want := range map[string]string{
 		"outbox": "say what to do", "outbox ls --state no": "it must be aside, blocked, ready or later", "outbox retry": "give the id",
-		"outbox ls -o xml": "it must be text or json", "outbox ls --limit 0": "it must be 1 or more", "outbox show": "give the id of one message",
+		"outbox ls -o xml": "it must be text or json", "outbox ls --limit 0": "it must be 1 to 1000", "outbox show": "give the id of one message",
 	} {
 		code, _, errs = command(t, program, strings.Fields(args)...)
 		require.Equal(t, 2, code, args)
 		require.Contains(t, errs, want)
 	}
+}
+
+// A service whose retries take longer than its inbox remembers is warned when it starts.
+func TestInboxTooShort(t *testing.T) {
+	t.Parallel()
+	broker, dir := leverettest.Broker(t), t.TempDir()
+	slow := leveret.NewCommand[parcel]("parcel.return", leveret.Retry(leveret.RetryPolicy{Attempts: 3, Delays: []time.Duration{time.Hour}}))
+	program := parcelProgram(dir, broker)
+	program.Service = leveret.NewService("parcel", leveret.Publishes(sent), leveret.Handles(slow), leveret.Remembers(100*24*time.Hour))
+	program.Setup = func(ctx context.Context, rt *service.Runtime) error {
+		db, err := parcelDatabase(dir)
+		if err != nil {
+			return err
+		}
+		rt.Close("database", db.Close)
+		o, err := outbox.New(ctx, outbox.Config{DB: db, Logger: rt.Logger, Remember: 90 * time.Minute})
+		if err == nil {
+			rt.Relay(o)
+			slow.Handle(rt.Handlers, func(context.Context, parcel) error { return nil })
+		}
+		return err
+	}
+	r := start(t, program, map[string]string{"data.dir": dir, "broker.url": broker})
+	r.log.await(t, "ready")
+	require.Contains(t, r.log.String(), `"needed":"leveret.Remembers(2400h0m0s)"`)
+	require.Contains(t, r.log.String(), `"needed":"the retries of parcel.return, 2h0m0s"`)
 }

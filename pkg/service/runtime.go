@@ -144,7 +144,7 @@ func (rt *Runtime) outboxReport() *operator.Outbox {
 	return &operator.Outbox{
 		Program: rt.program,
 		Ready:   s.Counts[outbox.Ready], Later: s.Counts[outbox.Later], Blocked: s.Counts[outbox.Blocked], Aside: s.Counts[outbox.Aside],
-		BlockedKeys: s.BlockedKeys, Lag: s.Lag.Seconds(), Trouble: s.Trouble,
+		BlockedKeys: s.BlockedKeys, Lag: s.Lag.Seconds(), Trouble: s.Trouble, Remembers: s.Remembers.Seconds(),
 	}
 }
 
