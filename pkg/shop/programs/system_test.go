@@ -155,7 +155,12 @@ func (s *system) do(t *testing.T, method, path, token, key string, body any) ans
 	t.Helper()
 	for {
 		a := s.try(t, method, path, token, key, body)
-		if a.Status != http.StatusGatewayTimeout && a.Reason != "order_not_confirmed" {
+		if a.Status != http.StatusGatewayTimeout && a.Status != http.StatusServiceUnavailable {
+			return a
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
 			return a
 		}
 	}

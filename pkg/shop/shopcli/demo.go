@@ -313,12 +313,16 @@ func (d *demonstration) drain(ctx context.Context, conn *leveret.Conn) (left int
 
 // terminate ends services with SIGTERM, all at once, and waits until they have drained.
 func (d *demonstration) terminate(ctx context.Context, services []string) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	errs := make([]error, len(services))
 	var all sync.WaitGroup
 	for i, name := range services {
-		all.Go(func() { errs[i] = d.workers[name].stop(ctx) })
+		all.Go(func() {
+			// A process that has only just been started would die of the signal, instead of draining.
+			_ = awaitReady(ctx, d.system, d.workers[name])
+			errs[i] = d.workers[name].stop(ctx)
+		})
 	}
 	all.Wait()
 	return errors.Join(errs...)

@@ -18,7 +18,7 @@ const customers = 12
 
 // signUp registers the customers, who log in.
 func (d *demonstration) signUp(ctx context.Context) error {
-	ctx, cancel := d.answering(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*d.patience, errNoAnswer) // each password is hashed, which is slow by design
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: placers}, Timeout: 30 * time.Second}
 	errs := make([]error, customers)

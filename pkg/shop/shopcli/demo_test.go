@@ -30,7 +30,7 @@ import (
 )
 
 // patience is for what takes seconds on an idle machine.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 // A commandLine is the CLI as a process.
 type commandLine struct {

@@ -30,7 +30,7 @@ const startMark = "--- started ---"
 
 // awaitReady waits until a service logs that it is ready.
 func awaitReady(ctx context.Context, s *system, p *process) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("not ready after a minute"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not ready after two minutes"))
 	defer cancel()
 	err := until(ctx, 20*time.Millisecond, func() (bool, error) {
 		if ready, err := saidReady(s.logFile(p.name)); ready || err != nil {
