@@ -31,7 +31,9 @@ func Relay(t *testing.T, s *store.Store, o *outbox.Outbox, service *leveret.Serv
 	if len(entries) == 0 {
 		return
 	}
-	for _, e := range entries {
+	for _, listed := range entries {
+		e, err := o.Get(ctx, listed.ID) // with its body
+		require.NoError(t, err)
 		all := slices.Concat(service.Contracts(leveret.RoleSends), service.Contracts(leveret.RolePublishes))
 		i := slices.IndexFunc(all, func(c leveret.Contract) bool { return c.Spec().Name == e.Contract })
 		require.NotEqual(t, -1, i, "%s sends %s, and does not declare it", service.Name(), e.Contract)
