@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leveretmq/leveret/pkg/internal/contexts"
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/service"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
@@ -158,11 +159,7 @@ func (s *system) do(t *testing.T, method, path, token, key string, body any) ans
 		if a.Status != http.StatusGatewayTimeout && a.Status != http.StatusServiceUnavailable {
 			return a
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-t.Context().Done():
-			return a
-		}
+		contexts.Sleep(t.Context(), 50*time.Millisecond)
 	}
 }
 

@@ -29,7 +29,7 @@ func View(ctx context.Context, source string, f func(q Querier) error) (err erro
 	}
 	defer func() { _ = tx.Rollback() }() // nothing was written
 	if err := f(tx); err != nil {
-		return fmt.Errorf("the store %s: %w", k, k.coded(err))
+		return fmt.Errorf("the store %s: %w", k, k.coded(ended(ctx, err)))
 	}
 	return nil
 }

@@ -108,18 +108,14 @@ func (s *Store) Reader() Querier { return s.readers }
 //
 // A failure to begin or commit has the code Unavailable, and so has f's error if it comes from a database that cannot
 // do anything now, being away or full for example. An error from text that the database cannot hold has the code
-// InvalidArgument: PostgreSQL refuses the character U+0000 and invalid UTF-8. If ctx ends before the commit, the error
-// is Unavailable too, and matches ctx's cause.
+// InvalidArgument: PostgreSQL refuses the character U+0000 and invalid UTF-8. Where ctx has ended the transaction, the
+// error is Unavailable, too, and matches ctx's cause.
 func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	for wait := firstWait; ; wait = min(2*wait, longestWait) {
 		err := s.transact(ctx, f)
 		if err == nil {
 			s.commits.Add(1)
 			return nil
-		}
-		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
-			// ctx rolled the transaction back; what found it gone, in f or in the commit, knows only that.
-			return leveret.Errorf(leveret.Unavailable, "the store: %w: %w", context.Cause(ctx), err)
 		}
 		if !s.kind.conflict(err) {
 			return s.kind.coded(err)
@@ -145,12 +141,20 @@ func (s *Store) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 	}
 	defer func() { _ = tx.Rollback() }() // no-op after a commit
 	if err := f(tx); err != nil {
-		return err
+		return ended(ctx, err)
 	}
 	if err := tx.Commit(); err != nil {
-		return leveret.Errorf(leveret.Unavailable, "the store: %w", err)
+		return leveret.Errorf(leveret.Unavailable, "the store: %w", ended(ctx, err))
 	}
 	return nil
+}
+
+// ended adds the cause to the error of a transaction that ctx has rolled back: a statement that finds it gone says only that.
+func ended(ctx context.Context, err error) error {
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return leveret.Errorf(leveret.Unavailable, "%w: %w", context.Cause(ctx), err)
+	}
+	return err
 }
 
 // Codes is middleware that gives the errors of the store the codes that they have after [Store.InTx], wherever a

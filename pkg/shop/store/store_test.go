@@ -183,7 +183,7 @@ func TestEndedContextIsRetryable(t *testing.T) {
 	require.NoError(t, increment(t.Context(), s))
 }
 
-// A transaction that ctx ended between two statements is gone for the second one, which does not know why.
+// The second of two statements finds the transaction gone if ctx has ended between them, and does not know why. InTx does.
 func TestContextEndsATransaction(t *testing.T) {
 	t.Parallel()
 	s := open(t, shoptest.Source(t, "count"))
@@ -200,6 +200,25 @@ func TestContextEndsATransaction(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, err, leveret.Unavailable)
 	require.NoError(t, increment(t.Context(), s))
+}
+
+// View does, too.
+func TestContextEndsAView(t *testing.T) {
+	t.Parallel()
+	source := shoptest.Source(t, "count")
+	open(t, source)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := store.View(ctx, source, func(q store.Querier) error {
+		cancel()
+		for {
+			var n int
+			if err := q.QueryRowContext(t.Context(), "SELECT n FROM counts").Scan(&n); err != nil {
+				return err
+			}
+		}
+	})
+	require.ErrorIs(t, err, sql.ErrTxDone)
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 // A writer that waits for another process keeps nobody from reading.
