@@ -17,42 +17,41 @@ import (
 )
 
 // Check looks at an order that takes long. Half of its time limit after the order was stored, what others still owe an answer
-// for is sent again, since they may have lost it. When the limit has passed, the order is closing: payment is asked to close
-// it, as often as needed, and only its answer cancels the order. An order that was cancelled is announced once more, and
-// payment is asked all the same, since it may have lost the event.
+// for is sent again, since they may have lost it. If that does not help for another half of the limit, the order is closing:
+// payment is asked to close it, as often as needed, and only its answer cancels the order. An order that was cancelled is
+// announced once more, and payment is asked all the same, since it may have lost the event.
 //
-// Each order notes when its next check is, and a check that is not the one noted does nothing. So a message that comes again
-// does no harm, and one that is lost is replaced by [Service.Run].
+// Each order notes when its next check is, and a check that is not the one noted does nothing, as one of an unknown order. So a
+// message that comes again does no harm, and one that is lost is replaced by [Service.Run].
 func (s *Service) Check(ctx context.Context, c queues.CheckOrderCommand) error {
 	again, err := s.look(ctx, c.OrderID)
 	if err != nil || !again {
 		return err
 	}
 	unanswered := s.closePayment(ctx, c.OrderID)
-	if unanswered != nil {
-		s.config.Logger.WarnContext(ctx, "payment does not say that an order is closed, and is asked again", "order_id", c.OrderID, "error", unanswered)
-	}
+	s.report(ctx, c.OrderID, unanswered)
 	return s.outbox.InTx(ctx, func(tx *sql.Tx) error {
 		o, err := noted(ctx, tx, c.OrderID)
 		switch {
 		case err != nil || o == nil:
 			return err
 		case unanswered != nil:
-			return reschedule(ctx, tx, o, later(s.now(), o.CheckAt).Add(s.pause()))
+			return s.askLater(ctx, tx, o)
 		case o.Status.Final():
-			if err := reschedule(ctx, tx, o, time.Time{}); err != nil {
-				return err
-			}
+			return reschedule(ctx, tx, o, time.Time{})
 		default:
 			if o, _, err = apply(ctx, tx, Update{OrderID: o.ID, Event: EventClosed}, s.now(), s.half()); err != nil {
 				return err
 			}
+			return announce(ctx, outbox.In(tx), o)
 		}
-		return announce(ctx, outbox.In(tx), o)
 	})
 }
 
 // look is the first transaction of a check. It reports whether payment is to be asked about the order.
+//
+// What was done so far decides what is done next, not the clock: clocks of other processes may be minutes off, and after an
+// outage a check may come long after its time.
 func (s *Service) look(ctx context.Context, orderID string) (ask bool, err error) {
 	err = s.outbox.InTx(ctx, func(tx *sql.Tx) error {
 		ask = false
@@ -60,35 +59,84 @@ func (s *Service) look(ctx context.Context, orderID string) (ask bool, err error
 		if err != nil || o == nil {
 			return err
 		}
-		switch limit := store.Moment(o.ReceivedAt.Add(s.config.TimeLimit)); o.Status.State {
+		now, err := s.store.Now(ctx, tx)
+		if err != nil {
+			return err
+		}
+		now = store.Moment(later(now, o.CheckAt))
+		switch repeated := !o.RepeatedAt.IsZero(); o.Status.State {
 		case StateConfirmed: // by version 0.1.0, which knows no checks
 			return reschedule(ctx, tx, o, time.Time{})
-		case StateClosing, StateCancelled:
-		default:
-			// The time for which the check was noted decides, not the clock: clocks of other processes may be minutes behind.
-			if o.CheckAt.Before(limit) {
-				if err := reschedule(ctx, tx, o, limit); err != nil {
-					return err
-				}
-				return announceAgain(ctx, outbox.In(tx), o)
+		case StateClosing:
+			ask = true
+			return nil
+		case StateCancelled:
+			ask = true
+			if repeated && o.DecidedBy == "" {
+				return nil
 			}
-			if _, _, err := apply(ctx, tx, Update{OrderID: orderID, Event: EventExpired}, s.now(), s.half()); err != nil {
+			o.RepeatedAt, o.DecidedBy = now, ""
+			err = update(ctx, tx, o)
+		default:
+			if repeated {
+				ask = true
+				_, _, err := apply(ctx, tx, Update{OrderID: orderID, Event: EventExpired}, s.now(), s.half())
 				return err
 			}
+			o.RepeatedAt = now
+			err = reschedule(ctx, tx, o, now.Add(s.half()))
 		}
-		ask = true
-		return nil
+		if err != nil {
+			return err
+		}
+		return announceAgain(ctx, outbox.In(tx), o)
 	})
 	return ask, err
 }
 
-// closePayment asks payment to close an order. Any reply means that nothing is held or charged, in whichever state.
+// closePayment asks payment to close an order. Any reply means that nothing is held or charged, in whichever state. Half of
+// the handler's time is left for noting that there was none.
 func (s *Service) closePayment(ctx context.Context, orderID string) error {
+	if end, ok := ctx.Deadline(); ok {
+		within, cancel := context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+		ctx = within
+	}
 	reply, err := queues.ClosePayment.Call(ctx, s.caller, queues.ClosePaymentRequest{OrderID: orderID})
 	if err == nil && reply.OrderID != orderID {
 		err = leveret.Errorf(leveret.Internal, "the reply is for another order")
 	}
 	return err
+}
+
+// report logs that payment did not answer when it was asked to close an order, unless it did not the last time either; and that
+// it answers again.
+func (s *Service) report(ctx context.Context, orderID string, err error) {
+	log := s.config.Logger.With("order_id", orderID)
+	switch {
+	case err == nil:
+		if s.silent.Swap(false) {
+			log.InfoContext(ctx, "payment closes orders again")
+		}
+	case !s.silent.Swap(true):
+		log.WarnContext(ctx, "payment does not close an order, and is asked again; this is logged once until it answers", "error", err)
+	default:
+		log.DebugContext(ctx, "payment does not close an order, and is asked again", "error", err)
+	}
+}
+
+// askLater notes when payment is asked again: after a pause first, then after as long as it was asked in vain, and in the end
+// each half of a time limit.
+func (s *Service) askLater(ctx context.Context, tx *sql.Tx, o *Order) error {
+	now, err := s.store.Now(ctx, tx)
+	if err != nil {
+		return err
+	}
+	asked := o.CheckAt.Sub(o.RepeatedAt) // since when
+	if !o.Status.Final() {
+		asked -= s.half()
+	}
+	return reschedule(ctx, tx, o, later(now, o.CheckAt).Add(min(max(asked, s.pause()), s.half())))
 }
 
 // Announce sends again what follows from the present status of an order, for a service that has lost it. It returns
@@ -116,11 +164,12 @@ func announceAgain(ctx context.Context, to leveret.Sender, o *Order) error {
 	}
 }
 
-// half is when an order that is not finished is looked at for the first time, how long after its cancellation that is
-// announced once more, and by how much a check may be late before it counts as lost.
+// half is how long others have to answer before what they may have lost is sent again, and how long after that. It is also by how
+// much a check may be late before it counts as lost.
 func (s *Service) half() time.Duration { return s.config.TimeLimit / 2 }
 
-// pause is how long payment is left alone after it has not answered, and how often lost checks are looked for.
+// pause is how long payment is left alone after it has not answered for the first time, how often lost checks are looked for, and
+// by how much a check may be late before its order counts as overdue.
 func (s *Service) pause() time.Duration { return min(s.half(), time.Minute) }
 
 func later(a, b time.Time) time.Time {
@@ -138,6 +187,9 @@ func (o *Order) checkID() string {
 // noted returns the order if the message in ctx is its next check, and nil otherwise.
 func noted(ctx context.Context, tx *sql.Tx, orderID string) (*Order, error) {
 	o, err := find(ctx, tx, orderID)
+	if errors.Is(err, ErrUnknown) { // the store was restored from a backup
+		return nil, nil
+	}
 	if err != nil || o.CheckAt.IsZero() || o.checkID() != store.MessageID(ctx) {
 		return nil, err
 	}
@@ -188,17 +240,17 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// observe reports how many orders are overdue: closing.
+// observe reports how many orders are overdue.
 func (s *Service) observe() (metric.Registration, error) {
 	m := s.config.MeterProvider.Meter("github.com/leveretmq/leveret/pkg/shop/order")
 	overdue, err := m.Int64ObservableGauge("shop.orders.overdue", metric.WithUnit("{order}"),
-		metric.WithDescription("Orders that are closing: their time is over, and payment has not said yet that nothing is held or charged."))
+		metric.WithDescription("Orders that are closing, because payment has not said yet that nothing is held or charged; and others that are not finished and whose check is late."))
 	if err != nil {
 		return nil, err
 	}
 	return m.RegisterCallback(func(ctx context.Context, to metric.Observer) error {
-		var n int64
-		if err := s.store.Reader().QueryRowContext(ctx, "SELECT count(*) FROM orders WHERE state = 'closing'").Scan(&n); err != nil {
+		n, err := s.overdue(ctx)
+		if err != nil {
 			return fmt.Errorf("count the orders that are overdue: %w", err)
 		}
 		to.ObserveInt64(overdue, n)
@@ -206,48 +258,81 @@ func (s *Service) observe() (metric.Registration, error) {
 	}, overdue)
 }
 
+// overdue counts the orders that are closing, and those that are neither that nor finished though their check is late: the
+// checks do not arrive.
+func (s *Service) overdue(ctx context.Context) (n int64, err error) {
+	now, err := s.store.Now(ctx, s.store.Reader())
+	if err != nil {
+		return 0, err
+	}
+	err = s.store.Reader().QueryRowContext(ctx, `SELECT (SELECT count(*) FROM orders WHERE state = 'closing')
+		+ (SELECT count(*) FROM orders WHERE check_at < $1 AND decided_at IS NULL AND state <> 'closing')`,
+		store.Micros(now.Add(-s.pause()))).Scan(&n)
+	return n, err
+}
+
 // most is how many checks are replaced in one transaction.
 const most = 100
 
-// replaceChecks stores checks in place of those that are late by half of a time limit, and for unfinished orders that have
-// none, as those of an older version. While checks wait for the broker, none is lost as far as is known.
+// Which orders get another check; $1 is half of a time limit ago.
+const (
+	// lost: their check is late, or they have none, as those of version 0.1.0.
+	lost = `SELECT order_id, check_at FROM orders WHERE check_at < $1
+		UNION ALL SELECT order_id, check_at FROM orders WHERE check_at IS NULL AND decided_at IS NULL AND received_at < $1`
+	// unsure: version 0.1.0 has cancelled them, and may not have announced that, or in vain.
+	unsure = "SELECT order_id, check_at FROM orders WHERE check_at IS NULL AND state = 'cancelled' AND decided_by <> '' AND decided_at < $1"
+)
+
+// replaceChecks stores checks in place of those that were lost, and for orders of an older version, which have none. While
+// checks wait for the broker, none is lost as far as is known. Of orders that were cancelled long ago there may be many, and
+// nobody waits for them: each time some are checked.
 func (s *Service) replaceChecks(ctx context.Context) error {
+	now, err := s.store.Now(ctx, s.store.Reader())
+	if err != nil {
+		return err
+	}
+	var waiting bool
+	err = s.store.Reader().QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM leveret_outbox WHERE contract = $1 AND due_at = 0 AND since < $2)",
+		queues.CheckOrder.Spec().Name, store.Micros(now.Add(-s.pause()))).Scan(&waiting)
+	if err != nil || waiting {
+		return err
+	}
 	for n := most; n == most; {
-		err := s.outbox.InTx(ctx, func(tx *sql.Tx) error {
-			n = 0
-			late, err := s.lateChecks(ctx, tx)
-			if err != nil {
-				return err
-			}
-			for _, o := range late {
-				if err := reschedule(ctx, tx, &o, s.now()); err != nil {
-					return err
-				}
-			}
-			n = len(late)
-			return nil
+		if n, err = s.check(ctx, lost, now); err != nil {
+			return err
+		}
+	}
+	_, err = s.check(ctx, unsure, now)
+	return err
+}
+
+// check has some of the orders that a query finds checked now, and returns how many. It reads no more of an order than it needs,
+// so one that cannot be read does not keep others from being checked.
+func (s *Service) check(ctx context.Context, query string, now time.Time) (n int, err error) {
+	err = s.outbox.InTx(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, "SELECT order_id, check_at FROM ("+query+") found LIMIT $2", store.Micros(now.Add(-s.half())), most)
+		if err != nil {
+			return err
+		}
+		found, err := store.Collect(rows, func(r *sql.Rows, o *Order) error {
+			var check sql.NullInt64
+			err := r.Scan(&o.ID, &check)
+			o.CheckAt = store.Time(check)
+			return err
 		})
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (s *Service) lateChecks(ctx context.Context, tx *sql.Tx) ([]Order, error) {
-	var waiting bool
-	err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM leveret_outbox WHERE contract = $1 AND due_at = 0)", queues.CheckOrder.Spec().Name).Scan(&waiting)
-	if err != nil || waiting {
-		return nil, err
-	}
-	now := s.now()
-	rows, err := tx.QueryContext(ctx, "SELECT "+columns+` FROM orders WHERE order_id IN (
-			SELECT order_id FROM orders WHERE check_at < $1
-			UNION ALL SELECT order_id FROM orders WHERE check_at IS NULL AND decided_at IS NULL AND received_at < $2)
-		LIMIT $3`,
-		store.Micros(now.Add(-s.half())), store.Micros(now.Add(-s.config.TimeLimit)), most)
-	if err != nil {
-		return nil, err
-	}
-	return store.Collect(rows, func(r *sql.Rows, o *Order) error { return scan(r, o) })
+		for _, o := range found {
+			if err := schedule(ctx, tx, &o, now); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, "UPDATE orders SET check_at = $1 WHERE order_id = $2", store.Micros(o.CheckAt), o.ID); err != nil {
+				return fmt.Errorf("note the check: %w", err)
+			}
+		}
+		n = len(found)
+		return nil
+	})
+	return n, err
 }

@@ -1,12 +1,12 @@
 package order
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
-	"io/fs"
+	"log/slog"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,7 +16,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/leverettest"
 	"github.com/leveretmq/leveret/pkg/outbox"
 	"github.com/leveretmq/leveret/pkg/shop/internal/shoptest"
-	"github.com/leveretmq/leveret/pkg/shop/store"
 	"github.com/leveretmq/leveret/queues"
 )
 
@@ -73,6 +72,26 @@ func (b *bundle) check(t *testing.T, r queues.PlaceOrderCommand) {
 	t.Helper()
 	got := b.checks(t, r, b.takeCheck(t))()
 	require.Equal(t, leveret.VerdictAck, got.Verdict, "%v", got.Err)
+}
+
+// age has an order be older than it is, and its check with it, which is then for that time. Nothing of it is in the outbox.
+func (b *bundle) age(t *testing.T, r queues.PlaceOrderCommand, by time.Duration) {
+	t.Helper()
+	o := b.order(t, r)
+	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(t.Context(), "DELETE FROM leveret_outbox WHERE message_id = $1", o.checkID()); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(t.Context(), `UPDATE orders SET received_at = received_at - $1, placed_at = placed_at - $1, decided_at = decided_at - $1,
+			check_at = check_at - $1, repeated_at = repeated_at - $1 WHERE order_id = $2`, by.Microseconds(), r.OrderID)
+		return err
+	}))
+}
+
+// checkOf returns the id of an order's next check.
+func (b *bundle) checkOf(t *testing.T, r queues.PlaceOrderCommand) string {
+	t.Helper()
+	return b.order(t, r).checkID()
 }
 
 func (b *bundle) order(t *testing.T, r queues.PlaceOrderCommand) *Order {
@@ -232,15 +251,18 @@ func TestLostCancellation(t *testing.T) {
 		require.NoError(t, cancel(b, r))
 		require.Equal(t, want, b.status(t, r))
 		b.forget(t)
-		b.closes(leveret.ErrNotConnected)
-		b.check(t, r)
-		require.Equal(t, want, b.status(t, r))
-		require.Empty(t, b.messages(t), "payment does not answer")
+		b.closes(leveret.Errorf(leveret.NotFound, "payment of version 0.1.0 has no such path"))
+		for range 3 {
+			b.check(t, r)
+			require.Equal(t, want, b.status(t, r))
+			require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)), "once, whatever payment answers")
+			require.Len(t, b.later(t), 1)
+		}
 		b.closes(nil)
 		b.check(t, r)
 		require.Equal(t, want, b.status(t, r))
 		require.Equal(t, []string{"order.cancelled"}, shoptest.Names(b.messages(t)))
-		require.Equal(t, 2, b.askedToClose())
+		require.Equal(t, 4, b.askedToClose())
 		require.Empty(t, b.later(t))
 	}
 }
@@ -256,14 +278,18 @@ func TestPaymentIsAway(t *testing.T) {
 			b.closes(leveret.ErrNotConnected)
 			b.check(t, r)
 			b.forget(t)
+			var waits []time.Duration
 			for range 20 {
 				before := b.later(t)[0].DueAt
 				b.check(t, r)
 				require.Equal(t, closing, b.status(t, r))
-				require.GreaterOrEqual(t, b.later(t)[0].DueAt.Sub(before), time.Minute)
+				waits = append(waits, b.later(t)[0].DueAt.Sub(before).Round(time.Minute))
 				b.restart(t)
 			}
 			require.Equal(t, 20, b.askedToClose())
+			require.Equal(t, time.Minute, waits[0])
+			require.IsIncreasing(t, waits[1:5])
+			require.Equal(t, DefaultTimeLimit/2, waits[19])
 
 			asked := b.asked()
 			require.NoError(t, b.Place(t.Context(), r))
@@ -301,23 +327,138 @@ func TestPaymentClosesAnother(t *testing.T) {
 	require.Equal(t, closing, b.status(t, r))
 }
 
-// TestClockOfAnotherProcess: the clock of the process that handles a check does not decide which one it is.
+// TestClockOfAnotherProcess: wherever the clock is of the process that has stored an order, others have half of the limit to
+// answer what was sent again.
 func TestClockOfAnotherProcess(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{-time.Hour, time.Hour} {
 		b, r := setup(t), request()
 		b.closes(leveret.ErrNotConnected)
-		require.NoError(t, b.Place(t.Context(), r))
 		b.now = func() time.Time { return time.Now().Add(ahead) }
+		require.NoError(t, b.Place(t.Context(), r))
+		b.forget(t)
+		start := time.Now().Truncate(time.Millisecond) // SQLite's clock has no more
 		b.check(t, r)
-		require.Equal(t, Status{State: StatePlaced}, b.status(t, r), "it was the first check, whatever the clock says")
+		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
+		require.Len(t, b.messages(t), 2, "it was the first check, whatever the clock says")
+		require.GreaterOrEqual(t, b.later(t)[0].DueAt, start.Add(DefaultTimeLimit/2))
 		for range 3 {
-			due := b.later(t)[0].DueAt
 			b.check(t, r)
 			require.Equal(t, closing, b.status(t, r))
-			require.GreaterOrEqual(t, b.later(t)[0].DueAt.Sub(due), time.Minute, "by the clock of the process that has sent it")
+			require.GreaterOrEqual(t, b.later(t)[0].DueAt, start.Add(time.Minute))
 		}
 	}
+}
+
+// TestOutageLongerThanTheLimit: a check that comes too late is the one that it was to be. What it sends again can be answered.
+func TestOutageLongerThanTheLimit(t *testing.T) {
+	t.Parallel()
+	b, r := setup(t), request()
+	b.closes(nil)
+	require.NoError(t, b.Place(t.Context(), r))
+	b.forget(t)
+	b.age(t, r, 10*DefaultTimeLimit)
+	start := time.Now().Truncate(time.Millisecond)
+	require.NoError(t, b.checks(t, r, b.checkOf(t, r))().Err)
+	require.Equal(t, owed[StatePlaced], shoptest.Names(b.messages(t)))
+	require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
+	require.GreaterOrEqual(t, b.later(t)[0].DueAt, start.Add(DefaultTimeLimit/2))
+	b.check(t, r)
+	require.Equal(t, expired, b.status(t, r))
+}
+
+// TestSilenceIsLoggedOnce: not for each order and check, and again after payment has answered.
+func TestSilenceIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var log bytes.Buffer
+	b.config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	b.restart(t)
+	all := []queues.PlaceOrderCommand{request(), request(), request()}
+	for _, r := range all {
+		require.NoError(t, b.Place(t.Context(), r))
+		b.check(t, r)
+		b.age(t, r, 0) // out of the way of the next
+	}
+	for range 2 {
+		b.closes(leveret.ErrNotConnected)
+		for range 3 {
+			for _, r := range all {
+				require.NoError(t, b.checks(t, r, b.checkOf(t, r))().Err)
+			}
+		}
+		require.Equal(t, 1, strings.Count(log.String(), "level=WARN"), log.String())
+		require.Equal(t, 1, strings.Count(log.String(), "is asked again"))
+		require.NotContains(t, log.String(), "closes orders again")
+		b.closes(nil)
+		for _, r := range all {
+			require.NoError(t, b.checks(t, r, b.checkOf(t, r))().Err)
+			b.age(t, r, 0)
+		}
+		require.Equal(t, 1, strings.Count(log.String(), "payment closes orders again"))
+		log.Reset() // their cancellations are checked next
+	}
+}
+
+// TestHandlerHasLittleTime: what payment does not answer is noted before the handler's time is over, so that no attempt is used
+// up.
+func TestHandlerHasLittleTime(t *testing.T) {
+	t.Parallel()
+	b, r := setup(t), request()
+	require.NoError(t, b.Place(t.Context(), r))
+	b.check(t, r)
+	end := time.Now().Add(4 * time.Second)
+	ctx, cancel := context.WithDeadline(t.Context(), end)
+	defer cancel()
+	var left, half time.Duration
+	leverettest.Answer(b.payment, queues.ClosePayment, func(ctx context.Context, _ queues.ClosePaymentRequest) (queues.ClosePaymentReply, error) {
+		until, ok := ctx.Deadline()
+		require.True(t, ok)
+		left, half = end.Sub(until), time.Until(end)/2
+		return queues.ClosePaymentReply{}, context.DeadlineExceeded
+	})
+	leverettest.Deliver(ctx, b.handlers, queues.CheckOrder, queues.CheckOrderCommand{OrderID: r.OrderID}, leverettest.With(leveret.MessageID(b.takeCheck(t))))
+	require.GreaterOrEqual(t, left, half)
+}
+
+// TestCheckOfAnUnknownOrder: the store was restored from a backup.
+func TestCheckOfAnUnknownOrder(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	got := b.checks(t, request(), "check-1")()
+	require.NoError(t, got.Err)
+	require.Equal(t, leveret.VerdictAck, got.Verdict)
+}
+
+// TestOverdue: those that wait for payment count, and those whose check does not arrive.
+func TestOverdue(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	overdue := func() int64 {
+		n, err := b.overdue(t.Context())
+		require.NoError(t, err)
+		return n
+	}
+	b.closes(leveret.ErrNotConnected)
+	r, late, cancelled := request(), request(), request()
+	require.NoError(t, b.Place(t.Context(), r))
+	b.check(t, r)
+	require.Zero(t, overdue())
+	b.check(t, r)
+	require.EqualValues(t, 1, overdue())
+	b.age(t, r, time.Hour)
+	require.EqualValues(t, 1, overdue(), "once")
+
+	require.NoError(t, b.Place(t.Context(), late))
+	b.age(t, late, DefaultTimeLimit/2+30*time.Second)
+	require.EqualValues(t, 1, overdue(), "a little late")
+	b.age(t, late, time.Minute)
+	require.EqualValues(t, 2, overdue())
+
+	b.answer(decline)
+	require.NoError(t, b.Place(t.Context(), cancelled))
+	b.age(t, cancelled, time.Hour)
+	require.EqualValues(t, 2, overdue(), "it is finished")
 }
 
 func TestChecksInterrupted(t *testing.T) {
@@ -370,8 +511,8 @@ func TestPlaceInterrupted(t *testing.T) {
 	})
 }
 
-// TestLostChecks: a check that the broker has lost is replaced, and does nothing if it turns up after all. Orders of an older
-// version get one, too.
+// TestLostChecks: a check that the broker has lost is replaced, by one that does the same, and does nothing if it turns up after
+// all. Orders of an older version get one, too.
 func TestLostChecks(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -380,73 +521,79 @@ func TestLostChecks(t *testing.T) {
 	for _, r := range []queues.PlaceOrderCommand{lost, old, fine} {
 		require.NoError(t, b.Place(t.Context(), r))
 	}
-	var taken []string
-	for _, e := range b.later(t) {
-		if strings.Contains(e.ID, fine.OrderID) {
-			continue
-		}
-		taken = append(taken, e.ID)
-		require.NoError(t, b.outbox.Cancel(t.Context(), e.ID))
-	}
-	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(t.Context(), "UPDATE orders SET check_at = $1 WHERE order_id = $2",
-			time.Now().Add(time.Hour).UnixMicro(), fine.OrderID); err != nil {
+	execute := func(statement string, arguments ...any) {
+		require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(t.Context(), statement, arguments...)
 			return err
-		}
-		_, err := tx.ExecContext(t.Context(), "UPDATE orders SET check_at = NULL WHERE order_id = $1", old.OrderID)
-		return err
-	}))
+		}))
+	}
 	b.forget(t)
+	b.age(t, lost, DefaultTimeLimit/2)
+	b.age(t, old, DefaultTimeLimit/2-time.Minute)
+	execute("UPDATE orders SET check_at = NULL WHERE order_id = $1", old.OrderID)
+	b.now = func() time.Time { return time.Now().Add(10 * DefaultTimeLimit) }
 	require.NoError(t, b.replaceChecks(t.Context()))
-	require.Len(t, b.later(t), 1, "none is late")
+	require.Len(t, b.later(t), 1, "none is late, whatever the clock of this process says")
 
-	b.now = func() time.Time { return time.Now().Add(DefaultTimeLimit + time.Second) }
+	b.age(t, lost, DefaultTimeLimit/2+time.Second)
+	execute("UPDATE orders SET received_at = received_at - $1 WHERE order_id = $2", time.Hour.Microseconds(), old.OrderID)
+	for _, since := range []time.Duration{time.Hour, 0} { // a check waits for the broker, or is just being sent
+		execute("INSERT INTO leveret_outbox (slot, order_key, message_id, contract, body, properties, since, due_at) VALUES (0, '', 'waits', 'order.check', '{}', '{}', $1, 0)",
+			time.Now().Add(-since).UnixMicro())
+		require.NoError(t, b.replaceChecks(t.Context()))
+		if since > 0 {
+			require.Len(t, b.later(t), 1, "none is lost, as far as is known")
+		}
+		execute("DELETE FROM leveret_outbox WHERE message_id = 'waits'")
+	}
+	require.Len(t, b.later(t), 3)
+	taken := b.checkOf(t, lost)
+	b.age(t, lost, DefaultTimeLimit) // it is lost, too
 	for range 2 {
 		require.NoError(t, b.replaceChecks(t.Context()))
 		require.Len(t, b.later(t), 3)
 	}
-	for _, id := range taken {
-		require.NoError(t, b.checks(t, lost, id)().Err)
-		require.NoError(t, b.checks(t, old, id)().Err)
-	}
+	require.NoError(t, b.checks(t, lost, taken)().Err)
 	require.Empty(t, b.messages(t))
 	for _, r := range []queues.PlaceOrderCommand{lost, old} {
-		for _, e := range b.later(t) {
-			if strings.Contains(e.ID, r.OrderID) {
-				require.NoError(t, b.checks(t, r, e.ID)().Err)
-			}
-		}
-		require.Equal(t, expired, b.status(t, r), "its time was over")
+		require.NoError(t, b.checks(t, r, b.checkOf(t, r))().Err)
+		require.Equal(t, owed[StatePlaced], shoptest.Names(b.forget(t)), "it is sent again before its time is over")
+		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
+		require.NoError(t, b.checks(t, r, b.checkOf(t, r))().Err)
+		require.Equal(t, expired, b.status(t, r))
+		b.forget(t)
 	}
 	require.Equal(t, Status{State: StatePlaced}, b.status(t, fine))
-
-	// While checks wait for the broker, none is replaced.
-	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "UPDATE leveret_outbox SET due_at = 0")
-		return err
-	}))
-	b.now = func() time.Time { return time.Now().Add(10 * DefaultTimeLimit) }
-	require.NoError(t, b.replaceChecks(t.Context()))
-	require.Empty(t, b.later(t))
 }
 
-// TestManyLostChecks: more than fit into one transaction.
+// TestManyLostChecks: more than fit into one transaction; and one of an order that cannot be read.
 func TestManyLostChecks(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const n = most + 1
+	var bad queues.PlaceOrderCommand
 	for range n {
-		require.NoError(t, b.Place(t.Context(), request()))
+		bad = request()
+		require.NoError(t, b.Place(t.Context(), bad))
 	}
 	require.NoError(t, b.store.InTx(t.Context(), func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(t.Context(), "DELETE FROM leveret_outbox")
-		return err
+		for _, statement := range []string{
+			"DELETE FROM leveret_outbox", "UPDATE orders SET check_at = check_at - 3600000000",
+			"UPDATE orders SET lines = 'these are none' WHERE order_id = '" + bad.OrderID + "'",
+		} {
+			if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+				return err
+			}
+		}
+		return nil
 	}))
-	b.now = func() time.Time { return time.Now().Add(2 * DefaultTimeLimit) }
 	require.NoError(t, b.replaceChecks(t.Context()))
 	checks, err := b.outbox.List(t.Context(), outbox.Later, 2*n)
 	require.NoError(t, err)
 	require.Len(t, checks, n)
+	got := b.checks(t, bad, "check")()
+	require.Equal(t, leveret.VerdictDeadLetter, got.Verdict, "a person sees it")
+	require.ErrorIs(t, got.Err, leveret.DataLoss)
 }
 
 func TestAnnounce(t *testing.T) {
@@ -484,59 +631,4 @@ func TestAnnounce(t *testing.T) {
 	unknown := announce(b, request())
 	require.ErrorIs(t, unknown.Err, ErrUnknown)
 	require.Equal(t, leveret.VerdictDeadLetter, unknown.Verdict)
-}
-
-// TestStoreOfTheVersionBefore: its orders are there, and those that are not finished are checked.
-func TestStoreOfTheVersionBefore(t *testing.T) {
-	t.Parallel()
-	source := shoptest.Source(t, "order")
-	old := fstest.MapFS{}
-	require.NoError(t, fs.WalkDir(migrations, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.Contains(path, "time_limit") {
-			return err
-		}
-		content, err := fs.ReadFile(migrations, path)
-		old[path] = &fstest.MapFile{Data: content}
-		return err
-	}))
-	before, err := store.Open(t.Context(), source, old)
-	require.NoError(t, err)
-	long, short, done := request(), request(), request()
-	require.NoError(t, before.InTx(t.Context(), func(tx *sql.Tx) error {
-		for _, o := range []struct {
-			queues.PlaceOrderCommand
-
-			state    State
-			received time.Time
-			decided  any
-		}{
-			{long, StatePlaced, time.Now().Add(-2 * DefaultTimeLimit), nil},
-			{short, StatePlaced, time.Now(), nil},
-			{done, StateConfirmed, time.Now().Add(-2 * DefaultTimeLimit), 5},
-		} {
-			_, err := tx.ExecContext(t.Context(), `
-				INSERT INTO orders (order_id, customer_id, card_token, lines, total, currency, state, received_at, decided_at, placed_by)
-				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, o.OrderID, o.CustomerID, o.CardToken,
-				`[{"sku":"TEA-GREEN","quantity":2,"unit_price":{"amount":999,"currency":"EUR"}}]`, 1998, "EUR", o.state, o.received.UnixMicro(), o.decided, "m-1")
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
-	require.NoError(t, before.Close())
-
-	b := &bundle{path: source, payment: &leverettest.StubCaller{Service: queues.Order}}
-	b.closes(nil)
-	b.open(t)
-	defer func() { require.NoError(t, b.store.Close()) }()
-	require.NoError(t, b.replaceChecks(t.Context()))
-	require.Equal(t, short.Lines, b.order(t, short).Lines)
-	b.check(t, long)
-	require.Equal(t, expired, b.status(t, long))
-	require.Equal(t, Status{State: StatePlaced}, b.status(t, short))
-	require.Equal(t, Status{State: StateConfirmed}, b.status(t, done))
-	a, err := ReadAudit(t.Context(), source)
-	require.NoError(t, err)
-	require.Len(t, a.Orders, 3)
 }

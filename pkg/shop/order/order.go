@@ -23,6 +23,12 @@ type Order struct {
 	// CheckAt is when the order is looked at next, to see whether it takes long or somebody has lost its cancellation. It is
 	// zero when nothing is left to do.
 	CheckAt time.Time
+	// RepeatedAt is when a check has sent once more what follows from the order's status: what others owe an answer for or,
+	// once it is cancelled, that. It is zero until then.
+	RepeatedAt time.Time
+	// PlacedBy and DecidedBy are the ids of the messages that have placed and decided the order, if version 0.1.0 did that: it
+	// announced the change after its commit, while it handled these. Else they are empty.
+	PlacedBy, DecidedBy string
 	// ReceivedAt, PlacedAt and DecidedAt are when the order was stored, authorised, and confirmed or cancelled. They are
 	// zero until then.
 	ReceivedAt, PlacedAt, DecidedAt time.Time
@@ -31,6 +37,14 @@ type Order struct {
 // matches reports whether the order is the one that r asks for.
 func (o *Order) matches(r queues.PlaceOrderCommand) bool {
 	return o.ID == r.OrderID && o.CustomerID == r.CustomerID && o.CardToken == r.CardToken && slices.Equal(o.Lines, r.Lines)
+}
+
+// announcedBy reports whether it is the message with an id that announces the order's status, by what version 0.1.0 has noted.
+func (o *Order) announcedBy(id string) bool {
+	if o.Status.Final() {
+		return id != "" && id == o.DecidedBy
+	}
+	return id != "" && id == o.PlacedBy
 }
 
 // stock returns the goods that the order needs.

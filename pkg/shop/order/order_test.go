@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { testmain.Leaks(m) }
 type bundle struct {
 	*Service
 	path     string
+	config   Config
 	sent     leverettest.Recorder
 	payment  *leverettest.StubCaller
 	handlers *leveret.Handlers
@@ -42,7 +43,7 @@ func (b *bundle) open(t *testing.T) {
 	t.Helper()
 	s, err := OpenStore(t.Context(), b.path)
 	require.NoError(t, err)
-	b.Service = New(s, shoptest.Outbox(t, s.Store), b.payment, Config{})
+	b.Service = New(s, shoptest.Outbox(t, s.Store), b.payment, b.config)
 	h := leveret.NewHandlers(queues.Order, leveret.HandlersConfig{})
 	b.Register(h)
 	b.handlers = h

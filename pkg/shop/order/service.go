@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -18,9 +19,9 @@ import (
 
 // A Config holds what a service can do without. The zero value of a field is its default.
 type Config struct {
-	// TimeLimit is how long an order may take until it is confirmed. Default 30 minutes.
+	// TimeLimit is how long an order may take until it is confirmed, at least a second. Default 30 minutes.
 	TimeLimit time.Duration
-	// Logger logs which orders are overdue. Default slog.Default().
+	// Logger logs that payment does not close orders, and that it does so again. Default slog.Default().
 	Logger *slog.Logger
 	// MeterProvider gets the number of orders that are overdue. Default none.
 	MeterProvider metric.MeterProvider
@@ -36,6 +37,7 @@ type Service struct {
 	caller leveret.Caller
 	config Config
 	now    func() time.Time
+	silent atomic.Bool // payment has not answered when it was last asked to close an order
 }
 
 // New returns a service that keeps its orders in s, and what it sends in o, the outbox of s. The caller runs [Service.Run]
@@ -67,11 +69,17 @@ func (s *Service) Register(h *leveret.Handlers) {
 // capture it and inventory to reserve the goods; if the card is declined, it cancels the order.
 //
 // The order is stored first, and no transaction is open while the payment service is asked. If the process dies meanwhile,
-// the message comes again and finds the order pending.
+// the message comes again and finds the order pending. Where version 0.1.0 has handled it and died, Place announces what that
+// has committed.
 func (s *Service) Place(ctx context.Context, r queues.PlaceOrderCommand) error {
 	o, err := s.store.Place(ctx, r, s.now(), s.half())
-	if err != nil || o.Status.State != StatePending {
+	switch {
+	case err != nil:
 		return err
+	case o.announcedBy(store.MessageID(ctx)):
+		return s.Announce(ctx, queues.AnnounceOrderCommand{OrderID: o.ID})
+	case o.Status.State != StatePending:
+		return nil
 	}
 	u, err := s.authorize(ctx, o)
 	if err != nil {
@@ -129,11 +137,12 @@ func (s *Service) OnStockRejected(ctx context.Context, r queues.StockRejectedEve
 	return s.apply(ctx, Update{OrderID: r.OrderID, Event: EventRejected})
 }
 
-// apply handles a message that reports an event: the order's new status and what follows from it are committed together.
+// apply handles a message that reports an event: the order's new status and what follows from it are committed together. If
+// version 0.1.0 has committed it, and is not known to have sent what follows, that is sent.
 func (s *Service) apply(ctx context.Context, u Update) error {
 	return store.Once(ctx, s.outbox, func(tx *sql.Tx) error {
 		o, changed, err := apply(ctx, tx, u, s.now(), s.half())
-		if err != nil || !changed {
+		if err != nil || !changed && !o.announcedBy(store.MessageID(ctx)) {
 			return err
 		}
 		return announce(ctx, outbox.In(tx), o)

@@ -97,7 +97,7 @@ func apply(ctx context.Context, tx *sql.Tx, u Update, now time.Time, check time.
 		o.DecidedAt = store.Moment(now)
 		err = schedule(ctx, tx, o, time.Time{})
 	case StateCancelled:
-		o.DecidedAt = store.Moment(now)
+		o.DecidedAt, o.RepeatedAt = store.Moment(now), time.Time{}
 		err = schedule(ctx, tx, o, now.Add(check))
 	default:
 	}
@@ -118,7 +118,7 @@ func (s *Store) Find(ctx context.Context, id, customerID string) (*Order, error)
 
 // columns are what scan scans.
 const columns = `order_id, customer_id, card_token, lines, total, currency, state, reason, authorization_id,
-	sent_at, received_at, placed_at, decided_at, check_at`
+	sent_at, received_at, placed_at, placed_by, decided_at, decided_by, check_at, repeated_at`
 
 func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 	var o Order
@@ -134,9 +134,9 @@ func find(ctx context.Context, q store.Querier, id string) (*Order, error) {
 
 func scan(row interface{ Scan(dest ...any) error }, o *Order) error {
 	var lines string
-	var sent, received, placed, decided, check sql.NullInt64
+	var sent, received, placed, decided, check, repeated sql.NullInt64
 	err := row.Scan(&o.ID, &o.CustomerID, &o.CardToken, &lines, &o.Total.Amount, &o.Total.Currency, &o.Status.State, &o.Status.Reason,
-		&o.AuthorizationID, &sent, &received, &placed, &decided, &check)
+		&o.AuthorizationID, &sent, &received, &placed, &o.PlacedBy, &decided, &o.DecidedBy, &check, &repeated)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func scan(row interface{ Scan(dest ...any) error }, o *Order) error {
 		return leveret.Errorf(leveret.DataLoss, "the lines of order %s: %w", o.ID, err)
 	}
 	o.SentAt, o.ReceivedAt, o.PlacedAt, o.DecidedAt = store.Time(sent), store.Time(received), store.Time(placed), store.Time(decided)
-	o.CheckAt = store.Time(check)
+	o.CheckAt, o.RepeatedAt = store.Time(check), store.Time(repeated)
 	return nil
 }
 
@@ -175,9 +175,12 @@ func insert(ctx context.Context, tx *sql.Tx, r queues.PlaceOrderCommand, now tim
 }
 
 func update(ctx context.Context, tx *sql.Tx, o *Order) error {
-	_, err := tx.ExecContext(ctx,
-		"UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, decided_at = $5, check_at = $6 WHERE order_id = $7",
-		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), store.Micros(o.DecidedAt), store.Micros(o.CheckAt), o.ID)
+	_, err := tx.ExecContext(ctx, `
+		UPDATE orders SET state = $1, reason = $2, authorization_id = $3, placed_at = $4, decided_at = $5, decided_by = $6,
+			check_at = $7, repeated_at = $8
+		WHERE order_id = $9`,
+		o.Status.State, o.Status.Reason, o.AuthorizationID, store.Micros(o.PlacedAt), store.Micros(o.DecidedAt), o.DecidedBy,
+		store.Micros(o.CheckAt), store.Micros(o.RepeatedAt), o.ID)
 	if err != nil {
 		return fmt.Errorf("update the order: %w", err)
 	}

@@ -120,6 +120,8 @@ func (s *sqlite) isolation() sql.IsolationLevel { return sql.LevelDefault }
 
 func (s *sqlite) snapshot() sql.IsolationLevel { return sql.LevelDefault }
 
+func (s *sqlite) now() string { return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)" }
+
 func (s *sqlite) conflict(error) bool { return false }
 
 func (s *sqlite) coded(err error) error { return err }

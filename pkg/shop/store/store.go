@@ -46,6 +46,8 @@ type kind interface {
 	// reads.
 	isolation() sql.IsolationLevel
 	snapshot() sql.IsolationLevel
+	// now is the SQL of the time, in microseconds.
+	now() string
 	// conflict reports whether a transaction failed only because of another one, and can be repeated.
 	conflict(err error) bool
 	// coded gives an error of the database its code, if that is known and the error has none.
@@ -99,6 +101,16 @@ func (s *Store) Close() error { return errors.Join(s.readers.Close(), s.db.Close
 
 // Reader reads committed data without a lock. Do not base a write on what it returns; use InTx for that.
 func (s *Store) Reader() Querier { return s.readers }
+
+// Now returns the time by the database's clock, which is the same for all processes. The relay of an outbox goes by it, too.
+// SQLite's is that of the machine, to the millisecond.
+func (s *Store) Now(ctx context.Context, q Querier) (time.Time, error) {
+	var us sql.NullInt64
+	if err := q.QueryRowContext(ctx, "SELECT "+s.kind.now()).Scan(&us); err != nil {
+		return time.Time{}, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	return Time(us), nil
+}
 
 // InTx runs f in a transaction that is as if alone: whatever f reads stays true until its writes are committed. If f
 // returns nil, InTx commits; otherwise it rolls back and returns f's error.
