@@ -88,6 +88,14 @@ func (b *bundle) age(t *testing.T, r queues.PlaceOrderCommand, by time.Duration)
 	}))
 }
 
+// clock returns the time by the database's clock.
+func (b *bundle) clock(t *testing.T) time.Time {
+	t.Helper()
+	now, err := b.store.Now(t.Context(), b.store.Reader())
+	require.NoError(t, err)
+	return now
+}
+
 // checkOf returns the id of an order's next check.
 func (b *bundle) checkOf(t *testing.T, r queues.PlaceOrderCommand) string {
 	t.Helper()
@@ -337,7 +345,7 @@ func TestClockOfAnotherProcess(t *testing.T) {
 		b.now = func() time.Time { return time.Now().Add(ahead) }
 		require.NoError(t, b.Place(t.Context(), r))
 		b.forget(t)
-		start := time.Now().Truncate(time.Millisecond) // SQLite's clock has no more
+		start := b.clock(t)
 		b.check(t, r)
 		require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
 		require.Len(t, b.messages(t), 2, "it was the first check, whatever the clock says")
@@ -358,7 +366,7 @@ func TestOutageLongerThanTheLimit(t *testing.T) {
 	require.NoError(t, b.Place(t.Context(), r))
 	b.forget(t)
 	b.age(t, r, 10*DefaultTimeLimit)
-	start := time.Now().Truncate(time.Millisecond)
+	start := b.clock(t)
 	require.NoError(t, b.checks(t, r, b.checkOf(t, r))().Err)
 	require.Equal(t, owed[StatePlaced], shoptest.Names(b.messages(t)))
 	require.Equal(t, Status{State: StatePlaced}, b.status(t, r))
@@ -547,8 +555,8 @@ func TestLostChecks(t *testing.T) {
 		execute("DELETE FROM leveret_outbox WHERE message_id = 'waits'")
 	}
 	require.Len(t, b.later(t), 3)
-	taken := b.checkOf(t, lost)
 	b.age(t, lost, DefaultTimeLimit) // it is lost, too
+	taken := b.checkOf(t, lost)
 	for range 2 {
 		require.NoError(t, b.replaceChecks(t.Context()))
 		require.Len(t, b.later(t), 3)
