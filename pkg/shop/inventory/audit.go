@@ -3,6 +3,7 @@ package inventory
 import (
 	"context"
 	"database/sql"
+	"maps"
 
 	"github.com/leveretmq/leveret/pkg/shop/store"
 )
@@ -42,8 +43,8 @@ type Goods struct {
 	// Taken and Returned are how often goods were taken off the shelf and put back: the highest count among the order's
 	// articles. If either is above one, an effect happened twice.
 	Taken, Returned int
-	// Held is the quantity, over all articles, that is still set aside.
-	Held int64
+	// Held is the quantity of each article that is still set aside, without those of which none is.
+	Held map[string]int64
 }
 
 // Goods adds up the raw movements by order, and looks at nothing else.
@@ -58,13 +59,19 @@ func (a Audit) Goods() map[string]Goods {
 		l := line{m.OrderID, m.SKU, m.Quantity < 0}
 		times[l]++
 		g := goods[m.OrderID]
-		g.Held += m.Quantity
+		if g.Held == nil {
+			g.Held = map[string]int64{}
+		}
+		g.Held[m.SKU] += m.Quantity
 		if l.back {
 			g.Returned = max(g.Returned, times[l])
 		} else {
 			g.Taken = max(g.Taken, times[l])
 		}
 		goods[m.OrderID] = g
+	}
+	for _, g := range goods {
+		maps.DeleteFunc(g.Held, func(_ string, n int64) bool { return n == 0 })
 	}
 	return goods
 }

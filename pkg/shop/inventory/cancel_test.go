@@ -19,6 +19,9 @@ import (
 	"github.com/leveretmq/leveret/queues"
 )
 
+// nothing is set aside.
+var nothing = map[string]int64{}
+
 // TestTransitionsAreAsDocumented compares every cell of the table in docs/orders.md with the code.
 func TestTransitionsAreAsDocumented(t *testing.T) {
 	t.Parallel()
@@ -51,9 +54,9 @@ func TestCancelled(t *testing.T) {
 		want      State
 		goods     Goods
 	}{
-		{SKUScarce, []string{reserve, cancel}, []string{"reserved", "released"}, StateReleased, Goods{Taken: 1, Returned: 1}},
-		{SKUScarce, []string{reserve, cancel, cancel}, []string{"reserved", "released", "released"}, StateReleased, Goods{Taken: 1, Returned: 1}},
-		{SKUScarce, []string{reserve, cancel, reserve}, []string{"reserved", "released", "reserved"}, StateReleased, Goods{Taken: 1, Returned: 1}},
+		{SKUScarce, []string{reserve, cancel}, []string{"reserved", "released"}, StateReleased, Goods{Taken: 1, Returned: 1, Held: nothing}},
+		{SKUScarce, []string{reserve, cancel, cancel}, []string{"reserved", "released", "released"}, StateReleased, Goods{Taken: 1, Returned: 1, Held: nothing}},
+		{SKUScarce, []string{reserve, cancel, reserve}, []string{"reserved", "released", "reserved"}, StateReleased, Goods{Taken: 1, Returned: 1, Held: nothing}},
 		{SKUScarce, []string{cancel, reserve}, nil, StateCancelled, Goods{}},
 		{SKUScarce, []string{cancel, cancel, reserve, reserve}, nil, StateCancelled, Goods{}},
 		{SKUSoldOut, []string{reserve, cancel}, []string{"rejected"}, StateRejected, Goods{}},
@@ -122,7 +125,7 @@ func TestCancelledAtOnce(t *testing.T) {
 	wg.Wait()
 	a := b.audit(t)
 	for id, g := range a.Goods() {
-		require.Equal(t, Goods{Taken: 1, Returned: 1}, g, id)
+		require.Equal(t, Goods{Taken: 1, Returned: 1, Held: nothing}, g, id)
 	}
 	require.False(t, slices.ContainsFunc(a.Stock, func(s Shelf) bool { return s.Reserved != 0 }))
 }
@@ -138,7 +141,7 @@ func TestReleaseInterrupted(t *testing.T) {
 			return leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, cancelled(q), options...)
 		}
 		return b.interrupted(t, handle, func() {
-			require.Equal(t, Goods{Taken: 1, Returned: 1}, b.audit(t).Goods()[q.OrderID])
+			require.Equal(t, Goods{Taken: 1, Returned: 1, Held: nothing}, b.audit(t).Goods()[q.OrderID])
 		})
 	})
 }
@@ -153,7 +156,7 @@ func TestNewReason(t *testing.T) {
 	lost.Reason = "lost_at_sea"
 	got := leverettest.Deliver(t.Context(), b.handlers, queues.OrderCancelled, lost)
 	require.Equal(t, leveret.VerdictAck, got.Verdict, "%v", got.Err)
-	require.Zero(t, b.audit(t).Goods()[q.OrderID].Held)
+	require.Empty(t, b.audit(t).Goods()[q.OrderID].Held)
 }
 
 // TestOldStore: a store that was written before orders could be cancelled keeps its decisions.
@@ -190,6 +193,6 @@ func TestOldStore(t *testing.T) {
 	require.ElementsMatch(t, []AuditedReservation{{q.OrderID, StateReserved}, {none.OrderID, StateRejected}}, b.audit(t).Reservations)
 	require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(q)))
 	require.NoError(t, b.OnOrderCancelled(t.Context(), cancelled(none)))
-	require.Equal(t, map[string]Goods{q.OrderID: {Taken: 1, Returned: 1}}, b.audit(t).Goods())
+	require.Equal(t, map[string]Goods{q.OrderID: {Taken: 1, Returned: 1, Held: nothing}}, b.audit(t).Goods())
 	require.ErrorContains(t, b.exec(t, "DELETE FROM movements"), "only appended")
 }

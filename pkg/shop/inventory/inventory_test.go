@@ -131,7 +131,7 @@ func TestReserve(t *testing.T) {
 	free, err := b.store.Available(t.Context(), SKUPlenty)
 	require.NoError(t, err)
 	require.EqualValues(t, 1_000_000-3, free)
-	require.Equal(t, map[string]Goods{q.OrderID: {Taken: 1, Held: 4}}, b.audit(t).Goods())
+	require.Equal(t, map[string]Goods{q.OrderID: {Taken: 1, Held: map[string]int64{SKUPlenty: 3, SKUScarce: 1}}}, b.audit(t).Goods())
 
 	q.Lines = []queues.StockLine{{SKU: SKUPlenty, Quantity: 4}}
 	err = b.Reserve(t.Context(), q)

@@ -103,6 +103,9 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 		}
 		l.Wrong = append(l.Wrong, checkOrder(o, accounts[o.OrderID], goods[o.OrderID])...)
 	}
+	for _, id := range strangers(known, accounts, goods) {
+		l.Wrong = append(l.Wrong, checkOrder(order.AuditedOrder{OrderID: id, State: unknown}, accounts[id], goods[id])...)
+	}
 	for _, id := range sent {
 		if !known[id] {
 			l.Lost = append(l.Lost, id)
@@ -124,6 +127,16 @@ func Check(orders order.Audit, stock inventory.Audit, payments payment.Audit, se
 	l.Unsent = orders.Unsent + stock.Unsent + payments.Unsent
 	l.Latency = latencyOf(latencies)
 	return l
+}
+
+// unknown is the state of an order that the order service does not have, but payment or inventory.
+const unknown order.State = "unknown"
+
+// strangers returns the ids of such orders.
+func strangers(known map[string]bool, accounts map[string]payment.Account, goods map[string]inventory.Goods) []string {
+	ids := slices.Concat(slices.Collect(maps.Keys(accounts)), slices.Collect(maps.Keys(goods)))
+	slices.Sort(ids)
+	return slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return known[id] })
 }
 
 // checkOrder returns the inconsistencies between an order, its money and its goods. Doubles are counted elsewhere.
@@ -150,17 +163,19 @@ func checkOrder(o order.AuditedOrder, a payment.Account, g inventory.Goods) []st
 		if net != o.Total {
 			complain("%d was charged for it instead of %d", net, o.Total)
 		}
-		if g.Held == 0 {
+		if len(g.Held) == 0 {
 			complain("no goods were set aside for it")
+		} else if !maps.Equal(g.Held, o.Goods) {
+			complain("%v is set aside for it instead of %v", g.Held, o.Goods)
 		}
-	case order.StateCancelled:
+	case order.StateCancelled, unknown:
 		if net != 0 {
 			complain("%d was charged for it and not refunded", net)
 		}
 		if a.Authorized > 0 && a.Voided == 0 && a.Refunded == 0 {
 			complain("its authorisation still holds money")
 		}
-		if g.Held != 0 {
+		if len(g.Held) != 0 {
 			complain("goods are set aside for it")
 		}
 	default:

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -28,7 +29,8 @@ func TestCheck(t *testing.T) {
 		authorized, captured = payment.StateAuthorized, payment.StateCaptured
 		voided, refunded     = payment.StateVoided, payment.StateRefunded
 	)
-	confirmed := order.AuditedOrder{OrderID: "a", State: order.StateConfirmed, Total: 100}
+	confirmed := order.AuditedOrder{OrderID: "a", State: order.StateConfirmed, Total: 100, Goods: map[string]int64{"X": 1}}
+	two := order.AuditedOrder{OrderID: "a", State: order.StateConfirmed, Total: 100, Goods: map[string]int64{"X": 1, "Y": 1}}
 	cancelled := order.AuditedOrder{OrderID: "a", State: order.StateCancelled, Reason: "out_of_stock", Total: 100}
 	placed := order.AuditedOrder{OrderID: "a", State: order.StatePlaced, Total: 100}
 	requested := order.AuditedOrder{OrderID: "a", State: order.StateCancelled, Reason: "requested", Total: 100}
@@ -46,7 +48,7 @@ func TestCheck(t *testing.T) {
 			require.Equal(t, 1, l.Confirmed)
 		}},
 		{
-			"confirmed, another article", confirmed, entries("a", authorized, captured),
+			"confirmed, another article", two, entries("a", authorized, captured),
 			[]inventory.Movement{goods, {OrderID: "a", SKU: "Y", Quantity: 1}},
 			func(t *testing.T, l Ledger) {
 				require.True(t, l.OK())
@@ -102,9 +104,41 @@ func TestCheck(t *testing.T) {
 		}},
 		{"charged without an order", confirmed, append(entries("a", authorized, captured), entries("b", captured, captured)...), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"b"}, l.ChargedTwice)
+			require.Equal(t, []string{"order b is unknown, but 200 was charged for it and not refunded"}, l.Wrong)
 		}},
+		{"held without an order", confirmed, append(entries("a", authorized, captured), entries("b", authorized)...), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
+			require.Equal(t, []string{"order b is unknown, but its authorisation still holds money"}, l.Wrong)
+		}},
+		{
+			"set aside without an order", confirmed, entries("a", authorized, captured),
+			[]inventory.Movement{goods, {OrderID: "b", SKU: "X", Quantity: 1}},
+			func(t *testing.T, l Ledger) {
+				require.False(t, l.OK())
+				require.Equal(t, []string{"order b is unknown, but goods are set aside for it"}, l.Wrong)
+			},
+		},
+		{
+			"undone without an order", confirmed, slices.Concat(entries("a", authorized, captured), entries("b", authorized, captured, refunded)),
+			[]inventory.Movement{goods, {OrderID: "c", SKU: "X", Quantity: 1}, {OrderID: "c", SKU: "X", Quantity: -1}},
+			func(t *testing.T, l Ledger) {
+				require.True(t, l.OK())
+			},
+		},
+		{
+			"confirmed, less", two, entries("a", authorized, captured), []inventory.Movement{goods},
+			func(t *testing.T, l Ledger) {
+				require.Equal(t, []string{"order a is confirmed, but map[X:1] is set aside for it instead of map[X:1 Y:1]"}, l.Wrong)
+			},
+		},
+		{
+			"confirmed, more", confirmed, entries("a", authorized, captured), []inventory.Movement{{OrderID: "a", SKU: "X", Quantity: 2}},
+			func(t *testing.T, l Ledger) {
+				require.Equal(t, []string{"order a is confirmed, but map[X:2] is set aside for it instead of map[X:1]"}, l.Wrong)
+			},
+		},
 		{"reserved twice", confirmed, entries("a", authorized, captured), []inventory.Movement{goods, goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"a"}, l.ReservedTwice)
+			require.Equal(t, []string{"order a is confirmed, but map[X:2] is set aside for it instead of map[X:1]"}, l.Wrong)
 		}},
 		{"confirmed for nothing", confirmed, entries("a", authorized), []inventory.Movement{goods}, func(t *testing.T, l Ledger) {
 			require.Equal(t, []string{"order a is confirmed, but 0 was charged for it instead of 100"}, l.Wrong)

@@ -162,7 +162,7 @@ func TestFullDisk(t *testing.T) {
 	a := audit()
 	require.Empty(t, a.Misplaced())
 	for id, goods := range a.Goods() {
-		require.Equal(t, inventory.Goods{Taken: 1, Held: 1}, goods, id)
+		require.Equal(t, inventory.Goods{Taken: 1, Held: map[string]int64{"TEA-GREEN": 1}}, goods, id)
 	}
 	require.Zero(t, waiting("inventory.reserve.dlq"))
 }
