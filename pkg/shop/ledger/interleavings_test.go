@@ -6,9 +6,10 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -41,7 +42,7 @@ func TestInterleavings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 0)
+			w := newWorld(t)
 			var every everyChoice
 			w.choose, w.loss = every.choose, tc.loss
 			for w.run(t, tc.order); every.advance(); {
@@ -61,10 +62,10 @@ func TestInterleavings(t *testing.T) {
 func TestInterleavingsWithFaults(t *testing.T) {
 	t.Parallel()
 	const orders = 200
-	for seed := range uint64(4) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+	for _, seed := range seeds(t, 4) {
+		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, 0)
+			w := newWorld(t)
 			chance := rand.New(rand.NewPCG(seed, 9))
 			w.choose, w.loss, w.faults, w.timed = chance.IntN, true, true, seed%2 == 1
 			kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
@@ -82,22 +83,66 @@ func TestInterleavingsWithFaults(t *testing.T) {
 	}
 }
 
-// TestTimeLimit has the time of an order be over at every possible moment, in place of the customer's cancellation.
+// TestLosses drops one message on its way to one service, by chance, of each order. Time passes, so the order ends all the same,
+// and the books balance. SEED repeats a run that has failed.
+func TestLosses(t *testing.T) {
+	t.Parallel()
+	const orders = 200
+	for _, seed := range seeds(t, 3) {
+		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			chance := rand.New(rand.NewPCG(seed, 19))
+			w.choose, w.loss, w.faults, w.timed, w.dropped = chance.IntN, true, true, true, map[string]int{}
+			kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
+			for range orders {
+				w.run(t, kinds[chance.IntN(len(kinds))])
+			}
+			l := w.check(t)
+			t.Logf("%d confirmed, cancelled: %v, dropped: %v", l.Confirmed, l.Cancelled, w.dropped)
+			for _, name := range []string{"order.placed to payment", "inventory.reserve to inventory", "payment.captured to order",
+				"order.cancelled to payment", "order.cancelled to inventory"} {
+				require.Positive(t, w.dropped[name], name)
+			}
+		})
+	}
+}
+
+// seeds returns n seeds, one of them a new one, or the one in SEED.
+func seeds(t *testing.T, n int) []uint64 {
+	t.Helper()
+	if given := os.Getenv("SEED"); given != "" {
+		seed, err := strconv.ParseUint(given, 10, 64)
+		require.NoError(t, err)
+		return []uint64{seed}
+	}
+	all := []uint64{rand.Uint64()}
+	for i := range uint64(n - 1) {
+		all = append(all, i)
+	}
+	return all
+}
+
+// TestTimeLimit has half of an order's time be over at every possible moment, and in other runs all of it, in place of the
+// customer's cancellation. Where all of it is over, half of it was before the payment was asked for.
 func TestTimeLimit(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		order     queues.PlaceOrderCommand
+		checks    int
 		confirmed bool
 		cancelled []string // the reasons
 	}{
-		"in stock": {inStock, true, []string{queues.CancelExpired}},
-		"declined": {declined, false, []string{queues.CancelDeclined, queues.CancelExpired}},
+		"half, in stock": {inStock, 1, true, nil},
+		"half, declined": {declined, 1, false, []string{queues.CancelDeclined}},
+		"in stock":       {inStock, 2, true, []string{queues.CancelExpired}},
+		"declined":       {declined, 2, false, []string{queues.CancelDeclined, queues.CancelExpired}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, time.Nanosecond) // its first check is when it is over
+			w := newWorld(t)
 			var every everyChoice
-			w.choose, w.timed = every.choose, true
+			w.choose, w.timed, w.checks = every.choose, true, tc.checks
 			for w.run(t, tc.order); every.advance(); {
 				w.run(t, tc.order)
 			}
@@ -131,6 +176,8 @@ type world struct {
 	loss     bool                         // an answer of the payment service may be lost
 	faults   bool                         // transactions fail, and confirms and acks are lost
 	timed    bool                         // time passes, and no customer cancels
+	checks   int                          // how often that is, without faults: twice, and the first time is at once; or once
+	dropped  map[string]int               // what was dropped; nil if nothing is to be
 	orders   []string
 	traces   map[string][]string // what was done, by order
 
@@ -140,9 +187,11 @@ type world struct {
 	known     int    // when the order service got the order: the number of steps by then; -1 before that
 	lost      bool   // an answer was lost
 	cancelled bool   // the customer has an answer to the cancellation
+	calling   bool   // the order service waits for payment
+	drops     bool   // a message of this order is to be dropped
 	refusing  bool   // a database refuses a message
 	timer     string // the next check of the order
-	checked   bool   // its time has come
+	checked   int    // how often its time has come
 	set       int    // when it was stored: the number of steps by then
 }
 
@@ -161,7 +210,7 @@ type pending struct {
 }
 
 // newWorld opens the services.
-func newWorld(t *testing.T, limit time.Duration) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		t:     t,
@@ -189,7 +238,7 @@ func newWorld(t *testing.T, limit time.Duration) *world {
 	} {
 		w.parts[p.service.Name()] = p
 	}
-	order.New(orders, w.parts["order"].outbox, w, order.Config{TimeLimit: limit, Logger: slog.New(slog.DiscardHandler)}).Register(w.handlers["order"])
+	order.New(orders, w.parts["order"].outbox, w, order.Config{Logger: slog.New(slog.DiscardHandler)}).Register(w.handlers["order"])
 	inventory.New(w.parts["inventory"].outbox).Register(w.handlers["inventory"])
 	payment.New(payments, w.parts["payment"].outbox, payment.Processor{}).Register(w.handlers["payment"])
 	return w
@@ -205,6 +254,12 @@ func (w *world) relay(service string) {
 func (w *world) Send(_ context.Context, m *leveret.Message) error {
 	for _, s := range queues.Catalog.ServicesWith(m.Contract, m.Contract.Spec().Kind.ServerRole()) {
 		sent := *m
+		if w.drops && w.choose(5) == 0 {
+			w.drops = false
+			w.dropped[m.Contract.Spec().Name+" to "+s.Name()]++
+			w.trace("%s to %s is lost", m.Contract.Spec().Name, s.Name())
+			continue
+		}
 		w.pending = append(w.pending, pending{s.Name(), &sent, w.taken})
 		if w.faults && w.choose(6) == 0 { // its confirm was lost, and the relay sends it again
 			w.pending = append(w.pending, pending{s.Name(), &sent, w.taken})
@@ -218,7 +273,12 @@ func (w *world) Send(_ context.Context, m *leveret.Message) error {
 func (w *world) Call(ctx context.Context, m *leveret.Message) error {
 	if w.known < 0 {
 		w.known = w.taken
+		if w.checks == 2 {
+			w.timers(ctx)[0].take()
+		}
 	}
+	defer func(before bool) { w.calling = before }(w.calling)
+	w.calling = true
 	w.meanwhile(ctx)
 	if w.faults && w.choose(6) == 0 {
 		return leveret.ErrNotConnected
@@ -276,7 +336,7 @@ func (w *world) steps(ctx context.Context) []step {
 	}
 	if w.timed {
 		all = append(all, w.timers(ctx)...)
-	} else if w.known >= 0 && !w.cancelled && (!w.faults || len(w.pending) == 0 || w.choose(8) == 0) { // not too soon, if by chance
+	} else if w.known >= 0 && !w.cancelled && (!w.faults || !w.calling && len(w.pending) == 0 || w.choose(8) == 0) { // not too soon, if by chance
 		all = append(all, step{"order.cancel", "order", w.known, func() { w.cancel(ctx) }})
 	}
 	// Steps of two services can be swapped if neither caused the other. Of such sequences, one is enough: the one in
@@ -326,7 +386,7 @@ func (w *world) nextCheck(ctx context.Context) string {
 
 // timers returns the step that the time of the order's next check comes.
 func (w *world) timers(ctx context.Context) []step {
-	if w.known < 0 || w.checked && !w.faults || w.faults && len(w.pending) > 0 && w.choose(8) > 0 { // not too soon, if by chance
+	if w.known < 0 || w.checked == w.checks && !w.faults || w.faults && (w.calling || len(w.pending) > 0) && w.choose(8) > 0 { // not too soon, if by chance
 		return nil
 	}
 	id := w.nextCheck(ctx)
@@ -338,7 +398,7 @@ func (w *world) timers(ctx context.Context) []step {
 		w.timer, w.set = id, w.taken
 	}
 	return []step{{"order.check", "order", w.set, func() {
-		w.checked = true
+		w.checked++
 		require.NoError(w.t, w.parts["order"].outbox.Cancel(ctx, id))
 		check, err := queues.CheckOrder.Message(ctx, queues.CheckOrderCommand{OrderID: w.id()}, leveret.MessageID(id))
 		require.NoError(w.t, err)
@@ -379,7 +439,8 @@ func (w *world) run(t *testing.T, o queues.PlaceOrderCommand) {
 	place, err := queues.PlaceOrder.Message(t.Context(), o)
 	require.NoError(t, err)
 	w.orders = append(w.orders, o.OrderID)
-	w.known, w.taken, w.last, w.lost, w.cancelled, w.checked = -1, 0, "", false, false, false
+	w.known, w.taken, w.last, w.lost, w.cancelled, w.checked = -1, 0, "", false, false, 0
+	w.drops = w.dropped != nil
 	w.pending = []pending{{"order", place, 0}}
 	for steps := w.steps(t.Context()); len(steps) > 0; steps = w.steps(t.Context()) {
 		w.take(steps[w.choose(len(steps))])
