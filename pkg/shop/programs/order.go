@@ -32,8 +32,8 @@ func Order() service.Program {
 			if err := rt.Decode("order", &own); err != nil {
 				return err
 			}
-			if own.TimeLimit <= 0 {
-				return leveret.Errorf(leveret.InvalidArgument, "order.time_limit is %v; it must be positive", own.TimeLimit)
+			if own.TimeLimit < time.Second {
+				return leveret.Errorf(leveret.InvalidArgument, "order.time_limit is %v; it must be 1s at least", own.TimeLimit)
 			}
 			s, err := order.OpenStore(ctx, rt.DatabaseSource)
 			if err != nil {

@@ -127,11 +127,11 @@ func TestWrongPeers(t *testing.T) {
 	}
 }
 
-// A time limit that is none is refused.
+// A time limit that is none is refused, as one in which nobody can answer.
 func TestWrongTimeLimit(t *testing.T) {
 	t.Parallel()
 	broker := leverettest.Broker(t)
-	for _, limit := range []string{"0s", "-1m"} {
+	for _, limit := range []string{"0s", "-1m", "1ns", "999ms"} {
 		p := programs.Order()
 		p.Overrides = map[string]string{
 			"broker.url": broker, "data.dir": t.TempDir(), "health.address": "off", "http.address": "127.0.0.1:0", "order.time_limit": limit,
