@@ -37,9 +37,9 @@ var (
 	// This version only handles it, so that both can run side by side, and the next one need not.
 	AbandonOrder = leveret.NewCommand[AbandonOrderCommand]("order.abandon", leveret.Example(AbandonOrderCommand{OrderID: exampleOrderID}))
 
-	// CheckOrder has the order service look at an order that takes long: half of its time limit after it was stored, when the
-	// limit has passed, and until nothing is left to do for it. The order service sends it to itself. One that does not come
-	// from there does nothing.
+	// CheckOrder has the order service look at an order that takes long: half of its time limit after it was stored, another half
+	// later, and until nothing is left to do for it. The order service sends it to itself. One that does not come from there does
+	// nothing.
 	CheckOrder = leveret.NewCommand[CheckOrderCommand]("order.check", leveret.Example(CheckOrderCommand{OrderID: exampleOrderID}))
 
 	// AnnounceOrder has the order service announce the present status of an order again, for a service that has lost the

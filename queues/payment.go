@@ -18,7 +18,8 @@ var (
 		}))
 
 	// ClosePayment makes sure that nothing is held or charged for an order, now or later: it voids or refunds its payment, or has
-	// one that is asked for later declined. The reply means that this is so. It may be repeated.
+	// one that is asked for later declined. The reply means that this is so, and comes after that of the card processor, if this
+	// has something to do. It may be repeated.
 	ClosePayment = leveret.NewRequest[ClosePaymentRequest, ClosePaymentReply]("payment.close",
 		leveret.HTTP("POST /payments/{order_id}/close"), leveret.Timeout(5*time.Second), leveret.Idempotent(),
 		leveret.Example(ClosePaymentRequest{OrderID: exampleOrderID}))

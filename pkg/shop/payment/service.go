@@ -77,7 +77,8 @@ func (s *Service) OnOrderCancelled(ctx context.Context, o queues.OrderCancelledE
 }
 
 // Close does what OnOrderCancelled does, as an answer. It publishes only what it has done itself: the request may be
-// repeated under another message id.
+// repeated under another message id. It waits for the card processor, which has to answer within the time of the request, 5 s:
+// the caller asks again, and the processor does it once.
 func (s *Service) Close(ctx context.Context, q queues.ClosePaymentRequest) (queues.ClosePaymentReply, error) {
 	reply := queues.ClosePaymentReply{OrderID: q.OrderID}
 	err := s.settle(ctx, q.OrderID, EventOrderCancelled, queues.Money{}, func(to leveret.Sender, p *Payment, changed bool) error {

@@ -63,7 +63,7 @@ func orderKeys() []config.Key {
 		transport("order.payment.transport", "order asks payment to authorise or close a payment", overHTTP, overGRPC, overAMQP),
 		{
 			Name: "order.time_limit", Type: config.Duration, Default: "30m",
-			Usage: "how long an order may take until it is confirmed; one that takes longer is closed, and cancelled",
+			Usage: "how long an order may take until it is confirmed, at least 1s; one that takes longer is closed, and cancelled",
 		},
 	}
 }
