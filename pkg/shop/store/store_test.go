@@ -295,3 +295,13 @@ func TestMoment(t *testing.T) {
 	require.Equal(t, now.UTC().Truncate(time.Microsecond), store.Moment(now))
 	require.True(t, store.Moment(time.Time{}).IsZero())
 }
+
+// TestNow: the clock of the database is that of this machine here, and in microseconds.
+func TestNow(t *testing.T) {
+	t.Parallel()
+	s := open(t, shoptest.Source(t, "now"))
+	before := time.Now().Add(-2 * time.Millisecond) // SQLite's has no microseconds
+	now, err := s.Now(t.Context(), s.Reader())
+	require.NoError(t, err)
+	require.WithinRange(t, now, before, time.Now().Add(time.Millisecond))
+}
