@@ -161,7 +161,7 @@ type Order struct {
 	OrderID string `json:"order_id" jsonschema:"format=uuid"`
 	// State is accepted, pending, placed, captured, reserved, closing, confirmed or cancelled; the last two are final. More may be
 	// added.
-	State string `json:"state" jsonschema:"example=confirmed" jsonschema_description:"accepted, pending, placed, captured, reserved, closing, confirmed or cancelled; more may be added. Final with decided_at"`
+	State string `json:"state" jsonschema:"example=confirmed" jsonschema_description:"accepted, pending, placed, captured, reserved, closing, confirmed, cancelled; more may come. Final with decided_at"`
 	// Reason says why an order is cancelled: declined, out_of_stock, requested or expired. More may be added.
 	Reason string `json:"reason,omitempty" jsonschema_description:"Why it is cancelled: declined, out_of_stock, requested or expired. More may be added"`
 	// Lines and Total are missing while the order is only accepted.

@@ -100,8 +100,10 @@ func TestLosses(t *testing.T) {
 			}
 			l := w.check(t)
 			t.Logf("%d confirmed, cancelled: %v, dropped: %v", l.Confirmed, l.Cancelled, w.dropped)
-			for _, name := range []string{"order.placed to payment", "inventory.reserve to inventory", "payment.captured to order",
-				"order.cancelled to payment", "order.cancelled to inventory"} {
+			for _, name := range []string{
+				"order.placed to payment", "inventory.reserve to inventory", "payment.captured to order",
+				"order.cancelled to payment", "order.cancelled to inventory",
+			} {
 				require.Positive(t, w.dropped[name], name)
 			}
 		})

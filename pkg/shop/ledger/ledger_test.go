@@ -125,13 +125,15 @@ func TestCheck(t *testing.T) {
 			},
 		},
 		{
-			"confirmed, less", two, entries("a", authorized, captured), []inventory.Movement{goods},
+			"confirmed, less", two, entries("a", authorized, captured),
+			[]inventory.Movement{goods},
 			func(t *testing.T, l Ledger) {
 				require.Equal(t, []string{"order a is confirmed, but map[X:1] is set aside for it instead of map[X:1 Y:1]"}, l.Wrong)
 			},
 		},
 		{
-			"confirmed, more", confirmed, entries("a", authorized, captured), []inventory.Movement{{OrderID: "a", SKU: "X", Quantity: 2}},
+			"confirmed, more", confirmed, entries("a", authorized, captured),
+			[]inventory.Movement{{OrderID: "a", SKU: "X", Quantity: 2}},
 			func(t *testing.T, l Ledger) {
 				require.Equal(t, []string{"order a is confirmed, but map[X:2] is set aside for it instead of map[X:1]"}, l.Wrong)
 			},

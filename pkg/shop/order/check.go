@@ -184,13 +184,13 @@ func (o *Order) checkID() string {
 // noted returns the order if the message in ctx is its next check, and nil otherwise.
 func noted(ctx context.Context, tx *sql.Tx, orderID string) (*Order, error) {
 	o, err := find(ctx, tx, orderID)
+	if err == nil && !o.CheckAt.IsZero() && o.checkID() == store.MessageID(ctx) {
+		return o, nil
+	}
 	if errors.Is(err, ErrUnknown) { // the store was restored from a backup
-		return nil, nil
+		err = nil
 	}
-	if err != nil || o.CheckAt.IsZero() || o.checkID() != store.MessageID(ctx) {
-		return nil, err
-	}
-	return o, nil
+	return nil, err
 }
 
 // schedule sets when an order is checked next, and stores the message in place of the one that was stored for that; a zero

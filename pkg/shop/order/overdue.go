@@ -67,13 +67,13 @@ func (s *Service) overdue(ctx context.Context) (n int64, err error) {
 // most is how many checks are replaced in one transaction.
 const most = 100
 
-// Which orders get another check; $1 is half of a time limit ago.
+// Which orders get another check; $1 is half of a time limit ago, $2 how many at most.
 const (
 	// lost: their check is late, or they have none, as those of version 0.1.0.
 	lost = `SELECT order_id, check_at FROM orders WHERE check_at < $1
-		UNION ALL SELECT order_id, check_at FROM orders WHERE check_at IS NULL AND decided_at IS NULL AND received_at < $1`
+		UNION ALL SELECT order_id, check_at FROM orders WHERE check_at IS NULL AND decided_at IS NULL AND received_at < $1 LIMIT $2`
 	// unsure: version 0.1.0 has cancelled them, and may not have announced that, or in vain.
-	unsure = "SELECT order_id, check_at FROM orders WHERE check_at IS NULL AND state = 'cancelled' AND decided_by <> '' AND decided_at < $1"
+	unsure = "SELECT order_id, check_at FROM orders WHERE check_at IS NULL AND state = 'cancelled' AND decided_by <> '' AND decided_at < $1 LIMIT $2"
 )
 
 // replaceChecks stores checks in place of those that were lost, and for orders of an older version, which have none. While
@@ -103,7 +103,7 @@ func (s *Service) replaceChecks(ctx context.Context) error {
 // so one that cannot be read does not keep others from being checked.
 func (s *Service) recheck(ctx context.Context, query string, now time.Time) (n int, err error) {
 	err = s.outbox.InTx(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, "SELECT order_id, check_at FROM ("+query+") found LIMIT $2", store.Micros(now.Add(-s.half())), most)
+		rows, err := tx.QueryContext(ctx, query, store.Micros(now.Add(-s.half())), most)
 		if err != nil {
 			return err
 		}

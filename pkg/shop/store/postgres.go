@@ -239,7 +239,9 @@ func (p *postgres) isolation() sql.IsolationLevel { return sql.LevelSerializable
 
 func (p *postgres) snapshot() sql.IsolationLevel { return sql.LevelRepeatableRead }
 
-func (p *postgres) now() string { return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)" }
+func (p *postgres) now() string {
+	return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+}
 
 // conflict: the errors are serialization_failure and deadlock_detected. A key that two transactions insert at once
 // fails with the former, too, since both have looked for it first.
