@@ -87,8 +87,8 @@ func TestInterleavingsWithFaults(t *testing.T) {
 // and the books balance. SEED repeats a run that has failed.
 func TestLosses(t *testing.T) {
 	t.Parallel()
-	const orders = 200
-	for _, seed := range seeds(t, 3) {
+	const orders = 150
+	for _, seed := range seeds(t, 2) {
 		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
