@@ -99,9 +99,11 @@ type survey struct {
 	mu      sync.Mutex
 	refused []trouble // queues that could not be asked for
 	unread  []trouble // dead letters that could not be read
+	outbox  []trouble // services whose outboxes could not be looked at
+	silent  []trouble // services that may have one, and do not answer
 }
 
-// trouble is what went wrong with a queue.
+// trouble is what went wrong with a queue, or the outbox of a service.
 type trouble struct {
 	queue string
 	err   error
@@ -159,18 +161,19 @@ func (s *survey) queues(ctx context.Context) {
 	_ = group.Wait()
 }
 
-// outboxes asks the services what waits in their outboxes, unless none of their processes runs, as far as their queues show.
-// Where one does not answer, that is not known.
+// outboxes asks the services what waits in their outboxes, unless none of their processes runs, as far as their queues show: a
+// finding of its own says that.
 func (s *survey) outboxes(ctx context.Context) {
 	if s.conn.Publishing().State().Phase == rabbit.Blocked {
 		return // the broker reads nothing
 	}
-	running := map[string]bool{}
+	may, running := map[string]bool{}, map[string]bool{}
 	for _, service := range s.app.Catalog.Services() {
-		running[service.Name()] = len(service.WorkQueues(s.conn.Names())) == 0
+		may[service.Name()] = mayHaveOutbox(service)
+		running[service.Name()] = may[service.Name()] && len(service.WorkQueues(s.conn.Names())) == 0
 	}
 	for _, q := range s.facts.Queues {
-		if q.Service != "" && q.Consumers > 0 {
+		if may[q.Service] && q.Consumers > 0 {
 			running[q.Service] = true
 		}
 	}
@@ -183,7 +186,17 @@ func (s *survey) outboxes(ctx context.Context) {
 		}
 		asking.Go(func() {
 			report, err := outboxOf(ctx, asker, service)
-			if err != nil || report == nil || report.Outbox == nil {
+			switch {
+			case err != nil:
+				s.note(&s.outbox, service, err)
+				return
+			case report == nil:
+				s.note(&s.silent, service, errSilent)
+				return
+			case report.Outbox == nil:
+				return // it has none
+			case report.Outbox.Unseen != "":
+				s.note(&s.outbox, service, errors.New(report.Outbox.Unseen))
 				return
 			}
 			o := report.Outbox
@@ -196,7 +209,13 @@ func (s *survey) outboxes(ctx context.Context) {
 	}
 	asking.Wait()
 	slices.SortFunc(s.facts.Outboxes, func(a, b health.Outbox) int { return cmp.Compare(a.Service, b.Service) })
+	for _, l := range [][]trouble{s.outbox, s.silent} {
+		slices.SortFunc(l, func(a, b trouble) int { return cmp.Compare(a.queue, b.queue) })
+	}
 }
+
+// errSilent is why the outbox of a service is not known whose processes do not answer.
+var errSilent = errors.New("no process answers; if there is an outbox, the command outbox of the service's own binary shows it")
 
 // available are the states of queues that can be used.
 var available = []string{"", "running", "idle", "flow"}
@@ -283,6 +302,8 @@ func (s *survey) unseen() {
 	}{
 		{s.refused, "the queues", "grant the user the tag monitoring, or permission to read them"},
 		{s.unread, "why dead letters failed, in", "grant the user permission to read them"},
+		{s.outbox, "the outbox of", "grant the user permission to write to the exchange operators"},
+		{s.silent, "the outbox of", ""},
 	} {
 		if len(t.list) == 0 {
 			continue

@@ -136,7 +136,7 @@ func TestStatusOfAnOutbox(t *testing.T) {
 	answering, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- operator.Serve(answering, conn, operator.Config{Service: oven, Outbox: func() *operator.Outbox {
+		ended <- operator.Serve(answering, conn, operator.Config{Service: oven, Outbox: func(context.Context) *operator.Outbox {
 			return &operator.Outbox{Program: "ovend", Ready: 5, Aside: 1, BlockedKeys: 1, Lag: 0.5}
 		}})
 	}()

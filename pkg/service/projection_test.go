@@ -128,7 +128,7 @@ func TestProjections(t *testing.T) {
 	saying("caught up")
 	code, _, errs = command(t, program, "projection", "rebuild", "units")
 	require.Equal(t, 2, code)
-	require.Contains(t, errs, "add --yes")
+	require.Contains(t, errs, "--yes is needed where nobody can be asked")
 	fail.Store(true) // so that what is built again is seen
 	code, out, errs = command(t, program, "projection", "rebuild", "units", "--yes")
 	require.Equal(t, 0, code, errs)
