@@ -65,7 +65,10 @@ func deskProgram(dir, broker string, fail *atomic.Bool) service.Program {
 }
 
 // patience is for what takes milliseconds on an idle machine.
-const patience = 2 * time.Minute
+const (
+	patience = 2 * time.Minute
+	tick     = 10 * time.Millisecond
+)
 
 // command runs a command of the program, and returns what it says.
 func command(t *testing.T, p service.Program, args ...string) (code int, stdout, stderr string) {

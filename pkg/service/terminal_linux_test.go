@@ -22,8 +22,6 @@ import (
 	"github.com/leveretmq/leveret/pkg/service"
 )
 
-const tick = 10 * time.Millisecond
-
 // A terminal is what a person sees and types.
 type terminal struct {
 	*os.File          // the person's side
