@@ -203,7 +203,8 @@ func (s *survey) outboxes(ctx context.Context) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.facts.Outboxes = append(s.facts.Outboxes, health.Outbox{
-				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble, Remembers: time.Duration(o.Remembers * float64(time.Second)),
+				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Trouble: o.Trouble,
+				Lag: time.Duration(o.Lag * float64(time.Second)), Remembers: time.Duration(o.Remembers * float64(time.Second)),
 			})
 		})
 	}

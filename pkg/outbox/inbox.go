@@ -19,8 +19,8 @@ import (
 // is committed.
 //
 // A message is recognised by its id, its contract, and its queue: two subscriptions to an event handle it once each, and so do two
-// services that share the tables, which only a relay is particular about. A message
-// without an id, as foreign senders may send, is not recognised. Requests are not handled in a transaction.
+// services that share the tables, which only a relay is particular about. A message without an id, as foreign senders may send, is
+// not recognised. Requests are not handled in a transaction.
 //
 // The transaction is rolled back whatever error the handler returns, [leveret.Discard] too. Where [Config].InTx repeats a
 // transaction, the handler is called again; what it sends has the same ids then, whether by [In] or by a client. A handler must

@@ -102,7 +102,7 @@ func TestList(t *testing.T) {
 	require.Equal(t, []string{"later"}, ids(outbox.Later, 10))
 	e, err := o.Get(ctx, "k-1")
 	require.NoError(t, err)
-	require.Equal(t, map[string]any{}, map[string]any(e.Headers), "none, rather than unknown")
+	require.Equal(t, map[string]any{}, e.Headers, "none, rather than unknown")
 	require.NotNil(t, e.Headers)
 }
 

@@ -37,7 +37,7 @@ func newTerminal(t *testing.T) *terminal {
 	require.NoError(t, err)
 	var unlocked, number int32
 	for request, argument := range map[uintptr]*int32{syscall.TIOCSPTLCK: &unlocked, syscall.TIOCGPTN: &number} {
-		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), request, uintptr(unsafe.Pointer(argument)))
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, master.Fd(), request, uintptr(unsafe.Pointer(argument))) //nolint:gosec // ioctl takes an address
 		require.Zero(t, errno)
 	}
 	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
@@ -90,10 +90,10 @@ func (t *terminal) run(ctx context.Context, p service.Program, args ...string) <
 	return ended
 }
 
-// asked waits for a question.
-func (t *terminal) asked(tt *testing.T, question string) {
-	tt.Helper()
-	require.Eventually(tt, func() bool { return strings.Contains(t.text(), question+" [y/N] ") }, patience, tick, t.text())
+// requireAsked waits for a question.
+func requireAsked(t *testing.T, person *terminal, question string) {
+	t.Helper()
+	require.Eventually(t, func() bool { return strings.Contains(person.text(), question+" [y/N] ") }, patience, tick)
 }
 
 // Ctrl-C ends a command that asks; y and yes are yes, and anything else is no.
@@ -102,7 +102,7 @@ func askAtTheTerminal(t *testing.T, p service.Program, question string, args ...
 	interrupted := newTerminal(t)
 	ctx, ctrlC := context.WithCancelCause(t.Context())
 	ended := interrupted.run(ctx, p, args...)
-	interrupted.asked(t, question)
+	requireAsked(t, interrupted, question)
 	ctrlC(errors.New("interrupt"))
 	require.Equal(t, 130, <-ended)
 	require.Eventually(t, func() bool { return strings.Contains(interrupted.text(), "interrupted") }, patience, tick)
@@ -110,7 +110,7 @@ func askAtTheTerminal(t *testing.T, p service.Program, question string, args ...
 	for _, answer := range []string{"\n", "no\n", "YES\n"} {
 		person := newTerminal(t)
 		ended := person.run(t.Context(), p, args...)
-		person.asked(t, question)
+		requireAsked(t, person, question)
 		_, err := person.WriteString(answer)
 		require.NoError(t, err)
 		if answer == "YES\n" {
