@@ -73,7 +73,11 @@ func TestStatus(t *testing.T) {
 	stop := serve(t, url)
 	code, r = status(t, url)
 	require.Equal(t, cli.ExitOK, code)
-	require.Zero(t, r.Warning, r.Findings)
+	require.Equal(t, 1, r.Warning, r.Findings)
+	require.Equal(t, health.Finding{ // these workers are no programs of package service, so nobody knows
+		Check: "unseen", State: health.Warning,
+		Text: "the outbox of oven, waiter: no process answers; if there is an outbox, the command outbox of the service's own binary shows it",
+	}, find(r, "unseen"))
 	require.False(t, r.Empty)
 	require.NotEmpty(t, r.Version)
 	require.Regexp(t, `^RabbitMQ \S+ at amqp://\S+, 1 node, virtual host `, find(r, "broker").Text)
