@@ -158,10 +158,12 @@ func (a *App) atOutbox(ctx context.Context, service string, do func(context.Cont
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.Is(err, errSilent):
+		return Fail(ExitTimeout, "", "%s: %w", service, err)
 	case err != nil:
 		return err
 	case report == nil:
-		return Fail(ExitNotFound, "", "no process of %s answers: none runs, or it has no outbox. While none runs, its own binary has the command outbox", service)
+		return Fail(ExitNotFound, "", "no process of %s can be asked: none runs, or it is no program of package service. Its own binary has the command outbox, which needs none", service)
 	case report.Outbox == nil:
 		return Fail(ExitNotFound, "", "%s has no outbox (none of its processes runs a relay)", service)
 	default:
@@ -169,15 +171,26 @@ func (a *App) atOutbox(ctx context.Context, service string, do func(context.Cont
 	}
 }
 
+// errSilent is why the outbox of a service is not known whose processes run and do not answer.
+var errSilent = errors.New("its processes do not answer; if there is an outbox, the command outbox of the service's own binary shows it")
+
 // outboxOf returns the report of a process that sends the outbox of a service; that of another one where none does, and nil where
-// nobody answers.
+// no process can be asked. The error is errSilent where none answers.
 func outboxOf(ctx context.Context, asker *operator.Asker, service string) (*operator.Report, error) {
-	reports, err := ask(ctx, asker, service, 1, askTime)
-	if err != nil || len(reports) == 0 {
+	within, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	reports, err := asker.Ask(within, service, 1)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if reports[0].Outbox == nil {
-		further, err := ask(ctx, asker, service, math.MaxInt, furtherTime)
+	case len(reports) == 0 && within.Err() != nil:
+		return nil, errSilent
+	case len(reports) == 0:
+		return nil, nil
+	case reports[0].Outbox == nil:
+		within, cancel := context.WithTimeout(ctx, furtherTime)
+		defer cancel()
+		further, err := asker.Ask(within, service, math.MaxInt)
 		if err != nil {
 			return nil, err
 		}
@@ -185,12 +198,6 @@ func outboxOf(ctx context.Context, asker *operator.Asker, service string) (*oper
 	}
 	i := slices.IndexFunc(reports, func(r operator.Report) bool { return r.Outbox != nil })
 	return &reports[max(i, 0)], nil
-}
-
-func ask(ctx context.Context, asker *operator.Asker, service string, enough int, within time.Duration) ([]operator.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	return asker.Ask(ctx, service, enough)
 }
 
 // do has the process do something.

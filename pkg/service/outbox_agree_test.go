@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leveretmq/leveret/pkg/cli"
@@ -153,7 +154,9 @@ func TestStatusOfAnUndeclaredContract(t *testing.T) {
 func TestStatusOfAnUnseenOutbox(t *testing.T) {
 	t.Parallel()
 	broker, dir := leverettest.Broker(t), t.TempDir()
-	const silent = "warning the outbox of parcel: no process answers; if there is an outbox, the command outbox of the service's own binary shows it"
+	const silent = "warning the outbox of parcel: its processes do not answer; if there is an outbox, the command outbox of the service's own binary shows it"
+	require.NotContains(t, examined(t, broker, health.CheckUnseen), silent, "none runs")
+	deaf(t, broker, "parcel")
 	require.Contains(t, examined(t, broker, health.CheckUnseen), silent)
 
 	program := parcelProgram(dir, broker)
@@ -188,13 +191,27 @@ func TestStatusOfAnUnseenOutbox(t *testing.T) {
 	require.NotContains(t, examined(t, broker, health.CheckUnseen), silent)
 }
 
+// deaf makes a queue in which operators' questions to a service arrive, as those of a process that is stopped do.
+func deaf(t *testing.T, broker, service string) {
+	t.Helper()
+	conn, err := amqp.Dial(broker)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close()) })
+	ch, err := conn.Channel()
+	require.NoError(t, err)
+	require.NoError(t, ch.ExchangeDeclare("operators", amqp.ExchangeDirect, true, false, false, false, nil))
+	_, err = ch.QueueDeclare("deaf", false, false, true, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, ch.QueueBind("deaf", "report."+service, "operators", false, nil))
+}
+
 // leveret outbox says why it has nothing to ask.
 func TestNoOutbox(t *testing.T) {
 	t.Parallel()
 	broker := leverettest.Broker(t)
 	code, _, errs := operate(t, broker, "outbox", "ls", "parcel")
 	require.Equal(t, cli.ExitNotFound, code)
-	require.Contains(t, errs, "no process of parcel answers: none runs, or it has no outbox")
+	require.Contains(t, errs, "no process of parcel can be asked: none runs")
 	handled := leveret.NewCommand[parcel]("parcel.return")
 	program := service.Program{
 		Service: leveret.NewService("parcel", leveret.Handles(handled)),
