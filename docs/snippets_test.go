@@ -20,7 +20,7 @@ func TestSnippetsAreCompiledCode(t *testing.T) {
 	t.Parallel()
 	var code []string
 	for _, pattern := range []string{
-		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../pkg/leveret/example*_test.go",
+		"*_test.go", "../examples/hello/*.go", "../examples/hello/cmd/*/*.go", "../examples/desk/*.go", "../examples/orders/*.go", "../pkg/leveret/example*_test.go",
 		"../pkg/protobuf/example_test.go", "../examples/foreign/*_test.go", "../pkg/outbox/example_test.go", "../pkg/stream/example_test.go",
 	} {
 		files, err := filepath.Glob(pattern)

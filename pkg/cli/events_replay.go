@@ -134,7 +134,7 @@ func (a *App) replayEvents(ctx context.Context, event string, o replayOptions) e
 		return err
 	}
 	if !o.dryRun {
-		if err := a.confirm(ctx, o.yes, r.question()); err != nil {
+		if err := a.confirm(ctx, o.yes, r.question(), dryRun); err != nil {
 			return err
 		}
 	}

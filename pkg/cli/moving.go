@@ -99,7 +99,7 @@ func (m *moving) run(ctx context.Context) error {
 		}
 		return cmp.Or(m.print(), m.verdict())
 	case !m.dryRun:
-		if err := m.app.confirm(ctx, m.yes, m.question()); err != nil {
+		if err := m.app.confirm(ctx, m.yes, m.question(), dryRun); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -207,18 +205,8 @@ func rateText(r *float64) string {
 
 // secondsText rounds seconds for people: 87s, 90m, 13h, 5d.
 func secondsText(s *float64) string {
-	switch {
-	case s == nil:
+	if s == nil {
 		return ""
-	case *s < 1:
-		return "<1s"
-	case *s < 120:
-		return fmt.Sprintf("%.0fs", math.Floor(*s))
-	case *s < 120*60:
-		return fmt.Sprintf("%.0fm", math.Floor(*s/60))
-	case *s < 48*3600:
-		return fmt.Sprintf("%.0fh", math.Floor(*s/3600))
-	default:
-		return fmt.Sprintf("%.0fd", math.Floor(*s/(24*3600)))
 	}
+	return term.Seconds(*s)
 }

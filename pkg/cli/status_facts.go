@@ -48,13 +48,14 @@ func (a *App) facts(ctx context.Context, limit int) (*health.Facts, error) {
 	case err != nil:
 		return nil, err
 	}
-	defer a.close(ctx, conn)
+	asker := operator.NewAsker(conn)
+	defer a.close(ctx, conn, asker.Close)
 	api, err := a.management()
 	if err != nil {
 		return nil, usage("", "%w", err)
 	}
 	f.Address, f.Version = conn.Broker()
-	s := &survey{app: a, facts: f, conn: conn, limit: limit, inspector: newInspector(conn, statusWithin)}
+	s := &survey{app: a, facts: f, conn: conn, asker: asker, limit: limit, inspector: newInspector(conn, statusWithin)}
 	for _, look := range []func(context.Context){func(ctx context.Context) { s.manage(ctx, api) }, s.queues, s.outboxes} {
 		looking, cancel := context.WithTimeout(ctx, statusWithin)
 		look(looking)
@@ -90,6 +91,7 @@ type survey struct {
 	app   *App
 	facts *health.Facts
 	conn  *leveret.Conn
+	asker *operator.Asker
 	limit int // of the dead letters of a queue that are read
 
 	inspector *inspector
@@ -99,9 +101,11 @@ type survey struct {
 	mu      sync.Mutex
 	refused []trouble // queues that could not be asked for
 	unread  []trouble // dead letters that could not be read
+	outbox  []trouble // services whose outboxes could not be looked at
+	silent  []trouble // services that were asked, and did not answer
 }
 
-// trouble is what went wrong with a queue.
+// trouble is what went wrong with a queue, or the outbox of a service.
 type trouble struct {
 	queue string
 	err   error
@@ -159,43 +163,49 @@ func (s *survey) queues(ctx context.Context) {
 	_ = group.Wait()
 }
 
-// outboxes asks the services what waits in their outboxes, unless none of their processes runs, as far as their queues show.
-// Where one does not answer, that is not known.
+// outboxes asks the services what waits in their outboxes. Where no process of one can be asked there is nothing to see.
 func (s *survey) outboxes(ctx context.Context) {
-	if s.conn.Publishing().State().Phase == rabbit.Blocked {
-		return // the broker reads nothing
+	blocked := func() bool { return s.conn.Publishing().State().Phase == rabbit.Blocked } // the broker reads nothing
+	if blocked() {
+		return
 	}
-	running := map[string]bool{}
-	for _, service := range s.app.Catalog.Services() {
-		running[service.Name()] = len(service.WorkQueues(s.conn.Names())) == 0
-	}
-	for _, q := range s.facts.Queues {
-		if q.Service != "" && q.Consumers > 0 {
-			running[q.Service] = true
-		}
-	}
-	asker := operator.NewAsker(s.conn)
-	defer func() { _ = asker.Close(context.WithoutCancel(ctx)) }()
 	var asking sync.WaitGroup
-	for service, runs := range running {
-		if !runs {
+	for _, one := range s.app.Catalog.Services() {
+		if !mayHaveOutbox(one) {
 			continue
 		}
+		service := one.Name()
 		asking.Go(func() {
-			report, err := outboxOf(ctx, asker, service)
-			if err != nil || report == nil || report.Outbox == nil {
+			report, err := outboxOf(ctx, s.asker, service)
+			switch {
+			case errors.Is(err, errSilent):
+				if !blocked() {
+					s.note(&s.silent, service, err)
+				}
+				return
+			case err != nil:
+				s.note(&s.outbox, service, err)
+				return
+			case report == nil, report.Outbox == nil:
+				return // none runs, or none has one
+			case report.Outbox.Unseen != "":
+				s.note(&s.outbox, service, errors.New(report.Outbox.Unseen))
 				return
 			}
 			o := report.Outbox
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.facts.Outboxes = append(s.facts.Outboxes, health.Outbox{
-				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Lag: time.Duration(o.Lag * float64(time.Second)), Trouble: o.Trouble, Remembers: time.Duration(o.Remembers * float64(time.Second)),
+				Service: service, Aside: o.Aside, BlockedKeys: o.BlockedKeys, Trouble: o.Trouble,
+				Lag: time.Duration(o.Lag * float64(time.Second)), Remembers: time.Duration(o.Remembers * float64(time.Second)),
 			})
 		})
 	}
 	asking.Wait()
 	slices.SortFunc(s.facts.Outboxes, func(a, b health.Outbox) int { return cmp.Compare(a.Service, b.Service) })
+	for _, l := range [][]trouble{s.outbox, s.silent} {
+		slices.SortFunc(l, func(a, b trouble) int { return cmp.Compare(a.queue, b.queue) })
+	}
 }
 
 // available are the states of queues that can be used.
@@ -283,6 +293,8 @@ func (s *survey) unseen() {
 	}{
 		{s.refused, "the queues", "grant the user the tag monitoring, or permission to read them"},
 		{s.unread, "why dead letters failed, in", "grant the user permission to read them"},
+		{s.outbox, "the outbox of", "grant the user permission to write to the exchange operators"},
+		{s.silent, "the outbox of", ""},
 	} {
 		if len(t.list) == 0 {
 			continue

@@ -81,7 +81,7 @@ func TestStatus(t *testing.T) {
 	stop()
 	code, r = status(t, url)
 	require.Equal(t, cli.ExitOK, code)
-	require.Equal(t, 2, r.Warning)
+	require.Equal(t, 2, r.Warning, r.Findings)
 	require.Regexp(t, "^no worker of oven takes from .*; nothing waits there yet$", find(r, "no_consumers").Text)
 
 	require.Equal(t, cli.ExitOK, kitchenAt(t, url, "send", "oven.bake", aPie, "-n", "3").run(t.Context()))
@@ -136,7 +136,7 @@ func TestStatusOfAnOutbox(t *testing.T) {
 	answering, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- operator.Serve(answering, conn, operator.Config{Service: oven, Outbox: func() *operator.Outbox {
+		ended <- operator.Serve(answering, conn, operator.Config{Service: oven, Outbox: func(context.Context) *operator.Outbox {
 			return &operator.Outbox{Program: "ovend", Ready: 5, Aside: 1, BlockedKeys: 1, Lag: 0.5}
 		}})
 	}()

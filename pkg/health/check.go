@@ -282,7 +282,7 @@ func (e *examination) outboxes() {
 			fail(" --state aside", "%s in the outbox of %s cannot be sent%s", count(o.Aside, "message"), o.Service, keysWait(o.BlockedKeys))
 		}
 		for _, trouble := range o.Trouble {
-			fail("", "the outbox of %s is not sent: %s", o.Service, trouble)
+			fail("", "messages in the outbox of %s wait: %s", o.Service, trouble)
 		}
 		if o.Lag > maxLag {
 			fail("", "a message in the outbox of %s has waited for %s", o.Service, age(o.Lag))

@@ -222,7 +222,7 @@ func TestChecks(t *testing.T) {
 			func(f *health.Facts) {
 				f.Outboxes = []health.Outbox{{Service: "order", Trouble: []string{"order.placed: the queue is full"}}}
 			},
-			"failed outbox the outbox of order is not sent: order.placed: the queue is full -> leveret outbox ls order",
+			"failed outbox messages in the outbox of order wait: order.placed: the queue is full -> leveret outbox ls order",
 		},
 		"a message that waits in an outbox": {
 			func(f *health.Facts) {

@@ -191,13 +191,13 @@ func (c *Conn) Await(ctx context.Context) error {
 // Ready returns nil while both connections are up and the broker takes messages, and else what is wrong.
 func (c *Conn) Ready() error {
 	var errs []error
-	for _, conn := range []struct {
-		what string
-		*rabbit.Conn
-	}{{"publishing", c.publish}, {"consuming", c.consume}} {
+	for i, conn := range []*rabbit.Conn{c.publish, c.consume} {
 		if s := conn.State(); s.Phase != rabbit.Connected {
-			errs = append(errs, fmt.Errorf("the connection for %s is %s since %s: %w",
-				conn.what, s.Phase, s.Since.Format(time.RFC3339), cmp.Or(s.Err, errors.New("no further reason"))))
+			err := fmt.Errorf("the connection for %s is %s since %s", []string{"publishing", "consuming"}[i], s.Phase, s.Since.Format(time.RFC3339))
+			if s.Err != nil {
+				err = fmt.Errorf("%w: %w", err, s.Err)
+			}
+			errs = append(errs, err)
 		}
 	}
 	return byCode(errors.Join(errs...), Unavailable)

@@ -1,6 +1,7 @@
 package leveret
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -191,17 +192,15 @@ func Header(name string, value any) SendOption {
 
 // Priority sets RabbitMQ's priority of a message, which only some queues heed: a classic queue made with x-max-priority; and
 // a quorum queue since RabbitMQ 4.0, to which 5 and more is high.
-func Priority(p uint8) SendOption {
-	return SendOption{func(m *Message) { m.Priority = p }}
-}
+func Priority(p uint8) SendOption { return SendOption{func(m *Message) { m.Priority = p }} }
 
 // After has the message sent no sooner than d from now, in the transaction that it is given to: see package outbox. A
 // [Client] cannot send it, since RabbitMQ cannot keep a message until then, show it, or take it back.
 func After(d time.Duration) SendOption { return AtTime(time.Now().Add(d)) }
 
-// AtTime is like [After], and has the message sent no sooner than t.
-func AtTime(t time.Time) SendOption {
-	return SendOption{func(m *Message) { m.SendAt = t }}
+// AtTime is like [After], and has the message sent no sooner than t. A time before 1970, such as the zero time, is InvalidArgument.
+func AtTime(t time.Time) SendOption { // a zero SendAt would be no time
+	return SendOption{func(m *Message) { m.SendAt = cmp.Or(t.UTC(), time.Time{}.Add(1)) }}
 }
 
 // CheckHeaders returns an error with the code InvalidArgument if the message has a header that is not its sender's to

@@ -2,6 +2,7 @@ package leveret_test
 
 import (
 	"context"
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -91,4 +92,16 @@ func TestOpenRefused(t *testing.T) {
 
 	_, err = leveret.Open(leveret.ConnConfig{URLs: []string{"http://x/"}})
 	require.Equal(t, leveret.InvalidArgument, leveret.CodeOf(err))
+}
+
+// While the first attempt goes on, there is no reason yet, and none is given.
+func TestNoReasonYet(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it never answers
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, silent.Close()) })
+	conn, err := leveret.Open(leveret.ConnConfig{URLs: []string{"amqp://" + silent.Addr().String()}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
+	require.Regexp(t, `^the connection for publishing is connecting since \S+\nthe connection for consuming is connecting since \S+$`, conn.Ready().Error())
 }

@@ -18,6 +18,8 @@ type Outbox struct {
 	Lag float64 `json:"lag_s"`
 	// Trouble says why messages cannot be sent now.
 	Trouble []string `json:"trouble,omitempty"`
+	// Unseen is why the process could not look at its outbox; then the numbers are not known.
+	Unseen string `json:"unseen,omitempty"`
 	// Remembers is how long the ids of handled messages are kept, in seconds; 0 where there are none.
 	Remembers float64 `json:"remembers_s,omitempty"`
 }
@@ -27,15 +29,15 @@ type OutboxMessage struct {
 	ID       string  `json:"id"`
 	Contract string  `json:"contract"`
 	Key      *string `json:"key"`
-	// State is "set aside", "blocked", "ready" or "later".
+	// State is "aside", "blocked", "ready" or "later".
 	State   string     `json:"state"`
 	Since   time.Time  `json:"since"`
 	DueAt   *time.Time `json:"due_at"`
 	Tries   int        `json:"tries"`
 	Trouble *string    `json:"trouble"`
-	// Headers and Payload are there where one message is shown. The payload is the JSON that the contract's codec makes of it,
+	// Headers and Payload are there where one message is shown. The headers are those that the sender set. The payload is the JSON that the contract's codec makes of it,
 	// with secret fields hidden; in base64 where it cannot be read, and absent if it may then hold a secret.
-	Headers map[string]any  `json:"headers,omitempty"`
+	Headers map[string]any  `json:"headers,omitzero"`
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 

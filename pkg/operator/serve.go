@@ -25,8 +25,9 @@ type Config struct {
 	NoDeclare bool
 	// Facts are what there is to report. Optional.
 	Facts *Facts
-	// Outbox returns what waits in the outbox that the process sends; nil while that is not known. Optional.
-	Outbox func() *Outbox
+	// Outbox returns what waits in the outbox that the process sends; nil where it sends none. Its context ends in half a second: a
+	// question does not wait for longer. Optional.
+	Outbox func(ctx context.Context) *Outbox
 	// Commands are what an operator can have the process do, by name. Optional.
 	Commands map[string]Command
 	// Logger logs, at DEBUG, why nothing can be answered. Default slog.Default().
@@ -42,6 +43,8 @@ const (
 	redeclareEvery = time.Minute
 	// soonAgain is how often in a row Serve tries to be asked without a pause. Pauses grow up to redeclareEvery.
 	soonAgain = 10
+	// lookTime is how long it may take to look at the outbox.
+	lookTime = time.Second / 2
 	// answerTime is how long an answer may take to be sent.
 	answerTime = 5 * time.Second
 	// commandTime is how long a command may take.
@@ -94,7 +97,9 @@ func Serve(ctx context.Context, conn *leveret.Conn, config Config) error {
 				report := report
 				report.Queues = config.Facts.report()
 				if config.Outbox != nil {
-					report.Outbox = config.Outbox()
+					looking, cancel := context.WithTimeout(ctx, lookTime)
+					report.Outbox = config.Outbox(looking)
+					cancel()
 				}
 				said = &report
 			case commandType:

@@ -35,11 +35,13 @@ type desk struct {
 	gone     []*row // deleted while something was being read that may have them still
 	stalled  bool   // a statement has failed; it is tried again with the next poll
 
-	warned   map[string]time.Time // when something was logged that comes again: by contract, or by its text
-	leaving  map[int]bool         // slots to give up
-	sending  context.Context      //nolint:containedctx // of what is being sent: ends where the lease lapses
-	stop     context.CancelFunc
-	troubles atomic.Pointer[string]
+	warned  map[string]time.Time // when something was logged that comes again: by contract, or by its text
+	leaving map[int]bool         // slots to give up
+	// undeclared are contracts of which messages are ready in the relay's slots, and which its service does not declare.
+	undeclared []string
+	sending    context.Context //nolint:containedctx // of what is being sent: ends where the lease lapses
+	stop       context.CancelFunc
+	troubles   atomic.Pointer[[]trouble]
 
 	results chan result
 	pages   chan page
@@ -62,12 +64,12 @@ type (
 		outcome
 	}
 	page struct {
-		contracts []string // those with messages, where these were asked for
-		lane      *lane    // else one of them, and what was read of it
-		rows      []*row
-		before    int
-		took      time.Duration
-		err       error
+		contracts, undeclared []string // those with messages, where these were asked for
+		lane                  *lane    // else one of them, and what was read of it
+		rows                  []*row
+		before                int
+		took                  time.Duration
+		err                   error
 	}
 	filling struct {
 		rows  []*row
@@ -166,7 +168,7 @@ func (d *desk) read(ctx context.Context) {
 	if d.look {
 		d.look = false
 		statement = func(ctx context.Context) (p page) {
-			p.contracts, p.err = readyContracts(ctx, d.lease.db)
+			p.contracts, p.undeclared, p.err = d.lease.contracts(ctx, d.relay.contracts)
 			return p
 		}
 	} else if l := d.next(); l != nil {
@@ -227,6 +229,7 @@ func (d *desk) take(ctx context.Context, p page) {
 			}
 			d.lanes[contract].again = true
 		}
+		d.miss(ctx, p.undeclared)
 		return
 	case d.lanes[p.lane.contract] != p.lane, d.stale:
 		return // it is read again
@@ -234,6 +237,20 @@ func (d *desk) take(ctx context.Context, p page) {
 	owned := *d.lease.owned.Load()
 	if p.lane.take(p, func(r *row) bool { return d.known[r.number] == nil && owned[r.slot] }, d.hold) {
 		d.found = time.Now()
+	}
+}
+
+// miss notes of which contracts there are messages that this relay cannot send. Another version of the service may.
+func (d *desk) miss(ctx context.Context, undeclared []string) {
+	if slices.Equal(d.undeclared, undeclared) {
+		return
+	}
+	d.undeclared = undeclared
+	d.tell()
+	for _, contract := range undeclared {
+		if d.warns(contract) {
+			d.log.WarnContext(ctx, "messages of the outbox wait", "contract", contract, "error", d.relay.undeclared(contract))
+		}
 	}
 }
 
@@ -391,10 +408,11 @@ func (d *desk) delay(l *lane, of result) {
 		}
 	}
 	if l.trouble == "" {
-		l.trouble = of.contract + ": " + of.err.Error()
+		if l.trouble = of.err.Error(); !strings.Contains(l.trouble, of.contract) {
+			l.trouble = of.contract + ": " + l.trouble
+		}
 		d.tell()
-		if last := d.warned[l.contract]; time.Since(last) > warnEvery { // a queue may be full each second
-			d.warned[l.contract] = time.Now()
+		if d.warns(l.contract) {
 			d.log.Warn("messages of the outbox cannot be sent now; trying again", "contract", of.contract, "error", of.err)
 		}
 	}
@@ -403,33 +421,22 @@ func (d *desk) delay(l *lane, of result) {
 // warnEvery is how often a contract whose messages cannot be sent is logged.
 const warnEvery = time.Minute
 
+// warns reports whether it is time to log something that comes again: a queue may be full each second.
+func (d *desk) warns(about string) bool {
+	now := time.Now()
+	if last := d.warned[about]; now.Sub(last) <= warnEvery {
+		return false
+	}
+	d.warned[about] = now
+	return true
+}
+
 // clear notes that the messages of a contract can be sent.
 func (d *desk) clear(l *lane) {
 	if l.failures > 0 {
 		l.failures, l.trouble = 0, ""
 		d.tell()
 	}
-}
-
-// tell notes for beat what keeps which contracts from being sent.
-func (d *desk) tell() {
-	var all []string
-	for _, l := range d.lanes {
-		if l.trouble != "" {
-			all = append(all, l.trouble)
-		}
-	}
-	slices.Sort(all)
-	text := strings.Join(all, "; ")
-	d.troubles.Store(&text)
-}
-
-// trouble says which contracts cannot be sent, for other processes.
-func (d *desk) trouble() string {
-	if t := d.troubles.Load(); t != nil {
-		return *t
-	}
-	return ""
 }
 
 // drop forgets a message, and what waits behind it.
@@ -482,8 +489,7 @@ func (d *desk) bury() {
 
 // failed notes that a statement has failed, and waits for the next poll.
 func (d *desk) failed(ctx context.Context, what string, err error) {
-	if text := what + ": " + err.Error(); ctx.Err() == nil && time.Since(d.warned[text]) > warnEvery {
-		d.warned[text] = time.Now()
+	if ctx.Err() == nil && d.warns(what+": "+err.Error()) {
 		d.log.WarnContext(ctx, "the outbox's relay: "+what+"; trying again", "error", err)
 	}
 	d.stalled = true

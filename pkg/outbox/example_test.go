@@ -69,7 +69,7 @@ func Example() {
 }
 
 func sell(ctx context.Context, file string) error {
-	db, err := sql.Open("sqlite", file+"?_pragma=journal_mode(WAL)")
+	db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
 	if err != nil {
 		return err
 	}

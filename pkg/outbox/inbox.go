@@ -18,8 +18,9 @@ import (
 // its transaction remains, and the message is tried again as ever. What it has stored with [In] is sent once the transaction
 // is committed.
 //
-// A message is recognised by its id, its contract, and its queue: two subscriptions to an event handle it once each. A message
-// without an id, as foreign senders may send, is not recognised. Requests are not handled in a transaction.
+// A message is recognised by its id, its contract, and its queue: two subscriptions to an event handle it once each, and so do two
+// services that share the tables, which only a relay is particular about. A message without an id, as foreign senders may send, is
+// not recognised. Requests are not handled in a transaction.
 //
 // The transaction is rolled back whatever error the handler returns, [leveret.Discard] too. Where [Config].InTx repeats a
 // transaction, the handler is called again; what it sends has the same ids then, whether by [In] or by a client. A handler must

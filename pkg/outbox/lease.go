@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/leveretmq/leveret/pkg/internal/wire"
 )
 
 // A lease is one relay's right to send what is in some of the slots, for as long as its beat goes on. Whether another relay
@@ -47,6 +45,9 @@ func (l *lease) soon(ctx context.Context) (context.Context, context.CancelFunc) 
 // tick is how often a lease beats.
 func (l *lease) tick() time.Duration { return l.length / 10 }
 
+// beatsNow is how old the last beat of a relay may be that still goes on, as far as the others know.
+func beatsNow(lease time.Duration) time.Duration { return 3 * lease / 10 }
+
 // join makes the lease known, without a slot.
 func (l *lease) join(ctx context.Context) error {
 	ctx, cancel := l.soon(ctx)
@@ -62,11 +63,15 @@ func (l *lease) holds() bool {
 }
 
 // beat says that this relay lives, and what keeps it from sending. The error is errLost where others have decided otherwise.
-func (l *lease) beat(ctx context.Context, trouble string) error {
+func (l *lease) beat(ctx context.Context, troubles []trouble) error {
 	ctx, cancel := l.soon(ctx)
 	defer cancel()
+	text, err := writeTroubles(troubles)
+	if err != nil {
+		return err
+	}
 	at := time.Since(l.began)
-	result, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE leveret_outbox_relays SET beat_at = {now}, able = $1, trouble = $2 WHERE relay = $3"), l.able(), wire.Storable(trouble), l.id)
+	result, err := l.db.ExecContext(ctx, l.dialect.sql("UPDATE leveret_outbox_relays SET beat_at = {now}, able = $1, trouble = $2 WHERE relay = $3"), l.able(), text, l.id)
 	if err := changed(result, err); errors.Is(err, errNothing) {
 		return errLost
 	} else if err != nil {
@@ -107,7 +112,7 @@ func (l *lease) share(ctx context.Context) (surplus []int, err error) {
 	}
 	var relays, able int // that beat now: the others will not take their share
 	err = l.db.QueryRowContext(ctx, l.dialect.sql(`SELECT count(*), coalesce(sum(able), 0) FROM leveret_outbox_relays
-		WHERE beat_at >= {now} - $1`), 3*l.tick().Microseconds()).Scan(&relays, &able)
+		WHERE beat_at >= {now} - $1`), beatsNow(l.length).Microseconds()).Scan(&relays, &able)
 	if err != nil {
 		return nil, err
 	}

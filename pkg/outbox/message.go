@@ -16,6 +16,9 @@ import (
 // committed, and never if it is rolled back. Send returns nil once the message is stored; it is not safe for concurrent
 // use, since a transaction is not.
 //
+// In does not know the service. A message of a contract that the service does not declare, with leveret.Publishes or
+// leveret.Sends, is stored, and waits until a version runs that does; [Outbox.Status] names it, and [Outbox.Skip] removes it.
+//
 // The table must exist: [New] creates it.
 func In(tx *sql.Tx) leveret.Sender { return sender{tx} }
 
@@ -72,6 +75,8 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 	switch {
 	case !wire.IsStorable(key):
 		return leveret.Errorf(leveret.InvalidArgument, "the key %q is not text that a database can hold", key)
+	case !m.SendAt.IsZero() && checkTime(m.SendAt) != nil:
+		return checkTime(m.SendAt)
 	case m.ID == "" || len(m.ID) > 255:
 		return leveret.Errorf(leveret.InvalidArgument, "the message id has %d bytes; it must have 1 to 255", len(m.ID))
 	case !wire.IsStorable(m.ID):
@@ -93,6 +98,14 @@ func (s sender) store(ctx context.Context, m *leveret.Message, spec leveret.Spec
 		slotOf(key, time.Now()), key, m.ID, spec.Name, body, string(text), sinceOf(m.SendAt), dueAt(m.SendAt))
 	if err != nil {
 		return leveret.Errorf(leveret.Unavailable, "%w", err)
+	}
+	return nil
+}
+
+// checkTime refuses a time that somebody forgot to set.
+func checkTime(t time.Time) error {
+	if t.Unix() < 0 {
+		return leveret.Errorf(leveret.InvalidArgument, "the time to send it is %s; it must not be before 1970", t.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

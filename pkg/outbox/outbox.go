@@ -19,7 +19,11 @@ import (
 // A Config says where the messages are stored. The zero value of a field is its default.
 type Config struct {
 	// DB is the database: SQLite or PostgreSQL. Required. Of SQLite, it is the pool whose transactions write, with one
-	// connection.
+	// connection, which waits for other processes and has a write-ahead log. [New] warns where it is otherwise. With the driver
+	// modernc.org/sqlite:
+	//
+	//	db, err := sql.Open("sqlite", "file:orders.db?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	//	db.SetMaxOpenConns(1)
 	DB *sql.DB
 	// InTx runs f in a transaction of DB, commits it if f returns nil, and rolls it back otherwise. It may run f more than
 	// once, each time in a new transaction. Default: one transaction with the database's default isolation.
@@ -46,11 +50,13 @@ type Outbox struct {
 	dialect  *dialect
 	woken    chan struct{}
 	relaying atomic.Bool
-	last     atomic.Pointer[Status] // what the relay has seen
-	claims   atomic.Int64           // messages that Once has handled
+	last     atomic.Pointer[seen]  // what the relay has seen
+	voice    atomic.Pointer[voice] // the relay of this process
+	claims   atomic.Int64          // messages that Once has handled
 }
 
-// New returns the outbox of a database, and creates its tables where they are missing.
+// New returns the outbox of a database, and creates its tables where they are missing. It logs a warning for each thing in how
+// a SQLite database was opened that makes transactions fail or wait.
 func New(ctx context.Context, config Config) (*Outbox, error) {
 	if config.DB == nil {
 		return nil, leveret.Errorf(leveret.InvalidArgument, "Config.DB is required")
@@ -65,6 +71,9 @@ func New(ctx context.Context, config Config) (*Outbox, error) {
 	config.Logger = cmp.Or(config.Logger, slog.Default())
 	d, err := create(ctx, config.DB)
 	if err != nil {
+		return nil, leveret.Errorf(leveret.Unavailable, "%w", err)
+	}
+	if err := d.check(ctx, config.DB, config.Logger); err != nil {
 		return nil, leveret.Errorf(leveret.Unavailable, "%w", err)
 	}
 	return &Outbox{config: config, dialect: d, woken: make(chan struct{}, 1)}, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 // A relay sends what is in the table, in one lease after another.
 type relay struct {
 	o         *Outbox
+	service   string
 	sender    leveret.Sender
 	contracts map[string]leveret.Contract
 }
@@ -29,7 +29,8 @@ type relay struct {
 // it in its key wait. So is one that is unroutable, or fails for an unknown reason, again and again while others of its contract
 // are sent. Any other error is of the way, such as a queue that is full: then the messages of the contract wait, and one of them
 // is tried again after a second and, by and by, a minute. A send that takes longer than half a minute is such an error too. Other
-// messages are sent all the time. If s has a method Ready() error, as a Client does, a relay whose sender is not ready leaves the work to others.
+// messages are sent all the time. Those of a contract that the service does not declare wait for a relay of a version that does.
+// If s has a method Ready() error, as a Client does, a relay whose sender is not ready leaves the work to others.
 func (o *Outbox) Relay(ctx context.Context, service *leveret.Service, s leveret.Sender) error {
 	if service == nil || s == nil {
 		return leveret.Errorf(leveret.InvalidArgument, "a relay needs a service and a sender")
@@ -38,7 +39,8 @@ func (o *Outbox) Relay(ctx context.Context, service *leveret.Service, s leveret.
 		return leveret.Errorf(leveret.FailedPrecondition, "the outbox has a relay already")
 	}
 	defer o.relaying.Store(false)
-	r := &relay{o: o, sender: s, contracts: map[string]leveret.Contract{}}
+	defer o.voice.Store(nil)
+	r := &relay{o: o, service: service.Name(), sender: s, contracts: map[string]leveret.Contract{}}
 	for _, role := range []leveret.Role{leveret.RoleSends, leveret.RolePublishes} {
 		for _, c := range service.Contracts(role) {
 			r.contracts[c.Spec().Name] = c
@@ -59,10 +61,12 @@ func (o *Outbox) Relay(ctx context.Context, service *leveret.Service, s leveret.
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		if now := err.Error(); now != said {
+		now := err.Error()
+		if now != said {
 			o.config.Logger.WarnContext(ctx, "the outbox is not being sent", "error", err)
 			said = now
 		}
+		o.voice.Store(&voice{troubles: func() []trouble { return []trouble{{Text: now}} }})
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -108,6 +112,7 @@ func (r *relay) tenure(ctx context.Context, joined func()) error {
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
 	d := newDesk(r, l, end)
+	r.o.voice.Store(&voice{l.id, func() []trouble { return d.trouble(r.ready()) }})
 	var beside sync.WaitGroup
 	beating, stop := context.WithCancel(life)
 	beside.Go(func() { d.beat(beating) })
@@ -134,14 +139,13 @@ func (d *desk) beat(ctx context.Context) {
 	said := ""
 	for {
 		began := time.Now()
-		trouble := d.trouble()
-		if err := d.relay.ready(); err != nil {
-			trouble = strings.TrimSuffix(err.Error()+"; "+trouble, "; ")
+		unready := d.relay.ready()
+		if unready != nil {
 			d.lease.miss()
 		} else {
 			d.lease.reach()
 		}
-		err := d.lease.beat(ctx, trouble)
+		err := d.lease.beat(ctx, d.trouble(unready))
 		if errors.Is(err, errLost) {
 			d.end(err)
 			return
@@ -239,17 +243,15 @@ func (r *relay) send(ctx context.Context, l *lease, of *row) (o outcome) {
 			o = r.setAside(ctx, l, of, leveret.Errorf(leveret.Internal, "panic: %v", v))
 		}
 	}()
-	switch contract := r.contracts[of.contract]; {
+	switch {
 	case of.gone:
 		return outcome{gone, nil}
 	case of.changed:
 		return outcome{unknown, nil}
 	case !l.holds():
 		return outcome{lapsed, nil}
-	case contract == nil:
-		return outcome{failed, leveret.Errorf(leveret.Unavailable, "this process knows no contract %q that it sends", of.contract)}
 	default:
-		return r.sendAs(ctx, l, of, contract)
+		return r.sendAs(ctx, l, of, r.contracts[of.contract])
 	}
 }
 

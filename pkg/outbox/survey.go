@@ -27,8 +27,8 @@ func (o *Outbox) survey(ctx context.Context) {
 	defer o.last.Store(nil)
 	for {
 		within, cancel := context.WithTimeout(ctx, statementWithin)
-		if s, err := o.Status(within); err == nil {
-			o.last.Store(&s)
+		if s, err := o.look(within); err == nil {
+			o.last.Store(s)
 		} else if ctx.Err() == nil {
 			o.config.Logger.DebugContext(ctx, "look at the outbox", "error", err)
 		}

@@ -231,6 +231,28 @@ func readyContracts(ctx context.Context, db *sql.DB) (all []string, err error) {
 	}
 }
 
+// contracts returns the contracts of which messages are ready: those that are declared, and the others of which there is one in
+// this relay's slots.
+func (l *lease) contracts(ctx context.Context, declared map[string]leveret.Contract) (known, others []string, err error) {
+	all, err := readyContracts(ctx, l.db)
+	for _, contract := range all {
+		if declared[contract] != nil {
+			known = append(known, contract)
+			continue
+		}
+		var some int
+		err := l.db.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 AS one FROM leveret_outbox WHERE due_at = 0 AND contract = $1
+			AND slot IN (SELECT slot FROM leveret_outbox_slots WHERE owner = $2) LIMIT 1) c`, contract, l.id).Scan(&some)
+		if err != nil {
+			return known, others, err
+		}
+		if some > 0 {
+			others = append(others, contract)
+		}
+	}
+	return known, others, err
+}
+
 // page returns messages of a contract that are ready, from a place on in slots before another one; with the rest of those that
 // are no longer than small bytes, which are at hand when the row is. All that it returns of a key was there at the same time, in
 // its order, from the first on.

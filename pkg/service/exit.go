@@ -10,8 +10,11 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
+	exitPartial     = 3 // some of it was done, some failed
+	exitNotFound    = 5
+	exitAnswered    = 6 // the outbox has refused, or failed
 	exitUnreachable = 7
-	exitAtOnce      = 130
+	exitAtOnce      = 130 // or a command was interrupted
 )
 
 // exitError is an error with an exit code.

@@ -16,9 +16,13 @@ const helpWidth = 110
 func usage(cmd *cobra.Command) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage:\n  %s\n", cmd.UseLine())
+	width := 0
+	for _, sub := range cmd.Commands() {
+		width = max(width, len(sub.CommandPath()))
+	}
 	for _, sub := range cmd.Commands() {
 		if sub.IsAvailableCommand() {
-			fmt.Fprintf(&b, "  %s   %s\n", sub.CommandPath(), sub.Short)
+			fmt.Fprintf(&b, "  %-*s   %s\n", width, sub.CommandPath(), sub.Short)
 		}
 	}
 	var titles []string

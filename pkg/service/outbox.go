@@ -5,15 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/leveretmq/leveret/config"
+	"github.com/leveretmq/leveret/internal/outboxcmd"
 	"github.com/leveretmq/leveret/internal/plain"
 	"github.com/leveretmq/leveret/pkg/leveret"
 	"github.com/leveretmq/leveret/pkg/operator"
@@ -30,126 +29,110 @@ func (p Program) outboxCommand(schema *config.Schema) *cobra.Command {
 			"that cannot be sent, or are for later.\n\n" +
 			"Give the same flags, variables and file as to the running program, so that the database is the same. The commands\n" +
 			"work while the program runs, and while it does not. They begin as the program does, up to the point where it would\n" +
-			"serve: a binary that is newer than the running program migrates the database.",
+			"serve: a binary that is newer than the running program migrates the database.\n\n" +
+			"Exit codes: 0 ok, 1 error, 2 usage, 3 partly done, 5 there is no such message, 6 the outbox refused or failed, 130 interrupted.",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return exit(exitUsage, "say what to do: ls, show, retry, skip or cancel; see %s --help", cmd.CommandPath())
 		},
 	}
-	group.AddCommand(p.outboxLs(schema), p.outboxShow(schema), p.outboxRetry(schema), p.outboxSkip(schema), p.outboxCancel(schema))
+	group.AddCommand(p.outboxLs(schema), p.outboxShow(schema))
+	for _, d := range outboxcmd.Decisions {
+		group.AddCommand(p.outboxDecision(schema, d))
+	}
 	return group
 }
 
-// outboxStates are what --state takes; those that somebody has to see to come first.
-var outboxStates = map[string][]outbox.State{
-	"":      {outbox.Aside, outbox.Blocked, outbox.Ready, outbox.Later},
-	"aside": {outbox.Aside}, string(outbox.Aside): {outbox.Aside}, "blocked": {outbox.Blocked}, "ready": {outbox.Ready}, "later": {outbox.Later},
-}
-
 func (p Program) outboxLs(schema *config.Schema) *cobra.Command {
-	var format, state string
-	var most int
+	var format string
+	q := operator.OutboxQuery{Limit: 100}
 	cmd := &cobra.Command{
-		Use:   "ls",
-		Short: "List messages that were not sent yet",
-		Long: "List messages that were not sent yet. Of each state the oldest come first, and of those for later the ones that are due\n" +
-			"first. The states, in the order in which they are listed:\n\n" +
-			"  aside    they cannot be sent as they are, and wait for somebody to retry or skip them\n" +
-			"  blocked  behind one of the same contract and key that was set aside\n" +
-			"  ready    to be sent now\n" +
-			"  later    to be sent at a time",
+		Use: "ls", Short: outboxcmd.ListShort, Long: outboxcmd.ListLong,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, known := outboxStates[state]
-			switch {
-			case !known:
-				return exit(exitUsage, "--state is %q; it must be aside, blocked, ready or later", state)
-			case format != "text" && format != "json":
-				return exit(exitUsage, "--output is %q; it must be text or json", format)
-			case most < 1 || most > maxListed:
-				return exit(exitUsage, "--limit is %d; it must be 1 to %d", most, maxListed)
+			if err := errors.Join(outboxcmd.Check(q), checkFormat(format)); err != nil {
+				return exit(exitUsage, "%w", err)
 			}
-			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
-				found, err := outboxMessages(ctx, o, operator.OutboxQuery{State: state, Limit: most})
-				if err != nil {
+			return p.withOutbox(cmd, schema, func(ctx context.Context, desk desk) error {
+				var found []operator.OutboxMessage
+				if err := desk.do(ctx, operator.OutboxList, q, &found); err != nil {
 					return err
 				}
-				if format == "json" {
-					return printJSON(cmd.OutOrStdout(), found)
+				if note := outboxcmd.Note(p.Service.Name(), q, found); note != "" {
+					fmt.Fprintln(cmd.ErrOrStderr(), note)
 				}
-				return outboxTable(cmd.OutOrStdout(), found)
+				if len(found) == 0 && format == formatText {
+					return nil
+				}
+				return printList(cmd, format, found, outboxcmd.Table)
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "text", "format of the data: text or json")
-	cmd.Flags().StringVar(&state, "state", "", "only messages of this state: aside, blocked, ready or later")
-	cmd.Flags().IntVar(&most, "limit", 100, "how many at most")
+	formatFlag(cmd, &format)
+	cmd.Flags().StringVar(&q.State, "state", "", "only messages of this state: `aside|blocked|ready|later`")
+	cmd.Flags().IntVar(&q.Limit, "limit", q.Limit, "list at most this many")
 	return cmd
 }
 
 func (p Program) outboxShow(schema *config.Schema) *cobra.Command {
-	return &cobra.Command{
-		Use:   "show ID",
-		Short: "Show a message that was not sent yet",
-		Long:  "Show a message that was not sent yet, with its headers and its payload, as JSON. Secret fields are hidden.",
-		Args:  outboxIDs(1),
+	var format string
+	cmd := &cobra.Command{
+		Use: "show ID", Short: outboxcmd.ShowShort, Long: outboxcmd.ShowLong,
+		Args: outboxIDs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
-				e, err := o.Get(ctx, args[0])
-				if err != nil {
+			if err := checkFormat(format); err != nil {
+				return exit(exitUsage, "%w", err)
+			}
+			return p.withOutbox(cmd, schema, func(ctx context.Context, desk desk) error {
+				var found operator.OutboxMessage
+				if err := desk.do(ctx, operator.OutboxShow, args[0], &found); err != nil {
 					return err
 				}
-				shown, err := outboxShown(e, p.Service)
-				if err != nil {
-					return err
-				}
-				return printJSON(cmd.OutOrStdout(), shown)
+				return printJSON(cmd.OutOrStdout(), found, format != formatJSONL)
 			})
 		},
 	}
+	formatFlag(cmd, &format)
+	return cmd
 }
 
-func (p Program) outboxRetry(schema *config.Schema) *cobra.Command {
-	return p.outboxDecision(schema, "retry ID...", "Send messages that were set aside",
-		"Have messages sent that were set aside, once what kept them is corrected. What is behind one in its key waits\n"+
-			"until it is sent.", "sent as soon as it can be", (*outbox.Outbox).Retry, "")
-}
-
-func (p Program) outboxSkip(schema *config.Schema) *cobra.Command {
-	return p.outboxDecision(schema, "skip ID...", "Remove messages that were set aside", "Remove messages that were set aside, so that those behind them in their keys go on. They are never sent.",
-		"removed", (*outbox.Outbox).Skip, "This removes messages that are never sent then.")
-}
-
-func (p Program) outboxCancel(schema *config.Schema) *cobra.Command {
-	return p.outboxDecision(schema, "cancel ID...", "Remove messages that are for later", "Remove messages that are to be sent later. They are never sent.",
-		"removed", (*outbox.Outbox).Cancel, "This removes messages that are never sent then.")
-}
-
-// outboxDecision returns a command that does something with some messages.
-func (p Program) outboxDecision(schema *config.Schema, use, short, long, done string, do func(*outbox.Outbox, context.Context, string) error, ask string) *cobra.Command {
+// outboxDecision returns a command that decides about some messages.
+func (p Program) outboxDecision(schema *config.Schema, d outboxcmd.Decision) *cobra.Command {
+	var format string
 	var yes bool
 	cmd := &cobra.Command{
-		Use: use, Short: short, Long: long, Args: outboxIDs(-1),
+		Use: d.Name + " ID...", Short: d.Short, Long: d.Long, Args: outboxIDs(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.withOutbox(cmd, schema, func(ctx context.Context, o *outbox.Outbox) error {
-				if ask != "" && !yes {
-					if err := confirm(cmd, ask); err != nil {
+			if err := checkFormat(format); err != nil {
+				return exit(exitUsage, "%w", err)
+			}
+			return p.withOutbox(cmd, schema, func(ctx context.Context, desk desk) error {
+				if d.Removes {
+					if err := confirm(ctx, cmd, yes, d.Question(len(args), p.Service.Name())); err != nil {
 						return err
 					}
 				}
-				var errs []error
-				for _, id := range args {
-					if err := do(o, ctx, id); err != nil {
-						errs = append(errs, err)
-						continue
+				decide := func(ctx context.Context, id string) error { return desk.do(ctx, d.Command, id, nil) }
+				all, err := outboxcmd.Decide(ctx, args, decide, func(id string) error {
+					if format == formatText {
+						fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", plain.Text(id), d.Done)
 					}
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", id, done)
+					return nil
+				})
+				if format != formatText {
+					if err := printList(cmd, format, all, nil); err != nil {
+						return err
+					}
 				}
-				return errors.Join(errs...)
+				if _, ok := errors.AsType[*outboxcmd.PartialError](err); ok {
+					return exit(exitPartial, "%w", err)
+				}
+				return err
 			})
 		},
 	}
-	if ask != "" {
+	formatFlag(cmd, &format)
+	if d.Removes {
 		cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	}
 	return cmd
@@ -189,14 +172,39 @@ func forgets(o *outbox.Outbox, s *leveret.Service) (all []string) {
 	return all
 }
 
-// withOutbox runs the program's Setup, without serving anything, and calls do with the outbox that it registers.
-func (p Program) withOutbox(cmd *cobra.Command, schema *config.Schema, do func(context.Context, *outbox.Outbox) error) error {
-	return p.prepared(cmd, schema, func(ctx context.Context, l *life) error {
+// withOutbox runs the program's Setup, without serving anything, and calls do with what decides about the outbox that it registers.
+func (p Program) withOutbox(cmd *cobra.Command, schema *config.Schema, do func(context.Context, desk) error) error {
+	return p.prepared(cmd, schema, slog.LevelError, func(ctx context.Context, l *life) error { // the program itself warns
 		if l.rt.outbox == nil {
 			return exit(exitFailed, "the program has no outbox: its Setup does not call Runtime.Relay")
 		}
-		return do(ctx, l.rt.outbox)
+		return do(ctx, outboxCommands(l.rt.outbox, p.Service))
 	})
+}
+
+// A desk is what can be done with an outbox, by name.
+type desk map[string]operator.Command
+
+// do does what an operator would have a running process do.
+func (d desk) do(ctx context.Context, command string, argument, result any) error {
+	what, err := json.Marshal(argument)
+	if err != nil {
+		return err
+	}
+	answer, err := d[command](ctx, what)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case leveret.CodeOf(err) == leveret.NotFound:
+		return exit(exitNotFound, "%w", err)
+	case err != nil:
+		return exit(exitAnswered, "%w", err)
+	}
+	text, err := json.Marshal(answer)
+	if err != nil || result == nil {
+		return err
+	}
+	return json.Unmarshal(text, result)
 }
 
 // outboxMessage returns a message of an outbox for other programs, without headers and payload.
@@ -238,33 +246,21 @@ func outboxShown(e *outbox.Entry, of *leveret.Service) (operator.OutboxMessage, 
 	return m, nil
 }
 
-// maxListed is how many messages are listed at most.
-const maxListed = 1000
-
 // outboxMessages lists messages of an outbox.
 func outboxMessages(ctx context.Context, o *outbox.Outbox, q operator.OutboxQuery) ([]operator.OutboxMessage, error) {
-	states, known := outboxStates[q.State]
-	switch {
-	case !known:
-		return nil, leveret.Errorf(leveret.InvalidArgument, "the state is %q; it must be aside, blocked, ready or later", q.State)
-	case q.Limit < 1 || q.Limit > maxListed:
-		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 to %d", q.Limit, maxListed)
+	if q.Limit > outboxcmd.MaxListed {
+		return nil, leveret.Errorf(leveret.InvalidArgument, "the limit is %d; it must be 1 to %d", q.Limit, outboxcmd.MaxListed)
 	}
+	found, err := o.List(ctx, outbox.State(q.State), q.Limit)
 	all := []operator.OutboxMessage{}
-	for _, state := range states {
-		found, err := o.List(ctx, state, q.Limit-len(all))
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range found {
-			all = append(all, outboxMessage(e))
-		}
+	for _, e := range found {
+		all = append(all, outboxMessage(e))
 	}
-	return all, nil
+	return all, err
 }
 
-// outboxCommands are what operators can have a process do with its outbox.
-func outboxCommands(o *outbox.Outbox, of *leveret.Service) map[string]operator.Command {
+// outboxCommands are what operators can have a process do with its outbox, and what the program's own commands do.
+func outboxCommands(o *outbox.Outbox, of *leveret.Service) desk {
 	if o == nil {
 		return nil
 	}
@@ -280,7 +276,7 @@ func outboxCommands(o *outbox.Outbox, of *leveret.Service) map[string]operator.C
 	decide := func(do func(context.Context, string) error) operator.Command {
 		return one(func(ctx context.Context, id string) (any, error) { return nil, do(ctx, id) })
 	}
-	return map[string]operator.Command{
+	return desk{
 		operator.OutboxList: func(ctx context.Context, argument json.RawMessage) (any, error) {
 			var q operator.OutboxQuery
 			if err := json.Unmarshal(argument, &q); err != nil {
@@ -299,35 +295,4 @@ func outboxCommands(o *outbox.Outbox, of *leveret.Service) map[string]operator.C
 		operator.OutboxSkip:   decide(o.Skip),
 		operator.OutboxCancel: decide(o.Cancel),
 	}
-}
-
-func printJSON(out io.Writer, v any) error {
-	var text strings.Builder
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(v); err != nil {
-		return err
-	}
-	_, err := io.WriteString(out, plain.Text(text.String()))
-	return err
-}
-
-func outboxTable(out io.Writer, messages []operator.OutboxMessage) error {
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tCONTRACT\tKEY\tSTATE\tSINCE\tTROUBLE")
-	for _, m := range messages {
-		since, key, trouble := m.Since, "-", "-"
-		if m.Key != nil {
-			key = oneLine(plain.Text(*m.Key))
-		}
-		if m.Trouble != nil {
-			trouble = oneLine(plain.Text(*m.Trouble))
-		}
-		if m.DueAt != nil {
-			since = *m.DueAt
-		}
-		fmt.Fprintln(table, strings.Join([]string{oneLine(plain.Text(m.ID)), m.Contract, key, m.State, since.Format(time.RFC3339), trouble}, "\t"))
-	}
-	return table.Flush()
 }

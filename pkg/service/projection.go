@@ -1,17 +1,14 @@
 package service
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/leveretmq/leveret/config"
 	"github.com/leveretmq/leveret/pkg/leveret"
@@ -49,10 +46,9 @@ func (p Program) projectionRebuild(schema *config.Schema) *cobra.Command {
 		Args: oneProjection,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withProjection(cmd, schema, args[0], func(_ context.Context, one *stream.Projection) error {
-				if !yes {
-					if err := confirm(cmd, "This empties the tables of "+one.Name()+"; they are incomplete until it has read its streams again."); err != nil {
-						return err
-					}
+				question := "Empty the tables of " + one.Name() + "? They are incomplete until it has read its streams again."
+				if err := confirm(cmd.Context(), cmd, yes, question); err != nil {
+					return err
 				}
 				if err := one.Rebuild(cmd.Context()); err != nil { // it needs no broker
 					return err
@@ -97,20 +93,6 @@ func oneProjection(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// confirm asks on a terminal, and refuses elsewhere.
-func confirm(cmd *cobra.Command, what string) error {
-	in, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return exit(exitUsage, "%s Nobody can be asked here; add --yes", what)
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s Go on? [y/N] ", what)
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil || !strings.EqualFold(strings.TrimSpace(answer), "y") {
-		return exit(exitFailed, "not done")
-	}
-	return nil
-}
-
 // withProjection calls do with one projection.
 func (p Program) withProjection(cmd *cobra.Command, schema *config.Schema, name string, do func(context.Context, *stream.Projection) error) error {
 	return p.withProjections(cmd, schema, func(ctx context.Context, all []*stream.Projection) error {
@@ -127,15 +109,16 @@ func (p Program) withProjection(cmd *cobra.Command, schema *config.Schema, name 
 
 // withProjections runs the program's Setup, without serving anything, and calls do with the projections that it registers.
 func (p Program) withProjections(cmd *cobra.Command, schema *config.Schema, do func(context.Context, []*stream.Projection) error) error {
-	return p.prepared(cmd, schema, func(ctx context.Context, l *life) error {
+	return p.prepared(cmd, schema, slog.LevelWarn, func(ctx context.Context, l *life) error {
 		reaching, stop := reached(ctx, l.rt.Conn)
 		defer stop()
 		return do(reaching, l.rt.projected)
 	})
 }
 
-// prepared runs the program's Setup, without serving anything, and calls do with what it has made.
-func (p Program) prepared(cmd *cobra.Command, schema *config.Schema, do func(context.Context, *life) error) error {
+// prepared runs the program's Setup, without serving anything, and calls do with what it has made. It logs from a level on, as text:
+// somebody reads it.
+func (p Program) prepared(cmd *cobra.Command, schema *config.Schema, level slog.Level, do func(context.Context, *life) error) error {
 	loaded, err := p.load(schema, cmd.Flags())
 	if err != nil {
 		return err
@@ -147,12 +130,18 @@ func (p Program) prepared(cmd *cobra.Command, schema *config.Schema, do func(con
 	ctx := cmd.Context()
 	s.health = config.Off // it is the running program's
 	l := &life{program: p, loaded: loaded, settings: s, ready: &readiness{}}
-	l.log = newLogger(cmd.ErrOrStderr(), s.logFormat, max(s.logLevel, slog.LevelWarn)).With("service", p.Service.Name())
+	if s.logFormat == "auto" {
+		s.logFormat = "text"
+	}
+	l.log = newLogger(cmd.ErrOrStderr(), s.logFormat, max(s.logLevel, level)).With("service", p.Service.Name())
 	err = l.prepare(ctx)
 	if err == nil {
 		err = do(ctx, l)
 	}
 	err = errors.Join(err, l.down(context.WithoutCancel(ctx)))
+	if err != nil && ctx.Err() != nil {
+		return exit(exitAtOnce, "interrupted")
+	}
 	if errors.Is(err, leveret.ErrNotConnected) || errors.Is(err, leveret.ErrRefused) {
 		return exit(exitUnreachable, "%w", err)
 	}

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -94,10 +93,7 @@ func projectionViewOf(name string, s stream.State) projectionView {
 }
 
 func projectionJSON(out io.Writer, all []projectionView) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(append([]projectionView{}, all...)) // [] rather than null
+	return printJSON(out, append([]projectionView{}, all...), true) // [] rather than null
 }
 
 func projectionTable(out io.Writer, all []projectionView) error {

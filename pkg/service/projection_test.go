@@ -65,7 +65,10 @@ func deskProgram(dir, broker string, fail *atomic.Bool) service.Program {
 }
 
 // patience is for what takes milliseconds on an idle machine.
-const patience = 2 * time.Minute
+const (
+	patience = 2 * time.Minute
+	tick     = 10 * time.Millisecond
+)
 
 // command runs a command of the program, and returns what it says.
 func command(t *testing.T, p service.Program, args ...string) (code int, stdout, stderr string) {
@@ -128,7 +131,7 @@ func TestProjections(t *testing.T) {
 	saying("caught up")
 	code, _, errs = command(t, program, "projection", "rebuild", "units")
 	require.Equal(t, 2, code)
-	require.Contains(t, errs, "add --yes")
+	require.Contains(t, errs, "--yes is needed where nobody can be asked")
 	fail.Store(true) // so that what is built again is seen
 	code, out, errs = command(t, program, "projection", "rebuild", "units", "--yes")
 	require.Equal(t, 0, code, errs)

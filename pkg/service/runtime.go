@@ -132,14 +132,21 @@ func (rt *Runtime) Relay(o *outbox.Outbox) {
 	})
 }
 
-// outboxReport returns what operators are told of the outbox; nil where there is none, or nothing is known yet.
-func (rt *Runtime) outboxReport() *operator.Outbox {
+// outboxReport returns what operators are told of the outbox; nil where there is none. Where something waits, that may be over
+// since the relay looked last, so it looks again.
+func (rt *Runtime) outboxReport(ctx context.Context) *operator.Outbox {
 	if rt.outbox == nil {
 		return nil
 	}
 	s, known := rt.outbox.Last()
-	if !known {
-		return nil
+	if !known || len(s.Trouble)+s.Counts[outbox.Ready]+s.Counts[outbox.Aside] > 0 {
+		now, err := rt.outbox.Status(ctx)
+		switch {
+		case err == nil:
+			s = now
+		case !known:
+			return &operator.Outbox{Program: rt.program, Unseen: oneLine(err.Error())}
+		}
 	}
 	return &operator.Outbox{
 		Program: rt.program,

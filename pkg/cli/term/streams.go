@@ -22,16 +22,23 @@ type Streams struct {
 }
 
 // System returns the streams of the process.
-func System() *Streams {
+func System() *Streams { return Of(os.Stdin, os.Stdout, os.Stderr) }
+
+// Of returns these streams, of which files may be terminals, with the environment of the process.
+func Of(in io.Reader, out, err io.Writer) *Streams {
 	return &Streams{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		InTerminal: isTerminal(os.Stdin), OutTerminal: isTerminal(os.Stdout), ErrTerminal: isTerminal(os.Stderr),
-		Size: func() (width, height int) { return terminalSize(os.Stdout) },
+		In: in, Out: out, Err: err,
+		InTerminal: isTerminal(in), OutTerminal: isTerminal(out), ErrTerminal: isTerminal(err),
+		Size: func() (width, height int) { return terminalSize(out) },
 		Env:  os.Getenv,
 	}
 }
 
-func terminalSize(f *os.File) (width, height int) {
+func terminalSize(out any) (width, height int) {
+	f, ok := out.(*os.File)
+	if !ok {
+		return 0, 0
+	}
 	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil {
 		return 0, 0
@@ -39,7 +46,10 @@ func terminalSize(f *os.File) (width, height int) {
 	return width, height
 }
 
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
 
 // Getenv returns a variable of the environment.
 func (s *Streams) Getenv(name string) string {

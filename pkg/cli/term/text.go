@@ -2,6 +2,7 @@ package term
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -49,5 +50,21 @@ func Count(n float64) string {
 		return fmt.Sprintf("%.0f", n)
 	default:
 		return fmt.Sprintf("%.1f", n)
+	}
+}
+
+// Seconds writes how long something takes as people read it: <1s, 12s, 5m, 3h, 2d.
+func Seconds(s float64) string {
+	switch {
+	case s < 1:
+		return "<1s"
+	case s < 120:
+		return fmt.Sprintf("%.0fs", math.Floor(s))
+	case s < 120*60:
+		return fmt.Sprintf("%.0fm", math.Floor(s/60))
+	case s < 48*3600:
+		return fmt.Sprintf("%.0fh", math.Floor(s/3600))
+	default:
+		return fmt.Sprintf("%.0fd", math.Floor(s/(24*3600)))
 	}
 }
