@@ -47,13 +47,17 @@ type desk struct {
 	pages   chan page
 	filled  chan filling
 	removed chan removal
+	rested  <-chan time.Time // until then there is no other removal, unless it is a large one; nil afterwards
 	surplus chan []int
 	lapsed  chan struct{}
 }
 
 const (
-	// pageSize is how many messages are read at once, and deleted at once.
+	// pageSize is how many messages are read at once.
 	pageSize = 1000
+	// What was sent is deleted every removeEvery, or sooner if there is that much: many rows at once cost a database far
+	// less. If the process is killed, they are sent once more.
+	removeEvery, maxRemove = 100 * time.Millisecond, 4000
 	// A relay looks every soon for more, for a while after it has found something: messages rarely come alone.
 	soon, soonFor = 5 * time.Millisecond, 2 * time.Second
 )
@@ -109,7 +113,7 @@ func (d *desk) work(ctx, life context.Context) {
 			d.fill(life)
 			d.start()
 		}
-		d.remove(life)
+		d.remove(life, ending)
 		d.giveUp(life)
 		select {
 		case <-poll.C:
@@ -125,6 +129,8 @@ func (d *desk) work(ctx, life context.Context) {
 			d.complete(life, f)
 		case r := <-d.removed:
 			d.forget(life, r)
+		case <-d.rested:
+			d.rested = nil
 		case slots := <-d.surplus:
 			d.leave(slots)
 		case <-d.lapsed:
@@ -447,12 +453,12 @@ func (d *desk) drop(l *lane, r *row) {
 	d.release(r)
 }
 
-// remove deletes what was sent, unless that is going on.
-func (d *desk) remove(ctx context.Context) {
-	if d.removing || d.stalled || len(d.sent) == 0 || ctx.Err() != nil {
+// remove deletes what was sent, unless that is going on, or has just been done.
+func (d *desk) remove(ctx context.Context, ending bool) {
+	if d.removing || d.stalled || len(d.sent) == 0 || ctx.Err() != nil || d.rested != nil && len(d.sent) < maxRemove && !ending {
 		return
 	}
-	rows := d.sent[:min(len(d.sent), pageSize)]
+	rows := d.sent[:min(len(d.sent), maxRemove)]
 	d.sent = slices.Clone(d.sent[len(rows):])
 	d.removing = true
 	go func() {
@@ -464,7 +470,7 @@ func (d *desk) remove(ctx context.Context) {
 
 // forget notes what was deleted.
 func (d *desk) forget(ctx context.Context, of removal) {
-	d.removing = false
+	d.removing, d.rested = false, time.After(removeEvery)
 	if of.err != nil {
 		d.sent = append(of.rows, d.sent...)
 		d.failed(ctx, "delete what was sent from the outbox", of.err)
