@@ -160,10 +160,10 @@ func (a *App) atOutbox(ctx context.Context, service string, do func(context.Cont
 		return context.Cause(ctx)
 	case errors.Is(err, errSilent):
 		return Fail(ExitTimeout, "", "%s: %w", service, err)
+	case errors.Is(err, errNobody):
+		return Fail(ExitNotFound, "", "%s: %w. Its own binary has the command outbox, which needs no running process", service, err)
 	case err != nil:
 		return err
-	case report == nil:
-		return Fail(ExitNotFound, "", "no process of %s can be asked: none runs, or it is no program of package service. Its own binary has the command outbox, which needs none", service)
 	case report.Outbox == nil:
 		return Fail(ExitNotFound, "", "%s has no outbox (none of its processes runs a relay)", service)
 	default:
@@ -171,11 +171,15 @@ func (a *App) atOutbox(ctx context.Context, service string, do func(context.Cont
 	}
 }
 
-// errSilent is why the outbox of a service is not known whose processes run and do not answer.
-var errSilent = errors.New("its processes do not answer; if there is an outbox, the command outbox of the service's own binary shows it")
+var (
+	// errNobody is why the outbox of a service is not known of which no process can be asked.
+	errNobody = errors.New("none of its processes can be asked: none runs, or it is no program of package service")
+	// errSilent is why that of one is not known whose processes run and do not answer.
+	errSilent = errors.New("its processes do not answer; if there is an outbox, the command outbox of the service's own binary shows it")
+)
 
-// outboxOf returns the report of a process that sends the outbox of a service; that of another one where none does, and nil where
-// no process can be asked. The error is errSilent where none answers.
+// outboxOf returns the report of a process that sends the outbox of a service; that of another one where none does. It fails with
+// errNobody or errSilent where there is none.
 func outboxOf(ctx context.Context, asker *operator.Asker, service string) (*operator.Report, error) {
 	within, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -186,7 +190,7 @@ func outboxOf(ctx context.Context, asker *operator.Asker, service string) (*oper
 	case len(reports) == 0 && within.Err() != nil:
 		return nil, errSilent
 	case len(reports) == 0:
-		return nil, nil
+		return nil, errNobody
 	case reports[0].Outbox == nil:
 		within, cancel := context.WithTimeout(ctx, furtherTime)
 		defer cancel()

@@ -178,6 +178,8 @@ func (s *survey) outboxes(ctx context.Context) {
 		asking.Go(func() {
 			report, err := outboxOf(ctx, s.asker, service)
 			switch {
+			case errors.Is(err, errNobody):
+				return
 			case errors.Is(err, errSilent):
 				if !blocked() {
 					s.note(&s.silent, service, err)
@@ -186,8 +188,8 @@ func (s *survey) outboxes(ctx context.Context) {
 			case err != nil:
 				s.note(&s.outbox, service, err)
 				return
-			case report == nil, report.Outbox == nil:
-				return // none runs, or none has one
+			case report.Outbox == nil:
+				return // it has none
 			case report.Outbox.Unseen != "":
 				s.note(&s.outbox, service, errors.New(report.Outbox.Unseen))
 				return

@@ -211,7 +211,7 @@ func TestNoOutbox(t *testing.T) {
 	broker := leverettest.Broker(t)
 	code, _, errs := operate(t, broker, "outbox", "ls", "parcel")
 	require.Equal(t, cli.ExitNotFound, code)
-	require.Contains(t, errs, "no process of parcel can be asked: none runs")
+	require.Contains(t, errs, "parcel: none of its processes can be asked: none runs")
 	handled := leveret.NewCommand[parcel]("parcel.return")
 	program := service.Program{
 		Service: leveret.NewService("parcel", leveret.Handles(handled)),
