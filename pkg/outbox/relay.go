@@ -20,9 +20,10 @@ type relay struct {
 }
 
 // Relay sends stored messages through s, which is a [leveret.Client] of the service, until ctx ends; then it finishes what
-// it is sending, for ten seconds at most, and returns nil. A message is deleted once s has taken responsibility for it. It
-// waits for a database or a broker that is away. Any number of processes may run it at once, and share the work; in one Outbox
-// it runs once. It fails if the tables are those of another service.
+// it is sending, for ten seconds at most, and returns nil. A message is deleted within a tenth of a second after s has taken
+// responsibility for it: what a relay has sent last and not deleted when it is killed is sent once more, under the same ids.
+// It waits for a database or a broker that is away. Any number of processes may run it at once, and share the work; in one
+// Outbox it runs once. It fails if the tables are those of another service.
 //
 // Messages that have the same key are sent one after the other, in the order in which they were stored. A message whose error
 // blames itself (InvalidArgument, DataLoss, OutOfRange, Unimplemented) is set aside until somebody decides, and those behind
@@ -30,6 +31,7 @@ type relay struct {
 // are sent. Any other error is of the way, such as a queue that is full: then the messages of the contract wait, and one of them
 // is tried again after a second and, by and by, a minute. A send that takes longer than half a minute is such an error too. Other
 // messages are sent all the time. Those of a contract that the service does not declare wait for a relay of a version that does.
+//
 // If s has a method Ready() error, as a Client does, a relay whose sender is not ready leaves the work to others.
 func (o *Outbox) Relay(ctx context.Context, service *leveret.Service, s leveret.Sender) error {
 	if service == nil || s == nil {
