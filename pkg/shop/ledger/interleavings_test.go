@@ -139,7 +139,7 @@ func seeds(t *testing.T, n int) []uint64 {
 	}
 	all := make([]uint64, n)
 	for i := range all {
-		all[i] = uint64(i) //nolint:gosec // not negative
+		all[i] = uint64(i)
 	}
 	return all
 }
