@@ -60,13 +60,9 @@ func TestInterleavingsWithFaults(t *testing.T) {
 		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			chance := rand.New(rand.NewPCG(seed, 9))
-			w.choose, w.loss, w.faults, w.timed = chance.IntN, true, true, seed%2 == 1
-			kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
-			for range orders {
-				w.run(t, kinds[chance.IntN(len(kinds))])
-			}
-			l := w.check(t)
+			w.choose = rand.New(rand.NewPCG(seed, 9)).IntN
+			w.loss, w.faults, w.timed = true, true, seed%2 == 1
+			l := w.some(t, orders)
 			t.Logf("%d confirmed, cancelled: %v", l.Confirmed, l.Cancelled)
 			require.Positive(t, l.Confirmed)
 			require.Len(t, l.Cancelled, 3)
@@ -86,13 +82,9 @@ func TestLosses(t *testing.T) {
 		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			chance := rand.New(rand.NewPCG(seed, 19))
-			w.choose, w.loss, w.faults, w.timed, w.dropped = chance.IntN, true, true, true, map[string]int{}
-			kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
-			for range orders {
-				w.run(t, kinds[chance.IntN(len(kinds))])
-			}
-			l := w.check(t)
+			w.choose = rand.New(rand.NewPCG(seed, 19)).IntN
+			w.loss, w.faults, w.timed, w.dropped = true, true, true, map[string]int{}
+			l := w.some(t, orders)
 			t.Logf("%d confirmed, cancelled: %v, dropped: %v", l.Confirmed, l.Cancelled, w.dropped)
 			for _, name := range []string{
 				"order.placed to payment", "inventory.reserve to inventory", "payment.captured to order",
@@ -127,6 +119,16 @@ func (w *world) sequences(t *testing.T, order queues.PlaceOrderCommand, confirme
 	}
 	require.Equal(t, confirmed, l.Confirmed > 0)
 	require.ElementsMatch(t, cancelled, reasons)
+}
+
+// some runs n orders of all kinds, as w chooses, and checks the books.
+func (w *world) some(t *testing.T, n int) Ledger {
+	t.Helper()
+	kinds := []queues.PlaceOrderCommand{inStock, inStock, inStock, scarce, outOfStock, declined}
+	for range n {
+		w.run(t, kinds[w.choose(len(kinds))])
+	}
+	return w.check(t)
 }
 
 // seeds returns n seeds, the same each time, or the one in SEED.
